@@ -1,0 +1,182 @@
+//! What every command needs: the terminal, the present, and the signals.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use ocisweep::error::NotALayout;
+use ocisweep::observe::{Observer, Phase};
+use ocisweep::{Error, View};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::exit::Exit;
+use super::term::{Progress, Term};
+
+/// What every command needs.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Where output goes.
+    pub term: &'a Term,
+    /// The present, read once.
+    pub now: Timestamp,
+    watcher: Watcher,
+}
+
+/// Shows progress, and knows whether a signal came.
+#[derive(Debug)]
+struct Watcher {
+    progress: Progress,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer for Watcher {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        match phase {
+            Phase::Listing => self.progress.phase("listing", total),
+            Phase::Reading => self.progress.phase_of("reading", "documents", total),
+            Phase::Sniffing => self.progress.phase_of("looking into", "orphans", total),
+            Phase::Sweeping => self.progress.phase("sweeping", total),
+            _ => self.progress.phase("working on", total),
+        }
+    }
+
+    fn advance(&self, items: u64, bytes: u64) {
+        self.progress.add(items);
+        if bytes > 0 {
+            self.progress.add_bytes(bytes);
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> Context<'a> {
+    /// Starts to catch SIGINT and SIGTERM: the first asks to stop at the next file, a second one ends
+    /// the process at once.
+    ///
+    /// # Errors
+    /// What `sigaction` says.
+    pub fn new(term: &'a Term, now: Option<Timestamp>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the default action only once the flag is set already.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        Ok(Self {
+            term,
+            now: now.unwrap_or_else(Timestamp::now),
+            watcher: Watcher {
+                progress: term.progress(),
+                stop,
+            },
+        })
+    }
+
+    /// Returns what the library tells its progress to.
+    pub fn observer(&self) -> &dyn Observer {
+        &self.watcher
+    }
+
+    /// Says whether a signal asked to stop.
+    pub fn stopped(&self) -> bool {
+        self.watcher.stop()
+    }
+
+    /// Reads a layout.
+    ///
+    /// # Errors
+    /// What [`View::read`] says.
+    pub fn read(&self, path: &Path) -> ocisweep::Result<View> {
+        View::read(path, self.now, self.observer())
+    }
+
+    /// Says what went wrong, with a hint where something helps, and returns how that ends the run.
+    pub fn report(&self, error: &Error) -> Exit {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        self.term.error(&text, hint(error).as_deref());
+        Exit::of(error)
+    }
+
+    /// Prints to stdout. A reader that went away is no error; a full disk behind a redirection is.
+    pub fn print(&self, text: &str) -> Exit {
+        use std::io::Write as _;
+
+        let mut out = self.term.out();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => super::exit::DONE,
+            Err(error) => {
+                drop(out);
+                self.term
+                    .error(&format!("cannot write to standard output: {error}"), None);
+                super::exit::IO
+            }
+        }
+    }
+}
+
+/// Returns the way out of a refusal, where there is one.
+fn hint(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::NotALayout { path, what } => match what {
+            NotALayout::Tar => format!(
+                "extract it first: `mkdir DIR && tar -xf {} -C DIR`",
+                path.display()
+            ),
+            NotALayout::RegistryStorage => {
+                "use the `garbage-collect` command of that registry".to_owned()
+            }
+            NotALayout::ContentStore => {
+                "let the daemon that owns it clean up: `ctr content prune references`, `buildctl prune`, `docker image prune`".to_owned()
+            }
+            NotALayout::DirCopy => {
+                "copy it into a layout: `skopeo copy dir:SOURCE oci:DIR:NAME`".to_owned()
+            }
+            NotALayout::NoIndex => {
+                "a writer may be at its first image; without `index.json` every blob would look like garbage".to_owned()
+            }
+            NotALayout::NotADirectory | NotALayout::Nothing | NotALayout::NoBlobs => {
+                "give the directory that holds `index.json` and `blobs`".to_owned()
+            }
+            _ => return None,
+        },
+        Error::SharedBlobs { .. } => {
+            "sweep it only together with every layout that uses the same blobs".to_owned()
+        }
+        Error::Incomplete { path, broken } => {
+            let first = broken.first()?;
+            match &first.image {
+                Some(image) => {
+                    let mut hint = format!(
+                        "`ocisweep rm {} {image}` removes the image that holds it",
+                        path.display()
+                    );
+                    if first.missing {
+                        hint.push_str("; `--allow-missing` sweeps all the same");
+                    }
+                    hint
+                }
+                None => "write the image that holds it again".to_owned(),
+            }
+        }
+        Error::Empty { .. } => {
+            "a writer may be about to fill it; `--allow-empty` sweeps all the same".to_owned()
+        }
+        Error::Busy { .. } => "`--lock-wait DURATION` waits longer".to_owned(),
+        Error::Unstable { .. } => "try again when its writer is done".to_owned(),
+        Error::Malformed { .. } => {
+            "nothing was changed; a writer may have died half way: write the layout again or restore the file".to_owned()
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,270 @@
+//! `ocisweep df`
+
+use ocisweep::images::{Image, images};
+use ocisweep::plan::SweepOptions;
+use ocisweep::sys::Disk;
+use ocisweep::units::human_size;
+use ocisweep::usage::{ImageUsage, Row, Usage, image_usages, usage};
+use ocisweep::{Error, View};
+use serde::Serialize;
+
+use super::args::{DfArgs, TableFormat};
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::gc::nanoseconds;
+use super::render::json::{self, SCHEMA_VERSION};
+use super::render::sweep::count;
+use super::render::table::Table;
+
+/// What was found in one layout.
+struct Report {
+    path: String,
+    usage: Usage,
+    images: Vec<(Image, ImageUsage)>,
+}
+
+/// Measures each layout. One that fails does not stop the others.
+pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
+    let mut exit = exit::DONE;
+    let mut reports = Vec::new();
+    for path in &args.layouts {
+        match one(context, args, path) {
+            Ok(report) => reports.push(report),
+            Err(error) => exit = exit.and(context.report(&error)),
+        }
+    }
+    if args.format == TableFormat::Json {
+        let document = JsonDf {
+            schema_version: SCHEMA_VERSION,
+            command: "df",
+            layouts: reports.iter().map(Report::to_json).collect(),
+        };
+        return exit.and(context.print(&json::pretty(&document)));
+    }
+    if reports.is_empty() {
+        return exit;
+    }
+    let mut text = String::new();
+    match reports.as_slice() {
+        [report] => text.push_str(&rows(&report.usage)),
+        reports => text.push_str(&by_layout(context, reports)),
+    }
+    if args.verbose {
+        for report in &reports {
+            text.push('\n');
+            text.push_str(&by_image(context, report, reports.len() > 1));
+        }
+    }
+    exit = exit.and(context.print(&text));
+    for report in &reports {
+        if let Some(refusal) = &report.usage.refusal {
+            context.term.error(
+                refusal,
+                Some("until then nothing of the layout is reclaimable"),
+            );
+        }
+        if report.usage.foreign > 0 {
+            context.term.note(&format!(
+                "{} in `{}/blobs` not counted",
+                count(report.usage.foreign, "foreign file"),
+                report.path
+            ));
+        }
+    }
+    exit
+}
+
+fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
+    let mut view: View = context.read(path)?;
+    let rule = ocisweep::graph::InFlight {
+        now: context.now.as_nanosecond(),
+        grace: nanoseconds(args.grace),
+    };
+    view.graph
+        .protect_in_flight(&view.layout, &view.state, rule, context.observer())?;
+    let images = images(&view, context.now);
+    let options = SweepOptions {
+        now: context.now.as_nanosecond(),
+        temp_age: nanoseconds(args.temp_age),
+    };
+    let usage = usage(&view, &images, &Disk, &options)?;
+    let usages = if args.verbose {
+        image_usages(&view, &images, &Disk)
+    } else {
+        Vec::new()
+    };
+    Ok(Report {
+        path: path.to_string_lossy().into_owned(),
+        usage,
+        images: images.into_iter().zip(usages).collect(),
+    })
+}
+
+/// docker's table, with rows that fit a layout.
+fn rows(usage: &Usage) -> String {
+    let mut table = Table::new(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
+    for (name, row) in [
+        ("Images", usage.images),
+        ("Untagged", usage.untagged),
+        ("Orphans", usage.orphans),
+        ("Temporary", usage.temporary),
+    ] {
+        table.row(vec![
+            name.to_owned(),
+            row.total.to_string(),
+            row.active.to_string(),
+            human_size(row.size),
+            reclaimable(&row),
+        ]);
+    }
+    table.render()
+}
+
+/// Returns the reclaimable bytes with their share, as docker writes them.
+fn reclaimable(row: &Row) -> String {
+    let size = human_size(row.reclaimable);
+    match u128::from(row.reclaimable)
+        .saturating_mul(100)
+        .checked_div(u128::from(row.size))
+    {
+        Some(percent) => format!("{size} ({percent}%)"),
+        None => size,
+    }
+}
+
+fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
+    let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    let mut sum = Row::default();
+    for report in reports {
+        let total = report.usage.total();
+        let images = report.usage.images.total + report.usage.untagged.total;
+        sum.total += images;
+        sum.size = sum.size.saturating_add(total.size);
+        sum.reclaimable = sum.reclaimable.saturating_add(total.reclaimable);
+        table.row(vec![
+            context.term.foreign(&report.path).into_owned(),
+            images.to_string(),
+            human_size(total.size),
+            reclaimable(&total),
+        ]);
+    }
+    table.row(vec![
+        "Total".to_owned(),
+        sum.total.to_string(),
+        human_size(sum.size),
+        reclaimable(&sum),
+    ]);
+    table.render()
+}
+
+fn by_image(context: &Context<'_>, report: &Report, is_headed: bool) -> String {
+    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    let mut rows: Vec<&(Image, ImageUsage)> = report.images.iter().collect();
+    // What frees most stands first.
+    rows.sort_by(|(a, a_usage), (b, b_usage)| {
+        b_usage
+            .unique
+            .cmp(&a_usage.unique)
+            .then_with(|| a.digest.cmp(&b.digest))
+    });
+    for (image, usage) in rows {
+        let name = match image.names.as_slice() {
+            [] => "<none>".to_owned(),
+            [name] => name.text.to_string(),
+            [name, rest @ ..] => format!("{} and {} more", name.text, rest.len()),
+        };
+        table.row(vec![
+            context.term.foreign(&name).into_owned(),
+            image.digest.short(),
+            human_size(usage.size),
+            human_size(usage.shared),
+            human_size(usage.unique),
+        ]);
+    }
+    let head = if is_headed {
+        format!("{}:\n", context.term.foreign(&report.path))
+    } else {
+        String::new()
+    };
+    head + &table.render()
+}
+
+#[derive(Serialize)]
+struct JsonDf {
+    schema_version: u32,
+    command: &'static str,
+    layouts: Vec<JsonLayout>,
+}
+
+#[derive(Serialize)]
+struct JsonLayout {
+    path: String,
+    images: JsonRow,
+    untagged: JsonRow,
+    orphans: JsonRow,
+    temporary: JsonRow,
+    total: JsonRow,
+    foreign: u64,
+    /// Why a prune would refuse.
+    refusal: Option<String>,
+    /// With `--verbose`: each image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<JsonImage>,
+}
+
+#[derive(Serialize)]
+struct JsonRow {
+    total: u64,
+    active: u64,
+    size_bytes: u64,
+    reclaimable_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonImage {
+    digest: String,
+    names: Vec<String>,
+    size_bytes: u64,
+    shared_bytes: u64,
+    unique_bytes: u64,
+}
+
+impl Report {
+    fn to_json(&self) -> JsonLayout {
+        let row = |row: Row| JsonRow {
+            total: row.total,
+            active: row.active,
+            size_bytes: row.size,
+            reclaimable_bytes: row.reclaimable,
+        };
+        JsonLayout {
+            path: self.path.clone(),
+            images: row(self.usage.images),
+            untagged: row(self.usage.untagged),
+            orphans: row(self.usage.orphans),
+            temporary: row(self.usage.temporary),
+            total: row(self.usage.total()),
+            foreign: self.usage.foreign,
+            refusal: self.usage.refusal.clone(),
+            items: self
+                .images
+                .iter()
+                .map(|(image, usage)| JsonImage {
+                    digest: image.digest.to_string(),
+                    names: image
+                        .names
+                        .iter()
+                        .map(|name| name.text.to_string())
+                        .collect(),
+                    size_bytes: usage.size,
+                    shared_bytes: usage.shared,
+                    unique_bytes: usage.unique,
+                })
+                .collect(),
+        }
+    }
+}

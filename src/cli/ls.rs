@@ -1,0 +1,463 @@
+//! `ocisweep ls`
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::graph::{Edge, split_name};
+use ocisweep::images::{
+    Image, Images, Presence, Sizes, images, is_attestation, kind_of, platform_of,
+};
+use ocisweep::layout::BlobId;
+use ocisweep::oci::reference::Reference;
+use ocisweep::oci::{Kind, Role, Shape};
+use ocisweep::units::{human_duration, human_size3};
+use serde::Serialize;
+
+use super::args::{ListFormat, LsArgs};
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::render::json::{self, SCHEMA_VERSION};
+use super::render::table::Table;
+use super::render::tree::{self, TreeNode};
+
+/// What stands where there is no name.
+const NONE: &str = "<none>";
+
+/// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.
+const MAX_TREE_DEPTH: usize = 16;
+
+/// Lists each layout. One that fails does not stop the others.
+pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
+    let mut exit = exit::DONE;
+    let mut document = JsonList {
+        schema_version: SCHEMA_VERSION,
+        command: "ls",
+        layouts: Vec::new(),
+    };
+    for path in &args.layouts {
+        let view = match context.read(path) {
+            Ok(view) => view,
+            Err(error) => {
+                exit = exit.and(context.report(&error));
+                continue;
+            }
+        };
+        let mut cache = Images::new(&view);
+        let mut listed: Vec<Listed> = images(&view, context.now)
+            .into_iter()
+            .map(|image| Listed::of(image, &view, &mut cache))
+            .collect();
+        sort(&mut listed);
+        let mut text = String::new();
+        let headed = args.layouts.len() > 1 && !args.quiet && args.format == ListFormat::Table;
+        if headed {
+            let path = path.to_string_lossy();
+            text = format!("{}:\n", context.term.foreign(&path));
+        }
+        match args.format {
+            _ if args.quiet => text.push_str(&ids(&listed, args)),
+            ListFormat::Table if args.tree => {
+                text.push_str(&tree(context, &view, &listed, &mut cache));
+            }
+            ListFormat::Table => text.push_str(&table(context, &listed, args)),
+            ListFormat::Jsonl => {
+                for image in &listed {
+                    let line = serde_json::to_string(&image.to_json(&view))
+                        .expect("strings and numbers always serialise");
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+            ListFormat::Json => document.layouts.push(JsonLayout {
+                path: path.to_string_lossy().into_owned(),
+                images: listed.iter().map(|image| image.to_json(&view)).collect(),
+            }),
+        }
+        exit = exit.and(context.print(&text));
+        for (position, entry) in view.state.index.entries().iter().enumerate() {
+            if let Err(why) = &entry.digest {
+                context.term.error(
+                    &format!(
+                        "cannot show entry {position} of `{}/index.json`: it has {why}",
+                        path.display()
+                    ),
+                    None,
+                );
+                exit = exit.and(exit::INCOMPLETE);
+            }
+        }
+    }
+    if args.format == ListFormat::Json && !args.quiet {
+        exit = exit.and(context.print(&json::pretty(&document)));
+    }
+    exit
+}
+
+/// An image with what the list shows of it.
+struct Listed {
+    image: Image,
+    created: Option<Timestamp>,
+    sizes: Sizes,
+    presence: Presence,
+}
+
+impl Listed {
+    fn of(image: Image, view: &View, cache: &mut Images<'_>) -> Self {
+        let declared = image
+            .entries
+            .first()
+            .and_then(|&position| view.state.index.entries().get(position))
+            .and_then(|entry| entry.size);
+        Self {
+            created: cache.config(image.id).and_then(|config| config.created),
+            sizes: cache.sizes(image.id, declared),
+            presence: cache.presence(image.id),
+            image,
+        }
+    }
+
+    /// Returns a row for each name: repository and tag. An untagged image has one row.
+    fn rows(&self) -> Vec<(String, String)> {
+        if self.image.names.is_empty() {
+            return vec![(NONE.to_owned(), NONE.to_owned())];
+        }
+        let none = || NONE.to_owned();
+        self.image
+            .names
+            .iter()
+            .map(|name| {
+                let (repository, tag) = split_name(&name.text);
+                (
+                    repository.map_or_else(none, familiar),
+                    tag.map_or_else(none, str::to_owned),
+                )
+            })
+            .collect()
+    }
+
+    fn first_name(&self) -> &str {
+        self.image.names.first().map_or("", |name| &name.text)
+    }
+}
+
+/// Shortens a repository as docker does: without `docker.io/` and `library/`.
+fn familiar(repository: &str) -> String {
+    Reference::parse_normalized(repository).map_or_else(
+        |_| repository.to_owned(),
+        |reference| reference.familiar_name(),
+    )
+}
+
+/// Newest first, then by name, then by digest; what has no date comes last.
+fn sort(listed: &mut [Listed]) {
+    listed.sort_by(|a, b| {
+        b.created
+            .cmp(&a.created)
+            .then_with(|| a.first_name().is_empty().cmp(&b.first_name().is_empty()))
+            .then_with(|| a.first_name().cmp(b.first_name()))
+            .then_with(|| a.image.digest.cmp(&b.image.digest))
+    });
+}
+
+fn ids(listed: &[Listed], args: &LsArgs) -> String {
+    listed
+        .iter()
+        .map(|listed| image_id(&listed.image, args.no_trunc) + "\n")
+        .collect()
+}
+
+fn image_id(image: &Image, no_trunc: bool) -> String {
+    if no_trunc {
+        image.digest.to_string()
+    } else {
+        image.digest.short()
+    }
+}
+
+fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
+    let mut table = if args.digests {
+        Table::new(&["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"])
+    } else {
+        Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"])
+    };
+    table.names(0);
+    table.names(1);
+    table.fit(context.term.width());
+    for listed in listed {
+        for (repository, tag) in listed.rows() {
+            let mut row = vec![
+                context.term.foreign(&repository).into_owned(),
+                context.term.foreign(&tag).into_owned(),
+            ];
+            if args.digests {
+                row.push(listed.image.digest.to_string());
+            }
+            row.push(image_id(&listed.image, args.no_trunc));
+            row.push(ago(context.now, listed.created));
+            row.push(human_size3(listed.sizes.disk));
+            table.row(row);
+        }
+    }
+    table.render()
+}
+
+/// Returns a time as docker words it. Without one it says so: docker shows 1970, which looks like a
+/// fact.
+fn ago(now: Timestamp, created: Option<Timestamp>) -> String {
+    let Some(created) = created else {
+        return "N/A".to_owned();
+    };
+    let passed = now.duration_since(created);
+    let passed = std::time::Duration::try_from(passed).unwrap_or_default();
+    format!("{} ago", human_duration(passed))
+}
+
+fn tree(context: &Context<'_>, view: &View, listed: &[Listed], cache: &mut Images<'_>) -> String {
+    let referrers = Referrers::of(view, listed);
+    let nodes: Vec<TreeNode> = listed
+        .iter()
+        .map(|listed| {
+            let mut names: Vec<String> = listed
+                .image
+                .names
+                .iter()
+                .map(|name| context.term.foreign(&name.text).into_owned())
+                .collect();
+            if names.is_empty() {
+                names.push(NONE.to_owned());
+            }
+            let mut node = TreeNode::new(names);
+            fill(&mut node, &listed.image, listed.sizes, listed.presence);
+            node.children = children(view, cache, &referrers, listed.image.id, 0);
+            node
+        })
+        .collect();
+    tree::render(&nodes, context.term.width(), context.term.colors())
+}
+
+fn fill(node: &mut TreeNode, image: &Image, sizes: Sizes, presence: Presence) {
+    node.id = image.digest.short();
+    node.disk = human_size3(sizes.disk);
+    node.content = human_size3(sizes.content);
+    node.extra = extra(presence, !image.holds.is_empty());
+}
+
+fn extra(presence: Presence, is_held: bool) -> String {
+    let held = if is_held { "H" } else { "" };
+    let state = match presence {
+        Presence::Whole => "",
+        Presence::Partial => "partial",
+        Presence::Missing => "missing",
+        Presence::Damaged => "damaged",
+    };
+    [held, state]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Who is about whom, listed or not.
+struct Referrers(Vec<(BlobId, BlobId)>);
+
+impl Referrers {
+    fn of(view: &View, listed: &[Listed]) -> Self {
+        let mut pairs = BTreeSet::new();
+        for listed in listed {
+            for edge in edges(view, listed.image.id) {
+                if edge.role == Role::Subject {
+                    pairs.insert((edge.to, listed.image.id));
+                }
+            }
+        }
+        Self(pairs.into_iter().collect())
+    }
+
+    fn about(&self, id: BlobId) -> impl Iterator<Item = BlobId> {
+        self.0
+            .iter()
+            .filter(move |(subject, _)| *subject == id)
+            .map(|(_, referrer)| *referrer)
+    }
+}
+
+fn edges(view: &View, id: BlobId) -> &[Edge] {
+    view.graph.node(id).map_or(&[], |node| &node.edges)
+}
+
+fn children(
+    view: &View,
+    cache: &mut Images<'_>,
+    referrers: &Referrers,
+    id: BlobId,
+    depth: usize,
+) -> Vec<TreeNode> {
+    if depth >= MAX_TREE_DEPTH {
+        return Vec::new();
+    }
+    let mut nodes = Vec::new();
+    let is_index = view
+        .graph
+        .node(id)
+        .is_some_and(|node| node.shape == Shape::Index);
+    if is_index {
+        let listed: Vec<&Edge> = edges(view, id)
+            .iter()
+            .filter(|edge| edge.role == Role::Child)
+            .collect();
+        for edge in &listed {
+            // Attestations stand below the child that they belong to.
+            if is_attestation(edge) && attested(edge, &listed) {
+                continue;
+            }
+            let mut node = child_node(view, cache, edge);
+            for attestation in &listed {
+                if is_attestation(attestation) && belongs_to(attestation, view, edge) {
+                    node.children.push(child_node(view, cache, attestation));
+                }
+            }
+            node.children
+                .extend(children(view, cache, referrers, edge.to, depth + 1));
+            nodes.push(node);
+        }
+    }
+    let unlisted = view.graph.unlisted_referrers(id).iter().copied();
+    let about: BTreeSet<BlobId> = referrers.about(id).chain(unlisted).collect();
+    for referrer in about {
+        let artifact_type = view
+            .graph
+            .node(referrer)
+            .and_then(|node| node.artifact_type.as_deref())
+            .unwrap_or("referrer");
+        let mut node = TreeNode::new(vec![format!("referrer {artifact_type}")]);
+        fill_blob(&mut node, view, cache, referrer, None);
+        node.children = children(view, cache, referrers, referrer, depth + 1);
+        nodes.push(node);
+    }
+    nodes
+}
+
+fn reference_digest(edge: &Edge) -> Option<&str> {
+    edge.details
+        .as_ref()?
+        .annotations
+        .get(ocisweep::images::REFERENCE_DIGEST)
+        .map(AsRef::as_ref)
+}
+
+fn belongs_to(attestation: &Edge, view: &View, child: &Edge) -> bool {
+    attestation.to != child.to
+        && reference_digest(attestation)
+            .is_some_and(|digest| digest == view.graph.digest(child.to).to_string())
+}
+
+/// Says whether the child that an attestation belongs to is listed too.
+fn attested(attestation: &Edge, listed: &[&Edge]) -> bool {
+    reference_digest(attestation).is_some_and(|_| listed.iter().any(|edge| !is_attestation(edge)))
+}
+
+fn child_node(view: &View, cache: &mut Images<'_>, edge: &Edge) -> TreeNode {
+    let platform = edge
+        .details
+        .as_ref()
+        .and_then(|details| details.platform.as_ref())
+        .map(platform_of)
+        .filter(|platform| !platform.os.is_empty() && platform.os != "unknown")
+        .or_else(|| {
+            (!is_attestation(edge))
+                .then(|| cache.platform(edge.to, Some(edge)))
+                .flatten()
+        })
+        .filter(|platform| platform.os != "unknown");
+    let label = if is_attestation(edge) {
+        "attestation".to_owned()
+    } else if let Some(platform) = platform {
+        platform.to_string()
+    } else {
+        kind_of(&view.graph, edge.to, edge.kind).to_owned()
+    };
+    let mut node = TreeNode::new(vec![label]);
+    fill_blob(&mut node, view, cache, edge.to, edge.size);
+    node
+}
+
+fn fill_blob(
+    node: &mut TreeNode,
+    view: &View,
+    cache: &mut Images<'_>,
+    id: BlobId,
+    declared: Option<u64>,
+) {
+    let presence = cache.presence(id);
+    // docker shows what is not here with nothing at all.
+    let sizes = if presence == Presence::Missing {
+        Sizes::default()
+    } else {
+        cache.sizes(id, declared)
+    };
+    node.id = view.graph.digest(id).short();
+    node.disk = human_size3(sizes.disk);
+    node.content = human_size3(sizes.content);
+    node.extra = extra(presence, false);
+    node.dim = presence == Presence::Missing;
+}
+
+#[derive(Serialize)]
+struct JsonList {
+    schema_version: u32,
+    command: &'static str,
+    layouts: Vec<JsonLayout>,
+}
+
+#[derive(Serialize)]
+struct JsonLayout {
+    path: String,
+    images: Vec<JsonImage>,
+}
+
+/// One image, as scripts read it.
+#[derive(Serialize)]
+struct JsonImage {
+    schema_version: u32,
+    digest: String,
+    kind: &'static str,
+    media_type: String,
+    artifact_type: Option<String>,
+    names: Vec<String>,
+    created: Option<String>,
+    /// Bytes that are here, each blob once.
+    disk_bytes: u64,
+    /// Bytes that the descriptors declare.
+    content_bytes: u64,
+    state: &'static str,
+    holds: Vec<String>,
+}
+
+impl Listed {
+    fn to_json(&self, view: &View) -> JsonImage {
+        JsonImage {
+            schema_version: SCHEMA_VERSION,
+            digest: self.image.digest.to_string(),
+            kind: kind_of(&view.graph, self.image.id, Kind::of(&self.image.media_type)),
+            media_type: self.image.media_type.clone().into(),
+            artifact_type: self.image.artifact_type.clone().map(Into::into),
+            names: self
+                .image
+                .names
+                .iter()
+                .map(|name| name.text.clone().into())
+                .collect(),
+            created: self.created.map(|created| created.to_string()),
+            disk_bytes: self.sizes.disk,
+            content_bytes: self.sizes.content,
+            state: match self.presence {
+                Presence::Whole => "whole",
+                Presence::Partial => "partial",
+                Presence::Missing => "missing",
+                Presence::Damaged => "damaged",
+            },
+            holds: self.image.holds.clone(),
+        }
+    }
+}

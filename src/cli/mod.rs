@@ -1,0 +1,54 @@
+//! The command: parses arguments, asks the library, shows what it says.
+//!
+//! Everything here uses only what the library makes public. Nothing in it decides a deletion.
+
+#![expect(
+    unreachable_pub,
+    reason = "modules of a binary are reachable from nowhere else"
+)]
+
+mod args;
+mod context;
+mod df;
+mod exit;
+mod gc;
+mod ls;
+mod render;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use context::Context;
+use term::{Settings, Term};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let env = |name| std::env::var_os(name);
+    let settings = Settings {
+        color: args.global.color.into(),
+        no_color: env("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        dumb: env("TERM").is_some_and(|value| value == "dumb"),
+        columns: env("COLUMNS").and_then(|value| value.to_str()?.parse().ok()),
+        progress: args.global.progress.into(),
+        level: args.command.level(),
+    };
+    let term = Term::new(&settings);
+    let context = match Context::new(&term, args.global.now) {
+        Ok(context) => context,
+        Err(error) => {
+            term.error(&format!("cannot catch signals: {error}"), None);
+            return exit::IO.code();
+        }
+    };
+    let exit = match args.command {
+        Command::Gc(args) => gc::run(&context, &args),
+        Command::Ls(args) => ls::run(&context, &args),
+        Command::Df(args) => df::run(&context, &args),
+    };
+    term.progress().finish();
+    exit.code()
+}

@@ -1,0 +1,6 @@
+//! Turning what the library says into text.
+
+pub mod json;
+pub mod sweep;
+pub mod table;
+pub mod tree;

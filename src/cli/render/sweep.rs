@@ -1,0 +1,246 @@
+//! What a sweep did, or would do, as text and as JSON: both from the same plan and the same outcome.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ocisweep::execute::{Fate, Outcome};
+use ocisweep::plan::{Because, Plan, Totals};
+use ocisweep::units::{human_duration, human_size};
+
+use super::json;
+use crate::cli::context::Context;
+
+/// What is to be shown of one layout.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// What was decided.
+    pub plan: &'a Plan,
+    /// What became of it; `None` in a dry run.
+    pub outcome: Option<&'a Outcome>,
+}
+
+impl Shown<'_> {
+    /// Returns what was freed, or would be.
+    pub fn totals(&self) -> Totals {
+        match self.outcome {
+            Some(outcome) => outcome.done,
+            None => self.plan.totals(),
+        }
+    }
+
+    fn fates(&self) -> impl Iterator<Item = Fate> {
+        let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
+        let count = self.plan.sweep.len();
+        (0..count).map(move |position| match fates {
+            Some(fates) => fates.get(position).copied().unwrap_or(Fate::NotTried),
+            None => Fate::Deleted,
+        })
+    }
+
+    /// Returns a line for each file, as docker words it.
+    pub fn lines(&self, context: &Context<'_>) -> String {
+        let verb = if self.outcome.is_some() {
+            "Deleted:"
+        } else {
+            "Would delete:"
+        };
+        let mut text = String::new();
+        for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
+            if fate == Fate::Deleted
+                && let Some(digest) = self.plan.blobs.digest(victim.id)
+            {
+                line(&mut text, format_args!("{verb} {digest}"));
+            }
+        }
+        let temporary = match self.outcome {
+            Some(outcome) => &outcome.temporary,
+            None => &self.plan.temporary,
+        };
+        for stray in temporary {
+            let path = stray.path.to_string_lossy();
+            let path = context.term.foreign(&path);
+            let size = human_size(stray.len);
+            line(
+                &mut text,
+                format_args!("{verb} {path} (temporary file, {size})"),
+            );
+        }
+        for kept in &self.plan.kept {
+            if let Some(digest) = self.plan.blobs.digest(kept.id) {
+                let why = in_words(kept.because, context.now);
+                line(&mut text, format_args!("Kept: {digest} ({why})"));
+            }
+        }
+        text
+    }
+
+    /// Returns the layout as JSON.
+    pub fn to_json(&self, now: Timestamp) -> json::SweptLayout {
+        let mut items = Vec::with_capacity(self.plan.sweep.len() + self.plan.kept.len());
+        for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
+            let (action, reason) = match fate {
+                Fate::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
+                Fate::Deleted => ("delete", "unreferenced"),
+                Fate::Gone => ("none", "gone"),
+                Fate::Rewritten => ("keep", "rewritten"),
+                Fate::Failed => ("failed", "unreferenced"),
+                Fate::NotTried => ("keep", "interrupted"),
+            };
+            items.push(json::Item {
+                digest: self.plan.blobs.digest(victim.id).map(ToString::to_string),
+                path: None,
+                kind: "blob",
+                size: victim.file.len,
+                action,
+                reasons: vec![reason.to_owned()],
+                names: Vec::new(),
+            });
+        }
+        let (temporary, action) = match self.outcome {
+            Some(outcome) => (&outcome.temporary, "delete"),
+            None => (&self.plan.temporary, "would-delete"),
+        };
+        for stray in temporary {
+            items.push(json::Item {
+                digest: None,
+                path: Some(stray.path.to_string_lossy().into_owned()),
+                kind: "temporary",
+                size: stray.len,
+                action,
+                reasons: vec!["left over".to_owned()],
+                names: Vec::new(),
+            });
+        }
+        let mut totals = json::Totals::of(&self.totals());
+        for kept in &self.plan.kept {
+            totals.kept += 1;
+            totals.kept_bytes += kept.len;
+            items.push(json::Item {
+                digest: self.plan.blobs.digest(kept.id).map(ToString::to_string),
+                path: None,
+                kind: "blob",
+                size: kept.len,
+                action: "keep",
+                reasons: vec![in_words(kept.because, now)],
+                names: Vec::new(),
+            });
+        }
+        json::SweptLayout {
+            path: self.plan.layout.to_string_lossy().into_owned(),
+            items,
+            foreign: self.plan.foreign as u64,
+            totals,
+            error: None,
+        }
+    }
+
+    /// Tells on stderr what did not go as planned, and what somebody else did meanwhile. Says whether
+    /// everything that was planned is done.
+    pub fn report_trouble(&self, context: &Context<'_>) -> bool {
+        let path = self.plan.layout.display();
+        if self.plan.foreign > 0 {
+            let files = count(self.plan.foreign as u64, "foreign file");
+            context
+                .term
+                .note(&format!("left {files} in `{path}/blobs` alone"));
+        }
+        let unreadable = self
+            .plan
+            .kept
+            .iter()
+            .filter(|kept| kept.because == Because::Unreadable)
+            .count() as u64;
+        if unreadable > 0 {
+            let orphans = count(unreadable, "orphan");
+            context.term.error(
+                &format!("cannot read {orphans} of `{path}`: kept, since they may be signatures of something live"),
+                Some("run it as the user who owns the layout"),
+            );
+        }
+        let linked = self.totals().linked_bytes;
+        if linked > 0 {
+            context.term.note(&format!(
+                "{} stay on the disk: hard links outside this run keep them",
+                human_size(linked)
+            ));
+        }
+        let Some(outcome) = self.outcome else {
+            return unreadable == 0;
+        };
+        for (file, error) in &outcome.failed {
+            context
+                .term
+                .error(&format!("cannot delete `{path}/{file}`: {error}"), None);
+        }
+        let rewritten = count_fates(outcome, Fate::Rewritten);
+        if rewritten > 0 {
+            context.term.note(&format!(
+                "kept {} that a writer wrote anew meanwhile",
+                count(rewritten, "blob")
+            ));
+        }
+        for image in &outcome.meanwhile.broken {
+            context.term.error(
+                &format!(
+                    "`{image}` was written into `{path}` during the sweep, and uses a blob that was an orphan before and is deleted now"
+                ),
+                Some("write that image again"),
+            );
+        }
+        if outcome.meanwhile.changed && outcome.meanwhile.broken.is_empty() {
+            context.term.note(&format!(
+                "`{path}/index.json` was changed by another program during the sweep; nothing that it lists was deleted"
+            ));
+        }
+        unreadable == 0 && outcome.failed.is_empty() && outcome.meanwhile.broken.is_empty()
+    }
+}
+
+fn count_fates(outcome: &Outcome, wanted: Fate) -> u64 {
+    outcome.fates.iter().filter(|fate| **fate == wanted).count() as u64
+}
+
+/// Returns the last line.
+pub fn total_line(totals: &Totals, is_dry_run: bool) -> String {
+    let size = human_size(totals.reclaimed_bytes());
+    if is_dry_run {
+        format!("Would reclaim {size}; nothing was changed\n")
+    } else {
+        format!("Total reclaimed space: {size}\n")
+    }
+}
+
+/// Returns a number with a noun, `1 blob` or `2 blobs`.
+pub fn count(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+fn in_words(because: Because, now: Timestamp) -> String {
+    match because {
+        Because::InFlight { modified } => format!("in flight, {}", age(now, modified)),
+        Because::UsedInFlight => "in flight, used by a blob that is".to_owned(),
+        Because::Unreadable => "cannot be read".to_owned(),
+        _ => "kept".to_owned(),
+    }
+}
+
+/// Returns how old a file is. `modified` is in nanoseconds since 1970.
+fn age(now: Timestamp, modified: i64) -> String {
+    let passed = now.as_nanosecond() - i128::from(modified);
+    match u64::try_from(passed) {
+        Ok(passed) => format!(
+            "{} old",
+            human_duration(Duration::from_nanos(passed)).to_lowercase()
+        ),
+        Err(_) => "from the future".to_owned(),
+    }
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{content}");
+}

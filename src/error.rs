@@ -1,0 +1,229 @@
+//! Every error the library can give, on one page.
+//!
+//! `Display` is one lower-case fragment with the path or name in backticks; what lies under it (an
+//! I/O error) is the [`source`](std::error::Error::source) and is printed after it by the command.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::oci::Digest;
+
+/// A result of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory is not an OCI image layout.
+    #[error("cannot use `{}`: {what}", path.display())]
+    NotALayout {
+        /// The path as given.
+        path: PathBuf,
+        /// What it is, or what it lacks.
+        what: NotALayout,
+    },
+    /// `oci-layout` names a version that this program does not know.
+    #[error("cannot use `{}`: image layout version `{version}` is not 1.0.0", path.display())]
+    UnsupportedVersion {
+        /// The layout.
+        path: PathBuf,
+        /// The version as written.
+        version: String,
+    },
+    /// A file that decides what is live cannot be understood.
+    #[error("cannot understand `{}`: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        why: String,
+    },
+    /// A file or directory cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `blobs` or a directory in it is a symbolic link, so that other layouts may use the blobs.
+    #[error("cannot sweep `{}`: `{}` is a symbolic link, so other layouts may use its blobs", path.display(), link.display())]
+    SharedBlobs {
+        /// The layout.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+    },
+    /// What is live cannot be told, because documents that decide it are damaged or missing.
+    #[error("cannot sweep `{}`: {}", path.display(), describe_broken(broken))]
+    Incomplete {
+        /// The layout.
+        path: PathBuf,
+        /// The documents, at least one.
+        broken: Vec<Broken>,
+    },
+    /// `index.json` lists nothing although there are blobs.
+    #[error("cannot sweep `{}`: `index.json` lists no image, so every one of its {blobs} blobs would go", path.display())]
+    Empty {
+        /// The layout.
+        path: PathBuf,
+        /// How many blobs there are.
+        blobs: usize,
+    },
+    /// Another process works on the layout.
+    #[error("cannot lock `{}`: {by}, waited {}", path.display(), seconds(*waited))]
+    Busy {
+        /// The layout.
+        path: PathBuf,
+        /// What holds it.
+        by: String,
+        /// How long this process waited.
+        waited: Duration,
+    },
+    /// The layout changed again and again while it was read.
+    #[error("cannot sweep `{}`: `index.json` changed {times} times while it was read", path.display())]
+    Unstable {
+        /// The layout.
+        path: PathBuf,
+        /// How often.
+        times: u32,
+    },
+    /// A signal asked to stop before anything was changed.
+    #[error("interrupted")]
+    Interrupted,
+    /// An edit of `index.json` did not turn out as asked. Nothing was written.
+    #[error("cannot edit `{}`: {why}", path.display())]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// What is impossible.
+        why: String,
+    },
+}
+
+/// What a path is, if not a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotALayout {
+    /// A regular file that begins like a tar archive.
+    #[error("it is a tar archive, not a directory")]
+    Tar,
+    /// Another kind of file.
+    #[error("it is not a directory")]
+    NotADirectory,
+    /// A storage tree of a registry (docker distribution, oc-mirror).
+    #[error("it is the storage of a registry (`docker/registry/v2`), not an image layout")]
+    RegistryStorage,
+    /// A content store of containerd, BuildKit or dockerd.
+    #[error(
+        "it is a containerd content store (`blobs` and `ingest`, no `index.json`), not an image layout"
+    )]
+    ContentStore,
+    /// What skopeo writes for `dir:`.
+    #[error(
+        "it is a `dir:` copy (`version` and `manifest.json`, no `index.json`), not an image layout"
+    )]
+    DirCopy,
+    /// An `oci-layout` file without `index.json`.
+    #[error("it has no `index.json`")]
+    NoIndex,
+    /// Neither `oci-layout` nor `index.json` with `blobs`.
+    #[error("it is not an image layout (no `index.json`)")]
+    Nothing,
+    /// `index.json` stands alone.
+    #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
+    NoBlobs,
+}
+
+/// A document that is damaged, or listed in `index.json` and missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The document; `None` for an entry of `index.json` whose digest is invalid.
+    pub digest: Option<Digest>,
+    /// What is wrong with it.
+    pub why: Box<str>,
+    /// It is only missing, which `--allow-missing` accepts.
+    pub missing: bool,
+    /// How a root leads to it: the name or ID of an image first, the document last.
+    pub path: Vec<String>,
+    /// What to give to `rm` so that nothing refers to the document any more.
+    pub image: Option<String>,
+}
+
+/// How a caller can tell errors apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Refused, nothing was changed.
+    Refused,
+    /// A file could not be read or written.
+    Io,
+    /// Another process works on the layout.
+    Busy,
+    /// A signal asked to stop.
+    Interrupted,
+}
+
+impl Error {
+    /// Returns the kind, from which the command takes its exit status.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotALayout { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::Malformed { .. }
+            | Self::SharedBlobs { .. }
+            | Self::Incomplete { .. }
+            | Self::Edit { .. }
+            | Self::Empty { .. } => ErrorKind::Refused,
+            Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::Busy { .. } | Self::Unstable { .. } => ErrorKind::Busy,
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
+    }
+
+    /// Makes a read error; for `map_err`.
+    pub(crate) fn read(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Read { path, source }
+    }
+
+    /// Makes a write error; for `map_err`.
+    pub(crate) fn write(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Write { path, source }
+    }
+}
+
+fn describe_broken(broken: &[Broken]) -> String {
+    let Some(first) = broken.first() else {
+        return "a document cannot be read".to_owned();
+    };
+    let what = match &first.digest {
+        Some(digest) => format!("{digest} {}", first.why),
+        None => format!("an entry of `index.json` has {}", first.why),
+    };
+    let path = if first.path.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", first.path.join(" → "))
+    };
+    match broken.len() - 1 {
+        0 => format!("{what}{path}"),
+        more => format!("{what}{path}, and {more} more"),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}

@@ -1,0 +1,148 @@
+//! How an entry of `index.json` is called.
+
+use crate::oci::document::Details;
+
+/// The annotation that containerd, BuildKit, docker save and hauler write: a full name.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// The annotation of the image-spec: a full name or only a tag.
+pub const REF_NAME: &str = oci_spec::image::ANNOTATION_REF_NAME;
+
+/// The annotation that old zarf writes in place of the other two.
+pub const BASE_NAME: &str = oci_spec::image::ANNOTATION_BASE_IMAGE_NAME;
+
+/// One name of an entry, and the annotation that carries it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryName {
+    /// The text, as written.
+    pub text: Box<str>,
+    /// The annotation; removing it takes the name away.
+    pub key: &'static str,
+}
+
+/// Returns the names of an entry; none if it is untagged.
+///
+/// `io.containerd.image.name` comes first if it agrees with `ref.name` or that is absent. Where the
+/// two disagree (`buildx imagetools create` copies the former from another image) both are names. An
+/// empty text is no name.
+#[must_use]
+pub fn entry_names(details: &Details) -> Vec<EntryName> {
+    let get = |key: &'static str| {
+        details
+            .annotations
+            .get(key)
+            .filter(|text| !text.is_empty())
+            .map(|text| EntryName {
+                text: text.clone(),
+                key,
+            })
+    };
+    match (get(CONTAINERD_NAME), get(REF_NAME)) {
+        (Some(full), Some(short)) if agree(&full.text, &short.text) => vec![full],
+        (Some(full), Some(short)) => vec![full, short],
+        (Some(name), None) | (None, Some(name)) => vec![name],
+        (None, None) => get(BASE_NAME).into_iter().collect(),
+    }
+}
+
+/// Says whether a short name is the end of a full one: its tag, its digest, or the whole without the
+/// registry (hauler).
+fn agree(full: &str, short: &str) -> bool {
+    full.strip_suffix(short)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with([':', '/', '@']))
+        // `docker.io/library/alpine` without a tag means `latest`.
+        || (short == "latest" && !has_tag(full))
+}
+
+fn has_tag(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.contains([':', '@'])
+}
+
+/// Splits a name into repository and tag or digest, as `ls` shows them. A bare tag has no
+/// repository.
+#[must_use]
+pub fn split_name(name: &str) -> (Option<&str>, Option<&str>) {
+    if let Some((repository, digest)) = name.split_once('@') {
+        return (Some(repository), Some(digest));
+    }
+    let start_of_last = name.rfind('/').map_or(0, |slash| slash + 1);
+    match name
+        .get(start_of_last..)
+        .and_then(|last| last.find(':'))
+        .map(|colon| start_of_last + colon)
+    {
+        Some(colon) => (name.get(..colon), name.get(colon + 1..)),
+        None if start_of_last > 0 => (Some(name), None),
+        None => (None, Some(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(annotations: &[(&str, &str)]) -> Vec<String> {
+        let details = Details {
+            annotations: annotations
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
+            ..Details::default()
+        };
+        entry_names(&details)
+            .into_iter()
+            .map(|name| name.text.into())
+            .collect()
+    }
+
+    #[test]
+    fn the_full_name_wins_if_it_agrees_and_both_count_if_not() {
+        let full = CONTAINERD_NAME;
+        let short = REF_NAME;
+        let cases: &[(&[(&str, &str)], &[&str])] = &[
+            (&[], &[]),
+            (&[(short, "latest")], &["latest"]),
+            (&[(short, "")], &[]),
+            (&[(full, "docker.io/a/b:v1")], &["docker.io/a/b:v1"]),
+            (
+                &[(full, "docker.io/a/b:v1"), (short, "v1")],
+                &["docker.io/a/b:v1"],
+            ),
+            (
+                &[(full, "docker.io/a/b:v1"), (short, "a/b:v1")],
+                &["docker.io/a/b:v1"],
+            ),
+            (
+                &[(full, "docker.io/a/b"), (short, "latest")],
+                &["docker.io/a/b"],
+            ),
+            (
+                &[(full, "x/y:v1"), (short, "combined")],
+                &["x/y:v1", "combined"],
+            ),
+            (&[(full, "x/y:v11"), (short, "1")], &["x/y:v11", "1"]),
+            (&[(BASE_NAME, "ghcr.io/z:1")], &["ghcr.io/z:1"]),
+            (&[(BASE_NAME, "ghcr.io/z:1"), (short, "z")], &["z"]),
+        ];
+        for (annotations, expected) in cases {
+            assert_eq!(names(annotations), *expected, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn splits_names_as_docker_shows_them() {
+        let cases = [
+            ("latest", None, Some("latest")),
+            ("alpine:3", Some("alpine"), Some("3")),
+            ("localhost:5000/a", Some("localhost:5000/a"), None),
+            ("localhost:5000/a:v", Some("localhost:5000/a"), Some("v")),
+            ("a/b", Some("a/b"), None),
+            ("a/b@sha256:00", Some("a/b"), Some("sha256:00")),
+            ("", None, Some("")),
+        ];
+        for (name, repository, tag) in cases {
+            assert_eq!(split_name(name), (repository, tag), "{name}");
+        }
+    }
+}

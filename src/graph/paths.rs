@@ -1,0 +1,141 @@
+//! How a root leads to a blob, in words.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Edge, Graph, Root, RootSource, entry_names};
+use crate::layout::{BlobId, State};
+use crate::oci::{Kind, Role, Shape};
+
+impl Graph {
+    /// Returns how a root is called: its first name, else its short ID, else its place.
+    #[must_use]
+    pub fn root_label(&self, state: &State, root: &Root) -> String {
+        match root.source {
+            RootSource::Entry(position) | RootSource::InsideEntry(position) => {
+                let entry = state.index.entries().get(position);
+                let name = entry
+                    .and_then(|entry| entry_names(&state.index.details(entry)).into_iter().next());
+                match (name, &root.target) {
+                    (Some(name), _) => name.text.into(),
+                    (None, Ok(id)) => self.digest(*id).short(),
+                    (None, Err(_)) => format!("entry {position} of index.json"),
+                }
+            }
+            RootSource::IndexField => "index.json".to_owned(),
+            RootSource::Hold(position) => {
+                let hold = state.holds.holds.get(position);
+                format!("hold {}", hold.map_or("", |hold| hold.name.as_str()))
+            }
+            RootSource::DockerSave(_) => "manifest.json".to_owned(),
+        }
+    }
+
+    /// Returns the shortest path from one of the roots to a blob, and what to give to `rm` so that
+    /// this root goes: the name or short ID of an entry.
+    pub(super) fn path_to(
+        &self,
+        state: &State,
+        target: BlobId,
+        roots: &[&Root],
+    ) -> (Vec<String>, Option<String>) {
+        let mut came_from: HashMap<BlobId, Option<(BlobId, Role)>> = HashMap::new();
+        let mut first_root: HashMap<BlobId, &Root> = HashMap::new();
+        let mut queue = VecDeque::new();
+        for root in roots {
+            if let Ok(id) = root.target
+                && !came_from.contains_key(&id)
+            {
+                came_from.insert(id, None);
+                first_root.insert(id, *root);
+                queue.push_back(id);
+            }
+        }
+        while let Some(id) = queue.pop_front() {
+            if id == target {
+                break;
+            }
+            let edges = self.node(id).map_or(&[][..], |node| &node.edges);
+            let next = edges.iter().map(|edge| (edge.to, edge.role));
+            let referrers = self.unlisted_referrers(id).iter();
+            // A referrer is no role of its own in a document: its subject points back.
+            for (to, role) in next.chain(referrers.map(|&to| (to, Role::Subject))) {
+                came_from.entry(to).or_insert_with(|| {
+                    queue.push_back(to);
+                    Some((id, role))
+                });
+            }
+        }
+        let mut steps = Vec::new();
+        let mut at = target;
+        while let Some(from) = came_from.get(&at) {
+            let parent = from.map(|(parent, _)| parent);
+            steps.push(self.step(at, parent));
+            match parent {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        let mut image = None;
+        if let Some(root) = first_root.get(&at) {
+            let label = self.root_label(state, root);
+            if matches!(
+                root.source,
+                RootSource::Entry(_) | RootSource::InsideEntry(_)
+            ) {
+                image = Some(label.clone());
+            }
+            steps.push(label);
+        }
+        steps.reverse();
+        (steps, image)
+    }
+
+    /// Describes a blob as a step of a path: what it is to its parent, and its short digest.
+    fn step(&self, id: BlobId, parent: Option<BlobId>) -> String {
+        let short = self.digest(id).short();
+        let edge = parent
+            .and_then(|parent| self.node(parent))
+            .and_then(|node| node.edges.iter().find(|edge| edge.to == id));
+        let what = edge.map_or_else(|| self.what(id).to_owned(), |edge| self.role_in_words(edge));
+        format!("{what} {short}")
+    }
+
+    fn role_in_words(&self, edge: &Edge) -> String {
+        match edge.role {
+            Role::Child => {
+                let details = edge.details.as_deref();
+                if let Some(platform) = details.and_then(|details| details.platform.as_ref())
+                    && !platform.os.is_empty()
+                    && &*platform.os != "unknown"
+                {
+                    let mut text = format!("{}/{}", platform.os, platform.architecture);
+                    if let Some(variant) = &platform.variant {
+                        text.push('/');
+                        text.push_str(variant);
+                    }
+                    return text;
+                }
+                if edge.kind == Kind::Layer {
+                    "layer".to_owned()
+                } else {
+                    self.what(edge.to).to_owned()
+                }
+            }
+            Role::Config => "config".to_owned(),
+            Role::Layer => "layer".to_owned(),
+            Role::Blob => "blob".to_owned(),
+            Role::Subject => "subject".to_owned(),
+            Role::Other => "descriptor".to_owned(),
+        }
+    }
+
+    /// Says what a blob is, by its content.
+    fn what(&self, id: BlobId) -> &'static str {
+        match self.node(id).map(|node| node.shape) {
+            Some(Shape::Index) => "index",
+            Some(Shape::Manifest) => "manifest",
+            Some(Shape::Other) => "document",
+            None => "blob",
+        }
+    }
+}

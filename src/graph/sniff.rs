@@ -1,0 +1,327 @@
+//! Looking into orphans: cosign and others write referrers that no entry of `index.json` lists.
+//!
+//! A manifest that no root leads to is live when its `subject` is, with everything below it. The one
+//! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
+//! left-over of an earlier export. Only orphans that are small and begin like JSON are read.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, FileType, Stat};
+
+use super::Graph;
+use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json};
+use crate::error::{Error, Result};
+use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file};
+use crate::observe::{Observer, Phase};
+use crate::oci::media_type::DOCKER_ATTESTATION;
+use crate::oci::{Digest, Document};
+
+/// How many orphans are looked into before what was found is taken over: bounds the memory.
+const BATCH: usize = 8192;
+
+/// A file as it was when it was looked at. Before it is deleted it is compared with this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Bytes; 0 for a symbolic link, which frees nothing.
+    pub len: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified: i64,
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// How many names the inode has.
+    pub links: u32,
+}
+
+impl FileFacts {
+    /// Takes over what `stat` said of a name, without following it.
+    #[must_use]
+    pub(crate) fn of(stat: &Stat) -> Option<Self> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let len = match kind {
+            FileType::RegularFile => u64::try_from(stat.st_size).ok()?,
+            FileType::Symlink => 0,
+            _ => return None,
+        };
+        let modified = modified_of(stat);
+        Some(Self {
+            len,
+            modified: i64::try_from(modified).unwrap_or(if modified < 0 {
+                i64::MIN
+            } else {
+                i64::MAX
+            }),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// A blob that no root leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orphan {
+    /// The blob.
+    pub id: BlobId,
+    /// The file; `None` when it could not be looked into, so that nobody knows whether it is a
+    /// referrer of something live. Such an orphan stays.
+    pub file: Option<FileFacts>,
+}
+
+/// What looking into one orphan brought.
+enum Sniffed {
+    /// It is gone meanwhile, or no file any more.
+    Gone,
+    /// It cannot be read.
+    Unreadable,
+    Plain(FileFacts),
+    /// It has a `subject`.
+    Referrer(FileFacts, Box<Referrer>),
+}
+
+struct Referrer {
+    document: Document,
+    matches_digest: bool,
+}
+
+impl Graph {
+    /// Looks into every blob that is not reached, follows the referrers among them, and keeps the
+    /// rest as orphans.
+    pub(super) fn sniff_orphans(&mut self, layout: &Layout, observer: &dyn Observer) -> Result<()> {
+        let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
+        let unreached: Vec<BlobId> = (0..listed)
+            .filter(|id| !self.reached.contains(*id))
+            .collect();
+        observer.begin(Phase::Sniffing, Some(unreached.len() as u64));
+        let mut orphans = Vec::with_capacity(unreached.len());
+        for batch in unreached.chunks(BATCH) {
+            if observer.stop() {
+                return Err(Error::Interrupted);
+            }
+            let sniffed: Vec<_> = batch
+                .par_iter()
+                .with_min_len(64)
+                .map_init(Vec::new, |buffer, &id| self.sniff(layout, id, buffer))
+                .collect();
+            observer.advance(batch.len() as u64, 0);
+            for (&id, sniffed) in batch.iter().zip(sniffed) {
+                let file = match sniffed {
+                    Sniffed::Gone => continue,
+                    Sniffed::Unreadable => None,
+                    Sniffed::Plain(file) => Some(file),
+                    Sniffed::Referrer(file, referrer) => {
+                        if !referrer.matches_digest {
+                            self.unverified.insert(id);
+                        }
+                        self.add_referrer(id, file, referrer.document);
+                        Some(file)
+                    }
+                };
+                orphans.push(Orphan { id, file });
+            }
+        }
+        // A subject that is reached takes its referrers along, those their children, and a child may
+        // be the subject of the next: `follow` goes on until nothing is new.
+        let found: Vec<_> = self
+            .referrers
+            .iter()
+            .filter(|(subject, _)| self.reached.contains(**subject))
+            .flat_map(|(_, referrers)| referrers)
+            .map(|&id| Step::referrer(id))
+            .collect();
+        self.follow(layout, found, observer)?;
+        orphans.retain(|orphan| !self.reached.contains(orphan.id));
+        self.orphans = orphans;
+        Ok(())
+    }
+
+    fn add_referrer(&mut self, id: BlobId, file: FileFacts, document: Document) {
+        let subjects: Vec<_> = document.subjects().cloned().collect();
+        let node = self.node_of(document, file.len, |_| {});
+        let looked = self.push_node(node);
+        self.looked.insert(id, looked);
+        for subject in subjects {
+            let subject = self.intern(subject);
+            self.referrers.entry(subject).or_default().push(id);
+        }
+    }
+
+    fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>) -> Sniffed {
+        let Some((dir, name)) = self
+            .blobs
+            .digest(id)
+            .and_then(|digest| digest.victim_name())
+            .and_then(|name| {
+                let dir = layout.blob_dirs().algorithm(name.algorithm())?;
+                Some((dir, name))
+            })
+        else {
+            return Sniffed::Unreadable;
+        };
+        // A link is judged by itself: what it leads to is not ours, but may be a referrer.
+        let link = if self.blobs.is_link(id) {
+            match rustix::fs::statat(dir, name.file(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileFacts::of(&stat),
+                Err(error) => return failed(error),
+            }
+        } else {
+            None
+        };
+        let follow = if link.is_some() {
+            Links::Follow
+        } else {
+            Links::Refuse
+        };
+        let file = match open_file(dir, name.file(), follow) {
+            Ok(file) => file,
+            // A link that leads nowhere refers to nothing.
+            Err(rustix::io::Errno::NOENT) => return link.map_or(Sniffed::Gone, Sniffed::Plain),
+            Err(error) => return failed(error),
+        };
+        let stat = match rustix::fs::fstat(&file) {
+            Ok(stat) => stat,
+            Err(error) => return failed(error),
+        };
+        let Some(target) = FileFacts::of(&stat) else {
+            return link.map_or(Sniffed::Gone, Sniffed::Plain);
+        };
+        let facts = link.unwrap_or(target);
+        if target.len > MAX_PLAUSIBLE_MANIFEST_BYTES {
+            return Sniffed::Plain(facts);
+        }
+        match read_json(File::from(file), target.len, buffer) {
+            Ok(false) => Sniffed::Plain(facts),
+            Ok(true) => match referrer(self.digest(id), buffer) {
+                Some(referrer) => Sniffed::Referrer(facts, referrer),
+                None => Sniffed::Plain(facts),
+            },
+            Err(_) => Sniffed::Unreadable,
+        }
+    }
+}
+
+fn failed(error: rustix::io::Errno) -> Sniffed {
+    match error {
+        // Removed by somebody else, or replaced by something that is no file.
+        rustix::io::Errno::NOENT | rustix::io::Errno::LOOP => Sniffed::Gone,
+        _ => Sniffed::Unreadable,
+    }
+}
+
+/// Reads a file whole if it begins like JSON; says whether it does.
+fn read_json(mut file: File, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let len = usize::try_from(len).unwrap_or_default();
+    buffer.clear();
+    buffer.resize(len.min(4096), 0);
+    let mut filled = 0;
+    loop {
+        let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+            if filled <= 4096 && !begins_like_json(buffer) {
+                return Ok(false);
+            }
+            if filled >= len {
+                return Ok(true);
+            }
+            buffer.resize(len, 0);
+            continue;
+        };
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(begins_like_json(buffer))
+}
+
+/// Returns the document if it has a `subject` that counts. What does not parse cannot be a
+/// referrer that anybody could read.
+///
+/// A referrer that does not match its digest is kept all the same, with what it refers to: nothing
+/// depends on it, so there is no reason to refuse the sweep, and doubt keeps.
+fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
+    let document = Document::scan(bytes).ok()?;
+    let is_left_over = document
+        .artifact_type
+        .as_deref()
+        .is_some_and(|artifact_type| artifact_type.eq_ignore_ascii_case(DOCKER_ATTESTATION));
+    (!is_left_over && document.subjects().next().is_some()).then(|| {
+        Box::new(Referrer {
+            document,
+            matches_digest: digest.matches(bytes) == Some(true),
+        })
+    })
+}
+
+impl Graph {
+    /// Protects what a writer may be about to list: an orphan younger than `grace` stays if it is
+    /// newer than `index.json`, or if a writer's temporary file younger than `grace` lies in the
+    /// layout. What such an orphan refers to stays as well: the writer has seen it.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn protect_in_flight(
+        &mut self,
+        layout: &Layout,
+        state: &State,
+        rule: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let is_young = |modified: i128| rule.now - modified < rule.grace;
+        let writer_at_work = self
+            .blobs
+            .temporary
+            .iter()
+            .any(|stray| is_young(stray.modified));
+        let mut fresh = Vec::new();
+        for orphan in &self.orphans {
+            let Some(file) = orphan.file else { continue };
+            let modified = i128::from(file.modified);
+            if is_young(modified) && (writer_at_work || modified > state.index_modified) {
+                fresh.push(orphan.id);
+            }
+        }
+        let steps = fresh.iter().map(|&id| Step::unknown(id)).collect();
+        self.follow(layout, steps, observer)?;
+        self.in_flight_reach = self.reach(fresh.iter().copied());
+        for id in fresh {
+            self.in_flight.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Says whether, and why, an orphan is protected as in flight.
+    #[must_use]
+    pub fn in_flight(&self, id: BlobId) -> Option<Flight> {
+        if self.in_flight.contains(id) {
+            Some(Flight::Fresh)
+        } else if self.in_flight_reach.contains(id) {
+            Some(Flight::UsedByFresh)
+        } else {
+            None
+        }
+    }
+}
+
+/// When an orphan counts as being written. Times in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlight {
+    /// The present.
+    pub now: i128,
+    /// How long an orphan counts as young; 0 turns the protection off.
+    pub grace: i128,
+}
+
+/// Why an orphan is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flight {
+    /// It is young.
+    Fresh,
+    /// A young orphan refers to it.
+    UsedByFresh,
+}

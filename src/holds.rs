@@ -1,0 +1,233 @@
+//! Holds: named protections of images, kept in the layout.
+//!
+//! A hold stands where docker has containers: what it protects is a root, even when another tool has
+//! dropped the entry from `index.json`. Holds are by digest and not by name, because a name can move
+//! to another image (docker protects by name, and loses images that way).
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::Digest;
+
+/// The holds of a layout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// In the order of the file.
+    pub holds: Vec<Hold>,
+}
+
+/// One protection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Its name, unique in the layout.
+    pub name: String,
+    /// What it protects, with everything below.
+    pub digest: Digest,
+    /// How the image was called when the hold was made.
+    pub image: Option<String>,
+    /// Why it is held.
+    pub reason: Option<String>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// It ends when this path is gone.
+    pub while_path: Option<PathBuf>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawFile {
+    schema_version: u32,
+    holds: Vec<RawHold>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawHold {
+    name: String,
+    digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(default, rename = "while", skip_serializing_if = "Option::is_none")]
+    while_path: Option<PathBuf>,
+}
+
+/// Why a text is not a holds file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HoldsError {
+    /// Not JSON, or without what every hold has.
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Made by a later version of this program.
+    #[error("schema version {0} is not 1")]
+    Version(u32),
+    /// A hold that says something impossible.
+    #[error("the hold `{name}` has {what}")]
+    Hold {
+        /// The hold.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Holds {
+    /// The path of the file, relative to the layout.
+    pub const FILE: &str = ".ocisweep/holds.json";
+
+    /// Parses a holds file.
+    ///
+    /// # Errors
+    /// [`HoldsError`] for anything that is not understood in full: half a list of protections is
+    /// none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HoldsError> {
+        let file: RawFile = serde_json::from_slice(bytes)?;
+        if file.schema_version != 1 {
+            return Err(HoldsError::Version(file.schema_version));
+        }
+        let mut holds = Vec::with_capacity(file.holds.len());
+        for raw in file.holds {
+            let wrong = |what: String| HoldsError::Hold {
+                name: raw.name.clone(),
+                what,
+            };
+            let digest = Digest::parse(&raw.digest)
+                .map_err(|error| wrong(format!("an invalid digest: {error}")))?;
+            let until = raw
+                .until
+                .as_deref()
+                .map(str::parse::<Timestamp>)
+                .transpose()
+                .map_err(|error| wrong(format!("an invalid time: {error}")))?;
+            holds.push(Hold {
+                digest,
+                until,
+                image: raw.image,
+                reason: raw.reason,
+                while_path: raw.while_path,
+                name: raw.name,
+            });
+        }
+        Ok(Self { holds })
+    }
+
+    /// Returns the file for these holds.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let file = RawFile {
+            schema_version: 1,
+            holds: self
+                .holds
+                .iter()
+                .map(|hold| RawHold {
+                    name: hold.name.clone(),
+                    digest: hold.digest.to_string(),
+                    image: hold.image.clone(),
+                    reason: hold.reason.clone(),
+                    until: hold.until.map(|time| time.to_string()),
+                    while_path: hold.while_path.clone(),
+                })
+                .collect(),
+        };
+        let mut text =
+            serde_json::to_string_pretty(&file).expect("strings and numbers always serialise");
+        text.push('\n');
+        text
+    }
+
+    /// Returns the holds that stand at `now`.
+    pub fn active(&self, now: Timestamp) -> impl Iterator<Item = &Hold> {
+        self.holds.iter().filter(move |hold| hold.is_active(now))
+    }
+}
+
+impl Hold {
+    /// Says whether the hold stands at `now`.
+    #[must_use]
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+            && !self.while_path.as_deref().is_some_and(is_gone)
+    }
+}
+
+/// Only a clear "no such file" ends a hold: a path that cannot be looked at may be there.
+fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(name: &str) -> Hold {
+        Hold {
+            name: name.to_owned(),
+            digest: Digest::of(crate::oci::Algorithm::Sha256, name.as_bytes()),
+            image: Some("app:1".to_owned()),
+            reason: None,
+            until: None,
+            while_path: None,
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_writes() {
+        let holds = Holds {
+            holds: vec![
+                hold("a"),
+                Hold {
+                    until: Some("2026-11-21T00:00:00Z".parse().expect("valid")),
+                    while_path: Some("/tmp/x".into()),
+                    reason: Some("release".to_owned()),
+                    ..hold("b")
+                },
+            ],
+        };
+        let read = Holds::parse(holds.to_json().as_bytes()).expect("own text");
+        assert_eq!(read, holds);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_understand_in_full() {
+        for text in [
+            "",
+            "{}",
+            r#"{"schema_version":2,"holds":[]}"#,
+            r#"{"schema_version":1,"holds":[{"name":"a","digest":"x"}]}"#,
+            r#"{"schema_version":1,"holds":[{"name":"a","digest":"x:y","until":"soon"}]}"#,
+        ] {
+            assert!(Holds::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_by_time_and_by_path() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("valid");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cases = [
+            (None, None, true),
+            (Some("2026-11-21T12:00:00Z"), None, false),
+            (Some("2026-11-21T12:00:01Z"), None, true),
+            (None, Some(dir.path().to_owned()), true),
+            (None, Some(dir.path().join("gone")), false),
+            (
+                Some("2020-01-01T00:00:00Z"),
+                Some(dir.path().to_owned()),
+                false,
+            ),
+        ];
+        for (until, while_path, expected) in cases {
+            let hold = Hold {
+                until: until.map(|text| text.parse().expect("valid")),
+                while_path,
+                ..hold("a")
+            };
+            assert_eq!(hold.is_active(now), expected, "{hold:?}");
+        }
+    }
+}

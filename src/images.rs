@@ -1,0 +1,382 @@
+//! Images as people see them: the entries of `index.json` that share a digest, with their names,
+//! sizes, platforms and referrers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read as _;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::graph::{Bits, Edge, EntryName, Graph, entry_names};
+use crate::layout::BlobId;
+use crate::oci::document::{Details, PlatformView};
+use crate::oci::platform::Platform;
+use crate::oci::{Digest, Kind, Role, Shape};
+use crate::view::View;
+
+/// The annotation that ties an entry to the image it is about (docker save, ctr export).
+pub const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
+
+/// The annotations of BuildKit's attestation manifests.
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// The platform manifest that an attestation belongs to.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
+/// The largest configuration that is read for its date and labels, in bytes.
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
+
+/// The entries of `index.json` that share one digest.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The image ID.
+    pub digest: Digest,
+    /// Its number in the graph.
+    pub id: BlobId,
+    /// Its names, each once, in the order of the entries.
+    pub names: Vec<EntryName>,
+    /// The positions of its entries.
+    pub entries: Vec<usize>,
+    /// Its media type, as the first entry writes it.
+    pub media_type: Box<str>,
+    /// Its artifact type, as the entry or the manifest writes it.
+    pub artifact_type: Option<Box<str>>,
+    /// The holds that protect it, by name.
+    pub holds: Vec<String>,
+}
+
+/// How much of something is here, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of blobs that are here, each once.
+    pub disk: u64,
+    /// Bytes that the descriptors declare, each blob once.
+    pub content: u64,
+}
+
+/// Whether something is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// With everything below it.
+    Whole,
+    /// Something below it is missing.
+    Partial,
+    /// Its document is missing.
+    Missing,
+    /// Its document is damaged.
+    Damaged,
+}
+
+/// What a configuration says about an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// When it was built. 1970 and before is what builders write who do not tell.
+    pub created: Option<Timestamp>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its platform.
+    pub platform: Option<Platform>,
+}
+
+/// Reads sizes and configurations at most once each.
+#[derive(Debug)]
+pub struct Images<'a> {
+    view: &'a View,
+    lens: HashMap<BlobId, u64>,
+    configs: HashMap<BlobId, Option<ImageConfig>>,
+}
+
+/// Returns the images of a layout in the order of `index.json`.
+#[must_use]
+pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
+    let mut found: Vec<Image> = Vec::new();
+    let mut by_id: HashMap<BlobId, usize> = HashMap::new();
+    for (position, entry) in view.state.index.entries().iter().enumerate() {
+        let Ok(digest) = &entry.digest else { continue };
+        let Some(id) = view.graph.id(digest) else {
+            continue;
+        };
+        let details = view.state.index.details(entry);
+        let names = entry_names(&details);
+        let index = *by_id.entry(id).or_insert_with(|| {
+            found.push(Image {
+                digest: digest.clone(),
+                id,
+                names: Vec::new(),
+                entries: Vec::new(),
+                media_type: details.media_type.clone(),
+                artifact_type: details.artifact_type.clone().or_else(|| {
+                    view.graph
+                        .node(id)
+                        .and_then(|node| node.artifact_type.clone())
+                }),
+                holds: view
+                    .state
+                    .holds
+                    .active(now)
+                    .filter(|hold| hold.digest == *digest)
+                    .map(|hold| hold.name.clone())
+                    .collect(),
+            });
+            found.len() - 1
+        });
+        if let Some(image) = found.get_mut(index) {
+            image.entries.push(position);
+            for name in names {
+                if image.names.iter().all(|known| known.text != name.text) {
+                    image.names.push(name);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl<'a> Images<'a> {
+    /// Makes an empty cache over a layout.
+    #[must_use]
+    pub fn new(view: &'a View) -> Self {
+        Self {
+            view,
+            lens: HashMap::new(),
+            configs: HashMap::new(),
+        }
+    }
+
+    /// Returns how much of an image or a platform is here. What it is about (`subject`) and what is
+    /// about it (referrers) are other images.
+    pub fn sizes(&mut self, id: BlobId, declared: Option<u64>) -> Sizes {
+        let mut sizes = Sizes::default();
+        for (id, declared) in content_of(&self.view.graph, id, declared) {
+            let len = self.len(id);
+            sizes.disk = sizes.disk.saturating_add(len.unwrap_or_default());
+            sizes.content = sizes
+                .content
+                .saturating_add(declared.or(len).unwrap_or_default());
+        }
+        sizes
+    }
+
+    /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.
+    pub fn len(&mut self, id: BlobId) -> Option<u64> {
+        if !self.view.graph.is_present(id) {
+            return None;
+        }
+        if let Some(node) = self.view.graph.node(id) {
+            return Some(node.len);
+        }
+        if let Some(len) = self.lens.get(&id) {
+            return Some(*len);
+        }
+        let len = self.view.layout.blob_len(self.view.graph.digest(id))?;
+        self.lens.insert(id, len);
+        Some(len)
+    }
+
+    /// Says how much of an image or a platform is here.
+    #[must_use]
+    pub fn presence(&self, id: BlobId) -> Presence {
+        let graph = &self.view.graph;
+        if graph.damage(id).is_some() {
+            return Presence::Damaged;
+        }
+        if !graph.is_present(id) && !graph.is_embedded(id) {
+            return Presence::Missing;
+        }
+        let is_whole = content_of(graph, id, None)
+            .iter()
+            .all(|(id, _)| graph.is_present(*id) || graph.is_embedded(*id));
+        if is_whole {
+            Presence::Whole
+        } else {
+            Presence::Partial
+        }
+    }
+
+    /// Returns what the configuration of an image says: of the image itself, or of its best present
+    /// platform, which is the host's if that is here and else the first.
+    pub fn config(&mut self, id: BlobId) -> Option<ImageConfig> {
+        let manifest = self.best_manifest(id)?;
+        self.own_config(manifest)
+    }
+
+    /// Returns what the configuration of one manifest says.
+    pub fn own_config(&mut self, manifest: BlobId) -> Option<ImageConfig> {
+        let config = self
+            .view
+            .graph
+            .node(manifest)?
+            .edges
+            .iter()
+            .find(|edge| edge.role == Role::Config)?
+            .to;
+        if let Some(known) = self.configs.get(&config) {
+            return known.clone();
+        }
+        let read = self.read_config(config);
+        self.configs.insert(config, read.clone());
+        read
+    }
+
+    /// Returns the manifests below an image that stand for platforms and are present, with what
+    /// their index says of them: the image itself if it is a manifest.
+    #[must_use]
+    pub fn manifests(&self, id: BlobId) -> Vec<(BlobId, Option<&'a Edge>)> {
+        let graph = &self.view.graph;
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::from([id]);
+        let mut queue = vec![(id, None)];
+        while let Some((id, edge)) = queue.pop() {
+            let Some(node) = graph.node(id) else { continue };
+            match node.shape {
+                Shape::Index => {
+                    for child in node.edges.iter().rev() {
+                        if child.role == Role::Child
+                            && !is_attestation(child)
+                            && seen.insert(child.to)
+                        {
+                            queue.push((child.to, Some(child)));
+                        }
+                    }
+                }
+                Shape::Manifest | Shape::Other => found.push((id, edge)),
+            }
+        }
+        found
+    }
+
+    fn best_manifest(&mut self, id: BlobId) -> Option<BlobId> {
+        let host = Platform::host();
+        let manifests = self.manifests(id);
+        let of_host = manifests.iter().copied().find(|(manifest, edge)| {
+            self.platform(*manifest, *edge)
+                .is_some_and(|platform| platform.matches_strict(&host))
+        });
+        of_host
+            .or_else(|| manifests.first().copied())
+            .map(|(manifest, _)| manifest)
+    }
+
+    /// Returns the platform of a manifest: what its index says, else what its configuration says.
+    pub fn platform(&mut self, manifest: BlobId, edge: Option<&Edge>) -> Option<Platform> {
+        edge.and_then(|edge| edge.details.as_ref())
+            .and_then(|details| details.platform.as_ref())
+            .filter(|platform| !platform.os.is_empty() || !platform.architecture.is_empty())
+            .map(platform_of)
+            .or_else(|| self.own_config(manifest)?.platform)
+    }
+
+    fn read_config(&self, id: BlobId) -> Option<ImageConfig> {
+        #[derive(Deserialize)]
+        struct Raw {
+            created: Option<String>,
+            config: Option<RawConfig>,
+            #[serde(default)]
+            os: String,
+            #[serde(default)]
+            architecture: String,
+            variant: Option<String>,
+            #[serde(rename = "os.version")]
+            os_version: Option<String>,
+        }
+
+        #[derive(Deserialize)]
+        struct RawConfig {
+            #[serde(rename = "Labels")]
+            labels: Option<BTreeMap<String, String>>,
+        }
+
+        let file = self
+            .view
+            .layout
+            .open_blob(self.view.graph.digest(id))
+            .ok()?;
+        let mut bytes = Vec::new();
+        std::fs::File::from(file)
+            .take(MAX_CONFIG_BYTES)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        let raw: Raw = serde_json::from_slice(&bytes).ok()?;
+        Some(ImageConfig {
+            created: raw
+                .created
+                .and_then(|text| text.parse::<Timestamp>().ok())
+                .filter(|created| created.as_second() > 0),
+            labels: raw
+                .config
+                .and_then(|config| config.labels)
+                .unwrap_or_default(),
+            platform: (!raw.os.is_empty()).then_some(Platform {
+                os: raw.os,
+                architecture: raw.architecture,
+                variant: raw.variant.filter(|text| !text.is_empty()),
+                os_version: raw.os_version.filter(|text| !text.is_empty()),
+                os_features: Vec::new(),
+            }),
+        })
+    }
+}
+
+/// Says whether a child of an index is an attestation of another child.
+#[must_use]
+pub fn is_attestation(edge: &Edge) -> bool {
+    edge.details
+        .as_ref()
+        .is_some_and(|details| is_attestation_details(details))
+}
+
+fn is_attestation_details(details: &Details) -> bool {
+    details.annotations.get(REFERENCE_TYPE).map(AsRef::as_ref) == Some("attestation-manifest")
+}
+
+/// Returns a platform as a value from what a descriptor says.
+#[must_use]
+pub fn platform_of(view: &PlatformView) -> Platform {
+    Platform {
+        os: view.os.clone().into(),
+        architecture: view.architecture.clone().into(),
+        variant: view.variant.clone().map(Into::into),
+        os_version: view.os_version.clone().map(Into::into),
+        os_features: view
+            .os_features
+            .iter()
+            .map(|feature| feature.clone().into())
+            .collect(),
+    }
+}
+
+/// Returns what an image consists of, each blob once, with the declared size: everything that its
+/// documents lead to but for what they are about.
+#[must_use]
+pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
+    let mut seen = Bits::default();
+    seen.insert(id);
+    let mut content = vec![(id, declared)];
+    let mut next = 0;
+    while let Some(&(id, _)) = content.get(next) {
+        next += 1;
+        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+        for edge in edges {
+            if edge.role != Role::Subject && seen.insert(edge.to) {
+                content.push((edge.to, edge.size));
+            }
+        }
+    }
+    content
+}
+
+/// Returns the kind of an image in one word, for people and JSON.
+#[must_use]
+pub fn kind_of(graph: &Graph, id: BlobId, promised: Kind) -> &'static str {
+    match graph.node(id).map(|node| node.shape) {
+        Some(Shape::Index) => "index",
+        Some(Shape::Manifest) => "manifest",
+        Some(Shape::Other) => "document",
+        None => match promised {
+            Kind::Index => "index",
+            Kind::Manifest => "manifest",
+            Kind::Config => "config",
+            Kind::Layer => "layer",
+            Kind::Unknown => "blob",
+        },
+    }
+}

@@ -1,0 +1,509 @@
+//! An image layout on disk. This module only reads.
+//!
+//! ```text
+//! LAYOUT/
+//!   oci-layout            {"imageLayoutVersion":"1.0.0"}; BuildKit caches and hauler may lack it
+//!   index.json            the roots
+//!   blobs/<algorithm>/…   the blobs, named by their digest
+//!   manifest.json         docker save only; kept in step with index.json
+//!   ingest/ .umoci-*/ …   temporary files of writers, see `temp`
+//!   .ocisweep/holds.json  protections that this program keeps
+//! ```
+//!
+//! *Promise*: every directory is opened once and files are reached by name relative to it, so that
+//! nobody can swap a directory for a link between a check and its use. What the layout says is never
+//! trusted: sizes are capped, and what cannot be understood is an error and never "empty".
+
+pub mod blobs;
+pub mod lock;
+pub mod temp;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+
+use crate::error::{Error, NotALayout, Result};
+use crate::holds::Holds;
+use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
+use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
+
+pub use blobs::{BlobId, BlobList, Stray};
+
+/// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
+/// `index.json` in place, so that a reader can meet it half written for some milliseconds.
+const PARSE_ATTEMPTS: u32 = 6;
+
+/// How long to wait before each further attempt.
+const PARSE_PAUSE: Duration = Duration::from_millis(25);
+
+/// The largest `oci-layout`, `manifest.json` or holds file that is read, in bytes.
+const MAX_SMALL_FILE_BYTES: u64 = 64 << 20;
+
+/// An open image layout.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    dir: OwnedFd,
+    blobs: BlobDirs,
+}
+
+/// The directories that hold blobs, each opened once.
+#[derive(Debug, Default)]
+pub(crate) struct BlobDirs {
+    pub(crate) root: Option<OwnedFd>,
+    pub(crate) algorithms: Vec<(Algorithm, OwnedFd)>,
+    /// The first of them that is a symbolic link.
+    pub(crate) link: Option<PathBuf>,
+}
+
+/// What decides which blobs are live, as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// `index.json`.
+    pub index: IndexDoc,
+    /// When `index.json` was last written, in nanoseconds since 1970.
+    pub index_modified: i128,
+    /// `manifest.json` of docker save, if there is one.
+    pub docker_save: Option<DockerSave>,
+    /// The holds.
+    pub holds: Holds,
+    fingerprint: Digest,
+}
+
+impl State {
+    /// Returns a digest over everything in the state, to tell whether a plan still rests on it.
+    #[must_use]
+    pub const fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
+    }
+}
+
+impl Layout {
+    /// Opens a layout.
+    ///
+    /// # Errors
+    /// [`Error::NotALayout`] and [`Error::UnsupportedVersion`] for what is refused by name,
+    /// [`Error::Read`] for what cannot be read.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let dir = match open_dir(CWD, &path, Links::Follow) {
+            Ok(dir) => dir,
+            Err(rustix::io::Errno::NOTDIR) => {
+                return Err(Error::NotALayout {
+                    what: what_file(&path),
+                    path,
+                });
+            }
+            Err(error) => return Err(Error::read(&path)(error.into())),
+        };
+        let has = |name: &str| exists(&dir, name);
+        if !has("index.json") {
+            let what = if has("oci-layout") {
+                NotALayout::NoIndex
+            } else if has("docker/registry/v2") {
+                NotALayout::RegistryStorage
+            } else if has("version") && has("manifest.json") {
+                NotALayout::DirCopy
+            } else if has("blobs") && has("ingest") {
+                NotALayout::ContentStore
+            } else {
+                NotALayout::Nothing
+            };
+            return Err(Error::NotALayout { path, what });
+        }
+        if has("oci-layout") {
+            check_version(&path, &dir)?;
+        } else if !has("blobs") {
+            return Err(Error::NotALayout {
+                path,
+                what: NotALayout::NoBlobs,
+            });
+        }
+        let blobs = BlobDirs::open(&path, &dir)?;
+        Ok(Self { path, dir, blobs })
+    }
+
+    /// Returns the path as given to [`Layout::open`].
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    pub(crate) const fn blob_dirs(&self) -> &BlobDirs {
+        &self.blobs
+    }
+
+    /// Refuses a layout whose blobs may belong to other layouts as well.
+    ///
+    /// # Errors
+    /// [`Error::SharedBlobs`] when `blobs` or a directory in it is a symbolic link, as LXC's
+    /// template makes them.
+    pub fn refuse_shared_blobs(&self) -> Result<()> {
+        match &self.blobs.link {
+            None => Ok(()),
+            Some(link) => Err(Error::SharedBlobs {
+                path: self.path.clone(),
+                link: link.clone(),
+            }),
+        }
+    }
+
+    /// Reads `index.json`, `manifest.json` and the holds.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
+    /// times, [`Error::Read`] when it cannot be read.
+    pub fn read_state(&self) -> Result<State> {
+        let (index_text, index_modified, index) = self
+            .parse_repeatedly(
+                "index.json",
+                MAX_INDEX_BYTES,
+                |bytes| match IndexDoc::parse(bytes.to_vec()) {
+                    Ok(index) => Ok(index),
+                    Err(error @ IndexError::Syntax(_)) => Err(format!("not valid JSON: {error}")),
+                    Err(error @ IndexError::NotAnIndex(_)) => {
+                        Err(format!("not an image index: {error}"))
+                    }
+                },
+            )?
+            .ok_or_else(|| Error::NotALayout {
+                path: self.path.clone(),
+                what: NotALayout::NoIndex,
+            })?;
+        let save = self.parse_repeatedly("manifest.json", MAX_SMALL_FILE_BYTES, |bytes| {
+            DockerSave::parse(bytes)
+                .map_err(|error| format!("not the `manifest.json` of docker save: {error}"))
+        })?;
+        let holds = self.parse_repeatedly(Holds::FILE, MAX_SMALL_FILE_BYTES, |bytes| {
+            Holds::parse(bytes).map_err(|error| format!("not a holds file: {error}"))
+        })?;
+        let mut hasher = crate::oci::digest::Hasher::new(Algorithm::Sha256);
+        for text in [
+            Some(&index_text),
+            save.as_ref().map(|(bytes, _, _)| bytes),
+            holds.as_ref().map(|(bytes, _, _)| bytes),
+        ] {
+            // The length before each text keeps two different triples from hashing alike.
+            let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
+            hasher.update(&length.to_be_bytes());
+            hasher.update(text.map_or(&[], Vec::as_slice));
+        }
+        Ok(State {
+            index,
+            index_modified,
+            docker_save: save.and_then(|(_, _, save)| save),
+            holds: holds.map(|(_, _, holds)| holds).unwrap_or_default(),
+            fingerprint: hasher.finish(),
+        })
+    }
+
+    /// Reads and parses a file until it parses or the attempts are used up. `None`: it is not there.
+    fn parse_repeatedly<T>(
+        &self,
+        name: &str,
+        cap: u64,
+        parse: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<(Vec<u8>, i128, T)>> {
+        let path = self.path.join(name);
+        let mut why = String::new();
+        for attempt in 0..PARSE_ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(PARSE_PAUSE);
+            }
+            let Some((bytes, modified)) = self.read_file(name, cap)? else {
+                return Ok(None);
+            };
+            match parse(&bytes) {
+                Ok(value) => return Ok(Some((bytes, modified, value))),
+                Err(error) => why = error,
+            }
+        }
+        Err(Error::Malformed { path, why })
+    }
+
+    /// Reads a regular file of the layout, following a link to it. Returns its bytes and mtime.
+    fn read_file(&self, name: &str, cap: u64) -> Result<Option<(Vec<u8>, i128)>> {
+        let path = self.path.join(name);
+        let file = match open_file(&self.dir, name, Links::Follow) {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::read(&path)(error.into())),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|error| Error::read(&path)(error.into()))?;
+        let malformed = |why: &str| Error::Malformed {
+            path: path.clone(),
+            why: why.to_owned(),
+        };
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(malformed("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(cap + 1)
+            .read_to_end(&mut bytes)
+            .map_err(Error::read(&path))?;
+        if bytes.len() as u64 > cap {
+            return Err(malformed(&format!("it is larger than {cap} bytes")));
+        }
+        Ok(Some((bytes, modified_of(&stat))))
+    }
+
+    /// Opens a blob for reading, following a link to it (rules_oci makes all of them links).
+    ///
+    /// # Errors
+    /// What `openat` says; `ENOENT` is the ordinary answer for a sparse image.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> io::Result<OwnedFd> {
+        let name = digest.blob_name();
+        let missing = || io::Error::from(rustix::io::Errno::NOENT);
+        if let Some(algorithm) = digest.algorithm() {
+            let dir = self.blobs.algorithm(algorithm).ok_or_else(missing)?;
+            return Ok(open_file(dir, name.file(), Links::Follow)?);
+        }
+        let root = self.blobs.root.as_ref().ok_or_else(missing)?;
+        let dir = open_dir(root, name.directory(), Links::Refuse)?;
+        Ok(open_file(&dir, name.file(), Links::Follow)?)
+    }
+
+    /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.
+    pub(crate) fn blob_len(&self, digest: &Digest) -> Option<u64> {
+        let name = digest.victim_name()?;
+        let dir = self.blobs.algorithm(name.algorithm())?;
+        let stat = rustix::fs::statat(dir, name.file(), AtFlags::empty()).ok()?;
+        u64::try_from(stat.st_size).ok()
+    }
+
+    /// Lists the blobs and everything else below `blobs/`, and the temporary files of writers.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when a directory cannot be listed: a partial list would make a partial mark.
+    pub fn list(&self) -> Result<BlobList> {
+        BlobList::read(self)
+    }
+}
+
+/// Where a temporary file lies, opened.
+#[derive(Debug)]
+pub(crate) struct StrayPlace {
+    pub(crate) dir: OwnedFd,
+    pub(crate) name: String,
+    /// The directory itself, if it is one.
+    pub(crate) inner: Option<OwnedFd>,
+}
+
+impl Layout {
+    /// Opens the directory that a temporary file lies in. `None`: it is gone, is another kind of
+    /// file now, or somebody holds a lock on it.
+    pub(crate) fn open_stray(&self, stray: &Stray) -> io::Result<Option<StrayPlace>> {
+        let mut dir = self.dir.try_clone()?;
+        let mut names = stray.path.iter();
+        let Some(name) = names.next_back().and_then(|name| name.to_str()) else {
+            return Ok(None);
+        };
+        for parent in names {
+            dir = match open_dir(&dir, parent, Links::Refuse) {
+                Ok(dir) => dir,
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        let opened = if stray.is_dir {
+            open_dir(&dir, name, Links::Refuse)
+        } else {
+            open_file(&dir, name, Links::Refuse)
+        };
+        let file = match opened {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if lock::is_flocked(&file) {
+            return Ok(None);
+        }
+        Ok(Some(StrayPlace {
+            dir,
+            name: name.to_owned(),
+            inner: stray.is_dir.then_some(file),
+        }))
+    }
+
+    /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a
+    /// lock on it, and a directory holds only what its writer puts there.
+    pub(crate) fn is_removable(&self, stray: &Stray) -> bool {
+        let Ok(Some(place)) = self.open_stray(stray) else {
+            return false;
+        };
+        place.inner.as_ref().is_none_or(|inner| {
+            self.files_in(stray, inner)
+                .is_ok_and(|files| files.iter().all(|file| temp::inside(&place.name, file)))
+        })
+    }
+
+    /// Lists a temporary directory.
+    pub(crate) fn files_in(&self, stray: &Stray, dir: &OwnedFd) -> io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        blobs::each_entry(dir, &self.path.join(&stray.path), |entry| {
+            files.push(String::from_utf8_lossy(entry.name).into_owned());
+        })
+        .map_err(|error| match error {
+            Error::Read { source, .. } => source,
+            other => io::Error::other(other.to_string()),
+        })?;
+        Ok(files)
+    }
+}
+
+impl BlobDirs {
+    fn open(path: &Path, dir: &OwnedFd) -> Result<Self> {
+        let mut dirs = Self::default();
+        let blobs = path.join("blobs");
+        let Some(root) = dirs.open_one(dir, "blobs", &blobs)? else {
+            return Ok(dirs);
+        };
+        for algorithm in Algorithm::ALL {
+            let inner = blobs.join(algorithm.name());
+            if let Some(fd) = dirs.open_one(&root, algorithm.name(), &inner)? {
+                dirs.algorithms.push((algorithm, fd));
+            }
+        }
+        dirs.root = Some(root);
+        Ok(dirs)
+    }
+
+    /// Opens a directory and remembers when it is a link. Through a link only reading is done.
+    fn open_one(&mut self, parent: &OwnedFd, name: &str, path: &Path) -> Result<Option<OwnedFd>> {
+        use rustix::io::Errno;
+        match open_dir(parent, name, Links::Refuse) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            // Without O_NOFOLLOW's ELOOP: O_DIRECTORY on a link says ENOTDIR on Linux.
+            Err(Errno::LOOP | Errno::NOTDIR) => match open_dir(parent, name, Links::Follow) {
+                Ok(fd) => {
+                    self.link.get_or_insert_with(|| path.to_owned());
+                    Ok(Some(fd))
+                }
+                Err(Errno::NOENT) => {
+                    self.link.get_or_insert_with(|| path.to_owned());
+                    Ok(None)
+                }
+                Err(error) => Err(Error::read(path)(error.into())),
+            },
+            Err(error) => Err(Error::read(path)(error.into())),
+        }
+    }
+
+    pub(crate) fn algorithm(&self, algorithm: Algorithm) -> Option<&OwnedFd> {
+        self.algorithms
+            .iter()
+            .find(|(name, _)| *name == algorithm)
+            .map(|(_, fd)| fd)
+    }
+}
+
+/// Whether a symbolic link in the last place of a path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Follow,
+    Refuse,
+}
+
+impl Links {
+    const fn flag(self) -> OFlags {
+        match self {
+            Self::Follow => OFlags::empty(),
+            Self::Refuse => OFlags::NOFOLLOW,
+        }
+    }
+}
+
+pub(crate) fn open_dir(
+    parent: impl AsFd,
+    name: impl rustix::path::Arg,
+    links: Links,
+) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | links.flag(),
+        Mode::empty(),
+    )
+}
+
+/// Opens a file for reading. `O_NONBLOCK` keeps a FIFO in its place from blocking for ever.
+pub(crate) fn open_file(
+    parent: impl AsFd,
+    name: impl rustix::path::Arg,
+    links: Links,
+) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | links.flag(),
+        Mode::empty(),
+    )
+}
+
+/// Returns the mtime in nanoseconds since 1970.
+pub(crate) fn modified_of(stat: &rustix::fs::Stat) -> i128 {
+    i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
+}
+
+fn exists(dir: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
+/// Says what a path is that is not a directory.
+fn what_file(path: &Path) -> NotALayout {
+    let mut head = [0; 512];
+    let is_tar = open_file(CWD, path, Links::Follow)
+        .ok()
+        .and_then(|file| File::from(file).read_exact(&mut head).ok())
+        // POSIX ustar and GNU tar both have this magic at byte 257.
+        .is_some_and(|()| head.get(257..262) == Some(b"ustar"));
+    if is_tar {
+        NotALayout::Tar
+    } else {
+        NotALayout::NotADirectory
+    }
+}
+
+/// Refuses a layout of another version. regclient truncates the file while it writes a layout, so
+/// an unreadable one is read again a few times.
+fn check_version(path: &Path, dir: &OwnedFd) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        #[serde(rename = "imageLayoutVersion")]
+        version: String,
+    }
+
+    let file = path.join("oci-layout");
+    let mut why = String::new();
+    for attempt in 0..PARSE_ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PARSE_PAUSE);
+        }
+        let mut bytes = Vec::new();
+        open_file(dir, "oci-layout", Links::Follow)
+            .map_err(io::Error::from)
+            .and_then(|fd| File::from(fd).take(1 << 16).read_to_end(&mut bytes))
+            .map_err(Error::read(&file))?;
+        match serde_json::from_slice::<Version>(&bytes) {
+            Ok(Version { version }) if version == "1.0.0" => return Ok(()),
+            Ok(Version { version }) => {
+                return Err(Error::UnsupportedVersion {
+                    path: path.to_owned(),
+                    version,
+                });
+            }
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(Error::Malformed { path: file, why })
+}

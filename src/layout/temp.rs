@@ -1,0 +1,200 @@
+//! Temporary files of the tools that write layouts, known by name.
+//!
+//! A fresh one says that a writer is at work; an old one that nobody holds is left over from a
+//! crash. The names were read in the sources of the writers or seen on disk after a `kill -9`.
+
+use crate::oci::Algorithm;
+
+/// Where a temporary file was found, and how sure its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TempName {
+    /// No other program gives a file such a name: it may be deleted when it is old and unlocked.
+    Unmistakable,
+    /// A writer uses such names, but so may a person: it counts as a sign of life and stays.
+    Plausible,
+}
+
+/// Recognises a file or directory in the root of a layout.
+#[must_use]
+pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
+    let sure = Some(TempName::Unmistakable);
+    if is_dir {
+        // umoci's temporary directory, flocked while in use.
+        if name.strip_prefix(".umoci-").is_some_and(is_digits) {
+            return sure;
+        }
+        // containerd's local store probes for fs-verity.
+        if name.strip_prefix(".fsverity-check-").is_some_and(is_digits) {
+            return Some(TempName::Plausible);
+        }
+        return None;
+    }
+    // containers/image: skopeo, buildah, podman.
+    if name.strip_prefix("oci-put-blob").is_some_and(is_digits) {
+        return sure;
+    }
+    // regclient, and our own replacement of index.json.
+    if let Some(middle) = name
+        .strip_prefix("index.json.")
+        .and_then(|rest| rest.strip_suffix(".tmp"))
+        && is_digits(middle)
+    {
+        return sure;
+    }
+    if is_own(name) {
+        return sure;
+    }
+    // hauler.
+    if let Some(middle) = name
+        .strip_prefix("index-")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        && is_digits(middle)
+    {
+        return sure;
+    }
+    // ocidir-rs through cap-tempfile.
+    is_uuid(name).then_some(TempName::Plausible)
+}
+
+/// The prefix of every temporary file that this program writes.
+pub const OWN_PREFIX: &str = ".ocisweep-";
+
+/// Says whether the name is one of this program's own temporary files.
+#[must_use]
+pub fn is_own(name: &str) -> bool {
+    name.strip_prefix(OWN_PREFIX).is_some_and(|rest| {
+        rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Recognises a file in `blobs/<algorithm>/`.
+#[must_use]
+pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
+    if is_own(name) {
+        return Some(TempName::Unmistakable);
+    }
+    let (hex, rest) = match name.as_bytes().iter().position(|byte| !is_hex(*byte)) {
+        Some(end) => name.split_at_checked(end)?,
+        None => (name, ""),
+    };
+    let whole = algorithm.hex_len();
+    let recognised = match rest {
+        // go-containerregistry: the digest with digits behind it, or digits alone.
+        "" => name.get(whole..).is_some_and(is_digits) || (is_digits(name) && name.len() < whole),
+        // regclient: `<digits>.tmp` and `<hex>.<digits>.tmp`.
+        ".tmp" => is_digits(hex),
+        _ => {
+            hex.len() == whole
+                && (rest
+                    .strip_prefix('.')
+                    .and_then(|rest| rest.strip_suffix(".tmp"))
+                    .is_some_and(is_digits)
+                    // hauler: `<hex>.tmp-<digits>`.
+                    || rest.strip_prefix(".tmp-").is_some_and(is_digits))
+        }
+    };
+    recognised.then_some(TempName::Unmistakable)
+}
+
+/// Recognises what lies in `ingest/`: containerd's local store makes a directory named by the hash of
+/// a reference, oras a file `<hex>_<digits>`.
+#[must_use]
+pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
+    let sure = if is_dir {
+        name.len() == 64 && name.bytes().all(is_hex)
+    } else {
+        name.split_once('_').is_some_and(|(hex, digits)| {
+            matches!(hex.len(), 64 | 96 | 128) && hex.bytes().all(is_hex) && is_digits(digits)
+        })
+    };
+    Some(if sure {
+        TempName::Unmistakable
+    } else {
+        TempName::Plausible
+    })
+}
+
+/// Says whether a file inside a temporary directory is one that its writer puts there. A directory
+/// that holds anything else is left alone.
+#[must_use]
+pub fn inside(directory: &str, file: &str) -> bool {
+    if directory.starts_with(".umoci-") {
+        return file.strip_prefix("blob-").is_some_and(is_digits)
+            || file.strip_prefix("index-").is_some_and(is_digits);
+    }
+    matches!(file, "data" | "ref" | "startedat" | "updatedat" | "total")
+        || file
+            .strip_suffix(".tmp")
+            .is_some_and(|name| !name.is_empty())
+}
+
+fn is_digits(text: &str) -> bool {
+    // Go's os.CreateTemp draws from 32 bits: up to ten digits; older versions drew nine.
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+const fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn is_uuid(name: &str) -> bool {
+    let groups: Vec<_> = name.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(is_hex))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_the_names_of_every_known_writer() {
+        use TempName::{Plausible, Unmistakable};
+        let hex = "0a".repeat(32);
+        let root: &[(&str, bool, Option<TempName>)] = &[
+            ("oci-put-blob470874052", false, Some(Unmistakable)),
+            ("oci-put-blob", false, None),
+            ("oci-put-blob470874052", true, None),
+            (".umoci-123456", true, Some(Unmistakable)),
+            (".umoci-123456", false, None),
+            (".umoci-x", true, None),
+            ("index.json.123.tmp", false, Some(Unmistakable)),
+            ("index.json.bak", false, None),
+            ("index-123.json", false, Some(Unmistakable)),
+            ("index-old.json", false, None),
+            (".ocisweep-aB3dE6", false, Some(Unmistakable)),
+            (".ocisweep-notes", false, None),
+            (
+                "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+                false,
+                Some(Plausible),
+            ),
+            (".fsverity-check-12", true, Some(Plausible)),
+            ("index.json", false, None),
+            ("index.json.lock", false, None),
+            ("manifest.json", false, None),
+        ];
+        for (name, is_dir, expected) in root {
+            assert_eq!(in_root(name, *is_dir), *expected, "{name}");
+        }
+        let blobs = [
+            (format!("{hex}123456789"), Some(Unmistakable)),
+            ("123456789".to_owned(), Some(Unmistakable)),
+            ("123456789.tmp".to_owned(), Some(Unmistakable)),
+            (format!("{hex}.123.tmp"), Some(Unmistakable)),
+            (format!("{hex}.tmp-42"), Some(Unmistakable)),
+            (format!("{hex}.bak"), None),
+            (format!("{hex}abc"), None),
+            ("notes.tmp".to_owned(), None),
+            (".nfs000000000001".to_owned(), None),
+            (hex.clone(), None),
+            (String::new(), None),
+        ];
+        for (name, expected) in blobs {
+            assert_eq!(in_blobs(Algorithm::Sha256, &name), expected, "{name}");
+        }
+        assert_eq!(in_ingest(&hex, true), Some(Unmistakable));
+        assert_eq!(in_ingest(&format!("{hex}_123"), false), Some(Unmistakable));
+        assert_eq!(in_ingest("mine", false), Some(Plausible));
+    }
+}

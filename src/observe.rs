@@ -1,0 +1,39 @@
+//! What the library tells while it works, and how it is asked to stop.
+
+/// A part of the work whose progress can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Names of blobs are listed.
+    Listing,
+    /// Documents are read and followed.
+    Reading,
+    /// Orphans are looked into: they may be referrers that no entry lists.
+    Sniffing,
+    /// Files are deleted.
+    Sweeping,
+}
+
+/// Gets told about progress, and says when to stop. Called from several threads at once.
+pub trait Observer: Sync {
+    /// A part of the work begins; `total` items, where that is known.
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        let _ = (phase, total);
+    }
+
+    /// Some items are done.
+    fn advance(&self, items: u64, bytes: u64) {
+        let _ = (items, bytes);
+    }
+
+    /// Says whether to stop at the next file.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

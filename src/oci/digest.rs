@@ -1,0 +1,469 @@
+//! Digests, and the only names under which a blob file can be deleted.
+//!
+//! The grammar is that of image-spec `descriptor.md`: `algorithm ":" encoded`. For the three
+//! algorithms whose blobs this crate can verify (sha256, sha384, sha512) the encoded part has to be
+//! lower-case hex of the exact length, as the specification demands; other algorithms are valid
+//! text, are followed when something refers to them, and are never deleted.
+
+use std::fmt;
+
+use sha2::Digest as _;
+
+/// An algorithm whose blobs can be verified and, when nothing refers to them, deleted.
+///
+/// sha256 and sha512 are registered in image-spec `descriptor.md`; sha384 is accepted by every Go
+/// reader through `opencontainers/go-digest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// SHA-256, 64 hex digits.
+    Sha256,
+    /// SHA-384, 96 hex digits.
+    Sha384,
+    /// SHA-512, 128 hex digits.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Every algorithm that is swept, in the order in which directories are listed.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Returns the name, which is also the directory below `blobs/`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// Returns the length of the encoded part in hex digits.
+    #[must_use]
+    pub const fn hex_len(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha384 => 96,
+            Self::Sha512 => 128,
+        }
+    }
+
+    /// Returns the algorithm of that name, if it is one of [`Algorithm::ALL`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+}
+
+/// A digest as descriptors write it: 40 bytes, without allocation for sha256.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Digest {
+    /// `sha256:…`.
+    Sha256([u8; 32]),
+    /// `sha384:…`.
+    Sha384(Box<[u8; 48]>),
+    /// `sha512:…`.
+    Sha512(Box<[u8; 64]>),
+    /// Another algorithm, as written. Valid by the grammar, but not verifiable here.
+    Other(Box<str>),
+}
+
+/// Why a text is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// The text does not follow `algorithm ":" encoded`.
+    #[error("not a digest")]
+    Grammar,
+    /// The algorithm is known and the encoded part is not lower-case hex of its length.
+    #[error("not {} lower-case hex digits after `{}:`", .0.hex_len(), .0.name())]
+    Encoded(Algorithm),
+}
+
+/// The longest digest text that is accepted, in bytes. The specification sets no limit; a file name
+/// cannot be longer than 255 bytes on any Linux file system.
+const MAX_TEXT_BYTES: usize = 512;
+
+impl Digest {
+    /// Parses the text of a descriptor's `digest` (image-spec `descriptor.md`, "Digests").
+    ///
+    /// # Errors
+    /// [`DigestError`] for anything that is not a digest; such a text never becomes a path.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(DigestError::Grammar);
+        }
+        let (name, encoded) = text.split_once(':').ok_or(DigestError::Grammar)?;
+        if let Some(algorithm) = Algorithm::from_name(name) {
+            return Self::from_hex(algorithm, encoded.as_bytes())
+                .ok_or(DigestError::Encoded(algorithm));
+        }
+        if is_algorithm(name) && is_encoded(encoded) {
+            Ok(Self::Other(text.into()))
+        } else {
+            Err(DigestError::Grammar)
+        }
+    }
+
+    /// Returns the digest whose encoded part is `hex`, if it is lower-case hex of the right length.
+    ///
+    /// This is how file names in `blobs/<algorithm>/` become digests; everything else there is
+    /// foreign.
+    #[must_use]
+    pub fn from_hex(algorithm: Algorithm, hex: &[u8]) -> Option<Self> {
+        match algorithm {
+            Algorithm::Sha256 => decode(hex).map(Self::Sha256),
+            Algorithm::Sha384 => decode(hex).map(|bytes| Self::Sha384(Box::new(bytes))),
+            Algorithm::Sha512 => decode(hex).map(|bytes| Self::Sha512(Box::new(bytes))),
+        }
+    }
+
+    /// Computes the digest of `bytes`.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Returns the algorithm, or `None` for one that cannot be verified here.
+    #[must_use]
+    pub const fn algorithm(&self) -> Option<Algorithm> {
+        match self {
+            Self::Sha256(_) => Some(Algorithm::Sha256),
+            Self::Sha384(_) => Some(Algorithm::Sha384),
+            Self::Sha512(_) => Some(Algorithm::Sha512),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// Returns the raw bytes of a known algorithm; empty for an unknown one.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Sha256(bytes) => bytes,
+            Self::Sha384(bytes) => bytes.as_slice(),
+            Self::Sha512(bytes) => bytes.as_slice(),
+            Self::Other(_) => &[],
+        }
+    }
+
+    /// Returns the directory below `blobs/` and the file name of the blob.
+    #[must_use]
+    pub fn blob_name(&self) -> BlobName {
+        match self {
+            Self::Other(text) => {
+                let (name, encoded) = text.split_once(':').unwrap_or((text, ""));
+                BlobName {
+                    directory: name.into(),
+                    file: encoded.into(),
+                }
+            }
+            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => BlobName {
+                directory: self.algorithm().map_or("", Algorithm::name).into(),
+                file: self.encoded().into(),
+            },
+        }
+    }
+
+    /// Returns the encoded part: hex digits, or for an unknown algorithm the text as written.
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        match self {
+            Self::Other(text) => text.split_once(':').map_or("", |(_, rest)| rest).to_owned(),
+            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
+                let bytes = self.bytes();
+                let mut hex = String::with_capacity(bytes.len() * 2);
+                push_hex(&mut hex, bytes);
+                hex
+            }
+        }
+    }
+
+    /// Returns the short form of an image ID: the first 12 characters of the encoded part.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.encoded().chars().take(12).collect()
+    }
+
+    /// Says whether `bytes` have this digest; `None` when the algorithm is unknown.
+    #[must_use]
+    pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
+        self.algorithm()
+            .map(|algorithm| Self::of(algorithm, bytes) == *self)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(text) => f.write_str(text),
+            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
+                let name = self.algorithm().map_or("", Algorithm::name);
+                write!(f, "{name}:{}", self.encoded())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where a blob lies below `blobs/`: one directory and one file name, both safe as path components.
+///
+/// It can only be made from a [`Digest`], so that text from a document never becomes a path and
+/// nothing but a blob is ever unlinked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobName {
+    directory: Box<str>,
+    file: Box<str>,
+}
+
+impl BlobName {
+    /// Returns the directory below `blobs/`.
+    #[must_use]
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// Returns the file name in that directory.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+/// The name under which a blob can be deleted: one of the swept algorithms and its hex digits.
+///
+/// Made on the stack, since a sweep needs hundreds of thousands of them. It can only be made from a
+/// [`Digest`], so nothing else is ever unlinked as a blob.
+#[derive(Debug, Clone)]
+pub struct VictimName {
+    algorithm: Algorithm,
+    hex: [u8; 128],
+}
+
+impl VictimName {
+    /// Returns the algorithm, whose name is the directory below `blobs/`.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns the file name.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.hex
+            .get(..self.algorithm.hex_len())
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Digest {
+    /// Returns the name under which the blob can be deleted; `None` for an algorithm that is not
+    /// swept.
+    #[must_use]
+    pub fn victim_name(&self) -> Option<VictimName> {
+        let algorithm = self.algorithm()?;
+        let mut hex = [0; 128];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.bytes()) {
+            if let [high, low] = pair {
+                *high = hex_digit(byte >> 4);
+                *low = hex_digit(byte & 15);
+            }
+        }
+        Some(VictimName { algorithm, hex })
+    }
+}
+
+/// A running hash of one of the known algorithms.
+#[derive(Debug, Clone)]
+pub struct Hasher(State);
+
+#[derive(Debug, Clone)]
+enum State {
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    /// Starts a hash.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self(match algorithm {
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha384 => State::Sha384(sha2::Sha384::new()),
+            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+        })
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(state) => state.update(bytes),
+            State::Sha384(state) => state.update(bytes),
+            State::Sha512(state) => state.update(bytes),
+        }
+    }
+
+    /// Returns the digest of what was added.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            State::Sha256(state) => Digest::Sha256(state.finalize().into()),
+            State::Sha384(state) => Digest::Sha384(Box::new(state.finalize().into())),
+            State::Sha512(state) => Digest::Sha512(Box::new(state.finalize().into())),
+        }
+    }
+}
+
+/// `algorithm-component [algorithm-separator algorithm-component]*` of `descriptor.md`.
+fn is_algorithm(name: &str) -> bool {
+    name.split(['+', '.', '_', '-']).all(|component| {
+        !component.is_empty()
+            && component
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
+}
+
+/// `encoded ::= [a-zA-Z0-9=_-]+`: no dot and no slash, so it is always one harmless file name.
+fn is_encoded(encoded: &str) -> bool {
+    !encoded.is_empty()
+        && encoded
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+}
+
+fn decode<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
+    if hex.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = (nibble(*high)? << 4) | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        // Upper case is refused: descriptor.md demands lower case, and a case-folding reading would
+        // give one blob two names.
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push(char::from(hex_digit(byte >> 4)));
+        text.push(char::from(hex_digit(byte & 15)));
+    }
+}
+
+/// Returns the digit for a value below 16.
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 {
+        b'0' + value
+    } else {
+        b'a' + value - 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fits_in_forty_bytes() {
+        assert_eq!(std::mem::size_of::<Digest>(), 40);
+    }
+
+    #[test]
+    fn reads_and_prints_the_grammar_of_the_specification() {
+        let hex64 = "0123456789abcdef".repeat(4);
+        let hex96 = "0123456789abcdef".repeat(6);
+        let hex128 = "0123456789abcdef".repeat(8);
+        for text in [
+            format!("sha256:{hex64}"),
+            format!("sha384:{hex96}"),
+            format!("sha512:{hex128}"),
+            "blake3:abcDEF_-=".to_owned(),
+            "multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8".to_owned(),
+            "a.b_c-d+e:x".to_owned(),
+        ] {
+            let digest = Digest::parse(&text).expect("valid by descriptor.md");
+            assert_eq!(digest.to_string(), text);
+            let name = digest.blob_name();
+            assert_eq!(format!("{}:{}", name.directory(), name.file()), text);
+            let victim = digest.victim_name();
+            assert_eq!(victim.is_some(), digest.algorithm().is_some());
+            if let Some(victim) = victim {
+                assert_eq!(victim.file(), name.file());
+                assert_eq!(victim.algorithm().name(), name.directory());
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_could_become_another_path_or_another_name() {
+        let hex = "0123456789abcdef".repeat(4);
+        for text in [
+            String::new(),
+            ":".to_owned(),
+            "sha256".to_owned(),
+            "sha256:".to_owned(),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{}", &hex[1..]),
+            format!("sha256:{hex}0"),
+            format!("SHA256:{hex}"),
+            format!(" sha256:{hex}"),
+            format!("sha256:{hex}\n"),
+            "sha256:../../etc/passwd".to_owned(),
+            "../x:y".to_owned(),
+            "..:..".to_owned(),
+            "x:..".to_owned(),
+            "x:a/b".to_owned(),
+            "x:".to_owned(),
+            "+x:y".to_owned(),
+            "x+:y".to_owned(),
+            "x\0:y".to_owned(),
+            format!("x:{}", "y".repeat(600)),
+        ] {
+            assert!(Digest::parse(&text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_published_hashes_of_the_empty_string() {
+        let cases = [
+            (
+                Algorithm::Sha256,
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            ),
+            (
+                Algorithm::Sha384,
+                "38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
+            ),
+            (
+                Algorithm::Sha512,
+                "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e",
+            ),
+        ];
+        for (algorithm, hex) in cases {
+            let digest = Digest::of(algorithm, b"");
+            assert_eq!(digest.encoded(), hex, "{}", algorithm.name());
+            assert_eq!(digest.matches(b""), Some(true));
+            assert_eq!(digest.matches(b"x"), Some(false));
+        }
+        let other = Digest::parse("blake3:00").expect("valid");
+        assert_eq!(other.matches(b""), None);
+    }
+}

@@ -1,0 +1,808 @@
+//! Platforms: the text people type, the values in documents, and whether one is meant by the other.
+//!
+//! *Promises*: the specifier grammar, the normalisation and the strict comparison are those of
+//! `containerd/platforms` as docker uses them, so that `--platform arm64` drops what `docker image
+//! rm --platform arm64` drops. *Failure*: an empty text is an error here. For docker an empty
+//! `--platform` is no flag at all, and a script with an unset variable then removes the whole
+//! image.
+
+use std::env::consts;
+use std::fmt;
+
+/// Operating systems that a single word may name, as in Go's list of them.
+const KNOWN_OS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+
+/// Architectures that a single word may name, as in Go's list of them.
+const KNOWN_ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
+/// Build number of Windows Server 2022, from which on Windows runs images of older builds, down to
+/// this one.
+const WINDOWS_STABLE_BUILD: u16 = 20348;
+
+/// Says why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlatformError {
+    /// Nothing was given, or a list has an empty item.
+    #[error("the platform is empty, write for example `linux/arm64`")]
+    Empty,
+    /// The text has a `*`.
+    #[error("`{text}`: wildcards are not supported in a platform")]
+    Wildcard {
+        /// What was given.
+        text: String,
+    },
+    /// The first part is no operating system, even by its form.
+    #[error("`{part}` is not a valid operating system in platform `{text}`")]
+    InvalidOs {
+        /// What was given.
+        text: String,
+        /// The first part.
+        part: String,
+    },
+    /// A later part is empty or has a character that is not allowed.
+    #[error(
+        "`{part}` is not a valid part of platform `{text}`, letters, digits, `_`, `.` and `-` are"
+    )]
+    InvalidPart {
+        /// What was given.
+        text: String,
+        /// The part.
+        part: String,
+    },
+    /// The version or a feature in parentheses has a broken percent escape.
+    #[error("`{option}` in platform `{text}` has a broken escape")]
+    InvalidOption {
+        /// What was given.
+        text: String,
+        /// The version or feature.
+        option: String,
+    },
+    /// A single word is neither an operating system nor an architecture.
+    #[error("`{text}` is not a known operating system or architecture")]
+    Unknown {
+        /// What was given.
+        text: String,
+    },
+    /// There are more than three parts.
+    #[error("`{text}` has too many parts, a platform is `os/arch` or `os/arch/variant`")]
+    TooManyParts {
+        /// What was given.
+        text: String,
+    },
+}
+
+/// What a manifest runs on, with the fields of the image-spec.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Platform {
+    /// Operating system in Go's spelling, such as `linux`.
+    pub os: String,
+    /// Architecture in Go's spelling, such as `arm64`.
+    pub architecture: String,
+    /// Variant of the architecture, such as `v7`; an empty one counts as none.
+    pub variant: Option<String>,
+    /// Version of the operating system, which only Windows images carry.
+    pub os_version: Option<String>,
+    /// Features of the operating system that the image needs.
+    pub os_features: Vec<String>,
+}
+
+impl Platform {
+    /// Returns the platform that this program was built for.
+    ///
+    /// The variant of a 32-bit ARM processor is not looked up; without one it counts as `v7`.
+    #[must_use]
+    pub fn host() -> Self {
+        let little = cfg!(target_endian = "little");
+        let architecture = match consts::ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "loongarch64" => "loong64",
+            "powerpc" => "ppc",
+            "powerpc64" if little => "ppc64le",
+            "powerpc64" => "ppc64",
+            "mips" if little => "mipsle",
+            "mips64" if little => "mips64le",
+            "riscv32" => "riscv",
+            "wasm32" | "wasm64" => "wasm",
+            same => same,
+        };
+        let os = if consts::OS == "macos" {
+            "darwin"
+        } else {
+            consts::OS
+        };
+        Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the platform that `text` names: `os`, `arch`, `os/arch` or `os/arch/variant`.
+    ///
+    /// What is left out comes from `host`. The operating system may carry options:
+    /// `windows(10.0.17763+win32k)/amd64`. Two parts are always system and architecture, so
+    /// `arm64/v8` is a system called `arm64`; nothing will match it. The variant stays as typed as
+    /// far as docker leaves it (`linux/arm64/v8`); see [`Self::normalized`].
+    ///
+    /// # Errors
+    ///
+    /// Each in the place where `platforms.Parse` has it; beyond that, an empty text is
+    /// [`PlatformError::Empty`].
+    pub fn parse_specifier(text: &str, host: &Self) -> Result<Self, PlatformError> {
+        if text.is_empty() {
+            return Err(PlatformError::Empty);
+        }
+        let owned = || text.to_owned();
+        if text.contains('*') {
+            return Err(PlatformError::Wildcard { text: owned() });
+        }
+        let mut parts = text.splitn(4, '/');
+        let first = parts.next().unwrap_or_default();
+        let (os, os_version, os_features) = parse_os(text, first)?;
+        let rest: Vec<&str> = parts.collect();
+        if let Some(part) = rest.iter().find(|part| !is_part(part)) {
+            return Err(PlatformError::InvalidPart {
+                text: owned(),
+                part: (*part).to_owned(),
+            });
+        }
+        let base = Self {
+            os,
+            os_version,
+            os_features,
+            ..Self::default()
+        };
+        match *rest.as_slice() {
+            [] => base.complete(text, host),
+            [architecture] => Ok(base.with_architecture(architecture)),
+            [architecture, variant] => {
+                let (architecture, variant) = normalize_architecture(architecture, variant);
+                // docker shows the `v8` that was typed, and drops it on comparison.
+                let variant = if architecture == "arm64" && variant.is_empty() {
+                    "v8".to_owned()
+                } else {
+                    variant
+                };
+                Ok(Self {
+                    architecture,
+                    variant: some(variant),
+                    ..base
+                })
+            }
+            _ => Err(PlatformError::TooManyParts { text: owned() }),
+        }
+    }
+
+    /// Fills in the half that a single word leaves open.
+    fn complete(self, text: &str, host: &Self) -> Result<Self, PlatformError> {
+        if KNOWN_OS.contains(&self.os.as_str()) {
+            let variant = host
+                .variant
+                .clone()
+                .filter(|v| host.architecture == "arm" && v != "v7");
+            return Ok(Self {
+                architecture: host.architecture.clone(),
+                variant,
+                ..self
+            });
+        }
+        let platform = Self {
+            os: host.os.clone(),
+            ..self.with_architecture(text)
+        };
+        if KNOWN_ARCHITECTURES.contains(&platform.architecture.as_str()) {
+            Ok(platform)
+        } else {
+            Err(PlatformError::Unknown {
+                text: text.to_owned(),
+            })
+        }
+    }
+
+    /// Sets the architecture that was typed without a variant.
+    fn with_architecture(self, architecture: &str) -> Self {
+        let (architecture, variant) = normalize_architecture(architecture, "");
+        // `linux/arm` is shown as it was typed; that it means v7 comes back on comparison.
+        let variant = if architecture == "arm" && variant == "v7" {
+            String::new()
+        } else {
+            variant
+        };
+        Self {
+            architecture,
+            variant: some(variant),
+            ..self
+        }
+    }
+
+    /// Returns the platforms of a repeatable, comma separated flag, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// The first error of an item; an empty value or item is [`PlatformError::Empty`].
+    pub fn parse_list(values: &[String], host: &Self) -> Result<Vec<Self>, PlatformError> {
+        values
+            .iter()
+            .flat_map(|value| value.split(','))
+            .map(|item| Self::parse_specifier(item, host))
+            .collect()
+    }
+
+    /// Returns the one spelling in which equal platforms are equal.
+    ///
+    /// Lower case; `aarch64` is `arm64`, `x86_64` is `amd64`, `i386` is `386`; `arm` without
+    /// variant is `v7`; `arm64/v8` and `amd64/v1` have no variant; features are sorted and unique
+    /// (`platforms.Normalize`). Differing from there, an empty system stays empty instead of
+    /// becoming the host's: a document that does not say what it is must not be dropped for being
+    /// like the host.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        let (architecture, variant) = normalize_architecture(
+            &self.architecture,
+            self.variant.as_deref().unwrap_or_default(),
+        );
+        let mut os_features = self.os_features.clone();
+        os_features.sort_unstable();
+        os_features.dedup();
+        Self {
+            os: normalize_os(&self.os),
+            architecture,
+            variant: some(variant),
+            os_version: self.os_version.clone().and_then(some),
+            os_features,
+        }
+    }
+
+    /// Returns whether an image for `self` is what `wanted` asks for (`platforms.OnlyStrict`).
+    ///
+    /// Both are normalised; then system, architecture and variant are equal, and `self` needs no
+    /// feature that `wanted` lacks. For Windows the versions must be compatible too: a missing one
+    /// fits any, builds before 20348 only themselves, later ones everything from 20348 up to
+    /// themselves.
+    #[must_use]
+    pub fn matches_strict(&self, wanted: &Self) -> bool {
+        let (ours, wanted) = (self.normalized(), wanted.normalized());
+        ours.os == wanted.os
+            && ours.architecture == wanted.architecture
+            && ours.variant == wanted.variant
+            && (wanted.os != "windows"
+                || windows_versions_fit(wanted.os_version.as_deref(), ours.os_version.as_deref()))
+            && ours
+                .os_features
+                .iter()
+                .all(|feature| wanted.os_features.binary_search(feature).is_ok())
+    }
+}
+
+/// Writes `os/arch[/variant]`, with version and features in parentheses behind the system
+/// (`platforms.FormatAll`).
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.os.is_empty() {
+            return f.write_str("unknown");
+        }
+        f.write_str(&self.os)?;
+        let version = self.os_version.as_deref().unwrap_or_default();
+        if !version.is_empty() || !self.os_features.is_empty() {
+            let mut features: Vec<&str> = self.os_features.iter().map(String::as_str).collect();
+            features.sort_unstable();
+            write!(f, "({}", escape_option(version))?;
+            for feature in features {
+                write!(f, "+{}", escape_option(feature))?;
+            }
+            f.write_str(")")?;
+        }
+        let variant = self.variant.as_deref().unwrap_or_default();
+        for part in [self.architecture.as_str(), variant] {
+            if !part.is_empty() {
+                write!(f, "/{part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn is_part(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(is_part_byte)
+}
+
+fn is_part_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+/// Reads `os`, `os(version)`, `os(version+feature+…)` or `os(+feature)`.
+fn parse_os(
+    text: &str,
+    part: &str,
+) -> Result<(String, Option<String>, Vec<String>), PlatformError> {
+    let invalid = || PlatformError::InvalidOs {
+        text: text.to_owned(),
+        part: part.to_owned(),
+    };
+    let option = |raw: &str| {
+        unescape_option(raw).ok_or_else(|| PlatformError::InvalidOption {
+            text: text.to_owned(),
+            option: raw.to_owned(),
+        })
+    };
+
+    let (os, options) = match part.split_once('(') {
+        Some((os, rest)) => (os, Some(rest.strip_suffix(')').ok_or_else(invalid)?)),
+        None => (part, None),
+    };
+    if os.is_empty()
+        || !os
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    {
+        return Err(invalid());
+    }
+    let mut options = options.unwrap_or_default().split('+');
+    let version = options.next().unwrap_or_default();
+    let features: Vec<&str> = options.collect();
+    let is_option = |raw: &&str| raw.bytes().all(|b| b == b'%' || is_part_byte(b));
+    if !is_option(&version) || !features.iter().all(|f| !f.is_empty() && is_option(f)) {
+        return Err(invalid());
+    }
+    let os_version = some(option(version)?);
+    let os_features = features.into_iter().map(option).collect::<Result<_, _>>()?;
+    Ok((normalize_os(os), os_version, os_features))
+}
+
+/// Undoes `%2F` and the like; `None` for a broken escape or bytes that are no text.
+fn unescape_option(raw: &str) -> Option<String> {
+    let mut pieces = raw.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let code = piece
+            .get(..2)
+            .filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(piece.get(2..)?.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Escapes what would be read as punctuation of a specifier.
+fn escape_option(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '%' => escaped.push_str("%25"),
+            '+' => escaped.push_str("%2B"),
+            '(' => escaped.push_str("%28"),
+            ')' => escaped.push_str("%29"),
+            '/' => escaped.push_str("%2F"),
+            plain => escaped.push(plain),
+        }
+    }
+    escaped
+}
+
+fn normalize_os(os: &str) -> String {
+    let os = os.to_lowercase();
+    if os == "macos" {
+        "darwin".to_owned()
+    } else {
+        os
+    }
+}
+
+/// Returns architecture and variant in the one spelling; an empty variant is none.
+fn normalize_architecture(architecture: &str, variant: &str) -> (String, String) {
+    let (architecture, variant) = (architecture.to_lowercase(), variant.to_lowercase());
+    let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant),
+        ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
+        ("aarch64" | "arm64", variant) => ("arm64", variant),
+        // The old names of the hard and soft float builds decide, whatever variant stands beside
+        // them.
+        ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+        ("armel", _) | ("arm", "6") => ("arm", "v6"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "8") => ("arm", "v8"),
+        same => same,
+    };
+    (architecture.to_owned(), variant.to_owned())
+}
+
+/// Returns whether an image of version `ours` runs where `wanted` is asked for.
+fn windows_versions_fit(wanted: Option<&str>, ours: Option<&str>) -> bool {
+    let (Some(wanted), Some(ours)) = (wanted, ours) else {
+        return true;
+    };
+    // A version that cannot be read asks for nothing, but an image with such a version fits
+    // nothing.
+    let wanted = windows_version(wanted);
+    if wanted == (0, 0, 0) {
+        return true;
+    }
+    let ours = windows_version(ours);
+    let ((major, minor, build), (our_major, our_minor, our_build)) = (wanted, ours);
+    if (major, minor) != (our_major, our_minor) {
+        return false;
+    }
+    if build < WINDOWS_STABLE_BUILD {
+        build == our_build
+    } else {
+        (WINDOWS_STABLE_BUILD..=build).contains(&our_build)
+    }
+}
+
+/// Returns major, minor and build number of `10.0.20348[.1]`, or zeros.
+fn windows_version(text: &str) -> (u8, u8, u16) {
+    let mut numbers = text.splitn(4, '.');
+    let mut next = || {
+        numbers
+            .next()
+            .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let read = |major: Option<&str>, minor: Option<&str>, build: Option<&str>| {
+        Some((
+            major?.parse().ok()?,
+            minor?.parse().ok()?,
+            build?.parse().ok()?,
+        ))
+    };
+    read(next(), next(), next()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{cell, rows};
+
+    fn host() -> Platform {
+        Platform {
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            ..Platform::default()
+        }
+    }
+
+    fn parse(text: &str) -> Platform {
+        Platform::parse_specifier(text, &host()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn parses_and_normalises_as_containerd() {
+        // Where the package is older than docker, `platform-docker.tsv` has what docker does.
+        let newer = rows("platform-docker.tsv");
+        for row in rows("platform.tsv")
+            .iter()
+            .filter(|row| cell(row, 0) == "parse")
+        {
+            let text = cell(row, 1);
+            if newer.iter().any(|newer| cell(newer, 1) == text) {
+                continue;
+            }
+            let ours = Platform::parse_specifier(text, &host());
+            if cell(row, 2) == "!" {
+                assert!(ours.is_err(), "{text:?}: {ours:?}");
+                continue;
+            }
+            let ours = ours.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            let variant = ours.variant.clone().unwrap_or_default();
+            assert_eq!(
+                (
+                    ours.os.as_str(),
+                    ours.architecture.as_str(),
+                    variant.as_str()
+                ),
+                (cell(row, 2), cell(row, 3), cell(row, 4)),
+                "{text:?}"
+            );
+            assert_eq!(
+                ours.normalized().to_string(),
+                cell(row, 5),
+                "{text:?} normalised"
+            );
+        }
+    }
+
+    #[test]
+    fn parses_and_normalises_as_docker() {
+        for row in rows("platform-docker.tsv")
+            .iter()
+            .filter(|row| cell(row, 0) == "parse")
+        {
+            let text = cell(row, 1);
+            let ours = Platform::parse_specifier(text, &host());
+            if cell(row, 2) == "!" {
+                let theirs = cell(row, 3);
+                let same = match ours.expect_err(text) {
+                    PlatformError::Empty => text.is_empty(),
+                    PlatformError::Wildcard { .. } => {
+                        theirs.contains("wildcards not yet supported")
+                    }
+                    PlatformError::InvalidOs { .. } => {
+                        theirs.contains("is an invalid OS component")
+                    }
+                    PlatformError::InvalidPart { .. } => theirs.contains("is an invalid component"),
+                    PlatformError::Unknown { .. } => {
+                        theirs.contains("unknown operating system or architecture")
+                    }
+                    PlatformError::TooManyParts { .. } => {
+                        theirs.contains("cannot parse platform specifier")
+                    }
+                    PlatformError::InvalidOption { .. } => false,
+                };
+                assert!(same, "{text:?}: {theirs}");
+                continue;
+            }
+            let ours = ours.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            let found = [
+                ours.os.clone(),
+                ours.architecture.clone(),
+                ours.variant.clone().unwrap_or_default(),
+                ours.os_version.clone().unwrap_or_default(),
+                ours.os_features.join(" "),
+                ours.normalized().to_string(),
+            ];
+            for (at, found) in found.iter().enumerate() {
+                assert_eq!(found, cell(row, at + 2), "{text:?}, cell {}", at + 2);
+            }
+        }
+    }
+
+    #[test]
+    fn matches_strictly() {
+        for file in ["platform.tsv", "platform-docker.tsv"] {
+            for row in rows(file).iter().filter(|row| cell(row, 0) == "strict") {
+                let (wanted, ours) = (parse(cell(row, 1)), parse(cell(row, 2)));
+                assert_eq!(
+                    ours.matches_strict(&wanted).to_string(),
+                    cell(row, 3),
+                    "{file}: {wanted} asked, {ours} there"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn windows_versions_follow_the_build_number() {
+        let cases = [
+            (
+                "windows(10.0.17763)/amd64",
+                "windows(10.0.17763.9999)/amd64",
+                true,
+            ),
+            (
+                "windows(10.0.17763)/amd64",
+                "windows(10.0.18362)/amd64",
+                false,
+            ),
+            ("windows(10.0.17763)/amd64", "windows/amd64", true),
+            ("windows(10.0.17763)/amd64", "windows(junk)/amd64", false),
+            ("windows(junk)/amd64", "windows(10.0.17763)/amd64", true),
+            ("windows(10.0)/amd64", "windows(10.0.17763)/amd64", true),
+            (
+                "windows(10.0.26100)/amd64",
+                "windows(10.0.20348)/amd64",
+                true,
+            ),
+            (
+                "windows(10.0.26100)/amd64",
+                "windows(10.0.17763)/amd64",
+                false,
+            ),
+            (
+                "windows(10.0.20348)/amd64",
+                "windows(10.0.26100)/amd64",
+                false,
+            ),
+            (
+                "windows(10.1.20348)/amd64",
+                "windows(10.0.20348)/amd64",
+                false,
+            ),
+            (
+                "windows(10.0.99999)/amd64",
+                "windows(10.0.17763)/amd64",
+                true,
+            ),
+            ("linux(5)/amd64", "linux(6)/amd64", true),
+            (
+                "windows(10.0.17763+win32k)/amd64",
+                "windows(10.0.17763)/amd64",
+                true,
+            ),
+            (
+                "windows(10.0.17763)/amd64",
+                "windows(10.0.17763+win32k)/amd64",
+                false,
+            ),
+            ("windows(+b+a)/amd64", "windows(+a)/amd64", true),
+            ("windows(+a)/amd64", "windows(+a+a)/amd64", true),
+            ("windows(+a)/amd64", "windows(+a+b)/amd64", false),
+        ];
+        for (wanted, ours, fits) in cases {
+            assert_eq!(
+                parse(ours).matches_strict(&parse(wanted)),
+                fits,
+                "{wanted} asked, {ours} there"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_options_of_the_system() {
+        let cases = [
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
+            ("windows()/amd64", "windows/amd64"),
+            ("windows(+b+a)/amd64", "windows(+a+b)/amd64"),
+            ("windows(1%2B2)/amd64", "windows(1%2B2)/amd64"),
+            ("windows(1%2f2+%25)/amd64", "windows(1%2F2+%25)/amd64"),
+            ("linux(6.1)", "linux(6.1)/amd64"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(parse(text).to_string(), shown, "{text}");
+        }
+        for text in [
+            "windows(",
+            "windows)/amd64",
+            "windows(1",
+            "windows(1)x/amd64",
+            "windows(1))/amd64",
+            "windows(1+)/amd64",
+            "windows(1++a)/amd64",
+            "windows(a b)/amd64",
+            "(1)/amd64",
+            "win.dows/amd64",
+            "windows(é)/amd64",
+        ] {
+            let result = Platform::parse_specifier(text, &host());
+            assert!(
+                matches!(result, Err(PlatformError::InvalidOs { .. })),
+                "{text}: {result:?}"
+            );
+        }
+        for text in [
+            "windows(%)/amd64",
+            "windows(%2)/amd64",
+            "windows(%zz)/amd64",
+            "windows(1+%ff)/amd64",
+            "windows(%%)/amd64",
+        ] {
+            let result = Platform::parse_specifier(text, &host());
+            assert!(
+                matches!(result, Err(PlatformError::InvalidOption { .. })),
+                "{text}: {result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_single_word_takes_the_rest_from_the_host() {
+        let arm = |variant: Option<&str>| Platform {
+            os: "darwin".to_owned(),
+            architecture: "arm".to_owned(),
+            variant: variant.map(str::to_owned),
+            ..Platform::default()
+        };
+        let cases = [
+            ("linux", arm(Some("v6")), "linux/arm/v6"),
+            ("linux", arm(Some("v7")), "linux/arm"),
+            ("linux", arm(None), "linux/arm"),
+            ("arm64", arm(None), "darwin/arm64"),
+            ("armel", arm(None), "darwin/arm/v6"),
+            ("macos", arm(None), "darwin/arm"),
+        ];
+        for (text, host, shown) in cases {
+            let ours = Platform::parse_specifier(text, &host).map(|p| p.to_string());
+            assert_eq!(ours, Ok(shown.to_owned()), "{text} on {host}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_at_commas_and_have_no_empty_items() {
+        let list = |values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
+            Platform::parse_list(&values, &host()).map(|list| {
+                list.iter()
+                    .map(Platform::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+        };
+        assert_eq!(
+            list(&["linux/amd64,linux/arm64", "386"]),
+            Ok("linux/amd64 linux/arm64 linux/386".to_owned())
+        );
+        assert_eq!(list(&[]), Ok(String::new()));
+        for values in [
+            &[""][..],
+            &["a/b,"],
+            &[",a/b"],
+            &["a/b,,c/d"],
+            &["a/b", ""],
+            &[","],
+        ] {
+            assert_eq!(list(values), Err(PlatformError::Empty), "{values:?}");
+        }
+        assert!(list(&["linux/amd64, linux/arm64"]).is_err());
+    }
+
+    #[test]
+    fn values_from_documents_are_normalised_without_the_host() {
+        let given = Platform {
+            os: String::new(),
+            architecture: "AArch64".to_owned(),
+            variant: Some(String::new()),
+            os_version: Some(String::new()),
+            os_features: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()],
+        };
+        let normal = given.normalized();
+        assert_eq!(
+            (normal.os.as_str(), normal.architecture.as_str()),
+            ("", "arm64")
+        );
+        assert_eq!((&normal.variant, &normal.os_version), (&None, &None));
+        assert_eq!(normal.os_features, ["a", "b"]);
+        assert_eq!(normal.to_string(), "unknown");
+        assert!(!given.matches_strict(&parse("linux/arm64")));
+    }
+
+    #[test]
+    fn the_host_has_names_of_go() {
+        let host = Platform::host();
+        assert!(KNOWN_OS.contains(&host.os.as_str()), "{host}");
+        assert!(
+            KNOWN_ARCHITECTURES.contains(&host.architecture.as_str()),
+            "{host}"
+        );
+    }
+}

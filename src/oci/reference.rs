@@ -1,0 +1,656 @@
+//! Names of images: docker's reference grammar, its defaults, and its short form.
+//!
+//! *Promises*: [`Reference::parse_normalized`] accepts what `distribution/reference` accepts, reads
+//! it the same way and refuses the rest with its words, because users know both. Written by hand:
+//! the grammar is small, and a regular expression engine is not.
+//!
+//! ```text
+//! reference  = [ domain "/" ] path [ ":" tag ] [ "@" digest ]
+//! domain     = ( label { "." label } | "[" IPv6 "]" ) [ ":" port ]
+//! path       = component { "/" component }          at most 255 bytes
+//! component  = alnum { ( "." | "_" | "__" | "-" { "-" } ) alnum }     lower case
+//! ```
+
+use std::fmt;
+
+/// The registry that is meant when none is named.
+const DEFAULT_DOMAIN: &str = "docker.io";
+/// An older name of the same registry.
+const LEGACY_DOMAIN: &str = "index.docker.io";
+/// The namespace of names that have a single component.
+const OFFICIAL_PREFIX: &str = "library/";
+const DEFAULT_TAG: &str = "latest";
+/// Longest path in bytes, the domain not counted (distribution/reference since 0.6).
+const MAX_PATH_BYTES: usize = 255;
+const MAX_TAG_BYTES: usize = 128;
+/// Hexadecimal digits that any digest in a reference has at least.
+const MIN_DIGEST_DIGITS: usize = 32;
+/// Digits that the referrers tag of the distribution-spec keeps of a longer digest.
+const FALLBACK_TAG_DIGITS: usize = 64;
+
+/// Says why a text is not a reference, in docker's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceError {
+    /// The text does not follow the grammar.
+    #[error("invalid reference format")]
+    Format,
+    /// The path has upper-case letters.
+    #[error("invalid reference format: repository name ({name}) must be lowercase")]
+    UpperCase {
+        /// The path with its defaults, without tag.
+        name: String,
+    },
+    /// The text would follow the grammar in lower case.
+    #[error("repository name must be lowercase")]
+    WouldBeLower,
+    /// The path is longer than 255 bytes.
+    #[error("repository name must not be more than {MAX_PATH_BYTES} characters")]
+    TooLong,
+    /// The text is 64 hexadecimal digits, which is an image ID.
+    #[error("invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")]
+    Identifier {
+        /// What was given.
+        text: String,
+    },
+    /// The digest is not written in lower case.
+    #[error("invalid checksum digest format")]
+    DigestFormat,
+    /// The digest has the wrong number of digits for its algorithm.
+    #[error("invalid checksum digest length")]
+    DigestLength,
+    /// The algorithm is none of sha256, sha384 and sha512.
+    #[error("unsupported digest algorithm")]
+    DigestAlgorithm,
+}
+
+/// A name with its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// The registry, such as `docker.io` or `localhost:5000`.
+    ///
+    /// Empty in one odd case that docker has as well: `a_b.c/x`, whose first component looks like a
+    /// domain, is none, and is a good path component.
+    pub domain: String,
+    /// The repository on that registry, such as `library/alpine`.
+    pub path: String,
+    /// The tag, if one was given.
+    pub tag: Option<String>,
+    /// The digest as `algorithm:hex`, if one was given.
+    pub digest: Option<String>,
+}
+
+impl Reference {
+    /// Returns the reference that a person means by `text`: `alpine:3` is
+    /// `docker.io/library/alpine:3`.
+    ///
+    /// The first component is a domain if it has a `.` or `:`, is `localhost`, or has an upper-case
+    /// letter (`ParseNormalizedNamed`). No tag is added; see [`Self::with_default_tag`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReferenceError`] where docker has one, with the same text.
+    pub fn parse_normalized(text: &str) -> Result<Self, ReferenceError> {
+        if text.len() == 64 && is_lower_hex(text) {
+            return Err(ReferenceError::Identifier {
+                text: text.to_owned(),
+            });
+        }
+        let (domain, remainder) = split_domain(text);
+        let name = remainder.split(':').next().unwrap_or_default();
+        if name.to_lowercase() != name {
+            return Err(ReferenceError::UpperCase {
+                name: name.to_owned(),
+            });
+        }
+        let full = format!("{domain}/{remainder}");
+        let Some(reference) = split_full(&full) else {
+            // Upper case that is left stands in a tag or domain, where it is allowed, unless it is
+            // not ASCII.
+            let lower = full.to_lowercase();
+            return Err(if lower != full && split_full(&lower).is_some() {
+                ReferenceError::WouldBeLower
+            } else {
+                ReferenceError::Format
+            });
+        };
+        if reference.path.len() > MAX_PATH_BYTES {
+            return Err(ReferenceError::TooLong);
+        }
+        if let Some(digest) = &reference.digest {
+            check_digest(digest)?;
+        }
+        Ok(reference)
+    }
+
+    /// Returns the reference with the tag `latest` if it has neither tag nor digest
+    /// (`TagNameOnly`).
+    #[must_use]
+    pub fn with_default_tag(self) -> Self {
+        if self.tag.is_some() || self.digest.is_some() {
+            return self;
+        }
+        Self {
+            tag: Some(DEFAULT_TAG.to_owned()),
+            ..self
+        }
+    }
+
+    /// Returns the whole reference as docker prints it: `alpine:3` (`FamiliarString`).
+    #[must_use]
+    pub fn familiar(&self) -> String {
+        self.complete(self.familiar_name())
+    }
+
+    /// Returns the name as docker prints it, without tag and digest: `alpine`.
+    #[must_use]
+    pub fn familiar_name(&self) -> String {
+        if self.domain != DEFAULT_DOMAIN {
+            return self.canonical_name();
+        }
+        // `docker.io/library/a/b` keeps its namespace: only names of one component are official.
+        match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(official) if !official.contains('/') => official.to_owned(),
+            _ => self.path.clone(),
+        }
+    }
+
+    /// Returns the whole reference with domain and namespace: `docker.io/library/alpine:3`.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        self.complete(self.canonical_name())
+    }
+
+    /// Returns the name with domain and namespace, without tag and digest:
+    /// `docker.io/library/alpine`.
+    #[must_use]
+    pub fn canonical_name(&self) -> String {
+        if self.domain.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}/{}", self.domain, self.path)
+        }
+    }
+
+    fn complete(&self, mut name: String) -> String {
+        if let Some(tag) = &self.tag {
+            name.push(':');
+            name.push_str(tag);
+        }
+        if let Some(digest) = &self.digest {
+            name.push('@');
+            name.push_str(digest);
+        }
+        name
+    }
+}
+
+/// Writes the canonical form.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.canonical())
+    }
+}
+
+/// Splits a text into domain and the rest, and fills in what docker fills in.
+fn split_domain(text: &str) -> (&str, String) {
+    let (domain, rest) = match text.split_once('/') {
+        Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
+        Some((first, rest))
+            if first == "localhost"
+                || first.contains(['.', ':'])
+                || first.to_lowercase() != first =>
+        {
+            (first, rest)
+        }
+        // `localhost:5000` alone is a repository with a tag.
+        _ => (DEFAULT_DOMAIN, text),
+    };
+    if domain == DEFAULT_DOMAIN && !rest.contains('/') {
+        (domain, format!("{OFFICIAL_PREFIX}{rest}"))
+    } else {
+        (domain, rest.to_owned())
+    }
+}
+
+/// Takes a text with domain apart, or returns `None` where the grammar is broken.
+///
+/// No part has an `@`, a tag has neither `:` nor `/`, and a path has no `:`, so that each separator
+/// can be found by itself.
+fn split_full(text: &str) -> Option<Reference> {
+    let (text, digest) = match text.split_once('@') {
+        Some((text, digest)) if is_digest(digest) => (text, Some(digest.to_owned())),
+        Some(_) => return None,
+        None => (text, None),
+    };
+    let last = text.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match text.get(last..)?.split_once(':') {
+        Some((component, tag)) if is_tag(tag) => {
+            (text.get(..last + component.len())?, Some(tag.to_owned()))
+        }
+        Some(_) => return None,
+        None => (text, None),
+    };
+    let (domain, path) = match name.split_once('/') {
+        Some((domain, path)) if is_domain(domain) => (domain, path),
+        _ => ("", name),
+    };
+    if !path.split('/').all(is_component) {
+        return None;
+    }
+    Some(Reference {
+        domain: domain.to_owned(),
+        path: path.to_owned(),
+        tag,
+        digest,
+    })
+}
+
+fn is_domain(text: &str) -> bool {
+    let (host, port) = match text.rfind(']') {
+        // Colons within the brackets belong to the address.
+        Some(bracket) => {
+            let (host, port) = text.split_at(bracket + 1);
+            if port.is_empty() {
+                (host, None)
+            } else if let Some(port) = port.strip_prefix(':') {
+                (host, Some(port))
+            } else {
+                return false;
+            }
+        }
+        None => text
+            .split_once(':')
+            .map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let host_fits = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => {
+            !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+        }
+        None => host.split('.').all(is_label),
+    };
+    host_fits
+        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Returns whether `text` is lower-case words joined by `.`, `_`, `__` or any number of dashes.
+fn is_component(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !text.starts_with(is_word) || !text.ends_with(is_word) {
+        return false;
+    }
+    text.split(is_word)
+        .all(|joint| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|b| b == b'-'))
+}
+
+fn is_tag(text: &str) -> bool {
+    text.len() <= MAX_TAG_BYTES
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Returns whether `text` has the form of a digest within a reference; [`check_digest`] is
+/// stricter.
+fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else {
+        return false;
+    };
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    algorithm.split(['-', '_', '+', '.']).all(is_part)
+        && hex.len() >= MIN_DIGEST_DIGITS
+        && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Checks what go-digest checks once the form is right.
+fn check_digest(digest: &str) -> Result<(), ReferenceError> {
+    let (algorithm, hex) = digest.split_once(':').ok_or(ReferenceError::DigestFormat)?;
+    let Some(digits) = hex_digits(algorithm) else {
+        let lower = !algorithm.bytes().any(|b| b.is_ascii_uppercase());
+        return Err(if lower {
+            ReferenceError::DigestAlgorithm
+        } else {
+            ReferenceError::DigestFormat
+        });
+    };
+    if hex.len() != digits {
+        return Err(ReferenceError::DigestLength);
+    }
+    if is_lower_hex(hex) {
+        Ok(())
+    } else {
+        Err(ReferenceError::DigestFormat)
+    }
+}
+
+/// Returns the number of hexadecimal digits of a digest.
+fn hex_digits(algorithm: &str) -> Option<usize> {
+    match algorithm {
+        "sha256" => Some(64),
+        "sha384" => Some(96),
+        "sha512" => Some(128),
+        _ => None,
+    }
+}
+
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// What a digest tag says about the image whose digest it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DigestTagKind {
+    /// `sha256-<hex>`: the referrers of the image, by the fallback of the distribution-spec.
+    Fallback,
+    /// `sha256-<hex>.sig`: cosign's signatures.
+    Signature,
+    /// `sha256-<hex>.att`: cosign's attestations.
+    Attestation,
+    /// `sha256-<hex>.sbom`: cosign's software bill of materials.
+    Sbom,
+}
+
+/// A tag that belongs to another image, whose digest it spells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DigestTag<'a> {
+    /// The algorithm, such as `sha256`.
+    pub algorithm: &'a str,
+    /// The digest in lower-case hexadecimal, or its first 64 digits; see [`Self::refers_to`].
+    pub hex: &'a str,
+    /// What the tag stands for.
+    pub kind: DigestTagKind,
+}
+
+impl DigestTag<'_> {
+    /// Returns whether this tag belongs to the image with `digest` (`algorithm:hex`).
+    ///
+    /// A tag has no room for a long digest, so the distribution-spec keeps the first 64 digits of
+    /// it in the fallback.
+    #[must_use]
+    pub fn refers_to(&self, digest: &str) -> bool {
+        digest.split_once(':').is_some_and(|(algorithm, hex)| {
+            algorithm == self.algorithm
+                && (hex == self.hex || (self.is_cut() && hex.starts_with(self.hex)))
+        })
+    }
+
+    /// Returns whether only the beginning of the digest is known.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        hex_digits(self.algorithm).is_some_and(|digits| self.hex.len() < digits)
+    }
+}
+
+/// Returns what the tag `tag` says about another image, if it is a digest tag.
+///
+/// Give the bare tag: of `ghcr.io/acme/app:sha256-….sig` the part behind the colon.
+#[must_use]
+pub fn digest_tag(tag: &str) -> Option<DigestTag<'_>> {
+    let (algorithm, rest) = tag.split_once('-')?;
+    let digits = hex_digits(algorithm)?;
+    let (hex, kind) = match rest.split_once('.') {
+        None => (rest, DigestTagKind::Fallback),
+        Some((hex, "sig")) => (hex, DigestTagKind::Signature),
+        Some((hex, "att")) => (hex, DigestTagKind::Attestation),
+        Some((hex, "sbom")) => (hex, DigestTagKind::Sbom),
+        Some(_) => return None,
+    };
+    let cut = kind == DigestTagKind::Fallback && hex.len() == FALLBACK_TAG_DIGITS;
+    ((hex.len() == digits || cut) && is_lower_hex(hex)).then_some(DigestTag {
+        algorithm,
+        hex,
+        kind,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{cell, rows};
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn agrees_with_distribution_reference() {
+        let newer = rows("reference-docker.tsv");
+        for row in rows("reference.tsv") {
+            let text = cell(&row, 0);
+            if newer.iter().any(|newer| cell(newer, 0) == text) {
+                continue;
+            }
+            let ours = Reference::parse_normalized(text);
+            if cell(&row, 1) == "!" {
+                let theirs = cell(&row, 2);
+                // The package counts the domain, docker no longer does.
+                if theirs.contains("must not be more than")
+                    && text.len() < 270
+                    && !text.contains(&"b".repeat(256))
+                {
+                    assert!(ours.is_ok(), "{text:?}: {ours:?}");
+                    continue;
+                }
+                assert_eq!(
+                    ours.map_err(|error| error.to_string()),
+                    Err(theirs.to_owned()),
+                    "{text:?}"
+                );
+                continue;
+            }
+            let ours = ours.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(ours.canonical(), cell(&row, 1), "{text:?}");
+            assert_eq!(ours.familiar(), cell(&row, 2), "{text:?}");
+            assert_eq!(ours.familiar_name(), cell(&row, 3), "{text:?}");
+            assert_eq!(ours.canonical_name(), cell(&row, 4), "{text:?}");
+            assert_eq!(
+                ours.with_default_tag().canonical(),
+                cell(&row, 5),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn agrees_with_docker() {
+        for row in rows("reference-docker.tsv") {
+            let text = cell(&row, 0);
+            let ours = Reference::parse_normalized(text);
+            if cell(&row, 1) == "!" {
+                assert_eq!(
+                    ours.map_err(|error| error.to_string()),
+                    Err(cell(&row, 2).to_owned()),
+                    "{text:?}"
+                );
+                continue;
+            }
+            let ours = ours.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(ours.to_string(), cell(&row, 1), "{text:?}");
+            assert_eq!(ours.familiar(), cell(&row, 3), "{text:?}");
+            assert_eq!(
+                ours.with_default_tag().canonical(),
+                cell(&row, 2),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_domains() {
+        let cases = [
+            ("[::1]/x", Some("[::1]")),
+            ("[::1]:5000/x:y", Some("[::1]:5000")),
+            ("[2001:DB8::1]:5000/x", Some("[2001:DB8::1]:5000")),
+            ("[]/x", None),
+            ("[:/x", None),
+            ("[::1]:/x", None),
+            ("[::1]5000/x", None),
+            ("[::1%eth0]/x", None),
+            ("[::1]]/x", None),
+            ("[[::1]]/x", None),
+            ("x[::1]/x", None),
+            ("UP/x", Some("UP")),
+            ("Foo.com:80/x", Some("Foo.com:80")),
+            ("Ab_c/x", None),
+            ("É/x", None),
+            ("a.b.c:1/x", Some("a.b.c:1")),
+            ("a:1:2/x", None),
+            ("a_b.c/x", Some("")),
+            ("localhost/x", Some("localhost")),
+            ("LOCALHOST/x", Some("LOCALHOST")),
+            ("localhostx/x", Some("docker.io")),
+            ("Index.docker.io/x", Some("Index.docker.io")),
+        ];
+        for (text, domain) in cases {
+            let ours = Reference::parse_normalized(text)
+                .ok()
+                .map(|reference| reference.domain);
+            assert_eq!(ours.as_deref(), domain, "{text}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_in_upper_case() {
+        let cases = [
+            ("Alpine", "library/Alpine"),
+            ("alpinE:3", "library/alpinE"),
+            ("foo/Bar", "foo/Bar"),
+            ("Foo/Bar", "Bar"),
+            ("localhost:5000/Bar:x", "Bar"),
+            ("foo@SHA256:00", "library/foo@SHA256"),
+            ("Éa", "library/Éa"),
+            ("<None>", "library/<None>"),
+        ];
+        for (text, name) in cases {
+            let wanted = ReferenceError::UpperCase {
+                name: name.to_owned(),
+            };
+            assert_eq!(Reference::parse_normalized(text), Err(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_path_may_have_255_bytes_and_the_domain_does_not_count() {
+        let path = "a".repeat(255);
+        let domain = "d".repeat(200) + ".example";
+        assert!(Reference::parse_normalized(&format!("{domain}/{path}:tag")).is_ok());
+        let longer = Reference::parse_normalized(&format!("{domain}/{path}a"));
+        assert_eq!(longer, Err(ReferenceError::TooLong));
+        // The namespace that is filled in counts.
+        assert!(Reference::parse_normalized(&"a".repeat(247)).is_ok());
+        assert_eq!(
+            Reference::parse_normalized(&"a".repeat(248)),
+            Err(ReferenceError::TooLong)
+        );
+    }
+
+    #[test]
+    fn the_canonical_form_is_read_back_as_it_was() {
+        for row in rows("reference.tsv") {
+            if let Ok(reference) = Reference::parse_normalized(cell(&row, 0)) {
+                assert_eq!(
+                    Reference::parse_normalized(&reference.canonical()),
+                    Ok(reference),
+                    "{:?}",
+                    cell(&row, 0)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn recognises_digest_tags() {
+        let long = format!("{HEX}{HEX}");
+        let middle = format!("{HEX}{}", &HEX[..32]);
+        let cases = [
+            (
+                format!("sha256-{HEX}"),
+                Some(("sha256", HEX, DigestTagKind::Fallback)),
+            ),
+            (
+                format!("sha256-{HEX}.sig"),
+                Some(("sha256", HEX, DigestTagKind::Signature)),
+            ),
+            (
+                format!("sha256-{HEX}.att"),
+                Some(("sha256", HEX, DigestTagKind::Attestation)),
+            ),
+            (
+                format!("sha256-{HEX}.sbom"),
+                Some(("sha256", HEX, DigestTagKind::Sbom)),
+            ),
+            (
+                format!("sha512-{long}"),
+                Some(("sha512", long.as_str(), DigestTagKind::Fallback)),
+            ),
+            (
+                format!("sha512-{long}.sig"),
+                Some(("sha512", long.as_str(), DigestTagKind::Signature)),
+            ),
+            (
+                format!("sha384-{middle}.sbom"),
+                Some(("sha384", middle.as_str(), DigestTagKind::Sbom)),
+            ),
+            (
+                format!("sha512-{HEX}"),
+                Some(("sha512", HEX, DigestTagKind::Fallback)),
+            ),
+            (format!("sha512-{HEX}.sig"), None),
+            (format!("sha256-{long}"), None),
+            (format!("sha256-{HEX}.SIG"), None),
+            (format!("sha256-{HEX}.sig.sig"), None),
+            (format!("sha256-{HEX}."), None),
+            (format!("sha256-{HEX}.cosign"), None),
+            (format!("sha256:{HEX}"), None),
+            (format!("sha256-{}", HEX.to_uppercase()), None),
+            (format!("sha256-{}", &HEX[1..]), None),
+            (format!("sha256-{HEX}0"), None),
+            (format!("SHA256-{HEX}"), None),
+            (format!("sha1-{}", &HEX[..40]), None),
+            (format!("sha256-{}g", &HEX[1..]), None),
+            (format!(" sha256-{HEX}"), None),
+            (format!("repo:sha256-{HEX}"), None),
+            (format!("sha256--{HEX}"), None),
+            ("sha256-".to_owned(), None),
+            ("-".to_owned(), None),
+            (String::new(), None),
+            ("latest".to_owned(), None),
+            (format!("sha256-{}", "é".repeat(32)), None),
+        ];
+        for (tag, wanted) in &cases {
+            let wanted = wanted.map(|(algorithm, hex, kind)| DigestTag {
+                algorithm,
+                hex,
+                kind,
+            });
+            assert_eq!(digest_tag(tag), wanted, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_cut_digest_tag_belongs_to_all_digests_that_begin_so() {
+        let tag = format!("sha512-{HEX}");
+        let tag = digest_tag(&tag).expect("a digest tag");
+        assert!(tag.is_cut());
+        assert!(tag.refers_to(&format!("sha512:{HEX}{HEX}")));
+        assert!(!tag.refers_to(&format!("sha256:{HEX}")));
+        let tag = format!("sha256-{HEX}");
+        let tag = digest_tag(&tag).expect("a digest tag");
+        assert!(!tag.is_cut());
+        assert!(tag.refers_to(&format!("sha256:{HEX}")));
+        assert!(!tag.refers_to(&format!("sha256:{HEX}0")));
+        assert!(!tag.refers_to(HEX));
+    }
+}

@@ -1,0 +1,231 @@
+//! Decisions, as values.
+//!
+//! A plan holds everything that its execution needs and nothing undecided. A dry run shows the plan
+//! and does not execute it, so there is no flag that deletion code could forget to ask.
+
+mod dangling;
+mod sweep;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::graph::{FileFacts, Flight};
+use crate::layout::{BlobId, BlobList, Stray};
+use crate::oci::Digest;
+
+pub use dangling::dangling;
+pub use sweep::{SweepOptions, sweep};
+
+/// What is to be done to one layout.
+#[derive(Debug)]
+pub struct Plan {
+    /// The layout.
+    pub layout: PathBuf,
+    /// The state that the plan rests on; under the lock it is compared.
+    pub base: Digest,
+    /// The blobs that the numbers in this plan mean.
+    pub blobs: Arc<BlobList>,
+    /// Blobs to delete, in the order of the directories.
+    pub sweep: Vec<Victim>,
+    /// Orphans that stay, and why.
+    pub kept: Vec<Kept>,
+    /// Left-over temporary files of writers to delete.
+    pub temporary: Vec<Stray>,
+    /// Foreign files in `blobs/`, which are left alone.
+    pub foreign: usize,
+}
+
+/// A blob to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Victim {
+    /// The blob.
+    pub id: BlobId,
+    /// The file as it was when the decision was made; another file of that name stays.
+    pub file: FileFacts,
+}
+
+/// An orphan that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The blob.
+    pub id: BlobId,
+    /// Bytes in it, where it could be looked at.
+    pub len: u64,
+    /// Why it stays.
+    pub because: Because,
+}
+
+/// Why an orphan stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Because {
+    /// It is young, and a writer may be about to list it.
+    InFlight {
+        /// When it was written, in nanoseconds since 1970.
+        modified: i64,
+    },
+    /// An orphan in flight refers to it.
+    UsedInFlight,
+    /// It cannot be read, so nobody knows whether it is a referrer of something live.
+    Unreadable,
+}
+
+/// What a plan frees, or what its execution freed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Blobs deleted.
+    pub blobs: u64,
+    /// Their bytes, each name counted.
+    pub bytes: u64,
+    /// Bytes that become free: once per inode, and only when its last name goes.
+    pub freed_bytes: u64,
+    /// Bytes that stay because another name outside this run leads to the same inode.
+    pub linked_bytes: u64,
+    /// Temporary files of writers deleted.
+    pub temporary: u64,
+    /// Their bytes, which become free as well.
+    pub temporary_bytes: u64,
+}
+
+impl Totals {
+    /// Returns the bytes that become free altogether.
+    #[must_use]
+    pub const fn reclaimed_bytes(&self) -> u64 {
+        self.freed_bytes.saturating_add(self.temporary_bytes)
+    }
+
+    /// Adds another layout's totals.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            blobs: self.blobs.saturating_add(other.blobs),
+            bytes: self.bytes.saturating_add(other.bytes),
+            freed_bytes: self.freed_bytes.saturating_add(other.freed_bytes),
+            linked_bytes: self.linked_bytes.saturating_add(other.linked_bytes),
+            temporary: self.temporary.saturating_add(other.temporary),
+            temporary_bytes: self.temporary_bytes.saturating_add(other.temporary_bytes),
+        }
+    }
+}
+
+/// Counts what goes when files are deleted. The same count serves the plan and the outcome, so that
+/// a dry run cannot announce another number than the run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    totals: Totals,
+    /// Per inode with several names: names, names deleted, bytes.
+    linked: HashMap<(u64, u64), (u32, u32, u64)>,
+}
+
+impl Tally {
+    /// Counts one deleted blob.
+    pub fn blob(&mut self, file: &FileFacts) {
+        self.totals.blobs += 1;
+        self.totals.bytes = self.totals.bytes.saturating_add(file.len);
+        if file.links <= 1 {
+            self.totals.freed_bytes = self.totals.freed_bytes.saturating_add(file.len);
+            return;
+        }
+        let (links, gone, _) = self
+            .linked
+            .entry((file.device, file.inode))
+            .or_insert((file.links, 0, file.len));
+        // The first look sees all names; a later one already misses those that went.
+        *links = (*links).max(file.links);
+        *gone += 1;
+    }
+
+    /// Counts one deleted temporary file or directory.
+    pub const fn temporary(&mut self, len: u64) {
+        self.totals.temporary += 1;
+        self.totals.temporary_bytes = self.totals.temporary_bytes.saturating_add(len);
+    }
+
+    /// Returns the sums.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.totals;
+        for (links, gone, len) in self.linked.values() {
+            let counted = if gone >= links {
+                &mut totals.freed_bytes
+            } else {
+                &mut totals.linked_bytes
+            };
+            *counted = counted.saturating_add(*len);
+        }
+        totals
+    }
+}
+
+impl Plan {
+    /// Returns what the execution of the plan frees when nobody interferes.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut tally = Tally::default();
+        for victim in &self.sweep {
+            tally.blob(&victim.file);
+        }
+        for stray in &self.temporary {
+            tally.temporary(stray.len);
+        }
+        tally.totals()
+    }
+
+    /// Says whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sweep.is_empty() && self.temporary.is_empty()
+    }
+}
+
+impl Because {
+    pub(crate) const fn of(flight: Flight, file: &FileFacts) -> Self {
+        match flight {
+            Flight::Fresh => Self::InFlight {
+                modified: file.modified,
+            },
+            Flight::UsedByFresh => Self::UsedInFlight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(inode: u64, len: u64, links: u32) -> FileFacts {
+        FileFacts {
+            len,
+            modified: 0,
+            device: 1,
+            inode,
+            links,
+        }
+    }
+
+    #[test]
+    fn an_inode_is_freed_once_and_only_when_its_last_name_goes() {
+        let cases: &[(&[FileFacts], u64, u64)] = &[
+            (&[file(1, 10, 1), file(2, 5, 1)], 15, 0),
+            (&[file(1, 10, 2)], 0, 10),
+            (&[file(1, 10, 2), file(1, 10, 2)], 10, 0),
+            (&[file(1, 10, 3), file(1, 10, 3)], 0, 10),
+            // Looked at after the first name had gone.
+            (&[file(1, 10, 2), file(1, 10, 1)], 10, 10),
+        ];
+        for (files, freed, linked) in &cases[..4] {
+            let mut tally = Tally::default();
+            for file in *files {
+                tally.blob(file);
+            }
+            let totals = tally.totals();
+            assert_eq!(
+                (totals.freed_bytes, totals.linked_bytes),
+                (*freed, *linked),
+                "{files:?}"
+            );
+            assert_eq!(totals.blobs, files.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What goes when everything that is not live goes.
+
+use std::os::fd::AsFd as _;
+
+use crate::graph::{FileFacts, Graph, LiveSet};
+use crate::layout::temp::TempName;
+use crate::layout::{BlobId, Layout};
+use crate::sys::Fs;
+use crate::view::View;
+
+use super::{Because, Kept, Plan, Victim};
+
+/// What to sweep. There is no default: how long something young is left alone has to be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepOptions {
+    /// The present, in nanoseconds since 1970.
+    pub now: i128,
+    /// How old a writer's temporary file has to be before it goes, in nanoseconds.
+    pub temp_age: i128,
+}
+
+/// Plans the sweep of everything that is not live: of what no root leads to, and of what only roots
+/// lead to that the caller removes.
+///
+/// [`Graph::protect_in_flight`] comes before. What a command releases by removing roots is never in
+/// flight itself, but stays while something in flight refers to it.
+#[must_use]
+pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
+    let View {
+        layout,
+        state,
+        graph,
+    } = view;
+    let mut sweep = Vec::new();
+    let mut kept = Vec::new();
+    let mut orphans = graph.orphans().iter().peekable();
+    let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
+    for id in 0..listed {
+        // Orphans are in the order of the numbers.
+        let orphan = orphans.next_if(|orphan| orphan.id == id);
+        if live.contains(id) {
+            continue;
+        }
+        let file = match orphan {
+            Some(orphan) => orphan.file,
+            None if graph.is_rooted(id) => look(layout, graph, id, fs),
+            // It vanished while it was looked into, or is no file any more.
+            None => continue,
+        };
+        let keep = |len, because| Kept { id, len, because };
+        match (file, graph.in_flight(id)) {
+            (None, _) => kept.push(keep(0, Because::Unreadable)),
+            (Some(file), Some(flight)) => kept.push(keep(file.len, Because::of(flight, &file))),
+            (Some(file), None) => sweep.push(Victim { id, file }),
+        }
+    }
+    let temporary = graph
+        .blobs()
+        .temporary
+        .iter()
+        .filter(|stray| {
+            stray.temp == Some(TempName::Unmistakable)
+                && options.now - stray.modified > options.temp_age
+                && layout.is_removable(stray)
+        })
+        .cloned()
+        .collect();
+    Plan {
+        layout: layout.path().to_owned(),
+        base: state.fingerprint().clone(),
+        blobs: graph.blobs().clone(),
+        sweep,
+        kept,
+        temporary,
+        foreign: graph.blobs().foreign.len(),
+    }
+}
+
+fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
+    let name = graph.digest(id).victim_name()?;
+    let dir = layout.blob_dirs().algorithm(name.algorithm())?;
+    fs.look(dir.as_fd(), &name).ok().flatten()
+}

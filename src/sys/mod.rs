@@ -1,0 +1,56 @@
+//! The only code that changes a file.
+//!
+//! Few operations, each on a directory descriptor and a name that cannot be anything but what it
+//! should be. Behind a trait, so that tests can stop a run at every single one of them.
+
+mod disk;
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::graph::FileFacts;
+use crate::oci::digest::VictimName;
+
+pub use disk::Disk;
+
+/// What happened to a file that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// This call deleted it.
+    Yes,
+    /// It was gone already.
+    Gone,
+}
+
+/// The changes that this crate makes to a file system.
+pub trait Fs: Sync + Debug {
+    /// Looks at a blob's file without following it. `None`: it is gone, or no file any more.
+    ///
+    /// # Errors
+    /// What `fstatat` says.
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>>;
+
+    /// Deletes a blob's file by name, relative to its directory.
+    ///
+    /// # Errors
+    /// What `unlinkat` says, but for `ENOENT`.
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed>;
+
+    /// Deletes a temporary file, or an empty directory, by name.
+    ///
+    /// # Errors
+    /// What `unlinkat` says, but for `ENOENT`.
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed>;
+
+    /// Brings a file or directory to the disk.
+    ///
+    /// # Errors
+    /// What `fsync` says.
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
+}

@@ -1,0 +1,362 @@
+//! `df`: how many bytes are here, what they are for, and how many of them a prune would free.
+//!
+//! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
+//! from the same plan.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Error, Result};
+use crate::graph::{Accept, Bits, FileFacts, Graph, MarkOptions, RootSource};
+use crate::images::{Image, content_of};
+use crate::layout::BlobId;
+use crate::plan::{SweepOptions, Tally, Totals, Victim, dangling, sweep};
+use crate::sys::Fs;
+use crate::view::View;
+
+/// One row of `df`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Row {
+    /// How many there are.
+    pub total: u64,
+    /// How many of them a prune keeps.
+    pub active: u64,
+    /// Their bytes on disk, each inode once; what a row above counts is not counted again.
+    pub size: u64,
+    /// Bytes that a prune would free.
+    pub reclaimable: u64,
+}
+
+/// The bytes of a layout.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    /// Images with a name.
+    pub images: Row,
+    /// Images without a name.
+    pub untagged: Row,
+    /// Blobs that no root leads to.
+    pub orphans: Row,
+    /// Temporary files of writers.
+    pub temporary: Row,
+    /// Foreign files in `blobs/`.
+    pub foreign: u64,
+    /// Why a prune would refuse, so that nothing is reclaimable.
+    pub refusal: Option<String>,
+}
+
+impl Usage {
+    /// Returns the sum of the rows.
+    #[must_use]
+    pub fn total(&self) -> Row {
+        [self.images, self.untagged, self.orphans, self.temporary]
+            .into_iter()
+            .fold(Row::default(), |sum, row| Row {
+                total: sum.total.saturating_add(row.total),
+                active: sum.active.saturating_add(row.active),
+                size: sum.size.saturating_add(row.size),
+                reclaimable: sum.reclaimable.saturating_add(row.reclaimable),
+            })
+    }
+}
+
+/// What an image takes, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImageUsage {
+    /// All of it.
+    pub size: u64,
+    /// What other images, holds or docker-save elements need as well.
+    pub shared: u64,
+    /// What is freed if it alone goes.
+    pub unique: u64,
+}
+
+/// Computes `df`. [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before.
+///
+/// # Errors
+/// [`Error::Read`] and the like; a layout that cannot be swept is no error, but has nothing that
+/// could be reclaimed.
+pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions) -> Result<Usage> {
+    let files = files(view, fs);
+    let mut usage = Usage {
+        foreign: view.graph.blobs().foreign.len() as u64,
+        ..Usage::default()
+    };
+    let mut counted = Counted::new(&files);
+    let (named, untagged): (Vec<&Image>, Vec<&Image>) =
+        images.iter().partition(|image| !image.names.is_empty());
+    usage.images.total = named.len() as u64;
+    usage.images.active = usage.images.total;
+    let others = view
+        .graph
+        .roots()
+        .iter()
+        .filter(|root| !matches!(root.source, RootSource::Entry(_)))
+        .filter_map(|root| root.target.as_ref().ok().copied());
+    let kept = named.iter().map(|image| image.id).chain(others);
+    usage.images.size = counted.take(&view.graph.reach(kept));
+    usage.untagged.total = untagged.len() as u64;
+    let all = view
+        .graph
+        .roots()
+        .iter()
+        .filter_map(|root| root.target.as_ref().ok().copied());
+    usage.untagged.size = counted.take(&view.graph.reach(all));
+    usage.orphans.total = view.graph.orphans().len() as u64;
+    usage.orphans.size = counted.take_rest();
+    usage.temporary.total = view.graph.blobs().temporary.len() as u64;
+    usage.temporary.size = view
+        .graph
+        .blobs()
+        .temporary
+        .iter()
+        .map(|stray| stray.len)
+        .fold(0, u64::saturating_add);
+    reclaimable(view, images, fs, options, &mut usage)?;
+    Ok(usage)
+}
+
+/// Fills in what a prune with defaults would free.
+fn reclaimable(
+    view: &View,
+    images: &[Image],
+    fs: &dyn Fs,
+    options: &SweepOptions,
+    usage: &mut Usage,
+) -> Result<()> {
+    let dangling = dangling(view);
+    let mark = MarkOptions {
+        keep: &|root| match root.source {
+            RootSource::Entry(position) | RootSource::InsideEntry(position) => {
+                !dangling.contains(&position)
+            }
+            RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
+        },
+        missing: Accept::No,
+        empty: Accept::No,
+    };
+    let marked = view
+        .layout
+        .refuse_shared_blobs()
+        .and_then(|()| view.graph.mark(&view.layout, &view.state, &mark));
+    let live = match marked {
+        Ok(live) => live,
+        Err(
+            error @ (Error::Incomplete { .. } | Error::Empty { .. } | Error::SharedBlobs { .. }),
+        ) => {
+            usage.refusal = Some(error.to_string());
+            usage.untagged.active = usage.untagged.total;
+            usage.orphans.active = usage.orphans.total;
+            usage.temporary.active = usage.temporary.total;
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let plan = sweep(view, &live, fs, options);
+    let all = plan.totals();
+    let orphans = totals_of(
+        plan.sweep
+            .iter()
+            .filter(|victim| !view.graph.is_rooted(victim.id)),
+    );
+    usage.orphans.reclaimable = orphans.freed_bytes;
+    // What only goes because an untagged image goes too, hard links between the two included.
+    usage.untagged.reclaimable = all.freed_bytes.saturating_sub(orphans.freed_bytes);
+    usage.temporary.reclaimable = all.temporary_bytes;
+    let gone = images
+        .iter()
+        .filter(|image| {
+            image
+                .entries
+                .iter()
+                .all(|position| dangling.contains(position))
+        })
+        .count() as u64;
+    usage.untagged.active = usage.untagged.total.saturating_sub(gone);
+    usage.orphans.active = usage.orphans.total.saturating_sub(orphans.blobs);
+    usage.temporary.active = usage.temporary.total.saturating_sub(all.temporary);
+    Ok(())
+}
+
+fn totals_of<'a>(victims: impl Iterator<Item = &'a Victim>) -> Totals {
+    let mut tally = Tally::default();
+    for victim in victims {
+        tally.blob(&victim.file);
+    }
+    tally.totals()
+}
+
+/// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
+#[must_use]
+pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
+    let files = files(view, fs);
+    // A blob that one owner alone leads to goes with it. The owners are the images, and all other
+    // roots together.
+    let others = view
+        .graph
+        .roots()
+        .iter()
+        .filter(|root| {
+            !matches!(
+                root.source,
+                RootSource::Entry(_) | RootSource::InsideEntry(_)
+            )
+        })
+        .filter_map(|root| root.target.as_ref().ok().copied());
+    let mut owners: HashMap<BlobId, u32> = HashMap::new();
+    let mut walk = Walk::default();
+    for id in walk.reach(&view.graph, others.collect()) {
+        owners.insert(id, 1);
+    }
+    let reaches: Vec<Vec<BlobId>> = images
+        .iter()
+        .map(|image| {
+            let inside = view.graph.roots().iter().filter(|root| {
+                matches!(root.source, RootSource::InsideEntry(position) if image.entries.contains(&position))
+            });
+            let mut from: Vec<BlobId> = inside
+                .filter_map(|root| root.target.as_ref().ok().copied())
+                .collect();
+            from.push(image.id);
+            let reach = walk.reach(&view.graph, from);
+            for id in &reach {
+                *owners.entry(*id).or_default() += 1;
+            }
+            reach
+        })
+        .collect();
+    let is_shared = |id: BlobId| owners.get(&id).is_some_and(|count| *count > 1);
+    images
+        .iter()
+        .zip(&reaches)
+        .map(|(image, reach)| {
+            let mut unique = Tally::default();
+            for file in reach
+                .iter()
+                .filter(|id| !is_shared(**id))
+                .filter_map(|id| files.get(*id))
+            {
+                unique.blob(file);
+            }
+            let mut usage = ImageUsage {
+                unique: unique.totals().freed_bytes,
+                ..ImageUsage::default()
+            };
+            for (id, _) in content_of(&view.graph, image.id, None) {
+                let len = files.get(id).map_or(0, |file| file.len);
+                usage.size = usage.size.saturating_add(len);
+                if is_shared(id) {
+                    usage.shared = usage.shared.saturating_add(len);
+                }
+            }
+            usage
+        })
+        .collect()
+}
+
+/// Walks from many images one after another without clearing a set for each.
+#[derive(Default)]
+struct Walk {
+    /// The walk in which a blob was seen last.
+    seen: Vec<u32>,
+    walk: u32,
+}
+
+impl Walk {
+    fn reach(&mut self, graph: &Graph, from: Vec<BlobId>) -> Vec<BlobId> {
+        self.walk += 1;
+        let mut found = Vec::new();
+        let mut queue = from;
+        while let Some(id) = queue.pop() {
+            let index = id as usize;
+            if index >= self.seen.len() {
+                self.seen.resize(index + 1, 0);
+            }
+            match self.seen.get_mut(index) {
+                Some(last) if *last != self.walk => *last = self.walk,
+                _ => continue,
+            }
+            found.push(id);
+            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+            queue.extend(edges.iter().map(|edge| edge.to));
+            queue.extend(graph.unlisted_referrers(id));
+        }
+        found
+    }
+}
+
+/// The files of all blobs that can be looked at.
+#[derive(Debug, Default)]
+pub struct Files(Vec<Option<FileFacts>>);
+
+impl Files {
+    /// Returns the file of a blob.
+    #[must_use]
+    pub fn get(&self, id: BlobId) -> Option<&FileFacts> {
+        self.0.get(id as usize)?.as_ref()
+    }
+
+    /// Returns the files with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (BlobId, &FileFacts)> {
+        self.0
+            .iter()
+            .zip(0..)
+            .filter_map(|(file, id)| Some((id, file.as_ref()?)))
+    }
+}
+
+/// Looks at every blob, in parallel.
+#[must_use]
+pub fn files(view: &View, fs: &dyn Fs) -> Files {
+    use rayon::prelude::*;
+    use std::os::fd::AsFd as _;
+
+    let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let files = (0..listed)
+        .into_par_iter()
+        .with_min_len(256)
+        .map(|id| {
+            let name = view.graph.digest(id).victim_name()?;
+            let dir = view.layout.blob_dirs().algorithm(name.algorithm())?;
+            fs.look(dir.as_fd(), &name).ok().flatten()
+        })
+        .collect();
+    Files(files)
+}
+
+/// Counts bytes row by row, each inode once.
+struct Counted<'a> {
+    files: &'a Files,
+    seen: Bits,
+    inodes: HashSet<(u64, u64)>,
+}
+
+impl<'a> Counted<'a> {
+    fn new(files: &'a Files) -> Self {
+        Self {
+            files,
+            seen: Bits::default(),
+            inodes: HashSet::new(),
+        }
+    }
+
+    fn take(&mut self, ids: &Bits) -> u64 {
+        self.take_if(|id| ids.contains(id))
+    }
+
+    fn take_rest(&mut self) -> u64 {
+        self.take_if(|_| true)
+    }
+
+    fn take_if(&mut self, wanted: impl Fn(BlobId) -> bool) -> u64 {
+        let mut sum = 0_u64;
+        for (id, file) in self.files.iter() {
+            if !wanted(id) || !self.seen.insert(id) {
+                continue;
+            }
+            let is_new = file.links <= 1 || self.inodes.insert((file.device, file.inode));
+            if is_new {
+                sum = sum.saturating_add(file.len);
+            }
+        }
+        sum
+    }
+}

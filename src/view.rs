@@ -1,0 +1,45 @@
+//! A layout with everything that was read of it at one moment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::layout::{Layout, State};
+use crate::observe::{Observer, Phase};
+
+/// A layout, its state, and what refers to what in it.
+#[derive(Debug)]
+pub struct View {
+    /// The layout.
+    pub layout: Layout,
+    /// `index.json`, holds, `manifest.json`.
+    pub state: State,
+    /// What refers to what.
+    pub graph: Graph,
+}
+
+impl View {
+    /// Opens and reads a layout. Damage is no error: a damaged image can still be shown and removed.
+    ///
+    /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears
+    /// between the two is in no list and can never become a victim. The other way round, an image
+    /// that was finished in between would look like garbage.
+    ///
+    /// # Errors
+    /// What [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
+    pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+        let layout = Layout::open(path)?;
+        observer.begin(Phase::Listing, None);
+        let blobs = Arc::new(layout.list()?);
+        let state = layout.read_state()?;
+        let graph = Graph::read(&layout, &state, blobs, now, observer)?;
+        Ok(Self {
+            layout,
+            state,
+            graph,
+        })
+    }
+}
