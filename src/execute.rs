@@ -6,7 +6,10 @@
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
 //! | the state is read again and compared | nothing done |
-//! | `index.json` and its directory are brought to the disk | nothing done |
+//! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
+//! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
+//! | the holds are replaced | a hold on something that no entry lists: it is kept |
+//! | `index.json` and its directory are brought to the disk | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
 //! | the state is read once more | everything done |
@@ -25,13 +28,14 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::graph::{FileFacts, Graph};
+use crate::holds::{Emptied, Holds};
 use crate::layout::lock::Locked;
 use crate::layout::temp;
-use crate::layout::{BlobId, Layout, Links, State, Stray, open_file};
+use crate::layout::{BlobId, Layout, Links, State, Stray, Writes, open_dir, open_file};
 use crate::observe::{Observer, Phase};
 use crate::oci::Digest;
 use crate::plan::{Plan, Tally, Totals, Victim};
-use crate::sys::{Fs, Removed};
+use crate::sys::{FileTime, Fs, Removed};
 
 /// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
@@ -122,17 +126,140 @@ pub fn execute(
     let layout = locked.layout();
     // Under the lock: whoever respects it cannot change the index any more, and whoever does not is
     // met as late as can be.
-    if layout.read_state()?.fingerprint() != &plan.base {
+    let state = layout.read_state()?;
+    if state.fingerprint() != &plan.base {
         return Err(Refused::Changed);
     }
-    // A writer that does not sync (skopeo, oras, crane) must not get its old index back after a
-    // power loss, when blobs that only the old index names are gone.
-    make_index_durable(layout, fs)?;
+    let mut outcome = Outcome::nothing();
+    if !plan.writes.is_empty()
+        && let Err(error) = commit(layout, &plan.writes, fs)
+    {
+        if !is_full(&error) || plan.spare.is_empty() {
+            return Err(error.into());
+        }
+        // The disk is so full that the new index does not fit. What is garbage already makes room:
+        // nothing that the old index lists is touched.
+        make_index_durable(layout, fs)?;
+        outcome = sweep(layout, plan, &plan.spare, fs, observer);
+        outcome.fates.clear();
+        commit(layout, &plan.writes, fs)?;
+    }
+    let base = state.fingerprint_after(&plan.writes);
+    if !plan.writes.is_empty() && layout.read_state()?.fingerprint() != &base {
+        // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
+        // back what they read at their start). What was released may be in use again: it stays.
+        outcome.meanwhile.changed = true;
+        outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
+        return Ok(outcome);
+    }
+    if !plan.sweep.is_empty() || !plan.temporary.is_empty() {
+        // A writer that does not sync (skopeo, oras, crane) must not get its old index back after a
+        // power loss, when blobs that only the old index names are gone.
+        make_index_durable(layout, fs)?;
+    }
     // A crash from here on leaves fewer orphans.
-    let mut outcome = sweep(layout, plan, fs, observer);
+    let made_room = outcome;
+    let mut outcome = sweep(layout, plan, &plan.sweep, fs, observer);
+    outcome.done = outcome.done.plus(made_room.done);
+    outcome.failed.extend(made_room.failed);
+    outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, observer, &mut outcome);
-    outcome.meanwhile = look_back(layout, plan, &outcome.fates);
+    outcome.meanwhile = look_back(layout, plan, &base, &outcome.fates);
     Ok(outcome)
+}
+
+/// Writes what the plan says, in the order of [`Writes`].
+fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
+    let path = |name: &str| layout.path().join(name);
+    for (name, text) in [
+        ("manifest.json", &writes.manifest_json),
+        ("repositories", &writes.repositories),
+    ] {
+        if let Some(text) = text {
+            // A crash here leaves a name in `index.json` that docker save's list lacks; all blobs of
+            // both are there.
+            let place = layout.place_of(name)?;
+            fs.replace(
+                place.dir.as_fd(),
+                &place.name,
+                text.as_bytes(),
+                FileTime::New,
+            )
+            .map_err(Error::write(path(name)))?;
+        }
+    }
+    if let Some(index) = &writes.index {
+        let time = if writes.keep_index_time {
+            FileTime::AsBefore
+        } else {
+            FileTime::New
+        };
+        // A crash before this leaves the old index with all of its blobs, a crash after it the new
+        // one, and blobs of removed images as orphans.
+        let place = layout.place_of("index.json")?;
+        fs.replace(
+            place.dir.as_fd(),
+            &place.name,
+            index.text().as_bytes(),
+            time,
+        )
+        .map_err(Error::write(path("index.json")))?;
+        if writes.emptied {
+            // Only a convenience for the next `gc`: without the note it asks for `--allow-empty`.
+            drop(write_own(
+                layout,
+                Emptied::FILE,
+                Emptied::note(index).as_bytes(),
+                fs,
+            ));
+        }
+    }
+    if let Some(holds) = &writes.holds {
+        // After the index: a hold that outlives its image only keeps too much.
+        write_own(layout, Holds::FILE, holds.to_json().as_bytes(), fs)?;
+    }
+    Ok(())
+}
+
+/// Replaces a file below `.ocisweep/`.
+fn write_own(layout: &Layout, file: &str, bytes: &[u8], fs: &dyn Fs) -> Result<()> {
+    let path = layout.path().join(file);
+    let (directory, name) = file.split_once('/').unwrap_or((".", file));
+    fs.make_dir(layout.dir().as_fd(), directory)
+        .map_err(Error::write(layout.path().join(directory)))?;
+    let dir = open_dir(layout.dir(), directory, Links::Refuse)
+        .map_err(|error| Error::write(&path)(error.into()))?;
+    fs.replace(dir.as_fd(), name, bytes, FileTime::New)
+        .map_err(Error::write(path))
+}
+
+/// Writes the holds of a locked layout.
+///
+/// # Errors
+/// [`Refused::Changed`] when the layout is other than `base`, [`Refused::Error`] when the file cannot
+/// be written. The old holds stand then.
+pub fn write_holds(
+    locked: &Locked<'_>,
+    base: &Digest,
+    holds: &Holds,
+    fs: &dyn Fs,
+) -> Result<(), Refused> {
+    let layout = locked.layout();
+    if layout.read_state()?.fingerprint() != base {
+        return Err(Refused::Changed);
+    }
+    write_own(layout, Holds::FILE, holds.to_json().as_bytes(), fs)?;
+    Ok(())
+}
+
+fn is_full(error: &Error) -> bool {
+    match error {
+        Error::Write { source, .. } => matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ),
+        _ => false,
+    }
 }
 
 /// Brings `index.json` and its directory to the disk as they are.
@@ -165,16 +292,22 @@ fn threads_for(dir: BorrowedFd<'_>) -> usize {
     }
 }
 
-fn sweep(layout: &Layout, plan: &Plan, fs: &dyn Fs, observer: &dyn Observer) -> Outcome {
+fn sweep(
+    layout: &Layout,
+    plan: &Plan,
+    victims: &[Victim],
+    fs: &dyn Fs,
+    observer: &dyn Observer,
+) -> Outcome {
     let mut outcome = Outcome::nothing();
-    outcome.fates.reserve_exact(plan.sweep.len());
+    outcome.fates.reserve_exact(victims.len());
     let mut tally = Tally::default();
     let threads = layout
         .blob_dirs()
         .algorithms
         .first()
         .map_or(1, |(_, dir)| threads_for(dir.as_fd()));
-    observer.begin(Phase::Sweeping, Some(plan.sweep.len() as u64));
+    observer.begin(Phase::Sweeping, Some(victims.len() as u64));
     let stopped = AtomicBool::new(false);
     let context = Context {
         layout,
@@ -183,10 +316,10 @@ fn sweep(layout: &Layout, plan: &Plan, fs: &dyn Fs, observer: &dyn Observer) -> 
         observer,
         stopped: &stopped,
     };
-    let pool = (threads > 1 && plan.sweep.len() > 64)
+    let pool = (threads > 1 && victims.len() > 64)
         .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
         .and_then(Result::ok);
-    for batch in plan.sweep.chunks(BATCH) {
+    for batch in victims.chunks(BATCH) {
         let swept = match &pool {
             Some(pool) => pool.install(|| {
                 let looked: Vec<_> = batch
@@ -357,9 +490,9 @@ fn remove_stray(layout: &Layout, stray: &Stray, fs: &dyn Fs) -> io::Result<Remov
 }
 
 /// Reads the state once more and tells what a writer without a lock did meanwhile.
-fn look_back(layout: &Layout, plan: &Plan, fates: &[Fate]) -> Meanwhile {
+fn look_back(layout: &Layout, plan: &Plan, base: &Digest, fates: &[Fate]) -> Meanwhile {
     match layout.read_state() {
-        Ok(state) if state.fingerprint() == &plan.base => Meanwhile::default(),
+        Ok(state) if state.fingerprint() == base => Meanwhile::default(),
         Ok(state) => Meanwhile {
             changed: true,
             broken: newly_broken(layout, &state, plan, fates).unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::oci::Digest;
+use crate::oci::{Digest, IndexDoc};
 
 /// The holds of a layout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,6 +151,25 @@ impl Hold {
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
             && !self.while_path.as_deref().is_some_and(is_gone)
+    }
+}
+
+/// A note that `index.json` is empty on purpose.
+///
+/// An `index.json` that lists nothing is what kaniko and cosign leave for a moment before they fill it,
+/// so a sweep refuses it. Once somebody removed the last image with this program that is no accident:
+/// the note says of which text.
+#[derive(Debug, Clone, Copy)]
+pub struct Emptied;
+
+impl Emptied {
+    /// The path of the note, relative to the layout.
+    pub const FILE: &str = ".ocisweep/emptied";
+
+    /// Returns the note for an index.
+    #[must_use]
+    pub fn note(index: &IndexDoc) -> String {
+        format!("{}\n", index.fingerprint())
     }
 }
 

@@ -7,20 +7,13 @@ use std::io::Read as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::entries::REFERENCE_TYPE;
 use crate::graph::{Bits, Edge, EntryName, Graph, entry_names};
 use crate::layout::BlobId;
 use crate::oci::document::{Details, PlatformView};
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, Kind, Role, Shape};
 use crate::view::View;
-
-/// The annotation that ties an entry to the image it is about (docker save, ctr export).
-pub const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
-
-/// The annotations of BuildKit's attestation manifests.
-pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-/// The platform manifest that an attestation belongs to.
-pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// The largest configuration that is read for its date and labels, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;

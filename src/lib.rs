@@ -1,4 +1,5 @@
 //! x
+pub mod entries;
 pub mod error;
 pub mod execute;
 pub mod graph;

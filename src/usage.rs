@@ -3,7 +3,7 @@
 //! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
 //! from the same plan.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::graph::{Accept, Bits, FileFacts, Graph, MarkOptions, RootSource};
@@ -130,6 +130,7 @@ fn reclaimable(
             }
             RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
         },
+        unwanted: &BTreeSet::new(),
         missing: Accept::No,
         empty: Accept::No,
     };
@@ -277,7 +278,7 @@ impl Walk {
             found.push(id);
             let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
             queue.extend(edges.iter().map(|edge| edge.to));
-            queue.extend(graph.unlisted_referrers(id));
+            queue.extend(graph.referrers(id));
         }
         found
     }

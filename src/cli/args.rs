@@ -83,6 +83,24 @@ pub enum Command {
             ocisweep gc --grace 0 .buildx-cache delete also what is younger than an hour; nobody may write now"
     )]
     Gc(GcArgs),
+    /// Untag images, and delete what nothing else references
+    #[command(
+        visible_aliases = ["rmi", "remove"],
+        long_about = "Untag images, and delete what nothing else references.\n\n\
+            An image goes with its last name, and with it untagged copies of its platforms and the \
+            signatures, attestations and SBOMs that nobody named. Whatever another image needs stays. \
+            IMAGE is a name, a tag if it is unique, repository@digest, an image ID or at least three hex \
+            digits of one, or a pattern over names. All arguments are looked up first and applied with \
+            one write of index.json; one that fails does not stop the others.",
+        after_help = "Examples:\n  \
+            ocisweep rm images app:1.3\n  \
+            ocisweep rm -n images 'app:1.*'       show what would go\n  \
+            ocisweep rm -f images 4f00adc8a1b4    with every name"
+    )]
+    Rm(RmArgs),
+    /// Protect images from being removed or pruned
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// List the images of a layout
     #[command(
         visible_alias = "images",
@@ -109,7 +127,8 @@ impl Command {
     pub const fn level(&self) -> Level {
         match self {
             Self::Gc(args) if args.quiet => Level::Quiet,
-            Self::Gc(_) | Self::Ls(_) | Self::Df(_) => Level::Normal,
+            Self::Rm(args) if args.quiet => Level::Quiet,
+            Self::Gc(_) | Self::Rm(_) | Self::Hold(_) | Self::Ls(_) | Self::Df(_) => Level::Normal,
         }
     }
 }
@@ -159,6 +178,108 @@ pub struct SweepArgs {
 pub enum TextFormat {
     Text,
     Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RmArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// What to remove: names, tags, IDs, digests or patterns
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Remove all names of an image given by ID, and what a hold protects
+    #[arg(short, long)]
+    pub force: bool,
+    /// Show what would go, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with status 10 when something would go
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Take only names away: entries become untagged, every blob stays
+    #[arg(long)]
+    pub no_prune: bool,
+    /// Keep signatures and other referrers, and with them what they are about
+    #[arg(long)]
+    pub keep_referrers: bool,
+    /// Remove although documents that stay listed are missing
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Wait this long for another process that works on the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
+    /// Print only the total
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Protect an image, with everything below it
+    #[command(after_help = "Examples:\n  \
+        ocisweep hold add images release app:1.4 --reason 'shipped'\n  \
+        ocisweep hold add images week app:nightly --until 7d\n  \
+        ocisweep hold add images dev --bundle /srv/bundle   while the umoci bundle exists")]
+    Add(HoldAddArgs),
+    /// List the holds of a layout
+    Ls(HoldLsArgs),
+    /// End holds
+    Rm(HoldRmArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct HoldAddArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// A name for the hold
+    #[arg(value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub name: String,
+    /// The image, as for rm
+    #[arg(value_name = "IMAGE", required_unless_present = "bundle")]
+    pub image: Option<String>,
+    /// Why it is held
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// End the hold at this time: a date, RFC 3339, or a duration from now such as 30d
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// End the hold when this path is gone
+    #[arg(long = "while", value_name = "PATH")]
+    pub while_path: Option<PathBuf>,
+    /// Hold the image that this unpacked umoci bundle was made from, while the bundle exists
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "while_path"])]
+    pub bundle: Option<PathBuf>,
+    /// Wait this long for another process that works on the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct HoldLsArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Print as table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: TableFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct HoldRmArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Names of holds
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Wait this long for another process that works on the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
 }
 
 #[derive(Debug, ClapArgs)]

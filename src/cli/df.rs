@@ -1,17 +1,16 @@
 //! `ocisweep df`
 
+use ocisweep::Error;
 use ocisweep::images::{Image, images};
-use ocisweep::plan::SweepOptions;
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
 use ocisweep::usage::{ImageUsage, Row, Usage, image_usages, usage};
-use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{DfArgs, TableFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::gc::nanoseconds;
+use super::perform::Rule;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
@@ -75,19 +74,10 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
 }
 
 fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
-    let mut view: View = context.read(path)?;
-    let rule = ocisweep::graph::InFlight {
-        now: context.now.as_nanosecond(),
-        grace: nanoseconds(args.grace),
-    };
-    view.graph
-        .protect_in_flight(&view.layout, &view.state, rule, context.observer())?;
+    let rule = Rule::of(context, args.grace, args.temp_age);
+    let view = rule.read(context, path)?;
     let images = images(&view, context.now);
-    let options = SweepOptions {
-        now: context.now.as_nanosecond(),
-        temp_age: nanoseconds(args.temp_age),
-    };
-    let usage = usage(&view, &images, &Disk, &options)?;
+    let usage = usage(&view, &images, &Disk, &rule.sweep)?;
     let usages = if args.verbose {
         image_usages(&view, &images, &Disk)
     } else {

@@ -1,22 +1,20 @@
 //! `ocisweep gc`
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use ocisweep::execute::{Outcome, Refused, execute};
-use ocisweep::graph::{Accept, InFlight, MarkOptions};
-use ocisweep::layout::lock::Locked;
-use ocisweep::plan::{Plan, SweepOptions, Totals, sweep};
+use ocisweep::Error;
+use ocisweep::execute::Outcome;
+use ocisweep::graph::MarkOptions;
+use ocisweep::plan::{Plan, Totals, sweep};
 use ocisweep::sys::Disk;
-use ocisweep::{Error, View};
 
-use super::args::{GcArgs, SweepArgs, TextFormat};
+use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::perform::{Rule, accept, perform, run_mode};
 use super::render::json;
 use super::render::sweep::{Shown, total_line};
-
-/// How often a plan is made anew because the layout changed.
-const MAX_ATTEMPTS: u32 = 5;
 
 /// Sweeps each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
@@ -76,66 +74,25 @@ fn one(
     args: &GcArgs,
     path: &Path,
 ) -> Result<(Plan, Option<Outcome>), Error> {
-    for _ in 0..MAX_ATTEMPTS {
-        let view = view(context, path, &args.sweep)?;
-        let mark = MarkOptions {
-            keep: &|_| true,
-            missing: accept(args.sweep.allow_missing),
-            empty: accept(args.sweep.allow_empty),
-        };
-        view.layout.refuse_shared_blobs()?;
-        let live = view.graph.mark(&view.layout, &view.state, &mark)?;
-        let plan = sweep(&view, &live, &Disk, &sweep_options(context, &args.sweep));
-        if args.dry_run {
-            return Ok((plan, None));
-        }
-        // Nothing to do is no reason to lock, so that a clean layout on a read-only file system is
-        // no error.
-        if plan.is_empty() {
-            return Ok((plan, Some(Outcome::nothing())));
-        }
-        let View { layout, graph, .. } = view;
-        drop((live, graph));
-        let locked = Locked::acquire(&layout, args.sweep.lock_wait, context.observer())?;
-        match execute(&locked, &plan, &Disk, context.observer()) {
-            Ok(outcome) => return Ok((plan, Some(outcome))),
-            Err(Refused::Changed) => {}
-            Err(Refused::Error(error)) => return Err(error),
-        }
-    }
-    Err(Error::Unstable {
-        path: path.to_owned(),
-        times: MAX_ATTEMPTS,
-    })
-}
-
-/// Reads a layout and protects what is in flight.
-fn view(context: &Context<'_>, path: &Path, args: &SweepArgs) -> Result<View, Error> {
-    let mut view = context.read(path)?;
-    let rule = InFlight {
-        now: context.now.as_nanosecond(),
-        grace: nanoseconds(args.grace),
-    };
-    view.graph
-        .protect_in_flight(&view.layout, &view.state, rule, context.observer())?;
-    Ok(view)
-}
-
-/// Turns a flag into the library's word.
-pub const fn accept(flag: bool) -> Accept {
-    if flag { Accept::Yes } else { Accept::No }
-}
-
-/// Turns arguments into the options of the plan.
-fn sweep_options(context: &Context<'_>, args: &SweepArgs) -> SweepOptions {
-    SweepOptions {
-        now: context.now.as_nanosecond(),
-        temp_age: nanoseconds(args.temp_age),
-    }
-}
-
-pub fn nanoseconds(duration: std::time::Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let done = perform(
+        context,
+        path,
+        &rule,
+        run_mode(args.dry_run, args.sweep.lock_wait),
+        |view| {
+            let mark = MarkOptions {
+                keep: &|_| true,
+                unwanted: &BTreeSet::new(),
+                missing: accept(args.sweep.allow_missing),
+                empty: accept(args.sweep.allow_empty),
+            };
+            view.layout.refuse_shared_blobs()?;
+            let live = view.graph.mark(&view.layout, &view.state, &mark)?;
+            Ok((sweep(view, &live, &Disk, &rule.sweep), ()))
+        },
+    )?;
+    Ok((done.plan, done.outcome))
 }
 
 fn show(

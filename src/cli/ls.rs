@@ -322,7 +322,7 @@ fn children(
             nodes.push(node);
         }
     }
-    let unlisted = view.graph.unlisted_referrers(id).iter().copied();
+    let unlisted = view.graph.referrers(id).iter().copied();
     let about: BTreeSet<BlobId> = referrers.about(id).chain(unlisted).collect();
     for referrer in about {
         let artifact_type = view
@@ -342,7 +342,7 @@ fn reference_digest(edge: &Edge) -> Option<&str> {
     edge.details
         .as_ref()?
         .annotations
-        .get(ocisweep::images::REFERENCE_DIGEST)
+        .get(ocisweep::entries::REFERENCE_DIGEST)
         .map(AsRef::as_ref)
 }
 

@@ -12,8 +12,11 @@ mod context;
 mod df;
 mod exit;
 mod gc;
+mod hold;
 mod ls;
+mod perform;
 mod render;
+mod rm;
 mod term;
 
 use std::process::ExitCode;
@@ -46,6 +49,8 @@ pub fn main() -> ExitCode {
     };
     let exit = match args.command {
         Command::Gc(args) => gc::run(&context, &args),
+        Command::Rm(args) => rm::run(&context, &args),
+        Command::Hold(command) => hold::run(&context, &command),
         Command::Ls(args) => ls::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
     };

@@ -13,7 +13,7 @@ mod paths;
 mod read;
 mod sniff;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use crate::layout::blobs::DigestTable;
 use crate::layout::{BlobId, BlobList, Layout, State};
 use crate::observe::Observer;
 use crate::oci::document::Details;
+use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
 
 pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
@@ -84,6 +85,17 @@ pub struct Node {
     pub len: u64,
 }
 
+impl Node {
+    /// Says whether the document lives as long as its `subject`. BuildKit always lists its attestation
+    /// manifests in their index, so that an unlisted one is a left-over of an earlier export.
+    fn counts_as_referrer(&self) -> bool {
+        !self
+            .artifact_type
+            .as_deref()
+            .is_some_and(|artifact_type| artifact_type.eq_ignore_ascii_case(DOCKER_ATTESTATION))
+    }
+}
+
 /// What was found when a blob was to be read as a document.
 #[derive(Debug)]
 enum Looked {
@@ -108,7 +120,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// Blobs that are not there, but whose bytes a descriptor carries.
     embedded: HashSet<BlobId>,
-    /// Manifests that no root leads to, by their subject.
+    /// Manifests by their subject, listed or not. BuildKit's attestations are left out.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
     /// Everything that all roots together lead to.
     reached: Bits,
@@ -239,9 +251,9 @@ impl Graph {
             .or_else(|| self.extra.get(digest).map(|number| number + offset))
     }
 
-    /// Returns the manifests that no root leads to and whose `subject` is this blob.
+    /// Returns the manifests whose `subject` is this blob, whether an entry lists them or not.
     #[must_use]
-    pub fn unlisted_referrers(&self, id: BlobId) -> &[BlobId] {
+    pub fn referrers(&self, id: BlobId) -> &[BlobId] {
         self.referrers.get(&id).map_or(&[], Vec::as_slice)
     }
 
@@ -254,6 +266,17 @@ impl Graph {
     /// Returns everything that the given roots lead to, whether it could be read or not.
     #[must_use]
     pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> Bits {
+        self.reach_without(roots, &BTreeSet::new())
+    }
+
+    /// As [`Graph::reach`], but a blob in `unwanted` is not reached for being a referrer: somebody
+    /// asked to remove this very signature, whatever it is about.
+    #[must_use]
+    pub fn reach_without(
+        &self,
+        roots: impl IntoIterator<Item = BlobId>,
+        unwanted: &BTreeSet<BlobId>,
+    ) -> Bits {
         let mut bits = Bits::new(self.blobs.len() + self.extra.len());
         let mut queue: Vec<BlobId> = Vec::new();
         for root in roots {
@@ -264,7 +287,8 @@ impl Graph {
         while let Some(id) = queue.pop() {
             let edges = self.node(id).map_or(&[][..], |node| &node.edges);
             let next = edges.iter().map(|edge| edge.to);
-            for to in next.chain(self.unlisted_referrers(id).iter().copied()) {
+            let referrers = self.referrers(id).iter().copied();
+            for to in next.chain(referrers.filter(|id| !unwanted.contains(id))) {
                 if bits.insert(to) {
                     queue.push(to);
                 }
@@ -289,6 +313,7 @@ impl Graph {
             && self.roots.is_empty()
             && !self.blobs.is_empty()
             && options.empty == Accept::No
+            && !layout.was_emptied(state)
         {
             return Err(Error::Empty {
                 path: layout.path().to_owned(),
@@ -344,9 +369,9 @@ impl Graph {
     /// Says whether an entry of `index.json` names a blob that is not there. Of an unknown algorithm
     /// only documents are looked for, so nothing is known of its leaves.
     fn is_missing_root(&self, id: BlobId, root: &Root) -> bool {
-        !self.is_present(id)
-            && !self.is_embedded(id)
-            && !(root.kind.is_leaf() && self.digest(id).algorithm().is_none())
+        let is_here = self.is_present(id) || self.is_embedded(id);
+        let is_unknown = root.kind.is_leaf() && self.digest(id).algorithm().is_none();
+        !is_here && !is_unknown
     }
 
     fn broken_entry(&self, state: &State, root: &Root, why: &str) -> Broken {
@@ -393,6 +418,8 @@ pub enum Accept {
 pub struct MarkOptions<'a> {
     /// Says which roots stay.
     pub keep: &'a dyn Fn(&Root) -> bool,
+    /// Referrers that somebody asked to remove: what they are about does not keep them.
+    pub unwanted: &'a BTreeSet<BlobId>,
     /// Accept that documents which `index.json` lists are missing.
     pub missing: Accept,
     /// Accept that `index.json` lists nothing.
@@ -443,6 +470,12 @@ impl Bits {
             *word |= bit;
             is_new
         })
+    }
+
+    /// Says whether no number is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
     }
 
     /// Says whether the number is in the set.

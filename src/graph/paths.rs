@@ -18,7 +18,7 @@ impl Graph {
                 match (name, &root.target) {
                     (Some(name), _) => name.text.into(),
                     (None, Ok(id)) => self.digest(*id).short(),
-                    (None, Err(_)) => format!("entry {position} of index.json"),
+                    (None, Err(_)) => format!("@{position}"),
                 }
             }
             RootSource::IndexField => "index.json".to_owned(),
@@ -56,7 +56,7 @@ impl Graph {
             }
             let edges = self.node(id).map_or(&[][..], |node| &node.edges);
             let next = edges.iter().map(|edge| (edge.to, edge.role));
-            let referrers = self.unlisted_referrers(id).iter();
+            let referrers = self.referrers(id).iter();
             // A referrer is no role of its own in a document: its subject points back.
             for (to, role) in next.chain(referrers.map(|&to| (to, Role::Subject))) {
                 came_from.entry(to).or_insert_with(|| {

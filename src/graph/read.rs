@@ -13,7 +13,7 @@ use crate::layout::{BlobId, Layout, State};
 use crate::observe::{Observer, Phase};
 use crate::oci::digest::Hasher;
 use crate::oci::document::{Link, decode_data};
-use crate::oci::{Digest, Document, Kind, Shape};
+use crate::oci::{Digest, Document, Kind, Role, Shape};
 
 /// The largest document of a known type that is read, in bytes. Registries accept 4 MiB; an index of
 /// 100,000 children takes some 40 MB.
@@ -185,7 +185,7 @@ impl Graph {
                     via,
                 } = step;
                 if self.reached.insert(id) {
-                    let referrers = self.unlisted_referrers(id).to_vec();
+                    let referrers = self.referrers(id).to_vec();
                     queue.extend(referrers.into_iter().map(Step::referrer));
                     // A referrer that was sniffed is read already, but not yet followed.
                     if let Some(node) = self.node(id) {
@@ -247,11 +247,11 @@ impl Graph {
     /// Takes over what reading one blob brought.
     fn look(&mut self, id: BlobId, found: Found, queue: &mut Vec<Step>) {
         let looked = match found {
-            Found::Document(document, len) => self.add_node(document, len, queue),
+            Found::Document(document, len) => self.add_node(id, document, len, queue),
             Found::Embedded(document) => {
                 self.embedded.insert(id);
                 match document {
-                    Some((document, len)) => self.add_node(document, len, queue),
+                    Some((document, len)) => self.add_node(id, document, len, queue),
                     None => Looked::Leaf,
                 }
             }
@@ -262,8 +262,19 @@ impl Graph {
         self.looked.insert(id, looked);
     }
 
-    fn add_node(&mut self, document: Document, len: u64, queue: &mut Vec<Step>) -> Looked {
+    fn add_node(
+        &mut self,
+        id: BlobId,
+        document: Document,
+        len: u64,
+        queue: &mut Vec<Step>,
+    ) -> Looked {
         let node = self.node_of(document, len, |edge| queue.push(Step::along(edge)));
+        if node.counts_as_referrer() {
+            for edge in node.edges.iter().filter(|edge| edge.role == Role::Subject) {
+                self.referrers.entry(edge.to).or_default().push(id);
+            }
+        }
         self.push_node(node)
     }
 

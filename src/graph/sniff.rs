@@ -295,6 +295,12 @@ impl Graph {
         Ok(())
     }
 
+    /// Says whether any orphan is protected as in flight.
+    #[must_use]
+    pub fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Says whether, and why, an orphan is protected as in flight.
     #[must_use]
     pub fn in_flight(&self, id: BlobId) -> Option<Flight> {

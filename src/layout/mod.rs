@@ -16,6 +16,7 @@
 
 pub mod blobs;
 pub mod lock;
+mod state;
 pub mod temp;
 
 use std::fs::File;
@@ -27,11 +28,14 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use crate::error::{Error, NotALayout, Result};
-use crate::holds::Holds;
+use crate::holds::{Emptied, Holds};
 use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
+pub use state::{State, Writes};
+
+use state::Texts;
 
 /// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
 /// `index.json` in place, so that a reader can meet it half written for some milliseconds.
@@ -58,28 +62,6 @@ pub(crate) struct BlobDirs {
     pub(crate) algorithms: Vec<(Algorithm, OwnedFd)>,
     /// The first of them that is a symbolic link.
     pub(crate) link: Option<PathBuf>,
-}
-
-/// What decides which blobs are live, as it was at one moment.
-#[derive(Debug, Clone)]
-pub struct State {
-    /// `index.json`.
-    pub index: IndexDoc,
-    /// When `index.json` was last written, in nanoseconds since 1970.
-    pub index_modified: i128,
-    /// `manifest.json` of docker save, if there is one.
-    pub docker_save: Option<DockerSave>,
-    /// The holds.
-    pub holds: Holds,
-    fingerprint: Digest,
-}
-
-impl State {
-    /// Returns a digest over everything in the state, to tell whether a plan still rests on it.
-    #[must_use]
-    pub const fn fingerprint(&self) -> &Digest {
-        &self.fingerprint
-    }
 }
 
 impl Layout {
@@ -162,7 +144,7 @@ impl Layout {
     /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
     /// times, [`Error::Read`] when it cannot be read.
     pub fn read_state(&self) -> Result<State> {
-        let (index_text, index_modified, index) = self
+        let (_, index_modified, index) = self
             .parse_repeatedly(
                 "index.json",
                 MAX_INDEX_BYTES,
@@ -182,27 +164,39 @@ impl Layout {
             DockerSave::parse(bytes)
                 .map_err(|error| format!("not the `manifest.json` of docker save: {error}"))
         })?;
+        let repositories = match &save {
+            Some((_, _, Some(_))) => {
+                self.parse_repeatedly("repositories", MAX_SMALL_FILE_BYTES, |bytes| {
+                    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
+                })?
+            }
+            // Without docker's `manifest.json` a file of this name is somebody else's.
+            _ => None,
+        };
         let holds = self.parse_repeatedly(Holds::FILE, MAX_SMALL_FILE_BYTES, |bytes| {
             Holds::parse(bytes).map_err(|error| format!("not a holds file: {error}"))
         })?;
-        let mut hasher = crate::oci::digest::Hasher::new(Algorithm::Sha256);
-        for text in [
-            Some(&index_text),
-            save.as_ref().map(|(bytes, _, _)| bytes),
-            holds.as_ref().map(|(bytes, _, _)| bytes),
-        ] {
-            // The length before each text keeps two different triples from hashing alike.
-            let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
-            hasher.update(&length.to_be_bytes());
-            hasher.update(text.map_or(&[], Vec::as_slice));
-        }
-        Ok(State {
+        let mut texts = Texts::default();
+        let docker_save = save.and_then(|(bytes, _, save)| {
+            texts.manifest_json = Some(bytes);
+            save
+        });
+        let repositories = repositories.map(|(bytes, _, text)| {
+            texts.repositories = Some(bytes);
+            text
+        });
+        let holds = holds.map(|(bytes, _, holds)| {
+            texts.holds = Some(bytes);
+            holds
+        });
+        Ok(State::new(
             index,
             index_modified,
-            docker_save: save.and_then(|(_, _, save)| save),
-            holds: holds.map(|(_, _, holds)| holds).unwrap_or_default(),
-            fingerprint: hasher.finish(),
-        })
+            docker_save,
+            repositories,
+            holds.unwrap_or_default(),
+            texts,
+        ))
     }
 
     /// Reads and parses a file until it parses or the attempts are used up. `None`: it is not there.
@@ -289,6 +283,13 @@ impl Layout {
     }
 }
 
+/// Where a file lies that is to be replaced.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) dir: OwnedFd,
+    pub(crate) name: String,
+}
+
 /// Where a temporary file lies, opened.
 #[derive(Debug)]
 pub(crate) struct StrayPlace {
@@ -332,6 +333,45 @@ impl Layout {
             name: name.to_owned(),
             inner: stray.is_dir.then_some(file),
         }))
+    }
+
+    /// Returns the directory and name of a file that is to be replaced. A symbolic link is followed to
+    /// the file it names, so that the link stays one.
+    pub(crate) fn place_of(&self, name: &str) -> Result<Place> {
+        let path = self.path.join(name);
+        let to_error = |error: rustix::io::Errno| Error::write(&path)(error.into());
+        let is_link = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        if !is_link {
+            return Ok(Place {
+                dir: open_dir(&self.dir, ".", Links::Refuse).map_err(to_error)?,
+                name: name.to_owned(),
+            });
+        }
+        let target = std::fs::canonicalize(&path).map_err(Error::read(&path))?;
+        let (Some(parent), Some(file)) = (
+            target.parent(),
+            target.file_name().and_then(|name| name.to_str()),
+        ) else {
+            return Err(Error::Malformed {
+                path,
+                why: "the link leads to no file with a name".to_owned(),
+            });
+        };
+        Ok(Place {
+            dir: open_dir(CWD, parent, Links::Follow).map_err(to_error)?,
+            name: file.to_owned(),
+        })
+    }
+
+    /// Says whether `index.json` lists nothing because this program removed the last image, and
+    /// nobody wrote it since.
+    #[must_use]
+    pub fn was_emptied(&self, state: &State) -> bool {
+        self.read_file(Emptied::FILE, MAX_SMALL_FILE_BYTES)
+            .ok()
+            .flatten()
+            .is_some_and(|(note, _)| note == Emptied::note(&state.index).as_bytes())
     }
 
     /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a

@@ -9,12 +9,13 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::digest::{Algorithm, Digest};
 use super::document::{Details, Document, Link, Role, folds_to};
 use super::media_type::Kind;
+use super::spans::{Splice, apply, cut_runs, member_spans, members, offset_in};
 
 /// The largest `index.json` that is read, in bytes. 100,000 entries as the known writers write them
 /// take 35 MB.
@@ -222,18 +223,7 @@ impl IndexDoc {
                 } => splices.extend(self.replace_digest(*position, digest, *size)?),
             }
         }
-        splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
-        let mut text = String::with_capacity(self.text.len());
-        let mut copied = 0;
-        for splice in &splices {
-            if splice.range.start < copied {
-                return Err("two edits of one entry overlap".to_owned());
-            }
-            text.push_str(self.slice(copied..splice.range.start)?);
-            text.push_str(&splice.with);
-            copied = splice.range.end;
-        }
-        text.push_str(self.slice(copied..self.text.len())?);
+        let text = apply(&self.text, splices)?;
         let edited = Self::parse(text.into_bytes())
             .map_err(|error| format!("the result is not an index: {error}"))?;
         self.prove(edits, &edited)?;
@@ -281,19 +271,10 @@ impl IndexDoc {
             if !folds_to(&name, "annotations") {
                 continue;
             }
-            let object = offset_in(&self.text, value)?;
-            // A member begins right behind the brace or the comma before it.
-            let mut start = object.start + 1;
-            let mut spans = Vec::new();
-            for (name, value) in members(value)? {
-                let end = offset_in(&self.text, value)?.end;
-                spans.push((start..end, name == key));
-                // Between a value and the next member there are only blanks and one comma.
-                start = self
-                    .slice(end..object.end)?
-                    .find(',')
-                    .map_or(end, |comma| end + comma + 1);
-            }
+            let spans: Vec<_> = member_spans(&self.text, value)?
+                .into_iter()
+                .map(|member| (member.span, member.key == key))
+                .collect();
             splices.extend(cut_runs(&spans));
         }
         if splices.is_empty() {
@@ -421,85 +402,6 @@ fn details_without_digest(text: &str) -> Option<Details> {
     let document = Document::scan_descriptor(with_digest.as_bytes()).ok()?;
     let link = document.links.into_iter().next()?;
     link.details.map(|details| *details)
-}
-
-/// A range of the text and what replaces it.
-#[derive(Debug)]
-struct Splice {
-    range: Range<usize>,
-    with: String,
-}
-
-/// Cuts the elements that are marked. Each run of them takes the comma before it along, or, at the
-/// head of the list, the one after it.
-fn cut_runs(spans: &[(Range<usize>, bool)]) -> Vec<Splice> {
-    let mut splices = Vec::new();
-    let mut before: Option<usize> = None;
-    let mut elements = spans.iter().peekable();
-    while let Some((span, gone)) = elements.next() {
-        if !gone {
-            before = Some(span.end);
-            continue;
-        }
-        let mut end = span.end;
-        while let Some((next, _)) = elements.next_if(|(_, gone)| *gone) {
-            end = next.end;
-        }
-        let range = match (before, elements.peek()) {
-            (Some(start), _) => start..end,
-            (None, Some((next, _))) => span.start..next.start,
-            (None, None) => span.start..end,
-        };
-        splices.push(Splice {
-            range,
-            with: String::new(),
-        });
-    }
-    splices
-}
-
-/// Returns where `part`, a slice of `text`, lies in it.
-fn offset_in(text: &str, part: &str) -> Result<Range<usize>, String> {
-    (part.as_ptr() as usize)
-        .checked_sub(text.as_ptr() as usize)
-        .filter(|start| {
-            start
-                .checked_add(part.len())
-                .is_some_and(|end| end <= text.len())
-        })
-        .map(|start| start..start + part.len())
-        .ok_or_else(|| "a value does not lie in the text".to_owned())
-}
-
-/// Returns the members of an object: keys as read, values as written.
-fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
-    struct Members;
-
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(String, &'de RawValue)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::new();
-            while let Some(member) = map.next_entry::<String, &RawValue>()? {
-                members.push(member);
-            }
-            Ok(members)
-        }
-    }
-
-    serde_json::Deserializer::from_str(object)
-        .deserialize_map(Members)
-        .map(|members| {
-            members
-                .into_iter()
-                .map(|(name, raw)| (name, raw.get()))
-                .collect()
-        })
-        .map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ pub enum Kind {
     Manifest,
     /// An image configuration, or the empty JSON document.
     Config,
-    /// A file system layer.
+    /// A file system layer, or a statement about content.
     Layer,
     /// Anything else, an empty text included: the content decides.
     Unknown,
@@ -46,6 +46,10 @@ impl Kind {
             "application/vnd.oci.image.config.v1+json"
             | "application/vnd.docker.container.image.v1+json"
             | "application/vnd.oci.empty.v1+json" => Self::Config,
+            // BuildKit's provenance describes every layer of every build step in full, with digest, size
+            // and media type. It is a statement about them and needs none of them: following it would
+            // keep build caches alive for ever.
+            "application/vnd.in-toto+json" => Self::Layer,
             _ if is_layer(essence) => Self::Layer,
             _ => Self::Unknown,
         }
@@ -118,6 +122,7 @@ mod tests {
                 "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
                 Kind::Layer,
             ),
+            ("application/vnd.in-toto+json", Kind::Layer),
             ("application/vnd.oci.image.layer.v1.tarball", Kind::Unknown),
             ("application/vnd.buildkit.cacheconfig.v0", Kind::Unknown),
             ("application/vnd.oci.descriptor.v1+json", Kind::Unknown),

@@ -4,6 +4,8 @@
 //! and does not execute it, so there is no flag that deletion code could forget to ask.
 
 mod dangling;
+mod remove;
+mod select;
 mod sweep;
 
 use std::collections::HashMap;
@@ -11,10 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::graph::{FileFacts, Flight};
-use crate::layout::{BlobId, BlobList, Stray};
+use crate::layout::{BlobId, BlobList, Stray, Writes};
 use crate::oci::Digest;
+use crate::view::View;
 
 pub use dangling::dangling;
+pub use remove::{Conflict, Extent, Referrers, Removal, RemoveOptions, remove};
+pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};
 
 /// What is to be done to one layout.
@@ -34,6 +39,11 @@ pub struct Plan {
     pub temporary: Vec<Stray>,
     /// Foreign files in `blobs/`, which are left alone.
     pub foreign: usize,
+    /// What is written before anything is deleted.
+    pub writes: Writes,
+    /// Orphans that may go when the disk is too full to write. A command that sweeps them anyway has
+    /// them in `sweep`.
+    pub spare: Vec<Victim>,
 }
 
 /// A blob to delete.
@@ -175,7 +185,23 @@ impl Plan {
     /// Says whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sweep.is_empty() && self.temporary.is_empty()
+        self.sweep.is_empty() && self.temporary.is_empty() && self.writes.is_empty()
+    }
+
+    /// Returns a plan that does nothing to a layout.
+    #[must_use]
+    pub(crate) fn empty(view: &View) -> Self {
+        Self {
+            layout: view.layout.path().to_owned(),
+            base: view.state.fingerprint().clone(),
+            blobs: view.graph.blobs().clone(),
+            sweep: Vec::new(),
+            kept: Vec::new(),
+            temporary: Vec::new(),
+            foreign: view.graph.blobs().foreign.len(),
+            writes: Writes::default(),
+            spare: Vec::new(),
+        }
     }
 }
 

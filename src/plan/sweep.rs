@@ -26,11 +26,7 @@ pub struct SweepOptions {
 /// flight itself, but stays while something in flight refers to it.
 #[must_use]
 pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
-    let View {
-        layout,
-        state,
-        graph,
-    } = view;
+    let View { layout, graph, .. } = view;
     let mut sweep = Vec::new();
     let mut kept = Vec::new();
     let mut orphans = graph.orphans().iter().peekable();
@@ -66,13 +62,10 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
         .cloned()
         .collect();
     Plan {
-        layout: layout.path().to_owned(),
-        base: state.fingerprint().clone(),
-        blobs: graph.blobs().clone(),
         sweep,
         kept,
         temporary,
-        foreign: graph.blobs().foreign.len(),
+        ..Plan::empty(view)
     }
 }
 

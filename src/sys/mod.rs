@@ -23,6 +23,15 @@ pub enum Removed {
     Gone,
 }
 
+/// The time that a replaced file has afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileTime {
+    /// The present.
+    New,
+    /// That of the file it replaces.
+    AsBefore,
+}
+
 /// The changes that this crate makes to a file system.
 pub trait Fs: Sync + Debug {
     /// Looks at a blob's file without following it. `None`: it is gone, or no file any more.
@@ -47,6 +56,28 @@ pub trait Fs: Sync + Debug {
         name: &str,
         is_dir: bool,
     ) -> io::Result<Removed>;
+
+    /// Puts a new file in the place of one, or where there is none, such that at every moment the old
+    /// or the new one is there in full: a temporary file beside it, brought to the disk, renamed over
+    /// it, and the directory brought to the disk. Mode and owner are those of the old file.
+    ///
+    /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
+    ///
+    /// # Errors
+    /// What the system says; the old file is as it was then.
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()>;
+
+    /// Makes a directory, if it is not there yet.
+    ///
+    /// # Errors
+    /// What `mkdirat` says.
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
 
     /// Brings a file or directory to the disk.
     ///

@@ -188,6 +188,17 @@ impl Shown<'_> {
                 Some("write that image again"),
             );
         }
+        let untried = count_fates(outcome, Fate::NotTried);
+        if outcome.meanwhile.changed && untried > 0 && !outcome.interrupted {
+            context.term.error(
+                &format!(
+                    "`{path}/index.json` was written by another program right after this one: {} left where they are",
+                    count(untried, "blob")
+                ),
+                Some("look at it with `ocisweep ls`; `ocisweep gc` deletes what nothing references"),
+            );
+            return false;
+        }
         if outcome.meanwhile.changed && outcome.meanwhile.broken.is_empty() {
             context.term.note(&format!(
                 "`{path}/index.json` was changed by another program during the sweep; nothing that it lists was deleted"

@@ -1,0 +1,155 @@
+//! What every changing command does alike: read, plan, lock, execute; and again, if the layout changed
+//! in between.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ocisweep::execute::{Outcome, Refused, execute};
+use ocisweep::graph::{Accept, InFlight};
+use ocisweep::layout::lock::Locked;
+use ocisweep::plan::{Plan, SweepOptions};
+use ocisweep::sys::Disk;
+use ocisweep::{Error, View};
+
+use super::context::Context;
+
+/// How often a plan is made anew because the layout changed.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How long an orphan counts as perhaps in use, for commands that have no flag for it.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(60 * 60);
+
+/// How old a temporary file has to be, for commands that have no flag for it.
+pub const DEFAULT_TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is left alone because of its age.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    in_flight: InFlight,
+    /// For the plan.
+    pub sweep: SweepOptions,
+}
+
+/// What to do with a plan.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// Only show it.
+    DryRun,
+    /// Do it, waiting so long for the lock.
+    Run(Duration),
+}
+
+/// Chooses the mode from flags.
+pub const fn run_mode(dry_run: bool, lock_wait: Duration) -> Mode {
+    if dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Run(lock_wait)
+    }
+}
+
+/// A plan and what became of it.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// What was decided.
+    pub plan: Plan,
+    /// What the planning said beside the plan.
+    pub said: T,
+    /// What became of it; `None` in a dry run.
+    pub outcome: Option<Outcome>,
+}
+
+impl Rule {
+    /// Makes the rule of one run.
+    pub fn of(context: &Context<'_>, grace: Duration, temp_age: Duration) -> Self {
+        let now = context.now.as_nanosecond();
+        Self {
+            in_flight: InFlight {
+                now,
+                grace: nanoseconds(grace),
+            },
+            sweep: SweepOptions {
+                now,
+                temp_age: nanoseconds(temp_age),
+            },
+        }
+    }
+
+    /// Reads a layout and protects what is in flight.
+    ///
+    /// # Errors
+    /// What [`View::read`] says.
+    pub fn read(&self, context: &Context<'_>, path: &Path) -> Result<View, Error> {
+        let mut view = context.read(path)?;
+        view.graph.protect_in_flight(
+            &view.layout,
+            &view.state,
+            self.in_flight,
+            context.observer(),
+        )?;
+        Ok(view)
+    }
+}
+
+/// Plans one layout, and executes the plan unless this is a dry run.
+///
+/// # Errors
+/// What planning and locking say, and [`Error::Unstable`] when the layout never holds still.
+pub fn perform<T>(
+    context: &Context<'_>,
+    path: &Path,
+    rule: &Rule,
+    mode: Mode,
+    mut make: impl FnMut(&View) -> Result<(Plan, T), Error>,
+) -> Result<Done<T>, Error> {
+    for _ in 0..MAX_ATTEMPTS {
+        let view = rule.read(context, path)?;
+        let (plan, said) = make(&view)?;
+        let lock_wait = match mode {
+            Mode::Run(lock_wait) => lock_wait,
+            Mode::DryRun => {
+                return Ok(Done {
+                    plan,
+                    said,
+                    outcome: None,
+                });
+            }
+        };
+        // Nothing to do is no reason to lock, so that a clean layout on a read-only file system is
+        // no error.
+        if plan.is_empty() {
+            return Ok(Done {
+                plan,
+                said,
+                outcome: Some(Outcome::nothing()),
+            });
+        }
+        let View { layout, graph, .. } = view;
+        drop(graph);
+        let locked = Locked::acquire(&layout, lock_wait, context.observer())?;
+        match execute(&locked, &plan, &Disk, context.observer()) {
+            Ok(outcome) => {
+                return Ok(Done {
+                    plan,
+                    said,
+                    outcome: Some(outcome),
+                });
+            }
+            Err(Refused::Changed) => {}
+            Err(Refused::Error(error)) => return Err(error),
+        }
+    }
+    Err(Error::Unstable {
+        path: path.to_owned(),
+        times: MAX_ATTEMPTS,
+    })
+}
+
+/// Turns a flag into the library's word.
+pub const fn accept(flag: bool) -> Accept {
+    if flag { Accept::Yes } else { Accept::No }
+}
+
+fn nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}

@@ -1,0 +1,233 @@
+//! `ocisweep rm`
+
+use std::fmt::Write as _;
+
+use ocisweep::Error;
+use ocisweep::entries::entries;
+use ocisweep::images::images;
+use ocisweep::plan::{
+    Conflict, Extent, Force, Pick, Referrers, Removal, RemoveOptions, SelectError, Selector, remove,
+};
+use ocisweep::sys::Disk;
+
+use super::args::{RmArgs, TextFormat};
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
+use super::render::json;
+use super::render::sweep::{Shown, total_line};
+
+/// What planning said beside the plan.
+struct Said {
+    untagged: Vec<String>,
+    left_referrers: Vec<String>,
+    released_holds: Vec<String>,
+    conflicts: Vec<Conflict>,
+    misses: Vec<SelectError>,
+    deletes: bool,
+}
+
+/// Removes what the arguments name, all against one state and with one write.
+pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
+    let rule = Rule::of(context, DEFAULT_GRACE, DEFAULT_TEMP_AGE);
+    let force = if args.force { Force::Yes } else { Force::No };
+    let mode = run_mode(args.dry_run, args.lock_wait);
+    let done = perform(context, &args.layout, &rule, mode, |view| {
+        let entries = entries(view);
+        let images = images(view, context.now);
+        let selector = Selector::new(view, &entries, force);
+        let mut picks: Vec<Pick> = Vec::new();
+        let mut misses = Vec::new();
+        for text in &args.images {
+            match selector.pick(text) {
+                Ok(pick) => picks.push(pick),
+                Err(error) if !misses.contains(&error) => misses.push(error),
+                Err(_) => {}
+            }
+        }
+        let options = RemoveOptions {
+            force,
+            referrers: if args.keep_referrers {
+                Referrers::Stay
+            } else {
+                Referrers::Follow
+            },
+            extent: if args.no_prune {
+                Extent::Names
+            } else {
+                Extent::Images
+            },
+            missing: accept(args.allow_missing),
+        };
+        let removal = remove(
+            view,
+            &images,
+            &entries,
+            &picks,
+            &options,
+            &rule.sweep,
+            &Disk,
+        )?;
+        let Removal {
+            plan,
+            untagged,
+            left_referrers,
+            released_holds,
+            conflicts,
+            images,
+            ..
+        } = removal;
+        let said = Said {
+            untagged,
+            left_referrers,
+            released_holds,
+            conflicts,
+            misses,
+            deletes: !images.is_empty(),
+        };
+        Ok((plan, said))
+    });
+    match done {
+        Ok(done) => show(context, args, &done),
+        Err(error) => report(context, &error),
+    }
+}
+
+fn report(context: &Context<'_>, error: &Error) -> Exit {
+    context.report(error)
+}
+
+fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
+    let shown = Shown {
+        plan: &done.plan,
+        outcome: done.outcome.as_ref(),
+    };
+    let said = &done.said;
+    let mut exit = match args.format {
+        TextFormat::Json => context.print(&to_json(context, args, &shown, said)),
+        TextFormat::Text => {
+            let mut text = String::new();
+            if !args.quiet {
+                let verb = if args.dry_run {
+                    "Would untag"
+                } else {
+                    "Untagged"
+                };
+                for name in &said.untagged {
+                    let name = context.term.foreign(name);
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "{verb}: {name}");
+                }
+                text.push_str(&shown.lines(context));
+            }
+            if said.deletes {
+                text.push_str(&total_line(&shown.totals(), args.dry_run));
+            }
+            context.print(&text)
+        }
+    };
+    for hold in &said.released_holds {
+        let verb = if args.dry_run {
+            "would release"
+        } else {
+            "released"
+        };
+        context.term.note(&format!("{verb} hold `{hold}`"));
+    }
+    for name in &said.left_referrers {
+        context.term.note(&format!(
+            "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
+        ));
+    }
+    if !shown.report_trouble(context) {
+        exit = exit.and(exit::INCOMPLETE);
+    }
+    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
+        exit = exit.and(exit::INTERRUPTED);
+    }
+    if args.exit_code && done.outcome.is_none() && !done.plan.is_empty() {
+        exit = exit.and(exit::WOULD_CHANGE);
+    }
+    // Errors come last, as docker has them.
+    for conflict in &said.conflicts {
+        context
+            .term
+            .error(&conflict.to_string(), Some(hint(conflict)));
+        exit = exit.and(exit::INCOMPLETE);
+    }
+    let is_forgiven = args.force
+        && said.conflicts.is_empty()
+        && said.misses.iter().all(SelectError::is_not_found);
+    for miss in &said.misses {
+        context
+            .term
+            .error(&miss.to_string(), miss_hint(miss, args).as_deref());
+        if !is_forgiven {
+            exit = exit.and(exit::INCOMPLETE);
+        }
+    }
+    exit
+}
+
+const fn hint(conflict: &Conflict) -> &'static str {
+    match conflict {
+        Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
+        Conflict::Held { .. } => "`ocisweep hold rm` ends the hold, `-f` overrides it",
+        _ => "`-f` overrides it",
+    }
+}
+
+fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
+    let layout = args.layout.display();
+    Some(match miss {
+        SelectError::NoSuchImage { similar, .. } if similar.is_empty() => {
+            format!("`ocisweep ls {layout}` lists what is there")
+        }
+        SelectError::NoSuchImage { similar, .. } => {
+            format!("there is {}", similar.join(", "))
+        }
+        SelectError::Ambiguous { .. } => {
+            "give one of them in full, or `-f` to remove all that have exactly this name".to_owned()
+        }
+        SelectError::Inside {
+            platform: Some(platform),
+            image,
+            ..
+        } => {
+            let image = image.split(' ').next().unwrap_or(image);
+            format!("`ocisweep rm {layout} {image} --platform {platform}` drops it")
+        }
+        SelectError::NoMatch { .. } => format!("`ocisweep ls {layout}` lists the names"),
+        _ => return None,
+    })
+}
+
+fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said) -> String {
+    let mut layout = shown.to_json(context.now);
+    let action = if args.dry_run { "would-untag" } else { "untag" };
+    let names = said.untagged.iter().map(|name| json::Item {
+        digest: None,
+        path: None,
+        kind: "name",
+        size: 0,
+        action,
+        reasons: vec!["removed".to_owned()],
+        names: vec![name.clone()],
+    });
+    layout.items.splice(0..0, names);
+    let failures = said
+        .conflicts
+        .iter()
+        .map(ToString::to_string)
+        .chain(said.misses.iter().map(ToString::to_string));
+    let failures: Vec<_> = failures.collect();
+    layout.error = (!failures.is_empty()).then(|| failures.join("; "));
+    let totals = layout.totals;
+    json::pretty(&json::Sweep {
+        schema_version: json::SCHEMA_VERSION,
+        command: "rm",
+        dry_run: args.dry_run,
+        layouts: vec![layout],
+        totals,
+    })
+}

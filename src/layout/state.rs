@@ -1,0 +1,120 @@
+//! What decides which blobs are live, read at one moment, and what it is to become.
+
+use crate::holds::Holds;
+use crate::oci::digest::Hasher;
+use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
+
+/// What decides which blobs are live, as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// `index.json`.
+    pub index: IndexDoc,
+    /// When `index.json` was last written, in nanoseconds since 1970.
+    pub index_modified: i128,
+    /// `manifest.json` of docker save, if there is one.
+    pub docker_save: Option<DockerSave>,
+    /// `repositories` of docker save, if there is one.
+    pub repositories: Option<String>,
+    /// The holds.
+    pub holds: Holds,
+    texts: Texts,
+    fingerprint: Digest,
+}
+
+/// The files beside `index.json` that a state rests on, as they are; `None`: not there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts {
+    pub(super) manifest_json: Option<Vec<u8>>,
+    pub(super) repositories: Option<Vec<u8>>,
+    pub(super) holds: Option<Vec<u8>>,
+}
+
+impl Texts {
+    fn fingerprint(&self, index: &str) -> Digest {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for text in [
+            Some(index.as_bytes()),
+            self.manifest_json.as_deref(),
+            self.repositories.as_deref(),
+            self.holds.as_deref(),
+        ] {
+            // The length before each text keeps two different lists from hashing alike.
+            let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
+            hasher.update(&length.to_be_bytes());
+            hasher.update(text.unwrap_or_default());
+        }
+        hasher.finish()
+    }
+}
+
+impl State {
+    pub(super) fn new(
+        index: IndexDoc,
+        index_modified: i128,
+        docker_save: Option<DockerSave>,
+        repositories: Option<String>,
+        holds: Holds,
+        texts: Texts,
+    ) -> Self {
+        Self {
+            fingerprint: texts.fingerprint(index.text()),
+            index,
+            index_modified,
+            docker_save,
+            repositories,
+            holds,
+            texts,
+        }
+    }
+
+    /// Returns a digest over everything in the state, to tell whether a plan still rests on it.
+    #[must_use]
+    pub const fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
+    }
+
+    /// Returns the fingerprint that the state has after these writes, if nobody else writes.
+    pub(crate) fn fingerprint_after(&self, writes: &Writes) -> Digest {
+        let mut texts = self.texts.clone();
+        if let Some(text) = &writes.manifest_json {
+            texts.manifest_json = Some(text.clone().into_bytes());
+        }
+        if let Some(text) = &writes.repositories {
+            texts.repositories = Some(text.clone().into_bytes());
+        }
+        if let Some(holds) = &writes.holds {
+            texts.holds = Some(holds.to_json().into_bytes());
+        }
+        let index = writes.index.as_ref().unwrap_or(&self.index);
+        texts.fingerprint(index.text())
+    }
+}
+
+/// What is written, in this order, before anything is deleted.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// docker save's `manifest.json`.
+    pub manifest_json: Option<String>,
+    /// docker save's `repositories`.
+    pub repositories: Option<String>,
+    /// The new `index.json`.
+    pub index: Option<IndexDoc>,
+    /// The new `index.json` lists nothing, because somebody removed the last image.
+    pub emptied: bool,
+    /// The new `index.json` keeps the time of the old one: a writer has put blobs there that are
+    /// newer, and has to be recognised by that until its own `index.json` comes.
+    pub keep_index_time: bool,
+    /// The holds.
+    pub holds: Option<Holds>,
+}
+
+impl Writes {
+    /// Says whether there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.manifest_json.is_none()
+            && self.repositories.is_none()
+            && self.index.is_none()
+            && self.holds.is_none()
+    }
+}

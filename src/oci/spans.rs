@@ -1,0 +1,144 @@
+//! Editing JSON by cutting spans out of its text.
+//!
+//! `serde_json::value::RawValue` borrows from the input, so the address of a value tells where in the
+//! text it stands. Nothing is written again that was not asked for: every other byte stays.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Applies splices to a text.
+pub(super) fn apply(text: &str, mut splices: Vec<Splice>) -> Result<String, String> {
+    splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
+    let outside = || "a span lies outside the text".to_owned();
+    let mut edited = String::with_capacity(text.len());
+    let mut copied = 0;
+    for splice in &splices {
+        if splice.range.start < copied {
+            return Err("two edits of one place overlap".to_owned());
+        }
+        edited.push_str(text.get(copied..splice.range.start).ok_or_else(outside)?);
+        edited.push_str(&splice.with);
+        copied = splice.range.end;
+    }
+    edited.push_str(text.get(copied..).ok_or_else(outside)?);
+    Ok(edited)
+}
+
+/// Returns the spans of an object's members, each from right behind the brace or comma before it,
+/// with the key and the span of the value.
+pub(super) fn member_spans(text: &str, object: &str) -> Result<Vec<Member>, String> {
+    let whole = offset_in(text, object)?;
+    let mut start = whole.start + 1;
+    let mut spans = Vec::new();
+    for (key, value) in members(object)? {
+        let value = offset_in(text, value)?;
+        let end = value.end;
+        spans.push(Member {
+            key,
+            span: start..end,
+            value,
+        });
+        // Between a value and the next member there are only blanks and one comma.
+        start = text
+            .get(end..whole.end)
+            .and_then(|rest| rest.find(','))
+            .map_or(end, |comma| end + comma + 1);
+    }
+    Ok(spans)
+}
+
+/// One member of an object.
+pub(super) struct Member {
+    pub(super) key: String,
+    pub(super) span: Range<usize>,
+    pub(super) value: Range<usize>,
+}
+
+/// Returns the elements of an array as written.
+pub(super) fn elements(array: &str) -> Result<Vec<&str>, String> {
+    serde_json::from_str::<Vec<&RawValue>>(array)
+        .map(|elements| elements.into_iter().map(RawValue::get).collect())
+        .map_err(|error| error.to_string())
+}
+
+/// A range of the text and what replaces it.
+#[derive(Debug)]
+pub(super) struct Splice {
+    pub(super) range: Range<usize>,
+    pub(super) with: String,
+}
+
+/// Cuts the elements that are marked. Each run of them takes the comma before it along, or, at the
+/// head of the list, the one after it.
+pub(super) fn cut_runs(spans: &[(Range<usize>, bool)]) -> Vec<Splice> {
+    let mut splices = Vec::new();
+    let mut before: Option<usize> = None;
+    let mut elements = spans.iter().peekable();
+    while let Some((span, gone)) = elements.next() {
+        if !gone {
+            before = Some(span.end);
+            continue;
+        }
+        let mut end = span.end;
+        while let Some((next, _)) = elements.next_if(|(_, gone)| *gone) {
+            end = next.end;
+        }
+        let range = match (before, elements.peek()) {
+            (Some(start), _) => start..end,
+            (None, Some((next, _))) => span.start..next.start,
+            (None, None) => span.start..end,
+        };
+        splices.push(Splice {
+            range,
+            with: String::new(),
+        });
+    }
+    splices
+}
+
+/// Returns where `part`, a slice of `text`, lies in it.
+pub(super) fn offset_in(text: &str, part: &str) -> Result<Range<usize>, String> {
+    (part.as_ptr() as usize)
+        .checked_sub(text.as_ptr() as usize)
+        .filter(|start| {
+            start
+                .checked_add(part.len())
+                .is_some_and(|end| end <= text.len())
+        })
+        .map(|start| start..start + part.len())
+        .ok_or_else(|| "a value does not lie in the text".to_owned())
+}
+
+/// Returns the members of an object: keys as read, values as written.
+pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
+    struct Members;
+
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(String, &'de RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry::<String, &RawValue>()? {
+                members.push(member);
+            }
+            Ok(members)
+        }
+    }
+
+    serde_json::Deserializer::from_str(object)
+        .deserialize_map(Members)
+        .map(|members| {
+            members
+                .into_iter()
+                .map(|(name, raw)| (name, raw.get()))
+                .collect()
+        })
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,470 @@
+//! What an argument names: an image, or some of its names.
+//!
+//! The order is that of docker's look-up, except that a name wins over an ID (as `docker image inspect`
+//! has it; `docker image rm` calls that ambiguous), and that what an argument could mean is listed
+//! when it is ambiguous.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entries::{EntryFacts, EntryRole};
+use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_name};
+use crate::layout::BlobId;
+use crate::oci::glob::Glob;
+use crate::oci::reference::Reference;
+use crate::oci::{Algorithm, Digest, Role};
+use crate::view::View;
+
+/// Whether conflicts are overridden.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Force {
+    /// A conflict is an error.
+    #[default]
+    No,
+    /// Conflicts are overridden.
+    Yes,
+}
+
+/// What one argument picks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pick {
+    /// Names, by image.
+    pub names: BTreeMap<BlobId, BTreeSet<Box<str>>>,
+    /// Images by ID: with every name.
+    pub images: BTreeSet<BlobId>,
+    /// Entries that name no blob, by position.
+    pub entries: BTreeSet<usize>,
+}
+
+/// Why an argument picks nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// Nothing is called so.
+    #[error("No such image: {familiar}")]
+    NoSuchImage {
+        /// The argument, completed as docker completes it.
+        familiar: String,
+        /// Names that are spelt alike.
+        similar: Vec<String>,
+    },
+    /// Several things are called so.
+    #[error("ambiguous reference: `{text}` could be {}", candidates.join(", "))]
+    Ambiguous {
+        /// The argument.
+        text: String,
+        /// What it could be.
+        candidates: Vec<String>,
+    },
+    /// It is a part of an image.
+    #[error("cannot remove {digest}: it is {what} of {image}")]
+    Inside {
+        /// The part.
+        digest: Digest,
+        /// What it is there.
+        what: String,
+        /// The image.
+        image: String,
+        /// The value for `--platform` that drops it, if it is a platform.
+        platform: Option<String>,
+    },
+    /// A pattern that matches no name.
+    #[error("No such image: no name matches `{pattern}`")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// Not a pattern.
+    #[error("invalid pattern `{pattern}`: {why}")]
+    BadPattern {
+        /// The text.
+        pattern: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Neither a name nor a digest.
+    #[error("{why}: `{text}`")]
+    Invalid {
+        /// The text.
+        text: String,
+        /// What is wrong, in docker's words.
+        why: String,
+    },
+}
+
+impl SelectError {
+    /// Says whether it only means that nothing is there to remove, which `-f` forgives.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::NoSuchImage { .. } | Self::NoMatch { .. })
+    }
+}
+
+/// Finds out what arguments name, all against one state.
+#[derive(Debug)]
+pub struct Selector<'a> {
+    view: &'a View,
+    entries: &'a [EntryFacts],
+    force: Force,
+}
+
+/// A name of an entry.
+struct Named<'a> {
+    entry: &'a EntryFacts,
+    text: &'a str,
+}
+
+impl<'a> Selector<'a> {
+    /// Makes a selector over the entries of a layout.
+    #[must_use]
+    pub const fn new(view: &'a View, entries: &'a [EntryFacts], force: Force) -> Self {
+        Self {
+            view,
+            entries,
+            force,
+        }
+    }
+
+    /// Finds out what one argument names.
+    ///
+    /// # Errors
+    /// [`SelectError`] when that is nothing, or more than one thing.
+    pub fn pick(&self, text: &str) -> Result<Pick, SelectError> {
+        if text.trim().is_empty() {
+            return Err(SelectError::Invalid {
+                text: text.to_owned(),
+                why: "image name cannot be blank".to_owned(),
+            });
+        }
+        if let Some(found) = self.by_exact_name(text) {
+            return found;
+        }
+        if let Some(found) = self.by_normalised_name(text) {
+            return found;
+        }
+        if let Some(found) = self.by_tag(text) {
+            return found;
+        }
+        if let Some(found) = self.by_repository_and_digest(text) {
+            return found;
+        }
+        if let Some(found) = self.by_id(text) {
+            return found;
+        }
+        if let Some(found) = self.by_position(text) {
+            return Ok(found);
+        }
+        if Glob::is_pattern(text) {
+            return self.by_pattern(text);
+        }
+        Err(self.no_such_image(text))
+    }
+
+    fn names(&self) -> impl Iterator<Item = Named<'a>> {
+        self.entries.iter().flat_map(|entry| {
+            entry.names.iter().map(move |name| Named {
+                entry,
+                text: &name.text,
+            })
+        })
+    }
+
+    /// Takes names over into a pick. Referrers that share the name of their image by `kind` follow
+    /// it by themselves and are no candidates of their own, unless nothing else is called so.
+    fn take<'n>(&self, text: &str, found: Vec<Named<'n>>) -> Result<Pick, SelectError>
+    where
+        'a: 'n,
+    {
+        let primary: Vec<_> = found
+            .iter()
+            .filter(|named| named.entry.role != EntryRole::KindReferrer)
+            .collect();
+        let chosen: Vec<_> = if primary.is_empty() {
+            found.iter().collect()
+        } else {
+            primary
+        };
+        let mut pick = Pick::default();
+        for named in &chosen {
+            match named.entry.id {
+                Some(id) => {
+                    pick.names.entry(id).or_default().insert(named.text.into());
+                }
+                None => {
+                    pick.entries.insert(named.entry.position);
+                }
+            }
+        }
+        let things = pick.names.len() + pick.entries.len();
+        let names = pick.names.values().flatten().collect::<BTreeSet<_>>().len();
+        if (things > 1 || names > 1) && self.force == Force::No {
+            let mut candidates: Vec<String> = chosen
+                .iter()
+                .map(|named| match named.entry.id {
+                    Some(id) => format!("{} ({})", named.text, self.view.graph.digest(id).short()),
+                    None => format!("@{}", named.entry.position),
+                })
+                .collect();
+            candidates.sort();
+            candidates.dedup();
+            return Err(SelectError::Ambiguous {
+                text: text.to_owned(),
+                candidates,
+            });
+        }
+        Ok(pick)
+    }
+
+    /// The exact text of a name. With force also every entry that carries the text in an annotation
+    /// for names, behind a longer name: then the whole of it is meant.
+    fn by_exact_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        let mut found: Vec<Named<'_>> = self.names().filter(|named| named.text == text).collect();
+        if self.force == Force::Yes {
+            let known: BTreeSet<_> = found.iter().map(|named| named.entry.position).collect();
+            found.extend(self.entries.iter().filter_map(|entry| {
+                let carries = [CONTAINERD_NAME, REF_NAME, BASE_NAME].iter().any(|key| {
+                    entry.details.annotations.get(*key).map(AsRef::as_ref) == Some(text)
+                });
+                let name = entry.names.first()?;
+                (carries && !known.contains(&entry.position)).then_some(Named {
+                    entry,
+                    text: &name.text,
+                })
+            }));
+        }
+        (!found.is_empty()).then(|| self.take(text, found))
+    }
+
+    /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`.
+    fn by_normalised_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        let wanted = full_name(text)?;
+        let found: Vec<_> = self
+            .names()
+            .filter(|named| is_full(named) && full_name(named.text).as_ref() == Some(&wanted))
+            .collect();
+        (!found.is_empty()).then(|| self.take(text, found))
+    }
+
+    fn by_tag(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        let found: Vec<_> = self
+            .names()
+            .filter(|named| is_full(named) && split_name(named.text).1 == Some(text))
+            .collect();
+        (!found.is_empty()).then(|| self.take(text, found))
+    }
+
+    /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name.
+    fn by_repository_and_digest(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        let (name, digest) = text.split_once('@')?;
+        let digest = Digest::parse(digest).ok()?;
+        let wanted = Reference::parse_normalized(name).ok()?;
+        let id = self.view.graph.id(&digest)?;
+        let mut pick = Pick::default();
+        for named in self.names().filter(|named| named.entry.id == Some(id)) {
+            let Ok(reference) = Reference::parse_normalized(named.text) else {
+                continue;
+            };
+            let is_same = reference.canonical_name() == wanted.canonical_name()
+                && (wanted.tag.is_none() || wanted.tag == reference.clone().with_default_tag().tag);
+            if is_same && is_full(&named) {
+                pick.names.entry(id).or_default().insert(named.text.into());
+            }
+        }
+        (!pick.names.is_empty()).then_some(Ok(pick))
+    }
+
+    /// A digest, or at least three hex digits of the beginning of an ID.
+    fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        let whole = Digest::parse(text)
+            .ok()
+            .or_else(|| Digest::from_hex(Algorithm::Sha256, text.as_bytes()));
+        let ids: BTreeSet<BlobId> = self.entries.iter().filter_map(|entry| entry.id).collect();
+        let matches: Vec<BlobId> = if let Some(digest) = &whole {
+            let id = self.view.graph.id(digest)?;
+            if !ids.contains(&id) {
+                return self.inside(id).map(Err);
+            }
+            vec![id]
+        } else {
+            let hex = text.strip_prefix("sha256:").unwrap_or(text);
+            let is_prefix = hex.len() >= 3
+                && hex
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if !is_prefix {
+                return None;
+            }
+            ids.iter()
+                .copied()
+                .filter(|id| self.view.graph.digest(*id).encoded().starts_with(hex))
+                .collect()
+        };
+        match matches.as_slice() {
+            [] => None,
+            [id] => Some(Ok(Pick {
+                images: BTreeSet::from([*id]),
+                ..Pick::default()
+            })),
+            several => Some(Err(SelectError::Ambiguous {
+                text: text.to_owned(),
+                candidates: several.iter().map(|id| self.describe(*id)).collect(),
+            })),
+        }
+    }
+
+    /// `@N`: the entry at that position, as skopeo counts them. The way to reach what has neither a
+    /// name nor a digest.
+    fn by_position(&self, text: &str) -> Option<Pick> {
+        let position: usize = text.strip_prefix('@')?.parse().ok()?;
+        let entry = self.entries.get(position)?;
+        Some(match entry.id {
+            Some(id) => Pick {
+                images: BTreeSet::from([id]),
+                ..Pick::default()
+            },
+            None => Pick {
+                entries: BTreeSet::from([position]),
+                ..Pick::default()
+            },
+        })
+    }
+
+    fn by_pattern(&self, text: &str) -> Result<Pick, SelectError> {
+        let glob = Glob::new(text).map_err(|error| SelectError::BadPattern {
+            pattern: text.to_owned(),
+            why: error.to_string(),
+        })?;
+        let mut pick = Pick::default();
+        for named in self.names() {
+            let familiar = is_full(&named)
+                .then(|| full_name(named.text))
+                .flatten()
+                .map(|reference| reference.familiar());
+            let fits = glob.matches(named.text)
+                || familiar.is_some_and(|familiar| glob.matches(&familiar));
+            match named.entry.id {
+                _ if !fits => {}
+                Some(id) => {
+                    pick.names.entry(id).or_default().insert(named.text.into());
+                }
+                None => {
+                    pick.entries.insert(named.entry.position);
+                }
+            }
+        }
+        if pick == Pick::default() {
+            return Err(SelectError::NoMatch {
+                pattern: text.to_owned(),
+            });
+        }
+        Ok(pick)
+    }
+
+    /// A blob that is no image of its own, but a part of one.
+    fn inside(&self, id: BlobId) -> Option<SelectError> {
+        let graph = &self.view.graph;
+        for entry in self.entries {
+            let Some(image) = entry.id else { continue };
+            let found = crate::images::content_of(graph, image, None)
+                .into_iter()
+                .filter_map(|(parent, _)| graph.node(parent))
+                .flat_map(|node| &node.edges)
+                .find(|edge| edge.to == id && edge.role != Role::Subject);
+            let Some(edge) = found else { continue };
+            let platform = edge
+                .details
+                .as_ref()
+                .and_then(|details| details.platform.as_ref())
+                .filter(|platform| edge.role == Role::Child && &*platform.os != "unknown")
+                .map(|platform| crate::images::platform_of(platform).to_string());
+            let what = match (edge.role, &platform) {
+                (_, Some(platform)) => format!("platform {platform}"),
+                (Role::Child, None) => "a child".to_owned(),
+                (Role::Config, None) => "the config".to_owned(),
+                (Role::Layer, None) => "a layer".to_owned(),
+                (Role::Blob | Role::Subject | Role::Other, None) => "a part".to_owned(),
+            };
+            return Some(SelectError::Inside {
+                digest: graph.digest(id).clone(),
+                what,
+                image: self.describe(image),
+                platform,
+            });
+        }
+        None
+    }
+
+    /// Returns an image's first name, else its short ID.
+    fn describe(&self, id: BlobId) -> String {
+        let short = self.view.graph.digest(id).short();
+        let name = self
+            .entries
+            .iter()
+            .filter(|entry| entry.id == Some(id))
+            .find_map(|entry| entry.names.first());
+        match name {
+            Some(name) => format!("{} ({short})", name.text),
+            None => short,
+        }
+    }
+
+    fn no_such_image(&self, text: &str) -> SelectError {
+        let reference = match Reference::parse_normalized(text) {
+            Ok(reference) => reference,
+            Err(_) if Digest::parse(text).is_ok() => {
+                return SelectError::NoSuchImage {
+                    familiar: text.to_owned(),
+                    similar: Vec::new(),
+                };
+            }
+            Err(error) => {
+                return SelectError::Invalid {
+                    text: text.to_owned(),
+                    why: error.to_string(),
+                };
+            }
+        };
+        let wanted = reference.familiar_name();
+        let mut similar: Vec<String> = self
+            .names()
+            .filter(|named| {
+                let (repository, tag) = split_name(named.text);
+                let repository = repository
+                    .and_then(|name| Reference::parse_normalized(name).ok())
+                    .map(|reference| reference.familiar_name());
+                repository.as_deref() == Some(&wanted)
+                    || repository.is_some_and(|name| name.ends_with(&format!("/{wanted}")))
+                    || tag == Some(&wanted)
+            })
+            .map(|named| named.text.to_owned())
+            .collect();
+        similar.sort();
+        similar.dedup();
+        SelectError::NoSuchImage {
+            familiar: reference.with_default_tag().familiar(),
+            similar,
+        }
+    }
+}
+
+/// Says whether a name is more than a tag.
+fn is_full(named: &Named<'_>) -> bool {
+    named.text.contains(['/', ':', '@'])
+        || named
+            .entry
+            .details
+            .annotations
+            .get(CONTAINERD_NAME)
+            .map(AsRef::as_ref)
+            == Some(named.text)
+}
+
+fn full_name(text: &str) -> Option<Reference> {
+    Reference::parse_normalized(text)
+        .ok()
+        .map(Reference::with_default_tag)
+}
+
+/// Returns a name as docker sorts it; what is no reference sorts by its own text.
+pub(super) fn canonical(text: &str) -> String {
+    full_name(text).map_or_else(|| text.to_owned(), |reference| reference.canonical())
+}
