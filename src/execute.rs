@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
 //! | the state is read again and compared | nothing done |
+//! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
 //! | the holds are replaced | a hold on something that no entry lists: it is kept |
@@ -171,6 +172,18 @@ pub fn execute(
 /// Writes what the plan says, in the order of [`Writes`].
 fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
     let path = |name: &str| layout.path().join(name);
+    for blob in &writes.blobs {
+        // A crash here leaves an orphan: nothing refers to the new document yet.
+        let name = blob.digest.blob_name();
+        let file = path("blobs").join(name.directory()).join(name.file());
+        let dir = blob
+            .digest
+            .algorithm()
+            .and_then(|algorithm| layout.blob_dirs().algorithm(algorithm))
+            .ok_or_else(|| Error::write(&file)(io::ErrorKind::NotFound.into()))?;
+        fs.replace(dir.as_fd(), name.file(), &blob.bytes, FileTime::New)
+            .map_err(Error::write(&file))?;
+    }
     for (name, text) in [
         ("manifest.json", &writes.manifest_json),
         ("repositories", &writes.repositories),

@@ -3,10 +3,10 @@
 //! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
 //! from the same plan.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
-use crate::graph::{Accept, Bits, FileFacts, Graph, MarkOptions, RootSource};
+use crate::graph::{Accept, Bits, Change, FileFacts, Graph, MarkOptions, RootSource};
 use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{SweepOptions, Tally, Totals, Victim, dangling, sweep};
@@ -130,7 +130,8 @@ fn reclaimable(
             }
             RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
         },
-        unwanted: &BTreeSet::new(),
+        change: Change::none(),
+        extra: &[],
         missing: Accept::No,
         empty: Accept::No,
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use ocisweep::plan::PlatformMode;
 use ocisweep::time::parse_duration;
 
 use super::term::{ColorChoice, Level, ProgressChoice};
@@ -95,7 +96,9 @@ pub enum Command {
         after_help = "Examples:\n  \
             ocisweep rm images app:1.3\n  \
             ocisweep rm -n images 'app:1.*'       show what would go\n  \
-            ocisweep rm -f images 4f00adc8a1b4    with every name"
+            ocisweep rm -f images 4f00adc8a1b4    with every name\n  \
+            ocisweep rm images app:1.4 --platform linux/arm64,linux/arm/v7\n  \
+            ocisweep rm images app:1.4 --only-platform linux/arm64"
     )]
     Rm(RmArgs),
     /// Protect images from being removed or pruned
@@ -197,6 +200,15 @@ pub struct RmArgs {
     /// With --dry-run: exit with status 10 when something would go
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
+    /// Drop only this platform (os[/arch[/variant]]); can be repeated and comma separated
+    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["only_platform", "no_prune"])]
+    pub platform: Vec<String>,
+    /// Drop all platforms but this one
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "no_prune")]
+    pub only_platform: Vec<String>,
+    /// How platforms go: rewrite (a new index), sparse (the index stays), hollow (only layers go)
+    #[arg(long, value_name = "MODE", default_value = "rewrite")]
+    pub platform_mode: ModeName,
     /// Take only names away: entries become untagged, every blob stays
     #[arg(long)]
     pub no_prune: bool,
@@ -215,6 +227,23 @@ pub struct RmArgs {
     /// Print as text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeName {
+    Rewrite,
+    Sparse,
+    Hollow,
+}
+
+impl From<ModeName> for PlatformMode {
+    fn from(mode: ModeName) -> Self {
+        match mode {
+            ModeName::Rewrite => Self::Rewrite,
+            ModeName::Sparse => Self::Sparse,
+            ModeName::Hollow => Self::Hollow,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

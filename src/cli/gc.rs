@@ -1,11 +1,10 @@
 //! `ocisweep gc`
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use ocisweep::Error;
 use ocisweep::execute::Outcome;
-use ocisweep::graph::MarkOptions;
+use ocisweep::graph::{Change, MarkOptions};
 use ocisweep::plan::{Plan, Totals, sweep};
 use ocisweep::sys::Disk;
 
@@ -83,7 +82,8 @@ fn one(
         |view| {
             let mark = MarkOptions {
                 keep: &|_| true,
-                unwanted: &BTreeSet::new(),
+                change: Change::none(),
+                extra: &[],
                 missing: accept(args.sweep.allow_missing),
                 empty: accept(args.sweep.allow_empty),
             };

@@ -1,31 +1,23 @@
 //! `ocisweep ls`
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use ocisweep::View;
-use ocisweep::graph::{Edge, split_name};
-use ocisweep::images::{
-    Image, Images, Presence, Sizes, images, is_attestation, kind_of, platform_of,
-};
-use ocisweep::layout::BlobId;
+use ocisweep::graph::split_name;
+use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of};
+use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
-use ocisweep::oci::{Kind, Role, Shape};
 use ocisweep::units::{human_duration, human_size3};
 use serde::Serialize;
 
 use super::args::{ListFormat, LsArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::ls_tree::{Shown, tree};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::table::Table;
-use super::render::tree::{self, TreeNode};
 
 /// What stands where there is no name.
-const NONE: &str = "<none>";
-
-/// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.
-const MAX_TREE_DEPTH: usize = 16;
+pub const NONE: &str = "<none>";
 
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
@@ -58,7 +50,15 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
         match args.format {
             _ if args.quiet => text.push_str(&ids(&listed, args)),
             ListFormat::Table if args.tree => {
-                text.push_str(&tree(context, &view, &listed, &mut cache));
+                let roots: Vec<Shown<'_>> = listed
+                    .iter()
+                    .map(|listed| Shown {
+                        image: &listed.image,
+                        sizes: listed.sizes,
+                        presence: listed.presence,
+                    })
+                    .collect();
+                text.push_str(&tree(context, &view, &roots, &mut cache));
             }
             ListFormat::Table => text.push_str(&table(context, &listed, args)),
             ListFormat::Jsonl => {
@@ -211,196 +211,6 @@ fn ago(now: Timestamp, created: Option<Timestamp>) -> String {
     let passed = now.duration_since(created);
     let passed = std::time::Duration::try_from(passed).unwrap_or_default();
     format!("{} ago", human_duration(passed))
-}
-
-fn tree(context: &Context<'_>, view: &View, listed: &[Listed], cache: &mut Images<'_>) -> String {
-    let referrers = Referrers::of(view, listed);
-    let nodes: Vec<TreeNode> = listed
-        .iter()
-        .map(|listed| {
-            let mut names: Vec<String> = listed
-                .image
-                .names
-                .iter()
-                .map(|name| context.term.foreign(&name.text).into_owned())
-                .collect();
-            if names.is_empty() {
-                names.push(NONE.to_owned());
-            }
-            let mut node = TreeNode::new(names);
-            fill(&mut node, &listed.image, listed.sizes, listed.presence);
-            node.children = children(view, cache, &referrers, listed.image.id, 0);
-            node
-        })
-        .collect();
-    tree::render(&nodes, context.term.width(), context.term.colors())
-}
-
-fn fill(node: &mut TreeNode, image: &Image, sizes: Sizes, presence: Presence) {
-    node.id = image.digest.short();
-    node.disk = human_size3(sizes.disk);
-    node.content = human_size3(sizes.content);
-    node.extra = extra(presence, !image.holds.is_empty());
-}
-
-fn extra(presence: Presence, is_held: bool) -> String {
-    let held = if is_held { "H" } else { "" };
-    let state = match presence {
-        Presence::Whole => "",
-        Presence::Partial => "partial",
-        Presence::Missing => "missing",
-        Presence::Damaged => "damaged",
-    };
-    [held, state]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// Who is about whom, listed or not.
-struct Referrers(Vec<(BlobId, BlobId)>);
-
-impl Referrers {
-    fn of(view: &View, listed: &[Listed]) -> Self {
-        let mut pairs = BTreeSet::new();
-        for listed in listed {
-            for edge in edges(view, listed.image.id) {
-                if edge.role == Role::Subject {
-                    pairs.insert((edge.to, listed.image.id));
-                }
-            }
-        }
-        Self(pairs.into_iter().collect())
-    }
-
-    fn about(&self, id: BlobId) -> impl Iterator<Item = BlobId> {
-        self.0
-            .iter()
-            .filter(move |(subject, _)| *subject == id)
-            .map(|(_, referrer)| *referrer)
-    }
-}
-
-fn edges(view: &View, id: BlobId) -> &[Edge] {
-    view.graph.node(id).map_or(&[], |node| &node.edges)
-}
-
-fn children(
-    view: &View,
-    cache: &mut Images<'_>,
-    referrers: &Referrers,
-    id: BlobId,
-    depth: usize,
-) -> Vec<TreeNode> {
-    if depth >= MAX_TREE_DEPTH {
-        return Vec::new();
-    }
-    let mut nodes = Vec::new();
-    let is_index = view
-        .graph
-        .node(id)
-        .is_some_and(|node| node.shape == Shape::Index);
-    if is_index {
-        let listed: Vec<&Edge> = edges(view, id)
-            .iter()
-            .filter(|edge| edge.role == Role::Child)
-            .collect();
-        for edge in &listed {
-            // Attestations stand below the child that they belong to.
-            if is_attestation(edge) && attested(edge, &listed) {
-                continue;
-            }
-            let mut node = child_node(view, cache, edge);
-            for attestation in &listed {
-                if is_attestation(attestation) && belongs_to(attestation, view, edge) {
-                    node.children.push(child_node(view, cache, attestation));
-                }
-            }
-            node.children
-                .extend(children(view, cache, referrers, edge.to, depth + 1));
-            nodes.push(node);
-        }
-    }
-    let unlisted = view.graph.referrers(id).iter().copied();
-    let about: BTreeSet<BlobId> = referrers.about(id).chain(unlisted).collect();
-    for referrer in about {
-        let artifact_type = view
-            .graph
-            .node(referrer)
-            .and_then(|node| node.artifact_type.as_deref())
-            .unwrap_or("referrer");
-        let mut node = TreeNode::new(vec![format!("referrer {artifact_type}")]);
-        fill_blob(&mut node, view, cache, referrer, None);
-        node.children = children(view, cache, referrers, referrer, depth + 1);
-        nodes.push(node);
-    }
-    nodes
-}
-
-fn reference_digest(edge: &Edge) -> Option<&str> {
-    edge.details
-        .as_ref()?
-        .annotations
-        .get(ocisweep::entries::REFERENCE_DIGEST)
-        .map(AsRef::as_ref)
-}
-
-fn belongs_to(attestation: &Edge, view: &View, child: &Edge) -> bool {
-    attestation.to != child.to
-        && reference_digest(attestation)
-            .is_some_and(|digest| digest == view.graph.digest(child.to).to_string())
-}
-
-/// Says whether the child that an attestation belongs to is listed too.
-fn attested(attestation: &Edge, listed: &[&Edge]) -> bool {
-    reference_digest(attestation).is_some_and(|_| listed.iter().any(|edge| !is_attestation(edge)))
-}
-
-fn child_node(view: &View, cache: &mut Images<'_>, edge: &Edge) -> TreeNode {
-    let platform = edge
-        .details
-        .as_ref()
-        .and_then(|details| details.platform.as_ref())
-        .map(platform_of)
-        .filter(|platform| !platform.os.is_empty() && platform.os != "unknown")
-        .or_else(|| {
-            (!is_attestation(edge))
-                .then(|| cache.platform(edge.to, Some(edge)))
-                .flatten()
-        })
-        .filter(|platform| platform.os != "unknown");
-    let label = if is_attestation(edge) {
-        "attestation".to_owned()
-    } else if let Some(platform) = platform {
-        platform.to_string()
-    } else {
-        kind_of(&view.graph, edge.to, edge.kind).to_owned()
-    };
-    let mut node = TreeNode::new(vec![label]);
-    fill_blob(&mut node, view, cache, edge.to, edge.size);
-    node
-}
-
-fn fill_blob(
-    node: &mut TreeNode,
-    view: &View,
-    cache: &mut Images<'_>,
-    id: BlobId,
-    declared: Option<u64>,
-) {
-    let presence = cache.presence(id);
-    // docker shows what is not here with nothing at all.
-    let sizes = if presence == Presence::Missing {
-        Sizes::default()
-    } else {
-        cache.sizes(id, declared)
-    };
-    node.id = view.graph.digest(id).short();
-    node.disk = human_size3(sizes.disk);
-    node.content = human_size3(sizes.content);
-    node.extra = extra(presence, false);
-    node.dim = presence == Presence::Missing;
 }
 
 #[derive(Serialize)]

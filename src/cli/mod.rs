@@ -14,6 +14,7 @@ mod exit;
 mod gc;
 mod hold;
 mod ls;
+mod ls_tree;
 mod perform;
 mod render;
 mod rm;

@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
-use ocisweep::Error;
-use ocisweep::entries::entries;
+use ocisweep::View;
+use ocisweep::entries::{EntryFacts, entries};
 use ocisweep::images::images;
+use ocisweep::oci::platform::Platform;
+use ocisweep::oci::{Digest, Shape};
 use ocisweep::plan::{
-    Conflict, Extent, Force, Pick, Referrers, Removal, RemoveOptions, SelectError, Selector, remove,
+    Conflict, Extent, Force, Pick, PlatformRequest, Referrers, Removal, RemoveOptions, SelectError,
+    Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
 
@@ -25,10 +28,21 @@ struct Said {
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
+    moved: Vec<(Vec<String>, Digest)>,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
 pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
+    let request = match platforms(args) {
+        Ok(request) => request,
+        Err(text) => {
+            context.term.error(
+                &text,
+                Some("a platform is os[/arch[/variant]], such as linux/arm64"),
+            );
+            return exit::USAGE;
+        }
+    };
     let rule = Rule::of(context, DEFAULT_GRACE, DEFAULT_TEMP_AGE);
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
@@ -39,7 +53,14 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         let mut picks: Vec<Pick> = Vec::new();
         let mut misses = Vec::new();
         for text in &args.images {
-            match selector.pick(text) {
+            let picked = match selector.pick(text) {
+                // Several entries of one name can be the platforms of one image.
+                Err(SelectError::Ambiguous { .. }) if request.is_some() => {
+                    platforms_of_one(view, &entries, text).map_or_else(|| selector.pick(text), Ok)
+                }
+                picked => picked,
+            };
+            match picked {
                 Ok(pick) => picks.push(pick),
                 Err(error) if !misses.contains(&error) => misses.push(error),
                 Err(_) => {}
@@ -59,15 +80,27 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             },
             missing: accept(args.allow_missing),
         };
-        let removal = remove(
-            view,
-            &images,
-            &entries,
-            &picks,
-            &options,
-            &rule.sweep,
-            &Disk,
-        )?;
+        let removal = match &request {
+            None => remove(
+                view,
+                &images,
+                &entries,
+                &picks,
+                &options,
+                &rule.sweep,
+                &Disk,
+            )?,
+            Some(request) => drop_platforms(
+                view,
+                &images,
+                &entries,
+                &picks,
+                request,
+                &options,
+                &rule.sweep,
+                &Disk,
+            )?,
+        };
         let Removal {
             plan,
             untagged,
@@ -75,6 +108,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             released_holds,
             conflicts,
             images,
+            moved,
             ..
         } = removal;
         let said = Said {
@@ -83,18 +117,47 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             released_holds,
             conflicts,
             misses,
-            deletes: !images.is_empty(),
+            deletes: !images.is_empty() || !moved.is_empty(),
+            moved,
         };
         Ok((plan, said))
     });
     match done {
         Ok(done) => show(context, args, &done),
-        Err(error) => report(context, &error),
+        Err(error) => context.report(&error),
     }
 }
 
-fn report(context: &Context<'_>, error: &Error) -> Exit {
-    context.report(error)
+/// Reads `--platform` and `--only-platform`. An empty value is an error: docker takes it for an absent
+/// flag and removes the whole image.
+fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
+    let (flag, values, which) = match (args.platform.as_slice(), args.only_platform.as_slice()) {
+        ([], []) => return Ok(None),
+        ([], values) => ("--only-platform", values, Which::Others),
+        (values, _) => ("--platform", values, Which::These),
+    };
+    let wanted = Platform::parse_list(values, &Platform::host())
+        .map_err(|error| format!("cannot use `{flag}`: {error}"))?;
+    Ok(Some(PlatformRequest {
+        wanted,
+        which,
+        mode: args.platform_mode.into(),
+    }))
+}
+
+/// Picks everything of one name, if it all is single manifests: then `index.json` itself is the index of
+/// that image, and each entry is a platform.
+fn platforms_of_one(view: &View, entries: &[EntryFacts], text: &str) -> Option<Pick> {
+    let pick = Selector::new(view, entries, Force::Yes).pick(text).ok()?;
+    let is_manifest = |id| {
+        view.graph
+            .node(id)
+            .is_some_and(|node| node.shape == Shape::Manifest)
+    };
+    let is_one = pick.names.keys().all(|id| is_manifest(*id))
+        && pick.entries.is_empty()
+        && pick.names.values().all(|names| names.len() == 1);
+    is_one.then_some(pick)
 }
 
 fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
@@ -119,6 +182,19 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let _ = writeln!(text, "{verb}: {name}");
                 }
                 text.push_str(&shown.lines(context));
+                for (names, digest) in &said.moved {
+                    let verb = if args.dry_run {
+                        "Would rewrite"
+                    } else {
+                        "Rewritten"
+                    };
+                    let names = match names.as_slice() {
+                        [] => "<none>".to_owned(),
+                        names => names.join(", "),
+                    };
+                    let names = context.term.foreign(&names);
+                    let _ = writeln!(text, "{verb}: {names}, image ID {digest}");
+                }
             }
             if said.deletes {
                 text.push_str(&total_line(&shown.totals(), args.dry_run));
@@ -173,6 +249,12 @@ const fn hint(conflict: &Conflict) -> &'static str {
     match conflict {
         Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
         Conflict::Held { .. } => "`ocisweep hold rm` ends the hold, `-f` overrides it",
+        Conflict::NoPlatform { .. } => "`ocisweep ls --tree` shows the platforms",
+        Conflict::SharedVariant { .. } => "`-f` drops it from all of them",
+        Conflict::LastPlatform { .. } => "`-f` removes the image",
+        Conflict::Referred { .. } => {
+            "`--platform-mode sparse` or `--platform-mode hollow` keeps the index and its digest; `-f` rewrites it all the same"
+        }
         _ => "`-f` overrides it",
     }
 }

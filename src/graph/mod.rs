@@ -266,27 +266,43 @@ impl Graph {
     /// Returns everything that the given roots lead to, whether it could be read or not.
     #[must_use]
     pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> Bits {
-        self.reach_without(roots, &BTreeSet::new())
+        self.reach_after(roots, &Change::none())
     }
 
-    /// As [`Graph::reach`], but a blob in `unwanted` is not reached for being a referrer: somebody
-    /// asked to remove this very signature, whatever it is about.
+    /// As [`Graph::reach`], with a change in mind.
     #[must_use]
-    pub fn reach_without(
+    pub fn reach_after(
         &self,
         roots: impl IntoIterator<Item = BlobId>,
+        change: &Change<'_>,
+    ) -> Bits {
+        let (cut, whole): (Vec<BlobId>, Vec<BlobId>) = roots
+            .into_iter()
+            .partition(|id| change.cut.images.contains(id));
+        let none = BTreeSet::new();
+        let mut live = self.walk(whole, change.unwanted, &none);
+        if !cut.is_empty() {
+            // A walk of its own: what another image leads to is never cut, and what this image
+            // cannot reach any more must not look visited.
+            live.merge(&self.walk(cut, change.unwanted, &change.cut.edges));
+        }
+        live
+    }
+
+    fn walk(
+        &self,
+        mut queue: Vec<BlobId>,
         unwanted: &BTreeSet<BlobId>,
+        cut: &BTreeSet<(BlobId, BlobId)>,
     ) -> Bits {
         let mut bits = Bits::new(self.blobs.len() + self.extra.len());
-        let mut queue: Vec<BlobId> = Vec::new();
-        for root in roots {
-            if bits.insert(root) {
-                queue.push(root);
-            }
-        }
+        queue.retain(|id| bits.insert(*id));
         while let Some(id) = queue.pop() {
             let edges = self.node(id).map_or(&[][..], |node| &node.edges);
-            let next = edges.iter().map(|edge| edge.to);
+            let next = edges
+                .iter()
+                .map(|edge| edge.to)
+                .filter(|to| cut.is_empty() || !cut.contains(&(id, *to)));
             let referrers = self.referrers(id).iter().copied();
             for to in next.chain(referrers.filter(|id| !unwanted.contains(id))) {
                 if bits.insert(to) {
@@ -325,10 +341,12 @@ impl Graph {
             .iter()
             .filter(|root| (options.keep)(root))
             .collect();
-        let live = self.reach(
-            chosen
-                .iter()
-                .filter_map(|root| root.target.as_ref().ok().copied()),
+        let targets = chosen
+            .iter()
+            .filter_map(|root| root.target.as_ref().ok().copied());
+        let live = self.reach_after(
+            targets.chain(options.extra.iter().copied()),
+            &options.change,
         );
         let mut broken = Vec::new();
         for root in &chosen {
@@ -414,12 +432,49 @@ pub enum Accept {
     Yes,
 }
 
+/// What is to be different from what the documents say.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Referrers that somebody asked to remove: what they are about does not keep them.
+    pub unwanted: &'a BTreeSet<BlobId>,
+    /// References that do not count any more.
+    pub cut: &'a Cut,
+}
+
+/// References that do not count any more when one starts from certain images. From everywhere else
+/// they count as before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The images.
+    pub images: BTreeSet<BlobId>,
+    /// The references: from which document to what.
+    pub edges: BTreeSet<(BlobId, BlobId)>,
+}
+
+impl Change<'static> {
+    /// Nothing is different.
+    #[must_use]
+    pub fn none() -> Self {
+        static UNWANTED: BTreeSet<BlobId> = BTreeSet::new();
+        static CUT: Cut = Cut {
+            images: BTreeSet::new(),
+            edges: BTreeSet::new(),
+        };
+        Self {
+            unwanted: &UNWANTED,
+            cut: &CUT,
+        }
+    }
+}
+
 /// What to mark, and what to accept.
 pub struct MarkOptions<'a> {
     /// Says which roots stay.
     pub keep: &'a dyn Fn(&Root) -> bool,
-    /// Referrers that somebody asked to remove: what they are about does not keep them.
-    pub unwanted: &'a BTreeSet<BlobId>,
+    /// What is to be different from now on.
+    pub change: Change<'a>,
+    /// What stays beside the roots: the children of an index that is about to be written.
+    pub extra: &'a [BlobId],
     /// Accept that documents which `index.json` lists are missing.
     pub missing: Accept,
     /// Accept that `index.json` lists nothing.
@@ -470,6 +525,16 @@ impl Bits {
             *word |= bit;
             is_new
         })
+    }
+
+    /// Adds everything that is in another set.
+    pub fn merge(&mut self, other: &Self) {
+        if other.0.len() > self.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
     }
 
     /// Says whether no number is in the set.

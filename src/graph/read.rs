@@ -192,10 +192,10 @@ impl Graph {
                         queue.extend(node.edges.iter().map(Step::along));
                     }
                 }
-                if kind.is_leaf() {
-                    if data.is_some() && (id as usize) >= self.blobs.len() {
-                        self.embedded.insert(id);
-                    }
+                // What a descriptor carries is followed whatever it is called there: another descriptor
+                // may call the same blob a document, and carry nothing.
+                let is_carried = data.is_some() && (id as usize) >= self.blobs.len();
+                if kind.is_leaf() && !is_carried {
                     continue;
                 }
                 if via == Via::Reference && self.unverified.contains(&id) {

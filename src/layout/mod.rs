@@ -33,7 +33,7 @@ use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
-pub use state::{State, Writes};
+pub use state::{NewBlob, State, Writes};
 
 use state::Texts;
 
@@ -264,6 +264,33 @@ impl Layout {
         let root = self.blobs.root.as_ref().ok_or_else(missing)?;
         let dir = open_dir(root, name.directory(), Links::Refuse)?;
         Ok(open_file(&dir, name.file(), Links::Follow)?)
+    }
+
+    /// Reads a document whole and checks it against its digest.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when it cannot be read, [`Error::Malformed`] when it is too large or does not
+    /// match its digest.
+    pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let name = digest.blob_name();
+        let path = self
+            .path
+            .join("blobs")
+            .join(name.directory())
+            .join(name.file());
+        let file = self.open_blob(digest).map_err(Error::read(&path))?;
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(MAX_SMALL_FILE_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(Error::read(&path))?;
+        if digest.matches(&bytes) == Some(false) {
+            return Err(Error::Malformed {
+                path,
+                why: "it does not match its digest".to_owned(),
+            });
+        }
+        Ok(bytes)
     }
 
     /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.

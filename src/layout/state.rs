@@ -93,6 +93,8 @@ impl State {
 /// What is written, in this order, before anything is deleted.
 #[derive(Debug, Default)]
 pub struct Writes {
+    /// New documents, each before those that refer to it.
+    pub blobs: Vec<NewBlob>,
     /// docker save's `manifest.json`.
     pub manifest_json: Option<String>,
     /// docker save's `repositories`.
@@ -112,9 +114,30 @@ impl Writes {
     /// Says whether there is nothing to write.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.manifest_json.is_none()
+        self.blobs.is_empty()
+            && self.manifest_json.is_none()
             && self.repositories.is_none()
             && self.index.is_none()
             && self.holds.is_none()
+    }
+}
+
+/// A document that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl NewBlob {
+    /// Makes a document with a digest of the given algorithm.
+    #[must_use]
+    pub fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Self {
+        Self {
+            digest: Digest::of(algorithm, &bytes),
+            bytes,
+        }
     }
 }

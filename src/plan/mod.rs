@@ -4,6 +4,7 @@
 //! and does not execute it, so there is no flag that deletion code could forget to ask.
 
 mod dangling;
+mod platform;
 mod remove;
 mod select;
 mod sweep;
@@ -18,6 +19,7 @@ use crate::oci::Digest;
 use crate::view::View;
 
 pub use dangling::dangling;
+pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use remove::{Conflict, Extent, Referrers, Removal, RemoveOptions, remove};
 pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};

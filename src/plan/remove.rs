@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::{Error, Result};
-use crate::graph::{Accept, Bits, MarkOptions, Root, RootSource};
+use crate::graph::{Accept, Bits, Change, Cut, MarkOptions, Root, RootSource};
 use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME};
 use crate::images::{Image, content_of};
-use crate::layout::BlobId;
+use crate::layout::{BlobId, NewBlob};
 use crate::oci::{Digest, Edit, Kind, Role};
 use crate::sys::Fs;
 use crate::view::View;
@@ -76,6 +76,53 @@ pub enum Conflict {
         /// The short ID of the image.
         id: String,
     },
+    /// The image has no such platform.
+    #[error(
+        "image with reference {image} was found but does not provide the platform {platform}{}",
+        available_in_words(available)
+    )]
+    NoPlatform {
+        /// The platform.
+        platform: String,
+        /// The image.
+        image: String,
+        /// The platforms that it has.
+        available: Vec<String>,
+    },
+    /// Other names stand for the same image and would lose the platform as well.
+    #[error("conflict: {image} is also {}: Content will be removed from all images referencing this variant. Use --force to force delete.", names.join(", "))]
+    SharedVariant {
+        /// The name that was given.
+        image: String,
+        /// The other names.
+        names: Vec<String>,
+    },
+    /// Nothing but the last platform would be left to remove.
+    #[error(
+        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}, which goes with it"
+    )]
+    LastPlatform {
+        /// The name or short ID.
+        what: String,
+        /// The short ID of the image.
+        id: String,
+    },
+    /// Signatures and the like are about the index, whose digest would be another one.
+    #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referred to by {}", referrers.join(", "))]
+    Referred {
+        /// The name or short ID.
+        image: String,
+        /// What refers to it.
+        referrers: Vec<String>,
+    },
+}
+
+fn available_in_words(available: &[String]) -> String {
+    if available.is_empty() {
+        String::new()
+    } else {
+        format!(" (it has {})", available.join(", "))
+    }
 }
 
 /// What a removal does, in docker's words, with the plan that does it.
@@ -91,8 +138,10 @@ pub struct Removal {
     pub released_holds: Vec<String>,
     /// What cannot be removed without force. Everything else is in the plan.
     pub conflicts: Vec<Conflict>,
-    /// Images that go, not only names.
+    /// Images and platforms that go, not only names.
     pub images: Vec<Digest>,
+    /// Names whose image is another one now, because a platform went, with its ID.
+    pub moved: Vec<(Vec<String>, Digest)>,
 }
 
 /// What is to go, while it is worked out.
@@ -102,11 +151,35 @@ pub(super) struct Gone {
     /// Names that are cut from entries which stay.
     pub(super) annotations: Vec<(usize, &'static str)>,
     pub(super) names: BTreeSet<String>,
-    /// Images that go, in the order in which they were asked for.
+    /// Images that go, in the order in which they were asked for; platforms that go, too.
     pub(super) images: Vec<BlobId>,
     /// Those of them that somebody asked for, not those that go along.
     pub(super) picked: BTreeSet<BlobId>,
     pub(super) holds: BTreeSet<usize>,
+    /// Entries that refer to a new index from now on.
+    pub(super) replaced: BTreeMap<usize, NewBlob>,
+    /// Indexes that make room for new ones. Their referrers go with them, their children do not.
+    pub(super) superseded: Vec<BlobId>,
+    /// What the new indexes list.
+    pub(super) survivors: Vec<BlobId>,
+    /// Nested indexes to write, before the ones that entries refer to.
+    pub(super) nested: Vec<NewBlob>,
+    /// References that do not count any more.
+    pub(super) cut: Cut,
+    /// Platforms whose layers go, while their documents stay.
+    pub(super) hollowed: Vec<BlobId>,
+    /// What an image is now, by the names that moved.
+    pub(super) moved: Vec<(Vec<String>, Digest)>,
+}
+
+impl Gone {
+    /// Returns what is different from now on.
+    pub(super) const fn change(&self) -> Change<'_> {
+        Change {
+            unwanted: &self.picked,
+            cut: &self.cut,
+        }
+    }
 }
 
 /// Plans a removal.
@@ -325,7 +398,8 @@ pub(super) fn cascade(
         let bases = bases(view, gone);
         for entry in entries {
             let Some(id) = entry.id else { continue };
-            if gone.entries.contains(&entry.position) {
+            if gone.entries.contains(&entry.position) || gone.replaced.contains_key(&entry.position)
+            {
                 continue;
             }
             let is_child = entry.role == EntryRole::Untagged && below.contains(id);
@@ -349,9 +423,8 @@ pub(super) fn cascade(
         }
         // What stays keeps its children and its referrers; those keep theirs.
         loop {
-            let live = view
-                .graph
-                .reach_without(stays.iter().copied(), &gone.picked);
+            let ids = stays.iter().chain(&gone.survivors).copied();
+            let live = view.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
             candidates.retain(|entry| {
                 let is_kept = entry.id.is_some_and(|id| live.contains(id))
@@ -387,6 +460,10 @@ pub(super) fn cascade(
 fn below(view: &View, gone: &Gone) -> Bits {
     let mut bits = Bits::default();
     let mut queue = gone.images.clone();
+    for &id in &gone.superseded {
+        bits.insert(id);
+        queue.extend(view.graph.referrers(id));
+    }
     while let Some(id) = queue.pop() {
         if !bits.insert(id) {
             continue;
@@ -435,33 +512,53 @@ fn left_referrers(entries: &[EntryFacts], gone: &Gone, below: &Bits) -> Vec<Stri
 /// Returns the roots that a removal leaves, before docker-save elements are looked at.
 fn roots_that_stay<'a>(view: &'a View, gone: &'a Gone) -> impl Iterator<Item = &'a Root> {
     view.graph.roots().iter().filter(|root| match root.source {
-        RootSource::Entry(position) | RootSource::InsideEntry(position) => {
-            !gone.entries.contains(&position)
-        }
-        RootSource::Hold(position) => !gone.holds.contains(&position),
-        RootSource::IndexField => true,
         // An element goes with its image.
         RootSource::DockerSave(_) => false,
+        _ => stays(gone, root),
     })
 }
 
-/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to an
-/// image that goes and to none that stays.
+/// Says whether a root stays, docker-save elements aside.
+fn stays(gone: &Gone, root: &Root) -> bool {
+    match root.source {
+        RootSource::Entry(position) => {
+            !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
+        }
+        RootSource::InsideEntry(position) => !gone.entries.contains(&position),
+        RootSource::Hold(position) => !gone.holds.contains(&position),
+        RootSource::IndexField | RootSource::DockerSave(_) => true,
+    }
+}
+
+/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what
+/// goes, and which lose a blob by that.
 fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
     };
-    let below = below(view, gone);
+    let mut below = below(view, gone);
+    for &id in &gone.hollowed {
+        for (id, _) in content_of(&view.graph, id, None) {
+            below.insert(id);
+        }
+    }
     let stays = roots_that_stay(view, gone).filter_map(|root| root.target.as_ref().ok().copied());
-    let live = view.graph.reach_without(stays, &gone.picked);
+    let live = view
+        .graph
+        .reach_after(stays.chain(gone.survivors.iter().copied()), &gone.change());
+    let is_lost = |digest: &Digest| {
+        view.graph
+            .id(digest)
+            .is_some_and(|id| view.graph.is_present(id) && !live.contains(id))
+    };
     save.elements
         .iter()
         .enumerate()
         .filter(|(_, element)| match &element.config {
-            Some(config) => view
-                .graph
-                .id(config)
-                .is_some_and(|id| below.contains(id) && !live.contains(id)),
+            Some(config) => {
+                view.graph.id(config).is_some_and(|id| below.contains(id))
+                    && element.blobs.iter().any(is_lost)
+            }
             None => {
                 !element.repo_tags.is_empty()
                     && element
@@ -496,14 +593,14 @@ pub(super) fn finish(
     } = view;
     let elements = docker_elements(view, gone);
     let keep = |root: &Root| match root.source {
-        RootSource::Entry(position) | RootSource::InsideEntry(position) => {
-            !gone.entries.contains(&position)
-        }
-        RootSource::Hold(position) => !gone.holds.contains(&position),
-        RootSource::IndexField => true,
         RootSource::DockerSave(position) => !elements.contains(&position),
+        _ => stays(gone, root),
     };
-    let mut plan = if gone.images.is_empty() && gone.entries.is_empty() {
+    let is_nothing = gone.entries.is_empty()
+        && gone.replaced.is_empty()
+        && gone.cut == Cut::default()
+        && gone.holds.is_empty();
+    let mut plan = if is_nothing {
         Plan::empty(view)
     } else {
         release(view, gone, missing, &keep, sweep_options, fs)?
@@ -521,6 +618,16 @@ pub(super) fn finish(
                 key: (*key).into(),
             }),
     );
+    for (position, blob) in &gone.replaced {
+        edits.push(Edit::ReplaceDigest {
+            position: *position,
+            digest: blob.digest.clone(),
+            size: blob.bytes.len() as u64,
+        });
+    }
+    plan.writes.blobs.extend(gone.nested.iter().cloned());
+    plan.writes.blobs.extend(gone.replaced.values().cloned());
+    plan.writes.blobs.dedup();
     let file = |name: &str| layout.path().join(name);
     if !edits.is_empty() {
         let edited = state.index.edited(&edits).map_err(|why| Error::Edit {
@@ -578,8 +685,10 @@ pub(super) fn finish(
         images: gone
             .images
             .iter()
+            .chain(&gone.hollowed)
             .map(|id| graph.digest(*id).clone())
             .collect(),
+        moved: gone.moved.clone(),
     })
 }
 
@@ -599,19 +708,20 @@ fn release(
         graph,
     } = view;
     // An entry that goes while another entry of the same image stays releases nothing.
-    let stays = graph.reach_without(
-        graph
-            .roots()
-            .iter()
-            .filter(|root| keep(root))
-            .filter_map(|root| root.target.as_ref().ok().copied()),
-        &gone.picked,
+    let staying = graph
+        .roots()
+        .iter()
+        .filter(|root| keep(root))
+        .filter_map(|root| root.target.as_ref().ok().copied());
+    let live = graph.reach_after(
+        staying.chain(gone.survivors.iter().copied()),
+        &gone.change(),
     );
     let going = graph.roots().iter().filter(|root| !keep(root));
     let releases = going
         .filter_map(|root| root.target.as_ref().ok())
-        .any(|id| !stays.contains(*id));
-    if !releases {
+        .any(|id| !live.contains(*id));
+    if !releases && gone.cut == Cut::default() {
         return Ok(Plan::empty(view));
     }
     layout.refuse_shared_blobs()?;
@@ -620,7 +730,8 @@ fn release(
         state,
         &MarkOptions {
             keep,
-            unwanted: &gone.picked,
+            change: gone.change(),
+            extra: &gone.survivors,
             missing,
             empty: Accept::Yes,
         },
@@ -649,7 +760,7 @@ fn release(
 /// the top down.
 fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
     let mut order: Vec<BlobId> = Vec::new();
-    for &image in &gone.images {
+    for &image in gone.superseded.iter().chain(&gone.images) {
         let mut layers = Vec::new();
         let mut seen = Bits::default();
         let mut documents = vec![image];

@@ -1,0 +1,591 @@
+//! `rm --platform`: which children of an index go, and what the image is afterwards.
+//!
+//! docker deletes every blob that the dropped manifest lists and tears shared layers out of other
+//! platforms and other images that way. Here only the references change, and what goes is found by
+//! reachability afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entries::{EntryFacts, REFERENCE_DIGEST};
+use crate::error::{Error, Result};
+use crate::graph::{Edge, Graph};
+use crate::images::{Image, Images, is_attestation};
+use crate::layout::{BlobId, NewBlob};
+use crate::oci::platform::Platform;
+use crate::oci::{Algorithm, Edit, IndexDoc, Role, Shape};
+use crate::sys::Fs;
+use crate::view::View;
+
+use super::remove::{Gone, Removal, RemoveOptions, cascade, finish, holds_on};
+use super::{Conflict, Force, Pick, SweepOptions};
+
+/// How deep nested indexes are rewritten. No writer nests more than two.
+const MAX_DEPTH: usize = 32;
+
+/// How an image loses platforms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlatformMode {
+    /// A new index without them takes the place of the old one: every tool works afterwards, and the
+    /// digest is another one.
+    #[default]
+    Rewrite,
+    /// The index stays as it is, and the platforms' blobs go: the digest and its signatures stay
+    /// valid, and tools that copy whole images fail.
+    Sparse,
+    /// As sparse, but only layers go: collectors that give up on missing manifests go on working.
+    Hollow,
+}
+
+/// Which platforms go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformRequest {
+    /// The platforms that were typed.
+    pub wanted: Vec<Platform>,
+    /// Whether they go, or all others.
+    pub which: Which,
+    /// How.
+    pub mode: PlatformMode,
+}
+
+/// Whether the named platforms go, or all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The named ones go.
+    These,
+    /// The named ones stay.
+    Others,
+}
+
+/// A child of an image that stands for a platform.
+struct Child<'a> {
+    id: BlobId,
+    parent: BlobId,
+    platform: Option<Platform>,
+    edge: Option<&'a Edge>,
+}
+
+/// Plans to drop platforms from the picked images. What cannot be dropped is among the conflicts of
+/// the result, and nothing of that image changes.
+///
+/// # Errors
+/// As for [`remove`](super::remove()), and [`Error::Edit`] when an index cannot be rewritten.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the same facts as `remove`, and the request"
+)]
+pub fn drop_platforms(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    picks: &[Pick],
+    request: &PlatformRequest,
+    options: &RemoveOptions,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+) -> Result<Removal> {
+    let mut gone = Gone::default();
+    let mut conflicts = Vec::new();
+    for pick in picks {
+        match one(view, images, entries, pick, request, options, &mut gone) {
+            Ok(()) => {}
+            Err(Failed::Conflict(conflict)) => conflicts.push(conflict),
+            Err(Failed::Error(error)) => return Err(error),
+        }
+    }
+    let left_referrers = if gone.images.is_empty() && gone.superseded.is_empty() {
+        Vec::new()
+    } else {
+        cascade(view, entries, options, &mut gone)
+    };
+    let mut removal = finish(view, &gone, options.missing, sweep_options, fs)?;
+    removal.left_referrers = left_referrers;
+    removal.conflicts = conflicts;
+    Ok(removal)
+}
+
+enum Failed {
+    Conflict(Conflict),
+    Error(Error),
+}
+
+impl From<Conflict> for Failed {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Drops platforms from what one argument picked.
+fn one(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    pick: &Pick,
+    request: &PlatformRequest,
+    options: &RemoveOptions,
+    gone: &mut Gone,
+) -> Result<(), Failed> {
+    let mut picked: Vec<&Image> = images
+        .iter()
+        .filter(|image| pick.images.contains(&image.id) || pick.names.contains_key(&image.id))
+        .collect();
+    picked.sort_by_key(|image| image.entries.first().copied());
+    let mut cache = Images::new(view);
+    // Where `index.json` itself is the image index (apko), its entries are the platforms: then
+    // several images have one name, and those that match go.
+    let mut of_image: Vec<(&Image, Vec<Child<'_>>)> = Vec::new();
+    for image in picked {
+        let details = entries
+            .iter()
+            .find(|entry| entry.id == Some(image.id))
+            .and_then(|entry| entry.details.platform.as_ref());
+        let children = children(
+            view,
+            &mut cache,
+            image.id,
+            details.map(crate::images::platform_of),
+        );
+        of_image.push((image, children));
+    }
+    let available: BTreeSet<String> = of_image
+        .iter()
+        .flat_map(|(_, children)| children)
+        .filter_map(|child| child.platform.as_ref())
+        .map(ToString::to_string)
+        .collect();
+    let label = of_image
+        .first()
+        .map_or_else(String::new, |(image, _)| label(image, pick));
+    for wanted in &request.wanted {
+        let is_there = of_image
+            .iter()
+            .flat_map(|(_, children)| children)
+            .any(|child| {
+                child.matches(wanted)
+                    && (request.mode == PlatformMode::Rewrite || view.graph.is_present(child.id))
+            });
+        if !is_there {
+            return Err(Conflict::NoPlatform {
+                platform: wanted.to_string(),
+                image: label,
+                available: available.into_iter().collect(),
+            }
+            .into());
+        }
+    }
+    for (image, children) in &of_image {
+        let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
+            children.iter().partition(|child| request.drops(child));
+        if going.is_empty() {
+            continue;
+        }
+        let names_left = names_left(image, pick);
+        if !names_left.is_empty() && options.force == Force::No {
+            return Err(Conflict::SharedVariant {
+                image: label,
+                names: names_left,
+            }
+            .into());
+        }
+        let holds = holds_on(view, image.id);
+        if let Some((_, hold)) = holds.first()
+            && options.force == Force::No
+        {
+            return Err(Conflict::Held {
+                what: label,
+                hold: hold.clone(),
+                id: image.digest.short(),
+            }
+            .into());
+        }
+        if staying.is_empty() {
+            if options.force == Force::No {
+                return Err(Conflict::LastPlatform {
+                    what: label,
+                    id: image.digest.short(),
+                }
+                .into());
+            }
+            whole(image, gone);
+        } else {
+            let part = Part::of(view, image, &going);
+            match request.mode {
+                PlatformMode::Rewrite => rewrite(view, entries, image, &part, options, gone)?,
+                PlatformMode::Sparse => sparse(view, image, &part, gone),
+                PlatformMode::Hollow => hollow(view, image, &going, gone),
+            }
+        }
+        gone.holds
+            .extend(holds.into_iter().map(|(position, _)| position));
+    }
+    Ok(())
+}
+
+impl Child<'_> {
+    fn matches(&self, wanted: &Platform) -> bool {
+        self.platform
+            .as_ref()
+            .is_some_and(|platform| platform.matches_strict(wanted))
+    }
+}
+
+impl PlatformRequest {
+    /// Says whether a child goes. What has no platform is nobody's to drop.
+    fn drops(&self, child: &Child<'_>) -> bool {
+        let is_named = self.wanted.iter().any(|wanted| child.matches(wanted));
+        match self.which {
+            Which::These => is_named,
+            Which::Others => child.platform.is_some() && !is_named,
+        }
+    }
+}
+
+/// Returns how an image was picked: the name that was typed, or its short ID.
+fn label(image: &Image, pick: &Pick) -> String {
+    pick.names
+        .get(&image.id)
+        .and_then(|names| names.first())
+        .map_or_else(|| image.digest.short(), |name| name.to_string())
+}
+
+/// Returns the names that were not picked, but stand for the same image.
+fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
+    let picked = pick.names.get(&image.id);
+    let all: Vec<String> = image
+        .names
+        .iter()
+        .map(|name| name.text.to_string())
+        .collect();
+    match picked {
+        // By ID: one name is meant as well, of several nobody knows which.
+        None if all.len() <= 1 => Vec::new(),
+        None => all,
+        Some(picked) => all
+            .into_iter()
+            .filter(|name| !picked.contains(name.as_str()))
+            .collect(),
+    }
+}
+
+/// Finds the children of an image that are or could be platforms, in nested indexes too: everything
+/// but attestations and indexes. An image that is one manifest is its own only child.
+fn children<'a>(
+    view: &'a View,
+    cache: &mut Images<'a>,
+    image: BlobId,
+    of_entry: Option<Platform>,
+) -> Vec<Child<'a>> {
+    let graph = &view.graph;
+    if graph
+        .node(image)
+        .is_none_or(|node| node.shape != Shape::Index)
+    {
+        let platform = of_entry
+            .filter(|platform| !platform.os.is_empty())
+            .or_else(|| cache.platform(image, None));
+        return vec![Child {
+            id: image,
+            parent: image,
+            platform,
+            edge: None,
+        }];
+    }
+    let mut found = Vec::new();
+    for (parent, edge) in listed(graph, image) {
+        let is_index = graph
+            .node(edge.to)
+            .is_some_and(|node| node.shape == Shape::Index);
+        if is_index || is_attestation(edge) {
+            continue;
+        }
+        let platform = cache
+            .platform(edge.to, Some(edge))
+            .filter(|platform| platform.os != "unknown");
+        found.push(Child {
+            id: edge.to,
+            parent,
+            platform,
+            edge: Some(edge),
+        });
+    }
+    found
+}
+
+/// Returns everything that an image's indexes list, with the index that lists it.
+fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
+    let mut seen = BTreeSet::from([image]);
+    let mut queue = vec![image];
+    let mut found = Vec::new();
+    while let Some(index) = queue.pop() {
+        let edges = graph.node(index).map_or(&[][..], |node| &node.edges);
+        for edge in edges.iter().filter(|edge| edge.role == Role::Child) {
+            found.push((index, edge));
+            let is_index = graph
+                .node(edge.to)
+                .is_some_and(|node| node.shape == Shape::Index);
+            if is_index && seen.insert(edge.to) {
+                queue.push(edge.to);
+            }
+        }
+    }
+    found
+}
+
+/// What leaves an index: platforms, and what belongs to them.
+struct Part {
+    ids: BTreeSet<BlobId>,
+    /// In the order of the index: each platform, then what belongs to it.
+    order: Vec<BlobId>,
+    edges: BTreeSet<(BlobId, BlobId)>,
+}
+
+impl Part {
+    /// Adds attestations, and other children that are about a platform which goes.
+    fn of(view: &View, image: &Image, going: &[&Child<'_>]) -> Self {
+        let graph = &view.graph;
+        let dropped: BTreeSet<BlobId> = going.iter().map(|child| child.id).collect();
+        let digests: BTreeSet<String> = dropped
+            .iter()
+            .map(|id| graph.digest(*id).to_string())
+            .collect();
+        let mut part = Self {
+            ids: dropped.clone(),
+            order: Vec::new(),
+            edges: BTreeSet::new(),
+        };
+        for child in going {
+            if !part.order.contains(&child.id) {
+                part.order.push(child.id);
+            }
+            if child.edge.is_some() {
+                part.edges.insert((child.parent, child.id));
+            }
+        }
+        for (parent, edge) in listed(graph, image.id) {
+            let is_attested = edge
+                .details
+                .as_ref()
+                .and_then(|details| details.annotations.get(REFERENCE_DIGEST))
+                .is_some_and(|digest| digests.contains(&**digest));
+            let is_about = graph.node(edge.to).is_some_and(|node| {
+                node.edges
+                    .iter()
+                    .any(|edge| edge.role == Role::Subject && dropped.contains(&edge.to))
+            });
+            if is_attested || is_about || dropped.contains(&edge.to) {
+                part.edges.insert((parent, edge.to));
+                if part.ids.insert(edge.to) {
+                    part.order.push(edge.to);
+                }
+            }
+        }
+        part
+    }
+}
+
+/// The last platform goes: so does the image.
+fn whole(image: &Image, gone: &mut Gone) {
+    gone.entries.extend(&image.entries);
+    gone.names
+        .extend(image.names.iter().map(|name| name.text.to_string()));
+    gone.images.push(image.id);
+    gone.picked.insert(image.id);
+}
+
+/// The index stays, and what it leads to no longer counts.
+fn sparse(view: &View, image: &Image, part: &Part, gone: &mut Gone) {
+    gone.cut.images.insert(image.id);
+    gone.cut.edges.extend(&part.edges);
+    gone.images
+        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
+}
+
+/// Only layers go.
+fn hollow(view: &View, image: &Image, going: &[&Child<'_>], gone: &mut Gone) {
+    gone.cut.images.insert(image.id);
+    for child in going {
+        let edges = view
+            .graph
+            .node(child.id)
+            .map_or(&[][..], |node| &node.edges);
+        gone.cut.edges.extend(
+            edges
+                .iter()
+                .filter(|edge| edge.role == Role::Layer)
+                .map(|edge| (child.id, edge.to)),
+        );
+        gone.hollowed.push(child.id);
+    }
+}
+
+/// A new index takes the place of the old one.
+fn rewrite(
+    view: &View,
+    entries: &[EntryFacts],
+    image: &Image,
+    part: &Part,
+    options: &RemoveOptions,
+    gone: &mut Gone,
+) -> Result<(), Failed> {
+    let referrers = referrers(view, entries, image.id, part);
+    if !referrers.is_empty() && options.force == Force::No {
+        return Err(Conflict::Referred {
+            image: image
+                .names
+                .first()
+                .map_or_else(|| image.digest.short(), |name| name.text.to_string()),
+            referrers,
+        }
+        .into());
+    }
+    let mut writer = Rewriter {
+        view,
+        part,
+        done: BTreeMap::new(),
+        nested: Vec::new(),
+        survivors: Vec::new(),
+        superseded: Vec::new(),
+    };
+    let new = writer.index(image.id, 0)?.ok_or_else(|| Error::Edit {
+        path: view.layout.path().to_owned(),
+        why: "nothing would be left of the index".to_owned(),
+    })?;
+    for &position in &image.entries {
+        gone.replaced.insert(position, new.clone());
+    }
+    gone.moved.push((
+        image
+            .names
+            .iter()
+            .map(|name| name.text.to_string())
+            .collect(),
+        new.digest,
+    ));
+    gone.nested.extend(writer.nested);
+    gone.survivors.extend(writer.survivors);
+    gone.superseded.extend(writer.superseded);
+    gone.images
+        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
+    Ok(())
+}
+
+/// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
+fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
+    let describe = |id: BlobId| {
+        let name = entries
+            .iter()
+            .filter(|entry| entry.id == Some(id))
+            .find_map(|entry| entry.names.first());
+        name.map_or_else(
+            || view.graph.digest(id).short(),
+            |name| name.text.to_string(),
+        )
+    };
+    let listed = entries
+        .iter()
+        .filter(|entry| entry.about.contains(&index))
+        .filter_map(|entry| entry.id);
+    let all: BTreeSet<BlobId> = listed
+        .chain(view.graph.referrers(index).iter().copied())
+        .filter(|id| !part.ids.contains(id))
+        .collect();
+    all.into_iter().map(describe).collect()
+}
+
+struct Rewriter<'a> {
+    view: &'a View,
+    part: &'a Part,
+    done: BTreeMap<BlobId, Option<NewBlob>>,
+    nested: Vec<NewBlob>,
+    survivors: Vec<BlobId>,
+    superseded: Vec<BlobId>,
+}
+
+impl Rewriter<'_> {
+    /// Returns an index without the part that goes; `None` when nothing is left of it.
+    fn index(&mut self, id: BlobId, depth: usize) -> Result<Option<NewBlob>, Error> {
+        if let Some(known) = self.done.get(&id) {
+            return Ok(known.clone());
+        }
+        let digest = self.view.graph.digest(id).clone();
+        let name = digest.blob_name();
+        let path = self
+            .view
+            .layout
+            .path()
+            .join("blobs")
+            .join(name.directory())
+            .join(name.file());
+        let cannot = |why: String| Error::Edit {
+            path: path.clone(),
+            why,
+        };
+        if depth >= MAX_DEPTH {
+            return Err(cannot("it is nested too deep".to_owned()));
+        }
+        let document = IndexDoc::parse(self.view.layout.read_document(&digest)?)
+            .map_err(|error| cannot(error.to_string()))?;
+        let mut edits = Vec::new();
+        let mut left = 0;
+        for (position, entry) in document.entries().iter().enumerate() {
+            let child = entry
+                .digest
+                .as_ref()
+                .ok()
+                .and_then(|digest| self.view.graph.id(digest));
+            let Some(child) = child else {
+                left += 1;
+                continue;
+            };
+            if self.part.edges.contains(&(id, child)) {
+                edits.push(Edit::RemoveEntry { position });
+                continue;
+            }
+            if !self.leads_to_part(child) {
+                left += 1;
+                self.survivors.push(child);
+                continue;
+            }
+            match self.index(child, depth + 1)? {
+                None => edits.push(Edit::RemoveEntry { position }),
+                Some(new) => {
+                    left += 1;
+                    edits.push(Edit::ReplaceDigest {
+                        position,
+                        digest: new.digest.clone(),
+                        size: new.bytes.len() as u64,
+                    });
+                    if !self.nested.contains(&new) {
+                        self.nested.push(new);
+                    }
+                }
+            }
+        }
+        // What the index refers to beside its children stays referred to.
+        for link in document.other_links() {
+            self.survivors.extend(self.view.graph.id(&link.digest));
+        }
+        self.superseded.push(id);
+        let new = if left == 0 {
+            None
+        } else {
+            let edited = document.edited(&edits).map_err(cannot)?;
+            let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
+            Some(NewBlob::new(algorithm, edited.text().as_bytes().to_vec()))
+        };
+        self.done.insert(id, new.clone());
+        Ok(new)
+    }
+
+    fn leads_to_part(&self, child: BlobId) -> bool {
+        self.part.edges.iter().any(|(parent, _)| *parent == child)
+            || listed(&self.view.graph, child)
+                .iter()
+                .any(|(parent, edge)| self.part.edges.contains(&(*parent, edge.to)))
+    }
+}
