@@ -1,0 +1,611 @@
+//! Documents made to exhaust whoever reads them: deep, cyclic, branching, nested, huge.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::guard::{Guarded as _, bounded};
+use crate::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
+use crate::support::{
+    Cmd, Desc, Doc, Json, LayoutBuilder, Obj, Run, assert_same, for_each, hex, media, sha256,
+};
+
+/// As deep as an attacker cares to make it.
+const DEEP: usize = 100_000;
+
+/// Writes a chain of indexes, each with one child, that ends at `bottom`; returns the top. Faster than the builder, which
+/// looks for an older file before it writes one.
+fn chain(builder: &LayoutBuilder, bottom: &Desc, depth: usize) -> Desc {
+    let blobs = builder.join("blobs/sha256");
+    let mut below = bottom.clone();
+    for _ in 0..depth {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#,
+            media::INDEX,
+            below.json().text()
+        );
+        below = Desc::of(media::INDEX, text.as_bytes());
+        fs::write(blobs.join(below.hex()), &text).expect("a blob can be written");
+    }
+    below
+}
+
+/// Runs the commands that only read, and panics unless each ends well with little output.
+fn reads_well(scene: &Scene) {
+    let calls: [&[&str]; 8] = [
+        &["ls"],
+        &["ls", "--tree"],
+        &["ls", "--digests", "--no-trunc"],
+        &["ls", "--format", "json"],
+        &["df"],
+        &["df", "-v"],
+        &["df", "--format", "json"],
+        &["gc", "-n", "--grace", "0"],
+    ];
+    for_each(
+        calls,
+        |call| call.join(" "),
+        |call| {
+            let run = Cmd::new(*call).arg(scene.path()).guarded();
+            run.ok();
+            assert_no_panic(&run);
+            let bytes = run.stdout.len();
+            assert!(
+                bytes < 8 << 20,
+                "{bytes} bytes of output for a small layout"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_chain_of_100_000_indexes_is_followed_to_its_end() {
+    let mut scene = Scene::new();
+    let bottom = scene
+        .builder
+        .image("linux/amd64", "bottom", &[b"at the bottom"]);
+    let top = chain(&scene.builder, &bottom.manifest, DEEP);
+    scene.builder.tag(&top, "deep").write();
+    // The calls that walk furthest; each takes seconds when the program is built without optimisation.
+    for call in [["ls", "--tree"], ["df", "-v"]] {
+        let run = Cmd::new(call).arg(scene.path()).guarded();
+        run.ok();
+        assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
+    }
+    let run = scene.gc_takes_only_the_orphan();
+    let left = fs::read_dir(scene.builder.join("blobs/sha256"))
+        .expect("blobs can be listed")
+        .count();
+    // The chain, its image of three blobs, and the ten blobs of the scene without the orphan.
+    assert_eq!(left, DEEP + 3 + scene.live().len(), "{}", run.all());
+}
+
+#[test]
+fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
+    let mut scene = Scene::new();
+    let bottom = scene
+        .builder
+        .image("linux/amd64", "bottom", &[b"at the bottom"]);
+    let top = chain(&scene.builder, &bottom.manifest, 20_000);
+    scene.builder.file(&bottom.manifest.blob_path(), b"");
+    scene.builder.tag(&top, "deep").write();
+    let before = outline(scene.builder.outside());
+    let run = scene.gc();
+    run.refused().warns(&bottom.manifest.digest).warns("deep");
+    assert_one_error(&run);
+    let line = run.stderr.lines().map(str::len).max();
+    assert!(
+        line < Some(4096),
+        "a line of {line:?} bytes tells nobody anything"
+    );
+    assert!(
+        before == outline(scene.builder.outside()),
+        "it changed something"
+    );
+}
+
+#[test]
+fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
+    const LENGTH: usize = 10_000;
+    let scene = Scene::new();
+    let config = scene.builder.empty_config();
+    let mut living = scene.app.manifest.clone();
+    let mut dead = Desc::missing(media::MANIFEST, "nowhere");
+    for _ in 0..LENGTH {
+        living = scene
+            .builder
+            .put(&Doc::manifest(&config, &[]).subject(&living));
+        dead = scene
+            .builder
+            .put(&Doc::manifest(&config, &[]).subject(&dead));
+    }
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(scene.has(&living) && !scene.has(&dead), "{}", run.all());
+    let left = fs::read_dir(scene.builder.join("blobs/sha256"))
+        .expect("blobs can be listed")
+        .count();
+    assert_eq!(left, LENGTH + 1 + scene.live().len(), "{}", run.all());
+}
+
+#[test]
+fn a_diamond_with_four_million_paths_is_walked_once() {
+    let mut scene = Scene::new();
+    let bottom = scene
+        .builder
+        .image("linux/amd64", "bottom", &[b"at the bottom"]);
+    let mut level = vec![bottom.manifest.clone()];
+    for number in 0..22 {
+        level = ["left", "right"]
+            .map(|side| {
+                let doc = Doc::index(&level).annotate("place", format!("{number} {side}"));
+                scene.builder.put(&doc)
+            })
+            .to_vec();
+    }
+    scene
+        .builder
+        .tag(&level[0], "left")
+        .tag(&level[1], "right")
+        .write();
+    reads_well(&scene);
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(scene.has(&bottom.layers[0]), "{}", run.all());
+}
+
+#[test]
+fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
+    // 48 documents and 43 million paths through them: enough to fill the memory of whoever writes down each.
+    let mut scene = Scene::new();
+    let mut level = vec![scene.app.manifest.clone()];
+    for number in 0..16 {
+        level = ["left", "middle", "right"]
+            .map(|side| {
+                let doc = Doc::index(&level).annotate("place", format!("{number} {side}"));
+                scene.builder.put(&doc)
+            })
+            .to_vec();
+    }
+    scene.builder.tag(&level[0], "top").write();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let run = bounded(["ls", path, "--tree"]);
+    run.ok();
+    let bytes = run.stdout.len();
+    assert!(bytes < 8 << 20, "{bytes} bytes for 48 documents");
+}
+
+#[test]
+fn what_readers_in_go_take_for_json_hides_no_reference() {
+    // All three are JSON by its grammar or read as such by Go's decoder, which puts a replacement character where half a
+    // surrogate or a byte that is no UTF-8 stands, and skips a number that it does not need.
+    let odd: [(&str, &[u8]); 3] = [
+        ("half a surrogate", br#"{"x":"\ud800","#),
+        ("a byte that is no UTF-8", b"{\"x\":\"caf\xe9\","),
+        ("a number that no machine holds", br#"{"x":1e400,"#),
+    ];
+    for_each(
+        odd,
+        |(name, _)| (*name).to_owned(),
+        |(_, head)| {
+            // Below a document of unknown type.
+            let mut scene = Scene::new();
+            let hidden = scene.builder.layer(b"behind it");
+            let tail = format!("\"thing\":{}}}", hidden.json().text());
+            let strange = scene
+                .builder
+                .blob(media::STRANGE, &[head, tail.as_bytes()].concat());
+            scene.builder.tag(&strange, "strange").write();
+            let run = scene.gc();
+            assert!(scene.has(&hidden), "{}", run.all());
+            scene.assert_whole(&run.all());
+
+            // In a signature that no entry lists.
+            let scene = Scene::new();
+            let payload = scene.builder.layer(b"signed");
+            let config = scene.builder.empty_config();
+            let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
+            let text = doc.subject(&scene.app.manifest).text();
+            let bytes = [head, &text.as_bytes()[1..]].concat();
+            let signature = scene.builder.blob(media::MANIFEST, &bytes);
+            let run = scene.gc();
+            assert!(
+                scene.has(&signature) && scene.has(&payload),
+                "{}",
+                run.all()
+            );
+            scene.assert_whole(&run.all());
+
+            // In a manifest that is listed: an error, or followed.
+            let mut scene = Scene::new();
+            let payload = scene.builder.layer(b"listed");
+            let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
+            let bytes = [head, &doc.text().as_bytes()[1..]].concat();
+            let manifest = scene.builder.blob(media::MANIFEST, &bytes);
+            scene.builder.tag(&manifest, "odd").write();
+            let run = scene.gc();
+            assert!(scene.has(&payload), "{}", run.all());
+            assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn an_index_that_lists_itself_is_damaged_and_nothing_is_swept() {
+    let mut scene = Scene::new();
+    let own = Desc::new(media::INDEX, &sha256(b"self"), 7);
+    let desc = scene.builder.put_forged("self", &Doc::index(&[own]));
+    scene.builder.tag(&desc, "self").write();
+    scene.gc_is_refused().warns(&desc.digest);
+}
+
+#[test]
+fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
+    for length in [2_usize, 3, 50] {
+        let mut scene = Scene::new();
+        let seeds: Vec<String> = (0..length)
+            .map(|number| format!("cycle {number}"))
+            .collect();
+        let mut docs = Vec::new();
+        for (position, seed) in seeds.iter().enumerate() {
+            let next = seeds.get(position + 1).unwrap_or(&seeds[0]);
+            let child = Desc::new(media::INDEX, &sha256(next.as_bytes()), 7);
+            docs.push(scene.builder.put_forged(seed, &Doc::index(&[child])));
+        }
+        scene.builder.tag(&docs[0], "cycle").write();
+        scene.gc_is_refused();
+        for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
+            let run = Cmd::new(call).arg(scene.path()).guarded();
+            assert_no_panic(&run);
+            assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
+        }
+    }
+}
+
+#[test]
+fn forged_cycles_among_orphans_end_and_harm_nobody() {
+    let scene = Scene::new();
+    let config = scene.builder.empty_config();
+    let desc = |seed: &str| Desc::new(media::MANIFEST, &sha256(seed.as_bytes()), 7);
+    for (seed, subject) in [("one", "two"), ("two", "one"), ("three", "three")] {
+        let doc = Doc::manifest(&config, &[]).subject(&desc(subject));
+        scene.builder.put_forged(seed, &doc);
+    }
+    let lists_itself = Doc::index(&[desc("four")]).subject(&desc("four"));
+    scene.builder.put_forged("four", &lists_itself);
+    scene.gc_takes_only_the_orphan();
+}
+
+/// JSON in which `depth` arrays or objects lie in each other, with `inside` in the innermost.
+fn nested(depth: usize, open: &str, inside: &str, close: &str) -> String {
+    format!("{}{inside}{}", open.repeat(depth), close.repeat(depth))
+}
+
+#[test]
+fn json_nested_without_end_is_an_error_in_index_json() {
+    let texts = [
+        nested(DEEP, "[", "", "]"),
+        nested(DEEP, "{\"manifests\":", "null", "}"),
+        nested(DEEP, "{\"a\":", "1", "}"),
+        format!("{{\"manifests\":{}}}", nested(DEEP, "[", "", "]")),
+        format!("{{\"manifests\":[],\"x\":{}}}", nested(DEEP, "[", "", "]")),
+        "[".repeat(DEEP),
+        "{\"a\":".repeat(DEEP),
+        format!("{{\"manifests\":{}", "[".repeat(DEEP)),
+    ];
+    for_each(
+        texts,
+        |text| text.chars().take(30).collect(),
+        |text| {
+            let mut scene = Scene::new();
+            scene.builder.raw_index(text.as_bytes()).write();
+            scene.gc_is_refused();
+        },
+    );
+}
+
+#[test]
+fn json_nested_without_end_in_a_manifest_loses_nothing() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let mut scene = Scene::new();
+        let hidden = scene.builder.layer(b"at the bottom of the nest");
+        let nest = nested(DEEP, open, hidden.json().text(), close);
+        let doc = Doc::manifest(&scene.app.config, &scene.app.layers).with("x", Json::raw(nest));
+        let manifest = scene.builder.put(&doc);
+        scene.builder.tag(&manifest, "nested").write();
+        scene.gc_is_refused().warns(&manifest.digest);
+    }
+}
+
+#[test]
+fn json_nested_without_end_in_a_document_of_unknown_type_loses_nothing() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        for media_type in [media::STRANGE, "", "application/octet-stream"] {
+            let mut scene = Scene::new();
+            let hidden = scene.builder.layer(b"at the bottom of the nest");
+            let nest = nested(DEEP, open, hidden.json().text(), close);
+            let strange = scene.builder.blob(media_type, nest.as_bytes());
+            scene.builder.tag(&strange, "strange").write();
+            let before = scene.picture();
+            let run = scene.gc();
+            assert!(scene.has(&hidden), "{}", run.all());
+            scene.assert_whole(&run.all());
+            if run.code != Some(0) {
+                run.refused();
+                assert_one_error(&run);
+                assert_same(&before, &scene.picture(), &run.all());
+            }
+        }
+    }
+}
+
+#[test]
+fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
+    let scene = Scene::new();
+    let subject = scene.app.manifest.json();
+    let nest = nested(DEEP, "{\"subject\":", subject.text(), "}");
+    let nested = scene.builder.blob(media::STRANGE, nest.as_bytes());
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(!scene.has(&nested), "{}", run.all());
+}
+
+/// Makes a file of this length that takes no room on the disk.
+fn sparse(scene: &Scene, relative: &str, head: &[u8], len: u64) {
+    let mut file = fs::File::create(scene.builder.join(relative)).expect("the file can be made");
+    file.write_all(head).expect("the file can be written");
+    file.set_len(len).expect("a sparse file can be made");
+    let stat = file.metadata().expect("the file can be looked at");
+    assert!(
+        stat.blocks() * 512 < 64 << 20,
+        "the file system of the tests has no sparse files"
+    );
+}
+
+/// Sweeps with little memory.
+fn bounded_gc(scene: &Scene) -> Run {
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    bounded(["gc", path, "--grace", "0"])
+}
+
+const GIB: u64 = 1 << 30;
+
+#[test]
+fn a_manifest_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
+    for head in ["", "{\"schemaVersion\":2,\"layers\":[", "{\"config\":{}}"] {
+        for media_type in [media::MANIFEST, media::INDEX, media::DOCKER_LIST] {
+            let mut scene = Scene::new();
+            let huge = Desc::missing(media_type, "huge");
+            sparse(&scene, &huge.blob_path(), head.as_bytes(), GIB);
+            scene.builder.tag(&huge, "huge").write();
+            let before = outline(scene.builder.outside());
+            let run = bounded_gc(&scene);
+            run.refused().warns(&huge.digest);
+            assert_one_error(&run);
+            assert!(before == outline(scene.builder.outside()), "{}", run.all());
+            let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+            for call in [["ls", path], ["df", path]] {
+                assert_no_panic(&bounded(call));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_json_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
+    for head in ["", "{\"schemaVersion\":2,\"manifests\":["] {
+        let scene = Scene::new();
+        sparse(&scene, "index.json", head.as_bytes(), GIB);
+        let before = outline(scene.builder.outside());
+        let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+        for call in [
+            &["gc", path, "--grace", "0"][..],
+            &["ls", path],
+            &["df", path],
+        ] {
+            let run = bounded(call.iter().copied());
+            run.refused();
+            assert_one_error(&run);
+        }
+        assert!(
+            before == outline(scene.builder.outside()),
+            "it changed something"
+        );
+    }
+}
+
+#[test]
+fn other_files_of_a_gigabyte_are_not_read_into_memory() {
+    let files = ["oci-layout", "manifest.json", ".ocisweep/holds.json"];
+    for_each(
+        files,
+        |file| (*file).to_owned(),
+        |file| {
+            for head in ["", "[", "{"] {
+                let scene = Scene::new();
+                scene.builder.file(file, b"");
+                sparse(&scene, file, head.as_bytes(), GIB);
+                let before = outline(scene.builder.outside());
+                let run = bounded_gc(&scene);
+                run.refused();
+                assert_one_error(&run);
+                assert!(before == outline(scene.builder.outside()), "{}", run.all());
+            }
+        },
+    );
+}
+
+#[test]
+fn blobs_of_a_gigabyte_are_counted_without_being_read() {
+    let mut scene = Scene::new();
+    let layer = Desc::missing(media::LAYER, "huge layer");
+    let strange = Desc::missing("application/octet-stream", "huge and strange");
+    let orphan = Desc::missing(media::LAYER, "huge orphan");
+    for desc in [&layer, &strange, &orphan] {
+        sparse(&scene, &desc.blob_path(), b"", GIB);
+    }
+    let config = scene.builder.config("linux/amd64", "huge");
+    let manifest = scene
+        .builder
+        .manifest(&config, &[layer.clone(), strange.clone()]);
+    scene.builder.tag(&manifest, "huge").write();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let run = bounded(["gc", path, "--grace", "0", "--format", "json"]);
+    let expected = GIB + scene.orphan.size;
+    assert_eq!(total(&run.ok().json(), "reclaimed_bytes"), expected);
+    assert!(scene.has(&layer) && scene.has(&strange), "{}", run.all());
+    assert!(!scene.has(&orphan), "{}", run.all());
+}
+
+#[test]
+fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
+    const TEXT: usize = 200 << 20;
+    let mut scene = Scene::new();
+    let hidden = scene.builder.layer(b"behind a giant string");
+    let path = scene.builder.join("blobs/sha256/being-written");
+    let mut file = fs::File::create(&path).expect("the file can be made");
+    let mut hasher = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hasher.update(bytes);
+        file.write_all(bytes).expect("the file can be written");
+    };
+    put(b"{\"text\":\"");
+    let megabyte = vec![b'x'; 1 << 20];
+    for _ in 0..TEXT >> 20 {
+        put(&megabyte);
+    }
+    let mut rest = "\",\"thing\":".to_owned();
+    write!(rest, "{}}}", hidden.json().text()).expect("writing to a string cannot fail");
+    put(rest.as_bytes());
+    let digest = format!("sha256:{}", hex(&hasher.finalize()));
+    let size = file.metadata().expect("the file can be looked at").len();
+    let giant = Desc::new(media::STRANGE, &digest, size);
+    fs::rename(&path, scene.builder.join(&giant.blob_path())).expect("the file can be renamed");
+    scene.builder.tag(&giant, "giant").write();
+    let run = bounded_gc(&scene);
+    run.ok();
+    assert!(scene.has(&hidden) && scene.has(&giant), "{}", run.all());
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+}
+
+#[test]
+fn numbers_that_no_integer_holds_break_nothing() {
+    let sizes = [
+        "18446744073709551615",
+        "9223372036854775807",
+        "99999999999999999999999999",
+        "-1",
+        "-9223372036854775808",
+        "0.5",
+        "1e300",
+        "\"7\"",
+        "null",
+        "[7]",
+        "{\"size\":7}",
+    ];
+    for_each(
+        sizes,
+        |size| (*size).to_owned(),
+        |size| {
+            let mut scene = Scene::new();
+            let layers: Vec<Desc> = [b"one", b"two"]
+                .map(|bytes| scene.builder.layer(bytes).set("size", Json::raw(*size)))
+                .to_vec();
+            let config = scene.builder.config("linux/amd64", "sizes");
+            let manifest = scene.builder.manifest(&config, &layers);
+            let manifest = manifest.set("size", Json::raw(*size));
+            let index = scene
+                .builder
+                .index(&[manifest.clone().platform("linux/amd64")]);
+            let index = index.set("size", Json::raw(*size));
+            scene
+                .builder
+                .tag(&manifest, "sizes")
+                .tag(&index, "index")
+                .write();
+            reads_well(&scene);
+            let run = scene.gc_takes_only_the_orphan();
+            for layer in &layers {
+                assert!(scene.has(layer), "{}", run.all());
+            }
+        },
+    );
+}
+
+#[test]
+fn configs_that_lie_about_everything_break_no_listing() {
+    let configs = [
+        "",
+        "null",
+        "[]",
+        "{\"created\":5,\"os\":[],\"architecture\":{},\"config\":7}",
+        "{\"created\":\"9999999-99-99T99:99:99Z\"}",
+        "{\"created\":\"0001-01-01T00:00:00Z\"}",
+        "{\"created\":\"-9999-01-01T00:00:00Z\"}",
+        "{\"created\":\"9999-12-31T23:59:59.999999999Z\"}",
+        "{\"created\":\"2026-02-30T25:61:61+99:99\"}",
+        "{\"os\":\"\",\"architecture\":\"\",\"config\":{\"Labels\":null}}",
+        "\u{feff}{}",
+    ];
+    for_each(
+        configs,
+        |text| (*text).to_owned(),
+        |text| {
+            let mut scene = Scene::new();
+            let config = scene.builder.blob(media::CONFIG, text.as_bytes());
+            let manifest = scene.builder.manifest(&config, &[]);
+            scene.builder.tag(&manifest, "liar").write();
+            reads_well(&scene);
+            scene.gc_takes_only_the_orphan();
+        },
+    );
+}
+
+#[test]
+fn times_far_from_now_break_nothing() {
+    use std::time::{Duration, SystemTime};
+    let far = Duration::from_secs(200 * 365 * 86_400);
+    let old = SystemTime::UNIX_EPOCH - Duration::from_secs(30 * 365 * 86_400);
+    for time in [SystemTime::UNIX_EPOCH, old, SystemTime::now() + far] {
+        for file in ["index.json", "blob", "orphan"] {
+            let scene = Scene::new();
+            let file = match file {
+                "blob" => scene.app.manifest.blob_path(),
+                "orphan" => scene.orphan.blob_path(),
+                other => other.to_owned(),
+            };
+            scene.builder.modified(&file, time);
+            reads_well(&scene);
+            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            run.ok();
+            scene.assert_whole(&run.all());
+            scene.gc_takes_only_the_orphan();
+        }
+    }
+}
+
+#[test]
+fn every_case_of_a_key_is_followed() {
+    let mut scene = Scene::new();
+    let config = scene.builder.config("linux/amd64", "odd case");
+    let layers = [scene.builder.layer(b"one"), scene.builder.layer(b"two")];
+    let odd = layers[0]
+        .clone()
+        .rename("digest", "DIGEST")
+        .rename("size", "Size");
+    // The long s is an s to readers that fold case as Go does.
+    let doc = Doc::manifest(&config, &[odd])
+        .rename("layers", "Layer\u{17f}")
+        .rename("config", "CONFIG")
+        .with("LAYERS", Json::array([&layers[1]]));
+    let manifest = scene.builder.put(&doc);
+    let fields = Obj::new()
+        .with("schemaVersion", 2)
+        .with("ManifestS", Json::array([&manifest]));
+    let index = scene.builder.put(&Doc::custom(media::INDEX, fields));
+    scene.builder.tag(&index, "odd").write();
+    let run = scene.gc_takes_only_the_orphan();
+    for desc in [&config, &layers[0], &layers[1], &manifest] {
+        assert!(scene.has(desc), "{}\n{}", desc.digest, run.all());
+    }
+}

@@ -1,0 +1,458 @@
+//! Writers at work: what they have written and not listed yet, their temporary files, and their locks.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::guard::Guarded as _;
+use crate::scene::{Scene, assert_one_error, total, with_action};
+use crate::support::{Cmd, Desc, Run, assert_same, for_each, without_directory_times};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A scene in which everything is two days old.
+fn old_scene() -> Scene {
+    let scene = Scene::new();
+    for desc in scene.live() {
+        scene.builder.age(&desc.blob_path(), 2 * DAY);
+    }
+    scene.builder.age(&scene.orphan.blob_path(), 2 * DAY);
+    scene.builder.age("index.json", 2 * DAY);
+    scene
+}
+
+/// Sweeps with these arguments and nothing else, as a report.
+#[track_caller]
+fn gc(scene: &Scene, args: &[&str]) -> Run {
+    let run = Cmd::new(["gc"])
+        .arg(scene.path())
+        .args(["--format", "json"])
+        .args(args)
+        .guarded();
+    run.ok();
+    scene.assert_whole(&run.all());
+    run
+}
+
+/// Adds an orphan of this age.
+fn orphan(scene: &Scene, text: &str, age: Duration) -> Desc {
+    let desc = scene.builder.layer(text.as_bytes());
+    scene.builder.age(&desc.blob_path(), age);
+    desc
+}
+
+#[test]
+fn a_young_orphan_that_is_newer_than_the_index_is_kept_and_named() {
+    let scene = old_scene();
+    let young = orphan(&scene, "young", MINUTE);
+    let older = orphan(&scene, "older", 2 * HOUR);
+    for dry in [true, false] {
+        let run = gc(&scene, if dry { &["-n"] } else { &[] });
+        let report = run.json();
+        assert_eq!(
+            with_action(&report, "keep"),
+            std::slice::from_ref(&young.digest),
+            "{}",
+            run.all()
+        );
+        let word = if dry { "would-delete" } else { "delete" };
+        let mut gone = vec![older.digest.clone(), scene.orphan.digest.clone()];
+        gone.sort();
+        assert_eq!(with_action(&report, word), gone, "{}", run.all());
+    }
+    assert!(scene.has(&young) && !scene.has(&older) && !scene.has(&scene.orphan));
+    let text = Cmd::new(["gc"]).arg(scene.path()).guarded();
+    let said = format!("{}{}", text.ok().stdout, text.stderr);
+    let short = young.hex().get(..12).expect("a digest is longer");
+    assert!(
+        said.contains(short),
+        "what is kept is not named\n{}",
+        text.all()
+    );
+}
+
+#[test]
+fn a_young_orphan_that_is_older_than_the_index_is_swept() {
+    let scene = old_scene();
+    let young = orphan(&scene, "young", 10 * MINUTE);
+    scene.builder.age("index.json", MINUTE);
+    let run = gc(&scene, &[]);
+    assert!(!scene.has(&young), "{}", run.all());
+}
+
+#[test]
+fn while_a_writer_is_at_work_every_young_orphan_is_kept() {
+    let writers = [
+        "oci-put-blob123456789",
+        "index.json.123456789.tmp",
+        "ingest/x/data",
+        ".umoci-123456789/blob-123456789",
+    ];
+    for_each(
+        writers,
+        |writer| (*writer).to_owned(),
+        |writer| {
+            let scene = old_scene();
+            let young = orphan(&scene, "young", 10 * MINUTE);
+            let older = orphan(&scene, "older", 2 * HOUR);
+            scene.builder.age("index.json", MINUTE);
+            scene.builder.file(writer, b"half a blob");
+            let run = gc(&scene, &[]);
+            assert!(scene.has(&young) && !scene.has(&older), "{}", run.all());
+            assert!(scene.builder.join(writer).exists(), "{}", run.all());
+            assert!(
+                with_action(&run.json(), "keep").contains(&young.digest),
+                "{}",
+                run.all()
+            );
+            // An old temporary file says that somebody crashed, not that somebody works.
+            scene.builder.age(writer, 3 * HOUR);
+            if let Some((directory, _)) = writer.rsplit_once('/') {
+                scene.builder.age(directory, 3 * HOUR);
+            }
+            let run = gc(&scene, &[]);
+            assert!(!scene.has(&young), "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn what_a_young_orphan_names_is_kept_with_it() {
+    // A writer that found an old blob does not write it again; its new manifest is all that tells.
+    let scene = old_scene();
+    let old = orphan(&scene, "old and reused", 2 * DAY);
+    let config = scene.builder.config("linux/amd64", "new");
+    let manifest = scene.builder.manifest(&config, std::slice::from_ref(&old));
+    let run = gc(&scene, &[]);
+    for desc in [&old, &config, &manifest] {
+        assert!(scene.has(desc), "{}", run.all());
+    }
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+}
+
+#[test]
+fn without_grace_everything_that_nothing_refers_to_goes() {
+    for zero in ["0", "0s"] {
+        let scene = old_scene();
+        let young = orphan(&scene, "young", Duration::ZERO);
+        scene.builder.file("oci-put-blob123", b"half a blob");
+        let run = gc(&scene, &["--grace", zero]);
+        assert!(
+            !scene.has(&young) && !scene.has(&scene.orphan),
+            "{}",
+            run.all()
+        );
+        assert!(
+            scene.builder.join("oci-put-blob123").exists(),
+            "{}",
+            run.all()
+        );
+    }
+}
+
+#[test]
+fn grace_is_as_long_as_it_is_said_to_be() {
+    for (grace, kept) in [("5m", false), ("30m", true), ("7d", true), ("1h", true)] {
+        let scene = old_scene();
+        let young = orphan(&scene, "young", 15 * MINUTE);
+        let run = gc(&scene, &["--grace", grace]);
+        assert_eq!(scene.has(&young), kept, "{}", run.all());
+    }
+}
+
+/// Temporary files as writers leave them when they are killed; of a directory the file that lies in it.
+fn left_over() -> Vec<String> {
+    let hex = "ab".repeat(32);
+    vec![
+        "oci-put-blob123456789".to_owned(),
+        ".umoci-123456789/blob-123456789".to_owned(),
+        "index.json.123456789.tmp".to_owned(),
+        format!("ingest/{hex}_123456789"),
+        format!("ingest/{hex}/data"),
+        format!("blobs/sha256/{hex}1234567890"),
+        format!("blobs/sha256/{hex}.123456789.tmp"),
+        format!("blobs/sha256/{hex}.tmp-123456789"),
+        "blobs/sha256/123456789.tmp".to_owned(),
+    ]
+}
+
+/// The file or directory that a writer made: a directory with what lies in it counts as one.
+fn made_by_writer(file: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    if file.starts_with(".umoci") || file.ends_with("/data") {
+        parts.pop();
+    }
+    parts.join("/")
+}
+
+fn leave(scene: &Scene, file: &str, age: Duration) {
+    scene.builder.file(file, b"half a blob");
+    scene.builder.age(file, age).age(&made_by_writer(file), age);
+}
+
+#[test]
+fn old_temporary_files_of_writers_go_and_younger_ones_stay() {
+    for_each(left_over(), String::clone, |file| {
+        let scene = old_scene();
+        leave(&scene, file, 2 * HOUR);
+        gc(&scene, &[]);
+        assert!(scene.builder.join(file).exists(), "younger than a day");
+        leave(&scene, file, 2 * DAY);
+        gc(&scene, &["--temp-age", "7d"]);
+        assert!(scene.builder.join(file).exists(), "younger than --temp-age");
+        let dry = gc(&scene, &["-n"]);
+        assert!(
+            scene.builder.join(file).exists(),
+            "a dry run changed something"
+        );
+        let run = gc(&scene, &[]);
+        let made = scene.builder.join(&made_by_writer(file));
+        assert!(!made.exists(), "{} stays\n{}", made.display(), run.all());
+        let (dry, run) = (dry.json(), run.json());
+        assert_eq!(dry.get("totals"), run.get("totals"));
+        let bytes = total(&run, "reclaimed_bytes");
+        assert_eq!(bytes, 11, "half a blob, as the layout was swept before");
+    });
+}
+
+#[test]
+fn a_temporary_file_that_somebody_has_locked_stays_however_old_it_is() {
+    for_each(left_over(), String::clone, |file| {
+        // A locked directory of umoci means that umoci is at work: see the locks below.
+        if file.starts_with(".umoci") {
+            return;
+        }
+        let scene = old_scene();
+        leave(&scene, file, 30 * DAY);
+        let made = made_by_writer(file);
+        let path = scene.builder.join(&made);
+        let handle = fs::File::open(&path).expect("a temporary file can be opened");
+        handle.lock().expect("nobody else locks it");
+        let run = gc(&scene, &[]);
+        assert!(path.exists(), "{}", run.all());
+        drop(handle);
+        let run = gc(&scene, &[]);
+        assert!(!path.exists(), "{}", run.all());
+    });
+}
+
+#[test]
+fn files_that_only_resemble_a_writers_stay() {
+    let hex = "ab".repeat(32);
+    let files = [
+        "oci-put-blob".to_owned(),
+        "oci-put-blob.bak".to_owned(),
+        "oci-put-blob12x".to_owned(),
+        "my-oci-put-blob123".to_owned(),
+        ".umoci-notes/data".to_owned(),
+        "index.json.bak".to_owned(),
+        "index.json.2026.tmp.bak".to_owned(),
+        "index-old.json".to_owned(),
+        // Copies that people keep carry dates.
+        "index-20260101.json".to_owned(),
+        "index-2026.json".to_owned(),
+        "123456789.tmp".to_owned(),
+        "2026".to_owned(),
+        "ingest/notes.txt".to_owned(),
+        "ingest.old/data".to_owned(),
+        format!("{hex}_1"),
+        "blobs/sha256/notes.tmp".to_owned(),
+        "blobs/sha256/2026".to_owned(),
+        "blobs/sha256/2026.tmp".to_owned(),
+        format!("blobs/sha256/{hex}.bak"),
+        format!("blobs/sha256/{hex}.old.tmp"),
+        // One digit too many is a slip; a writer adds more.
+        format!("blobs/sha256/{hex}1"),
+        "tmp/oci-put-blob123456789".to_owned(),
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8".to_owned(),
+        ".ocisweep/notes".to_owned(),
+        ".ocisweep-notes".to_owned(),
+    ];
+    for_each(files, String::clone, |file| {
+        let scene = old_scene();
+        leave(&scene, file, 400 * DAY);
+        let run = gc(&scene, &[]);
+        assert!(scene.builder.join(file).exists(), "{}", run.all());
+    });
+}
+
+#[test]
+fn a_temporary_directory_with_something_else_in_it_stays() {
+    for directory in [
+        ".umoci-123456789".to_owned(),
+        format!("ingest/{}", "ab".repeat(32)),
+    ] {
+        for stranger in ["thesis.txt", "sub/data", ".hidden"] {
+            let scene = old_scene();
+            let file = format!("{directory}/{stranger}");
+            scene.builder.file(&format!("{directory}/blob-1"), b"half");
+            scene.builder.file(&file, b"precious");
+            for path in [
+                format!("{directory}/blob-1"),
+                file.clone(),
+                directory.clone(),
+            ] {
+                scene.builder.age(&path, 30 * DAY);
+            }
+            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            assert!(matches!(run.code, Some(0 | 1)), "{}", run.all());
+            assert!(scene.builder.join(&file).is_file(), "{}", run.all());
+            scene.assert_whole(&run.all());
+        }
+    }
+}
+
+#[test]
+fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
+    let hex = "ab".repeat(32);
+    let links = [
+        "oci-put-blob123456789".to_owned(),
+        ".umoci-123456789".to_owned(),
+        "index.json.123456789.tmp".to_owned(),
+        "ingest".to_owned(),
+        format!("ingest/{hex}"),
+        format!("ingest/{hex}_123456789"),
+        format!("blobs/sha256/{hex}1234567890"),
+        "blobs/sha256/123456789.tmp".to_owned(),
+        ".uploads".to_owned(),
+        ".ocisweep".to_owned(),
+    ];
+    for_each(links, String::clone, |link| {
+        for target in ["victim", "victim/precious"] {
+            let scene = old_scene();
+            let victim = scene.builder.outside().join("victim");
+            // Names that would be deleted if the link were followed.
+            let inside = [
+                format!("{hex}/data"),
+                "blob-1".to_owned(),
+                "data".to_owned(),
+            ];
+            for name in &inside {
+                let path = victim.join(name);
+                let parent = path.parent().expect("a file lies in a directory");
+                fs::create_dir_all(parent).expect("the victim can be made");
+                fs::write(&path, b"precious").expect("the victim can be written");
+                let old = std::time::SystemTime::now() - 30 * DAY;
+                crate::support::layout::set_modified(&path, old);
+                crate::support::layout::set_modified(parent, old);
+            }
+            let before = crate::support::snapshot(&victim);
+            scene
+                .builder
+                .symlink(link, scene.builder.outside().join(target));
+            let run = Cmd::gc(scene.path()).args(["--temp-age", "0s"]).guarded();
+            // A link in the place of the holds leads to nothing that could be read as holds.
+            assert!(matches!(run.code, Some(0 | 1 | 3 | 4)), "{}", run.all());
+            assert_same(&before, &crate::support::snapshot(&victim), &run.all());
+            scene.assert_whole(&run.all());
+        }
+    });
+}
+
+/// Sweeps without waiting, and panics unless the layout is called busy and nothing changed.
+#[track_caller]
+fn is_busy(scene: &Scene) {
+    let before = scene.picture();
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    run.exits(6);
+    assert_one_error(&run);
+    // The lock that it takes before it looks for others comes and goes in the directory.
+    assert_same(
+        &without_directory_times(&before),
+        &without_directory_times(&scene.picture()),
+        &run.all(),
+    );
+}
+
+#[test]
+fn a_layout_that_buildkit_has_locked_is_busy() {
+    let scene = Scene::new();
+    let lock = scene.builder.flock("index.json.lock");
+    is_busy(&scene);
+    // Who only reads takes no lock.
+    for call in [&["ls"][..], &["df"], &["gc", "-n", "--grace", "0"]] {
+        Cmd::new(call).arg(scene.path()).guarded().ok();
+    }
+    drop(lock);
+    scene.gc_takes_only_the_orphan();
+}
+
+#[test]
+fn a_layout_that_umoci_works_on_is_busy() {
+    let scene = Scene::new();
+    scene.builder.file(".umoci-123/blob-5", b"half a blob");
+    let lock = scene.builder.flock(".umoci-123");
+    is_busy(&scene);
+    drop(lock);
+    scene.gc_takes_only_the_orphan();
+    assert!(
+        scene.builder.join(".umoci-123/blob-5").exists(),
+        "it is young"
+    );
+}
+
+#[test]
+fn a_layout_that_podman_has_locked_is_busy() {
+    let scene = Scene::new();
+    let lock = scene.builder.flock("index.lock");
+    is_busy(&scene);
+    drop(lock);
+    scene.gc_takes_only_the_orphan();
+    assert!(
+        scene.builder.join("index.lock").exists(),
+        "the file is podman's"
+    );
+}
+
+#[test]
+fn a_lock_that_is_given_back_in_time_is_waited_for() {
+    let scene = Scene::new();
+    let lock = scene.builder.flock("index.json.lock");
+    let child = Cmd::gc(scene.path()).args(["--lock-wait", "60s"]).spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(scene.has(&scene.orphan), "it did not wait for the lock");
+    drop(lock);
+    let output = crate::guard::watch(child, "gc --lock-wait 60s");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(!scene.has(&scene.orphan));
+}
+
+#[test]
+fn a_run_leaves_no_lock_file_behind() {
+    let scene = Scene::new();
+    scene.gc_takes_only_the_orphan();
+    assert!(!scene.builder.join("index.json.lock").exists());
+    // Nor one that a killed process left.
+    scene.builder.file("index.json.lock", b"");
+    scene.builder.layer(b"something to sweep");
+    scene.gc().ok();
+    assert!(!scene.builder.join("index.json.lock").exists());
+    // A refusal leaves none either.
+    scene.builder.file(&scene.app.manifest.blob_path(), b"");
+    scene.gc_is_refused();
+}
+
+#[test]
+fn a_lock_file_that_is_a_trap_harms_nobody() {
+    for target in ["precious", "new file"] {
+        let scene = Scene::new();
+        let victim = scene.builder.outside().join("victim");
+        scene
+            .builder
+            .symlink("index.json.lock", victim.join(target));
+        let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+        assert!(!victim.join("new file").exists(), "{}", run.all());
+        scene.assert_whole(&run.all());
+    }
+    let scene = Scene::new();
+    scene.builder.fifo("index.json.lock");
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    scene.assert_whole(&run.all());
+    let scene = Scene::new();
+    scene.builder.directory("index.json.lock");
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    run.exits(4);
+    assert_one_error(&run);
+    scene.assert_whole(&run.all());
+}

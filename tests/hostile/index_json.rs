@@ -1,0 +1,366 @@
+//! `index.json` and `oci-layout` as crashes, editors and strangers leave them: one clear error, or every reference followed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::thread;
+
+use crate::guard::Guarded as _;
+use crate::scene::{Scene, assert_one_error};
+use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, for_each, media};
+
+/// Checks the items on many threads: a file that does not parse is read again after a pause, so the calls wait most of the time.
+fn in_parallel<T: Sync>(items: Vec<T>, check: impl Fn(&[T]) + Sync) {
+    let share = items.len().div_ceil(16).max(1);
+    thread::scope(|scope| {
+        for items in items.chunks(share) {
+            scope.spawn(|| check(items));
+        }
+    });
+}
+
+/// The text of a small index.
+fn text_of(scene: &Scene) -> String {
+    fs::read_to_string(scene.builder.join("index.json")).expect("the index can be read")
+}
+
+#[test]
+fn an_index_truncated_anywhere_is_refused_and_nothing_is_swept() {
+    let full = text_of(&Scene::new());
+    in_parallel((0..full.len()).collect(), |lengths| {
+        let scene = Scene::new();
+        for length in lengths {
+            fs::write(scene.builder.join("index.json"), &full[..*length])
+                .expect("the index can be written");
+            scene.gc_is_refused();
+        }
+    });
+}
+
+#[test]
+fn what_is_no_index_is_refused_and_nothing_is_swept() {
+    let scene = Scene::new();
+    let full = text_of(&scene);
+    let manifest = fs::read(scene.builder.join(&scene.app.manifest.blob_path()));
+    let manifest = manifest.expect("the manifest can be read");
+    let (front, back) = full.split_at(full.len() / 2);
+    let mut utf16: Vec<u8> = vec![0xff, 0xfe];
+    utf16.extend(full.encode_utf16().flat_map(u16::to_le_bytes));
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("nothing", Vec::new()),
+        ("blanks", b" \n\t\r\n".to_vec()),
+        ("zeros", vec![0; 4096]),
+        ("zeros behind", [full.as_bytes(), &[0; 512]].concat()),
+        ("an array", b"[]".to_vec()),
+        ("an array of an index", format!("[{full}]").into_bytes()),
+        ("null", b"null".to_vec()),
+        ("a number", b"5".to_vec()),
+        ("a string", b"\"index\"".to_vec()),
+        ("true", b"true".to_vec()),
+        ("an empty object", b"{}".to_vec()),
+        ("a manifest", manifest),
+        (
+            "another JSON",
+            br#"{"name":"web app","version":1}"#.to_vec(),
+        ),
+        ("a BOM", format!("\u{feff}{full}").into_bytes()),
+        ("UTF-16", utf16),
+        (
+            "invalid UTF-8",
+            [&b"{\"x\":\"\xff\xfe\","[..], &full.as_bytes()[1..]].concat(),
+        ),
+        ("invalid UTF-8 behind", [full.as_bytes(), b"\xff"].concat()),
+        ("a brace behind", format!("{full}}}").into_bytes()),
+        ("an index behind", format!("{full}{full}").into_bytes()),
+        (
+            "the end of a longer one behind",
+            format!("{full}\n{back}").into_bytes(),
+        ),
+        ("a hole", format!("{front}\0\0\0\0{back}").into_bytes()),
+        ("single quotes", full.replace('"', "'").into_bytes()),
+        ("a comma too many", full.replace("]}", ",]}").into_bytes()),
+        ("a comment", format!("// hello\n{full}").into_bytes()),
+        ("manifests as an object", br#"{"manifests":{}}"#.to_vec()),
+        ("manifests as a string", br#"{"manifests":"none"}"#.to_vec()),
+        ("manifests as a number", br#"{"manifests":0}"#.to_vec()),
+        ("manifests as false", br#"{"manifests":false}"#.to_vec()),
+        ("a number in manifests", br#"{"manifests":[5]}"#.to_vec()),
+        ("null in manifests", br#"{"manifests":[null]}"#.to_vec()),
+        ("an array in manifests", br#"{"manifests":[[]]}"#.to_vec()),
+        ("an empty entry", br#"{"manifests":[{}]}"#.to_vec()),
+        (
+            "manifests inside",
+            format!("{{\"index\":{full}}}").into_bytes(),
+        ),
+        (
+            "manifests twice, once as an object",
+            full.replacen("\"manifests\"", "\"manifests\":{},\"manifests\"", 1)
+                .into_bytes(),
+        ),
+    ];
+    in_parallel(cases, |cases| {
+        for_each(
+            cases,
+            |(name, _)| (*name).to_owned(),
+            |(_, bytes)| {
+                let mut scene = Scene::new();
+                scene.builder.raw_index(bytes).write();
+                scene.gc_is_refused();
+                // Listing what cannot be understood is an error as well, and not an empty list. A list with an entry that is
+                // nonsense can be shown; what is in doubt is only what may go.
+                let is_list = bytes.starts_with(b"{\"manifests\":[");
+                let run = Cmd::new(["ls"]).arg(scene.path()).guarded();
+                assert!(is_list || run.code == Some(3), "{}", run.all());
+            },
+        );
+    });
+}
+
+#[test]
+fn an_index_that_lists_nothing_needs_a_word() {
+    let texts = [
+        r#"{"schemaVersion":2,"manifests":[]}"#,
+        r#"{"schemaVersion":2,"manifests":null}"#,
+        r#"{"manifests":[],"manifests":null}"#,
+    ];
+    for_each(
+        texts,
+        |text| (*text).to_owned(),
+        |text| {
+            let mut scene = Scene::new();
+            scene.builder.raw_index(text.as_bytes()).write();
+            scene.gc_is_refused().warns("--allow-empty");
+            let run = Cmd::gc(scene.path()).arg("--allow-empty").guarded();
+            run.ok();
+            assert!(
+                !scene.has(&scene.orphan) && !scene.has(&scene.multi),
+                "{}",
+                run.all()
+            );
+            scene.assert_victim(&run.all());
+        },
+    );
+    // Where there is nothing to lose, nothing is asked.
+    let builder = LayoutBuilder::new();
+    builder.write();
+    Cmd::gc(builder.path()).guarded().ok();
+}
+
+#[test]
+fn every_list_of_manifests_is_followed_whatever_its_case() {
+    let frames: [fn(&str, &str) -> String; 7] = [
+        // Half a surrogate is no character, but JSON's grammar lets it pass, and so do readers written in Go.
+        |one, two| format!(r#"{{"x":"\ud800","manifests":[{one},{two}]}}"#),
+        |one, two| format!(r#"{{"manifests":[{one}],"manifests":[{two}]}}"#),
+        |one, two| format!(r#"{{"manifests":[{one}],"Manifests":[{two}]}}"#),
+        |one, two| format!(r#"{{"MANIFESTS":[{one},{two}]}}"#),
+        |one, two| format!(r#"{{"manifests":null,"manifeſts":[{one},{two}]}}"#),
+        |one, two| format!(r#"{{"manifests":[{one},{two}],"manifests":[]}}"#),
+        |one, two| format!(r#"{{"manifests":[{one}],"manifests":null,"manifests":[{two}]}}"#),
+    ];
+    for frame in frames {
+        let mut scene = Scene::new();
+        let text = frame(
+            scene.app.manifest.clone().tagged("app").json().text(),
+            scene.multi.clone().tagged("multi").json().text(),
+        );
+        scene.builder.raw_index(text.as_bytes()).write();
+        scene.gc_takes_only_the_orphan();
+        let now = text_of(&scene);
+        assert_eq!(now, text, "gc never touches index.json");
+    }
+}
+
+#[test]
+fn what_index_json_says_outside_its_list_counts() {
+    let mut scene = Scene::new();
+    let subject = scene.builder.image("linux/amd64", "subject", &[b"subject"]);
+    let strange = scene.builder.layer(b"a descriptor in a key of its own");
+    let full = text_of(&scene);
+    let text = format!(
+        r#"{{"subject":{},"x":{{"y":[{}]}},{}"#,
+        subject.manifest.json().text(),
+        strange.json().text(),
+        &full[1..]
+    );
+    scene.builder.raw_index(text.as_bytes()).write();
+    let run = scene.gc_takes_only_the_orphan();
+    for desc in [&subject.manifest, &subject.layers[0], &strange] {
+        assert!(scene.has(desc), "{}", run.all());
+    }
+}
+
+#[test]
+fn an_index_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+    type Make = fn(&Scene);
+    let kinds: [(&str, Make); 6] = [
+        ("FIFO", |scene| {
+            scene.builder.fifo("index.json");
+        }),
+        ("link to a FIFO", |scene| {
+            scene.builder.fifo("pipe").symlink("index.json", "pipe");
+        }),
+        ("directory", |scene| {
+            scene.builder.remove("index.json").directory("index.json");
+        }),
+        ("link to /dev/zero", |scene| {
+            scene.builder.symlink("index.json", "/dev/zero");
+        }),
+        ("link to /dev/null", |scene| {
+            scene.builder.symlink("index.json", "/dev/null");
+        }),
+        ("link to nothing", |scene| {
+            scene.builder.symlink("index.json", "nowhere");
+        }),
+    ];
+    for_each(
+        kinds,
+        |(name, _)| (*name).to_owned(),
+        |(_, make)| {
+            let scene = Scene::new();
+            make(&scene);
+            scene.gc_is_refused();
+            for call in [["ls"], ["df"]] {
+                let run = Cmd::new(call).arg(scene.path()).guarded();
+                run.refused();
+            }
+        },
+    );
+}
+
+#[test]
+fn an_index_that_is_a_link_to_itself_is_an_error() {
+    let scene = Scene::new();
+    scene.builder.symlink("index.json", "index.json");
+    let before = scene.picture();
+    let run = scene.gc();
+    assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
+    assert_one_error(&run);
+    assert_same(&before, &scene.picture(), &run.all());
+}
+
+#[test]
+fn a_linked_index_is_read_through_the_link() {
+    let scene = Scene::new();
+    let text = text_of(&scene);
+    let real = scene.builder.outside().join("the real index.json");
+    fs::rename(scene.builder.join("index.json"), &real).expect("the index can be moved");
+    symlink(&real, scene.builder.join("index.json")).expect("the link can be made");
+    let run = scene.gc_takes_only_the_orphan();
+    let link = fs::read_link(scene.builder.join("index.json"));
+    assert_eq!(link.ok().as_deref(), Some(real.as_path()), "{}", run.all());
+    assert_eq!(fs::read_to_string(real).ok(), Some(text), "{}", run.all());
+}
+
+#[test]
+fn a_layout_without_its_marker_is_one_when_it_has_blobs() {
+    let scene = Scene::new();
+    scene.builder.without_marker();
+    scene.gc_takes_only_the_orphan();
+}
+
+#[test]
+fn a_marker_with_more_in_it_is_accepted() {
+    let scene = Scene::new();
+    let text = b"\n {\"x\": [1], \"imageLayoutVersion\": \"1.0.0\", \"y\": null} \n";
+    scene.builder.file("oci-layout", text);
+    scene.gc_takes_only_the_orphan();
+}
+
+#[test]
+fn a_marker_of_another_version_or_none_at_all_is_refused() {
+    let texts: [&[u8]; 14] = [
+        br#"{"imageLayoutVersion":"2.0.0"}"#,
+        br#"{"imageLayoutVersion":"1.1.0"}"#,
+        br#"{"imageLayoutVersion":"1.0.0 "}"#,
+        br#"{"imageLayoutVersion":"1.0"}"#,
+        br#"{"imageLayoutVersion":""}"#,
+        br#"{"imageLayoutVersion":1.0}"#,
+        br#"{"imageLayoutVersion":null}"#,
+        br#"{"imageLayoutVersion":["1.0.0"]}"#,
+        b"{}",
+        b"",
+        b"[]",
+        b"1.0.0",
+        b"{\"imageLayoutVersion\":\"1.0.0\"",
+        b"\xff\xfe\0\0",
+    ];
+    for_each(
+        texts,
+        |text| String::from_utf8_lossy(text).into_owned(),
+        |text| {
+            let scene = Scene::new();
+            scene.builder.file("oci-layout", text);
+            scene.gc_is_refused();
+        },
+    );
+}
+
+#[test]
+fn a_marker_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+    let scene = Scene::new();
+    scene.builder.fifo("oci-layout");
+    scene.gc_is_refused();
+    for target in ["/dev/zero", "/dev/null", "nowhere", "oci-layout"] {
+        let scene = Scene::new();
+        scene.builder.symlink("oci-layout", target);
+        let before = scene.picture();
+        let run = scene.gc();
+        assert!(matches!(run.code, Some(3 | 4)), "{target}\n{}", run.all());
+        assert_one_error(&run);
+        assert_same(&before, &scene.picture(), &run.all());
+    }
+}
+
+#[test]
+fn a_missing_root_needs_a_word() {
+    for media_type in [
+        media::MANIFEST,
+        media::INDEX,
+        media::DOCKER_LIST,
+        media::STRANGE,
+    ] {
+        let mut scene = Scene::new();
+        let missing = Desc::missing(media_type, "gone");
+        scene.builder.tag(&missing, "gone").write();
+        let run = scene.gc_is_refused();
+        run.warns(&missing.digest)
+            .warns("gone")
+            .warns("--allow-missing");
+        let run = Cmd::gc(scene.path()).arg("--allow-missing").guarded();
+        run.ok();
+        assert!(!scene.has(&scene.orphan), "{}", run.all());
+        scene.assert_whole(&run.all());
+    }
+}
+
+#[test]
+fn allowing_what_is_missing_allows_nothing_that_is_damaged() {
+    let mut scene = Scene::new();
+    let missing = Desc::missing(media::MANIFEST, "gone");
+    scene.builder.tag(&missing, "gone").write();
+    scene.builder.file(&scene.app.manifest.blob_path(), b"");
+    let before = scene.picture();
+    let run = Cmd::gc(scene.path())
+        .args(["--allow-missing", "--allow-empty"])
+        .guarded();
+    run.refused().warns(&scene.app.manifest.digest);
+    assert_same(&before, &scene.picture(), &run.all());
+}
+
+#[test]
+fn missing_children_configs_and_layers_are_normal() {
+    let scene = Scene::new();
+    scene
+        .builder
+        .drop_blob(&scene.arm64.manifest)
+        .drop_blob(&scene.amd64.config)
+        .drop_blob(&scene.app.layers[0]);
+    let run = scene.gc();
+    run.ok();
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    // What only the missing manifest refers to is garbage: nobody can know better.
+    for desc in [&scene.app.layers[1], &scene.amd64.layers[0], &scene.multi] {
+        assert!(scene.has(desc), "{}", run.all());
+    }
+    assert!(!scene.has(&scene.arm64.layers[0]), "{}", run.all());
+}

@@ -1,0 +1,33 @@
+//! The program against layouts that are damaged, forged or made to hurt: nothing that is referenced goes, nothing outside of
+//! the layout is touched, and every call ends.
+//!
+//! - [`digests`]: digests that try to be paths.
+//! - [`documents`]: documents that are deep, cyclic, branching, nested or huge.
+//! - [`damage`]: documents that are other than their digest says.
+//! - [`index_json`]: `index.json` and `oci-layout` in every broken form.
+//! - [`refused`]: what is no layout, and pools that belong to others as well.
+//! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
+//! - [`flight`]: writers at work, their temporary files and locks.
+//! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
+//! - [`rights`]: what cannot be read or written.
+//!
+//! Every call runs under a watchdog ([`guard`]); what needs rights or programs that are not there is skipped with the reason.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that runs out of bounds fails, as it should"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod damage;
+mod digests;
+mod documents;
+mod flight;
+mod guard;
+mod index_json;
+mod output;
+mod refused;
+mod rights;
+mod scene;
+mod special;

@@ -1,0 +1,244 @@
+//! What looks like a layout and is none, and layouts whose blobs belong to others as well: refused by name, not a byte changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::guard::Guarded as _;
+use crate::scene::{Scene, assert_one_error};
+use crate::support::{Cmd, Run, assert_same, for_each, snapshot};
+
+/// Sweeps `path`, and panics unless that is refused and everything in `around` is as it was.
+#[track_caller]
+fn refused(path: &Path, around: &Path) -> Run {
+    let before = snapshot(around);
+    let run = Cmd::gc(path).guarded();
+    run.refused();
+    assert_one_error(&run);
+    assert_same(&before, &snapshot(around), &run.all());
+    run
+}
+
+/// Makes a directory with these files, each of a few bytes.
+fn tree(files: &[&str]) -> (TempDir, PathBuf) {
+    let temp = TempDir::new().expect("a temporary directory can be made");
+    let root = temp.path().join("store");
+    for file in files {
+        let path = root.join(file);
+        let parent = path.parent().expect("a file lies in a directory");
+        fs::create_dir_all(parent).expect("the directory can be made");
+        fs::write(&path, b"{}").expect("the file can be written");
+    }
+    (temp, root)
+}
+
+#[test]
+fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
+    let hex = "ab".repeat(32);
+    let blob = format!("blobs/sha256/{hex}");
+    let registry = format!("docker/registry/v2/blobs/sha256/ab/{hex}/data");
+    let cases: [(&str, &[&str], &str); 4] = [
+        ("a registry's storage", &[&registry], "registry"),
+        (
+            "a containerd content store",
+            &[&blob, "ingest/x/data"],
+            "containerd",
+        ),
+        ("a dir: copy", &["version", "manifest.json", &hex], "dir:"),
+        (
+            "a registry's storage with blobs beside",
+            &[&registry, &blob],
+            "registry",
+        ),
+    ];
+    for_each(
+        cases,
+        |(name, _, _)| (*name).to_owned(),
+        |(_, files, word)| {
+            let (temp, root) = tree(files);
+            refused(&root, temp.path())
+                .one_error_with_hint()
+                .warns(word);
+        },
+    );
+}
+
+#[test]
+fn a_tar_file_is_refused_by_name_with_a_hint() {
+    let scene = Scene::new();
+    let temp = TempDir::new().expect("a temporary directory can be made");
+    let path = temp.path().join("image.tar");
+    let file = fs::File::create(&path).expect("the archive can be made");
+    let mut archive = tar::Builder::new(file);
+    archive
+        .append_dir_all(".", scene.path())
+        .expect("the layout can be archived");
+    archive.finish().expect("the archive can be finished");
+    refused(&path, temp.path())
+        .one_error_with_hint()
+        .warns("tar");
+}
+
+#[test]
+fn directories_that_are_no_layout_are_refused() {
+    let hex = "cd".repeat(32);
+    let blob = format!("blobs/sha256/{hex}");
+    let cases: [&[&str]; 6] = [
+        &["notes.txt"],
+        &["index.json"],
+        &["oci-layout"],
+        &[&blob],
+        &["oci-layout", &blob],
+        &["manifest.json", &blob],
+    ];
+    for_each(
+        cases,
+        |files| files.join(" "),
+        |files| {
+            let (temp, root) = tree(files);
+            refused(&root, temp.path());
+        },
+    );
+}
+
+#[test]
+fn an_ordinary_file_is_refused() {
+    let (temp, root) = tree(&["index.json"]);
+    refused(&root.join("index.json"), temp.path());
+}
+
+#[test]
+fn a_path_that_is_not_there_cannot_be_read() {
+    let temp = TempDir::new().expect("a temporary directory can be made");
+    let missing = temp.path().join("missing");
+    for command in ["gc", "ls", "df"] {
+        let run = Cmd::new([command]).arg(&missing).guarded();
+        run.exits(4).warns("missing");
+        assert_one_error(&run);
+    }
+    assert!(!missing.exists(), "it was made");
+}
+
+#[test]
+fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
+    let cases = ["blobs", "blobs/sha256", "blobs/sha512"];
+    for_each(
+        cases,
+        |link| (*link).to_owned(),
+        |link| {
+            let scene = Scene::new();
+            let real = scene.builder.outside().join("pool");
+            let path = scene.builder.join(link);
+            if path.exists() {
+                fs::rename(&path, &real).expect("the blobs can be moved");
+            } else {
+                fs::create_dir_all(&real).expect("the pool can be made");
+            }
+            scene.builder.symlink(link, "../pool");
+            if *link == "blobs/sha256" {
+                // Relative to the directory in which the link lies.
+                scene.builder.symlink(link, "../../pool");
+            }
+            if *link == "blobs/sha512" {
+                scene.builder.symlink(link, "../../pool");
+            }
+            scene.gc_is_refused().one_error_with_hint();
+            // What only reads needs no refusal.
+            for call in [["ls"], ["df"]] {
+                Cmd::new(call).arg(scene.path()).guarded().ok();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
+    for (link, target) in [
+        ("blobs", "nowhere"),
+        ("blobs/sha256", "nowhere"),
+        ("blobs", "blobs"),
+        ("blobs/sha256", "sha256"),
+    ] {
+        let scene = Scene::new();
+        scene.builder.symlink(link, target);
+        let before = scene.picture();
+        let run = scene.gc();
+        assert!(matches!(run.code, Some(3 | 4)), "{link}\n{}", run.all());
+        assert_one_error(&run);
+        assert_same(&before, &scene.picture(), &run.all());
+    }
+}
+
+#[test]
+fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
+    for place in ["blobs", "blobs/sha256"] {
+        for kind in ["file", "fifo"] {
+            let scene = Scene::new();
+            scene.builder.remove(place);
+            if kind == "file" {
+                scene.builder.file(place, b"not a directory");
+            } else {
+                scene.builder.fifo(place);
+            }
+            let before = scene.picture();
+            let run = scene.gc();
+            assert!(
+                matches!(run.code, Some(3 | 4)),
+                "{place}: {kind}\n{}",
+                run.all()
+            );
+            assert_one_error(&run);
+            assert_same(&before, &scene.picture(), &run.all());
+        }
+    }
+}
+
+#[test]
+fn the_layout_itself_may_be_reached_through_a_link() {
+    let scene = Scene::new();
+    let link = scene.builder.outside().join("link");
+    std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
+    let run = Cmd::gc(&link).guarded();
+    run.ok();
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    scene.assert_whole(&run.all());
+}
+
+#[test]
+fn a_layout_given_twice_is_swept_once() {
+    let scene = Scene::new();
+    let link = scene.builder.outside().join("link");
+    std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
+    let run = Cmd::gc(scene.path()).arg(scene.path()).arg(&link).guarded();
+    run.ok();
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    scene.assert_whole(&run.all());
+}
+
+#[test]
+fn one_layout_that_is_refused_takes_no_other_with_it() {
+    let (bad, good) = (Scene::new(), Scene::new());
+    bad.builder.file("index.json", b"[]");
+    let before = bad.picture();
+    for layouts in [[&bad, &good], [&good, &bad]] {
+        let run = Cmd::gc(layouts[0].path()).arg(layouts[1].path()).guarded();
+        assert_ne!(run.code, Some(0), "{}", run.all());
+        assert_same(&before, &bad.picture(), &run.all());
+        good.assert_whole(&run.all());
+    }
+}
+
+#[test]
+fn names_of_layouts_are_printed_on_one_line_whatever_they_contain() {
+    let scene = Scene::new();
+    let odd = scene
+        .builder
+        .outside()
+        .join("a\nb\u{1b}]0;owned\u{7}\u{202e}\r c");
+    fs::rename(scene.path(), &odd).expect("a directory can have any name");
+    fs::write(odd.join("index.json"), b"[]").expect("the index can be written");
+    let run = Cmd::gc(&odd).guarded();
+    run.refused();
+    assert_one_error(&run);
+}

@@ -1,0 +1,247 @@
+//! Files that cannot be read, directories that cannot be written, file systems that are read-only.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::guard::{Guarded as _, Unprivileged, read_only};
+use crate::scene::{Scene, assert_one_error, total, with_action};
+use crate::support::{Cmd, Run, Snapshot, assert_same, snapshot};
+
+/// Runs the program on a scene as a user for whom permissions count, after `relative` got `mode`. What the layout looked like
+/// before and after is taken with the old permissions.
+fn with_mode(
+    scene: &Scene,
+    relative: &str,
+    mode: u32,
+    args: &[&str],
+) -> Option<(Run, Snapshot, Snapshot)> {
+    let user = Unprivileged::owning(scene.builder.outside());
+    let path = scene.builder.join(relative);
+    let old = fs::metadata(&path)
+        .expect("the file is there")
+        .permissions();
+    let before = snapshot(scene.path());
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
+    let layout = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let command = args.first().copied().unwrap_or("gc");
+    let rest = args.get(1..).unwrap_or_default();
+    let run = user.run([command, layout].iter().chain(rest));
+    if path.symlink_metadata().is_ok() {
+        fs::set_permissions(&path, old).expect("the mode can be set back");
+    }
+    let after = snapshot(scene.path());
+    run.map(|run| (run, before, after))
+}
+
+const GC: [&str; 5] = ["gc", "--grace", "0", "--format", "json"];
+
+#[test]
+fn a_document_that_may_not_be_read_stops_the_sweep() {
+    let which: [fn(&Scene) -> String; 3] = [
+        |scene| scene.app.manifest.blob_path(),
+        |scene| scene.multi.blob_path(),
+        |scene| scene.arm64.manifest.blob_path(),
+    ];
+    for which in which {
+        let scene = Scene::new();
+        let path = which(&scene);
+        let Some((run, before, after)) = with_mode(&scene, &path, 0o000, &GC) else {
+            return;
+        };
+        run.refused();
+        assert_one_error(&run);
+        assert_same(&before, &after, &run.all());
+    }
+}
+
+#[test]
+fn a_layer_that_may_not_be_read_is_no_obstacle() {
+    let scene = Scene::new();
+    let path = scene.app.layers[0].blob_path();
+    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+        run.ok();
+        scene.assert_whole(&run.all());
+        assert!(!scene.has(&scene.orphan), "{}", run.all());
+    }
+}
+
+#[test]
+fn an_orphan_that_may_not_be_read_may_be_a_signature_and_stays() {
+    let scene = Scene::new();
+    let signature =
+        scene
+            .builder
+            .referrer(&scene.app.manifest, "application/vnd.example", b"signature");
+    let path = signature.manifest.blob_path();
+    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+        assert!(matches!(run.code, Some(0 | 1 | 3)), "{}", run.all());
+        assert!(scene.has(&signature.manifest), "{}", run.all());
+        scene.assert_whole(&run.all());
+        // It is not passed over in silence.
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains(signature.manifest.hex()), "{}", run.all());
+    }
+}
+
+#[test]
+fn what_an_unreadable_referrer_may_name_is_not_swept() {
+    let scene = Scene::new();
+    let signature =
+        scene
+            .builder
+            .referrer(&scene.app.manifest, "application/vnd.example", b"signature");
+    let path = signature.manifest.blob_path();
+    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+        // Nothing that is still referenced is ever lost: an unlisted referrer of something live is live with all below it,
+        // and whether this is one cannot be told.
+        assert!(
+            scene.has(&signature.layers[0]),
+            "the signature is torn apart\n{}",
+            run.all()
+        );
+    }
+}
+
+#[test]
+fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
+    for (directory, mode) in [
+        ("blobs/sha256", 0o000),
+        ("blobs/sha256", 0o300),
+        ("blobs", 0o000),
+        ("", 0o300),
+        ("", 0o000),
+    ] {
+        let scene = Scene::new();
+        let Some((run, before, after)) = with_mode(&scene, directory, mode, &GC) else {
+            return;
+        };
+        run.exits(4);
+        assert_one_error(&run);
+        assert_same(&before, &after, &run.all());
+    }
+}
+
+#[test]
+fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
+    let scene = Scene::new();
+    if let Some((run, before, after)) = with_mode(&scene, "blobs/sha256", 0o600, &GC) {
+        assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
+        assert_one_error(&run);
+        assert_same(&before, &after, &run.all());
+    }
+}
+
+#[test]
+fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
+    for file in ["index.json", "oci-layout"] {
+        let scene = Scene::new();
+        let Some((run, before, after)) = with_mode(&scene, file, 0o000, &GC) else {
+            return;
+        };
+        run.exits(4).warns(file);
+        assert_one_error(&run);
+        assert_same(&before, &after, &run.all());
+    }
+}
+
+#[test]
+fn files_that_cannot_be_deleted_are_told_and_the_exit_code_says_so() {
+    let scene = Scene::new();
+    let other = scene.builder.layer(b"another orphan");
+    let Some((run, _, _)) = with_mode(&scene, "blobs/sha256", 0o500, &GC) else {
+        return;
+    };
+    run.exits(1);
+    for desc in [&scene.orphan, &other] {
+        assert!(scene.has(desc), "{}", run.all());
+        run.warns(desc.hex());
+    }
+    scene.assert_whole(&run.all());
+    let report = run.json();
+    assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
+    assert!(with_action(&report, "delete").is_empty(), "{}", run.all());
+}
+
+#[test]
+fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
+    let scene = Scene::new();
+    let Some((run, before, after)) = with_mode(&scene, "", 0o500, &GC) else {
+        return;
+    };
+    run.exits(4);
+    assert_one_error(&run);
+    assert_same(&before, &after, &run.all());
+    for call in [
+        &["ls"][..],
+        &["ls", "--tree"],
+        &["df"],
+        &["gc", "-n", "--grace", "0"],
+    ] {
+        if let Some((run, before, after)) = with_mode(&scene, "", 0o500, call) {
+            run.ok();
+            assert_same(&before, &after, &run.all());
+        }
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
+    let scene = Scene::new();
+    let before = scene.picture();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let calls: [&[&str]; 6] = [
+        &["ls", path],
+        &["ls", path, "--tree"],
+        &["df", path],
+        &["df", path, "-v"],
+        &["gc", path, "-n", "--grace", "0"],
+        &["gc", path, "--dry-run"],
+    ];
+    for call in calls {
+        let Some(run) = read_only(scene.path(), call) else {
+            return;
+        };
+        run.ok();
+    }
+    if let Some(run) = read_only(scene.path(), ["gc", path, "--grace", "0"]) {
+        run.exits(4);
+        assert_one_error(&run);
+    }
+    assert_same(&before, &scene.picture(), "a read-only layout");
+}
+
+#[test]
+fn a_sweep_needs_no_right_to_write_the_blobs_themselves() {
+    let scene = Scene::new();
+    scene.builder.mode(&scene.orphan.blob_path(), 0o444);
+    let user = Unprivileged::owning(scene.builder.outside());
+    let layout = scene.path().to_str().expect("paths of the tests are UTF-8");
+    if let Some(run) = user.run(["gc", layout, "--grace", "0"]) {
+        run.ok();
+        assert!(!scene.has(&scene.orphan), "{}", run.all());
+        scene.assert_whole(&run.all());
+    }
+}
+
+#[test]
+fn permissions_are_never_changed() {
+    let scene = Scene::new();
+    for (relative, mode) in [
+        ("index.json", 0o640),
+        ("oci-layout", 0o400),
+        ("blobs", 0o750),
+        ("blobs/sha256", 0o770),
+    ] {
+        scene.builder.mode(relative, mode);
+    }
+    let mut before = scene.picture();
+    let orphan = scene.builder.join(&scene.orphan.blob_path());
+    let inside = orphan.strip_prefix(scene.builder.outside());
+    before.remove(inside.expect("the orphan lies in the layout"));
+    Cmd::gc(scene.path()).guarded().ok();
+    assert_same(
+        &crate::support::without_directory_times(&before),
+        &crate::support::without_directory_times(&scene.picture()),
+        "gc",
+    );
+}

@@ -1,0 +1,404 @@
+//! FIFOs, sockets, directories, devices and links under the names of blobs: nobody waits for them, nobody follows them to
+//! delete anything, and no reference is lost because of them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use crate::guard::{Guarded as _, is_root, skip};
+use crate::scene::{Scene, assert_no_panic, total, with_action};
+use crate::support::{Cmd, Desc, assert_same, for_each, media, snapshot};
+
+/// What may stand under a name where a blob is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Odd {
+    Fifo,
+    Socket,
+    EmptyDirectory,
+    FullDirectory,
+    Device,
+    LinkToZero,
+    LinkToNothing,
+    LinkToItself,
+    LinkToDirectory,
+    LinkToFifo,
+}
+
+impl Odd {
+    const ALL: [Self; 10] = [
+        Self::Fifo,
+        Self::Socket,
+        Self::EmptyDirectory,
+        Self::FullDirectory,
+        Self::Device,
+        Self::LinkToZero,
+        Self::LinkToNothing,
+        Self::LinkToItself,
+        Self::LinkToDirectory,
+        Self::LinkToFifo,
+    ];
+
+    fn is_link(self) -> bool {
+        matches!(
+            self,
+            Self::LinkToZero
+                | Self::LinkToNothing
+                | Self::LinkToItself
+                | Self::LinkToDirectory
+                | Self::LinkToFifo
+        )
+    }
+
+    /// Puts it in the place of a blob. Says whether that is possible here.
+    fn replace(self, scene: &Scene, desc: &Desc) -> bool {
+        let relative = desc.blob_path();
+        let victim = scene.builder.outside().join("victim");
+        scene.builder.remove(&relative);
+        match self {
+            Self::Fifo => {
+                scene.builder.fifo(&relative);
+            }
+            Self::Socket => {
+                // Bound elsewhere, because the name of a socket may have no more than 107 bytes.
+                let short = scene.builder.outside().join("s");
+                let socket = UnixListener::bind(&short).expect("a socket can be made");
+                drop(socket);
+                fs::rename(&short, scene.builder.join(&relative)).expect("a socket can be moved");
+            }
+            Self::EmptyDirectory => {
+                scene.builder.directory(&relative);
+            }
+            Self::FullDirectory => {
+                scene
+                    .builder
+                    .file(&format!("{relative}/precious"), b"precious");
+            }
+            Self::Device => {
+                let made = rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    scene.builder.join(&relative),
+                    rustix::fs::FileType::CharacterDevice,
+                    rustix::fs::Mode::from_raw_mode(0o666),
+                    // What `/dev/zero` is: it can be read for ever.
+                    rustix::fs::makedev(1, 5),
+                );
+                if !is_root() || made.is_err() {
+                    skip("only root can make a device node");
+                    return false;
+                }
+            }
+            Self::LinkToZero => {
+                scene.builder.symlink(&relative, "/dev/zero");
+            }
+            Self::LinkToNothing => {
+                scene.builder.symlink(&relative, "../../nowhere");
+            }
+            Self::LinkToItself => {
+                scene.builder.symlink(&relative, desc.hex());
+            }
+            Self::LinkToDirectory => {
+                scene.builder.symlink(&relative, &victim);
+            }
+            Self::LinkToFifo => {
+                scene.builder.fifo("pipe").symlink(&relative, "../../pipe");
+            }
+        }
+        true
+    }
+}
+
+#[test]
+fn what_is_no_file_is_left_alone_and_a_link_goes_without_its_target() {
+    for_each(
+        Odd::ALL,
+        |odd| format!("{odd:?}"),
+        |odd| {
+            let scene = Scene::new();
+            if !odd.replace(&scene, &scene.orphan) {
+                return;
+            }
+            let before = scene.picture();
+            let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
+            assert_eq!(
+                total(&dry.ok().json(), "reclaimed_bytes"),
+                0,
+                "{}",
+                dry.all()
+            );
+            assert_same(&before, &scene.picture(), &dry.all());
+            let run = Cmd::gc_json(scene.path()).guarded();
+            let report = run.ok().json();
+            assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
+            scene.assert_whole(&run.all());
+            if odd.is_link() {
+                assert!(!scene.has(&scene.orphan), "the link stays\n{}", run.all());
+                assert_eq!(
+                    with_action(&report, "delete"),
+                    std::slice::from_ref(&scene.orphan.digest)
+                );
+            } else {
+                assert_same(&before, &scene.picture(), &run.all());
+            }
+        },
+    );
+}
+
+#[test]
+fn nobody_opens_what_stands_for_a_config_or_a_layer() {
+    for_each(
+        Odd::ALL,
+        |odd| format!("{odd:?}"),
+        |odd| {
+            for is_config in [false, true] {
+                let scene = Scene::new();
+                let desc = if is_config {
+                    scene.app.config.clone()
+                } else {
+                    scene.app.layers[0].clone()
+                };
+                if !odd.replace(&scene, &desc) {
+                    return;
+                }
+                let run = scene.gc_takes_only_the_orphan();
+                assert!(scene.has(&desc), "{}", run.all());
+                for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
+                    let run = Cmd::new(call).arg(scene.path()).guarded();
+                    assert_no_panic(&run);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
+    for_each(
+        Odd::ALL,
+        |odd| format!("{odd:?}"),
+        |odd| {
+            for place in 0..4 {
+                let mut scene = Scene::new();
+                let desc = match place {
+                    0 => scene.app.manifest.clone(),
+                    1 => scene.multi.clone(),
+                    2 => scene.arm64.manifest.clone(),
+                    _ => {
+                        let text = format!("{{\"thing\":{}}}", scene.orphan.json().text());
+                        let strange = scene.builder.blob(media::STRANGE, text.as_bytes());
+                        scene.builder.tag(&strange, "strange").write();
+                        strange
+                    }
+                };
+                if !odd.replace(&scene, &desc) {
+                    return;
+                }
+                // A link to nothing is there: perhaps what it leads to is not mounted. What lies below it is not known.
+                scene.gc_is_refused().warns(&desc.digest);
+                for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
+                    let run = Cmd::new(call).arg(scene.path()).guarded();
+                    assert_no_panic(&run);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn documents_behind_links_are_read_and_what_they_name_stays() {
+    // Bazel's rules write every blob as a link into a cache.
+    let scene = Scene::new();
+    let cache = scene.builder.outside().join("cache");
+    fs::create_dir_all(&cache).expect("the cache can be made");
+    for desc in scene.live() {
+        let path = scene.builder.join(&desc.blob_path());
+        let target = cache.join(desc.hex());
+        fs::rename(&path, &target).expect("a blob can be moved");
+        symlink(&target, &path).expect("a link can be made");
+    }
+    let before = snapshot(&cache);
+    let run = scene.gc_takes_only_the_orphan();
+    assert_same(&before, &snapshot(&cache), &run.all());
+}
+
+/// Makes the orphan a link to `target`, whose content it has.
+fn link_orphan_to(scene: &Scene, target: &Path) {
+    let path = scene.builder.join(&scene.orphan.blob_path());
+    fs::copy(&path, target).expect("the blob can be copied");
+    scene.builder.symlink(&scene.orphan.blob_path(), target);
+}
+
+#[test]
+fn a_linked_orphan_goes_only_as_a_link_and_frees_nothing() {
+    let scene = Scene::new();
+    let target = scene.builder.outside().join("somebody else's");
+    link_orphan_to(&scene, &target);
+    let content = fs::read(&target).expect("the target can be read");
+    let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
+    let run = Cmd::gc_json(scene.path()).guarded();
+    for (run, action) in [(&dry, "would-delete"), (&run, "delete")] {
+        let report = run.ok().json();
+        assert_eq!(
+            with_action(&report, action),
+            std::slice::from_ref(&scene.orphan.digest)
+        );
+        assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
+    }
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    assert_eq!(fs::read(&target).ok(), Some(content), "{}", run.all());
+    scene.assert_whole(&run.all());
+}
+
+#[test]
+fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
+    let scene = Scene::new();
+    let live = scene.builder.join(&scene.app.layers[0].blob_path());
+    scene.builder.symlink(&scene.orphan.blob_path(), &live);
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(live.is_file(), "{}", run.all());
+    // And the other way round: a live link to what is an orphan by its own name keeps it.
+    let scene = Scene::new();
+    let layer = &scene.app.layers[0];
+    let bytes = fs::read(scene.builder.join(&layer.blob_path())).expect("a layer can be read");
+    scene.builder.file("kept/elsewhere", &bytes);
+    scene
+        .builder
+        .symlink(&layer.blob_path(), "../../kept/elsewhere");
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(
+        scene.builder.join("kept/elsewhere").is_file(),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn hard_links_are_freed_once_and_only_with_their_last_name() {
+    let scene = Scene::new();
+    let size = scene.orphan.size;
+    let original = scene.builder.join(&scene.orphan.blob_path());
+    let twin = Desc::missing(media::LAYER, "the same file again");
+    scene.builder.hard_link(&twin.blob_path(), &original);
+    let expect = |key: &str, bytes: u64| {
+        let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
+        assert_eq!(total(&dry.ok().json(), key), bytes, "{}", dry.all());
+    };
+    // Two names in the layout, both garbage.
+    expect("reclaimed_bytes", size);
+    // A third name outside keeps all of it.
+    let outside = scene.builder.outside().join("outside");
+    fs::hard_link(&original, &outside).expect("a hard link can be made");
+    expect("reclaimed_bytes", 0);
+    let run = Cmd::gc_json(scene.path()).guarded();
+    assert_eq!(
+        total(&run.ok().json(), "reclaimed_bytes"),
+        0,
+        "{}",
+        run.all()
+    );
+    assert!(
+        !scene.has(&scene.orphan) && !scene.has(&twin),
+        "{}",
+        run.all()
+    );
+    assert!(outside.is_file(), "{}", run.all());
+}
+
+#[test]
+fn garbage_that_is_a_second_name_of_a_live_blob_frees_nothing() {
+    let scene = Scene::new();
+    let live = scene.builder.join(&scene.app.layers[0].blob_path());
+    scene.builder.hard_link(&scene.orphan.blob_path(), &live);
+    let run = Cmd::gc_json(scene.path()).guarded();
+    assert_eq!(
+        total(&run.ok().json(), "reclaimed_bytes"),
+        0,
+        "{}",
+        run.all()
+    );
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    scene.assert_whole(&run.all());
+}
+
+#[test]
+fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
+    // More than the program looks at before it begins to delete, so that some names are gone when their twin is looked at.
+    const FILES: usize = 6000;
+    const TWINS: usize = 200;
+    let scene = Scene::new();
+    scene.builder.remove(&scene.orphan.blob_path());
+    let mut freed = 0;
+    for number in 0..FILES {
+        let bytes = format!("garbage {number}");
+        let desc = scene.builder.layer(bytes.as_bytes());
+        freed += desc.size;
+        if number < TWINS {
+            let twin = Desc::missing(media::LAYER, &format!("twin of {number}"));
+            let original = scene.builder.join(&desc.blob_path());
+            scene.builder.hard_link(&twin.blob_path(), &original);
+        }
+    }
+    let dry = Cmd::gc_json(scene.path()).arg("-n").guarded().ok().json();
+    let run = Cmd::gc_json(scene.path()).guarded().ok().json();
+    assert_eq!(total(&dry, "reclaimed_bytes"), freed);
+    assert_eq!(dry.get("totals"), run.get("totals"));
+    assert_eq!(
+        with_action(&dry, "would-delete"),
+        with_action(&run, "delete")
+    );
+}
+
+#[test]
+fn foreign_files_in_the_pool_are_left_alone_and_counted() {
+    let scene = Scene::new();
+    let hex = "ab".repeat(32);
+    let files = [
+        "blobs/notes.txt".to_owned(),
+        "blobs/sha256/notes.txt".to_owned(),
+        "blobs/sha256/.nfs000000000012345600000001".to_owned(),
+        "blobs/sha256/.hidden".to_owned(),
+        format!("blobs/sha256/{}", hex.to_uppercase()),
+        format!("blobs/sha256/{}", &hex[1..]),
+        format!("blobs/sha256/{hex}c"),
+        format!("blobs/sha256/{hex}.bak"),
+        format!("blobs/sha256/{hex} "),
+        format!("blobs/sha256/{}\n", &hex[1..]),
+        format!("blobs/sha256/{}\u{1b}", &hex[1..]),
+        format!("blobs/sha256/{hex}.d/{hex}"),
+        format!("blobs/sha256/{}/inside", "cd".repeat(32)),
+        format!("blobs/sha512/{hex}"),
+        format!("blobs/sha256/{}", "ab".repeat(64)),
+        format!("blobs/sha1/{}", "ab".repeat(20)),
+        format!("blobs/blake3/{hex}"),
+        format!("blobs/SHA256/{hex}"),
+        format!("blobs/sha256.old/{hex}"),
+        format!("blobs/{hex}"),
+        format!("{hex}.tar"),
+        "sha256/precious".to_owned(),
+        "index.json.bak".to_owned(),
+        "README".to_owned(),
+    ];
+    for file in &files {
+        scene.builder.file(file, b"somebody put this here");
+        scene
+            .builder
+            .age(file, std::time::Duration::from_secs(90 * 86_400));
+    }
+    let run = scene.gc_takes_only_the_orphan();
+    for file in &files {
+        let bytes = fs::read(scene.builder.join(file)).ok();
+        assert_eq!(
+            bytes.as_deref(),
+            Some(&b"somebody put this here"[..]),
+            "{file:?}\n{}",
+            run.all()
+        );
+    }
+    // The names directly in `blobs/` and directly below an algorithm that is known.
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(
+        said.contains("20"),
+        "foreign files are not counted\n{}",
+        run.all()
+    );
+}

@@ -1,0 +1,18 @@
+//! Layouts that the real `umoci` and `skopeo` write, swept, and then used by the same programs again: every tag still works,
+//! to the byte, and what one of them calls garbage the other does too.
+//!
+//! Everything is made here from empty images; nothing is fetched. Where a program is absent the tests are skipped with the
+//! reason; with `OCISWEEP_REQUIRE_TOOLS=1` in the environment that is a failure, so that a build that means to run them
+//! cannot lose them in silence.
+//!
+//! - [`workshop`]: runs the programs and builds images with them.
+//! - [`seen`]: everything that the programs can tell about a layout, for comparing before and after.
+//! - [`umoci`] and [`skopeo`]: the promises.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod seen;
+mod skopeo;
+mod umoci;
+mod workshop;

@@ -1,0 +1,486 @@
+//! Random worlds, drawn from a finite string of random bytes.
+//!
+//! Every draw has a first choice that is the plain one, and an exhausted source draws first choices: shorter sources make plainer
+//! worlds, which is what minimising a failure relies on.
+
+use arbtest::arbitrary::{Result, Unstructured};
+
+use crate::oracle::judge;
+use crate::support::media;
+use crate::world::{
+    ALL_FOREIGN, Content, Data, Document, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
+};
+
+/// How much harm a world may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Nearly every entry is one with which a sweep is possible.
+    Calm,
+    /// Anything may be listed.
+    Wild,
+}
+
+/// Strings that are no digests, each wrong in its own way.
+const INVALID_DIGESTS: [&str; 7] = [
+    "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+    "../../../../etc/passwd",
+    "sha256:../../index.json",
+    "sha256:",
+    "",
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+];
+
+/// Says yes in `percent` of a hundred cases, and no when the source is exhausted.
+fn chance(u: &mut Unstructured<'_>, percent: u8) -> Result<bool> {
+    let draw: u8 = u.int_in_range(0..=99)?;
+    Ok(draw >= 100_u8.saturating_sub(percent))
+}
+
+/// Draws one of `choices` by weight; the first when the source is exhausted.
+fn weighted<T: Copy>(u: &mut Unstructured<'_>, choices: &[(u16, T)]) -> Result<T> {
+    let total: u16 = choices.iter().map(|(weight, _)| *weight).sum();
+    let mut draw = u.int_in_range(0..=total.saturating_sub(1))?;
+    for (weight, choice) in choices {
+        match draw.checked_sub(*weight) {
+            Some(rest) => draw = rest,
+            None => return Ok(*choice),
+        }
+    }
+    unreachable!("the draw is less than the sum of the weights");
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Binary,
+    Plain,
+    Pretence,
+    Statement,
+    List,
+    Document,
+}
+
+/// Draws a world.
+pub(crate) fn world(u: &mut Unstructured<'_>, mood: Mood) -> Result<World> {
+    let count: usize = u.int_in_range(1..=20)?;
+    let mut world = World {
+        marker: !chance(u, 10)?,
+        allow_missing: chance(u, 12)?,
+        allow_empty: chance(u, 8)?,
+        ..World::default()
+    };
+    for position in 0..count {
+        let node = bare_node(u, position, count)?;
+        world.nodes.push(node);
+    }
+    for position in 0..count {
+        let content = filled(u, &world, position)?;
+        if let Some(node) = world.nodes.get_mut(position) {
+            node.content = content;
+        }
+    }
+    entries(u, &mut world, mood)?;
+    if !world.entries.is_empty() && chance(u, 12)? {
+        elements(u, &mut world)?;
+    }
+    if chance(u, 40)? {
+        for _ in 0..u.int_in_range(1..=4)? {
+            let foreign = *u.choose(&ALL_FOREIGN)?;
+            if !world.foreign.contains(&foreign) {
+                world.foreign.push(foreign);
+            }
+        }
+    }
+    Ok(world)
+}
+
+/// Draws what a node is; references come later, when it is known which nodes may be referred to.
+fn bare_node(u: &mut Unstructured<'_>, position: usize, count: usize) -> Result<Node> {
+    let low = [
+        (60, Kind::Binary),
+        (20, Kind::Plain),
+        (3, Kind::Pretence),
+        (17, Kind::Document),
+    ];
+    let high = [
+        (72, Kind::Document),
+        (12, Kind::Binary),
+        (4, Kind::Plain),
+        (2, Kind::Pretence),
+        (4, Kind::Statement),
+        (6, Kind::List),
+    ];
+    let leaves = position.saturating_mul(3) < count;
+    let kind = if leaves {
+        weighted(u, &low)?
+    } else {
+        weighted(u, &high)?
+    };
+    let content = match kind {
+        Kind::Binary => Content::Binary,
+        Kind::Plain => Content::Plain,
+        Kind::Pretence => Content::Pretence,
+        Kind::Statement => Content::Statement { about: 0 },
+        Kind::List => Content::List(Vec::new()),
+        Kind::Document => Content::Document(Document {
+            shape: weighted(
+                u,
+                &[
+                    (40, Shape::Manifest),
+                    (22, Shape::Index),
+                    (8, Shape::DockerManifest),
+                    (6, Shape::DockerList),
+                    (7, Shape::Artifact),
+                    (4, Shape::Schema1),
+                    (13, Shape::Strange),
+                ],
+            )?,
+            ..Document::default()
+        }),
+    };
+    let algorithm = weighted(u, &[(80, "sha256"), (15, "sha512"), (5, "sha384")])?;
+    let state = weighted(
+        u,
+        &[
+            (76, State::Whole),
+            (10, State::Absent),
+            (9, State::Forged),
+            (4, State::Cut),
+            (1, State::Hollow),
+        ],
+    )?;
+    Ok(Node {
+        algorithm,
+        content,
+        state,
+    })
+}
+
+/// Draws the references of a node.
+///
+/// A digest must be known before it can be referred to, so a node refers to nodes before it, or to forged ones anywhere.
+fn filled(u: &mut Unstructured<'_>, world: &World, position: usize) -> Result<Content> {
+    let pool: Vec<usize> = (0..world.nodes.len())
+        .rev()
+        .filter(|other| *other < position || world.node(*other).state == State::Forged)
+        .collect();
+    Ok(match &world.node(position).content {
+        // The very first node has nothing to speak of.
+        Content::Statement { .. } | Content::List(_) if pool.is_empty() => Content::Plain,
+        Content::Statement { .. } => Content::Statement {
+            about: *u.choose(&pool)?,
+        },
+        Content::List(_) => {
+            let mut refs = Vec::new();
+            for _ in 0..u.int_in_range(1..=3)? {
+                refs.extend(reference(u, world, &pool, Place::Unknown, |_| true)?);
+            }
+            Content::List(refs)
+        }
+        Content::Document(document) => {
+            // Late documents are seldom listed; half of them become signatures and the like.
+            let late = position.saturating_mul(2) > world.nodes.len();
+            let subject = if late { 50 } else { 15 };
+            Content::Document(document_refs(u, world, &pool, document.shape, subject)?)
+        }
+        leaf @ (Content::Binary | Content::Plain | Content::Pretence) => leaf.clone(),
+    })
+}
+
+fn document_refs(
+    u: &mut Unstructured<'_>,
+    world: &World,
+    pool: &[usize],
+    shape: Shape,
+    subject: u8,
+) -> Result<Document> {
+    let mut document = Document {
+        shape,
+        own_type: Some(shape.media_type()),
+        odd_keys: chance(u, 8)?,
+        split: chance(u, 8)?,
+        nulls: chance(u, 8)?,
+        indented: chance(u, 6)?,
+        ..Document::default()
+    };
+    if chance(u, 15)? {
+        document.own_type = None;
+    } else if chance(u, 4)? {
+        document.own_type = Some(*u.choose(&[media::INDEX, media::MANIFEST, media::STRANGE])?);
+    }
+    let is_leaf = |content: &Content| !matches!(content, Content::Document(_) | Content::List(_));
+    let is_document = |content: &Content| matches!(content, Content::Document(_));
+    let anything = |_: &Content| true;
+    let (place, wanted): (Place, &dyn Fn(&Content) -> bool) = match shape {
+        Shape::Manifest | Shape::DockerManifest => (Place::Layers, &is_leaf),
+        Shape::Index | Shape::DockerList if chance(u, 12)? => (Place::Manifests, &is_leaf),
+        Shape::Index | Shape::DockerList => (Place::Manifests, &is_document),
+        Shape::Artifact => (Place::Blobs, &is_leaf),
+        Shape::Schema1 => (Place::FsLayers, &|content| {
+            matches!(content, Content::Binary)
+        }),
+        Shape::Strange => (Place::Unknown, &anything),
+    };
+    if matches!(shape, Shape::Manifest | Shape::DockerManifest) {
+        let config = reference(u, world, pool, Place::Config, is_leaf)?;
+        document.refs.extend(config);
+    }
+    for _ in 0..u.int_in_range(1..=4)? {
+        let picked = if shape == Shape::Strange && chance(u, 50)? {
+            reference(u, world, pool, Place::Deep, anything)?
+        } else if shape != Shape::Schema1 && chance(u, 16)? {
+            let places = [
+                Place::Deep,
+                Place::Deep,
+                Place::Unknown,
+                Place::Manifests,
+                Place::Layers,
+                Place::Blobs,
+            ];
+            let place = *u.choose(&places)?;
+            reference(u, world, pool, place, anything)?
+        } else {
+            reference(u, world, pool, place, wanted)?
+        };
+        document.refs.extend(picked);
+    }
+    if shape != Shape::Schema1 && chance(u, subject)? {
+        let subject = reference(u, world, pool, Place::Subject, is_document)?;
+        document.refs.extend(subject);
+        if chance(u, 5)? {
+            document
+                .refs
+                .extend(reference(u, world, pool, Place::Subject, anything)?);
+        }
+        document.artifact_type = weighted(
+            u,
+            &[
+                (50, Some("application/vnd.example.signature")),
+                (30, None),
+                (20, Some(media::ATTESTATION)),
+            ],
+        )?;
+    } else if shape != Shape::Schema1 && shape != Shape::Strange && chance(u, 4)? {
+        // A document with a flaw has no subject here: what a flawed orphan with a live subject is, is nowhere said.
+        document.flaw = Some((
+            *u.choose(&[place, Place::Subject])?,
+            *u.choose(&INVALID_DIGESTS)?,
+        ));
+    }
+    if !pool.is_empty() && chance(u, 12)? {
+        document.mentions.push(*u.choose(pool)?);
+    }
+    Ok(document)
+}
+
+/// Draws a reference to one of `pool`, if possible to one whose content is `wanted`.
+fn reference(
+    u: &mut Unstructured<'_>,
+    world: &World,
+    pool: &[usize],
+    place: Place,
+    wanted: impl Fn(&Content) -> bool,
+) -> Result<Option<Ref>> {
+    let good: Vec<usize> = pool
+        .iter()
+        .copied()
+        .filter(|position| wanted(&world.node(*position).content))
+        .collect();
+    let pool = if good.is_empty() && place != Place::FsLayers {
+        pool
+    } else {
+        &good
+    };
+    if pool.is_empty() {
+        return Ok(None);
+    }
+    let target = *u.choose(pool)?;
+    let mut reference = Ref {
+        target,
+        twin: None,
+        types: types(u, world, target)?,
+        place,
+        size: weighted(
+            u,
+            &[(85, Size::Right), (10, Size::Wrong), (5, Size::Absent)],
+        )?,
+        odd_keys: chance(u, 6)?,
+        data: Data::None,
+    };
+    let in_the_wild = matches!(place, Place::Unknown | Place::Deep);
+    if in_the_wild
+        && reference
+            .types
+            .iter()
+            .all(|media_type| media_type.is_empty())
+    {
+        // Without type and size it would not have the shape of a descriptor.
+        reference.size = Size::Right;
+    }
+    let whole = matches!(world.node(target).state, State::Whole | State::Absent);
+    let document = matches!(world.node(target).content, Content::Document(_));
+    if whole && document && chance(u, 3)? {
+        let layer = *u.choose(&[media::LAYER, media::CONFIG])?;
+        let place = u.int_in_range(0..=reference.types.len())?;
+        reference.types.insert(place, layer);
+    } else if whole
+        && chance(
+            u,
+            if world.node(target).state == State::Absent {
+                35
+            } else {
+                5
+            },
+        )?
+    {
+        reference.data = weighted(u, &[(90, Data::Embedded), (10, Data::Rubbish)])?;
+    } else if chance(u, 3)? && place != Place::FsLayers {
+        // Two digests under one type: only of two blobs that this type suits alike.
+        let same = |other: &usize| {
+            *other != target
+                && std::mem::discriminant(&world.node(*other).content)
+                    == std::mem::discriminant(&world.node(target).content)
+        };
+        let others: Vec<usize> = pool.iter().copied().filter(same).collect();
+        if !others.is_empty() {
+            reference.twin = Some(*u.choose(&others)?);
+        }
+    }
+    Ok(Some(reference))
+}
+
+/// Draws the media type under which a node is referred to: mostly its own, sometimes none, seldom a wrong one.
+fn types(u: &mut Unstructured<'_>, world: &World, target: usize) -> Result<Vec<&'static str>> {
+    let natural: &[(u16, &'static str)] = match &world.node(target).content {
+        Content::Binary => &[
+            (50, media::LAYER),
+            (8, media::LAYER_TAR),
+            (8, media::LAYER_ZSTD),
+            (10, media::DOCKER_LAYER),
+            (6, media::STRANGE),
+            (5, ""),
+            (1, media::MANIFEST),
+        ],
+        Content::Plain => &[
+            (50, media::CONFIG),
+            (12, media::DOCKER_CONFIG),
+            (6, media::CACHE_CONFIG),
+            (6, media::STRANGE),
+            (5, ""),
+        ],
+        Content::Pretence => &[(90, media::LAYER), (10, media::STRANGE)],
+        Content::Statement { .. } => &[(90, media::IN_TOTO), (10, "")],
+        Content::List(_) => &[(60, media::STRANGE), (40, "")],
+        Content::Document(document) => {
+            let own = document.shape.media_type();
+            let other = if own == media::MANIFEST {
+                media::DOCKER_MANIFEST
+            } else {
+                media::MANIFEST
+            };
+            let picked = weighted(
+                u,
+                &[
+                    (76, own),
+                    (9, ""),
+                    (5, media::STRANGE),
+                    (6, other),
+                    (4, media::LAYER),
+                ],
+            )?;
+            return typed(u, picked);
+        }
+    };
+    let picked = weighted(u, natural)?;
+    typed(u, picked)
+}
+
+/// Writes "no media type" in one of its two ways.
+fn typed(u: &mut Unstructured<'_>, media_type: &'static str) -> Result<Vec<&'static str>> {
+    if media_type.is_empty() && chance(u, 50)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![media_type])
+}
+
+/// Draws the entries of `index.json`.
+fn entries(u: &mut Unstructured<'_>, world: &mut World, mood: Mood) -> Result<()> {
+    let pool: Vec<usize> = (0..world.nodes.len()).rev().collect();
+    let wanted: usize = if chance(u, 4)? {
+        0
+    } else {
+        u.int_in_range(1..=4)?
+    };
+    for _ in 0..wanted {
+        let is_image = |content: &Content| match content {
+            Content::Document(document) => !document
+                .refs
+                .iter()
+                .any(|item| item.place == Place::Subject),
+            Content::Binary
+            | Content::Plain
+            | Content::Pretence
+            | Content::Statement { .. }
+            | Content::List(_) => false,
+        };
+        let is_document = |content: &Content| matches!(content, Content::Document(_));
+        let entry = match u.int_in_range(0..=19)? {
+            0..=12 => reference(u, world, &pool, Place::Manifests, is_image)?,
+            13..=18 => reference(u, world, &pool, Place::Manifests, is_document)?,
+            _ => reference(u, world, &pool, Place::Manifests, |_| true)?,
+        };
+        let Some(mut entry) = entry else { continue };
+        // Two digests or two types in index.json are one error or another; documents are where they must be followed.
+        entry.twin = None;
+        entry.types.truncate(1);
+        let copies = if chance(u, 10)? { 2 } else { 1 };
+        let harmless = mood == Mood::Wild || {
+            let mut tried = world.clone();
+            tried.entries.push(entry.clone());
+            judge(&tried).must_refuse.is_empty()
+        };
+        if harmless || chance(u, 10)? {
+            for _ in 0..copies {
+                world.entries.push(entry.clone());
+            }
+        }
+    }
+    world.index = weighted(
+        u,
+        &[
+            (78, IndexStyle::Plain),
+            (8, IndexStyle::Bare),
+            (6, IndexStyle::OddCase),
+            (6, IndexStyle::Twice),
+            (2, IndexStyle::InvalidDigest),
+        ],
+    )?;
+    if world.entries.is_empty() && chance(u, 40)? {
+        world.index = IndexStyle::Null;
+    }
+    Ok(())
+}
+
+/// Draws docker-save elements; their configs and layers are whole or absent, since nothing is promised for damaged ones.
+fn elements(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
+    let usable: Vec<usize> = (0..world.nodes.len())
+        .rev()
+        .filter(|position| {
+            let node = world.node(*position);
+            matches!(node.state, State::Whole | State::Absent)
+                && matches!(node.content, Content::Binary | Content::Plain)
+        })
+        .collect();
+    if usable.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..u.int_in_range(1..=2)? {
+        let config = *u.choose(&usable)?;
+        let mut layers = Vec::new();
+        for _ in 0..u.int_in_range(0..=3)? {
+            layers.push(*u.choose(&usable)?);
+        }
+        world.elements.push((config, layers));
+    }
+    Ok(())
+}

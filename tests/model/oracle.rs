@@ -1,0 +1,339 @@
+//! The judge: what a sweep of a [`World`] may and must do, by the plainest reasoning there is.
+//!
+//! It repeats "what is referred to by something live is live" until nothing changes, over sets, from the abstract description.
+//!
+//! Rules, from the promises of the program:
+//! - Roots are all entries and the configs and layers of docker-save elements.
+//! - What a media type calls a layer or config is never read; what it calls a document must be readable and of its digest;
+//!   anything else is read if it begins like JSON, and is compared with its digest in any case.
+//! - References count in every place, in any case of the keys, and however often a key stands there.
+//! - An orphan in JSON whose `subject` is live is live with all that is below, whether its digest is right or not, unless it is
+//!   an attestation of the kind that is always listed.
+//! - A damaged document that is reached refuses the sweep. So does a missing one that `index.json` lists itself.
+//!
+//! Where the promises leave room, the verdict has room too: [`Verdict::may_refuse`] and [`Verdict::may_stay`].
+
+use std::collections::BTreeSet;
+
+use crate::support::media;
+use crate::world::{Content, Data, Document, IndexStyle, Place, Ref, Role, State, World, role};
+
+/// What a sweep may and must do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    /// Why it must refuse; empty if it must not.
+    pub(crate) must_refuse: BTreeSet<String>,
+    /// Why it may refuse.
+    pub(crate) may_refuse: BTreeSet<String>,
+    /// Nodes that must stay.
+    pub(crate) live: BTreeSet<usize>,
+    /// Nodes that may stay; contains `live`.
+    pub(crate) may_stay: BTreeSet<usize>,
+    /// Nodes that are live only because their subject is.
+    pub(crate) referrers: BTreeSet<usize>,
+}
+
+/// Judges a world.
+pub(crate) fn judge(world: &World) -> Verdict {
+    // Three readings, each a superset of the one before. What the first finds damaged is damaged by any reading.
+    let strict = Marking::run(world, Forged::Ignored, LeafReferrers::Leaves);
+    let normal = Marking::run(world, Forged::Followed, LeafReferrers::Leaves);
+    let generous = Marking::run(world, Forged::Followed, LeafReferrers::Read);
+    let mut verdict = Verdict {
+        must_refuse: strict.damage,
+        may_refuse: generous.damage,
+        live: normal.live,
+        may_stay: generous.live,
+        referrers: normal.referrers,
+    };
+    verdict.may_refuse.extend(generous.doubts);
+    for node in &generous.misnamed {
+        let reason = format!("node {node} is called a document and is none");
+        // Its digest is right, so it is known to hold no references. Where another descriptor calls it a layer, that one may
+        // be believed; where all call it a document, something is wrong.
+        if strict.misnamed.contains(node) && !generous.otherwise.contains(node) {
+            verdict.must_refuse.insert(reason);
+        } else {
+            verdict.may_refuse.insert(reason);
+        }
+    }
+
+    if world.entries.is_empty() && world.index != IndexStyle::InvalidDigest && !world.allow_empty {
+        if world.nodes.iter().any(|node| node.state.present()) {
+            verdict.must_refuse.insert("no entries".to_owned());
+        } else if !world.foreign.is_empty() {
+            verdict
+                .may_refuse
+                .insert("no entries, only foreign files".to_owned());
+        }
+    }
+    if world.index == IndexStyle::InvalidDigest {
+        verdict
+            .must_refuse
+            .insert("index.json has an invalid digest".to_owned());
+    }
+    if world.index == IndexStyle::Twice && !world.entries.is_empty() {
+        verdict
+            .may_refuse
+            .insert("index.json has `manifests` twice".to_owned());
+    }
+    verdict
+}
+
+/// Whether orphans of a wrong digest are honoured as referrers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forged {
+    Ignored,
+    Followed,
+}
+
+/// Whether a document that is live as a layer is looked at as a referrer, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LeafReferrers {
+    Leaves,
+    Read,
+}
+
+#[derive(Default)]
+struct Marking {
+    live: BTreeSet<usize>,
+    referrers: BTreeSet<usize>,
+    /// Nodes whose references have been followed.
+    read: BTreeSet<usize>,
+    /// References waiting: node, media type, what is in `data`, whether `index.json` lists it.
+    waiting: Vec<(usize, &'static str, Data, bool)>,
+    seen: BTreeSet<(usize, &'static str, bool, bool)>,
+    damage: BTreeSet<String>,
+    doubts: BTreeSet<String>,
+    /// Nodes that are called documents and cannot be.
+    misnamed: BTreeSet<usize>,
+    /// Nodes that some descriptor calls anything but a document.
+    otherwise: BTreeSet<usize>,
+    /// Documents that `index.json` lists and that are not there, by node.
+    missing_roots: BTreeSet<usize>,
+    /// Nodes that some live descriptor carries in `data`.
+    carried: BTreeSet<usize>,
+    /// Nodes that are not there and that some live descriptor calls a document.
+    absent_documents: BTreeSet<usize>,
+    /// Nodes that some live descriptor carries in `data` while calling them layers.
+    carried_as_layers: BTreeSet<usize>,
+}
+
+impl Marking {
+    fn run(world: &World, forged: Forged, leaves: LeafReferrers) -> Self {
+        let mut marking = Self::default();
+        for entry in &world.entries {
+            marking.enqueue(world, entry, true);
+        }
+        for (config, layers) in &world.elements {
+            for node in std::iter::once(config).chain(layers) {
+                marking.live.insert(*node);
+                marking.otherwise.insert(*node);
+            }
+        }
+        loop {
+            marking.follow(world);
+            let unwrapped = marking.unwrap(world, leaves);
+            if !marking.adopt(world, forged, leaves) && !unwrapped {
+                break;
+            }
+        }
+        if !world.allow_missing {
+            for node in &marking.missing_roots {
+                let reason = format!("node {node} is listed in index.json and missing");
+                if marking.carried.contains(node) {
+                    marking.doubts.insert(reason);
+                } else {
+                    marking.damage.insert(reason);
+                }
+            }
+        }
+        marking
+    }
+
+    /// Follows everything that waits.
+    fn follow(&mut self, world: &World) {
+        while let Some((position, media_type, data, listed)) = self.waiting.pop() {
+            self.live.insert(position);
+            let node = world.node(position);
+            let known = role(media_type) == Role::Document;
+            if !known {
+                self.otherwise.insert(position);
+            }
+            if known && node.state == State::Absent {
+                self.absent_documents.insert(position);
+            }
+            if role(media_type) == Role::Leaf {
+                if data == Data::Embedded {
+                    self.carried_as_layers.insert(position);
+                }
+                if listed && node.state == State::Absent {
+                    self.doubts.insert(format!(
+                        "node {position}, a layer in index.json, is missing"
+                    ));
+                }
+                continue;
+            }
+            if node.state == State::Absent {
+                if data == Data::Embedded {
+                    self.carried.insert(position);
+                    self.read_content(world, position, known);
+                } else if listed {
+                    if known {
+                        self.missing_roots.insert(position);
+                    } else {
+                        self.doubts
+                            .insert(format!("node {position} of no known type is missing"));
+                    }
+                }
+            } else if node.state.damaged() {
+                let reason = format!("node {position} is damaged and reached");
+                // These two hold no descriptors that count, so a program may know them for leaves.
+                if matches!(media_type, media::IN_TOTO | media::CACHE_CONFIG) {
+                    self.doubts.insert(reason);
+                } else {
+                    self.damage.insert(reason);
+                }
+            } else {
+                self.read_content(world, position, known);
+            }
+        }
+    }
+
+    /// Reads a node that is whole, as a document of known type or by its content.
+    fn read_content(&mut self, world: &World, position: usize, known: bool) {
+        // What only `data` has may be taken for damaged or for not there.
+        let certain = known && world.node(position).state != State::Absent;
+        match &world.node(position).content {
+            Content::Binary | Content::Pretence if certain => {
+                self.misnamed.insert(position);
+            }
+            Content::Binary | Content::Pretence if known => {
+                self.doubts
+                    .insert(format!("node {position} is no document, by its `data`"));
+            }
+            Content::Plain | Content::Statement { .. } | Content::List(_) if known => {
+                self.doubts
+                    .insert(format!("node {position} is no manifest"));
+            }
+            Content::Pretence => {
+                self.doubts.insert(format!("node {position} is no JSON"));
+            }
+            Content::Document(document) if document.flaw.is_some() => {
+                let reason = format!("node {position} has an invalid digest");
+                if certain {
+                    self.damage.insert(reason);
+                } else {
+                    self.doubts.insert(reason);
+                }
+            }
+            Content::Binary
+            | Content::Plain
+            | Content::Statement { .. }
+            | Content::List(_)
+            | Content::Document(_) => {}
+        }
+        self.follow_content(world, position);
+    }
+
+    fn follow_content(&mut self, world: &World, position: usize) {
+        if !self.read.insert(position) {
+            return;
+        }
+        let refs: &[Ref] = match &world.node(position).content {
+            Content::List(refs) => refs,
+            Content::Document(document) => &document.refs,
+            Content::Binary | Content::Plain | Content::Pretence | Content::Statement { .. } => &[],
+        };
+        for reference in refs {
+            self.enqueue(world, reference, false);
+        }
+    }
+
+    fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool) {
+        for target in std::iter::once(reference.target).chain(reference.twin) {
+            if reference.place == Place::FsLayers && !listed {
+                // A schema 1 layer has no type; it is a layer all the same.
+                if world.node(target).state.damaged() {
+                    self.doubts
+                        .insert(format!("schema 1 layer {target} is damaged"));
+                }
+                self.live.insert(target);
+                self.otherwise.insert(target);
+                continue;
+            }
+            let untyped: &[&'static str] = &[""];
+            let types = if reference.types.is_empty() {
+                untyped
+            } else {
+                &reference.types
+            };
+            for media_type in types {
+                let carried = reference.data == Data::Embedded;
+                if self.seen.insert((target, *media_type, carried, listed)) {
+                    self.waiting
+                        .push((target, *media_type, reference.data, listed));
+                }
+            }
+        }
+    }
+
+    /// Reads documents that are only there in the `data` of a descriptor that calls them layers.
+    ///
+    /// Whoever takes that for a reason not to miss a document of `index.json` must follow it, too. Elsewhere it is optional.
+    fn unwrap(&mut self, world: &World, leaves: LeafReferrers) -> bool {
+        let found: Vec<usize> = self
+            .carried_as_layers
+            .intersection(&self.absent_documents)
+            .copied()
+            .filter(|node| {
+                let excuse = !world.allow_missing && self.missing_roots.contains(node);
+                excuse || leaves == LeafReferrers::Read
+            })
+            .filter(|node| !self.read.contains(node))
+            .collect();
+        for node in &found {
+            self.carried.insert(*node);
+            self.read_content(world, *node, true);
+        }
+        !found.is_empty()
+    }
+
+    /// Adds orphans whose subject is live; says whether there were any.
+    fn adopt(&mut self, world: &World, forged: Forged, leaves: LeafReferrers) -> bool {
+        let mut found = false;
+        for (position, node) in world.nodes.iter().enumerate() {
+            let Content::Document(document) = &node.content else {
+                continue;
+            };
+            let readable = match node.state {
+                State::Whole => true,
+                State::Forged => forged == Forged::Followed,
+                State::Absent | State::Cut | State::Hollow => false,
+            };
+            let reached = self.live.contains(&position);
+            if !readable
+                || self.read.contains(&position)
+                || (reached && leaves == LeafReferrers::Leaves)
+                || !self.is_referrer(document)
+            {
+                continue;
+            }
+            found = true;
+            self.live.insert(position);
+            self.referrers.insert(position);
+            self.follow_content(world, position);
+        }
+        found
+    }
+
+    fn is_referrer(&self, document: &Document) -> bool {
+        document.artifact_type != Some(media::ATTESTATION)
+            && document.refs.iter().any(|reference| {
+                reference.place == Place::Subject
+                    && std::iter::once(reference.target)
+                        .chain(reference.twin)
+                        .any(|subject| self.live.contains(&subject))
+            })
+    }
+}

@@ -1,0 +1,380 @@
+//! Turns a world into files, and into a text for people.
+
+use std::fmt::Write as _;
+
+use crate::support::{Desc, Json, LayoutBuilder, Obj, base64, digest_of, media, sha256};
+use crate::world::{
+    Content, Data, Document, Foreign, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
+};
+
+/// A world on disk.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The layout, which goes when this is dropped.
+    pub(crate) layout: LayoutBuilder,
+    /// The digest by which each node is called.
+    pub(crate) digests: Vec<String>,
+}
+
+struct Writer<'a> {
+    world: &'a World,
+    digests: Vec<String>,
+    /// What each node would contain if it were whole.
+    contents: Vec<Vec<u8>>,
+}
+
+/// Writes a world into a new temporary directory.
+pub(crate) fn write(world: &World) -> Written {
+    let mut writer = Writer {
+        world,
+        digests: Vec::new(),
+        contents: Vec::new(),
+    };
+    // The digests of forged nodes are promised first, so that anything may refer to them; the others follow in order.
+    for (position, node) in world.nodes.iter().enumerate() {
+        let promise = format!("forged {position}");
+        writer.digests.push(if node.state == State::Forged {
+            digest_of(node.algorithm, promise.as_bytes())
+        } else {
+            String::new()
+        });
+    }
+    let mut layout = LayoutBuilder::new();
+    for (position, node) in world.nodes.iter().enumerate() {
+        let content = writer.content(position, node);
+        if node.state != State::Forged
+            && let Some(digest) = writer.digests.get_mut(position)
+        {
+            *digest = digest_of(node.algorithm, &content);
+        }
+        let digest = writer.digest(position);
+        let on_disk = match node.state {
+            State::Whole | State::Forged => Some(content.as_slice()),
+            State::Cut => content.get(..content.len() / 2),
+            State::Hollow => Some(&[][..]),
+            State::Absent => None,
+        };
+        if let Some(bytes) = on_disk {
+            layout.forged(digest, media::STRANGE, bytes);
+        }
+        writer.contents.push(content);
+    }
+    for (config, layers) in &world.elements {
+        let blob = |position: &usize| Desc::new(media::LAYER, writer.digest(*position), 1);
+        let layers: Vec<Desc> = layers.iter().map(blob).collect();
+        layout.save_element(&["example/app:1"], &blob(config), &layers);
+    }
+    writer.index(&mut layout);
+    layout.write();
+    if !world.marker {
+        layout.without_marker();
+    }
+    for foreign in &world.foreign {
+        place_foreign(&layout, *foreign);
+    }
+    Written {
+        layout,
+        digests: writer.digests,
+    }
+}
+
+impl Writer<'_> {
+    fn digest(&self, position: usize) -> &str {
+        let digest = self.digests.get(position);
+        digest.expect("references name nodes that exist")
+    }
+
+    /// Returns what a node contains; its number makes every content different from every other.
+    fn content(&self, position: usize, node: &Node) -> Vec<u8> {
+        let number = u64::try_from(position).expect("a position fits");
+        match &node.content {
+            Content::Binary => [
+                b"\x1f\x8b\x08layer ".as_slice(),
+                format!("{position}").as_bytes(),
+            ]
+            .concat()
+            .repeat(3),
+            Content::Plain => {
+                let diff_id = sha256(format!("diff {position}").as_bytes());
+                let root = Obj::new()
+                    .with("type", "layers")
+                    .with("diff_ids", Json::array([diff_id]));
+                let config = Obj::new()
+                    .with("architecture", "amd64")
+                    .with("os", "linux")
+                    .with("author", format!("author {position}"))
+                    .with("rootfs", root);
+                config.json().text().as_bytes().to_vec()
+            }
+            Content::Pretence => format!("{{{{ template {position} }}}}").into_bytes(),
+            Content::Statement { about } => {
+                let digest = self.digest(*about);
+                let (algorithm, hex) = digest.split_once(':').expect("a digest has a colon");
+                let subject = Obj::new()
+                    .with("name", "app")
+                    .with("digest", Obj::new().with(algorithm, hex));
+                let statement = Obj::new()
+                    .with("_type", "https://in-toto.io/Statement/v0.1")
+                    .with("subject", Json::array([subject]))
+                    .with("predicate", Obj::new().with("number", number));
+                statement.json().text().as_bytes().to_vec()
+            }
+            Content::List(refs) => {
+                let mut items: Vec<Json> = refs.iter().map(|item| self.descriptor(item)).collect();
+                items.push(Json::from(number));
+                Json::array(items).text().as_bytes().to_vec()
+            }
+            Content::Document(document) => {
+                let text = self.document(document, number);
+                let lead = if document.indented { "\n \t" } else { "" };
+                format!("{lead}{}", text.text()).into_bytes()
+            }
+        }
+    }
+
+    fn document(&self, document: &Document, number: u64) -> Json {
+        let version = if document.shape == Shape::Schema1 {
+            1
+        } else {
+            2
+        };
+        let mut object = Obj::new();
+        if document.shape != Shape::Strange {
+            object = object.with("schemaVersion", version);
+        }
+        if let Some(own_type) = document.own_type {
+            let key = if document.odd_keys {
+                "MediaType"
+            } else {
+                "mediaType"
+            };
+            object = object.with(key, own_type);
+        }
+        if let Some(artifact_type) = document.artifact_type {
+            object = object.with("artifactType", artifact_type);
+        }
+        let flaw = |place: Place| {
+            let digest = document.flaw.filter(|(where_, _)| *where_ == place);
+            digest.map(|(_, digest)| Desc::new(media::LAYER, digest, 3).json())
+        };
+        let at = |place: Place| {
+            let refs = document.refs.iter().filter(move |item| item.place == place);
+            let mut items: Vec<Json> = refs.map(|item| self.descriptor(item)).collect();
+            items.extend(flaw(place));
+            items
+        };
+        let keys = |plain: &'static str, odd: &'static str| {
+            // Split documents have both spellings if they are odd, else the same key twice.
+            let first = if document.odd_keys { odd } else { plain };
+            (first, plain)
+        };
+        for (place, plain, odd) in [
+            (Place::Config, "config", "CONFIG"),
+            (Place::Subject, "subject", "Subject"),
+        ] {
+            let (key, again) = keys(plain, odd);
+            for (count, item) in at(place).into_iter().enumerate() {
+                object = object.with(if count == 0 { key } else { again }, item);
+            }
+        }
+        for (place, plain, odd) in [
+            (Place::Manifests, "manifests", "Manifests"),
+            (Place::Layers, "layers", "LAYERS"),
+            (Place::Blobs, "blobs", "Blobs"),
+            (Place::FsLayers, "fsLayers", "FSLayers"),
+            (Place::Unknown, "things", "Things"),
+        ] {
+            let (key, again) = keys(plain, odd);
+            let mut items = at(place);
+            let natural = natural_places(document.shape).contains(&place);
+            if items.is_empty() {
+                if natural {
+                    let none = Json::array(Vec::<Json>::new());
+                    object = object.with(key, if document.nulls { Json::null() } else { none });
+                }
+            } else if document.split && items.len() > 1 {
+                let rest = items.split_off(1);
+                object = object
+                    .with(key, Json::array(items))
+                    .with(again, Json::array(rest));
+            } else {
+                object = object.with(key, Json::array(items));
+            }
+        }
+        let has_subject = !at(Place::Subject).is_empty();
+        if document.nulls && !has_subject && document.shape != Shape::Schema1 {
+            object = object.with("subject", Json::null());
+        }
+        for (count, item) in at(Place::Deep).into_iter().enumerate() {
+            let inner = Obj::new().with("items", Json::array([Obj::new().with("it", item)]));
+            object = object.with(&format!("extra{count}"), Obj::new().with("level", inner));
+        }
+        for position in &document.mentions {
+            let digest = self.digest(*position);
+            object = object.with("see", Json::array([digest])).with(
+                "note",
+                Obj::new()
+                    .with("digest", digest)
+                    .with("text", "no size, no type"),
+            );
+        }
+        object.with("number", number).json()
+    }
+
+    fn descriptor(&self, item: &Ref) -> Json {
+        let digest = self.digest(item.target);
+        if item.place == Place::FsLayers {
+            let key = if item.odd_keys { "BlobSum" } else { "blobSum" };
+            return Obj::new().with(key, digest).json();
+        }
+        let odd = item.odd_keys;
+        let mut object = Obj::new();
+        for media_type in &item.types {
+            object = object.with(if odd { "MediaType" } else { "mediaType" }, *media_type);
+        }
+        object = object.with(if odd { "Digest" } else { "digest" }, digest);
+        if let Some(twin) = item.twin {
+            object = object.with("digest", self.digest(twin));
+        }
+        // A forged or later node has no length yet; any other number is as good.
+        let content = self.contents.get(item.target);
+        let length = content.map_or(1, |content| u64::try_from(content.len()).unwrap_or(1));
+        let size_key = if odd { "SIZE" } else { "size" };
+        object = match item.size {
+            Size::Right => object.with(size_key, length),
+            Size::Wrong => object.with(size_key, length.saturating_add(3)),
+            Size::Absent => object,
+        };
+        match item.data {
+            Data::None => {}
+            Data::Embedded => {
+                let content = content.expect("only nodes before this one are carried");
+                object = object.with(if odd { "Data" } else { "data" }, base64(content));
+            }
+            Data::Rubbish => object = object.with("data", "!not base64!"),
+        }
+        object.json()
+    }
+
+    fn index(&self, layout: &mut LayoutBuilder) {
+        let style = self.world.index;
+        let items: Vec<Json> = self
+            .world
+            .entries
+            .iter()
+            .map(|item| self.descriptor(item))
+            .collect();
+        let (fields, manifests) = match style {
+            IndexStyle::Bare => (Obj::new(), "manifests"),
+            IndexStyle::OddCase => (Obj::new().with("schemaVersion", 2), "Manifests"),
+            IndexStyle::Plain
+            | IndexStyle::Twice
+            | IndexStyle::Null
+            | IndexStyle::InvalidDigest => (
+                Obj::new()
+                    .with("schemaVersion", 2)
+                    .with("mediaType", media::INDEX),
+                "manifests",
+            ),
+        };
+        let object = match style {
+            IndexStyle::Null => fields.with(manifests, Json::null()),
+            IndexStyle::Twice => {
+                let (left, right) = items.split_at(items.len() / 2);
+                fields
+                    .with(manifests, Json::array(left))
+                    .with(manifests, Json::array(right))
+            }
+            IndexStyle::InvalidDigest => {
+                let bad = Desc::new(media::MANIFEST, "sha256:../../outside", 5);
+                fields.with(
+                    manifests,
+                    Json::array(items.into_iter().chain([bad.json()])),
+                )
+            }
+            IndexStyle::Plain | IndexStyle::Bare | IndexStyle::OddCase => {
+                fields.with(manifests, Json::array(items))
+            }
+        };
+        layout.raw_index(object.json().text().as_bytes());
+    }
+}
+
+fn natural_places(shape: Shape) -> &'static [Place] {
+    match shape {
+        Shape::Manifest | Shape::DockerManifest => &[Place::Layers],
+        Shape::Index | Shape::DockerList => &[Place::Manifests],
+        Shape::Artifact => &[Place::Blobs],
+        Shape::Schema1 => &[Place::FsLayers],
+        Shape::Strange => &[],
+    }
+}
+
+fn place_foreign(layout: &LayoutBuilder, foreign: Foreign) {
+    let digits = "c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789";
+    let upper = digits.to_uppercase();
+    match foreign {
+        Foreign::Note => layout.file("blobs/sha256/README", b"note"),
+        Foreign::Capitals => layout.file(&format!("blobs/sha256/{upper}"), b"capitals"),
+        Foreign::Short => layout.file(&format!("blobs/sha256/{}", &digits[1..]), b"short"),
+        Foreign::Long => layout.file(&format!("blobs/sha256/{digits}0"), b"long"),
+        Foreign::Young => layout.file(&format!("blobs/sha256/{digits}.tmp-123"), b"young"),
+        Foreign::Directory => layout.directory(&format!("blobs/sha256/{digits}")),
+        Foreign::TooDeep => layout.file(&format!("blobs/sha256/deep/{digits}"), b"deep"),
+        Foreign::Above => layout.file(&format!("blobs/{digits}"), b"above"),
+        Foreign::Algorithm => layout.file(&format!("blobs/blake3/{digits}"), b"blake"),
+        Foreign::Beside => layout.file("umoci.json", b"{}"),
+        Foreign::Ingest => layout.directory("ingest"),
+    };
+}
+
+/// Describes a world for people who look into a failure.
+pub(crate) fn describe(world: &World, digests: &[String]) -> String {
+    let mut text = String::new();
+    let line = |text: &mut String, words: std::fmt::Arguments<'_>| {
+        writeln!(text, "{words}").expect("writing to a string cannot fail");
+    };
+    let short = |digest: &String| digest.chars().take(15).collect::<String>();
+    for (position, (node, digest)) in world.nodes.iter().zip(digests).enumerate() {
+        let name = short(digest);
+        match &node.content {
+            Content::Document(document) => {
+                let rest = Document {
+                    refs: Vec::new(),
+                    ..document.clone()
+                };
+                line(
+                    &mut text,
+                    format_args!("#{position} {name} {:?} {rest:?}", node.state),
+                );
+                for reference in &document.refs {
+                    line(&mut text, format_args!("    {reference:?}"));
+                }
+            }
+            leaf @ (Content::Binary
+            | Content::Plain
+            | Content::Pretence
+            | Content::Statement { .. }
+            | Content::List(_)) => line(
+                &mut text,
+                format_args!("#{position} {name} {:?} {leaf:?}", node.state),
+            ),
+        }
+    }
+    for entry in &world.entries {
+        line(&mut text, format_args!("entry {entry:?}"));
+    }
+    line(
+        &mut text,
+        format_args!(
+            "index {:?}, oci-layout {}, elements {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
+            world.index,
+            world.marker,
+            world.elements,
+            world.foreign,
+            world.allow_missing,
+            world.allow_empty
+        ),
+    );
+    text
+}

@@ -1,0 +1,92 @@
+//! What the integration tests share: layouts built by hand, the recorded corpus, the program, and pictures of directories.
+//!
+//! - [`json`]: JSON text in which keys may repeat, change case and be plainly wrong; descriptors and documents made of it.
+//! - [`layout`]: [`LayoutBuilder`], which writes a layout blob by blob.
+//! - [`corpus`]: the layouts that other programs wrote, as they were found.
+//! - [`cmd`]: [`Cmd`] runs the program, [`Run`] is what came of it.
+//! - [`snapshot`]: what a directory looks like, to the nanosecond.
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
+
+pub(crate) mod cmd;
+pub(crate) mod corpus;
+pub(crate) mod json;
+pub(crate) mod layout;
+pub(crate) mod snapshot;
+
+pub(crate) use cmd::{Cmd, Item, Report, Run};
+pub(crate) use corpus::{Case, CaseLayout, Unpacked, cases, unpack};
+pub(crate) use json::{Desc, Doc, Json, Obj, base64, media};
+pub(crate) use layout::{Image, LayoutBuilder};
+pub(crate) use snapshot::{
+    Snapshot, assert_same, blobs, differences, snapshot, without_directory_times,
+};
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+/// Returns the digest of `bytes` in the form `algorithm:hex`; knows sha256, sha384 and sha512.
+pub(crate) fn digest_of(algorithm: &str, bytes: &[u8]) -> String {
+    let hex = match algorithm {
+        "sha256" => hex(&Sha256::digest(bytes)),
+        "sha384" => hex(&Sha384::digest(bytes)),
+        "sha512" => hex(&Sha512::digest(bytes)),
+        other => panic!("the tests cannot compute {other}"),
+    };
+    format!("{algorithm}:{hex}")
+}
+
+/// Returns the sha256 digest of `bytes` in the form `sha256:hex`.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    digest_of("sha256", bytes)
+}
+
+/// Returns `bytes` as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// Returns the message of a caught panic.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| {
+            payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+        })
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}
+
+/// Runs `check` on every item, goes on after a failure, and reports all failures in one panic.
+pub(crate) fn for_each<T>(
+    items: impl IntoIterator<Item = T>,
+    label: impl Fn(&T) -> String,
+    check: impl Fn(&T),
+) {
+    let mut seen = 0_usize;
+    let mut failures = Vec::new();
+    for item in items {
+        seen = seen.saturating_add(1);
+        let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&item)));
+        if let Err(payload) = attempt {
+            failures.push(format!("== {}\n{}", label(&item), panic_message(&*payload)));
+        }
+    }
+    assert_ne!(seen, 0, "nothing was checked: the list of cases is empty");
+    assert!(
+        failures.is_empty(),
+        "{} of {seen} failed\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
