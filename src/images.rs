@@ -13,6 +13,7 @@ use crate::layout::BlobId;
 use crate::oci::document::{Details, PlatformView};
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, Kind, Role, Shape};
+use crate::plan::TimeSource;
 use crate::view::View;
 
 /// The largest configuration that is read for its date and labels, in bytes.
@@ -163,6 +164,14 @@ impl<'a> Images<'a> {
         let len = self.view.layout.blob_len(self.view.graph.digest(id))?;
         self.lens.insert(id, len);
         Some(len)
+    }
+
+    /// Returns when an image was added to the layout or built; `None` if nothing tells.
+    pub fn time(&mut self, id: BlobId, source: TimeSource) -> Option<Timestamp> {
+        match source {
+            TimeSource::Added => self.view.layout.blob_time(self.view.graph.digest(id)),
+            TimeSource::Created => self.config(id)?.created,
+        }
     }
 
     /// Says how much of an image or a platform is here.

@@ -5,11 +5,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Error, Result};
-use crate::graph::{Accept, Bits, Change, FileFacts, Graph, MarkOptions, RootSource};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::entries::entries;
+use crate::error::{ErrorKind, Result};
+use crate::graph::{Accept, Bits, FileFacts, Graph, RootSource};
 use crate::images::{Image, content_of};
 use crate::layout::BlobId;
-use crate::plan::{SweepOptions, Tally, Totals, Victim, dangling, sweep};
+use crate::plan::{
+    Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource, Totals,
+    Victim, prune,
+};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -122,37 +129,38 @@ fn reclaimable(
     options: &SweepOptions,
     usage: &mut Usage,
 ) -> Result<()> {
-    let dangling = dangling(view);
-    let mark = MarkOptions {
-        keep: &|root| match root.source {
-            RootSource::Entry(position) | RootSource::InsideEntry(position) => {
-                !dangling.contains(&position)
-            }
-            RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
-        },
-        change: Change::none(),
-        extra: &[],
-        missing: Accept::No,
+    let entries = entries(view);
+    let (filters, policy) = (Filters::default(), Policy::default());
+    let defaults = PruneOptions {
+        scope: Scope::Dangling,
+        filters: &filters,
+        policy: &policy,
+        max_size: None,
+        time: TimeSource::Added,
+        now: Timestamp::UNIX_EPOCH,
+        zone: TimeZone::UTC,
         empty: Accept::No,
+        missing: Accept::No,
     };
-    let marked = view
+    let pruned = view
         .layout
         .refuse_shared_blobs()
-        .and_then(|()| view.graph.mark(&view.layout, &view.state, &mark));
-    let live = match marked {
-        Ok(live) => live,
-        Err(
-            error @ (Error::Incomplete { .. } | Error::Empty { .. } | Error::SharedBlobs { .. }),
-        ) => {
+        .map_err(PruneError::from)
+        .and_then(|()| prune(view, images, &entries, &defaults, options, fs));
+    let pruned = match pruned {
+        Ok(pruned) => pruned,
+        Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {
+            return Err(error);
+        }
+        Err(error) => {
             usage.refusal = Some(error.to_string());
             usage.untagged.active = usage.untagged.total;
             usage.orphans.active = usage.orphans.total;
             usage.temporary.active = usage.temporary.total;
             return Ok(());
         }
-        Err(error) => return Err(error),
     };
-    let plan = sweep(view, &live, fs, options);
+    let plan = &pruned.removal.plan;
     let all = plan.totals();
     let orphans = totals_of(
         plan.sweep
@@ -169,7 +177,7 @@ fn reclaimable(
             image
                 .entries
                 .iter()
-                .all(|position| dangling.contains(position))
+                .all(|position| pruned.entries.contains(position))
         })
         .count() as u64;
     usage.untagged.active = usage.untagged.total.saturating_sub(gone);
@@ -256,14 +264,14 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
 
 /// Walks from many images one after another without clearing a set for each.
 #[derive(Default)]
-struct Walk {
+pub(crate) struct Walk {
     /// The walk in which a blob was seen last.
     seen: Vec<u32>,
     walk: u32,
 }
 
 impl Walk {
-    fn reach(&mut self, graph: &Graph, from: Vec<BlobId>) -> Vec<BlobId> {
+    pub(crate) fn reach(&mut self, graph: &Graph, from: Vec<BlobId>) -> Vec<BlobId> {
         self.walk += 1;
         let mut found = Vec::new();
         let mut queue = from;
@@ -325,14 +333,14 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
 }
 
 /// Counts bytes row by row, each inode once.
-struct Counted<'a> {
+pub(crate) struct Counted<'a> {
     files: &'a Files,
     seen: Bits,
     inodes: HashSet<(u64, u64)>,
 }
 
 impl<'a> Counted<'a> {
-    fn new(files: &'a Files) -> Self {
+    pub(crate) fn new(files: &'a Files) -> Self {
         Self {
             files,
             seen: Bits::default(),
@@ -340,7 +348,7 @@ impl<'a> Counted<'a> {
         }
     }
 
-    fn take(&mut self, ids: &Bits) -> u64 {
+    pub(crate) fn take(&mut self, ids: &Bits) -> u64 {
         self.take_if(|id| ids.contains(id))
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use ocisweep::plan::PlatformMode;
+use ocisweep::plan::{PlatformMode, TimeSource};
 use ocisweep::time::parse_duration;
+use ocisweep::units::parse_size;
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
@@ -37,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
     /// Take this for the present, to try out a policy (RFC 3339)
-    #[arg(long, global = true, value_name = "TIME", hide = true)]
+    #[arg(long, global = true, value_name = "TIME")]
     pub now: Option<Timestamp>,
 }
 
@@ -101,6 +102,27 @@ pub enum Command {
             ocisweep rm images app:1.4 --only-platform linux/arm64"
     )]
     Rm(RmArgs),
+    /// Remove dangling images, or all that no rule keeps, and delete what nothing references
+    #[command(
+        long_about = "Remove dangling images and delete every blob that nothing references.\n\n\
+            Dangling is what overwriting a tag leaves: an image without a name that is neither a part nor \
+            a referrer of anything that stays. Where nothing is named at all, nothing is dangling. With \
+            --all every image may go that no hold, filter or rule keeps; rules are OR-ed. With --max-size \
+            the oldest go, one after another, until what stays fits.",
+        after_help = "Examples:\n  \
+            ocisweep prune images                         asks, with the list and the bytes\n  \
+            ocisweep prune -f .buildx-cache\n  \
+            ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
+            ocisweep prune -n -v -a --keep-last 3 --keep '*:*-lts' mirror\n  \
+            ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n\n\
+            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
+    )]
+    Prune(PruneArgs),
+    /// Do exactly what a plan file says, or refuse
+    #[command(after_help = "Examples:\n  \
+            ocisweep prune --plan plan.json images\n  \
+            ocisweep apply plan.json")]
+    Apply(ApplyArgs),
     /// Protect images from being removed or pruned
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -131,7 +153,15 @@ impl Command {
         match self {
             Self::Gc(args) if args.quiet => Level::Quiet,
             Self::Rm(args) if args.quiet => Level::Quiet,
-            Self::Gc(_) | Self::Rm(_) | Self::Hold(_) | Self::Ls(_) | Self::Df(_) => Level::Normal,
+            Self::Prune(args) if args.quiet => Level::Quiet,
+            Self::Apply(args) if args.quiet => Level::Quiet,
+            Self::Gc(_)
+            | Self::Prune(_)
+            | Self::Apply(_)
+            | Self::Rm(_)
+            | Self::Hold(_)
+            | Self::Ls(_)
+            | Self::Df(_) => Level::Normal,
         }
     }
 }
@@ -218,6 +248,119 @@ pub struct RmArgs {
     /// Remove although documents that stay listed are missing
     #[arg(long)]
     pub allow_missing: bool,
+    /// Wait this long for another process that works on the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
+    /// Print only the total
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PruneArgs {
+    /// Image layouts: directories with index.json and blobs/
+    #[arg(required = true, value_name = "LAYOUT")]
+    pub layouts: Vec<PathBuf>,
+    /// Remove every image that no hold, filter or rule keeps, not only dangling ones
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long, visible_alias = "yes")]
+    pub force: bool,
+    /// Show what would go, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with status 10 when something would go
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Only remove what passes: key=value, can be repeated
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Keep the newest N of each repository
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Keep what is younger than this
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub keep_within: Option<Duration>,
+    /// Keep the newest of each of the last N days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<usize>,
+    /// Keep the newest of each of the last N weeks
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<usize>,
+    /// Keep the newest of each of the last N months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<usize>,
+    /// Look for the newest in each repository (name) or in the whole layout (none)
+    #[arg(long, value_name = "WHAT", default_value = "name")]
+    pub group_by: GroupName,
+    /// Keep what has a name that matches, whatever else is said
+    #[arg(long, value_name = "GLOB")]
+    pub keep: Vec<String>,
+    /// Keep what this file lists, one reference a line; everything else goes
+    #[arg(long, value_name = "FILE")]
+    pub keep_from: Option<PathBuf>,
+    /// Remove the oldest until what stays fits: 500MB, 5GB, 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+    /// Tell age by when an image was added to the layout, or created
+    #[arg(long, value_name = "CLOCK", default_value = "added")]
+    pub time: ClockName,
+    /// Write the plan to this file for apply, and change nothing
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Print what becomes of each image, and why
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print only the total
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+}
+
+impl PruneArgs {
+    /// Says whether nothing is to be changed.
+    pub const fn is_dry_run(&self) -> bool {
+        self.dry_run || self.plan.is_some()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupName {
+    Name,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockName {
+    Added,
+    Created,
+}
+
+impl From<ClockName> for TimeSource {
+    fn from(clock: ClockName) -> Self {
+        match clock {
+            ClockName::Added => Self::Added,
+            ClockName::Created => Self::Created,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ApplyArgs {
+    /// A plan file that prune wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Show what would go, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// Wait this long for another process that works on the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
@@ -328,6 +471,12 @@ pub struct LsArgs {
     /// Do not shorten image IDs
     #[arg(long)]
     pub no_trunc: bool,
+    /// Show only what passes: key=value, can be repeated
+    #[arg(short, long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Tell age in filters by when an image was added to the layout, or created
+    #[arg(long, value_name = "CLOCK", default_value = "added")]
+    pub time: ClockName,
     /// Print as table, json (one document) or jsonl (one image a line)
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,

@@ -23,6 +23,8 @@ pub const WOULD_CHANGE: Exit = Exit {
 pub const INCOMPLETE: Exit = Exit { status: 1, rank: 2 };
 /// The command line makes no sense.
 pub const USAGE: Exit = Exit { status: 2, rank: 3 };
+/// The size budget cannot be reached.
+pub const BUDGET: Exit = Exit { status: 5, rank: 3 };
 /// Another process works on the layout.
 pub const BUSY: Exit = Exit { status: 6, rank: 4 };
 /// Something cannot be read or written.

@@ -1,11 +1,14 @@
 //! `ocisweep ls`
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use ocisweep::View;
+use ocisweep::entries::entries;
 use ocisweep::graph::split_name;
 use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
+use ocisweep::plan::{Filters, dangling};
 use ocisweep::units::{human_duration, human_size3};
 use serde::Serialize;
 
@@ -22,6 +25,13 @@ pub const NONE: &str = "<none>";
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
     let mut exit = exit::DONE;
+    let filters = match Filters::parse(&args.filter, context.now, &TimeZone::system()) {
+        Ok(filters) => filters,
+        Err(error) => {
+            context.term.error(&error.to_string(), None);
+            return exit::USAGE;
+        }
+    };
     let mut document = JsonList {
         schema_version: SCHEMA_VERSION,
         command: "ls",
@@ -36,7 +46,22 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
             }
         };
         let mut cache = Images::new(&view);
-        let mut listed: Vec<Listed> = images(&view, context.now)
+        let mut found = images(&view, context.now);
+        if !filters.is_empty() {
+            let dangling = dangling(&view);
+            let entries = entries(&view);
+            match filters.against(&view, &entries, &mut cache, &dangling) {
+                Ok(filters) => {
+                    found.retain(|image| filters.matches(image, &mut cache, args.time.into()));
+                }
+                Err(error) => {
+                    context.term.error(&error.to_string(), None);
+                    exit = exit.and(exit::USAGE);
+                    continue;
+                }
+            }
+        }
+        let mut listed: Vec<Listed> = found
             .into_iter()
             .map(|image| Listed::of(image, &view, &mut cache))
             .collect();

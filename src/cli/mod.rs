@@ -7,6 +7,7 @@
     reason = "modules of a binary are reachable from nowhere else"
 )]
 
+mod apply;
 mod args;
 mod context;
 mod df;
@@ -16,6 +17,7 @@ mod hold;
 mod ls;
 mod ls_tree;
 mod perform;
+mod prune;
 mod render;
 mod rm;
 mod term;
@@ -50,6 +52,8 @@ pub fn main() -> ExitCode {
     };
     let exit = match args.command {
         Command::Gc(args) => gc::run(&context, &args),
+        Command::Prune(args) => prune::run(&context, &args),
+        Command::Apply(args) => apply::run(&context, &args),
         Command::Rm(args) => rm::run(&context, &args),
         Command::Hold(command) => hold::run(&context, &command),
         Command::Ls(args) => ls::run(&context, &args),

@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use crate::error::{Error, NotALayout, Result};
@@ -299,6 +300,17 @@ impl Layout {
         let dir = self.blobs.algorithm(name.algorithm())?;
         let stat = rustix::fs::statat(dir, name.file(), AtFlags::empty()).ok()?;
         u64::try_from(stat.st_size).ok()
+    }
+
+    /// Returns when a blob was written; `None` if it is not there. A time of 1970 or before is what
+    /// archives without times leave, and tells nothing.
+    pub(crate) fn blob_time(&self, digest: &Digest) -> Option<Timestamp> {
+        let name = digest.victim_name()?;
+        let dir = self.blobs.algorithm(name.algorithm())?;
+        let stat = rustix::fs::statat(dir, name.file(), AtFlags::empty()).ok()?;
+        Timestamp::from_nanosecond(modified_of(&stat))
+            .ok()
+            .filter(|time| time.as_second() > 0)
     }
 
     /// Lists the blobs and everything else below `blobs/`, and the temporary files of writers.

@@ -4,7 +4,11 @@
 //! and does not execute it, so there is no flag that deletion code could forget to ask.
 
 mod dangling;
+pub mod file;
+pub mod filter;
 mod platform;
+pub mod policy;
+mod prune;
 mod remove;
 mod select;
 mod sweep;
@@ -19,7 +23,10 @@ use crate::oci::Digest;
 use crate::view::View;
 
 pub use dangling::dangling;
+pub use filter::{FilterError, Filters, TimeSource};
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
+pub use policy::{GroupBy, KeepFrom, Policy};
+pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};
 pub use remove::{Conflict, Extent, Referrers, Removal, RemoveOptions, remove};
 pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};

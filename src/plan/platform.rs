@@ -16,7 +16,7 @@ use crate::oci::{Algorithm, Edit, IndexDoc, Role, Shape};
 use crate::sys::Fs;
 use crate::view::View;
 
-use super::remove::{Gone, Removal, RemoveOptions, cascade, finish, holds_on};
+use super::remove::{Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on};
 use super::{Conflict, Force, Pick, SweepOptions};
 
 /// How deep nested indexes are rewritten. No writer nests more than two.
@@ -97,7 +97,14 @@ pub fn drop_platforms(
     } else {
         cascade(view, entries, options, &mut gone)
     };
-    let mut removal = finish(view, &gone, options.missing, sweep_options, fs)?;
+    let mut removal = finish(
+        view,
+        &gone,
+        options.missing,
+        SweepExtent::Released,
+        sweep_options,
+        fs,
+    )?;
     removal.left_referrers = left_referrers;
     removal.conflicts = conflicts;
     Ok(removal)

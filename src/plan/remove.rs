@@ -172,7 +172,36 @@ pub(super) struct Gone {
     pub(super) moved: Vec<(Vec<String>, Digest)>,
 }
 
+/// What is swept after a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SweepExtent {
+    /// What the removal releases. Older orphans are the business of `gc` and `prune`, unless the disk
+    /// is full.
+    Released,
+    /// Everything that nothing references.
+    Everything {
+        /// Accept that `index.json` lists nothing to begin with.
+        empty: Accept,
+    },
+}
+
 impl Gone {
+    /// Returns everything that is live afterwards.
+    pub(super) fn live(&self, view: &View) -> Bits {
+        let elements = docker_elements(view, self);
+        let ids = view
+            .graph
+            .roots()
+            .iter()
+            .filter(|root| match root.source {
+                RootSource::DockerSave(position) => !elements.contains(&position),
+                _ => stays(self, root),
+            })
+            .filter_map(|root| root.target.as_ref().ok().copied());
+        view.graph
+            .reach_after(ids.chain(self.survivors.iter().copied()), &self.change())
+    }
+
     /// Returns what is different from now on.
     pub(super) const fn change(&self) -> Change<'_> {
         Change {
@@ -202,7 +231,14 @@ pub fn remove(
     if options.extent == Extent::Images && !gone.images.is_empty() {
         left_referrers = cascade(view, entries, options, &mut gone);
     }
-    let mut removal = finish(view, &gone, options.missing, sweep_options, fs)?;
+    let mut removal = finish(
+        view,
+        &gone,
+        options.missing,
+        SweepExtent::Released,
+        sweep_options,
+        fs,
+    )?;
     removal.left_referrers = left_referrers;
     removal.conflicts = conflicts;
     Ok(removal)
@@ -583,6 +619,7 @@ pub(super) fn finish(
     view: &View,
     gone: &Gone,
     missing: Accept,
+    extent: SweepExtent,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Removal> {
@@ -600,10 +637,10 @@ pub(super) fn finish(
         && gone.replaced.is_empty()
         && gone.cut == Cut::default()
         && gone.holds.is_empty();
-    let mut plan = if is_nothing {
+    let mut plan = if is_nothing && extent == SweepExtent::Released {
         Plan::empty(view)
     } else {
-        release(view, gone, missing, &keep, sweep_options, fs)?
+        release(view, gone, missing, extent, &keep, sweep_options, fs)?
     };
     let mut edits: Vec<Edit> = gone
         .entries
@@ -698,6 +735,7 @@ fn release(
     view: &View,
     gone: &Gone,
     missing: Accept,
+    extent: SweepExtent,
     keep: &dyn Fn(&Root) -> bool,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
@@ -721,7 +759,8 @@ fn release(
     let releases = going
         .filter_map(|root| root.target.as_ref().ok())
         .any(|id| !live.contains(*id));
-    if !releases && gone.cut == Cut::default() {
+    let is_everything = extent != SweepExtent::Released;
+    if !releases && !is_everything && gone.cut == Cut::default() {
         return Ok(Plan::empty(view));
     }
     layout.refuse_shared_blobs()?;
@@ -733,19 +772,30 @@ fn release(
             change: gone.change(),
             extra: &gone.survivors,
             missing,
-            empty: Accept::Yes,
+            empty: match extent {
+                SweepExtent::Released => Accept::Yes,
+                SweepExtent::Everything { empty } => empty,
+            },
         },
     )?;
     let mut plan = sweep(view, &live, fs, sweep_options);
-    plan.temporary = Vec::new();
-    // Older orphans are the business of `gc` and `prune`, unless the disk is full.
     let (released, orphans) = plan
         .sweep
         .into_iter()
         .partition(|victim| graph.is_rooted(victim.id));
     plan.sweep = released;
-    plan.spare = orphans;
-    plan.kept.retain(|kept| graph.is_rooted(kept.id));
+    if !is_everything {
+        plan.temporary = Vec::new();
+        plan.spare = orphans;
+        plan.kept.retain(|kept| graph.is_rooted(kept.id));
+    } else if plan.sweep.is_empty() {
+        plan.sweep = orphans;
+    } else {
+        // What the removal releases first, in docker's order, then the older orphans. On a full disk
+        // those make room for the new index.
+        plan.spare.clone_from(&orphans);
+        plan.sweep.extend(orphans);
+    }
     let ranks = docker_order(view, gone);
     plan.sweep.sort_by_key(|victim| {
         (

@@ -258,6 +258,19 @@ fn support_array(desc: &Desc) -> crate::support::Json {
     crate::support::Json::array([desc])
 }
 
+/// Returns the command that a hint shows.
+#[track_caller]
+fn command_in(hint: &str) -> &str {
+    let start = hint.find("ocisweep rm").expect("the hint shows a command");
+    let line = hint[start..].trim_end();
+    // Where a sentence goes on behind it, the command stands between backticks.
+    let is_quoted = hint[..start].ends_with('`');
+    match line.split_once("` removes") {
+        Some((command, _)) if is_quoted => command,
+        _ => line.trim_end_matches('`'),
+    }
+}
+
 /// Runs the command that a hint shows in a shell, with a program in place of ours that only notes its arguments.
 fn paste(scene: &Scene, hint: &str) -> (Run, Vec<String>) {
     let bin = scene.builder.outside().join("bin");
@@ -268,14 +281,7 @@ fn paste(scene: &Scene, hint: &str) -> (Run, Vec<String>) {
     fs::write(&stand_in, script).expect("the stand-in can be written");
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     fs::set_permissions(&stand_in, mode).expect("the stand-in can be made executable");
-    let start = hint.find("ocisweep rm").expect("the hint shows a command");
-    let line = hint[start..].trim_end();
-    // Where a sentence goes on behind it, the command stands between backticks.
-    let is_quoted = hint[..start].ends_with('`');
-    let line = match line.rsplit_once("` ") {
-        Some((command, _)) if is_quoted => command,
-        _ => line.trim_end_matches('`'),
-    };
+    let line = command_in(hint);
     let mut command = Command::new("sh");
     let path = std::env::var("PATH").unwrap_or_default();
     command
@@ -342,6 +348,88 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
             let hex = last.strip_prefix("sha256:").unwrap_or(last);
             let is_digest = hex.len() >= 12 && image.manifest.hex().starts_with(hex);
             assert!(is_name || is_digest, "{context}");
+        },
+    );
+}
+
+#[test]
+fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
+    type Break = fn(&mut Scene);
+    let cases: [(&str, Break); 8] = [
+        ("a manifest", |scene| {
+            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+            scene.builder.tag(&image.manifest, "bad").write();
+            scene.builder.file(&image.manifest.blob_path(), b"");
+        }),
+        ("a manifest with two names", |scene| {
+            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+            let manifest = &image.manifest;
+            scene.builder.tag(manifest, "one").tag(manifest, "two");
+            scene.builder.write().file(&manifest.blob_path(), b"{");
+        }),
+        ("a manifest without a name", |scene| {
+            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+            scene.builder.entry(&image.manifest).write();
+            scene.builder.file(&image.manifest.blob_path(), b"");
+        }),
+        ("a child of two images", |scene| {
+            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+            let one = scene.builder.index(std::slice::from_ref(&image.manifest));
+            let two = [image.manifest.clone(), scene.app.manifest.clone()];
+            let two = scene.builder.index(&two);
+            scene.builder.tag(&one, "one").tag(&two, "two").write();
+            scene.builder.file(&image.manifest.blob_path(), b"");
+        }),
+        ("an entry that is nonsense", |scene| {
+            let digest = "sha256:../../victim";
+            scene.builder.entry(Desc::new(media::MANIFEST, digest, 7));
+            scene.builder.write();
+        }),
+        ("an entry that is nonsense and has a name", |scene| {
+            let digest = "sha256:../../victim";
+            let entry = Desc::new(media::MANIFEST, digest, 7);
+            scene.builder.tag(&entry, "nonsense").write();
+        }),
+        ("a missing root", |scene| {
+            let missing = Desc::missing(media::INDEX, "missing");
+            scene.builder.tag(&missing, "missing").write();
+        }),
+        ("a name with blanks and quotes", |scene| {
+            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+            scene
+                .builder
+                .tag(&image.manifest, "it's a \"name\" $HOME")
+                .write();
+            scene.builder.file(&image.manifest.blob_path(), b"");
+        }),
+    ];
+    for_each(
+        cases,
+        |(name, _)| (*name).to_owned(),
+        |(_, damage)| {
+            let mut scene = Scene::new();
+            damage(&mut scene);
+            let bin = scene.builder.outside().join("bin");
+            fs::create_dir_all(&bin).expect("a directory can be made");
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ocisweep"), bin.join("ocisweep"))
+                .expect("a link can be made");
+            for _ in 0..4 {
+                let refusal = scene.gc();
+                if refusal.code == Some(0) {
+                    break;
+                }
+                refusal.refused();
+                let mut command = Command::new("sh");
+                let path = std::env::var("PATH").unwrap_or_default();
+                command
+                    .args(["-c", command_in(hint(&refusal))])
+                    .env("PATH", format!("{}:{path}", bin.display()));
+                run(command).ok();
+            }
+            let run = scene.gc();
+            run.ok();
+            assert!(!scene.has(&scene.orphan), "{}", run.all());
+            scene.assert_whole(&run.all());
         },
     );
 }

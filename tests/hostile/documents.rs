@@ -1,16 +1,11 @@
-//! Documents made to exhaust whoever reads them: deep, cyclic, branching, nested, huge.
+//! Documents made to exhaust or to mislead whoever reads them: deep, cyclic, branching, nested, full of nonsense.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
-
-use sha2::{Digest as _, Sha256};
 
 use crate::guard::{Guarded as _, bounded};
-use crate::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
+use crate::scene::{Scene, assert_no_panic, assert_one_error, outline};
 use crate::support::{
-    Cmd, Desc, Doc, Json, LayoutBuilder, Obj, Run, assert_same, for_each, hex, media, sha256,
+    Cmd, Desc, Doc, Json, LayoutBuilder, Obj, assert_same, for_each, media, sha256,
 };
 
 /// As deep as an attacker cares to make it.
@@ -350,144 +345,6 @@ fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
     assert!(!scene.has(&nested), "{}", run.all());
 }
 
-/// Makes a file of this length that takes no room on the disk.
-fn sparse(scene: &Scene, relative: &str, head: &[u8], len: u64) {
-    let mut file = fs::File::create(scene.builder.join(relative)).expect("the file can be made");
-    file.write_all(head).expect("the file can be written");
-    file.set_len(len).expect("a sparse file can be made");
-    let stat = file.metadata().expect("the file can be looked at");
-    assert!(
-        stat.blocks() * 512 < 64 << 20,
-        "the file system of the tests has no sparse files"
-    );
-}
-
-/// Sweeps with little memory.
-fn bounded_gc(scene: &Scene) -> Run {
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-    bounded(["gc", path, "--grace", "0"])
-}
-
-const GIB: u64 = 1 << 30;
-
-#[test]
-fn a_manifest_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
-    for head in ["", "{\"schemaVersion\":2,\"layers\":[", "{\"config\":{}}"] {
-        for media_type in [media::MANIFEST, media::INDEX, media::DOCKER_LIST] {
-            let mut scene = Scene::new();
-            let huge = Desc::missing(media_type, "huge");
-            sparse(&scene, &huge.blob_path(), head.as_bytes(), GIB);
-            scene.builder.tag(&huge, "huge").write();
-            let before = outline(scene.builder.outside());
-            let run = bounded_gc(&scene);
-            run.refused().warns(&huge.digest);
-            assert_one_error(&run);
-            assert!(before == outline(scene.builder.outside()), "{}", run.all());
-            let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-            for call in [["ls", path], ["df", path]] {
-                assert_no_panic(&bounded(call));
-            }
-        }
-    }
-}
-
-#[test]
-fn an_index_json_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
-    for head in ["", "{\"schemaVersion\":2,\"manifests\":["] {
-        let scene = Scene::new();
-        sparse(&scene, "index.json", head.as_bytes(), GIB);
-        let before = outline(scene.builder.outside());
-        let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-        for call in [
-            &["gc", path, "--grace", "0"][..],
-            &["ls", path],
-            &["df", path],
-        ] {
-            let run = bounded(call.iter().copied());
-            run.refused();
-            assert_one_error(&run);
-        }
-        assert!(
-            before == outline(scene.builder.outside()),
-            "it changed something"
-        );
-    }
-}
-
-#[test]
-fn other_files_of_a_gigabyte_are_not_read_into_memory() {
-    let files = ["oci-layout", "manifest.json", ".ocisweep/holds.json"];
-    for_each(
-        files,
-        |file| (*file).to_owned(),
-        |file| {
-            for head in ["", "[", "{"] {
-                let scene = Scene::new();
-                scene.builder.file(file, b"");
-                sparse(&scene, file, head.as_bytes(), GIB);
-                let before = outline(scene.builder.outside());
-                let run = bounded_gc(&scene);
-                run.refused();
-                assert_one_error(&run);
-                assert!(before == outline(scene.builder.outside()), "{}", run.all());
-            }
-        },
-    );
-}
-
-#[test]
-fn blobs_of_a_gigabyte_are_counted_without_being_read() {
-    let mut scene = Scene::new();
-    let layer = Desc::missing(media::LAYER, "huge layer");
-    let strange = Desc::missing("application/octet-stream", "huge and strange");
-    let orphan = Desc::missing(media::LAYER, "huge orphan");
-    for desc in [&layer, &strange, &orphan] {
-        sparse(&scene, &desc.blob_path(), b"", GIB);
-    }
-    let config = scene.builder.config("linux/amd64", "huge");
-    let manifest = scene
-        .builder
-        .manifest(&config, &[layer.clone(), strange.clone()]);
-    scene.builder.tag(&manifest, "huge").write();
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-    let run = bounded(["gc", path, "--grace", "0", "--format", "json"]);
-    let expected = GIB + scene.orphan.size;
-    assert_eq!(total(&run.ok().json(), "reclaimed_bytes"), expected);
-    assert!(scene.has(&layer) && scene.has(&strange), "{}", run.all());
-    assert!(!scene.has(&orphan), "{}", run.all());
-}
-
-#[test]
-fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
-    const TEXT: usize = 200 << 20;
-    let mut scene = Scene::new();
-    let hidden = scene.builder.layer(b"behind a giant string");
-    let path = scene.builder.join("blobs/sha256/being-written");
-    let mut file = fs::File::create(&path).expect("the file can be made");
-    let mut hasher = Sha256::new();
-    let mut put = |bytes: &[u8]| {
-        hasher.update(bytes);
-        file.write_all(bytes).expect("the file can be written");
-    };
-    put(b"{\"text\":\"");
-    let megabyte = vec![b'x'; 1 << 20];
-    for _ in 0..TEXT >> 20 {
-        put(&megabyte);
-    }
-    let mut rest = "\",\"thing\":".to_owned();
-    write!(rest, "{}}}", hidden.json().text()).expect("writing to a string cannot fail");
-    put(rest.as_bytes());
-    let digest = format!("sha256:{}", hex(&hasher.finalize()));
-    let size = file.metadata().expect("the file can be looked at").len();
-    let giant = Desc::new(media::STRANGE, &digest, size);
-    fs::rename(&path, scene.builder.join(&giant.blob_path())).expect("the file can be renamed");
-    scene.builder.tag(&giant, "giant").write();
-    let run = bounded_gc(&scene);
-    run.ok();
-    assert!(scene.has(&hidden) && scene.has(&giant), "{}", run.all());
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
-}
-
 #[test]
 fn numbers_that_no_integer_holds_break_nothing() {
     let sizes = [
@@ -607,5 +464,56 @@ fn every_case_of_a_key_is_followed() {
     let run = scene.gc_takes_only_the_orphan();
     for desc in [&config, &layers[0], &layers[1], &manifest] {
         assert!(scene.has(desc), "{}\n{}", desc.digest, run.all());
+    }
+}
+
+#[test]
+fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
+    let types = [media::MANIFEST, media::LAYER, media::CONFIG, media::STRANGE];
+    for first in types {
+        for second in types {
+            let mut scene = Scene::new();
+            let image = scene
+                .builder
+                .image("linux/amd64", "two types", &[b"two types"]);
+            let child = image.manifest.clone().typed(first);
+            let index = scene.builder.index(std::slice::from_ref(&child));
+            let entry = image.manifest.clone().typed(second);
+            scene.builder.tag(&index, "index").tag(&entry, "entry");
+            scene.builder.write();
+            let run = scene.gc_takes_only_the_orphan();
+            assert!(scene.has(&image.manifest), "{}", run.all());
+            // What both call a layer or a config is a leaf: nobody reads it as anything else.
+            let is_leaf = [first, second].map(|said| [media::LAYER, media::CONFIG].contains(&said));
+            if is_leaf != [true, true] {
+                assert!(
+                    scene.has(&image.layers[0]),
+                    "{first}, {second}\n{}",
+                    run.all()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn documents_of_an_unknown_algorithm_are_followed() {
+    for digest in [
+        "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "x+y:A-b_c=",
+    ] {
+        let mut scene = Scene::new();
+        let config = scene.builder.config("linux/amd64", "unknown algorithm");
+        let layer = scene.builder.layer(b"of an unknown algorithm");
+        let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+        let manifest = scene
+            .builder
+            .forged(digest, &doc.media_type, doc.text().as_bytes());
+        let index = scene.builder.index(std::slice::from_ref(&manifest));
+        scene.builder.tag(&index, "index").write();
+        let run = scene.gc_takes_only_the_orphan();
+        for desc in [&config, &layer, &manifest] {
+            assert!(scene.has(desc), "{}", run.all());
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! the layout is touched, and every call ends.
 //!
 //! - [`digests`]: digests that try to be paths.
-//! - [`documents`]: documents that are deep, cyclic, branching, nested or huge.
+//! - [`documents`]: documents that are deep, cyclic, branching, nested or full of nonsense.
+//! - [`sizes`]: files of a gigabyte.
 //! - [`damage`]: documents that are other than their digest says.
 //! - [`index_json`]: `index.json` and `oci-layout` in every broken form.
 //! - [`refused`]: what is no layout, and pools that belong to others as well.
@@ -12,10 +13,6 @@
 //! - [`rights`]: what cannot be read or written.
 //!
 //! Every call runs under a watchdog ([`guard`]); what needs rights or programs that are not there is skipped with the reason.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a test that runs out of bounds fails, as it should"
-)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,4 +27,5 @@ mod output;
 mod refused;
 mod rights;
 mod scene;
+mod sizes;
 mod special;

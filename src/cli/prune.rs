@@ -1,0 +1,539 @@
+//! `ocisweep prune`
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use ocisweep::entries::entries;
+use ocisweep::images::images;
+use ocisweep::oci::glob::Glob;
+use ocisweep::plan::file::{PlanFile, PlannedLayout};
+use ocisweep::plan::{
+    Budget, Filters, GroupBy, KeepFrom, KeptBytes, Plan, Policy, Prune, PruneError, PruneOptions,
+    Scope, Totals, Verdict, prune,
+};
+use ocisweep::sys::Disk;
+use ocisweep::units::human_size;
+use ocisweep::{Error, View};
+
+use super::args::{GroupName, PruneArgs, TextFormat};
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::perform::{Done, Mode, Rule, accept, perform};
+use super::render::json;
+use super::render::sweep::{Shown, count, total_line};
+
+/// How many images the question lists by name.
+const MAX_LISTED: usize = 40;
+
+/// Everything that was typed, understood.
+struct Wanted {
+    filters: Filters,
+    policy: Policy,
+    scope: Scope,
+    zone: TimeZone,
+}
+
+/// What planning said beside the plan.
+struct Said {
+    verdicts: Vec<Verdict>,
+    untagged: Vec<String>,
+    left_referrers: Vec<String>,
+    budget: Budget,
+    takes_everything: bool,
+    kept: KeptBytes,
+    unused: Vec<String>,
+    file: PlannedLayout,
+}
+
+/// Prunes each layout. One that fails does not stop the others.
+pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
+    let wanted = match understand(context, args) {
+        Ok(wanted) => wanted,
+        Err(text) => {
+            context.term.error(&text, None);
+            return exit::USAGE;
+        }
+    };
+    let must_ask = !args.force && !args.is_dry_run();
+    if must_ask && !std::io::stdin().is_terminal() {
+        context.term.error(
+            "cannot ask for confirmation: standard input is not a terminal",
+            Some("`--force` prunes without a question, `--dry-run` shows what would go"),
+        );
+        return exit::USAGE;
+    }
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let mut exit = exit::DONE;
+    if must_ask {
+        match confirm(context, args, &wanted, &rule) {
+            Answer::Yes => {}
+            Answer::No => {
+                context.term.note("nothing was changed");
+                return exit::DONE;
+            }
+            Answer::NothingToDo => {}
+            Answer::Failed(failed) => exit = exit.and(failed),
+        }
+    }
+    let mode = if args.is_dry_run() {
+        Mode::DryRun
+    } else {
+        Mode::Run(args.sweep.lock_wait)
+    };
+    let mut totals = Totals::default();
+    let mut kept = KeptBytes::default();
+    let mut plan_file = PlanFile::new(context.now);
+    let mut document = json::Sweep {
+        schema_version: json::SCHEMA_VERSION,
+        command: "prune",
+        dry_run: args.is_dry_run(),
+        layouts: Vec::new(),
+        totals: json::Totals::default(),
+    };
+    let mut any = false;
+    for path in &args.layouts {
+        if context.stopped() {
+            exit = exit.and(exit::INTERRUPTED);
+            break;
+        }
+        match one(context, args, &wanted, &rule, mode, path) {
+            Ok(done) => {
+                any = true;
+                let shown = Shown {
+                    plan: &done.plan,
+                    outcome: done.outcome.as_ref(),
+                };
+                totals = totals.plus(shown.totals());
+                add(&mut kept, &done.said.kept);
+                exit = exit.and(show(context, args, &done, &mut document));
+                plan_file.layouts.push(done.said.file);
+            }
+            Err(error) => {
+                exit = exit.and(report(context, &error));
+                document.layouts.push(json::SweptLayout {
+                    path: path.to_string_lossy().into_owned(),
+                    items: Vec::new(),
+                    foreign: 0,
+                    totals: json::Totals::default(),
+                    error: Some(error.to_string()),
+                });
+            }
+        }
+    }
+    if let Some(file) = &args.plan
+        && any
+        && let Err(error) = std::fs::write(file, plan_file.to_json())
+    {
+        context
+            .term
+            .error(&format!("cannot write `{}`: {error}", file.display()), None);
+        exit = exit.and(exit::IO);
+    }
+    exit.and(match args.format {
+        TextFormat::Json => {
+            for layout in &document.layouts {
+                document.totals.add(&layout.totals);
+            }
+            context.print(&json::pretty(&document))
+        }
+        TextFormat::Text if !any => exit::DONE,
+        TextFormat::Text => {
+            let text = total_line(&totals, args.is_dry_run()) + &kept_line(&kept);
+            context.print(&text)
+        }
+    })
+}
+
+/// Turns what was typed into the library's words.
+fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String> {
+    let zone = TimeZone::system();
+    let filters =
+        Filters::parse(&args.filter, context.now, &zone).map_err(|error| error.to_string())?;
+    let keep = args
+        .keep
+        .iter()
+        .map(|pattern| Glob::new(pattern).map_err(|error| format!("cannot use `--keep`: {error}")))
+        .collect::<Result<_, _>>()?;
+    let keep_from = args
+        .keep_from
+        .as_ref()
+        .map(|path| {
+            let cannot = |why: String| format!("cannot use `{}`: {why}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
+            KeepFrom::parse(&text).map_err(cannot)
+        })
+        .transpose()?;
+    // "Everything else goes" is what a list of what stays means.
+    let scope = if args.all || keep_from.is_some() {
+        Scope::All
+    } else {
+        Scope::Dangling
+    };
+    let policy = Policy {
+        last: args.keep_last,
+        within: args.keep_within,
+        daily: args.keep_daily,
+        weekly: args.keep_weekly,
+        monthly: args.keep_monthly,
+        keep,
+        keep_from,
+        group_by: match args.group_by {
+            GroupName::Name => GroupBy::Name,
+            GroupName::None => GroupBy::None,
+        },
+    };
+    if scope == Scope::Dangling && policy.chooses() {
+        context.term.note(
+            "without `--all` only dangling images can go, so the keep rules protect only those",
+        );
+    }
+    Ok(Wanted {
+        filters,
+        policy,
+        scope,
+        zone,
+    })
+}
+
+/// Why one layout was not pruned.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Library(#[from] Error),
+    #[error(transparent)]
+    Prune(PruneError),
+}
+
+fn report(context: &Context<'_>, failure: &Failure) -> Exit {
+    match failure {
+        Failure::Library(error) | Failure::Prune(PruneError::Layout(error)) => {
+            context.report(error)
+        }
+        Failure::Prune(error @ PruneError::LastImage { .. }) => {
+            context.term.error(
+                &error.to_string(),
+                Some("`--allow-empty` prunes all the same"),
+            );
+            exit::REFUSED
+        }
+        Failure::Prune(PruneError::Filter(error)) => {
+            context.term.error(&error.to_string(), None);
+            exit::USAGE
+        }
+        Failure::Prune(error) => {
+            context.term.error(&error.to_string(), None);
+            exit::REFUSED
+        }
+    }
+}
+
+/// Plans one layout, and executes the plan unless this is a dry run.
+fn one(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    wanted: &Wanted,
+    rule: &Rule,
+    mode: Mode,
+    path: &Path,
+) -> Result<Done<Said>, Failure> {
+    let mut refused = None;
+    let done = perform(context, path, rule, mode, |view| {
+        match planned(context, args, wanted, rule, view) {
+            Ok(planned) => Ok(planned),
+            Err(PruneError::Layout(error)) => Err(error),
+            Err(error) => {
+                // Carried around the library's error type, which has no word for it.
+                refused = Some(error);
+                Err(Error::Interrupted)
+            }
+        }
+    });
+    match (done, refused) {
+        (_, Some(error)) => Err(Failure::Prune(error)),
+        (Ok(done), None) => Ok(done),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+fn planned(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    wanted: &Wanted,
+    rule: &Rule,
+    view: &View,
+) -> Result<(Plan, Said), PruneError> {
+    view.layout.refuse_shared_blobs()?;
+    let images = images(view, context.now);
+    let options = PruneOptions {
+        scope: wanted.scope,
+        filters: &wanted.filters,
+        policy: &wanted.policy,
+        max_size: args.max_size,
+        time: args.time.into(),
+        now: context.now,
+        zone: wanted.zone.clone(),
+        empty: accept(args.sweep.allow_empty),
+        missing: accept(args.sweep.allow_missing),
+    };
+    let pruned = prune(view, &images, &entries(view), &options, &rule.sweep, &Disk)?;
+    let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
+    let unused = wanted
+        .policy
+        .keep_from
+        .iter()
+        .flat_map(|list| list.unused(&images))
+        .map(str::to_owned)
+        .collect();
+    let Prune {
+        removal,
+        verdicts,
+        budget,
+        takes_everything,
+        kept,
+        ..
+    } = pruned;
+    let said = Said {
+        verdicts,
+        untagged: removal.untagged,
+        left_referrers: removal.left_referrers,
+        budget,
+        takes_everything,
+        kept,
+        unused,
+        file,
+    };
+    Ok((removal.plan, said))
+}
+
+/// How a question ended.
+enum Answer {
+    Yes,
+    No,
+    NothingToDo,
+    Failed(Exit),
+}
+
+/// Shows what goes and how many bytes, and asks. The plans are made again afterwards, under the lock.
+fn confirm(context: &Context<'_>, args: &PruneArgs, wanted: &Wanted, rule: &Rule) -> Answer {
+    let mut text = String::new();
+    let mut totals = Totals::default();
+    let mut exit = exit::DONE;
+    for path in &args.layouts {
+        match one(context, args, wanted, rule, Mode::DryRun, path) {
+            Ok(done) if done.plan.is_empty() => {}
+            Ok(done) => {
+                totals = totals.plus(done.plan.totals());
+                text.push_str(&describe(context, path, &done));
+            }
+            Err(error) => exit = exit.and(report(context, &error)),
+        }
+    }
+    if text.is_empty() {
+        return if exit == exit::DONE {
+            Answer::NothingToDo
+        } else {
+            Answer::Failed(exit)
+        };
+    }
+    if let Some(max_size) = args.max_size {
+        let _ = writeln!(text, "Budget: {}", human_size(max_size));
+    }
+    if !args.filter.is_empty() {
+        let _ = writeln!(text, "Filters: {}", args.filter.join(", "));
+    }
+    let size = human_size(totals.reclaimed_bytes());
+    let _ = writeln!(text, "This reclaims {size}.");
+    text.push_str("Are you sure you want to continue? [y/N] ");
+    if context.term.prompt(&text).is_err() {
+        return Answer::Failed(exit::IO);
+    }
+    let mut line = String::new();
+    let answered = std::io::stdin().lock().read_line(&mut line);
+    let answer = line.trim().to_ascii_lowercase();
+    if answered.is_ok() && matches!(answer.as_str(), "y" | "yes") {
+        Answer::Yes
+    } else {
+        Answer::No
+    }
+}
+
+fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
+    let path = path.to_string_lossy();
+    let path = context.term.foreign(&path);
+    let going: Vec<&Verdict> = done
+        .said
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.goes)
+        .collect();
+    let blobs = count(done.plan.sweep.len() as u64, "blob");
+    let mut text = if done.said.takes_everything && !going.is_empty() {
+        format!("WARNING! This will remove every image of {path}:\n")
+    } else if going.is_empty() {
+        format!("This will delete {blobs} of {path} that nothing references.\n")
+    } else {
+        format!(
+            "WARNING! This will remove {} of {path}:\n",
+            count(going.len() as u64, "image")
+        )
+    };
+    for verdict in going.iter().take(MAX_LISTED) {
+        let names = if verdict.names.is_empty() {
+            "<none>".to_owned()
+        } else {
+            verdict.names.join(", ")
+        };
+        let _ = writeln!(
+            text,
+            "  {}  {}  {}",
+            verdict.digest.short(),
+            context.term.foreign(&names),
+            human_size(verdict.size)
+        );
+    }
+    if going.len() > MAX_LISTED {
+        let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
+    }
+    if !going.is_empty() {
+        let _ = writeln!(text, "With what nothing else references, {blobs} go.");
+    }
+    text
+}
+
+fn show(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    done: &Done<Said>,
+    document: &mut json::Sweep<'_>,
+) -> Exit {
+    let shown = Shown {
+        plan: &done.plan,
+        outcome: done.outcome.as_ref(),
+    };
+    let said = &done.said;
+    let mut exit = exit::DONE;
+    match args.format {
+        TextFormat::Json => {
+            let mut layout = shown.to_json(context.now);
+            let verdicts = said.verdicts.iter().map(|verdict| json::Item {
+                digest: Some(verdict.digest.to_string()),
+                path: None,
+                kind: "image",
+                size: verdict.size,
+                action: match (verdict.goes, args.is_dry_run()) {
+                    (true, true) => "would-remove",
+                    (true, false) => "remove",
+                    (false, _) => "keep",
+                },
+                reasons: verdict.reasons.clone(),
+                names: verdict.names.clone(),
+            });
+            layout.items.splice(0..0, verdicts);
+            document.layouts.push(layout);
+        }
+        TextFormat::Text => {
+            let mut text = String::new();
+            if args.layouts.len() > 1 {
+                let path = done.plan.layout.to_string_lossy();
+                text = format!("{}:\n", context.term.foreign(&path));
+            }
+            if args.verbose {
+                for verdict in &said.verdicts {
+                    text.push_str(&verdict_line(context, verdict));
+                }
+            }
+            if !args.quiet {
+                let verb = if args.is_dry_run() {
+                    "Would untag"
+                } else {
+                    "Untagged"
+                };
+                for name in &said.untagged {
+                    let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
+                }
+                text.push_str(&shown.lines(context));
+            }
+            exit = exit.and(context.print(&text));
+        }
+    }
+    for line in &said.unused {
+        context
+            .term
+            .note(&format!("nothing is called `{line}`, which the list keeps"));
+    }
+    for name in &said.left_referrers {
+        context.term.note(&format!(
+            "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
+        ));
+    }
+    if !shown.report_trouble(context) {
+        exit = exit.and(exit::INCOMPLETE);
+    }
+    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
+        exit = exit.and(exit::INTERRUPTED);
+    }
+    if let (Budget::Missed { live }, Some(max_size)) = (said.budget, args.max_size) {
+        let held = kept_line(&said.kept);
+        context.term.error(
+            &format!(
+                "cannot bring `{}` down to {}: {} stay, {}",
+                done.plan.layout.display(),
+                human_size(max_size),
+                human_size(live),
+                held.trim_end()
+            ),
+            Some("`--all` lets named images go, `--allow-empty` the last one, `ocisweep hold ls` shows holds"),
+        );
+        exit = exit.and(exit::BUDGET);
+    }
+    if args.exit_code && done.outcome.is_none() && !done.plan.is_empty() {
+        exit = exit.and(exit::WOULD_CHANGE);
+    }
+    exit
+}
+
+fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {
+    let action = if verdict.goes { "remove" } else { "keep  " };
+    let names = if verdict.names.is_empty() {
+        "<none>".to_owned()
+    } else {
+        verdict.names.join(", ")
+    };
+    format!(
+        "{action} {}  {}  ({})\n",
+        verdict.digest.short(),
+        context.term.foreign(&names),
+        context.term.foreign(&verdict.reasons.join("; "))
+    )
+}
+
+fn add(sum: &mut KeptBytes, other: &KeptBytes) {
+    sum.names += other.names;
+    sum.names_bytes += other.names_bytes;
+    sum.other_bytes += other.other_bytes;
+    sum.in_flight_bytes += other.in_flight_bytes;
+}
+
+/// Returns the line that says what holds the rest; nothing if nothing is left.
+fn kept_line(kept: &KeptBytes) -> String {
+    if kept.total() == 0 {
+        return String::new();
+    }
+    let mut parts = Vec::new();
+    if kept.names_bytes > 0 {
+        let names = count(kept.names, "name");
+        parts.push(format!("{names} {}", human_size(kept.names_bytes)));
+    }
+    if kept.other_bytes > 0 {
+        parts.push(format!(
+            "untagged and held {}",
+            human_size(kept.other_bytes)
+        ));
+    }
+    if kept.in_flight_bytes > 0 {
+        parts.push(format!("in flight {}", human_size(kept.in_flight_bytes)));
+    }
+    format!("kept {}: {}\n", human_size(kept.total()), parts.join(", "))
+}
