@@ -148,12 +148,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Says whether the command can change a layout.
+    pub const fn changes(&self) -> bool {
+        !matches!(self, Self::Ls(_) | Self::Df(_))
+    }
+
     /// Returns how much is said on stderr.
     pub const fn level(&self) -> Level {
         match self {
             Self::Gc(args) if args.quiet => Level::Quiet,
             Self::Rm(args) if args.quiet => Level::Quiet,
             Self::Prune(args) if args.quiet => Level::Quiet,
+            Self::Prune(args) if args.verbose => Level::Verbose,
             Self::Apply(args) if args.quiet => Level::Quiet,
             Self::Gc(_)
             | Self::Prune(_)

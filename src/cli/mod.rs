@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
             return exit::IO.code();
         }
     };
+    let changes = args.command.changes();
     let exit = match args.command {
         Command::Gc(args) => gc::run(&context, &args),
         Command::Prune(args) => prune::run(&context, &args),
@@ -60,5 +61,12 @@ pub fn main() -> ExitCode {
         Command::Df(args) => df::run(&context, &args),
     };
     term.progress().finish();
+    // A list that nobody reads to its end is done; of a deletion nobody saw the end of, somebody may
+    // want to know.
+    let exit = if term.broken_pipe() && changes {
+        exit.and(exit::INCOMPLETE)
+    } else {
+        exit
+    };
     exit.code()
 }

@@ -135,7 +135,10 @@ pub fn perform<T>(
                     outcome: Some(outcome),
                 });
             }
-            Err(Refused::Changed) => {}
+            Err(Refused::Changed) => context.term.detail(&format!(
+                "`{}` changed while it was looked at: looking again",
+                path.display()
+            )),
             Err(Refused::Error(error)) => return Err(error),
         }
     }

@@ -100,7 +100,8 @@ mod tests {
     fn the_full_name_wins_if_it_agrees_and_both_count_if_not() {
         let full = CONTAINERD_NAME;
         let short = REF_NAME;
-        let cases: &[(&[(&str, &str)], &[&str])] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
             (&[], &[]),
             (&[(short, "latest")], &["latest"]),
             (&[(short, "")], &[]),

@@ -298,7 +298,7 @@ impl BlobList {
                 let mut names = Vec::new();
                 // An unreadable directory keeps its own time, which is the newest one known.
                 if each_entry(&inner, &stray.path, |entry| {
-                    names.push(entry.name.to_owned())
+                    names.push(entry.name.to_owned());
                 })
                 .is_ok()
                 {

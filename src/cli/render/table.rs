@@ -2,8 +2,7 @@
 //!
 //! The layout is that of Go's text/tabwriter with docker's settings: a column takes its widest cell and three blanks,
 //! at least ten columns of the screen, and the last cell of a row is not padded. Widths are measured as a terminal
-//! shows them. Beyond docker, columns may be right-aligned, a table may be [fitted](Table::fit) to a terminal, and no
-//! row ends in blanks.
+//! shows them. Beyond docker, a table may be [fitted](Table::fit) to a terminal, and no row ends in blanks.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -24,7 +23,6 @@ const MIN_CUT: usize = 9;
 pub struct Table {
     headers: Vec<String>,
     rows: Vec<Vec<String>>,
-    right: BTreeSet<usize>,
     names: BTreeSet<usize>,
     max_width: Option<usize>,
 }
@@ -35,7 +33,6 @@ impl Table {
         Self {
             headers: headers.iter().map(|&header| header.to_owned()).collect(),
             rows: Vec::new(),
-            right: BTreeSet::new(),
             names: BTreeSet::new(),
             max_width: None,
         }
@@ -51,11 +48,6 @@ impl Table {
             Cow::Owned(shown) => shown,
         };
         self.rows.push(cells.into_iter().map(whole).collect());
-    }
-
-    /// Aligns a column, counted from 0, to the right.
-    pub fn align_right(&mut self, column: usize) {
-        self.right.insert(column);
     }
 
     /// Declares that a column holds names, which [`fit`](Self::fit) may cut. Digests are never declared so.
@@ -76,29 +68,24 @@ impl Table {
         let widths = self.widths();
         let mut text = String::new();
         for cells in std::iter::once(&self.headers).chain(&self.rows) {
-            self.render_row(cells, &widths, &mut text);
+            Self::render_row(cells, &widths, &mut text);
         }
         text
     }
 
-    fn render_row(&self, cells: &[String], widths: &[usize], text: &mut String) {
+    fn render_row(cells: &[String], widths: &[usize], text: &mut String) {
         let shown = cells
             .iter()
             .rposition(|cell| !cell.is_empty())
             .map_or(0, |last| last.saturating_add(1));
         // Blanks that are owed to the next cell, and are never paid behind the last one.
         let mut owed = 0;
-        for (column, (cell, &width)) in cells.iter().zip(widths).take(shown).enumerate() {
+        for (cell, &width) in cells.iter().zip(widths).take(shown) {
             let cell = cut_middle(cell, width);
             let blanks = width.saturating_sub(cell.width());
-            let (before, after) = if self.right.contains(&column) {
-                (blanks, 0)
-            } else {
-                (0, blanks)
-            };
-            pad(text, before.saturating_add(owed));
+            pad(text, owed);
             text.push_str(&cell);
-            owed = after.saturating_add(whole_cell(width).saturating_sub(width));
+            owed = blanks.saturating_add(whole_cell(width).saturating_sub(width));
         }
         text.push('\n');
     }
@@ -288,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn aligns_right_where_told_and_never_ends_in_blanks() {
-        let mut sizes = table(
+    fn never_ends_in_blanks() {
+        let sizes = table(
             &["NAME", "SIZE", "NOTE"],
             &[
                 &["a", "1.5kB", "x"],
@@ -299,11 +286,10 @@ mod tests {
                 &["d", "", "y"],
             ],
         );
-        sizes.align_right(1);
         assert_eq!(
             sizes.render(),
-            "NAME         SIZE   NOTE\n\
-             a           1.5kB   x\n\
+            "NAME      SIZE      NOTE\n\
+             a         1.5kB     x\n\
              b         12.25MB\n\
              \n\
              c\n\

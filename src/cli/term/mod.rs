@@ -92,16 +92,8 @@ pub enum Colors {
 /// The few ways in which text may stand out. No meaning rests on them alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Headings.
-    Bold,
     /// What is not there.
     Dim,
-    /// What went wrong.
-    Red,
-    /// What deserves a second look.
-    Yellow,
-    /// What is in order.
-    Green,
 }
 
 impl Colors {
@@ -110,11 +102,7 @@ impl Colors {
     /// The text must be escaped and laid out before: the sequences count as characters for whoever measures.
     pub fn paint(self, style: Style, text: &str) -> String {
         let code = match style {
-            Style::Bold => 1,
             Style::Dim => 2,
-            Style::Red => 31,
-            Style::Yellow => 33,
-            Style::Green => 32,
         };
         match self {
             Self::On if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -165,11 +153,6 @@ impl Term {
         }
     }
 
-    /// Tells whether stdout is a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.stdout_is_terminal
-    }
-
     /// Returns the columns that a table on stdout may use, or `None` on a pipe, where nothing is ever cut.
     pub fn width(&self) -> Option<usize> {
         self.stdout_is_terminal.then(|| {
@@ -179,19 +162,9 @@ impl Term {
         })
     }
 
-    /// Returns how much is said.
-    pub fn level(&self) -> Level {
-        self.level
-    }
-
     /// Returns the decision about colours on stdout.
     pub fn colors(&self) -> Colors {
         self.colors
-    }
-
-    /// Returns `text` in the given style when stdout is coloured.
-    pub fn style(&self, style: Style, text: &str) -> String {
-        self.colors.paint(style, text)
     }
 
     /// Returns text from outside as it may stand in a cell or a line on stdout: escaped for a terminal, raw but for
@@ -216,14 +189,6 @@ impl Term {
         })
     }
 
-    /// Writes one line of results and flushes it, so that what was deleted has been said when the process dies.
-    ///
-    /// # Errors
-    /// Those of stdout, except that a reader which went away is remembered instead.
-    pub fn line(&self, text: &str) -> io::Result<()> {
-        self.print(&format!("{text}\n"))
-    }
-
     /// Writes a question to stdout, without a line end, and flushes it.
     ///
     /// # Errors
@@ -242,11 +207,6 @@ impl Term {
     /// code is the command's decision.
     pub fn broken_pipe(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
-    }
-
-    /// Writes the line `ocisweep: {text}` to stderr.
-    pub fn warn(&self, text: &str) {
-        self.error(text, None);
     }
 
     /// Writes the line `ocisweep: {text}` to stderr, and below it `hint: {hint}`.
@@ -431,9 +391,9 @@ mod tests {
             let term = Term::on(&settings, terminal, false);
             assert_eq!(term.colors(), want, "{settings:?} terminal={terminal}");
         }
-        assert_eq!(Colors::On.paint(Style::Red, "x"), "\x1b[31mx\x1b[0m");
-        assert_eq!(Colors::On.paint(Style::Red, ""), "");
-        assert_eq!(Colors::Off.paint(Style::Bold, "x"), "x");
+        assert_eq!(Colors::On.paint(Style::Dim, "x"), "\x1b[2mx\x1b[0m");
+        assert_eq!(Colors::On.paint(Style::Dim, ""), "");
+        assert_eq!(Colors::Off.paint(Style::Dim, "x"), "x");
     }
 
     #[test]
@@ -502,7 +462,7 @@ mod tests {
         term.note("dropped, because quiet");
         out.flush().expect("stdout of a test is open");
         drop(out);
-        assert_eq!(term.level(), Level::Quiet);
+        assert_eq!(term.level, Level::Quiet);
         assert!(!term.broken_pipe());
     }
 

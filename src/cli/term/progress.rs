@@ -79,6 +79,7 @@ impl Progress {
     }
 
     /// Returns a progress that counts and is never shown.
+    #[cfg(test)]
     pub fn hidden() -> Self {
         Self::writing_to(Box::new(io::sink()), Mode::Hidden, None)
     }

@@ -1,0 +1,433 @@
+//! What a JSON document refers to.
+//!
+//! One tolerant scan serves every document a layout can hold: image indexes, manifests of OCI and
+//! docker, artifact manifests, schema 1, BuildKit caches, and JSON of unknown types.
+//!
+//! *Promise*: everything that any reader of the field could take for a reference is found. Keys are
+//! compared without regard to case because Go's `encoding/json` accepts them so; a key that is there
+//! twice is followed twice, because readers differ in which one wins; an object with the shape of a
+//! descriptor counts wherever it stands. Reading too much keeps garbage, reading too little loses
+//! data.
+//!
+//! *Failure*: what does not parse, or has an invalid digest where a descriptor must be, is reported
+//! and never guessed at.
+
+mod data;
+mod scan;
+mod stream;
+mod values;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::de::DeserializeSeed as _;
+use serde_json::de::Read as JsonRead;
+
+use super::digest::Digest;
+use super::media_type::Kind;
+use scan::{Node, Place, Scan};
+use stream::ShortStrings;
+
+pub use data::decode_data;
+pub(crate) use scan::folds_to;
+
+/// The part a referenced blob plays in the document that refers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Listed in `manifests` of an index. Not always an image: BuildKit lists cache layers so.
+    Child,
+    /// The `config` of a manifest.
+    Config,
+    /// Listed in `layers`, or in `fsLayers` of a schema 1 manifest.
+    Layer,
+    /// Listed in `blobs` of an artifact manifest.
+    Blob,
+    /// The `subject`: what this document is a referrer of.
+    Subject,
+    /// A descriptor in any other place.
+    Other,
+}
+
+/// The platform object of a descriptor, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlatformView {
+    /// `os`.
+    pub os: Box<str>,
+    /// `architecture`.
+    pub architecture: Box<str>,
+    /// `variant`.
+    pub variant: Option<Box<str>>,
+    /// `os.version`.
+    pub os_version: Option<Box<str>>,
+    /// `os.features`.
+    pub os_features: Vec<Box<str>>,
+}
+
+/// The parts of a descriptor that say more than where the blob is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// `mediaType`, as written.
+    pub media_type: Box<str>,
+    /// `platform`.
+    pub platform: Option<PlatformView>,
+    /// `annotations`; values that are not strings are left out.
+    pub annotations: BTreeMap<Box<str>, Box<str>>,
+    /// `artifactType`.
+    pub artifact_type: Option<Box<str>>,
+    /// `data`: the blob itself in base64, as written.
+    pub data: Option<Box<str>>,
+}
+
+/// One reference from a document to a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where the reference stands.
+    pub role: Role,
+    /// The blob.
+    pub digest: Digest,
+    /// What the descriptor's media type promises. Where several media types are written, the one
+    /// that makes the blob a document wins.
+    pub kind: Kind,
+    /// The declared size in bytes, where it is a non-negative integer.
+    pub size: Option<u64>,
+    /// Kept for children of an index and for what carries `data`; other links have none.
+    pub details: Option<Box<Details>>,
+}
+
+/// Everything that a document refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// The references, in the order of the text.
+    pub links: Vec<Link>,
+    /// `mediaType` at the top.
+    pub media_type: Option<Box<str>>,
+    /// `artifactType` at the top.
+    pub artifact_type: Option<Box<str>>,
+    /// `org.opencontainers.image.base.digest` among the document's own annotations.
+    pub base_digest: Option<Digest>,
+    /// What the document is, by its content.
+    pub shape: Shape,
+    /// The first thing that makes a document of a known type damaged, such as an invalid digest.
+    /// Without meaning for a document of another shape.
+    pub damage: Option<Box<str>>,
+}
+
+/// What a document is, by its content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Its `mediaType` says so, or it has descriptors in `manifests`.
+    Index,
+    /// Its `mediaType` says so, or it has descriptors in `config`, `layers`, `blobs` or `fsLayers`.
+    Manifest,
+    /// Neither.
+    #[default]
+    Other,
+}
+
+impl Document {
+    /// Scans one document.
+    ///
+    /// # Errors
+    /// When `bytes` are not one JSON value, or nested deeper than 128 levels.
+    pub fn scan(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut scan = Scan::default();
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        Node {
+            scan: &mut scan,
+            place: Place::Top,
+        }
+        .deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(scan.finish())
+    }
+
+    /// Scans a stream of JSON values one after another (one document, or JSON lines) without holding
+    /// it: for blobs of unknown types, which can be of any size.
+    ///
+    /// Returns what was found, also when the stream turns out not to be JSON further on: some readers
+    /// stop after the first value and never see the rest. The error says why the scan ended early:
+    /// the stream is not JSON, is nested deeper than 128 levels, or cannot be read
+    /// (`serde_json::Error::is_io`).
+    pub fn scan_stream(reader: impl io::Read) -> (Self, serde_json::Result<()>) {
+        let mut scan = Scan::default();
+        let reader = io::BufReader::with_capacity(1 << 16, ShortStrings::new(reader));
+        let mut values = serde_json::Deserializer::from_reader(reader);
+        let result = loop {
+            match at_end(&mut values) {
+                Ok(true) => break Ok(()),
+                Ok(false) => {}
+                Err(error) => break Err(error),
+            }
+            let node = Node {
+                scan: &mut scan,
+                place: Place::Top,
+            };
+            if let Err(error) = node.deserialize(&mut values) {
+                break Err(error);
+            }
+        };
+        (scan.finish(), result)
+    }
+
+    /// Scans one descriptor, such as an element of `manifests` in `index.json`. The first link is
+    /// the descriptor itself, with its [`Details`].
+    ///
+    /// # Errors
+    /// When `bytes` are not one JSON value.
+    pub fn scan_descriptor(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut scan = Scan::default();
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        Node {
+            scan: &mut scan,
+            place: Place::Item(Role::Child),
+        }
+        .deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(scan.finish())
+    }
+
+    /// Returns the digest of the `subject`, if there is one.
+    pub fn subjects(&self) -> impl Iterator<Item = &Digest> {
+        self.links
+            .iter()
+            .filter(|link| link.role == Role::Subject)
+            .map(|link| &link.digest)
+    }
+}
+
+/// Says whether only blanks are left. `end()` reports trailing text as an error, which is the only
+/// way to ask this of a deserializer without consuming a value.
+fn at_end<'de, R: JsonRead<'de>>(
+    values: &mut serde_json::Deserializer<R>,
+) -> serde_json::Result<bool> {
+    match values.end() {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_io() => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const C: &str = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";
+
+    fn fill(text: &str) -> String {
+        text.replace("$A", A).replace("$B", B).replace("$C", C)
+    }
+
+    /// Scans both ways and returns `role letter` pairs such as `C a`.
+    fn links(text: &str) -> Vec<(Role, char)> {
+        let text = fill(text);
+        let document = Document::scan(text.as_bytes()).expect("the case is valid JSON");
+        let (streamed, result) = Document::scan_stream(text.as_bytes());
+        result.expect("the case is valid JSON");
+        assert_eq!(document, streamed, "{text}");
+        document
+            .links
+            .iter()
+            .map(|link| {
+                (
+                    link.role,
+                    link.digest.encoded().chars().next().unwrap_or(' '),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn finds_every_reference_in_odd_spellings() {
+        use Role::{Blob, Child, Config, Layer, Other, Subject};
+        let cases: &[(&str, &[(Role, char)])] = &[
+            (
+                r#"{"manifests":[{"digest":"$A"},{"digest":"$B"}]}"#,
+                &[(Child, 'a'), (Child, 'b')],
+            ),
+            (
+                r#"{"Manifests":[{"Digest":"$A"}],"MANIFESTS":[{"DIGEST":"$B"}]}"#,
+                &[(Child, 'a'), (Child, 'b')],
+            ),
+            (
+                r#"{"layers":[{"digest":"$A"}],"layers":[{"digest":"$B"}]}"#,
+                &[(Layer, 'a'), (Layer, 'b')],
+            ),
+            (
+                r#"{"layers":[{"digest":"$A","digest":"$B"}]}"#,
+                &[(Layer, 'a'), (Layer, 'b')],
+            ),
+            ("{\"layer\u{17f}\":[{\"digest\":\"$A\"}]}", &[(Layer, 'a')]),
+            (r#"{"\u006cayers":[{"digest":"$A"}]}"#, &[(Layer, 'a')]),
+            (
+                r#"{"config":{"digest":"$A"},"layers":null,"subject":{"digest":"$B"}}"#,
+                &[(Config, 'a'), (Subject, 'b')],
+            ),
+            (r#"{"blobs":[{"digest":"$A"}]}"#, &[(Blob, 'a')]),
+            (
+                r#"{"fsLayers":[{"blobSum":"$A"},{"blobSum":"$B"}]}"#,
+                &[(Layer, 'a'), (Layer, 'b')],
+            ),
+            (r#"{"x":{"y":[{"digest":"$A","size":1}]}}"#, &[(Other, 'a')]),
+            (r#"{"x":{"digest":"$A","mediaType":"t"}}"#, &[(Other, 'a')]),
+            (r#"{"x":{"digest":"$A"}}"#, &[]),
+            (r#"[{"digest":"$A","size":1}]"#, &[(Other, 'a')]),
+            (r#"{"digest":"$A","size":1}"#, &[(Other, 'a')]),
+            (
+                r#"{"layers":[{"digest":"$A","x":{"digest":"$B","size":1}}]}"#,
+                &[(Other, 'b'), (Layer, 'a')],
+            ),
+            (
+                r#"{"subject":[{"name":"x","digest":{"sha256":"00"}}]}"#,
+                &[],
+            ),
+            (
+                r#"{"config":{"Labels":{"a":"b"}},"rootfs":{"diff_ids":["$A"]}}"#,
+                &[],
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(links(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_document_kind_wins_over_a_leaf_in_duplicated_media_types() {
+        let index = "application/vnd.oci.image.index.v1+json";
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        for (first, second) in [(index, layer), (layer, index)] {
+            let text = format!(
+                r#"{{"layers":[{{"mediaType":"{first}","digest":"{A}","mediaType":"{second}"}}]}}"#
+            );
+            let document = Document::scan(text.as_bytes()).expect("valid");
+            assert_eq!(document.links[0].kind, Kind::Index, "{text}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_in_a_manifest() {
+        let cases = [
+            (
+                r#"{"layers":[{"digest":"sha256:../../x"}]}"#,
+                "an invalid digest in `layers`",
+            ),
+            (
+                r#"{"config":{},"layers":[]}"#,
+                "a descriptor without digest in `config`",
+            ),
+            (
+                r#"{"manifests":["$A"]}"#,
+                "a string where a descriptor must be",
+            ),
+            (r#"{"manifests":[null]}"#, "null where a descriptor must be"),
+            (
+                r#"{"manifests":{"digest":"$A"}}"#,
+                "`manifests` is an object",
+            ),
+            (r#"{"config":[{"digest":"$A"}]}"#, "`config` is an array"),
+            (r#"{"layers":"x"}"#, "`layers` is a string"),
+            (r#"{"layers":[{"digest":7}]}"#, "not a string"),
+            ("[]", "an array, not an object"),
+            ("3", "a number, not an object"),
+        ];
+        for (text, expected) in cases {
+            let document = Document::scan(fill(text).as_bytes()).expect("valid JSON");
+            let damage = document.damage.unwrap_or_default();
+            assert!(damage.contains(expected), "{text}: {damage}");
+        }
+        for text in [
+            r#"{"manifests":null}"#,
+            r#"{"layers":null,"config":{"digest":"$A"}}"#,
+        ] {
+            let document = Document::scan(fill(text).as_bytes()).expect("valid JSON");
+            assert_eq!(document.damage, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_document() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for text in [
+            "",
+            " ",
+            "{",
+            "{} {}",
+            "nul",
+            "\u{feff}{}",
+            "{\"a\":}",
+            &deep,
+        ] {
+            assert!(Document::scan(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(Document::scan(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn streams_json_lines_and_strings_of_any_length() {
+        let long = "x".repeat(100_000);
+        let escapes = "\\n\\\\".repeat(20_000);
+        let wide = "\u{20ac}".repeat(20_000);
+        let pairs = "\\ud83d\\ude00".repeat(2_000) + &long;
+        let text = format!(
+            "{{\"a\":\"{long}\",\"b\":\"{escapes}\",\"c\":\"{wide}\",\"d\":\"{pairs}\",\"e\":{{\"digest\":\"{A}\",\"size\":1}}}}\n{{\"digest\":\"{B}\",\"size\":2}}\n"
+        );
+        let (document, result) = Document::scan_stream(text.as_bytes());
+        result.expect("JSON lines");
+        assert_eq!(document.links.len(), 2);
+        let text = format!("{{\"digest\":\"{A}\",\"size\":1}} x");
+        let (document, result) = Document::scan_stream(text.as_bytes());
+        assert!(result.is_err());
+        assert_eq!(
+            document.links.len(),
+            1,
+            "what was found before the end counts"
+        );
+    }
+
+    #[test]
+    fn tells_documents_by_their_content() {
+        let cases = [
+            (r#"{"manifests":[]}"#, Shape::Other),
+            (
+                r#"{"manifests":[{"name":"x","files":["a.yaml"]}]}"#,
+                Shape::Other,
+            ),
+            (r#"{"manifests":[{"digest":"$A"}]}"#, Shape::Index),
+            (r#"{"config":{"digest":"$A"},"layers":[]}"#, Shape::Manifest),
+            (
+                r#"{"layers":[{"blob":"$A","parent":-1}],"records":[]}"#,
+                Shape::Other,
+            ),
+            (r#"{"config":{"Cmd":["sh"]},"rootfs":{}}"#, Shape::Other),
+            (
+                r#"{"mediaType":"application/vnd.oci.image.index.v1+json"}"#,
+                Shape::Index,
+            ),
+            ("{}", Shape::Other),
+        ];
+        for (text, shape) in cases {
+            let document = Document::scan(fill(text).as_bytes()).expect("valid");
+            assert_eq!(document.shape, shape, "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_details_of_children() {
+        let text = fill(
+            r#"{"manifests":[{"mediaType":"m","digest":"$A","size":7,"platform":{"os":"linux","architecture":"arm","variant":"v7","os.version":"1","os.features":["f",1]},"annotations":{"k":"v","n":1,"o":{}},"artifactType":"t"}]}"#,
+        );
+        let document = Document::scan(text.as_bytes()).expect("valid");
+        let link = &document.links[0];
+        let details = link.details.as_ref().expect("children have details");
+        assert_eq!(link.size, Some(7));
+        assert_eq!(&*details.media_type, "m");
+        assert_eq!(details.artifact_type.as_deref(), Some("t"));
+        assert_eq!(details.annotations.len(), 1);
+        let platform = details.platform.as_ref().expect("it has one");
+        assert_eq!(&*platform.os, "linux");
+        assert_eq!(platform.variant.as_deref(), Some("v7"));
+        assert_eq!(platform.os_version.as_deref(), Some("1"));
+        assert_eq!(platform.os_features.len(), 1);
+    }
+}
