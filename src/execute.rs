@@ -32,7 +32,7 @@ use crate::graph::{FileFacts, Graph};
 use crate::holds::{Emptied, Holds};
 use crate::layout::lock::Locked;
 use crate::layout::temp;
-use crate::layout::{BlobId, Layout, Links, State, Stray, Writes, open_dir, open_file};
+use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir, open_file};
 use crate::observe::{Observer, Phase};
 use crate::oci::Digest;
 use crate::plan::{Plan, Tally, Totals, Victim};
@@ -202,10 +202,9 @@ fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
         }
     }
     if let Some(index) = &writes.index {
-        let time = if writes.keep_index_time {
-            FileTime::AsBefore
-        } else {
-            FileTime::New
+        let time = match writes.index_time {
+            IndexTime::AsBefore => FileTime::AsBefore,
+            IndexTime::At(time) => FileTime::At(time),
         };
         // A crash before this leaves the old index with all of its blobs, a crash after it the new
         // one, and blobs of removed images as orphans.

@@ -19,8 +19,10 @@ use super::term::{Progress, Term};
 pub struct Context<'a> {
     /// Where output goes.
     pub term: &'a Term,
-    /// The present, read once.
+    /// The present, read once, or what `--now` pretends.
     pub now: Timestamp,
+    /// When this run began.
+    pub started: Timestamp,
     watcher: Watcher,
 }
 
@@ -67,9 +69,11 @@ impl<'a> Context<'a> {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
+        let started = Timestamp::now();
         Ok(Self {
             term,
-            now: now.unwrap_or_else(Timestamp::now),
+            now: now.unwrap_or(started),
+            started,
             watcher: Watcher {
                 progress: term.progress(),
                 stop,

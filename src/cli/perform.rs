@@ -70,6 +70,7 @@ impl Rule {
             },
             sweep: SweepOptions {
                 now,
+                started: context.started.as_nanosecond(),
                 temp_age: nanoseconds(temp_age),
             },
         }

@@ -34,7 +34,7 @@ use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
-pub use state::{NewBlob, State, Writes};
+pub use state::{IndexTime, NewBlob, State, Writes};
 
 use state::Texts;
 

@@ -103,9 +103,8 @@ pub struct Writes {
     pub index: Option<IndexDoc>,
     /// The new `index.json` lists nothing, because somebody removed the last image.
     pub emptied: bool,
-    /// The new `index.json` keeps the time of the old one: a writer has put blobs there that are
-    /// newer, and has to be recognised by that until its own `index.json` comes.
-    pub keep_index_time: bool,
+    /// The time that the new `index.json` gets.
+    pub index_time: IndexTime,
     /// The holds.
     pub holds: Option<Holds>,
 }
@@ -120,6 +119,19 @@ impl Writes {
             && self.index.is_none()
             && self.holds.is_none()
     }
+}
+
+/// The time that a new `index.json` gets.
+///
+/// Writers put blobs first and the index last, and are recognised by blobs that are newer than the
+/// index. An index written in between must not make those blobs look old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IndexTime {
+    /// That of the old one: orphans that are newer lie there already.
+    #[default]
+    AsBefore,
+    /// When the blobs were listed, in nanoseconds since 1970: whatever comes later stays newer.
+    At(i128),
 }
 
 /// A document that is to be written.

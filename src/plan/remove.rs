@@ -11,13 +11,17 @@ use crate::error::{Error, Result};
 use crate::graph::{Accept, Bits, Change, Cut, MarkOptions, Root, RootSource};
 use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME};
 use crate::images::{Image, content_of};
-use crate::layout::{BlobId, NewBlob};
+use crate::layout::{BlobId, IndexTime, NewBlob};
 use crate::oci::{Digest, Edit, Kind, Role};
 use crate::sys::Fs;
 use crate::view::View;
 
 use super::select::canonical;
 use super::{Force, Pick, Plan, SweepOptions, sweep};
+
+/// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
+/// Linux stamps with the time of the last tick; network file systems are worse.
+const CLOCK_MARGIN: i128 = 1_000_000_000;
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -710,7 +714,11 @@ pub(super) fn finish(
         });
         plan.writes.holds = Some(holds);
     }
-    plan.writes.keep_index_time = graph.has_in_flight();
+    plan.writes.index_time = if graph.has_in_flight() {
+        IndexTime::AsBefore
+    } else {
+        IndexTime::At(sweep_options.started - CLOCK_MARGIN)
+    };
     let mut untagged: Vec<String> = gone.names.iter().cloned().collect();
     untagged.sort_by_cached_key(|name| canonical(name));
     Ok(Removal {

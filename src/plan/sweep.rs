@@ -15,6 +15,9 @@ use super::{Because, Kept, Plan, Victim};
 pub struct SweepOptions {
     /// The present, in nanoseconds since 1970.
     pub now: i128,
+    /// When the reading of the layout began, by the system's clock, in nanoseconds since 1970. Other
+    /// than `now` this is never a pretended time.
+    pub started: i128,
     /// How old a writer's temporary file has to be before it goes, in nanoseconds.
     pub temp_age: i128,
 }

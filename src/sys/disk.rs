@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::{FileTime, Fs, Removed};
 use crate::graph::FileFacts;
+use crate::layout::modified_of;
 use crate::layout::temp::OWN_PREFIX;
 use crate::oci::digest::VictimName;
 
@@ -141,24 +142,21 @@ fn fill(file: &mut File, bytes: &[u8], old: Option<&Stat>, time: FileTime) -> io
     }
     // After the owner: giving a file away clears some bits of its mode.
     rustix::fs::fchmod(&*file, Mode::from_raw_mode(old.st_mode & 0o7777))?;
-    if time == FileTime::AsBefore {
-        let stamp = |seconds, nanoseconds| Timespec {
-            tv_sec: seconds,
-            tv_nsec: nanoseconds,
-        };
-        rustix::fs::futimens(
-            &*file,
-            &Timestamps {
-                last_access: stamp(
-                    old.st_atime,
-                    i64::try_from(old.st_atime_nsec).unwrap_or_default(),
-                ),
-                last_modification: stamp(
-                    old.st_mtime,
-                    i64::try_from(old.st_mtime_nsec).unwrap_or_default(),
-                ),
-            },
-        )?;
-    }
+    let modified = match time {
+        FileTime::New => return Ok(()),
+        FileTime::AsBefore => modified_of(old),
+        FileTime::At(time) => time,
+    };
+    let stamp = |nanoseconds: i128| Timespec {
+        tv_sec: i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default(),
+        tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
+    };
+    rustix::fs::futimens(
+        &*file,
+        &Timestamps {
+            last_access: stamp(modified),
+            last_modification: stamp(modified),
+        },
+    )?;
     Ok(())
 }

@@ -30,6 +30,8 @@ pub enum FileTime {
     New,
     /// That of the file it replaces.
     AsBefore,
+    /// This one, in nanoseconds since 1970.
+    At(i128),
 }
 
 /// The changes that this crate makes to a file system.
