@@ -156,8 +156,9 @@ pub struct Broken {
     pub missing: bool,
     /// How a root leads to it: the name or ID of an image first, the document last.
     pub path: Vec<String>,
-    /// What to give to `rm` so that nothing refers to the document any more.
-    pub image: Option<String>,
+    /// What to give to `rm` so that nothing refers to the document any more: every image that leads
+    /// to it.
+    pub images: Vec<String>,
 }
 
 /// How a caller can tell errors apart.
@@ -216,11 +217,26 @@ fn describe_broken(broken: &[Broken]) -> String {
     let path = if first.path.is_empty() {
         String::new()
     } else {
-        format!(" ({})", first.path.join(" → "))
+        format!(" ({})", shorten(&first.path).join(" → "))
     };
     match broken.len() - 1 {
         0 => format!("{what}{path}"),
         more => format!("{what}{path}, and {more} more"),
+    }
+}
+
+/// Leaves the middle of a long path out. No real image is nested so deep.
+fn shorten(path: &[String]) -> Vec<String> {
+    const ENDS: usize = 4;
+    match (path.get(..ENDS), path.len().checked_sub(ENDS)) {
+        (Some(head), Some(start)) if start > ENDS => {
+            let tail = path.get(start..).unwrap_or_default();
+            let mut short = head.to_vec();
+            short.push(format!("{} more", start - ENDS));
+            short.extend_from_slice(tail);
+            short
+        }
+        _ => path.to_vec(),
     }
 }
 

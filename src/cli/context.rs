@@ -129,13 +129,41 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Returns a command that removes images, ready to be pasted into a shell.
+pub fn rm_command(layout: &Path, images: &[String]) -> String {
+    let is_flag = |text: &str| text.starts_with('-');
+    let path = layout.to_string_lossy();
+    let dashes = if is_flag(&path) || images.iter().any(|image| is_flag(image)) {
+        "-- "
+    } else {
+        ""
+    };
+    let images: Vec<String> = images.iter().map(|image| quote(image)).collect();
+    format!(
+        "`ocisweep rm {dashes}{} {}`",
+        quote(&path),
+        images.join(" ")
+    )
+}
+
+/// Quotes a text for a shell, if it needs that. Names come from strangers: pasted as it is, one of them
+/// could be a command.
+pub fn quote(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 /// Returns the way out of a refusal, where there is one.
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::NotALayout { path, what } => match what {
             NotALayout::Tar => format!(
-                "extract it first: `mkdir DIR && tar -xf {} -C DIR`",
-                path.display()
+                "extract it first: `mkdir DIR && tar -C DIR -xf {}`",
+                quote(&path.to_string_lossy())
             ),
             NotALayout::RegistryStorage => {
                 "use the `garbage-collect` command of that registry".to_owned()
@@ -159,18 +187,14 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Incomplete { path, broken } => {
             let first = broken.first()?;
-            match &first.image {
-                Some(image) => {
-                    let mut hint = format!(
-                        "`ocisweep rm {} {image}` removes the image that holds it",
-                        path.display()
-                    );
-                    if first.missing {
-                        hint.push_str("; `--allow-missing` sweeps all the same");
-                    }
-                    hint
+            if first.images.is_empty() {
+                "run it as the user who owns the layout, or write again what is damaged".to_owned()
+            } else {
+                let mut hint = format!("{} removes what holds it", rm_command(path, &first.images));
+                if first.missing {
+                    hint.push_str("; `--allow-missing` sweeps all the same");
                 }
-                None => "write the image that holds it again".to_owned(),
+                hint
             }
         }
         Error::Empty { .. } => {

@@ -40,6 +40,7 @@ pub fn tree<'v>(
         view,
         cache,
         referrers: referrers(view),
+        shown: BTreeSet::new(),
     };
     let nodes: Vec<TreeNode> = roots.iter().map(|shown| maker.root(shown)).collect();
     render(&nodes, context.term.width(), context.term.colors())
@@ -65,6 +66,9 @@ struct Maker<'a, 'c, 'v> {
     view: &'v View,
     cache: &'c mut Images<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
+    /// What is shown below the image at hand with all that is below it. Once is enough: an index of a
+    /// few kilobytes can have millions of paths through it.
+    shown: BTreeSet<BlobId>,
 }
 
 impl<'v> Maker<'_, '_, 'v> {
@@ -89,6 +93,7 @@ impl<'v> Maker<'_, '_, 'v> {
         node.disk = human_size3(shown.sizes.disk);
         node.content = human_size3(shown.sizes.content);
         node.extra = extra(shown.presence, !image.holds.is_empty());
+        self.shown.clear();
         node.children = self.children(image.id, 0);
         node
     }
@@ -98,7 +103,7 @@ impl<'v> Maker<'_, '_, 'v> {
     }
 
     fn children(&mut self, id: BlobId, depth: usize) -> Vec<TreeNode> {
-        if depth >= MAX_DEPTH {
+        if depth >= MAX_DEPTH || !self.shown.insert(id) {
             return Vec::new();
         }
         let mut nodes = Vec::new();

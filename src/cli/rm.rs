@@ -14,7 +14,7 @@ use ocisweep::plan::{
 use ocisweep::sys::Disk;
 
 use super::args::{RmArgs, TextFormat};
-use super::context::Context;
+use super::context::{Context, quote};
 use super::exit::{self, Exit};
 use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
@@ -260,7 +260,7 @@ const fn hint(conflict: &Conflict) -> &'static str {
 }
 
 fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
-    let layout = args.layout.display();
+    let layout = quote(&args.layout.to_string_lossy());
     Some(match miss {
         SelectError::NoSuchImage { similar, .. } if similar.is_empty() => {
             format!("`ocisweep ls {layout}` lists what is there")
@@ -277,6 +277,7 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
             ..
         } => {
             let image = image.split(' ').next().unwrap_or(image);
+            let image = quote(image);
             format!("`ocisweep rm {layout} {image} --platform {platform}` drops it")
         }
         SelectError::NoMatch { .. } => format!("`ocisweep ls {layout}` lists the names"),

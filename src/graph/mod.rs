@@ -127,6 +127,8 @@ pub struct Graph {
     /// `reached` as it was before in-flight orphans were followed.
     rooted: Bits,
     orphans: Vec<Orphan>,
+    /// Orphans that cannot be read, and why: each may be a referrer of something live.
+    unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
     unverified: HashSet<BlobId>,
     in_flight: Bits,
@@ -159,6 +161,7 @@ impl Graph {
             referrers: BTreeMap::new(),
             rooted: Bits::default(),
             orphans: Vec::new(),
+            unreadable: Vec::new(),
             unverified: HashSet::new(),
             in_flight: Bits::default(),
             in_flight_reach: Bits::default(),
@@ -373,6 +376,21 @@ impl Graph {
         for (id, why) in damaged {
             broken.push(self.broken_blob(state, id, why, false, &chosen));
         }
+        for (id, error) in &self.unreadable {
+            if !live.contains(*id) {
+                // Kept alone it would be worthless: what it refers to is unknown.
+                broken.push(Broken {
+                    digest: Some(self.digest(*id).clone()),
+                    why: format!(
+                        "cannot be read, and may be a signature of something live: {error}"
+                    )
+                    .into(),
+                    missing: false,
+                    path: Vec::new(),
+                    images: Vec::new(),
+                });
+            }
+        }
         if broken.is_empty() {
             Ok(LiveSet(live))
         } else {
@@ -399,7 +417,11 @@ impl Graph {
             why: why.into(),
             missing: false,
             path: vec![name.clone()],
-            image: matches!(root.source, RootSource::Entry(_)).then_some(name),
+            images: if matches!(root.source, RootSource::Entry(_)) {
+                vec![name]
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -411,13 +433,14 @@ impl Graph {
         missing: bool,
         chosen: &[&Root],
     ) -> Broken {
-        let (path, image) = self.path_to(state, id, chosen);
+        let path = self.path_to(state, id, chosen);
         Broken {
             digest: Some(self.digest(id).clone()),
             why: why.into(),
             missing,
             path,
-            image,
+            // All that hold it, also those that are about to go: removing one of several helps nobody.
+            images: self.holders(state, id),
         }
     }
 }

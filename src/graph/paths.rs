@@ -30,14 +30,28 @@ impl Graph {
         }
     }
 
-    /// Returns the shortest path from one of the roots to a blob, and what to give to `rm` so that
-    /// this root goes: the name or short ID of an entry.
-    pub(super) fn path_to(
-        &self,
-        state: &State,
-        target: BlobId,
-        roots: &[&Root],
-    ) -> (Vec<String>, Option<String>) {
+    /// Returns what to give to `rm` so that nothing refers to a blob any more: a name or short ID of
+    /// each image that leads to it.
+    pub(super) fn holders(&self, state: &State, target: BlobId) -> Vec<String> {
+        let mut holders: Vec<String> = Vec::new();
+        for root in &self.roots {
+            let is_entry = matches!(
+                root.source,
+                RootSource::Entry(_) | RootSource::InsideEntry(_)
+            );
+            let Ok(id) = root.target else { continue };
+            if is_entry && self.reach([id]).contains(target) {
+                let label = self.root_label(state, root);
+                if !holders.contains(&label) {
+                    holders.push(label);
+                }
+            }
+        }
+        holders
+    }
+
+    /// Returns the shortest path from one of the roots to a blob.
+    pub(super) fn path_to(&self, state: &State, target: BlobId, roots: &[&Root]) -> Vec<String> {
         let mut came_from: HashMap<BlobId, Option<(BlobId, Role)>> = HashMap::new();
         let mut first_root: HashMap<BlobId, &Root> = HashMap::new();
         let mut queue = VecDeque::new();
@@ -75,19 +89,11 @@ impl Graph {
                 None => break,
             }
         }
-        let mut image = None;
         if let Some(root) = first_root.get(&at) {
-            let label = self.root_label(state, root);
-            if matches!(
-                root.source,
-                RootSource::Entry(_) | RootSource::InsideEntry(_)
-            ) {
-                image = Some(label.clone());
-            }
-            steps.push(label);
+            steps.push(self.root_label(state, root));
         }
         steps.reverse();
-        (steps, image)
+        steps
     }
 
     /// Describes a blob as a step of a path: what it is to its parent, and its short digest.

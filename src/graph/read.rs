@@ -34,6 +34,8 @@ struct Request {
     digest: Digest,
     kind: Kind,
     data: Option<Box<str>>,
+    /// What it means when the file is not there although the directory lists it.
+    vanished: Option<&'static str>,
 }
 
 /// A blob that has to be visited, and what led to it.
@@ -220,6 +222,7 @@ impl Graph {
                         digest: self.digest(id).clone(),
                         kind,
                         data,
+                        vanished: self.vanished(id),
                     });
                 }
                 if requests.len() >= BATCH {
@@ -241,6 +244,17 @@ impl Graph {
             for (request, found) in requests.drain(..).zip(found) {
                 self.look(request.id, found, &mut queue);
             }
+        }
+    }
+
+    /// Says what it means when a blob is not there.
+    fn vanished(&self, id: BlobId) -> Option<&'static str> {
+        if (id as usize) >= self.blobs.len() {
+            None
+        } else if self.blobs.is_link(id) {
+            Some("is a symbolic link that leads nowhere")
+        } else {
+            Some("vanished while it was read")
         }
     }
 
@@ -327,6 +341,11 @@ fn read(layout: &Layout, request: &Request) -> Found {
     let file = match layout.open_blob(&request.digest) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // It was listed a moment ago. Taking it for a sparse image would make garbage of what it
+            // refers to.
+            if let Some(why) = request.vanished {
+                return Found::Damaged(why.to_owned());
+            }
             return match &request.data {
                 Some(text) => embedded(text),
                 None => Found::Missing,
@@ -449,14 +468,30 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
 fn unknown(document: Document, result: serde_json::Result<()>, len: u64) -> Found {
     match result {
         Ok(()) => whole(document, len, Strict::ByShape),
-        // Whole and JSON, but deeper than it can be followed: what it refers to is unknown.
-        Err(error) if error.to_string().contains("recursion limit") => {
-            Found::Damaged(format!("is nested too deep to be followed: {error}"))
+        // JSON for other readers, but not for this one: what it refers to is unknown.
+        Err(error) if is_json_elsewhere(&error) => {
+            Found::Damaged(format!("cannot be followed: {error}"))
         }
         // Text that only begins like JSON. What was found before it stopped making sense counts.
         Err(_) if document.links.is_empty() => Found::Leaf,
         Err(_) => Found::Document(document, len),
     }
+}
+
+/// Says whether a text that does not parse here may well parse elsewhere: Go reads numbers of any
+/// size, replaces what is not Unicode, and nests deeper. `serde_json` has no kinds for these, only
+/// words, which a test holds on to.
+pub(super) fn is_json_elsewhere(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    [
+        "recursion limit",
+        "number out of range",
+        "invalid unicode code point",
+        "lone leading surrogate",
+        "unexpected end of hex escape",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 /// The descriptor carries the blob. What does not decode or parse refers to nothing that anybody
@@ -499,5 +534,33 @@ impl<R: Read> Read for Hashing<R> {
             hasher.update(bytes);
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_only_other_readers_accept() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let elsewhere: [&[u8]; 5] = [
+            deep.as_bytes(),
+            b"{\"x\":1e400}",
+            b"{\"x\":\"\\ud800\"}",
+            b"{\"x\":\"\\ud800y\"}",
+            b"{\"x\":\"\xff\"}",
+        ];
+        for bytes in elsewhere {
+            let error = Document::scan(bytes).expect_err("not for serde_json");
+            assert!(is_json_elsewhere(&error), "{error}");
+            let (_, result) = Document::scan_stream(bytes);
+            let error = result.expect_err("not for serde_json");
+            assert!(is_json_elsewhere(&error), "{error}");
+        }
+        for text in ["{", "{x}", "{}x", "[1,]", "{\"a\" 1}"] {
+            let error = Document::scan(text.as_bytes()).expect_err("not JSON");
+            assert!(!is_json_elsewhere(&error), "{error}");
+        }
     }
 }

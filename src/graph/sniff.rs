@@ -11,12 +11,13 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use super::Graph;
-use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json};
+use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json, is_json_elsewhere};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file};
 use crate::observe::{Observer, Phase};
+use crate::oci::document::Link;
 use crate::oci::media_type::DOCKER_ATTESTATION;
-use crate::oci::{Digest, Document};
+use crate::oci::{Algorithm, Digest, Document, Kind, Role};
 
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
 const BATCH: usize = 8192;
@@ -76,7 +77,7 @@ enum Sniffed {
     /// It is gone meanwhile, or no file any more.
     Gone,
     /// It cannot be read.
-    Unreadable,
+    Unreadable(io::Error),
     Plain(FileFacts),
     /// It has a `subject`.
     Referrer(FileFacts, Box<Referrer>),
@@ -110,7 +111,10 @@ impl Graph {
             for (&id, sniffed) in batch.iter().zip(sniffed) {
                 let file = match sniffed {
                     Sniffed::Gone => continue,
-                    Sniffed::Unreadable => None,
+                    Sniffed::Unreadable(error) => {
+                        self.unreadable.push((id, error.to_string()));
+                        None
+                    }
                     Sniffed::Plain(file) => Some(file),
                     Sniffed::Referrer(file, referrer) => {
                         if !referrer.matches_digest {
@@ -159,7 +163,7 @@ impl Graph {
                 Some((dir, name))
             })
         else {
-            return Sniffed::Unreadable;
+            return Sniffed::Gone;
         };
         // A link is judged by itself: what it leads to is not ours, but may be a referrer.
         let link = if self.blobs.is_link(id) {
@@ -177,8 +181,10 @@ impl Graph {
         };
         let file = match open_file(dir, name.file(), follow) {
             Ok(file) => file,
-            // A link that leads nowhere refers to nothing.
-            Err(rustix::io::Errno::NOENT) => return link.map_or(Sniffed::Gone, Sniffed::Plain),
+            // A link that leads nowhere, or in a circle, refers to nothing.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => {
+                return link.map_or(Sniffed::Gone, Sniffed::Plain);
+            }
             Err(error) => return failed(error),
         };
         let stat = match rustix::fs::fstat(&file) {
@@ -198,7 +204,7 @@ impl Graph {
                 Some(referrer) => Sniffed::Referrer(facts, referrer),
                 None => Sniffed::Plain(facts),
             },
-            Err(_) => Sniffed::Unreadable,
+            Err(error) => Sniffed::Unreadable(error),
         }
     }
 }
@@ -207,7 +213,7 @@ fn failed(error: rustix::io::Errno) -> Sniffed {
     match error {
         // Removed by somebody else, or replaced by something that is no file.
         rustix::io::Errno::NOENT | rustix::io::Errno::LOOP => Sniffed::Gone,
-        _ => Sniffed::Unreadable,
+        _ => Sniffed::Unreadable(error.into()),
     }
 }
 
@@ -245,7 +251,13 @@ fn read_json(mut file: File, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool>
 /// A referrer that does not match its digest is kept all the same, with what it refers to: nothing
 /// depends on it, so there is no reason to refuse the sweep, and doubt keeps.
 fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
-    let document = Document::scan(bytes).ok()?;
+    let document = match Document::scan(bytes) {
+        Ok(document) => document,
+        // Nobody nests a manifest so deep; what nothing refers to is no manifest then.
+        Err(error) if error.to_string().contains("recursion limit") => return None,
+        Err(error) if is_json_elsewhere(&error) => every_digest(bytes),
+        Err(_) => return None,
+    };
     let is_left_over = document
         .artifact_type
         .as_deref()
@@ -256,6 +268,35 @@ fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
             matches_digest: digest.matches(bytes) == Some(true),
         })
     })
+}
+
+/// Takes every digest in a text for a subject and for a reference: for JSON that other readers accept
+/// and this one cannot follow.
+fn every_digest(bytes: &[u8]) -> Document {
+    let mut document = Document::default();
+    for algorithm in Algorithm::ALL {
+        let prefix = format!("{}:", algorithm.name());
+        let places = bytes
+            .windows(prefix.len())
+            .enumerate()
+            .filter(|(_, window)| *window == prefix.as_bytes());
+        for (start, _) in places {
+            let hex = start + prefix.len();
+            let digest = bytes
+                .get(hex..hex + algorithm.hex_len())
+                .and_then(|hex| Digest::from_hex(algorithm, hex));
+            for role in [Role::Subject, Role::Other] {
+                document.links.extend(digest.clone().map(|digest| Link {
+                    role,
+                    digest,
+                    kind: Kind::Unknown,
+                    size: None,
+                    details: None,
+                }));
+            }
+        }
+    }
+    document
 }
 
 impl Graph {
@@ -272,7 +313,7 @@ impl Graph {
         rule: InFlight,
         observer: &dyn Observer,
     ) -> Result<()> {
-        let is_young = |modified: i128| rule.now - modified < rule.grace;
+        let is_young = |modified: i128| rule.grace > 0 && rule.now - modified < rule.grace;
         let writer_at_work = self
             .blobs
             .temporary

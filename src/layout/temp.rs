@@ -44,13 +44,13 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     if is_own(name) {
         return sure;
     }
-    // hauler.
+    // hauler; but a person's dated copy is called so as well.
     if let Some(middle) = name
         .strip_prefix("index-")
         .and_then(|rest| rest.strip_suffix(".json"))
         && is_digits(middle)
     {
-        return sure;
+        return Some(TempName::Plausible);
     }
     // ocidir-rs through cap-tempfile.
     is_uuid(name).then_some(TempName::Plausible)
@@ -78,22 +78,30 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
         None => (name, ""),
     };
     let whole = algorithm.hex_len();
-    let recognised = match rest {
+    let digits = match rest {
         // go-containerregistry: the digest with digits behind it, or digits alone.
-        "" => name.get(whole..).is_some_and(is_digits) || (is_digits(name) && name.len() < whole),
-        // regclient: `<digits>.tmp` and `<hex>.<digits>.tmp`.
-        ".tmp" => is_digits(hex),
-        _ => {
-            hex.len() == whole
-                && (rest
-                    .strip_prefix('.')
-                    .and_then(|rest| rest.strip_suffix(".tmp"))
-                    .is_some_and(is_digits)
-                    // hauler: `<hex>.tmp-<digits>`.
-                    || rest.strip_prefix(".tmp-").is_some_and(is_digits))
-        }
+        "" if name.len() > whole => name.get(whole..)?,
+        // regclient: `<digits>.tmp`.
+        "" | ".tmp" => hex,
+        _ if hex.len() != whole => return None,
+        // hauler: `<hex>.tmp-<digits>`; regclient: `<hex>.<digits>.tmp`.
+        _ => match rest.strip_prefix(".tmp-") {
+            Some(digits) => digits,
+            None => rest.strip_prefix('.')?.strip_suffix(".tmp")?,
+        },
     };
-    recognised.then_some(TempName::Unmistakable)
+    if !is_digits(digits) || name.len() == whole {
+        return None;
+    }
+    // A digest with a suffix of its writer's making is nobody else's. Few digits alone may be a date,
+    // or a digest with a slip of the pen.
+    let is_random = matches!(digits.len(), 9 | 10);
+    let is_suffixed = rest.contains(".tmp") && hex.len() == whole;
+    Some(if is_random || is_suffixed {
+        TempName::Unmistakable
+    } else {
+        TempName::Plausible
+    })
 }
 
 /// Recognises what lies in `ingest/`: containerd's local store makes a directory named by the hash of
@@ -160,7 +168,7 @@ mod tests {
             (".umoci-x", true, None),
             ("index.json.123.tmp", false, Some(Unmistakable)),
             ("index.json.bak", false, None),
-            ("index-123.json", false, Some(Unmistakable)),
+            ("index-123.json", false, Some(Plausible)),
             ("index-old.json", false, None),
             (".ocisweep-aB3dE6", false, Some(Unmistakable)),
             (".ocisweep-notes", false, None),
@@ -183,6 +191,9 @@ mod tests {
             ("123456789.tmp".to_owned(), Some(Unmistakable)),
             (format!("{hex}.123.tmp"), Some(Unmistakable)),
             (format!("{hex}.tmp-42"), Some(Unmistakable)),
+            ("2026".to_owned(), Some(Plausible)),
+            ("20260101.tmp".to_owned(), Some(Plausible)),
+            (format!("{hex}1"), Some(Plausible)),
             (format!("{hex}.bak"), None),
             (format!("{hex}abc"), None),
             ("notes.tmp".to_owned(), None),
