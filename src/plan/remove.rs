@@ -221,16 +221,24 @@ fn take_picks(
     let mut names: BTreeMap<BlobId, BTreeSet<&str>> = BTreeMap::new();
     let mut whole: BTreeSet<BlobId> = BTreeSet::new();
     let mut order: Vec<BlobId> = Vec::new();
+    let positions: BTreeMap<BlobId, usize> = images
+        .iter()
+        .enumerate()
+        .map(|(position, image)| (image.id, position))
+        .collect();
     for pick in picks {
         for (id, picked) in &pick.names {
             names
                 .entry(*id)
                 .or_default()
                 .extend(picked.iter().map(AsRef::as_ref));
-            order.push(*id);
         }
         whole.extend(&pick.images);
-        order.extend(&pick.images);
+        // Of one argument in the order of `index.json`: numbers of blobs are those of the directory,
+        // which differ from run to run.
+        let mut of_pick: Vec<BlobId> = pick.names.keys().chain(&pick.images).copied().collect();
+        of_pick.sort_by_key(|id| positions.get(id).copied());
+        order.extend(of_pick);
         for position in &pick.entries {
             gone.entries.insert(*position);
             let facts = entries.get(*position);
@@ -750,7 +758,7 @@ fn release(
     plan.sweep.sort_by_key(|victim| {
         (
             ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
-            victim.id,
+            graph.digest(victim.id),
         )
     });
     Ok(plan)
@@ -783,11 +791,9 @@ fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
                 }
             }
             layers.extend(own.into_iter().rev());
-            for &referrer in view.graph.referrers(id) {
-                if seen.insert(referrer) {
-                    documents.push(referrer);
-                }
-            }
+            let mut referrers = view.graph.referrers(id).to_vec();
+            referrers.sort_by_key(|referrer| view.graph.digest(*referrer));
+            documents.extend(referrers.into_iter().filter(|id| seen.insert(*id)));
         }
         order.extend(documents);
         order.extend(layers);

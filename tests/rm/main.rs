@@ -1,0 +1,18 @@
+//! `rm`, `rm --platform` and `hold` from outside, in docker's words.
+//!
+//! The wording of what is said to stdout, and of what is not found or in conflict, comes from transcripts of `docker image rm`; where
+//! the program does better than docker, the test says so. Layouts are built blob by blob.
+//!
+//! - [`scene`]: how `rm` is called here, and what every call is checked for.
+//! - [`selecting`]: which image an argument names.
+//! - [`several`]: several arguments, and what fails among them.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that runs out of bounds fails, as it should"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod scene;
+mod selecting;
