@@ -6,6 +6,9 @@
 //! - [`scene`]: how `rm` is called here, and what every call is checked for.
 //! - [`selecting`]: which image an argument names.
 //! - [`several`]: several arguments, and what fails among them.
+//! - [`untag`]: what goes with a name, and what with the last one.
+//! - [`referrers`]: what belongs to an image without being a part of it.
+//! - [`damage`]: what is damaged or missing, in the image or beside it.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -14,5 +17,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod damage;
+mod referrers;
 mod scene;
 mod selecting;
+mod several;
+mod untag;
