@@ -9,6 +9,8 @@
 //! - [`untag`]: what goes with a name, and what with the last one.
 //! - [`referrers`]: what belongs to an image without being a part of it.
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
+//! - [`files`]: what the files look like afterwards.
+//! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -18,8 +20,19 @@
 mod support;
 
 mod damage;
+mod docker_save;
+mod files;
 mod referrers;
 mod scene;
 mod selecting;
 mod several;
 mod untag;
+
+/// Says why a test did not run.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped in silence looks like one that passed"
+)]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
