@@ -349,6 +349,24 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
         names: vec![name.clone()],
     });
     layout.items.splice(0..0, names);
+    let action = if args.dry_run {
+        "would-rewrite"
+    } else {
+        "rewrite"
+    };
+    for (names, digest) in &said.moved {
+        let written = &shown.plan.writes.blobs;
+        let new = written.iter().find(|blob| blob.digest == *digest);
+        layout.items.push(json::Item {
+            digest: Some(digest.to_string()),
+            path: None,
+            kind: "index",
+            size: new.map_or(0, |blob| blob.bytes.len() as u64),
+            action,
+            reasons: vec!["platform dropped".to_owned()],
+            names: names.clone(),
+        });
+    }
     let failures = said
         .conflicts
         .iter()

@@ -11,6 +11,7 @@
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
 //! - [`files`]: what the files look like afterwards.
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
+//! - [`output`]: text, JSON, dry runs.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -22,6 +23,7 @@ mod support;
 mod damage;
 mod docker_save;
 mod files;
+mod output;
 mod referrers;
 mod scene;
 mod selecting;
