@@ -419,7 +419,8 @@ impl<'a> Selector<'a> {
     }
 
     fn no_such_image(&self, text: &str) -> SelectError {
-        if let Some(digest) = whole_digest(text) {
+        // `name:tag` reads like a digest of an unknown algorithm.
+        if let Some(digest) = whole_digest(text).filter(|digest| digest.algorithm().is_some()) {
             return SelectError::NoSuchImage {
                 familiar: digest.to_string(),
                 similar: Vec::new(),

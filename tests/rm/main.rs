@@ -12,6 +12,7 @@
 //! - [`files`]: what the files look like afterwards.
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
 //! - [`output`]: text, JSON, dry runs.
+//! - [`holds`]: `hold`, and what it protects from.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -23,6 +24,7 @@ mod support;
 mod damage;
 mod docker_save;
 mod files;
+mod holds;
 mod output;
 mod referrers;
 mod scene;

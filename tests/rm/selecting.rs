@@ -178,6 +178,24 @@ fn an_image_that_is_not_there_is_missing_in_dockers_words() {
 }
 
 #[test]
+fn names_that_are_spelt_alike_are_offered() {
+    let cases = [
+        ("alpha:2", "alpha:1"),
+        ("alpha", "alpha:1"),
+        ("docker.io/library/alpha:3", "alpha:1"),
+        ("bravo:1", "bravo:2"),
+        ("delta:9", "ghcr.io/acme/delta:1"),
+        ("latest:1", "latest"),
+    ];
+    for (argument, offered) in cases {
+        let (mut layout, _, bravo) = pair(&["alpha:1", "ghcr.io/acme/delta:1"]);
+        layout.tag(&bravo.manifest, "latest").write();
+        let run = rm(&layout, &[argument]);
+        run.exits(1).warns(&format!("hint: there is {offered}\n"));
+    }
+}
+
+#[test]
 fn a_name_without_a_tag_means_latest_and_no_other() {
     let (layout, alpha, _) = pair(&["alpha:1", "alpha:latest"]);
     let run = rm(&layout, &["alpha"]);
