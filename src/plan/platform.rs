@@ -501,7 +501,9 @@ fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) ->
         .chain(view.graph.referrers(index).iter().copied())
         .filter(|id| !part.ids.contains(id))
         .collect();
-    all.into_iter().map(describe).collect()
+    let mut all: Vec<String> = all.into_iter().map(describe).collect();
+    all.sort();
+    all
 }
 
 struct Rewriter<'a> {

@@ -261,16 +261,24 @@ fn take_picks(
     let mut names: BTreeMap<BlobId, BTreeSet<&str>> = BTreeMap::new();
     let mut whole: BTreeSet<BlobId> = BTreeSet::new();
     let mut order: Vec<BlobId> = Vec::new();
+    let positions: BTreeMap<BlobId, usize> = images
+        .iter()
+        .enumerate()
+        .map(|(position, image)| (image.id, position))
+        .collect();
     for pick in picks {
         for (id, picked) in &pick.names {
             names
                 .entry(*id)
                 .or_default()
                 .extend(picked.iter().map(AsRef::as_ref));
-            order.push(*id);
         }
         whole.extend(&pick.images);
-        order.extend(&pick.images);
+        // Of one argument in the order of `index.json`: numbers of blobs are those of the directory,
+        // which differ from run to run.
+        let mut of_pick: Vec<BlobId> = pick.names.keys().chain(&pick.images).copied().collect();
+        of_pick.sort_by_key(|id| positions.get(id).copied());
+        order.extend(of_pick);
         for position in &pick.entries {
             gone.entries.insert(*position);
             let facts = entries.get(*position);
@@ -344,12 +352,29 @@ fn take_picks(
         gone.holds
             .extend(holds.into_iter().map(|(position, _)| position));
         gone.entries.extend(&image.entries);
-        gone.names
-            .extend(image.names.iter().map(|name| name.text.to_string()));
+        gone.names.extend(
+            image
+                .names
+                .iter()
+                .filter(|name| !is_of_another(entries, id, &name.text))
+                .map(|name| name.text.to_string()),
+        );
         gone.images.push(id);
         gone.picked.insert(id);
     }
     conflicts
+}
+
+/// Says whether a name is that of another image, which this one only shares by its `kind`: removing a
+/// signature takes neither the name from the image nor its other referrers along.
+fn is_of_another(entries: &[EntryFacts], id: BlobId, name: &str) -> bool {
+    let mut called = entries
+        .iter()
+        .filter(|entry| entry.names.iter().any(|known| &*known.text == name));
+    let is_shared = called
+        .clone()
+        .any(|entry| entry.id == Some(id) && entry.role == EntryRole::KindReferrer);
+    is_shared && called.any(|entry| entry.id != Some(id) && entry.role == EntryRole::Named)
 }
 
 /// Takes some of an image's names away. An entry without any name left goes.
@@ -429,13 +454,13 @@ pub(super) fn cascade(
     gone: &mut Gone,
 ) -> Vec<String> {
     loop {
-        let below = below(view, gone);
+        let below = below(view, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
         let mut stays: Vec<BlobId> = roots_that_stay(view, gone)
             .filter(|root| !matches!(root.source, RootSource::Entry(_)))
             .filter_map(|root| root.target.as_ref().ok().copied())
             .collect();
-        let bases = bases(view, gone);
+        let bases = bases(view, gone.images.iter().copied());
         for entry in entries {
             let Some(id) = entry.id else { continue };
             if gone.entries.contains(&entry.position) || gone.replaced.contains_key(&entry.position)
@@ -466,8 +491,16 @@ pub(super) fn cascade(
             let ids = stays.iter().chain(&gone.survivors).copied();
             let live = view.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
+            // An image that others were built upon as well is in use.
+            let used = if bases.is_empty() {
+                BTreeSet::new()
+            } else {
+                self::bases(view, stays.iter().copied())
+            };
             candidates.retain(|entry| {
-                let is_kept = entry.id.is_some_and(|id| live.contains(id))
+                let is_kept = entry
+                    .id
+                    .is_some_and(|id| live.contains(id) || used.contains(&id))
                     || (entry.role != EntryRole::KindReferrer
                         && entry.about.iter().any(|about| live.contains(*about)));
                 if is_kept {
@@ -495,14 +528,18 @@ pub(super) fn cascade(
     }
 }
 
-/// Returns everything below what goes: its content, and the referrers of that which nothing lists.
-/// What it is itself about is not below it.
-fn below(view: &View, gone: &Gone) -> Bits {
+/// Returns everything below what goes: its content, and if they follow also the referrers of that. What
+/// it is itself about is not below it.
+fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
+    let about = |id: BlobId| match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
+    };
     let mut bits = Bits::default();
     let mut queue = gone.images.clone();
     for &id in &gone.superseded {
         bits.insert(id);
-        queue.extend(view.graph.referrers(id));
+        queue.extend(about(id));
     }
     while let Some(id) = queue.pop() {
         if !bits.insert(id) {
@@ -515,15 +552,15 @@ fn below(view: &View, gone: &Gone) -> Bits {
                 .filter(|edge| edge.role != Role::Subject)
                 .map(|edge| edge.to),
         );
-        queue.extend(view.graph.referrers(id));
+        queue.extend(about(id));
     }
     bits
 }
 
-/// Returns the images that what goes was built upon, by their own word.
-fn bases(view: &View, gone: &Gone) -> BTreeSet<BlobId> {
-    let manifests = gone.images.iter().flat_map(|id| {
-        content_of(&view.graph, *id, None)
+/// Returns the images that these were built upon, by their own word.
+fn bases(view: &View, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> {
+    let manifests = images.flat_map(|id| {
+        content_of(&view.graph, id, None)
             .into_iter()
             .map(|(id, _)| id)
     });
@@ -576,7 +613,7 @@ fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
     };
-    let mut below = below(view, gone);
+    let mut below = below(view, gone, Referrers::Follow);
     for &id in &gone.hollowed {
         for (id, _) in content_of(&view.graph, id, None) {
             below.insert(id);
@@ -808,7 +845,7 @@ fn release(
     plan.sweep.sort_by_key(|victim| {
         (
             ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
-            victim.id,
+            graph.digest(victim.id),
         )
     });
     Ok(plan)
@@ -841,11 +878,9 @@ fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
                 }
             }
             layers.extend(own.into_iter().rev());
-            for &referrer in view.graph.referrers(id) {
-                if seen.insert(referrer) {
-                    documents.push(referrer);
-                }
-            }
+            let mut referrers = view.graph.referrers(id).to_vec();
+            referrers.sort_by_key(|referrer| view.graph.digest(*referrer));
+            documents.extend(referrers.into_iter().filter(|id| seen.insert(*id)));
         }
         order.extend(documents);
         order.extend(layers);
