@@ -14,7 +14,7 @@ use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
 use super::args::{RmArgs, TextFormat};
-use super::context::{Context, quote};
+use super::context::{Context, quote, rm_command};
 use super::exit::{self, Exit};
 use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
@@ -160,19 +160,18 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
     let Error::Incomplete { broken, .. } = error else {
         return None;
     };
-    let mut together = damaged.to_vec();
-    for image in broken.iter().filter_map(|broken| broken.image.as_deref()) {
-        if !together.contains(&image) {
-            together.push(image);
+    let mut together: Vec<String> = damaged.iter().map(|text| (*text).to_owned()).collect();
+    for image in broken.iter().flat_map(|broken| &broken.images) {
+        if !together.contains(image) {
+            together.push(image.clone());
         }
     }
     if damaged.is_empty() || together.len() == damaged.len() {
         return None;
     }
     let mut hint = format!(
-        "`ocisweep rm {} {}` removes all that is damaged",
-        args.layout.display(),
-        together.join(" ")
+        "{} removes all that is damaged",
+        rm_command(&args.layout, &together)
     );
     if broken.iter().all(|broken| broken.missing) {
         hint.push_str("; `--allow-missing` sweeps all the same");
