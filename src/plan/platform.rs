@@ -85,7 +85,7 @@ pub fn drop_platforms(
 ) -> Result<Removal> {
     let mut gone = Gone::default();
     let mut conflicts = Vec::new();
-    for pick in picks {
+    for pick in &Pick::merged(picks) {
         match one(view, images, entries, pick, request, options, &mut gone) {
             Ok(()) => {}
             Err(Failed::Conflict(conflict)) => conflicts.push(conflict),
@@ -103,24 +103,15 @@ pub fn drop_platforms(
     Ok(removal)
 }
 
+#[derive(Debug, thiserror::Error)]
 enum Failed {
-    Conflict(Conflict),
-    Error(Error),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    #[error(transparent)]
+    Error(#[from] Error),
 }
 
-impl From<Conflict> for Failed {
-    fn from(conflict: Conflict) -> Self {
-        Self::Conflict(conflict)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-/// Drops platforms from what one argument picked.
+/// Drops platforms from what one argument picked, or several of the same image.
 fn one(
     view: &View,
     images: &[Image],
@@ -192,7 +183,12 @@ fn one(
             }
             .into());
         }
-        let holds = holds_on(view, image.id);
+        let part = Part::of(view, image, &going);
+        let mut holds = holds_on(view, image.id);
+        if !staying.is_empty() {
+            // A hold on a platform that stays, stays as well.
+            holds.retain(|(position, _)| part.touches(view, *position));
+        }
         if let Some((_, hold)) = holds.first()
             && options.force == Force::No
         {
@@ -213,7 +209,6 @@ fn one(
             }
             whole(image, gone);
         } else {
-            let part = Part::of(view, image, &going);
             match request.mode {
                 PlatformMode::Rewrite => rewrite(view, entries, image, &part, options, gone)?,
                 PlatformMode::Sparse => sparse(view, image, &part, gone),
@@ -386,6 +381,20 @@ impl Part {
         }
         part
     }
+
+    /// Says whether a hold is on something that goes, or on an index that loses something.
+    fn touches(&self, view: &View, hold: usize) -> bool {
+        let held = view.state.holds.holds.get(hold);
+        held.and_then(|hold| view.graph.id(&hold.digest))
+            .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
+    }
+
+    /// Says whether an index leads to something that goes.
+    fn is_below(&self, view: &View, index: BlobId) -> bool {
+        listed(&view.graph, index)
+            .iter()
+            .any(|(parent, edge)| self.edges.contains(&(*parent, edge.to)))
+    }
 }
 
 /// The last platform goes: so does the image.
@@ -548,7 +557,7 @@ impl Rewriter<'_> {
                 edits.push(Edit::RemoveEntry { position });
                 continue;
             }
-            if !self.leads_to_part(child) {
+            if !self.part.is_below(self.view, child) {
                 left += 1;
                 self.survivors.push(child);
                 continue;
@@ -582,12 +591,5 @@ impl Rewriter<'_> {
         };
         self.done.insert(id, new.clone());
         Ok(new)
-    }
-
-    fn leads_to_part(&self, child: BlobId) -> bool {
-        self.part.edges.iter().any(|(parent, _)| *parent == child)
-            || listed(&self.view.graph, child)
-                .iter()
-                .any(|(parent, edge)| self.part.edges.contains(&(*parent, edge.to)))
     }
 }

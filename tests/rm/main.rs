@@ -13,6 +13,7 @@
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
+//! - [`platform_words`]: which platform is meant, and what is refused.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -26,6 +27,7 @@ mod docker_save;
 mod files;
 mod holds;
 mod output;
+mod platform_words;
 mod referrers;
 mod scene;
 mod selecting;
