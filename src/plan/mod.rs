@@ -20,7 +20,7 @@ use crate::view::View;
 
 pub use dangling::dangling;
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
-pub use remove::{Conflict, Extent, Referrers, Removal, RemoveOptions, remove};
+pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
 pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};
 

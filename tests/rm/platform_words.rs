@@ -6,12 +6,17 @@ use crate::scene::{
 };
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, assert_same, for_each, media, snapshot};
 
-/// An index of these platforms, each an image with a layer of its own and one that all share.
-pub(crate) fn multi(layout: &LayoutBuilder, platforms: &[&str]) -> (Desc, Vec<Image>) {
-    let images: Vec<Image> = platforms
+/// Images for these platforms, each with a layer of its own and one that all share.
+pub(crate) fn images_of(layout: &LayoutBuilder, platforms: &[&str]) -> Vec<Image> {
+    let images = platforms
         .iter()
-        .map(|platform| layout.image(platform, platform, &[b"shared by all", platform.as_bytes()]))
-        .collect();
+        .map(|platform| layout.image(platform, platform, &[b"shared by all", platform.as_bytes()]));
+    images.collect()
+}
+
+/// An index of these platforms.
+pub(crate) fn multi(layout: &LayoutBuilder, platforms: &[&str]) -> (Desc, Vec<Image>) {
+    let images = images_of(layout, platforms);
     let children: Vec<Desc> = images
         .iter()
         .zip(platforms)
@@ -530,7 +535,7 @@ fn what_has_no_platform_is_nobodys_to_drop() {
         assert_same(&before, &snapshot(layout.path()), &run.all());
     }
     // Beside platforms such a child stays.
-    let (_, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let mixed = layout.index(&[
         images[0].manifest.clone().platform("linux/amd64"),
         layer.clone(),
