@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use ocisweep::entries::{EntryFacts, entries};
 use ocisweep::images::{content_of, images};
+use ocisweep::oci::Shape;
 use ocisweep::oci::platform::Platform;
-use ocisweep::oci::{Digest, Shape};
 use ocisweep::plan::{
-    Conflict, Extent, Force, Pick, PlatformRequest, Referrers, Removal, RemoveOptions, SelectError,
-    Selector, Which, drop_platforms, remove,
+    Conflict, Extent, Force, Moved, Pick, PlatformRequest, Referrers, Removal, RemoveOptions,
+    SelectError, Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
@@ -28,7 +28,7 @@ struct Said {
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
-    moved: Vec<(Vec<String>, Digest)>,
+    moved: Vec<Moved>,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
@@ -233,7 +233,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let _ = writeln!(text, "{verb}: {name}");
                 }
                 text.push_str(&shown.lines(context));
-                for (names, digest) in &said.moved {
+                for Moved { names, digest, .. } in &said.moved {
                     let verb = if args.dry_run {
                         "Would rewrite"
                     } else {
@@ -354,17 +354,15 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
     } else {
         "rewrite"
     };
-    for (names, digest) in &said.moved {
-        let written = &shown.plan.writes.blobs;
-        let new = written.iter().find(|blob| blob.digest == *digest);
+    for moved in &said.moved {
         layout.items.push(json::Item {
-            digest: Some(digest.to_string()),
+            digest: Some(moved.digest.to_string()),
             path: None,
             kind: "index",
-            size: new.map_or(0, |blob| blob.bytes.len() as u64),
+            size: moved.size,
             action,
             reasons: vec!["platform dropped".to_owned()],
-            names: names.clone(),
+            names: moved.names.clone(),
         });
     }
     let failures = said

@@ -144,8 +144,19 @@ pub struct Removal {
     pub conflicts: Vec<Conflict>,
     /// Images and platforms that go, not only names.
     pub images: Vec<Digest>,
-    /// Names whose image is another one now, because a platform went, with its ID.
-    pub moved: Vec<(Vec<String>, Digest)>,
+    /// Names whose image is another one now, because a platform went.
+    pub moved: Vec<Moved>,
+}
+
+/// Names of an image whose index was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The names; none if it is untagged.
+    pub names: Vec<String>,
+    /// The new image ID.
+    pub digest: Digest,
+    /// Bytes of the new index.
+    pub size: u64,
 }
 
 /// What is to go, while it is worked out.
@@ -173,7 +184,7 @@ pub(super) struct Gone {
     /// Platforms whose layers go, while their documents stay.
     pub(super) hollowed: Vec<BlobId>,
     /// What an image is now, by the names that moved.
-    pub(super) moved: Vec<(Vec<String>, Digest)>,
+    pub(super) moved: Vec<Moved>,
 }
 
 /// What is swept after a removal.
@@ -706,6 +717,13 @@ pub(super) fn finish(
     plan.writes.blobs.extend(gone.nested.iter().cloned());
     plan.writes.blobs.extend(gone.replaced.values().cloned());
     plan.writes.blobs.dedup();
+    // What another image has already is not touched: its time tells how old that image is.
+    let swept: BTreeSet<BlobId> = plan.sweep.iter().map(|victim| victim.id).collect();
+    plan.writes.blobs.retain(|blob| {
+        graph.id(&blob.digest).is_none_or(|id| {
+            !graph.is_rooted(id) || graph.node(id).is_none() || swept.contains(&id)
+        })
+    });
     let file = |name: &str| layout.path().join(name);
     if !edits.is_empty() {
         let edited = state.index.edited(&edits).map_err(|why| Error::Edit {

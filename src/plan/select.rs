@@ -35,6 +35,33 @@ pub struct Pick {
     pub entries: BTreeSet<usize>,
 }
 
+impl Pick {
+    /// Joins picks that share an image, so that an image is dealt with once, with every name that was
+    /// given for it.
+    pub(super) fn merged(picks: &[Self]) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for pick in picks {
+            let mut joined = pick.clone();
+            let is_shared = |other: &Self| {
+                let mut ids = other.names.keys().chain(&other.images);
+                ids.any(|id| pick.names.contains_key(id) || pick.images.contains(id))
+            };
+            let mut place = merged.len();
+            while let Some(position) = merged.iter().position(is_shared) {
+                let other = merged.remove(position);
+                for (id, names) in other.names {
+                    joined.names.entry(id).or_default().extend(names);
+                }
+                joined.images.extend(other.images);
+                joined.entries.extend(other.entries);
+                place = place.min(position);
+            }
+            merged.insert(place.min(merged.len()), joined);
+        }
+        merged
+    }
+}
+
 /// Why an argument picks nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

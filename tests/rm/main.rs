@@ -13,6 +13,11 @@
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
+//! - [`platform_words`]: which platform is meant, and what is refused.
+//! - [`platform_rewrite`]: the new index, and that nothing is torn out of anything else.
+//! - [`platform_along`]: what goes with a platform, and what refers to the index.
+//! - [`platform_sparse`]: the ways that leave the index as it is.
+//! - [`crash`]: killed at any moment, and calls that fail.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -21,11 +26,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash;
 mod damage;
 mod docker_save;
 mod files;
 mod holds;
 mod output;
+mod platform_along;
+mod platform_rewrite;
+mod platform_sparse;
+mod platform_words;
 mod referrers;
 mod scene;
 mod selecting;
