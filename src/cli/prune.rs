@@ -1,12 +1,16 @@
 //! `ocisweep prune`
 
+mod question;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 use ocisweep::entries::entries;
 use ocisweep::images::images;
+use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
@@ -17,15 +21,13 @@ use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
 use ocisweep::{Error, View};
 
+use self::question::{Answer, confirm};
 use super::args::{GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::sweep::{Shown, count, total_line};
-
-/// How many images the question lists by name.
-const MAX_LISTED: usize = 40;
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -47,6 +49,14 @@ struct Said {
     file: PlannedLayout,
 }
 
+impl Said {
+    /// Returns the images that go.
+    fn going(&self) -> impl Iterator<Item = &Digest> {
+        let going = self.verdicts.iter().filter(|verdict| verdict.goes);
+        going.map(|verdict| &verdict.digest)
+    }
+}
+
 /// Prunes each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     let wanted = match understand(context, args) {
@@ -66,16 +76,15 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     }
     let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
     let mut exit = exit::DONE;
+    let mut shown = Vec::new();
     if must_ask {
-        match confirm(context, args, &wanted, &rule) {
-            Answer::Yes => {}
-            Answer::No => {
-                context.term.note("nothing was changed");
-                return exit::DONE;
-            }
-            Answer::NothingToDo => {}
-            Answer::Failed(failed) => exit = exit.and(failed),
+        let asked = confirm(context, args, &wanted, &rule);
+        exit = exit.and(asked.exit);
+        if asked.answer == Answer::No {
+            context.term.note("nothing was changed");
+            return exit;
         }
+        shown = asked.shown;
     }
     let mode = if args.is_dry_run() {
         Mode::DryRun
@@ -93,12 +102,21 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         totals: json::Totals::default(),
     };
     let mut any = false;
-    for path in &args.layouts {
+    for (position, path) in args.layouts.iter().enumerate() {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
         }
-        match one(context, args, &wanted, &rule, mode, path) {
+        let shown = match shown.get(position) {
+            // Whatever it is now: nobody agreed to anything here.
+            Some(Err(text)) => {
+                document.layouts.push(failed(path, text));
+                continue;
+            }
+            Some(Ok(shown)) => Some(shown),
+            None => None,
+        };
+        match one(context, args, &wanted, &rule, mode, path, shown) {
             Ok(done) => {
                 any = true;
                 let shown = Shown {
@@ -112,13 +130,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
             }
             Err(error) => {
                 exit = exit.and(report(context, &error));
-                document.layouts.push(json::SweptLayout {
-                    path: path.to_string_lossy().into_owned(),
-                    items: Vec::new(),
-                    foreign: 0,
-                    totals: json::Totals::default(),
-                    error: Some(error.to_string()),
-                });
+                document.layouts.push(failed(path, &error.to_string()));
             }
         }
     }
@@ -144,6 +156,17 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
             context.print(&text)
         }
     })
+}
+
+/// Returns what is said of a layout in which nothing was done.
+fn failed(path: &Path, error: &str) -> json::SweptLayout {
+    json::SweptLayout {
+        path: path.to_string_lossy().into_owned(),
+        items: Vec::new(),
+        foreign: 0,
+        totals: json::Totals::default(),
+        error: Some(error.to_owned()),
+    }
 }
 
 /// Turns what was typed into the library's words.
@@ -204,6 +227,8 @@ enum Failure {
     Library(#[from] Error),
     #[error(transparent)]
     Prune(PruneError),
+    #[error("cannot prune `{path}`: more would go than the question showed")]
+    NotShown { path: String },
 }
 
 fn report(context: &Context<'_>, failure: &Failure) -> Exit {
@@ -226,10 +251,18 @@ fn report(context: &Context<'_>, failure: &Failure) -> Exit {
             context.term.error(&error.to_string(), None);
             exit::REFUSED
         }
+        Failure::NotShown { .. } => {
+            context.term.error(
+                &failure.to_string(),
+                Some("something changed it meanwhile; nothing of it was pruned, look again"),
+            );
+            exit::REFUSED
+        }
     }
 }
 
-/// Plans one layout, and executes the plan unless this is a dry run.
+/// Plans one layout, and executes the plan unless this is a dry run. Where a question showed images
+/// as going, no other goes.
 fn one(
     context: &Context<'_>,
     args: &PruneArgs,
@@ -237,21 +270,29 @@ fn one(
     rule: &Rule,
     mode: Mode,
     path: &Path,
+    shown: Option<&BTreeSet<Digest>>,
 ) -> Result<Done<Said>, Failure> {
     let mut refused = None;
     let done = perform(context, path, rule, mode, |view| {
-        match planned(context, args, wanted, rule, view) {
-            Ok(planned) => Ok(planned),
-            Err(PruneError::Layout(error)) => Err(error),
-            Err(error) => {
-                // Carried around the library's error type, which has no word for it.
-                refused = Some(error);
-                Err(Error::Interrupted)
+        let failure = match planned(context, args, wanted, rule, view) {
+            Ok((plan, said)) => {
+                let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
+                if !said.going().any(is_new) {
+                    return Ok((plan, said));
+                }
+                Failure::NotShown {
+                    path: path.display().to_string(),
+                }
             }
-        }
+            Err(PruneError::Layout(error)) => return Err(error),
+            Err(error) => Failure::Prune(error),
+        };
+        // Carried around the library's error type, which has no word for it.
+        refused = Some(failure);
+        Err(Error::Interrupted)
     });
     match (done, refused) {
-        (_, Some(error)) => Err(Failure::Prune(error)),
+        (_, Some(failure)) => Err(failure),
         (Ok(done), None) => Ok(done),
         (Err(error), None) => Err(error.into()),
     }
@@ -277,15 +318,17 @@ fn planned(
         empty: accept(args.sweep.allow_empty),
         missing: accept(args.sweep.allow_missing),
     };
-    let pruned = prune(view, &images, &entries(view), &options, &rule.sweep, &Disk)?;
-    let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
-    let unused = wanted
+    let unused: Vec<String> = wanted
         .policy
         .keep_from
         .iter()
         .flat_map(|list| list.unused(&images))
         .map(str::to_owned)
         .collect();
+    let pruned = prune(view, &images, &entries(view), &options, &rule.sweep, &Disk)
+        // A list full of typing errors keeps nothing: that is when they matter most.
+        .inspect_err(|_| note_unused(context, &unused))?;
+    let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
     let Prune {
         removal,
         verdicts,
@@ -305,101 +348,6 @@ fn planned(
         file,
     };
     Ok((removal.plan, said))
-}
-
-/// How a question ended.
-enum Answer {
-    Yes,
-    No,
-    NothingToDo,
-    Failed(Exit),
-}
-
-/// Shows what goes and how many bytes, and asks. The plans are made again afterwards, under the lock.
-fn confirm(context: &Context<'_>, args: &PruneArgs, wanted: &Wanted, rule: &Rule) -> Answer {
-    let mut text = String::new();
-    let mut totals = Totals::default();
-    let mut exit = exit::DONE;
-    for path in &args.layouts {
-        match one(context, args, wanted, rule, Mode::DryRun, path) {
-            Ok(done) if done.plan.is_empty() => {}
-            Ok(done) => {
-                totals = totals.plus(done.plan.totals());
-                text.push_str(&describe(context, path, &done));
-            }
-            Err(error) => exit = exit.and(report(context, &error)),
-        }
-    }
-    if text.is_empty() {
-        return if exit == exit::DONE {
-            Answer::NothingToDo
-        } else {
-            Answer::Failed(exit)
-        };
-    }
-    if let Some(max_size) = args.max_size {
-        let _ = writeln!(text, "Budget: {}", human_size(max_size));
-    }
-    if !args.filter.is_empty() {
-        let _ = writeln!(text, "Filters: {}", args.filter.join(", "));
-    }
-    let size = human_size(totals.reclaimed_bytes());
-    let _ = writeln!(text, "This reclaims {size}.");
-    text.push_str("Are you sure you want to continue? [y/N] ");
-    if context.term.prompt(&text).is_err() {
-        return Answer::Failed(exit::IO);
-    }
-    let mut line = String::new();
-    let answered = std::io::stdin().lock().read_line(&mut line);
-    let answer = line.trim().to_ascii_lowercase();
-    if answered.is_ok() && matches!(answer.as_str(), "y" | "yes") {
-        Answer::Yes
-    } else {
-        Answer::No
-    }
-}
-
-fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
-    let path = path.to_string_lossy();
-    let path = context.term.foreign(&path);
-    let going: Vec<&Verdict> = done
-        .said
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.goes)
-        .collect();
-    let blobs = count(done.plan.sweep.len() as u64, "blob");
-    let mut text = if done.said.takes_everything && !going.is_empty() {
-        format!("WARNING! This will remove every image of {path}:\n")
-    } else if going.is_empty() {
-        format!("This will delete {blobs} of {path} that nothing references.\n")
-    } else {
-        format!(
-            "WARNING! This will remove {} of {path}:\n",
-            count(going.len() as u64, "image")
-        )
-    };
-    for verdict in going.iter().take(MAX_LISTED) {
-        let names = if verdict.names.is_empty() {
-            "<none>".to_owned()
-        } else {
-            verdict.names.join(", ")
-        };
-        let _ = writeln!(
-            text,
-            "  {}  {}  {}",
-            verdict.digest.short(),
-            context.term.foreign(&names),
-            human_size(verdict.size)
-        );
-    }
-    if going.len() > MAX_LISTED {
-        let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
-    }
-    if !going.is_empty() {
-        let _ = writeln!(text, "With what nothing else references, {blobs} go.");
-    }
-    text
 }
 
 fn show(
@@ -458,11 +406,7 @@ fn show(
             exit = exit.and(context.print(&text));
         }
     }
-    for line in &said.unused {
-        context
-            .term
-            .note(&format!("nothing is called `{line}`, which the list keeps"));
-    }
+    note_unused(context, &said.unused);
     for name in &said.left_referrers {
         context.term.note(&format!(
             "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
@@ -492,6 +436,14 @@ fn show(
         exit = exit.and(exit::WOULD_CHANGE);
     }
     exit
+}
+
+fn note_unused(context: &Context<'_>, unused: &[String]) {
+    for line in unused {
+        context
+            .term
+            .note(&format!("nothing is called `{line}`, which the list keeps"));
+    }
 }
 
 fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {

@@ -4,21 +4,24 @@
 //! leads to stays; each image has a reason that was computed and not guessed; the bytes that are
 //! announced are those of the plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod budget;
+
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Error;
-use crate::graph::{Accept, RootSource};
-use crate::images::{Image, Images, content_of};
+use crate::graph::Accept;
+use crate::images::{Image, Images};
 use crate::layout::BlobId;
-use crate::oci::Digest;
+use crate::oci::{Digest, Role};
 use crate::sys::Fs;
-use crate::usage::{Counted, Walk, files};
+use crate::usage::{Counted, files};
 use crate::view::View;
 
+use self::budget::{live_bytes, trim};
 use super::filter::Resolved;
 use super::policy::Aged;
 use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish};
@@ -156,6 +159,8 @@ struct Judged<'a> {
     /// Nothing but a hold, `--keep` or `--keep-from` can say this.
     always: Vec<String>,
     reasons: Vec<String>,
+    /// It is what overwriting a tag leaves.
+    is_dangling: bool,
     /// Filters or the scope leave it alone.
     is_out_of_reach: bool,
     goes: bool,
@@ -200,7 +205,8 @@ pub fn prune(
         }
         // The first round takes as many as a count of owners says; later ones take one at a time,
         // for what the count cannot see.
-        if !trim(view, &mut judged, live - max_size, options, &all_files) {
+        let excess = live - max_size;
+        if !trim(view, entries, &mut judged, excess, options, &all_files) {
             budget = Budget::Missed { live };
             break (gone, removal);
         }
@@ -268,6 +274,9 @@ fn judge<'a>(
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
     let follows = followers(view, images, entries, dangling);
+    let has_names = entries
+        .iter()
+        .any(|entry| entry.role != EntryRole::Untagged);
     let mut judged: Vec<Judged<'a>> = images
         .iter()
         .filter(|image| !follows.contains(&image.id))
@@ -285,11 +294,13 @@ fn judge<'a>(
             let mut reasons = Vec::new();
             let mut is_out_of_reach = false;
             if options.scope == Scope::Dangling && !is_dangling {
-                reasons.push(if image.names.is_empty() {
-                    "untagged, but nothing in the layout is named".to_owned()
-                } else {
-                    "named".to_owned()
-                });
+                if !image.names.is_empty() {
+                    reasons.push("named".to_owned());
+                } else if !has_names {
+                    reasons.push("untagged, but nothing in the layout is named".to_owned());
+                } else if always.is_empty() {
+                    reasons.push("something that stays needs it".to_owned());
+                }
                 is_out_of_reach = true;
             } else if !filters.matches(image, cache, options.time) {
                 reasons.push("does not pass the filters".to_owned());
@@ -300,6 +311,7 @@ fn judge<'a>(
                 time: cache.time(image.id, options.time),
                 always,
                 reasons,
+                is_dangling,
                 is_out_of_reach,
                 goes: false,
             }
@@ -329,77 +341,84 @@ fn judge<'a>(
         if !judged.always.is_empty() || !judged.reasons.is_empty() {
             continue;
         }
-        let is_named = !judged.image.names.is_empty();
-        // With nothing but a budget, names stay as long as everything fits.
-        if is_named && options.max_size.is_some() && !options.policy.chooses() {
+        // With nothing but a budget, whatever is no garbage stays as long as everything fits.
+        if !judged.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
             judged.reasons.push("fits the budget".to_owned());
         } else {
             judged.goes = true;
-            judged.reasons.push(if is_named {
-                "no hold, filter or rule keeps it".to_owned()
-            } else {
+            judged.reasons.push(if judged.is_dangling {
                 "dangling".to_owned()
+            } else {
+                "no hold, filter or rule keeps it".to_owned()
             });
         }
     }
     judged
 }
 
-/// Returns the images that are parts or referrers of others: they follow those.
+/// Returns the images that are parts or referrers of others: they follow those. What is held stands
+/// for itself: the hold is about it alone.
 fn followers(
     view: &View,
     images: &[Image],
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
 ) -> BTreeSet<BlobId> {
-    let has_names = entries
+    let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
+    let below = below(view, images);
+    let named: BTreeSet<&str> = entries
         .iter()
-        .any(|entry| entry.role != EntryRole::Untagged);
-    let mut parts: BTreeSet<BlobId> = BTreeSet::new();
-    if !has_names {
-        // Without any name nothing is dangling; parts are found by looking into the others.
-        for image in images {
-            parts.extend(
-                content_of(&view.graph, image.id, None)
-                    .into_iter()
-                    .map(|(id, _)| id)
-                    .filter(|id| *id != image.id),
-            );
-        }
-    }
-    let named: BTreeMap<&str, BlobId> = entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Named)
-        .flat_map(|entry| {
-            entry
-                .names
-                .iter()
-                .filter_map(|name| Some((&*name.text, entry.id?)))
-        })
+        .filter(|entry| entry.role == EntryRole::Named && entry.id.is_some())
+        .flat_map(|entry| &entry.names)
+        .map(|name| &*name.text)
         .collect();
+    let follows = |image: &Image, entry: &EntryFacts| {
+        let is_about_another = || {
+            let mut about = entry.about.iter().filter(|about| **about != image.id);
+            about.any(|about| listed.contains(about) || below.contains(about))
+        };
+        match entry.role {
+            EntryRole::Named => false,
+            EntryRole::DigestTag => is_about_another(),
+            EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
+            EntryRole::Untagged => {
+                !dangling.contains(&entry.position)
+                    && (below.contains(&image.id) || is_about_another())
+            }
+        }
+    };
     images
         .iter()
         .filter(|image| {
-            let mut own = entries.iter().filter(|entry| entry.id == Some(image.id));
-            own.all(|entry| {
-                let is_about_something = entry
-                    .about
-                    .iter()
-                    .any(|about| view.graph.is_present(*about) && *about != image.id);
-                match entry.role {
-                    EntryRole::Named => false,
-                    EntryRole::DigestTag => is_about_something,
-                    EntryRole::KindReferrer => entry
-                        .names
-                        .iter()
-                        .any(|name| named.contains_key(&*name.text)),
-                    EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
-                    EntryRole::Untagged => parts.contains(&image.id) || is_about_something,
-                }
-            })
+            let mut own = image
+                .entries
+                .iter()
+                .filter_map(|position| entries.get(*position));
+            image.holds.is_empty() && own.all(|entry| follows(image, entry))
         })
         .map(|image| image.id)
         .collect()
+}
+
+/// Returns what images lead to beside themselves: their content, and what is about that.
+fn below(view: &View, images: &[Image]) -> HashSet<BlobId> {
+    let mut below = HashSet::new();
+    for image in images {
+        let mut seen = HashSet::from([image.id]);
+        let mut queue = vec![image.id];
+        while let Some(id) = queue.pop() {
+            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let content = edges
+                .iter()
+                .filter(|edge| edge.role != Role::Subject)
+                .map(|edge| edge.to);
+            let referrers = view.graph.referrers(id).iter().copied();
+            queue.extend(content.chain(referrers).filter(|id| seen.insert(*id)));
+        }
+        seen.remove(&image.id);
+        below.extend(seen);
+    }
+    below
 }
 
 /// Plans the removal of the chosen images, with everything that nothing references.
@@ -436,102 +455,6 @@ fn plan(
     let mut removal = finish(view, &gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left;
     Ok((gone, removal))
-}
-
-fn live_bytes(view: &View, gone: &Gone, files: &crate::usage::Files) -> u64 {
-    let live = gone.live(view);
-    Counted::new(files).take(&live)
-}
-
-/// Chooses more images to go, the oldest first, until so many bytes are counted as freed. Says
-/// whether any was chosen.
-fn trim(
-    view: &View,
-    judged: &mut [Judged<'_>],
-    excess: u64,
-    options: &PruneOptions<'_>,
-    files: &crate::usage::Files,
-) -> bool {
-    let mut walk = Walk::default();
-    let mut owners: BTreeMap<BlobId, u32> = BTreeMap::new();
-    let others = view.graph.roots().iter().filter(|root| {
-        !matches!(
-            root.source,
-            RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
-        )
-    });
-    let others = others.filter_map(|root| root.target.as_ref().ok().copied());
-    for id in walk.reach(&view.graph, others.collect()) {
-        *owners.entry(id).or_default() += 1;
-    }
-    let staying: Vec<usize> = judged
-        .iter()
-        .enumerate()
-        .filter(|(_, judged)| !judged.goes)
-        .map(|(position, _)| position)
-        .collect();
-    let mut reaches: BTreeMap<usize, Vec<BlobId>> = BTreeMap::new();
-    for &position in &staying {
-        let Some(judged) = judged.get(position) else {
-            continue;
-        };
-        let reach = walk.reach(&view.graph, vec![judged.image.id]);
-        for id in &reach {
-            *owners.entry(*id).or_default() += 1;
-        }
-        reaches.insert(position, reach);
-    }
-    let mut candidates: Vec<usize> = staying
-        .iter()
-        .copied()
-        .filter(|position| {
-            judged
-                .get(*position)
-                .is_some_and(|judged| judged.always.is_empty() && !judged.is_out_of_reach)
-        })
-        .collect();
-    // Oldest first; what has no date counts as new.
-    candidates.sort_by_key(|position| {
-        judged.get(*position).map(|judged| {
-            (
-                !judged.image.names.is_empty(),
-                judged.time.unwrap_or(Timestamp::MAX),
-                judged.image.digest.clone(),
-            )
-        })
-    });
-    let mut named_left = judged
-        .iter()
-        .filter(|judged| !judged.goes && !judged.image.names.is_empty())
-        .count();
-    let mut freed = 0_u64;
-    let mut any = false;
-    for position in candidates {
-        if freed >= excess {
-            break;
-        }
-        let Some(judged) = judged.get_mut(position) else {
-            continue;
-        };
-        let is_named = !judged.image.names.is_empty();
-        if is_named && named_left == 1 && options.empty == Accept::No {
-            // The last image stays: an importer of a cache without its tag fails the build.
-            continue;
-        }
-        judged.goes = true;
-        judged.reasons = vec!["over the size budget, and the oldest".to_owned()];
-        named_left -= usize::from(is_named);
-        any = true;
-        for id in reaches.remove(&position).unwrap_or_default() {
-            if let Some(count) = owners.get_mut(&id) {
-                *count -= 1;
-                if *count == 0 {
-                    freed = freed.saturating_add(files.get(id).map_or(0, |file| file.len));
-                }
-            }
-        }
-    }
-    any
 }
 
 fn kept_bytes(

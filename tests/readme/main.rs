@@ -44,7 +44,9 @@ fn fits(expected: &str, found: &str) -> bool {
     match expected.split_once("[..]") {
         None => expected == found,
         Some((head, tail)) => {
-            found.len() >= head.len() + tail.len() && found.starts_with(head) && found.ends_with(tail)
+            found.len() >= head.len() + tail.len()
+                && found.starts_with(head)
+                && found.ends_with(tail)
         }
     }
 }
@@ -81,7 +83,11 @@ fn readme() -> String {
 #[test]
 fn every_example_prints_what_the_readme_says() {
     let examples = examples(&readme());
-    assert!(examples.len() >= AT_LEAST, "only {} examples", examples.len());
+    assert!(
+        examples.len() >= AT_LEAST,
+        "only {} examples",
+        examples.len()
+    );
     let scratch = scratch();
     let mut wrong = String::new();
     for example in &examples {

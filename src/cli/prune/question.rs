@@ -1,0 +1,139 @@
+//! The question before a prune, and what counts as yes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::BufRead as _;
+use std::path::Path;
+
+use ocisweep::oci::Digest;
+use ocisweep::plan::{Totals, Verdict};
+use ocisweep::units::human_size;
+
+use super::{Done, Said, Wanted, one, report};
+use crate::cli::args::PruneArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+use crate::cli::perform::{Mode, Rule};
+use crate::cli::render::sweep::count;
+
+/// How many images the question lists by name.
+const MAX_LISTED: usize = 40;
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+}
+
+/// What a question brought.
+pub(super) struct Asked {
+    /// Yes also where there was nothing to ask.
+    pub(super) answer: Answer,
+    /// The images that were shown as going, by layout, or why nothing can go there.
+    pub(super) shown: Vec<Result<BTreeSet<Digest>, String>>,
+    pub(super) exit: Exit,
+}
+
+/// Shows what goes and how many bytes, and asks. The plans are made again afterwards, under the lock.
+pub(super) fn confirm(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    wanted: &Wanted,
+    rule: &Rule,
+) -> Asked {
+    let mut text = String::new();
+    let mut totals = Totals::default();
+    let mut asked = Asked {
+        answer: Answer::No,
+        shown: Vec::new(),
+        exit: exit::DONE,
+    };
+    for path in &args.layouts {
+        let planned = one(context, args, wanted, rule, Mode::DryRun, path, None);
+        asked.shown.push(match planned {
+            Ok(done) => {
+                if !done.plan.is_empty() {
+                    totals = totals.plus(done.plan.totals());
+                    text.push_str(&describe(context, path, &done));
+                }
+                Ok(done.said.going().cloned().collect())
+            }
+            Err(error) => {
+                asked.exit = asked.exit.and(report(context, &error));
+                Err(error.to_string())
+            }
+        });
+    }
+    if text.is_empty() {
+        asked.answer = Answer::Yes;
+        return asked;
+    }
+    if let Some(max_size) = args.max_size {
+        let _ = writeln!(text, "Budget: {}", human_size(max_size));
+    }
+    if !args.filter.is_empty() {
+        let filters = args.filter.join(", ");
+        let _ = writeln!(text, "Filters: {}", context.term.foreign(&filters));
+    }
+    let size = human_size(totals.reclaimed_bytes());
+    let _ = writeln!(text, "This reclaims {size}.");
+    text.push_str("Are you sure you want to continue? [y/N] ");
+    if context.term.prompt(&text).is_err() || context.term.broken_pipe() {
+        // An answer to a question that nobody could read is none.
+        let why = "cannot ask for confirmation: nobody can read the question";
+        context.term.error(why, None);
+        asked.exit = asked.exit.and(exit::IO);
+        return asked;
+    }
+    let mut line = String::new();
+    let answered = std::io::stdin().lock().read_line(&mut line);
+    let answer = line.trim().to_ascii_lowercase();
+    if answered.is_ok() && matches!(answer.as_str(), "y" | "yes") {
+        asked.answer = Answer::Yes;
+    }
+    asked
+}
+
+fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
+    let path = path.to_string_lossy();
+    let path = context.term.foreign(&path);
+    let going: Vec<&Verdict> = done
+        .said
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.goes)
+        .collect();
+    let blobs = count(done.plan.sweep.len() as u64, "blob");
+    let mut text = if done.said.takes_everything && !going.is_empty() {
+        format!("WARNING! This will remove every image of {path}:\n")
+    } else if going.is_empty() {
+        format!("This will delete {blobs} of {path} that nothing references.\n")
+    } else {
+        format!(
+            "WARNING! This will remove {} of {path}:\n",
+            count(going.len() as u64, "image")
+        )
+    };
+    for verdict in going.iter().take(MAX_LISTED) {
+        let names = if verdict.names.is_empty() {
+            "<none>".to_owned()
+        } else {
+            verdict.names.join(", ")
+        };
+        let _ = writeln!(
+            text,
+            "  {}  {}  {}",
+            verdict.digest.short(),
+            context.term.foreign(&names),
+            human_size(verdict.size)
+        );
+    }
+    if going.len() > MAX_LISTED {
+        let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
+    }
+    if !going.is_empty() {
+        let _ = writeln!(text, "With what nothing else references, {blobs} go.");
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! Which images go so that the others fit a size budget.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::entries::{EntryFacts, EntryRole};
+use crate::graph::{Accept, RootSource};
+use crate::layout::BlobId;
+use crate::usage::{Counted, Files, Walk};
+use crate::view::View;
+
+use super::{Gone, Judged, PruneOptions};
+
+/// Returns the bytes of what is live after a removal, each inode once.
+pub(super) fn live_bytes(view: &View, gone: &Gone, files: &Files) -> u64 {
+    let live = gone.live(view);
+    Counted::new(files).take(&live)
+}
+
+/// Chooses more images to go, the oldest first, until so many bytes are counted as freed. Says
+/// whether any was chosen.
+pub(super) fn trim(
+    view: &View,
+    entries: &[EntryFacts],
+    judged: &mut [Judged<'_>],
+    excess: u64,
+    options: &PruneOptions<'_>,
+    files: &Files,
+) -> bool {
+    let mut walk = Walk::default();
+    let mut owners: BTreeMap<BlobId, u32> = BTreeMap::new();
+    let others = view.graph.roots().iter().filter(|root| {
+        !matches!(
+            root.source,
+            RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
+        )
+    });
+    let others = others.filter_map(|root| root.target.as_ref().ok().copied());
+    for id in walk.reach(&view.graph, others.collect()) {
+        *owners.entry(id).or_default() += 1;
+    }
+    let staying: Vec<usize> = judged
+        .iter()
+        .enumerate()
+        .filter(|(_, judged)| !judged.goes)
+        .map(|(position, _)| position)
+        .collect();
+    let belongings = belongings(entries);
+    let mut reaches: BTreeMap<usize, Vec<BlobId>> = BTreeMap::new();
+    for &position in &staying {
+        let Some(judged) = judged.get(position) else {
+            continue;
+        };
+        let mut from = BTreeSet::from([judged.image.id]);
+        // What goes along with an image is freed with it, also where no document refers to it.
+        let reach = loop {
+            let reach = walk.reach(&view.graph, from.iter().copied().collect());
+            let known = from.len();
+            let along = reach.iter().filter_map(|id| belongings.get(id));
+            from.extend(along.flatten());
+            if from.len() == known {
+                break reach;
+            }
+        };
+        for id in &reach {
+            *owners.entry(*id).or_default() += 1;
+        }
+        reaches.insert(position, reach);
+    }
+    let mut candidates: Vec<usize> = staying
+        .iter()
+        .copied()
+        .filter(|position| {
+            judged
+                .get(*position)
+                .is_some_and(|judged| judged.always.is_empty() && !judged.is_out_of_reach)
+        })
+        .collect();
+    // Oldest first; what has no date counts as new.
+    candidates.sort_by_key(|position| {
+        judged.get(*position).map(|judged| {
+            (
+                !judged.image.names.is_empty(),
+                judged.time.unwrap_or(Timestamp::MAX),
+                judged.image.digest.clone(),
+            )
+        })
+    });
+    // Where nothing is named, any image is one that somebody wants.
+    let has_names = judged.iter().any(|judged| !judged.image.names.is_empty());
+    let mut wanted_left = judged
+        .iter()
+        .filter(|judged| !judged.goes && (!has_names || !judged.image.names.is_empty()))
+        .count();
+    let mut freed = 0_u64;
+    let mut any = false;
+    for position in candidates {
+        if freed >= excess {
+            break;
+        }
+        let Some(judged) = judged.get_mut(position) else {
+            continue;
+        };
+        let is_wanted = !has_names || !judged.image.names.is_empty();
+        if is_wanted && wanted_left == 1 && options.empty == Accept::No {
+            // The last image stays: an importer of a cache without its tag fails the build.
+            continue;
+        }
+        judged.goes = true;
+        judged.reasons = vec!["over the size budget, and the oldest".to_owned()];
+        wanted_left -= usize::from(is_wanted);
+        any = true;
+        for id in reaches.remove(&position).unwrap_or_default() {
+            if let Some(count) = owners.get_mut(&id) {
+                *count -= 1;
+                if *count == 0 {
+                    freed = freed.saturating_add(files.get(id).map_or(0, |file| file.len));
+                }
+            }
+        }
+    }
+    any
+}
+
+/// Returns the entries that have no name of their own, by what they belong to.
+fn belongings(entries: &[EntryFacts]) -> BTreeMap<BlobId, Vec<BlobId>> {
+    let named: BTreeMap<&str, BlobId> = entries
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Named)
+        .flat_map(|entry| entry.names.iter().zip(std::iter::repeat(entry.id)))
+        .filter_map(|(name, id)| Some((&*name.text, id?)))
+        .collect();
+    let mut belongings: BTreeMap<BlobId, Vec<BlobId>> = BTreeMap::new();
+    for entry in entries {
+        let Some(id) = entry.id else { continue };
+        let mut owners = match entry.role {
+            EntryRole::Named => Vec::new(),
+            EntryRole::DigestTag | EntryRole::KindReferrer | EntryRole::Untagged => {
+                entry.about.clone()
+            }
+        };
+        if entry.role == EntryRole::KindReferrer {
+            let namesakes = entry.names.iter().filter_map(|name| named.get(&*name.text));
+            owners.extend(namesakes);
+        }
+        for owner in owners {
+            belongings.entry(owner).or_default().push(id);
+        }
+    }
+    belongings
+}

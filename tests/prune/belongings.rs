@@ -1,0 +1,92 @@
+//! What has no name of its own and belongs to an image: signatures, attestations and the like, in every way in which programs
+//! write them.
+
+use crate::shelf::Shelf;
+use crate::support::{Desc, Doc};
+
+/// The media type of the signatures here.
+pub(crate) const SIGNATURE: &str = "application/vnd.example.signature";
+
+/// Something that has no name, and is of an image.
+pub(crate) type Belonging = (&'static str, fn(&mut Shelf, &Desc, &str) -> Desc);
+
+/// Everything that can belong to the image `of`, which is an index with a child and is called `name` where it has a name.
+pub(crate) fn belongings() -> Vec<Belonging> {
+    fn payload(shelf: &Shelf, salt: &str) -> (Desc, Vec<Desc>) {
+        let layer = shelf.layout.blob(SIGNATURE, salt.as_bytes());
+        (shelf.layout.empty_config(), vec![layer])
+    }
+    fn plain(shelf: &Shelf, salt: &str) -> Desc {
+        let (config, layers) = payload(shelf, salt);
+        shelf.layout.manifest(&config, &layers)
+    }
+    fn referrer(shelf: &Shelf, of: &Desc, salt: &str) -> Desc {
+        let (config, layers) = payload(shelf, salt);
+        let doc = Doc::manifest(&config, &layers)
+            .artifact_type(SIGNATURE)
+            .subject(of);
+        shelf.layout.put(&doc)
+    }
+    vec![
+        ("a listed referrer by subject", |shelf, of, _| {
+            let desc = referrer(shelf, of, "listed");
+            shelf.layout.entry(&desc);
+            desc
+        }),
+        ("an unlisted referrer by subject", |shelf, of, _| {
+            referrer(shelf, of, "unlisted")
+        }),
+        ("a listed referrer of a listed referrer", |shelf, of, _| {
+            let first = referrer(shelf, of, "first");
+            let second = referrer(shelf, &first, "second");
+            shelf.layout.entry(&second).entry(&first);
+            second
+        }),
+        (
+            "a listed referrer of an unlisted referrer",
+            |shelf, of, _| {
+                let first = referrer(shelf, of, "hidden");
+                let second = referrer(shelf, &first, "shown");
+                shelf.layout.entry(&second);
+                second
+            },
+        ),
+        ("an index about it", |shelf, of, _| {
+            let inner = plain(shelf, "inner");
+            let desc = shelf.layout.put(&Doc::index(&[inner]).subject(of));
+            shelf.layout.entry(&desc);
+            desc
+        }),
+        ("an entry annotated with its subject", |shelf, of, _| {
+            let desc = plain(shelf, "annotated");
+            let entry = desc
+                .clone()
+                .annotate("io.containerd.manifest.subject", of.digest.as_str());
+            shelf.layout.entry(entry);
+            desc
+        }),
+        ("an attestation listed beside it", |shelf, of, _| {
+            let desc = plain(shelf, "beside");
+            shelf.layout.entry(desc.clone().attests(of));
+            desc
+        }),
+        ("a digest tag", |shelf, of, _| {
+            let desc = plain(shelf, "digest tag");
+            let tag = of.digest.replacen(':', "-", 1);
+            shelf.layout.tag(&desc, &tag);
+            desc
+        }),
+        ("a digest tag of a signature", |shelf, of, _| {
+            let desc = plain(shelf, "sig");
+            let tag = format!("app:{}.sig", of.digest.replacen(':', "-", 1));
+            shelf.layout.tag(&desc, &tag);
+            desc
+        }),
+        ("a digest tag of an attestation", |shelf, of, _| {
+            let desc = plain(shelf, "att");
+            let tag = format!("{}.att", of.digest.replacen(':', "-", 1));
+            shelf.layout.tag(&desc, &tag);
+            desc
+        }),
+    ]
+}

@@ -1,0 +1,428 @@
+//! What overwriting a tag leaves goes; what only lacks a name stays.
+
+use crate::belongings::{SIGNATURE, belongings};
+use crate::checks::prune;
+use crate::shelf::{Build, Shelf};
+use crate::support::{Desc, Doc, Image, blobs, for_each, media};
+
+/// A shelf with `app:1`, and an image without a name that was `app:1` before.
+struct Overwritten {
+    shelf: Shelf,
+    new: Image,
+    old: Image,
+}
+
+impl Overwritten {
+    fn new() -> Self {
+        let mut shelf = Shelf::new();
+        let build = |salt: &str| {
+            Build::new(salt)
+                .layer(b"shared by both")
+                .layer(salt.as_bytes())
+        };
+        let old = shelf.untagged(20, &build("old"));
+        let new = shelf.named("app:1", 10, &build("new"));
+        Self { shelf, new, old }
+    }
+
+    /// The blobs that only the old image has.
+    fn private(&self) -> Vec<String> {
+        let kept = self.new.digests();
+        self.old
+            .digests()
+            .into_iter()
+            .filter(|digest| !kept.contains(digest))
+            .collect()
+    }
+}
+
+#[test]
+fn an_overwritten_tag_goes_with_its_private_blobs_and_nothing_shared() {
+    let scene = Overwritten::new();
+    scene.shelf.write();
+    let pruned = scene.shelf.prune(&[]);
+    pruned
+        .ok()
+        .leaves(&["app:1"])
+        .deletes(&scene.private())
+        .because("app:1", false, &["named"])
+        .because(&scene.old.manifest.digest, true, &["dangling"]);
+    assert!(scene.shelf.has_all(&scene.new), "{}", pruned.run.all());
+}
+
+#[test]
+fn orphans_go_along() {
+    let mut scene = Overwritten::new();
+    let orphan = scene.shelf.layout.layer(b"left by an export");
+    scene.shelf.write();
+    let mut gone = scene.private();
+    gone.push(orphan.digest);
+    scene.shelf.prune(&[]).ok().deletes(&gone);
+    // Without any image that would go, orphans still do.
+    scene.shelf.layout.clear_entries();
+    scene.shelf.layout.tag(&scene.new.manifest, "app:1");
+    let orphan = scene.shelf.layout.layer(b"left by another export");
+    scene.shelf.write();
+    scene.shelf.prune(&[]).ok().deletes([&orphan.digest]);
+}
+
+#[test]
+fn an_empty_name_is_none_and_any_other_is_one() {
+    let names: [(&str, &str, bool); 6] = [
+        ("org.opencontainers.image.ref.name", "", true),
+        ("io.containerd.image.name", "", true),
+        ("org.opencontainers.image.title", "app:1", true),
+        ("org.opencontainers.image.ref.name", " ", false),
+        ("io.containerd.image.name", "team/tool:2", false),
+        ("org.opencontainers.image.base.name", "team/tool:2", false),
+    ];
+    for_each(
+        names,
+        |(key, name, _)| format!("{key}={name:?}"),
+        |(key, name, goes)| {
+            let mut shelf = Shelf::new();
+            shelf.small("app:1", 10);
+            let image = Build::new("other").layer(b"other").store(&shelf.layout);
+            shelf
+                .layout
+                .entry(image.manifest.clone().annotate(key, *name));
+            shelf.write();
+            let pruned = shelf.prune(&[]);
+            assert_eq!(
+                pruned.verdict(&image.manifest.digest).goes,
+                *goes,
+                "{}",
+                pruned.run.all()
+            );
+        },
+    );
+}
+
+#[test]
+fn of_two_entries_for_one_image_the_name_counts_for_both() {
+    let mut shelf = Shelf::new();
+    let image = shelf.small("app:1", 10);
+    shelf.layout.entry(&image.manifest).entry(&image.manifest);
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok().deletes([]).because("app:1", false, &["named"]);
+    assert_eq!(pruned.entries.len(), 3, "{}", pruned.run.all());
+}
+
+#[test]
+fn what_belongs_to_an_image_that_stays_is_not_dangling() {
+    for_each(
+        belongings(),
+        |(what, _)| (*what).to_owned(),
+        |(_, make)| {
+            let mut shelf = Shelf::new();
+            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let index = shelf
+                .layout
+                .index(&[child.manifest.clone().platform("linux/amd64")]);
+            shelf.layout.tag(&index, "app:1");
+            let part = make(&mut shelf, &index, "app:1");
+            shelf.write();
+            let pruned = shelf.prune(&[]);
+            pruned.ok().deletes([]);
+            assert!(shelf.has(&part), "{}", pruned.run.all());
+        },
+    );
+}
+
+#[test]
+fn what_belongs_to_a_part_of_an_image_that_stays_is_not_dangling() {
+    for_each(
+        belongings(),
+        |(what, _)| (*what).to_owned(),
+        |(_, make)| {
+            let mut shelf = Shelf::new();
+            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let index = shelf
+                .layout
+                .index(&[child.manifest.clone().platform("linux/amd64")]);
+            shelf.layout.tag(&index, "app:1");
+            make(&mut shelf, &child.manifest, "app:1");
+            shelf.write();
+            shelf.prune(&[]).ok().deletes([]);
+        },
+    );
+}
+
+#[test]
+fn what_belongs_to_an_image_that_goes_goes_with_it() {
+    for_each(
+        belongings(),
+        |(what, _)| (*what).to_owned(),
+        |(_, make)| {
+            let mut shelf = Shelf::new();
+            let kept = shelf.small("app:1", 5);
+            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let index = shelf
+                .layout
+                .index(&[child.manifest.clone().platform("linux/amd64")]);
+            shelf.layout.entry(&index);
+            make(&mut shelf, &index, "app:1");
+            shelf.write();
+            let pruned = shelf.prune(&[]);
+            pruned.ok().leaves(&["app:1"]);
+            let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
+            let mut wanted = kept.digests();
+            wanted.sort();
+            assert_eq!(left, wanted, "{}", pruned.run.all());
+        },
+    );
+}
+
+#[test]
+fn with_all_the_same_goes_with_a_named_image() {
+    for_each(
+        belongings(),
+        |(what, _)| (*what).to_owned(),
+        |(_, make)| {
+            let mut shelf = Shelf::new();
+            let kept = shelf.small("keep:1", 5);
+            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let index = shelf
+                .layout
+                .index(&[child.manifest.clone().platform("linux/amd64")]);
+            shelf.layout.tag(&index, "app:1");
+            make(&mut shelf, &index, "app:1");
+            shelf.write();
+            let pruned = shelf.prune(&["-a", "--keep", "keep:*"]);
+            pruned.ok().leaves(&["keep:1"]);
+            let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
+            let mut wanted = kept.digests();
+            wanted.sort();
+            assert_eq!(left, wanted, "{}", pruned.run.all());
+        },
+    );
+}
+
+#[test]
+fn an_unlisted_attestation_of_buildkit_is_a_left_over() {
+    let mut shelf = Shelf::new();
+    let image = shelf.small("app:1", 5);
+    let config = shelf.layout.empty_config();
+    let doc = Doc::manifest(&config, &[])
+        .artifact_type(media::ATTESTATION)
+        .subject(&image.manifest);
+    let left_over = shelf.layout.put(&doc);
+    shelf.write();
+    shelf
+        .prune(&[])
+        .ok()
+        .deletes([&left_over.digest, &config.digest]);
+}
+
+#[test]
+fn signatures_that_share_the_name_of_what_stays_stay() {
+    for_each(
+        [
+            "dev.cosignproject.cosign/sigs",
+            "dev.cosignproject.cosign/atts",
+            "dev.hauler/sboms",
+        ],
+        |kind| (*kind).to_owned(),
+        |kind| {
+            let mut shelf = Shelf::new();
+            shelf.small("app:1", 5);
+            shelf.small("tool:1", 5);
+            let config = shelf.layout.empty_config();
+            for name in ["app:1", "tool:1"] {
+                let layer = shelf.layout.blob(SIGNATURE, name.as_bytes());
+                let signature = shelf.layout.manifest(&config, &[layer]);
+                shelf
+                    .layout
+                    .entry(signature.tagged(name).annotate("kind", *kind));
+            }
+            shelf.write();
+            shelf.prune(&[]).ok().deletes([]);
+            let pruned = shelf.prune(&["-a", "--keep", "tool:1"]);
+            pruned.ok().leaves(&["tool:1"]);
+            assert_eq!(
+                pruned.entries.len(),
+                2,
+                "image and signature stay\n{}",
+                pruned.run.all()
+            );
+            // The empty config is that of the other signature as well.
+            assert_eq!(
+                pruned.deleted.len(),
+                4,
+                "image and signature go\n{}",
+                pruned.run.all()
+            );
+        },
+    );
+}
+
+/// oras lists every child of an index once more.
+#[test]
+fn children_listed_once_more_stay_as_long_as_their_index() {
+    let mut shelf = Shelf::new();
+    let platforms = ["linux/amd64", "linux/arm64"];
+    let mut indexes = Vec::new();
+    for salt in ["old", "new"] {
+        let children: Vec<Desc> = platforms
+            .iter()
+            .map(|platform| {
+                let build = Build::new(&format!("{salt} {platform}")).weighs(50);
+                build.platform(platform).store(&shelf.layout).manifest
+            })
+            .collect();
+        for child in &children {
+            shelf.layout.entry(child);
+        }
+        let listed: Vec<Desc> = children
+            .iter()
+            .zip(platforms)
+            .map(|(child, platform)| child.clone().platform(platform))
+            .collect();
+        indexes.push((shelf.layout.index(&listed), children));
+    }
+    let (old, old_children) = &indexes[0];
+    let (new, new_children) = &indexes[1];
+    shelf.layout.entry(old).tag(new, "app:1");
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok().leaves(&["app:1"]);
+    let mut left: Vec<String> = new_children
+        .iter()
+        .map(|child| child.digest.clone())
+        .collect();
+    left.push(new.digest.clone());
+    assert_eq!(pruned.entries, left, "{}", pruned.run.all());
+    assert_eq!(pruned.deleted.len(), 7, "{}", pruned.run.all());
+    for child in old_children {
+        assert!(!shelf.has(child), "{}", pruned.run.all());
+    }
+}
+
+#[test]
+fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
+    let mut shelf = Shelf::new();
+    let shared = Build::new("shared").weighs(90).store(&shelf.layout);
+    let lost = Build::new("lost").weighs(80).store(&shelf.layout);
+    let old = shelf.layout.index(&[
+        shared.manifest.clone().platform("linux/amd64"),
+        lost.manifest.clone().platform("linux/arm64"),
+    ]);
+    let new = shelf
+        .layout
+        .index(&[shared.manifest.clone().platform("linux/amd64")]);
+    shelf
+        .layout
+        .entry(&old)
+        .entry(&shared.manifest)
+        .entry(&lost.manifest)
+        .tag(&new, "app:1");
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    let mut gone = lost.digests();
+    gone.push(old.digest);
+    pruned.ok().deletes(&gone);
+    assert!(shelf.has_all(&shared), "{}", pruned.run.all());
+}
+
+/// crane, ko, apko and cosign name nothing.
+#[test]
+fn a_layout_without_names_is_left_whole_but_for_orphans() {
+    let mut shelf = Shelf::new();
+    let images: Vec<Image> = ["one", "two", "three"]
+        .into_iter()
+        .map(|salt| shelf.overwritten(salt, 50))
+        .collect();
+    let orphan = shelf.layout.layer(b"orphan");
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok().deletes([&orphan.digest]);
+    for image in &images {
+        assert!(shelf.has_all(image), "{}", pruned.run.all());
+        pruned.because(
+            &image.manifest.digest,
+            false,
+            &["untagged, but nothing in the layout is named"],
+        );
+    }
+}
+
+/// regctl writes an image by digest, and its signature under a digest tag: that tag is no name of anybody's choice.
+#[test]
+#[ignore = "a digest tag still counts as a name"]
+fn digest_tags_alone_make_no_layout_with_names() {
+    let mut shelf = Shelf::new();
+    let image = shelf.overwritten("by digest", 50);
+    let config = shelf.layout.empty_config();
+    let signature = shelf.layout.manifest(&config, &[]);
+    let tag = format!("{}.sig", image.manifest.digest.replacen(':', "-", 1));
+    shelf.layout.tag(&signature, &tag);
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok().deletes([]);
+    assert!(shelf.has_all(&image), "{}", pruned.run.all());
+}
+
+/// Tags overwritten again and again by programs of others, as recorded.
+#[test]
+fn recorded_layouts_lose_what_was_overwritten_and_nothing_else() {
+    use crate::support::{CaseLayout, cases};
+    let skipped = [
+        "skopeo-dir",
+        "skopeo-dir-v2s2",
+        "skopeo-shared",
+        "lxc-shared",
+    ];
+    let all: Vec<CaseLayout> = cases()
+        .into_iter()
+        .filter(|case| !skipped.contains(&case.name.as_str()))
+        .flat_map(|case| case.layouts)
+        .collect();
+    for_each(all, CaseLayout::label, |case| {
+        let (_unpacked, layout) = case.unpack();
+        let roots = case.facts["roots"]
+            .as_array()
+            .expect("a list of roots")
+            .clone();
+        let text =
+            |root: &serde_json::Value, key: &str| root[key].as_str().expect("a text").to_owned();
+        let nameless = roots.iter().all(|root| text(root, "class") == "nameless");
+        let pruned = prune(&layout, &["--grace", "0"]);
+        pruned.ok();
+        for garbage in case.expected("garbage") {
+            assert!(
+                pruned.deleted.contains_key(&garbage),
+                "{garbage} stays\n{}",
+                pruned.run.all()
+            );
+        }
+        for root in &roots {
+            let digest = text(root, "digest");
+            let is_part = root["also_child_of_a_listed_index"] == true
+                || root["subject"]
+                    .as_array()
+                    .is_some_and(|list| !list.is_empty());
+            let stays = pruned.entries.contains(&digest);
+            let named = roots
+                .iter()
+                .any(|other| text(other, "digest") == digest && text(other, "class") != "nameless");
+            if named || nameless {
+                assert!(stays, "{digest} went\n{}", pruned.run.all());
+            } else if !is_part {
+                assert!(!stays, "{digest} stays\n{}", pruned.run.all());
+            }
+        }
+        if nameless {
+            assert_eq!(
+                pruned
+                    .deleted
+                    .keys()
+                    .cloned()
+                    .collect::<std::collections::BTreeSet<_>>(),
+                case.expected("garbage"),
+                "{}",
+                pruned.run.all()
+            );
+        }
+    });
+}

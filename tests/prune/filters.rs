@@ -1,0 +1,521 @@
+//! `--filter`, which means the same to `ls` and to `prune`.
+
+use crate::checks::verdicts;
+use crate::shelf::{Build, NOW, Shelf};
+use crate::support::{Cmd, Desc, Doc, for_each, media};
+
+const CHART: &str = "application/vnd.example.chart";
+
+/// Images of many kinds, each with a name that says what it is; one without a name.
+pub(crate) fn shelf() -> Shelf {
+    let mut shelf = Shelf::new();
+    shelf.named(
+        "app:prod",
+        60,
+        &Build::new("prod")
+            .layer(b"prod")
+            .created("2026-01-01T00:00:00Z")
+            .label("env", "prod")
+            .label("team", "a=b")
+            .label("empty", ""),
+    );
+    shelf.named(
+        "app:dev",
+        30,
+        &Build::new("dev")
+            .layer(b"dev")
+            .created("2026-06-01T00:00:00Z")
+            .label("env", "dev")
+            .label("team", "a"),
+    );
+    shelf.named(
+        "team/plain:1",
+        10,
+        &Build::new("plain")
+            .layer(b"plain")
+            .created("1970-01-01T00:00:00Z"),
+    );
+    // One platform is `prod`, the other `dev`; none is both.
+    let child = |platform: &str, env: &str, extra: &str| {
+        let build = Build::new(platform)
+            .layer(platform.as_bytes())
+            .platform(platform)
+            .created("2026-09-01T00:00:00Z");
+        build
+            .label("env", env)
+            .label(extra, "1")
+            .store(&shelf.layout)
+    };
+    let amd64 = child("linux/amd64", "prod", "fast");
+    let arm64 = child("linux/arm64", "dev", "small");
+    let attested = Build::new("attestation")
+        .layer(b"attestation")
+        .label("env", "attestation");
+    let attested = attested.store(&shelf.layout);
+    let index = shelf.layout.index(&[
+        amd64.manifest.clone().platform("linux/amd64"),
+        arm64.manifest.clone().platform("linux/arm64/v8"),
+        attested.manifest.clone().attests(&amd64.manifest),
+    ]);
+    shelf.layout.tag(&index, "team/multi:1");
+    shelf.added(&index, 5);
+    // The same, of which only one platform is here.
+    let absent = Desc::missing(media::MANIFEST, "absent");
+    let sparse = shelf.layout.index(&[
+        arm64.manifest.clone().platform("linux/arm64"),
+        absent.platform("linux/s390x"),
+    ]);
+    shelf.layout.tag(&sparse, "team/sparse:1");
+    shelf.added(&sparse, 4);
+    // The config is not here.
+    let build = Build::new("no config")
+        .layer(b"no config")
+        .label("env", "prod");
+    let hollow = build.store(&shelf.layout);
+    shelf.layout.drop_blob(&hollow.config);
+    shelf.layout.tag(&hollow.manifest, "team/hollow:1");
+    shelf.added(&hollow.manifest, 3);
+    // The config is no JSON.
+    let config = shelf
+        .layout
+        .blob("application/vnd.example.config", b"# values");
+    let chart = Doc::manifest(&config, &[]).artifact_type(CHART);
+    let chart = shelf.layout.put(&chart);
+    shelf.layout.tag(&chart, "charts/app:1");
+    shelf.added(&chart, 2);
+    let build = Build::new("dangling")
+        .layer(b"dangling")
+        .label("env", "prod");
+    shelf.untagged(45, &build.created("2026-03-01T00:00:00Z"));
+    shelf.write();
+    shelf
+}
+
+/// Returns the names of what passes, which has to be the same for `ls` and for `prune`, with or without a name.
+#[track_caller]
+pub(crate) fn passes(shelf: &Shelf, filters: &[&str], more: &[&str]) -> Vec<String> {
+    let with = |flag: &'static str| {
+        filters
+            .iter()
+            .flat_map(move |filter| [flag.to_owned(), (*filter).to_owned()])
+    };
+    let mut args: Vec<String> = with("-f").collect();
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let listed = shelf.list(&args);
+    let run = shelf
+        .call(["-a", "-n", "--allow-empty", "--format", "json"])
+        .args(with("--filter"))
+        .args(more)
+        .run();
+    run.ok();
+    let mut pruned = Vec::new();
+    for verdict in verdicts(&run) {
+        if verdict.goes {
+            pruned.extend(match verdict.names {
+                names if names.is_empty() => vec!["<none>".to_owned()],
+                names => names,
+            });
+        } else {
+            assert_eq!(
+                verdict.reasons,
+                ["does not pass the filters"],
+                "{}",
+                run.all()
+            );
+        }
+    }
+    pruned.sort();
+    assert_eq!(
+        listed,
+        pruned,
+        "`ls` lists one thing and `prune` takes another\n{}",
+        run.all()
+    );
+    listed
+}
+
+/// Panics unless exactly these pass.
+#[track_caller]
+pub(crate) fn check(shelf: &Shelf, filters: &[&str], expected: &[&str]) {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(passes(shelf, filters, &[]), expected, "{filters:?}");
+}
+
+/// Everything on the shelf.
+pub(crate) const ALL: [&str; 8] = [
+    "app:prod",
+    "app:dev",
+    "team/plain:1",
+    "team/multi:1",
+    "team/sparse:1",
+    "team/hollow:1",
+    "charts/app:1",
+    "<none>",
+];
+
+#[test]
+fn labels_are_those_of_one_platform_that_is_here() {
+    let shelf = shelf();
+    let cases: [(&[&str], &[&str]); 20] = [
+        (
+            &["label=env"],
+            &[
+                "app:prod",
+                "app:dev",
+                "team/multi:1",
+                "team/sparse:1",
+                "<none>",
+            ],
+        ),
+        (&["label=env=prod"], &["app:prod", "team/multi:1", "<none>"]),
+        (
+            &["label=env=dev"],
+            &["app:dev", "team/multi:1", "team/sparse:1"],
+        ),
+        // Terms are AND-ed, over one platform.
+        (&["label=env=prod", "label=env=dev"], &[]),
+        (&["label=env=prod", "label=fast"], &["team/multi:1"]),
+        (&["label=env=prod", "label=small"], &[]),
+        (&["label=env=prod", "label=team"], &["app:prod"]),
+        // The value is everything behind the first equals sign.
+        (&["label=team=a=b"], &["app:prod"]),
+        (&["label=team=a"], &["app:dev"]),
+        (&["label=empty"], &["app:prod"]),
+        (&["label=empty="], &["app:prod"]),
+        (&["label=env="], &[]),
+        (&["label=ENV"], &[]),
+        // Negation is true of one platform that is here, and of nothing without a config.
+        (&["label!=env"], &["team/plain:1"]),
+        (
+            &["label!=env=prod"],
+            &["app:dev", "team/plain:1", "team/multi:1", "team/sparse:1"],
+        ),
+        (
+            &["label=env!=prod"],
+            &["app:dev", "team/plain:1", "team/multi:1", "team/sparse:1"],
+        ),
+        (&["label!=env=prod", "label!=env=dev"], &["team/plain:1"]),
+        (
+            &["label=env", "label!=team"],
+            &["team/multi:1", "team/sparse:1", "<none>"],
+        ),
+        // That of an attestation does not count.
+        (&["label=env=attestation"], &[]),
+        (&["label=*"], &[]),
+    ];
+    for_each(
+        cases,
+        |(filters, _)| filters.join(" "),
+        |(filters, expected)| check(&shelf, filters, expected),
+    );
+}
+
+#[test]
+fn references_match_full_and_short_names() {
+    let mut shelf = Shelf::new();
+    for name in [
+        "docker.io/library/app:1",
+        "tool:2",
+        "team/app:1",
+        "example.test:5000/team/deep/app:1",
+        "v3",
+    ] {
+        shelf.small(name, 5);
+    }
+    shelf.overwritten("dangling", 4);
+    shelf.write();
+    let cases: [(&str, &[&str]); 24] = [
+        // Familiar and canonical, with and without the tag.
+        ("app", &["docker.io/library/app:1"]),
+        ("app:1", &["docker.io/library/app:1"]),
+        ("docker.io/library/app", &["docker.io/library/app:1"]),
+        ("docker.io/library/app:1", &["docker.io/library/app:1"]),
+        ("docker.io/library/tool:2", &["tool:2"]),
+        ("docker.io/library/tool", &["tool:2"]),
+        ("docker.io/team/app", &["team/app:1"]),
+        ("team/app", &["team/app:1"]),
+        ("app:2", &[]),
+        ("ap", &[]),
+        // A star stops at a slash.
+        ("*", &["docker.io/library/app:1", "tool:2", "v3"]),
+        ("*:1", &["docker.io/library/app:1"]),
+        ("*/app", &["team/app:1"]),
+        ("*/*:1", &["team/app:1"]),
+        ("*/*/*/app:1", &["example.test:5000/team/deep/app:1"]),
+        // Two do not.
+        (
+            "**",
+            &[
+                "docker.io/library/app:1",
+                "tool:2",
+                "team/app:1",
+                "example.test:5000/team/deep/app:1",
+                "v3",
+            ],
+        ),
+        (
+            "**app:1",
+            &[
+                "docker.io/library/app:1",
+                "team/app:1",
+                "example.test:5000/team/deep/app:1",
+            ],
+        ),
+        (
+            "**/app",
+            &[
+                "docker.io/library/app:1",
+                "team/app:1",
+                "example.test:5000/team/deep/app:1",
+            ],
+        ),
+        (
+            "example.test:5000/**",
+            &["example.test:5000/team/deep/app:1"],
+        ),
+        // Classes and single characters.
+        ("[st]ool:?", &["tool:2"]),
+        ("[^s]ool:[0-9]", &["tool:2"]),
+        ("too\\l", &["tool:2"]),
+        // A bare tag is no repository.
+        ("v?", &["v3"]),
+        ("docker.io/library/v3", &[]),
+    ];
+    for_each(
+        cases,
+        |(pattern, _)| (*pattern).to_owned(),
+        |(pattern, expected)| check(&shelf, &[&format!("reference={pattern}")], expected),
+    );
+    // Several references are OR-ed.
+    check(
+        &shelf,
+        &["reference=v3", "reference=tool"],
+        &["tool:2", "v3"],
+    );
+}
+
+#[test]
+fn dangling_means_what_prune_means() {
+    let shelf = shelf();
+    for value in ["true", "1"] {
+        check(&shelf, &[&format!("dangling={value}")], &["<none>"]);
+    }
+    for value in ["false", "0"] {
+        check(&shelf, &[&format!("dangling={value}")], &ALL[..7]);
+    }
+    check(&shelf, &["dangling=true", "dangling=1"], &["<none>"]);
+    // A child that oras lists again lacks a name and does not dangle; neither does anything where nothing has a name.
+    let mut shelf = Shelf::new();
+    let child = shelf.overwritten("child", 3);
+    let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
+    shelf.layout.tag(&index, "app:1");
+    shelf.write();
+    assert_eq!(shelf.list(&["-f", "dangling=true"]), [""; 0]);
+    assert_eq!(shelf.list(&["-f", "dangling=false"]), ["<none>", "app:1"]);
+    let mut nameless = Shelf::new();
+    nameless.overwritten("one", 3);
+    nameless.write();
+    assert_eq!(nameless.list(&["-f", "dangling=true"]), [""; 0]);
+    assert_eq!(nameless.list(&["-f", "dangling=false"]), ["<none>"]);
+}
+
+#[test]
+fn platforms_are_those_that_are_here() {
+    let shelf = shelf();
+    let amd64 = [
+        "app:prod",
+        "app:dev",
+        "team/plain:1",
+        "team/multi:1",
+        "<none>",
+    ];
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["platform=linux/amd64"], &amd64),
+        (&["platform=linux/x86_64"], &amd64),
+        (&["platform=linux/amd64/v1"], &amd64),
+        (
+            &["platform=linux/arm64"],
+            &["team/multi:1", "team/sparse:1"],
+        ),
+        (
+            &["platform=linux/aarch64/v8"],
+            &["team/multi:1", "team/sparse:1"],
+        ),
+        // Listed and not here.
+        (&["platform=linux/s390x"], &[]),
+        (&["platform=windows/amd64"], &[]),
+        (
+            &["platform=linux/arm64", "platform=linux/s390x"],
+            &["team/multi:1", "team/sparse:1"],
+        ),
+    ];
+    for_each(
+        cases,
+        |(filters, _)| filters.join(" "),
+        |(filters, expected)| check(&shelf, filters, expected),
+    );
+}
+
+#[test]
+fn media_and_artifact_types_are_compared_whole() {
+    let shelf = shelf();
+    let index = format!("mediatype={}", media::INDEX);
+    let manifest = format!("mediatype={}", media::MANIFEST);
+    let chart = format!("artifacttype={CHART}");
+    check(&shelf, &[&index], &["team/multi:1", "team/sparse:1"]);
+    check(&shelf, &[&index, &manifest], &ALL);
+    check(&shelf, &["mediatype=application/vnd.oci"], &[]);
+    check(&shelf, &[&chart], &["charts/app:1"]);
+    check(&shelf, &[&chart, &index], &[]);
+    check(&shelf, &["artifacttype=application/vnd.example.other"], &[]);
+    check(
+        &shelf,
+        &[&chart, "artifacttype=application/vnd.example.other"],
+        &["charts/app:1"],
+    );
+}
+
+#[test]
+fn different_keys_are_and_ed() {
+    let shelf = shelf();
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["label=env=prod", "until=50d"], &["app:prod"]),
+        (&["label=env=prod", "dangling=true"], &["<none>"]),
+        (&["label=env", "reference=app:*"], &["app:prod", "app:dev"]),
+        (
+            &[
+                "reference=app:*",
+                "reference=team/*",
+                "platform=linux/arm64",
+            ],
+            &["team/multi:1", "team/sparse:1"],
+        ),
+        (&["dangling=true", "reference=**"], &[]),
+        (
+            &["", "label=env=dev", "", "since=app:dev"],
+            &["team/multi:1", "team/sparse:1"],
+        ),
+    ];
+    for_each(
+        cases,
+        |(filters, _)| filters.join(" "),
+        |(filters, expected)| check(&shelf, filters, expected),
+    );
+}
+
+#[test]
+fn keys_may_be_written_as_docker_reads_them() {
+    let shelf = shelf();
+    check(&shelf, &[" Dangling = true "], &["<none>"]);
+    check(
+        &shelf,
+        &["LABEL=env=prod"],
+        &["app:prod", "team/multi:1", "<none>"],
+    );
+    check(&shelf, &["Label!=env"], &["team/plain:1"]);
+}
+
+#[test]
+fn what_is_no_filter_is_an_error_and_nothing_happens() {
+    let mut shelf = shelf();
+    shelf.small("digest:1", 1);
+    shelf.write();
+    let keys = "dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype";
+    let cases: [(&[&str], &str); 26] = [
+        (&["colour=red"], keys),
+        (&["=red"], keys),
+        (&["labels=a"], keys),
+        (&["name=app"], keys),
+        (&["label"], "key=value"),
+        (&["dangling"], "key=value"),
+        (&["dangling=maybe"], "dangling=maybe"),
+        (&["dangling="], "dangling="),
+        (&["dangling=TRUE"], "dangling=TRUE"),
+        (&["dangling=true", "dangling=false"], "dangling"),
+        (&["reference=["], "reference=["),
+        (&["reference=a[b-]c"], "reference=a[b-]c"),
+        (&["reference=app\\"], "reference=app\\"),
+        (&["label="], "label="),
+        (&["label==a"], "label==a"),
+        (&["until="], "until="),
+        (&["until=soon"], "until=soon"),
+        (&["until=2026-13-01"], "until=2026-13-01"),
+        (&["until=7y"], "until=7y"),
+        (&["platform="], "platform="),
+        (
+            &["platform=linux/amd64/v1/more"],
+            "platform=linux/amd64/v1/more",
+        ),
+        (&["platform=foo"], "platform=foo"),
+        (&["before=nosuch:1"], "nosuch:1"),
+        (&["since=nosuch:1"], "nosuch:1"),
+        (&["before=team/plain:1"], "no date"),
+        (&["label=env", "colour=red"], keys),
+    ];
+    for_each(
+        cases,
+        |(filters, _)| filters.join(" "),
+        |(filters, text)| {
+            let args: Vec<&str> = filters
+                .iter()
+                .flat_map(|filter| ["--filter", filter])
+                .collect();
+            shelf.refuses(&[&["-a"], &args[..]].concat(), 2).warns(text);
+            shelf.refuses(&args, 2).warns(text);
+            let run = Cmd::new(["ls"]).arg(shelf.path()).args(&args).run();
+            run.exits(2).warns(text);
+            assert_eq!(run.stdout, "", "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn filters_shape_the_list_but_not_its_columns() {
+    let shelf = shelf();
+    let run = Cmd::new(["ls", "--now", NOW, "--filter", "label=env=prod"])
+        .arg(shelf.path())
+        .run();
+    run.ok()
+        .says("REPOSITORY")
+        .says("prod")
+        .keeps_quiet_about("charts");
+    let none = Cmd::new(["ls", "--now", NOW, "--filter", "label=nobody"])
+        .arg(shelf.path())
+        .run();
+    none.ok();
+    assert_eq!(
+        none.stdout.lines().count(),
+        1,
+        "the head stays\n{}",
+        none.all()
+    );
+    let ids = Cmd::new(["ls", "-q", "--filter", "reference=app"])
+        .arg(shelf.path())
+        .run();
+    assert_eq!(ids.ok().stdout.lines().count(), 2, "{}", ids.all());
+    let lines = Cmd::new(["ls", "--format", "jsonl", "-f", "dangling=true"])
+        .arg(shelf.path())
+        .run();
+    assert_eq!(lines.ok().stdout.lines().count(), 1, "{}", lines.all());
+}
+
+#[test]
+fn a_filter_chooses_among_what_dangles() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 90);
+    let old = shelf.overwritten("old", 50);
+    let young = shelf.overwritten("young", 5);
+    shelf.write();
+    let pruned = shelf.prune(&["--filter", "until=30d"]);
+    pruned
+        .ok()
+        .leaves(&["app:1"])
+        .deletes(&old.digests())
+        .because(
+            &young.manifest.digest,
+            false,
+            &["does not pass the filters"],
+        );
+}

@@ -1,0 +1,41 @@
+//! `prune`, `apply` and the filters of `ls` from outside.
+//!
+//! Every prune in these tests is run dry, for real and once more, and is checked for what is promised of all of them; see
+//! [`checks::prune`]. Layouts are built blob by blob, or come from the recorded corpus.
+//!
+//! - [`shelf`]: layouts with dates; [`checks`]: how `prune` is called here.
+//! - [`belongings`]: signatures and the like, in every form.
+//! - [`dangling`]: what is left of overwritten tags, and what only looks like it.
+//! - [`everything`]: `--all`, holds, and the last image.
+//! - [`rules`]: `--keep`, `--keep-last` and the like, `--keep-from`.
+//! - [`budget`]: `--max-size`.
+//! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
+//! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that runs out of bounds fails, as it should"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod belongings;
+mod budget;
+mod checks;
+mod dangling;
+mod everything;
+mod filters;
+mod pty;
+mod question;
+mod rules;
+mod shelf;
+mod times;
+
+/// Says why a test did not run.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped in silence looks like one that passed"
+)]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}

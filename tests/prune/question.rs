@@ -1,0 +1,341 @@
+//! The question before a prune: what goes and how many bytes, then `y` or nothing.
+
+use crate::checks::listed;
+use crate::pty::{on_terminal, when_asked, with_redirection};
+use crate::shelf::{Build, NOW, Shelf};
+use crate::support::{Run, assert_same, for_each, snapshot};
+
+const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
+
+/// `app:1` and two images without a name.
+fn shelf() -> Shelf {
+    let mut shelf = Shelf::new();
+    shelf.named("app:1", 10, &Build::new("app").weighs(5000));
+    shelf.untagged(20, &Build::new("old").weighs(3000));
+    shelf.untagged(30, &Build::new("older").weighs(2000));
+    shelf.write();
+    shelf
+}
+
+fn write(shelf: &Shelf) {
+    shelf.write();
+}
+
+#[track_caller]
+fn ask(shelf: &Shelf, args: &[&str], answer: &str) -> Option<Run> {
+    on_terminal(call(&[shelf], args), answer)
+}
+
+fn call(shelves: &[&Shelf], args: &[&str]) -> Vec<String> {
+    let mut words = vec!["prune".to_owned(), "--now".to_owned(), NOW.to_owned()];
+    for shelf in shelves {
+        let path = shelf.path().to_str().expect("paths of the tests are UTF-8");
+        words.push(path.to_owned());
+    }
+    words.extend(args.iter().map(|arg| (*arg).to_owned()));
+    words
+}
+
+#[test]
+fn yes_is_y_or_yes_and_nothing_else() {
+    let answers = [
+        ("y\n", true),
+        ("yes\n", true),
+        ("Y\n", true),
+        ("YES\n", true),
+        ("  y  \n", true),
+        ("n\n", false),
+        ("no\n", false),
+        ("\n", false),
+        ("", false),
+        ("ye\n", false),
+        ("yess\n", false),
+        ("j\n", false),
+        ("maybe y\n", false),
+        ("n\ny\n", false),
+    ];
+    for_each(
+        answers,
+        |(answer, _)| format!("{answer:?}"),
+        |(answer, is_yes)| {
+            let shelf = shelf();
+            let before = snapshot(shelf.path());
+            let Some(run) = ask(&shelf, &[], answer) else {
+                return;
+            };
+            run.ok().says(QUESTION);
+            assert_eq!(
+                run.stdout.matches(QUESTION).count(),
+                1,
+                "asked once\n{}",
+                run.all()
+            );
+            if *is_yes {
+                run.says("Total reclaimed space:");
+                assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+            } else {
+                run.keeps_quiet_about("Total reclaimed space:")
+                    .says("nothing was changed");
+                assert_same(&before, &snapshot(shelf.path()), &run.all());
+            }
+        },
+    );
+}
+
+#[test]
+fn what_goes_is_shown_before_with_its_bytes() {
+    let shelf = shelf();
+    let dry = shelf.call(["-n", "--format", "json"]).run();
+    let bytes = dry.ok().json()["totals"]["reclaimed_bytes"]
+        .as_u64()
+        .expect("a number");
+    let Some(run) = ask(&shelf, &[], "\n") else {
+        return;
+    };
+    let (shown, _) = run.stdout.split_once(QUESTION).expect("it asks");
+    for verdict in crate::checks::verdicts(&dry)
+        .iter()
+        .filter(|verdict| verdict.goes)
+    {
+        let id = verdict.digest.get(7..19).expect("a digest is long");
+        assert!(shown.contains(id), "{id} is not shown\n{}", run.all());
+    }
+    let size = format!("{}.{:03}kB", bytes / 1000, bytes % 1000);
+    assert!(shown.contains(&size), "{size} is not shown\n{}", run.all());
+    assert!(shown.contains("2 images"), "{}", run.all());
+    assert!(
+        !shown.contains("app:1"),
+        "what stays is shown\n{}",
+        run.all()
+    );
+}
+
+#[test]
+fn names_filters_and_budget_are_shown() {
+    let shelf = shelf();
+    let args = [
+        "-a",
+        "--filter",
+        "reference=app",
+        "--max-size",
+        "1kB",
+        "--allow-empty",
+    ];
+    let Some(run) = ask(&shelf, &args, "\n") else {
+        return;
+    };
+    run.says("app:1")
+        .says("reference=app")
+        .says("1kB")
+        .says(QUESTION);
+}
+
+#[test]
+fn all_without_anything_says_that_everything_goes() {
+    let shelf = shelf();
+    let Some(run) = ask(&shelf, &["-a", "--allow-empty"], "n\n") else {
+        return;
+    };
+    run.ok().says("every image").says(QUESTION);
+    for args in [
+        &["-a", "--allow-empty", "--keep", "x"][..],
+        &["-a", "--allow-empty", "--filter", "until=1h"],
+        &["-a", "--allow-empty", "--keep-last", "0"],
+        &[],
+    ] {
+        let Some(run) = ask(&shelf, args, "n\n") else {
+            return;
+        };
+        run.ok().keeps_quiet_about("every image").says(QUESTION);
+    }
+}
+
+#[test]
+fn orphans_alone_are_counted_and_not_listed() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 5);
+    for salt in ["a", "b", "c"] {
+        shelf.layout.layer(salt.as_bytes());
+    }
+    shelf.write();
+    let Some(run) = ask(&shelf, &[], "y\n") else {
+        return;
+    };
+    run.ok()
+        .says("3 blobs")
+        .says(QUESTION)
+        .says("Total reclaimed space: 3B");
+}
+
+#[test]
+fn many_images_are_cut_short_in_the_list() {
+    let mut shelf = Shelf::new();
+    for number in 0..60 {
+        shelf.small(&format!("app:{number}"), 5);
+    }
+    shelf.write();
+    let Some(run) = ask(&shelf, &["-a", "--keep-last", "1"], "n\n") else {
+        return;
+    };
+    run.ok().says("59 images").says("more");
+    assert!(run.stdout.lines().count() < 60, "{}", run.all());
+}
+
+#[test]
+fn where_nothing_goes_nothing_is_asked() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 5);
+    shelf.write();
+    let Some(run) = ask(&shelf, &[], "") else {
+        return;
+    };
+    run.ok()
+        .keeps_quiet_about("[y/N]")
+        .says("Total reclaimed space: 0B");
+    // A budget that cannot be reached is told all the same.
+    let Some(run) = ask(&shelf, &["--max-size", "1B"], "") else {
+        return;
+    };
+    run.exits(5).keeps_quiet_about("[y/N]");
+}
+
+#[test]
+fn a_refusal_comes_before_any_question_and_once() {
+    let shelf = shelf();
+    let before = snapshot(shelf.path());
+    let Some(run) = ask(&shelf, &["-a"], "y\n") else {
+        return;
+    };
+    run.exits(3).keeps_quiet_about("[y/N]");
+    assert_eq!(
+        run.stdout.matches("--allow-empty").count(),
+        1,
+        "said once\n{}",
+        run.all()
+    );
+    assert_same(&before, &snapshot(shelf.path()), &run.all());
+}
+
+#[test]
+fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
+    let (one, two, bad) = (shelf(), shelf(), shelf());
+    bad.layout.file("index.json", b"{ half");
+    let Some(run) = on_terminal(call(&[&one, &bad, &two], &[]), "y\n") else {
+        return;
+    };
+    assert_eq!(run.stdout.matches(QUESTION).count(), 1, "{}", run.all());
+    let complaints = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("ocisweep: cannot"));
+    assert_eq!(complaints.count(), 1, "{}", run.all());
+    assert_ne!(run.code, Some(0), "{}", run.all());
+    for shelf in [&one, &two] {
+        assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+    }
+    // Whoever says no has still seen the error, and so has the caller.
+    let (one, before) = (shelf(), snapshot(bad.path()));
+    let picture = snapshot(one.path());
+    let Some(run) = on_terminal(call(&[&one, &bad], &[]), "n\n") else {
+        return;
+    };
+    assert_ne!(
+        run.code,
+        Some(0),
+        "the bad layout is forgotten\n{}",
+        run.all()
+    );
+    assert_same(&picture, &snapshot(one.path()), &run.all());
+    assert_same(&before, &snapshot(bad.path()), &run.all());
+}
+
+#[test]
+fn a_question_that_nobody_can_see_is_no_consent() {
+    let shelf = shelf();
+    let before = snapshot(shelf.path());
+    let Some(run) = with_redirection(call(&[&shelf], &[]), ">/dev/full", "y\n") else {
+        return;
+    };
+    run.exits(4);
+    assert_same(&before, &snapshot(shelf.path()), &run.all());
+}
+
+/// Yes is the answer to what was shown, not to whatever is there when it comes.
+#[test]
+fn what_comes_while_the_question_stands_does_not_go() {
+    let mut shelf = shelf();
+    let words = call(&[&shelf], &[]);
+    let image = Build::new("meanwhile")
+        .layer(b"meanwhile")
+        .store(&shelf.layout);
+    shelf.layout.entry(&image.manifest);
+    shelf.added(&image.manifest, 40);
+    let Some(run) = when_asked(words.clone(), || write(&shelf), "y\n") else {
+        return;
+    };
+    run.refused().says(QUESTION);
+    assert_eq!(listed(shelf.path()).len(), 4, "nothing went\n{}", run.all());
+    assert!(shelf.has_all(&image), "{}", run.all());
+    // Asked again with the whole list, it goes.
+    let Some(run) = when_asked(words, || {}, "y\n") else {
+        return;
+    };
+    run.ok().says("3 images");
+    assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+}
+
+#[test]
+fn without_a_terminal_it_asks_nobody_and_names_the_flag() {
+    let shelf = shelf();
+    let before = snapshot(shelf.path());
+    for input in ["", "y\n", "yes\n"] {
+        let run = shelf.call([""; 0]).input(input).run();
+        run.exits(2).one_error_with_hint().warns("--force");
+        assert_eq!(run.stdout, "", "{}", run.all());
+        assert_same(&before, &snapshot(shelf.path()), &run.all());
+    }
+    // Also where nothing would go: whether a script works must not depend on the layout.
+    let mut clean = Shelf::new();
+    clean.small("app:1", 5);
+    clean.write();
+    clean.call([""; 0]).run().exits(2).warns("--force");
+    for flag in ["-f", "--force", "--yes"] {
+        clean.call([flag]).run().ok();
+    }
+    for args in [&["-n"][..], &["--dry-run"]] {
+        shelf.call(args).run().ok();
+    }
+    let plan = shelf.layout.outside().join("plan.json");
+    shelf.call(["--plan"]).arg(&plan).run().ok();
+    assert_same(&before, &snapshot(shelf.path()), "");
+}
+
+/// A terminal is needed to answer, not to look.
+#[test]
+fn with_force_a_terminal_changes_nothing() {
+    let shelf = shelf();
+    let Some(run) = ask(&shelf, &["-f"], "n\n") else {
+        return;
+    };
+    run.ok()
+        .keeps_quiet_about("[y/N]")
+        .says("Total reclaimed space:");
+    assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+}
+
+#[test]
+fn names_from_strangers_do_not_rule_the_question() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 5);
+    shelf.small("evil\u{1b}[2J\u{7}\rName", 6);
+    shelf.write();
+    let Some(run) = ask(&shelf, &["-a", "--keep", "app:1"], "n\n") else {
+        return;
+    };
+    run.ok().says(QUESTION);
+    assert!(
+        !run.stdout.contains(['\u{1b}', '\u{7}', '\r']),
+        "{:?}",
+        run.stdout
+    );
+}

@@ -1,0 +1,530 @@
+//! Keep rules: any one that keeps an image is enough, and each says so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use crate::shelf::{Build, Shelf, days_ago};
+use crate::support::{Run, for_each};
+
+/// Names with their age in days.
+const AGES: [(&str, u64); 10] = [
+    ("app:1", 90),
+    ("app:2", 40),
+    ("app:3", 12),
+    ("app:4", 2),
+    ("app:5", 1),
+    ("team/tool:1", 80),
+    ("team/tool:2", 9),
+    ("old", 70),
+    ("new", 7),
+    ("last:1", 95),
+];
+
+fn shelf() -> Shelf {
+    let mut shelf = Shelf::new();
+    for (name, days) in AGES {
+        shelf.small(name, days);
+    }
+    shelf.overwritten("dangling", 3);
+    shelf.write();
+    shelf
+}
+
+#[test]
+fn rules_keep_what_they_name() {
+    // The present is a Saturday: what is up to five days old is of this week, up to twenty of this month.
+    let cases: [(&[&str], &[&str]); 12] = [
+        (
+            &["--keep-last", "1"],
+            &["app:5", "team/tool:2", "new", "last:1"],
+        ),
+        (
+            &["--keep-last", "2"],
+            &[
+                "app:4",
+                "app:5",
+                "team/tool:1",
+                "team/tool:2",
+                "old",
+                "new",
+                "last:1",
+            ],
+        ),
+        (
+            &["--keep-last", "3", "--group-by", "none"],
+            &["app:4", "app:5", "new"],
+        ),
+        (
+            &["--keep-within", "10d"],
+            &["app:4", "app:5", "team/tool:2", "new"],
+        ),
+        (&["--keep-within", "36h"], &["app:5"]),
+        (&["--keep-within", "24h1m"], &["app:5"]),
+        (
+            &["--keep-daily", "2", "--group-by", "none"],
+            &["app:4", "app:5"],
+        ),
+        (
+            &["--keep-weekly", "2", "--group-by", "none"],
+            &["app:5", "new"],
+        ),
+        (
+            &["--keep-monthly", "2", "--group-by", "none"],
+            &["app:5", "app:2"],
+        ),
+        (
+            &[
+                "--keep-last",
+                "1",
+                "--keep-within",
+                "3d",
+                "--group-by",
+                "none",
+            ],
+            &["app:4", "app:5"],
+        ),
+        (&["--keep-last", "0", "--keep", "*:1"], &["app:1", "last:1"]),
+        (
+            &["--keep", "app:[1-3]", "--keep", "**/tool:*"],
+            &["app:1", "app:2", "app:3", "team/tool:1", "team/tool:2"],
+        ),
+    ];
+    for_each(
+        cases,
+        |(args, _)| args.join(" "),
+        |(args, names)| {
+            let shelf = shelf();
+            let mut all = vec!["-a"];
+            all.extend(*args);
+            shelf.prune(&all).ok().leaves(names);
+        },
+    );
+}
+
+#[test]
+fn each_reason_names_its_rule_and_its_group() {
+    let shelf = shelf();
+    let pruned = shelf.prune(&[
+        "-a",
+        "--keep-last",
+        "1",
+        "--keep-within",
+        "10d",
+        "--keep-daily",
+        "1",
+        "--keep-weekly",
+        "2",
+        "--keep-monthly",
+        "2",
+        "--keep",
+        "*:2",
+    ]);
+    pruned
+        .ok()
+        .because(
+            "app:5",
+            false,
+            &[
+                "within 10 days",
+                "last 1 of app",
+                "daily 2026-11-20 of app",
+                "weekly 2026-W47 of app",
+                "monthly 2026-11 of app",
+            ],
+        )
+        .because("app:4", false, &["within 10 days"])
+        .because("app:3", false, &["weekly 2026-W46 of app"])
+        .because("app:2", false, &["--keep *:2", "monthly 2026-10 of app"])
+        .because("app:1", true, &["no hold, filter or rule keeps it"])
+        .because(
+            "team/tool:2",
+            false,
+            &[
+                "within 10 days",
+                "last 1 of team/tool",
+                "daily 2026-11-12 of team/tool",
+                "weekly 2026-W46 of team/tool",
+                "monthly 2026-11 of team/tool",
+            ],
+        )
+        .because(
+            "new",
+            false,
+            &[
+                "within 10 days",
+                "last 1",
+                "daily 2026-11-14",
+                "weekly 2026-W46",
+                "monthly 2026-11",
+            ],
+        );
+}
+
+#[test]
+fn periods_without_an_image_do_not_count() {
+    let mut shelf = Shelf::new();
+    // Two on one day, then gaps of weeks and months.
+    for (name, days) in [("a:1", 200), ("a:2", 110), ("a:3", 45), ("a:4", 44)] {
+        shelf.small(name, days);
+    }
+    let noon = Build::new("noon").layer(b"noon").store(&shelf.layout);
+    shelf.layout.tag(&noon.manifest, "a:5");
+    shelf.added_at(&noon.manifest, days_ago(44) + Duration::from_secs(3600));
+    shelf.write();
+    let kept = |args: &[&str]| -> BTreeSet<String> {
+        let run = shelf
+            .call(args)
+            .args(["-a", "-n", "--format", "json"])
+            .run();
+        run.ok();
+        crate::checks::verdicts(&run)
+            .into_iter()
+            .filter(|verdict| !verdict.goes)
+            .flat_map(|verdict| verdict.names)
+            .collect()
+    };
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(kept(&["--keep-daily", "3"]), set(&["a:5", "a:3", "a:2"]));
+    assert_eq!(kept(&["--keep-weekly", "3"]), set(&["a:5", "a:2", "a:1"]));
+    assert_eq!(kept(&["--keep-monthly", "9"]), set(&["a:5", "a:2", "a:1"]));
+}
+
+#[test]
+fn overwritten_tags_take_no_place_and_have_none() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 30);
+    shelf.small("app:2", 20);
+    for salt in ["x", "y", "z"] {
+        shelf.overwritten(salt, 1);
+    }
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "2", "--group-by", "none"]);
+    pruned.ok().leaves(&["app:1", "app:2"]);
+    assert_eq!(pruned.entries.len(), 2, "{}", pruned.run.all());
+}
+
+#[test]
+fn without_all_rules_protect_what_dangles() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 30);
+    let old = shelf.overwritten("generation 1", 20);
+    let new = shelf.overwritten("generation 2", 10);
+    shelf.write();
+    let pruned = shelf.prune(&["--keep-last", "1"]);
+    pruned.ok().leaves(&["app:1"]).deletes(&old.digests());
+    assert!(shelf.has_all(&new), "{}", pruned.run.all());
+    pruned.run.warns("--all");
+    let pruned = shelf.prune(&["--keep-within", "11d"]);
+    pruned
+        .ok()
+        .deletes([])
+        .because(&new.manifest.digest, false, &["within 11 days"]);
+    shelf
+        .prune(&["--keep-within", "9d"])
+        .ok()
+        .deletes(&new.digests());
+}
+
+/// Digests tell images of one second apart, so that two runs agree.
+#[test]
+fn ties_are_broken_alike_every_time() {
+    let mut shelf = Shelf::new();
+    for number in 0..6 {
+        shelf.small(&format!("app:{number}"), 10);
+    }
+    shelf.write();
+    let first = shelf
+        .call(["-a", "-n", "--keep-last", "3", "--format", "json"])
+        .run();
+    for _ in 0..3 {
+        let next = shelf
+            .call(["-a", "-n", "--keep-last", "3", "--format", "json"])
+            .run();
+        assert_eq!(first.ok().stdout, next.ok().stdout);
+    }
+    let pruned = shelf.prune(&["-a", "--keep-last", "3"]);
+    assert_eq!(pruned.names.len(), 3, "{}", pruned.run.all());
+}
+
+#[test]
+fn what_has_no_date_is_never_old() {
+    let mut shelf = Shelf::new();
+    let first = shelf.small("app:1", 30);
+    shelf.added_at(&first.manifest, SystemTime::UNIX_EPOCH);
+    shelf.small("app:2", 20);
+    shelf.small("app:3", 10);
+    shelf.write();
+    for_each(
+        [
+            &["--keep-last", "1"][..],
+            &["--keep-within", "1h"],
+            &["--keep-daily", "1"],
+            &["--keep-weekly", "1"],
+            &["--keep-monthly", "1"],
+        ],
+        |args| args.join(" "),
+        |args| {
+            let run = shelf
+                .call(["-a", "-n", "--format", "json"])
+                .args(*args)
+                .run();
+            run.ok();
+            let verdicts = crate::checks::verdicts(&run);
+            let app = verdicts.iter().find(|verdict| verdict.names == ["app:1"]);
+            assert!(app.is_some_and(|verdict| !verdict.goes), "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn age_is_told_by_the_clock_that_was_asked_for() {
+    let mut shelf = Shelf::new();
+    let dated =
+        |salt: &str, created: &str| Build::new(salt).layer(salt.as_bytes()).created(created);
+    // Added in one order, built in the other.
+    shelf.named("app:1", 10, &dated("1", "2026-03-01T00:00:00Z"));
+    shelf.named("app:2", 20, &dated("2", "2026-04-01T00:00:00Z"));
+    shelf.named("app:3", 30, &dated("3", "2026-05-01T00:00:00Z"));
+    shelf.named("app:4", 40, &dated("4", "1970-01-01T00:00:00Z"));
+    shelf.named("app:5", 50, &Build::new("5").layer(b"5"));
+    shelf.write();
+    let kept = |args: &[&str]| {
+        let run = shelf
+            .call(args)
+            .args(["-a", "-n", "--keep-last", "3", "--format", "json"])
+            .run();
+        run.ok();
+        let verdicts = crate::checks::verdicts(&run).into_iter();
+        verdicts
+            .filter(|verdict| !verdict.goes)
+            .flat_map(|verdict| verdict.names)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&[]), ["app:1", "app:2", "app:3"]);
+    assert_eq!(kept(&["--time", "added"]), ["app:1", "app:2", "app:3"]);
+    // 1970 is what builders write who do not tell.
+    assert_eq!(kept(&["--time", "created"]), ["app:3", "app:4", "app:5"]);
+}
+
+#[test]
+fn now_tries_out_a_policy() {
+    let shelf = shelf();
+    let kept = |now: &str| {
+        let args = [
+            "prune",
+            "-a",
+            "-n",
+            "--keep-within",
+            "5d",
+            "--format",
+            "json",
+            "--now",
+            now,
+        ];
+        let run = crate::support::Cmd::new(args)
+            .arg(shelf.path())
+            .arg("--allow-empty")
+            .run();
+        run.ok();
+        let verdicts = crate::checks::verdicts(&run).into_iter();
+        verdicts
+            .filter(|verdict| !verdict.goes)
+            .flat_map(|verdict| verdict.names)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kept("2026-11-21T12:00:00Z"), ["app:4", "app:5"]);
+    assert_eq!(kept("2026-11-25T00:00:00Z"), ["app:5"]);
+    assert_eq!(kept("2027-11-25T00:00:00Z"), [""; 0]);
+    // Seen from the past everything is young.
+    assert_eq!(kept("2026-07-01T00:00:00Z").len(), AGES.len());
+}
+
+#[test]
+fn what_filters_leave_alone_takes_nobodys_place() {
+    let mut shelf = Shelf::new();
+    for number in 1..=5 {
+        shelf.small(&format!("app:nightly-{number}"), 60 - number);
+    }
+    shelf.small("app:1.0", 2);
+    shelf.small("app:1.1", 1);
+    shelf.write();
+    let pruned = shelf.prune(&[
+        "-a",
+        "--filter",
+        "reference=*:nightly-*",
+        "--keep-last",
+        "2",
+    ]);
+    pruned
+        .ok()
+        .leaves(&["app:1.0", "app:1.1", "app:nightly-4", "app:nightly-5"])
+        .because("app:1.1", false, &["does not pass the filters"])
+        .because("app:nightly-4", false, &["last 2 of app"]);
+}
+
+#[test]
+fn an_image_in_two_repositories_is_kept_by_either() {
+    let mut shelf = Shelf::new();
+    let both = shelf.small("app:1", 30);
+    shelf.layout.tag(&both.manifest, "tool:1");
+    shelf.small("app:2", 20);
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned
+        .ok()
+        .leaves(&["app:1", "app:2", "tool:1"])
+        .because("app:1", false, &["last 1 of tool"]);
+}
+
+/// Names of one repository in different spellings.
+#[test]
+fn a_repository_is_one_in_every_spelling() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 30);
+    shelf.small("docker.io/library/app:2", 20);
+    shelf.small("library/app:3", 10);
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok().leaves(&["library/app:3"]);
+}
+
+fn keep_from(shelf: &Shelf, text: &str) -> String {
+    let file = shelf.layout.outside().join("allow.txt");
+    fs::write(&file, text).expect("the list can be written");
+    file.to_str()
+        .expect("paths of the tests are UTF-8")
+        .to_owned()
+}
+
+#[test]
+fn a_list_keeps_what_it_names_and_everything_else_goes() {
+    let shelf = shelf();
+    let digest = {
+        let listed = crate::checks::listed(shelf.path());
+        let found = listed.iter().find(|(_, names)| names == &["old"]);
+        found.expect("it is listed").0.clone()
+    };
+    let file = keep_from(
+        &shelf,
+        &format!(
+            "# what the customers run\n\n  app:3  \r\nteam/tool:*\n{digest}\n#app:5\nnothing:7\nlast:1@{}\nno?hing\n",
+            crate::support::sha256(b"nobody has this")
+        ),
+    );
+    let pruned = shelf.prune(&["--keep-from", &file]);
+    pruned
+        .ok()
+        .leaves(&["app:3", "team/tool:1", "team/tool:2", "old"])
+        .because("app:3", false, &["listed as app:3"])
+        .because("team/tool:1", false, &["listed as team/tool:*"])
+        .because("app:5", true, &["no hold, filter or rule keeps it"]);
+    pruned
+        .run
+        .warns("nothing:7")
+        .warns("no?hing")
+        .warns("last:1@sha256:");
+    let complaints = pruned.run.stderr.lines().count();
+    assert_eq!(
+        complaints,
+        3,
+        "only unused lines are mentioned\n{}",
+        pruned.run.all()
+    );
+}
+
+#[test]
+fn a_list_names_images_in_every_form() {
+    let lines: [(&str, &[&str]); 8] = [
+        ("app", &["app:latest"]),
+        ("app:latest", &["app:latest"]),
+        ("docker.io/library/app", &["app:latest"]),
+        ("docker.io/library/app:latest", &["app:latest"]),
+        ("app:1", &["docker.io/library/app:1"]),
+        ("**app:*", &["app:latest", "docker.io/library/app:1"]),
+        ("v1", &["v1"]),
+        ("v?", &["v1"]),
+    ];
+    for_each(
+        lines,
+        |(line, _)| (*line).to_owned(),
+        |(line, names)| {
+            let mut shelf = Shelf::new();
+            for name in ["app:latest", "docker.io/library/app:1", "v1", "other:1"] {
+                shelf.small(name, 10);
+            }
+            shelf.write();
+            let file = keep_from(&shelf, line);
+            shelf.prune(&["--keep-from", &file]).ok().leaves(names);
+        },
+    );
+}
+
+#[test]
+fn a_list_goes_along_with_other_rules_and_filters() {
+    let shelf = shelf();
+    let file = keep_from(&shelf, "app:1\n");
+    let pruned = shelf.prune(&[
+        "--keep-from",
+        &file,
+        "--keep",
+        "app:2",
+        "--keep-last",
+        "1",
+        "--filter",
+        "reference=app:*",
+    ]);
+    pruned.ok().leaves(&[
+        "app:1",
+        "app:2",
+        "app:5",
+        "team/tool:1",
+        "team/tool:2",
+        "old",
+        "new",
+        "last:1",
+    ]);
+}
+
+#[test]
+fn a_list_that_names_nothing_here_is_no_order_to_delete_everything() {
+    let shelf = shelf();
+    let file = keep_from(&shelf, "# nothing\n");
+    shelf
+        .refuses(&["--keep-from", &file], 3)
+        .warns("--allow-empty");
+    let file = keep_from(&shelf, "else:1\n");
+    shelf.refuses(&["--keep-from", &file], 3).warns("else:1");
+}
+
+#[test]
+fn rules_that_make_no_sense_are_refused() {
+    let shelf = shelf();
+    let missing = shelf.layout.outside().join("no-such-list");
+    let bad = keep_from(&shelf, "app:1\n\napp:[\n");
+    let missing = missing.to_str().expect("paths of the tests are UTF-8");
+    let cases: [(&[&str], &str); 14] = [
+        (&["--keep", "["], "--keep"),
+        (&["--keep", "a[b-]"], "--keep"),
+        (&["--keep-last", "-1"], "-1"),
+        (&["--keep-last", "many"], "--keep-last"),
+        (&["--keep-last", ""], "--keep-last"),
+        (&["--keep-daily", "1.5"], "--keep-daily"),
+        (&["--keep-within", "5"], "--keep-within"),
+        (&["--keep-within", "soon"], "--keep-within"),
+        (&["--keep-within", "-5d"], "-5"),
+        (&["--group-by", "tag"], "--group-by"),
+        (&["--time", "used"], "--time"),
+        (&["--now", "yesterday"], "--now"),
+        (&["--keep-from", &bad], "line 3"),
+        (&["--keep-from", missing], "no-such-list"),
+    ];
+    for_each(
+        cases,
+        |(args, _)| args.join(" "),
+        |(args, text)| {
+            let run: Run = shelf.refuses(&[&["-a"], *args].concat(), 2);
+            run.warns(text);
+        },
+    );
+}

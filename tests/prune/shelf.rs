@@ -1,0 +1,273 @@
+//! Layouts to prune.
+//!
+//! Times are fixed: the present is [`NOW`], given to the program with `--now`, and everything that a test does not date itself is
+//! a hundred days old. So nothing here is in flight, and no test depends on the clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::checks::{Pruned, prune, prune_call, strings};
+use crate::support::{
+    Cmd, Desc, Image, Json, LayoutBuilder, Obj, Run, assert_same, blobs, media, sha256, snapshot,
+};
+
+/// The present, as `--now` takes it.
+pub(crate) const NOW: &str = "2026-11-21T12:00:00Z";
+
+/// The present, in seconds since 1970.
+const NOW_SECONDS: u64 = 1_795_262_400;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Returns the moment so many days before the present.
+pub(crate) fn days_ago(days: u64) -> SystemTime {
+    let days = u32::try_from(days).expect("a number of days");
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS) - DAY * days
+}
+
+/// Returns so many bytes that look like nothing in particular; `salt` makes them different from others.
+pub(crate) fn bulk(salt: &str, len: usize) -> Vec<u8> {
+    let mut bytes = format!("\x1f\x08{salt}\n").into_bytes();
+    bytes.resize(len.max(bytes.len()), b'.');
+    bytes
+}
+
+/// What an image is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Build {
+    salt: String,
+    platform: String,
+    created: Option<String>,
+    labels: Vec<(String, String)>,
+    layers: Vec<Vec<u8>>,
+}
+
+impl Build {
+    /// Begins an image without layers, labels and date; `salt` makes its config unique.
+    pub(crate) fn new(salt: &str) -> Self {
+        Self {
+            salt: salt.to_owned(),
+            platform: "linux/amd64".to_owned(),
+            created: None,
+            labels: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    /// Gives it a layer.
+    pub(crate) fn layer(mut self, bytes: &[u8]) -> Self {
+        self.layers.push(bytes.to_vec());
+        self
+    }
+
+    /// Gives it a layer of its own with so many bytes.
+    pub(crate) fn weighs(self, len: usize) -> Self {
+        let bytes = bulk(&self.salt, len);
+        self.layer(&bytes)
+    }
+
+    /// Gives its config a date.
+    pub(crate) fn created(mut self, text: &str) -> Self {
+        self.created = Some(text.to_owned());
+        self
+    }
+
+    /// Gives its config a label.
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives its config a platform.
+    pub(crate) fn platform(mut self, platform: &str) -> Self {
+        platform.clone_into(&mut self.platform);
+        self
+    }
+
+    /// Stores it without listing it.
+    pub(crate) fn store(&self, layout: &LayoutBuilder) -> Image {
+        let layers: Vec<Desc> = self
+            .layers
+            .iter()
+            .map(|bytes| layout.layer(bytes))
+            .collect();
+        let mut parts = self.platform.split('/');
+        let os = parts.next().unwrap_or_default();
+        let diff_ids = layers.iter().map(|layer| sha256(layer.digest.as_bytes()));
+        let mut labels = Obj::new();
+        for (key, value) in &self.labels {
+            labels = labels.with(key, value.as_str());
+        }
+        let mut config = Obj::new()
+            .with("architecture", parts.next().unwrap_or_default())
+            .with("os", os)
+            .with("author", self.salt.as_str());
+        if let Some(created) = &self.created {
+            config = config.with("created", created.as_str());
+        }
+        if !labels.is_empty() {
+            config = config.with("config", Obj::new().with("Labels", labels));
+        }
+        let root = Obj::new()
+            .with("type", "layers")
+            .with("diff_ids", Json::array(diff_ids));
+        let config = config.with("rootfs", root).json();
+        let config = layout.blob(media::CONFIG, config.text().as_bytes());
+        let manifest = layout.manifest(&config, &layers);
+        Image {
+            manifest,
+            config,
+            layers,
+        }
+    }
+}
+
+/// A layout that is pruned.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    pub(crate) layout: LayoutBuilder,
+    times: BTreeMap<String, SystemTime>,
+}
+
+impl Shelf {
+    /// Begins an empty one.
+    pub(crate) fn new() -> Self {
+        Self {
+            layout: LayoutBuilder::new(),
+            times: BTreeMap::new(),
+        }
+    }
+
+    /// Stores an image that is so many days old, and lists it under a name.
+    pub(crate) fn named(&mut self, name: &str, days: u64, build: &Build) -> Image {
+        let image = build.store(&self.layout);
+        self.layout.tag(&image.manifest, name);
+        self.added(&image.manifest, days);
+        image
+    }
+
+    /// Stores a small image that is so many days old, and lists it under a name.
+    pub(crate) fn small(&mut self, name: &str, days: u64) -> Image {
+        self.named(name, days, &Build::new(name).layer(name.as_bytes()))
+    }
+
+    /// Stores an image that is so many days old, and lists it without a name.
+    pub(crate) fn untagged(&mut self, days: u64, build: &Build) -> Image {
+        let image = build.store(&self.layout);
+        self.layout.entry(&image.manifest);
+        self.added(&image.manifest, days);
+        image
+    }
+
+    /// Stores a small image that is so many days old, and lists it without a name.
+    pub(crate) fn overwritten(&mut self, salt: &str, days: u64) -> Image {
+        self.untagged(days, &Build::new(salt).layer(salt.as_bytes()))
+    }
+
+    /// Makes a document so many days old.
+    pub(crate) fn added(&mut self, desc: &Desc, days: u64) {
+        self.added_at(desc, days_ago(days));
+    }
+
+    /// Dates a document.
+    pub(crate) fn added_at(&mut self, desc: &Desc, time: SystemTime) {
+        self.times.insert(desc.blob_path(), time);
+    }
+
+    /// Writes `index.json` and dates every file.
+    pub(crate) fn write(&self) -> &Self {
+        self.layout.write();
+        self.date();
+        self
+    }
+
+    /// Dates every file again, as [`write`](Self::write) does.
+    pub(crate) fn date(&self) {
+        for (path, stat) in snapshot(self.path()) {
+            if stat.what != crate::support::snapshot::What::File {
+                continue;
+            }
+            let relative = path.to_string_lossy().into_owned();
+            let time = self.times.get(&relative).copied();
+            self.layout
+                .modified(&relative, time.unwrap_or_else(|| days_ago(100)));
+        }
+        self.layout.modified("index.json", days_ago(99));
+    }
+
+    /// Returns the directory of the layout.
+    pub(crate) fn path(&self) -> &Path {
+        self.layout.path()
+    }
+
+    /// Says whether a blob is there.
+    pub(crate) fn has(&self, desc: &Desc) -> bool {
+        self.layout.join(&desc.blob_path()).exists()
+    }
+
+    /// Says whether an image is there with everything.
+    pub(crate) fn has_all(&self, image: &Image) -> bool {
+        let here = blobs(self.path());
+        image
+            .digests()
+            .iter()
+            .all(|digest| here.contains_key(digest))
+    }
+
+    /// Holds an image.
+    #[track_caller]
+    pub(crate) fn hold(&self, name: &str, image: &str) -> &Self {
+        Cmd::new(["hold", "add", "--now", NOW])
+            .arg(self.path())
+            .args([name, image])
+            .run()
+            .ok();
+        self
+    }
+
+    /// Begins a call of `prune` on this layout at the present.
+    pub(crate) fn call<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        prune_call(self.path()).args(args)
+    }
+
+    /// Prunes without a question, with every check of [`prune`].
+    #[track_caller]
+    pub(crate) fn prune(&self, args: &[&str]) -> Pruned {
+        prune(self.path(), args)
+    }
+
+    /// Prunes, and panics unless that ends with `code` and nothing changes.
+    #[track_caller]
+    pub(crate) fn refuses(&self, args: &[&str], code: i32) -> Run {
+        let before = snapshot(self.path());
+        let run = self.call(args).arg("-f").run();
+        run.exits(code);
+        assert_same(&before, &snapshot(self.path()), &run.all());
+        run
+    }
+
+    /// Lists with filters and returns the names, each once, `<none>` for every image without one.
+    #[track_caller]
+    pub(crate) fn list(&self, args: &[&str]) -> Vec<String> {
+        let run = Cmd::new(["ls", "--now", NOW, "--format", "json"])
+            .arg(self.path())
+            .args(args)
+            .run();
+        run.ok();
+        let json = run.json();
+        let images = json.pointer("/layouts/0/images").and_then(Value::as_array);
+        let mut names: Vec<String> = images
+            .unwrap_or_else(|| panic!("no images in the list\n{}", run.all()))
+            .iter()
+            .flat_map(|image| match strings(image, "names") {
+                names if names.is_empty() => vec!["<none>".to_owned()],
+                names => names,
+            })
+            .collect();
+        names.sort();
+        names
+    }
+}
