@@ -1,4 +1,139 @@
-//! x
+//! Cleans OCI image layouts on disk: lists what is in them, removes images and platforms, and deletes the blobs that nothing
+//! references any more. No daemon, no registry, no network.
+//!
+//! The command `ocisweep` is made of this library and nothing else; `README.md` tells what it does and how it differs from
+//! docker. This page is for those who want the same from Rust.
+//!
+//! # What a layout is
+//!
+//! ```text
+//! LAYOUT/
+//!   oci-layout                  {"imageLayoutVersion":"1.0.0"}
+//!   index.json                  the entries: which images there are, and how they are called
+//!   blobs/sha256/4f00adc8…      every other document, and every layer, named by its digest
+//! ```
+//!
+//! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, among which are the names. It leads
+//! to a manifest, or to an index of manifests for several platforms; a manifest leads to its configuration and its layers, and
+//! by `subject` to what it is about. Blobs are never told how many documents lead to them: whoever wants to delete one has to
+//! read all documents first. That is what this library is for.
+//!
+//! # What is promised
+//!
+//! 1. **Nothing that is still referenced is lost.** What stays is found by marking from every entry, every [hold](holds) and
+//!    every element of docker save's `manifest.json`. Where a document cannot be read, what it leads to is unknown, and
+//!    [`Graph::mark`](graph::Graph::mark) refuses. Only `mark` makes a [`LiveSet`](graph::LiveSet), and only with one can a
+//!    sweep be planned.
+//! 2. **It does not give up on an ordinary layout.** Docker's media types, indexes of which only some platforms are here,
+//!    unknown media types, several digest algorithms, temporary files of writers, signatures that no entry lists: all normal.
+//! 3. **The numbers are true.** A [`Plan`](plan::Plan) is a value. A dry run shows it and a run executes it, so there is
+//!    no flag that deletion code could forget to ask for. [`usage`] computes `df` from the plan of a prune.
+//! 4. **A crash leaves at worst orphans.** [`execute`] writes new documents, then `index.json`, and deletes after that;
+//!    its head says step by step what is left where.
+//!
+//! What no collector can protect: a writer that takes no lock and decides to use an *old* orphan while that is being
+//! deleted. [`protect_in_flight`](graph::Graph::protect_in_flight) keeps young orphans, [`Locked`](layout::lock::Locked) takes the
+//! one lock that some writers respect, [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a
+//! [hold](holds) protects for certain.
+//!
+//! # The way of a sweep
+//!
+//! [`View::read`] lists the blobs, then reads `index.json`, then every document that matters. [`graph`] knows what refers to
+//! what; [`images`] and [`entries`] put that into words; [`plan`] decides, as pure functions of a view, options and the present;
+//! [`Locked`](layout::lock::Locked) keeps others out; [`execute`](execute::execute) reads `index.json` again, compares it with
+//! what the plan rests on, and does what the plan says by the few operations of [`sys`].
+//!
+//! ```
+//! use std::{fs, time::Duration};
+//!
+//! use jiff::Timestamp;
+//! use ocisweep::execute::execute;
+//! use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
+//! use ocisweep::images::images;
+//! use ocisweep::layout::lock::Locked;
+//! use ocisweep::observe::Silent;
+//! use ocisweep::oci::{Algorithm, Digest};
+//! use ocisweep::plan::{SweepOptions, sweep};
+//! use ocisweep::sys::Disk;
+//! use ocisweep::{Error, View};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A layout with one image, `app:1`, and with a blob that nothing leads to.
+//! let layout = tempfile::tempdir()?;
+//! let blobs = layout.path().join("blobs/sha256");
+//! fs::create_dir_all(&blobs)?;
+//! let put = |bytes: &str| {
+//!     let digest = Digest::of(Algorithm::Sha256, bytes.as_bytes());
+//!     fs::write(blobs.join(digest.encoded()), bytes).map(|()| (digest, bytes.len()))
+//! };
+//! let (config, size) = put("{}")?;
+//! let manifest = format!(
+//!     r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+//!       "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":{size}}},"layers":[]}}"#
+//! );
+//! let (manifest, size) = put(&manifest)?;
+//! let index = format!(
+//!     r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+//!       "digest":"{manifest}","size":{size},"annotations":{{"org.opencontainers.image.ref.name":"app:1"}}}}]}}"#
+//! );
+//! fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+//! fs::write(layout.path().join("index.json"), index)?;
+//! let (orphan, _) = put("a layer of an image that was overwritten")?;
+//!
+//! // Read it, and list what is there.
+//! let now = Timestamp::now();
+//! let mut view = View::read(layout.path(), now, &Silent)?;
+//! for image in images(&view, now) {
+//!     assert_eq!(&*image.names[0].text, "app:1");
+//!     assert_eq!(image.digest, manifest);
+//! }
+//!
+//! // Keep what a writer may be about to list. Nobody writes here, so nothing is too young to go.
+//! let rule = InFlight { now: now.as_nanosecond(), grace: 0 };
+//! view.graph.protect_in_flight(&view.layout, &view.state, rule, &Silent)?;
+//!
+//! // Mark what is live, and plan to sweep the rest.
+//! view.layout.refuse_shared_blobs()?;
+//! let everything = MarkOptions {
+//!     keep: &|_| true,
+//!     change: Change::none(),
+//!     extra: &[],
+//!     missing: Accept::No,
+//!     empty: Accept::No,
+//! };
+//! let live = view.graph.mark(&view.layout, &view.state, &everything)?;
+//! let options = SweepOptions {
+//!     now: now.as_nanosecond(),
+//!     started: now.as_nanosecond(),
+//!     temp_age: i128::MAX,
+//! };
+//! let plan = sweep(&view, &live, &Disk, &options);
+//! assert_eq!(plan.totals().blobs, 1);
+//! assert_eq!(plan.totals().reclaimed_bytes(), 40);
+//!
+//! // Do it, under the lock. `Refused::Changed` asks to read and plan again.
+//! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
+//! let outcome = execute(&locked, &plan, &Disk, &Silent).expect("nobody else writes here");
+//! assert_eq!(outcome.done, plan.totals());
+//! assert!(!blobs.join(orphan.encoded()).exists());
+//! assert_eq!(fs::read_dir(&blobs)?.count(), 2);
+//!
+//! // What cannot be read is never taken for garbage.
+//! drop(locked);
+//! fs::write(blobs.join(manifest.encoded()), "damaged")?;
+//! let view = View::read(layout.path(), now, &Silent)?;
+//! let refused = view.graph.mark(&view.layout, &view.state, &everything);
+//! assert!(matches!(refused, Err(Error::Incomplete { .. })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! `cli`, on by default, brings what only the command needs. `default-features = false` leaves it out.
+//!
+//! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
+
 pub mod entries;
 pub mod error;
 pub mod execute;
