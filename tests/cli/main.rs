@@ -1,0 +1,25 @@
+//! What people and scripts see, word for word.
+//!
+//! Every test here compares whole outputs with a file in `tests/cli/snapshots/`, so that no word changes unseen. The layouts
+//! are those of `testdata/corpus`, the present is always the same day, and nothing is redacted but the directory of the test.
+//!
+//! `OCISWEEP_UPDATE=1 cargo test --test cli` writes the files anew; what changed is then for `git diff` to tell.
+//!
+//! - [`shelf`]: layouts to work on, and the comparison.
+//! - [`help`]: `--help` of every command.
+//! - [`list`]: `ls` in all its formats.
+//! - [`usage`]: `df`, and that it keeps its word.
+//! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
+//! - [`refusals`]: errors, with the hints that lead out of them.
+//! - [`terminal`]: colours, widths, and readers that go away.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod help;
+mod list;
+mod refusals;
+mod shelf;
+mod sweep;
+mod terminal;
+mod usage;

@@ -1,0 +1,216 @@
+//! `gc`, `rm`, `prune`, `apply` and `hold`, as text and as JSON.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use crate::shelf::{NOW, Shelf};
+
+#[test]
+fn gc() {
+    let mut shelf = Shelf::new(&["umoci-new", "bk-multi", "skopeo-interrupted"]);
+    for args in [
+        &["gc", "-n", "umoci-new"][..],
+        &["gc", "-n", "umoci-new", "bk-multi"],
+        &["gc", "umoci-new"],
+        &["gc", "umoci-new"],
+        &["gc", "-q", "bk-multi"],
+        &["gc", "-n", "skopeo-interrupted"],
+        &["gc", "-n", "--temp-age", "30d", "skopeo-interrupted"],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("gc");
+}
+
+#[test]
+fn gc_tells_what_it_keeps_and_what_it_leaves_alone() {
+    let mut shelf = Shelf::new(&["umoci-new"]);
+    let now: Timestamp = NOW.parse().expect("the present is a time");
+    let ten_minutes_ago = SystemTime::from(now) - Duration::from_secs(600);
+    File::options()
+        .write(true)
+        .open(shelf.blob("umoci-new", "e6a8a78fd47a"))
+        .and_then(|file| file.set_modified(ten_minutes_ago))
+        .expect("the time of a blob can be set");
+    std::fs::write(shelf.join("umoci-new/blobs/sha256/notes"), "").expect("a file can be made");
+    shelf.run(&["gc", "-n", "umoci-new"]).ok();
+    shelf
+        .run(&["gc", "-n", "--exit-code", "umoci-new"])
+        .exits(10);
+    shelf
+        .run(&["gc", "-n", "--format", "json", "umoci-new"])
+        .ok();
+    shelf.run(&["gc", "--grace", "5m", "umoci-new"]).ok();
+    shelf.matches("gc-kept");
+}
+
+#[test]
+fn gc_json() {
+    let mut shelf = Shelf::new(&["umoci-new", "skopeo-interrupted", "skopeo-dir"]);
+    shelf
+        .run(&["gc", "-n", "--format", "json", "umoci-new"])
+        .ok();
+    shelf
+        .run(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
+        .refused();
+    shelf.matches("gc-json");
+}
+
+#[test]
+fn rm() {
+    let mut shelf = Shelf::new(&["skopeo-old-tags", "regctl", "bk-sbom", "umoci-new"]);
+    for args in [
+        &["rm", "-n", "skopeo-old-tags", "a"][..],
+        &["rm", "skopeo-old-tags", "a"],
+        &["rm", "-n", "skopeo-old-tags", "foo"],
+        &["rm", "-n", "skopeo-old-tags", "*"],
+        &["rm", "skopeo-old-tags", "b"],
+        &["rm", "-n", "regctl", "s1"],
+        &["rm", "-n", "--keep-referrers", "regctl", "s1"],
+        &["rm", "--no-prune", "umoci-new", "cfg2", "v1.0"],
+        &[
+            "rm",
+            "-n",
+            "bk-sbom",
+            "ex.com/sbom:v1",
+            "--platform",
+            "linux/arm64",
+        ],
+        &[
+            "rm",
+            "bk-sbom",
+            "ex.com/sbom:v1",
+            "--only-platform",
+            "linux/amd64",
+            "--platform-mode",
+            "hollow",
+        ],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("rm");
+}
+
+#[test]
+fn rm_json() {
+    let mut shelf = Shelf::new(&["skopeo-old-tags", "bk-sbom"]);
+    shelf
+        .run(&["rm", "--format", "json", "-n", "skopeo-old-tags", "b", "x"])
+        .exits(1);
+    let arm64 = ["ex.com/sbom:v1", "--platform", "linux/arm64"];
+    let words: Vec<&str> = ["rm", "--format", "json", "bk-sbom"]
+        .into_iter()
+        .chain(arm64)
+        .collect();
+    shelf.run(&words).ok();
+    shelf.matches("rm-json");
+}
+
+#[test]
+fn prune() {
+    let mut shelf = Shelf::new(&["oras-retag", "docker-classic-save"]);
+    for args in [
+        &["prune", "-n", "-v", "oras-retag"][..],
+        &["prune", "-f", "oras-retag"],
+        &["prune", "-f", "oras-retag"],
+        &[
+            "hold",
+            "add",
+            "docker-classic-save",
+            "release",
+            "example.com/t:v1",
+            "--reason",
+            "shipped",
+        ],
+        &[
+            "prune",
+            "-n",
+            "-v",
+            "-a",
+            "--keep",
+            "foo",
+            "docker-classic-save",
+        ],
+        &[
+            "prune",
+            "-n",
+            "-v",
+            "-a",
+            "--max-size",
+            "20kB",
+            "docker-classic-save",
+        ],
+        &[
+            "prune",
+            "-f",
+            "-q",
+            "-a",
+            "--keep-last",
+            "1",
+            "docker-classic-save",
+        ],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("prune");
+}
+
+#[test]
+fn prune_json() {
+    let mut shelf = Shelf::new(&["oras-retag"]);
+    shelf
+        .run(&["prune", "-n", "--format", "json", "oras-retag"])
+        .ok();
+    shelf
+        .run(&["prune", "-f", "--format", "json", "oras-retag"])
+        .ok();
+    shelf.matches("prune-json");
+}
+
+#[test]
+fn a_plan_and_what_becomes_of_it() {
+    let mut shelf = Shelf::new(&["oras-retag"]);
+    for args in [
+        &["prune", "--plan", "plan.json", "oras-retag"][..],
+        &["apply", "-n", "plan.json"],
+        &["apply", "plan.json"],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.run(&["apply", "plan.json"]).refused();
+    shelf.matches("plan");
+}
+
+#[test]
+fn holds() {
+    let mut shelf = Shelf::new(&["docker-classic-save"]);
+    for args in [
+        &[
+            "hold",
+            "add",
+            "docker-classic-save",
+            "release",
+            "example.com/t:v1",
+            "--reason",
+            "shipped",
+        ][..],
+        &[
+            "hold",
+            "add",
+            "docker-classic-save",
+            "week",
+            "foo",
+            "--until",
+            "7d",
+        ],
+        &["hold", "ls", "docker-classic-save"],
+        &["hold", "ls", "--format", "json", "docker-classic-save"],
+        &["hold", "rm", "docker-classic-save", "week"],
+        &["hold", "ls", "docker-classic-save"],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("hold");
+}

@@ -1,0 +1,94 @@
+//! `df`, and that it keeps its word.
+
+use crate::shelf::Shelf;
+use crate::support::{Cmd, cases, for_each};
+
+#[test]
+fn tables() {
+    let mut shelf = Shelf::new(&[
+        "bkcache-max",
+        "docker-classic-save",
+        "skopeo-interrupted",
+        "skopeo-old-tags",
+    ]);
+    for args in [
+        &["df", "bkcache-max"][..],
+        &["df", "skopeo-interrupted"],
+        &["df", "--temp-age", "30d", "skopeo-interrupted"],
+        &["df", "-v", "skopeo-old-tags"],
+        &[
+            "df",
+            "bkcache-max",
+            "docker-classic-save",
+            "skopeo-old-tags",
+        ],
+        &["df", "-v", "docker-classic-save", "skopeo-old-tags"],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("df");
+}
+
+#[test]
+fn json() {
+    let mut shelf = Shelf::new(&["skopeo-old-tags", "skopeo-interrupted"]);
+    for args in [
+        &["df", "--format", "json", "skopeo-interrupted"][..],
+        &["df", "-v", "--format", "json", "skopeo-old-tags"],
+    ] {
+        shelf.run(args).ok();
+    }
+    shelf.matches("df-json");
+}
+
+#[test]
+fn what_is_in_the_way_of_a_prune_is_said() {
+    let mut shelf = Shelf::new(&["skopeo-shared", "lxc-shared", "bkcache-max"]);
+    let root = shelf.blob("bkcache-max", "19929b8ee442");
+    std::fs::write(root, "damaged").expect("a blob can be damaged");
+    std::fs::write(shelf.join("bkcache-max/blobs/sha256/notes"), "").expect("a file can be made");
+    for layout in ["skopeo-shared/one", "lxc-shared/c1/oci", "bkcache-max"] {
+        shelf.run(&["df", layout]).ok();
+    }
+    shelf.run(&["df", "--format", "json", "bkcache-max"]).ok();
+    shelf.matches("df-refused");
+}
+
+/// RECLAIMABLE is what a prune with defaults frees, to the byte, and nothing is left for a second one.
+#[test]
+fn reclaimable_is_what_a_prune_frees() {
+    let layouts = cases().into_iter().flat_map(|case| case.layouts);
+    for_each(
+        layouts,
+        |case| case.label(),
+        |case| {
+            let (_unpacked, layout) = case.unpack();
+            let reclaimable = || {
+                let run = Cmd::new(["df", "--format", "json"]).arg(&layout).run();
+                let json = run.ok().json();
+                let row = &json["layouts"][0];
+                let refused = row["refusal"].as_str().map(str::to_owned);
+                (row["total"]["reclaimable_bytes"].as_u64(), refused)
+            };
+            let prune = || {
+                Cmd::new(["prune", "--force", "--format", "json"])
+                    .arg(&layout)
+                    .run()
+            };
+            match reclaimable() {
+                (announced, None) => {
+                    let freed = prune().ok().json()["totals"]["reclaimed_bytes"].as_u64();
+                    assert!(freed.is_some());
+                    assert_eq!(announced, freed);
+                    assert_eq!(reclaimable(), (Some(0), None));
+                }
+                (announced, Some(refusal)) => {
+                    assert_eq!(announced, Some(0));
+                    let refused = prune();
+                    refused.refused();
+                    assert!(refused.stderr.contains(&refusal), "{}", refused.all());
+                }
+            }
+        },
+    );
+}
