@@ -358,7 +358,7 @@ fn another_index_that_lists_the_platform_keeps_it() {
         let mut layout = LayoutBuilder::new();
         let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
         let second = layout.index(&[images[1].manifest.clone().platform("linux/arm64")]);
-        let inner = layout.index(&[first.clone()]);
+        let inner = layout.index(std::slice::from_ref(&first));
         layout
             .tag(&first, "multi:1")
             .tag(&second, "second:1")
