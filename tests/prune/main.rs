@@ -10,6 +10,7 @@
 //! - [`rules`]: `--keep`, `--keep-last` and the like, `--keep-from`.
 //! - [`budget`]: `--max-size`.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
+//! - [`plans`]: `--plan` and `apply`; [`edited`]: plans that nobody made.
 //! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
 #![expect(
     clippy::indexing_slicing,
@@ -23,8 +24,10 @@ mod belongings;
 mod budget;
 mod checks;
 mod dangling;
+mod edited;
 mod everything;
 mod filters;
+mod plans;
 mod pty;
 mod question;
 mod rules;
