@@ -79,7 +79,7 @@ pub struct ImageUsage {
 /// Computes `df`. [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before.
 ///
 /// # Errors
-/// [`Error::Read`] and the like; a layout that cannot be swept is no error, but has nothing that
+/// [`Error::Read`](crate::Error::Read) and the like; a layout that cannot be swept is no error, but has nothing that
 /// could be reclaimed.
 pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions) -> Result<Usage> {
     let files = files(view, fs);

@@ -190,7 +190,11 @@ fn hint(error: &Error) -> Option<String> {
             if first.images.is_empty() {
                 "run it as the user who owns the layout, or write again what is damaged".to_owned()
             } else {
-                let mut hint = format!("{} removes what holds it", rm_command(path, &first.images));
+                let holders = match first.images.as_slice() {
+                    [_] => "the image that holds it",
+                    _ => "the images that hold it",
+                };
+                let mut hint = format!("{} removes {holders}", rm_command(path, &first.images));
                 if first.missing {
                     hint.push_str("; `--allow-missing` sweeps all the same");
                 }

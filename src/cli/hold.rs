@@ -188,8 +188,10 @@ fn resolve(view: &View, text: &str) -> Result<Digest, Failure> {
         Ok(pick) => pick,
         Err(error) => {
             // A digest that is no entry can be held as well: a platform, or what another tool
-            // dropped from the index.
-            if let Ok(digest) = Digest::parse(text) {
+            // dropped from the index. `name:tag` only reads like one of an unknown algorithm.
+            if let Ok(digest) = Digest::parse(text)
+                && (digest.algorithm().is_some() || view.graph.id(&digest).is_some())
+            {
                 return Ok(digest);
             }
             return Err(Failure::said(error.to_string()));

@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use ocisweep::View;
 use ocisweep::entries::{EntryFacts, entries};
-use ocisweep::images::images;
+use ocisweep::images::{content_of, images};
+use ocisweep::oci::Shape;
 use ocisweep::oci::platform::Platform;
-use ocisweep::oci::{Digest, Shape};
 use ocisweep::plan::{
-    Conflict, Extent, Force, Pick, PlatformRequest, Referrers, Removal, RemoveOptions, SelectError,
-    Selector, Which, drop_platforms, remove,
+    Conflict, Extent, Force, Moved, Pick, PlatformRequest, Referrers, Removal, RemoveOptions,
+    SelectError, Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
+use ocisweep::{Error, View};
 
 use super::args::{RmArgs, TextFormat};
-use super::context::{Context, quote};
+use super::context::{Context, quote, rm_command};
 use super::exit::{self, Exit};
 use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
@@ -28,7 +28,7 @@ struct Said {
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
-    moved: Vec<(Vec<String>, Digest)>,
+    moved: Vec<Moved>,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
@@ -46,12 +46,14 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
     let rule = Rule::of(context, DEFAULT_GRACE, DEFAULT_TEMP_AGE);
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
+    let mut damaged: Vec<&str> = Vec::new();
     let done = perform(context, &args.layout, &rule, mode, |view| {
         let entries = entries(view);
         let images = images(view, context.now);
         let selector = Selector::new(view, &entries, force);
         let mut picks: Vec<Pick> = Vec::new();
         let mut misses = Vec::new();
+        damaged.clear();
         for text in &args.images {
             let picked = match selector.pick(text) {
                 // Several entries of one name can be the platforms of one image.
@@ -61,7 +63,12 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
                 picked => picked,
             };
             match picked {
-                Ok(pick) => picks.push(pick),
+                Ok(pick) => {
+                    if is_damaged(view, &pick) {
+                        damaged.push(text);
+                    }
+                    picks.push(pick);
+                }
                 Err(error) if !misses.contains(&error) => misses.push(error),
                 Err(_) => {}
             }
@@ -124,8 +131,52 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
     });
     match done {
         Ok(done) => show(context, args, &done),
-        Err(error) => context.report(&error),
+        Err(error) => match way_out(args, &damaged, &error) {
+            Some(hint) => {
+                context.term.error(&error.to_string(), Some(&hint));
+                Exit::of(&error)
+            }
+            None => context.report(&error),
+        },
     }
+}
+
+/// Says whether something that was picked is damaged or missing itself.
+fn is_damaged(view: &View, pick: &Pick) -> bool {
+    let graph = &view.graph;
+    let is_missing = |id| !graph.is_present(id) && !graph.is_embedded(id);
+    !pick.entries.is_empty()
+        || pick.names.keys().chain(&pick.images).any(|&id| {
+            is_missing(id)
+                || content_of(graph, id, None)
+                    .iter()
+                    .any(|(id, _)| graph.damage(*id).is_some())
+        })
+}
+
+/// Returns the hint when what is damaged stands on both sides: of two such images neither can go alone,
+/// and a hint that names only the other one would lead in circles.
+fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
+    let Error::Incomplete { broken, .. } = error else {
+        return None;
+    };
+    let mut together: Vec<String> = damaged.iter().map(|text| (*text).to_owned()).collect();
+    for image in broken.iter().flat_map(|broken| &broken.images) {
+        if !together.contains(image) {
+            together.push(image.clone());
+        }
+    }
+    if damaged.is_empty() || together.len() == damaged.len() {
+        return None;
+    }
+    let mut hint = format!(
+        "{} removes all that is damaged",
+        rm_command(&args.layout, &together)
+    );
+    if broken.iter().all(|broken| broken.missing) {
+        hint.push_str("; `--allow-missing` sweeps all the same");
+    }
+    Some(hint)
 }
 
 /// Reads `--platform` and `--only-platform`. An empty value is an error: docker takes it for an absent
@@ -182,7 +233,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let _ = writeln!(text, "{verb}: {name}");
                 }
                 text.push_str(&shown.lines(context));
-                for (names, digest) in &said.moved {
+                for Moved { names, digest, .. } in &said.moved {
                     let verb = if args.dry_run {
                         "Would rewrite"
                     } else {
@@ -298,6 +349,22 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
         names: vec![name.clone()],
     });
     layout.items.splice(0..0, names);
+    let action = if args.dry_run {
+        "would-rewrite"
+    } else {
+        "rewrite"
+    };
+    for moved in &said.moved {
+        layout.items.push(json::Item {
+            digest: Some(moved.digest.to_string()),
+            path: None,
+            kind: "index",
+            size: moved.size,
+            action,
+            reasons: vec!["platform dropped".to_owned()],
+            names: moved.names.clone(),
+        });
+    }
     let failures = said
         .conflicts
         .iter()

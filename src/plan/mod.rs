@@ -27,7 +27,7 @@ pub use filter::{FilterError, Filters, TimeSource};
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};
-pub use remove::{Conflict, Extent, Referrers, Removal, RemoveOptions, remove};
+pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
 pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};
 

@@ -4,23 +4,23 @@
 //! platforms and other images that way. Here only the references change, and what goes is found by
 //! reachability afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rewrite;
 
-use crate::entries::{EntryFacts, REFERENCE_DIGEST};
+use std::collections::BTreeSet;
+
+use crate::entries::{EntryFacts, EntryRole, REFERENCE_DIGEST};
 use crate::error::{Error, Result};
 use crate::graph::{Edge, Graph};
-use crate::images::{Image, Images, is_attestation};
-use crate::layout::{BlobId, NewBlob};
+use crate::images::{Image, Images, content_of, is_attestation};
+use crate::layout::BlobId;
 use crate::oci::platform::Platform;
-use crate::oci::{Algorithm, Edit, IndexDoc, Role, Shape};
+use crate::oci::{Role, Shape};
 use crate::sys::Fs;
 use crate::view::View;
 
 use super::remove::{Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on};
 use super::{Conflict, Force, Pick, SweepOptions};
-
-/// How deep nested indexes are rewritten. No writer nests more than two.
-const MAX_DEPTH: usize = 32;
+use rewrite::rewrite;
 
 /// How an image loses platforms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub fn drop_platforms(
 ) -> Result<Removal> {
     let mut gone = Gone::default();
     let mut conflicts = Vec::new();
-    for pick in picks {
+    for pick in &Pick::merged(picks) {
         match one(view, images, entries, pick, request, options, &mut gone) {
             Ok(()) => {}
             Err(Failed::Conflict(conflict)) => conflicts.push(conflict),
@@ -110,24 +110,15 @@ pub fn drop_platforms(
     Ok(removal)
 }
 
+#[derive(Debug, thiserror::Error)]
 enum Failed {
-    Conflict(Conflict),
-    Error(Error),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    #[error(transparent)]
+    Error(#[from] Error),
 }
 
-impl From<Conflict> for Failed {
-    fn from(conflict: Conflict) -> Self {
-        Self::Conflict(conflict)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-/// Drops platforms from what one argument picked.
+/// Drops platforms from what one argument picked, or several of the same image.
 fn one(
     view: &View,
     images: &[Image],
@@ -199,7 +190,12 @@ fn one(
             }
             .into());
         }
-        let holds = holds_on(view, image.id);
+        let part = Part::of(view, image, &going);
+        let mut holds = holds_on(view, image.id);
+        if !staying.is_empty() {
+            // A hold on a platform that stays, stays as well.
+            holds.retain(|(position, _)| part.touches(view, *position));
+        }
         if let Some((_, hold)) = holds.first()
             && options.force == Force::No
         {
@@ -220,11 +216,10 @@ fn one(
             }
             whole(image, gone);
         } else {
-            let part = Part::of(view, image, &going);
             match request.mode {
                 PlatformMode::Rewrite => rewrite(view, entries, image, &part, options, gone)?,
-                PlatformMode::Sparse => sparse(view, image, &part, gone),
-                PlatformMode::Hollow => hollow(view, image, &going, gone),
+                PlatformMode::Sparse => sparse(view, entries, image, &part, &going, gone),
+                PlatformMode::Hollow => hollow(view, entries, image, &part, &going, gone),
             }
         }
         gone.holds
@@ -393,6 +388,20 @@ impl Part {
         }
         part
     }
+
+    /// Says whether a hold is on something that goes, or on an index that loses something.
+    fn touches(&self, view: &View, hold: usize) -> bool {
+        let held = view.state.holds.holds.get(hold);
+        held.and_then(|hold| view.graph.id(&hold.digest))
+            .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
+    }
+
+    /// Says whether an index leads to something that goes.
+    fn is_below(&self, view: &View, index: BlobId) -> bool {
+        listed(&view.graph, index)
+            .iter()
+            .any(|(parent, edge)| self.edges.contains(&(*parent, edge.to)))
+    }
 }
 
 /// The last platform goes: so does the image.
@@ -405,16 +414,30 @@ fn whole(image: &Image, gone: &mut Gone) {
 }
 
 /// The index stays, and what it leads to no longer counts.
-fn sparse(view: &View, image: &Image, part: &Part, gone: &mut Gone) {
-    gone.cut.images.insert(image.id);
+fn sparse(
+    view: &View,
+    entries: &[EntryFacts],
+    image: &Image,
+    part: &Part,
+    going: &[&Child<'_>],
+    gone: &mut Gone,
+) {
+    cut_from(view, entries, image, part, going, gone);
     gone.cut.edges.extend(&part.edges);
     gone.images
         .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
 }
 
 /// Only layers go.
-fn hollow(view: &View, image: &Image, going: &[&Child<'_>], gone: &mut Gone) {
-    gone.cut.images.insert(image.id);
+fn hollow(
+    view: &View,
+    entries: &[EntryFacts],
+    image: &Image,
+    part: &Part,
+    going: &[&Child<'_>],
+    gone: &mut Gone,
+) {
+    cut_from(view, entries, image, part, going, gone);
     for child in going {
         let edges = view
             .graph
@@ -427,172 +450,67 @@ fn hollow(view: &View, image: &Image, going: &[&Child<'_>], gone: &mut Gone) {
                 .map(|edge| (child.id, edge.to)),
         );
         gone.hollowed.push(child.id);
+        // An untagged entry of the same child would keep the layers, unless another image needs both.
+        let mut others = view
+            .graph
+            .roots()
+            .iter()
+            .filter_map(|root| root.target.as_ref().ok().copied())
+            .filter(|id| *id != child.id && !gone.cut.images.contains(id));
+        if !others.any(|id| leads_to(&view.graph, id, |id| id == child.id)) {
+            gone.entries.extend(
+                entries
+                    .iter()
+                    .filter(|entry| entry.role == EntryRole::Untagged && entry.id == Some(child.id))
+                    .map(|entry| entry.position),
+            );
+        }
     }
 }
 
-/// A new index takes the place of the old one.
-fn rewrite(
+/// Says from where on the references that are cut do not count: from the image, from its nested indexes
+/// where they are listed again without a name, and from referrers. Those are about the image or about a
+/// platform, which `subject` leads to; they are no images that need it.
+fn cut_from(
     view: &View,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
-    options: &RemoveOptions,
+    going: &[&Child<'_>],
     gone: &mut Gone,
-) -> Result<(), Failed> {
-    let referrers = referrers(view, entries, image.id, part);
-    if !referrers.is_empty() && options.force == Force::No {
-        return Err(Conflict::Referred {
-            image: image
-                .names
-                .first()
-                .map_or_else(|| image.digest.short(), |name| name.text.to_string()),
-            referrers,
-        }
-        .into());
-    }
-    let mut writer = Rewriter {
-        view,
-        part,
-        done: BTreeMap::new(),
-        nested: Vec::new(),
-        survivors: Vec::new(),
-        superseded: Vec::new(),
-    };
-    let new = writer.index(image.id, 0)?.ok_or_else(|| Error::Edit {
-        path: view.layout.path().to_owned(),
-        why: "nothing would be left of the index".to_owned(),
-    })?;
-    for &position in &image.entries {
-        gone.replaced.insert(position, new.clone());
-    }
-    gone.moved.push((
-        image
-            .names
-            .iter()
-            .map(|name| name.text.to_string())
-            .collect(),
-        new.digest,
-    ));
-    gone.nested.extend(writer.nested);
-    gone.survivors.extend(writer.survivors);
-    gone.superseded.extend(writer.superseded);
-    gone.images
-        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
-    Ok(())
-}
-
-/// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
-fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
-    let describe = |id: BlobId| {
-        let name = entries
-            .iter()
-            .filter(|entry| entry.id == Some(id))
-            .find_map(|entry| entry.names.first());
-        name.map_or_else(
-            || view.graph.digest(id).short(),
-            |name| name.text.to_string(),
-        )
-    };
-    let listed = entries
+) {
+    let graph = &view.graph;
+    gone.cut.images.insert(image.id);
+    let named: BTreeSet<BlobId> = entries
         .iter()
-        .filter(|entry| entry.about.contains(&index))
-        .filter_map(|entry| entry.id);
-    let all: BTreeSet<BlobId> = listed
-        .chain(view.graph.referrers(index).iter().copied())
-        .filter(|id| !part.ids.contains(id))
+        .filter(|entry| entry.role != EntryRole::Untagged)
+        .filter_map(|entry| entry.id)
         .collect();
-    all.into_iter().map(describe).collect()
+    let parents = part.edges.iter().map(|(parent, _)| *parent);
+    gone.cut
+        .images
+        .extend(parents.filter(|id| !named.contains(id)));
+    let mut about: Vec<BlobId> = part.ids.iter().copied().chain([image.id]).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(subject) = about.pop() {
+        let listed = entries
+            .iter()
+            .filter(|entry| entry.about.contains(&subject))
+            .filter_map(|entry| entry.id);
+        for id in listed.chain(graph.referrers(subject).iter().copied()) {
+            // What lists the image or the platform beside that is another image.
+            let is_part = |id| id == image.id || part.ids.contains(&id);
+            let is_image = going.iter().any(|child| child.id == id) || leads_to(graph, id, is_part);
+            if !is_image && seen.insert(id) {
+                gone.cut.images.insert(id);
+                about.push(id);
+            }
+        }
+    }
 }
 
-struct Rewriter<'a> {
-    view: &'a View,
-    part: &'a Part,
-    done: BTreeMap<BlobId, Option<NewBlob>>,
-    nested: Vec<NewBlob>,
-    survivors: Vec<BlobId>,
-    superseded: Vec<BlobId>,
-}
-
-impl Rewriter<'_> {
-    /// Returns an index without the part that goes; `None` when nothing is left of it.
-    fn index(&mut self, id: BlobId, depth: usize) -> Result<Option<NewBlob>, Error> {
-        if let Some(known) = self.done.get(&id) {
-            return Ok(known.clone());
-        }
-        let digest = self.view.graph.digest(id).clone();
-        let name = digest.blob_name();
-        let path = self
-            .view
-            .layout
-            .path()
-            .join("blobs")
-            .join(name.directory())
-            .join(name.file());
-        let cannot = |why: String| Error::Edit {
-            path: path.clone(),
-            why,
-        };
-        if depth >= MAX_DEPTH {
-            return Err(cannot("it is nested too deep".to_owned()));
-        }
-        let document = IndexDoc::parse(self.view.layout.read_document(&digest)?)
-            .map_err(|error| cannot(error.to_string()))?;
-        let mut edits = Vec::new();
-        let mut left = 0;
-        for (position, entry) in document.entries().iter().enumerate() {
-            let child = entry
-                .digest
-                .as_ref()
-                .ok()
-                .and_then(|digest| self.view.graph.id(digest));
-            let Some(child) = child else {
-                left += 1;
-                continue;
-            };
-            if self.part.edges.contains(&(id, child)) {
-                edits.push(Edit::RemoveEntry { position });
-                continue;
-            }
-            if !self.leads_to_part(child) {
-                left += 1;
-                self.survivors.push(child);
-                continue;
-            }
-            match self.index(child, depth + 1)? {
-                None => edits.push(Edit::RemoveEntry { position }),
-                Some(new) => {
-                    left += 1;
-                    edits.push(Edit::ReplaceDigest {
-                        position,
-                        digest: new.digest.clone(),
-                        size: new.bytes.len() as u64,
-                    });
-                    if !self.nested.contains(&new) {
-                        self.nested.push(new);
-                    }
-                }
-            }
-        }
-        // What the index refers to beside its children stays referred to.
-        for link in document.other_links() {
-            self.survivors.extend(self.view.graph.id(&link.digest));
-        }
-        self.superseded.push(id);
-        let new = if left == 0 {
-            None
-        } else {
-            let edited = document.edited(&edits).map_err(cannot)?;
-            let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
-            Some(NewBlob::new(algorithm, edited.text().as_bytes().to_vec()))
-        };
-        self.done.insert(id, new.clone());
-        Ok(new)
-    }
-
-    fn leads_to_part(&self, child: BlobId) -> bool {
-        self.part.edges.iter().any(|(parent, _)| *parent == child)
-            || listed(&self.view.graph, child)
-                .iter()
-                .any(|(parent, edge)| self.part.edges.contains(&(*parent, edge.to)))
-    }
+/// Says whether something else of an image's content is such.
+fn leads_to(graph: &Graph, image: BlobId, is_such: impl Fn(BlobId) -> bool) -> bool {
+    let content = content_of(graph, image, None);
+    content.iter().any(|(id, _)| *id != image && is_such(*id))
 }

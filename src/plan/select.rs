@@ -35,6 +35,33 @@ pub struct Pick {
     pub entries: BTreeSet<usize>,
 }
 
+impl Pick {
+    /// Joins picks that share an image, so that an image is dealt with once, with every name that was
+    /// given for it.
+    pub(super) fn merged(picks: &[Self]) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for pick in picks {
+            let mut joined = pick.clone();
+            let is_shared = |other: &Self| {
+                let mut ids = other.names.keys().chain(&other.images);
+                ids.any(|id| pick.names.contains_key(id) || pick.images.contains(id))
+            };
+            let mut place = merged.len();
+            while let Some(position) = merged.iter().position(is_shared) {
+                let other = merged.remove(position);
+                for (id, names) in other.names {
+                    joined.names.entry(id).or_default().extend(names);
+                }
+                joined.images.extend(other.images);
+                joined.entries.extend(other.entries);
+                place = place.min(position);
+            }
+            merged.insert(place.min(merged.len()), joined);
+        }
+        merged
+    }
+}
+
 /// Why an argument picks nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -170,7 +197,7 @@ impl<'a> Selector<'a> {
 
     /// Takes names over into a pick. Referrers that share the name of their image by `kind` follow
     /// it by themselves and are no candidates of their own, unless nothing else is called so.
-    fn take<'n>(&self, text: &str, found: Vec<Named<'n>>) -> Result<Pick, SelectError>
+    fn take<'n>(&self, text: &str, found: Vec<Named<'n>>, force: Force) -> Result<Pick, SelectError>
     where
         'a: 'n,
     {
@@ -196,7 +223,7 @@ impl<'a> Selector<'a> {
         }
         let things = pick.names.len() + pick.entries.len();
         let names = pick.names.values().flatten().collect::<BTreeSet<_>>().len();
-        if (things > 1 || names > 1) && self.force == Force::No {
+        if (things > 1 || names > 1) && force == Force::No {
             let mut candidates: Vec<String> = chosen
                 .iter()
                 .map(|named| match named.entry.id {
@@ -231,7 +258,7 @@ impl<'a> Selector<'a> {
                 })
             }));
         }
-        (!found.is_empty()).then(|| self.take(text, found))
+        (!found.is_empty()).then(|| self.take(text, found, self.force))
     }
 
     /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`.
@@ -241,15 +268,23 @@ impl<'a> Selector<'a> {
             .names()
             .filter(|named| is_full(named) && full_name(named.text).as_ref() == Some(&wanted))
             .collect();
-        (!found.is_empty()).then(|| self.take(text, found))
+        (!found.is_empty()).then(|| self.take(text, found, self.force))
     }
 
+    /// A tag alone. Force takes every image of one name; of several names that only end alike nobody
+    /// knows which is meant.
     fn by_tag(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let found: Vec<_> = self
             .names()
             .filter(|named| is_full(named) && split_name(named.text).1 == Some(text))
             .collect();
-        (!found.is_empty()).then(|| self.take(text, found))
+        let names: BTreeSet<_> = found.iter().map(|named| named.text).collect();
+        let force = if names.len() > 1 {
+            Force::No
+        } else {
+            self.force
+        };
+        (!found.is_empty()).then(|| self.take(text, found, force))
     }
 
     /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name.
@@ -274,9 +309,7 @@ impl<'a> Selector<'a> {
 
     /// A digest, or at least three hex digits of the beginning of an ID.
     fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let whole = Digest::parse(text)
-            .ok()
-            .or_else(|| Digest::from_hex(Algorithm::Sha256, text.as_bytes()));
+        let whole = whole_digest(text);
         let ids: BTreeSet<BlobId> = self.entries.iter().filter_map(|entry| entry.id).collect();
         let matches: Vec<BlobId> = if let Some(digest) = &whole {
             let id = self.view.graph.id(digest)?;
@@ -304,10 +337,15 @@ impl<'a> Selector<'a> {
                 images: BTreeSet::from([*id]),
                 ..Pick::default()
             })),
-            several => Some(Err(SelectError::Ambiguous {
-                text: text.to_owned(),
-                candidates: several.iter().map(|id| self.describe(*id)).collect(),
-            })),
+            several => {
+                let mut candidates: Vec<String> =
+                    several.iter().map(|id| self.describe(*id)).collect();
+                candidates.sort();
+                Some(Err(SelectError::Ambiguous {
+                    text: text.to_owned(),
+                    candidates,
+                }))
+            }
         }
     }
 
@@ -408,14 +446,15 @@ impl<'a> Selector<'a> {
     }
 
     fn no_such_image(&self, text: &str) -> SelectError {
+        // `name:tag` reads like a digest of an unknown algorithm.
+        if let Some(digest) = whole_digest(text).filter(|digest| digest.algorithm().is_some()) {
+            return SelectError::NoSuchImage {
+                familiar: digest.to_string(),
+                similar: Vec::new(),
+            };
+        }
         let reference = match Reference::parse_normalized(text) {
             Ok(reference) => reference,
-            Err(_) if Digest::parse(text).is_ok() => {
-                return SelectError::NoSuchImage {
-                    familiar: text.to_owned(),
-                    similar: Vec::new(),
-                };
-            }
             Err(error) => {
                 return SelectError::Invalid {
                     text: text.to_owned(),
@@ -456,6 +495,13 @@ fn is_full(named: &Named<'_>) -> bool {
             .get(CONTAINERD_NAME)
             .map(AsRef::as_ref)
             == Some(named.text)
+}
+
+/// Reads a digest, or the 64 hex digits of one, as docker does.
+fn whole_digest(text: &str) -> Option<Digest> {
+    Digest::parse(text)
+        .ok()
+        .or_else(|| Digest::from_hex(Algorithm::Sha256, text.as_bytes()))
 }
 
 fn full_name(text: &str) -> Option<Reference> {

@@ -8,7 +8,7 @@
 //! - [`dangling`]: what is left of overwritten tags, and what only looks like it.
 //! - [`everything`]: `--all`, holds, and the last image.
 //! - [`rules`]: `--keep`, `--keep-last` and the like, `--keep-from`.
-//! - [`budget`]: `--max-size`.
+//! - [`budget`] is about `--max-size`.
 //! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
 //! - [`plans`]: `--plan` and `apply`; [`edited`]: plans that nobody made.

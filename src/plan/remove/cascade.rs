@@ -1,0 +1,156 @@
+//! What goes along with what was asked for.
+
+use std::collections::BTreeSet;
+
+use crate::entries::{EntryFacts, EntryRole};
+use crate::graph::{Bits, RootSource};
+use crate::images::content_of;
+use crate::layout::BlobId;
+use crate::oci::Role;
+use crate::view::View;
+
+use super::gone::{Gone, roots_that_stay};
+use super::{Referrers, RemoveOptions};
+
+/// Adds what goes along: untagged entries that were children of what goes, its untagged and
+/// digest-tag referrers, those that share its name by `kind`, and untagged images that it was built
+/// upon; again and again, until nothing new is found. Whatever something that stays still leads to,
+/// stays. Returns the named referrers that stay.
+pub(in crate::plan) fn cascade(
+    view: &View,
+    entries: &[EntryFacts],
+    options: &RemoveOptions,
+    gone: &mut Gone,
+) -> Vec<String> {
+    loop {
+        let below = below(view, gone, options.referrers);
+        let mut candidates: Vec<&EntryFacts> = Vec::new();
+        let mut stays: Vec<BlobId> = roots_that_stay(view, gone)
+            .filter(|root| !matches!(root.source, RootSource::Entry(_)))
+            .filter_map(|root| root.target.as_ref().ok().copied())
+            .collect();
+        let bases = bases(view, gone.images.iter().copied());
+        for entry in entries {
+            let Some(id) = entry.id else { continue };
+            if gone.entries.contains(&entry.position) || gone.replaced.contains_key(&entry.position)
+            {
+                continue;
+            }
+            let is_child = entry.role == EntryRole::Untagged && below.contains(id);
+            let is_base = entry.role == EntryRole::Untagged && bases.contains(&id);
+            let is_referrer = options.referrers == Referrers::Follow
+                && match entry.role {
+                    EntryRole::Untagged | EntryRole::DigestTag => {
+                        entry.about.iter().any(|about| below.contains(*about))
+                    }
+                    EntryRole::KindReferrer => entry
+                        .names
+                        .iter()
+                        .any(|name| gone.names.contains(name.text.as_ref())),
+                    EntryRole::Named => false,
+                };
+            if is_child || is_base || is_referrer {
+                candidates.push(entry);
+            } else {
+                stays.push(id);
+            }
+        }
+        // What stays keeps its children and its referrers; those keep theirs.
+        loop {
+            let ids = stays.iter().chain(&gone.survivors).copied();
+            let live = view.graph.reach_after(ids, &gone.change());
+            let before = candidates.len();
+            // An image that others were built upon as well is in use.
+            let used = if bases.is_empty() {
+                BTreeSet::new()
+            } else {
+                self::bases(view, stays.iter().copied())
+            };
+            candidates.retain(|entry| {
+                let is_kept = entry
+                    .id
+                    .is_some_and(|id| live.contains(id) || used.contains(&id))
+                    || (entry.role != EntryRole::KindReferrer
+                        && entry.about.iter().any(|about| live.contains(*about)));
+                if is_kept {
+                    stays.extend(entry.id);
+                }
+                !is_kept
+            });
+            if candidates.len() == before {
+                break;
+            }
+        }
+        if candidates.is_empty() {
+            return left_referrers(entries, gone, &below);
+        }
+        for entry in candidates {
+            gone.entries.insert(entry.position);
+            gone.names
+                .extend(entry.names.iter().map(|name| name.text.to_string()));
+            if let Some(id) = entry.id
+                && !gone.images.contains(&id)
+            {
+                gone.images.push(id);
+            }
+        }
+    }
+}
+
+/// Returns everything below what goes: its content, and if they follow also the referrers of that. What
+/// it is itself about is not below it.
+pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
+    let about = |id: BlobId| match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
+    };
+    let mut bits = Bits::default();
+    let mut queue = gone.images.clone();
+    for &id in &gone.superseded {
+        bits.insert(id);
+        queue.extend(about(id));
+    }
+    while let Some(id) = queue.pop() {
+        if !bits.insert(id) {
+            continue;
+        }
+        let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+        queue.extend(
+            edges
+                .iter()
+                .filter(|edge| edge.role != Role::Subject)
+                .map(|edge| edge.to),
+        );
+        queue.extend(about(id));
+    }
+    bits
+}
+
+/// Returns the images that these were built upon, by their own word.
+fn bases(view: &View, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> {
+    let manifests = images.flat_map(|id| {
+        content_of(&view.graph, id, None)
+            .into_iter()
+            .map(|(id, _)| id)
+    });
+    manifests
+        .filter_map(|id| view.graph.node(id)?.base_digest.as_ref())
+        .filter_map(|digest| view.graph.id(digest))
+        .collect()
+}
+
+fn left_referrers(entries: &[EntryFacts], gone: &Gone, below: &Bits) -> Vec<String> {
+    let mut left: Vec<String> = entries
+        .iter()
+        .filter(|entry| {
+            entry.role == EntryRole::Named
+                && !gone.entries.contains(&entry.position)
+                && entry.about.iter().any(|about| below.contains(*about))
+        })
+        .filter_map(|entry| entry.names.first())
+        .map(|name| name.text.to_string())
+        .collect();
+    left.sort();
+    left.dedup();
+    left
+}

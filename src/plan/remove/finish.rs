@@ -1,0 +1,263 @@
+//! The plan of a removal: what is written, and what is deleted in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Result};
+use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
+use crate::layout::{BlobId, IndexTime};
+use crate::oci::{Edit, Kind, Role};
+use crate::plan::select::canonical;
+use crate::plan::{Plan, SweepOptions, sweep};
+use crate::sys::Fs;
+use crate::view::View;
+
+use super::Removal;
+use super::gone::{Gone, SweepExtent, docker_elements, is_gone_name, stays};
+
+/// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
+/// Linux stamps with the time of the last tick; network file systems are worse.
+const CLOCK_MARGIN: i128 = 1_000_000_000;
+
+/// Makes the plan: edits of the documents, and the sweep of what they release.
+pub(in crate::plan) fn finish(
+    view: &View,
+    gone: &Gone,
+    missing: Accept,
+    extent: SweepExtent,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+) -> Result<Removal> {
+    let View {
+        layout,
+        state,
+        graph,
+    } = view;
+    let elements = docker_elements(view, gone);
+    let keep = |root: &Root| match root.source {
+        RootSource::DockerSave(position) => !elements.contains(&position),
+        _ => stays(gone, root),
+    };
+    let is_nothing = gone.entries.is_empty()
+        && gone.replaced.is_empty()
+        && gone.cut == Cut::default()
+        && gone.holds.is_empty();
+    let mut plan = if is_nothing && extent == SweepExtent::Released {
+        Plan::empty(view)
+    } else {
+        release(view, gone, missing, extent, &keep, sweep_options, fs)?
+    };
+    let mut edits: Vec<Edit> = gone
+        .entries
+        .iter()
+        .map(|&position| Edit::RemoveEntry { position })
+        .collect();
+    edits.extend(
+        gone.annotations
+            .iter()
+            .map(|(position, key)| Edit::RemoveAnnotation {
+                position: *position,
+                key: (*key).into(),
+            }),
+    );
+    for (position, blob) in &gone.replaced {
+        edits.push(Edit::ReplaceDigest {
+            position: *position,
+            digest: blob.digest.clone(),
+            size: blob.bytes.len() as u64,
+        });
+    }
+    plan.writes.blobs.extend(gone.nested.iter().cloned());
+    plan.writes.blobs.extend(gone.replaced.values().cloned());
+    plan.writes.blobs.dedup();
+    // What another image has already is not touched: its time tells how old that image is.
+    let swept: BTreeSet<BlobId> = plan.sweep.iter().map(|victim| victim.id).collect();
+    plan.writes.blobs.retain(|blob| {
+        graph.id(&blob.digest).is_none_or(|id| {
+            !graph.is_rooted(id) || graph.node(id).is_none() || swept.contains(&id)
+        })
+    });
+    let file = |name: &str| layout.path().join(name);
+    if !edits.is_empty() {
+        let edited = state.index.edited(&edits).map_err(|why| Error::Edit {
+            path: file("index.json"),
+            why,
+        })?;
+        plan.writes.emptied = edited.entries().is_empty();
+        plan.writes.index = Some(edited);
+    }
+    if let Some(save) = &state.docker_save {
+        let edited = save
+            .edited(
+                |position| elements.contains(&position),
+                |name| is_gone_name(gone, name),
+            )
+            .map_err(|why| Error::Edit {
+                path: file("manifest.json"),
+                why,
+            })?;
+        if edited.text() != save.text() {
+            plan.writes.manifest_json = Some(edited.text().to_owned());
+        }
+        if let Some(text) = &state.repositories {
+            plan.writes.repositories =
+                crate::oci::docker_save::edit_repositories(text, |name| is_gone_name(gone, name))
+                    .map_err(|why| Error::Edit {
+                    path: file("repositories"),
+                    why,
+                })?;
+        }
+    }
+    let mut released_holds = Vec::new();
+    if !gone.holds.is_empty() {
+        let mut holds = state.holds.clone();
+        let mut position = 0;
+        holds.holds.retain(|hold| {
+            let is_gone = gone.holds.contains(&position);
+            position += 1;
+            if is_gone {
+                released_holds.push(hold.name.clone());
+            }
+            !is_gone
+        });
+        plan.writes.holds = Some(holds);
+    }
+    plan.writes.index_time = if graph.has_in_flight() {
+        IndexTime::AsBefore
+    } else {
+        IndexTime::At(sweep_options.started - CLOCK_MARGIN)
+    };
+    let mut untagged: Vec<String> = gone.names.iter().cloned().collect();
+    untagged.sort_by_cached_key(|name| canonical(name));
+    Ok(Removal {
+        plan,
+        untagged,
+        left_referrers: Vec::new(),
+        released_holds,
+        conflicts: Vec::new(),
+        images: gone
+            .images
+            .iter()
+            .chain(&gone.hollowed)
+            .map(|id| graph.digest(*id).clone())
+            .collect(),
+        moved: gone.moved.clone(),
+    })
+}
+
+/// Plans the deletion of what a removal releases, in docker's order: each image, its other
+/// documents, then its layers from the top down.
+fn release(
+    view: &View,
+    gone: &Gone,
+    missing: Accept,
+    extent: SweepExtent,
+    keep: &dyn Fn(&Root) -> bool,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+) -> Result<Plan> {
+    let View {
+        layout,
+        state,
+        graph,
+    } = view;
+    // An entry that goes while another entry of the same image stays releases nothing.
+    let staying = graph
+        .roots()
+        .iter()
+        .filter(|root| keep(root))
+        .filter_map(|root| root.target.as_ref().ok().copied());
+    let live = graph.reach_after(
+        staying.chain(gone.survivors.iter().copied()),
+        &gone.change(),
+    );
+    let going = graph.roots().iter().filter(|root| !keep(root));
+    let releases = going
+        .filter_map(|root| root.target.as_ref().ok())
+        .any(|id| !live.contains(*id));
+    let is_everything = extent != SweepExtent::Released;
+    if !releases && !is_everything && gone.cut == Cut::default() {
+        return Ok(Plan::empty(view));
+    }
+    layout.refuse_shared_blobs()?;
+    let live = graph.mark(
+        layout,
+        state,
+        &MarkOptions {
+            keep,
+            change: gone.change(),
+            extra: &gone.survivors,
+            missing,
+            empty: match extent {
+                SweepExtent::Released => Accept::Yes,
+                SweepExtent::Everything { empty } => empty,
+            },
+        },
+    )?;
+    let mut plan = sweep(view, &live, fs, sweep_options);
+    let (released, orphans) = plan
+        .sweep
+        .into_iter()
+        .partition(|victim| graph.is_rooted(victim.id));
+    plan.sweep = released;
+    if !is_everything {
+        plan.temporary = Vec::new();
+        plan.spare = orphans;
+        plan.kept.retain(|kept| graph.is_rooted(kept.id));
+    } else if plan.sweep.is_empty() {
+        plan.sweep = orphans;
+    } else {
+        // What the removal releases first, in docker's order, then the older orphans. On a full disk
+        // those make room for the new index.
+        plan.spare.clone_from(&orphans);
+        plan.sweep.extend(orphans);
+    }
+    let ranks = docker_order(view, gone);
+    plan.sweep.sort_by_key(|victim| {
+        (
+            ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
+            graph.digest(victim.id),
+        )
+    });
+    Ok(plan)
+}
+
+/// Ranks blobs: each image, its other documents in the order of their parents, then its layers from
+/// the top down.
+fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
+    let mut order: Vec<BlobId> = Vec::new();
+    for &image in gone.superseded.iter().chain(&gone.images) {
+        let mut layers = Vec::new();
+        let mut seen = Bits::default();
+        let mut documents = vec![image];
+        seen.insert(image);
+        let mut next = 0;
+        while let Some(&id) = documents.get(next) {
+            next += 1;
+            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let mut own = Vec::new();
+            for edge in edges.iter().filter(|edge| edge.role != Role::Subject) {
+                let is_layer =
+                    matches!(edge.role, Role::Layer | Role::Blob) || edge.kind == Kind::Layer;
+                if !seen.insert(edge.to) {
+                    continue;
+                }
+                if is_layer {
+                    own.push(edge.to);
+                } else {
+                    documents.push(edge.to);
+                }
+            }
+            layers.extend(own.into_iter().rev());
+            let mut referrers = view.graph.referrers(id).to_vec();
+            referrers.sort_by_key(|referrer| view.graph.digest(*referrer));
+            documents.extend(referrers.into_iter().filter(|id| seen.insert(*id)));
+        }
+        order.extend(documents);
+        order.extend(layers);
+    }
+    let mut ranks = BTreeMap::new();
+    for (rank, id) in order.into_iter().enumerate() {
+        ranks.entry(id).or_insert(rank);
+    }
+    ranks
+}

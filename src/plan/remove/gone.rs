@@ -1,0 +1,152 @@
+//! What is to go, while it is worked out, and what is left then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
+use crate::images::content_of;
+use crate::layout::{BlobId, NewBlob};
+use crate::oci::Digest;
+use crate::plan::select::canonical;
+use crate::view::View;
+
+use super::cascade::below;
+use super::{Moved, Referrers};
+
+/// What is to go, while it is worked out.
+#[derive(Debug, Default)]
+pub(in crate::plan) struct Gone {
+    pub(in crate::plan) entries: BTreeSet<usize>,
+    /// Names that are cut from entries which stay.
+    pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
+    pub(in crate::plan) names: BTreeSet<String>,
+    /// Images that go, in the order in which they were asked for; platforms that go, too.
+    pub(in crate::plan) images: Vec<BlobId>,
+    /// Those of them that somebody asked for, not those that go along.
+    pub(in crate::plan) picked: BTreeSet<BlobId>,
+    pub(in crate::plan) holds: BTreeSet<usize>,
+    /// Entries that refer to a new index from now on.
+    pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
+    /// Indexes that make room for new ones. Their referrers go with them, their children do not.
+    pub(in crate::plan) superseded: Vec<BlobId>,
+    /// What the new indexes list.
+    pub(in crate::plan) survivors: Vec<BlobId>,
+    /// Nested indexes to write, before the ones that entries refer to.
+    pub(in crate::plan) nested: Vec<NewBlob>,
+    /// References that do not count any more.
+    pub(in crate::plan) cut: Cut,
+    /// Platforms whose layers go, while their documents stay.
+    pub(in crate::plan) hollowed: Vec<BlobId>,
+    /// What an image is now, by the names that moved.
+    pub(in crate::plan) moved: Vec<Moved>,
+}
+
+/// What is swept after a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::plan) enum SweepExtent {
+    /// What the removal releases. Older orphans are the business of `gc` and `prune`, unless the disk
+    /// is full.
+    Released,
+    /// Everything that nothing references.
+    Everything {
+        /// Accept that `index.json` lists nothing to begin with.
+        empty: Accept,
+    },
+}
+
+impl Gone {
+    /// Returns everything that is live afterwards.
+    pub(in crate::plan) fn live(&self, view: &View) -> Bits {
+        let elements = docker_elements(view, self);
+        let ids = view
+            .graph
+            .roots()
+            .iter()
+            .filter(|root| match root.source {
+                RootSource::DockerSave(position) => !elements.contains(&position),
+                _ => stays(self, root),
+            })
+            .filter_map(|root| root.target.as_ref().ok().copied());
+        view.graph
+            .reach_after(ids.chain(self.survivors.iter().copied()), &self.change())
+    }
+
+    /// Returns what is different from now on.
+    pub(in crate::plan) const fn change(&self) -> Change<'_> {
+        Change {
+            unwanted: &self.picked,
+            cut: &self.cut,
+        }
+    }
+}
+
+/// Returns the roots that a removal leaves, before docker-save elements are looked at.
+pub(super) fn roots_that_stay<'a>(
+    view: &'a View,
+    gone: &'a Gone,
+) -> impl Iterator<Item = &'a Root> {
+    view.graph.roots().iter().filter(|root| match root.source {
+        // An element goes with its image.
+        RootSource::DockerSave(_) => false,
+        _ => stays(gone, root),
+    })
+}
+
+/// Says whether a root stays, docker-save elements aside.
+pub(super) fn stays(gone: &Gone, root: &Root) -> bool {
+    match root.source {
+        RootSource::Entry(position) => {
+            !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
+        }
+        RootSource::InsideEntry(position) => !gone.entries.contains(&position),
+        RootSource::Hold(position) => !gone.holds.contains(&position),
+        RootSource::IndexField | RootSource::DockerSave(_) => true,
+    }
+}
+
+/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what
+/// goes, and which lose a blob by that.
+pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
+    let Some(save) = &view.state.docker_save else {
+        return BTreeSet::new();
+    };
+    let mut below = below(view, gone, Referrers::Follow);
+    for &id in &gone.hollowed {
+        for (id, _) in content_of(&view.graph, id, None) {
+            below.insert(id);
+        }
+    }
+    let stays = roots_that_stay(view, gone).filter_map(|root| root.target.as_ref().ok().copied());
+    let live = view
+        .graph
+        .reach_after(stays.chain(gone.survivors.iter().copied()), &gone.change());
+    let is_lost = |digest: &Digest| {
+        view.graph
+            .id(digest)
+            .is_some_and(|id| view.graph.is_present(id) && !live.contains(id))
+    };
+    save.elements
+        .iter()
+        .enumerate()
+        .filter(|(_, element)| match &element.config {
+            Some(config) => {
+                view.graph.id(config).is_some_and(|id| below.contains(id))
+                    && element.blobs.iter().any(is_lost)
+            }
+            None => {
+                !element.repo_tags.is_empty()
+                    && element
+                        .repo_tags
+                        .iter()
+                        .all(|tag| is_gone_name(gone, &tag.name))
+            }
+        })
+        .map(|(position, _)| position)
+        .collect()
+}
+
+/// Says whether a name of docker save is one that goes: it writes short names there and full ones in
+/// `index.json`.
+pub(super) fn is_gone_name(gone: &Gone, name: &str) -> bool {
+    let wanted = canonical(name);
+    gone.names.iter().any(|name| canonical(name) == wanted)
+}

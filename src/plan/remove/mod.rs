@@ -1,0 +1,390 @@
+//! `rm`: which names and entries go, what goes along with them, and what that releases.
+//!
+//! *Promise*: a blob is released only if no root that stays leads to it. Nothing is found by walking
+//! down from what is removed and deleting on the way: that is how docker tears shared layers out of
+//! other images.
+
+mod cascade;
+mod finish;
+mod gone;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entries::{EntryFacts, EntryRole};
+use crate::error::Result;
+use crate::graph::{Accept, BASE_NAME, CONTAINERD_NAME, REF_NAME, RootSource};
+use crate::images::{Image, content_of};
+use crate::layout::BlobId;
+use crate::oci::Digest;
+use crate::sys::Fs;
+use crate::view::View;
+
+use super::{Force, Pick, Plan, SweepOptions};
+
+pub(super) use cascade::cascade;
+pub(super) use finish::finish;
+pub(super) use gone::{Gone, SweepExtent};
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Whether conflicts are overridden.
+    pub force: Force,
+    /// What becomes of referrers.
+    pub referrers: Referrers,
+    /// Whether anything but names goes.
+    pub extent: Extent,
+    /// Accept that documents which stay listed are missing.
+    pub missing: Accept,
+}
+
+/// What becomes of the referrers of a removed image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Referrers {
+    /// Those that nobody named go with it.
+    #[default]
+    Follow,
+    /// They stay, and with them what they refer to.
+    Stay,
+}
+
+/// Whether anything but names goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// The last name takes the image along, and untagged images that it was built upon.
+    #[default]
+    Images,
+    /// Only names go; entries become untagged and blobs stay.
+    Names,
+}
+
+/// Why something cannot be removed without force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// An ID stands for several names.
+    #[error("conflict: unable to delete {id} (must be forced) - image is referenced by {} names: {}", names.len(), names.join(", "))]
+    Referenced {
+        /// The short image ID.
+        id: String,
+        /// Its names.
+        names: Vec<String>,
+    },
+    /// A hold protects it.
+    #[error(
+        "conflict: unable to delete {what} (must be forced) - hold \"{hold}\" is using its image {id}"
+    )]
+    Held {
+        /// The name or short ID that was to be removed.
+        what: String,
+        /// The hold.
+        hold: String,
+        /// The short ID of the image.
+        id: String,
+    },
+    /// The image has no such platform.
+    #[error(
+        "image with reference {image} was found but does not provide the platform {platform}{}",
+        available_in_words(available)
+    )]
+    NoPlatform {
+        /// The platform.
+        platform: String,
+        /// The image.
+        image: String,
+        /// The platforms that it has.
+        available: Vec<String>,
+    },
+    /// Other names stand for the same image and would lose the platform as well.
+    #[error("conflict: {image} is also {}: Content will be removed from all images referencing this variant. Use --force to force delete.", names.join(", "))]
+    SharedVariant {
+        /// The name that was given.
+        image: String,
+        /// The other names.
+        names: Vec<String>,
+    },
+    /// Nothing but the last platform would be left to remove.
+    #[error(
+        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}, which goes with it"
+    )]
+    LastPlatform {
+        /// The name or short ID.
+        what: String,
+        /// The short ID of the image.
+        id: String,
+    },
+    /// Signatures and the like are about the index, whose digest would be another one.
+    #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referred to by {}", referrers.join(", "))]
+    Referred {
+        /// The name or short ID.
+        image: String,
+        /// What refers to it.
+        referrers: Vec<String>,
+    },
+}
+
+fn available_in_words(available: &[String]) -> String {
+    if available.is_empty() {
+        String::new()
+    } else {
+        format!(" (it has {})", available.join(", "))
+    }
+}
+
+/// What a removal does, in docker's words, with the plan that does it.
+#[derive(Debug)]
+pub struct Removal {
+    /// Everything that is to be done.
+    pub plan: Plan,
+    /// The names that go, in docker's order.
+    pub untagged: Vec<String>,
+    /// Referrers that stay because somebody named them, although what they are about goes.
+    pub left_referrers: Vec<String>,
+    /// Holds that were overridden and go as well, by name.
+    pub released_holds: Vec<String>,
+    /// What cannot be removed without force. Everything else is in the plan.
+    pub conflicts: Vec<Conflict>,
+    /// Images and platforms that go, not only names.
+    pub images: Vec<Digest>,
+    /// Names whose image is another one now, because a platform went.
+    pub moved: Vec<Moved>,
+}
+
+/// Names of an image whose index was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The names; none if it is untagged.
+    pub names: Vec<String>,
+    /// The new image ID.
+    pub digest: Digest,
+    /// Bytes of the new index.
+    pub size: u64,
+}
+
+/// Plans a removal.
+///
+/// # Errors
+/// [`Error::Incomplete`](crate::Error::Incomplete) when what stays is damaged, so that nobody knows what it needs; nothing is
+/// done then. Removing the damaged image itself works.
+pub fn remove(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    picks: &[Pick],
+    options: &RemoveOptions,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+) -> Result<Removal> {
+    let mut gone = Gone::default();
+    let conflicts = take_picks(view, images, entries, picks, options, &mut gone);
+    let mut left_referrers = Vec::new();
+    if options.extent == Extent::Images && !gone.images.is_empty() {
+        left_referrers = cascade(view, entries, options, &mut gone);
+    }
+    let mut removal = finish(
+        view,
+        &gone,
+        options.missing,
+        SweepExtent::Released,
+        sweep_options,
+        fs,
+    )?;
+    removal.left_referrers = left_referrers;
+    removal.conflicts = conflicts;
+    Ok(removal)
+}
+
+/// Takes over what was picked, image by image.
+fn take_picks(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    picks: &[Pick],
+    options: &RemoveOptions,
+    gone: &mut Gone,
+) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let mut names: BTreeMap<BlobId, BTreeSet<&str>> = BTreeMap::new();
+    let mut whole: BTreeSet<BlobId> = BTreeSet::new();
+    let mut order: Vec<BlobId> = Vec::new();
+    let positions: BTreeMap<BlobId, usize> = images
+        .iter()
+        .enumerate()
+        .map(|(position, image)| (image.id, position))
+        .collect();
+    for pick in picks {
+        for (id, picked) in &pick.names {
+            names
+                .entry(*id)
+                .or_default()
+                .extend(picked.iter().map(AsRef::as_ref));
+        }
+        whole.extend(&pick.images);
+        // Of one argument in the order of `index.json`: numbers of blobs are those of the directory,
+        // which differ from run to run.
+        let mut of_pick: Vec<BlobId> = pick.names.keys().chain(&pick.images).copied().collect();
+        of_pick.sort_by_key(|id| positions.get(id).copied());
+        order.extend(of_pick);
+        for position in &pick.entries {
+            gone.entries.insert(*position);
+            let facts = entries.get(*position);
+            gone.names.extend(
+                facts
+                    .iter()
+                    .flat_map(|entry| &entry.names)
+                    .map(|name| name.text.to_string()),
+            );
+        }
+    }
+    let mut done = BTreeSet::new();
+    for id in order {
+        if !done.insert(id) {
+            continue;
+        }
+        let Some(image) = images.iter().find(|image| image.id == id) else {
+            continue;
+        };
+        let picked = names.remove(&id).unwrap_or_default();
+        let is_left = image
+            .names
+            .iter()
+            .any(|name| !picked.contains(name.text.as_ref()));
+        if whole.contains(&id) {
+            // An ID beside all of the names is no conflict any more.
+            if is_left && image.names.len() > 1 && options.force == Force::No {
+                let mut names: Vec<_> = image
+                    .names
+                    .iter()
+                    .map(|name| name.text.to_string())
+                    .collect();
+                names.sort();
+                conflicts.push(Conflict::Referenced {
+                    id: image.digest.short(),
+                    names,
+                });
+                if picked.is_empty() {
+                    continue;
+                }
+            }
+        }
+        let all_go = !is_left
+            || (whole.contains(&id) && options.force == Force::Yes)
+            || (whole.contains(&id) && image.names.len() <= 1);
+        if !all_go {
+            untag(entries, id, &picked, gone);
+            continue;
+        }
+        if options.extent == Extent::Names {
+            untag_all(entries, id, gone);
+            continue;
+        }
+        let holds = holds_on(view, id);
+        if let Some((_, hold)) = holds.first()
+            && options.force == Force::No
+        {
+            let what = match picked.iter().next() {
+                Some(name) => (*name).to_owned(),
+                None => image.digest.short(),
+            };
+            conflicts.push(Conflict::Held {
+                what,
+                hold: hold.clone(),
+                id: image.digest.short(),
+            });
+            // Names beside the last one need no force, but which of them is the last is not said:
+            // so nothing of the image is touched.
+            continue;
+        }
+        gone.holds
+            .extend(holds.into_iter().map(|(position, _)| position));
+        gone.entries.extend(&image.entries);
+        gone.names.extend(
+            image
+                .names
+                .iter()
+                .filter(|name| !is_of_another(entries, id, &name.text))
+                .map(|name| name.text.to_string()),
+        );
+        gone.images.push(id);
+        gone.picked.insert(id);
+    }
+    conflicts
+}
+
+/// Says whether a name is that of another image, which this one only shares by its `kind`: removing a
+/// signature takes neither the name from the image nor its other referrers along.
+fn is_of_another(entries: &[EntryFacts], id: BlobId, name: &str) -> bool {
+    let mut called = entries
+        .iter()
+        .filter(|entry| entry.names.iter().any(|known| &*known.text == name));
+    let is_shared = called
+        .clone()
+        .any(|entry| entry.id == Some(id) && entry.role == EntryRole::KindReferrer);
+    is_shared && called.any(|entry| entry.id != Some(id) && entry.role == EntryRole::Named)
+}
+
+/// Takes some of an image's names away. An entry without any name left goes.
+fn untag(entries: &[EntryFacts], id: BlobId, picked: &BTreeSet<&str>, gone: &mut Gone) {
+    for entry in entries.iter().filter(|entry| entry.id == Some(id)) {
+        let (going, staying): (Vec<_>, Vec<_>) = entry
+            .names
+            .iter()
+            .partition(|name| picked.contains(name.text.as_ref()));
+        if going.is_empty() {
+            continue;
+        }
+        gone.names
+            .extend(going.iter().map(|name| name.text.to_string()));
+        if staying.is_empty() {
+            gone.entries.insert(entry.position);
+        } else {
+            gone.annotations
+                .extend(going.iter().map(|name| (entry.position, name.key)));
+        }
+    }
+}
+
+/// Takes all names of an image away and keeps one entry without a name.
+fn untag_all(entries: &[EntryFacts], id: BlobId, gone: &mut Gone) {
+    let mut of_image = entries
+        .iter()
+        .filter(|entry| entry.id == Some(id))
+        .peekable();
+    let has_untagged = of_image
+        .clone()
+        .any(|entry| entry.role == EntryRole::Untagged);
+    let mut kept = has_untagged;
+    for entry in of_image.by_ref().filter(|entry| !entry.names.is_empty()) {
+        gone.names
+            .extend(entry.names.iter().map(|name| name.text.to_string()));
+        if kept {
+            gone.entries.insert(entry.position);
+            continue;
+        }
+        kept = true;
+        for key in [CONTAINERD_NAME, REF_NAME, BASE_NAME] {
+            if entry.details.annotations.contains_key(key) {
+                gone.annotations.push((entry.position, key));
+            }
+        }
+    }
+}
+
+/// Returns the holds on an image or on a manifest below it, by position and name.
+pub(super) fn holds_on(view: &View, id: BlobId) -> Vec<(usize, String)> {
+    let content: BTreeSet<BlobId> = content_of(&view.graph, id, None)
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    view.graph
+        .roots()
+        .iter()
+        .filter_map(|root| match (&root.target, root.source) {
+            (Ok(target), RootSource::Hold(position)) if content.contains(target) => {
+                let hold = view.state.holds.holds.get(position)?;
+                Some((position, hold.name.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}

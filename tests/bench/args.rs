@@ -1,0 +1,196 @@
+//! The command line.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::floor::{Ending, Task};
+use crate::parallel;
+use crate::shape::{self, Scale, Shape};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+usage: cargo bench --bench bench -- [OPTIONS]
+       cargo bench --bench bench -- generate SHAPE DIR    (makes DIR/layout and leaves it there)
+
+  --shapes A,B,..   shapes to measure (default: all)
+                      P1   24,000 blobs, 1,000 names
+                      P2   200,000 blobs in 100 images
+                      P2b  200,000 blobs in 10,000 images
+                      P3   10,000 names on 100 images
+                      P4   250 indexes of 8 platforms
+                      M    1,000,000 blobs, half of them garbage
+  --runs N          rounds (default: 5)
+  --dir DIR         where layouts are made: decides which file system is measured
+  --strace          count system calls as well, in one more round
+  --scaling         also measure how cost grows with blobs and with entries
+  --no-umoci        leave umoci out, which takes longest
+  --binary PATH     the ocisweep to measure (default: the one just built)
+  --baseline PATH   another ocisweep, to compare with
+  --smoke           tiny layouts, one round, everything tried";
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Show the help.
+    Help,
+    /// Make a layout, to look at it or to run a profiler on.
+    Generate(Shape, PathBuf),
+    /// Be the floor.
+    Floor(Task),
+    /// Measure.
+    Bench(Options),
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) scale: Scale,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) runs: usize,
+    pub(crate) dir: PathBuf,
+    pub(crate) umoci: bool,
+    pub(crate) strace: bool,
+    pub(crate) scaling: bool,
+    pub(crate) binary: PathBuf,
+    pub(crate) baseline: Option<PathBuf>,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// For what is unknown or incomplete.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Request> {
+    let mut args = args.into_iter().peekable();
+    if args.next_if(|arg| arg == "floor").is_some() {
+        return parse_floor(args).map(Request::Floor);
+    }
+    if args.next_if(|arg| arg == "generate").is_some() {
+        return parse_generate(args);
+    }
+    let mut is_smoke = args.peek().is_none();
+    let mut wanted: Option<Vec<String>> = None;
+    let mut runs = None;
+    let mut options = Options {
+        scale: Scale::Full,
+        shapes: Vec::new(),
+        runs: 0,
+        dir: option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from),
+        umoci: true,
+        strace: false,
+        scaling: false,
+        binary: option_env!("CARGO_BIN_EXE_ocisweep")
+            .map(PathBuf::from)
+            .unwrap_or_default(),
+        baseline: None,
+    };
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            args.next()
+                .ok_or_else(|| wrong(format!("`{arg}` wants a value")))
+        };
+        match arg.as_str() {
+            // What cargo adds by itself.
+            "--bench" => {}
+            "--help" | "-h" => return Ok(Request::Help),
+            "--smoke" => is_smoke = true,
+            "--shapes" => wanted = Some(value()?.split(',').map(str::to_owned).collect()),
+            "--runs" => runs = Some(number(&value()?)?),
+            "--dir" => options.dir = value()?.into(),
+            "--no-umoci" => options.umoci = false,
+            "--strace" => options.strace = true,
+            "--scaling" => options.scaling = true,
+            "--binary" => options.binary = value()?.into(),
+            "--baseline" => options.baseline = Some(value()?.into()),
+            _ => return Err(wrong(format!("unknown argument `{arg}`"))),
+        }
+    }
+    if !options.binary.is_file() {
+        return Err(wrong(
+            "there is no `ocisweep` to measure: say `--binary PATH`",
+        ));
+    }
+    if is_smoke {
+        options.scale = Scale::Smoke;
+        options.strace = true;
+        options.scaling = true;
+    }
+    options.runs = runs.unwrap_or(if is_smoke { 1 } else { 5 }).max(1);
+    options.shapes = select(shape::all(options.scale), wanted)?;
+    Ok(Request::Bench(options))
+}
+
+/// Picks shapes by name, in the order in which they are asked for.
+fn select(all: Vec<Shape>, wanted: Option<Vec<String>>) -> io::Result<Vec<Shape>> {
+    let Some(wanted) = wanted else {
+        return Ok(all);
+    };
+    wanted
+        .iter()
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let found = all
+                .iter()
+                .find(|shape| shape.name.eq_ignore_ascii_case(name));
+            found.cloned().ok_or_else(|| {
+                let names: Vec<_> = all.iter().map(|shape| shape.name.as_str()).collect();
+                wrong(format!("no shape `{name}`: there are {}", names.join(", ")))
+            })
+        })
+        .collect()
+}
+
+fn parse_generate(args: impl Iterator<Item = String>) -> io::Result<Request> {
+    let args: Vec<_> = args.filter(|arg| arg != "--bench").collect();
+    let [shape, dir] = args.as_slice() else {
+        return Err(wrong("`generate` wants a shape and a directory"));
+    };
+    let mut shapes = select(shape::all(Scale::Full), Some(vec![shape.clone()]))?;
+    let shape = shapes
+        .pop()
+        .ok_or_else(|| wrong("`generate` wants a shape"))?;
+    Ok(Request::Generate(shape, dir.into()))
+}
+
+fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
+    let mut list = None;
+    let mut documents = None;
+    let mut threads = parallel::cores();
+    let mut ending = Ending::Delete;
+    let mut only_stats = false;
+    let mut layout = None;
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            args.next()
+                .ok_or_else(|| wrong(format!("`{arg}` wants a value")))
+        };
+        match arg.as_str() {
+            "--list" => list = Some(value()?.into()),
+            "--documents" => documents = Some(value()?.into()),
+            "--threads" => threads = number(&value()?)?.max(1),
+            "--dry-run" => ending = Ending::Keep,
+            "--stat" => only_stats = true,
+            _ if !arg.starts_with('-') && layout.is_none() => layout = Some(arg.into()),
+            _ => return Err(wrong(format!("unknown argument `{arg}`"))),
+        }
+    }
+    let layout = layout.ok_or_else(|| wrong("the floor wants a layout"))?;
+    if only_stats {
+        return Ok(Task::Stat { layout, threads });
+    }
+    Ok(Task::Sweep {
+        layout,
+        list: list.ok_or_else(|| wrong("the floor wants a `--list`"))?,
+        documents,
+        threads,
+        ending,
+    })
+}
+
+fn number(text: &str) -> io::Result<usize> {
+    text.parse()
+        .map_err(|_| wrong(format!("`{text}` is not a number")))
+}
+
+fn wrong(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.into())
+}

@@ -1,0 +1,172 @@
+//! The floor: the system calls that no collector can do without, and nothing else.
+//!
+//! It lists the blobs, reads `index.json` and the documents that have to be read, reads every orphan
+//! (any of them may be a manifest that refers to something live and is listed nowhere), and deletes
+//! the names in a list. It hashes, parses and compares nothing: what a collector needs above the floor is
+//! what it costs to know which names belong into the list.
+//!
+//! The lists are made beforehand and are in the order in which the directory lists its names, which is
+//! the best order for all file systems that were measured.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use crate::parallel;
+
+/// How many names a thread takes at a time: few enough that a small list occupies all threads.
+const CHUNK: usize = 64;
+
+/// What the floor is to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// List, read and delete.
+    Sweep {
+        /// The layout.
+        layout: PathBuf,
+        /// A file with the names of the orphans, one a line: all are read, all are deleted.
+        list: PathBuf,
+        /// A file with the names of the documents that are reachable, one a line.
+        documents: Option<PathBuf>,
+        /// How many threads delete. Reading takes a thread for each core.
+        threads: usize,
+        /// Whether the orphans are deleted after they were read.
+        ending: Ending,
+    },
+    /// List, and look at each blob: what a command that prints sizes cannot do without.
+    Stat {
+        /// The layout.
+        layout: PathBuf,
+        /// How many threads look.
+        threads: usize,
+    },
+}
+
+/// How a sweep ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// As a dry run.
+    Keep,
+    /// The list is deleted.
+    Delete,
+}
+
+/// Does the task.
+///
+/// # Errors
+/// What any of the system calls says: a floor that did not do all of its work is no floor.
+pub(crate) fn run(task: &Task) -> io::Result<()> {
+    match task {
+        Task::Sweep {
+            layout,
+            list,
+            documents,
+            threads,
+            ending,
+        } => {
+            let blobs = open_blobs(layout)?;
+            each_name(blobs.as_fd(), |_| ())?;
+            fs::read(layout.join("index.json"))?;
+            if let Some(documents) = documents {
+                let text = fs::read_to_string(documents)?;
+                read_all(blobs.as_fd(), &text.lines().collect::<Vec<_>>())?;
+            }
+            let text = fs::read_to_string(list)?;
+            let names: Vec<_> = text.lines().collect();
+            read_all(blobs.as_fd(), &names)?;
+            match ending {
+                Ending::Keep => Ok(()),
+                Ending::Delete => delete_all(blobs.as_fd(), &names, *threads),
+            }
+        }
+        Task::Stat { layout, threads } => {
+            let blobs = open_blobs(layout)?;
+            let mut names = Vec::new();
+            each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;
+            parallel::in_chunks(names.len(), CHUNK, *threads, |(): &mut (), range| {
+                for name in names.get(range).unwrap_or_default() {
+                    rustix::fs::statat(&blobs, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                Ok(())
+            })?;
+            Ok(())
+        }
+    }
+}
+
+/// Opens the directory that holds a layout's blobs.
+pub(crate) fn open_blobs(layout: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(
+        CWD,
+        layout.join("blobs/sha256"),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Calls `visit` for each name in a directory, in the directory's own order.
+pub(crate) fn each_name(
+    dir: BorrowedFd<'_>,
+    mut visit: impl FnMut(&std::ffi::CStr),
+) -> io::Result<()> {
+    // The position in a directory belongs to the open file: it gets one of its own.
+    let own = rustix::fs::openat(
+        dir,
+        c".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut buffer = [MaybeUninit::uninit(); 1 << 16];
+    let mut entries = RawDir::new(own, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            visit(name);
+        }
+    }
+    Ok(())
+}
+
+/// Opens, measures, reads and closes each of the files: four calls a file.
+fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
+    parallel::in_chunks(
+        names.len(),
+        CHUNK,
+        parallel::cores(),
+        |buffer: &mut Vec<u8>, range| {
+            for name in names.get(range).unwrap_or_default() {
+                let file = rustix::fs::openat(
+                    dir,
+                    *name,
+                    OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                    Mode::empty(),
+                )?;
+                let len = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or_default();
+                buffer.resize(buffer.len().max(len), 0);
+                rustix::io::read(&file, buffer.get_mut(..len).unwrap_or_default())?;
+            }
+            Ok(())
+        },
+    )?;
+    Ok(())
+}
+
+/// Deletes the files. One that is gone already is as good as deleted.
+pub(crate) fn delete_all(dir: BorrowedFd<'_>, names: &[&str], threads: usize) -> io::Result<()> {
+    parallel::in_chunks(names.len(), CHUNK, threads, |(): &mut (), range| {
+        for name in names.get(range).unwrap_or_default() {
+            match rustix::fs::unlinkat(dir, *name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `cargo bench`: what a sweep costs, beside the least that it can cost and beside other ways to do it.
+//!
+//! Layouts are generated, each contender gets a fresh one, the contenders take turns, and the report
+//! is Markdown: medians, and ratios to a *floor*. The floor is this very program under another
+//! command: it does nothing but what any collector has to do, without knowing why ([`floor`]).
+//!
+//! ```text
+//! cargo bench --bench bench -- --shapes P1,P2b --runs 5 --dir DIR --strace
+//! cargo bench --bench bench -- --smoke
+//! ```
+//!
+//! Every run is checked: exactly the garbage is gone afterwards, or the report says that it failed and
+//! the exit status is 1. Without any argument, as `cargo test --benches` calls it, only the smoke test runs.
+
+mod args;
+mod contend;
+mod floor;
+mod host;
+mod layout;
+mod measure;
+mod parallel;
+mod report;
+mod scaling;
+mod shape;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::Request;
+use contend::Bench;
+
+fn main() -> ExitCode {
+    let mut out = io::stdout().lock();
+    match run(&mut out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // The report may be going into a file: what stopped it belongs on the terminal.
+            let _written = writeln!(io::stderr(), "bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what was asked for. `false`: something was measured that did not do its work.
+fn run(out: &mut dyn Write) -> io::Result<bool> {
+    let options = match args::parse(std::env::args().skip(1))? {
+        Request::Help => {
+            writeln!(out, "{}", args::HELP)?;
+            return Ok(true);
+        }
+        Request::Generate(shape, dir) => {
+            let made = layout::Layout::lasting(&shape, &dir)?;
+            writeln!(out, "{}", made.place.layout().display())?;
+            return Ok(true);
+        }
+        Request::Floor(task) => {
+            floor::run(&task)?;
+            return Ok(true);
+        }
+        Request::Bench(options) => options,
+    };
+    let bench = Bench::new(&options)?;
+    report::head(out, &bench)?;
+    let mut is_sound = true;
+    let mut measured = Vec::new();
+    for shape in &options.shapes {
+        let result = bench.shape(shape)?;
+        report::shape(out, shape, &result)?;
+        is_sound &= result.is_sound();
+        measured.push((shape.clone(), result));
+    }
+    report::targets(out, &measured)?;
+    if options.scaling {
+        is_sound &= scaling::run(out, &bench)?;
+    }
+    report::foot(out)?;
+    Ok(is_sound)
+}

@@ -1,0 +1,321 @@
+//! The report, in Markdown.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use crate::contend::{Bench, Contender, Measured, Note, Row};
+use crate::host;
+use crate::measure::{self, Sample};
+use crate::shape::{Scale, Shape};
+
+/// Says what is measured, on what, and how.
+pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
+    let options = &bench.options;
+    writeln!(out, "# What a sweep costs\n")?;
+    writeln!(out, "- machine: {}", host::machine())?;
+    writeln!(out, "- kernel: {}", host::kernel())?;
+    writeln!(
+        out,
+        "- file system: {}, {} to delete",
+        bench.file_system.name,
+        count(bench.file_system.threads, "thread")
+    )?;
+    writeln!(out, "- load before: {}", host::load())?;
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    writeln!(out, "- command: `bench {}`", args.join(" "))?;
+    for (contender, line) in bench.command_lines() {
+        writeln!(out, "- {}: `{line}`", contender.label())?;
+    }
+    writeln!(out, "- versions: {}", bench.versions().join("; "))?;
+    let absent = bench.meter.absent();
+    if !absent.is_empty() {
+        writeln!(
+            out,
+            "- skipped, since not installed or not allowed: {}",
+            absent.join(", ")
+        )?;
+    }
+    if options.scale == Scale::Smoke {
+        writeln!(
+            out,
+            "- **smoke test**: everything is tried, but layouts this small tell nothing about speed"
+        )?;
+    }
+    writeln!(
+        out,
+        "\n{}, page cache warm, layouts written to the disk before. Medians; ratios are medians of the \
+         ratios within a round. Where others use the machine, CPU is the column to trust.",
+        count(options.runs, "interleaved round")
+    )
+}
+
+/// Ends the report.
+pub(crate) fn foot(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\nload after: {}", host::load())
+}
+
+/// Reports one shape.
+pub(crate) fn shape(out: &mut dyn Write, shape: &Shape, measured: &Measured) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n## {}: {} blobs, {} entries, {} documents, {} garbage\n",
+        shape.name,
+        thousands(shape.blobs()),
+        thousands(shape.tags),
+        thousands(shape.live.documents()),
+        thousands(shape.garbage.blobs())
+    )?;
+    table(out, &measured.sweeping, Contender::Floor)?;
+    let counted: Vec<_> = measured
+        .sweeping
+        .iter()
+        .filter(|row| matches!(row.contender, Contender::Floor | Contender::Ours))
+        .filter(|row| row.calls.is_some())
+        .collect();
+    if !counted.is_empty() {
+        writeln!(
+            out,
+            "\nSystem calls, of which {} are needed (2 a victim, 4 a document or orphan):\n",
+            thousands(shape.call_budget())
+        )?;
+        for row in counted {
+            writeln!(out, "- {}: {}", row.contender.label(), most_frequent(row))?;
+        }
+    }
+    writeln!(out)?;
+    table(out, &measured.reading, Contender::Stat)
+}
+
+fn most_frequent(row: &Row) -> String {
+    let calls = row.calls.as_ref().map_or(&[][..], |calls| &calls.by_name);
+    let text: Vec<_> = calls
+        .iter()
+        .take(8)
+        .map(|(name, number)| format!("{name} {number}"))
+        .collect();
+    text.join(", ")
+}
+
+/// What is compared.
+struct Column {
+    title: &'static str,
+    of: fn(&Sample) -> Option<f64>,
+    show: fn(f64) -> String,
+}
+
+const COLUMNS: [Column; 3] = [
+    Column {
+        title: "wall",
+        of: wall,
+        show: seconds,
+    },
+    Column {
+        title: "CPU",
+        of: |sample| sample.cpu.map(|cpu| cpu.as_secs_f64()),
+        show: seconds,
+    },
+    Column {
+        title: "peak MB",
+        of: peak_mb,
+        show: |mb| format!("{mb:.1}"),
+    },
+];
+
+fn wall(sample: &Sample) -> Option<f64> {
+    Some(sample.wall.as_secs_f64())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes of memory are far below 2^53"
+)]
+fn peak_mb(sample: &Sample) -> Option<f64> {
+    sample.peak_bytes.map(|bytes| bytes as f64 / 1e6)
+}
+
+fn table(out: &mut dyn Write, rows: &[Row], reference: Contender) -> io::Result<()> {
+    let base = rows.iter().find(|row| row.contender == reference);
+    write!(out, "| |")?;
+    for column in &COLUMNS {
+        let range = if column.title == "wall" {
+            " (from–to) |"
+        } else {
+            " |"
+        };
+        write!(out, " {}{range} ratio |", column.title)?;
+    }
+    writeln!(out, " system calls | ratio |")?;
+    writeln!(out, "| --- |{}", " ---: |".repeat(2 * COLUMNS.len() + 2))?;
+    for row in rows {
+        write!(out, "| {} |", row.contender.label())?;
+        match &row.note {
+            Some(Note::Skipped(why)) => {
+                writeln!(
+                    out,
+                    " skipped: {why} |{}",
+                    " |".repeat(2 * COLUMNS.len() + 1)
+                )?;
+                continue;
+            }
+            Some(Note::Failed(why)) => {
+                let why = why.replace('|', "/");
+                writeln!(
+                    out,
+                    " **failed**: {why} |{}",
+                    " |".repeat(2 * COLUMNS.len() + 1)
+                )?;
+                continue;
+            }
+            None => {}
+        }
+        for column in &COLUMNS {
+            let mut text = row.median(column.of).map_or("–".to_owned(), column.show);
+            if column.title == "wall"
+                && row.samples.len() > 1
+                && let Some((from, to)) = range(row)
+            {
+                write!(text, " ({}–{})", seconds(from), seconds(to)).map_err(io::Error::other)?;
+            }
+            let ratio = base.and_then(|base| ratio(row, base, column.of));
+            write!(out, " {text} | {} |", times(ratio))?;
+        }
+        let calls = row.calls.as_ref().map(measure::Calls::total);
+        let ratio = base
+            .and_then(|base| base.calls.as_ref())
+            .and_then(|base| Some(over(calls?, base.total())));
+        let text = calls.map_or("–".to_owned(), |calls| {
+            thousands(usize::try_from(calls).unwrap_or(usize::MAX))
+        });
+        writeln!(out, " {text} | {} |", times(ratio))?;
+    }
+    Ok(())
+}
+
+fn range(row: &Row) -> Option<(f64, f64)> {
+    let walls = || row.samples.iter().filter_map(wall);
+    Some((walls().reduce(f64::min)?, walls().reduce(f64::max)?))
+}
+
+/// Returns the median ratio of two rows, round by round: what disturbs a whole round disturbs both.
+fn ratio(row: &Row, base: &Row, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+    let pairs = row.samples.iter().zip(&base.samples);
+    measure::median(pairs.filter_map(|(row, base)| {
+        let base = of(base)?;
+        Some(of(row)? / base).filter(|_| base > 0.0)
+    }))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "numbers of system calls are far below 2^53"
+)]
+fn over(count: u64, base: u64) -> f64 {
+    count as f64 / base.max(1) as f64
+}
+
+/// Holds what was measured against what is wanted.
+pub(crate) fn targets(out: &mut dyn Write, measured: &[(Shape, Measured)]) -> io::Result<()> {
+    writeln!(out, "\n## Targets\n")?;
+    writeln!(out, "| shape | what | wanted | measured | |")?;
+    writeln!(out, "| --- | --- | ---: | ---: | --- |")?;
+    let mut line = |shape: &Shape, what: &str, wanted: Wanted, found: Option<f64>| {
+        let Some(found) = found else { return Ok(()) };
+        let (sign, limit, is_met) = match wanted {
+            Wanted::AtMost(limit) => ("≤", limit, found <= limit),
+            Wanted::AtLeast(limit) => ("≥", limit, found >= limit),
+        };
+        let verdict = if is_met { "met" } else { "**missed**" };
+        writeln!(
+            out,
+            "| {} | {what} | {sign} {limit} | {found:.2} | {verdict} |",
+            shape.name
+        )
+    };
+    for (shape, measured) in measured {
+        let compared = |a: Contender, b: Contender| {
+            let (a, b) = (measured.row(a)?, measured.row(b)?);
+            if a.note.is_some() || b.note.is_some() {
+                return None;
+            }
+            ratio(a, b, wall)
+        };
+        let ours = measured.row(Contender::Ours);
+        line(
+            shape,
+            "wall of `gc` / floor",
+            Wanted::AtMost(1.25),
+            compared(Contender::Ours, Contender::Floor),
+        )?;
+        line(
+            shape,
+            "wall of `gc` / `xargs rm`",
+            Wanted::AtMost(1.0),
+            compared(Contender::Ours, Contender::Rm),
+        )?;
+        if matches!(shape.name.as_str(), "P2b" | "P3" | "M") {
+            line(
+                shape,
+                "wall of `umoci gc` / `gc`",
+                Wanted::AtLeast(4.0),
+                compared(Contender::Umoci, Contender::Ours),
+            )?;
+        }
+        let calls = ours.and_then(|row| row.calls.as_ref()).map(|calls| {
+            over(
+                calls.total(),
+                u64::try_from(shape.call_budget()).unwrap_or(u64::MAX),
+            )
+        });
+        line(shape, "system calls / needed", Wanted::AtMost(1.1), calls)?;
+        if shape.name == "M" {
+            let peak = ours.and_then(|row| row.median(peak_mb));
+            line(shape, "peak MB of `gc`", Wanted::AtMost(100.0), peak)?;
+            for (reader, what) in [
+                (Contender::DryRun, "wall of `gc -n` / list and stat"),
+                (Contender::Df, "wall of `df` / list and stat"),
+            ] {
+                let found = compared(reader, Contender::Stat);
+                line(shape, what, Wanted::AtMost(1.5), found)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Wanted {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// Shows a time to the millisecond, as it was measured, or with three digits.
+pub(crate) fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// Groups the digits of a number by threes.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}

@@ -1,0 +1,130 @@
+//! The shapes of layouts that are measured.
+//!
+//! Half of every layout is garbage, made like the live half: a collector meets old manifests and
+//! configs among its orphans, and has to look into them.
+
+/// Images of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Images {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// How many platforms each has; 0: a plain manifest without an index.
+    pub(crate) platforms: usize,
+    /// How many layers each manifest has.
+    pub(crate) layers: usize,
+}
+
+impl Images {
+    const fn plain(count: usize, layers: usize) -> Self {
+        Self {
+            count,
+            platforms: 0,
+            layers,
+        }
+    }
+
+    /// Returns the number of blobs: no two images share one.
+    pub(crate) const fn blobs(self) -> usize {
+        let manifest = self.layers + 2;
+        let image = if self.platforms == 0 {
+            manifest
+        } else {
+            1 + self.platforms * manifest
+        };
+        self.count * image
+    }
+
+    /// Returns the number of indexes and manifests.
+    pub(crate) const fn documents(self) -> usize {
+        self.count * (1 + self.platforms)
+    }
+}
+
+/// A layout to generate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// What it is called in the report.
+    pub(crate) name: String,
+    /// What is listed in `index.json`.
+    pub(crate) live: Images,
+    /// What is listed nowhere.
+    pub(crate) garbage: Images,
+    /// How many entries `index.json` has: more than images means that several name the same one.
+    pub(crate) tags: usize,
+}
+
+impl Shape {
+    /// Makes a shape whose garbage is of the same kind and number as its images.
+    pub(crate) fn halves(name: &str, live: Images, tags: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            live,
+            garbage: live,
+            tags,
+        }
+    }
+
+    /// Makes a layout of `blobs` blobs, ten of them an image, each image with a name.
+    pub(crate) fn with_blobs(blobs: usize) -> Self {
+        let live = Images::plain((blobs / 20).max(1), 8);
+        Self::halves(&format!("{blobs} blobs"), live, live.count)
+    }
+
+    /// Makes a layout of 100 images under this many names.
+    pub(crate) fn with_entries(entries: usize) -> Self {
+        Self::halves(
+            &format!("{entries} entries"),
+            Images::plain(100.min(entries), 10),
+            entries,
+        )
+    }
+
+    /// Returns the number of blobs.
+    pub(crate) const fn blobs(&self) -> usize {
+        self.live.blobs() + self.garbage.blobs()
+    }
+
+    /// Returns the system calls that a sweep may make: two a victim (look, delete) and four a document
+    /// or orphan (open, measure, read, close).
+    pub(crate) const fn call_budget(&self) -> usize {
+        2 * self.garbage.blobs() + 4 * (self.live.documents() + self.garbage.blobs())
+    }
+}
+
+/// How large the layouts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// As the targets say.
+    Full,
+    /// A few hundred blobs, to try the bench itself.
+    Smoke,
+}
+
+/// Returns all shapes, in the order in which they are measured: the largest comes last.
+pub(crate) fn all(scale: Scale) -> Vec<Shape> {
+    let table = |full: usize, smoke: usize| match scale {
+        Scale::Full => full,
+        Scale::Smoke => smoke,
+    };
+    let indexes = Images {
+        count: table(250, 2),
+        platforms: 8,
+        layers: table(4, 2),
+    };
+    vec![
+        Shape::halves("P1", Images::plain(table(1000, 12), 10), table(1000, 12)),
+        Shape::halves(
+            "P2b",
+            Images::plain(table(10_000, 20), 8),
+            table(10_000, 20),
+        ),
+        Shape::halves("P3", Images::plain(table(100, 10), 10), table(10_000, 50)),
+        Shape::halves("P4", indexes, indexes.count),
+        Shape::halves(
+            "P2",
+            Images::plain(table(100, 2), table(998, 98)),
+            table(100, 2),
+        ),
+        Shape::halves("M", Images::plain(table(50_000, 30), 8), table(50_000, 30)),
+    ]
+}

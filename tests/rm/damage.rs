@@ -1,0 +1,362 @@
+//! Images that are damaged or not there: they can be removed, and while they are listed nothing else is swept, because nobody knows
+//! what they need. What the hint names is the way out.
+
+use std::fs;
+use std::process::Command;
+
+use crate::scene::{assert_here, assert_output, bare, entries, has, parts, rm};
+use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
+
+/// How something listed can be unusable.
+const WAYS: [&str; 5] = ["cut short", "empty", "not its digest", "no JSON", "missing"];
+
+/// A sound image and one that is unusable in its manifest, which may stand in an index.
+fn with_damage(way: &str, nested: bool) -> (LayoutBuilder, Image, Image, Desc) {
+    let mut layout = LayoutBuilder::new();
+    let sound = layout.image("linux/amd64", "sound", &[b"shared", b"sound"]);
+    let broken = layout.image("linux/amd64", "broken", &[b"shared", b"broken"]);
+    let root = if nested {
+        layout.index(&[broken.manifest.clone().platform("linux/amd64")])
+    } else {
+        broken.manifest.clone()
+    };
+    layout
+        .tag(&sound.manifest, "sound:1")
+        .tag(&root, "broken:1")
+        .write();
+    spoil(&layout, &broken.manifest, way);
+    (layout, sound, broken, root)
+}
+
+fn spoil(layout: &LayoutBuilder, desc: &Desc, way: &str) {
+    let path = layout.join(&desc.blob_path());
+    let bytes = fs::read(&path).expect("the blob is there");
+    let bytes = match way {
+        "cut short" => bytes[..bytes.len() / 2].to_vec(),
+        "empty" => Vec::new(),
+        "not its digest" => [&bytes[..], b" "].concat(),
+        "no JSON" => vec![0; bytes.len()],
+        "missing" => {
+            fs::remove_file(&path).expect("the blob can be removed");
+            return;
+        }
+        other => panic!("no such way: {other}"),
+    };
+    layout.file(&desc.blob_path(), &bytes);
+}
+
+#[test]
+fn a_damaged_or_missing_image_can_be_removed() {
+    for way in WAYS {
+        for nested in [false, true] {
+            let (layout, sound, broken, root) = with_damage(way, nested);
+            let run = rm(&layout, &["broken:1"]);
+            run.ok();
+            run.says("Untagged: broken:1\n");
+            assert!(!has(&layout, &broken.manifest), "{way}\n{}", run.all());
+            assert!(!has(&layout, &root), "{way}\n{}", run.all());
+            assert_here(&layout, parts(&sound), &run);
+            // What the damaged document referred to is known no more; now `gc` can find out.
+            Cmd::gc(layout.path()).run().ok();
+            assert!(!has(&layout, &broken.layers[1]), "{way}\n{}", run.all());
+            assert_here(&layout, parts(&sound), &run);
+        }
+    }
+}
+
+/// Runs the command that a hint names.
+#[track_caller]
+fn run_hint(run: &Run) {
+    let hint = run
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("hint: `ocisweep "))
+        .and_then(|rest| rest.split('`').next())
+        .unwrap_or_else(|| panic!("no command in a hint\n{}", run.all()));
+    let command = format!("exec {} {hint}", env!("CARGO_BIN_EXE_ocisweep"));
+    let output = Command::new("sh").args(["-c", &command]).output();
+    let output = output.expect("a shell can be started");
+    assert!(
+        output.status.success(),
+        "{command}\n{}\n{}",
+        String::from_utf8_lossy(&output.stderr),
+        run.all()
+    );
+}
+
+#[test]
+fn another_image_that_is_damaged_stops_the_removal_and_the_hint_is_the_way_out() {
+    for way in WAYS.into_iter().filter(|way| *way != "missing") {
+        for nested in [false, true] {
+            let (layout, sound, broken, _) = with_damage(way, nested);
+            let before = snapshot(layout.path());
+            for arguments in [
+                &["sound:1"][..],
+                &["-f", "sound:1"],
+                &["--allow-missing", "sound:1"],
+            ] {
+                let run = rm(&layout, arguments);
+                run.refused().one_error_with_hint();
+                run.warns(&broken.manifest.digest).warns("broken:1");
+                assert_eq!(run.stdout, "", "{}", run.all());
+                assert_same(&before, &snapshot(layout.path()), &run.all());
+            }
+            let run = rm(&layout, &["sound:1"]);
+            run_hint(&run);
+            let run = rm(&layout, &["sound:1"]);
+            run.ok();
+            assert!(!has(&layout, &sound.manifest), "{way}\n{}", run.all());
+        }
+    }
+}
+
+#[test]
+fn names_can_be_taken_away_while_another_image_is_damaged() {
+    // Nothing is released by that, so nothing has to be known.
+    let (mut layout, sound, ..) = with_damage("empty", false);
+    layout.tag(&sound.manifest, "sound:2").write();
+    let run = rm(&layout, &["sound:2"]);
+    run.ok();
+    assert_output(&run, &["sound:2"], &[]);
+}
+
+#[test]
+fn several_damaged_images_go_in_one_call() {
+    let (mut layout, sound, broken, _) = with_damage("empty", false);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout.tag(&other.manifest, "other:1").write();
+    spoil(&layout, &other.manifest, "cut short");
+    let run = rm(&layout, &["broken:1", "other:1"]);
+    run.ok();
+    assert!(!has(&layout, &broken.manifest), "{}", run.all());
+    assert!(!has(&layout, &other.manifest), "{}", run.all());
+    assert_here(&layout, parts(&sound), &run);
+}
+
+#[test]
+fn hints_lead_out_of_any_number_of_damaged_images() {
+    for (one, two) in [
+        ("empty", "cut short"),
+        ("missing", "empty"),
+        ("missing", "missing"),
+    ] {
+        let (mut layout, sound, broken, _) = with_damage(one, false);
+        let other = layout.image("linux/amd64", "other", &[b"other"]);
+        layout.tag(&other.manifest, "other:1").write();
+        spoil(&layout, &other.manifest, two);
+        let run = rm(&layout, &["sound:1"]);
+        run.refused().one_error_with_hint();
+        // Alone neither of them can go, so a hint that named only the other one would lead in circles.
+        for argument in ["broken:1", "other:1"] {
+            let run = rm(&layout, &[argument]);
+            run.refused().one_error_with_hint();
+            run.warns("broken:1 ").warns("other:1");
+        }
+        let run = rm(&layout, &["broken:1"]);
+        run_hint(&run);
+        assert!(!has(&layout, &broken.manifest), "{}", run.all());
+        assert!(!has(&layout, &other.manifest), "{}", run.all());
+        let run = rm(&layout, &["sound:1"]);
+        run.ok();
+        assert!(!has(&layout, &sound.manifest), "{}", run.all());
+    }
+}
+
+#[test]
+fn another_image_that_is_missing_stops_the_removal_until_that_is_accepted() {
+    let (layout, sound, broken, _) = with_damage("missing", false);
+    let before = snapshot(layout.path());
+    let run = rm(&layout, &["sound:1"]);
+    run.refused().one_error_with_hint();
+    run.warns(&broken.manifest.digest)
+        .warns("is missing")
+        .warns("--allow-missing")
+        .warns("broken:1`");
+    assert_same(&before, &snapshot(layout.path()), &run.all());
+    let run = rm(&layout, &["--allow-missing", "sound:1"]);
+    run.ok();
+    // The layer of both was never listed by anything that is there.
+    assert_output(&run, &["sound:1"], &parts(&sound));
+
+    let (layout, sound, ..) = with_damage("missing", false);
+    let run = rm(&layout, &["sound:1"]);
+    run_hint(&run);
+    let run = rm(&layout, &["sound:1"]);
+    run.ok();
+    assert!(!has(&layout, &sound.manifest), "{}", run.all());
+}
+
+#[test]
+fn missing_platforms_configs_and_layers_are_normal() {
+    let mut layout = LayoutBuilder::new();
+    let amd64 = layout.image("linux/amd64", "amd64", &[b"shared", b"amd64"]);
+    let arm64 = layout.image("linux/arm64", "arm64", &[b"shared", b"arm64"]);
+    let index = layout.index(&[
+        amd64.manifest.clone().platform("linux/amd64"),
+        arm64.manifest.clone().platform("linux/arm64"),
+    ]);
+    let other = layout.image("linux/amd64", "other", &[b"other", b"gone"]);
+    layout
+        .tag(&index, "sparse:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    for desc in [
+        &arm64.manifest,
+        &arm64.config,
+        &arm64.layers[1],
+        &other.layers[1],
+    ] {
+        layout.drop_blob(desc);
+    }
+    let run = rm(&layout, &["other:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["other:1"],
+        &[&other.manifest, &other.config, &other.layers[0]],
+    );
+    let run = rm(&layout, &["sparse:1"]);
+    run.ok();
+    let gone = [
+        &index,
+        &amd64.manifest,
+        &amd64.config,
+        &amd64.layers[1],
+        &amd64.layers[0],
+    ];
+    assert_output(&run, &["sparse:1"], &gone);
+}
+
+/// Digests that no blob can have.
+const INVALID: [&str; 6] = [
+    "sha256:../../../victim",
+    "sha256:ABCDEF",
+    "sha256:",
+    "no digest at all",
+    "",
+    "sha256:00000000000000000000000000000000000000000000000000000000000000",
+];
+
+fn with_invalid(digest: &str, name: Option<&str>) -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let one = layout.image("linux/amd64", "one", &[b"one"]);
+    let two = layout.image("linux/amd64", "two", &[b"two"]);
+    let mut bad = Desc::new(media::MANIFEST, digest, 7);
+    if let Some(name) = name {
+        bad = bad.tagged(name);
+    }
+    layout
+        .tag(&one.manifest, "one:1")
+        .entry(bad)
+        .tag(&two.manifest, "two:1")
+        .write();
+    (layout, one, two)
+}
+
+#[test]
+fn an_entry_with_an_invalid_digest_goes_by_name_and_by_position() {
+    for digest in INVALID {
+        for (name, argument) in [
+            (Some("bad:1"), "bad:1"),
+            (Some("bad:1"), "@1"),
+            (Some("bad:1"), "bad*"),
+            (None, "@1"),
+        ] {
+            let (layout, one, two) = with_invalid(digest, name);
+            let before = entries(layout.path());
+            // Nothing else is possible as long as it stands there.
+            let run = rm(&layout, &["one:1"]);
+            run.refused().one_error_with_hint();
+            run_hint_works(&run, name);
+            assert_eq!(entries(layout.path()), before, "{}", run.all());
+
+            let run = rm(&layout, &[argument]);
+            run.ok();
+            let untagged: Vec<&str> = name.into_iter().collect();
+            assert!(
+                untagged
+                    .iter()
+                    .all(|name| run.stdout.contains(&format!("Untagged: {name}\n"))),
+                "{}",
+                run.all()
+            );
+            assert_eq!(
+                entries(layout.path()),
+                [before[0].clone(), before[2].clone()],
+                "{digest}\n{}",
+                run.all()
+            );
+            assert_here(&layout, parts(&one).into_iter().chain(parts(&two)), &run);
+            let run = rm(&layout, &["one:1"]);
+            run.ok();
+            assert_output(&run, &["one:1"], &parts(&one));
+        }
+    }
+}
+
+/// The hint names the entry by its name, or by its position where it has none.
+#[track_caller]
+fn run_hint_works(run: &Run, name: Option<&str>) {
+    let what = name.unwrap_or("@1");
+    run.warns(&format!(" {what}` removes the image that holds it"));
+}
+
+#[test]
+fn two_entries_with_invalid_digests_go_in_one_call() {
+    let (mut layout, one, _) = with_invalid("sha256:no", Some("bad:1"));
+    layout
+        .entry(Desc::new(media::MANIFEST, "nothing", 7))
+        .write();
+    let run = rm(&layout, &["bad:1", "@3"]);
+    run.ok();
+    assert_eq!(entries(layout.path()).len(), 2, "{}", run.all());
+    assert_here(&layout, parts(&one), &run);
+}
+
+#[test]
+fn an_index_that_lists_an_invalid_digest_is_damaged_and_can_be_removed() {
+    let mut layout = LayoutBuilder::new();
+    let sound = layout.image("linux/amd64", "sound", &[b"sound"]);
+    let index = layout.index(&[
+        sound.manifest.clone().platform("linux/amd64"),
+        Desc::new(media::MANIFEST, "sha256:../../../victim", 7),
+    ]);
+    layout
+        .tag(&sound.manifest, "sound:1")
+        .tag(&index, "bad:1")
+        .write();
+    let run = rm(&layout, &["sound:1"]);
+    run.refused().one_error_with_hint();
+    let run = rm(&layout, &["bad:1"]);
+    run.ok();
+    assert_output(&run, &["bad:1"], &[&index]);
+    assert_here(&layout, parts(&sound), &run);
+}
+
+#[test]
+fn an_index_json_that_is_no_index_is_never_written() {
+    for text in [
+        "",
+        "{",
+        "[]",
+        "{\"manifests\":7}",
+        "{\"manifests\":[{}",
+        "null",
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let image = layout.image("linux/amd64", "app", &[b"app"]);
+        layout.raw_index(text.as_bytes()).write();
+        let before = snapshot(layout.path());
+        let run = bare(layout.path(), ["app:1"]).run();
+        run.refused();
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+        assert_here(&layout, parts(&image), &run);
+    }
+    // Without any entry there is nothing of that name, and that is all.
+    let mut layout = LayoutBuilder::new();
+    layout
+        .index_fields(Obj::new().with("schemaVersion", 2))
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.exits(1).warns("No such image: app:1");
+}

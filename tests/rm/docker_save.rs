@@ -1,0 +1,299 @@
+//! The lists of docker save beside `index.json`: `manifest.json` and `repositories` lose names and elements in step with it, and every
+//! other byte of them stays; what a standing element needs is there.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::scene::{assert_here, assert_output, bare, dockered, has, parts, rm, short};
+use crate::support::{Image, LayoutBuilder, Run};
+
+/// What docker save writes for two images, the first with three names; odd spaces on purpose.
+struct Save {
+    layout: LayoutBuilder,
+    alpha: Image,
+    bravo: Image,
+}
+
+const MANIFESTS: &str = "[ {\"Config\":\"ALPHA\",\"RepoTags\":[\"alpha:1\" , \"alpha:2\",\"ghcr.io/acme/alpha:1\"],\n \"Layers\":[ALPHA_LAYERS],\"LayerSources\":{\"x\": 1e3}},\n{\"Config\":\"BRAVO\", \"RepoTags\":[\"bravo:1\"],\"Layers\":[BRAVO_LAYERS]} ]\n";
+const REPOSITORIES: &str = "{\"alpha\": {\"1\":\"ID\", \"2\":\"ID\"},\n \"bravo\":{\"1\":\"OTHER\"} ,\"ghcr.io/acme/alpha\":{\"1\":\"ID\"}}\n";
+
+fn manifests(alpha: &Image, bravo: &Image) -> String {
+    let layers = |image: &Image| -> String {
+        let paths: Vec<String> = image
+            .layers
+            .iter()
+            .map(|layer| format!("\"{}\"", layer.blob_path()))
+            .collect();
+        paths.join(",")
+    };
+    MANIFESTS
+        .replace("ALPHA_LAYERS", &layers(alpha))
+        .replace("BRAVO_LAYERS", &layers(bravo))
+        .replace("ALPHA", &alpha.config.blob_path())
+        .replace("BRAVO", &bravo.config.blob_path())
+}
+
+impl Save {
+    fn new() -> Self {
+        let mut layout = LayoutBuilder::new();
+        let alpha = layout.image("linux/amd64", "alpha", &[b"base", b"alpha"]);
+        let bravo = layout.image("linux/amd64", "bravo", &[b"base", b"bravo"]);
+        for name in [
+            "docker.io/library/alpha:1",
+            "docker.io/library/alpha:2",
+            "ghcr.io/acme/alpha:1",
+        ] {
+            layout.entry(dockered(&alpha.manifest, name));
+        }
+        layout
+            .entry(dockered(&bravo.manifest, "docker.io/library/bravo:1"))
+            .write();
+        layout.file("manifest.json", manifests(&alpha, &bravo).as_bytes());
+        layout.file("repositories", REPOSITORIES.as_bytes());
+        Self {
+            layout,
+            alpha,
+            bravo,
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.layout.join(name)).expect("the file can be read")
+    }
+
+    /// Panics unless every file that an element names is there.
+    #[track_caller]
+    fn assert_sound(&self, run: &Run) {
+        let elements: Value =
+            serde_json::from_str(&self.read("manifest.json")).expect("it is JSON");
+        for element in elements.as_array().expect("it is a list") {
+            let layers = element["Layers"].as_array().expect("layers are a list");
+            for path in layers.iter().chain([&element["Config"]]) {
+                let path = path.as_str().expect("paths are text");
+                assert!(
+                    self.layout.join(path).exists(),
+                    "{path} is gone\n{}",
+                    run.all()
+                );
+            }
+        }
+        serde_json::from_str::<Value>(&self.read("repositories")).expect("it is JSON");
+    }
+
+    /// Panics unless both lists are this, but for white space.
+    #[track_caller]
+    fn assert_lists(&self, manifest: &str, repositories: &str, run: &Run) {
+        let squeeze = |text: &str| text.split_whitespace().collect::<String>();
+        let all = run.all();
+        assert_eq!(
+            squeeze(&self.read("manifest.json")),
+            squeeze(manifest),
+            "{all}"
+        );
+        assert_eq!(
+            squeeze(&self.read("repositories")),
+            squeeze(repositories),
+            "{all}"
+        );
+        self.assert_sound(run);
+    }
+}
+
+#[test]
+fn a_name_goes_from_all_lists_and_every_other_byte_stays() {
+    let save = Save::new();
+    let before = save.read("manifest.json");
+    let run = rm(&save.layout, &["alpha:2"]);
+    run.ok();
+    assert_output(&run, &["docker.io/library/alpha:2"], &[]);
+    let manifest = manifests(&save.alpha, &save.bravo).replace(" , \"alpha:2\"", "");
+    let repositories = REPOSITORIES.replace(", \"2\":\"ID\"", "");
+    save.assert_lists(&manifest, &repositories, &run);
+    // Before and behind the cut not even a space differs.
+    let after = save.read("manifest.json");
+    let (head, tail) = before.split_once("\"alpha:2\"").expect("it was there");
+    let head = head.trim_end_matches([' ', ',']);
+    assert!(
+        after.starts_with(head) && after.ends_with(tail),
+        "{after}\n{}",
+        run.all()
+    );
+
+    // The last name of a repository takes its line along.
+    let run = rm(&save.layout, &["ghcr.io/acme/alpha:1"]);
+    run.ok();
+    let manifest = manifest.replace(",\"ghcr.io/acme/alpha:1\"", "");
+    let repositories = repositories.replace(" ,\"ghcr.io/acme/alpha\":{\"1\":\"ID\"}", "");
+    save.assert_lists(&manifest, &repositories, &run);
+}
+
+#[test]
+fn the_element_goes_with_the_image_and_shared_layers_stay() {
+    let save = Save::new();
+    let (alpha, bravo) = (&save.alpha, &save.bravo);
+    let run = rm(&save.layout, &["-f", short(&alpha.manifest)]);
+    run.ok();
+    let names = [
+        "docker.io/library/alpha:1",
+        "docker.io/library/alpha:2",
+        "ghcr.io/acme/alpha:1",
+    ];
+    assert_output(
+        &run,
+        &names,
+        &[&alpha.manifest, &alpha.config, &alpha.layers[1]],
+    );
+    let all = manifests(alpha, bravo);
+    let (_, kept) = all.split_once("}},\n").expect("two elements");
+    save.assert_lists(&format!("[ {kept}"), "{\"bravo\":{\"1\":\"OTHER\"}}", &run);
+    assert_here(&save.layout, parts(bravo), &run);
+
+    let run = rm(&save.layout, &["bravo:1"]);
+    run.ok();
+    assert_output(&run, &["docker.io/library/bravo:1"], &parts(bravo));
+    save.assert_lists("[]", "{}", &run);
+}
+
+#[test]
+fn an_element_without_names_goes_with_its_image() {
+    // `docker save ID` writes `null`.
+    for tags in [None, Some("alpha:1")] {
+        let mut layout = LayoutBuilder::new();
+        let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
+        let bravo = layout.image("linux/amd64", "bravo", &[b"bravo"]);
+        let of_alpha: Vec<&str> = tags.into_iter().collect();
+        layout
+            .entry(&alpha.manifest)
+            .tag(&bravo.manifest, "bravo:1")
+            .save_element(&of_alpha, &alpha.config, &alpha.layers)
+            .save_element(&["bravo:1"], &bravo.config, &bravo.layers)
+            .write();
+        let run = rm(&layout, &[short(&alpha.manifest)]);
+        run.ok();
+        assert_output(&run, &[], &parts(&alpha));
+        let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
+        assert!(!text.contains(alpha.config.hex()), "{text}\n{}", run.all());
+        assert!(text.contains(bravo.config.hex()), "{text}\n{}", run.all());
+    }
+}
+
+#[test]
+fn what_only_a_standing_element_names_stays() {
+    // Classic docker save lists images in `manifest.json` that `index.json` does not know.
+    let mut layout = LayoutBuilder::new();
+    let alpha = layout.image("linux/amd64", "alpha", &[b"shared", b"alpha"]);
+    let config = layout.config("linux/amd64", "only here");
+    let layer = layout.layer(b"only here");
+    let layers = [alpha.layers[0].clone(), layer.clone()];
+    layout
+        .tag(&alpha.manifest, "alpha:1")
+        .save_element(&["alpha:1"], &alpha.config, &alpha.layers)
+        .save_element(&["elsewhere:1"], &config, &layers)
+        .write();
+    let run = rm(&layout, &["alpha:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["alpha:1"],
+        &[&alpha.manifest, &alpha.config, &alpha.layers[1]],
+    );
+    assert_here(&layout, [&config, &layer, &alpha.layers[0]], &run);
+    let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
+    assert!(
+        text.contains("elsewhere:1") && !text.contains("alpha:1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_element_stays_while_an_image_of_the_same_config_does() {
+    let mut layout = LayoutBuilder::new();
+    let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
+    // Another manifest over the same config and layers, as a copy with other media types has.
+    let twin = layout.put(&crate::support::Doc::docker_manifest(
+        &alpha.config,
+        &alpha.layers,
+    ));
+    layout
+        .tag(&alpha.manifest, "alpha:1")
+        .tag(&twin, "twin:1")
+        .save_element(&["alpha:1", "twin:1"], &alpha.config, &alpha.layers)
+        .write();
+    let run = rm(&layout, &["alpha:1"]);
+    run.ok();
+    assert_output(&run, &["alpha:1"], &[&alpha.manifest]);
+    let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
+    assert!(text.contains("[\"twin:1\"]"), "{text}\n{}", run.all());
+    let run = rm(&layout, &["twin:1"]);
+    run.ok();
+    assert!(!has(&layout, &alpha.config), "{}", run.all());
+    let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
+    assert_eq!(text, "[]", "{}", run.all());
+}
+
+#[test]
+fn the_element_of_a_platform_goes_with_the_platform() {
+    // docker save describes the best platform of an image in `manifest.json`.
+    for mode in ["rewrite", "sparse", "hollow"] {
+        for (dropped, stays) in [("linux/amd64", false), ("linux/arm64", true)] {
+            let mut layout = LayoutBuilder::new();
+            let amd64 = layout.image("linux/amd64", "amd64", &[b"shared", b"amd64"]);
+            let arm64 = layout.image("linux/arm64", "arm64", &[b"shared", b"arm64"]);
+            let index = layout.index(&[
+                amd64.manifest.clone().platform("linux/amd64"),
+                arm64.manifest.clone().platform("linux/arm64"),
+            ]);
+            layout
+                .entry(dockered(&index, "docker.io/library/multi:1"))
+                .save_element(&["multi:1"], &amd64.config, &amd64.layers)
+                .write();
+            let run = bare(layout.path(), ["multi:1", "--platform", dropped])
+                .args(["--platform-mode", mode])
+                .run();
+            run.ok();
+            let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
+            assert_eq!(
+                text.contains(amd64.config.hex()),
+                stays,
+                "{mode} {text}\n{}",
+                run.all()
+            );
+            let (gone, kept) = if stays {
+                (&arm64, &amd64)
+            } else {
+                (&amd64, &arm64)
+            };
+            assert!(!has(&layout, &gone.layers[1]), "{mode}\n{}", run.all());
+            assert_here(&layout, parts(kept), &run);
+        }
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_name_does_not() {
+    // Whether it begins like docker's list.
+    let cases = [
+        ("[", true),
+        ("[{\"Config\":7}]", true),
+        ("[7]", true),
+        ("[] trailing", true),
+        ("{}", false),
+        ("{\"schemaVersion\":2}", false),
+        ("nothing", false),
+    ];
+    for (text, is_list) in cases {
+        let save = Save::new();
+        save.layout.file("manifest.json", text.as_bytes());
+        let run = rm(&save.layout, &["bravo:1"]);
+        if is_list {
+            run.refused().one_error_with_hint();
+            run.warns("manifest.json");
+            assert_here(&save.layout, parts(&save.bravo), &run);
+        } else {
+            run.ok();
+            assert!(!has(&save.layout, &save.bravo.manifest), "{}", run.all());
+        }
+        assert_eq!(save.read("manifest.json"), text, "{}", run.all());
+    }
+}

@@ -1,0 +1,495 @@
+//! `hold`: adding, listing and ending protections; when they end by themselves; and what they protect from.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::scene::{assert_entries, assert_here, assert_output, has, parts, rm, short};
+use crate::support::{Cmd, Image, LayoutBuilder, Run, assert_same, snapshot};
+
+const FILE: &str = ".ocisweep/holds.json";
+
+fn app_and_other() -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (layout, app, other)
+}
+
+/// Runs `hold COMMAND LAYOUT ARGS…`.
+fn hold(layout: &LayoutBuilder, command: &str, args: &[&str]) -> Run {
+    Cmd::new(["hold", command])
+        .arg(layout.path())
+        .args(args)
+        .run()
+}
+
+/// Returns what `hold ls` says as JSON.
+fn listed(layout: &LayoutBuilder) -> Vec<Value> {
+    let run = hold(layout, "ls", &["--format", "json"]);
+    let report = run.ok().json();
+    assert_eq!(report["schema_version"], json!(1), "{}", run.all());
+    report["holds"]
+        .as_array()
+        .cloned()
+        .expect("holds are a list")
+}
+
+fn conflict(what: &str, name: &str, image: &Image) -> String {
+    format!(
+        "ocisweep: conflict: unable to delete {what} (must be forced) - hold \"{name}\" is using its image {}\n",
+        short(&image.manifest)
+    )
+}
+
+#[test]
+fn holds_are_added_listed_and_ended() {
+    let (layout, app, other) = app_and_other();
+    let run = hold(
+        &layout,
+        "add",
+        &["release", "app:1", "--reason", "shipped to customers"],
+    );
+    run.ok();
+    assert_eq!(
+        run.stdout,
+        format!("Held: release {}\n", app.manifest.digest),
+        "{}",
+        run.all()
+    );
+    hold(&layout, "add", &["second", short(&other.manifest)]).ok();
+
+    let run = hold(&layout, "ls", &[]);
+    let lines: Vec<&str> = run.ok().stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", run.all());
+    for text in [
+        "release",
+        "app:1",
+        short(&app.manifest),
+        "never",
+        "shipped to customers",
+    ] {
+        assert!(lines[1].contains(text), "{text}\n{}", run.all());
+    }
+    assert!(lines[2].contains(short(&other.manifest)), "{}", run.all());
+    let expected = json!({
+        "name": "release", "digest": app.manifest.digest, "image": "app:1", "reason": "shipped to customers",
+        "until": null, "while": null, "active": true,
+    });
+    assert_eq!(listed(&layout)[0], expected);
+
+    // In the tree it stands where docker says that a container uses the image.
+    let tree = Cmd::new(["ls", "--tree"]).arg(layout.path()).run();
+    for (name, mark) in [("app:1", true), ("other:1", true)] {
+        let line = tree.ok().stdout.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}\n{}", tree.all()));
+        assert_eq!(line.trim_end().ends_with(" H"), mark, "{}", tree.all());
+    }
+
+    let run = hold(&layout, "rm", &["release"]);
+    run.ok();
+    assert_eq!(run.stdout, "Released: release\n", "{}", run.all());
+    assert_eq!(listed(&layout).len(), 1);
+    let tree = Cmd::new(["ls", "--tree"]).arg(layout.path()).run();
+    let line = tree
+        .ok()
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("app:1"));
+    assert!(
+        line.is_some_and(|line| !line.trim_end().ends_with(" H")),
+        "{}",
+        tree.all()
+    );
+
+    let run = hold(&layout, "rm", &["nosuch", "second", "neither"]);
+    run.exits(1)
+        .warns("No such hold: nosuch")
+        .warns("No such hold: neither");
+    assert_eq!(run.stdout, "Released: second\n", "{}", run.all());
+    assert_eq!(listed(&layout), Vec::<Value>::new());
+    let run = rm(&layout, &["app:*"]);
+    run.ok();
+}
+
+#[test]
+fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
+    let (layout, ..) = app_and_other();
+    hold(&layout, "add", &["release", "app:1"]).ok();
+    let before = snapshot(layout.path());
+    let unknown = format!("sha256:{}", "1".repeat(64));
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["release", "other:1"], 1, "there is one of that name"),
+        (&["new", "nosuch:1"], 1, "No such image: nosuch:1"),
+        (&["new", &unknown], 1, "it is not in"),
+        (&["new", "1"], 1, "ambiguous reference"),
+        (&["new", "*"], 1, "2 images"),
+        (&["", "app:1"], 2, ""),
+        (&["new"], 2, ""),
+        (
+            &["new", "app:1", "--until", "tomorrow"],
+            2,
+            "--until tomorrow",
+        ),
+        (&["new", "app:1", "--bundle", "x"], 2, ""),
+        (&["new", "--bundle", "nowhere"], 1, "umoci.json"),
+    ];
+    for (arguments, code, said) in cases {
+        let run = hold(&layout, "add", arguments);
+        run.exits(code).warns(said);
+        assert_eq!(run.stdout, "", "{}", run.all());
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+    }
+    let run = hold(&layout, "rm", &["nosuch"]);
+    run.exits(1).warns("No such hold: nosuch");
+    assert_same(&before, &snapshot(layout.path()), &run.all());
+}
+
+#[test]
+fn a_held_image_is_a_conflict_by_name_and_by_id_until_forced() {
+    let (layout, app, other) = app_and_other();
+    hold(&layout, "add", &["release", "app:1"]).ok();
+    let id = short(&app.manifest).to_owned();
+    for (argument, what) in [
+        ("app:1", "app:1"),
+        ("docker.io/library/app:1", "app:1"),
+        ("app:*", "app:1"),
+        (&id, &id),
+        (&app.manifest.digest, &id),
+        ("@0", &id),
+    ] {
+        let run = rm(&layout, &[argument]);
+        run.exits(1).one_error_with_hint();
+        assert!(
+            run.stderr.starts_with(&conflict(what, "release", &app)),
+            "{}",
+            run.all()
+        );
+        assert_eq!(run.stdout, "", "{}", run.all());
+        assert_here(&layout, parts(&app), &run);
+    }
+    // Others are free, and a conflict does not keep them.
+    let run = rm(&layout, &["app:1", "other:1"]);
+    run.exits(1);
+    assert_output(&run, &["other:1"], &parts(&other));
+
+    let run = rm(&layout, &["-f", "app:1"]);
+    run.ok().warns("released hold `release`");
+    assert_output(&run, &["app:1"], &parts(&app));
+    assert_eq!(listed(&layout), Vec::<Value>::new());
+}
+
+#[test]
+fn two_holds_on_one_image_are_both_released_by_force() {
+    let (layout, app, _) = app_and_other();
+    hold(&layout, "add", &["one", "app:1"]).ok();
+    hold(&layout, "add", &["other", "other:1"]).ok();
+    hold(&layout, "add", &["two", &app.manifest.digest]).ok();
+    let run = rm(&layout, &["-f", "app:1"]);
+    run.ok()
+        .warns("released hold `one`")
+        .warns("released hold `two`");
+    let left: Vec<Value> = listed(&layout)
+        .iter()
+        .map(|hold| hold["name"].clone())
+        .collect();
+    assert_eq!(left, [json!("other")]);
+}
+
+#[test]
+fn one_of_several_names_of_a_held_image_needs_no_force() {
+    let (mut layout, app, _) = app_and_other();
+    layout.tag(&app.manifest, "app:2").write();
+    hold(&layout, "add", &["release", "app:2"]).ok();
+    // Holds are by digest: the name that was given for it can go as well.
+    let run = rm(&layout, &["app:2"]);
+    run.ok();
+    assert_output(&run, &["app:2"], &[]);
+    let run = rm(&layout, &["app:1"]);
+    run.exits(1);
+    assert!(
+        run.stderr.starts_with(&conflict("app:1", "release", &app)),
+        "{}",
+        run.all()
+    );
+    // Only names: nothing is lost by that.
+    let run = rm(&layout, &["--no-prune", "app:1"]);
+    run.ok();
+    assert_here(&layout, parts(&app), &run);
+    assert_eq!(listed(&layout).len(), 1);
+}
+
+#[test]
+fn a_hold_ends_at_its_time() {
+    let (layout, app, _) = app_and_other();
+    let add = |name: &str, until: &str| {
+        Cmd::new(["hold", "add", "--now", "2026-03-01T12:00:00Z"])
+            .arg(layout.path())
+            .args([name, "app:1", "--until", until])
+            .run()
+            .ok();
+    };
+    add("duration", "36h");
+    add("date", "2026-03-02");
+    add("instant", "2026-03-03T00:00:00Z");
+    let until: Vec<Value> = listed(&layout)
+        .iter()
+        .map(|hold| hold["until"].clone())
+        .collect();
+    assert_eq!(
+        until,
+        [
+            json!("2026-03-03T00:00:00Z"),
+            json!("2026-03-02T00:00:00Z"),
+            json!("2026-03-03T00:00:00Z")
+        ]
+    );
+    // Moment by moment: what holds it then.
+    for (now, by) in [
+        ("2026-03-01T23:59:59Z", Some("duration")),
+        ("2026-03-02T23:59:59Z", Some("duration")),
+        ("2026-03-03T00:00:00Z", None),
+    ] {
+        let run = rm(&layout, &["--now", now, "app:1"]);
+        match by {
+            Some(name) => {
+                run.exits(1);
+                assert!(
+                    run.stderr.starts_with(&conflict("app:1", name, &app)),
+                    "{}",
+                    run.all()
+                );
+            }
+            None => {
+                run.ok();
+                assert_output(&run, &["app:1"], &parts(&app));
+            }
+        }
+    }
+    let run = Cmd::new(["hold", "ls", "--now", "2026-03-02T00:00:00Z"])
+        .arg(layout.path())
+        .run();
+    let ended: Vec<bool> = run
+        .ok()
+        .stdout
+        .lines()
+        .skip(1)
+        .map(|line| line.contains("ended"))
+        .collect();
+    assert_eq!(ended, [false, true, false], "{}", run.all());
+}
+
+#[test]
+fn a_hold_ends_when_its_path_is_gone() {
+    let (layout, app, _) = app_and_other();
+    let path = layout.outside().join("in-use");
+    fs::write(&path, b"").expect("a file can be written");
+    // A relative path means the same from everywhere.
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["job", "app:1", "--while", "in-use"])
+        .current_dir(layout.outside())
+        .run()
+        .ok();
+    assert_eq!(listed(&layout)[0]["while"], json!(path));
+    rm(&layout, &["app:1"]).exits(1).warns("hold \"job\"");
+    fs::remove_file(&path).expect("it can be removed");
+    assert_eq!(listed(&layout)[0]["active"], json!(false));
+    let tree = Cmd::new(["ls", "--tree"]).arg(layout.path()).run();
+    assert!(!tree.ok().stdout.contains(" H"), "{}", tree.all());
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(&run, &["app:1"], &parts(&app));
+}
+
+/// Writes a bundle as umoci unpacks it, as far as it matters here.
+fn bundle(layout: &LayoutBuilder, walk: &[&str]) -> std::path::PathBuf {
+    let directory = layout.outside().join("bundle");
+    fs::create_dir_all(&directory).expect("a directory can be made");
+    let steps: Vec<Value> = walk
+        .iter()
+        .map(|digest| json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}))
+        .collect();
+    let meta = json!({"umoci_version": "2", "from_descriptor_path": {"descriptor_walk": steps}, "map_options": {}});
+    fs::write(directory.join("umoci.json"), meta.to_string()).expect("a file can be written");
+    directory
+}
+
+#[test]
+fn an_unpacked_bundle_holds_its_image_while_it_exists() {
+    let (mut layout, app, other) = app_and_other();
+    let index = layout.index(&[app.manifest.clone().platform("linux/amd64")]);
+    layout
+        .clear_entries()
+        .tag(&index, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    // From the entry of index.json down to the manifest.
+    let directory = bundle(&layout, &[&index.digest, &app.manifest.digest]);
+    let path = directory.to_str().expect("paths of the tests are UTF-8");
+    let run = hold(&layout, "add", &["dev", "--bundle", path]);
+    run.ok().says(&format!("Held: dev {}\n", index.digest));
+    rm(&layout, &["app:1"]).exits(1).warns("hold \"dev\"");
+    // Its own layout dropped the entry: what the bundle was unpacked from stays all the same.
+    layout
+        .clear_entries()
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = Cmd::gc(layout.path()).run();
+    run.ok().ends_with_line("Total reclaimed space: 0B");
+    assert_here(
+        &layout,
+        [&index, &app.manifest, &app.config, &app.layers[0]],
+        &run,
+    );
+    fs::remove_dir_all(&directory).expect("it can be removed");
+    let run = Cmd::gc(layout.path()).run();
+    run.ok();
+    assert!(
+        !has(&layout, &index) && !has(&layout, &app.manifest),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn a_bundle_that_says_nothing_of_use_is_refused() {
+    let (layout, ..) = app_and_other();
+    let absent = format!("sha256:{}", "2".repeat(64));
+    for (walk, said) in [
+        (vec![], "it names no image"),
+        (vec!["sha256:no"], "umoci.json"),
+        (vec![&absent[..]], "it is not in"),
+    ] {
+        let directory = bundle(&layout, &walk);
+        let path = directory.to_str().expect("paths of the tests are UTF-8");
+        let run = hold(&layout, "add", &["dev", "--bundle", path]);
+        run.exits(1).warns(said);
+        assert!(!layout.join(FILE).exists(), "{}", run.all());
+    }
+}
+
+#[test]
+fn what_is_held_stays_whatever_another_tool_drops() {
+    let (mut layout, app, other) = app_and_other();
+    let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
+    hold(&layout, "add", &["release", "app:1"]).ok();
+    layout
+        .clear_entries()
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = Cmd::gc(layout.path()).run();
+    run.ok().ends_with_line("Total reclaimed space: 0B");
+    assert_here(
+        &layout,
+        parts(&app).into_iter().chain(parts(&signature)),
+        &run,
+    );
+    // Nor does `rm` of what shares with it take anything.
+    let run = rm(&layout, &["other:1"]);
+    run.ok();
+    assert_output(&run, &["other:1"], &parts(&other));
+    assert_here(&layout, parts(&app), &run);
+    // It has no entry to show, but the hold still tells what it was.
+    let held = listed(&layout);
+    assert_eq!(
+        (&held[0]["image"], &held[0]["active"]),
+        (&json!("app:1"), &json!(true))
+    );
+    hold(&layout, "rm", &["release"]).ok();
+    let run = Cmd::gc(layout.path()).arg("--allow-empty").run();
+    run.ok();
+    assert!(
+        !has(&layout, &app.manifest) && !has(&layout, &signature.manifest),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn a_held_platform_holds_its_image() {
+    let (mut layout, app, other) = app_and_other();
+    let index = layout.index(&[app.manifest.clone().platform("linux/amd64")]);
+    layout
+        .clear_entries()
+        .tag(&index, "multi:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    hold(&layout, "add", &["platform", &app.manifest.digest]).ok();
+    let run = rm(&layout, &["multi:1"]);
+    run.exits(1).warns("hold \"platform\"").warns(short(&index));
+    assert_here(&layout, [&index, &app.manifest], &run);
+    let run = rm(&layout, &["-f", "multi:1"]);
+    run.ok().warns("released hold `platform`");
+    assert!(!has(&layout, &app.manifest), "{}", run.all());
+}
+
+#[test]
+fn holds_that_cannot_be_read_stop_everything_that_deletes() {
+    let good = |name: &str| {
+        json!({"schema_version": 1, "holds": [{"name": "x", "digest": name}]}).to_string()
+    };
+    let files = [
+        String::new(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        "{\"schema_version\":1}".to_owned(),
+        "{\"schema_version\":2,\"holds\":[]}".to_owned(),
+        good("sha256:no"),
+        "{\"schema_version\":1,\"holds\":[{\"name\":\"x\"}]}".to_owned(),
+        good(&format!("sha256:{}", "0".repeat(64))).replace("}]", ",\"until\":\"soon\"}]"),
+    ];
+    for text in files {
+        let (layout, app, _) = app_and_other();
+        let orphan = layout.layer(b"an orphan");
+        layout.file(FILE, text.as_bytes());
+        let before = snapshot(layout.path());
+        let path = layout.path();
+        for command in [
+            Cmd::new(["rm"]).arg(path).arg("app:1"),
+            Cmd::new(["rm", "-f"]).arg(path).arg("app:1"),
+            Cmd::gc(path),
+            Cmd::new(["hold", "add"]).arg(path).args(["new", "app:1"]),
+            Cmd::new(["hold", "rm"]).arg(path).arg("x"),
+        ] {
+            let run = command.run();
+            run.refused().one_error_with_hint();
+            run.warns("holds.json");
+            assert_same(&before, &snapshot(path), &run.all());
+        }
+        assert!(has(&layout, &orphan) && has(&layout, &app.manifest));
+    }
+}
+
+#[test]
+fn a_hold_on_something_that_is_gone_holds_nothing_up() {
+    let (layout, app, other) = app_and_other();
+    hold(&layout, "add", &["release", "app:1"]).ok();
+    for desc in parts(&app) {
+        layout.drop_blob(desc);
+    }
+    let run = rm(&layout, &["--allow-missing", "other:1"]);
+    run.ok();
+    assert_output(&run, &["other:1"], &parts(&other));
+    let run = rm(&layout, &["-f", "app:1"]);
+    run.ok();
+    assert_entries(&layout, &[], &run);
+}
+
+#[test]
+fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
+    let (layout, ..) = app_and_other();
+    let held = layout.flock("index.json.lock");
+    let run = hold(&layout, "add", &["release", "app:1", "--lock-wait", "0s"]);
+    run.exits(6);
+    assert!(!layout.join(FILE).exists(), "{}", run.all());
+    drop(held);
+    let run = hold(&layout, "add", &["release", "app:1"]);
+    run.ok();
+    crate::scene::assert_no_litter(layout.path(), &run.all());
+    assert_eq!(listed(&layout).len(), 1);
+}

@@ -1,0 +1,52 @@
+//! `rm`, `rm --platform` and `hold` from outside, in docker's words.
+//!
+//! The wording of what is said to stdout, and of what is not found or in conflict, comes from transcripts of `docker image rm`; where
+//! the program does better than docker, the test says so. Layouts are built blob by blob.
+//!
+//! - [`scene`]: how `rm` is called here, and what every call is checked for.
+//! - [`selecting`]: which image an argument names.
+//! - [`several`]: several arguments, and what fails among them.
+//! - [`untag`]: what goes with a name, and what with the last one.
+//! - [`referrers`]: what belongs to an image without being a part of it.
+//! - [`damage`]: what is damaged or missing, in the image or beside it.
+//! - [`files`]: what the files look like afterwards.
+//! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
+//! - [`output`]: text, JSON, dry runs.
+//! - [`holds`]: `hold`, and what it protects from.
+//! - [`platform_words`]: which platform is meant, and what is refused.
+//! - [`platform_rewrite`]: the new index, and that nothing is torn out of anything else.
+//! - [`platform_along`]: what goes with a platform, and what refers to the index.
+//! - [`platform_sparse`]: the ways that leave the index as it is.
+//! - [`crash`]: killed at any moment, and calls that fail.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that runs out of bounds fails, as it should"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod damage;
+mod docker_save;
+mod files;
+mod holds;
+mod output;
+mod platform_along;
+mod platform_rewrite;
+mod platform_sparse;
+mod platform_words;
+mod referrers;
+mod scene;
+mod selecting;
+mod several;
+mod untag;
+
+/// Says why a test did not run.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped in silence looks like one that passed"
+)]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}

@@ -1,0 +1,391 @@
+//! `--platform` as it works by default: a new index without the platform, and nothing torn out of anything else.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::platform_words::{images_of, multi};
+use crate::scene::{
+    assert_entries, assert_here, bare, blob_path, dockered, entries, field, has, human, parts, rm,
+    short,
+};
+use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Run, media, sha256};
+
+/// Returns the new index of the only entry that is not among `known`.
+#[track_caller]
+pub(crate) fn new_index(layout: &LayoutBuilder, known: &[&Desc], run: &Run) -> (String, String) {
+    let digests: Vec<String> = entries(layout.path())
+        .iter()
+        .filter_map(|entry| field(entry, "digest"))
+        .filter(|digest| known.iter().all(|desc| desc.digest != *digest))
+        .collect();
+    let [digest] = &digests[..] else {
+        panic!("not one new entry: {digests:?}\n{}", run.all());
+    };
+    let text =
+        fs::read_to_string(blob_path(layout.path(), digest)).expect("the new index is there");
+    assert_eq!(*digest, sha256(text.as_bytes()), "{}", run.all());
+    (digest.clone(), text)
+}
+
+/// Panics unless a second look finds a layout like any other.
+#[track_caller]
+pub(crate) fn assert_normal(layout: &LayoutBuilder) {
+    let path = layout.path();
+    Cmd::gc(path)
+        .run()
+        .ok()
+        .ends_with_line("Total reclaimed space: 0B");
+    for command in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
+        let run = Cmd::new(command).arg(path).run();
+        assert_eq!(run.ok().stderr, "", "{}", run.all());
+    }
+}
+
+#[test]
+fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() {
+    let mut layout = LayoutBuilder::new();
+    let images = images_of(&layout, &["linux/amd64", "linux/arm64", "linux/386"]);
+    let child = |image: &Image, platform: &str, odd: &str| {
+        format!(
+            "{{ \"mediaType\":\"{}\",{odd}\n\"digest\": \"{}\" ,\"size\":{},\"platform\":{}}}",
+            media::MANIFEST,
+            image.manifest.digest,
+            image.manifest.size,
+            platform_text(platform),
+        )
+    };
+    let children = [
+        child(&images[0], "linux/amd64", " \"annotations\":{\"a\":\"1\"},"),
+        child(&images[1], "linux/arm64", ""),
+        child(&images[2], "linux/386", "\t\"x\":[ 1.50, null ],"),
+    ];
+    let around = |list: &str| {
+        format!(
+            "{{\n \"mediaType\" : \"{}\",\"x-unknown\":{{\"y\" :1e3}},\"manifests\":[\n{list}\n ],\"annotations\":{{\"é\":\"\\u00e9\"}},\"schemaVersion\":2 }}\n\n",
+            media::INDEX
+        )
+    };
+    let index = layout.blob(media::INDEX, around(&children.join(",\n")).as_bytes());
+    let single = layout.image("linux/amd64", "single", &[b"single"]);
+    let entry = dockered(&index, "docker.io/library/multi:1")
+        .annotate("org.opencontainers.image.created", "2026-01-01T00:00:00Z")
+        .with("artifactType", "application/vnd.example");
+    layout
+        .entry(&entry)
+        .tag(&single.manifest, "single:1")
+        .write();
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.ok();
+
+    let (digest, text) = new_index(&layout, &[&single.manifest], &run);
+    assert_eq!(
+        text,
+        around(&[children[0].as_str(), &children[2]].join(",\n")),
+        "{}",
+        run.all()
+    );
+    let length = u64::try_from(text.len()).expect("a length fits");
+    let moved = entry.set("digest", digest.as_str()).set("size", length);
+    assert_entries(
+        &layout,
+        &[moved, single.manifest.clone().tagged("single:1")],
+        &run,
+    );
+
+    // The old index first, then the platform, and what it is called now.
+    let arm64 = &images[1];
+    let gone = [&index, &arm64.manifest, &arm64.config, &arm64.layers[1]];
+    let mut expected: String = gone
+        .iter()
+        .map(|desc| format!("Deleted: {}\n", desc.digest))
+        .collect();
+    expected.push_str(&format!(
+        "Rewritten: docker.io/library/multi:1, image ID {digest}\n"
+    ));
+    let sum = gone.iter().map(|desc| desc.size).sum();
+    expected.push_str(&format!("Total reclaimed space: {}\n", human(sum)));
+    assert_eq!(run.stdout, expected, "{}", run.all());
+    assert_here(
+        &layout,
+        parts(&images[0]).into_iter().chain(parts(&images[2])),
+        &run,
+    );
+    assert_normal(&layout);
+}
+
+fn platform_text(platform: &str) -> String {
+    let (os, architecture) = platform.split_once('/').expect("two parts");
+    format!("{{\"os\":\"{os}\",\"architecture\":\"{architecture}\"}}")
+}
+
+#[test]
+fn the_mode_of_the_new_index_lets_the_others_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut layout = LayoutBuilder::new();
+    let (index, _) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    layout.tag(&index, "multi:1").write();
+    layout.mode(&index.blob_path(), 0o444);
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.ok();
+    let (digest, _) = new_index(&layout, &[], &run);
+    let mode = fs::metadata(blob_path(layout.path(), &digest))
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o444, 0o444, "{mode:o}\n{}", run.all());
+}
+
+#[test]
+fn layers_that_other_platforms_and_other_images_use_stay() {
+    // docker deletes every layer of the platform, and breaks the others by that.
+    let mut layout = LayoutBuilder::new();
+    let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
+    // Another index lists the same manifest, and another image uses one of its layers.
+    let second = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+    let user = layout.manifest(
+        &layout.config("linux/arm64", "user"),
+        &[images[1].layers[1].clone()],
+    );
+    layout
+        .tag(&first, "first:1")
+        .tag(&second, "second:1")
+        .tag(&user, "user:1")
+        .write();
+    let run = rm(&layout, &["first:1", "--platform", "linux/amd64"]);
+    run.ok();
+    assert_here(&layout, parts(&images[0]), &run);
+    assert!(!has(&layout, &first), "{}", run.all());
+    let run = rm(&layout, &["first:1", "--platform", "linux/arm64"]);
+    run.ok();
+    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+    assert_here(&layout, &images[1].layers, &run);
+    assert_here(&layout, parts(&images[2]), &run);
+    assert_normal(&layout);
+}
+
+#[test]
+fn nested_indexes_are_rewritten_from_the_inside() {
+    let mut layout = LayoutBuilder::new();
+    let (inner, of_inner) = multi(&layout, &["linux/arm64", "linux/386"]);
+    let (other, of_other) = multi(&layout, &["linux/s390x"]);
+    let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
+    let outer = layout.index(&[
+        inner.clone(),
+        amd64.manifest.clone().platform("linux/amd64"),
+        other.clone(),
+    ]);
+    layout.tag(&outer, "nested:1").write();
+    let run = rm(&layout, &["nested:1", "--platform", "linux/arm64"]);
+    run.ok();
+    assert!(
+        !has(&layout, &outer) && !has(&layout, &inner) && !has(&layout, &of_inner[0].manifest),
+        "{}",
+        run.all()
+    );
+    assert_here(
+        &layout,
+        [
+            &other,
+            &of_other[0].manifest,
+            &of_inner[1].manifest,
+            &amd64.manifest,
+        ],
+        &run,
+    );
+    let (_, text) = new_index(&layout, &[], &run);
+    let new: Value = serde_json::from_str(&text).expect("it is JSON");
+    let new_inner = new["manifests"][0]["digest"]
+        .as_str()
+        .expect("the inner index comes first");
+    let inner_text = fs::read_to_string(blob_path(layout.path(), new_inner)).expect("it is there");
+    assert_eq!(
+        new["manifests"][0]["size"].as_u64(),
+        u64::try_from(inner_text.len()).ok(),
+        "{text}"
+    );
+    assert_eq!(
+        new["manifests"][1]["digest"],
+        Value::from(amd64.manifest.digest.as_str()),
+        "{text}"
+    );
+    assert_eq!(
+        new["manifests"][2]["digest"],
+        Value::from(other.digest.as_str()),
+        "{text}"
+    );
+    assert!(
+        inner_text.contains(of_inner[1].manifest.hex())
+            && !inner_text.contains(of_inner[0].manifest.hex())
+    );
+    assert_normal(&layout);
+
+    // An inner index of which nothing is left goes as a whole.
+    let run = rm(&layout, &["nested:1", "--platform", "linux/386"]);
+    run.ok();
+    assert!(
+        !blob_path(layout.path(), new_inner).exists(),
+        "{}",
+        run.all()
+    );
+    let (_, text) = new_index(&layout, &[], &run);
+    let new: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(new["manifests"].as_array().map(Vec::len), Some(2), "{text}");
+    assert_here(
+        &layout,
+        [&other, &of_other[0].manifest, &amd64.manifest],
+        &run,
+    );
+}
+
+#[test]
+fn an_inner_index_that_another_image_uses_stays_as_it_is() {
+    let mut layout = LayoutBuilder::new();
+    let (inner, of_inner) = multi(&layout, &["linux/arm64", "linux/386"]);
+    let outer = layout.index(std::slice::from_ref(&inner));
+    layout.tag(&outer, "outer:1").tag(&inner, "inner:1").write();
+    let run = rm(&layout, &["outer:1", "--platform", "linux/arm64"]);
+    run.ok();
+    assert_here(&layout, [&inner], &run);
+    assert_here(&layout, of_inner.iter().flat_map(parts), &run);
+    assert_eq!(
+        entries(layout.path())[1],
+        inner.tagged("inner:1").json().text(),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn a_docker_manifest_list_stays_one() {
+    let mut layout = LayoutBuilder::new();
+    let image = |platform: &str| {
+        let config = layout.blob(
+            media::DOCKER_CONFIG,
+            format!("{{\"of\":\"{platform}\"}}").as_bytes(),
+        );
+        let layer = layout.blob(media::DOCKER_LAYER, platform.as_bytes());
+        layout.put(&Doc::docker_manifest(&config, &[layer]))
+    };
+    let (amd64, arm64) = (image("amd64"), image("arm64"));
+    let list = layout.put(&Doc::docker_list(&[
+        amd64.clone().platform("linux/amd64"),
+        arm64.clone().platform("linux/arm64"),
+    ]));
+    layout.tag(&list, "dlist:1").write();
+    let run = rm(&layout, &["dlist:1", "--platform", "linux/arm64"]);
+    run.ok();
+    assert!(!has(&layout, &arm64), "{}", run.all());
+    assert_here(&layout, [&amd64], &run);
+    let (_, text) = new_index(&layout, &[], &run);
+    assert!(
+        text.contains(&format!("\"mediaType\":\"{}\"", media::DOCKER_LIST)),
+        "{text}"
+    );
+    let kind = field(&entries(layout.path())[0], "mediaType");
+    assert_eq!(kind.as_deref(), Some(media::DOCKER_LIST), "{}", run.all());
+    assert_normal(&layout);
+}
+
+#[test]
+fn sha512_stays_sha512() {
+    let mut layout = LayoutBuilder::new();
+    let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
+    let children: Vec<Desc> = [("linux/amd64", &images[0]), ("linux/arm64", &images[1])]
+        .map(|(platform, image)| image.manifest.clone().platform(platform))
+        .to_vec();
+    let index = layout.put_as("sha512", &Doc::index(&children));
+    layout.tag(&index, "multi:1").write();
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.ok();
+    let digest = field(&entries(layout.path())[0], "digest").expect("it has a digest");
+    assert!(
+        digest.starts_with("sha512:") && blob_path(layout.path(), &digest).exists(),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn where_index_json_is_the_index_the_entry_goes() {
+    // apko writes one entry for each platform; with a name they all have the same.
+    for named in [true, false] {
+        let mut layout = LayoutBuilder::new();
+        let images: Vec<Image> = ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+            .into_iter()
+            .map(|platform| {
+                let image = layout.image(platform, platform, &[b"shared", platform.as_bytes()]);
+                let entry = image.manifest.clone().platform(platform);
+                layout.entry(if named { entry.tagged("apko:1") } else { entry });
+                image
+            })
+            .collect();
+        layout.write();
+        let before = entries(layout.path());
+        let argument = if named {
+            "apko:1"
+        } else {
+            short(&images[1].manifest)
+        };
+        let run = rm(&layout, &["-f", argument, "--platform", "linux/arm64"]);
+        run.ok();
+        assert_eq!(
+            entries(layout.path()),
+            [before[0].clone(), before[2].clone()],
+            "{}",
+            run.all()
+        );
+        let deleted: Vec<&str> = run
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("Deleted: "))
+            .collect();
+        let gone = [&images[1].manifest, &images[1].config, &images[1].layers[1]];
+        assert_eq!(
+            deleted,
+            gone.map(|desc| desc.digest.as_str()),
+            "{}",
+            run.all()
+        );
+        if named {
+            let run = rm(&layout, &["-f", "apko:1", "--platform", "linux/s390x"]);
+            run.exits(1).warns("(it has linux/amd64, linux/arm/v7)");
+            let run = rm(&layout, &["-f", "apko:1", "--only-platform", "linux/amd64"]);
+            run.ok();
+            assert_eq!(entries(layout.path()), [before[0].clone()], "{}", run.all());
+        }
+    }
+}
+
+#[test]
+fn the_result_may_be_an_image_that_is_there_already() {
+    let mut layout = LayoutBuilder::new();
+    let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let second = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+    layout
+        .tag(&first, "first:1")
+        .tag(&second, "second:1")
+        .write();
+    let run = rm(&layout, &["first:1", "--platform", "linux/arm64"]);
+    run.ok();
+    let digests: Vec<Option<String>> = entries(layout.path())
+        .iter()
+        .map(|entry| field(entry, "digest"))
+        .collect();
+    assert_eq!(
+        digests,
+        [Some(second.digest.clone()), Some(second.digest.clone())],
+        "{}",
+        run.all()
+    );
+    assert_normal(&layout);
+    // And it can be there as an orphan.
+    let mut layout = LayoutBuilder::new();
+    let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let orphan = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+    layout.tag(&first, "first:1").write();
+    let run = bare(layout.path(), ["first:1", "--platform", "linux/arm64"]).run();
+    run.ok();
+    assert_here(&layout, [&orphan], &run);
+    assert_normal(&layout);
+}

@@ -1,0 +1,581 @@
+//! What belongs to an image without being a part of it: signatures, attestations, SBOMs, in all the ways in which writers attach
+//! them; and images that it was built upon.
+
+use crate::scene::{assert_entries, assert_here, assert_output, entries, has, parts, rm, short};
+use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};
+
+/// Where the in-toto annotation of docker save stands.
+const SUBJECT: &str = "io.containerd.manifest.subject";
+
+/// The annotation with the digest of the image that an image was built upon.
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// An image and another that nobody touches.
+fn pair() -> (LayoutBuilder, Image, Image) {
+    let layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    (layout, app, other)
+}
+
+/// A manifest that says nothing of what it is about.
+fn silent(layout: &LayoutBuilder, payload: &[u8]) -> Image {
+    let config = layout.blob(media::CONFIG, format!("{{\"of\":{payload:?}}}").as_bytes());
+    let layer = layout.layer(payload);
+    Image {
+        manifest: layout.manifest(&config, std::slice::from_ref(&layer)),
+        config,
+        layers: vec![layer],
+    }
+}
+
+fn manifests<'a>(images: impl IntoIterator<Item = &'a Image>) -> Vec<&'a Desc> {
+    images.into_iter().map(|image| &image.manifest).collect()
+}
+
+#[test]
+fn untagged_referrers_go_with_their_subject_and_so_do_theirs() {
+    let (mut layout, app, other) = pair();
+    let sbom = layout.referrer(&app.manifest, "application/spdx+json", b"sbom");
+    let of_sbom = layout.referrer(&sbom.manifest, "application/signature", b"of the sbom");
+    let of_that = layout.referrer(&of_sbom.manifest, "application/signature", b"of that");
+    let kept = layout.referrer(&other.manifest, "application/signature", b"of the other");
+    layout
+        // Before their subjects, as oras orders them at random.
+        .entry(&of_that.manifest)
+        .entry(&kept.manifest)
+        .entry(&of_sbom.manifest)
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .entry(&sbom.manifest)
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok().says("Untagged: app:1\n");
+    for image in [&app, &sbom, &of_sbom, &of_that] {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+    }
+    assert_entries(
+        &layout,
+        &[
+            kept.manifest.clone(),
+            other.manifest.clone().tagged("other:1"),
+        ],
+        &run,
+    );
+    assert_here(&layout, parts(&kept).into_iter().chain(parts(&other)), &run);
+}
+
+#[test]
+fn referrers_that_no_entry_lists_go_with_their_subject() {
+    // cosign keeps bundles so.
+    let (mut layout, app, other) = pair();
+    let signature = layout.referrer(&app.manifest, "application/signature", b"one");
+    let of_that = layout.referrer(&signature.manifest, "application/signature", b"two");
+    let kept = layout.referrer(&other.manifest, "application/signature", b"three");
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&app.manifest, "app:2")
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_here(&layout, manifests([&signature, &of_that, &kept]), &run);
+    let run = rm(&layout, &["app:2"]);
+    run.ok();
+    for image in [&app, &signature, &of_that] {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+    }
+    assert_here(&layout, parts(&kept).into_iter().chain(parts(&other)), &run);
+    Cmd::gc(layout.path())
+        .run()
+        .ok()
+        .ends_with_line("Total reclaimed space: 0B");
+}
+
+#[test]
+fn keep_referrers_keeps_them_and_what_they_are_about() {
+    let (mut layout, app, other) = pair();
+    let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&signature.manifest)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["--keep-referrers", "app:1"]);
+    run.ok();
+    run.says("Untagged: app:1\n").keeps_quiet_about("Deleted:");
+    assert_entries(
+        &layout,
+        &[
+            signature.manifest.clone(),
+            other.manifest.clone().tagged("other:1"),
+        ],
+        &run,
+    );
+    assert_here(
+        &layout,
+        parts(&app).into_iter().chain(parts(&signature)),
+        &run,
+    );
+    // Nothing of that is garbage for anybody else either.
+    Cmd::gc(layout.path())
+        .run()
+        .ok()
+        .ends_with_line("Total reclaimed space: 0B");
+}
+
+#[test]
+fn keep_referrers_keeps_what_only_a_name_ties_to_the_image() {
+    let (mut layout, app, _) = pair();
+    let signature = silent(&layout, b"signature");
+    let tag = format!("sha256-{}.sig", app.manifest.hex());
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&signature.manifest, &tag)
+        .write();
+    let run = rm(&layout, &["--keep-referrers", "app:1"]);
+    run.ok();
+    assert_output(&run, &["app:1"], &parts(&app));
+    assert_entries(&layout, &[signature.manifest.clone().tagged(&tag)], &run);
+
+    let (layout, of_app, _, _) = hauler("dev.hauler");
+    let run = rm(&layout, &["--keep-referrers", "ghcr.io/acme/app:1"]);
+    run.ok();
+    assert_output(&run, &["ghcr.io/acme/app:1"], &parts(&of_app[0]));
+    assert_here(&layout, of_app[1..].iter().flat_map(parts), &run);
+}
+
+#[test]
+fn a_referrer_with_a_name_stays_and_is_mentioned() {
+    let (mut layout, app, other) = pair();
+    let report = layout.referrer(&app.manifest, "application/report", b"report");
+    let signature = layout.referrer(&report.manifest, "application/signature", b"signature");
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&report.manifest, "report:1")
+        .entry(&signature.manifest)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok().warns("`report:1`");
+    // What it refers to stays with it, and its own signature does.
+    assert_here(&layout, parts(&app).into_iter().chain(parts(&report)), &run);
+    let left = [
+        report.manifest.clone().tagged("report:1"),
+        signature.manifest.clone(),
+        other.manifest.tagged("other:1"),
+    ];
+    assert_entries(&layout, &left, &run);
+    let run = rm(&layout, &["report:1"]);
+    run.ok();
+    for image in [&app, &report, &signature] {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+    }
+}
+
+#[test]
+fn digest_tags_go_with_the_image_or_the_platform_that_they_name() {
+    for (place, suffix) in [
+        ("index", ".sig"),
+        ("index", ".att"),
+        ("index", ".sbom"),
+        ("index", ""),
+        ("platform", ".sig"),
+        ("registry", ".sig"),
+    ] {
+        let (mut layout, app, other) = pair();
+        let index = layout.index(&[app.manifest.clone().platform("linux/amd64")]);
+        let about = if place == "platform" {
+            &app.manifest
+        } else {
+            &index
+        };
+        let signature = silent(&layout, b"signature");
+        let of_other = silent(&layout, b"signature of the other");
+        let of_nobody = silent(&layout, b"signature of nothing here");
+        let repository = if place == "registry" {
+            "ghcr.io/acme/app:"
+        } else {
+            ""
+        };
+        let tag = format!("{repository}sha256-{}{suffix}", about.hex());
+        let kept = [
+            of_other
+                .manifest
+                .clone()
+                .tagged(&format!("sha256-{}{suffix}", other.manifest.hex())),
+            of_nobody
+                .manifest
+                .clone()
+                .tagged(&format!("sha256-{}{suffix}", "0".repeat(64))),
+        ];
+        layout
+            .tag(&signature.manifest, &tag)
+            .tag(&index, "app:1")
+            .entry(&kept[0])
+            .entry(&kept[1])
+            .tag(&other.manifest, "other:1")
+            .write();
+        let run = rm(&layout, &["app:1"]);
+        run.ok().says(&format!("Untagged: {tag}\n"));
+        assert!(
+            !has(&layout, &signature.manifest),
+            "{place}{suffix}\n{}",
+            run.all()
+        );
+        assert!(
+            !has(&layout, &signature.layers[0]),
+            "{place}{suffix}\n{}",
+            run.all()
+        );
+        let left = [
+            kept[0].clone(),
+            kept[1].clone(),
+            other.manifest.clone().tagged("other:1"),
+        ];
+        assert_entries(&layout, &left, &run);
+    }
+}
+
+#[test]
+fn a_digest_tag_stays_while_its_image_does() {
+    let (mut layout, app, _) = pair();
+    let signature = silent(&layout, b"signature");
+    let tag = format!("sha256-{}.sig", app.manifest.hex());
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&app.manifest, "app:2")
+        .tag(&signature.manifest, &tag)
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(&run, &["app:1"], &[]);
+    // It can be removed by its own name, and leaves the image alone.
+    let run = rm(&layout, &[&tag]);
+    run.ok();
+    assert_output(&run, &[&tag], &parts(&signature));
+    assert_here(&layout, parts(&app), &run);
+}
+
+#[test]
+fn entries_that_docker_save_ties_to_an_image_go_with_it() {
+    let (mut layout, app, other) = pair();
+    let attestation = silent(&layout, b"attestation");
+    let of_other = silent(&layout, b"attestation of the other");
+    let kept = of_other
+        .manifest
+        .clone()
+        .annotate(SUBJECT, other.manifest.digest.as_str());
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(
+            attestation
+                .manifest
+                .clone()
+                .annotate(SUBJECT, app.manifest.digest.as_str()),
+        )
+        .entry(&kept)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert!(!has(&layout, &attestation.manifest), "{}", run.all());
+    assert_entries(&layout, &[kept, other.manifest.tagged("other:1")], &run);
+}
+
+/// A hauler store: image, signatures and SBOM under one name, told apart by `kind`; and a second image with its signatures.
+fn hauler(style: &str) -> (LayoutBuilder, Vec<Image>, Image, Vec<Desc>) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let sigs = silent(&layout, b"sigs");
+    let sboms = silent(&layout, b"sboms");
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    let other_sigs = silent(&layout, b"sigs of the other");
+    let entry = |image: &Image, name: &str, kind: &str| {
+        image
+            .manifest
+            .clone()
+            .annotate("kind", format!("{style}/{kind}"))
+            .named(&format!("ghcr.io/{name}"))
+            .tagged(name)
+    };
+    layout
+        .entry(entry(&sigs, "acme/app:1", "sigs"))
+        .entry(entry(&app, "acme/app:1", "image"))
+        .entry(entry(&sboms, "acme/app:1", "sboms"));
+    let kept = vec![
+        entry(&other, "acme/other:1", "image"),
+        entry(&other_sigs, "acme/other:1", "sigs"),
+    ];
+    layout.entry(&kept[0]).entry(&kept[1]).write();
+    (layout, vec![app, sigs, sboms], other_sigs, kept)
+}
+
+#[test]
+fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
+    for style in ["dev.cosignproject.cosign", "dev.hauler"] {
+        for argument in ["ghcr.io/acme/app:1", "ghcr.io/acme/app*"] {
+            let (layout, of_app, other_sigs, kept) = hauler(style);
+            let run = rm(&layout, &[argument]);
+            run.ok();
+            let untagged: Vec<&str> = run
+                .stdout
+                .lines()
+                .filter(|line| line.starts_with("Untagged"))
+                .collect();
+            assert_eq!(untagged, ["Untagged: ghcr.io/acme/app:1"], "{}", run.all());
+            for image in &of_app {
+                for part in parts(image) {
+                    assert!(!has(&layout, part), "{}\n{}", part.digest, run.all());
+                }
+            }
+            assert_entries(&layout, &kept, &run);
+            assert_here(&layout, parts(&other_sigs), &run);
+        }
+    }
+}
+
+#[test]
+fn signatures_that_share_the_name_can_be_removed_alone() {
+    let (layout, of_app, _, _) = hauler("dev.hauler");
+    let before = entries(layout.path());
+    let [app, sigs, sboms] = &of_app[..] else {
+        panic!("a hauler store has an image, signatures and SBOMs");
+    };
+    let run = rm(&layout, &[short(&sigs.manifest)]);
+    run.ok();
+    for part in parts(sigs) {
+        assert!(!has(&layout, part), "{}\n{}", part.digest, run.all());
+    }
+    // The image is still there under the name, and so is everything else that belongs to it.
+    assert_here(&layout, parts(app).into_iter().chain(parts(sboms)), &run);
+    assert_eq!(entries(layout.path()), before[1..], "{}", run.all());
+}
+
+#[test]
+fn a_signature_that_is_asked_for_goes_although_its_image_stays() {
+    let (mut layout, app, other) = pair();
+    let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
+    let of_that = layout.referrer(
+        &signature.manifest,
+        "application/signature",
+        b"of the signature",
+    );
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&signature.manifest)
+        .entry(&of_that.manifest)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &[short(&signature.manifest)]);
+    run.ok();
+    for image in [&signature, &of_that] {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+    }
+    assert_here(&layout, parts(&app), &run);
+    let left = [
+        app.manifest.tagged("app:1"),
+        other.manifest.tagged("other:1"),
+    ];
+    assert_entries(&layout, &left, &run);
+}
+
+#[test]
+fn a_referrer_of_two_images_stays_with_the_second() {
+    let (mut layout, app, other) = pair();
+    let both = layout.referrer(&app.manifest, "application/signature", b"of both");
+    let entry = both
+        .manifest
+        .clone()
+        .annotate(SUBJECT, other.manifest.digest.as_str());
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&entry)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_here(&layout, parts(&both), &run);
+    assert_entries(&layout, &[entry, other.manifest.tagged("other:1")], &run);
+}
+
+/// An image built upon another, as the annotation on its manifest says.
+fn built_upon(layout: &LayoutBuilder, base: &Image) -> Image {
+    let top = layout.layer(b"on top");
+    let config = layout.config("linux/amd64", "built");
+    let layers = vec![base.layers[0].clone(), top];
+    let doc = Doc::manifest(&config, &layers).annotate(BASE_DIGEST, base.manifest.digest.as_str());
+    Image {
+        manifest: layout.put(&doc),
+        config,
+        layers,
+    }
+}
+
+#[test]
+fn an_untagged_base_image_goes_with_the_last_that_was_built_upon_it() {
+    let (mut layout, base, _) = pair();
+    let app = built_upon(&layout, &base);
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&base.manifest)
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["app:1"],
+        &[
+            &app.manifest,
+            &app.config,
+            &app.layers[1],
+            &app.layers[0],
+            &base.manifest,
+            &base.config,
+        ],
+    );
+    assert_entries(&layout, &[], &run);
+}
+
+#[test]
+fn a_base_image_stays_that_has_a_name_or_is_used() {
+    // Named.
+    let (mut layout, base, _) = pair();
+    let app = built_upon(&layout, &base);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&base.manifest, "base:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["app:1"],
+        &[&app.manifest, &app.config, &app.layers[1]],
+    );
+    assert_entries(&layout, &[base.manifest.clone().tagged("base:1")], &run);
+
+    // A platform of something.
+    let (mut layout, base, _) = pair();
+    let app = built_upon(&layout, &base);
+    let index = layout.index(&[base.manifest.clone().platform("linux/amd64")]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&base.manifest)
+        .tag(&index, "index:1")
+        .write();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["app:1"],
+        &[&app.manifest, &app.config, &app.layers[1]],
+    );
+    assert_entries(
+        &layout,
+        &[base.manifest.clone(), index.tagged("index:1")],
+        &run,
+    );
+
+    // Held.
+    let (mut layout, base, _) = pair();
+    let app = built_upon(&layout, &base);
+    layout
+        .tag(&app.manifest, "app:1")
+        .entry(&base.manifest)
+        .write();
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["base", "@1"])
+        .run()
+        .ok();
+    let run = rm(&layout, &["app:1"]);
+    run.ok();
+    assert_output(
+        &run,
+        &["app:1"],
+        &[&app.manifest, &app.config, &app.layers[1]],
+    );
+    assert_entries(&layout, &[base.manifest], &run);
+}
+
+#[test]
+fn an_untagged_base_image_stays_while_another_image_was_built_upon_it() {
+    let (mut layout, base, _) = pair();
+    let one = built_upon(&layout, &base);
+    let config = layout.config("linux/amd64", "two");
+    let doc =
+        Doc::manifest(&config, &one.layers).annotate(BASE_DIGEST, base.manifest.digest.as_str());
+    let two = layout.put(&doc);
+    layout
+        .tag(&one.manifest, "one:1")
+        .tag(&two, "two:1")
+        .entry(&base.manifest)
+        .write();
+    let run = rm(&layout, &["one:1"]);
+    run.ok();
+    assert_output(&run, &["one:1"], &[&one.manifest, &one.config]);
+    assert_entries(&layout, &[two.tagged("two:1"), base.manifest.clone()], &run);
+    let run = rm(&layout, &["two:1"]);
+    run.ok();
+    assert!(!has(&layout, &base.manifest), "{}", run.all());
+    assert_entries(&layout, &[], &run);
+}
+
+#[test]
+fn no_prune_takes_only_names_away() {
+    let (mut layout, base, other) = pair();
+    let app = built_upon(&layout, &base);
+    let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
+    layout
+        .entry(
+            app.manifest
+                .clone()
+                .tagged("app:1")
+                .annotate("kept", "as it is"),
+        )
+        .entry(&base.manifest)
+        .entry(&signature.manifest)
+        .tag(&other.manifest, "other:1")
+        .write();
+    let run = rm(&layout, &["--no-prune", "app:1"]);
+    run.ok();
+    assert_output(&run, &["app:1"], &[]);
+    let left = [
+        app.manifest.clone().annotate("kept", "as it is"),
+        base.manifest.clone(),
+        signature.manifest.clone(),
+        other.manifest.clone().tagged("other:1"),
+    ];
+    assert_entries(&layout, &left, &run);
+    for image in [&app, &base, &signature, &other] {
+        assert_here(&layout, parts(image), &run);
+    }
+    // It can still be removed, by its ID.
+    let run = rm(&layout, &[short(&app.manifest)]);
+    run.ok();
+    assert_entries(&layout, &[other.manifest.tagged("other:1")], &run);
+}
+
+#[test]
+fn no_prune_with_all_names_leaves_one_entry_without_a_name() {
+    for arguments in [vec!["app:1", "app:2"], vec!["-f", "@0"]] {
+        let (mut layout, app, other) = pair();
+        layout
+            .tag(&app.manifest, "app:1")
+            .tag(&other.manifest, "other:1")
+            .tag(&app.manifest, "app:2")
+            .write();
+        let all: Vec<&str> = ["--no-prune"].into_iter().chain(arguments).collect();
+        let run = rm(&layout, &all);
+        run.ok();
+        assert_output(&run, &["app:1", "app:2"], &[]);
+        // Only the text of the annotation is cut.
+        let nameless = app.manifest.clone().set("annotations", Obj::new());
+        assert_entries(&layout, &[nameless, other.manifest.tagged("other:1")], &run);
+        assert_here(&layout, parts(&app), &run);
+    }
+}

@@ -1,0 +1,501 @@
+//! Which image an argument names: the order of look-up, docker's default tag and registry, digests, short IDs, patterns,
+//! positions, and what is said when an argument names nothing or too much.
+
+use std::collections::BTreeMap;
+
+use crate::scene::{assert_entries, assert_here, assert_output, dockered, has, parts, rm, short};
+use crate::support::{Desc, Doc, Image, LayoutBuilder, for_each, sha256};
+
+/// Two images without anything in common: the one that is asked for, and one that nobody means.
+fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let alpha = layout.image("linux/amd64", "alpha", &[b"alpha one", b"alpha two"]);
+    let bravo = layout.image("linux/amd64", "bravo", &[b"bravo"]);
+    for name in names {
+        layout.tag(&alpha.manifest, name);
+    }
+    layout.tag(&bravo.manifest, "bravo:2").write();
+    (layout, alpha, bravo)
+}
+
+#[test]
+fn an_image_goes_by_everything_that_names_it() {
+    let (_, alpha, bravo) = pair(&[]);
+    let digest = alpha.manifest.digest.clone();
+    let hex = alpha.manifest.hex().to_owned();
+    assert_ne!(hex.get(..3), bravo.manifest.hex().get(..3));
+    let cases: Vec<(&str, String)> = vec![
+        ("alpha:1", "alpha:1".to_owned()),
+        ("alpha:latest", "alpha".to_owned()),
+        ("alpha", "alpha".to_owned()),
+        ("docker.io/library/alpha:1", "alpha:1".to_owned()),
+        ("docker.io/library/alpha:1", "library/alpha:1".to_owned()),
+        ("docker.io/library/alpha:1", "docker.io/alpha:1".to_owned()),
+        (
+            "docker.io/library/alpha:1",
+            "index.docker.io/library/alpha:1".to_owned(),
+        ),
+        ("alpha:1", "docker.io/library/alpha:1".to_owned()),
+        ("docker.io/library/alpha:latest", "alpha".to_owned()),
+        ("docker.io/acme/alpha:1", "acme/alpha:1".to_owned()),
+        (
+            "localhost:5000/team/alpha:1",
+            "localhost:5000/team/alpha:1".to_owned(),
+        ),
+        ("localhost/alpha:latest", "localhost/alpha".to_owned()),
+        // A tag alone, where only one name has it; docker has no such thing.
+        ("ghcr.io/acme/alpha:v1.0", "v1.0".to_owned()),
+        // What umoci and skopeo write; docker cannot remove these by name.
+        ("latest", "latest".to_owned()),
+        ("v1.0", "v1.0".to_owned()),
+        ("Some Strange-Name/1", "Some Strange-Name/1".to_owned()),
+        ("alpha:1", digest.clone()),
+        ("alpha:1", hex.clone()),
+        ("alpha:1", hex[..12].to_owned()),
+        // docker wants four digits.
+        ("alpha:1", hex[..3].to_owned()),
+        ("alpha:1", format!("sha256:{}", &hex[..12])),
+        ("alpha:1", format!("sha256:{}", &hex[..3])),
+        ("alpha:1", format!("sha256:{}", &hex[..63])),
+        ("alpha:1", format!("alpha@{digest}")),
+        ("alpha:1", format!("alpha:1@{digest}")),
+        (
+            "docker.io/library/alpha:1",
+            format!("library/alpha@{digest}"),
+        ),
+        ("alpha:1", format!("docker.io/library/alpha@{digest}")),
+        (
+            "ghcr.io/acme/alpha:1",
+            format!("ghcr.io/acme/alpha@{digest}"),
+        ),
+        ("alpha:1", "@0".to_owned()),
+        ("alpha:1", "alph*".to_owned()),
+        ("alpha:1", "alpha:?".to_owned()),
+        ("alpha:1", "[a]lpha:1".to_owned()),
+        ("docker.io/library/alpha:1", "alpha:*".to_owned()),
+        (
+            "docker.io/library/alpha:1",
+            "docker.io/library/al*".to_owned(),
+        ),
+        ("ghcr.io/acme/alpha:1", "ghcr.io/**".to_owned()),
+    ];
+    for_each(
+        cases,
+        |(name, argument)| format!("{argument:?} for {name:?}"),
+        |(name, argument)| {
+            let (layout, alpha, bravo) = pair(&[name]);
+            let run = rm(&layout, &[argument]);
+            run.ok();
+            assert_output(&run, &[name], &parts(&alpha));
+            assert_eq!(run.stderr, "", "{}", run.all());
+            assert_entries(&layout, &[bravo.manifest.clone().tagged("bravo:2")], &run);
+        },
+    );
+}
+
+#[test]
+fn the_full_name_of_docker_and_buildkit_selects_as_its_short_forms_do() {
+    for argument in [
+        "alpha:1",
+        "docker.io/library/alpha:1",
+        "library/alpha:1",
+        "1",
+        "alpha:*",
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
+        let bravo = layout.image("linux/amd64", "bravo", &[b"bravo"]);
+        let kept = dockered(&bravo.manifest, "docker.io/library/bravo:2");
+        layout
+            .entry(dockered(&alpha.manifest, "docker.io/library/alpha:1"))
+            .entry(&kept)
+            .write();
+        let run = rm(&layout, &[argument]);
+        run.ok();
+        assert_output(&run, &["docker.io/library/alpha:1"], &parts(&alpha));
+        assert_entries(&layout, &[kept], &run);
+    }
+}
+
+#[test]
+fn an_image_that_is_not_there_is_missing_in_dockers_words() {
+    let (_, alpha, bravo) = pair(&[]);
+    let ones = "1".repeat(64);
+    let zeros = "0".repeat(64);
+    let of_alpha = &alpha.manifest.digest;
+    let of_bravo = &bravo.manifest.digest;
+    let mut cases: Vec<(String, String)> = [
+        ("nosuch", "nosuch:latest"),
+        ("nosuch:v1", "nosuch:v1"),
+        ("acme/nosuch", "acme/nosuch:latest"),
+        ("ghcr.io/acme/nosuch:1", "ghcr.io/acme/nosuch:1"),
+        ("docker.io/library/nosuch", "nosuch:latest"),
+        ("alpha", "alpha:latest"),
+        ("alph", "alph:latest"),
+        ("acme/alpha:1", "acme/alpha:1"),
+        ("deadbeef", "deadbeef:latest"),
+        ("de", "de:latest"),
+        ("alpha:2", "alpha:2"),
+    ]
+    .map(|(argument, said)| (argument.to_owned(), said.to_owned()))
+    .to_vec();
+    cases.push((format!("sha256:{ones}"), format!("sha256:{ones}")));
+    cases.push((ones.clone(), format!("sha256:{ones}")));
+    for argument in [
+        format!("bravo@{of_alpha}"),
+        format!("nosuch@{of_alpha}"),
+        format!("acme/alpha@{of_alpha}"),
+        format!("alpha:1@{of_bravo}"),
+        format!("alpha:2@{of_alpha}"),
+        format!("alpha:1@sha256:{zeros}"),
+    ] {
+        cases.push((argument.clone(), argument));
+    }
+    for_each(
+        cases,
+        |(argument, _)| argument.clone(),
+        |(argument, said)| {
+            let (layout, alpha, bravo) = pair(&["alpha:1"]);
+            let entries = [
+                alpha.manifest.clone().tagged("alpha:1"),
+                bravo.manifest.clone().tagged("bravo:2"),
+            ];
+            let line = format!("ocisweep: No such image: {said}");
+            for (arguments, code) in [(vec![argument.as_str()], 1), (vec!["-f", argument], 0)] {
+                let run = rm(&layout, &arguments);
+                run.exits(code).one_error_with_hint();
+                assert_eq!(
+                    run.stderr.lines().next(),
+                    Some(line.as_str()),
+                    "{}",
+                    run.all()
+                );
+                assert_eq!(run.stdout, "", "{}", run.all());
+                assert_entries(&layout, &entries, &run);
+            }
+        },
+    );
+}
+
+#[test]
+fn names_that_are_spelt_alike_are_offered() {
+    let cases = [
+        ("alpha:2", "alpha:1"),
+        ("alpha", "alpha:1"),
+        ("docker.io/library/alpha:3", "alpha:1"),
+        ("bravo:1", "bravo:2"),
+        ("delta:9", "ghcr.io/acme/delta:1"),
+        ("latest:1", "latest"),
+    ];
+    for (argument, offered) in cases {
+        let (mut layout, _, bravo) = pair(&["alpha:1", "ghcr.io/acme/delta:1"]);
+        layout.tag(&bravo.manifest, "latest").write();
+        let run = rm(&layout, &[argument]);
+        run.exits(1).warns(&format!("hint: there is {offered}\n"));
+    }
+}
+
+#[test]
+fn a_name_without_a_tag_means_latest_and_no_other() {
+    let (layout, alpha, _) = pair(&["alpha:1", "alpha:latest"]);
+    let run = rm(&layout, &["alpha"]);
+    run.ok();
+    assert_output(&run, &["alpha:latest"], &[]);
+    let run = rm(&layout, &["alpha"]);
+    run.exits(1)
+        .warns("ocisweep: No such image: alpha:latest\n")
+        .warns("hint: there is alpha:1\n");
+    assert_here(&layout, parts(&alpha), &run);
+}
+
+#[test]
+fn what_cannot_be_a_name_is_an_error_that_force_does_not_forgive() {
+    let cases = [
+        (
+            "Bad:1",
+            "invalid reference format: repository name (library/Bad) must be lowercase",
+        ),
+        ("", "image name cannot be blank"),
+        ("  ", "image name cannot be blank"),
+        ("alpha:1:2", "invalid reference format"),
+        ("<none>", "invalid reference format"),
+        ("[", "invalid pattern"),
+    ];
+    for (argument, said) in cases {
+        for force in [None, Some("-f")] {
+            let (layout, alpha, _) = pair(&["alpha:1"]);
+            let arguments: Vec<&str> = force.into_iter().chain([argument]).collect();
+            let run = rm(&layout, &arguments);
+            run.exits(1).warns(said);
+            assert_eq!(run.stdout, "", "{}", run.all());
+            assert_here(&layout, parts(&alpha), &run);
+        }
+    }
+}
+
+#[test]
+fn a_name_wins_over_an_id_that_begins_alike() {
+    let (_, alpha, _) = pair(&[]);
+    let prefix = alpha.manifest.hex()[..12].to_owned();
+    // docker calls both ambiguous.
+    for (name, said) in [
+        (prefix.clone(), prefix.clone()),
+        (format!("{prefix}:latest"), format!("{prefix}:latest")),
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let alpha = layout.image("linux/amd64", "alpha", &[b"alpha one", b"alpha two"]);
+        let bravo = layout.image("linux/amd64", "bravo", &[b"bravo"]);
+        layout
+            .tag(&alpha.manifest, "alpha:1")
+            .tag(&bravo.manifest, &name)
+            .write();
+        let run = rm(&layout, &[&prefix]);
+        run.ok();
+        assert_output(&run, &[&said], &parts(&bravo));
+        // With the algorithm before it, it is an ID in any case; and now nothing else is called so.
+        let run = rm(&layout, &[&format!("sha256:{prefix}")]);
+        run.ok();
+        assert_output(&run, &["alpha:1"], &parts(&alpha));
+    }
+}
+
+#[test]
+fn a_digest_with_a_repository_takes_every_tag_of_that_repository_and_no_other() {
+    let (_, alpha, _) = pair(&[]);
+    let digest = &alpha.manifest.digest;
+    let all = ["alpha:1", "alpha:2"];
+    let (layout, alpha, _) = pair(&all);
+    let run = rm(&layout, &[&format!("alpha@{digest}")]);
+    run.ok();
+    assert_output(&run, &all, &parts(&alpha));
+
+    let (layout, alpha, bravo) = pair(&["alpha:1", "acme/alpha:1", "alpha:2"]);
+    let run = rm(&layout, &[&format!("alpha@{digest}")]);
+    run.ok();
+    assert_output(&run, &all, &[]);
+    let kept = alpha.manifest.clone().tagged("acme/alpha:1");
+    let bravo = bravo.manifest.tagged("bravo:2");
+    assert_entries(&layout, &[kept, bravo], &run);
+
+    let (layout, ..) = pair(&["alpha:1", "acme/alpha:1", "alpha:2"]);
+    let run = rm(&layout, &[&format!("alpha:2@{digest}")]);
+    run.ok();
+    assert_output(&run, &["alpha:2"], &[]);
+}
+
+/// Two images that share nothing, not even a tag, but for what the names say.
+fn two(first: &[&str], second: &[&str]) -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let one = layout.image("linux/amd64", "one", &[b"one"]);
+    let two = layout.image("linux/amd64", "two", &[b"two"]);
+    for name in first {
+        layout.tag(&one.manifest, name);
+    }
+    for name in second {
+        layout.tag(&two.manifest, name);
+    }
+    layout.write();
+    (layout, one, two)
+}
+
+#[test]
+fn an_ambiguous_argument_is_an_error_that_lists_what_it_could_be() {
+    // Whatever the flags, nobody can know which one is meant.
+    let cases: [(&[&str], &[&str], &str); 4] = [
+        (&["alpha:v1"], &["bravo:v1"], "v1"),
+        (&["alpha:v1", "bravo:v1"], &["charlie:1"], "v1"),
+        (&["ghcr.io/a/app:v1"], &["ghcr.io/b/app:v1"], "v1"),
+        (&["alpha:v1"], &["bravo:v1", "charlie:v1"], "v1"),
+    ];
+    for (first, second, argument) in cases {
+        for force in [None, Some("-f")] {
+            let (layout, one, two) = two(first, second);
+            let arguments: Vec<&str> = force.into_iter().chain([argument]).collect();
+            let run = rm(&layout, &arguments);
+            run.exits(1).one_error_with_hint();
+            run.warns(&format!("ocisweep: ambiguous reference: `{argument}`"));
+            let named: Vec<(&str, &Image)> = first
+                .iter()
+                .map(|name| (*name, &one))
+                .chain(second.iter().map(|name| (*name, &two)))
+                .filter(|(name, _)| name.ends_with(":v1"))
+                .collect();
+            for (name, image) in named {
+                run.warns(&format!("{name} ({})", short(&image.manifest)));
+            }
+            assert_eq!(run.stdout, "", "{}", run.all());
+            assert_here(&layout, parts(&one).into_iter().chain(parts(&two)), &run);
+        }
+    }
+}
+
+#[test]
+fn force_takes_every_image_that_has_exactly_this_name() {
+    let (layout, one, two) = two(&["app:1"], &["app:1"]);
+    let run = rm(&layout, &["app:1"]);
+    run.exits(1).one_error_with_hint();
+    for image in [&one, &two] {
+        run.warns(&format!("app:1 ({})", short(&image.manifest)));
+    }
+    let run = rm(&layout, &["-f", "app:1"]);
+    run.ok();
+    let all = [parts(&one), parts(&two)].concat();
+    assert_output(&run, &["app:1"], &all);
+    assert_entries(&layout, &[], &run);
+}
+
+#[test]
+fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
+    let mut layout = LayoutBuilder::new();
+    let config = layout.config("linux/amd64", "shared");
+    // Among a few hundred digests two begin alike.
+    let mut known: BTreeMap<String, Doc> = BTreeMap::new();
+    let mut number = 0_u32;
+    let (prefix, first, second) = loop {
+        let doc = Doc::manifest(&config, &[]).annotate("number", number.to_string());
+        let digest = sha256(doc.text().as_bytes());
+        let prefix = digest["sha256:".len()..][..3].to_owned();
+        if let Some(other) = known.insert(prefix.clone(), doc.clone()) {
+            break (prefix, other, doc);
+        }
+        number += 1;
+    };
+    let first = layout.put(&first);
+    let second = layout.put(&second);
+    layout
+        .tag(&first, "first:1")
+        .tag(&second, "second:1")
+        .write();
+    for arguments in [vec![prefix.as_str()], vec!["-f", &prefix]] {
+        let run = rm(&layout, &arguments);
+        run.exits(1)
+            .warns(&format!(
+                "ocisweep: ambiguous reference: `{prefix}` could be "
+            ))
+            .warns(&format!("first:1 ({})", short(&first)))
+            .warns(&format!("second:1 ({})", short(&second)));
+        assert_here(&layout, [&first, &second], &run);
+    }
+    // One digit more than they share is enough.
+    let shared = first
+        .hex()
+        .bytes()
+        .zip(second.hex().bytes())
+        .take_while(|(one, two)| one == two)
+        .count();
+    let run = rm(&layout, &[&first.hex()[..=shared]]);
+    run.ok();
+    assert_output(&run, &["first:1"], &[&first]);
+    assert_here(&layout, [&second, &config], &run);
+}
+
+#[test]
+fn a_pattern_stands_for_all_names_that_it_matches() {
+    let names = ["app:1.0", "app:1.1", "app:2.0"];
+    let of =
+        |layout: &LayoutBuilder, name: &str| layout.image("linux/amd64", name, &[name.as_bytes()]);
+    let cases: [(&str, &[&str]); 7] = [
+        ("app:1.*", &["app:1.0", "app:1.1"]),
+        ("app:*.0", &["app:1.0", "app:2.0"]),
+        ("app:[12].0", &["app:1.0", "app:2.0"]),
+        ("app:?.1", &["app:1.1"]),
+        ("*", &["app:1.0", "app:1.1", "app:2.0"]),
+        // One star stops at a slash, two do not.
+        ("ghcr.io/*", &[]),
+        ("ghcr.io/**", &["ghcr.io/a/b/app:1.0"]),
+    ];
+    for (pattern, expected) in cases {
+        let mut layout = LayoutBuilder::new();
+        let mut images: Vec<(&str, Image)> = Vec::new();
+        for name in names.into_iter().chain(["ghcr.io/a/b/app:1.0"]) {
+            let image = of(&layout, name);
+            layout.tag(&image.manifest, name);
+            images.push((name, image));
+        }
+        layout.write();
+        let run = rm(&layout, &[pattern]);
+        let gone: Vec<&Desc> = images
+            .iter()
+            .filter(|(name, _)| expected.contains(name))
+            .flat_map(|(_, image)| parts(image))
+            .collect();
+        assert_output(&run, expected, &gone);
+        if expected.is_empty() {
+            run.exits(1)
+                .warns(&format!("No such image: no name matches `{pattern}`"));
+        } else {
+            run.ok();
+        }
+        for (name, image) in &images {
+            let is_here = has(&layout, &image.manifest);
+            assert_eq!(is_here, !expected.contains(name), "{name}\n{}", run.all());
+        }
+    }
+}
+
+#[test]
+fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
+    let mut layout = LayoutBuilder::new();
+    let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
+    let arm = layout.image("linux/arm/v7", "arm", &[b"arm"]);
+    let index = layout.index(&[
+        amd64.manifest.clone().platform("linux/amd64"),
+        arm.manifest.clone().platform("linux/arm/v7"),
+    ]);
+    let single = layout.image("linux/amd64", "single", &[b"single"]);
+    layout
+        .tag(&index, "multi:1")
+        .tag(&single.manifest, "single:1")
+        .write();
+    let cases = [
+        (
+            &arm.manifest,
+            "platform linux/arm/v7",
+            "multi:1",
+            Some("--platform linux/arm/v7"),
+        ),
+        (
+            &amd64.manifest,
+            "platform linux/amd64",
+            "multi:1",
+            Some("--platform linux/amd64"),
+        ),
+        (&arm.config, "the config", "multi:1", None),
+        (&single.config, "the config", "single:1", None),
+        (&single.layers[0], "a layer", "single:1", None),
+    ];
+    for (part, what, image, flag) in cases {
+        // docker only says that there is no such image, and with -f exits with 0.
+        for force in [None, Some("-f")] {
+            let arguments: Vec<&str> = force.into_iter().chain([part.digest.as_str()]).collect();
+            let run = rm(&layout, &arguments);
+            run.exits(1);
+            run.warns(&format!(
+                "ocisweep: cannot remove {}: it is {what} of {image} (",
+                part.digest
+            ));
+            if let Some(flag) = flag {
+                run.one_error_with_hint()
+                    .warns(&format!(" {image} {flag}`"));
+            }
+        }
+    }
+    // The command in the hint does what it says.
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm/v7"]);
+    run.ok();
+    assert!(!has(&layout, &arm.manifest), "{}", run.all());
+    assert_here(&layout, parts(&amd64), &run);
+}
+
+#[test]
+fn a_position_reaches_what_has_neither_name_nor_digest() {
+    let (mut layout, one, two) = two(&["one:1"], &[]);
+    layout.entry(&two.manifest).write();
+    let run = rm(&layout, &["@2"]);
+    run.exits(1);
+    assert_eq!(run.stdout, "", "{}", run.all());
+    let run = rm(&layout, &["@1"]);
+    run.ok();
+    assert_output(&run, &[], &parts(&two));
+    assert_entries(&layout, &[one.manifest.clone().tagged("one:1")], &run);
+}
