@@ -10,7 +10,8 @@ use ocisweep::sys::Disk;
 use super::args::{ApplyArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::perform::{DEFAULT_TEMP_AGE, Done, Rule, perform, run_mode};
+use super::perform::{Done, Rule, perform, run_mode};
+use super::prune::failed;
 use super::render::json;
 use super::render::sweep::{Shown, total_line};
 
@@ -24,8 +25,8 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
             return exit;
         }
     };
-    // The plan says what is old enough; orphans that were in flight then are not in it.
-    let rule = Rule::of(context, std::time::Duration::ZERO, DEFAULT_TEMP_AGE);
+    // What was young then and is old now is not in the plan; what a writer uses by now stops it.
+    let rule = Rule::of(context, file.grace(), file.temp_age());
     let mut exit = exit::DONE;
     let mut totals = Totals::default();
     let mut document = json::Sweep {
@@ -45,13 +46,11 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
                 totals = totals.plus(shown.totals());
                 exit = exit.and(show(context, args, &shown, &done.said, &mut document));
             }
-            Err(ApplyError::Layout(error)) => exit = exit.and(context.report(&error)),
             Err(error) => {
-                context.term.error(
-                    &error.to_string(),
-                    Some("nothing of it was changed; make a new plan with `ocisweep prune --plan`"),
-                );
-                exit = exit.and(exit::REFUSED);
+                document
+                    .layouts
+                    .push(failed(&planned.path, &error.to_string()));
+                exit = exit.and(report(context, &error));
             }
         }
     }
@@ -64,6 +63,17 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
         }
         TextFormat::Text => context.print(&total_line(&totals, args.dry_run)),
     })
+}
+
+fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
+    if let ApplyError::Layout(error) = error {
+        return context.report(error);
+    }
+    context.term.error(
+        &error.to_string(),
+        Some("nothing of it was changed; make a new plan with `ocisweep prune --plan`"),
+    );
+    exit::REFUSED
 }
 
 fn read(path: &Path) -> Result<PlanFile, (String, Exit)> {

@@ -93,7 +93,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     };
     let mut totals = Totals::default();
     let mut kept = KeptBytes::default();
-    let mut plan_file = PlanFile::new(context.now);
+    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
     let mut document = json::Sweep {
         schema_version: json::SCHEMA_VERSION,
         command: "prune",
@@ -136,7 +136,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     }
     if let Some(file) = &args.plan
         && any
-        && let Err(error) = std::fs::write(file, plan_file.to_json())
+        && let Err(error) = write_plan(file, &plan_file)
     {
         context
             .term
@@ -158,8 +158,12 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     })
 }
 
+fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
+    std::fs::write(path, plan.to_json()?)
+}
+
 /// Returns what is said of a layout in which nothing was done.
-fn failed(path: &Path, error: &str) -> json::SweptLayout {
+pub fn failed(path: &Path, error: &str) -> json::SweptLayout {
     json::SweptLayout {
         path: path.to_string_lossy().into_owned(),
         items: Vec::new(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,11 @@ pub struct PlanFile {
     schema_version: u32,
     /// When the plan was made, RFC 3339.
     pub made_at: String,
+    /// How long an orphan counted as young, in nanoseconds. The same holds when it is applied: a
+    /// writer that has begun since then may count on a blob that was planned to go.
+    grace_ns: u64,
+    /// How old temporary files had to be, in nanoseconds.
+    temp_age_ns: u64,
     /// The layouts, in the order in which they were given.
     pub layouts: Vec<PlannedLayout>,
 }
@@ -98,12 +104,27 @@ pub enum ApplyError {
 impl PlanFile {
     /// Starts an empty plan file.
     #[must_use]
-    pub fn new(made_at: Timestamp) -> Self {
+    pub fn new(made_at: Timestamp, grace: Duration, temp_age: Duration) -> Self {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self {
             schema_version: 1,
             made_at: made_at.to_string(),
+            grace_ns: ns(grace),
+            temp_age_ns: ns(temp_age),
             layouts: Vec::new(),
         }
+    }
+
+    /// Returns how long an orphan counts as young.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        Duration::from_nanos(self.grace_ns)
+    }
+
+    /// Returns how old temporary files have to be to go.
+    #[must_use]
+    pub const fn temp_age(&self) -> Duration {
+        Duration::from_nanos(self.temp_age_ns)
     }
 
     /// Reads a plan file.
@@ -123,12 +144,13 @@ impl PlanFile {
     }
 
     /// Returns the text of the file.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut text =
-            serde_json::to_string_pretty(self).expect("strings and numbers always serialise");
+    ///
+    /// # Errors
+    /// When the path of a layout is not UTF-8: JSON cannot name it.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        text
+        Ok(text)
     }
 }
 
@@ -252,22 +274,31 @@ impl PlannedLayout {
                 fresh.insert(digest.to_string(), *victim);
             }
         }
+        let in_flight: BTreeSet<String> = plan
+            .kept
+            .iter()
+            .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
+            .collect();
         let mut sweep = Vec::with_capacity(self.delete.len());
         for blob in &self.delete {
             let digest = Digest::parse(&blob.digest)
                 .map_err(|error| format!("`{}` is {error}", blob.digest))?;
+            if in_flight.contains(&blob.digest) {
+                return Err(format!("a writer may be using {digest} by now"));
+            }
             let victim = fresh
-                .get(&blob.digest)
+                .remove(&blob.digest)
                 .ok_or_else(|| format!("{digest} is gone, or something references it now"))?;
             let is_same =
                 |file: &FileFacts| file.len == blob.size && file.modified == blob.modified_ns;
             if !is_same(&victim.file) {
                 return Err(format!("{digest} was written again"));
             }
-            sweep.push(*victim);
+            sweep.push(victim);
         }
+        // On a full disk they make room; nothing else may.
+        plan.spare.retain(|victim| sweep.contains(victim));
         plan.sweep = sweep;
-        plan.spare.clear();
         let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();
         let is_wanted = |stray: &Stray| wanted.contains(&stray.path);
         plan.temporary.retain(is_wanted);

@@ -9,7 +9,12 @@
 //! - [`everything`]: `--all`, holds, and the last image.
 //! - [`rules`]: `--keep`, `--keep-last` and the like, `--keep-from`.
 //! - [`budget`] is about `--max-size`.
+//! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
+//! - [`plans`]: `--plan` and `apply`; [`edited`]: plans that nobody made.
+//! - [`output`]: text, JSON, exit codes.
+//! - [`flight`]: writers at work, and damage.
+//! - [`saved`]: the files of docker save.
 //! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
 #![expect(
     clippy::indexing_slicing,
@@ -21,13 +26,19 @@ mod support;
 
 mod belongings;
 mod budget;
+mod cache;
 mod checks;
 mod dangling;
+mod edited;
 mod everything;
 mod filters;
+mod flight;
+mod output;
+mod plans;
 mod pty;
 mod question;
 mod rules;
+mod saved;
 mod shelf;
 mod times;
 

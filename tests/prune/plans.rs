@@ -1,0 +1,676 @@
+//! `--plan` and `apply`: what was shown is done, exactly, or nothing is.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::checks::{listed, verdicts};
+use crate::shelf::{Build, NOW, Shelf};
+use crate::support::{
+    Cmd, Desc, Doc, Image, LayoutBuilder, Run, assert_same, blobs, for_each, snapshot,
+};
+
+/// A shelf with a plan for it.
+pub(crate) struct Planned {
+    pub(crate) shelf: Shelf,
+    pub(crate) plan: PathBuf,
+    /// Named and kept.
+    pub(crate) kept: Image,
+    /// Named and old enough to go.
+    pub(crate) old: Image,
+    /// Overwritten.
+    pub(crate) dangling: Image,
+    /// Nothing refers to it.
+    pub(crate) orphan: Desc,
+    /// The run that made the plan.
+    pub(crate) run: Run,
+}
+
+impl Planned {
+    pub(crate) fn new() -> Self {
+        let mut shelf = Shelf::new();
+        let kept = shelf.named("app:2", 10, &Build::new("new").weighs(700));
+        let old = shelf.named("app:1", 60, &Build::new("old").weighs(600));
+        let dangling = shelf.untagged(50, &Build::new("dangling").weighs(500));
+        let orphan = shelf.layout.layer(b"orphan");
+        shelf.write();
+        let plan = shelf.layout.outside().join("plan.json");
+        let run = make(&shelf, &plan, &["-a", "--keep-within", "30d"]);
+        Self {
+            shelf,
+            plan,
+            kept,
+            old,
+            dangling,
+            orphan,
+            run,
+        }
+    }
+
+    pub(crate) fn apply(&self, args: &[&str]) -> Run {
+        Cmd::new(["apply"]).arg(&self.plan).args(args).run()
+    }
+
+    /// Panics unless `apply` refuses, changes nothing and says `text`.
+    #[track_caller]
+    pub(crate) fn is_refused(&self, text: &str) -> Run {
+        let before = snapshot(self.shelf.path());
+        for args in [&["-n"][..], &[]] {
+            let run = self.apply(args);
+            run.refused().one_error_with_hint().warns(text);
+            assert_same(&before, &snapshot(self.shelf.path()), &run.all());
+        }
+        self.apply(&[])
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let text = fs::read(&self.plan).expect("the plan can be read");
+        serde_json::from_slice(&text).expect("the plan is JSON")
+    }
+}
+
+/// Makes a plan, and panics if that changes anything else.
+#[track_caller]
+pub(crate) fn make(shelf: &Shelf, plan: &std::path::Path, args: &[&str]) -> Run {
+    let before = snapshot(shelf.path());
+    let run = shelf.call(args).arg("--plan").arg(plan).run();
+    run.ok();
+    assert_same(&before, &snapshot(shelf.path()), &run.all());
+    run
+}
+
+#[test]
+fn a_plan_says_what_goes_and_why() {
+    let planned = Planned::new();
+    planned
+        .run
+        .says("Would untag: app:1")
+        .says(&format!("Would delete: {}", planned.orphan.digest))
+        .says("nothing was changed");
+    let json = planned.json();
+    assert_eq!(json["schema_version"], 1, "{json:#}");
+    assert!(
+        json["made_at"]
+            .as_str()
+            .is_some_and(|time| time.starts_with("2026-11-21T12"))
+    );
+    let layout = &json["layouts"][0];
+    assert_eq!(layout["path"].as_str(), planned.shelf.path().to_str());
+    let mut gone: Vec<String> = planned.old.digests();
+    gone.extend(planned.dangling.digests());
+    gone.push(planned.orphan.digest.clone());
+    gone.sort();
+    let mut delete: Vec<String> = layout["delete"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|blob| blob["digest"].as_str().expect("a digest").to_owned())
+        .collect();
+    delete.sort();
+    assert_eq!(delete, gone, "{json:#}");
+    let here = blobs(planned.shelf.path());
+    let bytes: u64 = gone.iter().filter_map(|digest| here.get(digest)).sum();
+    assert_eq!(layout["reclaimed_bytes"].as_u64(), Some(bytes), "{json:#}");
+    let images = layout["images"].as_array().expect("a list");
+    assert_eq!(images.len(), 3, "{json:#}");
+    for image in images {
+        let reasons = image["reasons"].as_array().expect("a list");
+        assert!(!reasons.is_empty(), "{json:#}");
+    }
+}
+
+#[test]
+fn a_fresh_plan_is_done_exactly() {
+    let planned = Planned::new();
+    let twin = Planned::new();
+    let said = twin.shelf.prune(&["-a", "--keep-within", "30d"]);
+    let before = snapshot(planned.shelf.path());
+    let dry = planned.apply(&["-n", "--format", "json"]);
+    dry.ok();
+    assert_same(&before, &snapshot(planned.shelf.path()), &dry.all());
+    let run = planned.apply(&["--format", "json"]);
+    run.ok();
+    assert_eq!(dry.report().deleted(), said.deleted, "{}", dry.all());
+    assert_eq!(run.report().deleted(), said.deleted, "{}", run.all());
+    assert_eq!(
+        blobs(planned.shelf.path()),
+        blobs(twin.shelf.path()),
+        "{}",
+        run.all()
+    );
+    assert_eq!(
+        fs::read(planned.shelf.layout.join("index.json")).ok(),
+        fs::read(twin.shelf.layout.join("index.json")).ok(),
+        "{}",
+        run.all()
+    );
+    assert!(planned.shelf.has_all(&planned.kept), "{}", run.all());
+    let json = run.json();
+    assert_eq!(json["command"], "apply", "{}", run.all());
+    assert_eq!(
+        json["totals"]["reclaimed_bytes"],
+        planned.json()["layouts"][0]["reclaimed_bytes"]
+    );
+}
+
+#[test]
+fn a_plan_is_told_in_the_words_of_prune() {
+    let planned = Planned::new();
+    let dry = planned.apply(&["-n"]);
+    dry.ok().says("Would untag: app:1").says("Would reclaim");
+    let run = planned.apply(&[]);
+    run.ok()
+        .says("Untagged: app:1")
+        .says(&format!("Deleted: {}", planned.orphan.digest))
+        .says("Total reclaimed space:");
+    let planned = Planned::new();
+    let quiet = planned.apply(&["-q"]);
+    assert_eq!(quiet.ok().stdout.lines().count(), 1, "{}", quiet.all());
+}
+
+#[test]
+fn a_plan_is_done_once() {
+    let planned = Planned::new();
+    planned.apply(&[]).ok();
+    planned.is_refused("not what they were");
+}
+
+#[test]
+fn a_plan_for_nothing_does_nothing() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 5);
+    shelf.write();
+    let plan = shelf.layout.outside().join("plan.json");
+    make(&shelf, &plan, &[]);
+    let before = snapshot(shelf.path());
+    for _ in 0..2 {
+        let run = Cmd::new(["apply"]).arg(&plan).run();
+        run.ok().says("Total reclaimed space: 0B");
+        assert_same(&before, &snapshot(shelf.path()), &run.all());
+    }
+}
+
+/// Something that happens between plan and apply, and what the refusal says of it.
+type Change = (&'static str, fn(&Planned), &'static str);
+
+#[test]
+fn a_stale_plan_is_refused_with_what_changed() {
+    let changes: [Change; 14] = [
+        (
+            "a tag more",
+            |planned| edit_index(planned, |text| text.replacen("app:2", "app:3", 1)),
+            "index.json",
+        ),
+        (
+            "an entry less",
+            |planned| {
+                edit_index(planned, |text| {
+                    let mut json: Value = serde_json::from_str(text).expect("JSON");
+                    json["manifests"].as_array_mut().expect("a list").pop();
+                    json.to_string()
+                })
+            },
+            "index.json",
+        ),
+        (
+            "a space more",
+            |planned| edit_index(planned, |text| format!("{text} ")),
+            "index.json",
+        ),
+        (
+            "the order of entries",
+            |planned| {
+                edit_index(planned, |text| {
+                    let mut json: Value = serde_json::from_str(text).expect("JSON");
+                    json["manifests"].as_array_mut().expect("a list").reverse();
+                    json.to_string()
+                })
+            },
+            "index.json",
+        ),
+        (
+            "a new hold on what goes",
+            |planned| hold(planned, "app:1"),
+            "hold",
+        ),
+        (
+            "a new hold on what stays",
+            |planned| hold(planned, "app:2"),
+            "hold",
+        ),
+        (
+            "a docker-save file",
+            |planned| {
+                let file = format!(
+                    r#"[{{"Config":"{}","RepoTags":["app:1"],"Layers":[]}}]"#,
+                    planned.old.config.blob_path()
+                );
+                planned.shelf.layout.file("manifest.json", file.as_bytes());
+            },
+            "manifest.json",
+        ),
+        (
+            "a victim that was written just now",
+            |planned| {
+                let path = planned.orphan.blob_path();
+                planned.shelf.layout.file(&path, b"orphan");
+            },
+            "a writer may be using",
+        ),
+        (
+            "a victim that was written again some time ago",
+            |planned| {
+                let path = planned.orphan.blob_path();
+                planned.shelf.layout.file(&path, b"orphan");
+                planned.shelf.layout.age(&path, Duration::from_secs(7200));
+            },
+            "written again",
+        ),
+        (
+            "a victim of other length",
+            |planned| {
+                let path = planned.orphan.blob_path();
+                let time =
+                    fs::metadata(planned.shelf.layout.join(&path)).and_then(|stat| stat.modified());
+                planned.shelf.layout.file(&path, b"orphan that grew");
+                planned.shelf.layout.modified(&path, time.expect("a time"));
+            },
+            "written again",
+        ),
+        (
+            "a victim that vanished",
+            |planned| {
+                planned.shelf.layout.drop_blob(&planned.orphan);
+            },
+            "is gone",
+        ),
+        (
+            "a document of what goes that vanished",
+            |planned| {
+                planned.shelf.layout.drop_blob(&planned.old.manifest);
+            },
+            "",
+        ),
+        (
+            "a signature of what stays that uses a victim",
+            |planned| {
+                let config = &planned.orphan;
+                let doc = Doc::manifest(config, &[]).subject(&planned.kept.manifest);
+                let signature = planned.shelf.layout.put(&doc);
+                planned
+                    .shelf
+                    .layout
+                    .age(&signature.blob_path(), Duration::from_secs(90_000));
+            },
+            "references it now",
+        ),
+        (
+            "damage in what stays",
+            |planned| {
+                let path = planned.kept.manifest.blob_path();
+                planned.shelf.layout.file(&path, b"{ cut");
+            },
+            "",
+        ),
+    ];
+    for_each(
+        changes,
+        |(what, ..)| (*what).to_owned(),
+        |(_, change, text)| {
+            let planned = Planned::new();
+            change(&planned);
+            let run = planned.is_refused(text);
+            assert!(planned.shelf.has(&planned.kept.manifest), "{}", run.all());
+        },
+    );
+}
+
+fn hold(planned: &Planned, image: &str) {
+    planned.shelf.hold("release", image);
+}
+
+fn edit_index(planned: &Planned, edit: fn(&str) -> String) {
+    let path = planned.shelf.layout.join("index.json");
+    let text = fs::read_to_string(&path).expect("index.json can be read");
+    planned
+        .shelf
+        .layout
+        .file("index.json", edit(&text).as_bytes());
+}
+
+/// A writer puts blobs first, and skips those that exist: what it counts on must not go, whatever was planned.
+#[test]
+fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
+    let planned = Planned::new();
+    let config = planned.shelf.layout.config("linux/amd64", "in flight");
+    let layers = [planned.old.layers[0].clone(), planned.orphan.clone()];
+    let flying = planned.shelf.layout.manifest(&config, &layers);
+    let run = planned.apply(&[]);
+    for desc in layers.iter().chain([&config, &flying]) {
+        assert!(
+            planned.shelf.has(desc),
+            "{} is gone\n{}",
+            desc.digest,
+            run.all()
+        );
+    }
+    run.refused();
+}
+
+#[test]
+fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:2", 10);
+    let old = shelf.overwritten("old", 20);
+    shelf.write();
+    let young = shelf.layout.layer(b"in flight");
+    let plan = shelf.layout.outside().join("plan.json");
+    // By the real clock: the blob was written just now.
+    let run = Cmd::new(["prune", "--plan"])
+        .arg(&plan)
+        .arg(shelf.path())
+        .run();
+    run.ok()
+        .says(&format!("Kept: {}", young.digest))
+        .says("in flight 9B");
+    shelf
+        .layout
+        .age(&young.blob_path(), Duration::from_secs(3 * 3600));
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok();
+    assert!(shelf.has(&young), "{}", run.all());
+    assert!(!shelf.has(&old.manifest), "{}", run.all());
+}
+
+/// The new `index.json` must not make a writer's blobs look old to whoever sweeps next.
+#[test]
+fn what_is_in_flight_stays_so_after_an_apply() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:2", 10);
+    shelf.overwritten("old", 20);
+    shelf.write();
+    let plan = shelf.layout.outside().join("plan.json");
+    let young = shelf.layout.layer(b"in flight");
+    shelf
+        .layout
+        .age(&young.blob_path(), Duration::from_secs(300));
+    Cmd::new(["prune", "--plan"])
+        .arg(&plan)
+        .arg(shelf.path())
+        .run()
+        .ok();
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok();
+    let later = Cmd::new(["gc"]).arg(shelf.path()).run();
+    later.ok();
+    assert!(shelf.has(&young), "{}{}", run.all(), later.all());
+}
+
+#[test]
+fn what_was_planned_without_grace_is_done_without() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:2", 10);
+    shelf.write();
+    let young = shelf.layout.layer(b"just written");
+    let plan = shelf.layout.outside().join("plan.json");
+    Cmd::new(["prune", "--grace", "0", "--plan"])
+        .arg(&plan)
+        .arg(shelf.path())
+        .run()
+        .ok();
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok();
+    assert!(!shelf.has(&young), "{}", run.all());
+}
+
+const TEMPORARY: &str = "oci-put-blob123456789";
+
+#[test]
+fn temporary_files_go_by_the_age_that_was_planned() {
+    for_each(
+        [("1h", true), ("24h", false)],
+        |(age, _)| (*age).to_owned(),
+        |(age, goes)| {
+            let mut shelf = Shelf::new();
+            shelf.small("app:2", 10);
+            shelf.write();
+            shelf.layout.file(TEMPORARY, b"half a blob");
+            shelf.layout.age(TEMPORARY, Duration::from_secs(7200));
+            let plan = shelf.layout.outside().join("plan.json");
+            let call = Cmd::new(["prune", "--temp-age", age, "--plan"]);
+            call.arg(&plan).arg(shelf.path()).run().ok();
+            let run = Cmd::new(["apply"]).arg(&plan).run();
+            run.ok();
+            assert_eq!(
+                !shelf.layout.join(TEMPORARY).exists(),
+                *goes,
+                "{}",
+                run.all()
+            );
+        },
+    );
+}
+
+#[test]
+fn a_temporary_file_that_is_written_to_again_stops_the_plan() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:2", 10);
+    shelf.write();
+    shelf.layout.file(TEMPORARY, b"half a blob");
+    shelf.layout.age(TEMPORARY, Duration::from_secs(7200));
+    let plan = shelf.layout.outside().join("plan.json");
+    let call = Cmd::new(["prune", "--temp-age", "1h", "--plan"]);
+    call.arg(&plan).arg(shelf.path()).run().ok();
+    shelf.layout.age(TEMPORARY, Duration::from_secs(1));
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.refused().one_error_with_hint().warns("temporary");
+    assert!(shelf.layout.join(TEMPORARY).exists(), "{}", run.all());
+}
+
+#[test]
+fn a_plan_means_the_same_layout_from_everywhere() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:2", 10);
+    let old = shelf.overwritten("old", 20);
+    shelf.write();
+    let outside = shelf.layout.outside();
+    let elsewhere = outside.join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory can be made");
+    // A layout of the same relative path that has nothing to do with it.
+    let other = LayoutBuilder::at(&elsewhere.join("layout"));
+    other.write();
+    let args = [
+        "prune",
+        "--now",
+        NOW,
+        "--plan",
+        "elsewhere/plan.json",
+        "layout",
+    ];
+    Cmd::new(args).current_dir(outside).run().ok();
+    let run = Cmd::new(["apply", "plan.json"])
+        .current_dir(&elsewhere)
+        .run();
+    run.ok();
+    assert!(!shelf.has(&old.manifest), "{}", run.all());
+}
+
+#[test]
+fn of_several_layouts_a_stale_one_does_not_stop_the_others() {
+    let (one, two, three) = (Planned::new(), Planned::new(), Planned::new());
+    let plan = one.shelf.layout.outside().join("all.json");
+    let call = one.shelf.call(["-a", "--keep-within", "30d", "--plan"]);
+    call.arg(&plan)
+        .arg(two.shelf.path())
+        .arg(three.shelf.path())
+        .run()
+        .ok();
+    two.shelf.hold("release", "app:1");
+    let before = snapshot(two.shelf.path());
+    let run = Cmd::new(["apply", "--format", "json"]).arg(&plan).run();
+    run.refused();
+    assert_same(&before, &snapshot(two.shelf.path()), &run.all());
+    for planned in [&one, &three] {
+        assert!(!planned.shelf.has(&planned.old.manifest), "{}", run.all());
+        assert!(planned.shelf.has_all(&planned.kept), "{}", run.all());
+    }
+    let json = run.json();
+    let path = two.shelf.path().to_string_lossy().into_owned();
+    let failed = json["layouts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|layout| layout["path"] == path.as_str());
+    let error = failed.and_then(|layout| layout["error"].as_str());
+    assert!(
+        error.is_some_and(|error| error.contains("hold")),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn a_layout_that_cannot_be_pruned_is_not_in_the_plan() {
+    let (good, bad) = (Planned::new(), Planned::new());
+    bad.shelf.layout.file("index.json", b"{ half");
+    let plan = good.shelf.layout.outside().join("two.json");
+    let call = good.shelf.call(["--plan"]).arg(&plan).arg(bad.shelf.path());
+    let run = call.run();
+    assert_ne!(run.code, Some(0), "{}", run.all());
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok();
+    assert!(!good.shelf.has(&good.dangling.manifest), "{}", run.all());
+    // Without any good layout there is no plan.
+    let none = good.shelf.layout.outside().join("none.json");
+    prune(&bad, &none);
+    assert!(!none.exists());
+}
+
+fn prune(planned: &Planned, plan: &std::path::Path) {
+    let run = planned.shelf.call(["--plan"]).arg(plan).run();
+    assert_ne!(run.code, Some(0), "{}", run.all());
+}
+
+#[test]
+fn a_plan_that_cannot_be_written_is_an_error() {
+    let planned = Planned::new();
+    let before = snapshot(planned.shelf.path());
+    let nowhere = planned
+        .shelf
+        .layout
+        .outside()
+        .join("no/such/directory/plan.json");
+    let run = planned.shelf.call(["--plan"]).arg(&nowhere).run();
+    run.exits(4).warns("plan.json");
+    assert_same(&before, &snapshot(planned.shelf.path()), &run.all());
+}
+
+/// JSON has no word for such a path, and a plan that names another one would be worse than none.
+#[test]
+fn a_layout_whose_path_no_plan_can_name_is_an_error() {
+    let temp = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let directory = temp.path().join(OsStr::from_bytes(b"lay\xffout"));
+    let mut layout = LayoutBuilder::at(&directory);
+    let image = layout.image("linux/amd64", "app", &[b"layer"]);
+    layout.tag(&image.manifest, "app:1");
+    layout.layer(b"orphan");
+    layout.write();
+    let plan = temp.path().join("plan.json");
+    let call = |flag: &str| {
+        Cmd::new(["prune", "--grace", "0"])
+            .arg(&directory)
+            .arg(flag)
+    };
+    let before = snapshot(&directory);
+    let run = call("--plan").arg(&plan).run();
+    run.exits(4).warns("plan");
+    assert!(!run.stderr.contains("panicked"), "{}", run.all());
+    assert!(!plan.exists(), "{}", run.all());
+    assert_same(&before, &snapshot(&directory), &run.all());
+    call("-n").run().ok();
+    call("-f").run().ok();
+}
+
+#[test]
+fn holds_and_names_that_a_plan_removes_go_together() {
+    let mut shelf = Shelf::new();
+    let image = shelf.small("app:1", 60);
+    shelf.layout.tag(&image.manifest, "app:latest");
+    shelf.small("app:2", 5);
+    shelf
+        .layout
+        .save_element(&["app:1", "app:latest"], &image.config, &image.layers);
+    shelf.write();
+    let plan = shelf.layout.outside().join("plan.json");
+    make(&shelf, &plan, &["-a", "--keep", "app:2"]);
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok()
+        .says("Untagged: app:1")
+        .says("Untagged: app:latest");
+    let saved = fs::read_to_string(shelf.layout.join("manifest.json"));
+    assert_eq!(saved.ok().as_deref(), Some("[]"), "{}", run.all());
+    assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+    assert!(!shelf.has_all(&image), "{}", run.all());
+}
+
+#[test]
+fn a_budget_that_is_missed_can_be_planned_and_done_as_far_as_it_goes() {
+    let mut shelf = Shelf::new();
+    for number in 1..=3 {
+        shelf.named(
+            &format!("app:{number}"),
+            60 - number,
+            &Build::new(&format!("{number}")).weighs(5000),
+        );
+    }
+    shelf.write();
+    let plan = shelf.layout.outside().join("plan.json");
+    let run = shelf
+        .call(["-a", "--max-size", "1kB", "--plan"])
+        .arg(&plan)
+        .run();
+    run.exits(5);
+    Cmd::new(["apply"]).arg(&plan).run().ok();
+    let names: Vec<String> = listed(shelf.path())
+        .into_iter()
+        .flat_map(|(_, names)| names)
+        .collect();
+    assert_eq!(names, ["app:3"]);
+}
+
+#[test]
+fn somebody_else_at_work_makes_apply_wait_and_give_up() {
+    let planned = Planned::new();
+    let before = snapshot(planned.shelf.path());
+    let lock = planned.shelf.layout.flock("index.json.lock");
+    let run = planned.apply(&["--lock-wait", "0s"]);
+    run.exits(6).one_error_with_hint();
+    drop(lock);
+    planned.shelf.layout.remove("index.json.lock");
+    let changed = crate::support::differences(
+        &crate::support::without_directory_times(&before),
+        &crate::support::without_directory_times(&snapshot(planned.shelf.path())),
+    );
+    assert!(changed.is_empty(), "{changed}\n{}", run.all());
+    planned.apply(&[]).ok();
+}
+
+#[test]
+fn an_emptied_layout_was_planned_so() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 60);
+    shelf.write();
+    let plan = shelf.layout.outside().join("plan.json");
+    let refused = shelf.call(["-a", "--plan"]).arg(&plan).run();
+    refused.refused().one_error_with_hint();
+    assert!(!plan.exists(), "{}", refused.all());
+    make(&shelf, &plan, &["-a", "--allow-empty"]);
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok();
+    assert!(blobs(shelf.path()).is_empty(), "{}", run.all());
+    assert!(verdicts(&shelf.call(["-n", "--format", "json"]).run()).is_empty());
+}
