@@ -141,7 +141,7 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
     // Gone is gone; taking it out of the index as well is still possible.
     let run = rm(&layout, &ARM);
     run.exits(1)
-        .warns("does not provide the platform linux/arm64");
+        .warns("does not provide the platform linux/arm64 (it has linux/amd64)\n");
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok().says("Rewritten: multi:1, image ID ");
     assert!(!has(&layout, &index), "{}", run.all());
