@@ -110,7 +110,7 @@ fn what_an_untagged_entry_leads_to_stays() {
         &["one:1"],
         &[&one.manifest, &one.config, &one.layers[1]],
     );
-    assert_entries(&layout, &[two.manifest.clone()], &run);
+    assert_entries(&layout, std::slice::from_ref(&two.manifest), &run);
 }
 
 #[test]
