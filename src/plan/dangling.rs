@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::entries::{EntryRole, entries};
 use crate::graph::RootSource;
+use crate::images::content_of;
 use crate::layout::BlobId;
 use crate::view::View;
 
@@ -18,9 +19,28 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
     let (mut untagged, named): (Vec<_>, Vec<_>) = entries(view)
         .into_iter()
         .partition(|entry| entry.role == EntryRole::Untagged);
-    if named.is_empty() {
+    // A digest tag is no name: it only says what it is about.
+    if !named.iter().any(|entry| entry.role == EntryRole::Named) {
         return BTreeSet::new();
     }
+    // docker save's own list can name what `index.json` does not.
+    let listed: BTreeSet<BlobId> = view
+        .state
+        .docker_save
+        .iter()
+        .flat_map(|save| &save.elements)
+        .filter(|element| !element.repo_tags.is_empty())
+        .filter_map(|element| view.graph.id(element.config.as_ref()?))
+        .collect();
+    untagged.retain(|entry| {
+        let is_listed = !listed.is_empty()
+            && entry.id.is_some_and(|id| {
+                content_of(&view.graph, id, None)
+                    .iter()
+                    .any(|(id, _)| listed.contains(id))
+            });
+        !is_listed
+    });
     // Entries without a digest that could be followed lead nowhere, and are not removed either.
     untagged.retain(|entry| entry.id.is_some());
     let others = view.graph.roots().iter().filter(|root| match root.source {

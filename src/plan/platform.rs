@@ -150,9 +150,14 @@ fn one(
         );
         of_image.push((image, children));
     }
+    // What is missing already can be taken out of an index, but not be deleted.
+    let eligible = |child: &&Child<'_>| {
+        request.mode == PlatformMode::Rewrite || view.graph.is_present(child.id)
+    };
     let available: BTreeSet<String> = of_image
         .iter()
         .flat_map(|(_, children)| children)
+        .filter(eligible)
         .filter_map(|child| child.platform.as_ref())
         .map(ToString::to_string)
         .collect();
@@ -163,10 +168,8 @@ fn one(
         let is_there = of_image
             .iter()
             .flat_map(|(_, children)| children)
-            .any(|child| {
-                child.matches(wanted)
-                    && (request.mode == PlatformMode::Rewrite || view.graph.is_present(child.id))
-            });
+            .filter(eligible)
+            .any(|child| child.matches(wanted));
         if !is_there {
             return Err(Conflict::NoPlatform {
                 platform: wanted.to_string(),

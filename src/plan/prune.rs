@@ -274,9 +274,7 @@ fn judge<'a>(
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
     let follows = followers(view, images, entries, dangling);
-    let has_names = entries
-        .iter()
-        .any(|entry| entry.role != EntryRole::Untagged);
+    let has_names = entries.iter().any(|entry| entry.role == EntryRole::Named);
     let mut judged: Vec<Judged<'a>> = images
         .iter()
         .filter(|image| !follows.contains(&image.id))

@@ -1,6 +1,7 @@
 //! `gc` against layouts that other programs wrote: what must stay stays to the byte, what is garbage goes, and the numbers are true.
 //!
-//! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`.
+//! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`. What `rm` makes of the same
+//! layouts is in [`scenarios`].
 
 #[path = "../support/mod.rs"]
 mod support;

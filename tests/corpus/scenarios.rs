@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::support::corpus::strings;
-use crate::support::{CaseLayout, Cmd, blobs, cases, for_each};
+use crate::support::{CaseLayout, Cmd, assert_same, blobs, cases, for_each, snapshot};
 
 /// Cases that no command may change.
 const REFUSED: [&str; 4] = [
@@ -241,5 +241,106 @@ fn dropping_a_platform_frees_its_own_blobs_and_keeps_shared_ones() {
             .filter(|entry| old_ones.contains(&digest(entry)))
             .collect();
         assert_eq!(same, others, "entries of other images\n{output}");
+    });
+}
+
+#[test]
+fn a_dry_run_of_every_removal_says_what_the_run_does() {
+    let all = [scenarios("untag"), scenarios("drop-platform")].concat();
+    for_each(all, describe, |(case, scenario)| {
+        let (unpacked, layout) = case.unpack();
+        let mut rm = Cmd::new(["rm", "-f", "--format", "json"]).arg(&layout);
+        if let Some(platform) = scenario.get("platform").and_then(Value::as_str) {
+            rm = rm
+                .args(["--platform", platform])
+                .arg(text(scenario, "old_index_digest"));
+        } else {
+            let before = entries(&layout);
+            let removed = numbers(scenario, "removed_root_indexes");
+            rm = rm.args(
+                removed
+                    .iter()
+                    .map(|position| name(before.get(*position).expect("the entry is there"))),
+            );
+        }
+        let before = snapshot(&unpacked.root);
+        let sizes = blobs(&layout);
+        let dry = rm.clone().arg("-n").run();
+        let announced = dry.ok().report();
+        assert_same(&before, &snapshot(&unpacked.root), &dry.all());
+        let run = rm.run();
+        let done = run.ok().report();
+        let output = format!("{}{}", dry.all(), run.all());
+        assert_eq!(announced.deleted(), done.deleted(), "deleted\n{output}");
+        assert_eq!(announced.freed_bytes, done.freed_bytes, "freed\n{output}");
+        let left = blobs(&layout);
+        let gone: BTreeMap<String, u64> = sizes
+            .into_iter()
+            .filter(|(digest, _)| !left.contains_key(digest))
+            .collect();
+        assert_eq!(done.deleted(), gone, "files\n{output}");
+    });
+}
+
+#[test]
+fn a_platform_can_go_without_a_new_index_and_frees_the_same() {
+    for_each(scenarios("drop-platform"), describe, |(case, scenario)| {
+        let old = text(scenario, "old_index_digest");
+        let must_go = strings(scenario.get("must_go"));
+        let must_stay = strings(scenario.get("shared_with_survivors_must_stay"));
+        for mode in ["sparse", "hollow"] {
+            let (_unpacked, layout) = case.unpack();
+            let all: BTreeSet<String> = blobs(&layout).into_keys().collect();
+            let rm = Cmd::new([
+                "rm",
+                "-f",
+                "--platform-mode",
+                mode,
+                "--platform",
+                text(scenario, "platform"),
+            ])
+            .arg(&layout)
+            .arg(old)
+            .run();
+            // In a layout that is sparse already there may be nothing of it.
+            let is_here = !strings(scenario.get("drop_children")).is_disjoint(&all);
+            rm.exits(if is_here { 0 } else { 1 });
+            let gone: BTreeSet<String> = all
+                .difference(&blobs(&layout).into_keys().collect())
+                .cloned()
+                .collect();
+            let output = format!("{mode}\n{}", rm.all());
+            assert!(
+                must_stay.is_disjoint(&gone),
+                "lost, though others need it\n{output}"
+            );
+            let listed: BTreeSet<String> =
+                entries(&layout).iter().map(|entry| digest(entry)).collect();
+            if listed.contains(old) {
+                assert!(
+                    !gone.contains(old),
+                    "the index is listed and gone\n{output}"
+                );
+                if mode == "sparse" && is_here {
+                    assert_eq!(gone, must_go, "gone\n{output}");
+                } else {
+                    assert!(gone.is_subset(&must_go), "gone\n{output}");
+                }
+            }
+            // What is missing now is normal: nothing more goes than what was garbage before.
+            let gc = Cmd::gc(&layout).arg("--allow-empty").run();
+            let swept: BTreeSet<String> = gc
+                .ok()
+                .stdout
+                .lines()
+                .filter_map(|line| line.strip_prefix("Deleted: "))
+                .map(str::to_owned)
+                .collect();
+            assert!(
+                swept.is_subset(&case.expected("garbage")),
+                "{output}{}",
+                gc.all()
+            );
+        }
     });
 }

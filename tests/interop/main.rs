@@ -7,11 +7,13 @@
 //!
 //! - [`workshop`]: runs the programs and builds images with them.
 //! - [`seen`]: everything that the programs can tell about a layout, for comparing before and after.
-//! - [`umoci`] and [`skopeo`]: the promises.
+//! - [`umoci`] and [`skopeo`]: the promises of `gc`.
+//! - [`rm`]: those of `rm` and `hold`.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod rm;
 mod seen;
 mod skopeo;
 mod umoci;

@@ -349,7 +349,6 @@ fn a_layout_without_names_is_left_whole_but_for_orphans() {
 
 /// regctl writes an image by digest, and its signature under a digest tag: that tag is no name of anybody's choice.
 #[test]
-#[ignore = "a digest tag still counts as a name"]
 fn digest_tags_alone_make_no_layout_with_names() {
     let mut shelf = Shelf::new();
     let image = shelf.overwritten("by digest", 50);

@@ -96,17 +96,6 @@ fn what_is_in_flight_stays_so_after_a_prune() {
     assert!(shelf.has(&young), "{}{}", first.all(), second.all());
 }
 
-/// Trying out a policy at another time must not make today's writer look like yesterday's.
-#[test]
-#[ignore = "the pretended present counts for what is in flight as well"]
-fn a_pretended_present_does_not_end_the_protection_of_what_is_in_flight() {
-    let shelf = shelf();
-    let young = shelf.layout.layer(b"in flight");
-    let run = call(&shelf, &["-f", "--now", "2030-01-01T00:00:00Z"]).run();
-    run.ok();
-    assert!(shelf.has(&young), "{}", run.all());
-}
-
 #[test]
 fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
     let damages: [(&str, fn(&mut Shelf)); 5] = [

@@ -89,7 +89,6 @@ fn an_element_of_what_stays_keeps_its_layers() {
 
 /// `index.json` may lack the name that docker's own file has.
 #[test]
-#[ignore = "a name in manifest.json alone does not count yet"]
 fn a_name_in_manifest_json_alone_keeps_an_image() {
     let mut shelf = Shelf::new();
     shelf.small("app:1", 5);

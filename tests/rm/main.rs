@@ -18,6 +18,7 @@
 //! - [`platform_along`]: what goes with a platform, and what refers to the index.
 //! - [`platform_sparse`]: the ways that leave the index as it is.
 //! - [`crash`]: killed at any moment, and calls that fail.
+//! - [`meanwhile`]: what others do while it waits.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -31,6 +32,8 @@ mod damage;
 mod docker_save;
 mod files;
 mod holds;
+#[cfg(target_os = "linux")]
+mod meanwhile;
 mod output;
 mod platform_along;
 mod platform_rewrite;

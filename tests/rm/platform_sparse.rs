@@ -141,7 +141,7 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
     // Gone is gone; taking it out of the index as well is still possible.
     let run = rm(&layout, &ARM);
     run.exits(1)
-        .warns("does not provide the platform linux/arm64");
+        .warns("does not provide the platform linux/arm64 (it has linux/amd64)\n");
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok().says("Rewritten: multi:1, image ID ");
     assert!(!has(&layout, &index), "{}", run.all());
@@ -358,7 +358,6 @@ fn another_index_that_lists_the_platform_keeps_it() {
         let mut layout = LayoutBuilder::new();
         let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
         let second = layout.index(&[images[1].manifest.clone().platform("linux/arm64")]);
-        let inner = layout.index(std::slice::from_ref(&first));
         layout
             .tag(&first, "multi:1")
             .tag(&second, "second:1")
@@ -366,7 +365,6 @@ fn another_index_that_lists_the_platform_keeps_it() {
         let run = rm_sparse(&layout, &arguments);
         run.ok();
         assert_here(&layout, images.iter().flat_map(parts), &run);
-        layout.drop_blob(&second).drop_blob(&inner);
     }
 }
 

@@ -341,6 +341,23 @@ fn untagged_copies_of_the_platforms_go_with_the_index_and_stay_with_another() {
 }
 
 #[test]
+fn an_untagged_copy_of_a_platform_goes_by_its_id_and_frees_nothing() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "app", &[b"app"]);
+    let index = layout.index(&[image.manifest.clone().platform("linux/amd64")]);
+    layout
+        .entry(&image.manifest)
+        .tag(&index, "multi:1")
+        .entry(&image.manifest)
+        .write();
+    let run = rm(&layout, &[short(&image.manifest)]);
+    run.ok();
+    assert_eq!(run.stdout, "Total reclaimed space: 0B\n", "{}", run.all());
+    assert_here(&layout, parts(&image), &run);
+    assert_entries(&layout, &[index.tagged("multi:1")], &run);
+}
+
+#[test]
 fn what_is_gone_already_is_not_called_deleted() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"base", b"app"]);

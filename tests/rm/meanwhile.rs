@@ -1,0 +1,142 @@
+//! What another program does to the layout while `rm` waits for its lock: it counts, whatever was planned before.
+//!
+//! That there is a plan is told by the lock file being opened, which comes after planning; nothing here depends on how long that takes.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::process::Child;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+use crate::platform_words::multi;
+use crate::scene::{
+    assert_entries, assert_here, assert_no_litter, bare, dockered, entries, field, has, parts,
+};
+use crate::support::{Image, LayoutBuilder, Run};
+
+const LOCK: &str = "index.json.lock";
+
+/// Runs `rm` against a lock that is held until `change` is done.
+fn run_with_change(layout: &LayoutBuilder, args: &[&str], change: impl FnOnce()) -> Run {
+    let held = layout.flock(LOCK);
+    let watch =
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("files can be watched");
+    inotify::add_watch(&watch, layout.join(LOCK), WatchFlags::OPEN).expect("the lock is there");
+    let mut child = bare(layout.path(), args).spawn();
+    wait_until_planned(&watch, &mut child);
+    change();
+    drop(held);
+    let output = child.wait_with_output().expect("the program ends");
+    Run {
+        line: format!("ocisweep rm {} {}", layout.path().display(), args.join(" ")),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn wait_until_planned(watch: &OwnedFd, child: &mut Child) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(watch, &mut buffer);
+    while events.next().is_err() {
+        let ended = child.try_wait().expect("the program can be waited for");
+        assert!(ended.is_none(), "it did not wait for the lock");
+        std::thread::yield_now();
+    }
+}
+
+fn app_and_other() -> (LayoutBuilder, Image, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (layout, app, other)
+}
+
+#[test]
+fn a_second_name_that_came_meanwhile_keeps_the_image() {
+    let (mut layout, app, other) = app_and_other();
+    layout.tag(&app.manifest, "app:2");
+    let run = run_with_change(&layout, &["app:1"], || {
+        layout.write();
+    });
+    run.ok();
+    assert_eq!(run.stdout, "Untagged: app:1\n", "{}", run.all());
+    assert_here(&layout, parts(&app), &run);
+    let left = [
+        other.manifest.tagged("other:1"),
+        app.manifest.tagged("app:2"),
+    ];
+    assert_entries(&layout, &left, &run);
+    assert_no_litter(layout.path(), &run.all());
+}
+
+#[test]
+fn an_image_that_came_meanwhile_keeps_what_it_shares() {
+    let (mut layout, app, _) = app_and_other();
+    let config = layout.config("linux/amd64", "new");
+    let new = layout.manifest(&config, &app.layers);
+    layout.tag(&new, "new:1");
+    let run = run_with_change(&layout, &["app:1"], || {
+        layout.write();
+    });
+    run.ok()
+        .says(&format!("Deleted: {}\n", app.manifest.digest));
+    assert_here(&layout, [&new, &config, &app.layers[0]], &run);
+}
+
+#[test]
+fn a_hold_that_came_meanwhile_is_respected() {
+    let (layout, app, _) = app_and_other();
+    let text = format!(
+        "{{\"schema_version\":1,\"holds\":[{{\"name\":\"release\",\"digest\":\"{}\"}}]}}",
+        app.manifest.digest
+    );
+    let run = run_with_change(&layout, &["app:1"], || {
+        layout.file(".ocisweep/holds.json", text.as_bytes());
+    });
+    run.exits(1).warns("hold \"release\" is using its image");
+    assert_eq!(run.stdout, "", "{}", run.all());
+    assert_here(&layout, parts(&app), &run);
+}
+
+#[test]
+fn a_name_that_went_meanwhile_is_missing() {
+    let (mut layout, app, other) = app_and_other();
+    layout.clear_entries().tag(&other.manifest, "other:1");
+    let run = run_with_change(&layout, &["app:1"], || {
+        layout.write();
+    });
+    run.exits(1).warns("No such image: app:1");
+    // Whoever took the name leaves the blobs to `gc`.
+    assert_here(&layout, parts(&app), &run);
+}
+
+#[test]
+fn a_name_that_moved_meanwhile_loses_the_platform_where_it_is_now() {
+    let mut layout = LayoutBuilder::new();
+    let (old, of_old) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let (new, of_new) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
+    layout
+        .entry(dockered(&old, "docker.io/library/multi:1"))
+        .write();
+    layout
+        .clear_entries()
+        .entry(dockered(&new, "docker.io/library/multi:1"))
+        .tag(&old, "old:1");
+    let run = run_with_change(&layout, &["multi:1", "--platform", "linux/arm64"], || {
+        layout.write();
+    });
+    run.ok();
+    assert_here(&layout, of_old.iter().flat_map(parts).chain([&old]), &run);
+    assert!(!has(&layout, &new), "{}", run.all());
+    assert_here(&layout, parts(&of_new[2]), &run);
+    let digests: Vec<Option<String>> = entries(layout.path())
+        .iter()
+        .map(|entry| field(entry, "digest"))
+        .collect();
+    assert_eq!(digests[1].as_ref(), Some(&old.digest), "{}", run.all());
+}
