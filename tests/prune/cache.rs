@@ -49,7 +49,7 @@ impl Cache {
                 .layout
                 .blob(media::CACHE_CONFIG, records.json().text().as_bytes());
             // Old BuildKit writes an index of layers, new BuildKit a manifest.
-            let root = if tag % 3 == 0 {
+            let root = if tag.is_multiple_of(3) {
                 let mut children = layers.to_vec();
                 children.push(config);
                 shelf.layout.put(&Doc::index(&children))

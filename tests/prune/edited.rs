@@ -20,7 +20,7 @@ type Edit = (&'static str, fn(&Planned, &mut Value), &'static str);
 
 #[test]
 fn what_a_plan_wants_beyond_its_right_is_refused() {
-    fn delete<'a>(layout: &'a mut Value) -> &'a mut Vec<Value> {
+    fn delete(layout: &mut Value) -> &mut Vec<Value> {
         layout["delete"].as_array_mut().expect("a list")
     }
     fn live(planned: &Planned, digest: &str) -> Value {

@@ -98,7 +98,8 @@ fn what_is_in_flight_stays_so_after_a_prune() {
 
 #[test]
 fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
-    let damages: [(&str, fn(&mut Shelf)); 5] = [
+    type Damage = (&'static str, fn(&mut Shelf));
+    let damages: [Damage; 5] = [
         ("a cut manifest", |shelf| {
             let image = shelf.small("bad:1", 5);
             shelf.write();

@@ -212,7 +212,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
                     let mut json: Value = serde_json::from_str(text).expect("JSON");
                     json["manifests"].as_array_mut().expect("a list").pop();
                     json.to_string()
-                })
+                });
             },
             "index.json",
         ),
@@ -228,7 +228,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
                     let mut json: Value = serde_json::from_str(text).expect("JSON");
                     json["manifests"].as_array_mut().expect("a list").reverse();
                     json.to_string()
-                })
+                });
             },
             "index.json",
         ),
