@@ -19,7 +19,7 @@ use super::term::{ColorChoice, Level, ProgressChoice};
                   references any more. Works straight on `index.json` and `blobs/`; no daemon, no registry, \
                   no network.",
     after_help = "Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
-                  changed, 4 cannot read or write, 6 busy, 10 would change (with --exit-code), 130 interrupted"
+                  changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -150,7 +150,14 @@ pub enum Command {
 impl Command {
     /// Says whether the command can change a layout.
     pub const fn changes(&self) -> bool {
-        !matches!(self, Self::Ls(_) | Self::Df(_))
+        match self {
+            Self::Ls(_) | Self::Df(_) | Self::Hold(HoldCommand::Ls(_)) => false,
+            Self::Gc(args) => !args.dry_run,
+            Self::Rm(args) => !args.dry_run,
+            Self::Prune(args) => !args.is_dry_run(),
+            Self::Apply(args) => !args.dry_run,
+            Self::Hold(_) => true,
+        }
     }
 
     /// Returns how much is said on stderr.
