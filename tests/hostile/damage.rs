@@ -273,21 +273,17 @@ fn command_in(hint: &str) -> &str {
 
 /// Runs the command that a hint shows in a shell, with a program in place of ours that only notes its arguments.
 fn paste(scene: &Scene, hint: &str) -> (Run, Vec<String>) {
-    let bin = scene.builder.outside().join("bin");
-    fs::create_dir_all(&bin).expect("a directory can be made");
-    let stand_in = bin.join("ocisweep");
+    // A function and not a script: a file that was just written cannot be run while another test forks
+    // with the descriptor still open.
     let notes = scene.builder.outside().join("notes");
-    let script = "#!/bin/sh\nfor word in \"$@\"; do printf '%s\\0' \"$word\"; done >> \"$NOTES\"\n";
-    fs::write(&stand_in, script).expect("the stand-in can be written");
-    let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
-    fs::set_permissions(&stand_in, mode).expect("the stand-in can be made executable");
-    let line = command_in(hint);
+    let line = format!(
+        "ocisweep() {{ for word in \"$@\"; do printf '%s\\0' \"$word\"; done >> \"$NOTES\"; }}\n{}",
+        command_in(hint)
+    );
     let mut command = Command::new("sh");
-    let path = std::env::var("PATH").unwrap_or_default();
     command
-        .args(["-c", line])
+        .args(["-c", &line])
         .current_dir(scene.builder.outside())
-        .env("PATH", format!("{}:{path}", bin.display()))
         .env("NOTES", &notes);
     let run = run(command);
     let noted = fs::read(&notes).unwrap_or_default();
