@@ -300,8 +300,8 @@ fn every_digest(bytes: &[u8]) -> Document {
 }
 
 impl Graph {
-    /// Protects what a writer may be about to list: an orphan younger than `grace` stays if it is
-    /// newer than `index.json`, or if a writer's temporary file younger than `grace` lies in the
+    /// Protects what a writer may be about to list: an orphan younger than `grace` stays if it is not
+    /// older than `index.json`, or if a writer's temporary file younger than `grace` lies in the
     /// layout. What such an orphan refers to stays as well: the writer has seen it.
     ///
     /// # Errors
@@ -323,7 +323,8 @@ impl Graph {
         for orphan in &self.orphans {
             let Some(file) = orphan.file else { continue };
             let modified = i128::from(file.modified);
-            if is_young(modified) && (writer_at_work || modified > state.index_modified) {
+            // Both are stamped with the last tick of the kernel's clock, which a quick writer meets twice.
+            if is_young(modified) && (writer_at_work || modified >= state.index_modified) {
                 fresh.push(orphan.id);
             }
         }
