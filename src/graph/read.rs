@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use super::{Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
-use crate::layout::{BlobId, Layout, State};
+use crate::layout::{BlobId, Layout, State, stat_of};
 use crate::observe::{Observer, Phase};
 use crate::oci::digest::Hasher;
 use crate::oci::document::{Link, decode_data};
@@ -353,7 +353,7 @@ fn read(layout: &Layout, request: &Request) -> Found {
         }
         Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
     };
-    let stat = match rustix::fs::fstat(&file) {
+    let stat = match stat_of(&file) {
         Ok(stat) => stat,
         Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
     };
@@ -432,13 +432,11 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
         let (document, result) = Document::scan_stream(bytes.as_slice());
         return unknown(document, result, len);
     }
-    let mut head = [0; 512];
-    let read = match file.read(&mut head) {
-        Ok(read) => read,
-        Err(error) => return cannot(error),
-    };
-    let head = head.get(..read).unwrap_or_default();
-    if !begins_like_json(head) {
+    let mut head = Vec::with_capacity(512);
+    if let Err(error) = file.by_ref().take(512).read_to_end(&mut head) {
+        return cannot(error);
+    }
+    if !begins_like_json(&head) {
         return Found::Leaf;
     }
     let mut hashing = Hashing {

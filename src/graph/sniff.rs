@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{FileType, Stat};
 
 use super::Graph;
 use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json, is_json_elsewhere};
 use crate::error::{Error, Result};
-use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file};
+use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_at, stat_of};
 use crate::observe::{Observer, Phase};
 use crate::oci::document::Link;
 use crate::oci::media_type::DOCKER_ATTESTATION;
@@ -167,7 +167,7 @@ impl Graph {
         };
         // A link is judged by itself: what it leads to is not ours, but may be a referrer.
         let link = if self.blobs.is_link(id) {
-            match rustix::fs::statat(dir, name.file(), AtFlags::SYMLINK_NOFOLLOW) {
+            match stat_at(dir, name.file(), Links::Refuse) {
                 Ok(stat) => FileFacts::of(&stat),
                 Err(error) => return failed(error),
             }
@@ -187,7 +187,7 @@ impl Graph {
             }
             Err(error) => return failed(error),
         };
-        let stat = match rustix::fs::fstat(&file) {
+        let stat = match stat_of(&file) {
             Ok(stat) => stat,
             Err(error) => return failed(error),
         };
@@ -318,7 +318,8 @@ impl Graph {
             .blobs
             .temporary
             .iter()
-            .any(|stray| is_young(stray.modified));
+            // A lock file says nothing of blobs: readers make one as well.
+            .any(|stray| is_young(stray.modified) && !stray.is_lock());
         let mut fresh = Vec::new();
         for orphan in &self.orphans {
             let Some(file) = orphan.file else { continue };

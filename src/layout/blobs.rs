@@ -11,12 +11,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
-use rustix::fs::{AtFlags, FileType, RawDir};
+use rustix::fs::{FileType, RawDir};
+use rustix::io::Errno;
 
+use super::lock::LOCK_FILE;
 use super::temp::{self, TempName};
-use super::{Layout, Links, modified_of, open_dir};
+use super::{Layout, Links, modified_of, open_dir, stat_at};
 use crate::error::{Error, Result};
 use crate::oci::{Algorithm, Digest};
+
+/// The directory of this program's own files.
+const OWN_DIRECTORY: &str = ".ocisweep";
 
 /// The number of a digest: of a listed blob if it is below [`BlobList::len`].
 pub type BlobId = u32;
@@ -101,6 +106,13 @@ pub struct BlobList {
     pub foreign: Vec<Stray>,
 }
 
+impl Stray {
+    /// Says whether it is the lock file, which a killed process leaves behind.
+    pub(crate) fn is_lock(&self) -> bool {
+        self.path == Path::new(LOCK_FILE)
+    }
+}
+
 impl BlobList {
     /// Returns the number of blobs. Their numbers count from 0 in the order of the directories.
     #[must_use]
@@ -171,7 +183,7 @@ impl BlobList {
                 .ok()
                 .filter(|_| kind == FileType::RegularFile)
                 .and_then(|name| temp::in_blobs(algorithm, name));
-            self.stray(&dir, &relative, &name, kind, recognised);
+            self.stray(layout, &dir, &relative, &name, kind, recognised)?;
         }
         Ok(())
     }
@@ -193,7 +205,7 @@ impl BlobList {
             }
         })?;
         for (name, kind) in strays {
-            self.stray(root, Path::new("blobs"), &name, kind, None);
+            self.stray(layout, root, Path::new("blobs"), &name, kind, None)?;
         }
         Ok(())
     }
@@ -202,6 +214,7 @@ impl BlobList {
     /// mention.
     fn read_root(&mut self, layout: &Layout) -> Result<()> {
         let mut found = Vec::new();
+        let mut own = false;
         let mut ingest = false;
         let mut uploads = Vec::new();
         each_entry(layout.dir(), layout.path(), |entry| {
@@ -210,6 +223,12 @@ impl BlobList {
                 return;
             };
             match name {
+                OWN_DIRECTORY if is_dir => own = true,
+                // Who holds it is no left-over; that is asked when it is to be deleted.
+                LOCK_FILE if entry.kind == FileType::RegularFile => {
+                    let recognised = TempName::Unmistakable;
+                    found.push((entry.name.to_owned(), entry.kind, recognised));
+                }
                 "ingest" if is_dir => ingest = true,
                 // zot stages uploads and even its index.json there.
                 ".uploads" | ".sync" if is_dir => uploads.push(name.to_owned()),
@@ -222,10 +241,20 @@ impl BlobList {
             }
         })?;
         for (name, kind, recognised) in found {
-            self.stray(layout.dir(), Path::new(""), &name, kind, Some(recognised));
+            let dir = layout.dir();
+            self.stray(layout, dir, Path::new(""), &name, kind, Some(recognised))?;
         }
+        if own {
+            self.read_staging(layout, OWN_DIRECTORY, |name, is_dir| {
+                (!is_dir && name.is_some_and(temp::is_own)).then_some(TempName::Unmistakable)
+            })?;
+        }
+        // Whatever lies in the others belongs to a writer, also under a name that nobody knows.
         if ingest {
-            self.read_staging(layout, "ingest", temp::in_ingest)?;
+            self.read_staging(layout, "ingest", |name, is_dir| {
+                let known = name.and_then(|name| temp::in_ingest(name, is_dir));
+                known.or(Some(TempName::Plausible))
+            })?;
         }
         for name in uploads {
             self.read_staging(layout, &name, |_, _| Some(TempName::Plausible))?;
@@ -233,16 +262,17 @@ impl BlobList {
         Ok(())
     }
 
+    /// A directory with temporary files; `None` from `recognise`: another file, which is left alone.
     fn read_staging(
         &mut self,
         layout: &Layout,
         directory: &str,
-        recognise: impl Fn(&str, bool) -> Option<TempName>,
+        recognise: impl Fn(Option<&str>, bool) -> Option<TempName>,
     ) -> Result<()> {
         let path = layout.path().join(directory);
         let dir = match open_dir(layout.dir(), directory, Links::Refuse) {
             Ok(dir) => dir,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
                 return Ok(());
             }
             Err(error) => return Err(Error::read(path)(error.into())),
@@ -252,16 +282,11 @@ impl BlobList {
             found.push((entry.name.to_owned(), entry.kind));
         })?;
         for (name, kind) in found {
-            let recognised = std::str::from_utf8(&name)
-                .ok()
-                .and_then(|text| recognise(text, kind == FileType::Directory));
-            self.stray(
-                &dir,
-                Path::new(directory),
-                &name,
-                kind,
-                recognised.or(Some(TempName::Plausible)),
-            );
+            let text = std::str::from_utf8(&name).ok();
+            let recognised = recognise(text, kind == FileType::Directory);
+            if recognised.is_some() {
+                self.stray(layout, &dir, Path::new(directory), &name, kind, recognised)?;
+            }
         }
         Ok(())
     }
@@ -269,12 +294,13 @@ impl BlobList {
     /// Notes a file that is not a blob. Temporary files are looked at: their age decides.
     fn stray(
         &mut self,
+        layout: &Layout,
         dir: impl AsFd,
         relative: &Path,
         name: &[u8],
         kind: FileType,
         temp: Option<TempName>,
-    ) {
+    ) -> Result<()> {
         let mut stray = Stray {
             path: relative.join(OsStr::from_bytes(name)),
             temp,
@@ -284,39 +310,51 @@ impl BlobList {
         };
         if temp.is_none() {
             self.foreign.push(stray);
-            return;
+            return Ok(());
         }
-        // A temporary file that is gone meanwhile was finished by its writer: it is no news.
-        let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            return;
-        };
-        stray.modified = modified_of(&stat);
-        stray.len = u64::try_from(stat.st_size).unwrap_or_default();
-        if stray.is_dir {
-            stray.len = 0;
-            if let Ok(inner) = open_dir(&dir, name, Links::Refuse) {
-                let mut names = Vec::new();
-                // An unreadable directory keeps its own time, which is the newest one known.
-                if each_entry(&inner, &stray.path, |entry| {
-                    names.push(entry.name.to_owned());
-                })
-                .is_ok()
-                {
-                    for name in names {
-                        if let Ok(stat) =
-                            rustix::fs::statat(&inner, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
-                        {
-                            stray.modified = stray.modified.max(modified_of(&stat));
-                            stray.len = stray
-                                .len
-                                .saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
-                        }
-                    }
-                }
+        let path = layout.path().join(&stray.path);
+        match measure(dir, name, stray.is_dir, &path) {
+            Ok((modified, len)) => {
+                stray.modified = modified;
+                stray.len = len;
+                self.temporary.push(stray);
+                Ok(())
+            }
+            // A temporary file that is gone meanwhile was finished by its writer: it is no news.
+            Err(Errno::NOENT) => Ok(()),
+            // One that cannot be looked at may be a sign of a writer at work.
+            Err(error) => Err(Error::read(path)(error.into())),
+        }
+    }
+}
+
+/// Returns when a temporary file, or the newest file in a temporary directory, was written, and how
+/// many bytes are in it.
+pub(crate) fn measure(
+    dir: impl AsFd,
+    name: &[u8],
+    is_dir: bool,
+    path: &Path,
+) -> rustix::io::Result<(i128, u64)> {
+    let stat = stat_at(&dir, name, Links::Refuse)?;
+    let mut modified = modified_of(&stat);
+    if !is_dir {
+        return Ok((modified, u64::try_from(stat.st_size).unwrap_or_default()));
+    }
+    let mut len = 0_u64;
+    let mut names = Vec::new();
+    // An unreadable directory keeps its own time, which is the newest one known.
+    if let Ok(inner) = open_dir(&dir, name, Links::Refuse)
+        && each_entry(&inner, path, |entry| names.push(entry.name.to_owned())).is_ok()
+    {
+        for name in names {
+            if let Ok(stat) = stat_at(&inner, name.as_slice(), Links::Refuse) {
+                modified = modified.max(modified_of(&stat));
+                len = len.saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
             }
         }
-        self.temporary.push(stray);
     }
+    Ok((modified, len))
 }
 
 /// One name of a directory.
@@ -331,22 +369,27 @@ pub(crate) fn each_entry(
     path: &Path,
     mut visit: impl FnMut(DirEntry<'_>),
 ) -> Result<()> {
-    let to_error = |error: rustix::io::Errno| Error::read(path)(error.into());
+    let to_error = |error: Errno| Error::read(path)(error.into());
     // A descriptor of its own: the position in a directory belongs to the open file.
     let own = open_dir(&dir, ".", Links::Refuse).map_err(to_error)?;
     let mut buffer = [MaybeUninit::uninit(); 1 << 16];
     let mut entries = RawDir::new(own, &mut buffer);
     while let Some(entry) = entries.next() {
-        let entry = entry.map_err(to_error)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            // Nothing was read, so nothing is skipped.
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(to_error(error)),
+        };
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
         let mut kind = entry.file_type();
         if kind == FileType::Unknown {
-            match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match stat_at(&dir, name, Links::Refuse) {
                 Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
-                Err(rustix::io::Errno::NOENT) => continue,
+                Err(Errno::NOENT) => continue,
                 Err(error) => return Err(to_error(error)),
             }
         }

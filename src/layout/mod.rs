@@ -15,18 +15,19 @@
 //! trusted: sizes are capped, and what cannot be understood is an error and never "empty".
 
 pub mod blobs;
+mod files;
 pub mod lock;
 mod state;
 pub mod temp;
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType};
 
 use crate::error::{Error, NotALayout, Result};
 use crate::holds::{Emptied, Holds};
@@ -34,6 +35,9 @@ use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
+pub(crate) use files::{
+    Links, changed_of, exists, modified_of, open_dir, open_file, stat_at, stat_of,
+};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
 use state::Texts;
@@ -83,24 +87,24 @@ impl Layout {
             }
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
-        let has = |name: &str| exists(&dir, name);
-        if !has("index.json") {
-            let what = if has("oci-layout") {
+        let has = |name: &str| exists(&dir, name).map_err(Error::read(path.join(name)));
+        if !has("index.json")? {
+            let what = if has("oci-layout")? {
                 NotALayout::NoIndex
-            } else if has("docker/registry/v2") {
+            } else if has("docker/registry/v2")? {
                 NotALayout::RegistryStorage
-            } else if has("version") && has("manifest.json") {
+            } else if has("version")? && has("manifest.json")? {
                 NotALayout::DirCopy
-            } else if has("blobs") && has("ingest") {
+            } else if has("blobs")? && has("ingest")? {
                 NotALayout::ContentStore
             } else {
                 NotALayout::Nothing
             };
             return Err(Error::NotALayout { path, what });
         }
-        if has("oci-layout") {
+        if has("oci-layout")? {
             check_version(&path, &dir)?;
-        } else if !has("blobs") {
+        } else if !has("blobs")? {
             return Err(Error::NotALayout {
                 path,
                 what: NotALayout::NoBlobs,
@@ -232,7 +236,7 @@ impl Layout {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
-        let stat = rustix::fs::fstat(&file).map_err(|error| Error::read(&path)(error.into()))?;
+        let stat = stat_of(&file).map_err(|error| Error::read(&path)(error.into()))?;
         let malformed = |why: &str| Error::Malformed {
             path: path.clone(),
             why: why.to_owned(),
@@ -298,7 +302,7 @@ impl Layout {
     pub(crate) fn blob_len(&self, digest: &Digest) -> Option<u64> {
         let name = digest.victim_name()?;
         let dir = self.blobs.algorithm(name.algorithm())?;
-        let stat = rustix::fs::statat(dir, name.file(), AtFlags::empty()).ok()?;
+        let stat = stat_at(dir, name.file(), Links::Follow).ok()?;
         u64::try_from(stat.st_size).ok()
     }
 
@@ -307,7 +311,7 @@ impl Layout {
     pub(crate) fn blob_time(&self, digest: &Digest) -> Option<Timestamp> {
         let name = digest.victim_name()?;
         let dir = self.blobs.algorithm(name.algorithm())?;
-        let stat = rustix::fs::statat(dir, name.file(), AtFlags::empty()).ok()?;
+        let stat = stat_at(dir, name.file(), Links::Follow).ok()?;
         Timestamp::from_nanosecond(modified_of(&stat))
             .ok()
             .filter(|time| time.as_second() > 0)
@@ -364,7 +368,7 @@ impl Layout {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if lock::is_flocked(&file) {
+        if lock::is_flocked(&file)? {
             return Ok(None);
         }
         Ok(Some(StrayPlace {
@@ -379,8 +383,11 @@ impl Layout {
     pub(crate) fn place_of(&self, name: &str) -> Result<Place> {
         let path = self.path.join(name);
         let to_error = |error: rustix::io::Errno| Error::write(&path)(error.into());
-        let is_link = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        let is_link = match stat_at(&self.dir, name, Links::Refuse) {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Symlink,
+            Err(rustix::io::Errno::NOENT) => false,
+            Err(error) => return Err(Error::read(&path)(error.into())),
+        };
         if !is_link {
             return Ok(Place {
                 dir: open_dir(&self.dir, ".", Links::Refuse).map_err(to_error)?,
@@ -484,58 +491,6 @@ impl BlobDirs {
             .find(|(name, _)| *name == algorithm)
             .map(|(_, fd)| fd)
     }
-}
-
-/// Whether a symbolic link in the last place of a path is followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Links {
-    Follow,
-    Refuse,
-}
-
-impl Links {
-    const fn flag(self) -> OFlags {
-        match self {
-            Self::Follow => OFlags::empty(),
-            Self::Refuse => OFlags::NOFOLLOW,
-        }
-    }
-}
-
-pub(crate) fn open_dir(
-    parent: impl AsFd,
-    name: impl rustix::path::Arg,
-    links: Links,
-) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(
-        parent,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | links.flag(),
-        Mode::empty(),
-    )
-}
-
-/// Opens a file for reading. `O_NONBLOCK` keeps a FIFO in its place from blocking for ever.
-pub(crate) fn open_file(
-    parent: impl AsFd,
-    name: impl rustix::path::Arg,
-    links: Links,
-) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(
-        parent,
-        name,
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | links.flag(),
-        Mode::empty(),
-    )
-}
-
-/// Returns the mtime in nanoseconds since 1970.
-pub(crate) fn modified_of(stat: &rustix::fs::Stat) -> i128 {
-    i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
-}
-
-fn exists(dir: &OwnedFd, name: &str) -> bool {
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Says what a path is that is not a directory.
