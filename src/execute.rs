@@ -5,15 +5,19 @@
 //! | step | a crash here leaves |
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
+//! | what other programs wrote is brought to the disk ([`settle`]) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
 //! | the holds are replaced | a hold on something that no entry lists: it is kept |
-//! | `index.json` and its directory are brought to the disk | as before |
+//! | the state is read again and compared | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
 //! | the state is read once more | everything done |
+//!
+//! Before each further batch of blobs the state is read again: an image that is listed in the middle of
+//! a long sweep stops it.
 //!
 //! *Failure*: a file that cannot be deleted does not stop the others. A stop that is asked for takes
 //! effect at the next file.
@@ -30,13 +34,15 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::graph::{FileFacts, Graph};
 use crate::holds::{Emptied, Holds};
+use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
 use crate::layout::temp;
-use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir, open_file};
+use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
-use crate::oci::Digest;
+use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Tally, Totals, Victim};
-use crate::sys::{FileTime, Fs, Removed};
+use crate::settle::settle;
+use crate::sys::{FileSystem, FileTime, Fs, Removed};
 
 /// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
@@ -117,7 +123,8 @@ impl From<Error> for Refused {
 ///
 /// # Errors
 /// [`Refused::Changed`] when the layout is other than the plan rests on, [`Refused::Error`] when it
-/// cannot be read or brought to the disk. Nothing was changed then.
+/// cannot be read or written. Nothing but orphans was deleted then; an error that comes late leaves the
+/// new index, and blobs of removed images as orphans.
 pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
@@ -125,52 +132,66 @@ pub fn execute(
     observer: &dyn Observer,
 ) -> Result<Outcome, Refused> {
     let layout = locked.layout();
-    // Under the lock: whoever respects it cannot change the index any more, and whoever does not is
-    // met as late as can be.
-    let state = layout.read_state()?;
-    if state.fingerprint() != &plan.base {
-        return Err(Refused::Changed);
+    let deletes = !(plan.sweep.is_empty() && plan.spare.is_empty() && plan.temporary.is_empty());
+    if deletes {
+        // First, because it can take long, and whatever happens meanwhile shows in what is read next.
+        settle(locked, fs)?;
     }
+    let state = unchanged(locked, &plan.base)?;
     let mut outcome = Outcome::nothing();
+    let mut spare_fates = Vec::new();
     if !plan.writes.is_empty()
         && let Err(error) = commit(layout, &plan.writes, fs)
     {
         if !is_full(&error) || plan.spare.is_empty() {
-            return Err(error.into());
+            return Err(error);
         }
         // The disk is so full that the new index does not fit. What is garbage already makes room:
         // nothing that the old index lists is touched.
-        make_index_durable(layout, fs)?;
-        outcome = sweep(layout, plan, &plan.spare, fs, observer);
-        outcome.fates.clear();
+        let now = layout.read_state()?;
+        let new = plan.writes.index.as_ref().map(IndexDoc::text);
+        if now.index.text() != state.index.text() && Some(now.index.text()) != new {
+            return Err(Refused::Changed);
+        }
+        outcome = sweep(layout, plan, &plan.spare, now.fingerprint(), fs, observer);
+        spare_fates = std::mem::take(&mut outcome.fates);
         commit(layout, &plan.writes, fs)?;
     }
     let base = state.fingerprint_after(&plan.writes);
     if !plan.writes.is_empty() && layout.read_state()?.fingerprint() != &base {
         // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
         // back what they read at their start). What was released may be in use again: it stays.
-        outcome.meanwhile.changed = true;
         outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
+        outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
+        outcome.meanwhile.changed = true;
         return Ok(outcome);
-    }
-    if !plan.sweep.is_empty() || !plan.temporary.is_empty() {
-        // A writer that does not sync (skopeo, oras, crane) must not get its old index back after a
-        // power loss, when blobs that only the old index names are gone.
-        make_index_durable(layout, fs)?;
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
-    let mut outcome = sweep(layout, plan, &plan.sweep, fs, observer);
+    let mut outcome = sweep(layout, plan, &plan.sweep, &base, fs, observer);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, observer, &mut outcome);
-    outcome.meanwhile = look_back(layout, plan, &base, &outcome.fates);
+    outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     Ok(outcome)
 }
 
+/// Reads the state under the lock: whoever respects the lock cannot change it any more, and whoever
+/// does not is met as late as can be.
+///
+/// # Errors
+/// [`Refused::Changed`] when it is other than `base`, or when others do not meet the lock.
+fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State, Refused> {
+    let state = locked.layout().read_state()?;
+    if state.fingerprint() != base || !locked.is_in_force()? {
+        return Err(Refused::Changed);
+    }
+    Ok(state)
+}
+
 /// Writes what the plan says, in the order of [`Writes`].
-fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
+fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<(), Refused> {
     let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
         // A crash here leaves an orphan: nothing refers to the new document yet.
@@ -256,58 +277,27 @@ pub fn write_holds(
     holds: &Holds,
     fs: &dyn Fs,
 ) -> Result<(), Refused> {
-    let layout = locked.layout();
-    if layout.read_state()?.fingerprint() != base {
-        return Err(Refused::Changed);
-    }
-    write_own(layout, Holds::FILE, holds.to_json().as_bytes(), fs)?;
+    unchanged(locked, base)?;
+    write_own(locked.layout(), Holds::FILE, holds.to_json().as_bytes(), fs)?;
     Ok(())
 }
 
-fn is_full(error: &Error) -> bool {
-    match error {
-        Error::Write { source, .. } => matches!(
+fn is_full(refused: &Refused) -> bool {
+    match refused {
+        Refused::Error(Error::Write { source, .. }) => matches!(
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         ),
-        _ => false,
+        Refused::Error(_) | Refused::Changed => false,
     }
 }
 
-/// Brings `index.json` and its directory to the disk as they are.
-fn make_index_durable(layout: &Layout, fs: &dyn Fs) -> Result<()> {
-    let path = layout.path().join("index.json");
-    let index = open_file(layout.dir(), "index.json", Links::Follow)
-        .map_err(|error| Error::read(&path)(error.into()))?;
-    fs.sync(index.as_fd()).map_err(Error::write(&path))?;
-    fs.sync(layout.dir().as_fd())
-        .map_err(Error::write(layout.path()))
-}
-
-/// How a batch is dealt with: by how many threads.
-fn threads_for(dir: BorrowedFd<'_>) -> usize {
-    // Measured: two to four threads halve the time on ext4, whose journal makes an unlink wait, and
-    // on tmpfs; on xfs and btrfs a second thread costs time. What is unknown gets one.
-    const EXT4: i64 = 0xEF53;
-    const TMPFS: i64 = 0x0102_1994;
-    let Ok(stat) = rustix::fs::fstatfs(dir) else {
-        return 1;
-    };
-    #[expect(
-        clippy::useless_conversion,
-        reason = "the type of f_type differs between architectures"
-    )]
-    let kind = i64::try_from(stat.f_type).unwrap_or_default();
-    match kind {
-        EXT4 | TMPFS => 4,
-        _ => 1,
-    }
-}
-
+/// Deletes victims, as long as the state is the one of `base`.
 fn sweep(
     layout: &Layout,
     plan: &Plan,
     victims: &[Victim],
+    base: &Digest,
     fs: &dyn Fs,
     observer: &dyn Observer,
 ) -> Outcome {
@@ -318,7 +308,7 @@ fn sweep(
         .blob_dirs()
         .algorithms
         .first()
-        .map_or(1, |(_, dir)| threads_for(dir.as_fd()));
+        .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
     observer.begin(Phase::Sweeping, Some(victims.len() as u64));
     let stopped = AtomicBool::new(false);
     let context = Context {
@@ -331,7 +321,14 @@ fn sweep(
     let pool = (threads > 1 && victims.len() > 64)
         .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
         .and_then(Result::ok);
-    for batch in victims.chunks(BATCH) {
+    for (number, batch) in victims.chunks(BATCH).enumerate() {
+        // Whoever calls has just read it for the first batch.
+        if number > 0 && !is_still(layout, base) {
+            let rest = victims.len() - outcome.fates.len();
+            outcome.fates.extend(vec![Fate::NotTried; rest]);
+            outcome.meanwhile.changed = true;
+            break;
+        }
         let swept = match &pool {
             Some(pool) => pool.install(|| {
                 let looked: Vec<_> = batch
@@ -375,6 +372,13 @@ fn sweep(
     outcome.interrupted = stopped.load(Ordering::Relaxed);
     outcome.done = tally.totals();
     outcome
+}
+
+/// Says whether the state still is this one. What cannot be read is another one.
+fn is_still(layout: &Layout, base: &Digest) -> bool {
+    layout
+        .read_state()
+        .is_ok_and(|state| state.fingerprint() == base)
 }
 
 fn path_of(plan: &Plan, id: BlobId) -> String {
@@ -482,9 +486,18 @@ fn remove_temporary(
 }
 
 fn remove_stray(layout: &Layout, stray: &Stray, fs: &dyn Fs) -> io::Result<Removed> {
+    if stray.is_lock() {
+        // It is the one that this run holds, and goes with it.
+        return Ok(Removed::Yes);
+    }
     let Some(place) = layout.open_stray(stray)? else {
         return Ok(Removed::Gone);
     };
+    let now = measure(&place.dir, place.name.as_bytes(), stray.is_dir, &stray.path)?;
+    if now != (stray.modified, stray.len) {
+        // Its writer came back: BuildKit goes on where an export of it was broken off.
+        return Ok(Removed::Gone);
+    }
     if stray.is_dir {
         let Some(inner) = &place.inner else {
             return Ok(Removed::Gone);
@@ -501,8 +514,9 @@ fn remove_stray(layout: &Layout, stray: &Stray, fs: &dyn Fs) -> io::Result<Remov
     fs.remove_temporary(place.dir.as_fd(), &place.name, stray.is_dir)
 }
 
-/// Reads the state once more and tells what a writer without a lock did meanwhile.
-fn look_back(layout: &Layout, plan: &Plan, base: &Digest, fates: &[Fate]) -> Meanwhile {
+/// Reads the state once more and tells what a writer without a lock did meanwhile. `fates` are those of
+/// the spare victims and of the others.
+fn look_back(layout: &Layout, base: &Digest, plan: &Plan, fates: &[&[Fate]; 2]) -> Meanwhile {
     match layout.read_state() {
         Ok(state) if state.fingerprint() == base => Meanwhile::default(),
         Ok(state) => Meanwhile {
@@ -521,12 +535,12 @@ fn newly_broken(
     layout: &Layout,
     state: &State,
     plan: &Plan,
-    fates: &[Fate],
+    fates: &[&[Fate]; 2],
 ) -> Result<Vec<String>> {
-    let deleted: BTreeSet<&Digest> = plan
-        .sweep
-        .iter()
+    let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
+        .into_iter()
         .zip(fates)
+        .flat_map(|(victims, fates)| victims.iter().zip(*fates))
         .filter(|(_, fate)| **fate == Fate::Deleted)
         .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
         .collect();
@@ -542,7 +556,7 @@ fn newly_broken(
     for root in graph.roots() {
         let Ok(id) = root.target else { continue };
         let reach = graph.reach([id]);
-        let is_broken = deleted.iter().any(|digest| {
+        let is_broken = gone.iter().any(|digest| {
             graph
                 .id(digest)
                 .is_some_and(|id| reach.contains(id) && !graph.is_present(id))

@@ -144,6 +144,7 @@ pub mod layout;
 pub mod observe;
 pub mod oci;
 pub mod plan;
+mod settle;
 pub mod sys;
 pub mod time;
 pub mod units;

@@ -5,13 +5,15 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
+};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{FileTime, Fs, Removed};
 use crate::graph::FileFacts;
-use crate::layout::modified_of;
 use crate::layout::temp::OWN_PREFIX;
+use crate::layout::{Links, modified_of, stat_at, stat_of};
 use crate::oci::digest::VictimName;
 
 /// Linux's system calls.
@@ -20,7 +22,7 @@ pub struct Disk;
 
 impl Fs for Disk {
     fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
-        match rustix::fs::statat(dir, name.file(), AtFlags::SYMLINK_NOFOLLOW) {
+        match stat_at(dir, name.file(), Links::Refuse) {
             Ok(stat) => Ok(FileFacts::of(&stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -28,7 +30,7 @@ impl Fs for Disk {
     }
 
     fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
-        removed(rustix::fs::unlinkat(dir, name.file(), AtFlags::empty()))
+        unlink(dir, name.file(), AtFlags::empty())
     }
 
     fn remove_temporary(
@@ -42,7 +44,7 @@ impl Fs for Disk {
         } else {
             AtFlags::empty()
         };
-        removed(rustix::fs::unlinkat(dir, name, flags))
+        unlink(dir, name, flags)
     }
 
     fn replace(
@@ -52,96 +54,146 @@ impl Fs for Disk {
         bytes: &[u8],
         time: FileTime,
     ) -> io::Result<()> {
-        let old = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let (temporary, mut file) = create_temporary(dir)?;
-        let written = fill(&mut file, bytes, old.as_ref(), time)
-            .and_then(|()| self.sync(file.as_fd()))
-            .and_then(|()| Ok(rustix::fs::renameat(dir, temporary.as_str(), dir, name)?));
-        if let Err(error) = written {
-            // Best effort: what stays is recognised by its name and swept later.
-            let _ = rustix::fs::unlinkat(dir, temporary.as_str(), AtFlags::empty());
-            return Err(error);
-        }
-        self.sync(dir)
+        let temporary = Temporary::write(dir, name, bytes, time)?;
+        rename(dir, temporary.name(), name, RenameFlags::empty())?;
+        temporary.keep();
+        self.sync_dir(dir)
     }
 
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-        match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
+        match retry_on_intr(|| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))) {
+            // Whoever relies on what lies in the directory relies on its own name as well.
+            Ok(()) => self.sync_dir(dir),
+            Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        loop {
-            match rustix::fs::fsync(file) {
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        Ok(retry_on_intr(|| rustix::fs::fsync(file))?)
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        match self.sync(dir) {
+            // fsync(2): the file system knows no such thing for a directory; some of those that are
+            // mounted over a network or from another system do not.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+            result => result,
         }
+    }
+
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::syncfs(dir))?)
     }
 }
 
-fn removed(result: rustix::io::Result<()>) -> io::Result<Removed> {
-    match result {
+fn rename(dir: BorrowedFd<'_>, from: &str, to: &str, flags: RenameFlags) -> rustix::io::Result<()> {
+    retry_on_intr(|| rustix::fs::renameat_with(dir, from, dir, to, flags))
+}
+
+fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed> {
+    match retry_on_intr(|| rustix::fs::unlinkat(dir, name, flags)) {
         Ok(()) => Ok(Removed::Yes),
         Err(Errno::NOENT) => Ok(Removed::Gone),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Creates a file with a name of our own that nobody else has.
-fn create_temporary(dir: BorrowedFd<'_>) -> io::Result<(String, File)> {
-    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let random = RandomState::new();
-    for attempt in 0..64_u32 {
-        let mut bits = random.hash_one(attempt);
-        let mut name = String::from(OWN_PREFIX);
-        for _ in 0..6 {
-            let letter = usize::try_from(bits % 36).unwrap_or_default();
-            name.push(LETTERS.get(letter).copied().map_or('a', char::from));
-            bits /= 36;
-        }
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
-            Ok(file) => return Ok((name, File::from(file))),
-            Err(Errno::EXIST | Errno::INTR) => {}
+/// A file with a name of our own that nobody else has, which goes when this is dropped. What stays all
+/// the same is recognised by its name and swept later.
+struct Temporary<'a> {
+    dir: BorrowedFd<'a>,
+    name: Option<String>,
+}
+
+impl<'a> Temporary<'a> {
+    /// Writes what is to take the place of a file, and brings it to the disk.
+    fn write(dir: BorrowedFd<'a>, name: &str, bytes: &[u8], time: FileTime) -> io::Result<Self> {
+        let old = match stat_at(dir, name, Links::Refuse) {
+            // The mode of a link says nothing.
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode)
+                .is_file()
+                .then_some(stat),
+            Err(Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
+        };
+        let (temporary, mut file) = Self::create(dir)?;
+        fill(&mut file, bytes, old.as_ref(), time)?;
+        Disk.sync(file.as_fd())?;
+        Ok(temporary)
+    }
+
+    fn create(dir: BorrowedFd<'a>) -> io::Result<(Self, File)> {
+        const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+        let random = RandomState::new();
+        for attempt in 0..64_u32 {
+            let mut bits = random.hash_one(attempt);
+            let mut name = String::from(OWN_PREFIX);
+            for _ in 0..6 {
+                let letter = usize::try_from(bits % 36).unwrap_or_default();
+                name.push(LETTERS.get(letter).copied().map_or('a', char::from));
+                bits /= 36;
+            }
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
+                Ok(file) => {
+                    let name = Some(name);
+                    return Ok((Self { dir, name }, File::from(file)));
+                }
+                Err(Errno::EXIST | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Leaves the file alone: it has another name now, or has to stay.
+    fn keep(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            drop(unlink(self.dir, name, AtFlags::empty()));
         }
     }
-    Err(io::Error::from(io::ErrorKind::AlreadyExists))
 }
 
 /// Writes the bytes, and makes mode, owner and time those of the file that is replaced.
 fn fill(file: &mut File, bytes: &[u8], old: Option<&Stat>, time: FileTime) -> io::Result<()> {
     file.write_all(bytes)?;
+    let new = stat_of(&*file)?;
     let Some(old) = old else {
-        rustix::fs::fchmod(&*file, Mode::from_raw_mode(0o644))?;
-        return Ok(());
+        return match set_mode(file, &new, 0o644) {
+            // The file system has modes of its own (FAT, a share of another system).
+            Err(Errno::PERM | Errno::NOTSUP) => Ok(()),
+            result => Ok(result?),
+        };
     };
-    let new = rustix::fs::fstat(&*file)?;
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
-        // Without the right to give files away the new one belongs to who runs this; refusing to
-        // clean up would help nobody.
-        let result = rustix::fs::fchown(
-            &*file,
-            Some(Uid::from_raw(old.st_uid)),
-            Some(Gid::from_raw(old.st_gid)),
-        );
-        if let Err(error) = result
-            && error != Errno::PERM
-        {
-            return Err(error.into());
+        let result = retry_on_intr(|| {
+            rustix::fs::fchown(
+                &*file,
+                Some(Uid::from_raw(old.st_uid)),
+                Some(Gid::from_raw(old.st_gid)),
+            )
+        });
+        match result {
+            // Without the right to give files away the new one belongs to who runs this; refusing to
+            // clean up would help nobody. EINVAL: the owner has no number in this user namespace.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     // After the owner: giving a file away clears some bits of its mode.
-    rustix::fs::fchmod(&*file, Mode::from_raw_mode(old.st_mode & 0o7777))?;
+    set_mode(file, &new, old.st_mode & 0o7777)?;
     let modified = match time {
         FileTime::New => return Ok(()),
         FileTime::AsBefore => modified_of(old),
@@ -151,12 +203,18 @@ fn fill(file: &mut File, bytes: &[u8], old: Option<&Stat>, time: FileTime) -> io
         tv_sec: i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default(),
         tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
     };
-    rustix::fs::futimens(
-        &*file,
-        &Timestamps {
-            last_access: stamp(modified),
-            last_modification: stamp(modified),
-        },
-    )?;
+    let times = Timestamps {
+        last_access: stamp(modified),
+        last_modification: stamp(modified),
+    };
+    retry_on_intr(|| rustix::fs::futimens(&*file, &times))?;
     Ok(())
+}
+
+/// Sets the mode, unless the file has it: where all files have the same one, setting it is forbidden.
+fn set_mode(file: &File, now: &Stat, mode: u32) -> rustix::io::Result<()> {
+    if now.st_mode & 0o7777 == mode {
+        return Ok(());
+    }
+    retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
 }

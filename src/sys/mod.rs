@@ -4,6 +4,7 @@
 //! should be. Behind a trait, so that tests can stop a run at every single one of them.
 
 mod disk;
+mod kind;
 
 use std::fmt::Debug;
 use std::io;
@@ -13,6 +14,7 @@ use crate::graph::FileFacts;
 use crate::oci::digest::VictimName;
 
 pub use disk::Disk;
+pub(crate) use kind::FileSystem;
 
 /// What happened to a file that was to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,8 @@ pub trait Fs: Sync + Debug {
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
     ///
     /// # Errors
-    /// What the system says; the old file is as it was then.
+    /// What the system says. The old file is as it was then, unless only the last step failed: then
+    /// the new file is there, and may be the old one again after a power loss.
     fn replace(
         &self,
         dir: BorrowedFd<'_>,
@@ -75,15 +78,28 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<()>;
 
-    /// Makes a directory, if it is not there yet.
+    /// Makes a directory, if it is not there yet, and brings it to the disk.
     ///
     /// # Errors
-    /// What `mkdirat` says.
+    /// What `mkdirat` and `fsync` say.
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
 
-    /// Brings a file or directory to the disk.
+    /// Brings a file to the disk.
     ///
     /// # Errors
     /// What `fsync` says.
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Brings the names in a directory to the disk, where the file system knows such a thing.
+    ///
+    /// # Errors
+    /// What `fsync` says, but for `EINVAL`.
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Brings everything to the disk that lies in the same file system as this directory, whoever
+    /// wrote it.
+    ///
+    /// # Errors
+    /// What `syncfs` says.
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
 }

@@ -1,0 +1,56 @@
+//! What kind of file system something lies on, where that makes a difference.
+
+use std::os::fd::AsFd;
+
+use rustix::io::retry_on_intr;
+
+/// A kind of file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileSystem {
+    Ext4,
+    Xfs,
+    Btrfs,
+    Tmpfs,
+    Other,
+}
+
+impl FileSystem {
+    /// Returns the kind that a file or directory lies on; [`Self::Other`] where that cannot be told.
+    pub(crate) fn of(file: impl AsFd) -> Self {
+        let Ok(stat) = retry_on_intr(|| rustix::fs::fstatfs(&file)) else {
+            return Self::Other;
+        };
+        #[expect(
+            clippy::useless_conversion,
+            reason = "the type of f_type differs between architectures"
+        )]
+        let magic = i64::try_from(stat.f_type).unwrap_or_default();
+        match magic {
+            0xEF53 => Self::Ext4,
+            0x5846_5342 => Self::Xfs,
+            0x9123_683E => Self::Btrfs,
+            0x0102_1994 => Self::Tmpfs,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns how many threads delete files fastest.
+    ///
+    /// Measured: two to four threads halve the time on ext4, whose journal makes an unlink wait, and
+    /// on tmpfs; on xfs and btrfs a second thread costs time. What is unknown gets one.
+    pub(crate) const fn unlink_threads(self) -> usize {
+        match self {
+            Self::Ext4 | Self::Tmpfs => 4,
+            Self::Xfs | Self::Btrfs | Self::Other => 1,
+        }
+    }
+
+    /// Says whether nobody can choose the time of a file's last change (`st_ctime`). On FAT it is the
+    /// mtime, which a copy takes over; what is unknown may do the same.
+    pub(crate) const fn keeps_change_times(self) -> bool {
+        match self {
+            Self::Ext4 | Self::Xfs | Self::Btrfs | Self::Tmpfs => true,
+            Self::Other => false,
+        }
+    }
+}
