@@ -141,7 +141,7 @@ pub fn execute(
     let mut outcome = Outcome::nothing();
     let mut spare_fates = Vec::new();
     if !plan.writes.is_empty()
-        && let Err(error) = commit(layout, &plan.writes, fs)
+        && let Err(error) = commit(layout, &state, &plan.writes, fs)
     {
         if !is_full(&error) || plan.spare.is_empty() {
             return Err(error);
@@ -155,7 +155,7 @@ pub fn execute(
         }
         outcome = sweep(layout, plan, &plan.spare, now.fingerprint(), fs, observer);
         spare_fates = std::mem::take(&mut outcome.fates);
-        commit(layout, &plan.writes, fs)?;
+        commit(layout, &now, &plan.writes, fs)?;
     }
     let base = state.fingerprint_after(&plan.writes);
     if !plan.writes.is_empty() && layout.read_state()?.fingerprint() != &base {
@@ -190,8 +190,8 @@ fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State, Refused> {
     Ok(state)
 }
 
-/// Writes what the plan says, in the order of [`Writes`].
-fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<(), Refused> {
+/// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
+fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Result<(), Refused> {
     let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
         // A crash here leaves an orphan: nothing refers to the new document yet.
@@ -230,13 +230,20 @@ fn commit(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<(), Refused> 
         // A crash before this leaves the old index with all of its blobs, a crash after it the new
         // one, and blobs of removed images as orphans.
         let place = layout.place_of("index.json")?;
-        fs.replace(
-            place.dir.as_fd(),
-            &place.name,
-            index.text().as_bytes(),
-            time,
-        )
-        .map_err(Error::write(path("index.json")))?;
+        let is_replaced = fs
+            .replace_expected(
+                place.dir.as_fd(),
+                &place.name,
+                state.index.text().as_bytes(),
+                index.text().as_bytes(),
+                time,
+            )
+            .map_err(Error::write(path("index.json")))?;
+        if !is_replaced {
+            // A writer without a lock was faster. What is written so far is no harm: nothing was
+            // released yet.
+            return Err(Refused::Changed);
+        }
         if writes.emptied {
             // Only a convenience for the next `gc`: without the note it asks for `--allow-empty`.
             drop(write_own(

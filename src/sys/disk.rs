@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::{
@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::{FileTime, Fs, Removed};
 use crate::graph::FileFacts;
 use crate::layout::temp::OWN_PREFIX;
-use crate::layout::{Links, modified_of, stat_at, stat_of};
+use crate::layout::{Links, modified_of, open_file, stat_at, stat_of};
 use crate::oci::digest::VictimName;
 
 /// Linux's system calls.
@@ -60,6 +60,44 @@ impl Fs for Disk {
         self.sync_dir(dir)
     }
 
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool> {
+        let temporary = Temporary::write(dir, name, bytes, time)?;
+        let exchange = || rename(dir, temporary.name(), name, RenameFlags::EXCHANGE);
+        match exchange() {
+            // The file that was there bears the temporary name now, whoever put it there last.
+            Ok(()) => match has_bytes(dir, temporary.name(), expected) {
+                Ok(true) => {}
+                other => {
+                    if exchange().is_err() {
+                        // It is all that is left of what another program wrote.
+                        temporary.keep();
+                    }
+                    return other;
+                }
+            },
+            Err(Errno::NOENT) => return Ok(false),
+            // The file system cannot exchange names: the second best is a last look.
+            Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {
+                if !has_bytes(dir, name, expected)? {
+                    return Ok(false);
+                }
+                rename(dir, temporary.name(), name, RenameFlags::empty())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // A crash before this leaves the old file under the temporary name.
+        drop(temporary);
+        self.sync_dir(dir)?;
+        Ok(true)
+    }
+
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         match retry_on_intr(|| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))) {
             // Whoever relies on what lies in the directory relies on its own name as well.
@@ -97,6 +135,15 @@ fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed
         Err(Errno::NOENT) => Ok(Removed::Gone),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Says whether a file has exactly these bytes.
+fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
+    let file = File::from(open_file(dir, name, Links::Refuse)?);
+    let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
+    file.take(expected.len() as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes == expected)
 }
 
 /// A file with a name of our own that nobody else has, which goes when this is dropped. What stays all
@@ -217,4 +264,47 @@ fn set_mode(file: &File, now: &Stat, mode: u32) -> rustix::io::Result<()> {
         return Ok(());
     }
     retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_only_while_it_is_the_expected_one() {
+        let cases: [(Option<&str>, bool, Option<&str>); 5] = [
+            (Some("old"), true, Some("new")),
+            (Some("other"), false, Some("other")),
+            (Some("old and more"), false, Some("old and more")),
+            (Some(""), false, Some("")),
+            (None, false, None),
+        ];
+        for (there, expected, left) in cases {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            if let Some(text) = there {
+                std::fs::write(&path, text).expect("a file");
+                let mode = std::fs::Permissions::from_mode(0o640);
+                std::fs::set_permissions(&path, mode).expect("a mode");
+            }
+            let dir = File::open(temp.path()).expect("a directory");
+            let replaced = Disk
+                .replace_expected(dir.as_fd(), "index.json", b"old", b"new", FileTime::New)
+                .expect("nothing fails");
+            assert_eq!(replaced, expected, "{there:?}");
+            let found = std::fs::read_to_string(&path).ok();
+            assert_eq!(found.as_deref(), left, "{there:?}");
+            if let Ok(found) = std::fs::metadata(&path) {
+                assert_eq!(found.permissions().mode() & 0o7777, 0o640, "{there:?}");
+            }
+            let names = std::fs::read_dir(temp.path()).expect("a list").count();
+            assert_eq!(
+                names,
+                usize::from(left.is_some()),
+                "a temporary file stays: {there:?}"
+            );
+        }
+    }
 }

@@ -78,6 +78,23 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<()>;
 
+    /// Does the same, but only if the file has the expected bytes at that very moment. `false`: it has
+    /// others, and they stay; or it is gone.
+    ///
+    /// Most writers of `index.json` take no lock. One that writes between the last look and the rename
+    /// would be undone without anybody noticing.
+    ///
+    /// # Errors
+    /// As for [`Fs::replace`].
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool>;
+
     /// Makes a directory, if it is not there yet, and brings it to the disk.
     ///
     /// # Errors
