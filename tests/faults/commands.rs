@@ -1,0 +1,150 @@
+//! The commands that faults happen to, and what each makes of the scene when nothing goes wrong.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::judge::{Files, Judge, LOCK};
+use crate::scene::Scene;
+use crate::strace::args;
+use crate::support::Cmd;
+
+/// A command line, without the layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    /// What stands before the layout.
+    before: &'static [&'static str],
+    /// What stands after it.
+    after: &'static [&'static str],
+    /// It takes blobs out of an index that stays.
+    is_sparse: bool,
+}
+
+const fn command(before: &'static [&'static str], after: &'static [&'static str]) -> Command {
+    Command {
+        before,
+        after,
+        is_sparse: false,
+    }
+}
+
+pub(crate) const GC: Command = command(&["gc"], &["--grace", "0", "--temp-age", "0s"]);
+pub(crate) const RM: Command = command(&["rm"], &["app:1"]);
+pub(crate) const RM_ALL: Command = command(&["rm", "-f"], &["app:1", "app:2", "multi:1"]);
+pub(crate) const RM_PLATFORM: Command = command(&["rm"], &["multi:1", "--platform", "linux/arm64"]);
+pub(crate) const RM_SPARSE: Command = Command {
+    before: &["rm"],
+    after: &[
+        "multi:1",
+        "--platform",
+        "linux/arm64",
+        "--platform-mode",
+        "sparse",
+    ],
+    is_sparse: true,
+};
+pub(crate) const HOLD_ADD: Command = command(&["hold", "add"], &["pin", "app:1"]);
+pub(crate) const HOLD_RM: Command = command(&["hold", "rm"], &["release"]);
+
+pub(crate) const PRUNE: Command = command(
+    &["prune", "--all", "--force"],
+    &["--keep", "multi:*", "--grace", "0", "--temp-age", "0s"],
+);
+/// What [`PRUNE`] does, from a plan that was written before.
+pub(crate) const APPLY: Command = command(&["apply"], &[]);
+
+impl Command {
+    /// Makes a scene for it.
+    pub(crate) fn scene(&self) -> Scene {
+        let scene = Scene::new();
+        if self.is_apply() {
+            let mut words = PRUNE.on(scene.path());
+            words.extend(["--plan".into(), plan_of(scene.path()).into()]);
+            Cmd::new(words).run().ok();
+        }
+        scene
+    }
+
+    fn is_apply(&self) -> bool {
+        self.before == APPLY.before
+    }
+
+    /// Returns the command line for a layout.
+    pub(crate) fn on(&self, layout: &Path) -> Vec<OsString> {
+        let mut words = args(self.before);
+        if self.is_apply() {
+            words.push(plan_of(layout).into());
+            return words;
+        }
+        words.push(layout.into());
+        words.extend(args(self.after));
+        words
+    }
+
+    /// Runs it undisturbed on a scene of its own, and returns what faults are judged by.
+    pub(crate) fn judge(&self) -> Judge {
+        let scene = self.scene();
+        let before = Files::of(scene.path());
+        let run = Cmd::new(self.on(scene.path())).run();
+        run.ok();
+        let after = Files::of(scene.path());
+        assert_ne!(before, after, "it does nothing\n{}", run.all());
+        assert!(after.get(LOCK).is_none(), "{}", run.all());
+        let sparse: BTreeSet<String> = if self.is_sparse {
+            scene.of_arm64().into_iter().collect()
+        } else {
+            BTreeSet::new()
+        };
+        let mut context = String::new();
+        tidy(scene.path(), &mut context);
+        Judge {
+            before,
+            after,
+            settled: Files::of(scene.path()).without(&sparse),
+            sparse,
+        }
+    }
+
+    /// Runs it once more, undisturbed, and panics unless that ends where a run without the fault would have ended.
+    #[track_caller]
+    pub(crate) fn finishes(&self, layout: &Path, judge: &Judge, context: &str) {
+        let now = Files::of(layout);
+        // From the one it is known where it leads, and the other is there.
+        if now == judge.before || now == judge.after {
+            return;
+        }
+        // A plan is good for the state that it was made from, and for no other.
+        let command = if self.is_apply() { &PRUNE } else { self };
+        let again = Cmd::new(command.on(layout)).run();
+        // What is done already cannot be done again: "no such image".
+        let mut context = format!("{context}\nthen\n{}", again.all());
+        assert!(matches!(again.code, Some(0 | 1)), "{context}");
+        judge.check(layout, &context);
+        tidy(layout, &mut context);
+        // Between the manifest and its attestation a kill leaves the attestation, which the index lists: no second run
+        // finds the platform to drop it with. It costs its bytes until the image goes.
+        let settled = Files::of(layout).without(&judge.sparse);
+        let differences = settled.differences(&judge.settled);
+        assert!(
+            differences.is_empty(),
+            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+        );
+    }
+}
+
+/// Returns where the plan for a layout lies.
+fn plan_of(layout: &Path) -> PathBuf {
+    layout.with_file_name("plan.json")
+}
+
+/// Releases the hold, if there is one, and sweeps whatever there is to sweep. The hold goes after its image: a kill between
+/// the two leaves it, and it keeps what it is for.
+fn tidy(layout: &Path, context: &mut String) {
+    let release = Cmd::new(["hold", "rm"]).arg(layout).arg("release");
+    let sweep = Cmd::gc(layout).args(["--temp-age", "0s", "--allow-empty", "--allow-missing"]);
+    for command in [release, sweep] {
+        let run = command.run();
+        *context = format!("{context}\nthen\n{}", run.all());
+        assert!(matches!(run.code, Some(0 | 1)), "{context}");
+    }
+}

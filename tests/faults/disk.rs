@@ -1,0 +1,174 @@
+//! File systems that are full, and file systems that are read-only.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::Command as Process;
+
+use crate::commands::{Command, GC, HOLD_RM, RM, RM_PLATFORM};
+use crate::guard::{NOBODY, is_root, run, skip};
+use crate::judge::Files;
+use crate::mounts::Mount;
+use crate::scene::Scene;
+use crate::strace::has_tools;
+use crate::support::{Cmd, for_each};
+
+/// A way to make a file system.
+type Make = fn() -> Option<Mount>;
+
+/// Every kind, as small as it can be.
+const KINDS: [(&str, Make); 3] = [
+    ("tmpfs", || Mount::tmpfs("2m")),
+    ("ext4", || Mount::disk("ext4", 8, &["-m", "0"])),
+    ("xfs", || Mount::disk("xfs", 300, &[])),
+];
+
+/// Calls `check` with a scene on a full file system of each kind, and with what fills it.
+fn on_full_disks(prepare: fn(&mut Scene), check: impl Fn(&Scene, &Path)) {
+    for_each(
+        KINDS,
+        |(kind, _)| (*kind).to_owned(),
+        |(_, make)| {
+            let Some(mount) = make() else { return };
+            let mut scene = Scene::at(&mount.path().join("layout"));
+            prepare(&mut scene);
+            let ballast = mount.fill();
+            let more = fs::File::create(scene.builder.join("more"))
+                .and_then(|mut file| file.write_all(b"more").and_then(|()| file.sync_all()));
+            assert!(more.is_err(), "the disk is not full");
+            drop(fs::remove_file(scene.builder.join("more")));
+            check(&scene, &ballast);
+        },
+    );
+}
+
+fn without_orphans(scene: &mut Scene) {
+    Cmd::gc(scene.path()).args(["--temp-age", "0s"]).run().ok();
+}
+
+/// On xfs a new file takes more than its one block; a real layer makes room for it.
+fn with_large_orphan(scene: &mut Scene) {
+    let large = scene.builder.layer(&vec![b'l'; 1 << 20]);
+    scene.orphans.push(large);
+    scene.grow_old();
+}
+
+#[test]
+fn gc_frees_a_full_disk() {
+    on_full_disks(
+        |_| {},
+        |scene, _| {
+            let judge = GC.judge();
+            let run = Cmd::new(GC.on(scene.path())).run();
+            run.ok();
+            let differences = Files::of(scene.path()).differences(&judge.after);
+            assert!(differences.is_empty(), "{differences}\n{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn what_is_garbage_already_makes_room_for_a_new_index() {
+    for command in [RM, RM_PLATFORM] {
+        on_full_disks(with_large_orphan, |scene, _| {
+            let judge = command.judge();
+            let orphans = scene
+                .orphans
+                .iter()
+                .map(|desc| desc.digest.clone())
+                .collect();
+            let run = Cmd::new(command.on(scene.path())).run();
+            run.ok();
+            let expected = judge.after.without_blobs(&orphans);
+            let differences = Files::of(scene.path()).differences(&expected);
+            assert!(differences.is_empty(), "{differences}\n{}", run.all());
+        });
+    }
+}
+
+#[test]
+fn without_room_and_without_garbage_nothing_changes() {
+    for command in [RM, RM_PLATFORM, HOLD_RM] {
+        on_full_disks(without_orphans, |scene, ballast| {
+            let before = Files::of(scene.path());
+            let run = Cmd::new(command.on(scene.path())).run();
+            run.exits(4)
+                .warns("No space left on device")
+                .warns("cannot write `");
+            assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
+            let differences = Files::of(scene.path()).differences(&before);
+            assert!(differences.is_empty(), "{differences}\n{}", run.all());
+            // Room makes it work.
+            fs::remove_dir_all(ballast).expect("the ballast can go");
+            Cmd::new(command.on(scene.path())).run().ok();
+        });
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
+    let Some(mount) = Mount::tmpfs("2m") else {
+        return;
+    };
+    let scene = Scene::at(&mount.path().join("layout"));
+    let mut clean = Scene::at(&mount.path().join("clean"));
+    without_orphans(&mut clean);
+    mount.seal();
+    let before = Files::of(scene.path());
+    let reading: [&[&str]; 6] = [
+        &["ls"],
+        &["ls", "--tree"],
+        &["df"],
+        &["gc", "-n", "--grace", "0"],
+        &["prune", "-n", "-a"],
+        &["hold", "ls"],
+    ];
+    for words in reading {
+        Cmd::new(words).arg(scene.path()).run().ok();
+    }
+    Cmd::new(GC.on(clean.path())).run().ok();
+    Cmd::new(["prune", "-f"]).arg(clean.path()).run().ok();
+    let writing: [Command; 4] = [GC, RM, RM_PLATFORM, HOLD_RM];
+    for command in writing {
+        let run = Cmd::new(command.on(scene.path())).run();
+        run.exits(4).warns("Read-only file system");
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
+        let differences = Files::of(scene.path()).differences(&before);
+        assert!(differences.is_empty(), "{differences}\n{}", run.all());
+    }
+}
+
+#[test]
+fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
+    if !is_root() || !has_tools(&["unshare"]) {
+        return skip("only root can give files away");
+    }
+    let scene = Scene::new();
+    let mut open = vec![scene.path().to_owned()];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let names = fs::read_dir(&path).expect("a directory can be listed");
+            open.extend(names.map(|name| name.expect("a name can be read").path()));
+        }
+        let mode = if path.is_dir() { 0o777 } else { 0o666 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("root may");
+        chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    let before = mode_of(&scene);
+    let mut command = Process::new("unshare");
+    command
+        .args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_ocisweep")])
+        .args(RM.on(scene.path()));
+    let run = run(command);
+    if run.stderr.starts_with("unshare:") {
+        return skip(&format!("no user namespaces here: {}", run.stderr.trim()));
+    }
+    run.ok().says("Untagged: app:1");
+    assert_eq!(mode_of(&scene), before, "{}", run.all());
+}
+
+fn mode_of(scene: &Scene) -> u32 {
+    let found = fs::metadata(scene.builder.join("index.json"));
+    found.expect("there is an index").permissions().mode()
+}

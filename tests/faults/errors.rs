@@ -1,0 +1,269 @@
+//! An error from every system call that reads or changes something.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use crate::commands::{
+    APPLY, Command, GC, HOLD_ADD, HOLD_RM, PRUNE, RM, RM_ALL, RM_PLATFORM, RM_SPARSE,
+};
+use crate::judge::{Files, Judge};
+use crate::kill::{CHANGING, count};
+use crate::scene::{LEFT_OVERS, Scene};
+use crate::strace::{Call, Disturbed, Recording, has_strace, wants_all};
+use crate::support::{Run, for_each};
+
+/// Every call with which the program reads something.
+const READING: [&str; 7] = [
+    "getdents64",
+    "read",
+    "fstat",
+    "newfstatat",
+    "fstatfs",
+    "fcntl",
+    "readlink",
+];
+
+/// What may go wrong, and how the system words it.
+const ERRORS: [(&str, &str); 6] = [
+    ("EIO", "Input/output error"),
+    ("ENOSPC", "No space left on device"),
+    ("EACCES", "Permission denied"),
+    ("EROFS", "Read-only file system"),
+    ("EMFILE", "Too many open files"),
+    ("EINTR", "Interrupted system call"),
+];
+
+/// Something that fails.
+#[derive(Debug)]
+struct Fault {
+    /// The file that it is about, relative to the layout; `None`: whatever the call is about.
+    file: Option<String>,
+    /// What fails, as `strace` has it.
+    injection: String,
+    /// How the system words it.
+    words: &'static str,
+}
+
+/// Lets every call fail in every way, one after another. A default run takes each fifth call, and one of the ways.
+fn survives(command: Command) {
+    if !has_strace() {
+        return;
+    }
+    let names: Vec<&str> = CHANGING.into_iter().chain(READING).collect();
+    let recorded = command.scene();
+    let recording = Recording::of(&names, &command.on(recorded.path()));
+    recording.run.ok();
+    let mut calls = Vec::new();
+    for name in &names {
+        let wanted = |call: &Call| call.name != "fcntl" || call.text.contains("F_GETLK");
+        for number in recording.numbers(name, recorded.path(), wanted) {
+            calls.push((None, format!("{name}:when={number}")));
+        }
+    }
+    // Documents are read by another thread, whose calls have the same numbers as those of the main thread.
+    let files = Files::of(recorded.path());
+    for path in files.paths() {
+        for name in ["openat", "fstat", "read", "newfstatat", "unlinkat"] {
+            calls.push((Some(path.to_owned()), name.to_owned()));
+        }
+    }
+    let mut faults = Vec::new();
+    for (turn, (file, call)) in calls.into_iter().enumerate() {
+        for (position, (error, words)) in ERRORS.into_iter().enumerate() {
+            // A call on a file fails again when it is made again: nobody goes on for ever.
+            let is_endless = file.is_some() && error == "EINTR";
+            let is_chosen = turn % 5 == 0 && turn / 5 % ERRORS.len() == position;
+            if !is_endless && (wants_all() || is_chosen) {
+                faults.push(Fault {
+                    file: file.clone(),
+                    injection: format!("{call}:error={error}"),
+                    words,
+                });
+            }
+        }
+    }
+    let said = in_other_words(&recording.run, recorded.path());
+    let judge = command.judge();
+    let (happened, survived) = (Cell::new(0_usize), Cell::new(0_usize));
+    for_each(
+        faults,
+        |fault| format!("{command:?} {fault:?}"),
+        |fault| {
+            if let Some(run) = happens(fault, &command, &judge, &said) {
+                happened.set(happened.get() + 1);
+                survived.set(survived.get() + usize::from(run.code == Some(0)));
+            }
+        },
+    );
+    let (happened, survived) = (happened.get(), survived.get());
+    assert!(happened > 15, "only {happened} faults\n{}", recording.all());
+    count(&format!(
+        "{command:?}: {happened} faults, {survived} of them without consequence"
+    ));
+}
+
+/// Lets one thing fail, and panics if anything is lost or untrue. `None`: it did not happen, since no such call is made.
+fn happens(
+    fault: &Fault,
+    command: &Command,
+    judge: &Judge,
+    undisturbed: &(String, String),
+) -> Option<Run> {
+    let scene = command.scene();
+    let absolute = fault.file.as_deref().map(|file| scene.builder.join(file));
+    // The program names files relative to an open directory.
+    let name = absolute.as_deref().and_then(|path| path.file_name());
+    let files: Vec<&Path> = absolute
+        .as_deref()
+        .into_iter()
+        .chain(name.map(Path::new))
+        .collect();
+    let failed = Disturbed::on(&files, &fault.injection, &command.on(scene.path()));
+    if fault.file.is_some() && failed.faults == 0 {
+        return None;
+    }
+    let run = failed.run;
+    let context = run.all();
+    let orphans = scene
+        .orphans
+        .iter()
+        .map(|desc| desc.digest.clone())
+        .collect();
+    let full_disk = judge.of_full_disk(&orphans);
+    let makes_room = fault.injection.contains("ENOSPC") && !has_every(&scene);
+    let judge = if makes_room { &full_disk } else { judge };
+    assert_ne!(failed.faults, 0, "nothing went wrong\n{context}");
+    judge.check(scene.path(), &context);
+    let now = Files::of(scene.path()).without_lock();
+    let (of_before, of_after) = (
+        now.differences(&judge.before),
+        now.differences(&judge.after),
+    );
+    match run.code {
+        // The call does not matter, or it was made again.
+        Some(0) => {
+            // A temporary file that cannot be looked at is left alone, without a word, and so is one of our own that
+            // cannot be removed: the next sweep takes it.
+            let is_left_over = |line: &&str| {
+                LEFT_OVERS.iter().any(|name| line.ends_with(name))
+                    || line.contains("more:  .ocisweep-")
+            };
+            let rest = of_after.lines().filter(|line| !is_left_over(line));
+            let is_done = rest.count() == 0 || says_why(&run, fault.words);
+            assert!(is_done, "it claims to be done:\n{of_after}\n{context}");
+        }
+        Some(1 | 4) => assert!(says_why(&run, fault.words), "no cause\n{context}"),
+        Some(3) => {
+            assert!(says_why(&run, fault.words), "no cause\n{context}");
+            assert!(
+                of_before.is_empty(),
+                "refused, but:\n{of_before}\n{context}"
+            );
+        }
+        _ => panic!("no such exit status is promised\n{context}"),
+    }
+    if fault.injection.contains("EINTR") {
+        assert_eq!(
+            run.code,
+            Some(0),
+            "an interrupted call is no error\n{context}"
+        );
+        let said = in_other_words(&run, scene.path());
+        assert_eq!(said, *undisturbed, "{context}");
+    }
+    command.finishes(scene.path(), judge, &context);
+    Some(run)
+}
+
+/// Says whether the orphans are all there.
+fn has_every(scene: &Scene) -> bool {
+    scene.orphans.iter().all(|desc| scene.has(desc))
+}
+
+/// Says whether the errors are lines, and one of them names a path and the cause.
+fn says_why(run: &Run, words: &str) -> bool {
+    !run.stderr.contains("panicked")
+        && run.stderr.lines().any(|line| {
+            let names_file = line.contains('`') || line.contains("standard output");
+            // Of many files the first cause would not be that of all.
+            let has_cause = line.contains(words)
+                || line.contains("cannot read 1 orphan of")
+                // What cannot be looked at is no longer what the plan says; which of both is not told.
+                || line.contains("cannot apply the plan to");
+            line.starts_with("ocisweep: ") && names_file && has_cause
+        })
+}
+
+/// Returns what a run said, with the path of its layout taken out.
+fn in_other_words(run: &Run, layout: &Path) -> (String, String) {
+    let layout = layout.to_string_lossy();
+    (
+        run.stdout.replace(layout.as_ref(), "LAYOUT"),
+        run.stderr.replace(layout.as_ref(), "LAYOUT"),
+    )
+}
+
+#[test]
+fn a_file_system_that_does_less_is_good_enough() {
+    if !has_strace() {
+        return;
+    }
+    for command in [RM, RM_PLATFORM, HOLD_ADD] {
+        let judge = command.judge();
+        let recorded = command.scene();
+        let recording = Recording::of(&["openat", "renameat2"], &command.on(recorded.path()));
+        let is_exchange = |call: &Call| call.text.contains("RENAME_EXCHANGE");
+        let exchanges = recording.numbers("renameat2", recorded.path(), is_exchange);
+        // It cannot exchange names, or it cannot bring the names in a directory to the disk.
+        let mut faults: Vec<String> = exchanges
+            .into_iter()
+            .map(|number| format!("renameat2:error=EINVAL:when={number}"))
+            .collect();
+        faults.push("fsync:error=EINVAL".to_owned());
+        for fault in faults {
+            let scene = command.scene();
+            let directories =
+                ["", "blobs/sha256", ".ocisweep"].map(|name| scene.builder.join(name));
+            let is_sync = fault.starts_with("fsync");
+            let files: Vec<&Path> = directories
+                .iter()
+                .filter(|_| is_sync)
+                .map(|path| path.as_path())
+                .collect();
+            let run = Disturbed::on(&files, &fault, &command.on(scene.path()));
+            assert_ne!(run.faults, 0, "nothing went wrong\n{}", run.run.all());
+            run.run.ok();
+            let differences = Files::of(scene.path()).differences(&judge.after);
+            assert!(differences.is_empty(), "{differences}\n{}", run.run.all());
+        }
+    }
+}
+
+#[test]
+fn no_error_in_gc_loses_anything() {
+    survives(GC);
+}
+
+#[test]
+fn no_error_in_rm_loses_anything() {
+    survives(RM);
+    survives(RM_ALL);
+}
+
+#[test]
+fn no_error_in_dropping_a_platform_loses_anything() {
+    survives(RM_PLATFORM);
+    survives(RM_SPARSE);
+}
+
+#[test]
+fn no_error_in_changing_holds_loses_anything() {
+    survives(HOLD_ADD);
+    survives(HOLD_RM);
+}
+
+#[test]
+fn no_error_in_prune_or_apply_loses_anything() {
+    survives(PRUNE);
+    survives(APPLY);
+}

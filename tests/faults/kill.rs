@@ -1,0 +1,99 @@
+//! SIGKILL at every system call that changes something.
+
+use crate::commands::{
+    APPLY, Command, GC, HOLD_ADD, HOLD_RM, PRUNE, RM, RM_ALL, RM_PLATFORM, RM_SPARSE,
+};
+use crate::strace::{Call, Disturbed, Recording, has_strace};
+
+/// Every call with which the program changes something, and those between which order matters.
+pub(crate) const CHANGING: [&str; 15] = [
+    "unlinkat",
+    "renameat",
+    "renameat2",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "write",
+    "openat",
+    "flock",
+    "fchmod",
+    "fchown",
+    "mkdirat",
+    "utimensat",
+    "ftruncate",
+    "fallocate",
+];
+
+/// Says whether a call changes something: of those that open a file only the ones that make one.
+pub(crate) fn changes(call: &Call) -> bool {
+    call.name != "openat" || call.text.contains("O_CREAT")
+}
+
+/// Kills the command at every changing call, one after another.
+fn survives(command: Command) {
+    if !has_strace() {
+        return;
+    }
+    let judge = command.judge();
+    let recorded = command.scene();
+    let recording = Recording::of(&CHANGING, &command.on(recorded.path()));
+    recording.run.ok();
+    let mut kills = 0_usize;
+    for name in CHANGING {
+        for number in recording.numbers(name, recorded.path(), changes) {
+            let scene = command.scene();
+            let injection = format!("{name}:signal=KILL:when={number}");
+            let killed = Disturbed::by(&injection, &command.on(scene.path()));
+            let context = format!("{injection}\n{}", killed.run.all());
+            assert_eq!(killed.run.code, None, "it was not killed\n{context}");
+            kills += 1;
+            judge.check(scene.path(), &context);
+            command.finishes(scene.path(), &judge, &context);
+        }
+    }
+    assert!(kills > 4, "only {kills} kills\n{}", recording.all());
+    count(&format!("{command:?}: killed {kills} times"));
+}
+
+/// Notes how much was done, for who wants to know (`--nocapture`).
+#[expect(clippy::print_stderr, reason = "a number that nobody sees is none")]
+pub(crate) fn count(text: &str) {
+    eprintln!("{text}");
+}
+
+#[test]
+fn gc_can_be_killed_at_any_call() {
+    survives(GC);
+}
+
+#[test]
+fn rm_can_be_killed_at_any_call() {
+    survives(RM);
+}
+
+#[test]
+fn rm_of_everything_can_be_killed_at_any_call() {
+    survives(RM_ALL);
+}
+
+#[test]
+fn dropping_a_platform_can_be_killed_at_any_call() {
+    survives(RM_PLATFORM);
+    survives(RM_SPARSE);
+}
+
+#[test]
+fn changing_holds_can_be_killed_at_any_call() {
+    survives(HOLD_ADD);
+    survives(HOLD_RM);
+}
+
+#[test]
+fn prune_can_be_killed_at_any_call() {
+    survives(PRUNE);
+}
+
+#[test]
+fn apply_can_be_killed_at_any_call() {
+    survives(APPLY);
+}

@@ -1,0 +1,90 @@
+//! Locks of other programs: whoever holds one is not disturbed, and whoever is gone does not matter.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+
+use crate::commands::{Command, GC, HOLD_ADD, HOLD_RM, RM, RM_PLATFORM};
+use crate::judge::{Files, LOCK};
+use crate::scene::Scene;
+use crate::support::{Cmd, for_each};
+
+/// Takes a lock in the layout. It is held while the answer lives.
+type Take = fn(&Path) -> File;
+
+fn open(path: &Path) -> File {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.expect("a lock file can be made")
+}
+
+fn exclusive(file: File) -> File {
+    flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+    file
+}
+
+const HOLDERS: [(&str, Take); 4] = [
+    ("BuildKit", |layout| exclusive(open(&layout.join(LOCK)))),
+    ("umoci", |layout| {
+        let directory = layout.join(".umoci-123");
+        fs::create_dir(&directory).expect("a directory can be made");
+        exclusive(File::open(directory).expect("a directory can be opened"))
+    }),
+    ("podman", |layout| {
+        let file = open(&layout.join("index.lock"));
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+        file
+    }),
+    ("podman, reading", |layout| {
+        let path = layout.join("index.lock");
+        drop(open(&path));
+        let file = File::open(path).expect("the lock file can be opened");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockShared).expect("nobody else holds it");
+        file
+    }),
+];
+
+#[test]
+fn who_holds_a_lock_is_not_disturbed() {
+    let commands: [Command; 5] = [GC, RM, RM_PLATFORM, HOLD_ADD, HOLD_RM];
+    let cases = HOLDERS
+        .into_iter()
+        .flat_map(|holder| commands.map(|command| (holder, command)));
+    for_each(
+        cases,
+        |((holder, _), command)| format!("{holder}: {command:?}"),
+        |((_, take), command)| {
+            let scene = Scene::new();
+            let before = Files::of(scene.path());
+            // Nothing reads the files of the layout from here on: closing one gives up a POSIX lock on it.
+            let lock = take(scene.path());
+            let mut words = command.on(scene.path());
+            words.extend(["--lock-wait".into(), "0s".into()]);
+            let run = Cmd::new(&words).run();
+            run.exits(6).warns("cannot lock `");
+            drop(lock);
+            let differences = Files::of(scene.path()).without_lock().differences(&before);
+            let differences = differences.replace("  more:  index.lock", "");
+            assert!(differences.is_empty(), "{differences}\n{}", run.all());
+            Cmd::new(&words).run().ok();
+        },
+    );
+}
+
+#[test]
+fn a_lock_that_a_killed_process_left_is_removed_with_the_other_left_overs() {
+    let scene = Scene::new();
+    Cmd::new(GC.on(scene.path())).run().ok();
+    scene.builder.file(LOCK, b"");
+    // There is nothing else to do.
+    let run = Cmd::new(GC.on(scene.path())).run();
+    run.ok()
+        .says("Deleted: index.json.lock (temporary file, 0B)");
+    assert!(!scene.builder.join(LOCK).exists(), "{}", run.all());
+    // A lock that somebody holds is no left-over.
+    let held = exclusive(open(&scene.builder.join(LOCK)));
+    let run = Cmd::new(GC.on(scene.path())).run();
+    run.ok().keeps_quiet_about(LOCK);
+    assert!(scene.builder.join(LOCK).exists(), "{}", run.all());
+    drop(held);
+}

@@ -1,0 +1,43 @@
+//! The promises about crashes, faults and other writers, proved by causing them.
+//!
+//! - [`kill`]: SIGKILL at every single system call that changes something.
+//! - [`errors`]: an error from every system call that reads or changes something.
+//! - [`disk`]: full and read-only file systems.
+//! - [`power`]: a file system that forgets what was not brought to the disk.
+//! - [`stops`]: a file system, in this process, that stops at call N, for every N.
+//! - [`writers`]: other programs that write the layout at the same time.
+//! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
+//! - [`locks`]: locks of other programs.
+//!
+//! After each fault the same question is asked, by a walk of its own ([`judge`]): is every image that is still named whole?
+//!
+//! A default run takes a sample of the errors; `OCISWEEP_FAULTS=all` takes all of them. What needs `strace`, `mkfs` or root
+//! and does not find it says that it was skipped, and why; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a failure.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that runs out of bounds fails, as it should"
+)]
+
+#[path = "../hostile/guard.rs"]
+#[expect(
+    dead_code,
+    reason = "only some of the ways to run the program are needed"
+)]
+mod guard;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod disk;
+mod errors;
+mod judge;
+mod kill;
+mod locks;
+mod mounts;
+mod power;
+mod scene;
+mod signals;
+mod stall;
+mod stops;
+mod strace;
+mod writers;

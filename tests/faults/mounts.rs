@@ -1,0 +1,166 @@
+//! File systems of their own for tests: in memory, or in a file that a loop device makes a disk of.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::guard::{is_root, skip};
+use crate::scene::ground;
+use crate::strace::has_tools;
+
+/// A mounted file system, which goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    /// How it is mounted.
+    args: Vec<String>,
+    point: PathBuf,
+    is_mounted: bool,
+    /// Dropped last: everything above lies in it.
+    _home: TempDir,
+}
+
+impl Mount {
+    /// Mounts one in memory. `None`: that is not possible here.
+    #[track_caller]
+    pub(crate) fn tmpfs(size: &str) -> Option<Self> {
+        let size = format!("size={size}");
+        Self::new(ground(), &["-t", "tmpfs", "-o", &size, "none"])
+    }
+
+    /// Makes a file system of this kind in a file, with these options of its `mkfs`, and mounts it. `None`: that is not
+    /// possible here.
+    #[track_caller]
+    pub(crate) fn disk(kind: &str, mebibytes: u64, options: &[&str]) -> Option<Self> {
+        let mkfs = format!("mkfs.{kind}");
+        if !has_tools(&[&mkfs]) {
+            return None;
+        }
+        let home = ground();
+        let image = home.path().join("image");
+        File::create(&image)
+            .and_then(|file| file.set_len(mebibytes << 20))
+            .expect("a sparse file can be made");
+        let made = Command::new(&mkfs)
+            .args(options)
+            .arg("-q")
+            .arg(&image)
+            .output();
+        let made = made.expect("mkfs can be started");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let image = image.to_str().expect("paths of the tests are UTF-8");
+        Self::new(home, &["-t", kind, "-o", "loop", image])
+    }
+
+    #[track_caller]
+    fn new(home: TempDir, args: &[&str]) -> Option<Self> {
+        if !is_root() {
+            skip("only root can mount");
+            return None;
+        }
+        let point = home.path().join("mount");
+        fs::create_dir(&point).expect("a directory can be made");
+        let mut mount = Self {
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            point,
+            is_mounted: false,
+            _home: home,
+        };
+        match mount.mount() {
+            Ok(()) => Some(mount),
+            Err(why) => {
+                skip(&format!("cannot mount {args:?}: {why}"));
+                None
+            }
+        }
+    }
+
+    /// Returns where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.point
+    }
+
+    /// Mounts it, at first and after a crash.
+    pub(crate) fn mount(&mut self) -> Result<(), String> {
+        let mut command = Command::new("mount");
+        command.args(&self.args).arg(&self.point);
+        run(command)?;
+        self.is_mounted = true;
+        Ok(())
+    }
+
+    /// Unmounts it.
+    pub(crate) fn unmount(&mut self) {
+        let mut command = Command::new("umount");
+        command.arg(&self.point);
+        run(command).expect("nobody uses the file system any more");
+        self.is_mounted = false;
+    }
+
+    /// Makes it read-only.
+    pub(crate) fn seal(&self) {
+        let mut command = Command::new("mount");
+        command.args(["-o", "remount,ro"]).arg(&self.point);
+        run(command).expect("a file system that nobody writes can be made read-only");
+    }
+
+    /// Fills it to the last byte. The answer is the directory that does it.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let ballast = self.point.join("ballast");
+        fs::create_dir(&ballast).expect("the directory can be made");
+        // Several files, since some file systems hold back a little until nobody asks for it at once.
+        for number in 0..4096 {
+            let path = ballast.join(number.to_string());
+            let made = OpenOptions::new().create_new(true).append(true).open(path);
+            let Ok(mut file) = made else { break };
+            let mut has_written = false;
+            for chunk in [1 << 20, 4096, 1] {
+                has_written |= write_until_full(&mut file, &vec![b'x'; chunk]);
+            }
+            if file.sync_all().is_err() || !has_written {
+                break;
+            }
+        }
+        ballast
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let mut command = Command::new("umount");
+            command.arg("--lazy").arg(&self.point);
+            // What cannot be unmounted stays; the test has said what it had to say.
+            drop(run(command));
+        }
+    }
+}
+
+/// Writes until nothing more fits; says whether anything did.
+fn write_until_full(file: &mut File, bytes: &[u8]) -> bool {
+    let mut has_written = false;
+    loop {
+        match file.write(bytes) {
+            Ok(written) => has_written |= written > 0,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+                return has_written;
+            }
+        }
+    }
+}
+
+fn run(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}", said.trim()))
+}

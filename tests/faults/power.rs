@@ -1,0 +1,199 @@
+//! A power loss: the file system stops, and what was not brought to the disk by then is gone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek as _, Write as _};
+use std::path::Path;
+use std::process::Command as Process;
+
+use crate::commands::{Command, GC, HOLD_ADD, RM, RM_ALL, RM_PLATFORM, RM_SPARSE};
+use crate::judge::Files;
+use crate::mounts::Mount;
+use crate::scene::Scene;
+use crate::strace::has_tools;
+use crate::support::{Cmd, Desc, Run, for_each};
+
+/// A way to make a file system.
+type Make = fn() -> Option<Mount>;
+
+const KINDS: [(&str, Make); 2] = [
+    ("ext4", || Mount::disk("ext4", 32, &[])),
+    ("xfs", || Mount::disk("xfs", 300, &[])),
+];
+
+/// What the disk has of the last moments.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    /// Nothing that nobody asked for.
+    Nothing,
+    /// All names and deletions, because some other program brought a file of its own to the disk, but no content.
+    Names,
+}
+
+/// Puts a scene on a disk of each kind, lets `work` happen to it, cuts the power, and looks at what is left.
+fn on_disks(work: impl Fn(&mut Scene) -> Run, look: impl Fn(&Scene, &Run)) {
+    if !has_tools(&["xfs_io"]) {
+        return;
+    }
+    let cases = KINDS
+        .into_iter()
+        .flat_map(|kind| [(kind, Last::Nothing), (kind, Last::Names)]);
+    for_each(
+        cases,
+        |((kind, _), last)| format!("{kind}, {last:?}"),
+        |((_, make), last)| {
+            let Some(mut mount) = make() else { return };
+            let mut scene = Scene::at(&mount.path().join("layout"));
+            sync(mount.path());
+            let run = work(&mut scene);
+            if matches!(last, Last::Names) {
+                let other = File::create(mount.path().join("other")).expect("there is room");
+                other.sync_all().expect("a file can be brought to the disk");
+            }
+            cut(mount.path());
+            mount.unmount();
+            mount.mount().expect("the file system can be used again");
+            look(&scene, &run);
+        },
+    );
+}
+
+fn sync(path: &Path) {
+    let dir = File::open(path).expect("a directory can be opened");
+    rustix::fs::syncfs(dir).expect("everything can be brought to the disk");
+}
+
+/// Stops the file system without another write.
+fn cut(path: &Path) {
+    let output = Process::new("xfs_io")
+        .args(["-x", "-c", "shutdown"])
+        .arg(path)
+        .output();
+    let output = output.expect("`xfs_io` can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Panics if an entry, a hold or a docker-save element has lost a blob.
+#[track_caller]
+fn is_whole(scene: &Scene, run: &Run) {
+    let broken = Files::of(scene.path()).broken();
+    let broken: Vec<_> = broken.into_values().collect();
+    assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), run.all());
+}
+
+#[test]
+fn what_a_command_did_is_there_after_a_power_loss() {
+    let commands: [Command; 5] = [RM, RM_ALL, RM_PLATFORM, RM_SPARSE, HOLD_ADD];
+    for command in commands {
+        let judge = command.judge();
+        on_disks(
+            |scene| {
+                let run = Cmd::new(command.on(scene.path())).run();
+                run.ok();
+                run
+            },
+            |scene, run| {
+                judge.check(scene.path(), &run.all());
+                let after = Files::of(scene.path());
+                for file in ["index.json", "manifest.json", ".ocisweep/holds.json"] {
+                    assert_eq!(
+                        after.get(file),
+                        judge.after.get(file),
+                        "{file}\n{}",
+                        run.all()
+                    );
+                }
+            },
+        );
+    }
+}
+
+/// How other programs write `index.json`: in place, and without bringing it to the disk.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    /// skopeo, oras, crane: empties the file first.
+    Emptying,
+    /// BuildKit: writes over it and cuts off the rest.
+    Cutting,
+}
+
+impl Writer {
+    fn write(self, path: &Path, bytes: &[u8]) {
+        let mut options = OpenOptions::new();
+        options.write(true).truncate(matches!(self, Self::Emptying));
+        let mut file = options.open(path).expect("the index can be opened");
+        file.write_all(bytes).expect("there is room");
+        let length = file.stream_position().expect("a file has a position");
+        file.set_len(length).expect("a file can be cut");
+    }
+
+    /// Lists these in `index.json` and in no other file.
+    fn list(self, scene: &mut Scene, entries: &[(&Desc, &str)]) {
+        let path = scene.builder.join("index.json");
+        let before = fs::read(&path).expect("the index can be read");
+        scene.builder.clear_entries();
+        for (desc, tag) in entries {
+            scene.builder.tag(desc, tag);
+        }
+        scene.builder.write();
+        // docker's list names the image as well, and this writer knows nothing of it.
+        scene.builder.remove("manifest.json").remove("repositories");
+        let after = fs::read(&path).expect("the index can be read");
+        // Only what this writer does in his own way is not on the disk.
+        fs::write(&path, before).expect("there is room");
+        sync(scene.path());
+        self.write(&path, &after);
+    }
+}
+
+#[test]
+fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs() {
+    for writer in [Writer::Emptying, Writer::Cutting] {
+        on_disks(
+            |scene| {
+                let (two, multi) = (scene.two.manifest.clone(), scene.multi.clone());
+                writer.list(scene, &[(&two, "app:2"), (&multi, "multi:1")]);
+                let run = Cmd::new(GC.on(scene.path())).run();
+                run.ok();
+                assert!(!scene.has(&scene.one.manifest), "{}", run.all());
+                run
+            },
+            is_whole,
+        );
+    }
+}
+
+#[test]
+fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_goes() {
+    for writer in [Writer::Emptying, Writer::Cutting] {
+        on_disks(
+            |scene| {
+                let (two, multi) = (scene.two.manifest.clone(), scene.multi.clone());
+                let entries = [(&two, "app:2"), (&multi, "multi:1")];
+                writer.list(scene, &entries);
+                // The tag moves to an image that is nowhere but in memory.
+                let new = scene
+                    .builder
+                    .image("linux/amd64", "new", &[b"base layer", b"new layer"]);
+                let index = scene.builder.join("index.json");
+                let text = fs::read_to_string(&index).expect("the index can be read");
+                let text = text.replace(&two.digest, &new.manifest.digest).replace(
+                    &format!("\"size\":{}", two.size),
+                    &format!("\"size\":{}", new.manifest.size),
+                );
+                assert!(text.contains(&new.manifest.digest), "{text}");
+                writer.write(&index, text.as_bytes());
+                Cmd::new(["hold", "rm"])
+                    .arg(scene.path())
+                    .arg("release")
+                    .run()
+                    .ok();
+                let run = Cmd::new(GC.on(scene.path())).run();
+                run.ok();
+                assert!(!scene.has(&two), "{}", run.all());
+                run
+            },
+            is_whole,
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! SIGINT and SIGTERM in the middle of a sweep.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use tempfile::NamedTempFile;
+
+use crate::commands::{Command, GC, RM};
+use crate::guard::{run_of, watch};
+use crate::judge::{Files, LOCK};
+use crate::scene::Scene;
+use crate::stall::{Stalled, process_of};
+use crate::strace::{args, has_strace, spawn};
+use crate::support::{Cmd, Run, blobs};
+
+/// Enough for four threads and more than one batch.
+const MANY: usize = 5000;
+
+fn deleted(run: &Run) -> BTreeSet<String> {
+    run.stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("Deleted: sha256:"))
+        .map(|hex| format!("sha256:{hex}"))
+        .collect()
+}
+
+#[test]
+fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
+    if !has_strace() {
+        return;
+    }
+    for command in [GC, RM] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let judge = command.judge();
+            let scene = command.scene();
+            let before = blobs(scene.path());
+            let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
+            let stalled = stalled.expect("it deletes more than two files");
+            stalled.signal(signal);
+            let run = stalled.go_on();
+            run.exits(130);
+            let after = blobs(scene.path());
+            let gone: BTreeSet<_> = before
+                .keys()
+                .filter(|blob| !after.contains_key(*blob))
+                .cloned()
+                .collect();
+            assert!(matches!(gone.len(), 1 | 2), "{}", run.all());
+            assert_eq!(deleted(&run), gone, "{}", run.all());
+            let bytes: u64 = gone.iter().map(|blob| before[blob]).sum();
+            run.ends_with_line(&format!("Total reclaimed space: {bytes}B"));
+            assert!(!scene.builder.join(LOCK).exists(), "{}", run.all());
+            judge.check(scene.path(), &run.all());
+            command.finishes(scene.path(), &judge, &run.all());
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_run_at_once() {
+    if !has_strace() {
+        return;
+    }
+    for command in [GC, RM] {
+        let judge = command.judge();
+        let scene = command.scene();
+        let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
+        let stalled = stalled.expect("it deletes more than two files");
+        stalled.signal(Signal::INT);
+        stalled.signal(Signal::TERM);
+        let run = stalled.go_on();
+        assert_eq!(run.code, None, "{}", run.all());
+        judge.check(scene.path(), &run.all());
+        command.finishes(scene.path(), &judge, &run.all());
+    }
+}
+
+#[test]
+fn a_stop_before_the_new_index_changes_nothing() {
+    if !has_strace() {
+        return;
+    }
+    let commands: [Command; 2] = [GC, RM];
+    for command in commands {
+        let scene = command.scene();
+        let before = Files::of(scene.path());
+        let stalled = Stalled::after("getdents64", 1, &command.on(scene.path()));
+        let stalled = stalled.expect("it lists blobs");
+        stalled.signal(Signal::INT);
+        let run = stalled.go_on();
+        run.exits(130);
+        let differences = Files::of(scene.path()).differences(&before);
+        assert!(differences.is_empty(), "{differences}\n{}", run.all());
+    }
+}
+
+#[test]
+fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
+    if !has_strace() {
+        return;
+    }
+    let scene = Scene::new();
+    Cmd::new(GC.on(scene.path())).run().ok();
+    let live = blobs(scene.path());
+    for number in 0..MANY {
+        scene.builder.layer(format!("orphan {number}").as_bytes());
+    }
+    let log = NamedTempFile::new().expect("a temporary file can be made");
+    let words = args(GC.on(scene.path()));
+    // Each deletion takes a millisecond, so that there is time to stop.
+    let mut child = spawn(log.path(), &[], &["unlinkat:delay_enter=1000"], &words);
+    let pool = scene.builder.join("blobs/sha256");
+    let count = || {
+        std::fs::read_dir(&pool)
+            .expect("the pool can be listed")
+            .count()
+    };
+    while count() > live.len() + MANY - 200 {
+        assert!(
+            child
+                .try_wait()
+                .expect("a child can be waited for")
+                .is_none(),
+            "it ended early"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = std::fs::read_to_string(log.path()).expect("the log of strace can be read");
+    let thread = text.split(' ').next().unwrap_or_default();
+    let program = process_of(thread).expect("the program runs");
+    kill_process(program, Signal::INT).expect("the program runs");
+    let run = run_of(
+        "gc of many, stopped".to_owned(),
+        &watch(child, "gc of many, stopped"),
+    );
+    run.exits(130);
+    let left = blobs(scene.path());
+    assert!(left.len() > live.len(), "nothing is left to stop");
+    assert_eq!(
+        deleted(&run).len(),
+        live.len() + MANY - left.len(),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        deleted(&run).iter().all(|blob| !left.contains_key(blob)),
+        "{}",
+        run.stderr
+    );
+    Cmd::new(GC.on(scene.path())).run().ok();
+    assert_eq!(blobs(scene.path()), live);
+}

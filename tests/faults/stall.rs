@@ -1,0 +1,98 @@
+//! The program, stopped at a known system call while something else happens.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
+
+use crate::guard::{run_of, watch};
+use crate::strace::spawn;
+use crate::support::Run;
+
+/// What a system takes at most for anything here; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A run that stands still.
+#[derive(Debug)]
+pub(crate) struct Stalled {
+    /// `strace`, until the run goes on.
+    child: Option<Child>,
+    /// The program.
+    pid: Pid,
+    line: String,
+    _log: NamedTempFile,
+}
+
+impl Stalled {
+    /// Starts the program and waits until it has made the N-th call of this name. `Err`: it ended before that.
+    #[track_caller]
+    pub(crate) fn after(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
+        let log = NamedTempFile::new().expect("a temporary file can be made");
+        let line = format!("stop after {name} {number}: {args:?}");
+        let injection = format!("{name}:signal=STOP:when={number}");
+        let mut child = spawn(log.path(), &[], &[&injection], args);
+        let start = Instant::now();
+        let thread = loop {
+            let text = fs::read(log.path()).expect("the log of strace can be read");
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let stop = text
+                .lines()
+                .find(|line| line.contains("--- stopped by SIGSTOP"));
+            if let Some(line) = stop {
+                break line.split(' ').next().unwrap_or_default().to_owned();
+            }
+            if child
+                .try_wait()
+                .expect("a child can be waited for")
+                .is_some()
+            {
+                return Err(run_of(line.clone(), &watch(child, &line)));
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it neither stops nor ends\n{line}\n{text}"
+            );
+            sleep(Duration::from_millis(1));
+        };
+        Ok(Self {
+            child: Some(child),
+            pid: process_of(&thread).expect("a stopped process is there"),
+            line,
+            _log: log,
+        })
+    }
+
+    /// Sends a signal, which waits until the run goes on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the process is there");
+    }
+
+    /// Lets the run go on to its end.
+    #[track_caller]
+    pub(crate) fn go_on(mut self) -> Run {
+        self.signal(Signal::CONT);
+        let child = self.child.take().expect("it goes on once");
+        run_of(self.line.clone(), &watch(child, &self.line))
+    }
+}
+
+/// Returns the process that a thread, as a log of `strace` has it, belongs to: signals go to processes.
+pub(crate) fn process_of(thread: &str) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    Pid::from_raw(process.trim().parse().ok()?)
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A test failed: nobody will let it go on.
+            let _gone = kill_process(self.pid, Signal::KILL);
+            let _ended = child.wait();
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! A file system that stops at call N, for every N: in this process, through the public library, below every system call.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::entries::entries;
+use ocisweep::execute::{Fate, Outcome, Refused, execute};
+use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
+use ocisweep::images::images;
+use ocisweep::layout::lock::Locked;
+use ocisweep::observe::Silent;
+use ocisweep::oci::digest::VictimName;
+use ocisweep::oci::platform::Platform;
+use ocisweep::plan::{
+    Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
+    drop_platforms, remove, sweep,
+};
+use ocisweep::sys::{Disk, FileTime, Fs, Removed};
+
+use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
+use crate::judge::Files;
+use crate::kill::count;
+use crate::scene::Scene;
+use crate::support::{blobs, for_each, media, sha256};
+
+/// What happens at the chosen call.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// It fails, and so does every later one: the process is as good as dead.
+    Dies,
+    /// It alone fails.
+    Fails,
+    /// It does its work and says that it failed.
+    Lies,
+    /// It panics.
+    Panics,
+    /// It alone fails, because the disk is full.
+    Fills,
+    /// Something else happens right before it.
+    Meets(fn(&Path)),
+}
+
+const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
+
+/// The real file system, until it stops.
+#[derive(Debug)]
+struct Stopping {
+    way: Way,
+    /// Counted from 1; 0 for never.
+    at: usize,
+    layout: PathBuf,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Stopping {
+    fn new(way: Way, at: usize, scene: &Scene) -> Self {
+        Self {
+            way,
+            at,
+            layout: scene.path().to_owned(),
+            calls: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Notes a call, and lets it happen or not.
+    fn pass<T>(&self, call: String, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let number = {
+            let mut calls = self
+                .calls
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            calls.push(call);
+            calls.len()
+        };
+        let fault = || Err(io::Error::other("the test stops here"));
+        match self.way {
+            Way::Dies if self.at > 0 && number >= self.at => fault(),
+            Way::Fails if number == self.at => fault(),
+            Way::Lies if number == self.at => work().and_then(|_| fault()),
+            Way::Panics if number == self.at => panic!("the test stops here"),
+            Way::Fills if number == self.at => Err(io::ErrorKind::StorageFull.into()),
+            Way::Meets(other) if number == self.at => {
+                other(&self.layout);
+                work()
+            }
+            _ => work(),
+        }
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Fs for Stopping {
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+        self.pass(format!("look {}", name.file()), || Disk.look(dir, name))
+    }
+
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+        self.pass(format!("remove {}", name.file()), || Disk.remove(dir, name))
+    }
+
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed> {
+        self.pass(format!("temporary {name}"), || {
+            Disk.remove_temporary(dir, name, is_dir)
+        })
+    }
+
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()> {
+        self.pass(format!("replace {name}"), || {
+            Disk.replace(dir, name, bytes, time)
+        })
+    }
+
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool> {
+        self.pass(format!("replace {name}"), || {
+            Disk.replace_expected(dir, name, expected, bytes, time)
+        })
+    }
+
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.pass(format!("make {name}"), || Disk.make_dir(dir, name))
+    }
+
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync".to_owned(), || Disk.sync(file))
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync_dir".to_owned(), || Disk.sync_dir(dir))
+    }
+
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync_all".to_owned(), || Disk.sync_all(dir))
+    }
+}
+
+/// Makes a plan as the command of that name does.
+type Make = fn(&View, &SweepOptions) -> Plan;
+
+fn view(layout: &Path) -> (View, SweepOptions) {
+    let now = Timestamp::now();
+    let mut view = View::read(layout, now, &Silent).expect("the layout can be read");
+    let now = now.as_nanosecond();
+    view.graph
+        .protect_in_flight(
+            &view.layout,
+            &view.state,
+            InFlight { now, grace: 0 },
+            &Silent,
+        )
+        .expect("nobody interrupts");
+    let options = SweepOptions {
+        now,
+        started: now,
+        temp_age: 0,
+    };
+    (view, options)
+}
+
+fn gc(view: &View, options: &SweepOptions) -> Plan {
+    let mark = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: Accept::No,
+        empty: Accept::No,
+    };
+    let live = view.graph.mark(&view.layout, &view.state, &mark);
+    sweep(view, &live.expect("nothing is damaged"), &Disk, options)
+}
+
+fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Option<&str>) -> Plan {
+    let now = Timestamp::now();
+    let (images, entries) = (images(view, now), entries(view));
+    let selector = Selector::new(view, &entries, Force::Yes);
+    let picks: Vec<_> = names
+        .iter()
+        .map(|name| {
+            selector
+                .pick(name)
+                .expect("the scene has an image of this name")
+        })
+        .collect();
+    let how = RemoveOptions {
+        force: Force::Yes,
+        ..RemoveOptions::default()
+    };
+    let removal = match platform {
+        None => remove(view, &images, &entries, &picks, &how, options, &Disk),
+        Some(platform) => {
+            let request = PlatformRequest {
+                wanted: Platform::parse_list(&[platform.to_owned()], &Platform::host())
+                    .expect("a platform"),
+                which: Which::These,
+                mode: PlatformMode::Rewrite,
+            };
+            drop_platforms(
+                view, &images, &entries, &picks, &request, &how, options, &Disk,
+            )
+        }
+    };
+    removal.expect("nothing is damaged").plan
+}
+
+fn rm(view: &View, options: &SweepOptions) -> Plan {
+    rm_names(view, options, &["app:1"], None)
+}
+
+fn rm_all(view: &View, options: &SweepOptions) -> Plan {
+    rm_names(view, options, &["app:1", "app:2", "multi:1"], None)
+}
+
+fn rm_platform(view: &View, options: &SweepOptions) -> Plan {
+    rm_names(view, options, &["multi:1"], Some("linux/arm64"))
+}
+
+/// Executes the plan on this file system. `None`: it panicked, as it was told to.
+fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result<Outcome, Refused>> {
+    let (view, options) = view(layout);
+    let plan = make(&view, &options);
+    let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody locks it");
+    catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, &Silent))).ok()
+}
+
+/// Panics unless the calls came in an order in which a stop anywhere does no harm. `spare`: what may go before the new index
+/// is there, because the disk is full.
+#[track_caller]
+fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
+    let index = calls.iter().rposition(|call| call == "replace index.json");
+    let all = calls.join("\n");
+    for (position, call) in calls.iter().enumerate() {
+        let is_early = index.is_some_and(|index| position < index);
+        if let Some(name) = call.strip_prefix("remove ") {
+            let is_synced = calls[..position]
+                .iter()
+                .any(|call| call.starts_with("sync"));
+            assert!(is_synced, "{call} before anything is on the disk\n{all}");
+            let is_spare = spare.is_some_and(|spare| spare.contains(name));
+            assert!(!is_early || is_spare, "{call} before the new index\n{all}");
+        }
+        let is_document = call
+            .strip_prefix("replace ")
+            .is_some_and(|name| name.len() == 64);
+        assert!(
+            !is_document || is_early || index.is_none(),
+            "{call} after the index that names it\n{all}"
+        );
+    }
+}
+
+fn survives(command: Command, make: Make) {
+    let judge = command.judge();
+    let undisturbed = {
+        let scene = Scene::new();
+        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let outcome = perform(scene.path(), make, &fs).expect("nothing panics");
+        let outcome = outcome.expect("nothing fails");
+        assert!(
+            outcome.failed.is_empty() && !outcome.meanwhile.changed,
+            "{outcome:?}"
+        );
+        let differences = Files::of(scene.path()).differences(&judge.after);
+        assert!(
+            differences.is_empty(),
+            "the library does otherwise:\n{differences}"
+        );
+        is_in_order(&fs.calls(), None);
+        fs.calls()
+    };
+    let stops: Vec<(Way, usize)> = WAYS
+        .into_iter()
+        .flat_map(|way| (1..=undisturbed.len()).map(move |at| (way, at)))
+        .collect();
+    let total = stops.len();
+    for_each(
+        stops,
+        |(way, at)| format!("{command:?}: {way:?} at {at}, {}", undisturbed[at - 1]),
+        |(way, at)| {
+            let scene = Scene::new();
+            let orphans: BTreeSet<_> = scene
+                .orphans
+                .iter()
+                .map(|desc| desc.digest.clone())
+                .collect();
+            let fs = Stopping::new(*way, *at, &scene);
+            let result = perform(scene.path(), make, &fs);
+            let context = format!("{result:?}\n{}", fs.calls().join("\n"));
+            assert_eq!(result.is_none(), matches!(way, Way::Panics), "{context}");
+            let makes_room =
+                matches!(way, Way::Fills) && !scene.orphans.iter().all(|desc| scene.has(desc));
+            let full_disk = judge.of_full_disk(&orphans);
+            let judge = if makes_room { &full_disk } else { &judge };
+            let hex = orphans
+                .iter()
+                .map(|digest| digest.replace("sha256:", ""))
+                .collect();
+            is_in_order(&fs.calls(), makes_room.then_some(&hex));
+            judge.check(scene.path(), &context);
+            assert!(
+                !scene.builder.join("index.json.lock").exists(),
+                "the lock stays\n{context}"
+            );
+            command.finishes(scene.path(), judge, &context);
+        },
+    );
+    count(&format!("{command:?}: stopped {total} times"));
+}
+
+#[test]
+fn gc_can_stop_at_any_call() {
+    survives(GC, gc);
+}
+
+#[test]
+fn rm_can_stop_at_any_call() {
+    survives(RM, rm);
+}
+
+#[test]
+fn rm_of_everything_can_stop_at_any_call() {
+    survives(RM_ALL, rm_all);
+}
+
+#[test]
+fn dropping_a_platform_can_stop_at_any_call() {
+    survives(RM_PLATFORM, rm_platform);
+}
+
+/// More than are deleted before the state is read again.
+const MANY: usize = 6000;
+
+/// Lists an image that is nothing but orphans of a sweep, as a writer without a lock does.
+fn list_orphans(layout: &Path) {
+    let descriptor = |text: String| {
+        let digest = sha256(text.as_bytes());
+        serde_json::json!({"mediaType": media::LAYER, "digest": digest, "size": text.len()})
+    };
+    let layers: Vec<_> = (0..MANY).map(|number| descriptor(orphan(number))).collect();
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": layers});
+    std::fs::write(layout.join("index.json"), index.to_string()).expect("there is room");
+}
+
+fn orphan(number: usize) -> String {
+    format!("orphan {number}")
+}
+
+#[test]
+fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
+    let scene = Scene::new();
+    for number in 0..MANY {
+        scene.builder.layer(orphan(number).as_bytes());
+    }
+    let before = blobs(scene.path()).len();
+    // The first batch is looked at, and a part of it deleted.
+    let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, &scene);
+    let result = perform(scene.path(), gc, &fs).expect("nothing panics");
+    let outcome = result.expect("nothing fails");
+    let deleted = outcome
+        .fates
+        .iter()
+        .filter(|fate| **fate == Fate::Deleted)
+        .count();
+    let untried = outcome
+        .fates
+        .iter()
+        .filter(|fate| **fate == Fate::NotTried)
+        .count();
+    assert_eq!(
+        (deleted, untried),
+        (4096, MANY + scene.orphans.len() - 4096)
+    );
+    assert_eq!(blobs(scene.path()).len(), before - 4096);
+    assert!(outcome.meanwhile.changed, "{:?}", outcome.meanwhile);
+    assert!(
+        !outcome.meanwhile.broken.is_empty(),
+        "{:?}",
+        outcome.meanwhile
+    );
+}

@@ -1,0 +1,263 @@
+//! Running the program under `strace`: which system calls it makes, and what happens when one of them goes wrong.
+//!
+//! `strace` counts the calls of each thread apart. All changes but those of a large sweep are made by the main thread, so the
+//! N-th call is the same one in every run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::NamedTempFile;
+
+use crate::guard::{on_path, run_of, skip, watch};
+use crate::support::Run;
+
+/// The variable that makes an absent program a failure.
+const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
+
+/// The variable that asks for every fault instead of a sample.
+const EXTENT: &str = "OCISWEEP_FAULTS";
+
+/// Says whether all of these programs are there, and if not, that a test is skipped.
+#[track_caller]
+pub(crate) fn has_tools(tools: &[&str]) -> bool {
+    let absent: Vec<&str> = tools
+        .iter()
+        .copied()
+        .filter(|tool| !on_path(tool))
+        .collect();
+    if absent.is_empty() {
+        return true;
+    }
+    let reason = format!("not on PATH: {}", absent.join(", "));
+    assert!(
+        std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+        "{REQUIRE}=1, but {reason}"
+    );
+    skip(&reason);
+    false
+}
+
+/// Says whether `strace` is there and may trace.
+#[track_caller]
+pub(crate) fn has_strace() -> bool {
+    if !has_tools(&["strace"]) {
+        return false;
+    }
+    let probe = Command::new("strace")
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=unlinkat",
+            "true",
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .expect("`strace` can be started");
+    if !probe.status.success() {
+        let why = String::from_utf8_lossy(&probe.stderr).into_owned();
+        skip(&format!("`strace` may not trace here: {}", why.trim()));
+    }
+    probe.status.success()
+}
+
+/// Says whether every fault is wanted.
+pub(crate) fn wants_all() -> bool {
+    std::env::var_os(EXTENT).is_some_and(|value| value == "all")
+}
+
+/// One system call of a recorded run.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The thread.
+    thread: String,
+    /// The name.
+    pub(crate) name: String,
+    /// Arguments and result, as `strace` prints them.
+    pub(crate) text: String,
+}
+
+/// The system calls of an undisturbed run.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) run: Run,
+    pub(crate) calls: Vec<Call>,
+}
+
+impl Recording {
+    /// Runs the program undisturbed and notes the calls of these names.
+    #[track_caller]
+    pub(crate) fn of(names: &[&str], args: &[OsString]) -> Self {
+        let log = log_file();
+        let line = format!("strace {names:?} {args:?}");
+        let child = start(
+            log.path(),
+            &[],
+            &[&format!("trace={}", names.join(","))],
+            args,
+        );
+        let run = run_of(line.clone(), &watch(child, &line));
+        Self {
+            run,
+            calls: parse(&read(log.path())),
+        }
+    }
+
+    /// Returns the numbers, counted from 1 in each thread, of the calls of this name that `wanted` says yes to. Numbers of
+    /// calls that start the process, before it looks at `layout`, are left out: those fail in the loader, not in the program.
+    pub(crate) fn numbers(
+        &self,
+        name: &str,
+        layout: &Path,
+        wanted: impl Fn(&Call) -> bool,
+    ) -> Vec<u32> {
+        let layout = format!("\"{}\"", layout.display());
+        let begin = self
+            .calls
+            .iter()
+            .position(|call| call.text.contains(&layout));
+        let begin = begin.unwrap_or_else(|| panic!("{layout} is not opened\n{}", self.all()));
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut numbers = BTreeSet::new();
+        let mut first = 0;
+        for (position, call) in self.calls.iter().enumerate() {
+            if call.name != name {
+                continue;
+            }
+            let count = counts.entry(&call.thread).or_default();
+            *count += 1;
+            if position < begin {
+                first = first.max(*count);
+            } else if wanted(call) {
+                numbers.insert(*count);
+            }
+        }
+        numbers
+            .into_iter()
+            .filter(|number| *number > first)
+            .collect()
+    }
+
+    /// Returns everything, for messages.
+    pub(crate) fn all(&self) -> String {
+        let calls: Vec<_> = self
+            .calls
+            .iter()
+            .map(|call| format!("{} {}{}", call.thread, call.name, call.text))
+            .collect();
+        format!("{}\n{}", self.run.all(), calls.join("\n"))
+    }
+}
+
+/// A run in which something was made to happen.
+#[derive(Debug)]
+pub(crate) struct Disturbed {
+    pub(crate) run: Run,
+    /// How often it happened.
+    pub(crate) faults: usize,
+}
+
+impl Disturbed {
+    /// Runs the program with an injection, in the words of `strace -e inject=`.
+    #[track_caller]
+    pub(crate) fn by(injection: &str, args: &[OsString]) -> Self {
+        Self::on(&[], injection, args)
+    }
+
+    /// Runs the program with an injection into calls on these files only, if there are any.
+    #[track_caller]
+    pub(crate) fn on(files: &[&Path], injection: &str, args: &[OsString]) -> Self {
+        let log = log_file();
+        let line = format!("strace -P {files:?} -e inject={injection} {args:?}");
+        let child = spawn(log.path(), files, &[injection], args);
+        let run = run_of(line.clone(), &watch(child, &line));
+        let text = read(log.path());
+        let faults = text
+            .lines()
+            .filter(|line| line.contains("(INJECTED)"))
+            .count();
+        Self { run, faults }
+    }
+}
+
+/// Starts the program with injections and a log, without waiting for it.
+#[track_caller]
+pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[OsString]) -> Child {
+    let names: Vec<&str> = injections
+        .iter()
+        .map(|injection| injection.split(':').next().unwrap_or_default())
+        .collect();
+    let mut expressions = vec![format!("trace={}", names.join(","))];
+    expressions.extend(injections.iter().map(|text| format!("inject={text}")));
+    let expressions: Vec<&str> = expressions.iter().map(String::as_str).collect();
+    start(log, files, &expressions, args)
+}
+
+#[track_caller]
+fn start(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -> Child {
+    let mut command = Command::new("strace");
+    // Not with `--seccomp-bpf`, which would be faster: a signal that is to come at a call never comes then.
+    command.args(["-f", "-qq", "-s", "256", "-o"]);
+    command.arg(log);
+    for file in files {
+        command.arg("-P").arg(file);
+    }
+    for expression in expressions {
+        command.args(["-e", expression]);
+    }
+    command
+        .arg(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(args)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        // One thread reads documents, so that its calls come in the same order in every run.
+        .env("RAYON_NUM_THREADS", "1")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .env_remove("COLUMNS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("`strace` can be started")
+}
+
+/// Makes arguments of anything.
+pub(crate) fn args<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Vec<OsString> {
+    args.into_iter()
+        .map(|arg| arg.as_ref().to_owned())
+        .collect()
+}
+
+fn log_file() -> NamedTempFile {
+    NamedTempFile::new().expect("a temporary file can be made")
+}
+
+fn read(log: &Path) -> String {
+    let bytes = fs::read(log).expect("the log of strace can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads the log of `strace -f -o`: a thread, and what it did. Of a call that was under way while another thread made one,
+/// only the begin counts.
+fn parse(log: &str) -> Vec<Call> {
+    log.lines()
+        .filter_map(|line| {
+            let (thread, rest) = line.split_once(' ')?;
+            let (name, text) = rest.trim_start().split_once('(')?;
+            let is_name = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name.then(|| Call {
+                thread: thread.to_owned(),
+                name: name.to_owned(),
+                text: format!("({text}"),
+            })
+        })
+        .collect()
+}
