@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Error;
-use crate::graph::Accept;
+use crate::graph::{Accept, RootSource};
 use crate::images::{Image, Images};
 use crate::layout::BlobId;
 use crate::oci::{Digest, Role};
@@ -189,12 +189,7 @@ pub fn prune(
     let all_files = files(view, fs);
     let mut budget = Budget::None;
     let removal = loop {
-        let chosen: Vec<&Image> = judged
-            .iter()
-            .filter(|judged| judged.goes)
-            .map(|judged| judged.image)
-            .collect();
-        let (gone, removal) = plan(view, entries, &chosen, options, sweep_options, fs)?;
+        let (gone, removal) = plan(view, entries, &judged, options, sweep_options, fs)?;
         let Some(max_size) = options.max_size else {
             break (gone, removal);
         };
@@ -274,7 +269,7 @@ fn judge<'a>(
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
     let follows = followers(view, images, entries, dangling);
-    let has_names = entries.iter().any(|entry| entry.role == EntryRole::Named);
+    let has_names = has_names(entries);
     let mut judged: Vec<Judged<'a>> = images
         .iter()
         .filter(|image| !follows.contains(&image.id))
@@ -296,8 +291,6 @@ fn judge<'a>(
                     reasons.push("named".to_owned());
                 } else if !has_names {
                     reasons.push("untagged, but nothing in the layout is named".to_owned());
-                } else if always.is_empty() {
-                    reasons.push("something that stays needs it".to_owned());
                 }
                 is_out_of_reach = true;
             } else if !filters.matches(image, cache, options.time) {
@@ -354,6 +347,10 @@ fn judge<'a>(
     judged
 }
 
+fn has_names(entries: &[EntryFacts]) -> bool {
+    entries.iter().any(|entry| entry.role == EntryRole::Named)
+}
+
 /// Returns the images that are parts or referrers of others: they follow those. What is held stands
 /// for itself: the hold is about it alone.
 fn followers(
@@ -362,6 +359,7 @@ fn followers(
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
 ) -> BTreeSet<BlobId> {
+    let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
     let below = below(view, images);
     let named: BTreeSet<&str> = entries
@@ -379,10 +377,8 @@ fn followers(
             EntryRole::Named => false,
             EntryRole::DigestTag => is_about_another(),
             EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
-            EntryRole::Untagged => {
-                !dangling.contains(&entry.position)
-                    && (below.contains(&image.id) || is_about_another())
-            }
+            EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
+            EntryRole::Untagged => below.contains(&image.id) || is_about_another(),
         }
     };
     images
@@ -419,17 +415,27 @@ fn below(view: &View, images: &[Image]) -> HashSet<BlobId> {
     below
 }
 
-/// Plans the removal of the chosen images, with everything that nothing references.
+/// Plans the removal of what was judged to go, with everything that nothing references.
 fn plan(
     view: &View,
     entries: &[EntryFacts],
-    chosen: &[&Image],
+    judged: &[Judged<'_>],
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<(Gone, Removal), PruneError> {
     let mut gone = Gone::default();
-    for image in chosen {
+    // What was judged to stay is not dragged along by what goes.
+    let mut entries = entries.to_vec();
+    for judged in judged {
+        for position in &judged.image.entries {
+            if let Some(entry) = entries.get_mut(*position) {
+                entry.role = EntryRole::Named;
+            }
+        }
+    }
+    let chosen = judged.iter().filter(|judged| judged.goes);
+    for image in chosen.map(|judged| judged.image) {
         gone.entries.extend(&image.entries);
         gone.names
             .extend(image.names.iter().map(|name| name.text.to_string()));
@@ -442,17 +448,64 @@ fn plan(
         extent: Extent::Images,
         missing: options.missing,
     };
-    let left = if gone.images.is_empty() {
-        Vec::new()
-    } else {
-        cascade(view, entries, &remove_options, &mut gone)
-    };
+    let mut left = Vec::new();
+    if !gone.images.is_empty() {
+        loop {
+            left = cascade(view, &entries, &remove_options, &mut gone);
+            if !take_unneeded(view, &entries, &mut gone) {
+                break;
+            }
+        }
+    }
     let extent = SweepExtent::Everything {
         empty: options.empty,
     };
     let mut removal = finish(view, &gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left;
     Ok((gone, removal))
+}
+
+/// Adds entries without a name of their own that only what goes led to: they dangle from now on, and
+/// the next prune would take them. Says whether there were any.
+fn take_unneeded(view: &View, entries: &[EntryFacts], gone: &mut Gone) -> bool {
+    let follows = |role| matches!(role, EntryRole::Untagged | EntryRole::DigestTag);
+    let (mut followers, others): (Vec<&EntryFacts>, Vec<&EntryFacts>) = entries
+        .iter()
+        .filter(|entry| !gone.entries.contains(&entry.position) && entry.id.is_some())
+        .partition(|entry| follows(entry.role));
+    let roots = view.graph.roots().iter();
+    let roots = roots.filter(|root| !matches!(root.source, RootSource::Entry(_)));
+    let mut stays: Vec<BlobId> = roots
+        .filter_map(|root| root.target.as_ref().ok().copied())
+        .chain(others.iter().filter_map(|entry| entry.id))
+        .collect();
+    loop {
+        let live = view
+            .graph
+            .reach_after(stays.iter().copied(), &gone.change());
+        let before = followers.len();
+        followers.retain(|entry| {
+            let is_needed = entry
+                .id
+                .iter()
+                .chain(&entry.about)
+                .any(|id| live.contains(*id));
+            if is_needed {
+                stays.extend(entry.id);
+            }
+            !is_needed
+        });
+        if followers.len() == before {
+            break;
+        }
+    }
+    for entry in &followers {
+        gone.entries.insert(entry.position);
+        gone.names
+            .extend(entry.names.iter().map(|name| name.text.to_string()));
+        gone.images.extend(entry.id);
+    }
+    !followers.is_empty()
 }
 
 fn kept_bytes(

@@ -15,6 +15,7 @@
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
 //! - [`saved`]: the files of docker save.
+//! - [`random`]: drawn layouts ([`draw`]) against a naive judge ([`judge`]).
 //! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
 #![expect(
     clippy::indexing_slicing,
@@ -29,14 +30,17 @@ mod budget;
 mod cache;
 mod checks;
 mod dangling;
+mod draw;
 mod edited;
 mod everything;
 mod filters;
 mod flight;
+mod judge;
 mod output;
 mod plans;
 mod pty;
 mod question;
+mod random;
 mod rules;
 mod saved;
 mod shelf;

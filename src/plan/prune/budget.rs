@@ -1,13 +1,13 @@
 //! Which images go so that the others fit a size budget.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
-use crate::usage::{Counted, Files, Walk};
+use crate::usage::{Counted, Files};
 use crate::view::View;
 
 use super::{Gone, Judged, PruneOptions};
@@ -28,7 +28,7 @@ pub(super) fn trim(
     options: &PruneOptions<'_>,
     files: &Files,
 ) -> bool {
-    let mut walk = Walk::default();
+    let along = Along::new(entries, judged);
     let mut owners: BTreeMap<BlobId, u32> = BTreeMap::new();
     let others = view.graph.roots().iter().filter(|root| {
         !matches!(
@@ -37,7 +37,7 @@ pub(super) fn trim(
         )
     });
     let others = others.filter_map(|root| root.target.as_ref().ok().copied());
-    for id in walk.reach(&view.graph, others.collect()) {
+    for id in along.reach(view, others.collect()) {
         *owners.entry(id).or_default() += 1;
     }
     let staying: Vec<usize> = judged
@@ -46,23 +46,12 @@ pub(super) fn trim(
         .filter(|(_, judged)| !judged.goes)
         .map(|(position, _)| position)
         .collect();
-    let belongings = belongings(entries);
-    let mut reaches: BTreeMap<usize, Vec<BlobId>> = BTreeMap::new();
+    let mut reaches: BTreeMap<usize, HashSet<BlobId>> = BTreeMap::new();
     for &position in &staying {
         let Some(judged) = judged.get(position) else {
             continue;
         };
-        let mut from = BTreeSet::from([judged.image.id]);
-        // What goes along with an image is freed with it, also where no document refers to it.
-        let reach = loop {
-            let reach = walk.reach(&view.graph, from.iter().copied().collect());
-            let known = from.len();
-            let along = reach.iter().filter_map(|id| belongings.get(id));
-            from.extend(along.flatten());
-            if from.len() == known {
-                break reach;
-            }
-        };
+        let reach = along.reach(view, vec![judged.image.id]);
         for id in &reach {
             *owners.entry(*id).or_default() += 1;
         }
@@ -123,30 +112,56 @@ pub(super) fn trim(
     any
 }
 
-/// Returns the entries that have no name of their own, by what they belong to.
-fn belongings(entries: &[EntryFacts]) -> BTreeMap<BlobId, Vec<BlobId>> {
-    let named: BTreeMap<&str, BlobId> = entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Named)
-        .flat_map(|entry| entry.names.iter().zip(std::iter::repeat(entry.id)))
-        .filter_map(|(name, id)| Some((&*name.text, id?)))
-        .collect();
-    let mut belongings: BTreeMap<BlobId, Vec<BlobId>> = BTreeMap::new();
-    for entry in entries {
-        let Some(id) = entry.id else { continue };
-        let mut owners = match entry.role {
-            EntryRole::Named => Vec::new(),
-            EntryRole::DigestTag | EntryRole::KindReferrer | EntryRole::Untagged => {
-                entry.about.clone()
+/// What is freed along with an image, and what is not.
+struct Along {
+    /// Entries without a name of their own, by what they belong to.
+    belongings: BTreeMap<BlobId, Vec<BlobId>>,
+    /// Images that are judged for themselves: no other image keeps them, even one that they are about.
+    apart: BTreeSet<BlobId>,
+}
+
+impl Along {
+    fn new(entries: &[EntryFacts], judged: &[Judged<'_>]) -> Self {
+        let named: BTreeMap<&str, BlobId> = entries
+            .iter()
+            .filter(|entry| entry.role == EntryRole::Named)
+            .flat_map(|entry| entry.names.iter().zip(std::iter::repeat(entry.id)))
+            .filter_map(|(name, id)| Some((&*name.text, id?)))
+            .collect();
+        let mut belongings: BTreeMap<BlobId, Vec<BlobId>> = BTreeMap::new();
+        for entry in entries {
+            let Some(id) = entry.id else { continue };
+            let mut owners = match entry.role {
+                EntryRole::Named => Vec::new(),
+                EntryRole::DigestTag | EntryRole::KindReferrer | EntryRole::Untagged => {
+                    entry.about.clone()
+                }
+            };
+            if entry.role == EntryRole::KindReferrer {
+                let namesakes = entry.names.iter().filter_map(|name| named.get(&*name.text));
+                owners.extend(namesakes);
             }
-        };
-        if entry.role == EntryRole::KindReferrer {
-            let namesakes = entry.names.iter().filter_map(|name| named.get(&*name.text));
-            owners.extend(namesakes);
+            for owner in owners {
+                belongings.entry(owner).or_default().push(id);
+            }
         }
-        for owner in owners {
-            belongings.entry(owner).or_default().push(id);
+        Self {
+            belongings,
+            apart: judged.iter().map(|judged| judged.image.id).collect(),
         }
     }
-    belongings
+
+    /// Returns everything that is live as long as these are.
+    fn reach(&self, view: &View, mut queue: Vec<BlobId>) -> HashSet<BlobId> {
+        let mut seen: HashSet<BlobId> = queue.iter().copied().collect();
+        while let Some(id) = queue.pop() {
+            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let below = edges.iter().map(|edge| edge.to);
+            let about = view.graph.referrers(id).iter();
+            let about = about.chain(self.belongings.get(&id).into_iter().flatten());
+            let about = about.copied().filter(|id| !self.apart.contains(id));
+            queue.extend(below.chain(about).filter(|id| seen.insert(*id)));
+        }
+        seen
+    }
 }

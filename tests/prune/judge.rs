@@ -1,0 +1,447 @@
+//! What a prune of a drawn layout has to do, by the plainest reasoning there is: sets of images, joined until nothing changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::draw::{Kind, Piece, Wish, World};
+use crate::shelf::NOW;
+
+/// What is to become of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) goes: bool,
+    pub(crate) reasons: Vec<String>,
+    /// Neither a budget nor anything else makes it go.
+    pub(crate) is_safe: bool,
+}
+
+/// A drawn layout with what was asked for.
+pub(crate) struct Judge<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) wish: &'a Wish,
+    /// The digest of each image, which decides between images of one age.
+    pub(crate) digests: &'a [String],
+}
+
+type Set = BTreeSet<usize>;
+
+impl Judge<'_> {
+    fn piece(&self, position: usize) -> &Piece {
+        &self.world.pieces[position]
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        0..self.world.pieces.len()
+    }
+
+    /// Whether `index.json` lists it.
+    pub(crate) fn is_entry(&self, position: usize) -> bool {
+        let piece = self.piece(position);
+        piece.is_listed || piece.digest_tag_of.is_some() || !piece.names.is_empty()
+    }
+
+    /// Whether somebody chose a name for it.
+    pub(crate) fn is_named(&self, position: usize) -> bool {
+        !self.piece(position).names.is_empty()
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        self.all().any(|position| self.is_named(position))
+    }
+
+    /// Its names, digest tags included.
+    fn names(&self, position: usize) -> Vec<String> {
+        let piece = self.piece(position);
+        let mut names = piece.names.clone();
+        if let Some(of) = piece.digest_tag_of {
+            names.push(format!("{}.sig", self.digests[of].replacen(':', "-", 1)));
+        }
+        names
+    }
+
+    fn subject(&self, position: usize) -> Option<usize> {
+        match self.piece(position).kind {
+            Kind::Referrer(subject, _) => Some(subject),
+            Kind::Manifest(_) | Kind::Index(_) => None,
+        }
+    }
+
+    /// What it is about by the word of `index.json`.
+    fn about(&self, position: usize) -> Option<usize> {
+        let piece = self.piece(position);
+        piece.about.or(piece.digest_tag_of)
+    }
+
+    fn children(&self, position: usize) -> &[usize] {
+        match &self.piece(position).kind {
+            Kind::Index(children) => children,
+            Kind::Manifest(_) | Kind::Referrer(..) => &[],
+        }
+    }
+
+    /// Everything that is live with these: what they refer to, and referrers of that but for those that go themselves.
+    fn live(&self, roots: &Set, going: &Set) -> Set {
+        let mut live = roots.clone();
+        loop {
+            let mut more = live.clone();
+            for &position in &live {
+                more.extend(self.children(position));
+                more.extend(self.subject(position));
+            }
+            let adopted = self.all().filter(|position| {
+                let subject = self.subject(*position);
+                subject.is_some_and(|subject| live.contains(&subject)) && !going.contains(position)
+            });
+            more.extend(adopted);
+            if more == live {
+                return live;
+            }
+            live = more;
+        }
+    }
+
+    /// Entries without a name that nothing which stays needs.
+    pub(crate) fn dangling(&self) -> Set {
+        if !self.has_names() {
+            return Set::new();
+        }
+        let is_root = |position: &usize| {
+            let piece = self.piece(*position);
+            self.is_named(*position) || piece.digest_tag_of.is_some() || piece.is_held
+        };
+        let mut roots: Set = self.all().filter(is_root).collect();
+        loop {
+            let live = self.live(&roots, &Set::new());
+            let before = roots.len();
+            roots.extend(self.all().filter(|position| {
+                let about = self.about(*position);
+                let is_needed =
+                    live.contains(position) || about.is_some_and(|about| live.contains(&about));
+                self.is_entry(*position) && is_needed
+            }));
+            if roots.len() == before {
+                break;
+            }
+        }
+        self.all()
+            .filter(|position| self.is_entry(*position) && !roots.contains(position))
+            .collect()
+    }
+
+    /// Entries that have no fate of their own: parts and referrers of other entries.
+    pub(crate) fn followers(&self) -> Set {
+        let mut below = Set::new();
+        for entry in self.all().filter(|position| self.is_entry(*position)) {
+            let mut seen = Set::from([entry]);
+            loop {
+                let mut more = seen.clone();
+                for &position in &seen {
+                    more.extend(self.children(position));
+                }
+                more.extend(self.all().filter(|position| {
+                    self.subject(*position)
+                        .is_some_and(|subject| seen.contains(&subject))
+                }));
+                if more == seen {
+                    break;
+                }
+                seen = more;
+            }
+            seen.remove(&entry);
+            below.extend(seen);
+        }
+        let dangling = self.dangling();
+        self.all()
+            .filter(|position| {
+                let piece = self.piece(*position);
+                let is_about_another = self
+                    .about(*position)
+                    .is_some_and(|about| below.contains(&about) || self.is_entry(about))
+                    || self
+                        .subject(*position)
+                        .is_some_and(|subject| below.contains(&subject) || self.is_entry(subject));
+                let is_part = if self.has_names() {
+                    // Whatever does not dangle is needed by something.
+                    piece.digest_tag_of.is_none()
+                } else {
+                    below.contains(position)
+                };
+                self.is_entry(*position)
+                    && !self.is_named(*position)
+                    && !piece.is_held
+                    && !dangling.contains(position)
+                    && (is_part || is_about_another)
+            })
+            .collect()
+    }
+
+    fn time(&self, position: usize) -> Option<Timestamp> {
+        let hours = i64::try_from(self.piece(position).hours?).expect("small");
+        Some(now() - SignedDuration::from_hours(hours))
+    }
+
+    fn passes(&self, position: usize) -> bool {
+        let until = self
+            .wish
+            .until_hours
+            .is_none_or(|hours| self.time(position).is_some_and(|time| time < ago(hours)));
+        let repository = self.wish.repository.is_none_or(|wanted| {
+            self.piece(position)
+                .names
+                .iter()
+                .any(|name| repository(name) == wanted)
+        });
+        let label = self.wish.label.is_none_or(|(wanted, value)| {
+            let manifests = self.manifests(position);
+            manifests
+                .iter()
+                .any(|manifest| (self.piece(*manifest).label == Some(value)) == wanted)
+        });
+        until && repository && label
+    }
+
+    fn manifests(&self, position: usize) -> Set {
+        let mut open = vec![position];
+        let mut seen = Set::new();
+        while let Some(position) = open.pop() {
+            if seen.insert(position) {
+                open.extend(self.children(position));
+            }
+        }
+        seen.retain(|position| !matches!(self.piece(*position).kind, Kind::Index(_)));
+        seen
+    }
+
+    /// What is to become of each image that stands for itself, before a budget takes more.
+    pub(crate) fn fates(&self) -> BTreeMap<usize, Fate> {
+        let wish = self.wish;
+        let dangling = self.dangling();
+        let followers = self.followers();
+        let standing = self
+            .all()
+            .filter(|position| self.is_entry(*position) && !followers.contains(position));
+        let takes_all = wish.all || wish.keep_from.is_some();
+        let has_any_name = self.all().any(|position| !self.names(position).is_empty());
+        let mut fates = BTreeMap::new();
+        let mut reachable = Vec::new();
+        for position in standing {
+            let mut reasons = self.always(position);
+            let is_always = !reasons.is_empty();
+            let mut is_safe = is_always;
+            if !takes_all && !dangling.contains(&position) {
+                is_safe = true;
+                if !self.names(position).is_empty() {
+                    reasons.push("named".to_owned());
+                } else if !has_any_name {
+                    reasons.push("untagged, but nothing in the layout is named".to_owned());
+                }
+            } else if self.passes(position) {
+                reachable.push(position);
+            } else {
+                is_safe = true;
+                reasons.push("does not pass the filters".to_owned());
+            }
+            let fate = Fate {
+                goes: false,
+                reasons,
+                is_safe,
+            };
+            fates.insert(position, fate);
+        }
+        let rules = self.rules(&reachable);
+        let chooses = wish.last.is_some()
+            || wish.within_hours.is_some()
+            || wish.daily.is_some()
+            || wish.weekly.is_some()
+            || wish.monthly.is_some()
+            || wish.keep_from.is_some();
+        for position in reachable {
+            let fate = fates.get_mut(&position).expect("it is there");
+            fate.reasons
+                .extend(rules.get(&position).into_iter().flatten().cloned());
+            if !fate.reasons.is_empty() {
+                continue;
+            }
+            let is_dangling = dangling.contains(&position);
+            fate.goes = is_dangling || wish.max_size.is_none() || chooses;
+            fate.reasons.push(
+                match (is_dangling, fate.goes) {
+                    (true, _) => "dangling",
+                    (false, true) => "no hold, filter or rule keeps it",
+                    (false, false) => "fits the budget",
+                }
+                .to_owned(),
+            );
+        }
+        fates
+    }
+
+    fn always(&self, position: usize) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.piece(position).is_held {
+            reasons.push(format!("held by hold-{position}"));
+        }
+        let names = self.names(position);
+        if let Some(keep) = self.wish.keep
+            && names.iter().any(|name| is_kept_by(keep, name))
+        {
+            reasons.push(format!("--keep {keep}"));
+        }
+        let lines = self.wish.keep_from.iter().flatten();
+        for line in lines {
+            if names.iter().any(|name| name == line) {
+                reasons.push(format!("listed as {line}"));
+                break;
+            }
+        }
+        reasons
+    }
+
+    /// Why each of these stays by the rules of age and number.
+    fn rules(&self, among: &[usize]) -> BTreeMap<usize, Vec<String>> {
+        let wish = self.wish;
+        let mut reasons: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for &position in among {
+            let is_within = wish
+                .within_hours
+                .is_some_and(|hours| self.time(position).is_none_or(|time| time > ago(hours)));
+            if is_within {
+                reasons
+                    .entry(position)
+                    .or_default()
+                    .push("within".to_owned());
+            }
+        }
+        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let any_named = among
+            .iter()
+            .any(|position| !self.names(*position).is_empty());
+        for &position in among {
+            let names = self.names(position);
+            if any_named && names.is_empty() {
+                continue;
+            }
+            let mut of: BTreeSet<String> = names
+                .iter()
+                .map(|name| repository(name).to_owned())
+                .collect();
+            if wish.group_all || of.is_empty() {
+                of = BTreeSet::from([String::new()]);
+            }
+            for group in of {
+                groups.entry(group).or_default().push(position);
+            }
+        }
+        for (group, mut members) in groups {
+            members.sort_by_key(|position| {
+                let age = self.piece(*position).hours.unwrap_or(0);
+                (
+                    self.piece(*position).hours.is_some(),
+                    age,
+                    self.digests[*position].clone(),
+                )
+            });
+            let of = if group.is_empty() {
+                group
+            } else {
+                format!(" of {group}")
+            };
+            for &position in members.iter().take(wish.last.unwrap_or(0)) {
+                let last = wish.last.unwrap_or(0);
+                reasons
+                    .entry(position)
+                    .or_default()
+                    .push(format!("last {last}{of}"));
+            }
+            for (count, word, format) in [
+                (wish.daily, "daily", "%Y-%m-%d"),
+                (wish.weekly, "weekly", "%G-W%V"),
+                (wish.monthly, "monthly", "%Y-%m"),
+            ] {
+                let Some(count) = count else { continue };
+                let mut seen = BTreeSet::new();
+                for &position in &members {
+                    let label = self
+                        .time(position)
+                        .map(|time| time.strftime(format).to_string());
+                    let is_kept = match &label {
+                        None => true,
+                        Some(label) => seen.len() < count && seen.insert(label.clone()),
+                    };
+                    if is_kept {
+                        let label = label.unwrap_or_else(|| "without a date".to_owned());
+                        reasons
+                            .entry(position)
+                            .or_default()
+                            .push(format!("{word} {label}{of}"));
+                    }
+                }
+            }
+        }
+        reasons
+    }
+
+    /// The entries that are left when these go: all others, but for followers of nothing that stays.
+    pub(crate) fn left(&self, going: &Set) -> Set {
+        let followers = self.followers();
+        let mut roots: Set = self
+            .all()
+            .filter(|position| {
+                let is_root = self.is_entry(*position) && !followers.contains(position);
+                is_root && !going.contains(position)
+            })
+            .collect();
+        loop {
+            let live = self.live(&roots, going);
+            let before = roots.len();
+            roots.extend(followers.iter().copied().filter(|position| {
+                let about = self.about(*position);
+                live.contains(position) || about.is_some_and(|about| live.contains(&about))
+            }));
+            if roots.len() == before {
+                return roots;
+            }
+        }
+    }
+
+    /// Every image that is live when these go, listed or not.
+    pub(crate) fn live_after(&self, going: &Set) -> Set {
+        self.live(&self.left(going), going)
+    }
+
+    /// The order in which a budget takes images.
+    pub(crate) fn budget_key(&self, position: usize) -> (bool, std::cmp::Reverse<u64>, String) {
+        let hours = self.piece(position).hours.map_or(0, |hours| hours + 1);
+        let is_named = !self.names(position).is_empty();
+        (
+            is_named,
+            std::cmp::Reverse(hours),
+            self.digests[position].clone(),
+        )
+    }
+}
+
+fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+fn ago(hours: u64) -> Timestamp {
+    now() - SignedDuration::from_hours(i64::try_from(hours).expect("small"))
+}
+
+fn repository(name: &str) -> &str {
+    name.split_once(':')
+        .map_or("", |(repository, _)| repository)
+}
+
+/// The patterns of the drawn wishes.
+fn is_kept_by(pattern: &str, name: &str) -> bool {
+    match pattern {
+        "**" => true,
+        "app:*" => repository(name) == "app",
+        "*:1" => name.ends_with(":1") && !name.contains('/'),
+        "v?" => name.len() == 2 && name.starts_with('v'),
+        other => panic!("nobody draws {other}"),
+    }
+}

@@ -1,0 +1,375 @@
+//! Random layouts and random wishes: every promise, on each of them.
+//!
+//! The cases are the same in every run. `OCISWEEP_PRUNE_CASES` sets their number, `OCISWEEP_PRUNE_FIRST` the number of the first,
+//! and `OCISWEEP_PRUNE_SEED` runs the one that a failure names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use arbtest::arbtest;
+use serde_json::Value;
+
+use crate::checks::{Pruned, prune, prune_once, references};
+use crate::draw::{Wish, World, wish, world, write};
+use crate::judge::{Fate, Judge};
+use crate::output::sum;
+use crate::shelf::{NOW, Shelf};
+use crate::support::{Cmd, blobs, panic_message};
+
+/// Cases for the test; some seconds in a debug build.
+const CASES: u64 = 100;
+
+#[test]
+fn random_layouts_keep_every_promise() {
+    let mut failures: Vec<(usize, u64, String)> = Vec::new();
+    let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut total = 0_u32;
+    let mut attempt = |seed: u64| {
+        let run = |u: &mut arbtest::arbitrary::Unstructured<'_>| {
+            let drawn = (world(u)?, wish(u)?);
+            total += 1;
+            let (world, wish) = &drawn;
+            let tried = std::panic::catch_unwind(|| check(world, wish));
+            match tried {
+                Ok(seen) => {
+                    for kind in seen {
+                        *kinds.entry(kind).or_default() += 1;
+                    }
+                }
+                Err(payload) => {
+                    let text = panic_message(&*payload);
+                    let story = format!("{text}\n{world:#?}\n{wish:?}");
+                    failures.push((world.pieces.len(), seed, story));
+                }
+            }
+            Ok(())
+        };
+        arbtest(run).seed(seed).run();
+    };
+    if let Some(seed) = variable("OCISWEEP_PRUNE_SEED") {
+        attempt(seed);
+    } else {
+        let first = variable("OCISWEEP_PRUNE_FIRST").unwrap_or(1);
+        for step in 0..variable("OCISWEEP_PRUNE_CASES").unwrap_or(CASES) {
+            // The low half of a seed is the length of the source, the high half its randomness, which must not be zero.
+            let number = first.wrapping_add(step);
+            let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            attempt(((random | 1) << 32) | 1024);
+        }
+    }
+    failures.sort();
+    if let Some((_, seed, story)) = failures.first() {
+        let others: Vec<String> = failures
+            .iter()
+            .skip(1)
+            .take(20)
+            .map(|(_, seed, text)| format!("{seed:#x} {}", text.lines().next().unwrap_or_default()))
+            .collect();
+        panic!(
+            "{} of {total} fail; the smallest has OCISWEEP_PRUNE_SEED={seed:#x}\n{story}\nothers:\n{}",
+            failures.len(),
+            others.join("\n")
+        );
+    }
+    // Without this a change of the drawing could silently leave nothing to test.
+    for kind in KINDS {
+        let seen = kinds.get(kind).copied().unwrap_or(0);
+        assert!(
+            total < 100 || seen >= total / 100,
+            "only {seen} of {total}: {kind}\n{kinds:?}"
+        );
+    }
+}
+
+/// What must occur.
+const KINDS: [&str; 9] = [
+    "images go",
+    "nothing goes",
+    "refused",
+    "budget reached by images",
+    "budget missed",
+    "a follower goes",
+    "a hold decides",
+    "a rule decides",
+    "no names",
+];
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    Some(number.unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Tries one case and returns what it was a case of.
+fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
+    let (shelf, descs) = write(world);
+    let digests: Vec<String> = descs.iter().map(|desc| desc.digest.clone()).collect();
+    let judge = Judge {
+        world,
+        wish,
+        digests: &digests,
+    };
+    plain_is_what_df_says(&shelf);
+    let list = shelf.layout.outside().join("list");
+    let lines = wish.keep_from.clone().unwrap_or_default().join("\n");
+    fs::write(&list, lines).expect("the list can be written");
+    let args = wish.args(list.to_str().expect("paths of the tests are UTF-8"));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let sizes = blobs(shelf.path());
+    let refs = references(shelf.path());
+    // Where nothing has a name, an image that only a removed index listed is one like any other in the second run.
+    let pruned = if judge.has_names() && !wish.allow_empty || !wish.all {
+        prune(shelf.path(), &args)
+    } else {
+        prune_once(shelf.path(), &args)
+    };
+    let case = Case {
+        judge,
+        shelf: &shelf,
+        pruned: &pruned,
+        sizes,
+        refs,
+    };
+    case.check()
+}
+
+/// Panics unless `df` promises what a prune without wishes says.
+fn plain_is_what_df_says(shelf: &Shelf) {
+    let df = Cmd::new(["df", "--format", "json", "--now", NOW])
+        .arg(shelf.path())
+        .run();
+    let mut promised = 0;
+    sum(&df.ok().json()["layouts"][0], &mut promised);
+    let plain = shelf.call(["-n", "--format", "json"]).run();
+    let said = plain.json()["totals"]["reclaimed_bytes"].as_u64();
+    assert_eq!(said, Some(promised), "{}{}", df.all(), plain.all());
+}
+
+struct Case<'a> {
+    judge: Judge<'a>,
+    shelf: &'a Shelf,
+    pruned: &'a Pruned,
+    /// The blobs before, with their length.
+    sizes: BTreeMap<String, u64>,
+    /// What each document mentions.
+    refs: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Case<'_> {
+    fn check(&self) -> Vec<&'static str> {
+        let said = self.pruned.run.all();
+        let mut kinds = Vec::new();
+        let fates = self.judge.fates();
+        let going: BTreeSet<usize> = positions(&fates, |fate| fate.goes);
+        let left = self.judge.left(&going);
+        let entries = self.entries();
+        let named_left = left.iter().any(|position| self.judge.is_named(*position));
+        let is_last =
+            !going.is_empty() && (left.is_empty() || (self.judge.has_names() && !named_left));
+        let wish = self.judge.wish;
+        if (is_last || entries.is_empty()) && !wish.allow_empty {
+            assert_eq!(self.pruned.run.code, Some(3), "the last image goes\n{said}");
+            return vec!["refused"];
+        }
+        assert!(matches!(self.pruned.run.code, Some(0 | 5)), "{said}");
+        let going = self.compare(&fates);
+        // What is left in `index.json`, and what of the blobs.
+        let left: BTreeSet<&String> = self
+            .judge
+            .left(&going)
+            .into_iter()
+            .map(|position| &self.judge.digests[position])
+            .collect();
+        let listed: BTreeSet<&String> = self.pruned.entries.iter().collect();
+        assert_eq!(listed, left, "entries left\n{said}");
+        let here: BTreeSet<String> = blobs(self.shelf.path()).into_keys().collect();
+        let wanted = self.blobs_of(&going, self.saved());
+        let lost: Vec<&String> = wanted.difference(&here).collect();
+        let spare: Vec<&String> = here.difference(&wanted).collect();
+        assert!(
+            lost.is_empty() && spare.is_empty(),
+            "lost {lost:?}, left over {spare:?}, of {:#?}\n{said}",
+            self.judge.digests
+        );
+        if let Some(max_size) = wish.max_size {
+            kinds.extend(self.check_budget(&fates, &going, max_size));
+        }
+        let gone = |position: &usize| !listed.contains(&self.judge.digests[*position]);
+        let followers = self.judge.followers();
+        let why = |text: &str| {
+            let mut reasons = fates.values().flat_map(|fate| &fate.reasons);
+            reasons.any(|reason| reason.starts_with(text))
+        };
+        let facts = [
+            ("images go", !going.is_empty()),
+            ("nothing goes", going.is_empty()),
+            ("a follower goes", followers.iter().any(gone)),
+            ("a hold decides", why("held by")),
+            (
+                "a rule decides",
+                why("last ") || why("daily ") || why("weekly ") || why("monthly ") || why("within"),
+            ),
+            ("no names", !self.judge.has_names()),
+        ];
+        kinds.extend(
+            facts
+                .iter()
+                .filter(|(_, holds)| *holds)
+                .map(|(kind, _)| *kind),
+        );
+        kinds
+    }
+
+    fn entries(&self) -> BTreeSet<usize> {
+        let all = 0..self.judge.world.pieces.len();
+        all.filter(|position| self.judge.is_entry(*position))
+            .collect()
+    }
+
+    /// Panics unless the program says of each image what has to be said; returns what goes.
+    fn compare(&self, fates: &BTreeMap<usize, Fate>) -> BTreeSet<usize> {
+        let said = self.pruned.run.all();
+        let mut going = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for verdict in &self.pruned.verdicts {
+            let position = self
+                .judge
+                .digests
+                .iter()
+                .position(|digest| *digest == verdict.digest);
+            let position = position.expect("a digest of this layout");
+            seen.insert(position);
+            let fate = fates.get(&position);
+            let fate = fate.unwrap_or_else(|| panic!("{position} follows another\n{said}"));
+            let reasons: Vec<String> = verdict
+                .reasons
+                .iter()
+                .map(|reason| match reason.strip_prefix("within ") {
+                    Some(_) => "within".to_owned(),
+                    None => reason.clone(),
+                })
+                .collect();
+            let is_trimmed = reasons == ["over the size budget, and the oldest"];
+            if is_trimmed {
+                assert!(
+                    !fate.is_safe && !fate.goes,
+                    "{position} has to stay: {fate:?}\n{said}"
+                );
+                assert!(verdict.goes && self.judge.wish.max_size.is_some(), "{said}");
+            } else {
+                assert_eq!(
+                    (verdict.goes, &reasons),
+                    (fate.goes, &fate.reasons),
+                    "image {position}\n{said}"
+                );
+            }
+            if verdict.goes {
+                going.insert(position);
+            }
+        }
+        let standing: BTreeSet<usize> = fates.keys().copied().collect();
+        assert_eq!(seen, standing, "images that are judged\n{said}");
+        going
+    }
+
+    /// The blobs that are live when these go, with what docker's elements name.
+    fn blobs_of(&self, going: &BTreeSet<usize>, saved: BTreeSet<String>) -> BTreeSet<String> {
+        let live = self.judge.live_after(going);
+        let mut found = saved;
+        for position in live {
+            let digest = &self.judge.digests[position];
+            found.insert(digest.clone());
+            found.extend(self.refs.get(digest).into_iter().flatten().cloned());
+        }
+        found
+    }
+
+    /// What docker's elements name now.
+    fn saved(&self) -> BTreeSet<String> {
+        let Ok(text) = fs::read(self.shelf.layout.join("manifest.json")) else {
+            return BTreeSet::new();
+        };
+        let json: Value = serde_json::from_slice(&text).expect("manifest.json is JSON");
+        let elements = json.as_array().expect("a list").iter();
+        elements
+            .flat_map(|element| {
+                let layers = element["Layers"].as_array().into_iter().flatten();
+                layers.chain([&element["Config"]])
+            })
+            .filter_map(Value::as_str)
+            .map(|path| {
+                let name = Path::new(path).file_name().expect("a path of a blob");
+                format!("sha256:{}", name.to_string_lossy())
+            })
+            .collect()
+    }
+
+    fn bytes(&self, digests: &BTreeSet<String>) -> u64 {
+        digests
+            .iter()
+            .filter_map(|digest| self.sizes.get(digest))
+            .sum()
+    }
+
+    /// Panics unless the budget was reached with the oldest, and with no more than need be.
+    fn check_budget(
+        &self,
+        fates: &BTreeMap<usize, Fate>,
+        going: &BTreeSet<usize>,
+        max_size: u64,
+    ) -> Option<&'static str> {
+        let said = self.pruned.run.all();
+        let live: u64 = blobs(self.shelf.path()).values().sum();
+        assert_eq!(
+            live <= max_size,
+            self.pruned.run.code == Some(0),
+            "{live} live\n{said}"
+        );
+        let trimmed: Vec<usize> = going
+            .iter()
+            .copied()
+            .filter(|position| !fates[position].goes)
+            .collect();
+        let newest = trimmed
+            .iter()
+            .copied()
+            .max_by_key(|position| self.judge.budget_key(*position));
+        let candidates: Vec<usize> = fates
+            .iter()
+            .filter(|(position, fate)| !fate.is_safe && !going.contains(position))
+            .map(|(position, _)| *position)
+            .collect();
+        if let Some(newest) = newest {
+            let key = self.judge.budget_key(newest);
+            for left in &candidates {
+                assert!(
+                    self.judge.budget_key(*left) > key,
+                    "{left} is older than {newest}\n{said}"
+                );
+            }
+            let mut without = going.clone();
+            without.remove(&newest);
+            // With it an element of docker's stays as well, so this is the least that would be live.
+            let more = self.bytes(&self.blobs_of(&without, self.saved()));
+            assert!(more > max_size, "{newest} need not go: {more} fit\n{said}");
+        }
+        if live > max_size {
+            // The last one may stay.
+            assert!(
+                candidates.len() <= 1 && !self.judge.wish.allow_empty || candidates.is_empty(),
+                "{candidates:?} could go\n{said}"
+            );
+            return Some("budget missed");
+        }
+        newest.map(|_| "budget reached by images")
+    }
+}
+
+fn positions(fates: &BTreeMap<usize, Fate>, wanted: impl Fn(&Fate) -> bool) -> BTreeSet<usize> {
+    let chosen = fates.iter().filter(|(_, fate)| wanted(fate));
+    chosen.map(|(position, _)| *position).collect()
+}
