@@ -299,6 +299,55 @@ fn a_named_referrer_of_what_goes_stays_and_is_mentioned() {
     pruned.run.warns("app:sbom");
 }
 
+/// Signed by a digest tag, and the signature is signed by a referrer: both follow.
+#[test]
+fn a_signature_of_a_signature_goes_with_the_image() {
+    let mut shelf = Shelf::new();
+    let kept = shelf.small("keep:1", 5);
+    let image = shelf.small("app:1", 90);
+    let layer = shelf.layout.layer(b"signature");
+    let signature = shelf
+        .layout
+        .manifest(&shelf.layout.empty_config(), &[layer]);
+    let tag = image.manifest.digest.replacen(':', "-", 1);
+    shelf.layout.tag(&signature, &format!("{tag}.sig"));
+    let second = shelf
+        .layout
+        .referrer(&signature, "application/vnd.example.sig", b"second");
+    shelf.layout.entry(&second.manifest);
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep", "keep:1"]);
+    pruned.ok().leaves(&["keep:1"]);
+    assert_eq!(pruned.entries.len(), 1, "{}", pruned.run.all());
+    assert_eq!(
+        blobs(shelf.path()).len(),
+        kept.digests().len(),
+        "{}",
+        pruned.run.all()
+    );
+}
+
+/// What only a removed index listed, and a staying referrer is about, goes when that goes.
+#[test]
+fn the_subject_of_what_stays_stays() {
+    let mut shelf = Shelf::new();
+    shelf.small("keep:1", 5);
+    let child = shelf.overwritten("child", 50);
+    let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
+    shelf.layout.tag(&index, "app:1");
+    let sbom = shelf
+        .layout
+        .referrer(&child.manifest, "application/vnd.example.sbom", b"sbom");
+    shelf.layout.tag(&sbom.manifest, "app:sbom");
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep", "keep:1", "--keep", "app:sbom"]);
+    pruned.ok().leaves(&["keep:1", "app:sbom"]);
+    assert_eq!(pruned.entries.len(), 3, "{}", pruned.run.all());
+    let pruned = shelf.prune(&["-a", "--keep", "keep:1"]);
+    pruned.ok().leaves(&["keep:1"]);
+    assert_eq!(pruned.entries.len(), 1, "{}", pruned.run.all());
+}
+
 /// Whatever holds a part keeps the part.
 #[test]
 fn a_hold_on_a_part_keeps_it() {

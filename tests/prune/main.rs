@@ -11,11 +11,12 @@
 //! - [`budget`] is about `--max-size`.
 //! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
-//! - [`plans`]: `--plan` and `apply`; [`edited`]: plans that nobody made.
+//! - [`plans`]: `--plan` and `apply`; [`stale`]: what happens between them; [`edited`]: plans that nobody made.
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
 //! - [`saved`]: the files of docker save.
-//! - [`random`]: drawn layouts ([`draw`]) against a naive judge ([`judge`]).
+//! - [`random`]: drawn layouts ([`draw`]) against a naive judge ([`judge`]); [`worlds`]: those of the model test, with names.
+//! - [`journeys`]: what people do with it.
 //! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
 #![expect(
     clippy::indexing_slicing,
@@ -24,6 +25,15 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+#[path = "../model/generate.rs"]
+mod generate;
+#[path = "../model/oracle.rs"]
+mod oracle;
+#[path = "../model/world.rs"]
+mod world;
+#[path = "../model/write.rs"]
+mod write;
 
 mod belongings;
 mod budget;
@@ -35,6 +45,7 @@ mod edited;
 mod everything;
 mod filters;
 mod flight;
+mod journeys;
 mod judge;
 mod output;
 mod plans;
@@ -44,7 +55,9 @@ mod random;
 mod rules;
 mod saved;
 mod shelf;
+mod stale;
 mod times;
+mod worlds;
 
 /// Says why a test did not run.
 #[expect(

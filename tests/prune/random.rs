@@ -18,7 +18,7 @@ use crate::shelf::{NOW, Shelf};
 use crate::support::{Cmd, blobs, panic_message};
 
 /// Cases for the test; some seconds in a debug build.
-const CASES: u64 = 100;
+const CASES: u64 = 80;
 
 #[test]
 fn random_layouts_keep_every_promise() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use crate::shelf::{Build, Shelf, days_ago};
-use crate::support::{Run, for_each};
+use crate::support::{Doc, Run, for_each};
 
 /// Names with their age in days.
 const AGES: [(&str, u64); 10] = [
@@ -224,6 +224,40 @@ fn without_all_rules_protect_what_dangles() {
         .prune(&["--keep-within", "9d"])
         .ok()
         .deletes(&new.digests());
+}
+
+/// A part of what goes, or what it was built upon, is kept by its own rule.
+#[test]
+fn what_a_rule_keeps_is_not_dragged_along_by_what_goes() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 30);
+    let part = shelf.overwritten("young part", 2);
+    let index = shelf.layout.index(std::slice::from_ref(&part.manifest));
+    shelf.layout.entry(&index);
+    shelf.added(&index, 50);
+    let base = shelf.overwritten("young base", 3);
+    let config = shelf.layout.config("linux/amd64", "built upon it");
+    let upon = Doc::manifest(&config, &[]).annotate(
+        "org.opencontainers.image.base.digest",
+        base.manifest.digest.as_str(),
+    );
+    let upon = shelf.layout.put(&upon);
+    shelf.layout.entry(&upon);
+    shelf.added(&upon, 40);
+    shelf.write();
+    let pruned = shelf.prune(&["--keep-within", "9d"]);
+    pruned
+        .ok()
+        .leaves(&["app:1"])
+        .because(&part.manifest.digest, false, &["within 9 days"])
+        .because(&base.manifest.digest, false, &["within 9 days"])
+        .because(&index.digest, true, &["dangling"])
+        .because(&upon.digest, true, &["dangling"]);
+    assert!(
+        shelf.has_all(&part) && shelf.has_all(&base),
+        "{}",
+        pruned.run.all()
+    );
 }
 
 /// Digests tell images of one second apart, so that two runs agree.

@@ -1,0 +1,211 @@
+//! The wild layouts of the model test with names: a prune of anything keeps what the rest needs.
+//!
+//! The worlds, the writer and the judge are those of `tests/model`; here some entries get names. Which entries stay is read off the
+//! layout afterwards, and the judge is asked about a world of only those.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use arbtest::arbitrary::Unstructured;
+use arbtest::arbtest;
+use serde_json::{Value, json};
+
+use crate::generate::{self, Mood};
+use crate::oracle::judge;
+use crate::output::sum;
+use crate::support::{Cmd, Run, differences, panic_message, snapshot, without_directory_times};
+use crate::world::{IndexStyle, World};
+use crate::write::{Written, describe, write};
+
+/// Cases of each mood.
+const CASES: u64 = 40;
+
+#[test]
+fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
+    let mut failures: Vec<(usize, u64, String)> = Vec::new();
+    let mut done = 0_u32;
+    let mut refused = 0_u32;
+    let cases = variable("OCISWEEP_PRUNE_CASES").unwrap_or(CASES);
+    for mood in [Mood::Calm, Mood::Wild] {
+        for number in 1..=cases {
+            let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let seed = ((random | 1) << 32) | (64 + (number % 60) * 32);
+            let run = |u: &mut Unstructured<'_>| {
+                let mut world = generate::world(u, mood)?;
+                // The names are written into plain JSON.
+                world.index = IndexStyle::Plain;
+                let mut names = Vec::new();
+                for _ in &world.entries {
+                    names.push(u.int_in_range(0..=2_u8)?);
+                }
+                let all: bool = u.arbitrary()?;
+                match std::panic::catch_unwind(|| check(&world, &names, all)) {
+                    Ok(true) => done += 1,
+                    Ok(false) => refused += 1,
+                    Err(payload) => {
+                        failures.push((world.nodes.len(), seed, panic_message(&*payload)));
+                    }
+                }
+                Ok(())
+            };
+            arbtest(run).seed(seed).run();
+        }
+    }
+    failures.sort();
+    if let Some((_, seed, story)) = failures.first() {
+        panic!(
+            "{} fail; the smallest has the seed {seed:#x}\n{story}",
+            failures.len()
+        );
+    }
+    assert!(done > 20 && refused > 5, "{done} done, {refused} refused");
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
+}
+
+/// Gives names to the entries: none, a bare tag, or a tag of a repository.
+fn name(written: &Written, names: &[u8]) {
+    let path = written.layout.join("index.json");
+    let text = fs::read(&path).expect("index.json can be read");
+    let mut json: Value = serde_json::from_slice(&text).expect("index.json is JSON");
+    let entries = json.get_mut("manifests").and_then(Value::as_array_mut);
+    for (position, entry) in entries.into_iter().flatten().enumerate() {
+        let name = match names.get(position) {
+            Some(1) => format!("tag{position}"),
+            Some(2) => format!("app:{position}"),
+            _ => continue,
+        };
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    }
+    written
+        .layout
+        .file("index.json", json.to_string().as_bytes());
+}
+
+/// Tries one world; says whether it was pruned.
+fn check(world: &World, names: &[u8], all: bool) -> bool {
+    let written = write(world);
+    name(&written, names);
+    let layout = written.layout.path();
+    let call = |flag: &str, command: &str| -> Run {
+        let sweeps = command == "prune";
+        Cmd::new([command])
+            .arg(layout)
+            .args(["--grace", "0", "--format", "json"])
+            .args(sweeps.then_some(flag))
+            .args((sweeps && all).then_some("-a"))
+            .args((sweeps && all).then_some("--keep"))
+            .args((sweeps && all).then_some("tag*"))
+            .args((sweeps && world.allow_missing).then_some("--allow-missing"))
+            .args((sweeps && world.allow_empty).then_some("--allow-empty"))
+            .run()
+    };
+    let before = snapshot(layout);
+    let df = call("", "df");
+    let dry = call("-n", "prune");
+    assert!(
+        differences(&before, &snapshot(layout)).is_empty(),
+        "{}{}",
+        df.all(),
+        dry.all()
+    );
+    let run = call("-f", "prune");
+    let after = snapshot(layout);
+    let said = format!(
+        "{}{}{}",
+        describe(world, &written.digests),
+        dry.all(),
+        run.all()
+    );
+    assert_eq!(dry.code, run.code, "{said}");
+    if run.code != Some(0) {
+        assert!(matches!(run.code, Some(3 | 4)), "{said}");
+        let changed = differences(
+            &without_directory_times(&before),
+            &without_directory_times(&after),
+        );
+        assert!(changed.is_empty(), "refused and changed\n{changed}\n{said}");
+        return false;
+    }
+    assert_eq!(dry.report().deleted(), run.report().deleted(), "{said}");
+    if !all && !world.allow_missing && !world.allow_empty {
+        let mut promised = 0;
+        sum(&df.json()["layouts"][0], &mut promised);
+        assert_eq!(
+            run.json()["totals"]["reclaimed_bytes"].as_u64(),
+            Some(promised),
+            "{}{said}",
+            df.all()
+        );
+    }
+    // What the entries that are left need, by the judge.
+    let left = crate::checks::listed(layout);
+    let mut rest = world.clone();
+    let mut open: Vec<&String> = left.iter().map(|(digest, _)| digest).collect();
+    rest.entries.retain(|entry| {
+        let digest = &written.digests[entry.target];
+        match open.iter().position(|other| *other == digest) {
+            Some(position) => {
+                open.remove(position);
+                true
+            }
+            None => false,
+        }
+    });
+    if !written.layout.join("manifest.json").exists() {
+        rest.elements.clear();
+    }
+    let removed = rest.entries.len() < world.entries.len();
+    // Elements of docker go with their images; which, is for other tests to say.
+    if removed && !rest.elements.is_empty() {
+        return true;
+    }
+    rest.allow_empty = true;
+    let verdict = judge(&rest);
+    let path = |node: usize| {
+        PathBuf::from(format!(
+            "blobs/{}",
+            written.digests[node].replacen(':', "/", 1)
+        ))
+    };
+    let lost: Vec<usize> = verdict
+        .live
+        .iter()
+        .copied()
+        .filter(|node| world.node(*node).state.present() && !after.contains_key(&path(*node)))
+        .collect();
+    // A referrer that was listed and went is gone on purpose, although what it is about stays.
+    let gone_roots: BTreeSet<usize> = world
+        .entries
+        .iter()
+        .map(|entry| entry.target)
+        .filter(|target| rest.entries.iter().all(|entry| entry.target != *target))
+        .collect();
+    let forced: BTreeSet<usize> = verdict
+        .referrers
+        .intersection(&gone_roots)
+        .copied()
+        .collect();
+    if forced.is_empty() {
+        assert!(lost.is_empty(), "LOST: {lost:?}\n{said}");
+        let spare: Vec<usize> = (0..world.nodes.len())
+            .filter(|node| after.contains_key(&path(*node)) && !verdict.may_stay.contains(node))
+            .collect();
+        assert!(spare.is_empty(), "left over: {spare:?}\n{said}");
+    }
+    let sizes: BTreeMap<PathBuf, u64> = before
+        .iter()
+        .filter(|(path, _)| !after.contains_key(*path))
+        .map(|(path, stat)| (path.clone(), stat.size))
+        .collect();
+    let reclaimed = run.json()["totals"]["reclaimed_bytes"].as_u64();
+    assert_eq!(reclaimed, Some(sizes.values().sum()), "{said}");
+    true
+}
