@@ -29,6 +29,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     let rule = Rule::of(context, file.grace(), file.temp_age());
     let mut exit = exit::DONE;
     let mut totals = Totals::default();
+    let mut any = false;
     let mut document = json::Sweep {
         schema_version: json::SCHEMA_VERSION,
         command: "apply",
@@ -39,6 +40,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     for planned in &file.layouts {
         match one(context, args, &rule, planned) {
             Ok(done) => {
+                any = true;
                 let shown = Shown {
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
@@ -61,6 +63,8 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
             }
             context.print(&json::pretty(&document))
         }
+        // Where everything was refused, nothing was reclaimed, and the errors have said so.
+        TextFormat::Text if !any => exit::DONE,
         TextFormat::Text => context.print(&total_line(&totals, args.dry_run)),
     })
 }

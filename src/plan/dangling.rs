@@ -4,7 +4,7 @@
 //! But most untagged entries are alive: oras lists every child of an index again, referrers have no
 //! names, and crane, ko or cosign name nothing at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::entries::{EntryRole, entries};
 use crate::graph::RootSource;
@@ -23,7 +23,15 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
     if !named.iter().any(|entry| entry.role == EntryRole::Named) {
         return BTreeSet::new();
     }
-    // docker save's own list can name what `index.json` does not.
+    // docker save's own list can name what `index.json` does not. What that names as well is named
+    // there: an untagged index over it is as dangling as any.
+    let named_content: HashSet<BlobId> = named
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Named && view.state.docker_save.is_some())
+        .filter_map(|entry| entry.id)
+        .flat_map(|id| content_of(&view.graph, id, None))
+        .map(|(id, _)| id)
+        .collect();
     let listed: BTreeSet<BlobId> = view
         .state
         .docker_save
@@ -31,6 +39,7 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
         .flat_map(|save| &save.elements)
         .filter(|element| !element.repo_tags.is_empty())
         .filter_map(|element| view.graph.id(element.config.as_ref()?))
+        .filter(|config| !named_content.contains(config))
         .collect();
     untagged.retain(|entry| {
         let is_listed = !listed.is_empty()

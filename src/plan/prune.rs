@@ -143,7 +143,7 @@ pub enum PruneError {
     #[error(transparent)]
     Filter(#[from] FilterError),
     /// The last image would go.
-    #[error("cannot prune `{path}`: nothing would be left of its {images} images")]
+    #[error("cannot prune `{path}`: it would be left without an image (it has {images})")]
     LastImage {
         /// The layout.
         path: String,

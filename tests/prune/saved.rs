@@ -101,6 +101,23 @@ fn a_name_in_manifest_json_alone_keeps_an_image() {
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());
 }
 
+/// What is left of an overwritten index is as dangling as any, also when docker's file names one of its platforms.
+#[test]
+fn an_overwritten_index_over_an_image_that_is_named_twice_goes() {
+    let mut shelf = Shelf::new();
+    let saved = shelf.small("tool:1", 5);
+    let over = shelf.layout.index(std::slice::from_ref(&saved.manifest));
+    shelf.layout.entry(&over);
+    shelf
+        .layout
+        .save_element(&["tool:1"], &saved.config, &saved.layers);
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok().leaves(&["tool:1"]);
+    assert!(!shelf.has(&over), "{}", pruned.run.all());
+    assert!(shelf.has_all(&saved), "{}", pruned.run.all());
+}
+
 #[test]
 fn recorded_archives_stay_loadable() {
     for_each(
