@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 
 use jiff::Timestamp;
+use rustix::fs::Stat;
 use serde::Deserialize;
 
 use crate::entries::REFERENCE_TYPE;
+use crate::error::{Error, Result};
 use crate::graph::{Bits, Edge, EntryName, Graph, entry_names};
-use crate::layout::BlobId;
+use crate::layout::{BlobId, is_absence, modified_of};
 use crate::oci::document::{Details, PlatformView};
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, Kind, Role, Shape};
@@ -77,6 +79,7 @@ pub struct Images<'a> {
     view: &'a View,
     lens: HashMap<BlobId, u64>,
     configs: HashMap<BlobId, Option<ImageConfig>>,
+    trouble: Option<Error>,
 }
 
 /// Returns the images of a layout in the order of `index.json`.
@@ -133,6 +136,27 @@ impl<'a> Images<'a> {
             view,
             lens: HashMap::new(),
             configs: HashMap::new(),
+            trouble: None,
+        }
+    }
+
+    /// Fails if anything that was asked for is there and could not be read. What decides by labels, dates
+    /// or platforms has to ask: without an answer an image looks like one that has none.
+    ///
+    /// # Errors
+    /// The first [`Error::Read`].
+    pub fn trouble(&mut self) -> Result<()> {
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    fn look(&mut self, id: BlobId) -> Option<Stat> {
+        let view = self.view;
+        match view.layout.look_at_blob(view.graph.digest(id)) {
+            Ok(found) => found,
+            Err(error) => {
+                self.trouble.get_or_insert(error);
+                None
+            }
         }
     }
 
@@ -161,7 +185,7 @@ impl<'a> Images<'a> {
         if let Some(len) = self.lens.get(&id) {
             return Some(*len);
         }
-        let len = self.view.layout.blob_len(self.view.graph.digest(id))?;
+        let len = u64::try_from(self.look(id)?.st_size).ok()?;
         self.lens.insert(id, len);
         Some(len)
     }
@@ -169,7 +193,10 @@ impl<'a> Images<'a> {
     /// Returns when an image was added to the layout or built; `None` if nothing tells.
     pub fn time(&mut self, id: BlobId, source: TimeSource) -> Option<Timestamp> {
         match source {
-            TimeSource::Added => self.view.layout.blob_time(self.view.graph.digest(id)),
+            // 1970 or before is what archives without times leave, and tells nothing.
+            TimeSource::Added => Timestamp::from_nanosecond(modified_of(&self.look(id)?))
+                .ok()
+                .filter(|time| time.as_second() > 0),
             TimeSource::Created => self.config(id)?.created,
         }
     }
@@ -267,7 +294,7 @@ impl<'a> Images<'a> {
             .or_else(|| self.own_config(manifest)?.platform)
     }
 
-    fn read_config(&self, id: BlobId) -> Option<ImageConfig> {
+    fn read_config(&mut self, id: BlobId) -> Option<ImageConfig> {
         #[derive(Deserialize)]
         struct Raw {
             created: Option<String>,
@@ -287,16 +314,27 @@ impl<'a> Images<'a> {
             labels: Option<BTreeMap<String, String>>,
         }
 
-        let file = self
-            .view
-            .layout
-            .open_blob(self.view.graph.digest(id))
-            .ok()?;
+        let view = self.view;
+        let digest = view.graph.digest(id);
         let mut bytes = Vec::new();
-        std::fs::File::from(file)
-            .take(MAX_CONFIG_BYTES)
-            .read_to_end(&mut bytes)
-            .ok()?;
+        let read = view.layout.open_blob(digest).and_then(|file| {
+            std::fs::File::from(file)
+                .take(MAX_CONFIG_BYTES)
+                .read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(_) => {}
+            Err(error) if is_absence(&error) => return None,
+            Err(error) => {
+                let path = view.layout.blob_path(digest);
+                self.trouble.get_or_insert(Error::read(path)(error));
+                return None;
+            }
+        }
+        // Something else than the configuration decides nothing.
+        if digest.matches(&bytes) == Some(false) {
+            return None;
+        }
         let raw: Raw = serde_json::from_slice(&bytes).ok()?;
         Some(ImageConfig {
             created: raw

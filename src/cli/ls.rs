@@ -100,6 +100,9 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
             }),
         }
         exit = exit.and(context.print(&text));
+        if let Err(error) = cache.trouble() {
+            exit = exit.and(context.report(&error));
+        }
         for (position, entry) in view.state.index.entries().iter().enumerate() {
             if let Err(why) = &entry.digest {
                 context.term.error(

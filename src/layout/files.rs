@@ -83,3 +83,12 @@ pub(crate) fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Says whether an error means that no file is there: nothing, a link that leads nowhere or to itself, or a
+/// directory in its place.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR)
+    ) || error.kind() == io::ErrorKind::NotFound
+}

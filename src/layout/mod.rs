@@ -26,8 +26,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, Stat};
 
 use crate::error::{Error, NotALayout, Result};
 use crate::holds::{Emptied, Holds};
@@ -36,7 +35,7 @@ use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
 pub(crate) use files::{
-    Links, changed_of, exists, modified_of, open_dir, open_file, stat_at, stat_of,
+    Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, stat_at, stat_of,
 };
 pub use state::{IndexTime, NewBlob, State, Writes};
 
@@ -277,12 +276,7 @@ impl Layout {
     /// [`Error::Read`] when it cannot be read, [`Error::Malformed`] when it is too large or does not
     /// match its digest.
     pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let name = digest.blob_name();
-        let path = self
-            .path
-            .join("blobs")
-            .join(name.directory())
-            .join(name.file());
+        let path = self.blob_path(digest);
         let file = self.open_blob(digest).map_err(Error::read(&path))?;
         let mut bytes = Vec::new();
         File::from(file)
@@ -298,23 +292,33 @@ impl Layout {
         Ok(bytes)
     }
 
-    /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.
-    pub(crate) fn blob_len(&self, digest: &Digest) -> Option<u64> {
-        let name = digest.victim_name()?;
-        let dir = self.blobs.algorithm(name.algorithm())?;
-        let stat = stat_at(dir, name.file(), Links::Follow).ok()?;
-        u64::try_from(stat.st_size).ok()
+    /// Looks at a blob's file, or at what a link leads to; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when that cannot be told.
+    pub(crate) fn look_at_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
+        let Some(name) = digest.victim_name() else {
+            return Ok(None);
+        };
+        let Some(dir) = self.blobs.algorithm(name.algorithm()) else {
+            return Ok(None);
+        };
+        match stat_at(dir, name.file(), Links::Follow) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) => match io::Error::from(error) {
+                error if is_absence(&error) => Ok(None),
+                error => Err(Error::read(self.blob_path(digest))(error)),
+            },
+        }
     }
 
-    /// Returns when a blob was written; `None` if it is not there. A time of 1970 or before is what
-    /// archives without times leave, and tells nothing.
-    pub(crate) fn blob_time(&self, digest: &Digest) -> Option<Timestamp> {
-        let name = digest.victim_name()?;
-        let dir = self.blobs.algorithm(name.algorithm())?;
-        let stat = stat_at(dir, name.file(), Links::Follow).ok()?;
-        Timestamp::from_nanosecond(modified_of(&stat))
-            .ok()
-            .filter(|time| time.as_second() > 0)
+    /// Returns the path of a blob, for messages.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let name = digest.blob_name();
+        self.path
+            .join("blobs")
+            .join(name.directory())
+            .join(name.file())
     }
 
     /// Lists the blobs and everything else below `blobs/`, and the temporary files of writers.

@@ -138,6 +138,14 @@ fn one(
     // several images have one name, and those that match go.
     let mut of_image: Vec<(&Image, Vec<Child<'_>>)> = Vec::new();
     for image in picked {
+        // Its platforms are unknown, which is not the same as having none.
+        if let Some(why) = view.graph.damage(image.id) {
+            return Err(Error::Malformed {
+                path: view.layout.blob_path(&image.digest),
+                why: why.to_owned(),
+            }
+            .into());
+        }
         let details = entries
             .iter()
             .find(|entry| entry.id == Some(image.id))
@@ -150,6 +158,7 @@ fn one(
         );
         of_image.push((image, children));
     }
+    cache.trouble()?;
     // What is missing already can be taken out of an index, but not be deleted.
     let eligible = |child: &&Child<'_>| {
         request.mode == PlatformMode::Rewrite || view.graph.is_present(child.id)

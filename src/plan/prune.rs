@@ -248,6 +248,8 @@ pub fn prune(
             }
         })
         .collect();
+    // Judged without a label or a date that it has, an image would go or take the place of one that stays.
+    cache.trouble()?;
     Ok(Prune {
         removal,
         verdicts,

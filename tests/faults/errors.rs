@@ -60,8 +60,9 @@ fn survives(command: Command) {
             calls.push((None, format!("{name}:when={number}")));
         }
     }
-    // From some moment on nothing of that kind works any more.
-    for name in ["openat", "write", "fsync", "renameat2", "unlinkat"] {
+    // From some moment on nothing of that kind works any more. Where nothing can be written, no cause can be either; for
+    // that there is a full file system.
+    for name in ["openat", "fsync", "renameat2", "unlinkat"] {
         for number in recording.numbers(name, recorded.path(), |_| true) {
             calls.push((None, format!("{name}:when={number}+")));
         }
@@ -280,4 +281,37 @@ fn no_error_in_changing_holds_loses_anything() {
 fn no_error_in_prune_or_apply_loses_anything() {
     survives(PRUNE);
     survives(APPLY);
+}
+
+/// Without its date an image would count as new, and take the place of the one that is.
+#[test]
+fn what_cannot_be_read_decides_nothing() {
+    if !has_strace() {
+        return;
+    }
+    for fault in ["openat:error=EIO", "read:error=EIO"] {
+        let scene = Scene::new();
+        let before = Files::of(scene.path());
+        let config = scene.builder.join(&scene.one.config.blob_path());
+        let name = config.file_name().expect("a file has a name");
+        let command = [
+            "prune",
+            "--all",
+            "--force",
+            "--keep-last=1",
+            "--time=created",
+        ];
+        let mut words: Vec<std::ffi::OsString> = command.iter().map(Into::into).collect();
+        words.push(scene.path().into());
+        let run = Disturbed::on(&[&config, Path::new(name)], fault, &words);
+        assert_ne!(run.faults, 0, "nothing went wrong\n{}", run.run.all());
+        assert_eq!(run.run.code, Some(4), "{}", run.run.all());
+        assert!(
+            says_why(&run.run, "Input/output error"),
+            "{}",
+            run.run.all()
+        );
+        let differences = Files::of(scene.path()).without_lock().differences(&before);
+        assert!(differences.is_empty(), "{differences}\n{}", run.run.all());
+    }
 }
