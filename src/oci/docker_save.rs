@@ -19,6 +19,8 @@ pub struct Element {
     span: Range<usize>,
     /// Names with tag, as `docker load` restores them.
     pub repo_tags: Vec<RepoTag>,
+    /// The elements of `RepoTags` as written, list by list: the names and any `null`, which names nothing.
+    tag_lists: Vec<Vec<Tag>>,
     /// Its config, if that is a blob.
     pub config: Option<Digest>,
     /// The blobs that it names: its config, then its layers. Paths outside `blobs/` (legacy
@@ -26,10 +28,12 @@ pub struct Element {
     pub blobs: Vec<Digest>,
 }
 
+/// One element of `RepoTags`: where it stands, and the name.
+type Tag = (Range<usize>, Option<String>);
+
 /// One name of an element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoTag {
-    span: Range<usize>,
     /// The name.
     pub name: String,
 }
@@ -83,12 +87,13 @@ impl DockerSave {
         let mut splices = cut_runs(&spans);
         for (position, element) in self.elements.iter().enumerate() {
             if !removed(position) {
-                let spans: Vec<_> = element
-                    .repo_tags
-                    .iter()
-                    .map(|tag| (tag.span.clone(), gone(&tag.name)))
-                    .collect();
-                splices.extend(cut_runs(&spans));
+                for list in &element.tag_lists {
+                    let spans: Vec<_> = list
+                        .iter()
+                        .map(|(span, name)| (span.clone(), name.as_deref().is_some_and(&gone)))
+                        .collect();
+                    splices.extend(cut_runs(&spans));
+                }
             }
         }
         let text = apply(&self.text, splices)?;
@@ -107,6 +112,7 @@ impl Element {
         let mut element = Self {
             span: offset_in(text, raw)?,
             repo_tags: Vec::new(),
+            tag_lists: Vec::new(),
             config: None,
             blobs: Vec::new(),
         };
@@ -132,7 +138,10 @@ impl Element {
                 );
             } else if member.key.eq_ignore_ascii_case("RepoTags") {
                 paths(value)?;
-                element.repo_tags.extend(repo_tags(text, value)?);
+                let list = tag_list(text, value)?;
+                let names = list.iter().filter_map(|(_, name)| name.clone());
+                element.repo_tags.extend(names.map(|name| RepoTag { name }));
+                element.tag_lists.push(list);
             }
         }
         element.blobs.extend(layers);
@@ -140,20 +149,14 @@ impl Element {
     }
 }
 
-fn repo_tags(text: &str, value: &str) -> Result<Vec<RepoTag>, String> {
+fn tag_list(text: &str, value: &str) -> Result<Vec<Tag>, String> {
     if !value.starts_with('[') {
         return Ok(Vec::new());
     }
-    let mut tags = Vec::new();
-    for raw in elements(value)? {
-        if let Ok(name) = serde_json::from_str(raw) {
-            tags.push(RepoTag {
-                span: offset_in(text, raw)?,
-                name,
-            });
-        }
-    }
-    Ok(tags)
+    elements(value)?
+        .into_iter()
+        .map(|raw| Ok((offset_in(text, raw)?, serde_json::from_str(raw).ok())))
+        .collect()
 }
 
 /// Returns the blob that a path like `blobs/sha256/<hex>` names.

@@ -132,17 +132,18 @@ impl IndexDoc {
                 entries.push(Entry::scan(&text, raw, array).map_err(IndexError::Syntax)?);
             }
         }
-        // The scan of the whole text finds what stands outside `manifests`. It costs as much as the
-        // elements did, so it is left out when nothing else is there that could hold a descriptor.
+        // What stands outside `manifests` is what is found without the elements. That costs a copy, so
+        // it is left out when nothing else is there that could hold a descriptor.
         let links = if top.has_other_objects {
-            let mut document = Document::scan(text.as_bytes()).map_err(IndexError::Syntax)?;
-            document.links.retain(|link| {
-                matches!(
-                    link.role,
-                    Role::Subject | Role::Other | Role::Config | Role::Layer | Role::Blob
-                )
+            let without = entries.iter().map(|entry| Splice {
+                range: entry.span.clone(),
+                with: "null".to_owned(),
             });
-            document.links
+            let rest = apply(&text, without.collect())
+                .map_err(|why| IndexError::Syntax(serde::de::Error::custom(why)))?;
+            Document::scan(rest.as_bytes())
+                .map_err(IndexError::Syntax)?
+                .links
         } else {
             Vec::new()
         };

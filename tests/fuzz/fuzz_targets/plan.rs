@@ -1,0 +1,4 @@
+//! See the rule `plan` in `tests/properties/rules.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rules::feed("plan", data));

@@ -1,0 +1,23 @@
+//! The rules of `tests/properties`, for a fuzzer.
+
+#[path = "../properties/draw.rs"]
+mod draw;
+#[path = "../properties/oracle.rs"]
+mod oracle;
+#[path = "../properties/rules.rs"]
+mod rules;
+
+use arbtest::arbitrary::Unstructured;
+
+/// Feeds one rule.
+///
+/// # Panics
+/// Where the rule is broken.
+pub fn feed(name: &str, data: &[u8]) {
+    let (_, rule) = rules::RULES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a target has the name of a rule");
+    // An input that is too short to be drawn is none.
+    let _ = rule(&mut Unstructured::new(data));
+}

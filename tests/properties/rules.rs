@@ -1,0 +1,405 @@
+//! What has to hold for any input at all. Each rule takes bytes, draws its input from them and panics where it is broken: tests
+//! feed it chance, and a fuzzer feeds it what reaches new code (`tests/fuzz`).
+
+use arbtest::arbitrary::{Result, Unstructured};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ocisweep::oci::docker_save::{DockerSave, blob_of, edit_repositories};
+use ocisweep::oci::glob::Glob;
+use ocisweep::oci::platform::Platform;
+use ocisweep::oci::reference::{Reference, digest_tag};
+use ocisweep::oci::{Digest, Document, Edit, IndexDoc};
+use ocisweep::plan::file::PlanFile;
+use ocisweep::plan::filter::Filters;
+use ocisweep::time::{parse_duration, parse_go_duration, parse_until};
+use ocisweep::units::parse_size;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::draw::{Top, json_bytes, line, plan_bytes};
+use crate::oracle::{is_cut_from, is_plain, members};
+
+/// A rule with its name. It says whether the input was one that the reader takes; most faults lie behind that.
+pub(crate) type Rule = (&'static str, fn(&mut Unstructured<'_>) -> Result<bool>);
+
+/// Every rule.
+pub(crate) const RULES: [Rule; 9] = [
+    ("index", index),
+    ("edits", edits),
+    ("document", document),
+    ("saved", saved),
+    ("repositories", repositories),
+    ("plan", plan),
+    ("reference", reference),
+    ("platform", platform),
+    ("filter", filter),
+];
+
+/// Whatever is taken for an index is JSON, and its entries are the elements of its lists.
+pub(crate) fn index(u: &mut Unstructured<'_>) -> Result<bool> {
+    let bytes = json_bytes(u, Top::Index)?;
+    let Ok(doc) = IndexDoc::parse(bytes.clone()) else {
+        return Ok(false);
+    };
+    let text = String::from_utf8(bytes).expect("what was parsed is text");
+    assert_eq!(doc.text(), text);
+    let members =
+        members(&text).unwrap_or_else(|| panic!("no object is taken for an index: {text}"));
+    if members.iter().all(|(name, _)| name.is_ascii()) {
+        let wanted: Vec<&str> = members
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("manifests"))
+            .flat_map(|(_, list)| {
+                serde_json::from_str::<Option<Vec<&RawValue>>>(list.get())
+                    .unwrap_or_else(|_| panic!("no list of entries: {text}"))
+                    .unwrap_or_default()
+            })
+            .map(RawValue::get)
+            .collect();
+        let found: Vec<&str> = doc
+            .entries()
+            .iter()
+            .map(|entry| doc.entry_text(entry))
+            .collect();
+        assert_eq!(found, wanted, "{text}");
+    }
+    for entry in doc.entries() {
+        std::hint::black_box(doc.details(entry));
+        if let Ok(digest) = &entry.digest {
+            let of_entry = doc.entry_text(entry);
+            assert!(
+                of_entry.contains(&digest.to_string()),
+                "{of_entry}: {digest}"
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// An edit does what it says and leaves every other byte.
+pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
+    let bytes = json_bytes(u, Top::Index)?;
+    let Ok(doc) = IndexDoc::parse(bytes) else {
+        return Ok(false);
+    };
+    let mut removed = Vec::new();
+    let mut kept = Vec::new();
+    for (position, entry) in doc.entries().iter().enumerate() {
+        if u.arbitrary()? {
+            removed.push(Edit::RemoveEntry { position });
+        } else {
+            kept.push(doc.entry_text(entry));
+        }
+    }
+    let edited = doc
+        .edited(&removed)
+        .unwrap_or_else(|why| panic!("{why}: {removed:?} of {}", doc.text()));
+    let left: Vec<&str> = edited
+        .entries()
+        .iter()
+        .map(|entry| edited.entry_text(entry))
+        .collect();
+    assert_eq!(left, kept, "{}", doc.text());
+    assert!(is_cut_from(edited.text(), doc.text()), "{}", edited.text());
+    assert_eq!(
+        edited.other_links(),
+        doc.other_links(),
+        "{} became {}",
+        doc.text(),
+        edited.text()
+    );
+    for (position, entry) in doc.entries().iter().enumerate() {
+        let details = doc.details(entry);
+        for key in details.annotations.keys() {
+            let edit = Edit::RemoveAnnotation {
+                position,
+                key: key.clone(),
+            };
+            // Some are out of reach (in a second descriptor within the first): refusing is allowed, a wrong result is not.
+            if let Ok(edited) = doc.edited(&[edit]) {
+                let now = edited.details(&edited.entries()[position]);
+                let mut wanted = details.clone();
+                wanted.annotations.remove(key);
+                assert_eq!(now, wanted, "{} without {key}", doc.text());
+                assert!(is_cut_from(edited.text(), doc.text()), "{}", edited.text());
+            }
+        }
+        let digest = Digest::parse(&format!("sha256:{}", "c".repeat(64))).expect("a digest");
+        let edit = Edit::ReplaceDigest {
+            position,
+            digest: digest.clone(),
+            size: 77,
+        };
+        if let Ok(edited) = doc.edited(&[edit]) {
+            let now = &edited.entries()[position];
+            assert_eq!(now.digest.as_ref(), Ok(&digest), "{}", edited.text());
+            assert_eq!(edited.details(now), details, "{}", edited.text());
+        }
+    }
+    Ok(true)
+}
+
+/// A document is followed to everything that its known members name, whole or as a stream.
+pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
+    let top = *u.choose(&[Top::Any, Top::Index])?;
+    let bytes = json_bytes(u, top)?;
+    let (streamed, end) = Document::scan_stream(&*bytes);
+    let Ok(document) = Document::scan(&bytes) else {
+        return Ok(false);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(end.is_ok(), "as a stream it ends early: {text}");
+    assert_eq!(streamed.links, document.links, "{text}");
+    let json: Value = match serde_json::from_slice(&bytes) {
+        Ok(json) => json,
+        // Numbers out of range are nothing to a reader that needs none of them.
+        Err(_) => return Ok(true),
+    };
+    let one = |key: &str| json.get(key).into_iter();
+    let many = |key: &str| one(key).filter_map(Value::as_array).flatten();
+    let wanted = many("manifests")
+        .chain(many("layers"))
+        .chain(many("blobs"))
+        .chain(one("config"))
+        .chain(one("subject"));
+    for descriptor in wanted {
+        let digest = descriptor.get("digest").and_then(Value::as_str);
+        if let Some(Ok(digest)) = digest.map(Digest::parse) {
+            let is_found = document.links.iter().any(|link| link.digest == digest);
+            assert!(is_found, "{digest} is not followed: {text}");
+        }
+    }
+    Ok(true)
+}
+
+/// Of docker's list exactly the asked elements and names go.
+pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
+    let bytes = json_bytes(u, Top::Elements)?;
+    let Ok(Some(save)) = DockerSave::parse(&bytes) else {
+        return Ok(false);
+    };
+    let gone: Vec<bool> = save
+        .elements
+        .iter()
+        .map(|_| u.arbitrary())
+        .collect::<Result<_>>()?;
+    let is_name_gone: bool = u.arbitrary()?;
+    let edited = save
+        .edited(
+            |position| gone[position],
+            |name| is_name_gone && name == "app:1",
+        )
+        .unwrap_or_else(|why| panic!("{why}: {}", save.text()));
+    assert!(is_cut_from(edited.text(), save.text()), "{}", edited.text());
+    let kept = save.elements.iter().zip(&gone).filter(|(_, gone)| !**gone);
+    let kept: Vec<_> = kept.map(|(element, _)| element).collect();
+    assert_eq!(edited.elements.len(), kept.len(), "{}", edited.text());
+    for (now, before) in edited.elements.iter().zip(kept) {
+        assert_eq!((&now.config, &now.blobs), (&before.config, &before.blobs));
+        let names = before.repo_tags.iter().map(|tag| &tag.name);
+        let wanted: Vec<_> = names
+            .filter(|name| !(is_name_gone && *name == "app:1"))
+            .collect();
+        let found: Vec<_> = now.repo_tags.iter().map(|tag| &tag.name).collect();
+        assert_eq!(found, wanted, "{} became {}", save.text(), edited.text());
+    }
+    for element in &save.elements {
+        for digest in &element.blobs {
+            assert!(
+                blob_of(&format!("./blobs/{}", digest.to_string().replace(':', "/"))).is_some()
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// Of docker's oldest list exactly the asked names go.
+pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
+    let bytes = json_bytes(u, Top::Repositories)?;
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Ok(false);
+    };
+    let is_gone = |name: &str| name.ends_with(":1");
+    let Ok(Some(edited)) = edit_repositories(text, is_gone) else {
+        return Ok(false);
+    };
+    assert!(is_cut_from(&edited, text), "{edited}");
+    if !is_plain(text) {
+        return Ok(false);
+    }
+    // The values of names that stay are nobody's business, and may be what others cannot read.
+    let Ok(mut wanted) = serde_json::from_str::<Value>(text) else {
+        return Ok(true);
+    };
+    for repository in wanted
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|top| top.values_mut())
+    {
+        if let Some(tags) = repository.as_object_mut() {
+            tags.remove("1");
+        }
+    }
+    let mut found: Value = serde_json::from_str(&edited).expect("an edited list is JSON");
+    for list in [&mut wanted, &mut found] {
+        if let Some(top) = list.as_object_mut() {
+            top.retain(|_, tags| tags.as_object().is_none_or(|tags| !tags.is_empty()));
+        }
+    }
+    assert_eq!(found, wanted, "{text}");
+    Ok(true)
+}
+
+/// Whatever is taken for a plan can be written and is the same then.
+pub(crate) fn plan(u: &mut Unstructured<'_>) -> Result<bool> {
+    let bytes = plan_bytes(u)?;
+    let Ok(plan) = PlanFile::parse(&bytes) else {
+        return Ok(false);
+    };
+    let text = plan.to_json().expect("a plan can be written");
+    let again = PlanFile::parse(text.as_bytes()).expect("what was written can be read");
+    assert_eq!(again.to_json().expect("a plan can be written"), text);
+    Ok(true)
+}
+
+/// A reference means the same in each of its spellings.
+pub(crate) fn reference(u: &mut Unstructured<'_>) -> Result<bool> {
+    const WORDS: [&str; 16] = [
+        "a",
+        "alpine",
+        "library/",
+        "docker.io/",
+        "localhost",
+        ":5000",
+        "/",
+        ":",
+        "@",
+        "sha256:",
+        "-",
+        "__",
+        ".",
+        "1.4",
+        "A",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ];
+    let text = line(u, &WORDS)?;
+    std::hint::black_box(digest_tag(&text));
+    if let Ok(digest) = Digest::parse(&text) {
+        assert_eq!(digest.to_string(), text);
+    }
+    let Ok(reference) = Reference::parse_normalized(&text) else {
+        return Ok(false);
+    };
+    // docker's own oddity: without a domain there is no spelling that says so.
+    if !reference.domain.is_empty() {
+        let again = Reference::parse_normalized(&reference.canonical());
+        assert_eq!(again.as_ref(), Ok(&reference), "{text}");
+    }
+    let familiar = reference.familiar();
+    // docker's other oddities: sixty-four digits alone are an ID, and a first part that looks like a domain is one.
+    let first = familiar.split('/').next().unwrap_or_default();
+    let looks_like_a_domain =
+        reference.domain == "docker.io" && (first.contains(['.', ':']) || first == "localhost");
+    match Reference::parse_normalized(&familiar) {
+        Ok(again)
+            if !(reference.domain.is_empty() || looks_like_a_domain && familiar.contains('/')) =>
+        {
+            assert_eq!(again, reference, "{text}");
+        }
+        Ok(_) => {}
+        Err(why) => assert!(familiar.len() == 64, "{text}: {familiar}: {why}"),
+    }
+    let tagged = reference.with_default_tag();
+    assert_eq!(tagged.clone().with_default_tag(), tagged);
+    Ok(true)
+}
+
+/// A platform has one normal form, which matches itself.
+pub(crate) fn platform(u: &mut Unstructured<'_>) -> Result<bool> {
+    const WORDS: [&str; 14] = [
+        "linux",
+        "windows",
+        "/",
+        "amd64",
+        "arm",
+        "arm64",
+        "aarch64",
+        "v7",
+        "v8",
+        "v1",
+        "(10.0.17763",
+        "+win32k",
+        ")",
+        "x86_64",
+    ];
+    let text = line(u, &WORDS)?;
+    let Ok(platform) = Platform::parse_specifier(&text, &Platform::host()) else {
+        return Ok(false);
+    };
+    let normal = platform.normalized();
+    assert_eq!(normal.normalized(), normal, "{text}");
+    assert!(platform.matches_strict(&platform), "{text}");
+    assert!(normal.matches_strict(&platform), "{text}");
+    let again = Platform::parse_specifier(&normal.to_string(), &Platform::host());
+    if let Ok(again) = again {
+        assert_eq!(again.normalized(), normal, "{text}");
+    }
+    Ok(true)
+}
+
+/// What is typed is understood or refused; a pattern without anything special matches itself alone.
+pub(crate) fn filter(u: &mut Unstructured<'_>) -> Result<bool> {
+    const WORDS: [&str; 26] = [
+        "label",
+        "label!",
+        "reference",
+        "until",
+        "before",
+        "platform",
+        "dangling",
+        "=",
+        "true",
+        "24h",
+        "7d",
+        "1.5",
+        "-",
+        "ms",
+        "GB",
+        "KiB",
+        "2024-01-02",
+        "T15:04:05Z",
+        "*",
+        "**",
+        "[a-z",
+        "]",
+        "\\",
+        "?",
+        "/",
+        "9999999999999999999",
+    ];
+    let text = line(u, &WORDS)?;
+    let now = Timestamp::UNIX_EPOCH;
+    drop(Filters::parse(
+        std::slice::from_ref(&text),
+        now,
+        &TimeZone::UTC,
+    ));
+    drop(parse_until(&text, now, &TimeZone::UTC));
+    drop(parse_go_duration(&text));
+    drop(parse_duration(&text));
+    drop(parse_size(&text));
+    let bytes: u64 = u.arbitrary()?;
+    assert_eq!(parse_size(&format!("{bytes}B")), Ok(bytes));
+    let other = line(u, &WORDS)?;
+    if let Ok(glob) = Glob::new(&text) {
+        let is_match = glob.matches(&other);
+        if !Glob::is_pattern(&text) && !text.contains('\\') {
+            assert_eq!(is_match, text == other, "{text} and {other}");
+        }
+    }
+    let escaped: String = text.chars().flat_map(|c| ['\\', c]).collect();
+    let glob = Glob::new(&escaped).unwrap_or_else(|why| panic!("{escaped}: {why}"));
+    assert!(glob.matches(&text), "{escaped}");
+    assert_eq!(glob.matches(&other), text == other, "{escaped} and {other}");
+    Ok(true)
+}
