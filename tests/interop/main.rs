@@ -9,10 +9,12 @@
 //! - [`seen`]: everything that the programs can tell about a layout, for comparing before and after.
 //! - [`umoci`] and [`skopeo`]: the promises of `gc`.
 //! - [`rm`]: those of `rm` and `hold`.
+//! - [`beside`]: the programs and the sweeps at the same time.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
 mod rm;
 mod seen;
 mod skopeo;

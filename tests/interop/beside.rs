@@ -1,0 +1,145 @@
+//! The real programs at work while `ocisweep` sweeps the same layout again and again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::seen::tags;
+use crate::support::Cmd;
+use crate::workshop::Workshop;
+
+/// How many images are written beside the sweeps.
+const IMAGES: usize = 6;
+
+/// Runs `write` once, and beside it each of these commands again and again; returns what those said, and how often they ran.
+fn beside(shop: &Workshop, commands: &[&[&str]], write: impl FnOnce() + Send) -> (String, usize) {
+    let is_done = AtomicBool::new(false);
+    let mut said = String::new();
+    let mut runs = 0;
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            write();
+            is_done.store(true, Ordering::Relaxed);
+        });
+        while !is_done.load(Ordering::Relaxed) && !writer.is_finished() {
+            for words in commands {
+                let (command, flags) = words.split_first().expect("a command has a name");
+                let run = Cmd::new([*command])
+                    .arg(shop.path("layout"))
+                    .args(flags.iter().copied())
+                    .run();
+                // Done, or the writer is in the middle of its index, or it holds its lock.
+                assert!(matches!(run.code, Some(0 | 3 | 6)), "{}", run.all());
+                said.push_str(&run.all());
+                runs += 1;
+            }
+        }
+    });
+    (said, runs)
+}
+
+/// Panics unless the layout has these tags, and a copy of each can be made: `skopeo` reads and checks every blob.
+fn is_whole(shop: &Workshop, wanted: &[String], said: &str) {
+    let mut names = tags(shop, "layout");
+    names.sort();
+    let mut wanted = wanted.to_vec();
+    wanted.sort();
+    assert_eq!(names, wanted, "{said}");
+    for name in &names {
+        let args = [
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            &format!("oci:layout:{name}"),
+            &format!("dir:copy-of-{name}"),
+        ];
+        let copy = shop.attempt("skopeo", &args);
+        assert_eq!(
+            copy.code,
+            Some(0),
+            "{name} is broken\n{}\n{said}",
+            copy.all()
+        );
+    }
+}
+
+/// Makes a layout `source` with images of a common and a private layer each, and returns their tags.
+fn source(shop: &Workshop) -> Vec<String> {
+    shop.init("source");
+    shop.new_image("source:base");
+    shop.insert("source:base", "etc-base", "everybody has this", None);
+    (0..IMAGES)
+        .map(|number| {
+            let tag = format!("v{number}");
+            shop.insert("source:base", "etc-own", &format!("only {tag}"), Some(&tag));
+            tag
+        })
+        .collect()
+}
+
+#[test]
+fn what_skopeo_copies_beside_sweeps_is_whole() {
+    let Some(shop) = Workshop::open() else {
+        return;
+    };
+    let all = source(&shop);
+    shop.copy("oci:source:base", "oci:layout:base", &[]);
+    let (said, runs) = beside(&shop, &[&["gc"], &["prune", "-f"]], || {
+        for tag in &all {
+            let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
+            shop.copy(&from, &to, &[]);
+        }
+    });
+    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    let wanted = [all.as_slice(), &["base".to_owned()]].concat();
+    is_whole(&shop, &wanted, &said);
+}
+
+#[test]
+fn what_umoci_changes_beside_sweeps_is_whole() {
+    let Some(shop) = Workshop::open() else {
+        return;
+    };
+    let mut wanted = vec!["base".to_owned(), "again".to_owned()];
+    shop.init("layout");
+    shop.new_image("layout:base");
+    let (said, runs) = beside(&shop, &[&["gc"], &["prune", "-f"]], || {
+        for number in 0..IMAGES {
+            shop.insert(
+                "layout:base",
+                "etc-base",
+                &format!("generation {number}"),
+                None,
+            );
+            let tag = format!("v{number}");
+            shop.configure("layout:base", &tag, Some(&tag));
+            shop.umoci(&["tag", "--image", "layout:base", "again"]);
+            wanted.push(tag);
+        }
+    });
+    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    is_whole(&shop, &wanted, &said);
+}
+
+/// The job that writes also removes: what it wrote before is gone, what it wrote last is whole.
+#[test]
+fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
+    let Some(shop) = Workshop::open() else {
+        return;
+    };
+    let all = source(&shop);
+    shop.copy("oci:source:base", "oci:layout:base", &[]);
+    let (said, runs) = beside(&shop, &[&["gc"]], || {
+        let mut before: Option<&String> = None;
+        for tag in &all {
+            let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
+            shop.copy(&from, &to, &[]);
+            if let Some(before) = before.replace(tag) {
+                let rm = Cmd::new(["rm"]).arg(shop.path("layout")).arg(before).run();
+                rm.ok();
+            }
+        }
+    });
+    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    let last = all.last().expect("there are images").clone();
+    is_whole(&shop, &[last, "base".to_owned()], &said);
+}
