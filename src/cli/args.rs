@@ -11,9 +11,15 @@ use ocisweep::units::parse_size;
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
+/// The version, with the commit that the program was built from where that is known.
+const VERSION: &str = match option_env!("OCISWEEP_COMMIT") {
+    Some(_) => concat!(env!("CARGO_PKG_VERSION"), env!("OCISWEEP_VERSION_SUFFIX")),
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Clean OCI image layouts on disk
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(version = VERSION, about, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     long_about = "Clean OCI image layouts on disk: show what is there, and delete every blob that nothing \
                   references any more. Works straight on `index.json` and `blobs/`; no daemon, no registry, \
@@ -32,13 +38,30 @@ pub struct Args {
 #[derive(Debug, ClapArgs)]
 pub struct Global {
     /// Use colours: auto (on a terminal, unless NO_COLOR is set), always, never
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub color: When,
     /// Show progress on stderr: auto (on a terminal), always, never
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub progress: When,
     /// Take this for the present, to try out a policy (RFC 3339)
-    #[arg(long, global = true, value_name = "TIME")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "TIME"
+    )]
     pub now: Option<Timestamp>,
 }
 
@@ -132,7 +155,9 @@ pub enum Command {
         after_help = "Examples:\n  \
             ocisweep ls images            the images, newest first\n  \
             ocisweep ls --tree images     with platforms, attestations and referrers\n  \
-            ocisweep ls --format json images"
+            ocisweep ls --format json images\n  \
+            ocisweep ls -f 'reference=app:*' -f until=7d images\n\n\
+            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
     )]
     Ls(LsArgs),
     /// Show how many bytes are used, and how many a prune would free
@@ -145,13 +170,29 @@ pub enum Command {
             ocisweep df -v images         with what each image shares, and what it alone takes"
     )]
     Df(DfArgs),
+    /// Print what a shell needs to complete commands, flags and their values
+    #[command(after_help = "Examples:\n  \
+            ocisweep completions bash > ~/.local/share/bash-completion/completions/ocisweep\n  \
+            ocisweep completions zsh > ~/.zfunc/_ocisweep\n  \
+            ocisweep completions fish > ~/.config/fish/completions/ocisweep.fish")]
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them to a directory
+    #[command(after_help = "Examples:\n  \
+            ocisweep man | man -l -\n  \
+            ocisweep man prune | man -l -\n  \
+            ocisweep man --dir ~/.local/share/man/man1")]
+    Man(ManArgs),
 }
 
 impl Command {
     /// Says whether the command can change a layout.
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Ls(_) | Self::Df(_) | Self::Hold(HoldCommand::Ls(_)) => false,
+            Self::Ls(_)
+            | Self::Df(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Hold(HoldCommand::Ls(_)) => false,
             Self::Gc(args) => !args.dry_run,
             Self::Rm(args) => !args.dry_run,
             Self::Prune(args) => !args.is_dry_run(),
@@ -174,9 +215,28 @@ impl Command {
             | Self::Rm(_)
             | Self::Hold(_)
             | Self::Ls(_)
-            | Self::Df(_) => Level::Normal,
+            | Self::Df(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Level::Normal,
         }
     }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// The command, such as `prune` or `hold add`; without one, the page of ocisweep itself
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub command: Vec<String>,
+    /// Write the pages of all commands to this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

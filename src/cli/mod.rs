@@ -10,6 +10,7 @@
 mod apply;
 mod args;
 mod context;
+mod describe;
 mod df;
 mod exit;
 mod gc;
@@ -32,7 +33,10 @@ use term::{Settings, Term};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return describe::refusal(&error),
+    };
     let env = |name| std::env::var_os(name);
     let settings = Settings {
         color: args.global.color.into(),
@@ -59,6 +63,8 @@ pub fn main() -> ExitCode {
         Command::Hold(command) => hold::run(&context, &command),
         Command::Ls(args) => ls::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
+        Command::Completions(args) => describe::completions(&context, &args),
+        Command::Man(args) => describe::man(&context, &args),
     };
     term.progress().finish();
     // A list that nobody reads to its end is done; of a deletion nobody saw the end of, somebody may

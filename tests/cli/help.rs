@@ -103,12 +103,3 @@ fn aliases_are_the_same_commands() {
     let yes = help(&["prune"], "--help");
     assert!(yes.contains("--yes"), "{yes}");
 }
-
-#[test]
-fn the_version_is_that_of_the_package() {
-    let run = Cmd::new(["--version"]).run();
-    assert_eq!(
-        run.ok().stdout,
-        concat!("ocisweep ", env!("CARGO_PKG_VERSION"), "\n")
-    );
-}

@@ -6,6 +6,7 @@
 //! `OCISWEEP_UPDATE=1 cargo test --test cli` writes the files anew; what changed is then for `git diff` to tell.
 //!
 //! - [`shelf`]: layouts to work on, and the comparison.
+//! - [`about`]: version, manual pages, completions, and command lines that are none.
 //! - [`help`]: `--help` of every command.
 //! - [`list`]: `ls` in all its formats.
 //! - [`usage`]: `df`, and that it keeps its word.
@@ -16,6 +17,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod about;
 mod help;
 mod list;
 mod refusals;

@@ -259,7 +259,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         }
         helps += &text;
     }
-    // Those of cargo and skopeo.
+    // Those of cargo, skopeo and buildx.
     let foreign = [
         "release",
         "path",
@@ -267,6 +267,8 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "smoke",
         "open",
         "dest-shared-blob-dir",
+        "cache-from",
+        "cache-to",
     ];
     let wrong: Vec<&str> = [" --", "`--", "(--"]
         .iter()

@@ -1,0 +1,104 @@
+//! What the program says about itself: version, manual pages, completions, and why a command line is none.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::shelf::Shelf;
+use crate::support::Cmd;
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let run = Cmd::new(["--version"]).run();
+    let version = concat!("ocisweep ", env!("CARGO_PKG_VERSION"));
+    let rest = run
+        .ok()
+        .stdout
+        .trim_end()
+        .strip_prefix(version)
+        .map(str::to_owned);
+    let rest = rest.unwrap_or_else(|| panic!("{}", run.all()));
+    let commit = rest
+        .strip_prefix(" (")
+        .and_then(|text| text.strip_suffix(')'));
+    // A build without a repository has no commit to name.
+    let is_commit =
+        |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(
+        rest.is_empty() || commit.is_some_and(is_commit),
+        "{}",
+        run.all()
+    );
+}
+
+/// Every command has a page, and the page says what the help says.
+#[test]
+fn every_command_has_a_page() {
+    let temp = TempDir::new().expect("a temporary directory can be made");
+    let run = Cmd::new(["man", "--dir"]).arg(temp.path()).run();
+    let said: Vec<String> = run.ok().stdout.lines().map(str::to_owned).collect();
+    for name in [
+        "ocisweep",
+        "ocisweep-prune",
+        "ocisweep-hold-add",
+        "ocisweep-man",
+    ] {
+        let path = temp.path().join(format!("{name}.1"));
+        assert!(said.contains(&path.display().to_string()), "{}", run.all());
+        let page = fs::read_to_string(&path).expect("a page is text");
+        assert!(page.contains(".SH NAME"), "{page}");
+        assert!(page.contains(&name.replace('-', "\\-")), "{page}");
+    }
+    let one = Cmd::new(["man", "prune"]).run();
+    let page = fs::read_to_string(temp.path().join("ocisweep-prune.1")).expect("a page is text");
+    assert_eq!(one.ok().stdout, page);
+    let count = fs::read_dir(temp.path()).expect("it can be listed").count();
+    assert_eq!(count, said.len(), "{}", run.all());
+}
+
+#[test]
+fn shells_learn_every_command() {
+    let help = Cmd::new(["--help"]).run();
+    for shell in ["bash", "zsh", "fish"] {
+        let run = Cmd::new(["completions", shell]).run();
+        let script = &run.ok().stdout;
+        for command in [
+            "gc",
+            "rm",
+            "prune",
+            "apply",
+            "hold",
+            "ls",
+            "df",
+            "completions",
+            "man",
+        ] {
+            assert!(
+                help.stdout.contains(&format!("  {command} ")),
+                "{}",
+                help.all()
+            );
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+        assert!(script.contains("keep-daily"), "{shell} knows no flags");
+    }
+}
+
+#[test]
+fn a_command_line_that_is_none_is_told_why() {
+    let mut shelf = Shelf::new(&[]);
+    for line in [
+        "prun layout",
+        "gc",
+        "gc --graec 0 layout",
+        "prune --max-size 5 layout",
+        "rm --platform linux/arm64 --only-platform linux layout app:1",
+        "man hodl",
+        "completions tcsh",
+        "man --dir nowhere/at/all",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        shelf.run(&words);
+    }
+    shelf.matches("refused-command-lines");
+}
