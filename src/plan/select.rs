@@ -332,7 +332,7 @@ impl<'a> Selector<'a> {
                 .collect()
         };
         match matches.as_slice() {
-            [] => None,
+            [] => self.part(text).and_then(|id| self.inside(id)).map(Err),
             [id] => Some(Ok(Pick {
                 images: BTreeSet::from([*id]),
                 ..Pick::default()
@@ -395,6 +395,20 @@ impl<'a> Selector<'a> {
             });
         }
         Ok(pick)
+    }
+
+    /// The one part of an image whose digest begins so, as `ls --tree` shows it.
+    fn part(&self, text: &str) -> Option<BlobId> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        let graph = &self.view.graph;
+        let images = self.entries.iter().filter_map(|entry| entry.id);
+        let parts: BTreeSet<BlobId> = images
+            .flat_map(|image| crate::images::content_of(graph, image, None))
+            .map(|(id, _)| id)
+            .filter(|id| graph.digest(*id).encoded().starts_with(hex))
+            .collect();
+        let mut parts = parts.into_iter();
+        parts.next().filter(|_| parts.next().is_none())
     }
 
     /// A blob that is no image of its own, but a part of one.
