@@ -12,6 +12,8 @@ pub enum Phase {
     Sniffing,
     /// Files are deleted.
     Sweeping,
+    /// Blobs are read in full and compared with their digests.
+    Hashing,
 }
 
 /// Gets told about progress, and says when to stop. Called from several threads at once.
@@ -19,6 +21,12 @@ pub trait Observer: Sync {
     /// A part of the work begins; `total` items, where that is known.
     fn begin(&self, phase: Phase, total: Option<u64>) {
         let _ = (phase, total);
+    }
+
+    /// A part of the work begins of which the bytes are known as well.
+    fn begin_bytes(&self, phase: Phase, total: u64, bytes: u64) {
+        let _ = bytes;
+        self.begin(phase, Some(total));
     }
 
     /// Some items are done.

@@ -9,6 +9,10 @@ use ocisweep::plan::{PlatformMode, TimeSource};
 use ocisweep::time::parse_duration;
 use ocisweep::units::parse_size;
 
+mod inspect;
+
+pub use inspect::CheckArgs;
+
 use super::term::{ColorChoice, Level, ProgressChoice};
 
 /// The version, with the commit that the program was built from where that is known.
@@ -170,6 +174,8 @@ pub enum Command {
             ocisweep df -v images         with what each image shares, and what it alone takes"
     )]
     Df(DfArgs),
+    #[command(visible_alias = "fsck")]
+    Check(CheckArgs),
     /// Print what a shell needs to complete commands, flags and their values
     #[command(after_help = "Examples:\n  \
             ocisweep completions bash > ~/.local/share/bash-completion/completions/ocisweep\n  \
@@ -193,6 +199,7 @@ impl Command {
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Hold(HoldCommand::Ls(_)) => false,
+            Self::Check(_) => false,
             Self::Gc(args) => !args.dry_run,
             Self::Rm(args) => !args.dry_run,
             Self::Prune(args) => !args.is_dry_run(),
@@ -209,6 +216,7 @@ impl Command {
             Self::Prune(args) if args.quiet => Level::Quiet,
             Self::Prune(args) if args.verbose => Level::Verbose,
             Self::Apply(args) if args.quiet => Level::Quiet,
+            Self::Check(args) if args.quiet => Level::Quiet,
             Self::Gc(_)
             | Self::Prune(_)
             | Self::Apply(_)
@@ -217,7 +225,8 @@ impl Command {
             | Self::Ls(_)
             | Self::Df(_)
             | Self::Completions(_)
-            | Self::Man(_) => Level::Normal,
+            | Self::Man(_)
+            | Self::Check(_) => Level::Normal,
         }
     }
 }

@@ -40,8 +40,14 @@ impl Observer for Watcher {
             Phase::Reading => self.progress.phase_of("reading", "documents", total),
             Phase::Sniffing => self.progress.phase_of("looking into", "orphans", total),
             Phase::Sweeping => self.progress.phase("sweeping", total),
+            Phase::Hashing => self.progress.phase("hashing", total),
             _ => self.progress.phase("working on", total),
         }
+    }
+
+    fn begin_bytes(&self, phase: Phase, total: u64, bytes: u64) {
+        self.begin(phase, Some(total));
+        self.progress.expect_bytes(bytes);
     }
 
     fn advance(&self, items: u64, bytes: u64) {

@@ -9,6 +9,7 @@
 
 mod apply;
 mod args;
+mod check;
 mod context;
 mod describe;
 mod df;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Hold(command) => hold::run(&context, &command),
         Command::Ls(args) => ls::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
         Command::Completions(args) => describe::completions(&context, &args),
         Command::Man(args) => describe::man(&context, &args),
     };

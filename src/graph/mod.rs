@@ -12,6 +12,7 @@ mod names;
 mod paths;
 mod read;
 mod sniff;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::oci::{Digest, Kind, Role, Shape};
 
 pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
 pub use sniff::{FileFacts, Flight, InFlight, Orphan};
+pub use ways::{More, Way, WayStep, Ways};
 
 /// Where a root stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +68,8 @@ pub struct Edge {
     pub kind: Kind,
     /// The declared size in bytes.
     pub size: Option<u64>,
+    /// The blob is fetched from elsewhere and need not lie here: a foreign layer.
+    pub is_foreign: bool,
     /// More of the descriptor, for children of an index.
     pub details: Option<Box<Details>>,
 }
@@ -252,6 +256,26 @@ impl Graph {
         self.blobs
             .id(digest)
             .or_else(|| self.extra.get(digest).map(|number| number + offset))
+    }
+
+    /// Returns the numbers of all digests, those that are only referred to included.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = BlobId> + use<> {
+        let count = self.blobs.len() + self.extra.len();
+        0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
+    }
+
+    /// Says whether the blob is a document that was compared with its digest when it was read.
+    pub(crate) fn is_verified(&self, id: BlobId) -> bool {
+        self.node(id).is_some()
+            && self.digest(id).algorithm().is_some()
+            && !self.embedded.contains(&id)
+            && !self.unverified.contains(&id)
+    }
+
+    /// Returns the orphans that cannot be read, and why: each may be a referrer of something live.
+    #[must_use]
+    pub fn unreadable_orphans(&self) -> &[(BlobId, String)] {
+        &self.unreadable
     }
 
     /// Returns the manifests whose `subject` is this blob, whether an entry lists them or not.

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Edge, Graph, Root, RootSource, entry_names};
+use super::{Edge, Graph, Node, Root, RootSource, entry_names};
+use crate::images::is_attestation;
 use crate::layout::{BlobId, State};
 use crate::oci::{Kind, Role, Shape};
 
@@ -99,15 +100,29 @@ impl Graph {
     /// Describes a blob as a step of a path: what it is to its parent, and its short digest.
     fn step(&self, id: BlobId, parent: Option<BlobId>) -> String {
         let short = self.digest(id).short();
-        let edge = parent
+        let what = parent
             .and_then(|parent| self.node(parent))
-            .and_then(|node| node.edges.iter().find(|edge| edge.to == id));
-        let what = edge.map_or_else(|| self.what(id).to_owned(), |edge| self.role_in_words(edge));
+            .and_then(|node| {
+                let position = node.edges.iter().position(|edge| edge.to == id)?;
+                Some(self.part_in_words(node, position))
+            })
+            .unwrap_or_else(|| self.what(id).to_owned());
         format!("{what} {short}")
     }
 
-    fn role_in_words(&self, edge: &Edge) -> String {
+    /// Says what the blob at a position of a document's references is there: `linux/arm64`, `config`,
+    /// `layer 3/5`.
+    pub(super) fn part_in_words(&self, node: &Node, position: usize) -> String {
+        let Some(edge) = node.edges.get(position) else {
+            return "blob".to_owned();
+        };
+        let numbered = |noun: &str| {
+            let alike = |edges: &[Edge]| edges.iter().filter(|e| e.role == edge.role).count();
+            let before = alike(node.edges.get(..position).unwrap_or_default());
+            format!("{noun} {}/{}", before + 1, alike(&node.edges))
+        };
         match edge.role {
+            Role::Child if is_attestation(edge) => "attestation".to_owned(),
             Role::Child => {
                 let details = edge.details.as_deref();
                 if let Some(platform) = details.and_then(|details| details.platform.as_ref())
@@ -128,15 +143,15 @@ impl Graph {
                 }
             }
             Role::Config => "config".to_owned(),
-            Role::Layer => "layer".to_owned(),
-            Role::Blob => "blob".to_owned(),
+            Role::Layer => numbered("layer"),
+            Role::Blob => numbered("blob"),
             Role::Subject => "subject".to_owned(),
             Role::Other => "descriptor".to_owned(),
         }
     }
 
     /// Says what a blob is, by its content.
-    fn what(&self, id: BlobId) -> &'static str {
+    pub(super) fn what(&self, id: BlobId) -> &'static str {
         match self.node(id).map(|node| node.shape) {
             Some(Shape::Index) => "index",
             Some(Shape::Manifest) => "manifest",

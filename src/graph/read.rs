@@ -314,6 +314,7 @@ impl Graph {
                     role: link.role,
                     kind: link.kind,
                     size: link.size,
+                    is_foreign: link.is_foreign,
                     details: link.details,
                 };
                 each(&edge);

@@ -291,6 +291,7 @@ fn every_digest(bytes: &[u8]) -> Document {
                     digest,
                     kind: Kind::Unknown,
                     size: None,
+                    is_foreign: false,
                     details: None,
                 }));
             }

@@ -17,6 +17,7 @@
 pub mod blobs;
 mod files;
 pub mod lock;
+mod look;
 mod state;
 pub mod temp;
 

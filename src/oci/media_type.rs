@@ -85,6 +85,20 @@ fn is_layer(essence: &str) -> bool {
     })
 }
 
+/// Says whether layers of this type must not be distributed, so that registries and copies leave them
+/// out: those of Windows base images, which come from their makers (image-spec `layer.md`,
+/// "Non-Distributable Layers"; docker's "foreign" layers).
+#[must_use]
+pub fn is_nondistributable(media_type: &str) -> bool {
+    let lower = media_type.trim().to_ascii_lowercase();
+    [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    ]
+    .iter()
+    .any(|prefix| lower.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -93,6 +93,7 @@ fn aliases_are_the_same_commands() {
         ("remove", "rm"),
         ("images", "ls"),
         ("du", "df"),
+        ("fsck", "check"),
     ] {
         assert_eq!(
             help(&[alias], "--help"),

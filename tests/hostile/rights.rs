@@ -145,6 +145,38 @@ fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
 }
 
 #[test]
+fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_goes_on() {
+    let which: [fn(&Scene) -> String; 3] = [
+        |scene| scene.app.layers[0].digest.clone(),
+        |scene| scene.app.config.digest.clone(),
+        |scene| scene.arm64.manifest.digest.clone(),
+    ];
+    for which in which {
+        let scene = Scene::new();
+        let digest = which(&scene);
+        let damaged = scene.arm64.layers[0].clone();
+        scene.builder.file(&damaged.blob_path(), b"damaged");
+        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+        let Some((run, before, after)) = with_mode(&scene, &path, 0o000, &["check"]) else {
+            return;
+        };
+        run.exits(1)
+            .says(&format!("unreadable: {digest} cannot be read: "))
+            .says("Permission denied");
+        // Below a manifest that cannot be read nobody knows what is damaged.
+        let is_known = digest != scene.arm64.manifest.digest;
+        assert_eq!(
+            run.stdout.contains(&damaged.digest),
+            is_known,
+            "{}",
+            run.all()
+        );
+        assert_eq!(run.stderr, "", "{}", run.all());
+        assert_same(&before, &after, &run.all());
+    }
+}
+
+#[test]
 fn files_that_cannot_be_deleted_are_told_and_the_exit_code_says_so() {
     let scene = Scene::new();
     let other = scene.builder.layer(b"another orphan");
@@ -175,6 +207,7 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
         &["ls"][..],
         &["ls", "--tree"],
         &["df"],
+        &["check"],
         &["gc", "-n", "--grace", "0"],
     ] {
         if let Some((run, before, after)) = with_mode(&scene, "", 0o500, call) {
@@ -189,11 +222,12 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
     let scene = Scene::new();
     let before = scene.picture();
     let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-    let calls: [&[&str]; 6] = [
+    let calls: [&[&str]; 7] = [
         &["ls", path],
         &["ls", path, "--tree"],
         &["df", path],
         &["df", path, "-v"],
+        &["check", path],
         &["gc", path, "-n", "--grace", "0"],
         &["gc", path, "--dry-run"],
     ];

@@ -62,6 +62,7 @@ struct Phase {
     name: &'static str,
     noun: &'static str,
     total: Option<u64>,
+    total_bytes: Option<u64>,
 }
 
 impl Progress {
@@ -111,8 +112,24 @@ impl Progress {
     /// The half second of silence is counted from the first phase, so that a run of short ones shows something.
     pub fn phase_of(&self, name: &'static str, noun: &'static str, total: Option<u64>) {
         let now = self.now_millis();
-        self.begin(now, Phase { name, noun, total });
+        let total_bytes = None;
+        self.begin(
+            now,
+            Phase {
+                name,
+                noun,
+                total,
+                total_bytes,
+            },
+        );
         self.draw_when_due(now);
+    }
+
+    /// Says how many bytes the present phase has to go through.
+    pub fn expect_bytes(&self, total: u64) {
+        if let Some(phase) = &mut self.screen().phase {
+            phase.total_bytes = Some(total);
+        }
     }
 
     /// Counts `n` things that are done.
@@ -227,10 +244,12 @@ impl Phase {
             1 => self.noun.strip_suffix('s').unwrap_or(self.noun),
             _ => self.noun,
         };
-        let size = if bytes == 0 {
-            String::new()
-        } else {
-            format!("  {}", short_size(bytes))
+        let size = match self.total_bytes {
+            Some(total) if total >= bytes && total > 0 => {
+                format!("  {} of {}", short_size(bytes), short_size(total))
+            }
+            _ if bytes == 0 => String::new(),
+            _ => format!("  {}", short_size(bytes)),
         };
         format!("{} {}{of} {noun}{size}", self.name, grouped(done))
     }
@@ -327,6 +346,7 @@ mod tests {
         name: "sweeping",
         noun: "blobs",
         total: Some(50_000),
+        total_bytes: None,
     };
 
     fn progress(mode: Mode, columns: usize) -> (Progress, Sent) {
@@ -372,6 +392,7 @@ mod tests {
                 name: "marking",
                 noun: "documents",
                 total: None,
+                total_bytes: None,
             },
         );
         progress.add(1);
@@ -543,6 +564,7 @@ mod tests {
             name: "checking",
             noun: "blobs",
             total: Some(1),
+            total_bytes: None,
         };
         for (phase, done, want) in [
             (one, 0, "checking 0 of 1 blob"),
@@ -550,6 +572,18 @@ mod tests {
             (Phase { total: None, ..one }, 1, "checking 1 blob"),
         ] {
             assert_eq!(phase.text(done, 0), want);
+        }
+        let bytes = |total| Phase {
+            total_bytes: Some(total),
+            ..one
+        };
+        for (phase, done, want) in [
+            (bytes(5000), 0, "checking 0 of 1 blob  0B of 5.0kB"),
+            (bytes(5000), 2500, "checking 0 of 1 blob  2.5kB of 5.0kB"),
+            (bytes(5000), 6000, "checking 0 of 1 blob  6.0kB"),
+            (bytes(0), 0, "checking 0 of 1 blob"),
+        ] {
+            assert_eq!(phase.text(0, done), want);
         }
     }
 }

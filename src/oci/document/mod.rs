@@ -90,6 +90,9 @@ pub struct Link {
     pub kind: Kind,
     /// The declared size in bytes, where it is a non-negative integer.
     pub size: Option<u64>,
+    /// The blob is fetched from elsewhere and need not lie in a layout: its descriptor has `urls`, or a
+    /// media type of layers that must not be distributed.
+    pub is_foreign: bool,
     /// Kept for children of an index and for what carries `data`; other links have none.
     pub details: Option<Box<Details>>,
 }

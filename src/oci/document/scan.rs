@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use super::values::{PlatformSlot, Strings};
 use super::{Details, Document, Link, Role, Shape};
 use crate::oci::digest::Digest;
-use crate::oci::media_type::Kind;
+use crate::oci::media_type::{Kind, is_nondistributable};
 
 /// Where in the document a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub(super) enum Place {
     FsLayer,
     /// The value of `annotations` at the top.
     TopAnnotations,
+    /// The value of `urls`.
+    Urls,
+    /// One element of `urls`.
+    Url,
     Inner,
 }
 
@@ -45,10 +49,11 @@ enum Key {
     Subject,
     FsLayers,
     BlobSum,
+    Urls,
     Other,
 }
 
-const KEYS: [(&str, Key); 14] = [
+const KEYS: [(&str, Key); 15] = [
     ("digest", Key::Digest),
     ("size", Key::Size),
     ("mediatype", Key::MediaType),
@@ -63,6 +68,7 @@ const KEYS: [(&str, Key); 14] = [
     ("subject", Key::Subject),
     ("fslayers", Key::FsLayers),
     ("blobsum", Key::BlobSum),
+    ("urls", Key::Urls),
 ];
 
 impl Key {
@@ -93,6 +99,8 @@ pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     document: Document,
+    /// There was a URL in the last `urls`.
+    has_url: bool,
 }
 
 impl Scan {
@@ -149,7 +157,7 @@ impl Node<'_> {
                 self.scan.damage(|| format!("{what} in `fsLayers`"));
             }
             Place::Top => self.scan.damage(|| format!("{what}, not an object")),
-            Place::TopAnnotations | Place::Inner => {}
+            Place::TopAnnotations | Place::Urls | Place::Url | Place::Inner => {}
         }
     }
 }
@@ -192,7 +200,8 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.scan.has_url |= self.place == Place::Url && !text.is_empty();
         self.scalar("a string");
         Ok(())
     }
@@ -215,6 +224,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 Place::Item(role)
             }
             Place::FsLayers => Place::FsLayer,
+            Place::Urls => Place::Url,
             Place::Item(role) => {
                 self.scan.damage(|| {
                     format!("an array where a descriptor must be, in `{}`", key_of(role))
@@ -225,7 +235,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 self.scan.damage(|| "an array, not an object".to_owned());
                 Place::Inner
             }
-            Place::FsLayer | Place::TopAnnotations | Place::Inner => Place::Inner,
+            Place::FsLayer | Place::TopAnnotations | Place::Url | Place::Inner => Place::Inner,
         };
         while items
             .next_element_seed(Node {
@@ -299,6 +309,14 @@ impl<'de> Visitor<'de> for Node<'_> {
                         candidate.details.data = Some(text.into());
                     }
                 }
+                Key::Urls if is_item => {
+                    scan.has_url = false;
+                    map.next_value_seed(Node {
+                        scan: &mut *scan,
+                        place: Place::Urls,
+                    })?;
+                    candidate.is_foreign |= scan.has_url;
+                }
                 key => {
                     let inner = if is_top { top_place(key) } else { Place::Inner };
                     map.next_value_seed(Node {
@@ -347,6 +365,7 @@ struct Candidate {
     size: Option<u64>,
     /// It has a `size` or a `mediaType`.
     shaped: bool,
+    is_foreign: bool,
     details: Details,
 }
 
@@ -364,6 +383,7 @@ impl Candidate {
 
     fn media_type(&mut self, text: &str) {
         let kind = Kind::of(text);
+        self.is_foreign |= is_nondistributable(text);
         self.kind = Some(match self.kind {
             Some(before) if before.is_document() => before,
             Some(Kind::Unknown) if !kind.is_document() => Kind::Unknown,
@@ -376,7 +396,9 @@ impl Candidate {
         let (role, required) = match place {
             Place::Item(role) => (role, true),
             Place::FsLayer => (Role::Layer, true),
-            Place::Top | Place::Inner if self.shaped => (Role::Other, false),
+            Place::Top | Place::Inner | Place::Urls | Place::Url if self.shaped => {
+                (Role::Other, false)
+            }
             _ => return,
         };
         let kind = match (self.kind, place) {
@@ -398,6 +420,7 @@ impl Candidate {
                     digest,
                     kind,
                     size: self.size,
+                    is_foreign: self.is_foreign,
                     details: if position + 1 == count {
                         details.take()
                     } else {

@@ -1,0 +1,366 @@
+//! `ocisweep check`
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ocisweep::check::{CheckOptions, Class, Content, Count, Finding, Orphans, Report, check};
+use ocisweep::units::human_size;
+use ocisweep::{Error, View};
+use serde::Serialize;
+
+use super::args::{CheckArgs, TextFormat};
+use super::context::{Context, quote, rm_command};
+use super::exit::{self, Exit};
+use super::render::json::{self, SCHEMA_VERSION};
+use super::render::sweep::count;
+use super::render::table::Table;
+
+/// How many names a line lists.
+const MAX_NAMES: usize = 5;
+
+/// Checks each layout. One that cannot be read does not stop the others.
+pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
+    let mut exit = exit::DONE;
+    let mut document = JsonCheck {
+        schema_version: SCHEMA_VERSION,
+        command: "check",
+        quick: args.quick,
+        layouts: Vec::new(),
+        damaged: 0,
+    };
+    for path in &args.layouts {
+        if context.stopped() {
+            exit = exit.and(exit::INTERRUPTED);
+            break;
+        }
+        match one(context, args, path) {
+            Ok((view, report)) => {
+                if damaged(args, &report) > 0 {
+                    exit = exit.and(exit::INCOMPLETE);
+                }
+                match args.format {
+                    TextFormat::Json => {
+                        let layout = JsonLayout::of(args, path, &report);
+                        document.damaged += layout.damaged;
+                        document.layouts.push(layout);
+                    }
+                    TextFormat::Text => {
+                        let text = text(context, args, &view, &report);
+                        exit = exit.and(context.print(&text));
+                    }
+                }
+            }
+            Err(error) => {
+                exit = exit.and(context.report(&error));
+                document.layouts.push(JsonLayout {
+                    error: Some(error.to_string()),
+                    ..JsonLayout::of(args, path, &Report::default())
+                });
+            }
+        }
+    }
+    match args.format {
+        TextFormat::Json => exit.and(context.print(&json::pretty(&document))),
+        TextFormat::Text => exit,
+    }
+}
+
+/// Reads and checks one layout.
+///
+/// # Errors
+/// What [`View::read`] and [`check`] say. Damage is none.
+fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<(View, Report), Error> {
+    let view = context.read(path)?;
+    let options = CheckOptions {
+        content: if args.quick {
+            Content::Documents
+        } else {
+            Content::All
+        },
+        orphans: if args.orphans {
+            Orphans::Read
+        } else {
+            Orphans::Count
+        },
+    };
+    let report = check(&view, &options, context.observer())?;
+    Ok((view, report))
+}
+
+fn is_damage(args: &CheckArgs, class: Class) -> bool {
+    class.is_damage() || (args.complete && class == Class::Sparse)
+}
+
+fn damaged(args: &CheckArgs, report: &Report) -> u64 {
+    let damaged = report
+        .findings
+        .iter()
+        .filter(|finding| is_damage(args, finding.class));
+    damaged.count() as u64
+}
+
+fn text(context: &Context<'_>, args: &CheckArgs, view: &View, report: &Report) -> String {
+    let mut text = String::new();
+    let path = view.layout.path();
+    let shown = report
+        .findings
+        .iter()
+        .filter(|finding| args.verbose || is_damage(args, finding.class));
+    for finding in shown {
+        describe(context, path, finding, &mut text);
+    }
+    if args.verbose {
+        for stray in &view.graph.blobs().foreign {
+            let file = stray.path.to_string_lossy();
+            line(
+                &mut text,
+                &format!("foreign: {}", context.term.foreign(&file)),
+            );
+        }
+    }
+    if !args.quiet {
+        text.push_str(&classes(report));
+        let total = total(report);
+        let blobs = match damaged(args, report) {
+            0 => format!("no damage in {}", count(total, "blob")),
+            damaged => format!("damaged: {damaged} of {}", count(total, "blob")),
+        };
+        let Count { blobs: read, bytes } = report.verified;
+        let read = format!("{read} compared with their digests ({})", human_size(bytes));
+        line(&mut text, &format!("{blobs}, {read}"));
+    }
+    if args.layouts.len() > 1 && !text.is_empty() {
+        let path = path.to_string_lossy();
+        text.insert_str(0, &format!("{}:\n", context.term.foreign(&path)));
+    }
+    text
+}
+
+/// Returns how many blobs there are or should be. Foreign files are none.
+fn total(report: &Report) -> u64 {
+    let classes = Class::ALL.into_iter();
+    classes
+        .filter(|class| *class != Class::Foreign)
+        .map(|class| report.count(class).blobs)
+        .sum()
+}
+
+/// Returns a row for each class that there is.
+fn classes(report: &Report) -> String {
+    let mut table = Table::new(&["CLASS", "BLOBS", "SIZE"]);
+    for class in Class::ALL {
+        let found = report.count(class);
+        if found.blobs > 0 || class == Class::Ok {
+            let size = match class {
+                // Nobody looked at these.
+                Class::Foreign => String::new(),
+                _ => human_size(found.bytes),
+            };
+            table.row(vec![class.name().to_owned(), found.blobs.to_string(), size]);
+        }
+    }
+    table.render()
+}
+
+/// Says what is wrong with one blob, how one gets there, whom it concerns, and what helps.
+fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut String) {
+    let what = match &finding.digest {
+        Some(digest) => digest.to_string(),
+        None => "an entry of index.json".to_owned(),
+    };
+    let class = finding.class.name();
+    let why = context.term.foreign(&finding.why);
+    line(text, &format!("{class}: {what} {why}"));
+    if finding.way.len() > 1 {
+        let way = shorten(&finding.way).join(" → ");
+        line(text, &format!("  {}", context.term.foreign(&way)));
+    }
+    if !finding.images.is_empty() {
+        let images = names(&finding.images);
+        line(
+            text,
+            &format!("  needed by {}", context.term.foreign(&images)),
+        );
+    }
+    if !finding.holds.is_empty() {
+        let holds = names(&finding.holds);
+        line(text, &format!("  held by {}", context.term.foreign(&holds)));
+    }
+    if finding.class.is_damage() {
+        let advice = advice(layout, finding);
+        line(text, &format!("  {}", context.term.foreign(&advice)));
+    }
+}
+
+/// Leaves the middle of a long way out. No real image is nested so deep.
+fn shorten(way: &[String]) -> Vec<String> {
+    const ENDS: usize = 4;
+    match (way.get(..ENDS), way.len().checked_sub(ENDS)) {
+        (Some(head), Some(start)) if start > ENDS => {
+            let mut short = head.to_vec();
+            short.push(format!("{} more", start - ENDS));
+            short.extend_from_slice(way.get(start..).unwrap_or_default());
+            short
+        }
+        _ => way.to_vec(),
+    }
+}
+
+fn names(names: &[String]) -> String {
+    let shown = names.get(..MAX_NAMES).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Returns what helps against a damage.
+fn advice(layout: &Path, finding: &Finding) -> String {
+    let path = quote(&layout.to_string_lossy());
+    let mut ways = Vec::new();
+    if finding.class == Class::Unreadable {
+        ways.push("run it as the user who owns the layout, and look after the disk".to_owned());
+    }
+    if finding.is_orphan {
+        ways.push(format!("`ocisweep gc {path}` deletes what nothing needs"));
+        return ways.join("; ");
+    }
+    ways.push(match finding.images.len() {
+        0 => "write the layout again".to_owned(),
+        1 => "pull or copy the image again".to_owned(),
+        _ => "pull or copy one of the images again".to_owned(),
+    });
+    match finding.images.len() {
+        0 => {}
+        images if images > MAX_NAMES => {
+            ways.push(format!("`ocisweep rm {path} IMAGE...` removes images"));
+        }
+        images => {
+            let them = if images == 1 { "it" } else { "them" };
+            let command = rm_command(layout, &finding.images);
+            ways.push(format!("{command} removes {them}"));
+        }
+    }
+    if let Some(hold) = finding.holds.first() {
+        ways.push(format!(
+            "`ocisweep hold rm {path} {}` ends the hold",
+            quote(hold)
+        ));
+    }
+    ways.join("; ")
+}
+
+fn line(text: &mut String, content: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{content}");
+}
+
+#[derive(Serialize)]
+struct JsonCheck {
+    schema_version: u32,
+    command: &'static str,
+    /// Whether the content of layers was not read.
+    quick: bool,
+    layouts: Vec<JsonLayout>,
+    /// Damaged blobs of all layouts.
+    damaged: u64,
+}
+
+#[derive(Serialize)]
+struct JsonLayout {
+    path: String,
+    /// What is damaged or sparse.
+    items: Vec<JsonItem>,
+    classes: Vec<JsonClass>,
+    verified: JsonCount,
+    damaged: u64,
+    /// Why nothing was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JsonClass {
+    class: &'static str,
+    blobs: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonCount {
+    blobs: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonItem {
+    class: &'static str,
+    damage: bool,
+    /// The blob; `null` for an entry of `index.json` that names none.
+    digest: Option<String>,
+    /// The file, relative to the layout.
+    path: Option<String>,
+    /// Bytes that are here.
+    size: Option<u64>,
+    /// Bytes that a descriptor declares.
+    declared_size: Option<u64>,
+    reasons: Vec<String>,
+    /// How a root leads to it.
+    way: Vec<String>,
+    /// Images that need it.
+    names: Vec<String>,
+    holds: Vec<String>,
+    /// What helps; absent where nothing is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl JsonLayout {
+    fn of(args: &CheckArgs, path: &Path, report: &Report) -> Self {
+        let class_of = |class: Class| {
+            let Count { blobs, bytes } = report.count(class);
+            JsonClass {
+                class: class.name(),
+                blobs,
+                bytes,
+            }
+        };
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            items: report
+                .findings
+                .iter()
+                .map(|finding| JsonItem::of(args, path, finding))
+                .collect(),
+            classes: Class::ALL.into_iter().map(class_of).collect(),
+            verified: JsonCount {
+                blobs: report.verified.blobs,
+                bytes: report.verified.bytes,
+            },
+            damaged: damaged(args, report),
+            error: None,
+        }
+    }
+}
+
+impl JsonItem {
+    fn of(args: &CheckArgs, layout: &Path, finding: &Finding) -> Self {
+        let damage = is_damage(args, finding.class);
+        Self {
+            class: finding.class.name(),
+            damage,
+            digest: finding.digest.as_ref().map(ToString::to_string),
+            path: finding.digest.as_ref().map(|digest| {
+                let name = digest.blob_name();
+                format!("blobs/{}/{}", name.directory(), name.file())
+            }),
+            size: finding.len,
+            declared_size: finding.declared,
+            reasons: vec![finding.why.clone().into()],
+            way: finding.way.clone(),
+            names: finding.images.clone(),
+            holds: finding.holds.clone(),
+            advice: damage.then(|| advice(layout, finding)),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! From a blob up to the roots: who leads to it, and over which documents.
+//!
+//! *Promise*: what is found here is what marking follows, no more and no less: references of documents,
+//! `subject` included, and from a subject to its referrers. A way visits no document twice. How many ways
+//! there are can grow without bounds in a forged layout; the work is bounded, and it is said when more
+//! were not looked for.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+
+use super::{Graph, RootSource};
+use crate::images::kind_of;
+use crate::layout::BlobId;
+use crate::oci::Kind;
+use crate::view::View;
+
+/// How many ways are counted at most, shown or not.
+const MAX_WAYS: usize = 10_000;
+
+/// How many comparisons the search for ways may take: a second or two.
+const MAX_WORK: usize = 20_000_000;
+
+/// How a blob is reached from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Via {
+    /// It stands at this position of that document's references.
+    Part(u32),
+    /// That blob is its `subject`.
+    Subject,
+}
+
+/// Everything that leads to something, from the bottom up.
+#[derive(Debug)]
+pub struct Ways<'a> {
+    view: &'a View,
+    /// From whom a blob is reached, each once, and how.
+    parents: HashMap<BlobId, Vec<(BlobId, Via)>>,
+    /// The positions of the roots that are a blob.
+    roots: HashMap<BlobId, Vec<usize>>,
+    /// How many steps the shortest way from a root has.
+    distance: HashMap<BlobId, usize>,
+}
+
+/// One way from a root to a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// What it begins with: names of images, `hold NAME`, `manifest.json`. All of them are the first step.
+    pub roots: Vec<String>,
+    /// The blobs, the one that was asked for last.
+    pub steps: Vec<WayStep>,
+}
+
+/// One blob of a way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayStep {
+    /// The blob.
+    pub id: BlobId,
+    /// What it is to the step before: `linux/arm64`, `config`, `layer 3/5`.
+    pub what: String,
+}
+
+/// How many ways there are beside those that were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// So many.
+    Exactly(usize),
+    /// So many, and then the counting was given up.
+    AtLeast(usize),
+}
+
+impl More {
+    /// Says whether there are none.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        matches!(self, Self::Exactly(0))
+    }
+}
+
+/// A way that does not yet begin at a root: its first blob, and where the rest of it stands.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    id: BlobId,
+    /// How the blob after this one is reached, and where its own tail stands.
+    next: Option<(usize, Via)>,
+    len: usize,
+}
+
+impl<'a> Ways<'a> {
+    /// Finds out who leads to whom, once for a whole layout.
+    #[must_use]
+    pub fn of(view: &'a View) -> Self {
+        let graph = &view.graph;
+        let mut ways = Self {
+            view,
+            parents: HashMap::new(),
+            roots: HashMap::new(),
+            distance: HashMap::new(),
+        };
+        let mut queue = VecDeque::new();
+        for (position, root) in graph.roots().iter().enumerate() {
+            let Ok(id) = root.target else { continue };
+            ways.roots.entry(id).or_default().push(position);
+            if ways.distance.insert(id, 0).is_none() {
+                queue.push_back(id);
+            }
+        }
+        let mut seen = HashSet::new();
+        while let Some(id) = queue.pop_front() {
+            let steps = ways.distance.get(&id).copied().unwrap_or_default() + 1;
+            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+            let parts = (0..).zip(edges).map(|(at, edge)| (edge.to, Via::Part(at)));
+            let referrers = graph.referrers(id).iter().map(|&to| (to, Via::Subject));
+            seen.clear();
+            for (to, via) in parts.chain(referrers) {
+                if !seen.insert(to) {
+                    continue;
+                }
+                ways.parents.entry(to).or_default().push((id, via));
+                ways.distance.entry(to).or_insert_with(|| {
+                    queue.push_back(to);
+                    steps
+                });
+            }
+        }
+        ways
+    }
+
+    /// Returns the shortest way to a blob; `None` if no root leads to it.
+    #[must_use]
+    pub fn shortest(&self, target: BlobId) -> Option<Way> {
+        let mut at = target;
+        let mut left = *self.distance.get(&target)?;
+        let mut reached = Vec::new();
+        while left > 0 {
+            left -= 1;
+            let parents = self.parents.get(&at)?;
+            let (from, via) = parents
+                .iter()
+                .find(|(from, _)| self.distance.get(from) == Some(&left))?;
+            reached.push((at, Some((*from, *via))));
+            at = *from;
+        }
+        reached.push((at, None));
+        reached.reverse();
+        Some(self.in_words(&reached))
+    }
+
+    /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
+    /// are. None at all: no root leads to it.
+    #[must_use]
+    pub fn to(&self, target: BlobId, limit: usize) -> (Vec<Way>, More) {
+        let Some(shortest) = self.shortest(target) else {
+            return (Vec::new(), More::Exactly(0));
+        };
+        let mut tails = vec![Tail {
+            id: target,
+            next: None,
+            len: 1,
+        }];
+        let mut ways = Vec::new();
+        let mut count = 0;
+        let mut work = 0;
+        // By the length that the way will have at least, then in the order in which they were found.
+        let mut queue = BinaryHeap::from([Reverse((0, 0))]);
+        while let Some(Reverse((_, position))) = queue.pop() {
+            let Some(&tail) = tails.get(position) else {
+                continue;
+            };
+            if self.roots.contains_key(&tail.id) {
+                if count < limit {
+                    ways.push(self.whole(&tails, position));
+                }
+                count += 1;
+            }
+            let parents = self.parents.get(&tail.id).map_or(&[][..], Vec::as_slice);
+            work += (parents.len() + 1) * tail.len;
+            if count >= MAX_WAYS.max(limit) || work > MAX_WORK {
+                if ways.is_empty() {
+                    ways.push(shortest);
+                    count = 1;
+                }
+                return (ways, More::AtLeast(count.saturating_sub(limit)));
+            }
+            for &(from, via) in parents {
+                if self.is_on(&tails, position, from) {
+                    continue;
+                }
+                let len = tail.len + 1;
+                let ahead = self.distance.get(&from).copied().unwrap_or_default();
+                queue.push(Reverse((len + ahead, tails.len())));
+                tails.push(Tail {
+                    id: from,
+                    next: Some((position, via)),
+                    len,
+                });
+            }
+        }
+        (ways, More::Exactly(count.saturating_sub(limit)))
+    }
+
+    fn is_on(&self, tails: &[Tail], position: usize, id: BlobId) -> bool {
+        let mut at = Some(position);
+        while let Some(tail) = at.and_then(|at| tails.get(at)) {
+            if tail.id == id {
+                return true;
+            }
+            at = tail.next.map(|(next, _)| next);
+        }
+        false
+    }
+
+    fn whole(&self, tails: &[Tail], position: usize) -> Way {
+        let mut steps = Vec::new();
+        let mut from = None;
+        let mut at = Some(position);
+        while let Some(tail) = at.and_then(|at| tails.get(at)) {
+            steps.push((tail.id, from));
+            from = tail.next.map(|(_, via)| (tail.id, via));
+            at = tail.next.map(|(next, _)| next);
+        }
+        self.in_words(&steps)
+    }
+
+    fn in_words(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> Way {
+        let first = steps.first().map(|(id, _)| *id);
+        Way {
+            roots: first.map_or_else(Vec::new, |id| self.labels(id)),
+            steps: steps
+                .iter()
+                .map(|&(id, from)| WayStep {
+                    id,
+                    what: self.step_in_words(id, from),
+                })
+                .collect(),
+        }
+    }
+
+    fn step_in_words(&self, id: BlobId, from: Option<(BlobId, Via)>) -> String {
+        let graph = &self.view.graph;
+        match from {
+            None => {
+                let promised = self
+                    .roots
+                    .get(&id)
+                    .and_then(|roots| graph.roots().get(*roots.first()?))
+                    .map_or(Kind::Unknown, |root| root.kind);
+                kind_of(graph, id, promised).to_owned()
+            }
+            Some((_, Via::Subject)) => "referrer".to_owned(),
+            Some((from, Via::Part(position))) => match graph.node(from) {
+                Some(node) => graph.part_in_words(node, position as usize),
+                None => graph.what(id).to_owned(),
+            },
+        }
+    }
+
+    /// Returns how the roots that are this blob are called, each once.
+    fn labels(&self, id: BlobId) -> Vec<String> {
+        let roots = self.roots.get(&id).map_or(&[][..], Vec::as_slice);
+        self.labels_of(roots.iter().copied(), |_| true)
+    }
+
+    /// Returns every blob from which something leads to this one, itself included, nearest first.
+    #[must_use]
+    pub fn above(&self, target: BlobId) -> Vec<BlobId> {
+        let mut found = vec![target];
+        let mut seen = HashSet::from([target]);
+        let mut next = 0;
+        while let Some(id) = found.get(next).copied() {
+            next += 1;
+            for (from, _) in self.parents.get(&id).map_or(&[][..], Vec::as_slice) {
+                if seen.insert(*from) {
+                    found.push(*from);
+                }
+            }
+        }
+        found
+    }
+
+    /// Returns the roots that lead to a blob, by position.
+    #[must_use]
+    pub fn roots_above(&self, target: BlobId) -> Vec<usize> {
+        let mut found: Vec<usize> = self
+            .above(target)
+            .iter()
+            .filter_map(|id| self.roots.get(id))
+            .flatten()
+            .copied()
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Returns what to give to `rm` so that nothing refers to a blob any more: a name or short ID of
+    /// each image that leads to it, each once.
+    #[must_use]
+    pub fn images_above(&self, target: BlobId) -> Vec<String> {
+        let is_entry = |source| matches!(source, RootSource::Entry(_) | RootSource::InsideEntry(_));
+        self.labels_of(self.roots_above(target), is_entry)
+    }
+
+    /// Returns how the holds that lead to a blob are called, each once.
+    #[must_use]
+    pub fn holds_above(&self, target: BlobId) -> Vec<String> {
+        self.roots_above(target)
+            .into_iter()
+            .filter_map(
+                |position| match self.view.graph.roots().get(position)?.source {
+                    RootSource::Hold(hold) => self.view.state.holds.holds.get(hold),
+                    _ => None,
+                },
+            )
+            .map(|hold| hold.name.clone())
+            .collect()
+    }
+
+    /// Returns how roots are called, each label once.
+    fn labels_of(
+        &self,
+        roots: impl IntoIterator<Item = usize>,
+        wanted: impl Fn(RootSource) -> bool,
+    ) -> Vec<String> {
+        let View { graph, state, .. } = self.view;
+        let mut labels = Vec::new();
+        let mut seen = HashSet::new();
+        for position in roots {
+            if let Some(root) = graph.roots().get(position)
+                && wanted(root.source)
+            {
+                let label = graph.root_label(state, root);
+                if seen.insert(label.clone()) {
+                    labels.push(label);
+                }
+            }
+        }
+        labels
+    }
+}
+
+impl Way {
+    /// Returns the way as one writes it: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`.
+    #[must_use]
+    pub fn parts(&self, graph: &Graph) -> Vec<String> {
+        let mut parts = vec![self.roots.join(", ")];
+        parts.extend(
+            self.steps
+                .iter()
+                .map(|step| format!("{} {}", step.what, graph.digest(step.id).short())),
+        );
+        parts
+    }
+}

@@ -1,0 +1,357 @@
+//! Every class that `check` knows, one damage after another.
+
+use crate::scene::{Scene, texts};
+use crate::support::{Desc, Doc, LayoutBuilder, assert_same, media, snapshot};
+
+#[test]
+fn a_whole_layout_is_ok_and_stays_as_it_is() {
+    let scene = Scene::new();
+    let before = snapshot(scene.path());
+    let checked = scene.report(&[]);
+    checked.finds(&[]);
+    // Six manifests, four configs and the empty one, five layers and the payload of the signature.
+    assert_eq!(checked.count("ok"), 17, "{}", checked.run.all());
+    assert_eq!(checked.layout["verified"]["blobs"], 17);
+    let run = scene.check(&[]);
+    run.ok()
+        .says("no damage in 17 blobs, 17 compared with their digests");
+    assert_eq!(run.stderr, "");
+    assert_same(&before, &snapshot(scene.path()), "check changes nothing");
+}
+
+#[test]
+fn a_layer_that_is_other_than_its_digest() {
+    let scene = Scene::new();
+    let layer = &scene.one.layers[1];
+    scene.overwrite(layer, b"eno");
+    let checked = scene.report(&[]);
+    checked.finds(&[(layer, "wrong-digest")]);
+    let item = checked.item(&layer.digest);
+    assert_eq!(texts(&item["names"]), ["app:1"]);
+    assert_eq!(item["path"], layer.blob_path());
+    assert_eq!(item["size"], 3);
+    assert_eq!(item["damage"], true);
+    let way = texts(&item["way"]);
+    let [name, manifest, last] = way.as_slice() else {
+        panic!("{way:?}");
+    };
+    assert_eq!(name, "app:1");
+    assert_eq!(
+        *manifest,
+        format!("manifest {}", &scene.one.manifest.hex()[..12])
+    );
+    assert_eq!(*last, format!("layer 2/2 {}", &layer.hex()[..12]));
+    let run = scene.check(&[]);
+    run.exits(1)
+        .says(&format!("wrong-digest: {} does not match", layer.digest))
+        .says("needed by app:1\n")
+        .says("ocisweep rm ")
+        .says("damaged: 1 of 17 blobs");
+    // Quickly nobody reads layers.
+    scene.report(&["--quick"]).finds(&[]);
+}
+
+#[test]
+fn the_command_that_is_advised_removes_the_damage() {
+    let scene = Scene::new();
+    let shared = &scene.one.layers[0];
+    scene.overwrite(shared, b"esab");
+    let checked = scene.report(&[]);
+    checked.finds(&[(shared, "wrong-digest")]);
+    let item = checked.item(&shared.digest);
+    assert_eq!(texts(&item["names"]), ["app:1", "app:2", "multi"]);
+    let advice = item["advice"].as_str().expect("advice");
+    let command = advice.split('`').nth(1).expect("a command");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    crate::support::Cmd::new(words).run().ok();
+    scene.report(&[]).finds(&[]);
+}
+
+#[test]
+fn a_blob_of_another_length_is_found_without_reading_it() {
+    let scene = Scene::new();
+    let layer = &scene.arm64.layers[1];
+    scene.overwrite(layer, b"arm");
+    for args in [&[][..], &["--quick"]] {
+        let checked = scene.report(args);
+        checked.finds(&[(layer, "wrong-size")]);
+        let item = checked.item(&layer.digest);
+        assert_eq!(
+            (&item["size"], &item["declared_size"]),
+            (&3.into(), &5.into())
+        );
+        let way = texts(&item["way"]);
+        assert_eq!(way[0], "multi");
+        assert!(way[2].starts_with("linux/arm64 "), "{way:?}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_declares_another_length_of_a_right_blob() {
+    let mut builder = LayoutBuilder::new();
+    let mut layer = builder.layer(b"layer");
+    layer = layer.set("size", 6);
+    let config = builder.config("linux/amd64", "");
+    let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
+    builder.tag(&manifest, "a").write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.finds(&[(&layer, "wrong-size")]);
+    let why = texts(&checked.item(&layer.digest)["reasons"]);
+    assert_eq!(
+        why,
+        ["is 5 bytes long, and 6 are declared, though its digest is right"]
+    );
+}
+
+#[test]
+fn an_entry_that_declares_another_length_of_its_manifest() {
+    let mut builder = LayoutBuilder::new();
+    let image = builder.image("linux/amd64", "", &[b"layer"]);
+    builder
+        .entry(image.manifest.clone().set("size", 1).tagged("a"))
+        .write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    scene
+        .report(&["--quick"])
+        .finds(&[(&image.manifest, "wrong-size")]);
+}
+
+#[test]
+fn two_descriptors_that_disagree_cannot_both_be_right() {
+    let mut builder = LayoutBuilder::new();
+    let layer = builder.layer(b"layer");
+    let config = builder.config("linux/amd64", "");
+    let one = builder.manifest(&config, std::slice::from_ref(&layer));
+    let two = builder.manifest(&config, &[layer.clone().set("size", 9)]);
+    builder.tag(&one, "one").tag(&two, "two").write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.finds(&[(&layer, "wrong-size")]);
+    assert_eq!(checked.item(&layer.digest)["declared_size"], 9);
+}
+
+#[test]
+fn damaged_documents_stop_a_sweep_and_not_a_check() {
+    let scene = Scene::new();
+    // Of the length that is declared, so that only reading tells.
+    let zeros = vec![b' '; usize::try_from(scene.two.manifest.size).expect("small")];
+    scene.overwrite(&scene.two.manifest, &zeros);
+    scene.overwrite(&scene.multi, b"");
+    scene.overwrite(&scene.one.config, b"{");
+    for args in [&[][..], &["--quick"]] {
+        scene.report(args).finds(&[
+            (&scene.two.manifest, "wrong-digest"),
+            (&scene.multi, "wrong-size"),
+            (&scene.one.config, "wrong-size"),
+        ]);
+    }
+    crate::support::Cmd::gc(scene.path()).run().refused();
+}
+
+#[test]
+fn a_config_is_read_also_when_layers_are_not() {
+    let scene = Scene::new();
+    let config = &scene.one.config;
+    scene.overwrite(
+        config,
+        &vec![b' '; usize::try_from(config.size).expect("small")],
+    );
+    scene
+        .report(&["--quick"])
+        .finds(&[(config, "wrong-digest")]);
+}
+
+#[test]
+fn a_document_that_is_its_digest_and_no_document() {
+    let mut builder = LayoutBuilder::new();
+    let broken = builder.blob(media::MANIFEST, b"{\"config\": ");
+    let odd = builder.put(&Doc::custom(
+        media::MANIFEST,
+        crate::support::Obj::new().with("layers", 7),
+    ));
+    builder.tag(&broken, "broken").tag(&odd, "odd").write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.finds(&[(&broken, "malformed"), (&odd, "malformed")]);
+    assert_eq!(texts(&checked.item(&odd.digest)["names"]), ["odd"]);
+}
+
+#[test]
+fn an_entry_that_names_no_blob() {
+    let mut builder = LayoutBuilder::new();
+    let image = builder.image("linux/amd64", "", &[b"layer"]);
+    let bad = Desc::new(media::MANIFEST, "sha256:../../etc/passwd", 7);
+    builder.tag(&image.manifest, "a").tag(&bad, "bad").write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.run.exits(1);
+    assert_eq!(checked.layout["items"][0]["class"], "malformed");
+    assert_eq!(
+        checked.layout["items"][0]["digest"],
+        serde_json::Value::Null
+    );
+    assert_eq!(texts(&checked.layout["items"][0]["names"]), ["bad"]);
+    scene
+        .check(&[])
+        .exits(1)
+        .says("malformed: an entry of index.json has ");
+}
+
+#[test]
+fn links_that_lead_nowhere_and_what_is_no_file() {
+    let scene = Scene::new();
+    let [base, top] = scene.one.layers.as_slice() else {
+        panic!("two layers");
+    };
+    scene.builder.symlink(&top.blob_path(), "/nowhere/at/all");
+    scene.builder.fifo("pipe");
+    scene
+        .builder
+        .symlink(&base.blob_path(), scene.builder.join("pipe"));
+    let checked = scene.report(&[]);
+    checked.finds(&[(top, "missing"), (base, "unreadable")]);
+    let why = texts(&checked.item(&top.digest)["reasons"]);
+    assert_eq!(why, ["is a symbolic link that leads nowhere"]);
+}
+
+#[test]
+fn links_to_whole_blobs_are_whole() {
+    let scene = Scene::new();
+    for desc in [&scene.one.layers[1], &scene.two.manifest] {
+        let elsewhere = scene.builder.outside().join(desc.hex());
+        std::fs::rename(scene.builder.join(&desc.blob_path()), &elsewhere).expect("moved");
+        scene.builder.symlink(&desc.blob_path(), &elsewhere);
+    }
+    scene.report(&[]).finds(&[]);
+}
+
+#[test]
+fn every_algorithm_that_is_swept_is_checked() {
+    for algorithm in ["sha256", "sha384", "sha512"] {
+        let mut builder = LayoutBuilder::new();
+        let layer = builder.blob_as(algorithm, media::LAYER, b"layer");
+        let config = builder.blob_as(algorithm, media::CONFIG, b"{}");
+        let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+        let manifest = builder.put_as(algorithm, &doc);
+        builder.tag(&manifest, "a").write();
+        let scene = Scene {
+            builder,
+            ..Scene::new()
+        };
+        let checked = scene.report(&[]);
+        checked.finds(&[]);
+        assert_eq!(checked.layout["verified"]["blobs"], 3, "{algorithm}");
+        scene.overwrite(&layer, b"reyal");
+        scene.report(&[]).finds(&[(&layer, "wrong-digest")]);
+    }
+}
+
+#[test]
+fn what_nobody_can_compare_is_only_measured() {
+    let mut builder = LayoutBuilder::new();
+    let layer = builder.forged("blake3:0123456789abcdef", media::LAYER, b"layer");
+    let config = builder.config("linux/amd64", "");
+    let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
+    builder.tag(&manifest, "a").write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.finds(&[]);
+    assert_eq!(checked.count("ok"), 3);
+    assert_eq!(checked.layout["verified"]["blobs"], 2);
+    scene.overwrite(&layer, b"longer than that");
+    scene.report(&[]).finds(&[(&layer, "wrong-size")]);
+}
+
+#[test]
+fn orphans_are_counted_and_read_on_demand() {
+    let scene = Scene::new();
+    scene.builder.layer(b"whole orphan");
+    let bad = scene.builder.layer(b"orphan");
+    scene.overwrite(&bad, b"nahpro");
+    let checked = scene.report(&[]);
+    checked.finds(&[]);
+    assert_eq!(checked.count("orphan"), 2);
+    for args in [&["--orphans"][..], &["--orphans", "--quick"]] {
+        let checked = scene.report(args);
+        checked.finds(&[(&bad, "wrong-digest")]);
+        assert_eq!(checked.count("orphan"), 1);
+        assert_eq!(texts(&checked.item(&bad.digest)["names"]), [""; 0]);
+        let advice = checked.item(&bad.digest)["advice"]
+            .as_str()
+            .expect("advice");
+        assert!(advice.contains("ocisweep gc "), "{advice}");
+    }
+}
+
+#[test]
+fn foreign_files_are_counted_and_named_on_demand() {
+    let scene = Scene::new();
+    scene.builder.file("blobs/sha256/README", b"what is this");
+    scene.builder.file("blobs/notes.txt", b"and this");
+    let checked = scene.report(&[]);
+    checked.finds(&[]);
+    assert_eq!(checked.count("foreign"), 2);
+    assert_eq!(checked.count("ok"), 17);
+    scene.check(&[]).ok().keeps_quiet_about("README");
+    scene
+        .check(&["-v"])
+        .ok()
+        .says("foreign: blobs/notes.txt\nforeign: blobs/sha256/README\n");
+}
+
+#[test]
+fn an_unlisted_signature_is_live_and_checked() {
+    let scene = Scene::new();
+    let payload = &scene.signature.layers[0];
+    scene.overwrite(payload, b"forged");
+    let checked = scene.report(&[]);
+    checked.finds(&[(payload, "wrong-digest")]);
+    let way = texts(&checked.item(&payload.digest)["way"]);
+    assert!(way[2].starts_with("referrer "), "{way:?}");
+    assert_eq!(texts(&checked.item(&payload.digest)["names"]), ["app:1"]);
+}
+
+#[test]
+fn many_damages_are_all_found() {
+    let scene = Scene::new();
+    let damaged: Vec<&Desc> = [&scene.one, &scene.two, &scene.amd64, &scene.arm64]
+        .iter()
+        .map(|image| &image.layers[1])
+        .collect();
+    for desc in &damaged {
+        scene.overwrite(
+            desc,
+            &desc.hex().as_bytes()[..usize::try_from(desc.size).expect("small")],
+        );
+    }
+    let expected: Vec<_> = damaged.iter().map(|desc| (*desc, "wrong-digest")).collect();
+    scene.report(&[]).finds(&expected);
+    let quiet = scene.check(&["-q"]);
+    quiet.exits(1);
+    assert_eq!(
+        quiet.stdout.matches("wrong-digest: ").count(),
+        4,
+        "{}",
+        quiet.all()
+    );
+    quiet.keeps_quiet_about("CLASS");
+}
