@@ -153,6 +153,7 @@ pub mod usage;
 #[cfg(test)]
 mod vectors;
 pub mod view;
+pub mod why;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;

@@ -11,7 +11,7 @@ use ocisweep::units::parse_size;
 
 mod inspect;
 
-pub use inspect::CheckArgs;
+pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
@@ -176,6 +176,8 @@ pub enum Command {
     Df(DfArgs),
     #[command(visible_alias = "fsck")]
     Check(CheckArgs),
+    Why(WhyArgs),
+    Blobs(BlobsArgs),
     /// Print what a shell needs to complete commands, flags and their values
     #[command(after_help = "Examples:\n  \
             ocisweep completions bash > ~/.local/share/bash-completion/completions/ocisweep\n  \
@@ -199,7 +201,7 @@ impl Command {
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Hold(HoldCommand::Ls(_)) => false,
-            Self::Check(_) => false,
+            Self::Check(_) | Self::Why(_) | Self::Blobs(_) => false,
             Self::Gc(args) => !args.dry_run,
             Self::Rm(args) => !args.dry_run,
             Self::Prune(args) => !args.is_dry_run(),
@@ -226,7 +228,9 @@ impl Command {
             | Self::Df(_)
             | Self::Completions(_)
             | Self::Man(_)
-            | Self::Check(_) => Level::Normal,
+            | Self::Check(_)
+            | Self::Why(_)
+            | Self::Blobs(_) => Level::Normal,
         }
     }
 }

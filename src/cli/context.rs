@@ -118,12 +118,31 @@ impl<'a> Context<'a> {
         Exit::of(error)
     }
 
+    /// Prints paths to stdout, to the byte: they are for programs. A terminal gets them escaped.
+    pub fn print_paths(&self, paths: &[u8]) -> Exit {
+        if self.term.width().is_none() {
+            return self.print_bytes(paths);
+        }
+        let mut text = String::new();
+        for path in paths.split_inclusive(|byte| matches!(byte, 0 | b'\n')) {
+            let path = path.strip_suffix(b"\n").unwrap_or(path);
+            let path = String::from_utf8_lossy(path);
+            text.push_str(&self.term.foreign(&path));
+            text.push('\n');
+        }
+        self.print(&text)
+    }
+
     /// Prints to stdout. A reader that went away is no error; a full disk behind a redirection is.
     pub fn print(&self, text: &str) -> Exit {
+        self.print_bytes(text.as_bytes())
+    }
+
+    fn print_bytes(&self, bytes: &[u8]) -> Exit {
         use std::io::Write as _;
 
         let mut out = self.term.out();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Ok(()) => super::exit::DONE,
             Err(error) => {
                 drop(out);

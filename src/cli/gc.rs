@@ -4,14 +4,12 @@ use std::path::Path;
 
 use ocisweep::Error;
 use ocisweep::execute::Outcome;
-use ocisweep::graph::{Change, MarkOptions};
-use ocisweep::plan::{Plan, Totals, sweep};
-use ocisweep::sys::Disk;
+use ocisweep::plan::{Plan, Totals};
 
 use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::perform::{Rule, accept, perform, run_mode};
+use super::perform::{Rule, accept, perform, plan_gc, run_mode};
 use super::render::json;
 use super::render::sweep::{Shown, total_line};
 
@@ -80,16 +78,9 @@ fn one(
         &rule,
         run_mode(args.dry_run, args.sweep.lock_wait),
         |view| {
-            let mark = MarkOptions {
-                keep: &|_| true,
-                change: Change::none(),
-                extra: &[],
-                missing: accept(args.sweep.allow_missing),
-                empty: accept(args.sweep.allow_empty),
-            };
-            view.layout.refuse_shared_blobs()?;
-            let live = view.graph.mark(&view.layout, &view.state, &mark)?;
-            Ok((sweep(view, &live, &Disk, &rule.sweep), ()))
+            let missing = accept(args.sweep.allow_missing);
+            let empty = accept(args.sweep.allow_empty);
+            Ok((plan_gc(view, &rule, missing, empty)?, ()))
         },
     )?;
     Ok((done.plan, done.outcome))

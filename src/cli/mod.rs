@@ -9,6 +9,7 @@
 
 mod apply;
 mod args;
+mod blobs;
 mod check;
 mod context;
 mod describe;
@@ -23,6 +24,7 @@ mod prune;
 mod render;
 mod rm;
 mod term;
+mod why;
 
 use std::process::ExitCode;
 
@@ -65,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::Ls(args) => ls::run(&context, &args),
         Command::Df(args) => df::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
+        Command::Why(args) => why::run(&context, &args),
+        Command::Blobs(args) => blobs::run(&context, &args),
         Command::Completions(args) => describe::completions(&context, &args),
         Command::Man(args) => describe::man(&context, &args),
     };

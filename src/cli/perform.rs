@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::execute::{Outcome, Refused, execute};
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
 use ocisweep::layout::lock::Locked;
-use ocisweep::plan::{Plan, SweepOptions};
+use ocisweep::plan::{Plan, SweepOptions, sweep};
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
@@ -147,6 +147,24 @@ pub fn perform<T>(
         path: path.to_owned(),
         times: MAX_ATTEMPTS,
     })
+}
+
+/// Plans the sweep of everything that nothing keeps, as `gc` does it. Whoever wants to tell what `gc`
+/// would do asks here, so that the two cannot disagree.
+///
+/// # Errors
+/// Why the layout cannot be swept.
+pub fn plan_gc(view: &View, rule: &Rule, missing: Accept, empty: Accept) -> Result<Plan, Error> {
+    let mark = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing,
+        empty,
+    };
+    view.layout.refuse_shared_blobs()?;
+    let live = view.graph.mark(&view.layout, &view.state, &mark)?;
+    Ok(sweep(view, &live, &Disk, &rule.sweep))
 }
 
 /// Turns a flag into the library's word.

@@ -8,6 +8,7 @@
 //! everything that the roots lead to could be read. What is reached by any path counts; there is one
 //! visited set, no recursion over input, and a cycle costs nothing.
 
+mod bits;
 mod names;
 mod paths;
 mod read;
@@ -27,6 +28,7 @@ use crate::oci::document::Details;
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
 
+pub use bits::Bits;
 pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
 pub use sniff::{FileFacts, Flight, InFlight, Orphan};
 pub use ways::{More, Way, WayStep, Ways};
@@ -262,6 +264,11 @@ impl Graph {
     pub(crate) fn ids(&self) -> impl Iterator<Item = BlobId> + use<> {
         let count = self.blobs.len() + self.extra.len();
         0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
+    }
+
+    /// Returns the numbers of everything that is live, here or not.
+    pub fn live_ids<'a>(&self, live: &'a LiveSet) -> impl Iterator<Item = BlobId> + use<'a> {
+        self.ids().filter(|id| live.contains(*id))
     }
 
     /// Says whether the blob is a document that was compared with its digest when it was read.
@@ -546,55 +553,5 @@ impl LiveSet {
     #[must_use]
     pub fn contains(&self, id: BlobId) -> bool {
         self.0.contains(id)
-    }
-}
-
-/// A growing set of numbers, one bit each.
-#[derive(Debug, Clone, Default)]
-pub struct Bits(Vec<u64>);
-
-impl Bits {
-    /// Returns an empty set with room for numbers below `capacity`.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self(vec![0; capacity.div_ceil(64)])
-    }
-
-    /// Adds a number; says whether it is new.
-    pub fn insert(&mut self, number: u32) -> bool {
-        let word = number as usize / 64;
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        let bit = 1_u64 << (number % 64);
-        self.0.get_mut(word).is_some_and(|word| {
-            let is_new = *word & bit == 0;
-            *word |= bit;
-            is_new
-        })
-    }
-
-    /// Adds everything that is in another set.
-    pub fn merge(&mut self, other: &Self) {
-        if other.0.len() > self.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine |= theirs;
-        }
-    }
-
-    /// Says whether no number is in the set.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
-    /// Says whether the number is in the set.
-    #[must_use]
-    pub fn contains(&self, number: u32) -> bool {
-        self.0
-            .get(number as usize / 64)
-            .is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 }

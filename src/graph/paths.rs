@@ -27,7 +27,16 @@ impl Graph {
                 let hold = state.holds.holds.get(position);
                 format!("hold {}", hold.map_or("", |hold| hold.name.as_str()))
             }
-            RootSource::DockerSave(_) => "manifest.json".to_owned(),
+            RootSource::DockerSave(position) => {
+                let mut elements = state.docker_save.iter().flat_map(|save| &save.elements);
+                let tag = elements
+                    .nth(position)
+                    .and_then(|element| element.repo_tags.first());
+                match tag {
+                    Some(tag) => format!("manifest.json {}", tag.name),
+                    None => "manifest.json".to_owned(),
+                }
+            }
         }
     }
 
@@ -112,7 +121,7 @@ impl Graph {
 
     /// Says what the blob at a position of a document's references is there: `linux/arm64`, `config`,
     /// `layer 3/5`.
-    pub(super) fn part_in_words(&self, node: &Node, position: usize) -> String {
+    pub(crate) fn part_in_words(&self, node: &Node, position: usize) -> String {
         let Some(edge) = node.edges.get(position) else {
             return "blob".to_owned();
         };

@@ -17,8 +17,8 @@ use crate::view::View;
 /// How many ways are counted at most, shown or not.
 const MAX_WAYS: usize = 10_000;
 
-/// How many comparisons the search for ways may take: a second or two.
-const MAX_WORK: usize = 20_000_000;
+/// How many comparisons the search for ways may take: well below a second, and some 100 MB at worst.
+const MAX_WORK: usize = 4_000_000;
 
 /// How a blob is reached from another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +160,10 @@ impl<'a> Ways<'a> {
         let mut ways = Vec::new();
         let mut count = 0;
         let mut work = 0;
-        // By the length that the way will have at least, then in the order in which they were found.
-        let mut queue = BinaryHeap::from([Reverse((0, 0))]);
-        while let Some(Reverse((_, position))) = queue.pop() {
+        // By the length that the way will have at least; among equals the one that is nearest to a root,
+        // or every beginning would be tried before the first end; then in the order of their finding.
+        let mut queue = BinaryHeap::from([Reverse((0, 0, 0))]);
+        while let Some(Reverse((_, _, position))) = queue.pop() {
             let Some(&tail) = tails.get(position) else {
                 continue;
             };
@@ -187,7 +188,7 @@ impl<'a> Ways<'a> {
                 }
                 let len = tail.len + 1;
                 let ahead = self.distance.get(&from).copied().unwrap_or_default();
-                queue.push(Reverse((len + ahead, tails.len())));
+                queue.push(Reverse((len + ahead, ahead, tails.len())));
                 tails.push(Tail {
                     id: from,
                     next: Some((position, via)),
@@ -254,10 +255,16 @@ impl<'a> Ways<'a> {
         }
     }
 
-    /// Returns how the roots that are this blob are called, each once.
+    /// Returns how the roots that are this blob are called, each once. An ID stands for an entry without
+    /// a name, and says nothing beside a name of the same image.
     fn labels(&self, id: BlobId) -> Vec<String> {
         let roots = self.roots.get(&id).map_or(&[][..], Vec::as_slice);
-        self.labels_of(roots.iter().copied(), |_| true)
+        let mut labels = self.labels_of(roots.iter().copied(), |_| true);
+        if labels.len() > 1 {
+            let short = self.view.graph.digest(id).short();
+            labels.retain(|label| *label != short);
+        }
+        labels
     }
 
     /// Returns every blob from which something leads to this one, itself included, nearest first.
@@ -296,7 +303,13 @@ impl<'a> Ways<'a> {
     #[must_use]
     pub fn images_above(&self, target: BlobId) -> Vec<String> {
         let is_entry = |source| matches!(source, RootSource::Entry(_) | RootSource::InsideEntry(_));
-        self.labels_of(self.roots_above(target), is_entry)
+        self.labels_above(target, is_entry)
+    }
+
+    /// Returns how the wanted roots are called that lead to a blob, each label once.
+    #[must_use]
+    pub fn labels_above(&self, target: BlobId, wanted: impl Fn(RootSource) -> bool) -> Vec<String> {
+        self.labels_of(self.roots_above(target), wanted)
     }
 
     /// Returns how the holds that lead to a blob are called, each once.

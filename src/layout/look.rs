@@ -1,10 +1,13 @@
 //! Which files of a layout are there.
 
 use std::io;
+use std::path::PathBuf;
 
 use rustix::fs::Stat;
 
-use super::{Layout, Links, open_dir, stat_at};
+use super::{Layout, Links, State, exists, open_dir, stat_at};
+use crate::error::{Error, Result};
+use crate::holds::Holds;
 use crate::oci::Digest;
 
 impl Layout {
@@ -31,5 +34,38 @@ impl Layout {
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns the files beside the blobs that make a layout what it is, relative to it: those that say
+    /// which blobs there are come last, `index.json` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when it cannot be told whether one is there.
+    pub fn own_files(&self, state: &State) -> Result<Vec<PathBuf>> {
+        let has =
+            |name: &str| exists(self.dir(), name).map_err(Error::read(self.path().join(name)));
+        let mut files: Vec<PathBuf> = Vec::new();
+        for (name, is_ours) in [
+            ("oci-layout", true),
+            (Holds::FILE, !state.holds.holds.is_empty()),
+            ("repositories", state.repositories.is_some()),
+            ("manifest.json", state.docker_save.is_some()),
+        ] {
+            if is_ours && has(name)? {
+                files.push(name.into());
+            }
+        }
+        files.push("index.json".into());
+        Ok(files)
+    }
+
+    /// Says whether a blob is there, whatever its algorithm.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when that cannot be told.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let found = self.stat_blob(digest);
+        let found = found.map_err(Error::read(self.blob_path(digest)))?;
+        Ok(found.is_some())
     }
 }

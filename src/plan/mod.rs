@@ -28,6 +28,7 @@ pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};
 pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
+pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
 pub use sweep::{SweepOptions, sweep};
 

@@ -162,16 +162,7 @@ impl<'a> Selector<'a> {
                 why: "image name cannot be blank".to_owned(),
             });
         }
-        if let Some(found) = self.by_exact_name(text) {
-            return found;
-        }
-        if let Some(found) = self.by_normalised_name(text) {
-            return found;
-        }
-        if let Some(found) = self.by_tag(text) {
-            return found;
-        }
-        if let Some(found) = self.by_repository_and_digest(text) {
+        if let Some(found) = self.pick_name(text) {
             return found;
         }
         if let Some(found) = self.by_id(text) {
@@ -184,6 +175,14 @@ impl<'a> Selector<'a> {
             return self.by_pattern(text);
         }
         Err(self.no_such_image(text))
+    }
+
+    /// Finds out what an argument means as a name; `None` if nothing is called so.
+    pub fn pick_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
+        self.by_exact_name(text)
+            .or_else(|| self.by_normalised_name(text))
+            .or_else(|| self.by_tag(text))
+            .or_else(|| self.by_repository_and_digest(text))
     }
 
     fn names(&self) -> impl Iterator<Item = Named<'a>> {
@@ -512,7 +511,7 @@ fn is_full(named: &Named<'_>) -> bool {
 }
 
 /// Reads a digest, or the 64 hex digits of one, as docker does.
-fn whole_digest(text: &str) -> Option<Digest> {
+pub(crate) fn whole_digest(text: &str) -> Option<Digest> {
     Digest::parse(text)
         .ok()
         .or_else(|| Digest::from_hex(Algorithm::Sha256, text.as_bytes()))

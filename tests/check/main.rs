@@ -1,14 +1,18 @@
-//! The commands that look closely and change nothing: `check`.
+//! The commands that look closely and change nothing: `check`, `why` and `blobs`.
 //!
 //! - [`scene`]: a layout in which everything is whole, to be damaged by a test.
 //! - [`classes`]: every class that `check` knows, one damage after another.
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
+//! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
+//! - [`blobs`]: lists of paths, and that a copy by them is complete.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod around;
+mod blobs;
 mod classes;
 mod scene;
 mod sparse;
+mod why;

@@ -1,8 +1,10 @@
 //! Arguments of the commands that look closely and change nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use ocisweep::time::parse_duration;
 
 use super::TextFormat;
 
@@ -45,4 +47,83 @@ pub struct CheckArgs {
     /// Print as text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
+}
+
+/// Show what keeps a blob or an image
+#[derive(Debug, ClapArgs)]
+#[command(
+    long_about = "Show what keeps a blob or an image: every way to it from a name, a hold or docker save's \
+                  manifest.json, the shortest first. Of an image also each blob, with the images that need \
+                  it as well: what nothing else needs is freed when the image goes. Of an orphan, what a \
+                  sweep now would do with it.",
+    after_help = "Exit status: 0 it is known, 1 nothing has such a digest or name\n\n\
+                  Examples:\n  \
+                  ocisweep why images sha256:8572c7c8a47a…\n  \
+                  ocisweep why images 8572            the first digits are enough\n  \
+                  ocisweep why images app:1.4         with each blob, and who shares it\n  \
+                  ocisweep why --format json images 8572"
+)]
+pub struct WhyArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// What to explain: a digest, at least three hex digits of one, or an image as for rm
+    #[arg(value_name = "DIGEST|IMAGE")]
+    pub what: String,
+    /// Show at most so many ways
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub limit: usize,
+    /// Show all ways
+    #[arg(short, long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Leave orphans alone that are younger than this and may be in use by a writer
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub grace: Duration,
+    /// Print as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+}
+
+/// Print the paths of blobs, for rsync, tar and scripts
+#[derive(Debug, ClapArgs)]
+#[command(
+    group = clap::ArgGroup::new("which").required(true).args(["live", "dead", "roots"]),
+    long_about = "Print the paths of blobs, one a line, for rsync, tar and scripts.\n\n\
+                  Paths are relative to the layout; of several layouts each begins with that of its layout. \
+                  What decides which blobs are live is read as gc does it, and where gc would refuse, so \
+                  does this: a list that lacks something is worse than none.",
+    after_help = "Examples:\n  \
+                  ocisweep blobs --live images | rsync -a --files-from=- images/ backup/\n  \
+                  ocisweep blobs --live -0 images | tar -C images --null -T - -cf images.tar\n  \
+                  ocisweep blobs --dead images | wc -l"
+)]
+pub struct BlobsArgs {
+    /// Image layouts: directories with index.json and blobs/
+    #[arg(required = true, value_name = "LAYOUT")]
+    pub layouts: Vec<PathBuf>,
+    /// Print what a complete copy needs: blobs that something references, then the files beside them,
+    /// index.json last
+    #[arg(long)]
+    pub live: bool,
+    /// Print what gc would delete now, writers' temporary files included
+    #[arg(long)]
+    pub dead: bool,
+    /// Print the documents that the entries of index.json list
+    #[arg(long)]
+    pub roots: bool,
+    /// End each path with a zero byte in place of a line end
+    #[arg(short = '0', long)]
+    pub null: bool,
+    /// With --dead: leave orphans alone that are younger than this and may be in use by a writer
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub grace: Duration,
+    /// With --dead: count temporary files of writers that are older than this
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub temp_age: Duration,
+    /// Go on although documents that index.json lists are missing
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// With --dead: go on although index.json lists no image, so that every blob is dead
+    #[arg(long)]
+    pub allow_empty: bool,
 }

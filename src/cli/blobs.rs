@@ -1,0 +1,140 @@
+//! `ocisweep blobs`
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::layout::BlobId;
+use ocisweep::{Error, View};
+
+use super::args::BlobsArgs;
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::perform::{Rule, accept, plan_gc};
+
+/// Lists the blobs of each layout. One that is refused does not stop the others.
+pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
+    let mut exit = exit::DONE;
+    for layout in &args.layouts {
+        if context.stopped() {
+            return exit.and(exit::INTERRUPTED);
+        }
+        let prefix = (args.layouts.len() > 1).then_some(layout.as_path());
+        if prefix.is_some_and(has_line_end) && !args.null {
+            context.term.error(
+                &format!(
+                    "cannot list `{}`: its path has a line end",
+                    layout.display()
+                ),
+                Some("`-0` ends each path with a zero byte"),
+            );
+            exit = exit.and(exit::USAGE);
+            continue;
+        }
+        match one(context, args, layout) {
+            Ok(paths) => exit = exit.and(print(context, args, prefix, &paths)),
+            Err(error) => exit = exit.and(context.report(&error)),
+        }
+    }
+    exit
+}
+
+fn has_line_end(path: &Path) -> bool {
+    path.as_os_str().as_bytes().contains(&b'\n')
+}
+
+fn print(
+    context: &Context<'_>,
+    args: &BlobsArgs,
+    prefix: Option<&Path>,
+    paths: &[PathBuf],
+) -> Exit {
+    let end = if args.null { 0 } else { b'\n' };
+    let mut bytes = Vec::new();
+    for path in paths {
+        let path = prefix.map_or_else(|| path.clone(), |prefix| prefix.join(path));
+        bytes.extend(path.as_os_str().as_bytes());
+        bytes.push(end);
+    }
+    context.print_paths(&bytes)
+}
+
+/// Returns paths relative to the layout.
+fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<PathBuf>, Error> {
+    let rule = Rule::of(context, args.grace, args.temp_age);
+    let view = rule.read(context, layout)?;
+    if args.live {
+        live(&view, args)
+    } else if args.dead {
+        dead(&view, &rule, args)
+    } else {
+        Ok(roots(context, &view))
+    }
+}
+
+/// What a complete copy needs, in the order in which a writer would write it: a copy that is cut short
+/// has blobs that nothing lists, and no list without its blobs.
+fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+    let options = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: accept(args.allow_missing),
+        // A copy of a layout without images is a layout without images.
+        empty: Accept::Yes,
+    };
+    let live = view.graph.mark(&view.layout, &view.state, &options)?;
+    let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let mut paths = Vec::new();
+    for id in view.graph.live_ids(&live) {
+        // Of algorithms that are never swept nothing is listed.
+        let digest = view.graph.digest(id);
+        let is_here =
+            id < listed || digest.algorithm().is_none() && view.layout.has_blob(digest)?;
+        if is_here {
+            paths.push(path_of(view, id));
+        }
+    }
+    paths.sort();
+    paths.extend(view.layout.own_files(&view.state)?);
+    Ok(paths)
+}
+
+/// What `gc` would delete now.
+fn dead(view: &View, rule: &Rule, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+    let missing = accept(args.allow_missing);
+    let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
+    let blobs = plan.sweep.iter().map(|victim| path_of(view, victim.id));
+    let temporary = plan.temporary.iter().map(|stray| stray.path.clone());
+    Ok(blobs.chain(temporary).collect())
+}
+
+/// The documents that entries list, each once, in the order of `index.json`.
+fn roots(context: &Context<'_>, view: &View) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut absent = 0;
+    for entry in view.state.index.entries() {
+        let id = entry.digest.as_ref().ok();
+        let id = id.and_then(|digest| view.graph.id(digest));
+        match id.filter(|id| view.graph.is_present(*id)) {
+            Some(id) => paths.push(path_of(view, id)),
+            None => absent += 1,
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
+    if absent > 0 {
+        let entries = super::render::sweep::count(absent, "document");
+        context.term.note(&format!(
+            "{entries} that `{}/index.json` lists are not here",
+            view.layout.path().display()
+        ));
+    }
+    paths
+}
+
+fn path_of(view: &View, id: BlobId) -> PathBuf {
+    let name = view.graph.digest(id).blob_name();
+    let path = format!("blobs/{}/{}", name.directory(), name.file());
+    PathBuf::from(path)
+}

@@ -1,0 +1,258 @@
+//! Lists of paths, and that a copy by them is complete.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::scene::{Checked, Scene};
+use crate::support::{Cmd, Run, assert_same, cases, for_each, snapshot};
+
+fn blobs(layout: &Path, args: &[&str]) -> Run {
+    Cmd::new(["blobs"]).arg(layout).args(args).run()
+}
+
+fn lines(run: &Run) -> Vec<String> {
+    run.ok().stdout.lines().map(str::to_owned).collect()
+}
+
+/// Copies the files of a list into another directory.
+fn copy(from: &Path, to: &Path, paths: &[String]) {
+    for path in paths {
+        let target = to.join(path);
+        fs::create_dir_all(target.parent().expect("a file lies somewhere"))
+            .expect("it can be made");
+        fs::copy(from.join(path), &target).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+}
+
+#[test]
+fn live_is_what_a_complete_copy_needs() {
+    for_each(
+        cases()
+            .into_iter()
+            .flat_map(|case| case.layouts)
+            // Their blobs lie elsewhere, or were never there.
+            .filter(|layout| !["skopeo-shared", "lxc-shared"].contains(&layout.case.as_str())),
+        |layout| layout.label(),
+        |layout| {
+            let (_unpacked, directory) = layout.unpack();
+            let paths = lines(&blobs(&directory, &["--live"]));
+            assert_eq!(paths.last().map(String::as_str), Some("index.json"));
+            let copied = tempfile::TempDir::new().expect("a temporary directory can be made");
+            copy(&directory, copied.path(), &paths);
+            for command in [&["ls", "--tree"][..], &["ls", "--format", "jsonl"]] {
+                let [before, after] = [&*directory, copied.path()]
+                    .map(|path| Cmd::new(command).arg(path).run().ok().stdout.clone());
+                assert_eq!(before, after);
+            }
+            let check =
+                |path: &Path| Checked::of(Cmd::new(["check", "--format", "json"]).arg(path).run());
+            let (before, after) = (check(&directory), check(copied.path()));
+            assert_eq!(before.found(), after.found());
+            assert_eq!(before.count("ok"), after.count("ok"));
+            assert_eq!((after.count("orphan"), after.count("foreign")), (0, 0));
+        },
+    );
+}
+
+#[test]
+fn dead_is_what_gc_deletes() {
+    for_each(
+        cases()
+            .into_iter()
+            .flat_map(|case| case.layouts)
+            .filter(|layout| !["skopeo-shared", "lxc-shared"].contains(&layout.case.as_str())),
+        |layout| layout.label(),
+        |layout| {
+            let (_unpacked, directory) = layout.unpack();
+            let dead: BTreeSet<String> = lines(&blobs(&directory, &["--dead", "--grace", "0"]))
+                .into_iter()
+                .collect();
+            let before = files(&directory);
+            Cmd::gc(&directory).run().ok();
+            let after = files(&directory);
+            let gone: BTreeSet<String> = before.difference(&after).cloned().collect();
+            assert_eq!(dead, gone);
+        },
+    );
+}
+
+/// Returns the paths of everything in a directory, relative to it.
+fn files(directory: &Path) -> BTreeSet<String> {
+    let paths = snapshot(directory);
+    paths
+        .keys()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn what_is_in_flight_is_neither_live_nor_dead() {
+    let scene = Scene::new();
+    let young = scene.builder.layer(b"young");
+    let old = scene.builder.layer(b"old");
+    scene
+        .builder
+        .age(&old.blob_path(), Duration::from_secs(3 * 3600));
+    let before = snapshot(scene.path());
+    assert_eq!(lines(&blobs(scene.path(), &["--dead"])), [old.blob_path()]);
+    let live = lines(&blobs(scene.path(), &["--live"]));
+    assert!(!live.contains(&young.blob_path()) && !live.contains(&old.blob_path()));
+    assert_eq!(live.len(), 17 + 2, "{live:?}");
+    assert_same(&before, &snapshot(scene.path()), "a list changes nothing");
+}
+
+#[test]
+fn roots_are_the_documents_that_entries_list() {
+    let mut scene = Scene::new();
+    let one = scene.one.manifest.clone();
+    scene.builder.tag(&one, "again").write();
+    let roots = lines(&blobs(scene.path(), &["--roots"]));
+    assert_eq!(
+        roots,
+        [&scene.one.manifest, &scene.two.manifest, &scene.multi].map(|desc| desc.blob_path())
+    );
+    scene.builder.drop_blob(&scene.multi);
+    let run = blobs(scene.path(), &["--roots"]);
+    assert_eq!(lines(&run).len(), 2);
+    run.warns("1 document that ");
+}
+
+#[test]
+fn a_damaged_document_refuses_what_rests_on_it() {
+    let scene = Scene::new();
+    scene.overwrite(&scene.two.manifest, b"damaged");
+    for which in ["--live", "--dead"] {
+        let run = blobs(scene.path(), &[which]);
+        run.refused().one_error_with_hint();
+        assert_eq!(run.stdout, "");
+    }
+    assert_eq!(lines(&blobs(scene.path(), &["--roots"])).len(), 3);
+}
+
+#[test]
+fn a_document_that_is_missing_can_be_accepted() {
+    let scene = Scene::new();
+    scene.builder.drop_blob(&scene.two.manifest);
+    for which in ["--live", "--dead"] {
+        blobs(scene.path(), &[which]).refused();
+        let run = blobs(scene.path(), &[which, "--allow-missing", "--grace", "0"]);
+        let has_private = lines(&run).contains(&scene.two.layers[1].blob_path());
+        assert_eq!(has_private, which == "--dead", "{}", run.all());
+    }
+}
+
+#[test]
+fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
+    let mut scene = Scene::new();
+    scene.builder.clear_entries().write();
+    assert_eq!(
+        lines(&blobs(scene.path(), &["--live"])),
+        ["oci-layout", "index.json"]
+    );
+    blobs(scene.path(), &["--dead", "--grace", "0"]).refused();
+    let dead = blobs(scene.path(), &["--dead", "--grace", "0", "--allow-empty"]);
+    assert_eq!(lines(&dead).len(), 17);
+}
+
+#[test]
+fn holds_and_the_files_of_docker_save_belong_to_a_copy() {
+    let mut scene = Scene::new();
+    let one = scene.one.clone();
+    scene
+        .builder
+        .save_element(&["a:1"], &one.config, &one.layers)
+        .write();
+    scene.builder.repositories(&[("a", "1", "0123")]);
+    Cmd::new(["hold", "add"])
+        .arg(scene.path())
+        .args(["keep", "app:1"])
+        .run()
+        .ok();
+    let live = lines(&blobs(scene.path(), &["--live"]));
+    let last: Vec<&str> = live.iter().rev().take(5).map(String::as_str).collect();
+    assert_eq!(
+        last,
+        [
+            "index.json",
+            "manifest.json",
+            "repositories",
+            ".ocisweep/holds.json",
+            "oci-layout"
+        ]
+    );
+}
+
+#[test]
+fn blobs_of_any_algorithm_belong_to_a_copy() {
+    let mut builder = crate::support::LayoutBuilder::new();
+    let layer = builder.forged(
+        "blake3:0123456789abcdef",
+        crate::support::media::LAYER,
+        b"layer",
+    );
+    let config = builder.config("linux/amd64", "");
+    let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
+    builder.tag(&manifest, "a").write();
+    let live = lines(&blobs(builder.path(), &["--live"]));
+    assert!(live.contains(&layer.blob_path()), "{live:?}");
+}
+
+#[test]
+fn paths_of_several_layouts_begin_with_theirs() {
+    let (one, two) = (Scene::new(), Scene::new());
+    let run = Cmd::new(["blobs", "--roots"])
+        .arg(one.path())
+        .arg(two.path())
+        .run();
+    let paths = lines(&run);
+    assert_eq!(paths.len(), 6);
+    for (path, scene) in paths.iter().zip([&one, &one, &one, &two, &two, &two]) {
+        assert!(Path::new(path).starts_with(scene.path()), "{path}");
+        assert!(Path::new(path).is_file(), "{path}");
+    }
+    // One that is refused does not stop the others.
+    let nowhere = one.builder.outside().join("nowhere");
+    let run = Cmd::new(["blobs", "--roots"])
+        .arg(nowhere)
+        .arg(two.path())
+        .run();
+    run.exits(4);
+    assert_eq!(run.stdout.lines().count(), 3);
+}
+
+#[test]
+fn paths_can_end_with_a_zero_byte() {
+    let scene = Scene::new();
+    let run = blobs(scene.path(), &["--live", "-0"]);
+    let paths: Vec<&str> = run.ok().stdout.split_terminator('\0').collect();
+    assert_eq!(paths, lines(&blobs(scene.path(), &["--live"])));
+    // A layout whose path has a line end can be listed so, and only so.
+    let odd = scene.builder.outside().join("odd\nname");
+    fs::rename(scene.path(), &odd).expect("it can be renamed");
+    let other = Scene::new();
+    let call = |args: &[&str]| {
+        let layouts = [&*odd, other.path()];
+        Cmd::new(["blobs", "--roots"])
+            .args(layouts)
+            .args(args)
+            .run()
+    };
+    call(&[]).exits(2).one_error_with_hint();
+    let run = call(&["-0"]);
+    let paths: Vec<&str> = run.ok().stdout.split_terminator('\0').collect();
+    assert_eq!(paths.len(), 6);
+    assert!(
+        paths.iter().all(|path| Path::new(path).is_file()),
+        "{paths:?}"
+    );
+    fs::rename(&odd, scene.path()).expect("it can be renamed back");
+}
+
+#[test]
+fn one_question_at_a_time() {
+    let scene = Scene::new();
+    blobs(scene.path(), &[]).exits(2);
+    blobs(scene.path(), &["--live", "--dead"]).exits(2);
+}
