@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use crate::entries::EntryFacts;
+use crate::error::Result;
 use crate::graph::{Graph, RootSource, Ways};
 use crate::images::{Image, Images, kind_of};
 use crate::layout::BlobId;
@@ -151,8 +152,10 @@ pub struct Part {
 
 /// Returns the blobs that an image consists of, each once, in the order of its documents, with who else
 /// needs them. What the image is about, and what is about it, are other images.
-#[must_use]
-pub fn parts(view: &View, ways: &Ways<'_>, image: &Image) -> Vec<Part> {
+///
+/// # Errors
+/// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
+pub fn parts(view: &View, ways: &Ways<'_>, image: &Image) -> Result<Vec<Part>> {
     let graph = &view.graph;
     let mut images = Images::new(view);
     let mut seen = HashSet::from([image.id]);
@@ -181,7 +184,8 @@ pub fn parts(view: &View, ways: &Ways<'_>, image: &Image) -> Vec<Part> {
             shared_with: others(ways, image, id),
         });
     }
-    parts
+    images.trouble()?;
+    Ok(parts)
 }
 
 fn part_in_words(

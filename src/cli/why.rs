@@ -68,25 +68,23 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         .then(|| plan_gc(&view, &rule, Accept::No, Accept::No));
     let limit = if args.all { usize::MAX } else { args.limit };
     let mut sizes = Images::new(&view);
-    let subjects: Vec<Subject<'_>> = ids
-        .iter()
-        .map(|&id| {
-            let (found, more) = ways.to(id, limit);
-            let image = images
-                .iter()
-                .zip(&usages)
-                .find(|(image, _)| image.id == id)
-                .map(|(image, usage)| (image, *usage, parts(&view, &ways, image)));
-            Subject {
-                id,
-                len: sizes.len(id),
-                ways: found,
-                more,
-                image,
-                fate: Fate::of(context, args, &view, id, plan.as_ref()),
-            }
-        })
-        .collect();
+    let mut subjects = Vec::new();
+    for id in ids {
+        let (found, more) = ways.to(id, limit);
+        let image = match images.iter().zip(&usages).find(|(image, _)| image.id == id) {
+            Some((image, usage)) => Some((image, *usage, parts(&view, &ways, image)?)),
+            None => None,
+        };
+        subjects.push(Subject {
+            id,
+            len: sizes.len(id),
+            ways: found,
+            more,
+            image,
+            fate: Fate::of(context, args, &view, id, plan.as_ref()),
+        });
+    }
+    sizes.trouble()?;
     Ok(match args.format {
         TextFormat::Json => {
             let document = JsonWhy {

@@ -11,6 +11,7 @@
 //! - [`list`]: `ls` in all its formats.
 //! - [`usage`]: `df`, and that it keeps its word.
 //! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
+//! - [`inspect`]: `check`, `why` and `blobs`.
 //! - [`refusals`]: errors, with the hints that lead out of them.
 //! - [`terminal`]: colours, widths, and readers that go away.
 
@@ -19,6 +20,7 @@ mod support;
 
 mod about;
 mod help;
+mod inspect;
 mod list;
 mod refusals;
 mod shelf;

@@ -416,6 +416,44 @@ mod tests {
     }
 
     #[test]
+    fn knows_what_is_fetched_from_elsewhere() {
+        let cases = [
+            ("", false),
+            (r#","urls":["https://example.com"]"#, true),
+            (r#","URLs":["https://example.com"]"#, true),
+            (r#","urls":[""]"#, false),
+            (r#","urls":[]"#, false),
+            (r#","urls":null"#, false),
+            (r#","urls":"https://example.com""#, false),
+            (
+                r#","mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip""#,
+                true,
+            ),
+            (
+                r#","mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar""#,
+                true,
+            ),
+            (
+                r#","mediaType":"application/vnd.oci.image.layer.v1.tar""#,
+                false,
+            ),
+        ];
+        for (more, want) in cases {
+            let text = fill(r#"{"layers":[{"digest":"$A"MORE},{"digest":"$B"}]}"#);
+            let text = text.replace("MORE", more);
+            let document = Document::scan(text.as_bytes()).expect("the case is valid JSON");
+            let (streamed, _) = Document::scan_stream(text.as_bytes());
+            assert_eq!(document, streamed, "{text}");
+            let found: Vec<bool> = document.links.iter().map(|link| link.is_foreign).collect();
+            assert_eq!(found, [want, false], "{text}");
+        }
+        // What looks like a descriptor counts wherever it stands.
+        let text = fill(r#"{"layers":[{"digest":"$A","urls":[{"digest":"$B","size":1}]}]}"#);
+        let document = Document::scan(text.as_bytes()).expect("it is valid JSON");
+        assert_eq!(document.links.len(), 2, "{document:?}");
+    }
+
+    #[test]
     fn keeps_the_details_of_children() {
         let text = fill(
             r#"{"manifests":[{"mediaType":"m","digest":"$A","size":7,"platform":{"os":"linux","architecture":"arm","variant":"v7","os.version":"1","os.features":["f",1]},"annotations":{"k":"v","n":1,"o":{}},"artifactType":"t"}]}"#,
