@@ -142,6 +142,7 @@ pub mod graph;
 pub mod holds;
 pub mod images;
 pub mod layout;
+mod needs;
 pub mod observe;
 pub mod oci;
 pub mod plan;

@@ -1,15 +1,16 @@
 //! `why`: which blob or image somebody means, and who needs each of its bytes.
 //!
-//! The ways from the roots to a blob are [`Ways`]; what a sweep would do with it is in a
+//! The ways from the roots to a blob are [`Ways`](crate::graph::Ways); what a sweep would do with it is in a
 //! [`Plan`](crate::plan::Plan).
 
 use std::collections::HashSet;
 
 use crate::entries::EntryFacts;
 use crate::error::Result;
-use crate::graph::{Graph, RootSource, Ways};
+use crate::graph::{Bits, Graph, RootSource};
 use crate::images::{Image, Images, kind_of};
 use crate::layout::BlobId;
+use crate::needs::Needs;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Force, Pick, SelectError, Selector, whole_digest};
 use crate::view::View;
@@ -155,7 +156,7 @@ pub struct Part {
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
-pub fn parts(view: &View, ways: &Ways<'_>, image: &Image) -> Result<Vec<Part>> {
+pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
     let graph = &view.graph;
     let mut images = Images::new(view);
     let mut seen = HashSet::from([image.id]);
@@ -181,10 +182,18 @@ pub fn parts(view: &View, ways: &Ways<'_>, image: &Image) -> Result<Vec<Part>> {
             id,
             what,
             len: images.len(id),
-            shared_with: others(ways, image, id),
+            shared_with: Vec::new(),
         });
     }
     images.trouble()?;
+    let mut wanted = Bits::default();
+    for part in &parts {
+        wanted.insert(part.id);
+    }
+    let needs = Needs::of(view, &wanted);
+    for part in &mut parts {
+        part.shared_with = needs.labels(part.id, |source| is_other(image, source));
+    }
     Ok(parts)
 }
 
@@ -208,14 +217,14 @@ fn part_in_words(
     }
 }
 
-/// Returns who needs a blob beside an image.
-fn others(ways: &Ways<'_>, image: &Image, id: BlobId) -> Vec<String> {
-    ways.labels_above(id, |source| match source {
+/// Says whether a root is another one than an image.
+fn is_other(image: &Image, source: RootSource) -> bool {
+    match source {
         RootSource::Entry(position) | RootSource::InsideEntry(position) => {
             !image.entries.contains(&position)
         }
         RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use crate::error::Result;
 use crate::graph::{Bits, Graph, RootSource, Ways};
 use crate::layout::BlobId;
+use crate::needs::Needs;
 use crate::observe::Observer;
 use crate::oci::{Digest, Role};
 use crate::view::View;
@@ -134,7 +135,7 @@ pub struct Finding {
     pub len: Option<u64>,
     /// The length in bytes that a descriptor declares: one that differs, if there is one.
     pub declared: Option<u64>,
-    /// How a root leads to it, the shortest way; empty for an orphan.
+    /// How a root leads to it, the shortest way, without the middle of a long one; empty for an orphan.
     pub way: Vec<String>,
     /// The images that need it: what to give to `rm` so that nothing does any more.
     pub images: Vec<String>,
@@ -380,6 +381,11 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
         return;
     }
     let ways = Ways::of(view);
+    let mut wanted = Bits::default();
+    for trouble in &troubles {
+        wanted.insert(trouble.id);
+    }
+    let needs = Needs::of(view, &wanted);
     for trouble in troubles {
         let Trouble { id, len, .. } = trouble;
         let declared = len
@@ -391,11 +397,9 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
             why: trouble.why.into(),
             len,
             declared,
-            way: ways
-                .shortest(id)
-                .map_or_else(Vec::new, |way| way.parts(graph)),
-            images: ways.images_above(id),
-            holds: ways.holds_above(id),
+            way: ways.shortest_in_short(id),
+            images: needs.images(id),
+            holds: needs.holds(id),
             is_orphan: trouble.is_orphan,
         });
     }

@@ -172,7 +172,7 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
     let why = context.term.foreign(&finding.why);
     line(text, &format!("{class}: {what} {why}"));
     if finding.way.len() > 1 {
-        let way = shorten(&finding.way).join(" → ");
+        let way = finding.way.join(" → ");
         line(text, &format!("  {}", context.term.foreign(&way)));
     }
     if !finding.images.is_empty() {
@@ -189,20 +189,6 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
     if finding.class.is_damage() {
         let advice = advice(layout, finding);
         line(text, &format!("  {}", context.term.foreign(&advice)));
-    }
-}
-
-/// Leaves the middle of a long way out. No real image is nested so deep.
-fn shorten(way: &[String]) -> Vec<String> {
-    const ENDS: usize = 4;
-    match (way.get(..ENDS), way.len().checked_sub(ENDS)) {
-        (Some(head), Some(start)) if start > ENDS => {
-            let mut short = head.to_vec();
-            short.push(format!("{} more", start - ENDS));
-            short.extend_from_slice(way.get(start..).unwrap_or_default());
-            short
-        }
-        _ => way.to_vec(),
     }
 }
 

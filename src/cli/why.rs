@@ -72,7 +72,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
     for id in ids {
         let (found, more) = ways.to(id, limit);
         let image = match images.iter().zip(&usages).find(|(image, _)| image.id == id) {
-            Some((image, usage)) => Some((image, *usage, parts(&view, &ways, image)?)),
+            Some((image, usage)) => Some((image, *usage, parts(&view, image)?)),
             None => None,
         };
         subjects.push(Subject {
@@ -259,6 +259,7 @@ impl Subject<'_> {
                 let ways = count(more as u64, "more way");
                 line(&mut text, &format!("and {ways}; `--all` shows them"));
             }
+            More::AtLeast(0) => line(&mut text, "there may be more ways"),
             More::AtLeast(more) => {
                 line(&mut text, &format!("and more than {more} more ways"));
             }

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-use super::{Graph, RootSource};
+use super::Graph;
 use crate::images::kind_of;
 use crate::layout::BlobId;
 use crate::oci::Kind;
@@ -19,6 +19,9 @@ const MAX_WAYS: usize = 10_000;
 
 /// How many comparisons the search for ways may take: well below a second, and some 100 MB at worst.
 const MAX_WORK: usize = 4_000_000;
+
+/// How many steps of a long way are shown at each end.
+const ENDS: usize = 4;
 
 /// How a blob is reached from another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Ways<'a> {
     roots: HashMap<BlobId, Vec<usize>>,
     /// How many steps the shortest way from a root has.
     distance: HashMap<BlobId, usize>,
+    /// The blob at which the beginning of a long shortest way ends that is shown.
+    anchors: HashMap<BlobId, BlobId>,
 }
 
 /// One way from a root to a blob.
@@ -95,6 +100,7 @@ impl<'a> Ways<'a> {
             parents: HashMap::new(),
             roots: HashMap::new(),
             distance: HashMap::new(),
+            anchors: HashMap::new(),
         };
         let mut queue = VecDeque::new();
         for (position, root) in graph.roots().iter().enumerate() {
@@ -116,10 +122,16 @@ impl<'a> Ways<'a> {
                     continue;
                 }
                 ways.parents.entry(to).or_default().push((id, via));
-                ways.distance.entry(to).or_insert_with(|| {
-                    queue.push_back(to);
-                    steps
-                });
+                if ways.distance.contains_key(&to) {
+                    continue;
+                }
+                ways.distance.insert(to, steps);
+                queue.push_back(to);
+                if steps + 1 == ENDS {
+                    ways.anchors.insert(to, to);
+                } else if let Some(anchor) = ways.anchors.get(&id) {
+                    ways.anchors.insert(to, *anchor);
+                }
             }
         }
         ways
@@ -128,21 +140,51 @@ impl<'a> Ways<'a> {
     /// Returns the shortest way to a blob; `None` if no root leads to it.
     #[must_use]
     pub fn shortest(&self, target: BlobId) -> Option<Way> {
-        let mut at = target;
-        let mut left = *self.distance.get(&target)?;
-        let mut reached = Vec::new();
-        while left > 0 {
-            left -= 1;
-            let parents = self.parents.get(&at)?;
-            let (from, via) = parents
-                .iter()
-                .find(|(from, _)| self.distance.get(from) == Some(&left))?;
-            reached.push((at, Some((*from, *via))));
-            at = *from;
+        let left = *self.distance.get(&target)?;
+        Some(self.in_words(&self.last_steps(target, left + 1)))
+    }
+
+    /// Returns the shortest way to a blob in words, without the middle of a long one; nothing if no
+    /// root leads to it. No real image is nested so deep, and in a forged layout the ways to all blobs
+    /// would fill the memory.
+    #[must_use]
+    pub fn shortest_in_short(&self, target: BlobId) -> Vec<String> {
+        let graph = &self.view.graph;
+        let parts = |id, steps| self.in_words(&self.last_steps(id, steps)).parts(graph);
+        let Some(&distance) = self.distance.get(&target) else {
+            return Vec::new();
+        };
+        match (distance + 1).checked_sub(2 * ENDS) {
+            None | Some(0) => parts(target, distance + 1),
+            Some(left_out) => {
+                let anchor = self.anchors.get(&target).copied().unwrap_or(target);
+                let mut short = parts(anchor, ENDS);
+                short.push(format!("{left_out} more"));
+                let last = parts(target, ENDS);
+                // Before these steps stands no root.
+                short.extend(last.into_iter().skip(1));
+                short
+            }
         }
-        reached.push((at, None));
-        reached.reverse();
-        Some(self.in_words(&reached))
+    }
+
+    /// Returns the last steps of the shortest way to a blob, at most so many.
+    fn last_steps(&self, target: BlobId, steps: usize) -> Vec<(BlobId, Option<(BlobId, Via)>)> {
+        let mut found = Vec::new();
+        let mut at = target;
+        while found.len() < steps {
+            let is_root = self.distance.get(&at) == Some(&0);
+            // The first parent is the one over which it was found first.
+            let parents = self.parents.get(&at).filter(|_| !is_root);
+            let from = parents.and_then(|parents| parents.first()).copied();
+            found.push((at, from));
+            match from {
+                Some((from, _)) => at = from,
+                None => break,
+            }
+        }
+        found.reverse();
+        found
     }
 
     /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
@@ -258,93 +300,20 @@ impl<'a> Ways<'a> {
     /// Returns how the roots that are this blob are called, each once. An ID stands for an entry without
     /// a name, and says nothing beside a name of the same image.
     fn labels(&self, id: BlobId) -> Vec<String> {
-        let roots = self.roots.get(&id).map_or(&[][..], Vec::as_slice);
-        let mut labels = self.labels_of(roots.iter().copied(), |_| true);
-        if labels.len() > 1 {
-            let short = self.view.graph.digest(id).short();
-            labels.retain(|label| *label != short);
-        }
-        labels
-    }
-
-    /// Returns every blob from which something leads to this one, itself included, nearest first.
-    #[must_use]
-    pub fn above(&self, target: BlobId) -> Vec<BlobId> {
-        let mut found = vec![target];
-        let mut seen = HashSet::from([target]);
-        let mut next = 0;
-        while let Some(id) = found.get(next).copied() {
-            next += 1;
-            for (from, _) in self.parents.get(&id).map_or(&[][..], Vec::as_slice) {
-                if seen.insert(*from) {
-                    found.push(*from);
-                }
-            }
-        }
-        found
-    }
-
-    /// Returns the roots that lead to a blob, by position.
-    #[must_use]
-    pub fn roots_above(&self, target: BlobId) -> Vec<usize> {
-        let mut found: Vec<usize> = self
-            .above(target)
-            .iter()
-            .filter_map(|id| self.roots.get(id))
-            .flatten()
-            .copied()
-            .collect();
-        found.sort_unstable();
-        found
-    }
-
-    /// Returns what to give to `rm` so that nothing refers to a blob any more: a name or short ID of
-    /// each image that leads to it, each once.
-    #[must_use]
-    pub fn images_above(&self, target: BlobId) -> Vec<String> {
-        let is_entry = |source| matches!(source, RootSource::Entry(_) | RootSource::InsideEntry(_));
-        self.labels_above(target, is_entry)
-    }
-
-    /// Returns how the wanted roots are called that lead to a blob, each label once.
-    #[must_use]
-    pub fn labels_above(&self, target: BlobId, wanted: impl Fn(RootSource) -> bool) -> Vec<String> {
-        self.labels_of(self.roots_above(target), wanted)
-    }
-
-    /// Returns how the holds that lead to a blob are called, each once.
-    #[must_use]
-    pub fn holds_above(&self, target: BlobId) -> Vec<String> {
-        self.roots_above(target)
-            .into_iter()
-            .filter_map(
-                |position| match self.view.graph.roots().get(position)?.source {
-                    RootSource::Hold(hold) => self.view.state.holds.holds.get(hold),
-                    _ => None,
-                },
-            )
-            .map(|hold| hold.name.clone())
-            .collect()
-    }
-
-    /// Returns how roots are called, each label once.
-    fn labels_of(
-        &self,
-        roots: impl IntoIterator<Item = usize>,
-        wanted: impl Fn(RootSource) -> bool,
-    ) -> Vec<String> {
         let View { graph, state, .. } = self.view;
-        let mut labels = Vec::new();
         let mut seen = HashSet::new();
-        for position in roots {
-            if let Some(root) = graph.roots().get(position)
-                && wanted(root.source)
-            {
-                let label = graph.root_label(state, root);
-                if seen.insert(label.clone()) {
-                    labels.push(label);
-                }
-            }
+        let mut labels: Vec<String> = self
+            .roots
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .filter_map(|position| graph.roots().get(*position))
+            .map(|root| graph.root_label(state, root))
+            .filter(|label| seen.insert(label.clone()))
+            .collect();
+        if labels.len() > 1 {
+            let short = graph.digest(id).short();
+            labels.retain(|label| *label != short);
         }
         labels
     }

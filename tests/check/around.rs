@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::scene::{Checked, Scene};
-use crate::support::{Cmd, assert_same, cases, for_each, snapshot};
+use crate::scene::{Checked, Scene, texts};
+use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, cases, for_each, media, snapshot};
 
 /// Layouts that are damaged as they were recorded: docker left elements in `manifest.json` of which
 /// the blobs were not saved, and skopeo keeps shared blobs outside of the layouts.
@@ -119,11 +119,11 @@ fn a_writer_with_a_lock_is_no_obstacle() {
 
 #[test]
 fn a_signal_ends_it_with_130() {
-    let mut builder = crate::support::LayoutBuilder::new();
+    let mut builder = LayoutBuilder::new();
     let layer = builder.layer(b"small");
     let config = builder.config("linux/amd64", "");
     // A sparse file of some gigabytes takes a while to hash, and no room.
-    let big = crate::support::Desc::missing(crate::support::media::LAYER, "big");
+    let big = Desc::missing(media::LAYER, "big");
     let manifest = builder.manifest(&config, &[layer, big.clone().set("size", 64_u64 << 30)]);
     builder.tag(&manifest, "a").write();
     builder.file(&big.blob_path(), b"");
@@ -149,4 +149,31 @@ fn a_signal_ends_it_with_130() {
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(130));
     assert!(seen.contains("of 68.7GB"), "{seen}");
+}
+
+#[test]
+fn a_forged_depth_is_judged_in_time_and_told_in_short() {
+    let mut builder = LayoutBuilder::new();
+    let image = builder.image("linux/amd64", "", &[b"layer"]);
+    let mut child = image.manifest.clone();
+    for number in 0..2000 {
+        let absent = Desc::missing(media::MANIFEST, &format!("absent {number}"));
+        child = builder.index(&[child, absent]);
+    }
+    builder.tag(&child, "deep").write();
+    builder.file(&image.layers[0].blob_path(), b"reyal");
+    let run = Cmd::new(["check", "--format", "json"])
+        .arg(builder.path())
+        .run();
+    let checked = Checked::of(run);
+    assert_eq!(checked.count("sparse"), 2000);
+    let way = texts(&checked.item(&image.layers[0].digest)["way"]);
+    assert_eq!(way.len(), 10, "{way:?}");
+    assert_eq!((&*way[0], &*way[5]), ("deep", "1994 more"));
+    assert!(way[9].starts_with("layer 1/1 "), "{way:?}");
+    for command in [&["why", "--all"][..], &["why", "--format", "json"]] {
+        for what in [&image.layers[0].digest, "deep"] {
+            Cmd::new(command).arg(builder.path()).arg(what).run().ok();
+        }
+    }
 }

@@ -239,7 +239,7 @@ fn of_an_orphan_it_says_what_gc_would_do() {
     why(&scene.builder, &young.digest, &[])
         .ok()
         .says("orphan blob, 5B\nnothing leads to it; in flight until ")
-        .says("(in about an hour): a writer may be about to list it\n");
+        .says("): a writer may be about to list it\n");
     let found = item(&scene.builder, &young.digest, &["--grace", "0"]);
     assert_eq!(found["sweep"]["action"], "delete");
     // And so it does.

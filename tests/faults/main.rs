@@ -2,6 +2,7 @@
 //!
 //! - [`kill`]: SIGKILL at every single system call that changes something.
 //! - [`errors`]: an error from every system call that reads or changes something.
+//! - [`reading`]: what `check` makes of blobs that cannot be read.
 //! - [`disk`]: full and read-only file systems.
 //! - [`power`]: a file system that forgets what was not brought to the disk.
 //! - [`stops`]: a file system, in this process, that stops at call N, for every N.
@@ -35,6 +36,7 @@ mod kill;
 mod locks;
 mod mounts;
 mod power;
+mod reading;
 mod scene;
 mod signals;
 mod stall;
