@@ -171,9 +171,9 @@ fn happens(
     }
     let is_of_one_file = fault.injection.starts_with("unlinkat") && !fault.injection.contains('+');
     if is_of_one_file && run.code == Some(1) {
-        assert_eq!(
-            of_after.lines().count(),
-            1,
+        // None is left over where it was a directory that would not go.
+        assert!(
+            of_after.lines().count() <= 1,
             "it stopped the others:\n{of_after}\n{context}"
         );
     }
