@@ -696,6 +696,28 @@ mod tests {
         assert_eq!(doc.other_links().len(), 1);
     }
 
+    /// Readers differ in which of two digests they take: where one is none, nobody can tell what is meant.
+    #[test]
+    fn an_entry_with_a_good_and_a_bad_digest_has_none() {
+        for order in [["@a", "sha256:short"], ["sha256:short", "@a"]] {
+            let [one, two] = order.map(|text| text.replace("@a", &digest('a')));
+            let doc = IndexDoc::parse(
+                format!(r#"{{"manifests":[{{"digest":"{one}","digest":"{two}","size":1}}]}}"#)
+                    .into_bytes(),
+            )
+            .expect("it is an index");
+            let entry = &doc.entries()[0];
+            assert!(entry.digest.is_err(), "{order:?}");
+            // What could be followed is followed all the same.
+            let followed: Vec<_> = entry
+                .others
+                .iter()
+                .map(|link| link.digest.to_string())
+                .collect();
+            assert_eq!(followed, [digest('a')], "{order:?}");
+        }
+    }
+
     /// Random documents with random blanks, nested lists and odd strings: every subset of removals
     /// leaves the rest byte for byte.
     #[test]

@@ -142,3 +142,28 @@ pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
         })
         .map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(range: Range<usize>) -> Splice {
+        Splice {
+            range,
+            with: String::new(),
+        }
+    }
+
+    #[test]
+    fn edits_of_one_place_are_refused_and_neighbours_are_not() {
+        let text = "abcdef";
+        assert_eq!(apply(text, vec![cut(2..4), cut(0..2)]).as_deref(), Ok("ef"));
+        assert_eq!(
+            apply(text, vec![cut(0..2), cut(3..4)]).as_deref(),
+            Ok("cef")
+        );
+        assert!(apply(text, vec![cut(0..3), cut(2..4)]).is_err());
+        assert!(apply(text, vec![cut(0..4), cut(1..2)]).is_err());
+        assert!(apply(text, vec![cut(5..9)]).is_err());
+    }
+}
