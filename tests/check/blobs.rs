@@ -41,11 +41,11 @@ fn live_is_what_a_complete_copy_needs() {
             assert_eq!(paths.last().map(String::as_str), Some("index.json"));
             let copied = tempfile::TempDir::new().expect("a temporary directory can be made");
             copy(&directory, copied.path(), &paths);
-            for command in [&["ls", "--tree"][..], &["ls", "--format", "jsonl"]] {
-                let [before, after] = [&*directory, copied.path()]
-                    .map(|path| Cmd::new(command).arg(path).run().ok().stdout.clone());
-                assert_eq!(before, after);
-            }
+            let [before, after] = [&*directory, copied.path()].map(|path| {
+                let run = Cmd::new(["ls", "--format", "jsonl"]).arg(path).run();
+                run.ok().stdout.clone()
+            });
+            assert_eq!(before, after);
             let check =
                 |path: &Path| Checked::of(Cmd::new(["check", "--format", "json"]).arg(path).run());
             let (before, after) = (check(&directory), check(copied.path()));
