@@ -179,13 +179,16 @@ fn nothing_that_steers_a_terminal_reaches_it() {
         |name| {
             let scene = named(name);
             let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-            let calls: [&[&str]; 8] = [
+            let calls: [&[&str]; 11] = [
                 &["ls", path],
                 &["ls", path, "--no-trunc"],
                 &["ls", path, "--digests"],
                 &["ls", path, "--tree"],
                 &["df", path],
                 &["df", path, "-v"],
+                &["check", path, "-v"],
+                &["why", path, "@0"],
+                &["why", path, scene.app.layers[0].hex()],
                 &["gc", path, "-n", "--grace", "0"],
                 &["gc", path, "--grace", "0"],
             ];
@@ -206,6 +209,12 @@ fn nothing_that_steers_a_terminal_reaches_it() {
             if let Some((code, bytes)) = on_terminal(["gc", path, "--grace", "0"]) {
                 assert_eq!(code, Some(3), "{}", String::from_utf8_lossy(&bytes));
                 assert_tame(&bytes, "an error");
+            }
+            for call in [&["check", path][..], &["check", path, "-v"]] {
+                if let Some((code, bytes)) = on_terminal(call) {
+                    assert_eq!(code, Some(1), "{}", String::from_utf8_lossy(&bytes));
+                    assert_tame(&bytes, &call.join(" "));
+                }
             }
         },
     );
@@ -231,6 +240,10 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
         if let Some((code, bytes)) = on_terminal(["gc", path, "--grace", "0"]) {
             assert_eq!(code, Some(3), "{}", String::from_utf8_lossy(&bytes));
             assert_tame(&bytes, "an error");
+        }
+        if let Some((code, bytes)) = on_terminal(["check", path]) {
+            assert_eq!(code, Some(1), "{}", String::from_utf8_lossy(&bytes));
+            assert_tame(&bytes, "damage");
         }
         // To a file or a pipe an error is one line as well.
         scene.gc_is_refused();
@@ -272,7 +285,13 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
         scene.builder.layer(format!("garbage {number}").as_bytes());
     }
     scene.builder.write();
-    for call in [&["ls"][..], &["ls", "--tree"], &["ls", "--format", "json"]] {
+    for call in [
+        &["ls"][..],
+        &["ls", "--tree"],
+        &["ls", "--format", "json"],
+        &["check", "-v"],
+        &["blobs", "--live"],
+    ] {
         let args = call
             .iter()
             .map(OsStr::new)
@@ -300,7 +319,13 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
 #[test]
 fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
     let scene = Scene::new();
-    for call in [&["ls"][..], &["df"], &["gc", "--grace", "0"]] {
+    for call in [
+        &["ls"][..],
+        &["df"],
+        &["check"],
+        &["blobs", "--live"],
+        &["gc", "--grace", "0"],
+    ] {
         let args = call
             .iter()
             .map(OsStr::new)

@@ -208,6 +208,8 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
         &["ls", "--tree"],
         &["df"],
         &["check"],
+        &["why", "app"],
+        &["blobs", "--live"],
         &["gc", "-n", "--grace", "0"],
     ] {
         if let Some((run, before, after)) = with_mode(&scene, "", 0o500, call) {
@@ -222,12 +224,14 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
     let scene = Scene::new();
     let before = scene.picture();
     let path = scene.path().to_str().expect("paths of the tests are UTF-8");
-    let calls: [&[&str]; 7] = [
+    let calls: [&[&str]; 9] = [
         &["ls", path],
         &["ls", path, "--tree"],
         &["df", path],
         &["df", path, "-v"],
         &["check", path],
+        &["why", path, "app"],
+        &["blobs", path, "--dead"],
         &["gc", path, "-n", "--grace", "0"],
         &["gc", path, "--dry-run"],
     ];
