@@ -43,6 +43,9 @@
 //! [`Locked`](layout::lock::Locked) keeps others out; [`execute`](execute::execute) reads `index.json` again, compares it with
 //! what the plan rests on, and does what the plan says by the few operations of [`sys`].
 //!
+//! What is here and what is damaged tells [`check`](check::check), from the same view and without changing anything; what keeps a
+//! blob tell [`Ways`](graph::Ways), and [`why`] who shares the blobs of an image.
+//!
 //! ```
 //! use std::{fs, time::Duration};
 //!

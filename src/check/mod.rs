@@ -452,3 +452,46 @@ impl Sizes {
         if *first == len { *other } else { Some(*first) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_declared_lengths_one_that_differs_is_found() {
+        type Case<'a> = (&'a [u64], u64, Option<u64>);
+        let cases: &[Case<'_>] = &[
+            (&[], 5, None),
+            (&[5], 5, None),
+            (&[5, 5, 5], 5, None),
+            (&[6], 5, Some(6)),
+            (&[5, 6], 5, Some(6)),
+            (&[6, 5], 5, Some(6)),
+            (&[5, 6, 7], 5, Some(6)),
+            (&[7, 6], 5, Some(7)),
+        ];
+        for (declared, len, want) in cases {
+            let mut sizes = Sizes::default();
+            for size in *declared {
+                sizes.add(7, *size);
+            }
+            assert_eq!(sizes.other_than(7, *len), *want, "{declared:?}");
+            assert_eq!(sizes.any(7), declared.first().copied(), "{declared:?}");
+            assert_eq!(sizes.other_than(8, *len), None);
+        }
+    }
+
+    #[test]
+    fn every_class_has_a_word_of_its_own() {
+        let names: std::collections::BTreeSet<_> = Class::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), Class::ALL.len());
+        let damage: Vec<_> = Class::ALL.into_iter().filter(|c| c.is_damage()).collect();
+        let sorted = {
+            let mut sorted = Class::ALL;
+            sorted.sort_unstable();
+            sorted
+        };
+        assert_eq!(sorted, Class::ALL, "damage comes first in a report");
+        assert_eq!(damage.as_slice(), Class::ALL.get(1..6).unwrap_or_default());
+    }
+}
