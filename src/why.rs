@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use crate::entries::EntryFacts;
 use crate::error::Result;
-use crate::graph::{Bits, Graph, RootSource};
+use crate::graph::{Bits, RootSource};
 use crate::images::{Image, Images, kind_of};
 use crate::layout::BlobId;
 use crate::needs::Needs;
@@ -165,13 +165,11 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     while let Some((id, what)) = queue.pop() {
         let before = queue.len();
-        for (position, edge) in graph
-            .node(id)
-            .iter()
-            .flat_map(|node| node.edges.iter().enumerate())
-        {
-            if edge.role != Role::Subject && seen.insert(edge.to) {
-                queue.push((edge.to, part_in_words(graph, image, id, &what, position)));
+        if let Some(node) = graph.node(id) {
+            for (edge, own) in node.edges.iter().zip(graph.parts_in_words(node)) {
+                if edge.role != Role::Subject && seen.insert(edge.to) {
+                    queue.push((edge.to, part_in_words(image, id, &what, own)));
+                }
             }
         }
         // What comes first in a document is to come first here.
@@ -197,16 +195,8 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn part_in_words(
-    graph: &Graph,
-    image: &Image,
-    parent: BlobId,
-    what: &str,
-    position: usize,
-) -> String {
-    let own = graph
-        .node(parent)
-        .map_or_else(String::new, |node| graph.part_in_words(node, position));
+/// Returns what a blob is in an image, from what its document and it in its document are.
+fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> String {
     if parent == image.id {
         own
     } else if what.len() > MAX_WORDS_BYTES {

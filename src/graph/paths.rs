@@ -121,15 +121,26 @@ impl Graph {
 
     /// Says what the blob at a position of a document's references is there: `linux/arm64`, `config`,
     /// `layer 3/5`.
-    pub(crate) fn part_in_words(&self, node: &Node, position: usize) -> String {
+    pub(super) fn part_in_words(&self, node: &Node, position: usize) -> String {
         let Some(edge) = node.edges.get(position) else {
             return "blob".to_owned();
         };
-        let numbered = |noun: &str| {
-            let alike = |edges: &[Edge]| edges.iter().filter(|e| e.role == edge.role).count();
-            let before = alike(node.edges.get(..position).unwrap_or_default());
-            format!("{noun} {}/{}", before + 1, alike(&node.edges))
-        };
+        let alike = |edges: &[Edge]| edges.iter().filter(|e| e.role == edge.role).count();
+        let before = alike(node.edges.get(..position).unwrap_or_default());
+        self.edge_in_words(edge, (before + 1, alike(&node.edges)))
+    }
+
+    /// Says of everything that a document refers to what it is there, in one go.
+    pub(crate) fn parts_in_words(&self, node: &Node) -> Vec<String> {
+        let edges = node.edges.iter().zip(numbers(node));
+        edges
+            .map(|(edge, number)| self.edge_in_words(edge, number))
+            .collect()
+    }
+
+    /// Says what a reference is; `number`: the how manyth of its role it is, and how many there are.
+    pub(super) fn edge_in_words(&self, edge: &Edge, number: (usize, usize)) -> String {
+        let numbered = |noun: &str| format!("{noun} {}/{}", number.0, number.1);
         match edge.role {
             Role::Child if is_attestation(edge) => "attestation".to_owned(),
             Role::Child => {
@@ -168,4 +179,24 @@ impl Graph {
             None => "blob",
         }
     }
+}
+
+/// Returns for each reference of a document the how manyth of its role it is, and how many there are.
+pub(super) fn numbers(node: &Node) -> Vec<(usize, usize)> {
+    let mut totals: HashMap<Role, usize> = HashMap::new();
+    let firsts: Vec<usize> = node
+        .edges
+        .iter()
+        .map(|edge| {
+            let total = totals.entry(edge.role).or_default();
+            *total += 1;
+            *total
+        })
+        .collect();
+    let total = |edge: &Edge| totals.get(&edge.role).copied().unwrap_or_default();
+    node.edges
+        .iter()
+        .zip(firsts)
+        .map(|(edge, number)| (number, total(edge)))
+        .collect()
 }

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use super::Graph;
+use super::paths::numbers;
 use crate::images::kind_of;
 use crate::layout::BlobId;
 use crate::oci::Kind;
@@ -26,8 +27,9 @@ const ENDS: usize = 4;
 /// How a blob is reached from another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Via {
-    /// It stands at this position of that document's references.
-    Part(u32),
+    /// It stands at this position of that document's references, and is the how manyth of so many of
+    /// its role there.
+    Part(u32, (u32, u32)),
     /// That blob is its `subject`.
     Subject,
 }
@@ -113,8 +115,13 @@ impl<'a> Ways<'a> {
         let mut seen = HashSet::new();
         while let Some(id) = queue.pop_front() {
             let steps = ways.distance.get(&id).copied().unwrap_or_default() + 1;
-            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-            let parts = (0..).zip(edges).map(|(at, edge)| (edge.to, Via::Part(at)));
+            let node = graph.node(id);
+            let edges = node.map_or(&[][..], |node| &node.edges);
+            let numbers = node.map_or_else(Vec::new, numbers);
+            let parts = (0..).zip(edges).zip(numbers).map(|((at, edge), number)| {
+                let number = (short(number.0), short(number.1));
+                (edge.to, Via::Part(at, number))
+            });
             let referrers = graph.referrers(id).iter().map(|&to| (to, Via::Subject));
             seen.clear();
             for (to, via) in parts.chain(referrers) {
@@ -290,10 +297,16 @@ impl<'a> Ways<'a> {
                 kind_of(graph, id, promised).to_owned()
             }
             Some((_, Via::Subject)) => "referrer".to_owned(),
-            Some((from, Via::Part(position))) => match graph.node(from) {
-                Some(node) => graph.part_in_words(node, position as usize),
-                None => graph.what(id).to_owned(),
-            },
+            Some((from, Via::Part(position, (number, total)))) => {
+                let edge = graph
+                    .node(from)
+                    .and_then(|node| node.edges.get(position as usize));
+                let number = (number as usize, total as usize);
+                edge.map_or_else(
+                    || graph.what(id).to_owned(),
+                    |edge| graph.edge_in_words(edge, number),
+                )
+            }
         }
     }
 
@@ -317,6 +330,11 @@ impl<'a> Ways<'a> {
         }
         labels
     }
+}
+
+/// No document has more references than this; they would not fit into the largest that is read.
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl Way {
