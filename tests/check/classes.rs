@@ -355,3 +355,25 @@ fn many_damages_are_all_found() {
     );
     quiet.keeps_quiet_about("CLASS");
 }
+
+#[test]
+fn of_many_images_some_are_named_and_json_names_all() {
+    let mut scene = Scene::new();
+    for number in 3..9 {
+        let name = format!("app:{number}");
+        let image = scene
+            .builder
+            .image("linux/amd64", &name, &[b"base", name.as_bytes()]);
+        scene.builder.tag(&image.manifest, &name);
+    }
+    scene.builder.write();
+    let base = &scene.one.layers[0];
+    scene.overwrite(base, b"esab");
+    scene
+        .check(&[])
+        .exits(1)
+        .says("  needed by app:1, app:2, multi, app:3, app:4 and 4 more\n")
+        .says(" IMAGE...` removes images\n");
+    let names = texts(&scene.report(&[]).item(&base.digest)["names"]);
+    assert_eq!(names.len(), 9, "{names:?}");
+}

@@ -478,3 +478,19 @@ fn what_the_corpus_calls_garbage_has_no_way_and_the_rest_has_one() {
         },
     );
 }
+
+#[test]
+fn what_a_young_orphan_refers_to_is_in_flight_as_well() {
+    let scene = Scene::new();
+    let image = scene.builder.image("linux/amd64", "new", &[b"reused"]);
+    let layer = &image.layers[0];
+    scene
+        .builder
+        .age(&layer.blob_path(), Duration::from_secs(3 * 3600));
+    let found = item(&scene.builder, &layer.digest, &[]);
+    assert_eq!(found["sweep"]["action"], "keep");
+    assert_eq!(found["sweep"]["until"], Value::Null);
+    why(&scene.builder, &layer.digest, &[])
+        .ok()
+        .says("nothing leads to it; in flight: a younger blob refers to it");
+}
