@@ -329,6 +329,15 @@ fn explained(section: &str) -> BTreeSet<String> {
 fn every_key_of_the_json_is_explained_and_no_other() {
     let mut scratch = Scratch::new();
     let mut found = BTreeSet::new();
+    let mut schemas = boon::Schemas::new();
+    let schema = boon::Compiler::new()
+        .compile(
+            &package()
+                .join("testdata/schema/output-1.json")
+                .to_string_lossy(),
+            &mut schemas,
+        )
+        .expect("the schema is one");
     for command in [
         "for case in skopeo-old-tags skopeo-interrupted skopeo-dir bk-sbom; do tar -xf testdata/corpus/$case.tar; done",
         "ocisweep hold add skopeo-old-tags held a",
@@ -350,7 +359,11 @@ fn every_key_of_the_json_is_explained_and_no_other() {
         if command.contains("--format json") {
             let documents = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
             for document in documents {
-                keys(&document.expect(&text), &mut found);
+                let document = document.expect(&text);
+                if let Err(why) = schemas.validate(&document, schema) {
+                    panic!("`{command}` does not fit the schema: {why:#}\n{text}");
+                }
+                keys(&document, &mut found);
             }
         }
     }
