@@ -154,6 +154,8 @@ fn happens(
             let is_left_over = |line: &&str| {
                 LEFT_OVERS.iter().any(|name| line.ends_with(name))
                     || line.contains("more:  .ocisweep-")
+                    // Only a convenience: without that note the next gc asks for `--allow-empty`.
+                    || line.trim() == "gone:  .ocisweep/emptied"
             };
             let rest = of_after.lines().filter(|line| !is_left_over(line));
             let is_done = rest.count() == 0 || says_why(&run, fault.words);
