@@ -140,6 +140,9 @@ pub enum NotALayout {
     /// Neither `oci-layout` nor `index.json` with `blobs`.
     #[error("it is not an image layout (no `index.json`)")]
     Nothing,
+    /// A directory that was searched for layouts in vain.
+    #[error("there is no image layout in it, nor anywhere below")]
+    NothingBelow,
     /// `index.json` stands alone.
     #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
     NoBlobs,

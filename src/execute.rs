@@ -55,6 +55,8 @@ pub struct Outcome {
     pub done: Totals,
     /// What became of each victim, in the order of the plan.
     pub fates: Vec<Fate>,
+    /// What became of the orphans that had to make room on a full disk, in the order of the plan.
+    pub spare_fates: Vec<Fate>,
     /// Files that could not be deleted, by path relative to the layout.
     pub failed: Vec<(String, io::Error)>,
     /// Temporary files that were deleted.
@@ -72,11 +74,21 @@ impl Outcome {
         Self {
             done: Totals::default(),
             fates: Vec::new(),
+            spare_fates: Vec::new(),
             failed: Vec::new(),
             temporary: Vec::new(),
             interrupted: false,
             meanwhile: Meanwhile::default(),
         }
+    }
+
+    /// Returns the blobs that were deleted, as they were when the plan was made.
+    pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Victim> {
+        let spare = plan.spare.iter().zip(&self.spare_fates);
+        spare
+            .chain(plan.sweep.iter().zip(&self.fates))
+            .filter(|(_, fate)| **fate == Fate::Deleted)
+            .map(|(victim, _)| victim)
     }
 }
 
@@ -164,6 +176,7 @@ pub fn execute(
         outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
         outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
         outcome.meanwhile.changed = true;
+        outcome.spare_fates = spare_fates;
         return Ok(outcome);
     }
     // A crash from here on leaves fewer orphans.
@@ -174,6 +187,7 @@ pub fn execute(
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, observer, &mut outcome);
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
+    outcome.spare_fates = spare_fates;
     Ok(outcome)
 }
 

@@ -15,7 +15,7 @@ use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{
     Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource, Totals,
-    Victim, prune,
+    Victim, joint_totals, prune,
 };
 use crate::sys::Fs;
 use crate::view::View;
@@ -48,6 +48,16 @@ pub struct Usage {
     pub foreign: u64,
     /// Why a prune would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
+    /// Files with several names, which another layout may have as well.
+    linked: Vec<Linked>,
+}
+
+/// A blob whose inode has several names.
+#[derive(Debug, Clone, Copy)]
+struct Linked {
+    file: FileFacts,
+    /// A prune would delete this name.
+    goes: bool,
 }
 
 impl Usage {
@@ -63,6 +73,47 @@ impl Usage {
                 reclaimable: sum.reclaimable.saturating_add(row.reclaimable),
             })
     }
+}
+
+/// Returns the sum over several layouts, as if they were one: each inode is counted once, and is
+/// reclaimable when all of its names go, in whichever layouts they are.
+#[must_use]
+pub fn together(usages: &[&Usage]) -> Row {
+    let mut sum = Row::default();
+    let mut counted: HashSet<(u64, u64)> = HashSet::new();
+    let mut going = Vec::with_capacity(usages.len());
+    for usage in usages {
+        let row = usage.total();
+        sum.total = sum.total.saturating_add(row.total);
+        sum.active = sum.active.saturating_add(row.active);
+        let mut here: HashSet<(u64, u64)> = HashSet::new();
+        let mut again = 0_u64;
+        for Linked { file, .. } in &usage.linked {
+            let inode = (file.device, file.inode);
+            if here.insert(inode) && !counted.insert(inode) {
+                again = again.saturating_add(file.len);
+            }
+        }
+        sum.size = sum.size.saturating_add(row.size.saturating_sub(again));
+        let goes: Vec<FileFacts> = usage
+            .linked
+            .iter()
+            .filter(|linked| linked.goes)
+            .map(|linked| linked.file)
+            .collect();
+        let alone: u64 = joint_totals(std::slice::from_ref(&goes))
+            .iter()
+            .map(|totals| totals.freed_bytes)
+            .sum();
+        sum.reclaimable = sum
+            .reclaimable
+            .saturating_add(row.reclaimable.saturating_sub(alone));
+        going.push(goes);
+    }
+    for totals in joint_totals(&going) {
+        sum.reclaimable = sum.reclaimable.saturating_add(totals.freed_bytes);
+    }
+    sum
 }
 
 /// What an image takes, in bytes.
@@ -117,18 +168,26 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
         .iter()
         .map(|stray| stray.len)
         .fold(0, u64::saturating_add);
-    reclaimable(view, images, fs, options, &mut usage)?;
+    let going = reclaimable(view, images, fs, options, &mut usage)?;
+    usage.linked = files
+        .iter()
+        .filter(|(_, file)| file.links > 1)
+        .map(|(id, file)| Linked {
+            file: *file,
+            goes: going.contains(id),
+        })
+        .collect();
     Ok(usage)
 }
 
-/// Fills in what a prune with defaults would free.
+/// Fills in what a prune with defaults would free, and returns what it would delete.
 fn reclaimable(
     view: &View,
     images: &[Image],
     fs: &dyn Fs,
     options: &SweepOptions,
     usage: &mut Usage,
-) -> Result<()> {
+) -> Result<Bits> {
     let entries = entries(view);
     let (filters, policy) = (Filters::default(), Policy::default());
     let defaults = PruneOptions {
@@ -157,7 +216,7 @@ fn reclaimable(
             usage.untagged.active = usage.untagged.total;
             usage.orphans.active = usage.orphans.total;
             usage.temporary.active = usage.temporary.total;
-            return Ok(());
+            return Ok(Bits::default());
         }
     };
     let plan = &pruned.removal.plan;
@@ -183,7 +242,11 @@ fn reclaimable(
     usage.untagged.active = usage.untagged.total.saturating_sub(gone);
     usage.orphans.active = usage.orphans.total.saturating_sub(orphans.blobs);
     usage.temporary.active = usage.temporary.total.saturating_sub(all.temporary);
-    Ok(())
+    let mut going = Bits::default();
+    for victim in &plan.sweep {
+        going.insert(victim.id);
+    }
+    Ok(going)
 }
 
 fn totals_of<'a>(victims: impl Iterator<Item = &'a Victim>) -> Totals {

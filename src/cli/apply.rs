@@ -1,19 +1,17 @@
 //! `ocisweep apply`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ocisweep::Error;
-use ocisweep::plan::Totals;
 use ocisweep::plan::file::{ApplyError, PlanFile, PlannedLayout};
 use ocisweep::sys::Disk;
 
 use super::args::{ApplyArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::many::{Account, each, shares};
 use super::perform::{Done, Rule, perform, run_mode};
-use super::prune::failed;
-use super::render::json;
-use super::render::sweep::{Shown, total_line};
+use super::render::sweep::Shown;
 
 /// Does what a plan file says, layout by layout. A layout that changed is refused, and does not stop
 /// the others.
@@ -27,46 +25,51 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     };
     // What was young then and is old now is not in the plan; what a writer uses by now stops it.
     let rule = Rule::of(context, file.grace(), file.temp_age());
+    let paths: Vec<PathBuf> = file
+        .layouts
+        .iter()
+        .map(|planned| planned.path.clone())
+        .collect();
+    let is_many = paths.len() > 1;
+    let runs = each(context, &paths, |number, _| {
+        let planned = file
+            .layouts
+            .get(number)
+            .expect("there is one for each path");
+        one(context, args, &rule, planned)
+    });
+    let done: Vec<_> = runs
+        .iter()
+        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
+        .collect();
+    let shares = shares(&done);
     let mut exit = exit::DONE;
-    let mut totals = Totals::default();
-    let mut any = false;
-    let mut document = json::Sweep {
-        schema_version: json::SCHEMA_VERSION,
-        command: "apply",
-        dry_run: args.dry_run,
-        layouts: Vec::new(),
-        totals: json::Totals::default(),
-    };
-    for planned in &file.layouts {
-        match one(context, args, &rule, planned) {
-            Ok(done) => {
-                any = true;
+    let mut account = Account::new("apply", args.dry_run, is_many);
+    for ((path, run), share) in paths.iter().zip(&runs).zip(shares) {
+        let ended = match run {
+            None => {
+                account.interrupted(path);
+                exit::INTERRUPTED
+            }
+            Some(Ok(done)) => {
                 let shown = Shown {
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
+                    share: is_many.then_some(share),
                 };
-                totals = totals.plus(shown.totals());
-                exit = exit.and(show(context, args, &shown, &done.said, &mut document));
+                let ended = show(context, args, &shown, &done.said, is_many);
+                account.add(path, &shown, ended, shown.to_json(context.now));
+                ended
             }
-            Err(error) => {
-                document
-                    .layouts
-                    .push(failed(&planned.path, &error.to_string()));
-                exit = exit.and(report(context, &error));
+            Some(Err(error)) => {
+                let ended = report(context, error);
+                account.failed(path, &error.to_string(), ended);
+                ended
             }
-        }
+        };
+        exit = exit.and(ended);
     }
-    exit.and(match args.format {
-        TextFormat::Json => {
-            for layout in &document.layouts {
-                document.totals.add(&layout.totals);
-            }
-            context.print(&json::pretty(&document))
-        }
-        // Where everything was refused, nothing was reclaimed, and the errors have said so.
-        TextFormat::Text if !any => exit::DONE,
-        TextFormat::Text => context.print(&total_line(&totals, args.dry_run)),
-    })
+    exit.and(account.finish(context, args.format, args.quiet))
 }
 
 fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
@@ -127,13 +130,10 @@ fn show(
     args: &ApplyArgs,
     shown: &Shown<'_>,
     untagged: &[String],
-    document: &mut json::Sweep<'_>,
+    is_many: bool,
 ) -> Exit {
     let mut exit = match args.format {
-        TextFormat::Json => {
-            document.layouts.push(shown.to_json(context.now));
-            exit::DONE
-        }
+        TextFormat::Json => exit::DONE,
         TextFormat::Text if args.quiet => exit::DONE,
         TextFormat::Text => {
             let verb = if args.dry_run {
@@ -146,7 +146,7 @@ fn show(
                 .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
                 .collect();
             text.push_str(&shown.lines(context));
-            context.print(&text)
+            context.print(&shown.headed(context, text, is_many))
         }
     };
     if !shown.report_trouble(context) {

@@ -11,9 +11,11 @@ use ocisweep::units::parse_size;
 
 mod hold;
 mod inspect;
+mod layouts;
 
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
+pub use layouts::LayoutArgs;
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
@@ -31,7 +33,8 @@ const VERSION: &str = match option_env!("OCISWEEP_COMMIT") {
                   references any more. Works straight on `index.json` and `blobs/`; no daemon, no registry, \
                   no network.",
     after_help = "Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
-                  changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted"
+                  changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted. \
+                  Of several layouts the worst counts: 130, 3, 4, 6, 2, 5, 1, 10, 0"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -111,7 +114,8 @@ pub enum Command {
         after_help = "Examples:\n  \
             ocisweep gc -n .buildx-cache        show what would go\n  \
             ocisweep gc .buildx-cache           delete it\n  \
-            ocisweep gc --grace 0 .buildx-cache delete also what is younger than an hour; nobody may write now"
+            ocisweep gc --grace 0 .buildx-cache delete also what is younger than an hour; nobody may write now\n  \
+            ocisweep gc -r /var/lib/registry    every layout below a directory, with a row each"
     )]
     Gc(GcArgs),
     /// Untag images, and delete what nothing else references
@@ -143,7 +147,8 @@ pub enum Command {
             ocisweep prune -f .buildx-cache\n  \
             ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
             ocisweep prune -n -v -a --keep-last 3 --keep '*:*-lts' mirror\n  \
-            ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n\n\
+            ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
+            ocisweep prune -r mirrors                     every layout below a directory, with one question\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
     )]
     Prune(PruneArgs),
@@ -162,7 +167,8 @@ pub enum Command {
             ocisweep ls images            the images, newest first\n  \
             ocisweep ls --tree images     with platforms, attestations and referrers\n  \
             ocisweep ls --format json images\n  \
-            ocisweep ls -f 'reference=app:*' -f until=7d images\n\n\
+            ocisweep ls -f 'reference=app:*' -f until=7d images\n  \
+            ocisweep ls -r mirrors        every layout below a directory\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
     )]
     Ls(LsArgs),
@@ -173,7 +179,8 @@ pub enum Command {
             disk, and RECLAIMABLE is what such a prune frees, to the byte.\n\n\
             Examples:\n  \
             ocisweep df images\n  \
-            ocisweep df -v images         with what each image shares, and what it alone takes"
+            ocisweep df -v images         with what each image shares, and what it alone takes\n  \
+            ocisweep df -r mirrors        every layout below a directory, hard links counted once"
     )]
     Df(DfArgs),
     #[command(visible_alias = "fsck")]
@@ -256,9 +263,8 @@ pub struct ManArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct GcArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Show what would go, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -349,9 +355,8 @@ pub struct RmArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct PruneArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Remove every image that no hold, filter or rule keeps, not only dangling ones
     #[arg(short, long)]
     pub all: bool,
@@ -479,9 +484,8 @@ impl From<ModeName> for PlatformMode {
 
 #[derive(Debug, ClapArgs)]
 pub struct LsArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Show platforms, attestations and referrers below each image
     #[arg(long, conflicts_with_all = ["quiet", "digests"])]
     pub tree: bool,
@@ -514,9 +518,8 @@ pub enum ListFormat {
 
 #[derive(Debug, ClapArgs)]
 pub struct DfArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Show what each image takes, shares, and would free if it alone went
     #[arg(short, long)]
     pub verbose: bool,

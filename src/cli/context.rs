@@ -31,10 +31,32 @@ pub struct Context<'a> {
 struct Watcher {
     progress: Progress,
     stop: Arc<AtomicBool>,
+    /// Several layouts are worked on at the same time: they are counted, not what is in them.
+    counts_layouts: AtomicBool,
+}
+
+/// Counts layouts that are worked on at the same time, until it is dropped.
+#[derive(Debug)]
+pub struct Together<'a>(&'a Watcher);
+
+impl Together<'_> {
+    /// Counts a layout.
+    pub fn done_with_one(&self) {
+        self.0.progress.add(1);
+    }
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        self.0.counts_layouts.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Observer for Watcher {
     fn begin(&self, phase: Phase, total: Option<u64>) {
+        if self.counts_layouts.load(Ordering::Relaxed) {
+            return;
+        }
         match phase {
             Phase::Listing => self.progress.phase("listing", total),
             Phase::Reading => self.progress.phase_of("reading", "documents", total),
@@ -51,6 +73,9 @@ impl Observer for Watcher {
     }
 
     fn advance(&self, items: u64, bytes: u64) {
+        if self.counts_layouts.load(Ordering::Relaxed) {
+            return;
+        }
         self.progress.add(items);
         if bytes > 0 {
             self.progress.add_bytes(bytes);
@@ -83,6 +108,7 @@ impl<'a> Context<'a> {
             watcher: Watcher {
                 progress: term.progress(),
                 stop,
+                counts_layouts: AtomicBool::new(false),
             },
         })
     }
@@ -90,6 +116,15 @@ impl<'a> Context<'a> {
     /// Returns what the library tells its progress to.
     pub fn observer(&self) -> &dyn Observer {
         &self.watcher
+    }
+
+    /// Begins to show how many of so many layouts are done.
+    pub fn together(&self, layouts: usize) -> Together<'_> {
+        let watcher = &self.watcher;
+        let total = u64::try_from(layouts).ok();
+        watcher.progress.phase_of("working on", "layouts", total);
+        watcher.counts_layouts.store(true, Ordering::Relaxed);
+        Together(watcher)
     }
 
     /// Says whether a signal asked to stop.
@@ -201,6 +236,9 @@ fn hint(error: &Error) -> Option<String> {
             }
             NotALayout::NoIndex => {
                 "a writer may be at its first image; without `index.json` every blob would look like garbage".to_owned()
+            }
+            NotALayout::NothingBelow => {
+                "a layout is a directory that holds `index.json` and `blobs`".to_owned()
             }
             NotALayout::NotADirectory | NotALayout::Nothing | NotALayout::NoBlobs => {
                 "give the directory that holds `index.json` and `blobs`".to_owned()

@@ -4,12 +4,13 @@ use ocisweep::Error;
 use ocisweep::images::{Image, images};
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
-use ocisweep::usage::{ImageUsage, Row, Usage, image_usages, usage};
+use ocisweep::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
 
 use super::args::{DfArgs, TableFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::many::{choose, each};
 use super::perform::Rule;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
@@ -24,12 +25,14 @@ struct Report {
 
 /// Measures each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
-    let mut exit = exit::DONE;
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
     let mut reports = Vec::new();
-    for path in &args.layouts {
-        match one(context, args, path) {
-            Ok(report) => reports.push(report),
-            Err(error) => exit = exit.and(context.report(&error)),
+    for report in each(context, &chosen.layouts, |_, path| one(context, args, path)) {
+        match report {
+            Some(Ok(report)) => reports.push(report),
+            Some(Err(error)) => exit = exit.and(context.report(&error)),
+            None => exit = exit.and(exit::INTERRUPTED),
         }
     }
     if args.format == TableFormat::Json {
@@ -37,6 +40,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
             schema_version: SCHEMA_VERSION,
             command: "df",
             layouts: reports.iter().map(Report::to_json).collect(),
+            total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
         };
         return exit.and(context.print(&json::pretty(&document)));
     }
@@ -45,13 +49,14 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     }
     let mut text = String::new();
     match reports.as_slice() {
-        [report] => text.push_str(&rows(&report.usage)),
+        [report] if !args.layouts.recursive => text.push_str(&rows(&report.usage)),
         reports => text.push_str(&by_layout(context, reports)),
     }
     if args.verbose {
         for report in &reports {
             text.push('\n');
-            text.push_str(&by_image(context, report, reports.len() > 1));
+            let is_headed = reports.len() > 1 || args.layouts.recursive;
+            text.push_str(&by_image(context, report, is_headed));
         }
     }
     exit = exit.and(context.print(&text));
@@ -122,17 +127,21 @@ fn reclaimable(row: &Row) -> String {
     }
 }
 
+/// Returns the sum over all layouts, each inode once.
+fn sum(reports: &[Report]) -> Row {
+    let usages: Vec<&Usage> = reports.iter().map(|report| &report.usage).collect();
+    together(&usages)
+}
+
 fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
     let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
     table.names(0);
     table.fit(context.term.width());
-    let mut sum = Row::default();
+    let mut all_images = 0;
     for report in reports {
         let total = report.usage.total();
         let images = report.usage.images.total + report.usage.untagged.total;
-        sum.total += images;
-        sum.size = sum.size.saturating_add(total.size);
-        sum.reclaimable = sum.reclaimable.saturating_add(total.reclaimable);
+        all_images += images;
         table.row(vec![
             context.term.foreign(&report.path).into_owned(),
             images.to_string(),
@@ -140,9 +149,10 @@ fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
             reclaimable(&total),
         ]);
     }
+    let sum = sum(reports);
     table.row(vec![
         "Total".to_owned(),
-        sum.total.to_string(),
+        all_images.to_string(),
         human_size(sum.size),
         reclaimable(&sum),
     ]);
@@ -188,6 +198,9 @@ struct JsonDf {
     schema_version: u32,
     command: &'static str,
     layouts: Vec<JsonLayout>,
+    /// Of several layouts: all together, each inode once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<JsonRow>,
 }
 
 #[derive(Serialize)]
@@ -223,14 +236,20 @@ struct JsonImage {
     unique_bytes: u64,
 }
 
-impl Report {
-    fn to_json(&self) -> JsonLayout {
-        let row = |row: Row| JsonRow {
+impl JsonRow {
+    const fn of(row: &Row) -> Self {
+        Self {
             total: row.total,
             active: row.active,
             size_bytes: row.size,
             reclaimable_bytes: row.reclaimable,
-        };
+        }
+    }
+}
+
+impl Report {
+    fn to_json(&self) -> JsonLayout {
+        let row = |row: Row| JsonRow::of(&row);
         JsonLayout {
             path: self.path.clone(),
             images: row(self.usage.images),

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use ocisweep::{Error, ErrorKind};
 
-/// How a run ended. Of several layouts the worst counts.
+/// How a run ended.
+///
+/// Of several layouts the worst counts. From bad to worse: 0, 10, 1, 5, 2, 6, 4, 3, 130. A layout that was
+/// refused is what a person has to look at; whatever else went wrong may be gone the next time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     status: u8,
@@ -22,25 +25,40 @@ pub const WOULD_CHANGE: Exit = Exit {
 /// Not everything was done.
 pub const INCOMPLETE: Exit = Exit { status: 1, rank: 2 };
 /// The command line makes no sense.
-pub const USAGE: Exit = Exit { status: 2, rank: 3 };
+pub const USAGE: Exit = Exit { status: 2, rank: 4 };
 /// The size budget cannot be reached.
 pub const BUDGET: Exit = Exit { status: 5, rank: 3 };
 /// Another process works on the layout.
-pub const BUSY: Exit = Exit { status: 6, rank: 4 };
+pub const BUSY: Exit = Exit { status: 6, rank: 5 };
 /// Something cannot be read or written.
-pub const IO: Exit = Exit { status: 4, rank: 5 };
+pub const IO: Exit = Exit { status: 4, rank: 6 };
 /// Refused, nothing was changed.
-pub const REFUSED: Exit = Exit { status: 3, rank: 6 };
+pub const REFUSED: Exit = Exit { status: 3, rank: 7 };
 /// A signal asked to stop.
 pub const INTERRUPTED: Exit = Exit {
     status: 130,
-    rank: 7,
+    rank: 8,
 };
 
 impl Exit {
     /// Returns the worse of two.
     pub const fn and(self, other: Self) -> Self {
         if other.rank > self.rank { other } else { self }
+    }
+
+    /// Returns how one of several layouts ended, in a word.
+    pub const fn state(self) -> &'static str {
+        match self.status {
+            0 => "done",
+            10 => "would change",
+            1 => "incomplete",
+            2 => "not understood",
+            3 => "refused",
+            5 => "over budget",
+            6 => "busy",
+            130 => "interrupted",
+            _ => "failed",
+        }
     }
 
     /// Returns the status for `main`.

@@ -3,76 +3,64 @@
 use std::path::Path;
 
 use ocisweep::Error;
-use ocisweep::execute::Outcome;
-use ocisweep::plan::{Plan, Totals};
 
 use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::perform::{Rule, accept, perform, plan_gc, run_mode};
-use super::render::json;
-use super::render::sweep::{Shown, total_line};
+use super::many::{Account, choose, each, shares, slim};
+use super::perform::{Done, Rule, accept, perform, plan_gc, run_mode};
+use super::render::sweep::Shown;
 
 /// Sweeps each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
-    let mut exit = exit::DONE;
-    let mut totals = Totals::default();
-    let mut document = json::Sweep {
-        schema_version: json::SCHEMA_VERSION,
-        command: "gc",
-        dry_run: args.dry_run,
-        layouts: Vec::new(),
-        totals: json::Totals::default(),
-    };
-    for path in &args.layouts {
-        if context.stopped() {
-            exit = exit.and(exit::INTERRUPTED);
-            break;
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
+    let runs = each(context, &chosen.layouts, |_, path| {
+        let mut run = one(context, args, path);
+        if chosen.is_many
+            && let Ok(done) = &mut run
+        {
+            slim(&mut done.plan);
         }
-        match one(context, args, path) {
-            Ok((plan, outcome)) => {
+        run
+    });
+    let done: Vec<_> = runs
+        .iter()
+        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
+        .collect();
+    let shares = shares(&done);
+    let mut account = Account::new("gc", args.dry_run, chosen.is_many);
+    for ((path, run), share) in chosen.layouts.iter().zip(&runs).zip(shares) {
+        let ended = match run {
+            None => {
+                account.interrupted(path);
+                exit::INTERRUPTED
+            }
+            Some(Ok(done)) => {
                 let shown = Shown {
-                    plan: &plan,
-                    outcome: outcome.as_ref(),
+                    plan: &done.plan,
+                    outcome: done.outcome.as_ref(),
+                    share: chosen.is_many.then_some(share),
                 };
-                totals = totals.plus(shown.totals());
-                exit = exit.and(show(context, args, &shown, &mut document));
+                let ended = show(context, args, &shown, chosen.is_many);
+                account.add(path, &shown, ended, shown.to_json(context.now));
+                ended
             }
-            Err(error) => {
-                exit = exit.and(context.report(&error));
-                document.layouts.push(json::SweptLayout {
-                    path: path.to_string_lossy().into_owned(),
-                    items: Vec::new(),
-                    foreign: 0,
-                    totals: json::Totals::default(),
-                    error: Some(error.to_string()),
-                });
+            Some(Err(error)) => {
+                let ended = context.report(error);
+                account.failed(path, &error.to_string(), ended);
+                ended
             }
-        }
+        };
+        exit = exit.and(ended);
     }
-    // A single layout that was refused has no total: nothing was measured.
-    let is_only_refusal =
-        args.layouts.len() == 1 && document.layouts.iter().any(|layout| layout.error.is_some());
-    exit.and(match args.format {
-        TextFormat::Json => {
-            for layout in &document.layouts {
-                document.totals.add(&layout.totals);
-            }
-            context.print(&json::pretty(&document))
-        }
-        TextFormat::Text if is_only_refusal => exit::DONE,
-        TextFormat::Text => context.print(&total_line(&totals, args.dry_run)),
-    })
+    exit.and(account.finish(context, args.format, args.quiet))
 }
 
 /// Plans a layout, and executes the plan unless this is a dry run.
-fn one(
-    context: &Context<'_>,
-    args: &GcArgs,
-    path: &Path,
-) -> Result<(Plan, Option<Outcome>), Error> {
+fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Error> {
     let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
-    let done = perform(
+    perform(
         context,
         path,
         &rule,
@@ -82,29 +70,14 @@ fn one(
             let empty = accept(args.sweep.allow_empty);
             Ok((plan_gc(view, &rule, missing, empty)?, ()))
         },
-    )?;
-    Ok((done.plan, done.outcome))
+    )
 }
 
-fn show(
-    context: &Context<'_>,
-    args: &GcArgs,
-    shown: &Shown<'_>,
-    document: &mut json::Sweep<'_>,
-) -> Exit {
+fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
     let mut exit = exit::DONE;
-    match args.format {
-        TextFormat::Json => document.layouts.push(shown.to_json(context.now)),
-        TextFormat::Text if args.quiet => {}
-        TextFormat::Text => {
-            let mut text = String::new();
-            if args.layouts.len() > 1 {
-                let path = shown.plan.layout.to_string_lossy();
-                text = format!("{}:\n", context.term.foreign(&path));
-            }
-            text.push_str(&shown.lines(context));
-            exit = exit.and(context.print(&text));
-        }
+    if args.format == TextFormat::Text && !args.quiet {
+        let lines = shown.lines(context);
+        exit = context.print(&shown.headed(context, lines, is_many));
     }
     if !shown.report_trouble(context) {
         exit = exit.and(exit::INCOMPLETE);

@@ -1,21 +1,25 @@
 //! `ocisweep ls`
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::View;
 use ocisweep::entries::entries;
 use ocisweep::graph::split_name;
 use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
-use ocisweep::plan::{Filters, dangling};
+use ocisweep::plan::{FilterError, Filters, dangling};
 use ocisweep::units::{human_duration, human_size3};
+use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{ListFormat, LsArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::ls_tree::{Shown, tree};
+use super::many::{choose, each};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::table::Table;
 
@@ -24,7 +28,6 @@ pub const NONE: &str = "<none>";
 
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
-    let mut exit = exit::DONE;
     let filters = match Filters::parse(&args.filter, context.now, &TimeZone::system()) {
         Ok(filters) => filters,
         Err(error) => {
@@ -32,94 +35,154 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
             return exit::USAGE;
         }
     };
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
     let mut document = JsonList {
         schema_version: SCHEMA_VERSION,
         command: "ls",
         layouts: Vec::new(),
     };
-    for path in &args.layouts {
-        let view = match context.read(path) {
-            Ok(view) => view,
-            Err(error) => {
+    let lists = each(context, &chosen.layouts, |_, path| {
+        list(context, args, &filters, path)
+    });
+    let mut ids = BTreeSet::new();
+    for (path, list) in chosen.layouts.iter().zip(lists) {
+        let list = match list {
+            None => {
+                exit = exit.and(exit::INTERRUPTED);
+                continue;
+            }
+            Some(Ok(list)) => list,
+            Some(Err(Failure::Layout(error))) => {
                 exit = exit.and(context.report(&error));
                 continue;
             }
+            Some(Err(Failure::Filter(error))) => {
+                context.term.error(&error.to_string(), None);
+                exit = exit.and(exit::USAGE);
+                continue;
+            }
         };
-        let mut cache = Images::new(&view);
-        let mut found = images(&view, context.now);
-        if !filters.is_empty() {
-            let dangling = dangling(&view);
-            let entries = entries(&view);
-            match filters.against(&view, &entries, &mut cache, &dangling) {
-                Ok(filters) => {
-                    found.retain(|image| filters.matches(image, &mut cache, args.time.into()));
-                }
-                Err(error) => {
-                    context.term.error(&error.to_string(), None);
-                    exit = exit.and(exit::USAGE);
-                    continue;
-                }
-            }
-        }
-        let mut listed: Vec<Listed> = found
-            .into_iter()
-            .map(|image| Listed::of(image, &view, &mut cache))
-            .collect();
-        sort(&mut listed);
-        let mut text = String::new();
-        let headed = args.layouts.len() > 1 && !args.quiet && args.format == ListFormat::Table;
-        if headed {
-            let path = path.to_string_lossy();
-            text = format!("{}:\n", context.term.foreign(&path));
-        }
-        match args.format {
-            _ if args.quiet => text.push_str(&ids(&listed, args)),
-            ListFormat::Table if args.tree => {
-                let roots: Vec<Shown<'_>> = listed
-                    .iter()
-                    .map(|listed| Shown {
-                        image: &listed.image,
-                        sizes: listed.sizes,
-                        presence: listed.presence,
-                    })
-                    .collect();
-                text.push_str(&tree(context, &view, &roots, &mut cache));
-            }
-            ListFormat::Table => text.push_str(&table(context, &listed, args)),
-            ListFormat::Jsonl => {
-                for image in &listed {
-                    let line = serde_json::to_string(&image.to_json(&view))
-                        .expect("strings and numbers always serialise");
-                    text.push_str(&line);
+        let mut text = list.text;
+        if args.quiet {
+            for id in list.ids {
+                if ids.insert(id.clone()) {
+                    text.push_str(&id);
                     text.push('\n');
                 }
             }
-            ListFormat::Json => document.layouts.push(JsonLayout {
-                path: path.to_string_lossy().into_owned(),
-                images: listed.iter().map(|image| image.to_json(&view)).collect(),
-            }),
+        } else if chosen.is_many && args.format == ListFormat::Table {
+            let path = path.to_string_lossy();
+            text = format!("{}:\n{text}", context.term.foreign(&path));
         }
+        document.layouts.extend(list.json);
         exit = exit.and(context.print(&text));
-        if let Err(error) = cache.trouble() {
+        if let Some(error) = list.trouble {
             exit = exit.and(context.report(&error));
         }
-        for (position, entry) in view.state.index.entries().iter().enumerate() {
-            if let Err(why) = &entry.digest {
-                context.term.error(
-                    &format!(
-                        "cannot show entry {position} of `{}/index.json`: it has {why}",
-                        path.display()
-                    ),
-                    None,
-                );
-                exit = exit.and(exit::INCOMPLETE);
-            }
+        for complaint in list.complaints {
+            context.term.error(&complaint, None);
+            exit = exit.and(exit::INCOMPLETE);
         }
     }
     if args.format == ListFormat::Json && !args.quiet {
         exit = exit.and(context.print(&json::pretty(&document)));
     }
     exit
+}
+
+/// Why a layout is not listed.
+enum Failure {
+    Layout(Error),
+    Filter(FilterError),
+}
+
+/// One layout, ready to be printed.
+#[derive(Default)]
+struct List {
+    text: String,
+    /// With `--quiet`: image IDs in their order.
+    ids: Vec<String>,
+    /// With `--format json`.
+    json: Option<JsonLayout>,
+    /// What could not be read of an image.
+    trouble: Option<Error>,
+    complaints: Vec<String>,
+}
+
+fn list(
+    context: &Context<'_>,
+    args: &LsArgs,
+    filters: &Filters,
+    path: &Path,
+) -> Result<List, Failure> {
+    let view = context.read(path).map_err(Failure::Layout)?;
+    let mut cache = Images::new(&view);
+    let mut found = images(&view, context.now);
+    if !filters.is_empty() {
+        let dangling = dangling(&view);
+        let entries = entries(&view);
+        let filters = filters
+            .against(&view, &entries, &mut cache, &dangling)
+            .map_err(Failure::Filter)?;
+        found.retain(|image| filters.matches(image, &mut cache, args.time.into()));
+    }
+    let mut listed: Vec<Listed> = found
+        .into_iter()
+        .map(|image| Listed::of(image, &view, &mut cache))
+        .collect();
+    sort(&mut listed);
+    let mut list = List::default();
+    match args.format {
+        _ if args.quiet => {
+            let ids = listed.iter();
+            list.ids = ids
+                .map(|listed| image_id(&listed.image, args.no_trunc))
+                .collect();
+        }
+        ListFormat::Table if args.tree => {
+            let roots: Vec<Shown<'_>> = listed
+                .iter()
+                .map(|listed| Shown {
+                    image: &listed.image,
+                    sizes: listed.sizes,
+                    presence: listed.presence,
+                })
+                .collect();
+            list.text = tree(context, &view, &roots, &mut cache);
+        }
+        ListFormat::Table => list.text = table(context, &listed, args),
+        ListFormat::Jsonl => {
+            for image in &listed {
+                let mut image = image.to_json(&view);
+                if args.layouts.is_many() {
+                    image.layout = Some(path.to_string_lossy().into_owned());
+                }
+                let line =
+                    serde_json::to_string(&image).expect("strings and numbers always serialise");
+                list.text.push_str(&line);
+                list.text.push('\n');
+            }
+        }
+        ListFormat::Json => {
+            list.json = Some(JsonLayout {
+                path: path.to_string_lossy().into_owned(),
+                images: listed.iter().map(|image| image.to_json(&view)).collect(),
+            });
+        }
+    }
+    list.trouble = cache.trouble().err();
+    let entries = view.state.index.entries().iter().enumerate();
+    list.complaints = entries
+        .filter_map(|(position, entry)| {
+            let why = entry.digest.as_ref().err()?;
+            Some(format!(
+                "cannot show entry {position} of `{}/index.json`: it has {why}",
+                path.display()
+            ))
+        })
+        .collect();
+    Ok(list)
 }
 
 /// An image with what the list shows of it.
@@ -188,13 +251,6 @@ fn sort(listed: &mut [Listed]) {
     });
 }
 
-fn ids(listed: &[Listed], args: &LsArgs) -> String {
-    listed
-        .iter()
-        .map(|listed| image_id(&listed.image, args.no_trunc) + "\n")
-        .collect()
-}
-
 fn image_id(image: &Image, no_trunc: bool) -> String {
     if no_trunc {
         image.digest.to_string()
@@ -258,6 +314,9 @@ struct JsonLayout {
 #[derive(Serialize)]
 struct JsonImage {
     schema_version: u32,
+    /// In a line of its own, of several layouts: which one it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<String>,
     digest: String,
     kind: &'static str,
     media_type: String,
@@ -276,6 +335,7 @@ impl Listed {
     fn to_json(&self, view: &View) -> JsonImage {
         JsonImage {
             schema_version: SCHEMA_VERSION,
+            layout: None,
             digest: self.image.digest.to_string(),
             kind: kind_of(&view.graph, self.image.id, Kind::of(&self.image.media_type)),
             media_type: self.image.media_type.clone().into(),

@@ -19,6 +19,7 @@ mod gc;
 mod hold;
 mod ls;
 mod ls_tree;
+mod many;
 mod perform;
 mod prune;
 mod render;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::execute::{Outcome, Refused, execute};
-use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
 use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{Plan, SweepOptions, sweep};
 use ocisweep::sys::Disk;
@@ -57,6 +57,19 @@ pub struct Done<T> {
     pub said: T,
     /// What became of it; `None` in a dry run.
     pub outcome: Option<Outcome>,
+}
+
+impl<T> Done<T> {
+    /// Returns the blobs that were deleted, or would be, as they were when the plan was made.
+    pub fn deleted(&self) -> Vec<FileFacts> {
+        match &self.outcome {
+            Some(outcome) => outcome
+                .deleted(&self.plan)
+                .map(|victim| victim.file)
+                .collect(),
+            None => self.plan.sweep.iter().map(|victim| victim.file).collect(),
+        }
+    }
 }
 
 impl Rule {

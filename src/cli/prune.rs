@@ -15,7 +15,7 @@ use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
     Budget, Filters, GroupBy, KeepFrom, KeptBytes, Plan, Policy, Prune, PruneError, PruneOptions,
-    Scope, Totals, Verdict, prune,
+    Scope, Verdict, prune,
 };
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
@@ -25,9 +25,10 @@ use self::question::{Answer, confirm};
 use super::args::{GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::many::{Account, Chosen, choose, each, shares, slim};
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
-use super::render::sweep::{Shown, count, total_line};
+use super::render::sweep::{Shown, count};
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -75,10 +76,11 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         return exit::USAGE;
     }
     let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
-    let mut exit = exit::DONE;
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
     let mut shown = Vec::new();
     if must_ask {
-        let asked = confirm(context, args, &wanted, &rule);
+        let asked = confirm(context, args, &wanted, &rule, &chosen);
         exit = exit.and(asked.exit);
         if asked.answer == Answer::No {
             context.term.note("nothing was changed");
@@ -91,51 +93,67 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     } else {
         Mode::Run(args.sweep.lock_wait)
     };
-    let mut totals = Totals::default();
-    let mut kept = KeptBytes::default();
-    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
-    let mut document = json::Sweep {
-        schema_version: json::SCHEMA_VERSION,
-        command: "prune",
-        dry_run: args.is_dry_run(),
-        layouts: Vec::new(),
-        totals: json::Totals::default(),
-    };
-    let mut any = false;
-    for (position, path) in args.layouts.iter().enumerate() {
-        if context.stopped() {
-            exit = exit.and(exit::INTERRUPTED);
-            break;
-        }
-        let shown = match shown.get(position) {
+    let runs = each(context, &chosen.layouts, |number, path| {
+        let shown = match shown.get(number) {
             // Whatever it is now: nobody agreed to anything here.
-            Some(Err(text)) => {
-                document.layouts.push(failed(path, text));
-                continue;
-            }
+            Some(Err(text)) => return Err(Failure::Said(text)),
             Some(Ok(shown)) => Some(shown),
             None => None,
         };
-        match one(context, args, &wanted, &rule, mode, path, shown) {
-            Ok(done) => {
-                any = true;
+        let mut done = one(context, args, &wanted, &rule, mode, path, shown)?;
+        if chosen.is_many {
+            slim(&mut done.plan);
+        }
+        Ok(done)
+    });
+    exit.and(tell(context, args, &chosen, runs))
+}
+
+/// Says what became of the layouts, one after another, and writes the plan file.
+fn tell(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    chosen: &Chosen,
+    runs: Vec<Option<Result<Done<Said>, Failure<'_>>>>,
+) -> Exit {
+    let mut exit = exit::DONE;
+    let done: Vec<_> = runs
+        .iter()
+        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
+        .collect();
+    note_unused(context, &unused_everywhere(&done));
+    let shares = shares(&done);
+    let mut kept = KeptBytes::default();
+    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
+    let mut account = Account::new("prune", args.is_dry_run(), chosen.is_many);
+    for ((path, run), share) in chosen.layouts.iter().zip(runs).zip(shares) {
+        let ended = match run {
+            None => {
+                account.interrupted(path);
+                exit::INTERRUPTED
+            }
+            Some(Ok(done)) => {
                 let shown = Shown {
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
+                    share: chosen.is_many.then_some(share),
                 };
-                totals = totals.plus(shown.totals());
                 add(&mut kept, &done.said.kept);
-                exit = exit.and(show(context, args, &done, &mut document));
+                let ended = show(context, args, &done, &shown, chosen.is_many);
+                account.add(path, &shown, ended, to_json(context, args, &done, &shown));
                 plan_file.layouts.push(done.said.file);
+                ended
             }
-            Err(error) => {
-                exit = exit.and(report(context, &error));
-                document.layouts.push(failed(path, &error.to_string()));
+            Some(Err(failure)) => {
+                let ended = report(context, &failure);
+                account.failed(path, &failure.to_string(), ended);
+                ended
             }
-        }
+        };
+        exit = exit.and(ended);
     }
     if let Some(file) = &args.plan
-        && any
+        && account.is_measured()
         && let Err(error) = write_plan(file, &plan_file)
     {
         context
@@ -143,34 +161,15 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
             .error(&format!("cannot write `{}`: {error}", file.display()), None);
         exit = exit.and(exit::IO);
     }
-    exit.and(match args.format {
-        TextFormat::Json => {
-            for layout in &document.layouts {
-                document.totals.add(&layout.totals);
-            }
-            context.print(&json::pretty(&document))
-        }
-        TextFormat::Text if !any => exit::DONE,
-        TextFormat::Text => {
-            let text = total_line(&totals, args.is_dry_run()) + &kept_line(&kept);
-            context.print(&text)
-        }
-    })
+    exit = exit.and(account.finish(context, args.format, args.quiet));
+    if args.format == TextFormat::Text && account.is_measured() {
+        exit = exit.and(context.print(&kept_line(&kept)));
+    }
+    exit
 }
 
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
     std::fs::write(path, plan.to_json()?)
-}
-
-/// Returns what is said of a layout in which nothing was done.
-pub fn failed(path: &Path, error: &str) -> json::SweptLayout {
-    json::SweptLayout {
-        path: path.to_string_lossy().into_owned(),
-        items: Vec::new(),
-        foreign: 0,
-        totals: json::Totals::default(),
-        error: Some(error.to_owned()),
-    }
 }
 
 /// Turns what was typed into the library's words.
@@ -226,17 +225,34 @@ fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String>
 
 /// Why one layout was not pruned.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum Failure<'a> {
     #[error(transparent)]
     Library(#[from] Error),
     #[error(transparent)]
     Prune(PruneError),
     #[error("cannot prune `{path}`: more would go than the question showed")]
     NotShown { path: String },
+    /// It was said before the question.
+    #[error("{0}")]
+    Said(&'a Refusal),
 }
 
-fn report(context: &Context<'_>, failure: &Failure) -> Exit {
+/// Why a layout was not part of the question.
+#[derive(Debug)]
+struct Refusal {
+    text: String,
+    exit: Exit,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
     match failure {
+        Failure::Said(refusal) => refusal.exit,
         Failure::Library(error) | Failure::Prune(PruneError::Layout(error)) => {
             context.report(error)
         }
@@ -267,7 +283,7 @@ fn report(context: &Context<'_>, failure: &Failure) -> Exit {
 
 /// Plans one layout, and executes the plan unless this is a dry run. Where a question showed images
 /// as going, no other goes.
-fn one(
+fn one<'a>(
     context: &Context<'_>,
     args: &PruneArgs,
     wanted: &Wanted,
@@ -275,7 +291,7 @@ fn one(
     mode: Mode,
     path: &Path,
     shown: Option<&BTreeSet<Digest>>,
-) -> Result<Done<Said>, Failure> {
+) -> Result<Done<Said>, Failure<'a>> {
     let mut refused = None;
     let done = perform(context, path, rule, mode, |view| {
         let failure = match planned(context, args, wanted, rule, view) {
@@ -329,9 +345,14 @@ fn planned(
         .flat_map(|list| list.unused(&images))
         .map(str::to_owned)
         .collect();
-    let pruned = prune(view, &images, &entries(view), &options, &rule.sweep, &Disk)
-        // A list full of typing errors keeps nothing: that is when they matter most.
-        .inspect_err(|_| note_unused(context, &unused))?;
+    let pruned =
+        prune(view, &images, &entries(view), &options, &rule.sweep, &Disk).inspect_err(|_| {
+            // A list full of typing errors keeps nothing: that is when they matter most. Of several
+            // layouts each lacks most of what is listed.
+            if !args.layouts.is_many() {
+                note_unused(context, &unused);
+            }
+        })?;
     let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
     let Prune {
         removal,
@@ -354,63 +375,69 @@ fn planned(
     Ok((removal.plan, said))
 }
 
+/// Returns the names of the list of what stays that no layout has.
+fn unused_everywhere(done: &[Option<&Done<Said>>]) -> Vec<String> {
+    let mut layouts = done.iter().flatten().map(|done| &done.said.unused);
+    let mut unused = layouts.next().cloned().unwrap_or_default();
+    for other in layouts {
+        unused.retain(|line| other.contains(line));
+    }
+    unused
+}
+
+fn to_json(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    done: &Done<Said>,
+    shown: &Shown<'_>,
+) -> json::SweptLayout {
+    let mut layout = shown.to_json(context.now);
+    let verdicts = done.said.verdicts.iter().map(|verdict| json::Item {
+        digest: Some(verdict.digest.to_string()),
+        path: None,
+        kind: "image",
+        size: verdict.size,
+        action: match (verdict.goes, args.is_dry_run()) {
+            (true, true) => "would-remove",
+            (true, false) => "remove",
+            (false, _) => "keep",
+        },
+        reasons: verdict.reasons.clone(),
+        names: verdict.names.clone(),
+    });
+    layout.items.splice(0..0, verdicts);
+    layout
+}
+
 fn show(
     context: &Context<'_>,
     args: &PruneArgs,
     done: &Done<Said>,
-    document: &mut json::Sweep<'_>,
+    shown: &Shown<'_>,
+    is_many: bool,
 ) -> Exit {
-    let shown = Shown {
-        plan: &done.plan,
-        outcome: done.outcome.as_ref(),
-    };
     let said = &done.said;
     let mut exit = exit::DONE;
-    match args.format {
-        TextFormat::Json => {
-            let mut layout = shown.to_json(context.now);
-            let verdicts = said.verdicts.iter().map(|verdict| json::Item {
-                digest: Some(verdict.digest.to_string()),
-                path: None,
-                kind: "image",
-                size: verdict.size,
-                action: match (verdict.goes, args.is_dry_run()) {
-                    (true, true) => "would-remove",
-                    (true, false) => "remove",
-                    (false, _) => "keep",
-                },
-                reasons: verdict.reasons.clone(),
-                names: verdict.names.clone(),
-            });
-            layout.items.splice(0..0, verdicts);
-            document.layouts.push(layout);
+    if args.format == TextFormat::Text {
+        let mut text = String::new();
+        if args.verbose {
+            for verdict in &said.verdicts {
+                text.push_str(&verdict_line(context, verdict));
+            }
         }
-        TextFormat::Text => {
-            let mut text = String::new();
-            if args.layouts.len() > 1 {
-                let path = done.plan.layout.to_string_lossy();
-                text = format!("{}:\n", context.term.foreign(&path));
+        if !args.quiet {
+            let verb = if args.is_dry_run() {
+                "Would untag"
+            } else {
+                "Untagged"
+            };
+            for name in &said.untagged {
+                let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
             }
-            if args.verbose {
-                for verdict in &said.verdicts {
-                    text.push_str(&verdict_line(context, verdict));
-                }
-            }
-            if !args.quiet {
-                let verb = if args.is_dry_run() {
-                    "Would untag"
-                } else {
-                    "Untagged"
-                };
-                for name in &said.untagged {
-                    let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
-                }
-                text.push_str(&shown.lines(context));
-            }
-            exit = exit.and(context.print(&text));
+            text.push_str(&shown.lines(context));
         }
+        exit = context.print(&shown.headed(context, text, is_many));
     }
-    note_unused(context, &said.unused);
     for name in &said.left_referrers {
         context.term.note(&format!(
             "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"

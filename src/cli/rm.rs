@@ -215,6 +215,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
     let shown = Shown {
         plan: &done.plan,
         outcome: done.outcome.as_ref(),
+        share: None,
     };
     let said = &done.said;
     let mut exit = match args.format {

@@ -257,7 +257,10 @@ impl BlobList {
             })?;
         }
         for name in uploads {
-            self.read_staging(layout, &name, |_, _| Some(TempName::Plausible))?;
+            self.read_staging(layout, &name, |name, is_dir| {
+                let known = name.map(|name| temp::in_uploads(name, is_dir));
+                known.or(Some(TempName::Plausible))
+            })?;
         }
         Ok(())
     }

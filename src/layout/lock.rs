@@ -2,8 +2,8 @@
 //!
 //! Only BuildKit has a lock that others can take: an exclusive flock on `index.json.lock`, a file
 //! that it unlinks afterwards. So does this program. umoci holds a flock on its temporary directory
-//! and podman a POSIX lock on `index.lock` while they work; those are respected, not taken. skopeo,
-//! oras, crane and regctl lock nothing.
+//! and podman a POSIX lock on `index.lock` while they work, and zot holds its database as long as it runs;
+//! those are respected, not taken. skopeo, oras, crane and regctl lock nothing.
 //!
 //! BuildKit unlocks the file before it unlinks it. Who gets the lock between the two holds a file that
 //! nobody else will meet, so the path is compared with the file again at the last moment:
@@ -12,6 +12,8 @@
 //! *Failure*: a killed process leaves at worst an unlocked `index.json.lock`, which is harmless: the
 //! kernel drops the lock, and the next run takes the file and removes it. Doubt counts as a lock: a
 //! file that cannot be asked stops the run.
+
+mod zot;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -201,7 +203,9 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
     let path = layout.path().join("index.lock");
     let file = match open_file(layout.dir(), "index.lock", Links::Refuse) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => return Ok(None),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => {
+            return zot::at_work(layout);
+        }
         Err(error) => return Err(Error::read(path)(error.into())),
     };
     let probe = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
@@ -213,7 +217,7 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
             path.display()
         )));
     }
-    Ok(None)
+    zot::at_work(layout)
 }
 
 /// Says whether somebody holds an exclusive flock on the file or directory. Asked with a shared

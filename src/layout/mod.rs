@@ -16,6 +16,7 @@
 
 pub mod blobs;
 mod files;
+pub mod forest;
 pub mod lock;
 mod look;
 mod state;

@@ -3,6 +3,8 @@
 //! A fresh one says that a writer is at work; an old one that nobody holds is left over from a
 //! crash. The names were read in the sources of the writers or seen on disk after a `kill -9`.
 
+use std::ffi::OsStr;
+
 use crate::oci::Algorithm;
 
 /// Where a temporary file was found, and how sure its name is.
@@ -122,6 +124,33 @@ pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
     })
 }
 
+/// Recognises what lies in `.uploads/` and `.sync/`. zot gives each upload the name of a random UUID, and
+/// never cleans up those that were broken off (project-zot/zot#2598); a directory of its sync is a layout
+/// that is not ready yet.
+#[must_use]
+pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
+    if !is_dir && is_uuid(name) {
+        TempName::Unmistakable
+    } else {
+        TempName::Plausible
+    }
+}
+
+/// Says whether a directory holds what its owner has not finished or has thrown away, so that a layout
+/// in it is none: zot's `.uploads` and `.sync`, trash cans, and what this program keeps. `in_layout`: it
+/// lies directly in a layout, where every hidden directory is a writer's, and so are the blobs.
+#[must_use]
+pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let is_anywhere = matches!(name, ".uploads" | ".sync" | ".ocisweep" | ".trash")
+        // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
+        || name == ".Trash"
+        || name.starts_with(".Trash-");
+    is_anywhere || in_layout && (matches!(name, "blobs" | "ingest") || name.starts_with('.'))
+}
+
 /// Says whether a file inside a temporary directory is one that its writer puts there. A directory
 /// that holds anything else is left alone.
 #[must_use]
@@ -207,5 +236,9 @@ mod tests {
         assert_eq!(in_ingest(&hex, true), Some(Unmistakable));
         assert_eq!(in_ingest(&format!("{hex}_123"), false), Some(Unmistakable));
         assert_eq!(in_ingest("mine", false), Some(Plausible));
+        let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        assert_eq!(in_uploads(uuid, false), Unmistakable);
+        assert_eq!(in_uploads(uuid, true), Plausible);
+        assert_eq!(in_uploads("mine", false), Plausible);
     }
 }

@@ -6,6 +6,7 @@
 mod dangling;
 pub mod file;
 pub mod filter;
+mod joint;
 mod platform;
 pub mod policy;
 mod prune;
@@ -24,6 +25,7 @@ use crate::view::View;
 
 pub use dangling::dangling;
 pub use filter::{FilterError, Filters, TimeSource};
+pub use joint::joint_totals;
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};

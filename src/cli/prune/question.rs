@@ -9,10 +9,11 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{Totals, Verdict};
 use ocisweep::units::human_size;
 
-use super::{Done, Said, Wanted, one, report};
+use super::{Done, Refusal, Said, Wanted, one, report};
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
+use crate::cli::many::{Chosen, each, shares};
 use crate::cli::perform::{Mode, Rule};
 use crate::cli::render::sweep::count;
 
@@ -31,7 +32,7 @@ pub(super) struct Asked {
     /// Yes also where there was nothing to ask.
     pub(super) answer: Answer,
     /// The images that were shown as going, by layout, or why nothing can go there.
-    pub(super) shown: Vec<Result<BTreeSet<Digest>, String>>,
+    pub(super) shown: Vec<Result<BTreeSet<Digest>, Refusal>>,
     pub(super) exit: Exit,
 }
 
@@ -41,27 +42,44 @@ pub(super) fn confirm(
     args: &PruneArgs,
     wanted: &Wanted,
     rule: &Rule,
+    chosen: &Chosen,
 ) -> Asked {
     let mut text = String::new();
-    let mut totals = Totals::default();
     let mut asked = Asked {
         answer: Answer::No,
         shown: Vec::new(),
         exit: exit::DONE,
     };
-    for path in &args.layouts {
-        let planned = one(context, args, wanted, rule, Mode::DryRun, path, None);
+    let planned = each(context, &chosen.layouts, |_, path| {
+        one(context, args, wanted, rule, Mode::DryRun, path, None)
+    });
+    let done: Vec<_> = planned
+        .iter()
+        .map(|planned| planned.as_ref().and_then(|planned| planned.as_ref().ok()))
+        .collect();
+    let totals = shares(&done)
+        .into_iter()
+        .fold(Totals::default(), Totals::plus);
+    for (path, planned) in chosen.layouts.iter().zip(&planned) {
         asked.shown.push(match planned {
-            Ok(done) => {
+            Some(Ok(done)) => {
                 if !done.plan.is_empty() {
-                    totals = totals.plus(done.plan.totals());
-                    text.push_str(&describe(context, path, &done));
+                    text.push_str(&describe(context, path, done));
                 }
                 Ok(done.said.going().cloned().collect())
             }
-            Err(error) => {
-                asked.exit = asked.exit.and(report(context, &error));
-                Err(error.to_string())
+            Some(Err(failure)) => {
+                let exit = report(context, failure);
+                asked.exit = asked.exit.and(exit);
+                let text = failure.to_string();
+                Err(Refusal { text, exit })
+            }
+            None => {
+                asked.exit = asked.exit.and(exit::INTERRUPTED);
+                Err(Refusal {
+                    text: "interrupted".to_owned(),
+                    exit: exit::INTERRUPTED,
+                })
             }
         });
     }

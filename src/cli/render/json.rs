@@ -23,6 +23,9 @@ pub struct SweptLayout {
     /// Foreign files in `blobs/`, which were left alone.
     pub foreign: u64,
     pub totals: Totals,
+    /// Of several layouts: how this one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -1,6 +1,7 @@
 //! Turning what the library says into text.
 
 pub mod json;
+pub mod rows;
 pub mod sweep;
 pub mod table;
 pub mod tree;

@@ -18,15 +18,23 @@ pub struct Shown<'a> {
     pub plan: &'a Plan,
     /// What became of it; `None` in a dry run.
     pub outcome: Option<&'a Outcome>,
+    /// Of several layouts: what this one adds to what they free together.
+    pub share: Option<Totals>,
 }
 
 impl Shown<'_> {
     /// Returns what was freed, or would be.
     pub fn totals(&self) -> Totals {
-        match self.outcome {
-            Some(outcome) => outcome.done,
-            None => self.plan.totals(),
+        match (self.share, self.outcome) {
+            (Some(share), _) => share,
+            (None, Some(outcome)) => outcome.done,
+            (None, None) => self.plan.totals(),
         }
+    }
+
+    /// Says whether nothing was to be done.
+    pub fn is_clean(&self) -> bool {
+        self.plan.is_empty()
     }
 
     fn fates(&self) -> impl Iterator<Item = Fate> {
@@ -73,6 +81,15 @@ impl Shown<'_> {
             }
         }
         text
+    }
+
+    /// Puts the path above the lines of one of several layouts, if there are any.
+    pub fn headed(&self, context: &Context<'_>, lines: String, is_many: bool) -> String {
+        if !is_many || lines.is_empty() {
+            return lines;
+        }
+        let path = self.plan.layout.to_string_lossy();
+        format!("{}:\n{lines}", context.term.foreign(&path))
     }
 
     /// Returns the layout as JSON.
@@ -131,6 +148,7 @@ impl Shown<'_> {
             items,
             foreign: self.plan.foreign as u64,
             totals,
+            state: None,
             error: None,
         }
     }
@@ -158,12 +176,8 @@ impl Shown<'_> {
                 Some("run it as the user who owns the layout"),
             );
         }
-        let linked = self.totals().linked_bytes;
-        if linked > 0 {
-            context.term.note(&format!(
-                "{} stay on the disk: hard links outside this run keep them",
-                human_size(linked)
-            ));
+        if self.share.is_none() {
+            note_linked(context, &self.totals());
         }
         let Some(outcome) = self.outcome else {
             return unreadable == 0;
@@ -205,6 +219,16 @@ impl Shown<'_> {
             ));
         }
         unreadable == 0 && outcome.failed.is_empty() && outcome.meanwhile.broken.is_empty()
+    }
+}
+
+/// Tells how much stays because of hard links.
+pub fn note_linked(context: &Context<'_>, totals: &Totals) {
+    if totals.linked_bytes > 0 {
+        context.term.note(&format!(
+            "{} stay on the disk: hard links outside this run keep them",
+            human_size(totals.linked_bytes)
+        ));
     }
 }
 

@@ -1,0 +1,240 @@
+//! Several layouts in one run: finding them, working on them at the same time, and saying what became of
+//! each.
+//!
+//! *Order*: layouts are worked on by a few threads, and whatever is said about them is said afterwards, in
+//! the order of the layouts. Each thread has one layout at a time from its first reading to the end of its
+//! lock. The threads are not those of the pool that reads documents: while one of those waits for a part of
+//! its work it takes up other work, and would begin a layout in the middle of another one.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ocisweep::layout::forest::{Forest, distinct};
+use ocisweep::plan::{Plan, Totals, joint_totals};
+
+use super::args::{LayoutArgs, TextFormat};
+use super::context::Context;
+use super::exit::{self, Exit};
+use super::perform::Done;
+use super::render::json;
+use super::render::rows::{self, Row};
+use super::render::sweep::{Shown, note_linked, total_line};
+
+/// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
+const MAX_THREADS: usize = 4;
+
+/// The layouts that a command works on.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The layouts, each once.
+    pub layouts: Vec<PathBuf>,
+    /// Several were asked for: each gets a row, also if there is only one.
+    pub is_many: bool,
+    /// How far the search went wrong.
+    pub exit: Exit,
+}
+
+/// Finds the layouts, and tells what stood in the way.
+pub fn choose(context: &Context<'_>, args: &LayoutArgs) -> Chosen {
+    let mut exit = exit::DONE;
+    let mut paths = args.paths.clone();
+    if args.recursive {
+        let mut forest = Forest::default();
+        for path in &args.paths {
+            forest.search(path);
+        }
+        for error in &forest.errors {
+            exit = exit.and(context.report(error));
+        }
+        for path in &forest.elsewhere {
+            context.term.note(&format!(
+                "did not look into `{}`: another file system begins there; name it to include it",
+                path.display()
+            ));
+        }
+        paths = forest.layouts;
+    }
+    let (layouts, again) = distinct(paths);
+    for (path, first) in again.iter().filter(|_| !args.recursive) {
+        context.term.note(&format!(
+            "`{}` is the same layout as `{}`: it counts once",
+            path.display(),
+            first.display()
+        ));
+    }
+    Chosen {
+        layouts,
+        is_many: args.is_many(),
+        exit,
+    }
+}
+
+/// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop
+/// before it was begun.
+pub fn each<T: Send>(
+    context: &Context<'_>,
+    layouts: &[PathBuf],
+    work: impl Fn(usize, &Path) -> T + Sync,
+) -> Vec<Option<T>> {
+    let one = |number: usize| {
+        let path = layouts.get(number)?;
+        (!context.stopped()).then(|| work(number, path))
+    };
+    if layouts.len() <= 1 {
+        return (0..layouts.len()).map(one).collect();
+    }
+    let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let slots: Vec<Mutex<Option<T>>> = layouts.iter().map(|_| Mutex::new(None)).collect();
+    let together = context.together(layouts.len());
+    std::thread::scope(|scope| {
+        for _ in 0..available.min(MAX_THREADS).min(layouts.len()) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(slot) = slots.get(number) else { break };
+                    let result = one(number);
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = result;
+                    together.done_with_one();
+                }
+            });
+        }
+    });
+    drop(together);
+    slots
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+/// Returns what was freed in each layout, or would be: a byte that hard links bring into several of them is
+/// counted where its last name goes.
+pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
+    let files: Vec<_> = runs
+        .iter()
+        .map(|run| run.map_or_else(Vec::new, |done| done.deleted()))
+        .collect();
+    let mut sums = joint_totals(&files);
+    for (sum, run) in sums.iter_mut().zip(runs) {
+        let Some(done) = run else { continue };
+        let own = match &done.outcome {
+            Some(outcome) => outcome.done,
+            None => done.plan.totals(),
+        };
+        sum.temporary = own.temporary;
+        sum.temporary_bytes = own.temporary_bytes;
+    }
+    sums
+}
+
+/// Lets go of the list of blobs of a plan that names none: in a large tree most layouts are clean.
+pub fn slim(plan: &mut Plan) {
+    if plan.sweep.is_empty() && plan.spare.is_empty() && plan.kept.is_empty() {
+        plan.blobs = std::sync::Arc::default();
+    }
+}
+
+/// What a sweeping command says of its layouts, one after another and all together.
+#[derive(Debug)]
+pub struct Account<'a> {
+    /// The document that grows.
+    pub document: json::Sweep<'a>,
+    is_many: bool,
+    rows: Vec<(String, Row)>,
+    totals: Totals,
+    measured: bool,
+}
+
+impl<'a> Account<'a> {
+    /// Begins without a layout.
+    pub fn new(command: &'a str, is_dry_run: bool, is_many: bool) -> Self {
+        Self {
+            document: json::Sweep {
+                schema_version: json::SCHEMA_VERSION,
+                command,
+                dry_run: is_dry_run,
+                layouts: Vec::new(),
+                totals: json::Totals::default(),
+            },
+            is_many,
+            rows: Vec::new(),
+            totals: Totals::default(),
+            measured: false,
+        }
+    }
+
+    /// Takes a layout up. `exit`: how it ended; `layout`: what the document says of it.
+    pub fn add(&mut self, path: &Path, shown: &Shown<'_>, exit: Exit, layout: json::SweptLayout) {
+        let totals = shown.totals();
+        self.totals = self.totals.plus(totals);
+        self.measured = true;
+        let state = match exit.state() {
+            "done" if shown.is_clean() => "clean",
+            "done" if shown.outcome.is_none() => "would change",
+            state => state,
+        };
+        self.push(path, Some(totals), state, layout);
+    }
+
+    /// Takes a layout up in which nothing was done.
+    pub fn failed(&mut self, path: &Path, error: &str, exit: Exit) {
+        let layout = json::SweptLayout {
+            path: path.to_string_lossy().into_owned(),
+            items: Vec::new(),
+            foreign: 0,
+            totals: json::Totals::default(),
+            state: None,
+            error: Some(error.to_owned()),
+        };
+        self.push(path, None, exit.state(), layout);
+    }
+
+    /// Takes a layout up that was not begun. A single one is not mentioned: nothing is known of it.
+    pub fn interrupted(&mut self, path: &Path) {
+        if self.is_many {
+            self.failed(path, "interrupted", exit::INTERRUPTED);
+        }
+    }
+
+    fn push(
+        &mut self,
+        path: &Path,
+        totals: Option<Totals>,
+        state: &'static str,
+        mut layout: json::SweptLayout,
+    ) {
+        layout.state = self.is_many.then_some(state);
+        self.document.totals.add(&layout.totals);
+        self.document.layouts.push(layout);
+        let path = path.to_string_lossy().into_owned();
+        self.rows.push((path, Row { totals, state }));
+    }
+
+    /// Says whether any layout was measured.
+    pub const fn is_measured(&self) -> bool {
+        self.measured
+    }
+
+    /// Prints what stands after the layouts: a row for each of several, and the total.
+    pub fn finish(&self, context: &Context<'_>, format: TextFormat, is_quiet: bool) -> Exit {
+        if self.is_many {
+            note_linked(context, &self.totals);
+        }
+        let is_dry_run = self.document.dry_run;
+        match format {
+            TextFormat::Json => context.print(&json::pretty(&self.document)),
+            // What was not measured has no total.
+            TextFormat::Text if !self.measured && !self.is_many => exit::DONE,
+            TextFormat::Text => {
+                let mut text = String::new();
+                if self.is_many && !is_quiet {
+                    text = rows::table(context, &self.rows, is_dry_run);
+                }
+                text.push_str(&total_line(&self.totals, is_dry_run));
+                context.print(&text)
+            }
+        }
+    }
+}

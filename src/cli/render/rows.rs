@@ -1,0 +1,53 @@
+//! What became of each of several layouts, a row each.
+
+use ocisweep::plan::Totals;
+use ocisweep::units::human_size;
+
+use super::table::Table;
+use crate::cli::context::Context;
+
+/// What the table says of one layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What was freed, or would be; `None` where nothing was measured.
+    pub totals: Option<Totals>,
+    /// How it ended.
+    pub state: &'static str,
+}
+
+/// Returns the rows as a table with their sum.
+pub fn table(context: &Context<'_>, rows: &[(String, Row)], is_dry_run: bool) -> String {
+    let headers = if is_dry_run {
+        ["LAYOUT", "WOULD DELETE", "WOULD RECLAIM", "STATE"]
+    } else {
+        ["LAYOUT", "DELETED", "RECLAIMED", "STATE"]
+    };
+    let mut table = Table::new(&headers);
+    table.names(0);
+    table.fit(context.term.width());
+    let files = |totals: &Totals| totals.blobs.saturating_add(totals.temporary).to_string();
+    let mut sum = Totals::default();
+    for (path, row) in rows {
+        let numbers = match &row.totals {
+            Some(totals) => {
+                sum = sum.plus(*totals);
+                [files(totals), human_size(totals.reclaimed_bytes())]
+            }
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        let [deleted, reclaimed] = numbers;
+        table.row(vec![
+            context.term.foreign(path).into_owned(),
+            deleted,
+            reclaimed,
+            row.state.to_owned(),
+        ]);
+    }
+    table.row(vec![
+        "Total".to_owned(),
+        files(&sum),
+        human_size(sum.reclaimed_bytes()),
+        String::new(),
+    ]);
+    table.render()
+}

@@ -1,0 +1,83 @@
+//! A registry of zot that is running.
+//!
+//! ```text
+//! ROOT/cache.db           which blob is a hard link to which; flocked as long as zot runs
+//! ROOT/meta.db            the same, for what its search knows
+//! ROOT/<repository>/…     layouts, as deep as the names of repositories are
+//! ```
+//!
+//! zot locks its repositories inside the process only, so nobody else can ever take a turn: its layouts are
+//! busy until it is stopped. Its databases are bbolt's, which takes a flock on the file and keeps it
+//! (etcd-io/bbolt `flock_unix.go`).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
+
+use super::is_flocked;
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Links, open_file, stat_at, stat_of};
+
+/// The databases in the root directory of a registry.
+const DATABASES: [&str; 2] = ["cache.db", "meta.db"];
+
+/// The number at byte 16 of a bbolt database, in the order of bytes of the machine that wrote it.
+const MAGIC: u32 = 0xED0C_DAED;
+
+/// Says whether a zot that runs owns the layout. Looked for in every directory above it.
+///
+/// # Errors
+/// [`Error::Read`] when a database cannot be asked that belongs to the owner of the layout.
+pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
+    // The real path: a registry may be reached through a link.
+    let path = std::fs::canonicalize(layout.path()).map_err(Error::read(layout.path()))?;
+    let owner = stat_of(layout.dir())
+        .map_err(|error| Error::read(layout.path())(error.into()))?
+        .st_uid;
+    for directory in path.ancestors().skip(1) {
+        for name in DATABASES {
+            let database = directory.join(name);
+            if is_held(&database, owner)? {
+                return Ok(Some(format!(
+                    "zot is running, it holds `{}`",
+                    database.display()
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn is_held(path: &Path, owner: u32) -> Result<bool> {
+    let to_error = |error: Errno| Error::read(path)(error.into());
+    match stat_at(CWD, path, Links::Refuse) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {
+            let file = match open_file(CWD, path, Links::Refuse) {
+                Ok(file) => file,
+                Err(Errno::NOENT) => return Ok(false),
+                // Of another owner it is not the database of whoever wrote the layout.
+                Err(Errno::ACCESS) if stat.st_uid != owner => return Ok(false),
+                Err(error) => return Err(to_error(error)),
+            };
+            if !is_flocked(&file).map_err(Error::read(path))? {
+                return Ok(false);
+            }
+            // Many programs have a `cache.db`. One that is too short is being made.
+            let mut magic = [0; 4];
+            Ok(match File::from(file).read_exact_at(&mut magic, 16) {
+                Ok(()) => {
+                    let number = u32::from_ne_bytes(magic);
+                    number == MAGIC || number == MAGIC.swap_bytes()
+                }
+                Err(_) => true,
+            })
+        }
+        // A directory above that may not be looked into has no layout of ours below, but for one that
+        // was reached by a mount or an open directory.
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
+        Err(error) => Err(to_error(error)),
+    }
+}

@@ -1,0 +1,214 @@
+//! Which layouts are meant, how they are reported, and how the worst of them ends the run.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use crate::scene::{Scene, number, of_layouts, rows};
+use crate::support::{assert_same, snapshot};
+
+#[test]
+fn each_layout_below_a_directory_gets_a_row() {
+    let scene = Scene::new();
+    for path in ["tree/a", "tree/a/b", "tree/c"] {
+        scene.layout(path);
+    }
+    scene.layout("tree/a/blobs/sha256/inner");
+    scene.layout("tree/a/.sync/one/repo");
+    scene.layout("outside");
+    symlink(scene.join("outside"), scene.join("tree/link")).expect("a link can be made");
+    let before = snapshot(&scene.join("outside"));
+    let run = scene.run(&["gc", "-r", "--grace", "0", "tree"]);
+    run.ok();
+    let paths: Vec<String> = rows(&run).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(paths, ["tree/a", "tree/a/b", "tree/c", "Total"]);
+    assert_same(&before, &snapshot(&scene.join("outside")), &run.all());
+    let inner = scene.join("tree/a/.sync/one/repo/blobs/sha256");
+    assert_eq!(fs::read_dir(inner).expect("it is there").count(), 4);
+    // Nothing is left to do, and every row says so.
+    let again = scene.run(&["gc", "-r", "--grace", "0", "tree"]);
+    again.ok().says("Total reclaimed space: 0B");
+    for row in rows(&again).iter().filter(|row| row[0] != "Total") {
+        assert_eq!(row[1..], ["0", "0B", "clean"], "{}", again.all());
+    }
+}
+
+#[test]
+fn a_layout_by_two_spellings_counts_once() {
+    let scene = Scene::new();
+    scene.layout("one");
+    symlink("one", scene.join("link")).expect("a link can be made");
+    for command in ["gc", "prune"] {
+        let args = [command, "-n", "--grace", "0", "--format", "json"];
+        let typed = ["one", "./one", "one/../one", "link"];
+        let run = scene.run(&[&args[..], &typed].concat());
+        let json = run.ok().json();
+        assert_eq!(of_layouts(&json, "path"), ["one"], "{}", run.all());
+        assert_eq!(number(&json, "/totals/blobs"), 1, "{}", run.all());
+        run.warns("`link` is the same layout as `one`");
+    }
+    let df = scene.run(&["df", "--format", "json", "one", "link"]);
+    let json = df.ok().json();
+    assert_eq!(json["layouts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["total"], json["layouts"][0]["total"]);
+    let ls = scene.run(&["ls", "-q", "one", "link"]);
+    assert_eq!(ls.ok().stdout.lines().count(), 1, "{}", ls.all());
+    // A directory that is named twice is searched once for all.
+    let run = scene.run(&["gc", "-n", "-r", "--grace", "0", ".", "one", "./"]);
+    assert_eq!(rows(&run.ok().clone()).len(), 2, "{}", run.all());
+}
+
+/// From bad to worse: 10, 1, 6, 4, 3. What is bad does not stop what is good.
+#[test]
+fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
+    let scene = Scene::new();
+    for path in ["a-good", "b-busy", "z-good"] {
+        scene.layout(path);
+    }
+    let (damaged, image) = scene.layout("c-damaged");
+    damaged.forged(&image.manifest.digest, &image.manifest.media_type, b"{");
+    let busy = scene.layout("b-busy").0;
+    let held = busy.flock("index.json.lock");
+    let gc = [
+        "gc",
+        "--grace",
+        "0",
+        "--lock-wait",
+        "0s",
+        "--format",
+        "json",
+    ];
+    let before = snapshot(damaged.path());
+    let run = scene.run(&[&gc[..], &["a-good", "b-busy", "c-damaged", "z-good"]].concat());
+    let json = run.refused().json();
+    let states = ["done", "busy", "refused", "done"];
+    assert_eq!(of_layouts(&json, "state"), states, "{}", run.all());
+    assert_eq!(number(&json, "/totals/blobs"), 2, "{}", run.all());
+    assert_same(&before, &snapshot(damaged.path()), &run.all());
+    // Without the damaged one it is the busy one that counts, and what cannot be read comes before that.
+    let run = scene.run(&[&gc[..], &["z-good", "b-busy"]].concat());
+    run.exits(6);
+    let run = scene.run(&[&gc[..], &["b-busy", "nowhere", "z-good"]].concat());
+    run.exits(4);
+    drop(held);
+    let dry = ["gc", "-n", "--exit-code", "--grace", "0"];
+    scene.run(&[&dry[..], &["a-good", "z-good"]].concat()).ok();
+    let run = scene.run(&[&dry[..], &["a-good", "b-busy", "z-good"]].concat());
+    run.exits(10);
+    let states: Vec<String> = rows(&run)
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .map(|row| row[3].clone())
+        .collect();
+    assert_eq!(states, ["clean", "would change", "clean"], "{}", run.all());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_reported_and_stops_nobody() {
+    let scene = Scene::new();
+    scene.layout("tree/a");
+    scene.layout("tree/b/locked/layout");
+    let locked = scene.join("tree/b/locked");
+    let set = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&locked, mode).expect("a mode can be set");
+    };
+    set(0o000);
+    let df = scene.run_without_rights(&["df", "-r", "tree"]);
+    let run = scene.run_without_rights(&["gc", "-r", "--grace", "0", "tree"]);
+    set(0o755);
+    let (Some(df), Some(run)) = (df, run) else {
+        return;
+    };
+    for run in [&run, &df] {
+        run.exits(4).warns("cannot read `tree/b/locked`");
+    }
+    let paths: Vec<String> = rows(&run).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(paths, ["tree/a", "Total"], "{}", run.all());
+    run.says("Total reclaimed space: 16B");
+    let left = fs::read_dir(locked.join("layout/blobs/sha256")).expect("it is there");
+    assert_eq!(left.count(), 4, "{}", run.all());
+}
+
+#[test]
+fn what_is_mounted_into_a_tree_has_to_be_named() {
+    let scene = Scene::new();
+    scene.layout("tree/a");
+    scene.layout("backup");
+    fs::create_dir(scene.join("tree/mounted")).expect("a directory can be made");
+    let gc = ["gc", "-n", "-r", "--grace", "0"];
+    let call =
+        |paths: &[&str]| scene.run_with_mount("tree/mounted", "backup", &[&gc[..], paths].concat());
+    let Some(run) = call(&["tree"]) else { return };
+    run.ok().warns("did not look into `tree/mounted`");
+    assert_eq!(rows(&run).len(), 2, "{}", run.all());
+    let Some(run) = call(&["tree", "tree/mounted"]) else {
+        return;
+    };
+    run.ok().says("tree/mounted/backup");
+    assert_eq!(rows(&run).len(), 3, "{}", run.all());
+}
+
+#[test]
+fn a_search_in_vain_says_what_is_there_instead() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.join("empty/below")).expect("directories can be made");
+    fs::create_dir_all(scene.join("registry/docker/registry/v2")).expect("directories can be made");
+    for command in ["gc", "ls", "df"] {
+        let run = scene.run(&[command, "-r", "empty"]);
+        run.refused().one_error_with_hint();
+        run.warns("there is no image layout in it, nor anywhere below");
+        let run = scene.run(&[command, "-r", "registry"]);
+        run.refused()
+            .warns("the storage of a registry")
+            .one_error_with_hint();
+        scene.run(&[command, "-r", "nowhere"]).exits(4);
+    }
+}
+
+#[test]
+fn lists_of_several_layouts_tell_which_is_which() {
+    let scene = Scene::new();
+    scene.layout("a");
+    scene.layout("b");
+    let run = scene.run(&["ls", "-r", "."]);
+    let heads: Vec<&str> = run
+        .ok()
+        .stdout
+        .lines()
+        .filter(|line| line.ends_with(':'))
+        .collect();
+    assert_eq!(heads, ["./a:", "./b:"], "{}", run.all());
+    let run = scene.run(&["ls", "--format", "jsonl", "a", "b"]);
+    let lines = run.ok().stdout.lines();
+    let layouts: Vec<String> = lines
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+            line["layout"]
+                .as_str()
+                .expect("it names the layout")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(layouts, ["a", "b"]);
+}
+
+/// Without `-r` and with one layout nothing tells that there could be several.
+#[test]
+fn one_layout_looks_as_it_always_did() {
+    let scene = Scene::new();
+    scene.layout("a");
+    for args in [
+        &["gc", "-n", "--grace", "0", "--format", "json", "a"][..],
+        &["prune", "-n", "--grace", "0", "--format", "json", "a"],
+        &["df", "--format", "json", "a"],
+        &["ls", "--format", "json", "a"],
+        &["ls", "--format", "jsonl", "a"],
+    ] {
+        let run = scene.run(args);
+        let json = run.ok().json();
+        assert!(json["total"].is_null() && json["layout"].is_null());
+        assert!(json["layouts"][0]["state"].is_null(), "{}", run.all());
+    }
+    let run = scene.run(&["gc", "-n", "--grace", "0", "a"]);
+    run.ok().keeps_quiet_about("LAYOUT").keeps_quiet_about("a:");
+}

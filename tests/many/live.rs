@@ -1,0 +1,74 @@
+//! A zot that is running owns its layouts.
+
+use std::fs::{self, File};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::scene::{Scene, of_layouts};
+use crate::support::{assert_same, snapshot, without_directory_times};
+
+/// The first bytes of a bbolt database: a page header, then the magic number.
+fn database() -> Vec<u8> {
+    let mut bytes = vec![0; 16];
+    bytes.extend(0xED0C_DAED_u32.to_le_bytes());
+    bytes.resize(4096, 0);
+    bytes
+}
+
+fn held(path: &std::path::Path) -> File {
+    let file = File::open(path).expect("the database is there");
+    flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
+    file
+}
+
+#[test]
+fn everything_below_its_database_is_busy_until_it_stops() {
+    for name in ["cache.db", "meta.db"] {
+        let scene = Scene::new();
+        scene.layout("registry/org/app");
+        scene.layout("registry/org/app/debug");
+        scene.layout("beside");
+        let path = scene.join("registry").join(name);
+        fs::write(&path, database()).expect("a file can be written");
+        let zot = held(&path);
+        let picture = || without_directory_times(&snapshot(&scene.join("registry")));
+        let before = picture();
+        for command in [
+            &["gc", "--grace", "0"][..],
+            &["prune", "-f", "--grace", "0"],
+        ] {
+            let args = [command, &["--lock-wait", "0s", "--format", "json"]].concat();
+            let one = scene.run(&[&args[..], &["registry/org/app"]].concat());
+            one.exits(6).one_error_with_hint();
+            one.warns(&format!("zot is running, it holds `{}`", path.display()));
+            let all = scene.run(&[&args[..], &["-r", "registry"]].concat());
+            let json = all.exits(6).json();
+            assert_eq!(of_layouts(&json, "state"), ["busy", "busy"]);
+            assert_same(&before, &picture(), &all.all());
+        }
+        // It has nothing to say about what lies elsewhere, nor about who only looks.
+        scene.run(&["gc", "--grace", "0", "beside"]).ok();
+        scene
+            .run(&["gc", "-n", "--grace", "0", "registry/org/app"])
+            .ok();
+        scene.run(&["df", "-r", "registry"]).ok();
+        drop(zot);
+        let run = scene.run(&["gc", "--grace", "0", "-r", "registry"]);
+        run.ok().says("Total reclaimed space: 58B");
+    }
+}
+
+#[test]
+fn a_database_that_nobody_holds_or_that_is_none_is_no_zot() {
+    let scene = Scene::new();
+    scene.layout("registry/app");
+    let path = scene.join("registry/cache.db");
+    fs::write(&path, database()).expect("a file can be written");
+    let gc = ["gc", "-n", "--exit-code", "--grace", "0", "registry/app"];
+    scene.run(&gc).exits(10);
+    let other = scene.join("cache.db");
+    fs::write(&other, vec![b'x'; 4096]).expect("a file can be written");
+    let _held = held(&other);
+    scene.run(&["gc", "--grace", "0", "registry/app"]).ok();
+    scene.run(&gc).ok();
+}

@@ -1,0 +1,14 @@
+//! Several layouts in one run: trees of them, blobs that hard links or a pool share, and layouts that become empty.
+//!
+//! - [`scene`]: a directory for layouts, and what a walk of its own says of the bytes in it.
+//! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
+//! - [`live`]: a zot that is running.
+//! - [`tree`]: a registry of zot with two hundred repositories.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arguments;
+mod live;
+mod scene;
+mod tree;
