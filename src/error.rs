@@ -64,6 +64,24 @@ pub enum Error {
         /// The link.
         link: PathBuf,
     },
+    /// A directory cannot serve as a pool of blobs.
+    #[error("cannot use `{}` for shared blobs: {what}", path.display())]
+    Pool {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: PoolProblem,
+    },
+    /// A layout was given with a pool and has blobs elsewhere.
+    #[error("cannot use `{}` with the shared blobs in `{}`: it has its own in `{}`", path.display(), pool.display(), blobs.display())]
+    NotInPool {
+        /// The layout.
+        path: PathBuf,
+        /// The pool.
+        pool: PathBuf,
+        /// Where its blobs are.
+        blobs: PathBuf,
+    },
     /// What is live cannot be told, because documents that decide it are damaged or missing.
     #[error("cannot sweep `{}`: {}", path.display(), describe_broken(broken))]
     Incomplete {
@@ -148,6 +166,24 @@ pub enum NotALayout {
     NoBlobs,
 }
 
+/// What is wrong with a directory that is to be a pool of blobs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolProblem {
+    /// No algorithm has a directory there.
+    #[error("there is no directory `sha256`, `sha384` or `sha512` in it")]
+    NoBlobs,
+    /// The directory of an algorithm is a link.
+    #[error("`{}` is not a directory of its own", .0.display())]
+    Link(PathBuf),
+    /// It belongs to a layout that was not given.
+    #[error("it belongs to the layout `{}`, which is not among those given", .0.display())]
+    Owned(PathBuf),
+    /// There may be layouts that use it and were not found.
+    #[error("not every layout below the directories given could be looked for")]
+    Unsearched,
+}
+
 /// A document that is damaged, or listed in `index.json` and missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -187,6 +223,8 @@ impl Error {
             | Self::UnsupportedVersion { .. }
             | Self::Malformed { .. }
             | Self::SharedBlobs { .. }
+            | Self::Pool { .. }
+            | Self::NotInPool { .. }
             | Self::Incomplete { .. }
             | Self::Edit { .. }
             | Self::Empty { .. } => ErrorKind::Refused,

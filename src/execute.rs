@@ -22,17 +22,17 @@
 //! *Failure*: a file that cannot be deleted does not stop the others. A stop that is asked for takes
 //! effect at the next file.
 
-use std::collections::BTreeSet;
+mod meanwhile;
+mod pool;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jiff::Timestamp;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::graph::{FileFacts, Graph};
+use crate::graph::FileFacts;
 use crate::holds::{Emptied, Holds};
 use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
@@ -43,6 +43,9 @@ use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Tally, Totals, Victim};
 use crate::settle::settle;
 use crate::sys::{FileSystem, FileTime, Fs, Removed};
+
+use meanwhile::look_back;
+pub(crate) use pool::execute_pool;
 
 /// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
@@ -165,7 +168,8 @@ pub fn execute(
         if now.index.text() != state.index.text() && Some(now.index.text()) != new {
             return Err(Refused::Changed);
         }
-        outcome = sweep(layout, plan, &plan.spare, now.fingerprint(), fs, observer);
+        let still = || is_still(layout, now.fingerprint());
+        outcome = sweep(layout, plan, &plan.spare, &still, fs, observer);
         spare_fates = std::mem::take(&mut outcome.fates);
         commit(layout, &now, &plan.writes, fs)?;
     }
@@ -181,7 +185,8 @@ pub fn execute(
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
-    let mut outcome = sweep(layout, plan, &plan.sweep, &base, fs, observer);
+    let still = || is_still(layout, &base);
+    let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, observer);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
@@ -313,12 +318,12 @@ fn is_full(refused: &Refused) -> bool {
     }
 }
 
-/// Deletes victims, as long as the state is the one of `base`.
+/// Deletes victims, as long as everything still is what the plan rests on.
 fn sweep(
     layout: &Layout,
     plan: &Plan,
     victims: &[Victim],
-    base: &Digest,
+    still: &dyn Fn() -> bool,
     fs: &dyn Fs,
     observer: &dyn Observer,
 ) -> Outcome {
@@ -344,7 +349,7 @@ fn sweep(
         .and_then(Result::ok);
     for (number, batch) in victims.chunks(BATCH).enumerate() {
         // Whoever calls has just read it for the first batch.
-        if number > 0 && !is_still(layout, base) {
+        if number > 0 && !still() {
             let rest = victims.len() - outcome.fates.len();
             outcome.fates.extend(vec![Fate::NotTried; rest]);
             outcome.meanwhile.changed = true;
@@ -533,58 +538,4 @@ fn remove_stray(layout: &Layout, stray: &Stray, fs: &dyn Fs) -> io::Result<Remov
         }
     }
     fs.remove_temporary(place.dir.as_fd(), &place.name, stray.is_dir)
-}
-
-/// Reads the state once more and tells what a writer without a lock did meanwhile. `fates` are those of
-/// the spare victims and of the others.
-fn look_back(layout: &Layout, base: &Digest, plan: &Plan, fates: &[&[Fate]; 2]) -> Meanwhile {
-    match layout.read_state() {
-        Ok(state) if state.fingerprint() == base => Meanwhile::default(),
-        Ok(state) => Meanwhile {
-            changed: true,
-            broken: newly_broken(layout, &state, plan, fates).unwrap_or_default(),
-        },
-        Err(_) => Meanwhile {
-            changed: true,
-            broken: Vec::new(),
-        },
-    }
-}
-
-/// Names the images of a new state that refer to blobs which this run deleted.
-fn newly_broken(
-    layout: &Layout,
-    state: &State,
-    plan: &Plan,
-    fates: &[&[Fate]; 2],
-) -> Result<Vec<String>> {
-    let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
-        .into_iter()
-        .zip(fates)
-        .flat_map(|(victims, fates)| victims.iter().zip(*fates))
-        .filter(|(_, fate)| **fate == Fate::Deleted)
-        .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
-        .collect();
-    let blobs = Arc::new(layout.list()?);
-    let graph = Graph::read(
-        layout,
-        state,
-        blobs,
-        Timestamp::UNIX_EPOCH,
-        &crate::observe::Silent,
-    )?;
-    let mut broken = BTreeSet::new();
-    for root in graph.roots() {
-        let Ok(id) = root.target else { continue };
-        let reach = graph.reach([id]);
-        let is_broken = gone.iter().any(|digest| {
-            graph
-                .id(digest)
-                .is_some_and(|id| reach.contains(id) && !graph.is_present(id))
-        });
-        if is_broken {
-            broken.insert(graph.root_label(state, root));
-        }
-    }
-    Ok(broken.into_iter().collect())
 }

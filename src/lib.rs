@@ -149,6 +149,7 @@ mod needs;
 pub mod observe;
 pub mod oci;
 pub mod plan;
+pub mod pool;
 mod settle;
 pub mod sys;
 pub mod time;

@@ -415,7 +415,7 @@ impl<'a> Counted<'a> {
         self.take_if(|id| ids.contains(id))
     }
 
-    fn take_rest(&mut self) -> u64 {
+    pub(crate) fn take_rest(&mut self) -> u64 {
         self.take_if(|_| true)
     }
 

@@ -31,7 +31,14 @@ impl View {
     /// # Errors
     /// What [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
     pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
-        let layout = Layout::open(path)?;
+        Self::of(Layout::open(path)?, now, observer)
+    }
+
+    /// Reads a layout that is open, for example [in a pool](Layout::open_in).
+    ///
+    /// # Errors
+    /// What [`Layout::list`] and [`Layout::read_state`] refuse.
+    pub fn of(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
         observer.begin(Phase::Listing, None);
         let blobs = Arc::new(layout.list()?);
         let state = layout.read_state()?;

@@ -56,6 +56,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
                     share: is_many.then_some(share),
+                    is_pool: false,
                 };
                 let ended = show(context, args, &shown, &done.said, is_many);
                 account.add(path, &shown, ended, shown.to_json(context.now));

@@ -115,7 +115,8 @@ pub enum Command {
             ocisweep gc -n .buildx-cache        show what would go\n  \
             ocisweep gc .buildx-cache           delete it\n  \
             ocisweep gc --grace 0 .buildx-cache delete also what is younger than an hour; nobody may write now\n  \
-            ocisweep gc -r /var/lib/registry    every layout below a directory, with a row each"
+            ocisweep gc -r /var/lib/registry    every layout below a directory, with a row each\n  \
+            ocisweep gc --shared-blobs blobs app db    what none of the layouts that share blobs/ needs"
     )]
     Gc(GcArgs),
     /// Untag images, and delete what nothing else references
@@ -521,7 +522,7 @@ pub struct DfArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
     /// Show what each image takes, shares, and would free if it alone went
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "shared_blobs")]
     pub verbose: bool,
     /// Leave orphans alone that are younger than this and may be in use by a writer
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]

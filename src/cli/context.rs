@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use ocisweep::error::NotALayout;
+use ocisweep::error::{NotALayout, PoolProblem};
+use ocisweep::layout::pool::Pool;
 use ocisweep::observe::{Observer, Phase};
-use ocisweep::{Error, View};
+use ocisweep::{Error, Layout, View};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exit::Exit;
@@ -140,6 +141,15 @@ impl<'a> Context<'a> {
         View::read(path, self.now, self.observer())
     }
 
+    /// Reads a layout whose blobs lie in a pool.
+    ///
+    /// # Errors
+    /// What opening the pool and reading the layout say.
+    pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<View> {
+        let layout = Layout::open_in(path, &Pool::open(pool)?)?;
+        View::of(layout, self.now, self.observer())
+    }
+
     /// Says what went wrong, with a hint where something helps, and returns how that ends the run.
     pub fn report(&self, error: &Error) -> Exit {
         let mut text = error.to_string();
@@ -217,6 +227,25 @@ pub fn quote(text: &str) -> String {
     }
 }
 
+/// Returns the directory that a link in the place of blobs leads to, as `--shared-blobs` takes it.
+fn pool_behind(link: &Path) -> String {
+    let target = std::fs::canonicalize(link).ok();
+    let is_whole = link.file_name().is_some_and(|name| name == "blobs");
+    let pool = target.and_then(|target| {
+        if is_whole {
+            Some(target)
+        } else {
+            target.parent().map(Path::to_owned)
+        }
+    });
+    pool.map_or_else(|| "DIR".to_owned(), |pool| quote(&pool.to_string_lossy()))
+}
+
+/// Says whether nothing at all lies in `blobs`, as skopeo leaves it that was told to share blobs.
+fn has_no_blobs(layout: &Path) -> bool {
+    std::fs::read_dir(layout.join("blobs")).map_or(true, |mut names| names.next().is_none())
+}
+
 /// Returns the way out of a refusal, where there is one.
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
@@ -245,9 +274,23 @@ fn hint(error: &Error) -> Option<String> {
             }
             _ => return None,
         },
-        Error::SharedBlobs { .. } => {
-            "sweep it only together with every layout that uses the same blobs".to_owned()
+        Error::SharedBlobs { path, link } => format!(
+            "`ocisweep gc --shared-blobs {} {} LAYOUT...` sweeps it, with every other layout that uses the same blobs",
+            pool_behind(link),
+            quote(&path.to_string_lossy())
+        ),
+        Error::NotInPool { .. } => {
+            "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
         }
+        Error::Pool { what, .. } => match what {
+            PoolProblem::NoBlobs | PoolProblem::Link(_) => {
+                "give the directory that holds `sha256`: what skopeo was given as `--dest-shared-blob-dir`".to_owned()
+            }
+            PoolProblem::Owned(_) => {
+                "name every layout that uses these blobs, or what the others need would go".to_owned()
+            }
+            _ => "name every layout, or run it as a user who may read all of them".to_owned(),
+        },
         Error::Incomplete { path, broken } => {
             let first = broken.first()?;
             if first.images.is_empty() {
@@ -258,6 +301,12 @@ fn hint(error: &Error) -> Option<String> {
                     _ => "the images that hold it",
                 };
                 let mut hint = format!("{} removes {holders}", rm_command(path, &first.images));
+                if first.missing && has_no_blobs(path) {
+                    return Some(format!(
+                        "if its blobs lie where other layouts have theirs: `ocisweep gc --shared-blobs DIR {} LAYOUT...`, with all of them",
+                        quote(&path.to_string_lossy())
+                    ));
+                }
                 if first.missing {
                     hint.push_str("; `--allow-missing` sweeps all the same");
                 }

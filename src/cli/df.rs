@@ -15,6 +15,7 @@ use super::perform::Rule;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
+use super::shared;
 
 /// What was found in one layout.
 struct Report {
@@ -25,6 +26,9 @@ struct Report {
 
 /// Measures each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
+    if let Some(pool) = &args.layouts.shared_blobs {
+        return shared::df(context, args, pool);
+    }
     let chosen = choose(context, &args.layouts);
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
@@ -116,7 +120,7 @@ fn rows(usage: &Usage) -> String {
 }
 
 /// Returns the reclaimable bytes with their share, as docker writes them.
-fn reclaimable(row: &Row) -> String {
+pub fn reclaimable(row: &Row) -> String {
     let size = human_size(row.reclaimable);
     match u128::from(row.reclaimable)
         .saturating_mul(100)
@@ -219,8 +223,9 @@ struct JsonLayout {
     items: Vec<JsonImage>,
 }
 
+/// A row, as scripts read it.
 #[derive(Serialize)]
-struct JsonRow {
+pub struct JsonRow {
     total: u64,
     active: u64,
     size_bytes: u64,
@@ -237,7 +242,8 @@ struct JsonImage {
 }
 
 impl JsonRow {
-    const fn of(row: &Row) -> Self {
+    /// Takes over the library's numbers.
+    pub const fn of(row: &Row) -> Self {
         Self {
             total: row.total,
             active: row.active,

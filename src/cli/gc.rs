@@ -10,9 +10,13 @@ use super::exit::{self, Exit};
 use super::many::{Account, choose, each, shares, slim};
 use super::perform::{Done, Rule, accept, perform, plan_gc, run_mode};
 use super::render::sweep::Shown;
+use super::shared;
 
 /// Sweeps each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
+    if let Some(pool) = &args.layouts.shared_blobs {
+        return shared::gc(context, args, pool);
+    }
     let chosen = choose(context, &args.layouts);
     let mut exit = chosen.exit;
     let runs = each(context, &chosen.layouts, |_, path| {
@@ -41,6 +45,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
                     share: chosen.is_many.then_some(share),
+                    is_pool: false,
                 };
                 let ended = show(context, args, &shown, chosen.is_many);
                 account.add(path, &shown, ended, shown.to_json(context.now));
@@ -73,7 +78,8 @@ fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Er
     )
 }
 
-fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
+/// Says what became of a layout, and returns how it ended.
+pub fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
     let mut exit = exit::DONE;
     if args.format == TextFormat::Text && !args.quiet {
         let lines = shown.lines(context);

@@ -116,7 +116,11 @@ fn list(
     filters: &Filters,
     path: &Path,
 ) -> Result<List, Failure> {
-    let view = context.read(path).map_err(Failure::Layout)?;
+    let view = match &args.layouts.shared_blobs {
+        Some(pool) => context.read_in(path, pool),
+        None => context.read(path),
+    };
+    let view = view.map_err(Failure::Layout)?;
     let mut cache = Images::new(&view);
     let mut found = images(&view, context.now);
     if !filters.is_empty() {

@@ -34,12 +34,15 @@ pub struct Chosen {
     pub is_many: bool,
     /// How far the search went wrong.
     pub exit: Exit,
+    /// Everything was looked into.
+    pub is_complete: bool,
 }
 
 /// Finds the layouts, and tells what stood in the way.
 pub fn choose(context: &Context<'_>, args: &LayoutArgs) -> Chosen {
     let mut exit = exit::DONE;
     let mut paths = args.paths.clone();
+    let mut is_complete = true;
     if args.recursive {
         let mut forest = Forest::default();
         for path in &args.paths {
@@ -54,6 +57,7 @@ pub fn choose(context: &Context<'_>, args: &LayoutArgs) -> Chosen {
                 path.display()
             ));
         }
+        is_complete = forest.errors.is_empty() && forest.elsewhere.is_empty();
         paths = forest.layouts;
     }
     let (layouts, again) = distinct(paths);
@@ -68,6 +72,7 @@ pub fn choose(context: &Context<'_>, args: &LayoutArgs) -> Chosen {
         layouts,
         is_many: args.is_many(),
         exit,
+        is_complete,
     }
 }
 
@@ -225,14 +230,15 @@ impl<'a> Account<'a> {
         let is_dry_run = self.document.dry_run;
         match format {
             TextFormat::Json => context.print(&json::pretty(&self.document)),
-            // What was not measured has no total.
-            TextFormat::Text if !self.measured && !self.is_many => exit::DONE,
             TextFormat::Text => {
                 let mut text = String::new();
                 if self.is_many && !is_quiet {
                     text = rows::table(context, &self.rows, is_dry_run);
                 }
-                text.push_str(&total_line(&self.totals, is_dry_run));
+                // What was not measured has no total; the errors have said why.
+                if self.measured {
+                    text.push_str(&total_line(&self.totals, is_dry_run));
+                }
                 context.print(&text)
             }
         }

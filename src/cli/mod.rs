@@ -24,6 +24,7 @@ mod perform;
 mod prune;
 mod render;
 mod rm;
+mod shared;
 mod term;
 mod why;
 

@@ -14,7 +14,7 @@ use ocisweep::{Error, View};
 use super::context::Context;
 
 /// How often a plan is made anew because the layout changed.
-const MAX_ATTEMPTS: u32 = 5;
+pub const MAX_ATTEMPTS: u32 = 5;
 
 /// How long an orphan counts as perhaps in use, for commands that have no flag for it.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(60 * 60);
@@ -25,7 +25,8 @@ pub const DEFAULT_TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is left alone because of its age.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    in_flight: InFlight,
+    /// When an orphan counts as being written.
+    pub in_flight: InFlight,
     /// For the plan.
     pub sweep: SweepOptions,
 }

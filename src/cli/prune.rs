@@ -29,6 +29,7 @@ use super::many::{Account, Chosen, choose, each, shares, slim};
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::sweep::{Shown, count};
+use super::shared;
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -60,6 +61,9 @@ impl Said {
 
 /// Prunes each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
+    if let Some(pool) = &args.layouts.shared_blobs {
+        return shared::refuse_prune(context, args, pool);
+    }
     let wanted = match understand(context, args) {
         Ok(wanted) => wanted,
         Err(text) => {
@@ -137,6 +141,7 @@ fn tell(
                     plan: &done.plan,
                     outcome: done.outcome.as_ref(),
                     share: chosen.is_many.then_some(share),
+                    is_pool: false,
                 };
                 add(&mut kept, &done.said.kept);
                 let ended = show(context, args, &done, &shown, chosen.is_many);

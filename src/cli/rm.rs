@@ -216,6 +216,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
         plan: &done.plan,
         outcome: done.outcome.as_ref(),
         share: None,
+        is_pool: false,
     };
     let said = &done.said;
     let mut exit = match args.format {

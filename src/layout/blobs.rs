@@ -157,6 +157,26 @@ impl BlobList {
         Ok(list)
     }
 
+    /// Lists a pool of blobs that these layouts use. Among the temporary files are those of all layouts:
+    /// whoever writes into one of them may be about to list what lies in the pool.
+    pub(crate) fn read_pool(layouts: &[Layout]) -> Result<Self> {
+        let mut list = match layouts.first() {
+            Some(first) => Self::read(first)?,
+            None => Self::default(),
+        };
+        for layout in layouts.iter().skip(1) {
+            list.read_root(layout)?;
+        }
+        Ok(list)
+    }
+
+    /// Lists only what lies beside `index.json`.
+    pub(crate) fn read_beside(layout: &Layout) -> Result<Self> {
+        let mut list = Self::default();
+        list.read_root(layout)?;
+        Ok(list)
+    }
+
     fn read_algorithm(
         &mut self,
         layout: &Layout,

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -73,6 +74,16 @@ pub(crate) fn modified_of(stat: &Stat) -> i128 {
 /// Returns the time of the last change of anything about the file, in nanoseconds since 1970.
 pub(crate) fn changed_of(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
+}
+
+/// Returns where a path leads, with no link in it.
+pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
+    loop {
+        match std::fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Says whether there is such a name. Only a clear "no" is one.

@@ -19,6 +19,7 @@ mod files;
 pub mod forest;
 pub mod lock;
 mod look;
+pub mod pool;
 mod state;
 pub mod temp;
 
@@ -37,7 +38,8 @@ use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
 pub use blobs::{BlobId, BlobList, Stray};
 pub(crate) use files::{
-    Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, stat_at, stat_of,
+    Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
+    stat_of,
 };
 pub use state::{IndexTime, NewBlob, State, Writes};
 
@@ -61,6 +63,15 @@ pub struct Layout {
     blobs: BlobDirs,
 }
 
+/// Where the blobs of a layout lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blobs {
+    /// In its `blobs`.
+    Inside,
+    /// In a pool, which is opened after this.
+    Elsewhere,
+}
+
 /// The directories that hold blobs, each opened once.
 #[derive(Debug, Default)]
 pub(crate) struct BlobDirs {
@@ -77,7 +88,10 @@ impl Layout {
     /// [`Error::NotALayout`] and [`Error::UnsupportedVersion`] for what is refused by name,
     /// [`Error::Read`] for what cannot be read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
+        Self::open_unchecked(path.into(), Blobs::Inside)
+    }
+
+    fn open_unchecked(path: PathBuf, place: Blobs) -> Result<Self> {
         let dir = match open_dir(CWD, &path, Links::Follow) {
             Ok(dir) => dir,
             Err(rustix::io::Errno::NOTDIR) => {
@@ -111,7 +125,10 @@ impl Layout {
                 what: NotALayout::NoBlobs,
             });
         }
-        let blobs = BlobDirs::open(&path, &dir)?;
+        let blobs = match place {
+            Blobs::Inside => BlobDirs::open(&path, &dir)?,
+            Blobs::Elsewhere => BlobDirs::default(),
+        };
         Ok(Self { path, dir, blobs })
     }
 
@@ -119,6 +136,12 @@ impl Layout {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns device and inode of the directory.
+    pub(crate) fn identity(&self) -> Result<(u64, u64)> {
+        let stat = stat_of(&self.dir).map_err(|error| Error::read(&self.path)(error.into()))?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     pub(crate) fn dir(&self) -> &OwnedFd {
@@ -400,7 +423,7 @@ impl Layout {
                 name: name.to_owned(),
             });
         }
-        let target = std::fs::canonicalize(&path).map_err(Error::read(&path))?;
+        let target = real_path(&path).map_err(Error::read(&path))?;
         let (Some(parent), Some(file)) = (
             target.parent(),
             target.file_name().and_then(|name| name.to_str()),

@@ -32,6 +32,7 @@ pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdi
 pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
+pub(crate) use sweep::left_over;
 pub use sweep::{SweepOptions, sweep};
 
 /// What is to be done to one layout.
@@ -199,6 +200,17 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sweep.is_empty() && self.temporary.is_empty() && self.writes.is_empty()
+    }
+
+    /// Returns a failure for each temporary file of the plan.
+    pub(crate) fn failures(&self, error: &crate::Error) -> Vec<(String, std::io::Error)> {
+        self.temporary
+            .iter()
+            .map(|stray| {
+                let path = stray.path.to_string_lossy().into_owned();
+                (path, std::io::Error::other(error.to_string()))
+            })
+            .collect()
     }
 
     /// Returns a plan that does nothing to a layout.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use crate::graph::{FileFacts, Graph, LiveSet};
 use crate::layout::temp::TempName;
-use crate::layout::{BlobId, Layout};
+use crate::layout::{BlobId, BlobList, Layout, Stray};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -53,8 +53,18 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
             (Some(file), None) => sweep.push(Victim { id, file }),
         }
     }
-    let temporary = graph
-        .blobs()
+    let temporary = left_over(layout, graph.blobs(), options);
+    Plan {
+        sweep,
+        kept,
+        temporary,
+        ..Plan::empty(view)
+    }
+}
+
+/// Returns the temporary files that writers left behind.
+pub(crate) fn left_over(layout: &Layout, blobs: &BlobList, options: &SweepOptions) -> Vec<Stray> {
+    blobs
         .temporary
         .iter()
         .filter(|stray| {
@@ -63,13 +73,7 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
                 && layout.is_removable(stray)
         })
         .cloned()
-        .collect();
-    Plan {
-        sweep,
-        kept,
-        temporary,
-        ..Plan::empty(view)
-    }
+        .collect()
 }
 
 fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {

@@ -3,6 +3,7 @@
 //! - [`scene`]: a directory for layouts, and what a walk of its own says of the bytes in it.
 //! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
 //! - [`live`]: a zot that is running.
+//! - [`shared`]: layouts that share a pool of blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
 
 #[path = "../support/mod.rs"]
@@ -11,4 +12,5 @@ mod support;
 mod arguments;
 mod live;
 mod scene;
+mod shared;
 mod tree;

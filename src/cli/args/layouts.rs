@@ -13,6 +13,10 @@ pub struct LayoutArgs {
     /// Work on every layout below these directories, without following links or entering other file systems
     #[arg(short, long)]
     pub recursive: bool,
+    /// Take the blobs from this directory, which all layouts that use it have to be named with (skopeo
+    /// --dest-shared-blob-dir, LXC)
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
 }
 
 impl LayoutArgs {

@@ -20,6 +20,8 @@ pub struct Shown<'a> {
     pub outcome: Option<&'a Outcome>,
     /// Of several layouts: what this one adds to what they free together.
     pub share: Option<Totals>,
+    /// It is no layout, but a pool of blobs that several layouts use.
+    pub is_pool: bool,
 }
 
 impl Shown<'_> {
@@ -157,11 +159,19 @@ impl Shown<'_> {
     /// everything that was planned is done.
     pub fn report_trouble(&self, context: &Context<'_>) -> bool {
         let path = self.plan.layout.display();
+        let (blobs, index) = if self.is_pool {
+            (
+                path.to_string(),
+                format!("an `index.json` that uses `{path}`"),
+            )
+        } else {
+            (format!("{path}/blobs"), format!("`{path}/index.json`"))
+        };
         if self.plan.foreign > 0 {
             let files = count(self.plan.foreign as u64, "foreign file");
             context
                 .term
-                .note(&format!("left {files} in `{path}/blobs` alone"));
+                .note(&format!("left {files} in `{blobs}` alone"));
         }
         let unreadable = self
             .plan
@@ -183,6 +193,10 @@ impl Shown<'_> {
             return unreadable == 0;
         };
         for (file, error) in &outcome.failed {
+            let file = match file.strip_prefix("blobs/") {
+                Some(file) if self.is_pool => file,
+                _ => file,
+            };
             context
                 .term
                 .error(&format!("cannot delete `{path}/{file}`: {error}"), None);
@@ -206,7 +220,7 @@ impl Shown<'_> {
         if outcome.meanwhile.changed && untried > 0 && !outcome.interrupted {
             context.term.error(
                 &format!(
-                    "`{path}/index.json` was written by another program right after this one: {} left where they are",
+                    "{index} was written by another program right after this one: {} left where they are",
                     count(untried, "blob")
                 ),
                 Some("look at it with `ocisweep ls`; `ocisweep gc` deletes what nothing references"),
@@ -215,7 +229,7 @@ impl Shown<'_> {
         }
         if outcome.meanwhile.changed && outcome.meanwhile.broken.is_empty() {
             context.term.note(&format!(
-                "`{path}/index.json` was changed by another program during the sweep; nothing that it lists was deleted"
+                "{index} was changed by another program during the sweep; nothing that it lists was deleted"
             ));
         }
         unreadable == 0 && outcome.failed.is_empty() && outcome.meanwhile.broken.is_empty()

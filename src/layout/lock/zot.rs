@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::is_flocked;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Links, open_file, stat_at, stat_of};
+use crate::layout::{Layout, Links, open_file, real_path, stat_at, stat_of};
 
 /// The databases in the root directory of a registry.
 const DATABASES: [&str; 2] = ["cache.db", "meta.db"];
@@ -33,7 +33,7 @@ const MAGIC: u32 = 0xED0C_DAED;
 /// [`Error::Read`] when a database cannot be asked that belongs to the owner of the layout.
 pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
     // The real path: a registry may be reached through a link.
-    let path = std::fs::canonicalize(layout.path()).map_err(Error::read(layout.path()))?;
+    let path = real_path(layout.path()).map_err(Error::read(layout.path()))?;
     let owner = stat_of(layout.dir())
         .map_err(|error| Error::read(layout.path())(error.into()))?
         .st_uid;

@@ -1,0 +1,443 @@
+//! Layouts that share a pool of blobs: what any of them needs stays, and nothing goes while one of them cannot be read.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::scene::{Scene, number, of_layouts};
+use crate::support::{
+    Desc, Doc, LayoutBuilder, assert_same, snapshot, unpack, without_directory_times,
+};
+
+/// How a layout points to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// skopeo: an empty `blobs`.
+    Empty,
+    /// No `blobs` at all.
+    None,
+    /// LXC: `blobs/sha256` is a link.
+    Algorithm,
+    /// `blobs` is a link.
+    Whole,
+}
+
+const WAYS: [Way; 4] = [Way::Empty, Way::None, Way::Algorithm, Way::Whole];
+const NAMES: [&str; 3] = ["one", "two", "three"];
+const GC: [&str; 5] = ["gc", "--grace", "0", "--shared-blobs", "pool"];
+
+/// Three layouts with an image each, a layer that all of them have, and orphans: one that nobody needs, and one with a document.
+struct Commune {
+    scene: Scene,
+    /// What each layout leads to.
+    needs: Vec<BTreeSet<String>>,
+    orphans: BTreeSet<String>,
+}
+
+impl Commune {
+    fn new(way: Way) -> Self {
+        let scene = Scene::new();
+        let mut needs = Vec::new();
+        for name in NAMES {
+            let mut layout = LayoutBuilder::at(&scene.join(name));
+            let image = layout.image("linux/amd64", name, &[b"common", name.as_bytes()]);
+            layout.entry(image.manifest.clone().tagged("v1"));
+            let mut need: BTreeSet<String> = image.digests().into_iter().collect();
+            if name == "two" {
+                // A signature that no entry lists.
+                let signature =
+                    Doc::artifact("application/vnd.example", &[layout.layer(b"signed")]);
+                let signature = layout.put(&signature.subject(&image.manifest));
+                need.insert(signature.digest);
+                need.insert(layout.layer(b"signed").digest);
+            }
+            layout.write();
+            needs.push(need);
+        }
+        let pool = LayoutBuilder::at(&scene.join("temporary"));
+        let plain = pool.layer(b"an orphan of nobody");
+        let image = pool.image("linux/arm64", "gone", &[b"layer of an image that is gone"]);
+        let mut orphans: BTreeSet<String> = image.digests().into_iter().collect();
+        orphans.insert(plain.digest);
+        let commune = Self {
+            scene,
+            needs,
+            orphans,
+        };
+        commune.pool_them(way);
+        commune
+    }
+
+    /// Moves all blobs into the pool.
+    fn pool_them(&self, way: Way) {
+        let pool = self.scene.join("pool/sha256");
+        fs::create_dir_all(&pool).expect("the pool can be made");
+        for name in NAMES.iter().chain(&["temporary"]) {
+            let layout = self.scene.join(name);
+            let own = layout.join("blobs/sha256");
+            for blob in fs::read_dir(&own).expect("it has blobs") {
+                let blob = blob.expect("it has blobs");
+                fs::rename(blob.path(), pool.join(blob.file_name())).expect("it can be moved");
+            }
+            fs::remove_dir(&own).expect("it is empty");
+            let blobs = layout.join("blobs");
+            match way {
+                Way::Empty => {}
+                Way::None => fs::remove_dir(&blobs).expect("it is empty"),
+                Way::Algorithm => symlink("../../pool/sha256", own).expect("a link can be made"),
+                Way::Whole => {
+                    fs::remove_dir(&blobs).expect("it is empty");
+                    symlink("../pool", blobs).expect("a link can be made");
+                }
+            }
+        }
+        fs::remove_dir_all(self.scene.join("temporary")).expect("it can be removed");
+    }
+
+    fn pool(&self) -> BTreeSet<String> {
+        digests(&self.scene.join("pool/sha256"))
+    }
+
+    fn needed(&self) -> BTreeSet<String> {
+        self.needs.iter().flatten().cloned().collect()
+    }
+}
+
+fn digests(directory: &Path) -> BTreeSet<String> {
+    fs::read_dir(directory)
+        .expect("it can be listed")
+        .map(|name| name.expect("it can be listed").file_name())
+        .map(|name| format!("sha256:{}", name.to_string_lossy()))
+        .collect()
+}
+
+#[test]
+fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
+    for way in WAYS {
+        let commune = Commune::new(way);
+        let scene = &commune.scene;
+        let layouts = |scene: &Scene| NAMES.map(|name| snapshot(&scene.join(name)));
+        let before = (layouts(scene), commune.pool());
+        let bytes = scene.bytes(|path| path.starts_with("pool"));
+        let dry = scene.run(&[&GC[..], &["-n", "--format", "json"], &NAMES].concat());
+        let dry = dry.ok().json();
+        assert_eq!(commune.pool(), before.1, "{way:?}");
+        let run = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+        let ran = run.ok().json();
+        assert_eq!(commune.pool(), commune.needed(), "{way:?}\n{}", run.all());
+        let after = scene.bytes(|path| path.starts_with("pool"));
+        let freed = bytes.sum() - after.sum();
+        assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
+        assert_eq!(dry["totals"], ran["totals"], "{way:?}");
+        assert_eq!(of_layouts(&ran, "path"), ["pool", "one", "two", "three"]);
+        let [one, two, three] = layouts(scene);
+        for (old, new) in before.0.iter().zip([one, two, three]) {
+            assert_same(
+                &without_directory_times(old),
+                &without_directory_times(&new),
+                &run.all(),
+            );
+        }
+        let again = scene.run(&[&GC[..], &NAMES].concat());
+        again.ok().says("Total reclaimed space: 0B");
+    }
+}
+
+/// Whoever names too few layouts says that the others do not count; whoever names one that cannot be read does not know.
+#[test]
+fn a_layout_that_cannot_be_read_stops_the_sweep() {
+    type Harm = fn(&Commune);
+    let harms: [(&str, i32, Harm); 6] = [
+        ("a half written index", 3, |commune| {
+            fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+        }),
+        ("no index", 3, |commune| {
+            fs::remove_file(commune.scene.join("two/index.json")).expect("it can be removed");
+        }),
+        ("no layout", 4, |commune| {
+            fs::remove_dir_all(commune.scene.join("two")).expect("it can be removed");
+        }),
+        ("an index without images", 3, |commune| {
+            let text = br#"{"schemaVersion":2,"manifests":[]}"#;
+            fs::write(commune.scene.join("two/index.json"), text).expect("it can be written");
+        }),
+        ("a damaged manifest", 3, |commune| {
+            let index = fs::read(commune.scene.join("two/index.json")).expect("it is there");
+            let index: serde_json::Value = serde_json::from_slice(&index).expect("it is JSON");
+            let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
+            let path = format!("pool/{}", digest.replacen(':', "/", 1));
+            fs::write(commune.scene.join(&path), b"damaged").expect("it can be written");
+        }),
+        ("blobs of its own", 3, |commune| {
+            fs::create_dir_all(commune.scene.join("two/blobs/sha256")).expect("it can be made");
+            fs::write(commune.scene.join("two/blobs/sha256/x"), b"").expect("it can be written");
+        }),
+    ];
+    for (what, code, harm) in harms {
+        let commune = Commune::new(Way::Empty);
+        harm(&commune);
+        let before = commune.pool();
+        for dry in [&["-n"][..], &[]] {
+            let run = commune.scene.run(&[&GC[..], dry, &NAMES].concat());
+            run.exits(code).warns("ocisweep: cannot ");
+            assert!(run.stderr.contains("two"), "{what}\n{}", run.all());
+            run.keeps_quiet_about("Deleted:");
+            assert_eq!(commune.pool(), before, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_link_to_another_pool_is_refused() {
+    for (link, target) in [
+        ("blobs", "../other"),
+        ("blobs/sha256", "../../other/sha256"),
+    ] {
+        let commune = Commune::new(Way::Empty);
+        let scene = &commune.scene;
+        fs::create_dir_all(scene.join("other/sha256")).expect("it can be made");
+        fs::write(scene.join("other/sha256/x"), b"").expect("it can be written");
+        let path = scene.join("three").join(link);
+        if link == "blobs" {
+            fs::remove_dir(&path).expect("it is empty");
+        }
+        symlink(target, path).expect("a link can be made");
+        let before = commune.pool();
+        let run = scene.run(&[&GC[..], &NAMES].concat());
+        run.refused().warns("it has its own in `three/blobs");
+        assert_eq!(commune.pool(), before);
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_pool_is_refused() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    fs::create_dir_all(scene.join("empty")).expect("it can be made");
+    fs::create_dir_all(scene.join("linked")).expect("it can be made");
+    symlink("../pool/sha256", scene.join("linked/sha256")).expect("a link can be made");
+    let before = commune.pool();
+    for (pool, why) in [
+        ("empty", "there is no directory `sha256`"),
+        ("linked", "`linked/sha256` is not a directory of its own"),
+    ] {
+        let args = ["gc", "--grace", "0", "--shared-blobs", pool];
+        let run = scene.run(&[&args[..], &NAMES].concat());
+        run.refused().warns(why);
+        assert_eq!(commune.pool(), before);
+    }
+}
+
+/// The pool may be the `blobs` of a layout, which then has to be there as well.
+#[test]
+fn the_owner_of_a_pool_has_to_be_named() {
+    let scene = Scene::new();
+    let (_, owned) = scene.layout("owner");
+    let mut other = LayoutBuilder::at(&scene.join("other"));
+    fs::remove_dir_all(other.join("blobs")).expect("it can be removed");
+    symlink("../owner/blobs", other.join("blobs")).expect("a link can be made");
+    let image = other.image("linux/amd64", "other", &[b"other"]);
+    other.entry(image.manifest.clone().tagged("v1"));
+    other.write();
+    let pool = scene.join("owner/blobs/sha256");
+    let before = digests(&pool);
+    let gc = ["gc", "--grace", "0", "--shared-blobs", "owner/blobs"];
+    let run = scene.run(&[&gc[..], &["other"]].concat());
+    run.refused()
+        .warns("owner`, which is not among those given");
+    run.one_error_with_hint();
+    assert_eq!(digests(&pool), before);
+    scene.run(&[&gc[..], &["other", "owner"]].concat()).ok();
+    let needed: BTreeSet<String> = [owned.digests(), image.digests()]
+        .concat()
+        .into_iter()
+        .collect();
+    assert_eq!(digests(&pool), needed);
+}
+
+#[test]
+fn a_tree_is_searched_whole_or_not_at_all() {
+    let commune = Commune::new(Way::Algorithm);
+    let scene = &commune.scene;
+    let before = commune.pool();
+    let run = scene.run(&[&GC[..], &["-r", "one", "two", "three", "nowhere"]].concat());
+    run.exits(3).warns("could be looked for");
+    assert_eq!(commune.pool(), before);
+    let run = scene.run(&[&GC[..], &["-r", "."]].concat());
+    run.ok();
+    assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
+}
+
+/// A writer puts blobs into the pool first and its index last. Which layout that will be nobody knows: what is not older than
+/// any of them is in flight.
+#[test]
+fn what_is_newer_than_the_oldest_index_is_in_flight() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let now = std::time::SystemTime::now();
+    let minutes = |n: u64| now - Duration::from_secs(60 * n);
+    let set = |path: &Path, time| crate::support::layout::set_modified(path, time);
+    for (name, age) in [("one", 50), ("two", 2), ("three", 1)] {
+        set(&scene.join(name).join("index.json"), minutes(age));
+    }
+    let orphans: Vec<&String> = commune.orphans.iter().collect();
+    let blob = |digest: &str| scene.join("pool").join(digest.replacen(':', "/", 1));
+    for digest in &orphans {
+        set(&blob(digest), minutes(55));
+    }
+    let layer = Desc::of("x", b"an orphan of nobody").digest;
+    set(&blob(&layer), minutes(30));
+    let args = ["gc", "--shared-blobs", "pool"];
+    let run = scene.run(&[&args[..], &NAMES].concat());
+    run.ok().says(&format!("Kept: {layer} (in flight"));
+    let mut kept = commune.needed();
+    kept.insert(layer.clone());
+    assert_eq!(commune.pool(), kept, "{}", run.all());
+    // A writer's temporary file in any layout protects everything that is young.
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    for name in NAMES {
+        set(&scene.join(name).join("index.json"), minutes(1));
+    }
+    for digest in &commune.orphans {
+        let path = scene.join("pool").join(digest.replacen(':', "/", 1));
+        set(&path, minutes(30));
+    }
+    fs::write(scene.join("three/oci-put-blob123456789"), b"").expect("it can be written");
+    let before = commune.pool();
+    scene.run(&[&args[..], &NAMES].concat()).ok();
+    assert_eq!(commune.pool(), before);
+    fs::remove_file(scene.join("three/oci-put-blob123456789")).expect("it can be removed");
+    scene.run(&[&args[..], &NAMES].concat()).ok();
+    assert_eq!(commune.pool(), commune.needed());
+}
+
+#[test]
+fn left_over_temporary_files_of_every_layout_go() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    for name in NAMES {
+        let path = scene.join(name).join("oci-put-blob123456789");
+        fs::write(&path, vec![0; 1000]).expect("it can be written");
+        let old = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
+        crate::support::layout::set_modified(&path, old);
+    }
+    let run = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+    let json = run.ok().json();
+    assert_eq!(number(&json, "/totals/temporary_bytes"), 3000);
+    for name in NAMES {
+        assert!(!scene.join(name).join("oci-put-blob123456789").exists());
+    }
+    assert_eq!(commune.pool(), commune.needed());
+}
+
+#[test]
+fn one_busy_layout_makes_the_pool_busy() {
+    let commune = Commune::new(Way::Algorithm);
+    let scene = &commune.scene;
+    let lock = fs::File::create(scene.join("three/index.json.lock")).expect("it can be made");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .expect("nobody else holds it");
+    let before = commune.pool();
+    let run = scene.run(&[&GC[..], &["--lock-wait", "0s"], &NAMES].concat());
+    run.exits(6).warns("cannot lock `three`");
+    assert_eq!(commune.pool(), before);
+    // The locks of the others are gone again.
+    for name in ["one", "two"] {
+        assert!(!scene.join(name).join("index.json.lock").exists());
+    }
+}
+
+#[test]
+fn a_pool_is_listed_and_measured() {
+    for way in WAYS {
+        let commune = Commune::new(way);
+        let scene = &commune.scene;
+        let shared = ["--shared-blobs", "pool", "--format", "json"];
+        let json = scene
+            .run(&[&["ls"], &shared[..], &NAMES].concat())
+            .ok()
+            .json();
+        for at in 0..3 {
+            let image = &json["layouts"][at]["images"][0];
+            assert_eq!(image["state"], "whole", "{way:?} {json:#}");
+        }
+        let df = ["df", "--grace", "0"];
+        let json = scene.run(&[&df, &shared[..], &NAMES].concat()).ok().json();
+        let all = scene.bytes(|path| path.starts_with("pool")).sum();
+        assert_eq!(number(&json, "/total/size_bytes"), all, "{way:?}");
+        let reclaimable = number(&json, "/total/reclaimable_bytes");
+        let gc = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+        let freed = number(&gc.ok().json(), "/totals/reclaimed_bytes");
+        assert_eq!(reclaimable, freed, "{way:?}");
+        assert!(freed > 0);
+        let json = scene.run(&[&df, &shared[..], &NAMES].concat()).ok().json();
+        assert_eq!(number(&json, "/total/size_bytes"), all - freed);
+        assert_eq!(number(&json, "/total/reclaimable_bytes"), 0);
+    }
+}
+
+#[test]
+fn prune_says_what_to_do_instead_and_that_works() {
+    let commune = Commune::new(Way::Algorithm);
+    let scene = &commune.scene;
+    let before = commune.pool();
+    let prune = [
+        "prune",
+        "-f",
+        "-a",
+        "--allow-empty",
+        "--shared-blobs",
+        "pool",
+    ];
+    let run = scene.run(&[&prune[..], &NAMES].concat());
+    run.refused().one_error_with_hint();
+    run.warns("`ocisweep gc --shared-blobs pool one two three`");
+    assert_eq!(commune.pool(), before);
+    scene.run(&["rm", "--no-prune", "two", "v1"]).ok();
+    assert_eq!(commune.pool(), before);
+    // Untagged is not gone.
+    scene.run(&[&GC[..], &NAMES].concat()).ok();
+    assert_eq!(commune.pool(), commune.needed());
+}
+
+/// What skopeo and LXC wrote: refused alone, with a hint that works, and swept together.
+#[test]
+fn recorded_pools_are_refused_alone_and_swept_together() {
+    for (case, layouts, pool) in [
+        ("skopeo-shared", ["one", "two"], "shared"),
+        ("lxc-shared", ["c1/oci", "c2/oci"], "cache"),
+    ] {
+        let unpacked = unpack(case);
+        let run = |args: &[&str]| {
+            crate::support::Cmd::new(args)
+                .current_dir(&unpacked.root)
+                .run()
+        };
+        let blobs = unpacked.root.join(pool).join("sha256");
+        let before = digests(&blobs);
+        for layout in layouts {
+            let alone = run(&["gc", "--grace", "0", layout]);
+            alone.refused().one_error_with_hint();
+            alone.warns("`ocisweep gc --shared-blobs ").warns(layout);
+            assert_eq!(digests(&blobs), before);
+        }
+        let gc = ["gc", "--grace", "0", "--shared-blobs", pool];
+        let all = run(&[&gc[..], &layouts].concat());
+        all.ok().says("Total reclaimed space: 0B");
+        assert_eq!(digests(&blobs), before, "{}", all.all());
+        let orphan = blobs.join("ab".repeat(32));
+        fs::write(&orphan, b"an orphan").expect("it can be written");
+        run(&[&gc[..], &layouts].concat())
+            .ok()
+            .says("Total reclaimed space: 9B");
+        assert_eq!(digests(&blobs), before);
+        // With one of them alone, what the other needs would go: that is what naming all is for.
+        let dry = run(&[&gc[..], &["-n", layouts[0]]].concat());
+        dry.ok().says("Would delete:");
+        let ls = run(&[&["ls", "--shared-blobs", pool], &layouts[..]].concat());
+        ls.ok();
+    }
+}
