@@ -5,7 +5,7 @@
 //! | step | a crash here leaves |
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
-//! | what other programs wrote is brought to the disk ([`settle`]) | nothing done |
+//! | what other programs wrote is brought to the disk (`settle`) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
@@ -15,6 +15,7 @@
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
 //! | the state is read once more | everything done |
+//! | a layout in which nothing is left is removed, if that was asked for | an empty layout, or less of it |
 //!
 //! Before each further batch of blobs the state is read again: an image that is listed in the middle of
 //! a long sweep stops it.
@@ -24,6 +25,7 @@
 
 mod meanwhile;
 mod pool;
+mod retire;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,12 +42,13 @@ use crate::layout::temp;
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
 use crate::oci::{Digest, IndexDoc};
-use crate::plan::{Plan, Tally, Totals, Victim};
+use crate::plan::{Plan, Retire, Tally, Totals, Victim};
 use crate::settle::settle;
 use crate::sys::{FileSystem, FileTime, Fs, Removed};
 
 use meanwhile::look_back;
 pub(crate) use pool::execute_pool;
+pub use retire::remove_directory;
 
 /// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
@@ -68,6 +71,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// What another program did to the layout meanwhile.
     pub meanwhile: Meanwhile,
+    /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
+    pub retired: bool,
 }
 
 impl Outcome {
@@ -82,7 +87,17 @@ impl Outcome {
             temporary: Vec::new(),
             interrupted: false,
             meanwhile: Meanwhile::default(),
+            retired: false,
         }
+    }
+
+    /// Says whether everything that was planned is gone, and nobody came in between.
+    fn is_complete(&self) -> bool {
+        let is_gone = |fate: &Fate| matches!(fate, Fate::Deleted | Fate::Gone);
+        self.fates.iter().all(is_gone)
+            && self.failed.is_empty()
+            && !self.interrupted
+            && self.meanwhile == Meanwhile::default()
     }
 
     /// Returns the blobs that were deleted, as they were when the plan was made.
@@ -193,6 +208,12 @@ pub fn execute(
     remove_temporary(layout, plan, fs, observer, &mut outcome);
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;
+    if plan.retire == Retire::Yes && outcome.is_complete() && !observer.stop() {
+        match retire::retire(layout, &base, fs) {
+            Ok(retired) => outcome.retired = retired,
+            Err(failed) => outcome.failed.push(failed),
+        }
+    }
     Ok(outcome)
 }
 

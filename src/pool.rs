@@ -28,7 +28,7 @@ use crate::layout::{BlobId, BlobList, Layout, State};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
-use crate::plan::{Because, Kept, Plan, SweepOptions, Victim, left_over};
+use crate::plan::{Because, Kept, Plan, Retire, SweepOptions, Victim, left_over};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
 use crate::view::View;
@@ -151,6 +151,7 @@ impl Shared {
             foreign: self.blobs.foreign.len(),
             writes: crate::layout::Writes::default(),
             spare: Vec::new(),
+            retire: Retire::No,
         };
         let layouts = self
             .layouts
@@ -168,6 +169,7 @@ impl Shared {
                     foreign: 0,
                     writes: crate::layout::Writes::default(),
                     spare: Vec::new(),
+                    retire: Retire::No,
                 })
             })
             .collect::<Result<_>>()?;

@@ -149,7 +149,8 @@ pub enum Command {
             ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
             ocisweep prune -n -v -a --keep-last 3 --keep '*:*-lts' mirror\n  \
             ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
-            ocisweep prune -r mirrors                     every layout below a directory, with one question\n\n\
+            ocisweep prune -r mirrors                     every layout below a directory, with one question\n  \
+            ocisweep prune -r --remove-empty-layouts mirrors\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
     )]
     Prune(PruneArgs),
@@ -274,6 +275,9 @@ pub struct GcArgs {
     pub exit_code: bool,
     #[command(flatten)]
     pub sweep: SweepArgs,
+    /// Remove a layout in which nothing is left, with its directory if that is empty then
+    #[arg(long, conflicts_with = "shared_blobs")]
+    pub remove_empty_layouts: bool,
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
@@ -408,6 +412,9 @@ pub struct PruneArgs {
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub sweep: SweepArgs,
+    /// Remove a layout in which nothing is left, with its directory if that is empty then
+    #[arg(long, conflicts_with = "plan")]
+    pub remove_empty_layouts: bool,
     /// Print what becomes of each image, and why
     #[arg(short, long)]
     pub verbose: bool,

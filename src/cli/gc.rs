@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use ocisweep::Error;
+use ocisweep::plan::retire;
 
 use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::many::{Account, choose, each, shares, slim};
+use super::many::{Account, choose, each, remove_directories, shares, slim};
 use super::perform::{Done, Rule, accept, perform, plan_gc, run_mode};
 use super::render::sweep::Shown;
 use super::shared;
@@ -32,6 +33,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         .iter()
         .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
         .collect();
+    remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
     let mut account = Account::new("gc", args.dry_run, chosen.is_many);
     for ((path, run), share) in chosen.layouts.iter().zip(&runs).zip(shares) {
@@ -73,7 +75,11 @@ fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Er
         |view| {
             let missing = accept(args.sweep.allow_missing);
             let empty = accept(args.sweep.allow_empty);
-            Ok((plan_gc(view, &rule, missing, empty)?, ()))
+            let mut plan = plan_gc(view, &rule, missing, empty)?;
+            if args.remove_empty_layouts {
+                retire(view, &mut plan, rule.in_flight);
+            }
+            Ok((plan, ()))
         },
     )
 }

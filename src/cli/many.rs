@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ocisweep::execute::remove_directory;
 use ocisweep::layout::forest::{Forest, distinct};
 use ocisweep::plan::{Plan, Totals, joint_totals};
+use ocisweep::sys::Disk;
 
 use super::args::{LayoutArgs, TextFormat};
 use super::context::Context;
@@ -134,6 +136,18 @@ pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
     sums
 }
 
+/// Removes what is left of the directories of removed layouts, innermost first: a layout that lay inside
+/// another one kept its directory from going.
+pub fn remove_directories<T>(layouts: &[PathBuf], runs: &[Option<&Done<T>>]) {
+    for (path, run) in layouts.iter().zip(runs).rev() {
+        let outcome = run.and_then(|done| done.outcome.as_ref());
+        if outcome.is_some_and(|outcome| outcome.retired) {
+            // What stood in the way was said when the layout went.
+            drop(remove_directory(path, &Disk));
+        }
+    }
+}
+
 /// Lets go of the list of blobs of a plan that names none: in a large tree most layouts are clean.
 pub fn slim(plan: &mut Plan) {
     if plan.sweep.is_empty() && plan.spare.is_empty() && plan.kept.is_empty() {
@@ -178,6 +192,7 @@ impl<'a> Account<'a> {
         let state = match exit.state() {
             "done" if shown.is_clean() => "clean",
             "done" if shown.outcome.is_none() => "would change",
+            "done" if shown.retires() => "removed",
             state => state,
         };
         self.push(path, Some(totals), state, layout);

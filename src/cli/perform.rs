@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ocisweep::execute::{Outcome, Refused, execute};
+use ocisweep::execute::{Outcome, Refused, execute, remove_directory};
 use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
 use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{Plan, SweepOptions, sweep};
@@ -143,7 +143,13 @@ pub fn perform<T>(
         drop(graph);
         let locked = Locked::acquire(&layout, lock_wait, context.observer())?;
         match execute(&locked, &plan, &Disk, context.observer()) {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                drop(locked);
+                if outcome.retired
+                    && let Err(error) = remove_directory(path, &Disk)
+                {
+                    outcome.failed.push((".".to_owned(), error));
+                }
                 return Ok(Done {
                     plan,
                     said,

@@ -15,7 +15,7 @@ use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
     Budget, Filters, GroupBy, KeepFrom, KeptBytes, Plan, Policy, Prune, PruneError, PruneOptions,
-    Scope, Verdict, prune,
+    Scope, Verdict, prune, retire,
 };
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
@@ -25,7 +25,7 @@ use self::question::{Answer, confirm};
 use super::args::{GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::many::{Account, Chosen, choose, each, shares, slim};
+use super::many::{Account, Chosen, choose, each, remove_directories, shares, slim};
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::sweep::{Shown, count};
@@ -126,6 +126,7 @@ fn tell(
         .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
         .collect();
     note_unused(context, &unused_everywhere(&done));
+    remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
     let mut kept = KeptBytes::default();
     let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
@@ -377,7 +378,11 @@ fn planned(
         unused,
         file,
     };
-    Ok((removal.plan, said))
+    let mut plan = removal.plan;
+    if args.remove_empty_layouts {
+        retire(view, &mut plan, rule.in_flight);
+    }
+    Ok((plan, said))
 }
 
 /// Returns the names of the list of what stays that no layout has.

@@ -439,6 +439,12 @@ impl Layout {
         })
     }
 
+    /// Reads `oci-layout`; `None` if there is none.
+    pub(crate) fn read_marker(&self) -> Result<Option<Vec<u8>>> {
+        let read = self.read_file("oci-layout", MAX_SMALL_FILE_BYTES)?;
+        Ok(read.map(|(bytes, _)| bytes))
+    }
+
     /// Says whether `index.json` lists nothing because this program removed the last image, and
     /// nobody wrote it since.
     #[must_use]

@@ -11,6 +11,7 @@ mod platform;
 pub mod policy;
 mod prune;
 mod remove;
+mod retire;
 mod select;
 mod sweep;
 
@@ -30,6 +31,7 @@ pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};
 pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
+pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
 pub(crate) use sweep::left_over;
@@ -57,6 +59,8 @@ pub struct Plan {
     /// Orphans that may go when the disk is too full to write. A command that sweeps them anyway has
     /// them in `sweep`.
     pub spare: Vec<Victim>,
+    /// What becomes of the layout itself when nothing is left in it.
+    pub retire: Retire,
 }
 
 /// A blob to delete.
@@ -199,7 +203,10 @@ impl Plan {
     /// Says whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sweep.is_empty() && self.temporary.is_empty() && self.writes.is_empty()
+        self.sweep.is_empty()
+            && self.temporary.is_empty()
+            && self.writes.is_empty()
+            && self.retire == Retire::No
     }
 
     /// Returns a failure for each temporary file of the plan.
@@ -226,6 +233,7 @@ impl Plan {
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
             spare: Vec::new(),
+            retire: Retire::No,
         }
     }
 }

@@ -98,6 +98,28 @@ impl Fs for Disk {
         Ok(true)
     }
 
+    fn remove_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+    ) -> io::Result<bool> {
+        // Under a name of our own nobody else writes it any more, so that what is looked at is what goes.
+        let (temporary, _) = Temporary::create(dir)?;
+        match rename(dir, name, temporary.name(), RenameFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let result = has_bytes(dir, temporary.name(), expected);
+        if !matches!(result, Ok(true)) {
+            // If there is another one by now it stands, and this one stays as it is: it is not ours.
+            let _ = rename(dir, temporary.name(), name, RenameFlags::NOREPLACE);
+            temporary.keep();
+        }
+        result
+    }
+
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         match retry_on_intr(|| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))) {
             // Whoever relies on what lies in the directory relies on its own name as well.
@@ -271,6 +293,31 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn removes_a_file_only_while_it_is_the_expected_one() {
+        for (there, removed, left) in [
+            (Some("old"), true, None),
+            (Some("other"), false, Some("other")),
+            (Some("old and more"), false, Some("old and more")),
+            (None, false, None),
+        ] {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            if let Some(text) = there {
+                std::fs::write(&path, text).expect("a file");
+            }
+            let dir = File::open(temp.path()).expect("a directory");
+            let found = Disk
+                .remove_expected(dir.as_fd(), "index.json", b"old")
+                .expect("nothing fails");
+            assert_eq!(found, removed, "{there:?}");
+            let found = std::fs::read_to_string(&path).ok();
+            assert_eq!(found.as_deref(), left, "{there:?}");
+            let names = std::fs::read_dir(temp.path()).expect("a list").count();
+            assert_eq!(names, usize::from(left.is_some()), "{there:?}");
+        }
+    }
 
     #[test]
     fn replaces_a_file_only_while_it_is_the_expected_one() {

@@ -95,6 +95,16 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<bool>;
 
+    /// Deletes a file, but only if it has the expected bytes at that very moment. `false`: it has others, and
+    /// they stay; or it is gone.
+    ///
+    /// A crash leaves at worst the file under a temporary name `.ocisweep-…`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_expected(&self, dir: BorrowedFd<'_>, name: &str, expected: &[u8])
+    -> io::Result<bool>;
+
     /// Makes a directory, if it is not there yet, and brings it to the disk.
     ///
     /// # Errors

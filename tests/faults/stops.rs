@@ -147,6 +147,17 @@ impl Fs for Stopping {
         })
     }
 
+    fn remove_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+    ) -> io::Result<bool> {
+        self.pass(format!("remove {name}"), || {
+            Disk.remove_expected(dir, name, expected)
+        })
+    }
+
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         self.pass(format!("make {name}"), || Disk.make_dir(dir, name))
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`scene`]: a directory for layouts, and what a walk of its own says of the bytes in it.
 //! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
+//! - [`empty`]: layouts in which nothing is left.
 //! - [`live`]: a zot that is running.
 //! - [`shared`]: layouts that share a pool of blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
@@ -10,6 +11,7 @@
 mod support;
 
 mod arguments;
+mod empty;
 mod live;
 mod scene;
 mod shared;

@@ -181,6 +181,17 @@ fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Returns how many entries the `index.json` of a layout has.
+#[track_caller]
+pub(crate) fn entries(layout: &Path) -> usize {
+    let text = fs::read(layout.join("index.json")).expect("there is an index.json");
+    let json: Value = serde_json::from_slice(&text).expect("it is JSON");
+    json["manifests"]
+        .as_array()
+        .expect("it lists entries")
+        .len()
+}
+
 /// Returns a number of a JSON document.
 #[track_caller]
 pub(crate) fn number(json: &Value, pointer: &str) -> u64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::execute::{Fate, Outcome};
-use ocisweep::plan::{Because, Plan, Totals};
+use ocisweep::plan::{Because, Plan, Retire, Totals};
 use ocisweep::units::{human_duration, human_size};
 
 use super::json;
@@ -31,6 +31,14 @@ impl Shown<'_> {
             (Some(share), _) => share,
             (None, Some(outcome)) => outcome.done,
             (None, None) => self.plan.totals(),
+        }
+    }
+
+    /// Says whether the layout itself was removed, or would be.
+    pub fn retires(&self) -> bool {
+        match self.outcome {
+            Some(outcome) => outcome.retired,
+            None => self.plan.retire == Retire::Yes,
         }
     }
 
@@ -75,6 +83,16 @@ impl Shown<'_> {
                 &mut text,
                 format_args!("{verb} {path} (temporary file, {size})"),
             );
+        }
+        if self.retires() {
+            let verb = if self.outcome.is_some() {
+                "Removed:"
+            } else {
+                "Would remove:"
+            };
+            let path = self.plan.layout.to_string_lossy();
+            let path = context.term.foreign(&path);
+            line(&mut text, format_args!("{verb} {path} (empty layout)"));
         }
         for kept in &self.plan.kept {
             if let Some(digest) = self.plan.blobs.digest(kept.id) {
@@ -128,6 +146,21 @@ impl Shown<'_> {
                 size: stray.len,
                 action,
                 reasons: vec!["left over".to_owned()],
+                names: Vec::new(),
+            });
+        }
+        if self.retires() {
+            items.push(json::Item {
+                digest: None,
+                path: Some(".".to_owned()),
+                kind: "layout",
+                size: 0,
+                action: if self.outcome.is_some() {
+                    "remove"
+                } else {
+                    "would-remove"
+                },
+                reasons: vec!["nothing is left in it".to_owned()],
                 names: Vec::new(),
             });
         }

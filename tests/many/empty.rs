@@ -1,0 +1,369 @@
+//! Layouts in which nothing is left: with `--remove-empty-layouts` they go, and what a stop leaves of them harms nobody.
+
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::execute::{execute, remove_directory};
+use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
+use ocisweep::layout::lock::Locked;
+use ocisweep::observe::Silent;
+use ocisweep::oci::digest::VictimName;
+use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep};
+use ocisweep::sys::{Disk, FileTime, Fs, Removed};
+
+use crate::scene::{Scene, entries, of_layouts};
+use crate::support::{LayoutBuilder, assert_same, for_each, snapshot};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const PRUNE: [&str; 5] = [
+    "prune",
+    "-f",
+    "-a",
+    "--allow-empty",
+    "--remove-empty-layouts",
+];
+const GC: [&str; 3] = ["gc", "--allow-empty", "--remove-empty-layouts"];
+
+/// Makes a layout that lists nothing, with an orphan, and that nobody touched for a day.
+fn empty(scene: &Scene, relative: &str) -> LayoutBuilder {
+    let layout = LayoutBuilder::at(&scene.join(relative));
+    layout.layer(b"an orphan");
+    layout.write();
+    layout.age("index.json", DAY);
+    for blob in fs::read_dir(layout.join("blobs/sha256")).expect("it has blobs") {
+        let blob = blob.expect("it has blobs").path();
+        crate::support::layout::set_modified(&blob, SystemTime::now() - DAY);
+    }
+    layout
+}
+
+#[test]
+fn what_is_pruned_to_nothing_goes_with_its_directory() {
+    let scene = Scene::new();
+    let (layout, _) = scene.layout("tree/org/app");
+    layout.age("index.json", DAY);
+    scene.layout("tree/org/app/debug").0.age("index.json", DAY);
+    let (held, _) = scene.layout("tree/org/held");
+    held.age("index.json", DAY);
+    scene
+        .run(&["hold", "add", "tree/org/held", "release", "v1"])
+        .ok();
+    let before = snapshot(scene.path());
+    let args = [&PRUNE[..], &["--grace", "0", "-r", "tree"]].concat();
+    let dry = scene.run(&[&args[..], &["-n"]].concat());
+    dry.ok().says("Would remove: tree/org/app (empty layout)");
+    assert_same(&before, &snapshot(scene.path()), &dry.all());
+    let json = scene
+        .run(&[&args[..], &["--format", "json"]].concat())
+        .ok()
+        .json();
+    let states = ["removed", "removed", "done"];
+    assert_eq!(of_layouts(&json, "state"), states, "{json:#}");
+    let item = json["layouts"][0]["items"].as_array().expect("items");
+    let item = item.last().expect("an item");
+    assert_eq!(
+        (&item["kind"], &item["action"]),
+        (&"layout".into(), &"remove".into())
+    );
+    let left: Vec<String> = fs::read_dir(scene.join("tree/org"))
+        .expect("the tree is there")
+        .map(|name| {
+            name.expect("a name")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    assert_eq!(left, ["held"]);
+    assert_eq!(entries(held.path()), 1);
+}
+
+#[test]
+fn without_the_flag_an_empty_layout_stays() {
+    let scene = Scene::new();
+    let layout = empty(&scene, "layout");
+    scene.run(&["gc", "--allow-empty", "layout"]).ok();
+    assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
+    // What became empty before goes as well: there is nothing else to do, and it is done.
+    let run = scene.run(&[
+        "gc",
+        "-n",
+        "--exit-code",
+        "--remove-empty-layouts",
+        "layout",
+    ]);
+    run.exits(10);
+    let run = scene.run(&["gc", "--remove-empty-layouts", "layout"]);
+    run.ok().says("Removed: layout (empty layout)");
+    assert!(!layout.path().exists());
+}
+
+/// Each of these is a reason to stay.
+#[test]
+fn what_somebody_may_still_need_stays() {
+    type Change = fn(&LayoutBuilder);
+    let reasons: [(&str, Change); 9] = [
+        ("a young index", |layout| {
+            layout.age("index.json", Duration::from_secs(60));
+        }),
+        ("a hold that has ended", |layout| {
+            let hold = r#"{"schema_version":1,"holds":[{"name":"x","digest":"sha256:DIGEST","until":"2020-01-01T00:00:00Z"}]}"#;
+            let hold = hold.replace("DIGEST", &"ab".repeat(32));
+            layout.file(".ocisweep/holds.json", hold.as_bytes());
+        }),
+        ("a foreign file among the blobs", |layout| {
+            layout.file("blobs/sha256/notes", b"");
+        }),
+        ("blobs of an unknown algorithm", |layout| {
+            layout.file("blobs/blake3/ab", b"");
+        }),
+        ("an upload", |layout| {
+            layout.file(".uploads/11111111-2222-3333-4444-555555555555", b"x");
+        }),
+        ("something that a writer stages", |layout| {
+            layout.directory("ingest/somebody");
+        }),
+        ("a temporary file of a writer", |layout| {
+            layout.file("oci-put-blob123456789", b"x");
+        }),
+        ("docker's list", |layout| {
+            layout.file("manifest.json", b"[]");
+        }),
+        ("a blob that is young", |layout| {
+            layout.age("index.json", Duration::from_secs(2 * 60 * 60));
+            layout.layer(b"a young orphan");
+        }),
+    ];
+    for_each(
+        reasons,
+        |(why, _)| (*why).to_owned(),
+        |(_, change)| {
+            let scene = Scene::new();
+            let layout = empty(&scene, "layout");
+            change(&layout);
+            let dry = scene.run(&[&GC[..], &["-n", "layout"]].concat());
+            let run = scene.run(&[&GC[..], &["layout"]].concat());
+            for run in [&dry, &run] {
+                run.ok().keeps_quiet_about("(empty layout)");
+            }
+            assert!(layout.join("index.json").exists(), "{}", run.all());
+            assert!(layout.join("oci-layout").exists(), "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn what_else_lies_in_the_directory_keeps_the_directory() {
+    let scene = Scene::new();
+    let layout = empty(&scene, "layout");
+    layout.file("README", b"precious").directory(".uploads");
+    scene.run(&[&GC[..], &["layout"]].concat()).ok();
+    let left: Vec<_> = fs::read_dir(layout.path())
+        .expect("the directory is there")
+        .map(|name| name.expect("a name").file_name())
+        .collect();
+    assert_eq!(left, ["README"]);
+    // A link to it stays a link to it.
+    let linked = empty(&scene, "real");
+    std::os::unix::fs::symlink("real", scene.join("link")).expect("a link can be made");
+    scene.run(&[&GC[..], &["link"]].concat()).ok();
+    let left = fs::read_dir(linked.path()).expect("the directory is there");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_layout_that_lists_something_is_never_removed() {
+    let scene = Scene::new();
+    let (layout, image) = scene.layout("layout");
+    for digest in image.digests() {
+        layout.remove(&format!("blobs/{}", digest.replacen(':', "/", 1)));
+    }
+    layout.age("index.json", DAY);
+    let run = scene.run(&[&GC[..], &["--allow-missing", "--grace", "0", "layout"]].concat());
+    run.ok();
+    assert_eq!(entries(layout.path()), 1);
+}
+
+/// The real file system, until a call does not happen any more, or something else happens right before it.
+#[derive(Debug)]
+struct Stopping<'a> {
+    at: usize,
+    meets: Option<fn(&Path)>,
+    layout: &'a Path,
+    calls: Mutex<usize>,
+}
+
+impl Stopping<'_> {
+    fn pass<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let number = {
+            let mut calls = self.calls.lock().expect("nobody panics");
+            *calls += 1;
+            *calls
+        };
+        match self.meets {
+            Some(meets) if number == self.at => meets(self.layout),
+            None if number >= self.at => return Err(io::Error::other("the test stops here")),
+            _ => {}
+        }
+        work()
+    }
+}
+
+impl Fs for Stopping<'_> {
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+        Disk.look(dir, name)
+    }
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+        self.pass(|| Disk.remove(dir, name))
+    }
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed> {
+        self.pass(|| Disk.remove_temporary(dir, name, is_dir))
+    }
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()> {
+        self.pass(|| Disk.replace(dir, name, bytes, time))
+    }
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool> {
+        self.pass(|| Disk.replace_expected(dir, name, expected, bytes, time))
+    }
+    fn remove_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+    ) -> io::Result<bool> {
+        self.pass(|| Disk.remove_expected(dir, name, expected))
+    }
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.pass(|| Disk.make_dir(dir, name))
+    }
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass(|| Disk.sync(file))
+    }
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass(|| Disk.sync_dir(dir))
+    }
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass(|| Disk.sync_all(dir))
+    }
+}
+
+fn planned(layout: &Path) -> (View, Plan) {
+    let now = Timestamp::now();
+    let view = View::read(layout, now, &Silent).expect("the layout can be read");
+    let now = now.as_nanosecond();
+    let mark = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: Accept::No,
+        empty: Accept::Yes,
+    };
+    let live = view.graph.mark(&view.layout, &view.state, &mark);
+    let options = SweepOptions {
+        now,
+        started: now,
+        temp_age: 0,
+    };
+    let mut plan = sweep(&view, &live.expect("nothing is damaged"), &Disk, &options);
+    retire(&view, &mut plan, InFlight { now, grace: 0 });
+    assert_eq!(plan.retire, Retire::Yes);
+    (view, plan)
+}
+
+/// Removes the layout with a file system that stops or is disturbed at one call; says how many calls there were, and whether the
+/// layout was removed.
+fn run(layout: &Path, at: usize, meets: Option<fn(&Path)>) -> (usize, bool) {
+    let (view, plan) = planned(layout);
+    let disk = Stopping {
+        at,
+        meets,
+        layout,
+        calls: Mutex::new(0),
+    };
+    let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody holds it");
+    let outcome = execute(&locked, &plan, &disk, &Silent);
+    drop(locked);
+    let retired = outcome.is_ok_and(|outcome| outcome.retired);
+    if retired {
+        drop(remove_directory(layout, &disk));
+    }
+    let calls = *disk.calls.lock().expect("nobody panics");
+    (calls, retired)
+}
+
+/// Wherever it stops: there is a layout that lists nothing, or no layout at all; and a second run has no trouble with either.
+#[test]
+fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
+    for stop in 1.. {
+        let scene = Scene::new();
+        let layout = empty(&scene, "tree/layout");
+        let (calls, _) = run(layout.path(), stop, None);
+        let is_layout = layout.join("oci-layout").exists() || layout.join("blobs").exists();
+        if is_layout {
+            assert_eq!(entries(layout.path()), 0, "stopped at call {stop}");
+        }
+        let again = scene.run(&[&GC[..], &["--grace", "0", "-r", "tree"]].concat());
+        if is_layout {
+            again.ok().says("Removed: tree/layout (empty layout)");
+            assert!(!layout.path().exists(), "stopped at call {stop}");
+        } else {
+            again.refused().warns("there is no image layout in it");
+        }
+        if stop > calls {
+            assert!(!layout.path().exists());
+            break;
+        }
+    }
+}
+
+/// Whenever a writer comes: its image is there afterwards, whole and listed in a layout.
+#[test]
+fn a_writer_that_comes_at_any_call_loses_nothing() {
+    fn write(layout: &Path) {
+        let mut builder = LayoutBuilder::at(layout);
+        let image = builder.image("linux/amd64", "late", &[b"late layer"]);
+        builder.entry(image.manifest.tagged("late"));
+        builder.write();
+    }
+    for stop in 1.. {
+        let scene = Scene::new();
+        let layout = empty(&scene, "layout");
+        let (calls, _) = run(layout.path(), stop, Some(write));
+        if stop > calls {
+            break;
+        }
+        let run = scene.run(&["ls", "--format", "json", "layout"]);
+        let json = run.ok().json();
+        assert_eq!(
+            json["layouts"][0]["images"][0]["state"],
+            "whole",
+            "{stop}\n{}",
+            run.all()
+        );
+        assert!(layout.join("oci-layout").exists(), "at call {stop}");
+    }
+}
