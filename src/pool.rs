@@ -1,8 +1,8 @@
 //! Layouts that share a pool of blobs: read together, marked together, swept together.
 //!
-//! A blob of the pool is live when any of the layouts leads to it. What is live follows from one live blob
-//! at a time (a document leads on, a subject to its referrer), so the union of what each layout leads to is
-//! what all of them lead to.
+//! A blob of the pool goes when each of the layouts, planned for itself, would let it go. What is live follows
+//! from one live blob at a time (a document leads on, a subject to its referrer), so that what is live in none
+//! of them is live in all of them together neither.
 //!
 //! *Order*: the pool is listed before the first `index.json` is read, as for a single layout. All layouts are
 //! locked, in an order on which every process agrees, and read again, before the first blob goes.
@@ -18,17 +18,17 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execute::{Outcome, Refused, execute_pool};
-use crate::graph::{Bits, Flight, Graph, InFlight, LiveSet, MarkOptions, Orphan};
+use crate::graph::{Accept, Bits, Graph, InFlight};
 use crate::images::images;
 use crate::layout::lock::Locked;
 use crate::layout::pool::Pool;
-use crate::layout::{BlobId, BlobList, Layout, State};
+use crate::layout::{BlobId, BlobList, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
-use crate::plan::{Because, Kept, Plan, Retire, SweepOptions, Victim, left_over};
+use crate::plan::{Kept, Plan, Retire, SweepOptions, Victim, left_over, sweep_all};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
 use crate::view::View;
@@ -47,7 +47,7 @@ pub struct Shared {
 pub struct SharedPlan {
     /// The sweep of the pool.
     pub pool: Plan,
-    /// For each layout: the temporary files of its writers.
+    /// For each layout: what is written, and the temporary files of its writers.
     pub layouts: Vec<Plan>,
 }
 
@@ -73,25 +73,22 @@ pub struct SharedUsage {
     pub refusal: Option<String>,
 }
 
-/// What a sweep of a pool leaves alone, and what it accepts.
-#[derive(Debug)]
-pub struct SharedOptions<'a> {
+/// What a sweep of a pool leaves alone.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedOptions {
     /// The present.
     pub now: Timestamp,
     /// When an orphan counts as being written.
     pub in_flight: InFlight,
     /// What to do with temporary files.
     pub sweep: SweepOptions,
-    /// What each layout is marked from.
-    pub mark: MarkOptions<'a>,
 }
 
 impl Shared {
     /// Reads a pool and all layouts that use it.
     ///
     /// # Errors
-    /// What opening and reading any of them says, [`Error::Pool`](crate::Error::Pool) and
-    /// [`Error::NotInPool`](crate::Error::NotInPool).
+    /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
     pub fn read(
         pool: impl Into<PathBuf>,
         layouts: &[PathBuf],
@@ -123,24 +120,43 @@ impl Shared {
         &self.layouts
     }
 
-    /// Plans to delete what none of the layouts leads to.
+    /// Plans to delete what none of the layouts needs. `make` plans one layout as if the pool were its own,
+    /// with a sweep of everything; what else it says is returned for each layout.
     ///
     /// # Errors
-    /// As [`Graph::mark`], for any of the layouts.
-    pub fn plan(&self, options: &SharedOptions<'_>, observer: &dyn Observer) -> Result<SharedPlan> {
-        let mut union = Union::default();
+    /// What `make` says of any of the layouts, and what reading it says.
+    pub fn plan<T, E: From<Error>>(
+        &self,
+        options: &SharedOptions,
+        observer: &dyn Observer,
+        mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
+    ) -> Result<(SharedPlan, Vec<T>), E> {
+        let mut common = Common::default();
+        let mut layouts = Vec::with_capacity(self.layouts.len());
+        let mut said = Vec::with_capacity(self.layouts.len());
         for (layout, state) in self.layouts.iter().zip(&self.states) {
-            let blobs = Arc::clone(&self.blobs);
-            let mut graph = Graph::read(layout, state, blobs, options.now, observer)?;
-            graph.protect_in_flight(layout, state, options.in_flight, observer)?;
-            let live = graph.mark(layout, state, &options.mark)?;
-            union.add(&graph, &live);
+            let mut view = self.view(layout, state, options.now, observer)?;
+            view.graph
+                .protect_in_flight(layout, state, options.in_flight, observer)?;
+            let (plan, more) = make(&view)?;
+            common.add(&plan);
+            let own = BlobList::read_beside(layout)?;
+            layouts.push(Plan {
+                temporary: left_over(layout, &own, &options.sweep),
+                blobs: Arc::default(),
+                sweep: Vec::new(),
+                kept: Vec::new(),
+                spare: Vec::new(),
+                foreign: 0,
+                ..plan
+            });
+            said.push(more);
         }
-        let (sweep, kept) = union.finish();
         let mut base = Hasher::new(Algorithm::Sha256);
         for state in &self.states {
             base.update(state.fingerprint().to_string().as_bytes());
         }
+        let (sweep, kept) = common.finish();
         let pool = Plan {
             layout: self.pool.path().to_owned(),
             base: base.finish(),
@@ -149,31 +165,27 @@ impl Shared {
             kept,
             temporary: Vec::new(),
             foreign: self.blobs.foreign.len(),
-            writes: crate::layout::Writes::default(),
+            writes: Writes::default(),
             spare: Vec::new(),
             retire: Retire::No,
         };
-        let layouts = self
-            .layouts
-            .iter()
-            .zip(&self.states)
-            .map(|(layout, state)| {
-                let own = BlobList::read_beside(layout)?;
-                Ok(Plan {
-                    layout: layout.path().to_owned(),
-                    base: state.fingerprint().clone(),
-                    temporary: left_over(layout, &own, &options.sweep),
-                    blobs: Arc::default(),
-                    sweep: Vec::new(),
-                    kept: Vec::new(),
-                    foreign: 0,
-                    writes: crate::layout::Writes::default(),
-                    spare: Vec::new(),
-                    retire: Retire::No,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(SharedPlan { pool, layouts })
+        Ok((SharedPlan { pool, layouts }, said))
+    }
+
+    /// Reads what one layout leads to in the pool.
+    fn view(
+        &self,
+        layout: &Layout,
+        state: &State,
+        now: Timestamp,
+        observer: &dyn Observer,
+    ) -> Result<View> {
+        let blobs = Arc::clone(&self.blobs);
+        Ok(View {
+            graph: Graph::read(layout, state, blobs, now, observer)?,
+            layout: layout.try_clone()?,
+            state: state.clone(),
+        })
     }
 
     /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
@@ -208,14 +220,15 @@ impl Shared {
         execute_pool(&locked, plan, fs, observer)
     }
 
-    /// Measures the pool. RECLAIMABLE is what a sweep frees.
+    /// Measures the pool. RECLAIMABLE is what a sweep frees, if documents are not missing and no layout is
+    /// empty.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted) and the like; layouts that cannot be marked are no error, but then nothing
+    /// [`Error::Interrupted`] and the like; layouts that cannot be marked are no error, but then nothing
     /// could be reclaimed.
     pub fn usage(
         &self,
-        options: &SharedOptions<'_>,
+        options: &SharedOptions,
         fs: &dyn Fs,
         observer: &dyn Observer,
     ) -> Result<SharedUsage> {
@@ -223,12 +236,7 @@ impl Shared {
         let mut all = Bits::new(self.blobs.len());
         let mut known = None;
         for (layout, state) in self.layouts.iter().zip(&self.states) {
-            let blobs = Arc::clone(&self.blobs);
-            let view = View {
-                graph: Graph::read(layout, state, blobs, options.now, observer)?,
-                layout: Layout::open_in(layout.path(), &self.pool)?,
-                state: state.clone(),
-            };
+            let view = self.view(layout, state, options.now, observer)?;
             let files = known.get_or_insert_with(|| files(&view, fs));
             let roots = view.graph.roots().iter();
             let live = view
@@ -253,8 +261,11 @@ impl Shared {
             size: counted.take_rest(),
             reclaimable: 0,
         };
-        let (freed, refusal) = match self.plan(options, observer) {
-            Ok(plan) => (plan.pool.totals(), None),
+        let plan = self.plan(options, observer, |view| {
+            sweep_all(view, Accept::No, Accept::No, fs, &options.sweep).map(|plan| (plan, ()))
+        });
+        let (freed, refusal) = match plan {
+            Ok((plan, _)) => (plan.pool.totals(), None),
             Err(error) if error.kind() == crate::ErrorKind::Refused => {
                 (crate::plan::Totals::default(), Some(error.to_string()))
             }
@@ -277,58 +288,45 @@ impl Shared {
     }
 }
 
-/// What several graphs over one list of blobs say together. Only marked graphs are taken, so that what is
-/// left over is left over by all.
+/// What the plans of several layouts over one list of blobs agree upon.
 #[derive(Debug, Default)]
-struct Union {
-    /// Blobs that are orphans in every graph so far; `None` before the first.
-    orphans: Option<Vec<Orphan>>,
-    flight: HashMap<BlobId, Flight>,
+struct Common {
+    /// What every plan so far lets go; `None` before the first.
+    sweep: Option<HashMap<BlobId, Victim>>,
+    /// What is live in none so far, and kept by one of them.
+    kept: HashMap<BlobId, Kept>,
 }
 
-impl Union {
-    fn add(&mut self, graph: &Graph, live: &LiveSet) {
-        let here = graph.orphans();
-        let find = |id: BlobId| {
-            let place = here.binary_search_by_key(&id, |orphan| orphan.id);
-            place.ok().and_then(|place| here.get(place))
+impl Common {
+    fn add(&mut self, plan: &Plan) {
+        let going: HashMap<BlobId, Victim> = plan
+            .sweep
+            .iter()
+            .map(|victim| (victim.id, *victim))
+            .collect();
+        let keeps: HashMap<BlobId, Kept> = plan.kept.iter().map(|kept| (kept.id, *kept)).collect();
+        let Some(sweep) = &mut self.sweep else {
+            self.sweep = Some(going);
+            self.kept = keeps;
+            return;
         };
-        let is_orphan = |orphan: &Orphan| find(orphan.id).is_some() && !live.contains(orphan.id);
-        match &mut self.orphans {
-            None => {
-                let orphans = here.iter().copied().filter(is_orphan).collect();
-                self.orphans = Some(orphans);
-            }
-            Some(orphans) => {
-                orphans.retain(is_orphan);
-                for orphan in orphans {
-                    // What could not be looked into once may be a referrer.
-                    if find(orphan.id).is_some_and(|now| now.file.is_none()) {
-                        orphan.file = None;
-                    }
-                }
+        // What one of them leads to is no orphan, however young.
+        self.kept
+            .retain(|id, _| going.contains_key(id) || keeps.contains_key(id));
+        for (id, kept) in keeps {
+            if sweep.remove(&id).is_some() {
+                self.kept.insert(id, kept);
             }
         }
-        for orphan in self.orphans.iter().flatten() {
-            if let Some(flight) = graph.in_flight(orphan.id) {
-                self.flight.entry(orphan.id).or_insert(flight);
-            }
-        }
+        sweep.retain(|id, _| going.contains_key(id));
     }
 
+    /// Returns what goes and what is kept, in the order of the directories.
     fn finish(self) -> (Vec<Victim>, Vec<Kept>) {
-        let mut sweep = Vec::new();
-        let mut kept = Vec::new();
-        for Orphan { id, file } in self.orphans.unwrap_or_default() {
-            let keep = |len, because| Kept { id, len, because };
-            match (file, self.flight.get(&id)) {
-                (None, _) => kept.push(keep(0, Because::Unreadable)),
-                (Some(file), Some(flight)) => {
-                    kept.push(keep(file.len, Because::of(*flight, &file)));
-                }
-                (Some(file), None) => sweep.push(Victim { id, file }),
-            }
-        }
+        let mut sweep: Vec<Victim> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
+        sweep.sort_by_key(|victim| victim.id);
+        let mut kept: Vec<Kept> = self.kept.into_values().collect();
+        kept.sort_by_key(|kept| kept.id);
         (sweep, kept)
     }
 }

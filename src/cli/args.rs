@@ -402,18 +402,18 @@ pub struct PruneArgs {
     #[arg(long, value_name = "FILE")]
     pub keep_from: Option<PathBuf>,
     /// Remove the oldest until what stays fits: 500MB, 5GB, 2GiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "shared_blobs")]
     pub max_size: Option<u64>,
     /// Tell age by when an image was added to the layout, or created
     #[arg(long, value_name = "CLOCK", default_value = "added")]
     pub time: ClockName,
     /// Write the plan to this file for apply, and change nothing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "shared_blobs")]
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub sweep: SweepArgs,
     /// Remove a layout in which nothing is left, with its directory if that is empty then
-    #[arg(long, conflicts_with = "plan")]
+    #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
     pub remove_empty_layouts: bool,
     /// Print what becomes of each image, and why
     #[arg(short, long)]

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::execute::{Outcome, Refused, execute, remove_directory};
-use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, FileFacts, InFlight};
 use ocisweep::layout::lock::Locked;
-use ocisweep::plan::{Plan, SweepOptions, sweep};
+use ocisweep::plan::{Plan, SweepOptions, sweep_all};
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
@@ -175,16 +175,8 @@ pub fn perform<T>(
 /// # Errors
 /// Why the layout cannot be swept.
 pub fn plan_gc(view: &View, rule: &Rule, missing: Accept, empty: Accept) -> Result<Plan, Error> {
-    let mark = MarkOptions {
-        keep: &|_| true,
-        change: Change::none(),
-        extra: &[],
-        missing,
-        empty,
-    };
     view.layout.refuse_shared_blobs()?;
-    let live = view.graph.mark(&view.layout, &view.state, &mark)?;
-    Ok(sweep(view, &live, &Disk, &rule.sweep))
+    sweep_all(view, missing, empty, &Disk, &rule.sweep)
 }
 
 /// Turns a flag into the library's word.

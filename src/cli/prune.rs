@@ -1,5 +1,6 @@
 //! `ocisweep prune`
 
+mod pool;
 mod question;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,6 @@ use super::many::{Account, Chosen, choose, each, remove_directories, shares, sli
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::sweep::{Shown, count};
-use super::shared;
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -61,9 +61,6 @@ impl Said {
 
 /// Prunes each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
-    if let Some(pool) = &args.layouts.shared_blobs {
-        return shared::refuse_prune(context, args, pool);
-    }
     let wanted = match understand(context, args) {
         Ok(wanted) => wanted,
         Err(text) => {
@@ -80,6 +77,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         return exit::USAGE;
     }
     let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    if let Some(path) = &args.layouts.shared_blobs {
+        return pool::run(context, args, &wanted, &rule, path);
+    }
     let chosen = choose(context, &args.layouts);
     let mut exit = chosen.exit;
     let mut shown = Vec::new();
@@ -125,7 +125,8 @@ fn tell(
         .iter()
         .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
         .collect();
-    note_unused(context, &unused_everywhere(&done));
+    let said = done.iter().flatten().map(|done| &done.said);
+    note_unused(context, &unused_everywhere(said));
     remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
     let mut kept = KeptBytes::default();
@@ -145,8 +146,10 @@ fn tell(
                     is_pool: false,
                 };
                 add(&mut kept, &done.said.kept);
-                let ended = show(context, args, &done, &shown, chosen.is_many);
-                account.add(path, &shown, ended, to_json(context, args, &done, &shown));
+                let said = Some(&done.said);
+                let ended = show(context, args, said, &shown, chosen.is_many);
+                let layout = to_json(context, args, said, &shown);
+                account.add(path, &shown, ended, layout);
                 plan_file.layouts.push(done.said.file);
                 ended
             }
@@ -386,8 +389,8 @@ fn planned(
 }
 
 /// Returns the names of the list of what stays that no layout has.
-fn unused_everywhere(done: &[Option<&Done<Said>>]) -> Vec<String> {
-    let mut layouts = done.iter().flatten().map(|done| &done.said.unused);
+fn unused_everywhere<'a>(said: impl Iterator<Item = &'a Said>) -> Vec<String> {
+    let mut layouts = said.map(|said| &said.unused);
     let mut unused = layouts.next().cloned().unwrap_or_default();
     for other in layouts {
         unused.retain(|line| other.contains(line));
@@ -398,11 +401,12 @@ fn unused_everywhere(done: &[Option<&Done<Said>>]) -> Vec<String> {
 fn to_json(
     context: &Context<'_>,
     args: &PruneArgs,
-    done: &Done<Said>,
+    said: Option<&Said>,
     shown: &Shown<'_>,
 ) -> json::SweptLayout {
     let mut layout = shown.to_json(context.now);
-    let verdicts = done.said.verdicts.iter().map(|verdict| json::Item {
+    let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
+    let verdicts = verdicts.map(|verdict| json::Item {
         digest: Some(verdict.digest.to_string()),
         path: None,
         kind: "image",
@@ -419,19 +423,19 @@ fn to_json(
     layout
 }
 
+/// Says what became of a layout, or, where nothing was said of images, of a pool.
 fn show(
     context: &Context<'_>,
     args: &PruneArgs,
-    done: &Done<Said>,
+    said: Option<&Said>,
     shown: &Shown<'_>,
     is_many: bool,
 ) -> Exit {
-    let said = &done.said;
     let mut exit = exit::DONE;
     if args.format == TextFormat::Text {
         let mut text = String::new();
         if args.verbose {
-            for verdict in &said.verdicts {
+            for verdict in said.into_iter().flat_map(|said| &said.verdicts) {
                 text.push_str(&verdict_line(context, verdict));
             }
         }
@@ -441,14 +445,14 @@ fn show(
             } else {
                 "Untagged"
             };
-            for name in &said.untagged {
+            for name in said.into_iter().flat_map(|said| &said.untagged) {
                 let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
             }
             text.push_str(&shown.lines(context));
         }
         exit = context.print(&shown.headed(context, text, is_many));
     }
-    for name in &said.left_referrers {
+    for name in said.into_iter().flat_map(|said| &said.left_referrers) {
         context.term.note(&format!(
             "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
         ));
@@ -459,12 +463,14 @@ fn show(
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);
     }
-    if let (Budget::Missed { live }, Some(max_size)) = (said.budget, args.max_size) {
+    if let (Some(said), Some(max_size)) = (said, args.max_size)
+        && let Budget::Missed { live } = said.budget
+    {
         let held = kept_line(&said.kept);
         context.term.error(
             &format!(
                 "cannot bring `{}` down to {}: {} stay, {}",
-                done.plan.layout.display(),
+                shown.plan.layout.display(),
                 human_size(max_size),
                 human_size(live),
                 held.trim_end()
@@ -473,7 +479,7 @@ fn show(
         );
         exit = exit.and(exit::BUDGET);
     }
-    if args.exit_code && done.outcome.is_none() && !done.plan.is_empty() {
+    if args.exit_code && shown.outcome.is_none() && !shown.plan.is_empty() {
         exit = exit.and(exit::WOULD_CHANGE);
     }
     exit

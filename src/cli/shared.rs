@@ -1,39 +1,65 @@
-//! `gc` and `df` of layouts that share a pool of blobs (`--shared-blobs`).
+//! Layouts that share a pool of blobs (`--shared-blobs`): `gc`, `df`, and what `prune` needs for it.
 
 use std::path::{Path, PathBuf};
 
-use ocisweep::Error;
 use ocisweep::error::PoolProblem;
 use ocisweep::execute::{Outcome, Refused};
-use ocisweep::graph::{Accept, Change, MarkOptions};
-use ocisweep::plan::Plan;
+use ocisweep::plan::{Plan, sweep_all};
 use ocisweep::pool::{Shared, SharedOptions, SharedUsage};
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
+use ocisweep::{Error, View};
 use serde::Serialize;
 
-use super::args::{DfArgs, GcArgs, LayoutArgs, PruneArgs, TableFormat};
+use super::args::{DfArgs, GcArgs, LayoutArgs, TableFormat};
 use super::context::Context;
 use super::df::{JsonRow, reclaimable};
 use super::exit::{self, Exit};
 use super::gc::show;
 use super::many::{Account, Chosen, choose};
-use super::perform::{MAX_ATTEMPTS, Rule, accept};
+use super::perform::{MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::Shown;
 use super::render::table::Table;
 
 /// The pool and the layouts that were asked for.
-struct Asked<'a> {
-    pool: &'a Path,
-    chosen: Chosen,
+pub struct Asked<'a> {
+    /// The pool.
+    pub pool: &'a Path,
+    /// The layouts.
+    pub chosen: Chosen,
 }
 
-/// What became of the pool and of each layout: a plan, and what its execution brought.
-type Done = Vec<(Plan, Option<Outcome>)>;
+/// What was planned for the pool and for each layout, and what became of it.
+pub struct Done<T> {
+    /// The pool first, then the layouts in their order.
+    pub plans: Vec<(Plan, Option<Outcome>)>,
+    /// What planning said of each layout.
+    pub said: Vec<T>,
+}
+
+impl<T> Done<T> {
+    /// Returns what is to be shown, in the order of `plans`.
+    pub fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
+        let is_pool = std::iter::once(true).chain(std::iter::repeat(false));
+        self.plans
+            .iter()
+            .zip(is_pool)
+            .map(|((plan, outcome), is_pool)| Shown {
+                plan,
+                outcome: outcome.as_ref(),
+                share: None,
+                is_pool,
+            })
+    }
+}
 
 /// Finds the layouts. One that could not be looked for may use the pool, so that nothing is done.
-fn ask<'a>(context: &Context<'_>, pool: &'a Path, args: &LayoutArgs) -> Result<Asked<'a>, Exit> {
+pub fn ask<'a>(
+    context: &Context<'_>,
+    pool: &'a Path,
+    args: &LayoutArgs,
+) -> Result<Asked<'a>, Exit> {
     let chosen = choose(context, args);
     if chosen.is_complete {
         return Ok(Asked { pool, chosen });
@@ -45,23 +71,11 @@ fn ask<'a>(context: &Context<'_>, pool: &'a Path, args: &LayoutArgs) -> Result<A
     Err(chosen.exit.and(context.report(&error)))
 }
 
-fn options<'a>(
-    context: &Context<'_>,
-    rule: &Rule,
-    missing: Accept,
-    empty: Accept,
-) -> SharedOptions<'a> {
+fn options(context: &Context<'_>, rule: &Rule) -> SharedOptions {
     SharedOptions {
         now: context.now,
         in_flight: rule.in_flight,
         sweep: rule.sweep,
-        mark: MarkOptions {
-            keep: &|_| true,
-            change: Change::none(),
-            extra: &[],
-            missing,
-            empty,
-        },
     }
 }
 
@@ -71,19 +85,22 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let mode = run_mode(args.dry_run, args.sweep.lock_wait);
+    let done = perform(context, &asked, &rule, mode, |view| {
+        let missing = accept(args.sweep.allow_missing);
+        let empty = accept(args.sweep.allow_empty);
+        let plan = sweep_all(view, missing, empty, &Disk, &rule.sweep)?;
+        Ok::<_, Error>((plan, ()))
+    });
     let mut account = Account::new("gc", args.dry_run, true);
     let mut exit = exit::DONE;
-    match sweep(context, args, &asked) {
+    match done {
         Ok(done) => {
-            for (plan, outcome) in &done {
-                let shown = Shown {
-                    plan,
-                    outcome: outcome.as_ref(),
-                    share: None,
-                    is_pool: plan.layout == pool,
-                };
+            for shown in done.shown() {
                 let ended = show(context, args, &shown, true);
-                account.add(&plan.layout, &shown, ended, shown.to_json(context.now));
+                let path = &shown.plan.layout;
+                account.add(path, &shown, ended, shown.to_json(context.now));
                 exit = exit.and(ended);
             }
         }
@@ -95,62 +112,50 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
     exit.and(account.finish(context, args.format, args.quiet))
 }
 
-fn sweep(context: &Context<'_>, args: &GcArgs, asked: &Asked<'_>) -> Result<Done, Error> {
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
-    let options = options(
-        context,
-        &rule,
-        accept(args.sweep.allow_missing),
-        accept(args.sweep.allow_empty),
-    );
+/// Plans a pool with its layouts, and executes the plan unless this is a dry run.
+///
+/// # Errors
+/// What reading, planning and locking say, and [`Error::Unstable`] when the layouts never hold still.
+pub fn perform<T, E: From<Error>>(
+    context: &Context<'_>,
+    asked: &Asked<'_>,
+    rule: &Rule,
+    mode: Mode,
+    mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
+) -> Result<Done<T>, E> {
+    let options = options(context, rule);
     for _ in 0..MAX_ATTEMPTS {
         let shared = Shared::read(asked.pool, &asked.chosen.layouts, context.observer())?;
-        let plan = shared.plan(&options, context.observer())?;
+        let (plan, said) = shared.plan(&options, context.observer(), &mut make)?;
         let is_empty = plan.pool.is_empty() && plan.layouts.iter().all(Plan::is_empty);
-        let outcomes: Vec<Option<Outcome>> = if args.dry_run {
-            std::iter::repeat_with(|| None)
-                .take(plan.layouts.len() + 1)
-                .collect()
-        } else if is_empty {
-            std::iter::repeat_with(|| Some(Outcome::nothing()))
-                .take(plan.layouts.len() + 1)
-                .collect()
-        } else {
-            match shared.execute(&plan, args.sweep.lock_wait, &Disk, context.observer()) {
+        let count = plan.layouts.len() + 1;
+        let outcomes: Vec<Option<Outcome>> = match mode {
+            Mode::DryRun => (0..count).map(|_| None).collect(),
+            Mode::Run(_) if is_empty => (0..count).map(|_| Some(Outcome::nothing())).collect(),
+            Mode::Run(wait) => match shared.execute(&plan, wait, &Disk, context.observer()) {
                 Ok(done) => std::iter::once(done.pool)
                     .chain(done.layouts)
                     .map(Some)
                     .collect(),
-                Err(Refused::Changed) => continue,
-                Err(Refused::Error(error)) => return Err(error),
-            }
+                Err(Refused::Changed) => {
+                    context
+                        .term
+                        .detail("a layout changed while it was looked at: looking again");
+                    continue;
+                }
+                Err(Refused::Error(error)) => return Err(error.into()),
+            },
         };
         let plans = std::iter::once(plan.pool).chain(plan.layouts);
-        return Ok(plans.zip(outcomes).collect());
+        return Ok(Done {
+            plans: plans.zip(outcomes).collect(),
+            said,
+        });
     }
-    Err(Error::Unstable {
+    Err(E::from(Error::Unstable {
         path: asked.pool.to_owned(),
         times: MAX_ATTEMPTS,
-    })
-}
-
-/// Says that `prune` does not know how to do this, and what does.
-pub fn refuse_prune(context: &Context<'_>, args: &PruneArgs, pool: &Path) -> Exit {
-    let pool = super::context::quote(&pool.to_string_lossy());
-    let layouts: Vec<String> = args
-        .layouts
-        .paths
-        .iter()
-        .map(|path| super::context::quote(&path.to_string_lossy()))
-        .collect();
-    context.term.error(
-        &format!("cannot prune layouts that share the blobs in `{pool}`"),
-        Some(&format!(
-            "`ocisweep rm --no-prune LAYOUT IMAGE...` removes names, `ocisweep gc --shared-blobs {pool} {}` deletes what none of them needs",
-            layouts.join(" ")
-        )),
-    );
-    exit::REFUSED
+    }))
 }
 
 /// Measures a pool.
@@ -160,7 +165,7 @@ pub fn df(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
         Err(refused) => return refused,
     };
     let rule = Rule::of(context, args.grace, args.temp_age);
-    let options = options(context, &rule, Accept::No, Accept::No);
+    let options = options(context, &rule);
     let usage = Shared::read(asked.pool, &asked.chosen.layouts, context.observer())
         .and_then(|shared| shared.usage(&options, &Disk, context.observer()));
     let usage = match usage {

@@ -1,24 +1,26 @@
 //! Doing what a plan says about a pool of blobs that several layouts use.
 //!
 //! *Order*: as for a single layout, with every layout in the place of the one: all are locked, what others
-//! wrote to any of them is brought to the disk, all are read again and compared, then blobs go, and before
-//! each further batch all are compared again. No document is written, so a crash leaves fewer orphans.
+//! wrote to any of them is brought to the disk, all are read again and compared, then each is written, then
+//! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
-use super::{Meanwhile, Outcome, Refused, execute, is_still, sweep, unchanged};
-use crate::error::Result;
+use super::{
+    Fate, Meanwhile, Outcome, Refused, commit, is_still, remove_temporary, sweep, unchanged,
+};
 use crate::layout::lock::Locked;
 use crate::observe::Observer;
+use crate::oci::Digest;
 use crate::pool::{SharedOutcome, SharedPlan};
 use crate::settle::settle;
 use crate::sys::Fs;
 
 use super::meanwhile::look_back;
 
-/// Sweeps a pool. `locked` are all layouts that use it, in the order of the plan.
+/// Sweeps a pool, after writing to the layouts what the plan says. `locked` are all layouts that use it, in the order of the plan.
 ///
 /// # Errors
 /// [`Refused::Changed`] when a layout is other than the plan rests on, [`Refused::Error`] when one cannot be
-/// read or written. Nothing was deleted then.
+/// read or written. No blob was deleted then.
 pub(crate) fn execute_pool(
     locked: &[Locked<'_>],
     plan: &SharedPlan,
@@ -31,54 +33,60 @@ pub(crate) fn execute_pool(
             settle(locked, fs)?;
         }
     }
-    let bases: Vec<_> = plan.layouts.iter().map(|layout| &layout.base).collect();
-    if locked.len() != bases.len() {
+    if locked.len() != plan.layouts.len() {
         return Err(Refused::Changed);
     }
-    for (locked, base) in locked.iter().zip(&bases) {
-        unchanged(locked, base)?;
+    let mut states = Vec::with_capacity(locked.len());
+    for (locked, own) in locked.iter().zip(&plan.layouts) {
+        states.push(unchanged(locked, &own.base)?);
     }
+    for ((locked, own), state) in locked.iter().zip(&plan.layouts).zip(&states) {
+        if !own.writes.is_empty() {
+            // A crash here leaves some layouts as they were and some without what was removed from them;
+            // every blob is there.
+            commit(locked.layout(), state, &own.writes, fs)?;
+        }
+    }
+    let bases: Vec<Digest> = plan
+        .layouts
+        .iter()
+        .zip(&states)
+        .map(|(own, state)| state.fingerprint_after(&own.writes))
+        .collect();
     let still = || {
         let mut layouts = locked.iter().zip(&bases);
         layouts.all(|(locked, base)| is_still(locked.layout(), base))
     };
-    // The directories of blobs are the same for all of them.
-    let mut pool = match locked.first() {
-        Some(any) => sweep(any.layout(), &plan.pool, victims, &still, fs, observer),
-        None => Outcome::nothing(),
+    let is_written = plan.layouts.iter().any(|own| !own.writes.is_empty());
+    let mut pool = if is_written && !still() {
+        // A writer without a lock came in between, perhaps with the old entries: what was released may be in
+        // use again, and stays.
+        Outcome {
+            fates: vec![Fate::NotTried; victims.len()],
+            meanwhile: Meanwhile {
+                changed: true,
+                broken: Vec::new(),
+            },
+            ..Outcome::nothing()
+        }
+    } else {
+        match locked.first() {
+            // The directories of blobs are the same for all of them.
+            Some(any) => sweep(any.layout(), &plan.pool, victims, &still, fs, observer),
+            None => Outcome::nothing(),
+        }
     };
-    let mut meanwhile = Meanwhile::default();
     for (locked, base) in locked.iter().zip(&bases) {
         let found = look_back(locked.layout(), base, &plan.pool, &[&[], &pool.fates]);
-        meanwhile.changed |= found.changed;
-        meanwhile.broken.extend(found.broken);
+        pool.meanwhile.changed |= found.changed;
+        pool.meanwhile.broken.extend(found.broken);
     }
-    meanwhile.changed |= pool.meanwhile.changed;
-    pool.meanwhile = meanwhile;
     let mut layouts = Vec::with_capacity(plan.layouts.len());
     for (locked, own) in locked.iter().zip(&plan.layouts) {
-        let outcome = if pool.interrupted || own.is_empty() {
-            Outcome {
-                interrupted: pool.interrupted && !own.is_empty(),
-                ..Outcome::nothing()
-            }
-        } else {
-            match execute(locked, own, fs, observer) {
-                Ok(outcome) => outcome,
-                // Its temporary files wait for the next time: the pool is swept, and that has to be said.
-                Err(Refused::Changed) => Outcome {
-                    meanwhile: Meanwhile {
-                        changed: true,
-                        broken: Vec::new(),
-                    },
-                    ..Outcome::nothing()
-                },
-                Err(Refused::Error(error)) => Outcome {
-                    failed: own.failures(&error),
-                    ..Outcome::nothing()
-                },
-            }
-        };
+        let mut outcome = Outcome::nothing();
+        if !pool.interrupted {
+            remove_temporary(locked.layout(), own, fs, observer, &mut outcome);
+        }
         layouts.push(outcome);
     }
     Ok(SharedOutcome { pool, layouts })

@@ -138,6 +138,24 @@ impl Layout {
         &self.path
     }
 
+    /// Returns the same layout, with descriptors of its own.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let clone = |fd: &OwnedFd| fd.try_clone().map_err(Error::read(&self.path));
+        let mut algorithms = Vec::with_capacity(self.blobs.algorithms.len());
+        for (algorithm, fd) in &self.blobs.algorithms {
+            algorithms.push((*algorithm, clone(fd)?));
+        }
+        Ok(Self {
+            path: self.path.clone(),
+            dir: clone(&self.dir)?,
+            blobs: BlobDirs {
+                root: self.blobs.root.as_ref().map(clone).transpose()?,
+                algorithms,
+                link: self.blobs.link.clone(),
+            },
+        })
+    }
+
     /// Returns device and inode of the directory.
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         let stat = stat_of(&self.dir).map_err(|error| Error::read(&self.path)(error.into()))?;

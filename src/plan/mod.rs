@@ -6,6 +6,7 @@
 mod dangling;
 pub mod file;
 pub mod filter;
+mod gc;
 mod joint;
 mod platform;
 pub mod policy;
@@ -26,6 +27,7 @@ use crate::view::View;
 
 pub use dangling::dangling;
 pub use filter::{FilterError, Filters, TimeSource};
+pub use gc::sweep_all;
 pub use joint::joint_totals;
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
@@ -207,17 +209,6 @@ impl Plan {
             && self.temporary.is_empty()
             && self.writes.is_empty()
             && self.retire == Retire::No
-    }
-
-    /// Returns a failure for each temporary file of the plan.
-    pub(crate) fn failures(&self, error: &crate::Error) -> Vec<(String, std::io::Error)> {
-        self.temporary
-            .iter()
-            .map(|stray| {
-                let path = stray.path.to_string_lossy().into_owned();
-                (path, std::io::Error::other(error.to_string()))
-            })
-            .collect()
     }
 
     /// Returns a plan that does nothing to a layout.

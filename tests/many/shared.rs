@@ -379,28 +379,96 @@ fn a_pool_is_listed_and_measured() {
     }
 }
 
+/// An image that leaves one layout takes along what no other layout needs.
 #[test]
-fn prune_says_what_to_do_instead_and_that_works() {
-    let commune = Commune::new(Way::Algorithm);
-    let scene = &commune.scene;
-    let before = commune.pool();
-    let prune = [
-        "prune",
-        "-f",
-        "-a",
-        "--allow-empty",
-        "--shared-blobs",
-        "pool",
+fn prune_removes_entries_and_what_no_layout_needs_then() {
+    for way in WAYS {
+        let commune = Commune::new(way);
+        let scene = &commune.scene;
+        let prune = [
+            "prune",
+            "-f",
+            "-a",
+            "--allow-empty",
+            "--grace",
+            "0",
+            "--keep",
+            "v2",
+        ];
+        let shared = ["--shared-blobs", "pool", "--format", "json"];
+        // The second layout gets a name that stays.
+        let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");
+        fs::write(
+            scene.join("two/index.json"),
+            index.replace("\"v1\"", "\"v2\""),
+        )
+        .expect("it can be written");
+        let before = scene.bytes(|path| path.starts_with("pool"));
+        let pictures = NAMES.map(|name| snapshot(&scene.join(name)));
+        let dry = scene.run(&[&prune[..], &shared, &["-n"], &NAMES].concat());
+        let dry = dry.ok().json();
+        for (name, picture) in NAMES.iter().zip(&pictures) {
+            assert_same(picture, &snapshot(&scene.join(name)), "a dry run");
+        }
+        let run = scene.run(&[&prune[..], &shared, &NAMES].concat());
+        let ran = run.ok().json();
+        assert_eq!(commune.pool(), commune.needs[1], "{way:?}\n{}", run.all());
+        let counts = NAMES.map(|name| crate::scene::entries(&scene.join(name)));
+        assert_eq!(counts, [0, 1, 0], "{way:?}");
+        let after = scene.bytes(|path| path.starts_with("pool"));
+        assert_eq!(
+            number(&ran, "/totals/reclaimed_bytes"),
+            before.sum() - after.sum(),
+            "{way:?}"
+        );
+        assert_eq!(dry["totals"], ran["totals"], "{way:?}");
+        let again = scene.run(&[&prune[..], &shared, &NAMES].concat());
+        assert_eq!(number(&again.ok().json(), "/totals/blobs"), 0);
+    }
+}
+
+#[test]
+fn prune_of_a_pool_is_refused_as_a_whole() {
+    type Harm = fn(&Commune);
+    let harms: [(&[&str], Harm); 3] = [
+        // Without --allow-empty nobody loses the last image of a layout.
+        (&["-a"], |_| {}),
+        (&["-a", "--allow-empty"], |commune| {
+            fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+        }),
+        (&["-a", "--allow-empty", "--lock-wait", "0s"], |commune| {
+            let lock = fs::File::create(commune.scene.join("three/index.json.lock"));
+            let lock = lock.expect("it can be made");
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+                .expect("nobody else holds it");
+            // Held until the test ends.
+            std::mem::forget(lock);
+        }),
     ];
-    let run = scene.run(&[&prune[..], &NAMES].concat());
-    run.refused().one_error_with_hint();
-    run.warns("`ocisweep gc --shared-blobs pool one two three`");
-    assert_eq!(commune.pool(), before);
-    scene.run(&["rm", "--no-prune", "two", "v1"]).ok();
-    assert_eq!(commune.pool(), before);
-    // Untagged is not gone.
-    scene.run(&[&GC[..], &NAMES].concat()).ok();
-    assert_eq!(commune.pool(), commune.needed());
+    for (args, harm) in harms {
+        let commune = Commune::new(Way::Algorithm);
+        let scene = &commune.scene;
+        harm(&commune);
+        let before = (commune.pool(), fs::read(scene.join("one/index.json")).ok());
+        let prune = ["prune", "-f", "--grace", "0", "--shared-blobs", "pool"];
+        let run = scene.run(&[&prune[..], args, &NAMES].concat());
+        assert!(matches!(run.code, Some(3 | 6)), "{}", run.all());
+        let after = (commune.pool(), fs::read(scene.join("one/index.json")).ok());
+        assert!(before == after, "{args:?}\n{}", run.all());
+    }
+    // What has no meaning for a pool is said by the command line.
+    let commune = Commune::new(Way::Empty);
+    for args in [
+        &["--max-size", "1GB"][..],
+        &["--plan", "plan.json"],
+        &["--remove-empty-layouts"],
+    ] {
+        let prune = ["prune", "-f", "--shared-blobs", "pool"];
+        commune
+            .scene
+            .run(&[&prune[..], args, &NAMES].concat())
+            .exits(2);
+    }
 }
 
 /// What skopeo and LXC wrote: refused alone, with a hint that works, and swept together.

@@ -83,9 +83,21 @@ pub(super) fn confirm(
             }
         });
     }
+    let (answer, exit) = put(context, args, text, &totals);
+    asked.answer = answer;
+    asked.exit = asked.exit.and(exit);
+    asked
+}
+
+/// Puts the question below a text that says what goes. Nothing to say is nothing to ask.
+pub(super) fn put(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    mut text: String,
+    totals: &Totals,
+) -> (Answer, Exit) {
     if text.is_empty() {
-        asked.answer = Answer::Yes;
-        return asked;
+        return (Answer::Yes, exit::DONE);
     }
     if let Some(max_size) = args.max_size {
         let _ = writeln!(text, "Budget: {}", human_size(max_size));
@@ -101,32 +113,43 @@ pub(super) fn confirm(
         // An answer to a question that nobody could read is none.
         let why = "cannot ask for confirmation: nobody can read the question";
         context.term.error(why, None);
-        asked.exit = asked.exit.and(exit::IO);
-        return asked;
+        return (Answer::No, exit::IO);
     }
     let mut line = String::new();
     let answered = std::io::stdin().lock().read_line(&mut line);
     let answer = line.trim().to_ascii_lowercase();
     if answered.is_ok() && matches!(answer.as_str(), "y" | "yes") {
-        asked.answer = Answer::Yes;
+        (Answer::Yes, exit::DONE)
+    } else {
+        (Answer::No, exit::DONE)
     }
-    asked
 }
 
 fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
+    describe_plan(context, path, &done.said, Some(done.plan.sweep.len()))
+}
+
+/// Says what goes from a layout. `blobs`: how many go with it; `None` if that is not the layout's own affair.
+pub(super) fn describe_plan(
+    context: &Context<'_>,
+    path: &Path,
+    said: &Said,
+    blobs: Option<usize>,
+) -> String {
     let path = path.to_string_lossy();
     let path = context.term.foreign(&path);
-    let going: Vec<&Verdict> = done
-        .said
+    let going: Vec<&Verdict> = said
         .verdicts
         .iter()
         .filter(|verdict| verdict.goes)
         .collect();
-    let blobs = count(done.plan.sweep.len() as u64, "blob");
-    let mut text = if done.said.takes_everything && !going.is_empty() {
+    let blobs = blobs.map(|blobs| count(blobs as u64, "blob"));
+    let mut text = if said.takes_everything && !going.is_empty() {
         format!("WARNING! This will remove every image of {path}:\n")
     } else if going.is_empty() {
-        format!("This will delete {blobs} of {path} that nothing references.\n")
+        blobs.as_ref().map_or_else(String::new, |blobs| {
+            format!("This will delete {blobs} of {path} that nothing references.\n")
+        })
     } else {
         format!(
             "WARNING! This will remove {} of {path}:\n",
@@ -150,7 +173,7 @@ fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
     if going.len() > MAX_LISTED {
         let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
     }
-    if !going.is_empty() {
+    if let Some(blobs) = blobs.filter(|_| !going.is_empty()) {
         let _ = writeln!(text, "With what nothing else references, {blobs} go.");
     }
     text
