@@ -247,7 +247,7 @@ impl<'a> Account<'a> {
             TextFormat::Json => context.print(&json::pretty(&self.document)),
             TextFormat::Text => {
                 let mut text = String::new();
-                if self.is_many && !is_quiet {
+                if self.is_many && !is_quiet && !self.rows.is_empty() {
                     text = rows::table(context, &self.rows, is_dry_run);
                 }
                 // What was not measured has no total; the errors have said why.

@@ -9,6 +9,7 @@
 //! - [`about`]: version, manual pages, completions, and command lines that are none.
 //! - [`help`]: `--help` of every command.
 //! - [`list`]: `ls` in all its formats.
+//! - [`many`]: trees of layouts, and pools of blobs.
 //! - [`usage`]: `df`, and that it keeps its word.
 //! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
 //! - [`inspect`]: `check`, `why` and `blobs`.
@@ -22,6 +23,7 @@ mod about;
 mod help;
 mod inspect;
 mod list;
+mod many;
 mod refusals;
 mod shelf;
 mod sweep;

@@ -352,6 +352,9 @@ fn every_key_of_the_json_is_explained_and_no_other() {
         "ocisweep rm --format json bk-sbom ex.com/sbom:v1 --platform linux/arm64",
         "ocisweep prune -f -q --format json skopeo-old-tags",
         "ocisweep gc --format json skopeo-interrupted skopeo-dir 2> /dev/null",
+        "tar -xf testdata/corpus/skopeo-shared.tar",
+        "ocisweep df --format json --shared-blobs skopeo-shared/shared skopeo-shared/one skopeo-shared/two",
+        "ocisweep ls --format jsonl skopeo-old-tags bk-sbom",
         "ocisweep prune -q --plan plan.json skopeo-interrupted > /dev/null",
         "ocisweep apply --format json plan.json",
     ] {
