@@ -15,7 +15,7 @@ mod layouts;
 
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
-pub use layouts::LayoutArgs;
+pub use layouts::{LayoutArgs, TreeArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 

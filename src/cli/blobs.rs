@@ -10,16 +10,18 @@ use ocisweep::{Error, View};
 use super::args::BlobsArgs;
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::many::choose;
 use super::perform::{Rule, accept, plan_gc};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
-    let mut exit = exit::DONE;
-    for layout in &args.layouts {
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
+    for layout in &chosen.layouts {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let prefix = (args.layouts.len() > 1).then_some(layout.as_path());
+        let prefix = chosen.is_many.then_some(layout.as_path());
         if prefix.is_some_and(has_line_end) && !args.null {
             context.term.error(
                 &format!(

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::args::{CheckArgs, TextFormat};
 use super::context::{Context, quote, rm_command};
 use super::exit::{self, Exit};
+use super::many::choose;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
@@ -20,7 +21,9 @@ const MAX_NAMES: usize = 5;
 
 /// Checks each layout. One that cannot be read does not stop the others.
 pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
-    let mut exit = exit::DONE;
+    let chosen = choose(context, &args.layouts);
+    let mut exit = chosen.exit;
+    let mut rows = Vec::new();
     let mut document = JsonCheck {
         schema_version: SCHEMA_VERSION,
         command: "check",
@@ -28,16 +31,23 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
         layouts: Vec::new(),
         damaged: 0,
     };
-    for path in &args.layouts {
+    // One after another: the reading of one layout takes all that the disk gives.
+    for path in &chosen.layouts {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
         }
         match one(context, args, path) {
             Ok((view, report)) => {
-                if damaged(args, &report) > 0 {
+                let damaged = damaged(args, &report);
+                if damaged > 0 {
                     exit = exit.and(exit::INCOMPLETE);
                 }
+                rows.push(Row {
+                    path,
+                    found: Some((total(&report), damaged)),
+                    state: if damaged > 0 { "damaged" } else { "whole" },
+                });
                 match args.format {
                     TextFormat::Json => {
                         let layout = JsonLayout::of(args, path, &report);
@@ -51,7 +61,13 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
                 }
             }
             Err(error) => {
-                exit = exit.and(context.report(&error));
+                let ended = context.report(&error);
+                exit = exit.and(ended);
+                rows.push(Row {
+                    path,
+                    found: None,
+                    state: ended.state(),
+                });
                 document.layouts.push(JsonLayout {
                     error: Some(error.to_string()),
                     ..JsonLayout::of(args, path, &Report::default())
@@ -61,8 +77,50 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
     }
     match args.format {
         TextFormat::Json => exit.and(context.print(&json::pretty(&document))),
+        TextFormat::Text if chosen.is_many && !args.quiet && !rows.is_empty() => {
+            exit.and(context.print(&table(context, &rows)))
+        }
         TextFormat::Text => exit,
     }
+}
+
+/// What the table of several layouts says of one.
+struct Row<'a> {
+    path: &'a Path,
+    /// Blobs, and how many of them are damaged; `None` where nothing was checked.
+    found: Option<(u64, u64)>,
+    state: &'static str,
+}
+
+fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
+    let mut table = Table::new(&["LAYOUT", "BLOBS", "DAMAGED", "STATE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    let (mut all, mut all_damaged) = (0_u64, 0_u64);
+    for row in rows {
+        let [blobs, damaged] = match row.found {
+            Some((blobs, damaged)) => {
+                all = all.saturating_add(blobs);
+                all_damaged = all_damaged.saturating_add(damaged);
+                [blobs.to_string(), damaged.to_string()]
+            }
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        let path = row.path.to_string_lossy();
+        table.row(vec![
+            context.term.foreign(&path).into_owned(),
+            blobs,
+            damaged,
+            row.state.to_owned(),
+        ]);
+    }
+    table.row(vec![
+        "Total".to_owned(),
+        all.to_string(),
+        all_damaged.to_string(),
+        String::new(),
+    ]);
+    table.render()
 }
 
 /// Reads and checks one layout.
@@ -129,7 +187,7 @@ fn text(context: &Context<'_>, args: &CheckArgs, view: &View, report: &Report) -
         let read = format!("{read} compared with their digests ({})", human_size(bytes));
         line(&mut text, &format!("{blobs}, {read}"));
     }
-    if args.layouts.len() > 1 && !text.is_empty() {
+    if args.layouts.is_many() && !text.is_empty() {
         let path = path.to_string_lossy();
         text.insert_str(0, &format!("{}:\n", context.term.foreign(&path)));
     }

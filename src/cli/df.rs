@@ -29,7 +29,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
         return shared::df(context, args, pool);
     }
-    let chosen = choose(context, &args.layouts);
+    let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
     for report in each(context, &chosen.layouts, |_, path| one(context, args, path)) {
@@ -53,13 +53,13 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     }
     let mut text = String::new();
     match reports.as_slice() {
-        [report] if !args.layouts.recursive => text.push_str(&rows(&report.usage)),
+        [report] if !args.layouts.tree.recursive => text.push_str(&rows(&report.usage)),
         reports => text.push_str(&by_layout(context, reports)),
     }
     if args.verbose {
         for report in &reports {
             text.push('\n');
-            let is_headed = reports.len() > 1 || args.layouts.recursive;
+            let is_headed = reports.len() > 1 || args.layouts.tree.recursive;
             text.push_str(&by_image(context, report, is_headed));
         }
     }

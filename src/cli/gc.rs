@@ -18,7 +18,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
         return shared::gc(context, args, pool);
     }
-    let chosen = choose(context, &args.layouts);
+    let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let runs = each(context, &chosen.layouts, |_, path| {
         let mut run = one(context, args, path);

@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
             return exit::USAGE;
         }
     };
-    let chosen = choose(context, &args.layouts);
+    let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let mut document = JsonList {
         schema_version: SCHEMA_VERSION,

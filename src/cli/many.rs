@@ -16,7 +16,7 @@ use ocisweep::layout::forest::{Forest, distinct};
 use ocisweep::plan::{Plan, Totals, joint_totals};
 use ocisweep::sys::Disk;
 
-use super::args::{LayoutArgs, TextFormat};
+use super::args::{TextFormat, TreeArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::perform::Done;
@@ -41,7 +41,7 @@ pub struct Chosen {
 }
 
 /// Finds the layouts, and tells what stood in the way.
-pub fn choose(context: &Context<'_>, args: &LayoutArgs) -> Chosen {
+pub fn choose(context: &Context<'_>, args: &TreeArgs) -> Chosen {
     let mut exit = exit::DONE;
     let mut paths = args.paths.clone();
     let mut is_complete = true;

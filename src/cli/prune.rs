@@ -80,7 +80,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     if let Some(path) = &args.layouts.shared_blobs {
         return pool::run(context, args, &wanted, &rule, path);
     }
-    let chosen = choose(context, &args.layouts);
+    let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let mut shown = Vec::new();
     if must_ask {

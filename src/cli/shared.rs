@@ -60,7 +60,7 @@ pub fn ask<'a>(
     pool: &'a Path,
     args: &LayoutArgs,
 ) -> Result<Asked<'a>, Exit> {
-    let chosen = choose(context, args);
+    let chosen = choose(context, &args.tree);
     if chosen.is_complete {
         return Ok(Asked { pool, chosen });
     }

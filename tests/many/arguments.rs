@@ -212,3 +212,43 @@ fn one_layout_looks_as_it_always_did() {
     let run = scene.run(&["gc", "-n", "--grace", "0", "a"]);
     run.ok().keeps_quiet_about("LAYOUT").keeps_quiet_about("a:");
 }
+
+#[test]
+fn a_tree_is_checked_and_its_blobs_are_listed() {
+    let scene = Scene::new();
+    scene.layout("tree/a");
+    scene.layout("tree/a/nested");
+    let (damaged, image) = scene.layout("tree/b");
+    damaged.forged(&image.layers[0].digest, "x", b"damaged");
+    let run = scene.run(&["check", "-r", "tree"]);
+    run.exits(1);
+    let found: Vec<(String, String)> = rows(&run)
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .map(|row| (row[0].clone(), row[3].clone()))
+        .collect();
+    let expected = [
+        ("tree/a", "whole"),
+        ("tree/a/nested", "whole"),
+        ("tree/b", "damaged"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(path, state)| (path.to_owned(), state.to_owned())),
+        "{}",
+        run.all()
+    );
+    let json = scene.run(&["check", "--format", "json", "-r", "tree"]);
+    let json = json.exits(1).json();
+    assert_eq!(number(&json, "/damaged"), 1);
+    let blobs = scene.run(&["blobs", "--dead", "--grace", "0", "-r", "tree"]);
+    let paths: Vec<&str> = blobs.ok().stdout.lines().collect();
+    assert_eq!(paths.len(), 3, "{}", blobs.all());
+    for (path, layout) in paths
+        .iter()
+        .zip(["tree/a/b", "tree/a/nested/b", "tree/b/b"])
+    {
+        assert!(path.starts_with(layout), "{}", blobs.all());
+        assert!(scene.join(path).is_file(), "{}", blobs.all());
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use ocisweep::time::parse_duration;
 
-use super::TextFormat;
+use super::{TextFormat, TreeArgs};
 
 /// Check that everything is here and undamaged
 #[derive(Debug, ClapArgs)]
@@ -22,13 +22,13 @@ use super::TextFormat;
                   Examples:\n  \
                   ocisweep check images\n  \
                   ocisweep check --quick images       compare only the length of layers\n  \
+                  ocisweep check -r mirrors           every layout below a directory, with a row each\n  \
                   ocisweep check --complete mirror    a missing platform is damage as well\n  \
                   ocisweep check --format json images | jq '.layouts[].items[] | select(.damage)'"
 )]
 pub struct CheckArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: TreeArgs,
     /// Do not read the content of layers: compare their length, and read only documents
     #[arg(long)]
     pub quick: bool,
@@ -98,9 +98,8 @@ pub struct WhyArgs {
                   ocisweep blobs --dead images | wc -l"
 )]
 pub struct BlobsArgs {
-    /// Image layouts: directories with index.json and blobs/
-    #[arg(required = true, value_name = "LAYOUT")]
-    pub layouts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub layouts: TreeArgs,
     /// Print what a complete copy needs: blobs that something references, then the files beside them,
     /// index.json last
     #[arg(long)]
