@@ -206,6 +206,21 @@ impl IndexDoc {
 
     /// Returns the document with the edits done and every other byte as it was.
     ///
+    /// ```
+    /// use ocisweep::oci::{Edit, IndexDoc};
+    ///
+    /// let text = format!(
+    ///     r#"{{ "manifests": [ {{"digest":"sha256:{}"}}, {{"digest":"sha256:{}"}} ], "x": 1.0 }}"#,
+    ///     "a".repeat(64),
+    ///     "b".repeat(64)
+    /// );
+    /// let index = IndexDoc::parse(text.into_bytes())?;
+    /// let edited = index.edited(&[Edit::RemoveEntry { position: 0 }])?;
+    /// assert_eq!(edited.entries().len(), 1);
+    /// assert!(edited.text().ends_with(r#" ], "x": 1.0 }"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// A text that says what is impossible: a position that is not there, an annotation that is not
     /// there, or (a defect of this module, caught here) a result that does not read back as asked.

@@ -170,6 +170,15 @@ impl Platform {
     /// `arm64/v8` is a system called `arm64`; nothing will match it. The variant stays as typed as
     /// far as docker leaves it (`linux/arm64/v8`); see [`Self::normalized`].
     ///
+    /// ```
+    /// use ocisweep::oci::platform::Platform;
+    ///
+    /// let typed = Platform::parse_specifier("linux/aarch64", &Platform::host())?;
+    /// let written = Platform::parse_specifier("linux/arm64/v8", &Platform::host())?;
+    /// assert!(written.matches_strict(&typed));
+    /// # Ok::<(), ocisweep::oci::platform::PlatformError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Each in the place where `platforms.Parse` has it; beyond that, an empty text is

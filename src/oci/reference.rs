@@ -87,6 +87,15 @@ impl Reference {
     /// The first component is a domain if it has a `.` or `:`, is `localhost`, or has an upper-case
     /// letter (`ParseNormalizedNamed`). No tag is added; see [`Self::with_default_tag`].
     ///
+    /// ```
+    /// use ocisweep::oci::reference::Reference;
+    ///
+    /// let reference = Reference::parse_normalized("alpine:3")?;
+    /// assert_eq!(reference.canonical(), "docker.io/library/alpine:3");
+    /// assert_eq!(reference.familiar(), "alpine:3");
+    /// # Ok::<(), ocisweep::oci::reference::ReferenceError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ReferenceError`] where docker has one, with the same text.
