@@ -64,6 +64,14 @@ pub enum Error {
         /// The link.
         link: PathBuf,
     },
+    /// Another layout of the same run uses the same directory of blobs.
+    #[error("cannot sweep `{}`: `{}` uses the same blobs", path.display(), other.display())]
+    SharedWith {
+        /// The layout.
+        path: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
     /// A directory cannot serve as a pool of blobs.
     #[error("cannot use `{}` for shared blobs: {what}", path.display())]
     Pool {
@@ -223,6 +231,7 @@ impl Error {
             | Self::UnsupportedVersion { .. }
             | Self::Malformed { .. }
             | Self::SharedBlobs { .. }
+            | Self::SharedWith { .. }
             | Self::Pool { .. }
             | Self::NotInPool { .. }
             | Self::Incomplete { .. }

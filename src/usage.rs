@@ -61,6 +61,23 @@ struct Linked {
 }
 
 impl Usage {
+    /// Notes why a prune would refuse: nothing is reclaimable then. An earlier reason stands.
+    pub fn refuse(&mut self, why: String) {
+        self.refusal.get_or_insert(why);
+        for row in [
+            &mut self.images,
+            &mut self.untagged,
+            &mut self.orphans,
+            &mut self.temporary,
+        ] {
+            row.active = row.total;
+            row.reclaimable = 0;
+        }
+        for linked in &mut self.linked {
+            linked.goes = false;
+        }
+    }
+
     /// Returns the sum of the rows.
     #[must_use]
     pub fn total(&self) -> Row {
@@ -212,10 +229,7 @@ fn reclaimable(
             return Err(error);
         }
         Err(error) => {
-            usage.refusal = Some(error.to_string());
-            usage.untagged.active = usage.untagged.total;
-            usage.orphans.active = usage.orphans.total;
-            usage.temporary.active = usage.temporary.total;
+            usage.refuse(error.to_string());
             return Ok(Bits::default());
         }
     };

@@ -17,7 +17,7 @@ use super::perform::{Rule, accept, plan_gc};
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
     let chosen = choose(context, &args.layouts);
     let mut exit = chosen.exit;
-    for layout in &chosen.layouts {
+    for (number, layout) in chosen.layouts.iter().enumerate() {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
@@ -33,7 +33,12 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
             exit = exit.and(exit::USAGE);
             continue;
         }
-        match one(context, args, layout) {
+        let refused = if args.dead {
+            chosen.refuse_sharing(number)
+        } else {
+            Ok(())
+        };
+        match refused.and_then(|()| one(context, args, layout)) {
             Ok(paths) => exit = exit.and(print(context, args, prefix, &paths)),
             Err(error) => exit = exit.and(context.report(&error)),
         }

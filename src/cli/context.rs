@@ -279,6 +279,12 @@ fn hint(error: &Error) -> Option<String> {
             pool_behind(link),
             quote(&path.to_string_lossy())
         ),
+        Error::SharedWith { path, other } => format!(
+            "`ocisweep gc --shared-blobs {} {} {}` sweeps them together, with every other layout that uses the same blobs",
+            pool_behind(&path.join("blobs")),
+            quote(&path.to_string_lossy()),
+            quote(&other.to_string_lossy())
+        ),
         Error::NotInPool { .. } => {
             "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
         }

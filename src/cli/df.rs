@@ -32,7 +32,15 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
-    for report in each(context, &chosen.layouts, |_, path| one(context, args, path)) {
+    let measured = each(context, &chosen.layouts, |number, path| {
+        let mut report = one(context, args, path)?;
+        // A prune would refuse it as well.
+        if let Err(error) = chosen.refuse_sharing(number) {
+            report.usage.refuse(error.to_string());
+        }
+        Ok(report)
+    });
+    for report in measured {
         match report {
             Some(Ok(report)) => reports.push(report),
             Some(Err(error)) => exit = exit.and(context.report(&error)),

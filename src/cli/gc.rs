@@ -20,8 +20,10 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     }
     let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
-    let runs = each(context, &chosen.layouts, |_, path| {
-        let mut run = one(context, args, path);
+    let runs = each(context, &chosen.layouts, |number, path| {
+        let mut run = chosen
+            .refuse_sharing(number)
+            .and_then(|()| one(context, args, path));
         if chosen.is_many
             && let Ok(done) = &mut run
         {

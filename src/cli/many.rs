@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ocisweep::Error;
 use ocisweep::execute::remove_directory;
-use ocisweep::layout::forest::{Forest, distinct};
+use ocisweep::layout::forest::{Forest, distinct, sharing};
 use ocisweep::plan::{Plan, Totals, joint_totals};
 use ocisweep::sys::Disk;
 
@@ -38,6 +39,25 @@ pub struct Chosen {
     pub exit: Exit,
     /// Everything was looked into.
     pub is_complete: bool,
+    /// For each layout, another one that uses the same blobs.
+    sharing: Vec<Option<PathBuf>>,
+}
+
+impl Chosen {
+    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two
+    /// would take for garbage what only the other needs.
+    ///
+    /// # Errors
+    /// [`Error::SharedWith`].
+    pub fn refuse_sharing(&self, number: usize) -> Result<(), Error> {
+        match (self.layouts.get(number), self.sharing.get(number)) {
+            (Some(path), Some(Some(other))) => Err(Error::SharedWith {
+                path: path.clone(),
+                other: other.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Finds the layouts, and tells what stood in the way.
@@ -71,6 +91,7 @@ pub fn choose(context: &Context<'_>, args: &TreeArgs) -> Chosen {
         ));
     }
     Chosen {
+        sharing: sharing(&layouts),
         layouts,
         is_many: args.is_many(),
         exit,

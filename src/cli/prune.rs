@@ -104,6 +104,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
             Some(Ok(shown)) => Some(shown),
             None => None,
         };
+        chosen.refuse_sharing(number)?;
         let mut done = one(context, args, &wanted, &rule, mode, path, shown)?;
         if chosen.is_many {
             slim(&mut done.plan);

@@ -16,6 +16,7 @@ use walkdir::WalkDir;
 
 use super::temp::is_staging;
 use crate::error::{Error, NotALayout};
+use crate::oci::Algorithm;
 
 /// The layouts below some directories.
 #[derive(Debug, Default)]
@@ -145,6 +146,39 @@ pub fn distinct(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, PathBuf)>) 
     (left, again)
 }
 
+/// Returns for each layout the first other one that has a directory of blobs in common with it: by a link,
+/// or because a directory is mounted in two places. Neither can be swept for itself, not even the one in
+/// which the directory really lies.
+#[must_use]
+pub fn sharing(layouts: &[PathBuf]) -> Vec<Option<PathBuf>> {
+    let mut users: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
+    for (number, layout) in layouts.iter().enumerate() {
+        let blobs = layout.join("blobs");
+        let inner = Algorithm::ALL.map(|algorithm| blobs.join(algorithm.name()));
+        for directory in std::iter::once(&blobs).chain(&inner) {
+            // What cannot be looked at cannot be swept: opening the layout says why.
+            if let Ok(found) = std::fs::metadata(directory) {
+                let users = users.entry((found.dev(), found.ino())).or_default();
+                if users.last() != Some(&number) {
+                    users.push(number);
+                }
+            }
+        }
+    }
+    let mut with: Vec<Option<usize>> = vec![None; layouts.len()];
+    for users in users.values().filter(|users| users.len() > 1) {
+        for &user in users {
+            let other = users.iter().copied().find(|other| *other != user);
+            if let (Some(with), Some(other)) = (with.get_mut(user), other) {
+                *with = Some(with.map_or(other, |known| known.min(other)));
+            }
+        }
+    }
+    with.into_iter()
+        .map(|other| layouts.get(other?).cloned())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,5 +271,24 @@ mod tests {
         let (left, again) = distinct(vec![one.clone(), gone.clone(), other.clone(), gone.clone()]);
         assert_eq!(left, [one.clone(), gone.clone(), gone]);
         assert_eq!(again, [(other, one)]);
+    }
+
+    #[test]
+    fn knows_who_shares_directories_of_blobs() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let paths = ["owner", "algorithm", "whole", "alone"].map(|name| temp.path().join(name));
+        let [owner, algorithm, whole, alone] = &paths;
+        for path in [owner, alone] {
+            layout(path);
+        }
+        std::fs::create_dir_all(algorithm.join("blobs")).expect("a directory");
+        std::fs::create_dir_all(whole).expect("a directory");
+        let link = std::os::unix::fs::symlink::<&str, PathBuf>;
+        link("../../owner/blobs/sha256", algorithm.join("blobs/sha256")).expect("a link");
+        link("../owner/blobs", whole.join("blobs")).expect("a link");
+        let found = sharing(&paths);
+        let expected = [Some(algorithm), Some(owner), Some(owner), None];
+        assert_eq!(found, expected.map(|path| path.cloned()));
+        assert_eq!(sharing(&[owner.clone(), alone.clone()]), [None, None]);
     }
 }

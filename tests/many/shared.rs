@@ -257,6 +257,42 @@ fn the_owner_of_a_pool_has_to_be_named() {
     assert_eq!(digests(&pool), needed);
 }
 
+/// Without `--shared-blobs` the one that owns the blobs looks like any other layout; but who sees both knows better.
+#[test]
+fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
+    for link in ["blobs", "blobs/sha256"] {
+        let scene = Scene::new();
+        scene.layout("tree/owner");
+        scene.layout("tree/alone");
+        let mut user = LayoutBuilder::at(&scene.join("tree/user"));
+        fs::remove_dir_all(user.join(link)).expect("it can be removed");
+        let target = format!("{}/owner/{link}", scene.join("tree").display());
+        symlink(target, user.join(link)).expect("a link can be made");
+        let image = user.image("linux/amd64", "user", &[b"user"]);
+        user.entry(image.manifest.clone().tagged("v1"));
+        user.write();
+        let before = digests(&scene.join("tree/owner/blobs/sha256"));
+        let df = scene.run(&["df", "--grace", "0", "--format", "json", "-r", "tree"]);
+        let df = number(&df.json(), "/total/reclaimable_bytes");
+        for command in [
+            &["gc", "--grace", "0"][..],
+            &["prune", "-f", "--grace", "0"],
+            &["gc", "-n", "--grace", "0"],
+        ] {
+            let args = [command, &["--format", "json", "-r", "tree"]].concat();
+            let run = scene.run(&args);
+            let json = run.refused().json();
+            let states = of_layouts(&json, "state");
+            assert_eq!(states[1..], ["refused", "refused"], "{}", run.all());
+            run.warns("cannot sweep `tree/owner`: `tree/user` uses the same blobs");
+            assert_eq!(digests(&scene.join("tree/owner/blobs/sha256")), before);
+        }
+        assert_eq!(df, 20, "only the orphan of the one that stands alone");
+        let run = scene.run(&["blobs", "--dead", "--grace", "0", "-r", "tree"]);
+        run.refused().keeps_quiet_about("owner");
+    }
+}
+
 #[test]
 fn a_tree_is_searched_whole_or_not_at_all() {
     let commune = Commune::new(Way::Algorithm);

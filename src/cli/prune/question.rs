@@ -50,7 +50,8 @@ pub(super) fn confirm(
         shown: Vec::new(),
         exit: exit::DONE,
     };
-    let planned = each(context, &chosen.layouts, |_, path| {
+    let planned = each(context, &chosen.layouts, |number, path| {
+        chosen.refuse_sharing(number)?;
         one(context, args, wanted, rule, Mode::DryRun, path, None)
     });
     let done: Vec<_> = planned
