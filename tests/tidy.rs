@@ -69,6 +69,11 @@ const MAY_CHANGE: &[(&str, &str, &str)] = &[
         "the plan file, which the user named and which is no part of a layout",
     ),
     (
+        "src/cli/render/summary.rs",
+        "OpenOptions",
+        "the summary of a CI job, which is no part of a layout",
+    ),
+    (
         "src/cli/describe.rs",
         "fs::write",
         "manual pages, in the directory that the user named",

@@ -70,7 +70,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
         };
         exit = exit.and(ended);
     }
-    exit.and(account.finish(context, args.format, args.quiet))
+    exit.and(account.finish(context, &args.output))
 }
 
 fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
@@ -133,9 +133,9 @@ fn show(
     untagged: &[String],
     is_many: bool,
 ) -> Exit {
-    let mut exit = match args.format {
+    let mut exit = match args.output.format {
         TextFormat::Json => exit::DONE,
-        TextFormat::Text if args.quiet => exit::DONE,
+        TextFormat::Text if args.output.quiet => exit::DONE,
         TextFormat::Text => {
             let verb = if args.dry_run {
                 "Would untag"

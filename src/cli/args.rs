@@ -224,11 +224,11 @@ impl Command {
     /// Returns how much is said on stderr.
     pub const fn level(&self) -> Level {
         match self {
-            Self::Gc(args) if args.quiet => Level::Quiet,
+            Self::Gc(args) if args.output.quiet => Level::Quiet,
             Self::Rm(args) if args.quiet => Level::Quiet,
-            Self::Prune(args) if args.quiet => Level::Quiet,
+            Self::Prune(args) if args.output.quiet => Level::Quiet,
             Self::Prune(args) if args.verbose => Level::Verbose,
-            Self::Apply(args) if args.quiet => Level::Quiet,
+            Self::Apply(args) if args.output.quiet => Level::Quiet,
             Self::Check(args) if args.quiet => Level::Quiet,
             Self::Gc(_)
             | Self::Prune(_)
@@ -263,6 +263,20 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
+/// How a command that sweeps says what it did.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct OutputArgs {
+    /// Print only the total
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+    /// Write a table into the summary of a GitHub Actions job ($GITHUB_STEP_SUMMARY) as well
+    #[arg(long)]
+    pub summary: bool,
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct GcArgs {
     #[command(flatten)]
@@ -278,12 +292,8 @@ pub struct GcArgs {
     /// Remove a layout in which nothing is left, with its directory if that is empty then
     #[arg(long, conflicts_with = "shared_blobs")]
     pub remove_empty_layouts: bool,
-    /// Print only the total
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Print as text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: TextFormat,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What every command that sweeps takes.
@@ -416,14 +426,10 @@ pub struct PruneArgs {
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
     pub remove_empty_layouts: bool,
     /// Print what becomes of each image, and why
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Print only the total
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Print as text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: TextFormat,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 impl PruneArgs {
@@ -465,12 +471,8 @@ pub struct ApplyArgs {
     /// Wait this long for another process that works on the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
-    /// Print only the total
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Print as text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: TextFormat,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -63,7 +63,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         };
         exit = exit.and(ended);
     }
-    exit.and(account.finish(context, args.format, args.quiet))
+    exit.and(account.finish(context, &args.output))
 }
 
 /// Plans a layout, and executes the plan unless this is a dry run.
@@ -89,7 +89,7 @@ fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Er
 /// Says what became of a layout, and returns how it ended.
 pub fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
     let mut exit = exit::DONE;
-    if args.format == TextFormat::Text && !args.quiet {
+    if args.output.format == TextFormat::Text && !args.output.quiet {
         let lines = shown.lines(context);
         exit = context.print(&shown.headed(context, lines, is_many));
     }

@@ -17,12 +17,13 @@ use ocisweep::layout::forest::{Forest, distinct, sharing};
 use ocisweep::plan::{Plan, Totals, joint_totals};
 use ocisweep::sys::Disk;
 
-use super::args::{TextFormat, TreeArgs};
+use super::args::{OutputArgs, TextFormat, TreeArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::perform::Done;
 use super::render::json;
 use super::render::rows::{self, Row};
+use super::render::summary;
 use super::render::sweep::{Shown, note_linked, total_line};
 
 /// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
@@ -258,13 +259,24 @@ impl<'a> Account<'a> {
         self.measured
     }
 
-    /// Prints what stands after the layouts: a row for each of several, and the total.
-    pub fn finish(&self, context: &Context<'_>, format: TextFormat, is_quiet: bool) -> Exit {
+    /// Prints what stands after the layouts: a row for each of several, and the total; and writes the rows
+    /// into the summary of a CI job where that was asked for.
+    pub fn finish(&self, context: &Context<'_>, args: &OutputArgs) -> Exit {
+        let OutputArgs {
+            quiet: is_quiet,
+            format,
+            summary,
+        } = *args;
         if self.is_many {
             note_linked(context, &self.totals);
         }
         let is_dry_run = self.document.dry_run;
-        match format {
+        let noted = if summary {
+            summary::append(context, self.document.command, &self.rows, is_dry_run)
+        } else {
+            exit::DONE
+        };
+        noted.and(match format {
             TextFormat::Json => context.print(&json::pretty(&self.document)),
             TextFormat::Text => {
                 let mut text = String::new();
@@ -277,6 +289,6 @@ impl<'a> Account<'a> {
                 }
                 context.print(&text)
             }
-        }
+        })
     }
 }

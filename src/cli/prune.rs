@@ -171,8 +171,8 @@ fn tell(
             .error(&format!("cannot write `{}`: {error}", file.display()), None);
         exit = exit.and(exit::IO);
     }
-    exit = exit.and(account.finish(context, args.format, args.quiet));
-    if args.format == TextFormat::Text && account.is_measured() {
+    exit = exit.and(account.finish(context, &args.output));
+    if args.output.format == TextFormat::Text && account.is_measured() {
         exit = exit.and(context.print(&kept_line(&kept)));
     }
     exit
@@ -433,14 +433,14 @@ fn show(
     is_many: bool,
 ) -> Exit {
     let mut exit = exit::DONE;
-    if args.format == TextFormat::Text {
+    if args.output.format == TextFormat::Text {
         let mut text = String::new();
         if args.verbose {
             for verdict in said.into_iter().flat_map(|said| &said.verdicts) {
                 text.push_str(&verdict_line(context, verdict));
             }
         }
-        if !args.quiet {
+        if !args.output.quiet {
             let verb = if args.is_dry_run() {
                 "Would untag"
             } else {

@@ -109,7 +109,7 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
             account.failed(pool, &error.to_string(), exit);
         }
     }
-    exit.and(account.finish(context, args.format, args.quiet))
+    exit.and(account.finish(context, &args.output))
 }
 
 /// Plans a pool with its layouts, and executes the plan unless this is a dry run.

@@ -15,7 +15,7 @@ pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
 /// everywhere.
 pub(crate) struct Shelf {
     directory: TempDir,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Shelf {

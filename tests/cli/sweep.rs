@@ -1,6 +1,6 @@
 //! `gc`, `rm`, `prune`, `apply` and `hold`, as text and as JSON.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -213,4 +213,33 @@ fn holds() {
         shelf.run(args).ok();
     }
     shelf.matches("hold");
+}
+
+/// Steps of a job share one file, and each adds to it.
+#[test]
+fn a_summary_for_a_job() {
+    let mut shelf = Shelf::new(&["bkcache-max", "oras-retag"]);
+    let file = shelf.join("summary.md");
+    fs::write(&file, "from another step\n").expect("a file can be written");
+    for words in [
+        &["gc", "-n", "-q", "--summary", "bkcache-max"][..],
+        &["gc", "-q", "--summary", "bkcache-max", "absent"],
+        &["prune", "-f", "-q", "--summary", "-r", "."],
+    ] {
+        let run = shelf.cmd(words).env("GITHUB_STEP_SUMMARY", &file).run();
+        shelf.note(&format!("ocisweep {}", words.join(" ")), &run);
+    }
+    let text = fs::read_to_string(&file).expect("a summary is text");
+    shelf.text.push_str(&text);
+    let unset = shelf.cmd(&["gc", "--summary", "oras-retag"]);
+    let unset = unset.env("GITHUB_STEP_SUMMARY", "").run();
+    unset.ok().warns("`GITHUB_STEP_SUMMARY` is not set");
+    let nowhere = shelf.cmd(&["gc", "-q", "--summary", "oras-retag"]);
+    let nowhere = nowhere
+        .env("GITHUB_STEP_SUMMARY", shelf.join("no/such/file"))
+        .run();
+    nowhere
+        .exits(4)
+        .warns("no/such/file`: No such file or directory");
+    shelf.matches("summary");
 }

@@ -87,7 +87,7 @@ pub(super) fn run(
             account.failed(pool, &failure.to_string(), exit);
         }
     }
-    exit.and(account.finish(context, args.format, args.quiet))
+    exit.and(account.finish(context, &args.output))
 }
 
 fn going(said: &[Said]) -> Going {

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod rows;
+pub mod summary;
 pub mod sweep;
 pub mod table;
 pub mod tree;

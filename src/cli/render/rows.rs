@@ -26,13 +26,10 @@ pub fn table(context: &Context<'_>, rows: &[(String, Row)], is_dry_run: bool) ->
     table.names(0);
     table.fit(context.term.width());
     let files = |totals: &Totals| totals.blobs.saturating_add(totals.temporary).to_string();
-    let mut sum = Totals::default();
+    let sum = sum(rows);
     for (path, row) in rows {
         let numbers = match &row.totals {
-            Some(totals) => {
-                sum = sum.plus(*totals);
-                [files(totals), human_size(totals.reclaimed_bytes())]
-            }
+            Some(totals) => [files(totals), human_size(totals.reclaimed_bytes())],
             None => ["-".to_owned(), "-".to_owned()],
         };
         let [deleted, reclaimed] = numbers;
@@ -50,4 +47,11 @@ pub fn table(context: &Context<'_>, rows: &[(String, Row)], is_dry_run: bool) ->
         String::new(),
     ]);
     table.render()
+}
+
+/// Returns what was freed in all layouts together.
+pub fn sum(rows: &[(String, Row)]) -> Totals {
+    rows.iter()
+        .filter_map(|(_, row)| row.totals)
+        .fold(Totals::default(), Totals::plus)
 }

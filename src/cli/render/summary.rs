@@ -1,0 +1,109 @@
+//! The summary of a job on GitHub: a table that stands on the page of the run.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use ocisweep::units::human_size;
+
+use super::rows::{Row, sum};
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+
+/// The variable that names the file.
+const FILE: &str = "GITHUB_STEP_SUMMARY";
+
+/// Appends the rows to the file that the job names, as a table in Markdown.
+pub fn append(
+    context: &Context<'_>,
+    command: &str,
+    rows: &[(String, Row)],
+    is_dry_run: bool,
+) -> Exit {
+    let Some(path) = std::env::var_os(FILE).filter(|path| !path.is_empty()) else {
+        context.term.note(&format!(
+            "`{FILE}` is not set, so there is no summary to write to"
+        ));
+        return exit::DONE;
+    };
+    let text = markdown(command, rows, is_dry_run);
+    // Other steps have written there before.
+    let written = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            let path = path.to_string_lossy();
+            let path = context.term.foreign(&path).into_owned();
+            context
+                .term
+                .error(&format!("cannot write `{path}`: {error}"), None);
+            exit::IO
+        }
+    }
+}
+
+fn markdown(command: &str, rows: &[(String, Row)], is_dry_run: bool) -> String {
+    let [deleted, reclaimed] = if is_dry_run {
+        ["Would delete", "Would reclaim"]
+    } else {
+        ["Deleted", "Reclaimed"]
+    };
+    let mut text = format!(
+        "### ocisweep {command}\n\n| Layout | {deleted} | {reclaimed} | State |\n| --- | ---: | ---: | --- |\n"
+    );
+    for (path, row) in rows {
+        let numbers = row.totals.map_or_else(
+            || "- | -".to_owned(),
+            |totals| {
+                let files = totals.blobs.saturating_add(totals.temporary);
+                format!("{files} | {}", human_size(totals.reclaimed_bytes()))
+            },
+        );
+        let _ = writeln!(text, "| {} | {numbers} | {} |", cell(path), row.state);
+    }
+    if rows.len() > 1 {
+        let sum = sum(rows);
+        let files = sum.blobs.saturating_add(sum.temporary);
+        let _ = writeln!(
+            text,
+            "| **Total** | {files} | {} | |",
+            human_size(sum.reclaimed_bytes())
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// Returns a path as code that neither ends its cell nor its code: paths come from strangers.
+fn cell(path: &str) -> String {
+    let plain: String = path
+        .chars()
+        .map(|c| match c {
+            '`' | '|' => '\u{fffd}',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect();
+    format!("`{plain}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_leave_its_cell() {
+        let row = Row {
+            totals: None,
+            state: "busy",
+        };
+        let text = markdown("gc", &[("a|b`c\n# d".to_owned(), row)], false);
+        let last = text.lines().nth(4).expect("a row");
+        assert_eq!(last, "| `a\u{fffd}b\u{fffd}c\u{fffd}# d` | - | - | busy |");
+        assert!(!text.contains("Total"), "one layout is its own total");
+    }
+}
