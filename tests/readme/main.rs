@@ -259,7 +259,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         }
         helps += &text;
     }
-    // Those of cargo, skopeo and buildx.
+    // Those of cargo, its tests, skopeo and buildx.
     let foreign = [
         "release",
         "path",
@@ -268,6 +268,9 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "open",
         "dest-shared-blob-dir",
         "cache-from",
+        "fuzz-dir",
+        "nocapture",
+        "test",
         "cache-to",
     ];
     let wrong: Vec<&str> = [" --", "`--", "(--"]
