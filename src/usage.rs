@@ -3,7 +3,7 @@
 //! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
 //! from the same plan.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -413,7 +413,8 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
 pub(crate) struct Counted<'a> {
     files: &'a Files,
     seen: Bits,
-    inodes: HashSet<(u64, u64)>,
+    /// Inodes with several names, and their bytes.
+    inodes: BTreeMap<(u64, u64), u64>,
 }
 
 impl<'a> Counted<'a> {
@@ -421,12 +422,17 @@ impl<'a> Counted<'a> {
         Self {
             files,
             seen: Bits::default(),
-            inodes: HashSet::new(),
+            inodes: BTreeMap::new(),
         }
     }
 
     pub(crate) fn take(&mut self, ids: &Bits) -> u64 {
         self.take_if(|id| ids.contains(id))
+    }
+
+    /// Returns what was counted so far and has several names: device and inode, and bytes.
+    pub(crate) fn linked(&self) -> &BTreeMap<(u64, u64), u64> {
+        &self.inodes
     }
 
     pub(crate) fn take_rest(&mut self) -> u64 {
@@ -439,7 +445,8 @@ impl<'a> Counted<'a> {
             if !wanted(id) || !self.seen.insert(id) {
                 continue;
             }
-            let is_new = file.links <= 1 || self.inodes.insert((file.device, file.inode));
+            let inode = (file.device, file.inode);
+            let is_new = file.links <= 1 || self.inodes.insert(inode, file.len).is_none();
             if is_new {
                 sum = sum.saturating_add(file.len);
             }

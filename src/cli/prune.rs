@@ -3,7 +3,7 @@
 mod pool;
 mod question;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -15,8 +15,8 @@ use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
-    Budget, Filters, GroupBy, KeepFrom, KeptBytes, Plan, Policy, Prune, PruneError, PruneOptions,
-    Scope, Verdict, prune, retire,
+    Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune, PruneError,
+    PruneOptions, Scope, Verdict, prune, retire,
 };
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
@@ -47,6 +47,7 @@ struct Said {
     budget: Budget,
     takes_everything: bool,
     kept: KeptBytes,
+    kept_links: Vec<KeptLink>,
     unused: Vec<String>,
     file: PlannedLayout,
 }
@@ -131,6 +132,7 @@ fn tell(
     remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
     let mut kept = KeptBytes::default();
+    let mut seen = HashSet::new();
     let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
     let mut account = Account::new("prune", args.is_dry_run(), chosen.is_many);
     for ((path, run), share) in chosen.layouts.iter().zip(runs).zip(shares) {
@@ -146,7 +148,7 @@ fn tell(
                     share: chosen.is_many.then_some(share),
                     is_pool: false,
                 };
-                add(&mut kept, &done.said.kept);
+                kept.add(&done.said.kept, &done.said.kept_links, &mut seen);
                 let said = Some(&done.said);
                 let ended = show(context, args, said, &shown, chosen.is_many);
                 let layout = to_json(context, args, said, &shown);
@@ -370,6 +372,7 @@ fn planned(
         budget,
         takes_everything,
         kept,
+        kept_links,
         ..
     } = pruned;
     let said = Said {
@@ -379,6 +382,7 @@ fn planned(
         budget,
         takes_everything,
         kept,
+        kept_links,
         unused,
         file,
     };
@@ -507,13 +511,6 @@ fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {
         context.term.foreign(&names),
         context.term.foreign(&verdict.reasons.join("; "))
     )
-}
-
-fn add(sum: &mut KeptBytes, other: &KeptBytes) {
-    sum.names += other.names;
-    sum.names_bytes += other.names_bytes;
-    sum.other_bytes += other.other_bytes;
-    sum.in_flight_bytes += other.in_flight_bytes;
 }
 
 /// Returns the line that says what holds the rest; nothing if nothing is left.

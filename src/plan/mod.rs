@@ -31,7 +31,9 @@ pub use gc::sweep_all;
 pub use joint::joint_totals;
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
-pub use prune::{Budget, KeptBytes, Prune, PruneError, PruneOptions, Scope, Verdict, prune};
+pub use prune::{
+    Budget, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
+};
 pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;

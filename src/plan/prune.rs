@@ -105,6 +105,8 @@ pub struct Prune {
     pub takes_everything: bool,
     /// What stays, in bytes.
     pub kept: KeptBytes,
+    /// What of that has several names, which another layout may have as well.
+    pub kept_links: Vec<KeptLink>,
     /// The positions of the entries that go.
     pub entries: BTreeSet<usize>,
 }
@@ -122,7 +124,36 @@ pub struct KeptBytes {
     pub in_flight_bytes: u64,
 }
 
+/// A blob that stays and whose inode has several names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptLink {
+    /// Device and inode.
+    pub inode: (u64, u64),
+    /// Its bytes.
+    pub len: u64,
+    /// It is counted among what names lead to.
+    pub is_named: bool,
+}
+
 impl KeptBytes {
+    /// Adds what stays in another layout. `seen`: inodes with several names that were counted before, which
+    /// are not counted again.
+    pub fn add(&mut self, other: &Self, links: &[KeptLink], seen: &mut HashSet<(u64, u64)>) {
+        let mut other = *other;
+        for link in links.iter().filter(|link| !seen.insert(link.inode)) {
+            let counted = if link.is_named {
+                &mut other.names_bytes
+            } else {
+                &mut other.other_bytes
+            };
+            *counted = counted.saturating_sub(link.len);
+        }
+        self.names += other.names;
+        self.names_bytes = self.names_bytes.saturating_add(other.names_bytes);
+        self.other_bytes = self.other_bytes.saturating_add(other.other_bytes);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_add(other.in_flight_bytes);
+    }
+
     /// Returns all bytes that stay.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -221,7 +252,7 @@ pub fn prune(
             images: images.len(),
         });
     }
-    let kept = kept_bytes(view, entries, &gone, &removal, &all_files);
+    let (kept, kept_links) = kept_bytes(view, entries, &gone, &removal, &all_files);
     let takes_everything = options.scope == Scope::All
         && options.filters.is_empty()
         && !options.policy.chooses()
@@ -256,6 +287,7 @@ pub fn prune(
         budget,
         takes_everything,
         kept,
+        kept_links,
         entries: gone.entries,
     })
 }
@@ -516,7 +548,7 @@ fn kept_bytes(
     gone: &Gone,
     removal: &Removal,
     files: &crate::usage::Files,
-) -> KeptBytes {
+) -> (KeptBytes, Vec<KeptLink>) {
     let named: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| entry.role == EntryRole::Named && !gone.entries.contains(&entry.position))
@@ -529,8 +561,15 @@ fn kept_bytes(
         .collect();
     let ids = named.iter().filter_map(|entry| entry.id);
     let names_bytes = counted.take(&view.graph.reach_after(ids, &gone.change()));
+    let of_names: BTreeSet<(u64, u64)> = counted.linked().keys().copied().collect();
     let other_bytes = counted.take(&gone.live(view));
-    KeptBytes {
+    let links = counted.linked().iter();
+    let links = links.map(|(inode, len)| KeptLink {
+        inode: *inode,
+        len: *len,
+        is_named: of_names.contains(inode),
+    });
+    let kept = KeptBytes {
         names: names.len() as u64,
         names_bytes,
         other_bytes,
@@ -539,5 +578,6 @@ fn kept_bytes(
             .kept
             .iter()
             .fold(0, |sum: u64, kept| sum.saturating_add(kept.len)),
-    }
+    };
+    (kept, links.collect())
 }

@@ -252,3 +252,23 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
         assert!(scene.join(path).is_file(), "{}", blobs.all());
     }
 }
+
+/// Two names of one file are one file, also in the line on what stays.
+#[test]
+fn what_stays_is_counted_once_as_well() {
+    let scene = Scene::new();
+    let (one, image) = scene.layout("one");
+    let layer = image.layers[0].blob_path();
+    let mut two = crate::support::LayoutBuilder::at(&scene.join("two"));
+    let other = two.image("linux/amd64", "two", &[b"layer of one"]);
+    two.entry(other.manifest.clone().tagged("v1"));
+    two.write();
+    two.hard_link(&layer, &one.join(&layer));
+    let run = scene.run(&["prune", "-f", "--grace", "0", "one", "two"]);
+    let left = scene.blobs();
+    assert_eq!(left.names, 6, "{}", run.all());
+    assert_eq!(left.inodes.len(), 5, "{}", run.all());
+    let sum = left.sum();
+    let human = format!("{}.{:02}", sum / 1000, sum % 1000 / 10);
+    run.ok().says(&format!("kept {human}"));
+}
