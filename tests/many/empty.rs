@@ -190,6 +190,27 @@ fn a_layout_that_lists_something_is_never_removed() {
     assert_eq!(entries(layout.path()), 1);
 }
 
+#[test]
+fn the_question_names_the_layouts_that_would_go() {
+    let scene = Scene::new();
+    let layout = empty(&scene, "layout");
+    let words = "prune --allow-empty --remove-empty-layouts layout";
+    let line = format!("{} {words}", env!("CARGO_BIN_EXE_ocisweep"));
+    // util-linux gives it a terminal to ask on.
+    let asked = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(scene.path())
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(asked) = asked else { return };
+    let text = String::from_utf8_lossy(&asked.stdout);
+    assert!(
+        text.contains("This will remove layout, in which nothing is left"),
+        "{text}"
+    );
+    assert!(layout.join("index.json").exists(), "{text}");
+}
+
 /// The real file system, until a call does not happen any more, or something else happens right before it.
 #[derive(Debug)]
 struct Stopping<'a> {

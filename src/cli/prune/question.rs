@@ -6,7 +6,7 @@ use std::io::BufRead as _;
 use std::path::Path;
 
 use ocisweep::oci::Digest;
-use ocisweep::plan::{Totals, Verdict};
+use ocisweep::plan::{Retire, Totals, Verdict};
 use ocisweep::units::human_size;
 
 use super::{Done, Refusal, Said, Wanted, one, report};
@@ -127,7 +127,18 @@ pub(super) fn put(
 }
 
 fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
-    describe_plan(context, path, &done.said, Some(done.plan.sweep.len()))
+    let blobs = done.plan.sweep.len();
+    if done.plan.retire == Retire::No {
+        return describe_plan(context, path, &done.said, Some(blobs));
+    }
+    let mut text = describe_plan(context, path, &done.said, (blobs > 0).then_some(blobs));
+    let path = path.to_string_lossy();
+    let path = context.term.foreign(&path);
+    let _ = writeln!(
+        text,
+        "This will remove {path}, in which nothing is left then."
+    );
+    text
 }
 
 /// Says what goes from a layout. `blobs`: how many go with it; `None` if that is not the layout's own affair.
