@@ -39,6 +39,7 @@ use crate::holds::{Emptied, Holds};
 use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
 use crate::layout::temp;
+use crate::layout::watch::Watch;
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
 use crate::oci::{Digest, IndexDoc};
@@ -183,7 +184,8 @@ pub fn execute(
         if now.index.text() != state.index.text() && Some(now.index.text()) != new {
             return Err(Refused::Changed);
         }
-        let still = || is_still(layout, now.fingerprint());
+        let watch = Watch::new(locked, now.fingerprint());
+        let still = || watch.is_still();
         outcome = sweep(layout, plan, &plan.spare, &still, fs, observer);
         spare_fates = std::mem::take(&mut outcome.fates);
         commit(layout, &now, &plan.writes, fs)?;
@@ -200,7 +202,8 @@ pub fn execute(
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
-    let still = || is_still(layout, &base);
+    let watch = Watch::new(locked, &base);
+    let still = || watch.is_still();
     let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, observer);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
@@ -419,13 +422,6 @@ fn sweep(
     outcome.interrupted = stopped.load(Ordering::Relaxed);
     outcome.done = tally.totals();
     outcome
-}
-
-/// Says whether the state still is this one. What cannot be read is another one.
-fn is_still(layout: &Layout, base: &Digest) -> bool {
-    layout
-        .read_state()
-        .is_ok_and(|state| state.fingerprint() == base)
 }
 
 fn path_of(plan: &Plan, id: BlobId) -> String {

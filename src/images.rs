@@ -10,12 +10,13 @@ use serde::Deserialize;
 
 use crate::entries::REFERENCE_TYPE;
 use crate::error::{Error, Result};
-use crate::graph::{Bits, Edge, EntryName, Graph, entry_names};
+use crate::graph::{Bits, Edge, EntryName, FileFacts, Graph, entry_names};
 use crate::layout::{BlobId, is_absence, modified_of};
 use crate::oci::document::{Details, PlatformView};
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, Kind, Role, Shape};
 use crate::plan::TimeSource;
+use crate::usage::Files;
 use crate::view::View;
 
 /// The largest configuration that is read for its date and labels, in bytes.
@@ -78,6 +79,8 @@ pub struct ImageConfig {
 pub struct Images<'a> {
     view: &'a View,
     lens: HashMap<BlobId, u64>,
+    /// What is known of the files already.
+    files: Files,
     configs: HashMap<BlobId, Option<ImageConfig>>,
     trouble: Option<Error>,
 }
@@ -132,9 +135,15 @@ impl<'a> Images<'a> {
     /// Makes an empty cache over a layout.
     #[must_use]
     pub fn new(view: &'a View) -> Self {
+        Self::knowing(view, &Files::default())
+    }
+
+    /// Makes an empty cache over a layout whose files were looked at already.
+    pub(crate) fn knowing(view: &'a View, files: &Files) -> Self {
         Self {
             view,
             lens: HashMap::new(),
+            files: files.clone(),
             configs: HashMap::new(),
             trouble: None,
         }
@@ -182,6 +191,9 @@ impl<'a> Images<'a> {
         if let Some(node) = self.view.graph.node(id) {
             return Some(node.len);
         }
+        if let Some(file) = self.known(id) {
+            return Some(file.len);
+        }
         if let Some(len) = self.lens.get(&id) {
             return Some(*len);
         }
@@ -190,13 +202,25 @@ impl<'a> Images<'a> {
         Some(len)
     }
 
+    /// Returns what is known of a blob's file. Of a link that says nothing about what it leads to.
+    fn known(&self, id: BlobId) -> Option<FileFacts> {
+        let file = self.files.get(id).copied()?;
+        (!self.view.graph.blobs().is_link(id)).then_some(file)
+    }
+
     /// Returns when an image was added to the layout or built; `None` if nothing tells.
     pub fn time(&mut self, id: BlobId, source: TimeSource) -> Option<Timestamp> {
         match source {
             // 1970 or before is what archives without times leave, and tells nothing.
-            TimeSource::Added => Timestamp::from_nanosecond(modified_of(&self.look(id)?))
-                .ok()
-                .filter(|time| time.as_second() > 0),
+            TimeSource::Added => {
+                let modified = match self.known(id) {
+                    Some(file) => i128::from(file.modified),
+                    None => modified_of(&self.look(id)?),
+                };
+                Timestamp::from_nanosecond(modified)
+                    .ok()
+                    .filter(|time| time.as_second() > 0)
+            }
             TimeSource::Created => self.config(id)?.created,
         }
     }

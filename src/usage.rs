@@ -4,6 +4,7 @@
 //! from the same plan.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,7 +16,7 @@ use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{
     Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource, Totals,
-    Victim, joint_totals, prune,
+    Victim, joint_totals, prune_with,
 };
 use crate::sys::Fs;
 use crate::view::View;
@@ -185,7 +186,7 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
         .iter()
         .map(|stray| stray.len)
         .fold(0, u64::saturating_add);
-    let going = reclaimable(view, images, fs, options, &mut usage)?;
+    let going = reclaimable(view, images, fs, options, (&files, &mut usage))?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
@@ -203,7 +204,7 @@ fn reclaimable(
     images: &[Image],
     fs: &dyn Fs,
     options: &SweepOptions,
-    usage: &mut Usage,
+    (files, usage): (&Files, &mut Usage),
 ) -> Result<Bits> {
     let entries = entries(view);
     let (filters, policy) = (Filters::default(), Policy::default());
@@ -222,7 +223,7 @@ fn reclaimable(
         .layout
         .refuse_shared_blobs()
         .map_err(PruneError::from)
-        .and_then(|()| prune(view, images, &entries, &defaults, options, fs));
+        .and_then(|()| prune_with(view, images, &entries, &defaults, options, fs, files));
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {
@@ -370,9 +371,9 @@ impl Walk {
     }
 }
 
-/// The files of all blobs that can be looked at.
-#[derive(Debug, Default)]
-pub struct Files(Vec<Option<FileFacts>>);
+/// The files of all blobs that can be looked at. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Files(Arc<[Option<FileFacts>]>);
 
 impl Files {
     /// Returns the file of a blob.
@@ -390,23 +391,35 @@ impl Files {
     }
 }
 
-/// Looks at every blob, in parallel.
+/// Looks at every blob, in parallel; at orphans only once, when they were looked into.
 #[must_use]
 pub fn files(view: &View, fs: &dyn Fs) -> Files {
     use rayon::prelude::*;
+
+    let mut files: Vec<Option<FileFacts>> = vec![None; view.graph.blobs().len()];
+    for orphan in view.graph.orphans() {
+        if let Some(slot) = files.get_mut(orphan.id as usize) {
+            *slot = orphan.file;
+        }
+    }
+    files
+        .par_iter_mut()
+        .enumerate()
+        .with_min_len(256)
+        .filter(|(_, file)| file.is_none())
+        .for_each(|(id, file)| *file = look(view, fs, id));
+    Files(files.into())
+}
+
+fn look(view: &View, fs: &dyn Fs, id: usize) -> Option<FileFacts> {
     use std::os::fd::AsFd as _;
 
-    let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
-    let files = (0..listed)
-        .into_par_iter()
-        .with_min_len(256)
-        .map(|id| {
-            let name = view.graph.digest(id).victim_name()?;
-            let dir = view.layout.blob_dirs().algorithm(name.algorithm())?;
-            fs.look(dir.as_fd(), &name).ok().flatten()
-        })
-        .collect();
-    Files(files)
+    let name = view
+        .graph
+        .digest(BlobId::try_from(id).ok()?)
+        .victim_name()?;
+    let dir = view.layout.blob_dirs().algorithm(name.algorithm())?;
+    fs.look(dir.as_fd(), &name).ok().flatten()
 }
 
 /// Counts bytes row by row, each inode once.

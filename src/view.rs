@@ -49,4 +49,11 @@ impl View {
             graph,
         })
     }
+    /// Forgets what `index.json` and the documents say, to make room for a large plan, when everything
+    /// that was to be asked of them is answered by a [`LiveSet`](crate::graph::LiveSet). What is live, what
+    /// is an orphan and the fingerprint of the state stay known.
+    pub fn forget_documents(&mut self) {
+        self.graph.forget_documents();
+        self.state.forget_index();
+    }
 }

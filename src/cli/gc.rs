@@ -9,7 +9,7 @@ use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, choose, each, remove_directories, shares, slim};
-use super::perform::{Done, Rule, accept, perform, plan_gc, run_mode};
+use super::perform::{Done, Rule, accept, perform, plan_gc, plan_only_gc, run_mode};
 use super::render::sweep::Shown;
 use super::shared;
 
@@ -77,10 +77,11 @@ fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Er
         |view| {
             let missing = accept(args.sweep.allow_missing);
             let empty = accept(args.sweep.allow_empty);
-            let mut plan = plan_gc(view, &rule, missing, empty)?;
-            if args.remove_empty_layouts {
-                retire(view, &mut plan, rule.in_flight);
+            if !args.remove_empty_layouts {
+                return Ok((plan_only_gc(view, &rule, missing, empty)?, ()));
             }
+            let mut plan = plan_gc(view, &rule, missing, empty)?;
+            retire(view, &mut plan, rule.in_flight);
             Ok((plan, ()))
         },
     )
@@ -90,8 +91,7 @@ fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Er
 pub fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
     let mut exit = exit::DONE;
     if args.output.format == TextFormat::Text && !args.output.quiet {
-        let lines = shown.lines(context);
-        exit = context.print(&shown.headed(context, lines, is_many));
+        exit = shown.print(context, is_many);
     }
     if !shown.report_trouble(context) {
         exit = exit.and(exit::INCOMPLETE);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ocisweep::execute::{Outcome, Refused, execute, remove_directory};
 use ocisweep::graph::{Accept, FileFacts, InFlight};
 use ocisweep::layout::lock::Locked;
-use ocisweep::plan::{Plan, SweepOptions, sweep_all};
+use ocisweep::plan::{Plan, SweepOptions, sweep_all, sweep_only};
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
@@ -115,11 +115,11 @@ pub fn perform<T>(
     path: &Path,
     rule: &Rule,
     mode: Mode,
-    mut make: impl FnMut(&View) -> Result<(Plan, T), Error>,
+    mut make: impl FnMut(&mut View) -> Result<(Plan, T), Error>,
 ) -> Result<Done<T>, Error> {
     for _ in 0..MAX_ATTEMPTS {
-        let view = rule.read(context, path)?;
-        let (plan, said) = make(&view)?;
+        let mut view = rule.read(context, path)?;
+        let (plan, said) = make(&mut view)?;
         let lock_wait = match mode {
             Mode::Run(lock_wait) => lock_wait,
             Mode::DryRun => {
@@ -139,8 +139,13 @@ pub fn perform<T>(
                 outcome: Some(Outcome::nothing()),
             });
         }
-        let View { layout, graph, .. } = view;
-        drop(graph);
+        let View {
+            layout,
+            graph,
+            state,
+        } = view;
+        // The plan holds all that its execution needs.
+        drop((graph, state));
         let locked = Locked::acquire(&layout, lock_wait, context.observer())?;
         match execute(&locked, &plan, &Disk, context.observer()) {
             Ok(mut outcome) => {
@@ -177,6 +182,20 @@ pub fn perform<T>(
 pub fn plan_gc(view: &View, rule: &Rule, missing: Accept, empty: Accept) -> Result<Plan, Error> {
     view.layout.refuse_shared_blobs()?;
     sweep_all(view, missing, empty, &Disk, &rule.sweep)
+}
+
+/// Does the same for who asks nothing more of the view: what the plan does not need makes room for it.
+///
+/// # Errors
+/// Why the layout cannot be swept.
+pub fn plan_only_gc(
+    view: &mut View,
+    rule: &Rule,
+    missing: Accept,
+    empty: Accept,
+) -> Result<Plan, Error> {
+    view.layout.refuse_shared_blobs()?;
+    sweep_only(view, missing, empty, &Disk, &rule.sweep)
 }
 
 /// Turns a flag into the library's word.

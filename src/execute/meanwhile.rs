@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Fate, Meanwhile};
 use crate::error::Result;
 use crate::graph::Graph;
+use crate::layout::watch::is_still;
 use crate::layout::{Layout, State};
 use crate::oci::Digest;
 use crate::plan::Plan;
@@ -20,6 +21,9 @@ pub(super) fn look_back(
     plan: &Plan,
     fates: &[&[Fate]; 2],
 ) -> Meanwhile {
+    if is_still(layout, base) {
+        return Meanwhile::default();
+    }
     match layout.read_state() {
         Ok(state) if state.fingerprint() == base => Meanwhile::default(),
         Ok(state) => Meanwhile {

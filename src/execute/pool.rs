@@ -4,10 +4,9 @@
 //! wrote to any of them is brought to the disk, all are read again and compared, then each is written, then
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
-use super::{
-    Fate, Meanwhile, Outcome, Refused, commit, is_still, remove_temporary, sweep, unchanged,
-};
+use super::{Fate, Meanwhile, Outcome, Refused, commit, remove_temporary, sweep, unchanged};
 use crate::layout::lock::Locked;
+use crate::layout::watch::is_still;
 use crate::observe::Observer;
 use crate::oci::Digest;
 use crate::pool::{SharedOutcome, SharedPlan};

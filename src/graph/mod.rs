@@ -10,6 +10,7 @@
 
 mod bits;
 mod names;
+mod orphans;
 mod paths;
 mod read;
 mod sniff;
@@ -30,8 +31,11 @@ use crate::oci::{Digest, Kind, Role, Shape};
 
 pub use bits::Bits;
 pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
-pub use sniff::{FileFacts, Flight, InFlight, Orphan};
+pub use orphans::Orphan;
+pub use sniff::{FileFacts, Flight, InFlight};
 pub use ways::{More, Way, WayStep, Ways};
+
+use orphans::Orphans;
 
 /// Where a root stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,7 +136,7 @@ pub struct Graph {
     reached: Bits,
     /// `reached` as it was before in-flight orphans were followed.
     rooted: Bits,
-    orphans: Vec<Orphan>,
+    orphans: Orphans,
     /// Orphans that cannot be read, and why: each may be a referrer of something live.
     unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
@@ -166,7 +170,7 @@ impl Graph {
             embedded: HashSet::new(),
             referrers: BTreeMap::new(),
             rooted: Bits::default(),
-            orphans: Vec::new(),
+            orphans: Orphans::default(),
             unreadable: Vec::new(),
             unverified: HashSet::new(),
             in_flight: Bits::default(),
@@ -191,9 +195,14 @@ impl Graph {
     }
 
     /// Returns the blobs that no root leads to, in the order of the directories.
-    #[must_use]
-    pub fn orphans(&self) -> &[Orphan] {
-        &self.orphans
+    pub fn orphans(&self) -> impl ExactSizeIterator<Item = Orphan> {
+        self.orphans.iter()
+    }
+
+    /// Forgets what the documents say. What is reached and what is an orphan stays known.
+    pub(crate) fn forget_documents(&mut self) {
+        self.nodes = Vec::new();
+        self.roots = Vec::new();
     }
 
     /// Returns a document, if the blob is one and was read.

@@ -26,7 +26,7 @@ pub(super) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// How many documents are read before their references are followed: bounds the memory of a wide
 /// index.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 
 /// A document that has to be read.
 struct Request {
@@ -305,24 +305,23 @@ impl Graph {
         len: u64,
         mut each: impl FnMut(&Edge),
     ) -> Node {
-        let edges = document
-            .links
-            .into_iter()
-            .map(|link| {
-                let edge = Edge {
-                    to: self.intern(link.digest),
-                    role: link.role,
-                    kind: link.kind,
-                    size: link.size,
-                    is_foreign: link.is_foreign,
-                    details: link.details,
-                };
-                each(&edge);
-                edge
-            })
-            .collect();
+        // Of exact size, on this thread. Collecting would reuse the larger list of links, and leave what
+        // is over scattered through the memory of the thread that made it.
+        let mut edges = Vec::with_capacity(document.links.len());
+        for link in document.links {
+            let edge = Edge {
+                to: self.intern(link.digest),
+                role: link.role,
+                kind: link.kind,
+                size: link.size,
+                is_foreign: link.is_foreign,
+                details: link.details,
+            };
+            each(&edge);
+            edges.push(edge);
+        }
         Node {
-            edges,
+            edges: edges.into_boxed_slice(),
             shape: document.shape,
             artifact_type: document.artifact_type,
             base_digest: document.base_digest,
@@ -513,10 +512,29 @@ pub(super) fn begins_like_json(bytes: &[u8]) -> bool {
 }
 
 /// Reads a file of known length without asking for more than that, but not less than what is there.
-fn read_all(file: File, len: u64) -> io::Result<Vec<u8>> {
-    let capacity = usize::try_from(len.min(MAX_DOCUMENT_BYTES)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(capacity.saturating_add(1));
-    file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes)?;
+fn read_all(mut file: File, len: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(len.min(MAX_DOCUMENT_BYTES)).unwrap_or_default();
+    // One byte more than there should be: that it stays empty says that the file has ended, without
+    // another call to ask.
+    let mut bytes = vec![0; len.saturating_add(1)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if filled == len {
+            break;
+        }
+    }
+    bytes.truncate(filled);
+    if filled > len {
+        // It grew since it was measured.
+        file.take((MAX_DOCUMENT_BYTES + 1).saturating_sub(filled as u64))
+            .read_to_end(&mut bytes)?;
+    }
     Ok(bytes)
 }
 

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
 use super::Graph;
+use super::orphans::{Orphan, Orphans};
 use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json, is_json_elsewhere};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_at, stat_of};
@@ -62,16 +63,6 @@ impl FileFacts {
     }
 }
 
-/// A blob that no root leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Orphan {
-    /// The blob.
-    pub id: BlobId,
-    /// The file; `None` when it could not be looked into, so that nobody knows whether it is a
-    /// referrer of something live. Such an orphan stays.
-    pub file: Option<FileFacts>,
-}
-
 /// What looking into one orphan brought.
 enum Sniffed {
     /// It is gone meanwhile, or no file any more.
@@ -93,12 +84,16 @@ impl Graph {
     /// rest as orphans.
     pub(super) fn sniff_orphans(&mut self, layout: &Layout, observer: &dyn Observer) -> Result<()> {
         let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
-        let unreached: Vec<BlobId> = (0..listed)
-            .filter(|id| !self.reached.contains(*id))
-            .collect();
-        observer.begin(Phase::Sniffing, Some(unreached.len() as u64));
-        let mut orphans = Vec::with_capacity(unreached.len());
-        for batch in unreached.chunks(BATCH) {
+        let reached = self.reached.clone();
+        let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
+        let count = unreached.clone().count();
+        observer.begin(Phase::Sniffing, Some(count as u64));
+        let mut orphans = Orphans::with_capacity(count);
+        loop {
+            let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
             if observer.stop() {
                 return Err(Error::Interrupted);
             }
@@ -108,7 +103,7 @@ impl Graph {
                 .map_init(Vec::new, |buffer, &id| self.sniff(layout, id, buffer))
                 .collect();
             observer.advance(batch.len() as u64, 0);
-            for (&id, sniffed) in batch.iter().zip(sniffed) {
+            for (id, sniffed) in batch.into_iter().zip(sniffed) {
                 let file = match sniffed {
                     Sniffed::Gone => continue,
                     Sniffed::Unreadable(error) => {
@@ -137,7 +132,7 @@ impl Graph {
             .map(|&id| Step::referrer(id))
             .collect();
         self.follow(layout, found, observer)?;
-        orphans.retain(|orphan| !self.reached.contains(orphan.id));
+        orphans.retain(|id| !self.reached.contains(id));
         self.orphans = orphans;
         Ok(())
     }
@@ -322,7 +317,7 @@ impl Graph {
             // A lock file says nothing of blobs: readers make one as well.
             .any(|stray| is_young(stray.modified) && !stray.is_lock());
         let mut fresh = Vec::new();
-        for orphan in &self.orphans {
+        for orphan in self.orphans.iter() {
             let Some(file) = orphan.file else { continue };
             let modified = i128::from(file.modified);
             // Both are stamped with the last tick of the kernel's clock, which a quick writer meets twice.

@@ -31,14 +31,58 @@ pub type BlobId = u32;
 pub(crate) struct DigestTable {
     digests: Vec<Digest>,
     numbers: HashTable<u32>,
-    // A random state per table: digests in documents are chosen by strangers.
-    state: RandomState,
+    keys: Keys,
+}
+
+/// The keys of a hash over digests, random for each table: digests in documents are chosen by strangers.
+///
+/// A listing hashes millions of them, and SipHash would be a good part of it. Two products of 64-bit words
+/// under secret keys, folded, are enough here: nobody sees an order or a time from which to guess the keys.
+#[derive(Debug)]
+struct Keys {
+    words: [u64; 5],
+    /// For what has no bytes of fixed length.
+    text: RandomState,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self {
+            words: std::array::from_fn(|number| random.hash_one(number)),
+            text: random,
+        }
+    }
+}
+
+impl Keys {
+    fn hash(&self, digest: &Digest) -> u64 {
+        let Digest::Sha256(bytes) = digest else {
+            return self.text.hash_one(digest);
+        };
+        let mut words = [0; 4];
+        for ((word, key), bytes) in words.iter_mut().zip(self.words).zip(bytes.chunks_exact(8)) {
+            *word = key
+                ^ bytes
+                    .iter()
+                    .fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        }
+        let [a, b, c, d] = words;
+        let [.., last] = self.words;
+        fold(fold(a, b) ^ fold(c, d).rotate_left(32), last | 1)
+    }
+}
+
+/// Multiplies, and puts both halves of the product together.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    u64::try_from((product & u128::from(u64::MAX)) ^ (product >> 64)).unwrap_or_default()
 }
 
 impl DigestTable {
     pub(crate) fn get(&self, digest: &Digest) -> Option<u32> {
         self.numbers
-            .find(self.state.hash_one(digest), |&number| {
+            .find(self.keys.hash(digest), |&number| {
                 self.digests.get(number as usize) == Some(digest)
             })
             .copied()
@@ -46,15 +90,15 @@ impl DigestTable {
 
     /// Adds a digest, or returns the number that it has already.
     pub(crate) fn insert(&mut self, digest: Digest) -> u32 {
-        let hash = self.state.hash_one(&digest);
-        let (digests, state) = (&mut self.digests, &self.state);
+        let hash = self.keys.hash(&digest);
+        let (digests, keys) = (&mut self.digests, &self.keys);
         let entry = self.numbers.entry(
             hash,
             |&number| digests.get(number as usize) == Some(&digest),
             |&number| {
                 digests
                     .get(number as usize)
-                    .map_or(0, |digest| state.hash_one(digest))
+                    .map_or(0, |digest| keys.hash(digest))
             },
         );
         match entry {

@@ -22,6 +22,7 @@ mod look;
 pub mod pool;
 mod state;
 pub mod temp;
+pub(crate) mod watch;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -43,7 +44,7 @@ pub(crate) use files::{
 };
 pub use state::{IndexTime, NewBlob, State, Writes};
 
-use state::Texts;
+use state::{Fingerprint, Texts};
 
 /// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
 /// `index.json` in place, so that a reader can meet it half written for some milliseconds.
@@ -191,11 +192,11 @@ impl Layout {
     /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
     /// times, [`Error::Read`] when it cannot be read.
     pub fn read_state(&self) -> Result<State> {
-        let (_, index_modified, index) = self
+        let (index_modified, index) = self
             .parse_repeatedly(
                 "index.json",
                 MAX_INDEX_BYTES,
-                |bytes| match IndexDoc::parse(bytes.to_vec()) {
+                |bytes| match IndexDoc::parse(bytes) {
                     Ok(index) => Ok(index),
                     Err(error @ IndexError::Syntax(_)) => Err(format!("not valid JSON: {error}")),
                     Err(error @ IndexError::NotAnIndex(_)) => {
@@ -208,31 +209,39 @@ impl Layout {
                 what: NotALayout::NoIndex,
             })?;
         let save = self.parse_repeatedly("manifest.json", MAX_SMALL_FILE_BYTES, |bytes| {
-            DockerSave::parse(bytes)
-                .map_err(|error| format!("not the `manifest.json` of docker save: {error}"))
+            match DockerSave::parse(&bytes) {
+                Ok(save) => Ok((bytes, save)),
+                Err(error) => Err(format!("not the `manifest.json` of docker save: {error}")),
+            }
         })?;
         let repositories = match &save {
-            Some((_, _, Some(_))) => {
+            Some((_, (_, Some(_)))) => {
                 self.parse_repeatedly("repositories", MAX_SMALL_FILE_BYTES, |bytes| {
-                    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
+                    String::from_utf8(bytes).map_err(|error| error.to_string())
                 })?
             }
             // Without docker's `manifest.json` a file of this name is somebody else's.
             _ => None,
         };
-        let holds = self.parse_repeatedly(Holds::FILE, MAX_SMALL_FILE_BYTES, |bytes| {
-            Holds::parse(bytes).map_err(|error| format!("not a holds file: {error}"))
-        })?;
+        let holds =
+            self.parse_repeatedly(
+                Holds::FILE,
+                MAX_SMALL_FILE_BYTES,
+                |bytes| match Holds::parse(&bytes) {
+                    Ok(holds) => Ok((bytes, holds)),
+                    Err(error) => Err(format!("not a holds file: {error}")),
+                },
+            )?;
         let mut texts = Texts::default();
-        let docker_save = save.and_then(|(bytes, _, save)| {
+        let docker_save = save.and_then(|(_, (bytes, save))| {
             texts.manifest_json = Some(bytes);
             save
         });
-        let repositories = repositories.map(|(bytes, _, text)| {
-            texts.repositories = Some(bytes);
+        let repositories = repositories.map(|(_, text)| {
+            texts.repositories = Some(text.clone().into_bytes());
             text
         });
-        let holds = holds.map(|(bytes, _, holds)| {
+        let holds = holds.map(|(_, (bytes, holds))| {
             texts.holds = Some(bytes);
             holds
         });
@@ -246,13 +255,45 @@ impl Layout {
         ))
     }
 
-    /// Reads and parses a file until it parses or the attempts are used up. `None`: it is not there.
+    /// Computes the fingerprint of the state without parsing or holding `index.json`. `None`: a file
+    /// changed its length meanwhile, or cannot be what it should be.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Malformed`], as for [`Layout::read_state`].
+    pub(crate) fn hash_state(&self) -> Result<Option<Digest>> {
+        let mut hashing = Fingerprint::default();
+        let Some((file, stat)) = self.open_own("index.json")? else {
+            return Ok(None);
+        };
+        let len = u64::try_from(stat.st_size).unwrap_or_default();
+        let path = || self.path.join("index.json");
+        if len > MAX_INDEX_BYTES || !hashing.file(file, len).map_err(Error::read(path()))? {
+            return Ok(None);
+        }
+        let read = |name: &str| -> Result<Option<Vec<u8>>> {
+            let found = self.read_file(name, MAX_SMALL_FILE_BYTES)?;
+            Ok(found.map(|(bytes, _)| bytes))
+        };
+        let save = read("manifest.json")?;
+        let is_save = |bytes: &Vec<u8>| matches!(DockerSave::parse(bytes), Ok(Some(_)));
+        let repositories = match &save {
+            Some(bytes) if is_save(bytes) => read("repositories")?,
+            _ => None,
+        };
+        for text in [save, repositories, read(Holds::FILE)?] {
+            hashing.text(text.as_deref());
+        }
+        Ok(Some(hashing.finish()))
+    }
+
+    /// Reads and parses a file until it parses or the attempts are used up; says when it was written.
+    /// `None`: it is not there.
     fn parse_repeatedly<T>(
         &self,
         name: &str,
         cap: u64,
-        parse: impl Fn(&[u8]) -> Result<T, String>,
-    ) -> Result<Option<(Vec<u8>, i128, T)>> {
+        parse: impl Fn(Vec<u8>) -> Result<T, String>,
+    ) -> Result<Option<(i128, T)>> {
         let path = self.path.join(name);
         let mut why = String::new();
         for attempt in 0..PARSE_ATTEMPTS {
@@ -262,16 +303,16 @@ impl Layout {
             let Some((bytes, modified)) = self.read_file(name, cap)? else {
                 return Ok(None);
             };
-            match parse(&bytes) {
-                Ok(value) => return Ok(Some((bytes, modified, value))),
+            match parse(bytes) {
+                Ok(value) => return Ok(Some((modified, value))),
                 Err(error) => why = error,
             }
         }
         Err(Error::Malformed { path, why })
     }
 
-    /// Reads a regular file of the layout, following a link to it. Returns its bytes and mtime.
-    fn read_file(&self, name: &str, cap: u64) -> Result<Option<(Vec<u8>, i128)>> {
+    /// Opens a regular file of the layout, following a link to it.
+    fn open_own(&self, name: &str) -> Result<Option<(File, Stat)>> {
         let path = self.path.join(name);
         let file = match open_file(&self.dir, name, Links::Follow) {
             Ok(file) => file,
@@ -279,20 +320,28 @@ impl Layout {
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
         let stat = stat_of(&file).map_err(|error| Error::read(&path)(error.into()))?;
-        let malformed = |why: &str| Error::Malformed {
-            path: path.clone(),
-            why: why.to_owned(),
-        };
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(malformed("it is not a regular file"));
+            let why = "it is not a regular file".to_owned();
+            return Err(Error::Malformed { path, why });
         }
-        let mut bytes = Vec::new();
-        File::from(file)
-            .take(cap + 1)
+        Ok(Some((File::from(file), stat)))
+    }
+
+    /// Reads a regular file of the layout, following a link to it. Returns its bytes and mtime.
+    fn read_file(&self, name: &str, cap: u64) -> Result<Option<(Vec<u8>, i128)>> {
+        let Some((file, stat)) = self.open_own(name)? else {
+            return Ok(None);
+        };
+        let path = self.path.join(name);
+        let len = u64::try_from(stat.st_size).unwrap_or_default().min(cap);
+        // Room for one byte more, so that the end is found without growing.
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1);
+        file.take(cap + 1)
             .read_to_end(&mut bytes)
             .map_err(Error::read(&path))?;
         if bytes.len() as u64 > cap {
-            return Err(malformed(&format!("it is larger than {cap} bytes")));
+            let why = format!("it is larger than {cap} bytes");
+            return Err(Error::Malformed { path, why });
         }
         Ok(Some((bytes, modified_of(&stat))))
     }

@@ -1,5 +1,8 @@
 //! What decides which blobs are live, read at one moment, and what it is to become.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+
 use crate::holds::Holds;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
@@ -31,19 +34,58 @@ pub(super) struct Texts {
 
 impl Texts {
     fn fingerprint(&self, index: &str) -> Digest {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut hashing = Fingerprint::default();
         for text in [
             Some(index.as_bytes()),
             self.manifest_json.as_deref(),
             self.repositories.as_deref(),
             self.holds.as_deref(),
         ] {
-            // The length before each text keeps two different lists from hashing alike.
-            let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
-            hasher.update(&length.to_be_bytes());
-            hasher.update(text.unwrap_or_default());
+            hashing.text(text);
         }
-        hasher.finish()
+        hashing.finish()
+    }
+}
+
+/// The fingerprint of a state while it is computed, over one text after another.
+#[derive(Debug)]
+pub(super) struct Fingerprint(Hasher);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(Hasher::new(Algorithm::Sha256))
+    }
+}
+
+impl Fingerprint {
+    /// Adds a text; `None`: there is no such file.
+    pub(super) fn text(&mut self, text: Option<&[u8]>) {
+        // The length before each text keeps two different lists from hashing alike.
+        let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
+        self.0.update(&length.to_be_bytes());
+        self.0.update(text.unwrap_or_default());
+    }
+
+    /// Adds a file of the given length without holding it. `false`: its length is another one.
+    pub(super) fn file(&mut self, file: File, len: u64) -> io::Result<bool> {
+        self.0.update(&len.to_be_bytes());
+        let mut file = file.take(len.saturating_add(1));
+        let mut buffer = vec![0; 1 << 16];
+        let mut found = 0_u64;
+        loop {
+            let read = match file.read(&mut buffer) {
+                Ok(0) => return Ok(found == len),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.0.update(buffer.get(..read).unwrap_or_default());
+            found = found.saturating_add(read as u64);
+        }
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        self.0.finish()
     }
 }
 
@@ -71,6 +113,11 @@ impl State {
     #[must_use]
     pub const fn fingerprint(&self) -> &Digest {
         &self.fingerprint
+    }
+
+    /// Forgets what `index.json` says, but not its fingerprint.
+    pub(crate) fn forget_index(&mut self) {
+        self.index = IndexDoc::empty();
     }
 
     /// Returns the fingerprint that the state has after these writes, if nobody else writes.

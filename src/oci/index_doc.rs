@@ -154,6 +154,15 @@ impl IndexDoc {
         })
     }
 
+    /// Returns a document without a text, in the place of one that is not needed any more.
+    pub(crate) const fn empty() -> Self {
+        Self {
+            text: String::new(),
+            entries: Vec::new(),
+            links: Vec::new(),
+        }
+    }
+
     /// Returns the entries in the order of the text.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -382,6 +391,8 @@ impl Entry {
         // Go takes and is shown, all are followed.
         let own = links.iter().rposition(|link| link.role == Role::Child);
         let own = own.map(|position| links.remove(position));
+        // Nearly all entries refer to nothing else: the room for more would outweigh them.
+        links.shrink_to_fit();
         Ok(match own {
             Some(link) if document.damage.is_none() => Self {
                 span,

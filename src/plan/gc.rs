@@ -1,7 +1,7 @@
 //! `gc`: everything that nothing leads to.
 
 use crate::error::Result;
-use crate::graph::{Accept, Change, MarkOptions};
+use crate::graph::{Accept, Change, LiveSet, MarkOptions};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -18,6 +18,28 @@ pub fn sweep_all(
     fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Plan> {
+    let live = live(view, missing, empty)?;
+    Ok(sweep(view, &live, fs, options))
+}
+
+/// Does the same for who asks nothing more of the view: what the plan does not need
+/// [is forgotten](View::forget_documents) to make room for it.
+///
+/// # Errors
+/// As [`sweep_all`].
+pub fn sweep_only(
+    view: &mut View,
+    missing: Accept,
+    empty: Accept,
+    fs: &dyn Fs,
+    options: &SweepOptions,
+) -> Result<Plan> {
+    let live = live(view, missing, empty)?;
+    view.forget_documents();
+    Ok(sweep(view, &live, fs, options))
+}
+
+fn live(view: &View, missing: Accept, empty: Accept) -> Result<LiveSet> {
     let everything = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -25,6 +47,5 @@ pub fn sweep_all(
         missing,
         empty,
     };
-    let live = view.graph.mark(&view.layout, &view.state, &everything)?;
-    Ok(sweep(view, &live, fs, options))
+    view.graph.mark(&view.layout, &view.state, &everything)
 }

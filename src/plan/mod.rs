@@ -27,10 +27,11 @@ use crate::view::View;
 
 pub use dangling::dangling;
 pub use filter::{FilterError, Filters, TimeSource};
-pub use gc::sweep_all;
+pub use gc::{sweep_all, sweep_only};
 pub use joint::joint_totals;
 pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
+pub(crate) use prune::prune_with;
 pub use prune::{
     Budget, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
 };

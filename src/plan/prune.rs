@@ -18,7 +18,7 @@ use crate::images::{Image, Images};
 use crate::layout::BlobId;
 use crate::oci::{Digest, Role};
 use crate::sys::Fs;
-use crate::usage::{Counted, files};
+use crate::usage::{Counted, Files, files};
 use crate::view::View;
 
 use self::budget::{live_bytes, trim};
@@ -209,7 +209,29 @@ pub fn prune(
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Prune, PruneError> {
-    let mut cache = Images::new(view);
+    let all_files = files(view, fs);
+    prune_with(
+        view,
+        images,
+        entries,
+        options,
+        sweep_options,
+        fs,
+        &all_files,
+    )
+}
+
+/// Plans a prune of a layout whose files were looked at already.
+pub(crate) fn prune_with(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    options: &PruneOptions<'_>,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+    all_files: &Files,
+) -> Result<Prune, PruneError> {
+    let mut cache = Images::knowing(view, all_files);
     let dangling = dangling(view);
     let filters = options
         .filters
@@ -217,14 +239,13 @@ pub fn prune(
     let mut judged = judge(
         view, images, entries, options, &filters, &mut cache, &dangling,
     );
-    let all_files = files(view, fs);
     let mut budget = Budget::None;
     let removal = loop {
         let (gone, removal) = plan(view, entries, &judged, options, sweep_options, fs)?;
         let Some(max_size) = options.max_size else {
             break (gone, removal);
         };
-        let live = live_bytes(view, &gone, &all_files);
+        let live = live_bytes(view, &gone, all_files);
         if live <= max_size {
             budget = Budget::Reached;
             break (gone, removal);
@@ -232,7 +253,7 @@ pub fn prune(
         // The first round takes as many as a count of owners says; later ones take one at a time,
         // for what the count cannot see.
         let excess = live - max_size;
-        if !trim(view, entries, &mut judged, excess, options, &all_files) {
+        if !trim(view, entries, &mut judged, excess, options, all_files) {
             budget = Budget::Missed { live };
             break (gone, removal);
         }
@@ -252,7 +273,7 @@ pub fn prune(
             images: images.len(),
         });
     }
-    let (kept, kept_links) = kept_bytes(view, entries, &gone, &removal, &all_files);
+    let (kept, kept_links) = kept_bytes(view, entries, &gone, &removal, all_files);
     let takes_everything = options.scope == Scope::All
         && options.filters.is_empty()
         && !options.policy.chooses()
@@ -547,7 +568,7 @@ fn kept_bytes(
     entries: &[EntryFacts],
     gone: &Gone,
     removal: &Removal,
-    files: &crate::usage::Files,
+    files: &Files,
 ) -> (KeptBytes, Vec<KeptLink>) {
     let named: Vec<&EntryFacts> = entries
         .iter()

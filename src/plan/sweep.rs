@@ -32,7 +32,7 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
     let View { layout, graph, .. } = view;
     let mut sweep = Vec::new();
     let mut kept = Vec::new();
-    let mut orphans = graph.orphans().iter().peekable();
+    let mut orphans = graph.orphans().peekable();
     let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
     for id in 0..listed {
         // Orphans are in the order of the numbers.

@@ -22,7 +22,7 @@ usage: cargo bench --bench bench -- [OPTIONS]
   --runs N          rounds (default: 5)
   --dir DIR         where layouts are made: decides which file system is measured
   --strace          count system calls as well, in one more round
-  --scaling         also measure how cost grows with blobs and with entries
+  --scale           also measure how cost grows with blobs and with entries
   --no-umoci        leave umoci out, which takes longest
   --binary PATH     the ocisweep to measure (default: the one just built)
   --baseline PATH   another ocisweep, to compare with
@@ -98,7 +98,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--dir" => options.dir = value()?.into(),
             "--no-umoci" => options.umoci = false,
             "--strace" => options.strace = true,
-            "--scaling" => options.scaling = true,
+            "--scale" | "--scaling" => options.scaling = true,
             "--binary" => options.binary = value()?.into(),
             "--baseline" => options.baseline = Some(value()?.into()),
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),

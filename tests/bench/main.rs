@@ -70,7 +70,7 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
         is_sound &= result.is_sound();
         measured.push((shape.clone(), result));
     }
-    report::targets(out, &measured)?;
+    report::targets(out, &bench, &measured)?;
     if options.scaling {
         is_sound &= scaling::run(out, &bench)?;
     }

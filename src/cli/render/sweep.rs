@@ -10,6 +10,10 @@ use ocisweep::units::{human_duration, human_size};
 
 use super::json;
 use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+
+/// How many bytes of text are printed at a time.
+const PIECE: usize = 1 << 16;
 
 /// What is to be shown of one layout.
 #[derive(Debug)]
@@ -58,17 +62,45 @@ impl Shown<'_> {
 
     /// Returns a line for each file, as docker words it.
     pub fn lines(&self, context: &Context<'_>) -> String {
+        let mut text = String::new();
+        self.each_line(context, &mut |words| line(&mut text, words));
+        text
+    }
+
+    /// Prints a line for each file, below the path of one of several layouts, in pieces: a million lines
+    /// need not be held.
+    pub fn print(&self, context: &Context<'_>, is_many: bool) -> Exit {
+        let mut exit = exit::DONE;
+        let mut text = String::new();
+        let mut is_first = true;
+        self.each_line(context, &mut |words| {
+            line(&mut text, words);
+            if std::mem::take(&mut is_first) {
+                text = self.headed(context, std::mem::take(&mut text), is_many);
+            }
+            // After an error nobody reads on.
+            if text.len() >= PIECE && exit == exit::DONE {
+                exit = context.print(&text);
+                text.clear();
+            }
+        });
+        if exit == exit::DONE {
+            exit = context.print(&text);
+        }
+        exit
+    }
+
+    fn each_line(&self, context: &Context<'_>, put: &mut dyn FnMut(std::fmt::Arguments<'_>)) {
         let verb = if self.outcome.is_some() {
             "Deleted:"
         } else {
             "Would delete:"
         };
-        let mut text = String::new();
         for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
             if fate == Fate::Deleted
                 && let Some(digest) = self.plan.blobs.digest(victim.id)
             {
-                line(&mut text, format_args!("{verb} {digest}"));
+                put(format_args!("{verb} {digest}"));
             }
         }
         let temporary = match self.outcome {
@@ -79,10 +111,7 @@ impl Shown<'_> {
             let path = stray.path.to_string_lossy();
             let path = context.term.foreign(&path);
             let size = human_size(stray.len);
-            line(
-                &mut text,
-                format_args!("{verb} {path} (temporary file, {size})"),
-            );
+            put(format_args!("{verb} {path} (temporary file, {size})"));
         }
         if self.retires() {
             let verb = if self.outcome.is_some() {
@@ -92,15 +121,14 @@ impl Shown<'_> {
             };
             let path = self.plan.layout.to_string_lossy();
             let path = context.term.foreign(&path);
-            line(&mut text, format_args!("{verb} {path} (empty layout)"));
+            put(format_args!("{verb} {path} (empty layout)"));
         }
         for kept in &self.plan.kept {
             if let Some(digest) = self.plan.blobs.digest(kept.id) {
                 let why = in_words(kept.because, context.now);
-                line(&mut text, format_args!("Kept: {digest} ({why})"));
+                put(format_args!("Kept: {digest} ({why})"));
             }
         }
-        text
     }
 
     /// Puts the path above the lines of one of several layouts, if there are any.
