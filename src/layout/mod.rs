@@ -20,6 +20,7 @@ pub mod forest;
 pub mod lock;
 mod look;
 pub mod pool;
+mod read;
 mod state;
 pub mod temp;
 pub(crate) mod watch;
@@ -33,9 +34,8 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Stat};
 
 use crate::error::{Error, NotALayout, Result};
-use crate::holds::{Emptied, Holds};
-use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
-use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
+use crate::holds::Emptied;
+use crate::oci::{Algorithm, Digest};
 
 pub use blobs::{BlobId, BlobList, Stray};
 pub(crate) use files::{
@@ -43,8 +43,6 @@ pub(crate) use files::{
     stat_of,
 };
 pub use state::{IndexTime, NewBlob, State, Writes};
-
-use state::{Fingerprint, Texts};
 
 /// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
 /// `index.json` in place, so that a reader can meet it half written for some milliseconds.
@@ -184,166 +182,6 @@ impl Layout {
                 link: link.clone(),
             }),
         }
-    }
-
-    /// Reads `index.json`, `manifest.json` and the holds.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
-    /// times, [`Error::Read`] when it cannot be read.
-    pub fn read_state(&self) -> Result<State> {
-        let (index_modified, index) = self
-            .parse_repeatedly(
-                "index.json",
-                MAX_INDEX_BYTES,
-                |bytes| match IndexDoc::parse(bytes) {
-                    Ok(index) => Ok(index),
-                    Err(error @ IndexError::Syntax(_)) => Err(format!("not valid JSON: {error}")),
-                    Err(error @ IndexError::NotAnIndex(_)) => {
-                        Err(format!("not an image index: {error}"))
-                    }
-                },
-            )?
-            .ok_or_else(|| Error::NotALayout {
-                path: self.path.clone(),
-                what: NotALayout::NoIndex,
-            })?;
-        let save = self.parse_repeatedly("manifest.json", MAX_SMALL_FILE_BYTES, |bytes| {
-            match DockerSave::parse(&bytes) {
-                Ok(save) => Ok((bytes, save)),
-                Err(error) => Err(format!("not the `manifest.json` of docker save: {error}")),
-            }
-        })?;
-        let repositories = match &save {
-            Some((_, (_, Some(_)))) => {
-                self.parse_repeatedly("repositories", MAX_SMALL_FILE_BYTES, |bytes| {
-                    String::from_utf8(bytes).map_err(|error| error.to_string())
-                })?
-            }
-            // Without docker's `manifest.json` a file of this name is somebody else's.
-            _ => None,
-        };
-        let holds =
-            self.parse_repeatedly(
-                Holds::FILE,
-                MAX_SMALL_FILE_BYTES,
-                |bytes| match Holds::parse(&bytes) {
-                    Ok(holds) => Ok((bytes, holds)),
-                    Err(error) => Err(format!("not a holds file: {error}")),
-                },
-            )?;
-        let mut texts = Texts::default();
-        let docker_save = save.and_then(|(_, (bytes, save))| {
-            texts.manifest_json = Some(bytes);
-            save
-        });
-        let repositories = repositories.map(|(_, text)| {
-            texts.repositories = Some(text.clone().into_bytes());
-            text
-        });
-        let holds = holds.map(|(_, (bytes, holds))| {
-            texts.holds = Some(bytes);
-            holds
-        });
-        Ok(State::new(
-            index,
-            index_modified,
-            docker_save,
-            repositories,
-            holds.unwrap_or_default(),
-            texts,
-        ))
-    }
-
-    /// Computes the fingerprint of the state without parsing or holding `index.json`. `None`: a file
-    /// changed its length meanwhile, or cannot be what it should be.
-    ///
-    /// # Errors
-    /// [`Error::Read`] and [`Error::Malformed`], as for [`Layout::read_state`].
-    pub(crate) fn hash_state(&self) -> Result<Option<Digest>> {
-        let mut hashing = Fingerprint::default();
-        let Some((file, stat)) = self.open_own("index.json")? else {
-            return Ok(None);
-        };
-        let len = u64::try_from(stat.st_size).unwrap_or_default();
-        let path = || self.path.join("index.json");
-        if len > MAX_INDEX_BYTES || !hashing.file(file, len).map_err(Error::read(path()))? {
-            return Ok(None);
-        }
-        let read = |name: &str| -> Result<Option<Vec<u8>>> {
-            let found = self.read_file(name, MAX_SMALL_FILE_BYTES)?;
-            Ok(found.map(|(bytes, _)| bytes))
-        };
-        let save = read("manifest.json")?;
-        let is_save = |bytes: &Vec<u8>| matches!(DockerSave::parse(bytes), Ok(Some(_)));
-        let repositories = match &save {
-            Some(bytes) if is_save(bytes) => read("repositories")?,
-            _ => None,
-        };
-        for text in [save, repositories, read(Holds::FILE)?] {
-            hashing.text(text.as_deref());
-        }
-        Ok(Some(hashing.finish()))
-    }
-
-    /// Reads and parses a file until it parses or the attempts are used up; says when it was written.
-    /// `None`: it is not there.
-    fn parse_repeatedly<T>(
-        &self,
-        name: &str,
-        cap: u64,
-        parse: impl Fn(Vec<u8>) -> Result<T, String>,
-    ) -> Result<Option<(i128, T)>> {
-        let path = self.path.join(name);
-        let mut why = String::new();
-        for attempt in 0..PARSE_ATTEMPTS {
-            if attempt > 0 {
-                std::thread::sleep(PARSE_PAUSE);
-            }
-            let Some((bytes, modified)) = self.read_file(name, cap)? else {
-                return Ok(None);
-            };
-            match parse(bytes) {
-                Ok(value) => return Ok(Some((modified, value))),
-                Err(error) => why = error,
-            }
-        }
-        Err(Error::Malformed { path, why })
-    }
-
-    /// Opens a regular file of the layout, following a link to it.
-    fn open_own(&self, name: &str) -> Result<Option<(File, Stat)>> {
-        let path = self.path.join(name);
-        let file = match open_file(&self.dir, name, Links::Follow) {
-            Ok(file) => file,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::read(&path)(error.into())),
-        };
-        let stat = stat_of(&file).map_err(|error| Error::read(&path)(error.into()))?;
-        if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            let why = "it is not a regular file".to_owned();
-            return Err(Error::Malformed { path, why });
-        }
-        Ok(Some((File::from(file), stat)))
-    }
-
-    /// Reads a regular file of the layout, following a link to it. Returns its bytes and mtime.
-    fn read_file(&self, name: &str, cap: u64) -> Result<Option<(Vec<u8>, i128)>> {
-        let Some((file, stat)) = self.open_own(name)? else {
-            return Ok(None);
-        };
-        let path = self.path.join(name);
-        let len = u64::try_from(stat.st_size).unwrap_or_default().min(cap);
-        // Room for one byte more, so that the end is found without growing.
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1);
-        file.take(cap + 1)
-            .read_to_end(&mut bytes)
-            .map_err(Error::read(&path))?;
-        if bytes.len() as u64 > cap {
-            let why = format!("it is larger than {cap} bytes");
-            return Err(Error::Malformed { path, why });
-        }
-        Ok(Some((bytes, modified_of(&stat))))
     }
 
     /// Opens a blob for reading, following a link to it (rules_oci makes all of them links).
