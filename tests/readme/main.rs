@@ -265,6 +265,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "path",
         "bench",
         "smoke",
+        "shapes",
         "open",
         "dest-shared-blob-dir",
         "cache-from",
