@@ -39,7 +39,7 @@ use crate::holds::{Emptied, Holds};
 use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
 use crate::layout::temp;
-use crate::layout::watch::Watch;
+use crate::layout::watch::{Watch, is_still};
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
 use crate::oci::{Digest, IndexDoc};
@@ -168,11 +168,17 @@ pub fn execute(
         // First, because it can take long, and whatever happens meanwhile shows in what is read next.
         settle(locked, fs)?;
     }
-    let state = unchanged(locked, &plan.base)?;
+    // Whoever writes needs the text; for deleting it is enough that it is the same.
+    let state = if plan.writes.is_empty() {
+        is_same(locked, &plan.base)?;
+        None
+    } else {
+        Some(unchanged(locked, &plan.base)?)
+    };
     let mut outcome = Outcome::nothing();
     let mut spare_fates = Vec::new();
-    if !plan.writes.is_empty()
-        && let Err(error) = commit(layout, &state, &plan.writes, fs)
+    if let Some(state) = &state
+        && let Err(error) = commit(layout, state, &plan.writes, fs)
     {
         if !is_full(&error) || plan.spare.is_empty() {
             return Err(error);
@@ -190,8 +196,11 @@ pub fn execute(
         spare_fates = std::mem::take(&mut outcome.fates);
         commit(layout, &now, &plan.writes, fs)?;
     }
-    let base = state.fingerprint_after(&plan.writes);
-    if !plan.writes.is_empty() && layout.read_state()?.fingerprint() != &base {
+    let base = state.as_ref().map_or_else(
+        || plan.base.clone(),
+        |state| state.fingerprint_after(&plan.writes),
+    );
+    if state.is_some() && layout.read_state()?.fingerprint() != &base {
         // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
         // back what they read at their start). What was released may be in use again: it stays.
         outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
@@ -231,6 +240,16 @@ fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State, Refused> {
         return Err(Refused::Changed);
     }
     Ok(state)
+}
+
+/// The same, for whoever does not write: parsing 10,000 entries once more costs more than deleting a
+/// thousand files.
+fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<(), Refused> {
+    if is_still(locked.layout(), base) && locked.is_in_force()? {
+        Ok(())
+    } else {
+        Err(Refused::Changed)
+    }
 }
 
 /// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
