@@ -52,7 +52,12 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
                     is_pool: false,
                 };
                 let ended = show(context, args, &shown, chosen.is_many);
-                account.add(path, &shown, ended, shown.to_json(context.now));
+                account.add(
+                    path,
+                    &shown,
+                    ended,
+                    shown.to_json(context.now, args.output.format),
+                );
                 ended
             }
             Some(Err(error)) => {

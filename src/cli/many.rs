@@ -141,6 +141,14 @@ pub fn each<T: Send>(
 /// Returns what was freed in each layout, or would be: a byte that hard links bring into several of them is
 /// counted where its last name goes.
 pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
+    if let [run] = runs {
+        // A single layout shares with nobody: it has counted for itself.
+        let own = run.map(|done| match &done.outcome {
+            Some(outcome) => outcome.done,
+            None => done.plan.totals(),
+        });
+        return vec![own.unwrap_or_default()];
+    }
     let files: Vec<_> = runs
         .iter()
         .map(|run| run.map_or_else(Vec::new, |done| done.deleted()))

@@ -409,7 +409,7 @@ fn to_json(
     said: Option<&Said>,
     shown: &Shown<'_>,
 ) -> json::SweptLayout {
-    let mut layout = shown.to_json(context.now);
+    let mut layout = shown.to_json(context.now, args.output.format);
     let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
     let verdicts = verdicts.map(|verdict| json::Item {
         digest: Some(verdict.digest.to_string()),

@@ -339,7 +339,7 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
 }
 
 fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said) -> String {
-    let mut layout = shown.to_json(context.now);
+    let mut layout = shown.to_json(context.now, args.format);
     let action = if args.dry_run { "would-untag" } else { "untag" };
     let names = said.untagged.iter().map(|name| json::Item {
         digest: None,

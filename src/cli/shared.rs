@@ -100,7 +100,12 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
             for shown in done.shown() {
                 let ended = show(context, args, &shown, true);
                 let path = &shown.plan.layout;
-                account.add(path, &shown, ended, shown.to_json(context.now));
+                account.add(
+                    path,
+                    &shown,
+                    ended,
+                    shown.to_json(context.now, args.output.format),
+                );
                 exit = exit.and(ended);
             }
         }

@@ -9,6 +9,7 @@ use ocisweep::plan::{Because, Plan, Retire, Totals};
 use ocisweep::units::{human_duration, human_size};
 
 use super::json;
+use crate::cli::args::TextFormat;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 
@@ -141,7 +142,27 @@ impl Shown<'_> {
     }
 
     /// Returns the layout as JSON.
-    pub fn to_json(&self, now: Timestamp) -> json::SweptLayout {
+    pub fn to_json(&self, now: Timestamp, format: TextFormat) -> json::SweptLayout {
+        let mut totals = json::Totals::of(&self.totals());
+        for kept in &self.plan.kept {
+            totals.kept += 1;
+            totals.kept_bytes += kept.len;
+        }
+        json::SweptLayout {
+            path: self.plan.layout.to_string_lossy().into_owned(),
+            items: match format {
+                TextFormat::Json => self.items(now),
+                // Nobody sees them, and there can be a million.
+                TextFormat::Text => Vec::new(),
+            },
+            foreign: self.plan.foreign as u64,
+            totals,
+            state: None,
+            error: None,
+        }
+    }
+
+    fn items(&self, now: Timestamp) -> Vec<json::Item> {
         let mut items = Vec::with_capacity(self.plan.sweep.len() + self.plan.kept.len());
         for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
             let (action, reason) = match fate {
@@ -192,10 +213,7 @@ impl Shown<'_> {
                 names: Vec::new(),
             });
         }
-        let mut totals = json::Totals::of(&self.totals());
         for kept in &self.plan.kept {
-            totals.kept += 1;
-            totals.kept_bytes += kept.len;
             items.push(json::Item {
                 digest: self.plan.blobs.digest(kept.id).map(ToString::to_string),
                 path: None,
@@ -206,14 +224,7 @@ impl Shown<'_> {
                 names: Vec::new(),
             });
         }
-        json::SweptLayout {
-            path: self.plan.layout.to_string_lossy().into_owned(),
-            items,
-            foreign: self.plan.foreign as u64,
-            totals,
-            state: None,
-            error: None,
-        }
+        items
     }
 
     /// Tells on stderr what did not go as planned, and what somebody else did meanwhile. Says whether
