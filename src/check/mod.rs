@@ -110,6 +110,8 @@ pub enum Orphans {
     /// They are compared with their digests as well: writers use again what is there, and one that
     /// uses a damaged orphan writes a damaged image.
     Read,
+    /// They are of no interest: other layouts may need them.
+    Skip,
 }
 
 /// What to check.
@@ -226,7 +228,7 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
             (Some(_), Orphans::Read) => ids.push(orphan.id),
             (Some(file), Orphans::Count) => report.tally(Class::Orphan, file.len),
             // Reported below.
-            (None, _) => {}
+            (None, _) | (Some(_), Orphans::Skip) => {}
         }
     }
     let mut looks = look(view, &ids, observer)?;

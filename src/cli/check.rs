@@ -21,7 +21,7 @@ const MAX_NAMES: usize = 5;
 
 /// Checks each layout. One that cannot be read does not stop the others.
 pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
-    let chosen = choose(context, &args.layouts);
+    let chosen = choose(context, &args.layouts.tree);
     let mut exit = chosen.exit;
     let mut rows = Vec::new();
     let mut document = JsonCheck {
@@ -128,17 +128,22 @@ fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
 /// # Errors
 /// What [`View::read`] and [`check`] say. Damage is none.
 fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<(View, Report), Error> {
-    let view = context.read(path)?;
+    let pool = args.layouts.shared_blobs.as_deref();
+    let view = match pool {
+        Some(pool) => context.read_in(path, pool)?,
+        None => context.read(path)?,
+    };
     let options = CheckOptions {
         content: if args.quick {
             Content::Documents
         } else {
             Content::All
         },
-        orphans: if args.orphans {
-            Orphans::Read
-        } else {
-            Orphans::Count
+        orphans: match pool {
+            // What this layout does not lead to is what the others have.
+            Some(_) => Orphans::Skip,
+            None if args.orphans => Orphans::Read,
+            None => Orphans::Count,
         },
     };
     let report = check(&view, &options, context.observer())?;

@@ -415,6 +415,55 @@ fn a_pool_is_listed_and_measured() {
     }
 }
 
+/// What the others have is no orphan of a layout, and what is damaged is told to those who need it.
+#[test]
+fn each_layout_of_a_pool_is_checked() {
+    for way in WAYS {
+        let commune = Commune::new(way);
+        let scene = &commune.scene;
+        let check = ["check", "--shared-blobs", "pool", "--format", "json"];
+        let run = scene.run(&[&check, &NAMES[..]].concat());
+        let json = run.ok().json();
+        assert_eq!(number(&json, "/damaged"), 0, "{way:?} {}", run.all());
+        for (at, need) in commune.needs.iter().enumerate() {
+            let verified = number(&json, &format!("/layouts/{at}/verified/blobs"));
+            assert_eq!(verified, need.len() as u64, "{way:?} {}", run.all());
+            let orphans = json["layouts"][at]["classes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|class| class["class"] == "orphan");
+            assert!(
+                orphans.is_none_or(|class| class["blobs"] == 0),
+                "{}",
+                run.all()
+            );
+        }
+        let [one, others @ ..] = commune.needs.as_slice() else {
+            panic!("there are three");
+        };
+        let own = one
+            .iter()
+            .find(|digest| !others.iter().any(|need| need.contains(*digest)));
+        let own = own
+            .expect("each has blobs of its own")
+            .replace("sha256:", "pool/sha256/");
+        let file = scene.join(&own);
+        let bytes = fs::read(&file).expect("a blob can be read");
+        fs::write(&file, vec![b'x'; bytes.len()]).expect("a blob can be written");
+        let run = scene.run(&[&check, &NAMES[..]].concat());
+        run.exits(1);
+        let json = run.json();
+        assert_eq!(
+            number(&json, "/layouts/0/damaged"),
+            1,
+            "{way:?} {}",
+            run.all()
+        );
+        assert_eq!(number(&json, "/damaged"), 1, "{way:?} {}", run.all());
+    }
+}
+
 /// An image that leaves one layout takes along what no other layout needs.
 #[test]
 fn prune_removes_entries_and_what_no_layout_needs_then() {

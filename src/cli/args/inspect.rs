@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use ocisweep::time::parse_duration;
 
-use super::{TextFormat, TreeArgs};
+use super::{LayoutArgs, TextFormat, TreeArgs};
 
 /// Check that everything is here and undamaged
 #[derive(Debug, ClapArgs)]
@@ -28,7 +28,7 @@ use super::{TextFormat, TreeArgs};
 )]
 pub struct CheckArgs {
     #[command(flatten)]
-    pub layouts: TreeArgs,
+    pub layouts: LayoutArgs,
     /// Do not read the content of layers: compare their length, and read only documents
     #[arg(long)]
     pub quick: bool,
@@ -36,7 +36,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub complete: bool,
     /// Compare also orphans with their digests: a writer may use them again
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shared_blobs")]
     pub orphans: bool,
     /// Print also what is sparse, and the names of foreign files
     #[arg(short, long)]
