@@ -8,6 +8,7 @@
 //! - [`workshop`]: runs the programs and builds images with them.
 //! - [`seen`]: everything that the programs can tell about a layout, for comparing before and after.
 //! - [`umoci`] and [`skopeo`]: the promises of `gc`.
+//! - [`peers`]: `umoci gc` and `ocisweep gc` side by side.
 //! - [`rm`]: those of `rm` and `hold`.
 //! - [`beside`]: the programs and the sweeps at the same time.
 
@@ -15,6 +16,7 @@
 mod support;
 
 mod beside;
+mod peers;
 mod rm;
 mod seen;
 mod skopeo;
