@@ -28,6 +28,13 @@ pub const NONE: &str = "<none>";
 
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
+    if args.tree && args.format != ListFormat::Table {
+        context.term.error(
+            "cannot print a tree as JSON",
+            Some("`--format json` without `--tree` tells the state of each image, `ocisweep why` its parts"),
+        );
+        return exit::USAGE;
+    }
     let filters = match Filters::parse(&args.filter, context.now, &TimeZone::system()) {
         Ok(filters) => filters,
         Err(error) => {

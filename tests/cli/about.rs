@@ -93,6 +93,7 @@ fn a_command_line_that_is_none_is_told_why() {
         "gc --graec 0 layout",
         "prune --max-size 5 layout",
         "rm --platform linux/arm64 --only-platform linux layout app:1",
+        "ls --tree --format json layout",
         "man hodl",
         "completions tcsh",
         "man --dir nowhere/at/all",
