@@ -47,14 +47,33 @@ impl<'a> Needs<'a> {
     /// of images, `hold NAME`, `manifest.json NAME`.
     pub(crate) fn labels(&self, id: BlobId, wanted: impl Fn(RootSource) -> bool) -> Vec<String> {
         let View { graph, state, .. } = self.view;
-        let mut seen = HashSet::new();
-        self.roots
+        let short = |target: BlobId| graph.digest(target).short();
+        let labels: Vec<(Option<BlobId>, String)> = self
+            .roots
             .get(&id)
             .into_iter()
             .flatten()
             .filter_map(|position| graph.roots().get(*position))
             .filter(|root| wanted(root.source))
-            .map(|root| graph.root_label(state, root))
+            .map(|root| {
+                (
+                    root.target.as_ref().ok().copied(),
+                    graph.root_label(state, root),
+                )
+            })
+            .collect();
+        let named: HashSet<BlobId> = labels
+            .iter()
+            .filter_map(|(target, label)| target.filter(|target| *label != short(*target)))
+            .collect();
+        let mut seen = HashSet::new();
+        labels
+            .into_iter()
+            // An ID stands for an entry without a name, and says nothing beside a name of the same image.
+            .filter(|(target, label)| {
+                target.is_none_or(|target| !named.contains(&target) || *label != short(target))
+            })
+            .map(|(_, label)| label)
             .filter(|label| seen.insert(label.clone()))
             .collect()
     }
