@@ -19,11 +19,8 @@ pub use layouts::{LayoutArgs, TreeArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
-/// The version, with the commit that the program was built from where that is known.
-const VERSION: &str = match option_env!("OCISWEEP_COMMIT") {
-    Some(_) => concat!(env!("CARGO_PKG_VERSION"), env!("OCISWEEP_VERSION_SUFFIX")),
-    None => env!("CARGO_PKG_VERSION"),
-};
+/// The version, with the commit that the program was built from where that is known: the build script says.
+const VERSION: &str = env!("OCISWEEP_VERSION");
 
 /// Clean OCI image layouts on disk
 #[derive(Debug, Parser)]

@@ -7,11 +7,13 @@ fn main() {
     println!("cargo::rerun-if-env-changed=OCISWEEP_COMMIT");
     let given = std::env::var("OCISWEEP_COMMIT").ok();
     let commit = given.or_else(of_package).or_else(of_repository);
-    // Built from neither: there is nothing to tell.
-    if let Some(commit) = commit.filter(|commit| !commit.is_empty()) {
-        println!("cargo::rustc-env=OCISWEEP_COMMIT={commit}");
-        println!("cargo::rustc-env=OCISWEEP_VERSION_SUFFIX= ({commit})");
-    }
+    let version = env!("CARGO_PKG_VERSION");
+    // An archive of the sources has no commit to tell.
+    let version = match commit.filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    };
+    println!("cargo::rustc-env=OCISWEEP_VERSION={version}");
 }
 
 /// What `cargo package` wrote down.
