@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ocisweep::Error;
 use ocisweep::plan::file::{ApplyError, PlanFile, PlannedLayout};
 use ocisweep::sys::Disk;
 
@@ -110,25 +109,12 @@ fn one(
     rule: &Rule,
     planned: &PlannedLayout,
 ) -> Result<Done<Vec<String>>, ApplyError> {
-    let mut refused = None;
     let mode = run_mode(args.dry_run, args.lock_wait);
-    let done = perform(context, &planned.path, rule, mode, |view| {
+    perform(context, &planned.path, rule, mode, |view| {
         view.layout.refuse_shared_blobs()?;
-        match planned.plan(view, &rule.sweep, &Disk) {
-            Ok(removal) => Ok((removal.plan, removal.untagged)),
-            Err(ApplyError::Layout(error)) => Err(error),
-            Err(error) => {
-                // Carried around the library's error type, which has no word for it.
-                refused = Some(error);
-                Err(Error::Interrupted)
-            }
-        }
-    });
-    match (done, refused) {
-        (_, Some(error)) => Err(error),
-        (Ok(done), None) => Ok(done),
-        (Err(error), None) => Err(error.into()),
-    }
+        let removal = planned.plan(view, &rule.sweep, &Disk)?;
+        Ok((removal.plan, removal.untagged))
+    })
 }
 
 fn show(

@@ -109,14 +109,15 @@ impl Rule {
 /// Plans one layout, and executes the plan unless this is a dry run.
 ///
 /// # Errors
-/// What planning and locking say, and [`Error::Unstable`] when the layout never holds still.
-pub fn perform<T>(
+/// What planning and locking say, and [`Error::Unstable`] when the layout never holds still. `make` may
+/// have reasons of its own not to go on.
+pub fn perform<T, E: From<Error>>(
     context: &Context<'_>,
     path: &Path,
     rule: &Rule,
     mode: Mode,
-    mut make: impl FnMut(&mut View) -> Result<(Plan, T), Error>,
-) -> Result<Done<T>, Error> {
+    mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+) -> Result<Done<T>, E> {
     for _ in 0..MAX_ATTEMPTS {
         let mut view = rule.read(context, path)?;
         let (plan, said) = make(&mut view)?;
@@ -165,13 +166,13 @@ pub fn perform<T>(
                 "`{}` changed while it was looked at: looking again",
                 path.display()
             )),
-            Err(Refused::Error(error)) => return Err(error),
+            Err(Refused::Error(error)) => return Err(error.into()),
         }
     }
-    Err(Error::Unstable {
+    Err(E::from(Error::Unstable {
         path: path.to_owned(),
         times: MAX_ATTEMPTS,
-    })
+    }))
 }
 
 /// Plans the sweep of everything that nothing keeps, as `gc` does it. Whoever wants to tell what `gc`

@@ -304,30 +304,15 @@ fn one<'a>(
     path: &Path,
     shown: Option<&BTreeSet<Digest>>,
 ) -> Result<Done<Said>, Failure<'a>> {
-    let mut refused = None;
-    let done = perform(context, path, rule, mode, |view| {
-        let failure = match planned(context, args, wanted, rule, view) {
-            Ok((plan, said)) => {
-                let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
-                if !said.going().any(is_new) {
-                    return Ok((plan, said));
-                }
-                Failure::NotShown {
-                    path: path.display().to_string(),
-                }
-            }
-            Err(PruneError::Layout(error)) => return Err(error),
-            Err(error) => Failure::Prune(error),
-        };
-        // Carried around the library's error type, which has no word for it.
-        refused = Some(failure);
-        Err(Error::Interrupted)
-    });
-    match (done, refused) {
-        (_, Some(failure)) => Err(failure),
-        (Ok(done), None) => Ok(done),
-        (Err(error), None) => Err(error.into()),
-    }
+    perform(context, path, rule, mode, |view| {
+        let (plan, said) = planned(context, args, wanted, rule, view).map_err(Failure::Prune)?;
+        let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
+        if said.going().any(is_new) {
+            let path = path.display().to_string();
+            return Err(Failure::NotShown { path });
+        }
+        Ok((plan, said))
+    })
 }
 
 fn planned(
