@@ -13,7 +13,7 @@ use crate::strace::{Call, Disturbed, Recording, has_strace, wants_all};
 use crate::support::{Run, for_each};
 
 /// Every call with which the program reads something.
-const READING: [&str; 7] = [
+pub(crate) const READING: [&str; 7] = [
     "getdents64",
     "read",
     "fstat",
@@ -24,7 +24,7 @@ const READING: [&str; 7] = [
 ];
 
 /// What may go wrong, and how the system words it.
-const ERRORS: [(&str, &str); 6] = [
+pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EIO", "Input/output error"),
     ("ENOSPC", "No space left on device"),
     ("EACCES", "Permission denied"),
@@ -198,7 +198,7 @@ fn has_every(scene: &Scene) -> bool {
 }
 
 /// Says whether the errors are lines, and one of them names a path and the cause.
-fn says_why(run: &Run, words: &str) -> bool {
+pub(crate) fn says_why(run: &Run, words: &str) -> bool {
     !run.stderr.contains("panicked")
         && run.stderr.lines().any(|line| {
             let names_file = line.contains('`') || line.contains("standard output");

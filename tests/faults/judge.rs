@@ -46,6 +46,18 @@ impl Files {
         Self(files)
     }
 
+    /// Reads a layout whose blobs lie in a pool as if they were its own.
+    pub(crate) fn in_pool(layout: &Path, pool: &Path) -> Self {
+        let mut files = Self::of(layout).0;
+        let blobs = Self::of(pool).0;
+        files.extend(
+            blobs
+                .into_iter()
+                .map(|(path, bytes)| (format!("blobs/{path}"), bytes)),
+        );
+        Self(files)
+    }
+
     /// Returns the bytes of a file.
     pub(crate) fn get(&self, path: &str) -> Option<&[u8]> {
         self.0.get(path).map(Vec::as_slice)
@@ -218,7 +230,12 @@ impl Judge {
     /// Panics unless the layout is one that a fault may leave.
     #[track_caller]
     pub(crate) fn check(&self, layout: &Path, context: &str) {
-        let now = Files::of(layout);
+        self.check_files(&Files::of(layout), context);
+    }
+
+    /// The same for files that were read already.
+    #[track_caller]
+    pub(crate) fn check_files(&self, now: &Files, context: &str) {
         for path in DECIDING {
             let (old, found, new) = (self.before.get(path), now.get(path), self.after.get(path));
             assert!(

@@ -5,6 +5,7 @@
 //! - [`reading`]: what `check` makes of blobs that cannot be read.
 //! - [`disk`]: full and read-only file systems.
 //! - [`power`]: a file system that forgets what was not brought to the disk.
+//! - [`pools`]: kills and errors where several layouts share their blobs.
 //! - [`stops`]: a file system, in this process, that stops at call N, for every N.
 //! - [`writers`]: other programs that write the layout at the same time.
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
@@ -35,6 +36,7 @@ mod judge;
 mod kill;
 mod locks;
 mod mounts;
+mod pools;
 mod power;
 mod reading;
 mod scene;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{Desc, Image, LayoutBuilder, media};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// The layout, and what lies in it.
 #[derive(Debug)]

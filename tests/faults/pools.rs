@@ -1,0 +1,245 @@
+//! Layouts that share a pool of blobs: a fault in the middle leaves each of them whole, whichever it strikes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::errors::{ERRORS, READING, says_why};
+use crate::judge::{Files, Judge};
+use crate::kill::{CHANGING, changes, count};
+use crate::scene::{DAY, ground};
+use crate::strace::{Call, Disturbed, Recording, args, has_strace, wants_all};
+use crate::support::layout::set_modified;
+use crate::support::{Cmd, LayoutBuilder, for_each, media};
+
+const NAMES: [&str; 2] = ["one", "two"];
+
+/// A command line, without the pool and its layouts.
+const GC: &[&str] = &["gc", "--grace", "0", "--temp-age", "0s"];
+const PRUNE: &[&str] = &[
+    "prune",
+    "--all",
+    "--force",
+    "--keep",
+    "stays:*",
+    "--grace",
+    "0",
+    "--temp-age",
+    "0s",
+];
+
+/// Two layouts with an image that stays and one that may go, in both of which the layers are partly the same; a signature that nothing
+/// lists; orphans; and a temporary file of a writer in each.
+struct Commune {
+    directory: TempDir,
+}
+
+impl Commune {
+    fn new() -> Self {
+        let directory = ground();
+        let commune = Self { directory };
+        let pool = commune.pool().join("sha256");
+        fs::create_dir_all(&pool).expect("the pool can be made");
+        for name in NAMES {
+            let mut layout = LayoutBuilder::at(&commune.layout(name));
+            let own = format!("layer of {name}");
+            let stays = layout.image("linux/amd64", name, &[b"base layer", own.as_bytes()]);
+            let goes = layout.image("linux/arm64", name, &[b"base layer", b"old layer"]);
+            layout.referrer(&stays.manifest, media::STRANGE, own.as_bytes());
+            layout.layer(format!("orphan of {name}").as_bytes());
+            layout
+                .tag(&stays.manifest, "stays:1")
+                .tag(&goes.manifest, "goes:1")
+                .file("oci-put-blob123456789", b"half a blob")
+                .write();
+            let own = layout.join("blobs/sha256");
+            for blob in fs::read_dir(&own).expect("it has blobs") {
+                let blob = blob.expect("it has blobs");
+                fs::rename(blob.path(), pool.join(blob.file_name())).expect("it can be moved");
+            }
+            fs::remove_dir(&own).expect("it is empty");
+        }
+        grow_old(commune.directory.path());
+        commune
+    }
+
+    fn pool(&self) -> PathBuf {
+        self.directory.path().join("pool")
+    }
+
+    fn layout(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn on(&self, command: &[&str]) -> Vec<OsString> {
+        let mut words = args(command);
+        words.extend(["--shared-blobs".into(), self.pool().into()]);
+        words.extend(NAMES.map(|name| self.layout(name).into()));
+        words
+    }
+
+    /// Reads each layout as if the pool were its own.
+    fn files(&self) -> [Files; 2] {
+        NAMES.map(|name| Files::in_pool(&self.layout(name), &self.pool()))
+    }
+}
+
+/// Makes everything three days old.
+fn grow_old(path: &Path) {
+    if path.is_dir() {
+        for name in fs::read_dir(path).expect("a directory can be listed") {
+            grow_old(&name.expect("a directory can be listed").path());
+        }
+    }
+    set_modified(path, std::time::SystemTime::now() - 3 * DAY);
+}
+
+/// Runs the command undisturbed, and returns what faults are judged by: a judge for each layout.
+fn judges(command: &[&str]) -> Vec<Judge> {
+    let commune = Commune::new();
+    let before = commune.files();
+    let run = Cmd::new(commune.on(command)).run();
+    run.ok();
+    let after = commune.files();
+    assert_ne!(before, after, "it does nothing\n{}", run.all());
+    before
+        .into_iter()
+        .zip(after)
+        .map(|(before, after)| Judge {
+            before,
+            settled: after.clone(),
+            after,
+            sparse: Default::default(),
+        })
+        .collect()
+}
+
+/// Panics unless every layout is one that a fault may leave, and a second run ends where an undisturbed one ends.
+#[track_caller]
+fn check(commune: &Commune, command: &[&str], judges: &[Judge], context: &str) {
+    for (judge, now) in judges.iter().zip(commune.files()) {
+        judge.check_files(&now, context);
+    }
+    let again = Cmd::new(commune.on(command)).run();
+    let context = format!("{context}\nthen\n{}", again.all());
+    assert_eq!(again.code, Some(0), "{context}");
+    for (judge, now) in judges.iter().zip(commune.files()) {
+        let differences = now.differences(&judge.settled);
+        assert!(
+            differences.is_empty(),
+            "it ends elsewhere than a run without the fault:\n{differences}\n{context}"
+        );
+    }
+}
+
+fn can_be_killed(command: &[&str]) {
+    if !has_strace() {
+        return;
+    }
+    let judges = judges(command);
+    let recorded = Commune::new();
+    let recording = Recording::of(&CHANGING, &recorded.on(command));
+    recording.run.ok();
+    let mut kills = 0_usize;
+    for name in CHANGING {
+        for number in recording.numbers(name, &recorded.pool(), changes) {
+            let commune = Commune::new();
+            let injection = format!("{name}:signal=KILL:when={number}");
+            let killed = Disturbed::by(&injection, &commune.on(command));
+            let context = format!("{injection}\n{}", killed.run.all());
+            assert_eq!(killed.run.code, None, "it was not killed\n{context}");
+            kills += 1;
+            check(&commune, command, &judges, &context);
+        }
+    }
+    assert!(kills > 10, "only {kills} kills\n{}", recording.all());
+    count(&format!("{command:?} with a pool: killed {kills} times"));
+}
+
+/// Lets every call fail in every way, one after another. A default run takes each fifth call, and one of the ways.
+fn no_error_loses_anything(command: &[&str]) {
+    if !has_strace() {
+        return;
+    }
+    let judges = judges(command);
+    let names: Vec<&str> = CHANGING.into_iter().chain(READING).collect();
+    let recorded = Commune::new();
+    let recording = Recording::of(&names, &recorded.on(command));
+    recording.run.ok();
+    let mut faults = Vec::new();
+    let mut calls = Vec::new();
+    for name in names {
+        let wanted = |call: &Call| call.name != "fcntl" || call.text.contains("F_GETLK");
+        for number in recording.numbers(name, &recorded.pool(), wanted) {
+            calls.push(format!("{name}:when={number}"));
+        }
+    }
+    for (turn, call) in calls.into_iter().enumerate() {
+        for (position, (error, words)) in ERRORS.into_iter().enumerate() {
+            let is_chosen = turn % 5 == 0 && turn / 5 % ERRORS.len() == position;
+            if wants_all() || is_chosen {
+                faults.push((format!("{call}:error={error}"), words));
+            }
+        }
+    }
+    let happened = faults.len();
+    for_each(
+        faults,
+        |(injection, _)| format!("{command:?} {injection}"),
+        |(injection, words)| {
+            let commune = Commune::new();
+            let failed = Disturbed::by(injection, &commune.on(command));
+            let run = failed.run;
+            let context = run.all();
+            assert_ne!(failed.faults, 0, "nothing went wrong\n{context}");
+            match run.code {
+                // The call does not matter, or it was made again; or the next sweep does the rest.
+                Some(0) => {}
+                Some(1 | 4) => assert!(says_why(&run, words), "no cause\n{context}"),
+                Some(3) => {
+                    assert!(says_why(&run, words), "no cause\n{context}");
+                    for (judge, now) in judges.iter().zip(commune.files()) {
+                        let differences = now.without_lock().differences(&judge.before);
+                        assert!(
+                            differences.is_empty(),
+                            "refused, but:\n{differences}\n{context}"
+                        );
+                    }
+                }
+                _ => panic!("no such exit status is promised\n{context}"),
+            }
+            if injection.contains("EINTR") {
+                assert_eq!(
+                    run.code,
+                    Some(0),
+                    "an interrupted call is no error\n{context}"
+                );
+            }
+            check(&commune, command, &judges, &context);
+        },
+    );
+    assert!(happened > 15, "only {happened} faults\n{}", recording.all());
+    count(&format!("{command:?} with a pool: {happened} faults"));
+}
+
+#[test]
+fn a_sweep_of_a_pool_can_be_killed_at_any_call() {
+    can_be_killed(GC);
+}
+
+#[test]
+fn a_prune_of_a_pool_can_be_killed_at_any_call() {
+    can_be_killed(PRUNE);
+}
+
+#[test]
+fn no_error_in_a_sweep_of_a_pool_loses_anything() {
+    no_error_loses_anything(GC);
+}
+
+#[test]
+fn no_error_in_a_prune_of_a_pool_loses_anything() {
+    no_error_loses_anything(PRUNE);
+}
