@@ -28,7 +28,7 @@ use crate::layout::{BlobId, BlobList, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
-use crate::plan::{Kept, Plan, Retire, SweepOptions, Victim, left_over, sweep_all};
+use crate::plan::{Kept, Order, Plan, Retire, SweepOptions, Victim, left_over, sweep_all};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
 use crate::view::View;
@@ -162,6 +162,7 @@ impl Shared {
             base: base.finish(),
             blobs: Arc::clone(&self.blobs),
             sweep,
+            order: Order::Directories,
             kept,
             temporary: Vec::new(),
             foreign: self.blobs.foreign.len(),

@@ -112,8 +112,10 @@ fn dead(view: &View, rule: &Rule, args: &BlobsArgs) -> Result<Vec<PathBuf>, Erro
     let missing = accept(args.allow_missing);
     let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
     let blobs = plan.sweep.iter().map(|victim| path_of(view, victim.id));
-    let temporary = plan.temporary.iter().map(|stray| stray.path.clone());
-    Ok(blobs.chain(temporary).collect())
+    let mut paths: Vec<PathBuf> = blobs.collect();
+    paths.sort_unstable();
+    paths.extend(plan.temporary.iter().map(|stray| stray.path.clone()));
+    Ok(paths)
 }
 
 /// The documents that entries list, each once, in the order of `index.json`.

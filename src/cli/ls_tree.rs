@@ -140,7 +140,10 @@ impl<'v> Maker<'_, '_, 'v> {
             .collect();
         let mut about = self.referrers.get(&id).cloned().unwrap_or_default();
         about.extend(self.view.graph.referrers(id));
-        for referrer in about.difference(&attestations).copied() {
+        let mut about: Vec<BlobId> = about.difference(&attestations).copied().collect();
+        // Numbers follow the directory, which every file system lists in another order.
+        about.sort_by_key(|referrer| self.view.graph.digest(*referrer));
+        for referrer in about {
             nodes.push(self.referrer(referrer, depth));
         }
         nodes

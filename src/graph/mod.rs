@@ -178,8 +178,19 @@ impl Graph {
         };
         graph.add_roots(layout, state, now, observer)?;
         graph.sniff_orphans(layout, observer)?;
+        graph.sort_referrers();
         graph.rooted = graph.reached.clone();
         Ok(graph)
+    }
+
+    /// Orders the referrers of each subject by digest. Found in the order of a directory, they would be shown, and
+    /// go, in another order on every file system.
+    fn sort_referrers(&mut self) {
+        let mut referrers = std::mem::take(&mut self.referrers);
+        for several in referrers.values_mut().filter(|found| found.len() > 1) {
+            several.sort_by(|a, b| self.digest(*a).cmp(self.digest(*b)));
+        }
+        self.referrers = referrers;
     }
 
     /// Returns the roots.
@@ -294,7 +305,7 @@ impl Graph {
         &self.unreadable
     }
 
-    /// Returns the manifests whose `subject` is this blob, whether an entry lists them or not.
+    /// Returns the manifests whose `subject` is this blob, whether an entry lists them or not, by digest.
     #[must_use]
     pub fn referrers(&self, id: BlobId) -> &[BlobId] {
         self.referrers.get(&id).map_or(&[], Vec::as_slice)
@@ -412,11 +423,13 @@ impl Graph {
                 _ => None,
             })
             .collect();
-        damaged.sort_unstable();
+        damaged.sort_unstable_by_key(|(id, _)| self.digest(*id));
         for (id, why) in damaged {
             broken.push(self.broken_blob(state, id, why, false, &chosen));
         }
-        for (id, error) in &self.unreadable {
+        let mut unreadable: Vec<_> = self.unreadable.iter().collect();
+        unreadable.sort_unstable_by_key(|(id, _)| self.digest(*id));
+        for (id, error) in unreadable {
             if !live.contains(*id) {
                 // Kept alone it would be worthless: what it refers to is unknown.
                 broken.push(Broken {

@@ -327,6 +327,7 @@ impl Graph {
         }
         let steps = fresh.iter().map(|&id| Step::unknown(id)).collect();
         self.follow(layout, steps, observer)?;
+        self.sort_referrers();
         self.in_flight_reach = self.reach(fresh.iter().copied());
         for id in fresh {
             self.in_flight.insert(id);

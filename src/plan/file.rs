@@ -4,7 +4,7 @@
 //! from. The file is not trusted: what it wants to delete has to be unreferenced by the layout's own
 //! documents, and the very file that was seen then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::graph::{Accept, FileFacts};
-use crate::layout::Stray;
+use crate::layout::{BlobId, Stray};
 use crate::oci::Digest;
 use crate::sys::Fs;
 use crate::view::View;
 
 use super::prune::Prune;
 use super::remove::{Gone, Removal, SweepExtent, finish};
-use super::{SweepOptions, Victim};
+use super::{Order, SweepOptions, Victim};
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -297,8 +297,10 @@ impl PlannedLayout {
             sweep.push(victim);
         }
         // On a full disk they make room; nothing else may.
-        plan.spare.retain(|victim| sweep.contains(victim));
+        let chosen: HashSet<BlobId> = sweep.iter().map(|victim| victim.id).collect();
+        plan.spare.retain(|victim| chosen.contains(&victim.id));
         plan.sweep = sweep;
+        plan.order = Order::Docker;
         let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();
         let is_wanted = |stray: &Stray| wanted.contains(&stray.path);
         plan.temporary.retain(is_wanted);

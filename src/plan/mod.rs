@@ -51,8 +51,10 @@ pub struct Plan {
     pub base: Digest,
     /// The blobs that the numbers in this plan mean.
     pub blobs: Arc<BlobList>,
-    /// Blobs to delete, in the order of the directories.
+    /// Blobs to delete.
     pub sweep: Vec<Victim>,
+    /// In which order they stand there, and are deleted.
+    pub order: Order,
     /// Orphans that stay, and why.
     pub kept: Vec<Kept>,
     /// Left-over temporary files of writers to delete.
@@ -66,6 +68,17 @@ pub struct Plan {
     pub spare: Vec<Victim>,
     /// What becomes of the layout itself when nothing is left in it.
     pub retire: Retire,
+}
+
+/// The order in which blobs are deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// That of the directories, which is the fastest: by name it would take a fifth longer (measured on ext4,
+    /// cold). It differs from one file system to the next, so whoever tells what goes sorts by digest.
+    #[default]
+    Directories,
+    /// docker's: each image, its other documents, its layers from the top down; then everything else, by digest.
+    Docker,
 }
 
 /// A blob to delete.
@@ -222,6 +235,7 @@ impl Plan {
             base: view.state.fingerprint().clone(),
             blobs: view.graph.blobs().clone(),
             sweep: Vec::new(),
+            order: Order::default(),
             kept: Vec::new(),
             temporary: Vec::new(),
             foreign: view.graph.blobs().foreign.len(),

@@ -21,7 +21,12 @@ pub(crate) struct Shelf {
 impl Shelf {
     /// Unpacks the cases with these names.
     pub(crate) fn new(cases: &[&str]) -> Self {
-        let directory = TempDir::new().expect("a temporary directory can be made");
+        Self::below(&std::env::temp_dir(), cases)
+    }
+
+    /// Does the same on a file system that somebody chose.
+    pub(crate) fn below(ground: &Path, cases: &[&str]) -> Self {
+        let directory = TempDir::new_in(ground).expect("a temporary directory can be made");
         for case in cases {
             let tar = corpus().join(format!("{case}.tar"));
             let mut archive = tar::Archive::new(fs::File::open(tar).expect("the case is there"));

@@ -243,3 +243,60 @@ fn a_summary_for_a_job() {
         .warns("no/such/file`: No such file or directory");
     shelf.matches("summary");
 }
+
+/// Every file system lists a directory in an order of its own, and the same one in another where names came in another order.
+#[test]
+fn what_is_told_does_not_depend_on_the_order_of_a_directory() {
+    let commands: [&[&str]; 8] = [
+        &["ls", "--tree", "regctl"],
+        &["gc", "-n", "--format", "json", "umoci-new"],
+        &["blobs", "--dead", "umoci-new"],
+        &["check", "--orphans", "umoci-new"],
+        &["why", "regctl", "77f3"],
+        &["prune", "-f", "-a", "--keep", "v1.0", "umoci-new"],
+        &["gc", "bkcache-max"],
+        &["rm", "regctl", "*"],
+    ];
+    let cases = ["umoci-new", "bkcache-max", "regctl"];
+    // Where there is a file system in memory, it lists what came last first.
+    let grounds = [std::env::temp_dir(), "/dev/shm".into()];
+    let mut texts = Vec::new();
+    for ground in grounds.iter().filter(|ground| ground.is_dir()) {
+        for is_reversed in [false, true] {
+            let mut shelf = Shelf::below(ground, &cases);
+            for case in cases {
+                relist(&shelf.join(case).join("blobs/sha256"), is_reversed);
+            }
+            for args in commands {
+                shelf.run(args);
+            }
+            texts.push(shelf.text);
+        }
+    }
+    let first = texts.first().expect("there is a temporary directory");
+    for text in &texts {
+        let mut lines = first.lines().zip(text.lines());
+        let other = lines.find(|(first, line)| first != line);
+        assert!(first == text, "{other:?}");
+    }
+    assert!(first.matches("eleted: sha256").count() > 20, "{first}");
+}
+
+/// Makes a directory anew, with its files in the order of their names or in the opposite one.
+fn relist(directory: &std::path::Path, is_reversed: bool) {
+    let new = directory.with_extension("new");
+    fs::create_dir(&new).expect("a directory can be made");
+    let listed = fs::read_dir(directory).expect("it can be listed");
+    let mut names: Vec<_> = listed
+        .map(|entry| entry.expect("it can be listed").file_name())
+        .collect();
+    names.sort();
+    if is_reversed {
+        names.reverse();
+    }
+    for name in names {
+        fs::rename(directory.join(&name), new.join(&name)).expect("a file can be moved");
+    }
+    fs::remove_dir(directory).expect("it is empty");
+    fs::rename(new, directory).expect("a directory can be moved");
+}

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::execute::{Fate, Outcome};
-use ocisweep::plan::{Because, Plan, Retire, Totals};
+use ocisweep::oci::Digest;
+use ocisweep::plan::{Because, Kept, Order, Plan, Retire, Totals, Victim};
 use ocisweep::units::{human_duration, human_size};
+use rayon::prelude::*;
 
 use super::json;
 use crate::cli::args::TextFormat;
@@ -52,13 +54,37 @@ impl Shown<'_> {
         self.plan.is_empty()
     }
 
-    fn fates(&self) -> impl Iterator<Item = Fate> {
+    /// Returns the victims, what became of them, and their digests, in an order that is the same on every file
+    /// system: two runs, or a dry run and the run, can be compared line by line.
+    fn fates(&self) -> impl Iterator<Item = (&Victim, Fate, Option<&Digest>)> {
         let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
-        let count = self.plan.sweep.len();
-        (0..count).map(move |position| match fates {
-            Some(fates) => fates.get(position).copied().unwrap_or(Fate::NotTried),
-            None => Fate::Deleted,
+        let mut order: Vec<usize> = (0..self.plan.sweep.len()).collect();
+        if self.plan.order == Order::Directories {
+            let digest = |position: &usize| {
+                let victim = self.plan.sweep.get(*position)?;
+                self.plan.blobs.digest(victim.id)
+            };
+            // There can be a million.
+            order.par_sort_unstable_by(|a, b| digest(a).cmp(&digest(b)));
+        }
+        order.into_iter().filter_map(move |position| {
+            let victim = self.plan.sweep.get(position)?;
+            let fate = match fates {
+                Some(fates) => fates.get(position).copied().unwrap_or(Fate::NotTried),
+                None => Fate::Deleted,
+            };
+            Some((victim, fate, self.plan.blobs.digest(victim.id)))
         })
+    }
+
+    /// Returns the orphans that stay, with their digests, by digest.
+    fn kept(&self) -> Vec<(&Digest, &Kept)> {
+        let kept = self.plan.kept.iter();
+        let mut found: Vec<_> = kept
+            .filter_map(|kept| Some((self.plan.blobs.digest(kept.id)?, kept)))
+            .collect();
+        found.sort_unstable_by_key(|(digest, _)| *digest);
+        found
     }
 
     /// Returns a line for each file, as docker words it.
@@ -97,9 +123,9 @@ impl Shown<'_> {
         } else {
             "Would delete:"
         };
-        for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
+        for (_, fate, digest) in self.fates() {
             if fate == Fate::Deleted
-                && let Some(digest) = self.plan.blobs.digest(victim.id)
+                && let Some(digest) = digest
             {
                 put(format_args!("{verb} {digest}"));
             }
@@ -124,11 +150,9 @@ impl Shown<'_> {
             let path = context.term.foreign(&path);
             put(format_args!("{verb} {path} (empty layout)"));
         }
-        for kept in &self.plan.kept {
-            if let Some(digest) = self.plan.blobs.digest(kept.id) {
-                let why = in_words(kept.because, context.now);
-                put(format_args!("Kept: {digest} ({why})"));
-            }
+        for (digest, kept) in self.kept() {
+            let why = in_words(kept.because, context.now);
+            put(format_args!("Kept: {digest} ({why})"));
         }
     }
 
@@ -164,7 +188,7 @@ impl Shown<'_> {
 
     fn items(&self, now: Timestamp) -> Vec<json::Item> {
         let mut items = Vec::with_capacity(self.plan.sweep.len() + self.plan.kept.len());
-        for (victim, fate) in self.plan.sweep.iter().zip(self.fates()) {
+        for (victim, fate, digest) in self.fates() {
             let (action, reason) = match fate {
                 Fate::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
                 Fate::Deleted => ("delete", "unreferenced"),
@@ -174,7 +198,7 @@ impl Shown<'_> {
                 Fate::NotTried => ("keep", "interrupted"),
             };
             items.push(json::Item {
-                digest: self.plan.blobs.digest(victim.id).map(ToString::to_string),
+                digest: digest.map(ToString::to_string),
                 path: None,
                 kind: "blob",
                 size: victim.file.len,
@@ -213,9 +237,9 @@ impl Shown<'_> {
                 names: Vec::new(),
             });
         }
-        for kept in &self.plan.kept {
+        for (digest, kept) in self.kept() {
             items.push(json::Item {
-                digest: self.plan.blobs.digest(kept.id).map(ToString::to_string),
+                digest: Some(digest.to_string()),
                 path: None,
                 kind: "blob",
                 size: kept.len,
@@ -264,7 +288,9 @@ impl Shown<'_> {
         let Some(outcome) = self.outcome else {
             return unreadable == 0;
         };
-        for (file, error) in &outcome.failed {
+        let mut failed: Vec<_> = outcome.failed.iter().collect();
+        failed.sort_by_key(|(file, _)| file);
+        for (file, error) in failed {
             let file = match file.strip_prefix("blobs/") {
                 Some(file) if self.is_pool => file,
                 _ => file,

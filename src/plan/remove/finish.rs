@@ -7,7 +7,7 @@ use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
 use crate::oci::{Edit, Kind, Role};
 use crate::plan::select::canonical;
-use crate::plan::{Plan, SweepOptions, sweep};
+use crate::plan::{Order, Plan, SweepOptions, sweep};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -211,6 +211,7 @@ fn release(
         plan.spare.clone_from(&orphans);
         plan.sweep.extend(orphans);
     }
+    plan.order = Order::Docker;
     let ranks = docker_order(view, gone);
     plan.sweep.sort_by_key(|victim| {
         (
@@ -248,9 +249,8 @@ fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
                 }
             }
             layers.extend(own.into_iter().rev());
-            let mut referrers = view.graph.referrers(id).to_vec();
-            referrers.sort_by_key(|referrer| view.graph.digest(*referrer));
-            documents.extend(referrers.into_iter().filter(|id| seen.insert(*id)));
+            let referrers = view.graph.referrers(id).iter().copied();
+            documents.extend(referrers.filter(|id| seen.insert(*id)));
         }
         order.extend(documents);
         order.extend(layers);
