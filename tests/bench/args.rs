@@ -18,6 +18,7 @@ usage: cargo bench --bench bench -- [OPTIONS]
                       P2b  200,000 blobs in 10,000 images
                       P3   10,000 names on 100 images
                       P4   250 indexes of 8 platforms
+                      H    32 images of four 16 MiB layers, for `check`
                       M    1,000,000 blobs, half of them garbage
   --runs N          rounds (default: 5)
   --dir DIR         where layouts are made: decides which file system is measured
@@ -157,6 +158,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     let mut threads = parallel::cores();
     let mut ending = Ending::Delete;
     let mut only_stats = false;
+    let mut only_hashes = false;
     let mut layout = None;
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -169,6 +171,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
             "--threads" => threads = number(&value()?)?.max(1),
             "--dry-run" => ending = Ending::Keep,
             "--stat" => only_stats = true,
+            "--hash" => only_hashes = true,
             _ if !arg.starts_with('-') && layout.is_none() => layout = Some(arg.into()),
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),
         }
@@ -176,6 +179,9 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     let layout = layout.ok_or_else(|| wrong("the floor wants a layout"))?;
     if only_stats {
         return Ok(Task::Stat { layout, threads });
+    }
+    if only_hashes {
+        return Ok(Task::Hash { layout, threads });
     }
     Ok(Task::Sweep {
         layout,

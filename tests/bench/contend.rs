@@ -32,6 +32,10 @@ pub(crate) enum Contender {
     Df,
     /// Listing the blobs and looking at each.
     Stat,
+    /// `ocisweep check --orphans`.
+    Check,
+    /// Reading and hashing all blobs.
+    Hash,
     /// The floor of a dry run: all that a sweep reads, and nothing deleted.
     FloorDry,
 }
@@ -49,6 +53,9 @@ impl Contender {
     /// Those that only read.
     const READING: [Self; 4] = [Self::Stat, Self::FloorDry, Self::DryRun, Self::Df];
 
+    /// Those that read everything.
+    const HASHING: [Self; 2] = [Self::Hash, Self::Check];
+
     /// Returns what it is called in the report.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -60,6 +67,8 @@ impl Contender {
             Self::DryRun => "`ocisweep gc -n`",
             Self::Df => "`ocisweep df`",
             Self::Stat => "list and stat",
+            Self::Check => "`ocisweep check`",
+            Self::Hash => "read and hash",
             Self::FloorDry => "floor of a dry run",
         }
     }
@@ -185,6 +194,14 @@ impl Bench {
             Contender::Baseline => ocisweep(self.options.baseline.as_ref(), &["gc"]),
             Contender::DryRun => ocisweep(Some(&self.options.binary), &["gc", "--dry-run"]),
             Contender::Df => ocisweep(Some(&self.options.binary), &["df"]),
+            Contender::Check => ocisweep(Some(&self.options.binary), &["check", "--orphans"]),
+            Contender::Hash => floor(vec![
+                "floor".into(),
+                "--hash".into(),
+                "--threads".into(),
+                parallel::cores().to_string().into(),
+                path.into(),
+            ]),
             Contender::Floor | Contender::FloorDry => {
                 let mut args: Vec<OsString> = vec![
                     "floor".into(),
@@ -239,10 +256,13 @@ impl Bench {
         Contender::SWEEPING
             .into_iter()
             .chain(Contender::READING)
+            .chain(Contender::HASHING)
             .filter_map(|contender| {
                 let call = self.call(contender, &example).ok()?;
                 let program = match contender {
-                    Contender::Floor | Contender::FloorDry | Contender::Stat => "bench".into(),
+                    Contender::Floor | Contender::FloorDry | Contender::Stat | Contender::Hash => {
+                        "bench".into()
+                    }
                     _ => call.program.file_name()?.to_string_lossy(),
                 };
                 let args = call.args.iter().map(|arg| arg.to_string_lossy());
@@ -269,7 +289,14 @@ impl Bench {
 
     /// Measures everybody on one shape.
     pub(crate) fn shape(&self, shape: &Shape) -> io::Result<Measured> {
-        let reading = self.reading(&self.generate(shape)?)?;
+        if shape.is_for_hashing() {
+            let reading = self.reading(&self.generate(shape)?, &Contender::HASHING)?;
+            return Ok(Measured {
+                sweeping: Vec::new(),
+                reading,
+            });
+        }
+        let reading = self.reading(&self.generate(shape)?, &Contender::READING)?;
         let who: Vec<_> = Contender::SWEEPING
             .into_iter()
             .filter(|who| *who != Contender::Baseline || self.options.baseline.is_some())
@@ -318,8 +345,8 @@ impl Bench {
     }
 
     /// Measures those who only read, all on the same layout.
-    fn reading(&self, layout: &Layout) -> io::Result<Vec<Row>> {
-        let mut rows: Vec<_> = Contender::READING.into_iter().map(Row::new).collect();
+    fn reading(&self, layout: &Layout, who: &[Contender]) -> io::Result<Vec<Row>> {
+        let mut rows: Vec<_> = who.iter().copied().map(Row::new).collect();
         for round in 0..self.options.runs + usize::from(self.counts_calls()) {
             for row in rows.iter_mut().filter(|row| row.note.is_none()) {
                 match self.call(row.contender, &layout.place) {

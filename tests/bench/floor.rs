@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
 use crate::parallel;
 
@@ -43,6 +44,13 @@ pub(crate) enum Task {
         /// The layout.
         layout: PathBuf,
         /// How many threads look.
+        threads: usize,
+    },
+    /// List, read and hash each blob: what a command that compares contents cannot do without.
+    Hash {
+        /// The layout.
+        layout: PathBuf,
+        /// How many threads hash.
         threads: usize,
     },
 }
@@ -96,7 +104,45 @@ pub(crate) fn run(task: &Task) -> io::Result<()> {
             })?;
             Ok(())
         }
+        Task::Hash { layout, threads } => hash_all(&open_blobs(layout)?, *threads),
     }
+}
+
+/// Hashes every blob, the largest first, so that all threads finish together; one that is not what its name says is an error.
+fn hash_all(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
+    let mut names = Vec::new();
+    each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;
+    let mut sized = Vec::with_capacity(names.len());
+    for name in names {
+        let stat = rustix::fs::statat(blobs, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        sized.push((stat.st_size, name));
+    }
+    sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    parallel::in_chunks(sized.len(), 1, threads, |buffer: &mut Vec<u8>, range| {
+        buffer.resize(1 << 17, 0);
+        for (_, name) in sized.get(range).unwrap_or_default() {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = rustix::fs::openat(blobs, name.as_c_str(), flags, Mode::empty())?;
+            let mut hasher = Sha256::new();
+            loop {
+                let read = rustix::io::read(&file, &mut buffer[..])?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(buffer.get(..read).unwrap_or_default());
+            }
+            let hex: String = hasher
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            if hex.as_bytes() != name.as_bytes() {
+                return Err(io::Error::other(format!("{name:?} is damaged")));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// Opens the directory that holds a layout's blobs.

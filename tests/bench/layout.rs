@@ -283,11 +283,11 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn image(&mut self, number: usize, images: Images) -> io::Result<Descriptor> {
         if images.platforms == 0 {
-            return self.manifest(number, 0, images.layers);
+            return self.manifest(number, 0, images);
         }
         let mut children = Vec::new();
         for platform in 0..images.platforms {
-            let Descriptor(manifest) = self.manifest(number, platform, images.layers)?;
+            let Descriptor(manifest) = self.manifest(number, platform, images)?;
             let (architecture, variant) = platform_name(platform);
             let variant = match variant {
                 "" => String::new(),
@@ -308,11 +308,11 @@ impl Writer<'_> {
         &mut self,
         number: usize,
         platform: usize,
-        layers: usize,
+        images: Images,
     ) -> io::Result<Descriptor> {
         let mut descriptors = Vec::new();
-        for _ in 0..layers {
-            let bytes = self.noise.layer();
+        for _ in 0..images.layers {
+            let bytes = self.noise.layer(images.layer_bytes);
             let Descriptor(layer) = self.blob(LAYER, &bytes)?;
             descriptors.push(format!("{layer}}}"));
         }
@@ -425,9 +425,12 @@ impl Noise {
         mixed ^ (mixed >> 31)
     }
 
-    /// Makes a layer of 0.4 to 2 KB that begins like gzip, as nearly all layers do.
-    fn layer(&mut self) -> Vec<u8> {
-        let len = 400 + usize::try_from(self.next() % 1648).unwrap_or_default();
+    /// Makes a layer that begins like gzip, as nearly all layers do; 0: of 0.4 to 2 KB.
+    fn layer(&mut self, len: usize) -> Vec<u8> {
+        let len = match len {
+            0 => 400 + usize::try_from(self.next() % 1648).unwrap_or_default(),
+            len => len,
+        };
         let mut bytes = vec![0x1f, 0x8b, 8, 0];
         while bytes.len() < len {
             bytes.extend_from_slice(&self.next().to_le_bytes());

@@ -65,6 +65,9 @@ pub(crate) fn shape(out: &mut dyn Write, shape: &Shape, measured: &Measured) -> 
         thousands(shape.live.documents()),
         thousands(shape.garbage.blobs())
     )?;
+    if shape.is_for_hashing() {
+        return table(out, &measured.reading, Contender::Hash);
+    }
     table(out, &measured.sweeping, Contender::Floor)?;
     let counted: Vec<_> = measured
         .sweeping
@@ -243,6 +246,12 @@ pub(crate) fn targets(
             }
             ratio(a, b, wall)
         };
+        line(
+            shape,
+            "wall of `check` / read and hash",
+            Wanted::AtMost(1.1),
+            compared(Contender::Check, Contender::Hash),
+        )?;
         let ours = measured.row(Contender::Ours);
         line(
             shape,

@@ -12,6 +12,8 @@ pub(crate) struct Images {
     pub(crate) platforms: usize,
     /// How many layers each manifest has.
     pub(crate) layers: usize,
+    /// How many bytes a layer has; 0: as few as make it one of its own.
+    pub(crate) layer_bytes: usize,
 }
 
 impl Images {
@@ -20,6 +22,7 @@ impl Images {
             count,
             platforms: 0,
             layers,
+            layer_bytes: 0,
         }
     }
 
@@ -79,6 +82,11 @@ impl Shape {
         )
     }
 
+    /// Says whether it is for reading layers. A sweep never does that, so that its cost is left out.
+    pub(crate) const fn is_for_hashing(&self) -> bool {
+        self.live.layer_bytes > 0
+    }
+
     /// Returns the number of blobs.
     pub(crate) const fn blobs(&self) -> usize {
         self.live.blobs() + self.garbage.blobs()
@@ -110,6 +118,13 @@ pub(crate) fn all(scale: Scale) -> Vec<Shape> {
         count: table(250, 2),
         platforms: 8,
         layers: table(4, 2),
+        layer_bytes: 0,
+    };
+    let heavy = Images {
+        count: table(32, 2),
+        platforms: 0,
+        layers: 4,
+        layer_bytes: table(16 << 20, 1 << 16),
     };
     vec![
         Shape::halves("P1", Images::plain(table(1000, 12), 10), table(1000, 12)),
@@ -120,6 +135,12 @@ pub(crate) fn all(scale: Scale) -> Vec<Shape> {
         ),
         Shape::halves("P3", Images::plain(table(100, 10), 10), table(10_000, 50)),
         Shape::halves("P4", indexes, indexes.count),
+        Shape {
+            name: "H".to_owned(),
+            live: heavy,
+            garbage: Images::plain(1, 1),
+            tags: heavy.count,
+        },
         Shape::halves(
             "P2",
             Images::plain(table(100, 2), table(998, 98)),
