@@ -215,6 +215,22 @@ struct Trouble {
 
 /// Checks a layout as it was read.
 ///
+/// ```no_run
+/// use jiff::Timestamp;
+/// use ocisweep::View;
+/// use ocisweep::check::{CheckOptions, check};
+/// use ocisweep::observe::Silent;
+///
+/// # fn main() -> Result<(), ocisweep::Error> {
+/// let view = View::read("mirror", Timestamp::now(), &Silent)?;
+/// let report = check(&view, &CheckOptions::default(), &Silent)?;
+/// for finding in report.findings.iter().filter(|finding| finding.class.is_damage()) {
+///     println!("{:?} {} ({})", finding.digest, finding.why, finding.way.join(" → "));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`Error::Interrupted`](crate::Error::Interrupted); nothing else.
 pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Result<Report> {

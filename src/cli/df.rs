@@ -61,7 +61,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     }
     let mut text = String::new();
     match reports.as_slice() {
-        [report] if !args.layouts.tree.recursive => text.push_str(&rows(&report.usage)),
+        [report] if !args.layouts.tree.recursive => text.push_str(&rows(context, &report.usage)),
         reports => text.push_str(&by_layout(context, reports)),
     }
     if args.verbose {
@@ -108,14 +108,16 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
 }
 
 /// docker's table, with rows that fit a layout.
-fn rows(usage: &Usage) -> String {
+fn rows(context: &Context<'_>, usage: &Usage) -> String {
     let mut table = Table::new(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
-    for (name, row) in [
+    table.fit(context.term.width());
+    let rows = [
         ("Images", usage.images),
         ("Untagged", usage.untagged),
         ("Orphans", usage.orphans),
         ("Temporary", usage.temporary),
-    ] {
+    ];
+    for (name, row) in rows {
         table.row(vec![
             name.to_owned(),
             row.total.to_string(),
@@ -124,7 +126,39 @@ fn rows(usage: &Usage) -> String {
             reclaimable(&row),
         ]);
     }
+    add_bars(&mut table, &rows.map(|(_, row)| row));
     table.render()
+}
+
+/// A bar of fewer columns shows nothing, and one of more nothing new.
+const LEAST_BAR: usize = 10;
+const MOST_BAR: usize = 30;
+
+/// Adds a bar to each row where a terminal has room: how large it is beside the largest one, and how much of that would go.
+fn add_bars(table: &mut Table, rows: &[Row]) {
+    let largest = rows.iter().map(|row| row.size).max().unwrap_or_default();
+    table.beside(LEAST_BAR, |number, room| {
+        rows.get(number)
+            .map_or_else(String::new, |row| bar(row, largest, room.min(MOST_BAR)))
+    });
+}
+
+/// Draws what stays as full blocks and what is reclaimable as light ones, without colour. Whatever is there is seen.
+fn bar(row: &Row, largest: u64, width: usize) -> String {
+    let cells = |bytes: u64| {
+        let share = u128::from(bytes) * width as u128;
+        let cells = share.div_ceil(u128::from(largest.max(1)));
+        usize::try_from(cells).unwrap_or(width).min(width)
+    };
+    let all = cells(row.size);
+    let going = cells(row.reclaimable.min(row.size));
+    // Both were rounded up; where there is room for one cell only, what can be had is worth more than what stays.
+    let going = if row.reclaimable < row.size && all > 1 {
+        going.min(all - 1)
+    } else {
+        going
+    };
+    "█".repeat(all - going) + &"░".repeat(going)
 }
 
 /// Returns the reclaimable bytes with their share, as docker writes them.
@@ -150,6 +184,7 @@ fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
     table.names(0);
     table.fit(context.term.width());
     let mut all_images = 0;
+    let mut totals = Vec::with_capacity(reports.len());
     for report in reports {
         let total = report.usage.total();
         let images = report.usage.images.total + report.usage.untagged.total;
@@ -160,6 +195,7 @@ fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
             human_size(total.size),
             reclaimable(&total),
         ]);
+        totals.push(total);
     }
     let sum = sum(reports);
     table.row(vec![
@@ -168,6 +204,9 @@ fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
         human_size(sum.size),
         reclaimable(&sum),
     ]);
+    if totals.len() > 1 {
+        add_bars(&mut table, &totals);
+    }
     table.render()
 }
 
@@ -288,6 +327,38 @@ impl Report {
                     unique_bytes: usage.unique,
                 })
                 .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_whatever_is_there() {
+        let row = |size, reclaimable| Row {
+            size,
+            reclaimable,
+            ..Row::default()
+        };
+        for (row, largest, want) in [
+            (row(0, 0), 0, ""),
+            (row(0, 0), 100, ""),
+            (row(100, 0), 100, "██████████"),
+            (row(100, 100), 100, "░░░░░░░░░░"),
+            (row(100, 30), 100, "███████░░░"),
+            (row(100, 1), 100, "█████████░"),
+            (row(100, 99), 100, "█░░░░░░░░░"),
+            (row(1, 0), 100, "█"),
+            (row(1, 1), 100, "░"),
+            (row(10, 5), 100, "░"),
+            (row(20, 1), 100, "█░"),
+            (row(u64::MAX, 1), u64::MAX, "█████████░"),
+            // Hard links can make more reclaimable than a row counts for itself.
+            (row(10, 50), 100, "░"),
+        ] {
+            assert_eq!(bar(&row, largest, 10), want, "{row:?} of {largest}");
         }
     }
 }

@@ -150,6 +150,57 @@ struct Judged<'a> {
 
 /// Plans a prune.
 ///
+/// Which images would go if the newest of each repository stayed, and whatever is called `…:lts`:
+///
+/// ```no_run
+/// use jiff::{Timestamp, tz::TimeZone};
+/// use ocisweep::View;
+/// use ocisweep::entries::entries;
+/// use ocisweep::graph::Accept;
+/// use ocisweep::images::images;
+/// use ocisweep::observe::Silent;
+/// use ocisweep::oci::glob::Glob;
+/// use ocisweep::plan::{Filters, Policy, PruneOptions, Scope, SweepOptions, TimeSource, prune};
+/// use ocisweep::sys::Disk;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let now = Timestamp::now();
+/// let view = View::read("mirror", now, &Silent)?;
+/// let policy = Policy {
+///     last: Some(1),
+///     keep: vec![Glob::new("**:lts")?],
+///     ..Policy::default()
+/// };
+/// let options = PruneOptions {
+///     scope: Scope::All,
+///     filters: &Filters::default(),
+///     policy: &policy,
+///     max_size: None,
+///     time: TimeSource::Added,
+///     now,
+///     zone: TimeZone::system(),
+///     empty: Accept::No,
+///     missing: Accept::No,
+/// };
+/// let sweep = SweepOptions {
+///     now: now.as_nanosecond(),
+///     started: now.as_nanosecond(),
+///     temp_age: 24 * 3600 * 1_000_000_000,
+/// };
+/// let (images, entries) = (images(&view, now), entries(&view));
+/// let plan = prune(&view, &images, &entries, &options, &sweep, &Disk)?;
+/// for verdict in plan.verdicts.iter().filter(|verdict| verdict.goes) {
+///     println!("{} {:?}: {}", verdict.digest, verdict.names, verdict.reasons.join(", "));
+/// }
+/// println!("{} bytes", plan.removal.plan.totals().reclaimed_bytes());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// As with [`sweep`](crate::plan::sweep), [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before
+/// when anything is to be deleted, and [`execute`](crate::execute::execute) does what
+/// [`Removal::plan`] says.
+///
 /// # Errors
 /// [`PruneError`]; nothing is done then.
 pub fn prune(

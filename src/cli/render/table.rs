@@ -63,6 +63,19 @@ impl Table {
         self.max_width = max_width;
     }
 
+    /// Appends a last column without a header, of a cell for each row in turn, if at least `least` columns of a terminal
+    /// are left for it. `cell` gets how many there are.
+    pub fn beside(&mut self, least: usize, mut cell: impl FnMut(usize, usize) -> String) {
+        let taken = table_width(&self.widths()).saturating_add(PADDING);
+        let room = self.max_width.unwrap_or_default().saturating_sub(taken);
+        if room < least {
+            return;
+        }
+        for (number, row) in self.rows.iter_mut().enumerate() {
+            row.push(cell(number, room));
+        }
+    }
+
     /// Returns the lines, headers first, each with its line end.
     pub fn render(&self) -> String {
         let widths = self.widths();
