@@ -276,8 +276,8 @@ fn totals_of<'a>(victims: impl Iterator<Item = &'a Victim>) -> Totals {
 #[must_use]
 pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
     let files = files(view, fs);
-    // A blob that one owner alone leads to goes with it. The owners are the images, and all other
-    // roots together.
+    // A blob that one owner alone leads to goes with it. The owners are the images, the elements of docker
+    // save that do not go along, and all other roots together.
     let others = view
         .graph
         .roots()
@@ -285,7 +285,7 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
         .filter(|root| {
             !matches!(
                 root.source,
-                RootSource::Entry(_) | RootSource::InsideEntry(_)
+                RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
             )
         })
         .filter_map(|root| root.target.as_ref().ok().copied());
@@ -311,11 +311,15 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
             reach
         })
         .collect();
-    let is_shared = |id: BlobId| owners.get(&id).is_some_and(|count| *count > 1);
+    let elements = Elements::of(view);
     images
         .iter()
         .zip(&reaches)
         .map(|(image, reach)| {
+            let along = elements.along(reach);
+            let is_shared = |id: BlobId| {
+                owners.get(&id).is_some_and(|count| *count > 1) || elements.keep(id, &along)
+            };
             let mut unique = Tally::default();
             for file in reach
                 .iter()
@@ -338,6 +342,54 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
             usage
         })
         .collect()
+}
+
+/// The elements of docker save's `manifest.json`. One goes along with the image that has its config, when it
+/// loses a blob by that; every other one keeps its blobs.
+#[derive(Debug)]
+pub(crate) struct Elements {
+    /// Which elements name a blob.
+    holders: HashMap<BlobId, Vec<usize>>,
+    /// Which elements have a config.
+    configs: HashMap<BlobId, Vec<usize>>,
+}
+
+impl Elements {
+    pub(crate) fn of(view: &View) -> Self {
+        let mut found = Self {
+            holders: HashMap::new(),
+            configs: HashMap::new(),
+        };
+        let elements = view
+            .state
+            .docker_save
+            .iter()
+            .flat_map(|save| &save.elements);
+        for (number, element) in elements.enumerate() {
+            for id in element.blobs.iter().filter_map(|blob| view.graph.id(blob)) {
+                found.holders.entry(id).or_default().push(number);
+            }
+            if let Some(id) = element.config.as_ref().and_then(|blob| view.graph.id(blob)) {
+                found.configs.entry(id).or_default().push(number);
+            }
+        }
+        found
+    }
+
+    /// Returns those that go along with an image that leads to these blobs.
+    pub(crate) fn along(&self, reach: &[BlobId]) -> HashSet<usize> {
+        if self.configs.is_empty() {
+            return HashSet::new();
+        }
+        let own = reach.iter().filter_map(|id| self.configs.get(id));
+        own.flatten().copied().collect()
+    }
+
+    /// Says whether an element keeps a blob that does not go along.
+    fn keep(&self, id: BlobId, along: &HashSet<usize>) -> bool {
+        let holders = self.holders.get(&id);
+        holders.is_some_and(|holders| holders.iter().any(|element| !along.contains(element)))
+    }
 }
 
 /// Walks from many images one after another without clearing a set for each.

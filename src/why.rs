@@ -13,6 +13,7 @@ use crate::layout::BlobId;
 use crate::needs::Needs;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Force, Pick, SelectError, Selector, whole_digest};
+use crate::usage::Elements;
 use crate::view::View;
 
 /// The fewest hex digits that stand for a digest.
@@ -189,8 +190,10 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
         wanted.insert(part.id);
     }
     let needs = Needs::of(view, &wanted);
+    let own: Vec<BlobId> = parts.iter().map(|part| part.id).collect();
+    let along = Elements::of(view).along(&own);
     for part in &mut parts {
-        part.shared_with = needs.labels(part.id, |source| is_other(image, source));
+        part.shared_with = needs.labels(part.id, |source| is_other(image, &along, source));
     }
     Ok(parts)
 }
@@ -207,13 +210,14 @@ fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> Stri
     }
 }
 
-/// Says whether a root is another one than an image.
-fn is_other(image: &Image, source: RootSource) -> bool {
+/// Says whether a root is another one than an image, and than the elements of docker save that go along with it.
+fn is_other(image: &Image, along: &HashSet<usize>, source: RootSource) -> bool {
     match source {
         RootSource::Entry(position) | RootSource::InsideEntry(position) => {
             !image.entries.contains(&position)
         }
-        RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
+        RootSource::DockerSave(position) => !along.contains(&position),
+        RootSource::IndexField | RootSource::Hold(_) => true,
     }
 }
 

@@ -92,3 +92,41 @@ fn reclaimable_is_what_a_prune_frees() {
         },
     );
 }
+
+/// UNIQUE is what goes if the image alone goes, also where docker's `manifest.json` names its blobs as well.
+#[test]
+fn unique_is_what_a_removal_of_that_image_frees() {
+    let is_saved = |layout: &std::path::Path| layout.join("manifest.json").is_file();
+    let mut compared = 0;
+    for case in cases().into_iter().flat_map(|case| case.layouts) {
+        let (_unpacked, layout) = case.unpack();
+        if !is_saved(&layout) {
+            continue;
+        }
+        let run = Cmd::new(["df", "-v", "--format", "json"])
+            .arg(&layout)
+            .run();
+        let json = run.ok().json();
+        let items = json["layouts"][0]["items"].as_array();
+        let items = items.expect("there are images");
+        // An image without a name may go along with another one, and is counted for itself.
+        let is_named = |item: &serde_json::Value| item["names"] != serde_json::json!([]);
+        if !items.iter().all(is_named) {
+            continue;
+        }
+        for item in items {
+            let digest = item["digest"].as_str().expect("an image has a digest");
+            let removal = Cmd::new(["rm", "-n", "-f", "--format", "json"])
+                .arg(&layout)
+                .arg(digest)
+                .run();
+            if removal.code != Some(0) {
+                continue;
+            }
+            let freed = &removal.json()["totals"]["reclaimed_bytes"];
+            assert_eq!(&item["unique_bytes"], freed, "{}: {item}", case.label());
+            compared += 1;
+        }
+    }
+    assert!(compared > 5, "only {compared} images");
+}

@@ -27,7 +27,7 @@ use ocisweep::sys::{Disk, FileTime, Fs, Removed};
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
 use crate::kill::count;
-use crate::scene::Scene;
+use crate::scene::{LEFT_OVERS, Scene};
 use crate::support::{blobs, for_each, media, sha256};
 
 /// What happens at the chosen call.
@@ -43,8 +43,12 @@ enum Way {
     Panics,
     /// It alone fails, because the disk is full.
     Fills,
+    /// It does its work and says that the disk is full.
+    FillsLate,
     /// Something else happens right before it.
     Meets(fn(&Path)),
+    /// Something else happens, and then the disk is full.
+    MeetsFull(fn(&Path)),
 }
 
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
@@ -86,6 +90,13 @@ impl Stopping {
             Way::Lies if number == self.at => work().and_then(|_| fault()),
             Way::Panics if number == self.at => panic!("the test stops here"),
             Way::Fills if number == self.at => Err(io::ErrorKind::StorageFull.into()),
+            Way::FillsLate if number == self.at => {
+                work().and_then(|_| Err(io::ErrorKind::StorageFull.into()))
+            }
+            Way::MeetsFull(other) if number == self.at => {
+                other(&self.layout);
+                Err(io::ErrorKind::StorageFull.into())
+            }
             Way::Meets(other) if number == self.at => {
                 other(&self.layout);
                 work()
@@ -417,4 +428,74 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
         "{:?}",
         outcome.meanwhile
     );
+}
+
+/// Whatever goes, and however little it is.
+#[test]
+fn nothing_goes_before_what_the_layout_says_is_on_the_disk() {
+    for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {
+        let scene = Scene::new();
+        if !has_orphans {
+            for orphan in &scene.orphans {
+                scene.builder.drop_blob(orphan);
+            }
+        }
+        if !has_left_overs {
+            for left_over in LEFT_OVERS {
+                scene.builder.remove(left_over);
+            }
+            std::fs::remove_dir(scene.builder.join(".umoci-123456789")).expect("it is empty");
+        }
+        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let outcome = perform(scene.path(), gc, &fs).expect("nothing panics");
+        let outcome = outcome.expect("nothing fails");
+        let calls = fs.calls();
+        let position = |wanted: &[&str]| {
+            let is_wanted = |call: &String| wanted.iter().any(|begin| call.starts_with(begin));
+            calls.iter().position(is_wanted)
+        };
+        let (synced, gone) = (position(&["sync"]), position(&["remove ", "temporary "]));
+        assert!(
+            synced.is_some() && gone.is_some() && synced < gone,
+            "{calls:?}"
+        );
+        assert_eq!(outcome.done.blobs > 0, has_orphans, "{outcome:?}");
+        assert_eq!(!outcome.temporary.is_empty(), has_left_overs, "{outcome:?}");
+    }
+}
+
+/// Writes the same entries in other bytes, as a writer without a lock does that adds and removes a tag.
+fn write_anew(layout: &Path) {
+    let path = layout.join("index.json");
+    let text = std::fs::read_to_string(&path).expect("there is an index.json");
+    std::fs::write(path, text + "\n").expect("there is room");
+}
+
+#[test]
+fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
+    let number = {
+        let scene = Scene::new();
+        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let outcome = perform(scene.path(), rm, &fs).expect("nothing panics");
+        outcome.expect("nothing fails");
+        let is_index = |call: &String| call == "replace index.json";
+        fs.calls().iter().position(is_index).expect("it is written") + 1
+    };
+    for way in [Way::Fills, Way::FillsLate, Way::MeetsFull(write_anew)] {
+        let scene = Scene::new();
+        let before = blobs(scene.path());
+        let fs = Stopping::new(way, number, &scene);
+        let result = perform(scene.path(), rm, &fs).expect("nothing panics");
+        let orphans = scene.orphans.iter().filter(|desc| scene.has(desc)).count();
+        if matches!(way, Way::MeetsFull(_)) {
+            assert!(matches!(result, Err(Refused::Changed)), "{result:?}");
+            assert_eq!(blobs(scene.path()), before);
+            continue;
+        }
+        let outcome = result.expect("there is room then");
+        assert_eq!(orphans, 0, "{way:?} {outcome:?}");
+        assert_eq!(outcome.spare_fates, [Fate::Deleted; 5], "{way:?}");
+        assert!(!scene.has(&scene.one.manifest), "{way:?} {outcome:?}");
+        assert!(scene.has(&scene.two.manifest), "{way:?} {outcome:?}");
+    }
 }
