@@ -268,9 +268,20 @@ fn rm_platform(view: &View, options: &SweepOptions) -> Plan {
 
 /// Executes the plan on this file system. `None`: it panicked, as it was told to.
 fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result<Outcome, Refused>> {
+    perform_after(layout, make, fs, |_| {})
+}
+
+/// Does the same, and lets something else happen when the plan is made and the lock is taken.
+fn perform_after(
+    layout: &Path,
+    make: Make,
+    fs: &Stopping,
+    meanwhile: fn(&Path),
+) -> Option<Result<Outcome, Refused>> {
     let (view, options) = view(layout);
     let plan = make(&view, &options);
     let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody locks it");
+    meanwhile(layout);
     catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, &Silent))).ok()
 }
 
@@ -497,5 +508,36 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
         assert_eq!(outcome.spare_fates, [Fate::Deleted; 5], "{way:?}");
         assert!(!scene.has(&scene.one.manifest), "{way:?} {outcome:?}");
         assert!(scene.has(&scene.two.manifest), "{way:?} {outcome:?}");
+    }
+}
+
+/// Puts another lock file in the place of the one that is locked, as a program does that removes what it takes for stale.
+fn lock_anew(layout: &Path) {
+    let lock = layout.join("index.json.lock");
+    std::fs::remove_file(&lock).expect("it is locked");
+    std::fs::write(lock, "").expect("there is room");
+}
+
+/// Forgets a hold behind the back of the plan.
+fn release(layout: &Path) {
+    std::fs::remove_file(layout.join(".ocisweep/holds.json")).expect("there are holds");
+}
+
+#[test]
+fn a_plan_for_another_state_or_another_lock_does_nothing() {
+    for make in [gc as Make, rm, rm_platform] {
+        for meanwhile in [write_anew as fn(&Path), lock_anew, release] {
+            let scene = Scene::new();
+            let fs = Stopping::new(Way::Dies, 0, &scene);
+            let before = blobs(scene.path());
+            let result = perform_after(scene.path(), make, &fs, meanwhile).expect("no panic");
+            assert!(matches!(result, Err(Refused::Changed)), "{result:?}");
+            assert_eq!(blobs(scene.path()), before);
+            let calls = fs.calls();
+            assert!(
+                calls.iter().all(|call| call.starts_with("sync")),
+                "{calls:?}"
+            );
+        }
     }
 }

@@ -267,6 +267,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "smoke",
         "shapes",
         "scale",
+        "config",
         "open",
         "dest-shared-blob-dir",
         "cache-from",
