@@ -387,9 +387,7 @@ fn sweep(
         observer,
         stopped: &stopped,
     };
-    let pool = (threads > 1 && victims.len() > 64)
-        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-        .and_then(Result::ok);
+    let pool = thread_pool(threads, victims.len());
     for (number, batch) in victims.chunks(BATCH).enumerate() {
         // Whoever calls has just read it for the first batch.
         if number > 0 && !still() {
@@ -441,6 +439,13 @@ fn sweep(
     outcome.interrupted = stopped.load(Ordering::Relaxed);
     outcome.done = tally.totals();
     outcome
+}
+
+/// Returns the threads that delete; `None`: one is enough, or is all there is.
+fn thread_pool(threads: usize, victims: usize) -> Option<rayon::ThreadPool> {
+    (threads > 1 && victims > 64)
+        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+        .and_then(Result::ok)
 }
 
 fn path_of(plan: &Plan, id: BlobId) -> String {

@@ -285,6 +285,9 @@ fn hint(error: &Error) -> Option<String> {
             quote(&path.to_string_lossy()),
             quote(&other.to_string_lossy())
         ),
+        Error::Write { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            "commands that look, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
+        }
         Error::NotInPool { .. } => {
             "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
         }

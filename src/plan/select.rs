@@ -458,6 +458,28 @@ impl<'a> Selector<'a> {
         }
     }
 
+    /// Returns up to three names that somebody may have meant, the closest first: one letter in three may be wrong, missing
+    /// or in the place of its neighbour. A registry and a repository above the last one need not be typed.
+    fn nearly(&self, text: &str) -> Vec<String> {
+        let most = (text.chars().count() / 3).min(3);
+        let distance = |name: &str| {
+            let last = name.rsplit('/').next().unwrap_or(name);
+            let (_, tag) = split_name(name);
+            let forms = [Some(name), Some(last), tag].into_iter().flatten();
+            let forms = forms.filter(|form| form.len().abs_diff(text.len()) <= 2 * most + 2);
+            forms.map(|form| strsim::osa_distance(form, text)).min()
+        };
+        let mut found: Vec<(usize, &str)> = self
+            .names()
+            .filter_map(|named| Some((distance(named.text)?, named.text)))
+            .filter(|(distance, _)| most > 0 && *distance <= most)
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        let names = found.into_iter().map(|(_, name)| name.to_owned());
+        names.take(3).collect()
+    }
+
     fn no_such_image(&self, text: &str) -> SelectError {
         // `name:tag` reads like a digest of an unknown algorithm.
         if let Some(digest) = whole_digest(text).filter(|digest| digest.algorithm().is_some()) {
@@ -491,6 +513,9 @@ impl<'a> Selector<'a> {
             .collect();
         similar.sort();
         similar.dedup();
+        if similar.is_empty() {
+            similar = self.nearly(text);
+        }
         SelectError::NoSuchImage {
             familiar: reference.with_default_tag().familiar(),
             similar,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::scene::{assert_entries, assert_here, assert_output, dockered, has, parts, rm, short};
-use crate::support::{Desc, Doc, Image, LayoutBuilder, for_each, sha256};
+use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, for_each, sha256};
 
 /// Two images without anything in common: the one that is asked for, and one that nobody means.
 fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
@@ -505,4 +505,40 @@ fn a_position_reaches_what_has_neither_name_nor_digest() {
     run.ok();
     assert_output(&run, &[], &parts(&two));
     assert_entries(&layout, &[one.manifest.clone().tagged("one:1")], &run);
+}
+
+#[test]
+fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
+    let mut layout = LayoutBuilder::new();
+    for name in [
+        "base",
+        "v1.0",
+        "registry.example.com/team/backend:2026-11",
+        "web:1",
+    ] {
+        let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
+        layout.tag(&image.manifest, name);
+    }
+    layout.write();
+    for (typed, meant) in [
+        ("bsae", "base"),
+        ("bas", "base"),
+        ("v1.1", "v1.0"),
+        (
+            "bakcend:2026-11",
+            "registry.example.com/team/backend:2026-11",
+        ),
+        (
+            "registry.example.com/team/backent:2026-11",
+            "registry.example.com/team/backend:2026-11",
+        ),
+        ("wbe:1", "web:1"),
+    ] {
+        let run = Cmd::new(["rm", "-n"]).arg(layout.path()).arg(typed).run();
+        run.exits(1).warns(&format!("hint: there is {meant}\n"));
+    }
+    for far in ["x", "nothing", "frontend:2026-11"] {
+        let run = Cmd::new(["rm", "-n"]).arg(layout.path()).arg(far).run();
+        run.exits(1).warns("lists what is there");
+    }
 }
