@@ -96,7 +96,7 @@ fn without_room_and_without_garbage_nothing_changes() {
             run.exits(4)
                 .warns("No space left on device")
                 .warns("cannot write `");
-            run.one_error_with_hint();
+            assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
             let differences = Files::of(scene.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
             // Room makes it work.
