@@ -197,7 +197,7 @@ struct Judged<'a> {
 /// # }
 /// ```
 ///
-/// As with [`sweep`](crate::plan::sweep), [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before
+/// As with [`sweep`](fn@crate::plan::sweep), [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before
 /// when anything is to be deleted, and [`execute`](crate::execute::execute) does what
 /// [`Removal::plan`] says.
 ///
