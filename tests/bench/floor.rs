@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::layout::to_hex;
 use crate::parallel;
 
 /// How many names a thread takes at a time: few enough that a small list occupies all threads.
@@ -131,12 +132,7 @@ fn hash_all(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
                 }
                 hasher.update(buffer.get(..read).unwrap_or_default());
             }
-            let hex: String = hasher
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            if hex.as_bytes() != name.as_bytes() {
+            if to_hex(&hasher.finalize().into()).as_bytes() != name.as_bytes() {
                 return Err(io::Error::other(format!("{name:?} is damaged")));
             }
         }

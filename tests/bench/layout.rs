@@ -440,7 +440,7 @@ impl Noise {
     }
 }
 
-fn to_hex(name: &Name) -> String {
+pub(crate) fn to_hex(name: &Name) -> String {
     let mut text = String::with_capacity(64);
     for byte in name {
         for nibble in [byte >> 4, byte & 15] {

@@ -33,6 +33,11 @@ pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EINTR", "Interrupted system call"),
 ];
 
+/// Says whether a call is to fail in a way: a default run takes each fifth call, and one of the ways.
+pub(crate) fn is_wanted(turn: usize, position: usize) -> bool {
+    wants_all() || turn.is_multiple_of(5) && turn / 5 % ERRORS.len() == position
+}
+
 /// Something that fails.
 #[derive(Debug)]
 struct Fault {
@@ -79,8 +84,7 @@ fn survives(command: Command) {
         for (position, (error, words)) in ERRORS.into_iter().enumerate() {
             // What fails again when it is made again would be made for ever.
             let is_endless = (file.is_some() || call.ends_with('+')) && error == "EINTR";
-            let is_chosen = turn % 5 == 0 && turn / 5 % ERRORS.len() == position;
-            if !is_endless && (wants_all() || is_chosen) {
+            if !is_endless && is_wanted(turn, position) {
                 faults.push(Fault {
                     file: file.clone(),
                     injection: format!("{call}:error={error}"),

@@ -2,16 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::errors::{ERRORS, READING, says_why};
+use crate::errors::{ERRORS, READING, is_wanted, says_why};
 use crate::judge::{Files, Judge};
 use crate::kill::{CHANGING, changes, count};
-use crate::scene::{DAY, ground};
-use crate::strace::{Call, Disturbed, Recording, args, has_strace, wants_all};
-use crate::support::layout::set_modified;
+use crate::scene::{ground, grow_old};
+use crate::strace::{Call, Disturbed, Recording, args, has_strace};
 use crate::support::{Cmd, LayoutBuilder, for_each, media};
 
 const NAMES: [&str; 2] = ["one", "two"];
@@ -84,16 +83,6 @@ impl Commune {
     fn files(&self) -> [Files; 2] {
         NAMES.map(|name| Files::in_pool(&self.layout(name), &self.pool()))
     }
-}
-
-/// Makes everything three days old.
-fn grow_old(path: &Path) {
-    if path.is_dir() {
-        for name in fs::read_dir(path).expect("a directory can be listed") {
-            grow_old(&name.expect("a directory can be listed").path());
-        }
-    }
-    set_modified(path, std::time::SystemTime::now() - 3 * DAY);
 }
 
 /// Runs the command undisturbed, and returns what faults are judged by: a judge for each layout.
@@ -178,8 +167,7 @@ fn no_error_loses_anything(command: &[&str]) {
     }
     for (turn, call) in calls.into_iter().enumerate() {
         for (position, (error, words)) in ERRORS.into_iter().enumerate() {
-            let is_chosen = turn % 5 == 0 && turn / 5 % ERRORS.len() == position;
-            if wants_all() || is_chosen {
+            if is_wanted(turn, position) {
                 faults.push((format!("{call}:error={error}"), words));
             }
         }

@@ -1,13 +1,14 @@
 //! The layout that faults happen to: a little of everything, and all of it old, so that nothing counts as being written.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use crate::support::layout::set_modified;
 use crate::support::{Desc, Image, LayoutBuilder, media};
 
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The layout, and what lies in it.
 #[derive(Debug)]
@@ -105,18 +106,7 @@ impl Scene {
 
     /// Makes everything three days old.
     pub(crate) fn grow_old(&self) {
-        let mut open = vec![PathBuf::new()];
-        while let Some(relative) = open.pop() {
-            let path = self.builder.join(&relative.to_string_lossy());
-            if path.is_dir() {
-                let names = std::fs::read_dir(&path).expect("a directory can be listed");
-                for name in names {
-                    let name = name.expect("a directory can be listed").file_name();
-                    open.push(relative.join(name));
-                }
-            }
-            self.builder.age(&relative.to_string_lossy(), 3 * DAY);
-        }
+        grow_old(self.path());
     }
 
     /// Returns the directory of the layout.
@@ -144,4 +134,14 @@ pub(crate) fn ground() -> TempDir {
     TempDir::new_in("/dev/shm")
         .or_else(|_| TempDir::new())
         .expect("a temporary directory can be made")
+}
+
+/// Makes a directory and everything in it three days old.
+pub(crate) fn grow_old(path: &Path) {
+    if path.is_dir() {
+        for name in std::fs::read_dir(path).expect("a directory can be listed") {
+            grow_old(&name.expect("a directory can be listed").path());
+        }
+    }
+    set_modified(path, SystemTime::now() - 3 * DAY);
 }
