@@ -43,7 +43,7 @@ use crate::layout::watch::{Watch, is_still};
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
 use crate::oci::{Digest, IndexDoc};
-use crate::plan::{Plan, Retire, Tally, Totals, Victim};
+use crate::plan::{Plan, Retire, Tally, Totals, Victim, Victims};
 use crate::settle::settle;
 use crate::sys::{FileSystem, FileTime, Fs, Removed};
 
@@ -102,7 +102,7 @@ impl Outcome {
     }
 
     /// Returns the blobs that were deleted, as they were when the plan was made.
-    pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Victim> {
+    pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Victim> + use<'a> {
         let spare = plan.spare.iter().zip(&self.spare_fates);
         spare
             .chain(plan.sweep.iter().zip(&self.fates))
@@ -365,7 +365,7 @@ fn is_full(refused: &Refused) -> bool {
 fn sweep(
     layout: &Layout,
     plan: &Plan,
-    victims: &[Victim],
+    victims: &Victims,
     still: &dyn Fn() -> bool,
     fs: &dyn Fs,
     observer: &dyn Observer,
@@ -388,9 +388,13 @@ fn sweep(
         stopped: &stopped,
     };
     let pool = thread_pool(threads, victims.len());
-    for (number, batch) in victims.chunks(BATCH).enumerate() {
+    loop {
+        let batch = victims.batch(outcome.fates.len(), BATCH);
+        if batch.is_empty() {
+            break;
+        }
         // Whoever calls has just read it for the first batch.
-        if number > 0 && !still() {
+        if !outcome.fates.is_empty() && !still() {
             let rest = victims.len() - outcome.fates.len();
             outcome.fates.extend(vec![Fate::NotTried; rest]);
             outcome.meanwhile.changed = true;

@@ -204,7 +204,7 @@ impl<'a> Images<'a> {
 
     /// Returns what is known of a blob's file. Of a link that says nothing about what it leads to.
     fn known(&self, id: BlobId) -> Option<FileFacts> {
-        let file = self.files.get(id).copied()?;
+        let file = self.files.get(id)?;
         (!self.view.graph.blobs().is_link(id)).then_some(file)
     }
 

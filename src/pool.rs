@@ -28,7 +28,7 @@ use crate::layout::{BlobId, BlobList, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
-use crate::plan::{Kept, Order, Plan, Retire, SweepOptions, Victim, left_over, sweep_all};
+use crate::plan::{Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
 use crate::view::View;
@@ -144,9 +144,9 @@ impl Shared {
             layouts.push(Plan {
                 temporary: left_over(layout, &own, &options.sweep),
                 blobs: Arc::default(),
-                sweep: Vec::new(),
+                sweep: Victims::new(),
                 kept: Vec::new(),
-                spare: Vec::new(),
+                spare: Victims::new(),
                 foreign: 0,
                 ..plan
             });
@@ -167,7 +167,7 @@ impl Shared {
             temporary: Vec::new(),
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
-            spare: Vec::new(),
+            spare: Victims::new(),
             retire: Retire::No,
         };
         Ok((SharedPlan { pool, layouts }, said))
@@ -303,7 +303,7 @@ impl Common {
         let going: HashMap<BlobId, Victim> = plan
             .sweep
             .iter()
-            .map(|victim| (victim.id, *victim))
+            .map(|victim| (victim.id, victim))
             .collect();
         let keeps: HashMap<BlobId, Kept> = plan.kept.iter().map(|kept| (kept.id, *kept)).collect();
         let Some(sweep) = &mut self.sweep else {
@@ -323,11 +323,11 @@ impl Common {
     }
 
     /// Returns what goes and what is kept, in the order of the directories.
-    fn finish(self) -> (Vec<Victim>, Vec<Kept>) {
+    fn finish(self) -> (Victims, Vec<Kept>) {
         let mut sweep: Vec<Victim> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
         sweep.sort_by_key(|victim| victim.id);
         let mut kept: Vec<Kept> = self.kept.into_values().collect();
         kept.sort_by_key(|kept| kept.id);
-        (sweep, kept)
+        (sweep.into_iter().collect(), kept)
     }
 }

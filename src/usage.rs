@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::entries::entries;
 use crate::error::{ErrorKind, Result};
-use crate::graph::{Accept, Bits, FileFacts, Graph, RootSource};
+use crate::graph::{Accept, Bits, FileFacts, FileTable, Graph, RootSource};
 use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{
@@ -20,6 +20,9 @@ use crate::plan::{
 };
 use crate::sys::Fs;
 use crate::view::View;
+
+/// How many files are looked at before what was found is put away.
+const BATCH: usize = 8192;
 
 /// One row of `df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -191,7 +194,7 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
         .iter()
         .filter(|(_, file)| file.links > 1)
         .map(|(id, file)| Linked {
-            file: *file,
+            file,
             goes: going.contains(id),
         })
         .collect();
@@ -258,13 +261,13 @@ fn reclaimable(
     usage.orphans.active = usage.orphans.total.saturating_sub(orphans.blobs);
     usage.temporary.active = usage.temporary.total.saturating_sub(all.temporary);
     let mut going = Bits::default();
-    for victim in &plan.sweep {
+    for victim in plan.sweep.iter() {
         going.insert(victim.id);
     }
     Ok(going)
 }
 
-fn totals_of<'a>(victims: impl Iterator<Item = &'a Victim>) -> Totals {
+fn totals_of(victims: impl Iterator<Item = Victim>) -> Totals {
     let mut tally = Tally::default();
     for victim in victims {
         tally.blob(&victim.file);
@@ -326,7 +329,7 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
                 .filter(|id| !is_shared(**id))
                 .filter_map(|id| files.get(*id))
             {
-                unique.blob(file);
+                unique.blob(&file);
             }
             let mut usage = ImageUsage {
                 unique: unique.totals().freed_bytes,
@@ -425,21 +428,18 @@ impl Walk {
 
 /// The files of all blobs that can be looked at. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Files(Arc<[Option<FileFacts>]>);
+pub struct Files(Arc<FileTable>);
 
 impl Files {
     /// Returns the file of a blob.
     #[must_use]
-    pub fn get(&self, id: BlobId) -> Option<&FileFacts> {
-        self.0.get(id as usize)?.as_ref()
+    pub fn get(&self, id: BlobId) -> Option<FileFacts> {
+        self.0.get(id as usize)?.1
     }
 
     /// Returns the files with their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (BlobId, &FileFacts)> {
-        self.0
-            .iter()
-            .zip(0..)
-            .filter_map(|(file, id)| Some((id, file.as_ref()?)))
+    pub fn iter(&self) -> impl Iterator<Item = (BlobId, FileFacts)> {
+        self.0.iter().filter_map(|(id, file)| Some((id, file?)))
     }
 }
 
@@ -448,28 +448,38 @@ impl Files {
 pub fn files(view: &View, fs: &dyn Fs) -> Files {
     use rayon::prelude::*;
 
-    let mut files: Vec<Option<FileFacts>> = vec![None; view.graph.blobs().len()];
-    for orphan in view.graph.orphans() {
-        if let Some(slot) = files.get_mut(orphan.id as usize) {
-            *slot = orphan.file;
+    let graph = &view.graph;
+    let mut files = FileTable::with_capacity(graph.blobs().len());
+    let mut ids = graph.ids().take(graph.blobs().len());
+    // Orphans are in the order of the numbers.
+    let mut orphans = graph.orphans().peekable();
+    loop {
+        let mut batch: Vec<(BlobId, Option<FileFacts>)> = ids
+            .by_ref()
+            .take(BATCH)
+            .map(|id| {
+                let orphan = orphans.next_if(|orphan| orphan.id == id);
+                (id, orphan.and_then(|orphan| orphan.file))
+            })
+            .collect();
+        if batch.is_empty() {
+            return Files(Arc::new(files));
+        }
+        batch
+            .par_iter_mut()
+            .with_min_len(256)
+            .filter(|(_, file)| file.is_none())
+            .for_each(|(id, file)| *file = look(view, fs, *id));
+        for (id, file) in batch {
+            files.push(id, file);
         }
     }
-    files
-        .par_iter_mut()
-        .enumerate()
-        .with_min_len(256)
-        .filter(|(_, file)| file.is_none())
-        .for_each(|(id, file)| *file = look(view, fs, id));
-    Files(files.into())
 }
 
-fn look(view: &View, fs: &dyn Fs, id: usize) -> Option<FileFacts> {
+fn look(view: &View, fs: &dyn Fs, id: BlobId) -> Option<FileFacts> {
     use std::os::fd::AsFd as _;
 
-    let name = view
-        .graph
-        .digest(BlobId::try_from(id).ok()?)
-        .victim_name()?;
+    let name = view.graph.digest(id).victim_name()?;
     let dir = view.layout.blob_dirs().algorithm(name.algorithm())?;
     fs.look(dir.as_fd(), &name).ok().flatten()
 }

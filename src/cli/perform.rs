@@ -196,7 +196,7 @@ pub fn plan_only_gc(
     empty: Accept,
 ) -> Result<Plan, Error> {
     view.layout.refuse_shared_blobs()?;
-    sweep_only(view, missing, empty, &Disk, &rule.sweep)
+    sweep_only(view, missing, empty, &rule.sweep)
 }
 
 /// Turns a flag into the library's word.

@@ -140,3 +140,43 @@ fn at(name: &str) -> impl FnOnce(io::Error) -> (String, io::Error) {
     let name = name.to_owned();
     move |error| (name, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Disk;
+
+    #[test]
+    fn what_is_not_empty_stays_and_everything_else_that_fails_is_told() {
+        use io::ErrorKind;
+
+        for (kind, stays) in [
+            (ErrorKind::DirectoryNotEmpty, true),
+            (ErrorKind::NotADirectory, true),
+            (ErrorKind::ResourceBusy, true),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::Other, false),
+        ] {
+            let found = gone::<()>(Err(kind.into())).map_err(|error| error.kind());
+            let expected = if stays { Ok(false) } else { Err(kind) };
+            assert_eq!(found, expected);
+        }
+        assert!(gone(Ok(())).is_ok_and(|gone| gone));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_no_error_and_one_that_cannot_be_looked_at_is() -> io::Result<()>
+    {
+        let temp = tempfile::tempdir()?;
+        let file = temp.path().join("file");
+        std::fs::write(&file, "")?;
+        remove_directory(&temp.path().join("nowhere"), &Disk)?;
+        let below = remove_directory(&file.join("layout"), &Disk);
+        assert_eq!(
+            below.map_err(|error| error.kind()),
+            Err(io::ErrorKind::NotADirectory)
+        );
+        assert!(file.exists());
+        Ok(())
+    }
+}

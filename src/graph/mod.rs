@@ -9,8 +9,9 @@
 //! visited set, no recursion over input, and a cycle costs nothing.
 
 mod bits;
+mod content;
+mod files;
 mod names;
-mod orphans;
 mod paths;
 mod read;
 mod sniff;
@@ -30,12 +31,11 @@ use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
 
 pub use bits::Bits;
+pub(crate) use files::FileTable;
+pub use files::Orphan;
 pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
-pub use orphans::Orphan;
 pub use sniff::{FileFacts, Flight, InFlight};
 pub use ways::{More, Way, WayStep, Ways};
-
-use orphans::Orphans;
 
 /// Where a root stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,7 +136,7 @@ pub struct Graph {
     reached: Bits,
     /// `reached` as it was before in-flight orphans were followed.
     rooted: Bits,
-    orphans: Orphans,
+    orphans: FileTable,
     /// Orphans that cannot be read, and why: each may be a referrer of something live.
     unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
@@ -170,7 +170,7 @@ impl Graph {
             embedded: HashSet::new(),
             referrers: BTreeMap::new(),
             rooted: Bits::default(),
-            orphans: Orphans::default(),
+            orphans: FileTable::default(),
             unreadable: Vec::new(),
             unverified: HashSet::new(),
             in_flight: Bits::default(),
@@ -187,7 +187,7 @@ impl Graph {
     /// go, in another order on every file system.
     fn sort_referrers(&mut self) {
         let mut referrers = std::mem::take(&mut self.referrers);
-        for several in referrers.values_mut().filter(|found| found.len() > 1) {
+        for several in referrers.values_mut() {
             several.sort_by(|a, b| self.digest(*a).cmp(self.digest(*b)));
         }
         self.referrers = referrers;
@@ -207,7 +207,12 @@ impl Graph {
 
     /// Returns the blobs that no root leads to, in the order of the directories.
     pub fn orphans(&self) -> impl ExactSizeIterator<Item = Orphan> {
-        self.orphans.iter()
+        self.orphans.iter().map(|(id, file)| Orphan { id, file })
+    }
+
+    /// Hands the orphans over to a plan: nobody can ask for them here any more.
+    pub(crate) fn take_orphans(&mut self) -> FileTable {
+        std::mem::take(&mut self.orphans)
     }
 
     /// Forgets what the documents say. What is reached and what is an orphan stays known.

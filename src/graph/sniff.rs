@@ -5,14 +5,14 @@
 //! left-over of an earlier export. Only orphans that are small and begin like JSON are read.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
-use super::Graph;
-use super::orphans::{Orphan, Orphans};
-use super::read::{MAX_PLAUSIBLE_MANIFEST_BYTES, Step, begins_like_json, is_json_elsewhere};
+use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json, is_json_elsewhere};
+use super::read::Step;
+use super::{FileTable, Graph};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_at, stat_of};
 use crate::observe::{Observer, Phase};
@@ -48,14 +48,10 @@ impl FileFacts {
             FileType::Symlink => 0,
             _ => return None,
         };
-        let modified = modified_of(stat);
+        let modified = modified_of(stat).clamp(i64::MIN.into(), i64::MAX.into());
         Some(Self {
             len,
-            modified: i64::try_from(modified).unwrap_or(if modified < 0 {
-                i64::MIN
-            } else {
-                i64::MAX
-            }),
+            modified: i64::try_from(modified).unwrap_or_default(),
             device: stat.st_dev,
             inode: stat.st_ino,
             links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
@@ -88,7 +84,7 @@ impl Graph {
         let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
         let count = unreached.clone().count();
         observer.begin(Phase::Sniffing, Some(count as u64));
-        let mut orphans = Orphans::with_capacity(count);
+        let mut orphans = FileTable::with_capacity(count);
         loop {
             let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();
             if batch.is_empty() {
@@ -119,7 +115,7 @@ impl Graph {
                         Some(file)
                     }
                 };
-                orphans.push(Orphan { id, file });
+                orphans.push(id, file);
             }
         }
         // A subject that is reached takes its referrers along, those their children, and a child may
@@ -132,7 +128,7 @@ impl Graph {
             .map(|&id| Step::referrer(id))
             .collect();
         self.follow(layout, found, observer)?;
-        orphans.retain(|id| !self.reached.contains(id));
+        orphans.retain(|id, _| !self.reached.contains(id));
         self.orphans = orphans;
         Ok(())
     }
@@ -212,23 +208,26 @@ fn failed(error: rustix::io::Errno) -> Sniffed {
     }
 }
 
+/// How much of a file tells whether the rest is worth reading, in bytes.
+const HEAD: usize = 4096;
+
 /// Reads a file whole if it begins like JSON; says whether it does.
-fn read_json(mut file: File, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool> {
+fn read_json(mut file: impl Read, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool> {
     let len = usize::try_from(len).unwrap_or_default();
     buffer.clear();
-    buffer.resize(len.min(4096), 0);
-    let mut filled = 0;
-    loop {
-        let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
-            if filled <= 4096 && !begins_like_json(buffer) {
-                return Ok(false);
-            }
-            if filled >= len {
-                return Ok(true);
-            }
-            buffer.resize(len, 0);
-            continue;
-        };
+    fill(&mut file, len.min(HEAD), buffer)?;
+    let is_json = begins_like_json(buffer);
+    if is_json {
+        fill(&mut file, len, buffer)?;
+    }
+    Ok(is_json)
+}
+
+/// Reads on until so many bytes are in the buffer, or the file ends. Whether it does at that length is not asked.
+fn fill(file: &mut impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let mut filled = buffer.len();
+    buffer.resize(len, 0);
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read(rest) {
             Ok(0) => break,
             Ok(read) => filled += read,
@@ -237,7 +236,7 @@ fn read_json(mut file: File, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool>
         }
     }
     buffer.truncate(filled);
-    Ok(begins_like_json(buffer))
+    Ok(())
 }
 
 /// Returns the document if it has a `subject` that counts. What does not parse cannot be a
@@ -317,12 +316,12 @@ impl Graph {
             // A lock file says nothing of blobs: readers make one as well.
             .any(|stray| is_young(stray.modified) && !stray.is_lock());
         let mut fresh = Vec::new();
-        for orphan in self.orphans.iter() {
-            let Some(file) = orphan.file else { continue };
+        for (id, file) in self.orphans.iter() {
+            let Some(file) = file else { continue };
             let modified = i128::from(file.modified);
             // Both are stamped with the last tick of the kernel's clock, which a quick writer meets twice.
             if is_young(modified) && (writer_at_work || modified >= state.index_modified) {
-                fresh.push(orphan.id);
+                fresh.push(id);
             }
         }
         let steps = fresh.iter().map(|&id| Step::unknown(id)).collect();
@@ -370,4 +369,47 @@ pub enum Flight {
     Fresh,
     /// A young orphan refers to it.
     UsedByFresh,
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::super::content::tests::Slow;
+    use super::*;
+
+    #[test]
+    fn reads_whole_what_begins_like_json_and_nothing_more_of_what_does_not() {
+        let mut buffer = b"of the file before".to_vec();
+        for len in [0, 1, 2, 40, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD] {
+            let mut json = b"  {".to_vec();
+            json.resize(len, b'x');
+            let is_json = read_json(Slow::new(&json), len as u64, &mut buffer);
+            assert_eq!(is_json.expect("no error"), len > 2, "{len}");
+            assert_eq!(buffer, json, "{len}");
+            let other = vec![b'x'; len];
+            let mut slow = Slow::new(&other);
+            let is_json = read_json(&mut slow, len as u64, &mut buffer);
+            assert!(!is_json.expect("no error"), "{len}");
+            assert_eq!(slow.left.len(), len.saturating_sub(HEAD), "{len}");
+        }
+        // It shrank since it was measured.
+        let is_json = read_json(Slow::new(b"{}"), 9000, &mut buffer);
+        assert!(is_json.expect("no error"));
+        assert_eq!(buffer, b"{}");
+    }
+
+    #[test]
+    fn what_is_gone_is_no_orphan_and_what_cannot_be_opened_may_be_a_referrer() {
+        for (error, is_gone) in [
+            (Errno::NOENT, true),
+            (Errno::LOOP, true),
+            (Errno::ACCESS, false),
+            (Errno::IO, false),
+        ] {
+            let sniffed = failed(error);
+            assert_eq!(matches!(sniffed, Sniffed::Gone), is_gone, "{error}");
+            assert_eq!(matches!(sniffed, Sniffed::Unreadable(_)), !is_gone);
+        }
+    }
 }

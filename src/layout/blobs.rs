@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
+use rayon::prelude::*;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
@@ -22,6 +23,9 @@ use crate::oci::{Algorithm, Digest};
 
 /// The directory of this program's own files.
 const OWN_DIRECTORY: &str = ".ocisweep";
+
+/// How many digests are hashed before they are put into the table.
+const HASHED_AT_ONCE: usize = 1 << 16;
 
 /// The number of a digest: of a listed blob if it is below [`BlobList::len`].
 pub type BlobId = u32;
@@ -104,13 +108,52 @@ impl DigestTable {
         match entry {
             hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
             hashbrown::hash_table::Entry::Vacant(entry) => {
-                let number = u32::try_from(digests.len())
-                    .expect("four thousand million digests do not fit into memory");
+                let number = number_of(digests.len());
                 entry.insert(number);
                 digests.push(digest);
                 number
             }
         }
+    }
+
+    /// Gives numbers to digests that were pushed behind the first so many: all at once, so that the table does not
+    /// grow, for which every digest would be looked at again, and hashed on all cores. What is there twice, since a
+    /// directory that changes while it is listed can tell a name twice, has one number.
+    fn number_from(&mut self, first: usize) {
+        let Self {
+            digests,
+            numbers,
+            keys,
+        } = self;
+        let hash = |number: usize| digests.get(number).map_or(0, |digest| keys.hash(digest));
+        numbers.reserve(digests.len() - first, |&number| hash(number as usize));
+        let mut hashes = Vec::with_capacity(digests.len().min(HASHED_AT_ONCE));
+        let mut next = first;
+        for begin in (first..digests.len()).step_by(HASHED_AT_ONCE) {
+            let end = digests.len().min(begin + HASHED_AT_ONCE);
+            (begin..end)
+                .into_par_iter()
+                .with_min_len(1024)
+                .map(|position| digests.get(position).map_or(0, |digest| keys.hash(digest)))
+                .collect_into_vec(&mut hashes);
+            for (position, &hash) in (begin..end).zip(&hashes) {
+                let entry = numbers.entry(
+                    hash,
+                    |&number| digests.get(number as usize) == digests.get(position),
+                    |&number| {
+                        digests
+                            .get(number as usize)
+                            .map_or(0, |digest| keys.hash(digest))
+                    },
+                );
+                if let hashbrown::hash_table::Entry::Vacant(entry) = entry {
+                    entry.insert(number_of(next));
+                    digests.swap(next, position);
+                    next += 1;
+                }
+            }
+        }
+        digests.truncate(next);
     }
 
     pub(crate) fn digest(&self, number: u32) -> Option<&Digest> {
@@ -120,6 +163,10 @@ impl DigestTable {
     pub(crate) fn len(&self) -> usize {
         self.digests.len()
     }
+}
+
+fn number_of(position: usize) -> u32 {
+    u32::try_from(position).expect("four thousand million digests do not fit into memory")
 }
 
 /// A file or directory that is not a blob.
@@ -229,19 +276,25 @@ impl BlobList {
     ) -> Result<()> {
         let relative = Path::new("blobs").join(algorithm.name());
         let mut strays = Vec::new();
+        let mut links = Vec::new();
+        let first = self.table.len();
         each_entry(
             &dir,
             &layout.path().join(&relative),
             |entry| match Digest::from_hex(algorithm, entry.name) {
                 Some(digest) if matches!(entry.kind, FileType::RegularFile | FileType::Symlink) => {
-                    let id = self.table.insert(digest);
                     if entry.kind == FileType::Symlink {
-                        self.links.push(id);
+                        links.push(digest.clone());
                     }
+                    self.table.digests.push(digest);
                 }
                 _ => strays.push((entry.name.to_owned(), entry.kind)),
             },
         )?;
+        self.table.number_from(first);
+        self.links
+            .extend(links.iter().filter_map(|link| self.table.get(link)));
+        self.links.sort_unstable();
         for (name, kind) in strays {
             let recognised = std::str::from_utf8(&name)
                 .ok()
@@ -466,4 +519,51 @@ pub(crate) fn each_entry(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u8) -> Digest {
+        Digest::Sha256([number; 32])
+    }
+
+    #[test]
+    fn a_digest_that_was_listed_twice_has_one_number() {
+        let mut table = DigestTable::default();
+        assert_eq!(table.insert(digest(9)), 0);
+        table.digests.extend([3, 1, 3, 9, 2, 1, 4].map(digest));
+        table.number_from(1);
+        let listed: Vec<_> = (0..5).map(|number| table.digest(number)).collect();
+        assert_eq!(
+            listed,
+            [9, 3, 1, 2, 4].map(digest).each_ref().map(Some),
+            "in the order of the directory"
+        );
+        assert_eq!(table.len(), 5);
+        for (number, seed) in (0..).zip([9, 3, 1, 2, 4]) {
+            assert_eq!(table.get(&digest(seed)), Some(number));
+        }
+        assert_eq!(table.get(&digest(5)), None);
+        assert_eq!(table.insert(digest(2)), 3);
+        assert_eq!(table.insert(digest(5)), 5);
+    }
+
+    #[test]
+    fn many_digests_have_the_numbers_of_their_order() {
+        let count = u32::try_from(2 * HASHED_AT_ONCE + 77).expect("it is small");
+        let seeded = |seed: u32| {
+            let mut bytes = [0; 32];
+            for (byte, seed) in bytes.iter_mut().skip(5).zip(seed.to_be_bytes()) {
+                *byte = seed;
+            }
+            Digest::Sha256(bytes)
+        };
+        let mut table = DigestTable::default();
+        table.digests.extend((0..count).map(seeded));
+        table.number_from(0);
+        assert!((0..count).all(|number| table.get(&seeded(number)) == Some(number)));
+        assert_eq!(table.get(&seeded(count)), None);
+    }
 }

@@ -20,7 +20,7 @@ use crate::view::View;
 
 use super::prune::Prune;
 use super::remove::{Gone, Removal, SweepExtent, finish};
-use super::{Order, SweepOptions, Victim};
+use super::{Order, SweepOptions, Victim, Victims};
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -269,9 +269,9 @@ impl PlannedLayout {
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
         let mut fresh: BTreeMap<String, Victim> = BTreeMap::new();
-        for victim in &plan.sweep {
+        for victim in plan.sweep.iter() {
             if let Some(digest) = plan.blobs.digest(victim.id) {
-                fresh.insert(digest.to_string(), *victim);
+                fresh.insert(digest.to_string(), victim);
             }
         }
         let in_flight: BTreeSet<String> = plan
@@ -279,7 +279,7 @@ impl PlannedLayout {
             .iter()
             .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
             .collect();
-        let mut sweep = Vec::with_capacity(self.delete.len());
+        let mut sweep = Victims::new();
         for blob in &self.delete {
             let digest = Digest::parse(&blob.digest)
                 .map_err(|error| format!("`{}` is {error}", blob.digest))?;

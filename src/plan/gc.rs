@@ -5,6 +5,7 @@ use crate::graph::{Accept, Change, LiveSet, MarkOptions};
 use crate::sys::Fs;
 use crate::view::View;
 
+use super::sweep::sweep_orphans;
 use super::{Plan, SweepOptions, sweep};
 
 /// Plans the sweep of everything that a layout does not lead to.
@@ -23,7 +24,7 @@ pub fn sweep_all(
 }
 
 /// Does the same for who asks nothing more of the view: what the plan does not need
-/// [is forgotten](View::forget_documents) to make room for it.
+/// [is forgotten](View::forget_documents) to make room for it, and the orphans are nowhere but in the plan.
 ///
 /// # Errors
 /// As [`sweep_all`].
@@ -31,12 +32,11 @@ pub fn sweep_only(
     view: &mut View,
     missing: Accept,
     empty: Accept,
-    fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Plan> {
     let live = live(view, missing, empty)?;
     view.forget_documents();
-    Ok(sweep(view, &live, fs, options))
+    Ok(sweep_orphans(view, &live, options))
 }
 
 fn live(view: &View, missing: Accept, empty: Accept) -> Result<LiveSet> {

@@ -15,6 +15,7 @@ mod remove;
 mod retire;
 mod select;
 mod sweep;
+mod victims;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
 pub(crate) use sweep::left_over;
 pub use sweep::{SweepOptions, sweep};
+pub use victims::{Victim, Victims};
 
 /// What is to be done to one layout.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub struct Plan {
     /// The blobs that the numbers in this plan mean.
     pub blobs: Arc<BlobList>,
     /// Blobs to delete.
-    pub sweep: Vec<Victim>,
+    pub sweep: Victims,
     /// In which order they stand there, and are deleted.
     pub order: Order,
     /// Orphans that stay, and why.
@@ -65,7 +67,7 @@ pub struct Plan {
     pub writes: Writes,
     /// Orphans that may go when the disk is too full to write. A command that sweeps them anyway has
     /// them in `sweep`.
-    pub spare: Vec<Victim>,
+    pub spare: Victims,
     /// What becomes of the layout itself when nothing is left in it.
     pub retire: Retire,
 }
@@ -79,15 +81,6 @@ pub enum Order {
     Directories,
     /// docker's: each image, its other documents, its layers from the top down; then everything else, by digest.
     Docker,
-}
-
-/// A blob to delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Victim {
-    /// The blob.
-    pub id: BlobId,
-    /// The file as it was when the decision was made; another file of that name stays.
-    pub file: FileFacts,
 }
 
 /// An orphan that stays.
@@ -209,7 +202,7 @@ impl Plan {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut tally = Tally::default();
-        for victim in &self.sweep {
+        for victim in self.sweep.iter() {
             tally.blob(&victim.file);
         }
         for stray in &self.temporary {
@@ -234,13 +227,13 @@ impl Plan {
             layout: view.layout.path().to_owned(),
             base: view.state.fingerprint().clone(),
             blobs: view.graph.blobs().clone(),
-            sweep: Vec::new(),
+            sweep: Victims::new(),
             order: Order::default(),
             kept: Vec::new(),
             temporary: Vec::new(),
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
-            spare: Vec::new(),
+            spare: Victims::new(),
             retire: Retire::No,
         }
     }

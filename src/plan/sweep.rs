@@ -8,7 +8,7 @@ use crate::layout::{BlobId, BlobList, Layout, Stray};
 use crate::sys::Fs;
 use crate::view::View;
 
-use super::{Because, Kept, Plan, Victim};
+use super::{Because, Kept, Plan, Victim, Victims};
 
 /// What to sweep. There is no default: how long something young is left alone has to be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct SweepOptions {
 #[must_use]
 pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
     let View { layout, graph, .. } = view;
-    let mut sweep = Vec::new();
+    let mut sweep = Victims::new();
     let mut kept = Vec::new();
     let mut orphans = graph.orphans().peekable();
     let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
@@ -46,11 +46,9 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
             // It vanished while it was looked into, or is no file any more.
             None => continue,
         };
-        let keep = |len, because| Kept { id, len, because };
-        match (file, graph.in_flight(id)) {
-            (None, _) => kept.push(keep(0, Because::Unreadable)),
-            (Some(file), Some(flight)) => kept.push(keep(file.len, Because::of(flight, &file))),
-            (Some(file), None) => sweep.push(Victim { id, file }),
+        match judge(graph, id, file) {
+            Ok(victim) => sweep.push(victim),
+            Err(keep) => kept.push(keep),
         }
     }
     let temporary = left_over(layout, graph.blobs(), options);
@@ -59,6 +57,37 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
         kept,
         temporary,
         ..Plan::empty(view)
+    }
+}
+
+/// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
+/// their files are [handed over](Graph::take_orphans) and not copied.
+pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOptions) -> Plan {
+    let mut orphans = view.graph.take_orphans();
+    let graph = &view.graph;
+    let mut kept = Vec::new();
+    orphans.retain(|id, file| {
+        !live.contains(id)
+            && judge(graph, id, file)
+                .map_err(|keep| kept.push(keep))
+                .is_ok()
+    });
+    let temporary = left_over(&view.layout, graph.blobs(), options);
+    Plan {
+        sweep: Victims::of(orphans),
+        kept,
+        temporary,
+        ..Plan::empty(view)
+    }
+}
+
+/// Decides about a blob that is not live.
+fn judge(graph: &Graph, id: BlobId, file: Option<FileFacts>) -> Result<Victim, Kept> {
+    let keep = |len, because| Kept { id, len, because };
+    match (file, graph.in_flight(id)) {
+        (None, _) => Err(keep(0, Because::Unreadable)),
+        (Some(file), Some(flight)) => Err(keep(file.len, Because::of(flight, &file))),
+        (Some(file), None) => Ok(Victim { id, file }),
     }
 }
 

@@ -56,7 +56,7 @@ impl Shown<'_> {
 
     /// Returns the victims, what became of them, and their digests, in an order that is the same on every file
     /// system: two runs, or a dry run and the run, can be compared line by line.
-    fn fates(&self) -> impl Iterator<Item = (&Victim, Fate, Option<&Digest>)> {
+    fn fates(&self) -> impl Iterator<Item = (Victim, Fate, Option<&Digest>)> {
         let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
         let mut order: Vec<(u64, usize)> = (0..self.plan.sweep.len()).map(|at| (0, at)).collect();
         if self.plan.order == Order::Directories {

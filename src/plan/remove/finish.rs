@@ -7,7 +7,7 @@ use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
 use crate::oci::{Edit, Kind, Role};
 use crate::plan::select::canonical;
-use crate::plan::{Order, Plan, SweepOptions, sweep};
+use crate::plan::{Order, Plan, SweepOptions, Victim, sweep};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -194,31 +194,28 @@ fn release(
         },
     )?;
     let mut plan = sweep(view, &live, fs, sweep_options);
-    let (released, orphans) = plan
-        .sweep
-        .into_iter()
-        .partition(|victim| graph.is_rooted(victim.id));
-    plan.sweep = released;
+    let is_orphan = |victim: &Victim| !graph.is_rooted(victim.id);
+    let releases = plan.sweep.iter().any(|victim| !is_orphan(&victim));
+    if !is_everything || releases {
+        // On a full disk the older orphans make room for the new index.
+        plan.spare = plan.sweep.iter().filter(is_orphan).collect();
+    }
     if !is_everything {
         plan.temporary = Vec::new();
-        plan.spare = orphans;
+        plan.sweep.retain(|victim| !is_orphan(victim));
         plan.kept.retain(|kept| graph.is_rooted(kept.id));
-    } else if plan.sweep.is_empty() {
-        plan.sweep = orphans;
-    } else {
-        // What the removal releases first, in docker's order, then the older orphans. On a full disk
-        // those make room for the new index.
-        plan.spare.clone_from(&orphans);
-        plan.sweep.extend(orphans);
     }
+    // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(view, gone);
-    plan.sweep.sort_by_key(|victim| {
+    let mut sorted: Vec<Victim> = plan.sweep.iter().collect();
+    sorted.sort_by_key(|victim| {
         (
             ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
             graph.digest(victim.id),
         )
     });
+    plan.sweep = sorted.into_iter().collect();
     Ok(plan)
 }
 

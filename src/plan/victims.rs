@@ -1,0 +1,140 @@
+//! What is to be deleted, in little memory.
+
+use crate::graph::{FileFacts, FileTable};
+use crate::layout::BlobId;
+
+/// A blob to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Victim {
+    /// The blob.
+    pub id: BlobId,
+    /// The file as it was when the decision was made; another file of that name stays.
+    pub file: FileFacts,
+}
+
+/// Blobs to delete, in the order in which they go: 32 bytes each. A blob is in it once.
+#[derive(Debug, Clone, Default)]
+pub struct Victims(FileTable);
+
+impl Victims {
+    /// Returns an empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over files that all could be looked into; what could not is no victim.
+    pub(super) fn of(mut files: FileTable) -> Self {
+        files.retain(|_, file| file.is_some());
+        Self(files)
+    }
+
+    /// Adds a blob at the end.
+    pub fn push(&mut self, victim: Victim) {
+        self.0.push(victim.id, Some(victim.file));
+    }
+
+    /// Returns how many blobs go.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Says whether none goes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the blob at a position.
+    #[must_use]
+    pub fn get(&self, position: usize) -> Option<Victim> {
+        let (id, file) = self.0.get(position)?;
+        Some(Victim { id, file: file? })
+    }
+
+    /// Returns the blobs in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Victim> + Clone + use<'_> {
+        // Every one of them has a file.
+        self.0
+            .iter()
+            .filter_map(|(id, file)| Some(Victim { id, file: file? }))
+    }
+
+    /// Returns the blobs from a position on, at most so many.
+    #[must_use]
+    pub fn batch(&self, from: usize, most: usize) -> Vec<Victim> {
+        (from..self.len())
+            .take(most)
+            .filter_map(|position| self.get(position))
+            .collect()
+    }
+
+    /// Takes those out that are not wanted.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&Victim) -> bool) {
+        self.0
+            .retain(|id, file| file.is_some_and(|file| wanted(&Victim { id, file })));
+    }
+}
+
+impl Extend<Victim> for Victims {
+    fn extend<I: IntoIterator<Item = Victim>>(&mut self, victims: I) {
+        for victim in victims {
+            self.push(victim);
+        }
+    }
+}
+
+impl FromIterator<Victim> for Victims {
+    fn from_iter<I: IntoIterator<Item = Victim>>(victims: I) -> Self {
+        let victims = victims.into_iter();
+        let mut list = Self(FileTable::with_capacity(victims.size_hint().0));
+        list.extend(victims);
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn victim(id: BlobId) -> Victim {
+        Victim {
+            id,
+            file: FileFacts {
+                len: u64::from(id),
+                modified: 1,
+                device: 1,
+                inode: 1,
+                links: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn keeps_the_order_and_what_was_put_in() {
+        let mut list: Victims = [7, 3, 5].map(victim).into_iter().collect();
+        assert_eq!(list.len(), 3);
+        assert!(!list.is_empty());
+        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(victim));
+        assert_eq!(list.get(1), Some(victim(3)));
+        assert_eq!(list.get(3), None);
+        assert_eq!(list.batch(0, 2), [7, 3].map(victim));
+        assert_eq!(list.batch(2, 2), [victim(5)]);
+        assert_eq!(list.batch(3, 2), []);
+        list.retain(|victim| victim.id != 3);
+        list.extend([victim(1)]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(victim));
+        assert!(Victims::new().is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_looked_into_is_no_victim() {
+        let mut files = FileTable::default();
+        files.push(1, None);
+        files.push(2, Some(victim(2).file));
+        let list = Victims::of(files);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [victim(2)]);
+        assert_eq!(list.len(), 1);
+    }
+}
