@@ -173,7 +173,8 @@ impl Bench {
         })
     }
 
-    fn generate(&self, shape: &Shape) -> io::Result<Layout> {
+    /// Makes a fresh layout.
+    pub(crate) fn generate(&self, shape: &Shape) -> io::Result<Layout> {
         let dir = tempfile::Builder::new()
             .prefix("layout-")
             .tempdir_in(self.work.path())?;

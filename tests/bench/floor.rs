@@ -93,20 +93,22 @@ pub(crate) fn run(task: &Task) -> io::Result<()> {
                 Ending::Delete => delete_all(blobs.as_fd(), &names, *threads),
             }
         }
-        Task::Stat { layout, threads } => {
-            let blobs = open_blobs(layout)?;
-            let mut names = Vec::new();
-            each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;
-            parallel::in_chunks(names.len(), CHUNK, *threads, |(): &mut (), range| {
-                for name in names.get(range).unwrap_or_default() {
-                    rustix::fs::statat(&blobs, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-                }
-                Ok(())
-            })?;
-            Ok(())
-        }
+        Task::Stat { layout, threads } => look_at_each(&open_blobs(layout)?, *threads),
         Task::Hash { layout, threads } => hash_all(&open_blobs(layout)?, *threads),
     }
+}
+
+/// Lists the blobs, and looks at each.
+pub(crate) fn look_at_each(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
+    let mut names = Vec::new();
+    each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;
+    parallel::in_chunks(names.len(), CHUNK, threads, |(): &mut (), range| {
+        for name in names.get(range).unwrap_or_default() {
+            rustix::fs::statat(blobs, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// Hashes every blob, the largest first, so that all threads finish together; one that is not what its name says is an error.
@@ -176,7 +178,7 @@ pub(crate) fn each_name(
 }
 
 /// Opens, measures, reads and closes each of the files: four calls a file.
-fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
+pub(crate) fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
     parallel::in_chunks(
         names.len(),
         CHUNK,

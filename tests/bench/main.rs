@@ -19,6 +19,7 @@ mod host;
 mod layout;
 mod measure;
 mod parallel;
+mod phases;
 mod report;
 mod scaling;
 mod shape;
@@ -68,6 +69,9 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
         let result = bench.shape(shape)?;
         report::shape(out, shape, &result)?;
         is_sound &= result.is_sound();
+        if options.phases && !shape.is_for_hashing() {
+            phases::run(out, &bench, shape)?;
+        }
         measured.push((shape.clone(), result));
     }
     report::targets(out, &bench, &measured)?;
