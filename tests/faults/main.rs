@@ -42,6 +42,8 @@ mod reading;
 mod scene;
 mod signals;
 mod stall;
+mod stopping;
 mod stops;
 mod strace;
+mod told;
 mod writers;

@@ -13,7 +13,7 @@ use crate::scene::{ground, grow_old};
 use crate::strace::{Call, Disturbed, Recording, args, has_strace};
 use crate::support::{Cmd, LayoutBuilder, for_each, media};
 
-const NAMES: [&str; 2] = ["one", "two"];
+pub(crate) const NAMES: [&str; 2] = ["one", "two"];
 
 /// A command line, without the pool and its layouts.
 const GC: &[&str] = &["gc", "--grace", "0", "--temp-age", "0s"];
@@ -31,12 +31,12 @@ const PRUNE: &[&str] = &[
 
 /// Two layouts with an image that stays and one that may go, in both of which the layers are partly the same; a signature that nothing
 /// lists; orphans; and a temporary file of a writer in each.
-struct Commune {
+pub(crate) struct Commune {
     directory: TempDir,
 }
 
 impl Commune {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = ground();
         let commune = Self { directory };
         let pool = commune.pool().join("sha256");
@@ -64,11 +64,11 @@ impl Commune {
         commune
     }
 
-    fn pool(&self) -> PathBuf {
+    pub(crate) fn pool(&self) -> PathBuf {
         self.directory.path().join("pool")
     }
 
-    fn layout(&self, name: &str) -> PathBuf {
+    pub(crate) fn layout(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

@@ -1,193 +1,36 @@
-//! A file system that stops at call N, for every N: in this process, through the public library, below every system call.
+//! A run that stops at call N, for every N: in this process, through the public library, below every system call.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::entries::entries;
 use ocisweep::execute::{Fate, Outcome, Refused, execute};
-use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
 use ocisweep::images::images;
 use ocisweep::layout::lock::Locked;
-use ocisweep::observe::Silent;
-use ocisweep::oci::digest::VictimName;
+use ocisweep::observe::{Observer, Silent};
 use ocisweep::oci::platform::Platform;
 use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
     drop_platforms, remove, sweep,
 };
-use ocisweep::sys::{Disk, FileTime, Fs, Removed};
+use ocisweep::sys::Disk;
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
 use crate::kill::count;
 use crate::scene::{LEFT_OVERS, Scene};
+use crate::stopping::{Stopping, Way};
 use crate::support::{blobs, for_each, media, sha256};
-
-/// What happens at the chosen call.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    /// It fails, and so does every later one: the process is as good as dead.
-    Dies,
-    /// It alone fails.
-    Fails,
-    /// It does its work and says that it failed.
-    Lies,
-    /// It panics.
-    Panics,
-    /// It alone fails, because the disk is full.
-    Fills,
-    /// It does its work and says that the disk is full.
-    FillsLate,
-    /// Something else happens right before it.
-    Meets(fn(&Path)),
-    /// Something else happens, and then the disk is full.
-    MeetsFull(fn(&Path)),
-}
 
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
 
-/// The real file system, until it stops.
-#[derive(Debug)]
-struct Stopping {
-    way: Way,
-    /// Counted from 1; 0 for never.
-    at: usize,
-    layout: PathBuf,
-    calls: Mutex<Vec<String>>,
-}
-
-impl Stopping {
-    fn new(way: Way, at: usize, scene: &Scene) -> Self {
-        Self {
-            way,
-            at,
-            layout: scene.path().to_owned(),
-            calls: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Notes a call, and lets it happen or not.
-    fn pass<T>(&self, call: String, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let number = {
-            let mut calls = self
-                .calls
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            calls.push(call);
-            calls.len()
-        };
-        let fault = || Err(io::Error::other("the test stops here"));
-        match self.way {
-            Way::Dies if self.at > 0 && number >= self.at => fault(),
-            Way::Fails if number == self.at => fault(),
-            Way::Lies if number == self.at => work().and_then(|_| fault()),
-            Way::Panics if number == self.at => panic!("the test stops here"),
-            Way::Fills if number == self.at => Err(io::ErrorKind::StorageFull.into()),
-            Way::FillsLate if number == self.at => {
-                work().and_then(|_| Err(io::ErrorKind::StorageFull.into()))
-            }
-            Way::MeetsFull(other) if number == self.at => {
-                other(&self.layout);
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            Way::Meets(other) if number == self.at => {
-                other(&self.layout);
-                work()
-            }
-            _ => work(),
-        }
-    }
-
-    fn calls(&self) -> Vec<String> {
-        self.calls
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl Fs for Stopping {
-    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
-        self.pass(format!("look {}", name.file()), || Disk.look(dir, name))
-    }
-
-    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
-        self.pass(format!("remove {}", name.file()), || Disk.remove(dir, name))
-    }
-
-    fn remove_temporary(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        is_dir: bool,
-    ) -> io::Result<Removed> {
-        self.pass(format!("temporary {name}"), || {
-            Disk.remove_temporary(dir, name, is_dir)
-        })
-    }
-
-    fn replace(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        bytes: &[u8],
-        time: FileTime,
-    ) -> io::Result<()> {
-        self.pass(format!("replace {name}"), || {
-            Disk.replace(dir, name, bytes, time)
-        })
-    }
-
-    fn replace_expected(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        expected: &[u8],
-        bytes: &[u8],
-        time: FileTime,
-    ) -> io::Result<bool> {
-        self.pass(format!("replace {name}"), || {
-            Disk.replace_expected(dir, name, expected, bytes, time)
-        })
-    }
-
-    fn remove_expected(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        expected: &[u8],
-    ) -> io::Result<bool> {
-        self.pass(format!("remove {name}"), || {
-            Disk.remove_expected(dir, name, expected)
-        })
-    }
-
-    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-        self.pass(format!("make {name}"), || Disk.make_dir(dir, name))
-    }
-
-    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass("sync".to_owned(), || Disk.sync(file))
-    }
-
-    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass("sync_dir".to_owned(), || Disk.sync_dir(dir))
-    }
-
-    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass("sync_all".to_owned(), || Disk.sync_all(dir))
-    }
-}
-
 /// Makes a plan as the command of that name does.
-type Make = fn(&View, &SweepOptions) -> Plan;
+pub(crate) type Make = fn(&View, &SweepOptions) -> Plan;
 
 fn view(layout: &Path) -> (View, SweepOptions) {
     let now = Timestamp::now();
@@ -209,7 +52,7 @@ fn view(layout: &Path) -> (View, SweepOptions) {
     (view, options)
 }
 
-fn gc(view: &View, options: &SweepOptions) -> Plan {
+pub(crate) fn gc(view: &View, options: &SweepOptions) -> Plan {
     let mark = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -254,7 +97,7 @@ fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Optio
     removal.expect("nothing is damaged").plan
 }
 
-fn rm(view: &View, options: &SweepOptions) -> Plan {
+pub(crate) fn rm(view: &View, options: &SweepOptions) -> Plan {
     rm_names(view, options, &["app:1"], None)
 }
 
@@ -267,22 +110,27 @@ fn rm_platform(view: &View, options: &SweepOptions) -> Plan {
 }
 
 /// Executes the plan on this file system. `None`: it panicked, as it was told to.
-fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result<Outcome, Refused>> {
-    perform_after(layout, make, fs, |_| {})
+pub(crate) fn perform(
+    layout: &Path,
+    make: Make,
+    fs: &Stopping,
+) -> Option<Result<Outcome, Refused>> {
+    perform_after(layout, make, fs, |_| {}, &Silent)
 }
 
 /// Does the same, and lets something else happen when the plan is made and the lock is taken.
-fn perform_after(
+pub(crate) fn perform_after(
     layout: &Path,
     make: Make,
     fs: &Stopping,
     meanwhile: fn(&Path),
+    observer: &dyn Observer,
 ) -> Option<Result<Outcome, Refused>> {
     let (view, options) = view(layout);
     let plan = make(&view, &options);
     let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody locks it");
     meanwhile(layout);
-    catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, &Silent))).ok()
+    catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, observer))).ok()
 }
 
 /// Panics unless the calls came in an order in which a stop anywhere does no harm. `spare`: what may go before the new index
@@ -315,7 +163,7 @@ fn survives(command: Command, make: Make) {
     let judge = command.judge();
     let undisturbed = {
         let scene = Scene::new();
-        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let fs = Stopping::new(Way::Dies, 0, scene.path());
         let outcome = perform(scene.path(), make, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
         assert!(
@@ -345,7 +193,7 @@ fn survives(command: Command, make: Make) {
                 .iter()
                 .map(|desc| desc.digest.clone())
                 .collect();
-            let fs = Stopping::new(*way, *at, &scene);
+            let fs = Stopping::new(*way, *at, scene.path());
             let result = perform(scene.path(), make, &fs);
             let context = format!("{result:?}\n{}", fs.calls().join("\n"));
             assert_eq!(result.is_none(), matches!(way, Way::Panics), "{context}");
@@ -415,7 +263,7 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
     }
     let before = blobs(scene.path()).len();
     // The first batch is looked at, and a part of it deleted.
-    let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, &scene);
+    let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, scene.path());
     let result = perform(scene.path(), gc, &fs).expect("nothing panics");
     let outcome = result.expect("nothing fails");
     let deleted = outcome
@@ -457,7 +305,7 @@ fn nothing_goes_before_what_the_layout_says_is_on_the_disk() {
             }
             std::fs::remove_dir(scene.builder.join(".umoci-123456789")).expect("it is empty");
         }
-        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let fs = Stopping::new(Way::Dies, 0, scene.path());
         let outcome = perform(scene.path(), gc, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
         let calls = fs.calls();
@@ -486,7 +334,7 @@ fn write_anew(layout: &Path) {
 fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
     let number = {
         let scene = Scene::new();
-        let fs = Stopping::new(Way::Dies, 0, &scene);
+        let fs = Stopping::new(Way::Dies, 0, scene.path());
         let outcome = perform(scene.path(), rm, &fs).expect("nothing panics");
         outcome.expect("nothing fails");
         let is_index = |call: &String| call == "replace index.json";
@@ -495,7 +343,7 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
     for way in [Way::Fills, Way::FillsLate, Way::MeetsFull(write_anew)] {
         let scene = Scene::new();
         let before = blobs(scene.path());
-        let fs = Stopping::new(way, number, &scene);
+        let fs = Stopping::new(way, number, scene.path());
         let result = perform(scene.path(), rm, &fs).expect("nothing panics");
         let orphans = scene.orphans.iter().filter(|desc| scene.has(desc)).count();
         if matches!(way, Way::MeetsFull(_)) {
@@ -528,9 +376,10 @@ fn a_plan_for_another_state_or_another_lock_does_nothing() {
     for make in [gc as Make, rm, rm_platform] {
         for meanwhile in [write_anew as fn(&Path), lock_anew, release] {
             let scene = Scene::new();
-            let fs = Stopping::new(Way::Dies, 0, &scene);
+            let fs = Stopping::new(Way::Dies, 0, scene.path());
             let before = blobs(scene.path());
-            let result = perform_after(scene.path(), make, &fs, meanwhile).expect("no panic");
+            let result =
+                perform_after(scene.path(), make, &fs, meanwhile, &Silent).expect("no panic");
             assert!(matches!(result, Err(Refused::Changed)), "{result:?}");
             assert_eq!(blobs(scene.path()), before);
             let calls = fs.calls();

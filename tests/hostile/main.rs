@@ -9,6 +9,7 @@
 //! - [`refused`]: what is no layout, and pools that belong to others as well.
 //! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
 //! - [`flight`]: writers at work, their temporary files and locks.
+//! - [`moments`]: what is old and what is young, to the nanosecond.
 //! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
 //! - [`rights`]: what cannot be read or written.
 //!
@@ -23,6 +24,7 @@ mod documents;
 mod flight;
 mod guard;
 mod index_json;
+mod moments;
 mod output;
 mod refused;
 mod rights;

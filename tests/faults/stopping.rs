@@ -1,0 +1,173 @@
+//! A file system that stops at call N, or lets something else happen there.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ocisweep::graph::FileFacts;
+use ocisweep::oci::digest::VictimName;
+use ocisweep::sys::{Disk, FileTime, Fs, Removed};
+
+/// What happens at the chosen call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// It fails, and so does every later one: the process is as good as dead.
+    Dies,
+    /// It alone fails.
+    Fails,
+    /// It does its work and says that it failed.
+    Lies,
+    /// It panics.
+    Panics,
+    /// It alone fails, because the disk is full.
+    Fills,
+    /// It does its work and says that the disk is full.
+    FillsLate,
+    /// Something else happens right before it.
+    Meets(fn(&Path)),
+    /// Something else happens right after it.
+    Then(fn(&Path)),
+    /// Something else happens, and then the disk is full.
+    MeetsFull(fn(&Path)),
+}
+
+/// The real file system, until it stops.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    way: Way,
+    /// Counted from 1; 0 for never.
+    at: usize,
+    layout: PathBuf,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Stopping {
+    /// `layout` is what another program writes to.
+    pub(crate) fn new(way: Way, at: usize, layout: &Path) -> Self {
+        Self {
+            way,
+            at,
+            layout: layout.to_owned(),
+            calls: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Notes a call, and lets it happen or not.
+    fn pass<T>(&self, call: String, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let number = {
+            let mut calls = self
+                .calls
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            calls.push(call);
+            calls.len()
+        };
+        let fault = || Err(io::Error::other("the test stops here"));
+        match self.way {
+            Way::Dies if self.at > 0 && number >= self.at => fault(),
+            Way::Fails if number == self.at => fault(),
+            Way::Lies if number == self.at => work().and_then(|_| fault()),
+            Way::Panics if number == self.at => panic!("the test stops here"),
+            Way::Fills if number == self.at => Err(io::ErrorKind::StorageFull.into()),
+            Way::FillsLate if number == self.at => {
+                work().and_then(|_| Err(io::ErrorKind::StorageFull.into()))
+            }
+            Way::MeetsFull(other) if number == self.at => {
+                other(&self.layout);
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Way::Meets(other) if number == self.at => {
+                other(&self.layout);
+                work()
+            }
+            Way::Then(other) if number == self.at => {
+                let done = work();
+                other(&self.layout);
+                done
+            }
+            _ => work(),
+        }
+    }
+
+    /// Returns the calls so far.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Fs for Stopping {
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+        self.pass(format!("look {}", name.file()), || Disk.look(dir, name))
+    }
+
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+        self.pass(format!("remove {}", name.file()), || Disk.remove(dir, name))
+    }
+
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed> {
+        self.pass(format!("temporary {name}"), || {
+            Disk.remove_temporary(dir, name, is_dir)
+        })
+    }
+
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()> {
+        self.pass(format!("replace {name}"), || {
+            Disk.replace(dir, name, bytes, time)
+        })
+    }
+
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool> {
+        self.pass(format!("replace {name}"), || {
+            Disk.replace_expected(dir, name, expected, bytes, time)
+        })
+    }
+
+    fn remove_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+    ) -> io::Result<bool> {
+        self.pass(format!("remove {name}"), || {
+            Disk.remove_expected(dir, name, expected)
+        })
+    }
+
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.pass(format!("make {name}"), || Disk.make_dir(dir, name))
+    }
+
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync".to_owned(), || Disk.sync(file))
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync_dir".to_owned(), || Disk.sync_dir(dir))
+    }
+
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.pass("sync_all".to_owned(), || Disk.sync_all(dir))
+    }
+}

@@ -1,0 +1,317 @@
+//! What is told of a run that did not go undisturbed: it stopped, or another program wrote to the layout.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ocisweep::View;
+use ocisweep::entries::entries;
+use ocisweep::execute::Fate;
+use ocisweep::graph::{Accept, InFlight};
+use ocisweep::images::images;
+use ocisweep::observe::{Observer, Silent};
+use ocisweep::oci::glob::Glob;
+use ocisweep::plan::{
+    Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, TimeSource, prune, retire,
+    sweep_all,
+};
+use ocisweep::pool::{Shared, SharedOptions, SharedOutcome, SharedPlan};
+use ocisweep::sys::Disk;
+
+use crate::pools::{Commune, NAMES};
+use crate::scene::Scene;
+use crate::stopping::{Stopping, Way};
+use crate::stops::{Make, gc, perform, perform_after, rm};
+use crate::support::{LayoutBuilder, media, sha256};
+
+/// Asks to stop when it has been asked so often.
+struct Patience(AtomicUsize);
+
+impl Observer for Patience {
+    fn stop(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_err()
+    }
+}
+
+#[test]
+fn a_stop_is_told_whatever_it_falls_on() {
+    for make in [gc as Make, rm] {
+        let undisturbed = {
+            let scene = Scene::new();
+            let observer = Patience(AtomicUsize::new(usize::MAX));
+            let fs = Stopping::new(Way::Dies, 0, scene.path());
+            let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
+            let outcome = run.expect("no panic").expect("nothing fails");
+            assert!(!outcome.interrupted, "{outcome:?}");
+            usize::MAX - observer.0.into_inner()
+        };
+        for patience in 0..undisturbed {
+            let scene = Scene::new();
+            let fs = Stopping::new(Way::Dies, 0, scene.path());
+            let observer = Patience(AtomicUsize::new(patience));
+            let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
+            let outcome = run.expect("no panic").expect("nothing fails");
+            assert!(outcome.interrupted, "after {patience}: {outcome:?}");
+        }
+    }
+}
+
+/// Puts the image among the entries, as a writer without a lock does: a list of layers is enough of an image.
+fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
+    let path = layout.join("index.json");
+    let text = std::fs::read_to_string(&path).expect("there is an index.json");
+    let mut index: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|bytes| {
+            serde_json::json!({"mediaType": media::LAYER, "digest": sha256(bytes), "size": bytes.len()})
+        })
+        .collect();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": media::MANIFEST,
+        "config": layers.first(),
+        "layers": layers,
+    })
+    .to_string();
+    let digest = sha256(manifest.as_bytes());
+    let blob = layout.join("blobs").join(digest.replace(':', "/"));
+    std::fs::write(blob, &manifest).expect("there is room");
+    let entries = index["manifests"].as_array_mut().expect("a list");
+    entries.push(serde_json::json!({
+        "mediaType": media::MANIFEST,
+        "digest": digest,
+        "size": manifest.len(),
+        "annotations": {"org.opencontainers.image.ref.name": name},
+    }));
+    std::fs::write(path, index.to_string()).expect("there is room");
+}
+
+const ORPHAN: &[u8] = b"nobody refers to this";
+
+/// One image of new layers, one that is sparse, and one that uses an orphan again.
+fn list_three(layout: &Path) {
+    list(layout, "fresh:1", &[b"base layer"]);
+    list(
+        layout,
+        "sparse:1",
+        &[b"base layer", b"this layer is nowhere"],
+    );
+    list(layout, "again:1", &[b"base layer", ORPHAN]);
+}
+
+/// None of them has to do with what goes.
+fn list_two(layout: &Path) {
+    list(layout, "fresh:1", &[b"base layer"]);
+    list(
+        layout,
+        "sparse:1",
+        &[b"base layer", b"this layer is nowhere"],
+    );
+}
+
+#[test]
+fn only_images_that_use_what_was_deleted_are_told_of() {
+    for (other, broken) in [
+        (list_two as fn(&Path), &[][..]),
+        (list_three, &["again:1"][..]),
+    ] {
+        let calls = {
+            let scene = Scene::new();
+            let fs = Stopping::new(Way::Dies, 0, scene.path());
+            let outcome = perform(scene.path(), gc, &fs).expect("no panic");
+            outcome.expect("nothing fails");
+            fs.calls().len()
+        };
+        let scene = Scene::new();
+        // Everything is decided, and nothing can be done about it any more.
+        let fs = Stopping::new(Way::Meets(other), calls, scene.path());
+        let outcome = perform(scene.path(), gc, &fs).expect("no panic");
+        let outcome = outcome.expect("nothing fails");
+        assert!(outcome.fates.iter().all(|fate| *fate == Fate::Deleted));
+        assert!(outcome.meanwhile.changed, "{outcome:?}");
+        assert_eq!(outcome.meanwhile.broken, broken);
+    }
+}
+
+/// A pool, what a sweep of it does, and how it is executed on a file system for faults.
+struct Pooled {
+    commune: Commune,
+    shared: Shared,
+    plan: SharedPlan,
+}
+
+impl Pooled {
+    fn new(make: Make) -> Self {
+        let commune = Commune::new();
+        let now = Timestamp::now();
+        let nanoseconds = now.as_nanosecond();
+        let options = SharedOptions {
+            now,
+            in_flight: InFlight {
+                now: nanoseconds,
+                grace: 0,
+            },
+            sweep: SweepOptions {
+                now: nanoseconds,
+                started: nanoseconds,
+                temp_age: 0,
+            },
+        };
+        let layouts = NAMES.map(|name| commune.layout(name));
+        let shared = Shared::read(commune.pool(), &layouts, &Silent).expect("they share it");
+        let (plan, _) = shared
+            .plan::<_, ocisweep::Error>(&options, &Silent, |view| {
+                Ok((make(view, &options.sweep), ()))
+            })
+            .expect("nothing is damaged");
+        Self {
+            commune,
+            shared,
+            plan,
+        }
+    }
+
+    fn execute(&self, fs: &Stopping) -> SharedOutcome {
+        self.shared
+            .execute(&self.plan, Duration::ZERO, fs, &Silent)
+            .expect("nothing fails")
+    }
+
+    fn undisturbed(make: Make) -> Vec<String> {
+        let pooled = Self::new(make);
+        let fs = Stopping::new(Way::Dies, 0, &pooled.commune.pool());
+        let outcome = pooled.execute(&fs);
+        assert!(outcome.pool.done.blobs > 0, "{outcome:?}");
+        assert!(!outcome.pool.meanwhile.changed, "{outcome:?}");
+        fs.calls()
+    }
+}
+
+/// Removes all images but those that are called to stay.
+fn prune_one(view: &View, options: &SweepOptions) -> Plan {
+    let now = Timestamp::now();
+    let policy = Policy {
+        keep: vec![Glob::new("stays:*").expect("a pattern")],
+        ..Policy::default()
+    };
+    let prune_options = PruneOptions {
+        scope: Scope::All,
+        filters: &Filters::default(),
+        policy: &policy,
+        max_size: None,
+        time: TimeSource::Added,
+        now,
+        zone: TimeZone::UTC,
+        empty: Accept::No,
+        missing: Accept::No,
+    };
+    let (images, entries) = (images(view, now), entries(view));
+    let pruned = prune(view, &images, &entries, &prune_options, options, &Disk);
+    pruned.expect("nothing is damaged").removal.plan
+}
+
+#[test]
+fn nothing_of_a_pool_goes_before_what_its_layouts_say_is_on_the_disk() {
+    let calls = Pooled::undisturbed(gc);
+    let first = calls.iter().position(|call| call.starts_with("remove "));
+    let synced = calls
+        .iter()
+        .take(first.expect("something goes"))
+        .filter(|call| call.starts_with("sync"))
+        .count();
+    assert!(synced >= NAMES.len(), "{calls:?}");
+}
+
+/// Writes the same entries in other bytes.
+fn write_anew(layout: &Path) {
+    let path = layout.join("index.json");
+    let text = std::fs::read_to_string(&path).expect("there is an index.json");
+    std::fs::write(path, text + "\n").expect("there is room");
+}
+
+#[test]
+fn who_writes_to_one_layout_of_a_pool_is_told_of() {
+    let calls = Pooled::undisturbed(gc);
+    let last = calls.iter().rposition(|call| call.starts_with("remove "));
+    let number = last.expect("something goes") + 1;
+    for name in NAMES {
+        let pooled = Pooled::new(gc);
+        let fs = Stopping::new(Way::Meets(write_anew), number, &pooled.commune.layout(name));
+        let outcome = pooled.execute(&fs);
+        assert!(outcome.pool.meanwhile.changed, "{name}: {outcome:?}");
+        assert!(outcome.pool.meanwhile.broken.is_empty(), "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
+    let calls = Pooled::undisturbed(prune_one);
+    let last = calls.iter().rposition(|call| call == "replace index.json");
+    let last = last.expect("both are written") + 1;
+    for name in NAMES {
+        let pooled = Pooled::new(prune_one);
+        let fs = Stopping::new(Way::Then(write_anew), last, &pooled.commune.layout(name));
+        let outcome = pooled.execute(&fs);
+        assert!(
+            outcome
+                .pool
+                .fates
+                .iter()
+                .all(|fate| *fate == Fate::NotTried),
+            "{name}: {outcome:?}"
+        );
+        assert!(outcome.pool.meanwhile.changed, "{outcome:?}");
+    }
+}
+
+/// The first thing that a writer does to a layout that was removed under its hands.
+fn make_blobs(layout: &Path) {
+    std::fs::create_dir_all(layout.join("blobs/sha256")).expect("there is room");
+}
+
+#[test]
+fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
+    let prepare = || {
+        let directory = tempfile::tempdir().expect("there is room");
+        let builder = LayoutBuilder::at(&directory.path().join("layout"));
+        builder.write();
+        (directory, builder)
+    };
+    let make = |view: &View, options: &SweepOptions| {
+        let plan = sweep_all(view, Accept::No, Accept::Yes, &Disk, options);
+        let mut plan = plan.expect("nothing is damaged");
+        let rule = InFlight {
+            now: options.now,
+            grace: 0,
+        };
+        retire(view, &mut plan, rule);
+        assert_eq!(plan.retire, Retire::Yes);
+        plan
+    };
+    let number = {
+        let (_directory, builder) = prepare();
+        let fs = Stopping::new(Way::Dies, 0, builder.path());
+        let outcome = perform(builder.path(), make, &fs).expect("no panic");
+        assert!(outcome.expect("nothing fails").retired);
+        let calls = fs.calls();
+        let is_last = |call: &String| call == "temporary blobs";
+        calls.iter().position(is_last).expect("it goes") + 1
+    };
+    for other in [write_anew as fn(&Path), make_blobs] {
+        let (_directory, builder) = prepare();
+        let fs = Stopping::new(Way::Then(other), number, builder.path());
+        let outcome = perform(builder.path(), make, &fs).expect("no panic");
+        let outcome = outcome.expect("nothing fails");
+        assert!(!outcome.retired, "{outcome:?}");
+        for file in ["index.json", "oci-layout"] {
+            assert!(builder.join(file).exists(), "{file}: {outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! To the nanosecond: from when on something counts as old.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::graph::{Accept, InFlight};
+use ocisweep::observe::Silent;
+use ocisweep::plan::{SweepOptions, sweep_all};
+use ocisweep::sys::Disk;
+
+use crate::scene::Scene;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const GRACE: i128 = 3_600_000_000_000;
+
+fn view(scene: &Scene) -> View {
+    View::read(scene.path(), Timestamp::now(), &Silent).expect("the layout can be read")
+}
+
+/// A time that a file can have.
+fn moment() -> (SystemTime, i128) {
+    let moment = UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    (moment, 1_700_000_000_123_456_789)
+}
+
+#[test]
+fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
+    let scene = Scene::new();
+    let (moment, modified) = moment();
+    scene.builder.modified("index.json", moment - DAY);
+    let orphan = scene.orphan.blob_path();
+    scene.builder.modified(&orphan, moment);
+    for (now, grace, is_young) in [
+        (modified + GRACE - 1, GRACE, true),
+        (modified + GRACE, GRACE, false),
+        (modified, 1, true),
+        // From the future, as after a clock was set back.
+        (modified - GRACE, 1, true),
+        (modified - GRACE, 0, false),
+    ] {
+        let mut view = view(&scene);
+        view.graph
+            .protect_in_flight(&view.layout, &view.state, InFlight { now, grace }, &Silent)
+            .expect("nobody interrupts");
+        assert_eq!(view.graph.has_in_flight(), is_young, "{now} {grace}");
+    }
+}
+
+#[test]
+fn only_a_young_file_of_a_writer_protects_what_is_older_than_the_index() {
+    let (moment, modified) = moment();
+    let old = moment - DAY;
+    // Listed after the orphan was written, so that the orphan is no part of what comes next.
+    for (file, written, is_young) in [
+        ("oci-put-blob123456789", moment, true),
+        ("oci-put-blob123456789", old, false),
+        ("index.json.lock", moment, false),
+    ] {
+        let scene = Scene::new();
+        scene.builder.file(file, b"half a blob");
+        scene.builder.modified(file, written);
+        scene.builder.modified(&scene.orphan.blob_path(), moment);
+        scene
+            .builder
+            .modified("index.json", moment + Duration::from_secs(60));
+        let mut view = view(&scene);
+        let rule = InFlight {
+            now: modified + GRACE / 2,
+            grace: GRACE,
+        };
+        view.graph
+            .protect_in_flight(&view.layout, &view.state, rule, &Silent)
+            .expect("nobody interrupts");
+        assert_eq!(view.graph.has_in_flight(), is_young, "{file} {written:?}");
+    }
+}
+
+#[test]
+fn a_temporary_file_goes_when_it_is_older_than_was_said() {
+    let (moment, modified) = moment();
+    let scene = Scene::new();
+    scene.builder.file("oci-put-blob123456789", b"half a blob");
+    scene.builder.modified("oci-put-blob123456789", moment);
+    for (now, goes) in [(modified + GRACE, false), (modified + GRACE + 1, true)] {
+        let options = SweepOptions {
+            now,
+            started: now,
+            temp_age: GRACE,
+        };
+        let plan = sweep_all(&view(&scene), Accept::No, Accept::No, &Disk, &options);
+        let plan = plan.expect("nothing is damaged");
+        assert_eq!(plan.temporary.len(), usize::from(goes), "{now}");
+    }
+}
+
+/// What has a time that does not fit in is told as near as it can be.
+#[test]
+fn a_file_from_another_age_is_an_orphan_like_others() {
+    let scene = Scene::new();
+    let orphan = scene.orphan.blob_path();
+    let far = UNIX_EPOCH + Duration::from_secs(13_000_000_000);
+    scene.builder.modified(&orphan, far);
+    // Some file systems have no such times, and take the last that they have.
+    let metadata = std::fs::metadata(scene.builder.join(&orphan)).expect("it is there");
+    let kept = metadata.modified().expect("it has a time");
+    let since = kept.duration_since(UNIX_EPOCH).expect("after 1970");
+    let nearest = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    let view = view(&scene);
+    let files: Vec<_> = view
+        .graph
+        .orphans()
+        .filter_map(|orphan| orphan.file)
+        .collect();
+    assert!(
+        files.iter().any(|file| file.modified == nearest),
+        "{files:?}"
+    );
+}
