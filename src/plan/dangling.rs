@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::entries::{EntryRole, entries};
+use crate::entries::{EntryFacts, EntryRole, entries};
 use crate::graph::RootSource;
 use crate::images::content_of;
 use crate::layout::BlobId;
@@ -16,40 +16,15 @@ use crate::view::View;
 /// anything that stays. A layout in which no entry has a name has none.
 #[must_use]
 pub fn dangling(view: &View) -> BTreeSet<usize> {
-    let (mut untagged, named): (Vec<_>, Vec<_>) = entries(view)
+    let entries = entries(view);
+    let saved = saved(view, &entries);
+    let (mut untagged, named): (Vec<_>, Vec<_>) = entries
         .into_iter()
-        .partition(|entry| entry.role == EntryRole::Untagged);
+        .partition(|entry| entry.role == EntryRole::Untagged && !saved.contains(&entry.position));
     // A digest tag is no name: it only says what it is about.
     if !named.iter().any(|entry| entry.role == EntryRole::Named) {
         return BTreeSet::new();
     }
-    // docker save's own list can name what `index.json` does not. What that names as well is named
-    // there: an untagged index over it is as dangling as any.
-    let named_content: HashSet<BlobId> = named
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Named && view.state.docker_save.is_some())
-        .filter_map(|entry| entry.id)
-        .flat_map(|id| content_of(&view.graph, id, None))
-        .map(|(id, _)| id)
-        .collect();
-    let listed: BTreeSet<BlobId> = view
-        .state
-        .docker_save
-        .iter()
-        .flat_map(|save| &save.elements)
-        .filter(|element| !element.repo_tags.is_empty())
-        .filter_map(|element| view.graph.id(element.config.as_ref()?))
-        .filter(|config| !named_content.contains(config))
-        .collect();
-    untagged.retain(|entry| {
-        let is_listed = !listed.is_empty()
-            && entry.id.is_some_and(|id| {
-                content_of(&view.graph, id, None)
-                    .iter()
-                    .any(|(id, _)| listed.contains(id))
-            });
-        !is_listed
-    });
     // Entries without a digest that could be followed lead nowhere, and are not removed either.
     untagged.retain(|entry| entry.id.is_some());
     let others = view.graph.roots().iter().filter(|root| match root.source {
@@ -78,4 +53,35 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
         }
     }
     untagged.into_iter().map(|entry| entry.position).collect()
+}
+
+/// Returns the positions of the entries without a name that docker save's own list names. What `index.json` names
+/// as well is named there: an untagged index over it is as dangling as any.
+pub(super) fn saved(view: &View, entries: &[EntryFacts]) -> BTreeSet<usize> {
+    let Some(save) = &view.state.docker_save else {
+        return BTreeSet::new();
+    };
+    let content = |entry: &EntryFacts| {
+        let id = entry.id.into_iter();
+        id.flat_map(|id| content_of(&view.graph, id, None))
+            .map(|(id, _)| id)
+    };
+    let named: HashSet<BlobId> = entries
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Named)
+        .flat_map(content)
+        .collect();
+    let listed: HashSet<BlobId> = save
+        .elements
+        .iter()
+        .filter(|element| !element.repo_tags.is_empty())
+        .filter_map(|element| view.graph.id(element.config.as_ref()?))
+        .filter(|config| !named.contains(config))
+        .collect();
+    entries
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Untagged)
+        .filter(|entry| content(entry).any(|id| listed.contains(&id)))
+        .map(|entry| entry.position)
+        .collect()
 }

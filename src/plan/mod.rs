@@ -27,6 +27,7 @@ use crate::oci::Digest;
 use crate::view::View;
 
 pub use dangling::dangling;
+use dangling::saved;
 pub use filter::{FilterError, Filters, TimeSource};
 pub use gc::{sweep_all, sweep_only};
 pub use joint::joint_totals;

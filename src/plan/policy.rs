@@ -400,8 +400,8 @@ mod tests {
             ..Policy::default()
         };
         let images = [
-            ("a:1", Some("2026-11-20T11:59:59Z")),
-            ("a:2", Some("2026-11-20T12:00:01Z")),
+            ("a:1", Some("2026-11-20T12:00:00Z")),
+            ("a:2", Some("2026-11-20T12:00:00.000000001Z")),
             ("a:3", None),
             ("a:4", Some("2026-12-01T00:00:00Z")),
         ];
@@ -424,6 +424,12 @@ mod tests {
         ] {
             let list = KeepFrom::parse(line).expect("valid");
             assert_eq!(list.line_for(&image).is_some(), expected, "{line}");
+        }
+        // A bare tag is no repository.
+        let tagged = self::image("app");
+        for (line, expected) in [("docker.io/library/app", false), ("app", true)] {
+            let list = KeepFrom::parse(line).expect("valid");
+            assert_eq!(list.line_for(&tagged).is_some(), expected, "{line}");
         }
         let list = KeepFrom::parse("app:v1\nother\n").expect("valid");
         assert_eq!(list.unused(&[image]), ["other"]);

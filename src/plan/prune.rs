@@ -28,7 +28,9 @@ pub use self::kept::{KeptBytes, KeptLink};
 use super::filter::Resolved;
 use super::policy::Aged;
 use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish};
-use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource, dangling};
+use super::{
+    FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource, dangling, saved,
+};
 
 /// Which images may go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -261,14 +263,14 @@ pub(crate) fn prune_with(
         }
     };
     let (gone, removal) = removal;
-    let left = entries
+    let is_named = |entry: &&EntryFacts| entry.role == EntryRole::Named;
+    let had_named = entries.iter().any(|entry| is_named(&entry));
+    let left: Vec<&EntryFacts> = entries
         .iter()
-        .filter(|entry| !gone.entries.contains(&entry.position));
-    let (named_left, any_left) = left.fold((0, 0), |(named, any), entry| {
-        (named + usize::from(entry.role == EntryRole::Named), any + 1)
-    });
-    let had_named = entries.iter().any(|entry| entry.role == EntryRole::Named);
-    let is_last = !gone.entries.is_empty() && (any_left == 0 || (had_named && named_left == 0));
+        .filter(|entry| !gone.entries.contains(&entry.position))
+        .collect();
+    let is_last =
+        !gone.entries.is_empty() && (left.is_empty() || (had_named && !left.iter().any(is_named)));
     if is_last && options.empty == Accept::No {
         return Err(PruneError::LastImage {
             path: view.layout.path().display().to_string(),
@@ -325,7 +327,8 @@ fn judge<'a>(
     cache: &mut Images<'_>,
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
-    let follows = followers(view, images, entries, dangling);
+    let saved = saved(view, entries);
+    let follows = followers(view, images, entries, dangling, &saved);
     let has_names = has_names(entries);
     let mut judged: Vec<Judged<'a>> = images
         .iter()
@@ -341,14 +344,25 @@ fn judge<'a>(
                 .entries
                 .iter()
                 .all(|position| dangling.contains(position));
+            let is_saved = image
+                .entries
+                .iter()
+                .any(|position| saved.contains(position));
+            let by_name = options.policy.chooses() || !options.policy.keep.is_empty();
             let mut reasons = Vec::new();
             let mut is_out_of_reach = false;
             if options.scope == Scope::Dangling && !is_dangling {
                 if !image.names.is_empty() {
                     reasons.push("named".to_owned());
+                } else if is_saved {
+                    reasons.push("named in manifest.json".to_owned());
                 } else if !has_names {
                     reasons.push("untagged, but nothing in the layout is named".to_owned());
                 }
+                is_out_of_reach = true;
+            } else if is_saved && by_name {
+                // Rules see the names in `index.json`, and these might be among those that they keep.
+                reasons.push("named in manifest.json alone, where rules do not look".to_owned());
                 is_out_of_reach = true;
             } else if !filters.matches(image, cache, options.time) {
                 reasons.push("does not pass the filters".to_owned());
@@ -415,6 +429,7 @@ fn followers(
     images: &[Image],
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
+    saved: &BTreeSet<usize>,
 ) -> BTreeSet<BlobId> {
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
@@ -434,6 +449,7 @@ fn followers(
             EntryRole::Named => false,
             EntryRole::DigestTag => is_about_another(),
             EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
+            EntryRole::Untagged if saved.contains(&entry.position) => false,
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
             EntryRole::Untagged => below.contains(&image.id) || is_about_another(),
         }

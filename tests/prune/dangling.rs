@@ -325,6 +325,27 @@ fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
     assert!(shelf.has_all(&shared), "{}", pruned.run.all());
 }
 
+/// docker names images in a list of its own; what stands there is named, and nothing else is.
+#[test]
+fn what_docker_names_in_its_own_list_is_not_dangling() {
+    let mut shelf = Shelf::new();
+    let listed = shelf.overwritten("listed", 70);
+    let unlisted = shelf.overwritten("unlisted", 60);
+    let nameless = shelf.overwritten("nameless", 50);
+    let new = Build::new("new").weighs(40).store(&shelf.layout);
+    shelf
+        .layout
+        .tag(&new.manifest, "app:2")
+        .save_element(&["app:1"], &listed.config, &listed.layers)
+        .save_element(&[], &nameless.config, &nameless.layers);
+    shelf.write();
+    let pruned = shelf.prune(&[]);
+    pruned.ok();
+    assert!(shelf.has_all(&listed), "{}", pruned.run.all());
+    assert!(!shelf.has(&unlisted.manifest), "{}", pruned.run.all());
+    assert!(!shelf.has(&nameless.manifest), "{}", pruned.run.all());
+}
+
 /// crane, ko, apko and cosign name nothing.
 #[test]
 fn a_layout_without_names_is_left_whole_but_for_orphans() {

@@ -507,6 +507,19 @@ fn an_image_of_one_manifest_is_its_own_only_platform() {
 }
 
 #[test]
+fn an_entry_tells_the_platform_of_an_image_whose_config_does_not() {
+    let mut layout = LayoutBuilder::new();
+    let layer = layout.layer(b"an artifact for one platform");
+    let artifact = layout.manifest(&layout.empty_config(), std::slice::from_ref(&layer));
+    layout
+        .entry(artifact.tagged("artifact:1").platform("linux/arm64"))
+        .write();
+    rm(&layout, &["-f", "artifact:1", "--platform", "linux/amd64"])
+        .exits(1)
+        .warns("does not provide the platform linux/amd64 (it has linux/arm64)");
+}
+
+#[test]
 fn the_platform_of_a_child_is_that_of_its_config_where_the_index_tells_none() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
