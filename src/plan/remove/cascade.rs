@@ -39,8 +39,7 @@ pub(in crate::plan) fn cascade(
             {
                 continue;
             }
-            let is_untagged =
-                entry.role == EntryRole::Untagged && !saved.contains(&entry.position);
+            let is_untagged = entry.role == EntryRole::Untagged && !saved.contains(&entry.position);
             let is_child = is_untagged && below.contains(id);
             let is_base = is_untagged && bases.contains(&id);
             let is_referrer = options.referrers == Referrers::Follow
