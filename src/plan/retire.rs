@@ -36,7 +36,8 @@ fn is_left_empty(view: &View, plan: &Plan) -> bool {
     let lists_nothing = index.entries().is_empty() && index.other_links().is_empty();
     // One that has ended is still somebody's note.
     let holds_nothing = state.holds.holds.is_empty() && state.docker_save.is_none();
-    let every_blob_goes = plan.sweep.len() == plan.blobs.len() && plan.kept.is_empty();
+    // What is kept is not swept.
+    let every_blob_goes = plan.sweep.len() == plan.blobs.len();
     let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
     lists_nothing && holds_nothing && every_blob_goes && is_ours
 }

@@ -257,6 +257,28 @@ fn signatures_that_share_the_name_of_what_stays_stay() {
     );
 }
 
+#[test]
+fn a_signature_whose_image_is_not_listed_stands_for_itself() {
+    let mut shelf = Shelf::new();
+    shelf.small("tool:1", 5);
+    let config = shelf.layout.empty_config();
+    let layer = shelf
+        .layout
+        .blob(SIGNATURE, b"of an image that is elsewhere");
+    let signature = shelf.layout.manifest(&config, std::slice::from_ref(&layer));
+    let entry = signature.clone().tagged("app:1");
+    shelf
+        .layout
+        .entry(entry.annotate("kind", "dev.cosignproject.cosign/sigs"));
+    shelf.write();
+    shelf.prune(&[]).ok().deletes([]);
+    let pruned = shelf.prune(&["-a", "--keep", "tool:1"]);
+    pruned
+        .ok()
+        .leaves(&["tool:1"])
+        .deletes([&signature.digest, &config.digest, &layer.digest]);
+}
+
 /// oras lists every child of an index once more.
 #[test]
 fn children_listed_once_more_stay_as_long_as_their_index() {

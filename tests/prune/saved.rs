@@ -101,6 +101,46 @@ fn a_name_in_manifest_json_alone_keeps_an_image() {
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());
 }
 
+/// Rules know the names in `index.json`; one that stands in docker's file alone might be what they are to keep.
+#[test]
+fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everything() {
+    for (args, stays) in [
+        (&["-a", "--keep-last", "1"][..], true),
+        (&["-a", "--keep", "app:*"], true),
+        (&["-a", "--keep", "app:*", "--keep-last", "1"], true),
+        (&["-a", "--allow-empty"], false),
+        (&["-a", "--filter", "until=24h", "--allow-empty"], false),
+    ] {
+        let mut shelf = Shelf::new();
+        shelf.small("app:1", 5);
+        shelf.small("app:2", 5);
+        let saved = shelf.overwritten("saved", 50);
+        let dangling = shelf.overwritten("dangling", 50);
+        let signature = shelf.layout.referrer(
+            &saved.manifest,
+            "application/signature",
+            b"of what is saved",
+        );
+        shelf
+            .layout
+            .save_element(&["tool:1"], &saved.config, &saved.layers);
+        shelf.write();
+        let pruned = shelf.prune(args);
+        pruned.ok();
+        for image in [&saved, &signature] {
+            assert_eq!(
+                shelf.has_all(image),
+                stays,
+                "{args:?}\n{}",
+                pruned.run.all()
+            );
+        }
+        assert!(!shelf.has(&dangling.manifest), "{}", pruned.run.all());
+        // A second run has nothing more to do.
+        shelf.prune(args).ok().deletes([]);
+    }
+}
+
 /// What is left of an overwritten index is as dangling as any, also when docker's file names one of its platforms.
 #[test]
 fn an_overwritten_index_over_an_image_that_is_named_twice_goes() {

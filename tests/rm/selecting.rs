@@ -344,6 +344,42 @@ fn force_takes_every_image_that_has_exactly_this_name() {
     assert_entries(&layout, &[], &run);
 }
 
+/// skopeo copies a tag behind the full name that containerd gives: with force it counts for all that have it.
+#[test]
+fn force_takes_a_tag_behind_longer_names_for_all_of_them() {
+    let named = |image: &Image, full: &str| image.manifest.clone().named(full).tagged("v1");
+    let mut layout = LayoutBuilder::new();
+    let images = ["app", "tool", "app"].map(|salt| (salt, layout.image("linux/amd64", salt, &[])));
+    let kept = layout.image("linux/amd64", "kept", &[]);
+    for (salt, image) in &images {
+        layout.entry(named(image, &format!("ghcr.io/acme/{salt}:v1")));
+    }
+    layout.tag(&kept.manifest, "kept:1").write();
+    rm(&layout, &["v1"]).exits(1).warns("ambiguous");
+    let run = rm(&layout, &["-f", "v1"]);
+    run.ok();
+    for (_, image) in &images {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+    }
+    assert_here(&layout, parts(&kept), &run);
+}
+
+#[test]
+fn force_takes_every_image_of_the_one_name_that_a_tag_stands_for() {
+    let mut layout = LayoutBuilder::new();
+    let images = ["one", "two"].map(|salt| layout.image("linux/amd64", salt, &[]));
+    for image in &images {
+        layout.tag(&image.manifest, "ghcr.io/acme/app:v1");
+    }
+    layout.write();
+    rm(&layout, &["v1"]).exits(1);
+    let run = rm(&layout, &["-f", "v1"]);
+    run.ok();
+    for image in &images {
+        assert!(!has(&layout, &image.manifest), "{}", run.all());
+    }
+}
+
 #[test]
 fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
     let mut layout = LayoutBuilder::new();

@@ -178,7 +178,8 @@ pub fn remove(
     let mut gone = Gone::default();
     let conflicts = take_picks(view, images, entries, picks, options, &mut gone);
     let mut left_referrers = Vec::new();
-    if options.extent == Extent::Images && !gone.images.is_empty() {
+    // Where only names go, no image does.
+    if !gone.images.is_empty() {
         left_referrers = cascade(view, entries, options, &mut gone);
     }
     let mut removal = finish(
@@ -302,7 +303,7 @@ fn take_picks(
             image
                 .names
                 .iter()
-                .filter(|name| !is_of_another(entries, id, &name.text))
+                .filter(|name| !is_shared_by_kind(entries, id, &name.text))
                 .map(|name| name.text.to_string()),
         );
         gone.images.push(id);
@@ -311,16 +312,13 @@ fn take_picks(
     conflicts
 }
 
-/// Says whether a name is that of another image, which this one only shares by its `kind`: removing a
-/// signature takes neither the name from the image nor its other referrers along.
-fn is_of_another(entries: &[EntryFacts], id: BlobId, name: &str) -> bool {
-    let mut called = entries
+/// Says whether a name is that of the image which this one is about by its `kind`: removing a signature takes neither
+/// the name from the image nor its other referrers along.
+fn is_shared_by_kind(entries: &[EntryFacts], id: BlobId, name: &str) -> bool {
+    entries
         .iter()
-        .filter(|entry| entry.names.iter().any(|known| &*known.text == name));
-    let is_shared = called
-        .clone()
-        .any(|entry| entry.id == Some(id) && entry.role == EntryRole::KindReferrer);
-    is_shared && called.any(|entry| entry.id != Some(id) && entry.role == EntryRole::Named)
+        .filter(|entry| entry.id == Some(id) && entry.role == EntryRole::KindReferrer)
+        .any(|entry| entry.names.iter().any(|known| &*known.text == name))
 }
 
 /// Takes some of an image's names away. An entry without any name left goes.
