@@ -472,7 +472,7 @@ impl<'a> Selector<'a> {
         let mut found: Vec<(usize, &str)> = self
             .names()
             .filter_map(|named| Some((distance(named.text)?, named.text)))
-            .filter(|(distance, _)| most > 0 && *distance <= most)
+            .filter(|(distance, _)| *distance <= most)
             .collect();
         found.sort_unstable();
         found.dedup();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::graph::{Accept, InFlight};
-use ocisweep::observe::Silent;
+use ocisweep::observe::{Observer, Phase, Silent};
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::sys::Disk;
 
@@ -116,4 +116,32 @@ fn a_file_from_another_age_is_an_orphan_like_others() {
         files.iter().any(|file| file.modified == nearest),
         "{files:?}"
     );
+}
+
+/// Deletes a file when orphans are about to be looked into.
+struct Faster(std::path::PathBuf);
+
+impl Observer for Faster {
+    fn begin(&self, phase: Phase, _total: Option<u64>) {
+        if phase == Phase::Sniffing {
+            std::fs::remove_file(&self.0).expect("it is there");
+        }
+    }
+}
+
+#[test]
+fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
+    let scene = Scene::new();
+    let observer = Faster(scene.builder.join(&scene.orphan.blob_path()));
+    let view = View::read(scene.path(), Timestamp::now(), &observer);
+    let view = view.expect("the layout can be read");
+    let now = Timestamp::now().as_nanosecond();
+    let options = SweepOptions {
+        now,
+        started: now,
+        temp_age: GRACE,
+    };
+    let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
+    let plan = plan.expect("nothing is damaged");
+    assert!(plan.sweep.is_empty() && plan.kept.is_empty(), "{plan:?}");
 }

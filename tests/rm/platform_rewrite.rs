@@ -9,7 +9,9 @@ use crate::scene::{
     assert_entries, assert_here, bare, blob_path, dockered, entries, field, has, human, parts, rm,
     short,
 };
-use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Run, media, sha256};
+use crate::support::{
+    Cmd, Desc, Doc, Image, LayoutBuilder, Run, assert_same, media, sha256, snapshot,
+};
 
 /// Returns the new index of the only entry that is not among `known`.
 #[track_caller]
@@ -236,6 +238,29 @@ fn nested_indexes_are_rewritten_from_the_inside() {
         [&other, &of_other[0].manifest, &amd64.manifest],
         &run,
     );
+}
+
+#[test]
+fn indexes_in_indexes_are_rewritten_down_to_a_depth_that_nobody_builds() {
+    for (depth, is_done) in [(30, true), (40, false)] {
+        let mut layout = LayoutBuilder::new();
+        let (mut index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+        for _ in 1..depth {
+            index = layout.index(&[index]);
+        }
+        layout.tag(&index, "multi:1").write();
+        let before = snapshot(layout.path());
+        let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+        if is_done {
+            run.ok();
+            assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+            assert_here(&layout, parts(&images[0]), &run);
+        } else {
+            run.warns("it is nested too deep");
+            assert_ne!(run.code, Some(0), "{}", run.all());
+            assert_same(&before, &snapshot(layout.path()), &run.all());
+        }
+    }
 }
 
 #[test]

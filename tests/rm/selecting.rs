@@ -344,6 +344,44 @@ fn force_takes_every_image_that_has_exactly_this_name() {
     assert_entries(&layout, &[], &run);
 }
 
+/// skopeo writes whatever stands behind the last colon; docker would take it for a repository.
+#[test]
+fn a_bare_tag_is_no_repository_unless_containerd_says_so() {
+    let mut layout = LayoutBuilder::new();
+    let bare = layout.image("linux/amd64", "bare", &[]);
+    let full = layout.image("linux/amd64", "full", &[]);
+    layout
+        .tag(&bare.manifest, "alpine")
+        .entry(full.manifest.clone().named("debian"))
+        .write();
+    rm(&layout, &["docker.io/library/alpine"])
+        .exits(1)
+        .warns("No such image: alpine:latest");
+    let run = rm(&layout, &["docker.io/library/debian:latest"]);
+    run.ok();
+    assert!(!has(&layout, &full.manifest), "{}", run.all());
+    assert_here(&layout, parts(&bare), &run);
+}
+
+#[test]
+fn an_image_that_is_not_there_is_told_beside_what_is_called_alike() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "image", &[]);
+    layout.tag(&image.manifest, "ghcr.io/acme/app:v1").write();
+    for argument in [
+        "app:v9",
+        "acme/app:v9",
+        "library/v1:v9",
+        "ghcr.io/acme/app:v9",
+    ] {
+        rm(&layout, &[argument])
+            .exits(1)
+            .warns("ghcr.io/acme/app:v1");
+    }
+    let run = rm(&layout, &["tool:v9"]);
+    assert!(!run.stderr.contains("ghcr.io/acme/app:v1"), "{}", run.all());
+}
+
 /// skopeo copies a tag behind the full name that containerd gives: with force it counts for all that have it.
 #[test]
 fn force_takes_a_tag_behind_longer_names_for_all_of_them() {
@@ -474,9 +512,11 @@ fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm = layout.image("linux/arm/v7", "arm", &[b"arm"]);
+    let attestation = layout.image("unknown/unknown", "attestation", &[b"statement"]);
     let index = layout.index(&[
         amd64.manifest.clone().platform("linux/amd64"),
         arm.manifest.clone().platform("linux/arm/v7"),
+        attestation.manifest.clone().attests(&arm.manifest),
     ]);
     let single = layout.image("linux/amd64", "single", &[b"single"]);
     layout
@@ -496,6 +536,7 @@ fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
             "multi:1",
             Some("--platform linux/amd64"),
         ),
+        (&attestation.manifest, "a child", "multi:1", None),
         (&arm.config, "the config", "multi:1", None),
         (&single.config, "the config", "single:1", None),
         (&single.layers[0], "a layer", "single:1", None),

@@ -124,7 +124,7 @@ impl Rewriter<'_> {
         let document = IndexDoc::parse(self.view.layout.read_document(&digest)?)
             .map_err(|error| cannot(error.to_string()))?;
         let mut edits = Vec::new();
-        let mut left = 0;
+        let mut is_left = false;
         for (position, entry) in document.entries().iter().enumerate() {
             let child = entry
                 .digest
@@ -132,7 +132,7 @@ impl Rewriter<'_> {
                 .ok()
                 .and_then(|digest| self.view.graph.id(digest));
             let Some(child) = child else {
-                left += 1;
+                is_left = true;
                 continue;
             };
             if self.part.edges.contains(&(id, child)) {
@@ -140,14 +140,14 @@ impl Rewriter<'_> {
                 continue;
             }
             if !self.part.is_below(self.view, child) {
-                left += 1;
+                is_left = true;
                 self.survivors.push(child);
                 continue;
             }
             match self.index(child, depth + 1)? {
                 None => edits.push(Edit::RemoveEntry { position }),
                 Some(new) => {
-                    left += 1;
+                    is_left = true;
                     edits.push(Edit::ReplaceDigest {
                         position,
                         digest: new.digest.clone(),
@@ -164,12 +164,12 @@ impl Rewriter<'_> {
             self.survivors.extend(self.view.graph.id(&link.digest));
         }
         self.superseded.push(id);
-        let new = if left == 0 {
-            None
-        } else {
+        let new = if is_left {
             let edited = document.edited(&edits).map_err(cannot)?;
             let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
             Some(NewBlob::new(algorithm, edited.text().as_bytes().to_vec()))
+        } else {
+            None
         };
         self.done.insert(id, new.clone());
         Ok(new)
