@@ -100,3 +100,35 @@ pub(super) fn kept_bytes(
     };
     (kept, links.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_several_names_is_counted_where_it_is_met_first() {
+        let link = |inode, is_named| KeptLink {
+            inode: (1, inode),
+            len: 10,
+            is_named,
+        };
+        let kept = KeptBytes {
+            names: 1,
+            names_bytes: 25,
+            other_bytes: 17,
+            in_flight_bytes: 3,
+        };
+        let mut seen = HashSet::new();
+        let mut sum = KeptBytes::default();
+        sum.add(&kept, &[link(1, true), link(2, false)], &mut seen);
+        assert_eq!(sum, kept);
+        sum.add(&kept, &[link(1, true), link(2, false)], &mut seen);
+        let expected = KeptBytes {
+            names: 2,
+            names_bytes: 25 + 15,
+            other_bytes: 17 + 7,
+            in_flight_bytes: 6,
+        };
+        assert_eq!(sum, expected);
+    }
+}
