@@ -297,3 +297,36 @@ fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_n
         assert_eq!(save.read("manifest.json"), text, "{}", run.all());
     }
 }
+
+/// Nobody writes such elements; where nothing tells what they need, their names decide.
+#[test]
+fn an_element_without_a_config_goes_with_the_last_of_its_names() {
+    for (tags, left) in [
+        (&["tool:1"][..], 1),
+        (&["tool:1", "other:1"], 2),
+        (&["other:1"], 2),
+        (&[], 2),
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let tool = layout.image("linux/amd64", "tool", &[b"tool"]);
+        let other = layout.image("linux/amd64", "other", &[b"other"]);
+        let tags: Vec<String> = tags.iter().map(|tag| format!("\"{tag}\"")).collect();
+        let text = format!(
+            "[{{\"RepoTags\":[{}]}},{{\"Config\":\"{}\",\"RepoTags\":[\"other:1\"],\"Layers\":[]}}]",
+            tags.join(","),
+            other.config.blob_path(),
+        );
+        layout
+            .tag(&tool.manifest, "tool:1")
+            .tag(&other.manifest, "other:1")
+            .write();
+        layout.file("manifest.json", text.as_bytes());
+        let run = rm(&layout, &["tool:1"]);
+        run.ok();
+        let after = fs::read_to_string(layout.join("manifest.json")).expect("it can be read");
+        let elements: Value = serde_json::from_str(&after).expect("it is JSON");
+        let count = elements.as_array().map(Vec::len);
+        assert_eq!(count, Some(left), "{tags:?} {after}\n{}", run.all());
+        assert_here(&layout, parts(&other), &run);
+    }
+}

@@ -414,3 +414,20 @@ fn the_result_may_be_an_image_that_is_there_already() {
     assert_here(&layout, [&orphan], &run);
     assert_normal(&layout);
 }
+
+/// What the platform takes along may be the very index that is left without it: it is needed from now on.
+#[test]
+fn the_result_may_be_what_goes_along() {
+    let mut layout = LayoutBuilder::new();
+    let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let left = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+    layout
+        .tag(&index, "multi:1")
+        .entry(left.clone().attests(&images[1].manifest))
+        .write();
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.ok();
+    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+    assert_here(&layout, parts(&images[0]).into_iter().chain([&left]), &run);
+    assert_normal(&layout);
+}

@@ -394,3 +394,22 @@ fn docker_types_and_other_algorithms_are_as_good_as_any() {
     run.ok();
     assert_output(&run, &["big:1"], &[&big, &config, &big_layer]);
 }
+
+/// An entry can refer to more than its own blob, in fields that nobody has defined yet.
+#[test]
+fn what_stands_inside_an_entry_goes_with_it_and_not_with_others() {
+    let mut layout = LayoutBuilder::new();
+    let mut extras = Vec::new();
+    for name in ["stays:1", "goes:1"] {
+        let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
+        let extra = layout.layer(format!("inside of {name}").as_bytes());
+        let entry = image.manifest.tagged(name).with("companion", &extra);
+        layout.entry(entry);
+        extras.push(extra);
+    }
+    layout.write();
+    let run = rm(&layout, &["goes:1"]);
+    run.ok();
+    assert!(has(&layout, &extras[0]), "{}", run.all());
+    assert!(!has(&layout, &extras[1]), "{}", run.all());
+}

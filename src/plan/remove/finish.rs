@@ -69,12 +69,17 @@ pub(in crate::plan) fn finish(
     plan.writes.blobs.extend(gone.nested.iter().cloned());
     plan.writes.blobs.extend(gone.replaced.values().cloned());
     plan.writes.blobs.dedup();
+    // What is needed from now on stays, also where it would have gone along.
+    let new = plan.writes.blobs.iter();
+    let new: BTreeSet<BlobId> = new.filter_map(|blob| graph.id(&blob.digest)).collect();
+    for victims in [&mut plan.sweep, &mut plan.spare] {
+        victims.retain(|victim| !new.contains(&victim.id));
+    }
     // What another image has already is not touched: its time tells how old that image is.
-    let swept: BTreeSet<BlobId> = plan.sweep.iter().map(|victim| victim.id).collect();
     plan.writes.blobs.retain(|blob| {
-        graph.id(&blob.digest).is_none_or(|id| {
-            !graph.is_rooted(id) || graph.node(id).is_none() || swept.contains(&id)
-        })
+        graph
+            .id(&blob.digest)
+            .is_none_or(|id| !graph.is_rooted(id) || graph.node(id).is_none())
     });
     let file = |name: &str| layout.path().join(name);
     if !edits.is_empty() {
