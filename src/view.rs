@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Documents, Graph};
 use crate::layout::{Layout, State};
 use crate::observe::{Observer, Phase};
 
@@ -34,21 +34,45 @@ impl View {
         Self::of(Layout::open(path)?, now, observer)
     }
 
+    /// Reads a layout for a sweep of what nothing leads to, and for nothing else, in less memory: what the documents
+    /// say is forgotten when they were followed. Images of such a view look empty, and what stands in the way of a
+    /// sweep is told without the way that leads there.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read_to_sweep(
+        path: impl Into<PathBuf>,
+        now: Timestamp,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Self::read_by(Layout::open(path)?, now, observer, Documents::Forget)
+    }
+
     /// Reads a layout that is open, for example [in a pool](Layout::open_in).
     ///
     /// # Errors
     /// What [`Layout::list`] and [`Layout::read_state`] refuse.
     pub fn of(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+        Self::read_by(layout, now, observer, Documents::Remember)
+    }
+
+    fn read_by(
+        layout: Layout,
+        now: Timestamp,
+        observer: &dyn Observer,
+        documents: Documents,
+    ) -> Result<Self> {
         observer.begin(Phase::Listing, None);
         let blobs = Arc::new(layout.list()?);
         let state = layout.read_state()?;
-        let graph = Graph::read(&layout, &state, blobs, now, observer)?;
+        let graph = Graph::read_and(&layout, &state, blobs, now, observer, documents)?;
         Ok(Self {
             layout,
             state,
             graph,
         })
     }
+
     /// Forgets what `index.json` and the documents say, to make room for a large plan, when everything
     /// that was to be asked of them is answered by a [`LiveSet`](crate::graph::LiveSet). What is live, what
     /// is an orphan and the fingerprint of the state stay known.

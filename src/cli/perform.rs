@@ -29,6 +29,8 @@ pub struct Rule {
     pub in_flight: InFlight,
     /// For the plan.
     pub sweep: SweepOptions,
+    /// Read layouts only to sweep what nothing leads to.
+    only_sweeps: bool,
 }
 
 /// What to do with a plan.
@@ -87,6 +89,15 @@ impl Rule {
                 started: context.started.as_nanosecond(),
                 temp_age: nanoseconds(temp_age),
             },
+            only_sweeps: false,
+        }
+    }
+
+    /// Returns the same rule for who reads a layout to sweep it and asks nothing more of it.
+    pub const fn to_sweep(self) -> Self {
+        Self {
+            only_sweeps: true,
+            ..self
         }
     }
 
@@ -95,7 +106,11 @@ impl Rule {
     /// # Errors
     /// What [`View::read`] says.
     pub fn read(&self, context: &Context<'_>, path: &Path) -> Result<View, Error> {
-        let mut view = context.read(path)?;
+        let mut view = if self.only_sweeps {
+            View::read_to_sweep(path, context.now, context.observer())?
+        } else {
+            context.read(path)?
+        };
         view.graph.protect_in_flight(
             &view.layout,
             &view.state,

@@ -262,7 +262,7 @@ impl Graph {
     pub(super) fn push_node(&mut self, node: Node) -> Looked {
         let position = u32::try_from(self.nodes.len()).expect("documents fit into 32 bits");
         self.nodes.push(node);
-        Looked::Document(position)
+        Looked::Document(self.forgotten + position)
     }
 
     /// Turns a document into a node, with numbers for digests.

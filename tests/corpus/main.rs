@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod forgetful;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
