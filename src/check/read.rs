@@ -67,10 +67,8 @@ fn look_at(view: &View, id: BlobId) -> Look {
     if graph.is_embedded(id) {
         return Look::Carried;
     }
-    if graph.is_verified(id)
-        && let Some(node) = graph.node(id)
-    {
-        return Look::Here(node.len, Verdict::Right);
+    if let Some(len) = graph.verified_len(id) {
+        return Look::Here(len, Verdict::Right);
     }
     match layout.stat_blob(graph.digest(id)) {
         Ok(None) => Look::Absent,

@@ -335,12 +335,11 @@ impl Graph {
         self.ids().filter(|id| live.contains(*id))
     }
 
-    /// Says whether the blob is a document that was compared with its digest when it was read.
-    pub(crate) fn is_verified(&self, id: BlobId) -> bool {
-        self.node(id).is_some()
-            && self.digest(id).algorithm().is_some()
-            && !self.embedded.contains(&id)
-            && !self.unverified.contains(&id)
+    /// Returns the length of a blob that was read as a document and compared with its digest.
+    pub(crate) fn verified_len(&self, id: BlobId) -> Option<u64> {
+        let is_known = self.digest(id).algorithm().is_some();
+        let node = self.node(id).filter(|_| is_known)?;
+        (!self.unverified.contains(&id)).then_some(node.len)
     }
 
     /// Returns the orphans that cannot be read, and why: each may be a referrer of something live.

@@ -330,6 +330,18 @@ fn an_unlisted_signature_is_live_and_checked() {
     assert_eq!(texts(&checked.item(&payload.digest)["names"]), ["app:1"]);
 }
 
+/// For a sweep it counts as it stands: nothing depends on it, and doubt keeps.
+#[test]
+fn an_unlisted_signature_that_is_other_than_its_digest() {
+    let scene = Scene::new();
+    let doc = Doc::manifest(&scene.builder.empty_config(), &[])
+        .artifact_type("application/signature")
+        .subject(&scene.one.manifest);
+    let forged = scene.builder.put_forged("signature", &doc);
+    let checked = scene.report(&[]);
+    checked.finds(&[(&forged, "wrong-digest")]);
+}
+
 #[test]
 fn many_damages_are_all_found() {
     let scene = Scene::new();

@@ -10,6 +10,7 @@
 //! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
 //! - [`flight`]: writers at work, their temporary files and locks.
 //! - [`moments`]: what is old and what is young, to the nanosecond.
+//! - [`order`]: the same order on every file system.
 //! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
 //! - [`rights`]: what cannot be read or written.
 //!
@@ -25,6 +26,7 @@ mod flight;
 mod guard;
 mod index_json;
 mod moments;
+mod order;
 mod output;
 mod refused;
 mod rights;

@@ -1,0 +1,47 @@
+//! What is found in the order of a directory is told in an order that does not depend on it.
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::graph::InFlight;
+use ocisweep::observe::Silent;
+use ocisweep::oci::Digest;
+
+use crate::scene::Scene;
+
+/// So many that no directory has them in order by chance.
+const MANY: usize = 12;
+
+#[test]
+fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_written() {
+    let scene = Scene::new();
+    for number in 0..MANY {
+        let payload = format!("signature {number}");
+        scene.builder.referrer(
+            &scene.app.manifest,
+            "application/signature",
+            payload.as_bytes(),
+        );
+        // Nothing live leads to what these are about.
+        scene
+            .builder
+            .referrer(&scene.orphan, "application/signature", payload.as_bytes());
+    }
+    let now = Timestamp::now();
+    let mut view = View::read(scene.path(), now, &Silent).expect("the layout can be read");
+    let rule = InFlight {
+        now: now.as_nanosecond(),
+        grace: 3_600_000_000_000,
+    };
+    for _ in 0..2 {
+        for subject in [&scene.app.manifest, &scene.orphan] {
+            let subject = Digest::parse(&subject.digest).expect("a digest");
+            let id = view.graph.id(&subject).expect("it is there");
+            let found = view.graph.referrers(id);
+            assert_eq!(found.len(), MANY);
+            assert!(found.is_sorted_by_key(|id| view.graph.digest(*id)));
+        }
+        view.graph
+            .protect_in_flight(&view.layout, &view.state, rule, &Silent)
+            .expect("nobody interrupts");
+    }
+}
