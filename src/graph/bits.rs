@@ -27,9 +27,7 @@ impl Bits {
 
     /// Adds everything that is in another set.
     pub fn merge(&mut self, other: &Self) {
-        if other.0.len() > self.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
+        self.0.resize(self.0.len().max(other.0.len()), 0);
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
             *mine |= theirs;
         }
@@ -47,5 +45,43 @@ impl Bits {
         self.0
             .get(number as usize / 64)
             .is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits(numbers: &[u32]) -> Bits {
+        let mut bits = Bits::new(3);
+        for number in numbers {
+            assert!(bits.insert(*number), "{number}");
+            assert!(!bits.insert(*number), "{number}");
+        }
+        bits
+    }
+
+    #[test]
+    fn holds_what_was_put_in_and_nothing_else() {
+        let numbers = [0, 1, 63, 64, 65, 127, 128, 1000];
+        let all = bits(&numbers);
+        for number in 0..1200 {
+            assert_eq!(all.contains(number), numbers.contains(&number), "{number}");
+        }
+        assert!(!all.is_empty() && bits(&[]).is_empty() && Bits::default().is_empty());
+    }
+
+    #[test]
+    fn merging_a_longer_and_a_shorter_one_is_the_same() {
+        for (one, other) in [(&[1, 70][..], &[2, 500][..]), (&[3], &[3]), (&[], &[200])] {
+            for (one, other) in [(one, other), (other, one)] {
+                let mut merged = bits(one);
+                merged.merge(&bits(other));
+                for number in 0..600 {
+                    let expected = one.contains(&number) || other.contains(&number);
+                    assert_eq!(merged.contains(number), expected, "{number}");
+                }
+            }
+        }
     }
 }

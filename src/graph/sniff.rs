@@ -400,6 +400,19 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_is_said_to_be_so() {
+        struct Broken(Vec<io::ErrorKind>);
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                self.0.pop().map_or(Ok(0), |kind| Err(kind.into()))
+            }
+        }
+        let kinds = vec![io::ErrorKind::InvalidData, io::ErrorKind::Interrupted];
+        let error = read_json(Broken(kinds), 5, &mut Vec::new()).expect_err("it is broken");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
     fn what_is_gone_is_no_orphan_and_what_cannot_be_opened_may_be_a_referrer() {
         for (error, is_gone) in [
             (Errno::NOENT, true),

@@ -1,5 +1,10 @@
 //! Where a copy of a part ends and a loss begins.
 
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::observe::Silent;
+use ocisweep::oci::Digest;
+
 use crate::scene::{Scene, texts};
 use crate::support::{Cmd, Desc, Doc, LayoutBuilder, media};
 
@@ -167,6 +172,23 @@ fn what_a_descriptor_carries_is_here() {
     let checked = check(builder);
     checked.finds(&[]);
     assert_eq!(checked.count("ok"), 3);
+}
+
+/// It is here, and yet there is no file that could go or be copied.
+#[test]
+fn what_a_descriptor_carries_is_no_file() {
+    let mut builder = LayoutBuilder::new();
+    let layer = builder.layer(b"layer");
+    let config = Desc::of(media::EMPTY, b"{}").data(b"{}");
+    let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
+    builder.tag(&manifest, "a").write();
+    let view = View::read(builder.path(), Timestamp::now(), &Silent).expect("it can be read");
+    for (desc, is_file) in [(&config, false), (&layer, true)] {
+        let digest = Digest::parse(&desc.digest).expect("a digest");
+        let id = view.graph.id(&digest).expect("it is referred to");
+        assert_eq!(view.graph.is_present(id), is_file, "{digest}");
+        assert_eq!(view.graph.is_embedded(id), !is_file, "{digest}");
+    }
 }
 
 #[test]

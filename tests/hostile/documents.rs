@@ -517,3 +517,35 @@ fn documents_of_an_unknown_algorithm_are_followed() {
         }
     }
 }
+
+/// What a descriptor carries is followed wherever the descriptor stands.
+#[test]
+fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
+    for is_in_entry in [true, false] {
+        let mut scene = Scene::new();
+        let layer = scene
+            .builder
+            .layer(b"only a document that is no file refers to this");
+        let config = scene.builder.config("linux/amd64", "carried");
+        let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+        let text = doc.text();
+        let bytes = text.as_bytes();
+        let carried = Desc::of(&doc.media_type, bytes).data(bytes);
+        if is_in_entry {
+            let more = scene.builder.image("linux/amd64", "more", &[b"more"]);
+            let entry = more
+                .manifest
+                .tagged("more")
+                .with("companion", carried.json());
+            scene.builder.entry(entry);
+        } else {
+            let fields = Obj::new().with("companion", carried.json());
+            scene.builder.index_fields(fields);
+        }
+        scene.builder.write();
+        let run = scene.gc_takes_only_the_orphan();
+        for desc in [&config, &layer] {
+            assert!(scene.has(desc), "{}", run.all());
+        }
+    }
+}

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::guard::bounded;
 use crate::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
-use crate::support::{Desc, Run, for_each, hex, media};
+use crate::support::{Desc, Doc, Run, for_each, hex, media};
 
 /// Makes a file of this length that takes no room on the disk.
 fn sparse(scene: &Scene, relative: &str, head: &[u8], len: u64) {
@@ -147,4 +147,25 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     run.ok();
     assert!(scene.has(&hidden) && scene.has(&giant), "{}", run.all());
     assert!(!scene.has(&scene.orphan), "{}", run.all());
+}
+
+/// Registries take manifests of 4 MiB; whatever is longer is none, and is not read when nothing refers to it.
+#[test]
+fn an_unlisted_signature_may_be_as_long_as_a_registry_takes_it() {
+    const LONGEST: usize = 4 << 20;
+    let scene = Scene::new();
+    let signature = |length: usize| {
+        let config = scene.builder.empty_config();
+        let doc = Doc::manifest(&config, &[])
+            .artifact_type(&format!("application/signature-{length}"))
+            .subject(&scene.app.manifest);
+        let mut text = doc.text().as_bytes().to_vec();
+        text.resize(length, b' ');
+        scene.builder.blob(media::MANIFEST, &text)
+    };
+    let (longest, longer) = (signature(LONGEST), signature(LONGEST + 1));
+    let run = bounded_gc(&scene);
+    run.ok();
+    assert!(scene.has(&longest), "{}", run.all());
+    assert!(!scene.has(&longer), "{}", run.all());
 }
