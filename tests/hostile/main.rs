@@ -9,6 +9,7 @@
 //! - [`refused`]: what is no layout, and pools that belong to others as well.
 //! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
 //! - [`flight`]: writers at work, their temporary files and locks.
+//! - [`marks`]: what stands in the way of a sweep.
 //! - [`moments`]: what is old and what is young, to the nanosecond.
 //! - [`order`]: the same order on every file system.
 //! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
@@ -25,6 +26,7 @@ mod documents;
 mod flight;
 mod guard;
 mod index_json;
+mod marks;
 mod moments;
 mod order;
 mod output;

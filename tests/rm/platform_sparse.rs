@@ -369,27 +369,33 @@ fn another_index_that_lists_the_platform_keeps_it() {
 }
 
 #[test]
-fn what_refers_to_the_image_and_lists_the_platform_as_well_is_another_image() {
+fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_image() {
     // Without a name, what is about the platform alone goes along with it.
     for (is_about_index, is_tagged) in [(true, false), (true, true), (false, true)] {
-        let (mut layout, index, images, _) = scene();
-        let subject = if is_about_index {
-            &index
-        } else {
-            &images[1].manifest
-        };
-        let children = [images[1].manifest.clone().platform("linux/arm64")];
-        let other = layout.put(&Doc::index(&children).subject(subject));
-        if is_tagged {
-            layout.tag(&other, "other:1");
-        } else {
-            layout.entry(&other);
+        for lists_index in [true, false] {
+            let (mut layout, index, images, _) = scene();
+            let subject = if is_about_index {
+                &index
+            } else {
+                &images[1].manifest
+            };
+            let child = if lists_index {
+                index.clone()
+            } else {
+                images[1].manifest.clone().platform("linux/arm64")
+            };
+            let other = layout.put(&Doc::index(&[child]).subject(subject));
+            if is_tagged {
+                layout.tag(&other, "other:1");
+            } else {
+                layout.entry(&other);
+            }
+            layout.write();
+            let run = rm_sparse(&layout, &ARM);
+            run.ok();
+            assert_here(&layout, parts(&images[1]).into_iter().chain([&other]), &run);
+            assert_normal(&layout);
         }
-        layout.write();
-        let run = rm_sparse(&layout, &ARM);
-        run.ok();
-        assert_here(&layout, parts(&images[1]).into_iter().chain([&other]), &run);
-        assert_normal(&layout);
     }
 }
 

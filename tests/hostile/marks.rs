@@ -1,0 +1,88 @@
+//! What stands in the way of a sweep, asked of the library: nothing that is in the way is left out, and nothing else is in the way.
+
+use jiff::Timestamp;
+use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::observe::Silent;
+use ocisweep::{Error, View};
+
+use crate::scene::Scene;
+use crate::support::{Desc, media};
+
+/// Marks everything, and returns the digests of what is in the way.
+fn in_the_way(scene: &Scene, empty: Accept) -> Result<Vec<String>, String> {
+    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let options = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: Accept::No,
+        empty,
+    };
+    match view.graph.mark(&view.layout, &view.state, &options) {
+        Ok(_) => Ok(Vec::new()),
+        Err(Error::Incomplete { broken, .. }) => Ok(broken
+            .iter()
+            .filter_map(|broken| broken.digest.as_ref().map(ToString::to_string))
+            .collect()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn everything_that_is_damaged_is_told_once() {
+    let mut scene = Scene::new();
+    let missing = ["one", "two"].map(|seed| Desc::missing(media::MANIFEST, seed));
+    for (number, missing) in missing.iter().enumerate() {
+        for tag in ["first", "second"] {
+            scene.builder.tag(missing, &format!("{tag}{number}"));
+        }
+    }
+    scene.builder.write();
+    for damaged in [&scene.app.manifest, &scene.amd64.manifest] {
+        scene.builder.file(&damaged.blob_path(), b"{}");
+    }
+    let mut expected: Vec<String> = missing
+        .iter()
+        .chain([&scene.app.manifest, &scene.amd64.manifest])
+        .map(|desc| desc.digest.clone())
+        .collect();
+    let mut found = in_the_way(&scene, Accept::No).expect("something is in the way");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
+    for (digest, is_in_the_way) in [
+        (format!("sha256:{}", "7".repeat(64)), true),
+        // Nobody looks for leaves of an algorithm that nobody knows.
+        (
+            "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned(),
+            false,
+        ),
+    ] {
+        let mut scene = Scene::new();
+        let layer = Desc::new(media::LAYER, &digest, 5);
+        scene.builder.tag(&layer, "layer").write();
+        let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+        assert_eq!(found.contains(&digest), is_in_the_way, "{found:?}");
+    }
+}
+
+#[test]
+fn a_layout_is_not_empty_as_long_as_something_is_held() {
+    let mut scene = Scene::new();
+    scene.builder.clear_entries().write();
+    let empty = in_the_way(&scene, Accept::No);
+    assert!(empty.is_err(), "{empty:?}");
+    assert_eq!(in_the_way(&scene, Accept::Yes), Ok(Vec::new()));
+    let holds = serde_json::json!({
+        "schema_version": 1,
+        "holds": [{"name": "release", "digest": scene.app.manifest.digest}],
+    });
+    scene
+        .builder
+        .file(".ocisweep/holds.json", holds.to_string().as_bytes());
+    assert_eq!(in_the_way(&scene, Accept::No), Ok(Vec::new()));
+}
