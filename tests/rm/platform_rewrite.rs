@@ -431,3 +431,21 @@ fn the_result_may_be_what_goes_along() {
     assert_here(&layout, parts(&images[0]).into_iter().chain([&left]), &run);
     assert_normal(&layout);
 }
+
+/// Somebody lists the index that is left, and has lost it: now it is back.
+#[test]
+fn the_result_is_written_where_it_is_listed_and_missing() {
+    let mut layout = LayoutBuilder::new();
+    let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let left = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);
+    layout
+        .tag(&index, "multi:1")
+        .tag(&left, "left:1")
+        .drop_blob(&left)
+        .write();
+    let words = ["multi:1", "--platform", "linux/arm64", "--allow-missing"];
+    let run = rm(&layout, &words);
+    run.ok();
+    assert_here(&layout, parts(&images[0]).into_iter().chain([&left]), &run);
+    assert_normal(&layout);
+}

@@ -200,11 +200,8 @@ fn release(
     )?;
     let mut plan = sweep(view, &live, fs, sweep_options);
     let is_orphan = |victim: &Victim| !graph.is_rooted(victim.id);
-    let releases = plan.sweep.iter().any(|victim| !is_orphan(&victim));
-    if !is_everything || releases {
-        // On a full disk the older orphans make room for the new index.
-        plan.spare = plan.sweep.iter().filter(is_orphan).collect();
-    }
+    // On a full disk the older orphans make room for the new index.
+    plan.spare = plan.sweep.iter().filter(is_orphan).collect();
     if !is_everything {
         plan.temporary = Vec::new();
         plan.sweep.retain(|victim| !is_orphan(victim));
