@@ -29,6 +29,18 @@ pub(super) struct Request {
     pub(super) vanished: Option<&'static str>,
 }
 
+impl Request {
+    /// Takes over what another descriptor of the same blob promises, and what it carries.
+    pub(super) fn improve(&mut self, kind: Kind, data: Option<Box<str>>) {
+        if kind.is_document() && !self.kind.is_document() {
+            self.kind = kind;
+        }
+        if self.data.is_none() {
+            self.data = data;
+        }
+    }
+}
+
 /// What reading one blob brought.
 pub(super) enum Found {
     Document(Document, u64),

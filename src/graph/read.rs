@@ -1,5 +1,7 @@
 //! Reading documents, in parallel, and following them.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use rayon::prelude::*;
 
@@ -144,7 +146,8 @@ impl Graph {
         mut queue: Vec<Step>,
         observer: &dyn Observer,
     ) -> Result<()> {
-        let mut requests = Vec::new();
+        let mut requests: Vec<Request> = Vec::new();
+        let mut asked: HashMap<BlobId, usize> = HashMap::new();
         loop {
             while let Some(step) = queue.pop() {
                 let Step {
@@ -173,6 +176,11 @@ impl Graph {
                     let why = "does not match its digest".into();
                     self.looked.insert(id, Looked::Damaged(why));
                 }
+                if let Some(request) = asked.get(&id).and_then(|at| requests.get_mut(*at)) {
+                    // It is about to be read.
+                    request.improve(kind, data);
+                    continue;
+                }
                 let is_open = match self.looked.get(&id) {
                     None => true,
                     // Another descriptor of the same blob may carry its bytes.
@@ -184,6 +192,7 @@ impl Graph {
                 };
                 if is_open {
                     self.looked.insert(id, Looked::Missing);
+                    asked.insert(id, requests.len());
                     requests.push(Request {
                         id,
                         digest: self.digest(id).clone(),
@@ -208,6 +217,7 @@ impl Graph {
                 .map(|request| read(layout, request))
                 .collect();
             observer.advance(requests.len() as u64, 0);
+            asked.clear();
             for (request, found) in requests.drain(..).zip(found) {
                 self.look(request.id, found, &mut queue);
             }

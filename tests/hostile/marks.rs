@@ -86,3 +86,42 @@ fn a_layout_is_not_empty_as_long_as_something_is_held() {
         .file(".ocisweep/holds.json", holds.to_string().as_bytes());
     assert_eq!(in_the_way(&scene, Accept::No), Ok(Vec::new()));
 }
+
+/// A blob of a type that nobody knows may be any text.
+#[test]
+fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
+    for begins in ["{", "[", "{\"text\": oops", "[1, 2,, 3]"] {
+        let mut scene = Scene::new();
+        let text = scene.builder.blob(media::STRANGE, begins.as_bytes());
+        scene.builder.tag(&text, "text").write();
+        assert_eq!(in_the_way(&scene, Accept::No), Ok(Vec::new()), "{begins}");
+    }
+    let mut scene = Scene::new();
+    let layer = scene.builder.layer(b"told before the slip");
+    let text = format!("{{\"thing\": {}, oops", layer.json().text());
+    let text = scene.builder.blob(media::STRANGE, text.as_bytes());
+    scene.builder.tag(&text, "text").write();
+    let run = scene.gc_takes_only_the_orphan();
+    assert!(scene.has(&layer), "{}", run.all());
+}
+
+/// Whichever comes first: one descriptor knows no better, the other promises a manifest.
+#[test]
+fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_better() {
+    for is_first in [true, false] {
+        let mut scene = Scene::new();
+        let text = scene.builder.blob(media::STRANGE, b"{ oops");
+        let promised = text.clone().typed(media::MANIFEST);
+        let both = if is_first {
+            [&promised, &text]
+        } else {
+            [&text, &promised]
+        };
+        for (desc, name) in both.into_iter().zip(["one", "two"]) {
+            scene.builder.tag(desc, name);
+        }
+        scene.builder.write();
+        let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+        assert_eq!(found, std::slice::from_ref(&text.digest));
+    }
+}
