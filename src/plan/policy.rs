@@ -347,6 +347,44 @@ mod tests {
     }
 
     #[test]
+    fn each_rule_alone_chooses() {
+        let none = Policy::default;
+        let list = KeepFrom::parse("app:v1\n").expect("valid");
+        for policy in [
+            Policy {
+                last: Some(1),
+                ..none()
+            },
+            Policy {
+                within: Some(Duration::from_secs(1)),
+                ..none()
+            },
+            Policy {
+                daily: Some(1),
+                ..none()
+            },
+            Policy {
+                weekly: Some(1),
+                ..none()
+            },
+            Policy {
+                monthly: Some(1),
+                ..none()
+            },
+            Policy {
+                keep_from: Some(list),
+                ..none()
+            },
+        ] {
+            assert!(policy.chooses(), "{policy:?}");
+        }
+        assert!(!none().chooses());
+        // What stays whatever the others say is no choice among them.
+        let keep = vec![Glob::new("*").expect("a pattern")];
+        assert!(!Policy { keep, ..none() }.chooses());
+    }
+
+    #[test]
     fn keeps_the_newest_of_each_repository() {
         let images = [
             ("a:1", Some("2026-11-01T00:00:00Z")),
