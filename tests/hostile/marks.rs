@@ -124,4 +124,11 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
         let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
         assert_eq!(found, std::slice::from_ref(&text.digest));
     }
+    // An index that promises it is read when the text was read already.
+    let mut scene = Scene::new();
+    let text = scene.builder.blob(media::STRANGE, b"{ oops");
+    let index = scene.builder.index(&[text.clone().typed(media::MANIFEST)]);
+    scene.builder.tag(&text, "one").tag(&index, "two").write();
+    let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+    assert_eq!(found, [text.digest]);
 }
