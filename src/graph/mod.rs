@@ -204,10 +204,7 @@ impl Graph {
             in_flight: Bits::default(),
             in_flight_reach: Bits::default(),
         };
-        graph.add_roots(layout, state, now, observer)?;
-        if documents == Documents::Forget {
-            graph.forget_nodes();
-        }
+        graph.add_roots(layout, state, now, observer, documents)?;
         graph.sniff_orphans(layout, observer)?;
         graph.sort_referrers();
         graph.rooted = graph.reached.clone();

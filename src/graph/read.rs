@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 
 use super::content::{Found, Request, read};
-use super::{Edge, Graph, Looked, Node, Root, RootSource};
+use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::observe::{Observer, Phase};
@@ -74,6 +74,7 @@ impl Graph {
         state: &State,
         now: Timestamp,
         observer: &dyn Observer,
+        documents: Documents,
     ) -> Result<()> {
         observer.begin(Phase::Reading, None);
         let mut queue = Vec::new();
@@ -117,7 +118,7 @@ impl Graph {
                 queue.push(Step::to(id, Kind::Layer, None));
             }
         }
-        self.follow(layout, queue, observer)
+        self.follow_and(layout, queue, observer, documents)
     }
 
     fn add_root(&mut self, source: RootSource, digest: &Digest, kind: Kind) -> BlobId {
@@ -143,8 +144,18 @@ impl Graph {
     pub(super) fn follow(
         &mut self,
         layout: &Layout,
+        queue: Vec<Step>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        self.follow_and(layout, queue, observer, Documents::Remember)
+    }
+
+    fn follow_and(
+        &mut self,
+        layout: &Layout,
         mut queue: Vec<Step>,
         observer: &dyn Observer,
+        documents: Documents,
     ) -> Result<()> {
         let mut requests: Vec<Request> = Vec::new();
         let mut asked: HashMap<BlobId, usize> = HashMap::new();
@@ -220,6 +231,10 @@ impl Graph {
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {
                 self.look(request.id, found, &mut queue);
+            }
+            if documents == Documents::Forget {
+                // What they refer to is in the queue.
+                self.forget_nodes();
             }
         }
     }
