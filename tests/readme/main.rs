@@ -266,6 +266,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "bench",
         "smoke",
         "shapes",
+        "phases",
         "scale",
         "config",
         "open",
