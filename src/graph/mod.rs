@@ -167,7 +167,7 @@ impl Graph {
     /// [`Graph::mark`] refuses it.
     ///
     /// # Errors
-    /// [`Error::Interrupted`]; nothing else.
+    /// [`Error::Interrupted`](crate::Error::Interrupted); nothing else.
     pub fn read(
         layout: &Layout,
         state: &State,
