@@ -32,7 +32,7 @@ pub(super) struct Request {
 impl Request {
     /// Takes over what another descriptor of the same blob promises, and what it carries.
     pub(super) fn improve(&mut self, kind: Kind, data: Option<Box<str>>) {
-        if kind.is_document() && !self.kind.is_document() {
+        if kind.is_document() {
             self.kind = kind;
         }
         if self.data.is_none() {
