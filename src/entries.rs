@@ -1,7 +1,11 @@
 //! The entries of `index.json` with what they are called and what they are about.
 
-use crate::graph::{EntryName, entry_names, split_name};
+use std::collections::HashSet;
+
+use crate::graph::{EntryName, Graph, entry_names, split_name};
+use crate::images::content_of;
 use crate::layout::BlobId;
+use crate::oci::docker_save::DockerSave;
 use crate::oci::document::Details;
 use crate::oci::reference::digest_tag;
 use crate::oci::{Digest, Role};
@@ -43,15 +47,24 @@ pub enum EntryRole {
     /// It shares the name of an image, and its `kind` says signature, attestation or SBOM (cosign,
     /// hauler).
     KindReferrer,
+    /// It has no name in `index.json`; docker save's own list names its content.
+    Saved,
     /// It has no name.
     Untagged,
+}
+
+impl EntryRole {
+    /// Says whether `index.json` gives it no name.
+    pub(crate) const fn is_nameless(self) -> bool {
+        matches!(self, Self::Saved | Self::Untagged)
+    }
 }
 
 /// Returns the entries in the order of `index.json`.
 #[must_use]
 pub fn entries(view: &View) -> Vec<EntryFacts> {
     let View { state, graph, .. } = view;
-    state
+    let mut entries: Vec<EntryFacts> = state
         .index
         .entries()
         .iter()
@@ -101,7 +114,38 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
                 details,
             }
         })
-        .collect()
+        .collect();
+    if let Some(save) = &state.docker_save {
+        mark_saved(graph, save, &mut entries);
+    }
+    entries
+}
+
+/// Finds the entries without a name that docker save's own list names. What `index.json` names as well is named
+/// there: an untagged index over it is as dangling as any.
+fn mark_saved(graph: &Graph, save: &DockerSave, entries: &mut [EntryFacts]) {
+    let content = |entry: &EntryFacts| {
+        let id = entry.id.into_iter();
+        id.flat_map(|id| content_of(graph, id, None))
+            .map(|(id, _)| id)
+    };
+    let named: HashSet<BlobId> = entries
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Named)
+        .flat_map(content)
+        .collect();
+    let listed: HashSet<BlobId> = save
+        .elements
+        .iter()
+        .filter(|element| !element.repo_tags.is_empty())
+        .filter_map(|element| graph.id(element.config.as_ref()?))
+        .filter(|config| !named.contains(config))
+        .collect();
+    for entry in entries {
+        if entry.role == EntryRole::Untagged && content(entry).any(|id| listed.contains(&id)) {
+            entry.role = EntryRole::Saved;
+        }
+    }
 }
 
 /// Returns what a digest tag is about.

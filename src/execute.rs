@@ -42,6 +42,7 @@ use crate::layout::temp;
 use crate::layout::watch::{Watch, is_still};
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
 use crate::observe::{Observer, Phase};
+use crate::oci::digest::VictimName;
 use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Retire, Tally, Totals, Victim, Victims};
 use crate::settle::settle;
@@ -520,10 +521,9 @@ impl Context<'_> {
         }
     }
 
-    fn place(&self, victim: &Victim) -> Option<(BorrowedFd<'_>, crate::oci::digest::VictimName)> {
-        let name = self.plan.blobs.digest(victim.id)?.victim_name()?;
-        let dir = self.layout.blob_dirs().algorithm(name.algorithm())?;
-        Some((dir.as_fd(), name))
+    fn place(&self, victim: &Victim) -> Option<(BorrowedFd<'_>, VictimName)> {
+        self.layout
+            .place_of_blob(self.plan.blobs.digest(victim.id)?)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{
     Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource, Totals,
-    Victim, joint_totals, prune_with,
+    Victim, joint_totals, look, prune_with,
 };
 use crate::sys::Fs;
 use crate::view::View;
@@ -469,19 +469,11 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
             .par_iter_mut()
             .with_min_len(256)
             .filter(|(_, file)| file.is_none())
-            .for_each(|(id, file)| *file = look(view, fs, *id));
+            .for_each(|(id, file)| *file = look(&view.layout, graph, *id, fs));
         for (id, file) in batch {
             files.push(id, file);
         }
     }
-}
-
-fn look(view: &View, fs: &dyn Fs, id: BlobId) -> Option<FileFacts> {
-    use std::os::fd::AsFd as _;
-
-    let name = view.graph.digest(id).victim_name()?;
-    let dir = view.layout.blob_dirs().algorithm(name.algorithm())?;
-    fs.look(dir.as_fd(), &name).ok().flatten()
 }
 
 /// Counts bytes row by row, each inode once.

@@ -74,34 +74,26 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
 /// Plans a layout, and executes the plan unless this is a dry run.
 fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Error> {
     let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
-    let reading = if args.remove_empty_layouts {
-        rule
-    } else {
-        rule.to_sweep()
-    };
-    perform(
-        context,
-        path,
-        &reading,
-        run_mode(args.dry_run, args.sweep.lock_wait),
-        |view| {
-            let missing = accept(args.sweep.allow_missing);
-            let empty = accept(args.sweep.allow_empty);
-            if !args.remove_empty_layouts {
-                let plan = match plan_only_gc(view, &rule, missing, empty) {
-                    // Which images stand in the way tells only a view that remembers them.
-                    Err(Error::Incomplete { .. }) => {
-                        plan_gc(&rule.read(context, path)?, &rule, missing, empty)
-                    }
-                    planned => planned,
-                };
-                return Ok((plan?, ()));
-            }
+    let mode = run_mode(args.dry_run, args.sweep.lock_wait);
+    let missing = accept(args.sweep.allow_missing);
+    let empty = accept(args.sweep.allow_empty);
+    if args.remove_empty_layouts {
+        return perform(context, path, &rule, mode, |view| {
             let mut plan = plan_gc(view, &rule, missing, empty)?;
             retire(view, &mut plan, rule.in_flight);
             Ok((plan, ()))
-        },
-    )
+        });
+    }
+    perform(context, path, &rule.to_sweep(), mode, |view| {
+        let plan = match plan_only_gc(view, &rule, missing, empty) {
+            // Which images stand in the way tells only a view that remembers them.
+            Err(Error::Incomplete { .. }) => {
+                plan_gc(&rule.read(context, path)?, &rule, missing, empty)
+            }
+            planned => planned,
+        };
+        Ok((plan?, ()))
+    })
 }
 
 /// Says what became of a layout, and returns how it ended.

@@ -145,15 +145,8 @@ impl Graph {
     }
 
     fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>) -> Sniffed {
-        let Some((dir, name)) = self
-            .blobs
-            .digest(id)
-            .and_then(|digest| digest.victim_name())
-            .and_then(|name| {
-                let dir = layout.blob_dirs().algorithm(name.algorithm())?;
-                Some((dir, name))
-            })
-        else {
+        let digest = self.blobs.digest(id);
+        let Some((dir, name)) = digest.and_then(|digest| layout.place_of_blob(digest)) else {
             return Sniffed::Gone;
         };
         // A link is judged by itself: what it leads to is not ours, but may be a referrer.

@@ -60,6 +60,12 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// Hashes one of some digests.
+    fn hash_at(&self, digests: &[Digest], number: u32) -> u64 {
+        let digest = digests.get(number as usize);
+        digest.map_or(0, |digest| self.hash(digest))
+    }
+
     fn hash(&self, digest: &Digest) -> u64 {
         let Digest::Sha256(bytes) = digest else {
             return self.text.hash_one(digest);
@@ -99,11 +105,7 @@ impl DigestTable {
         let entry = self.numbers.entry(
             hash,
             |&number| digests.get(number as usize) == Some(&digest),
-            |&number| {
-                digests
-                    .get(number as usize)
-                    .map_or(0, |digest| keys.hash(digest))
-            },
+            |&number| keys.hash_at(digests, number),
         );
         match entry {
             hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
@@ -125,26 +127,24 @@ impl DigestTable {
             numbers,
             keys,
         } = self;
-        let hash = |number: usize| digests.get(number).map_or(0, |digest| keys.hash(digest));
-        numbers.reserve(digests.len() - first, |&number| hash(number as usize));
-        let mut hashes = Vec::with_capacity(digests.len().min(HASHED_AT_ONCE));
+        numbers.reserve(digests.len() - first, |&number| {
+            keys.hash_at(digests, number)
+        });
+        let mut hashes = Vec::new();
         let mut next = first;
         for begin in (first..digests.len()).step_by(HASHED_AT_ONCE) {
             let end = digests.len().min(begin + HASHED_AT_ONCE);
-            (begin..end)
-                .into_par_iter()
+            let batch = digests.get(begin..end).unwrap_or_default();
+            batch
+                .par_iter()
                 .with_min_len(1024)
-                .map(|position| digests.get(position).map_or(0, |digest| keys.hash(digest)))
+                .map(|digest| keys.hash(digest))
                 .collect_into_vec(&mut hashes);
             for (position, &hash) in (begin..end).zip(&hashes) {
                 let entry = numbers.entry(
                     hash,
                     |&number| digests.get(number as usize) == digests.get(position),
-                    |&number| {
-                        digests
-                            .get(number as usize)
-                            .map_or(0, |digest| keys.hash(digest))
-                    },
+                    |&number| keys.hash_at(digests, number),
                 );
                 if let hashbrown::hash_table::Entry::Vacant(entry) = entry {
                     entry.insert(number_of(next));

@@ -27,7 +27,7 @@ pub(crate) mod watch;
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use rustix::fs::{CWD, FileType, Stat};
 
 use crate::error::{Error, NotALayout, Result};
 use crate::holds::Emptied;
+use crate::oci::digest::VictimName;
 use crate::oci::{Algorithm, Digest};
 
 pub use blobs::{BlobId, BlobList, Stray};
@@ -222,15 +223,19 @@ impl Layout {
         Ok(bytes)
     }
 
+    /// Returns the directory and the name of a blob; `None` where no blob of its algorithm can be listed.
+    pub(crate) fn place_of_blob(&self, digest: &Digest) -> Option<(BorrowedFd<'_>, VictimName)> {
+        let name = digest.victim_name()?;
+        let dir = self.blobs.algorithm(name.algorithm())?;
+        Some((dir.as_fd(), name))
+    }
+
     /// Looks at a blob's file, or at what a link leads to; `None` if there is nothing.
     ///
     /// # Errors
     /// [`Error::Read`] when that cannot be told.
     pub(crate) fn look_at_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
-        let Some(name) = digest.victim_name() else {
-            return Ok(None);
-        };
-        let Some(dir) = self.blobs.algorithm(name.algorithm()) else {
+        let Some((dir, name)) = self.place_of_blob(digest) else {
             return Ok(None);
         };
         match stat_at(dir, name.file(), Links::Follow) {

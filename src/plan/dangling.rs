@@ -4,11 +4,10 @@
 //! But most untagged entries are alive: oras lists every child of an index again, referrers have no
 //! names, and crane, ko or cosign name nothing at all.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use crate::entries::{EntryFacts, EntryRole, entries};
+use crate::entries::{EntryRole, entries};
 use crate::graph::RootSource;
-use crate::images::content_of;
 use crate::layout::BlobId;
 use crate::view::View;
 
@@ -16,11 +15,9 @@ use crate::view::View;
 /// anything that stays. A layout in which no entry has a name has none.
 #[must_use]
 pub fn dangling(view: &View) -> BTreeSet<usize> {
-    let entries = entries(view);
-    let saved = saved(view, &entries);
-    let (mut untagged, named): (Vec<_>, Vec<_>) = entries
+    let (mut untagged, named): (Vec<_>, Vec<_>) = entries(view)
         .into_iter()
-        .partition(|entry| entry.role == EntryRole::Untagged && !saved.contains(&entry.position));
+        .partition(|entry| entry.role == EntryRole::Untagged);
     // A digest tag is no name: it only says what it is about.
     if !named.iter().any(|entry| entry.role == EntryRole::Named) {
         return BTreeSet::new();
@@ -53,35 +50,4 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
         }
     }
     untagged.into_iter().map(|entry| entry.position).collect()
-}
-
-/// Returns the positions of the entries without a name that docker save's own list names. What `index.json` names
-/// as well is named there: an untagged index over it is as dangling as any.
-pub(super) fn saved(view: &View, entries: &[EntryFacts]) -> BTreeSet<usize> {
-    let Some(save) = &view.state.docker_save else {
-        return BTreeSet::new();
-    };
-    let content = |entry: &EntryFacts| {
-        let id = entry.id.into_iter();
-        id.flat_map(|id| content_of(&view.graph, id, None))
-            .map(|(id, _)| id)
-    };
-    let named: HashSet<BlobId> = entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Named)
-        .flat_map(content)
-        .collect();
-    let listed: HashSet<BlobId> = save
-        .elements
-        .iter()
-        .filter(|element| !element.repo_tags.is_empty())
-        .filter_map(|element| view.graph.id(element.config.as_ref()?))
-        .filter(|config| !named.contains(config))
-        .collect();
-    entries
-        .iter()
-        .filter(|entry| entry.role == EntryRole::Untagged)
-        .filter(|entry| content(entry).any(|id| listed.contains(&id)))
-        .map(|entry| entry.position)
-        .collect()
 }

@@ -27,7 +27,6 @@ use crate::oci::Digest;
 use crate::view::View;
 
 pub use dangling::dangling;
-use dangling::saved;
 pub use filter::{FilterError, Filters, TimeSource};
 pub use gc::{sweep_all, sweep_only};
 pub use joint::joint_totals;
@@ -41,8 +40,8 @@ pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, rem
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
-pub(crate) use sweep::left_over;
 pub use sweep::{SweepOptions, sweep};
+pub(crate) use sweep::{left_over, look};
 pub use victims::{Victim, Victims};
 
 /// What is to be done to one layout.

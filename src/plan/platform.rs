@@ -8,7 +8,7 @@ mod rewrite;
 
 use std::collections::BTreeSet;
 
-use crate::entries::{EntryFacts, EntryRole, REFERENCE_DIGEST};
+use crate::entries::{EntryFacts, REFERENCE_DIGEST};
 use crate::error::{Error, Result};
 use crate::graph::{Edge, Graph};
 use crate::images::{Image, Images, content_of, is_attestation};
@@ -473,7 +473,7 @@ fn hollow(
             gone.entries.extend(
                 entries
                     .iter()
-                    .filter(|entry| entry.role == EntryRole::Untagged && entry.id == Some(child.id))
+                    .filter(|entry| entry.role.is_nameless() && entry.id == Some(child.id))
                     .map(|entry| entry.position),
             );
         }
@@ -495,7 +495,7 @@ fn cut_from(
     gone.cut.images.insert(image.id);
     let named: BTreeSet<BlobId> = entries
         .iter()
-        .filter(|entry| entry.role != EntryRole::Untagged)
+        .filter(|entry| !entry.role.is_nameless())
         .filter_map(|entry| entry.id)
         .collect();
     let parents = part.edges.iter().map(|(parent, _)| *parent);

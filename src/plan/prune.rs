@@ -28,9 +28,7 @@ pub use self::kept::{KeptBytes, KeptLink};
 use super::filter::Resolved;
 use super::policy::Aged;
 use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish};
-use super::{
-    FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource, dangling, saved,
-};
+use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource, dangling};
 
 /// Which images may go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -263,14 +261,12 @@ pub(crate) fn prune_with(
         }
     };
     let (gone, removal) = removal;
-    let is_named = |entry: &&EntryFacts| entry.role == EntryRole::Named;
-    let had_named = entries.iter().any(|entry| is_named(&entry));
     let left: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
         .collect();
     let is_last =
-        !gone.entries.is_empty() && (left.is_empty() || (had_named && !left.iter().any(is_named)));
+        !gone.entries.is_empty() && (left.is_empty() || (has_names(entries) && !has_names(left)));
     if is_last && options.empty == Accept::No {
         return Err(PruneError::LastImage {
             path: view.layout.path().display().to_string(),
@@ -327,8 +323,7 @@ fn judge<'a>(
     cache: &mut Images<'_>,
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
-    let saved = saved(view, entries);
-    let follows = followers(view, images, entries, dangling, &saved);
+    let follows = followers(view, images, entries, dangling);
     let has_names = has_names(entries);
     let mut judged: Vec<Judged<'a>> = images
         .iter()
@@ -344,10 +339,11 @@ fn judge<'a>(
                 .entries
                 .iter()
                 .all(|position| dangling.contains(position));
-            let is_saved = image
+            let mut own = image
                 .entries
                 .iter()
-                .any(|position| saved.contains(position));
+                .filter_map(|position| entries.get(*position));
+            let is_saved = own.any(|entry| entry.role == EntryRole::Saved);
             let by_name = options.policy.chooses() || !options.policy.keep.is_empty();
             let mut reasons = Vec::new();
             let mut is_out_of_reach = false;
@@ -418,8 +414,9 @@ fn judge<'a>(
     judged
 }
 
-fn has_names(entries: &[EntryFacts]) -> bool {
-    entries.iter().any(|entry| entry.role == EntryRole::Named)
+fn has_names<'a>(entries: impl IntoIterator<Item = &'a EntryFacts>) -> bool {
+    let mut entries = entries.into_iter();
+    entries.any(|entry| entry.role == EntryRole::Named)
 }
 
 /// Returns the images that are parts or referrers of others: they follow those. What is held stands
@@ -429,7 +426,6 @@ fn followers(
     images: &[Image],
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
-    saved: &BTreeSet<usize>,
 ) -> BTreeSet<BlobId> {
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
@@ -446,10 +442,9 @@ fn followers(
             about.any(|about| listed.contains(about) || below.contains(about))
         };
         match entry.role {
-            EntryRole::Named => false,
+            EntryRole::Named | EntryRole::Saved => false,
             EntryRole::DigestTag => is_about_another(),
             EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
-            EntryRole::Untagged if saved.contains(&entry.position) => false,
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
             EntryRole::Untagged => below.contains(&image.id) || is_about_another(),
         }

@@ -1,7 +1,5 @@
 //! What goes when everything that is not live goes.
 
-use std::os::fd::AsFd as _;
-
 use crate::graph::{FileFacts, Graph, LiveSet};
 use crate::layout::temp::TempName;
 use crate::layout::{BlobId, BlobList, Layout, Stray};
@@ -63,10 +61,10 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
 /// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
 /// their files are [handed over](Graph::take_orphans) and not copied.
 pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOptions) -> Plan {
-    let mut orphans = view.graph.take_orphans();
+    let orphans = view.graph.take_orphans();
     let graph = &view.graph;
     let mut kept = Vec::new();
-    orphans.retain(|id, file| {
+    let sweep = Victims::among(orphans, |id, file| {
         !live.contains(id)
             && judge(graph, id, file)
                 .map_err(|keep| kept.push(keep))
@@ -74,7 +72,7 @@ pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOpti
     });
     let temporary = left_over(&view.layout, graph.blobs(), options);
     Plan {
-        sweep: Victims::of(orphans),
+        sweep,
         kept,
         temporary,
         ..Plan::empty(view)
@@ -105,8 +103,8 @@ pub(crate) fn left_over(layout: &Layout, blobs: &BlobList, options: &SweepOption
         .collect()
 }
 
-fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
-    let name = graph.digest(id).victim_name()?;
-    let dir = layout.blob_dirs().algorithm(name.algorithm())?;
-    fs.look(dir.as_fd(), &name).ok().flatten()
+/// Looks at the file of a blob; `None` if there is none, or if it cannot be looked at.
+pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
+    let (dir, name) = layout.place_of_blob(graph.digest(id))?;
+    fs.look(dir, &name).ok().flatten()
 }

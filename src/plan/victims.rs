@@ -23,9 +23,12 @@ impl Victims {
         Self::default()
     }
 
-    /// Takes over files that all could be looked into; what could not is no victim.
-    pub(super) fn of(mut files: FileTable) -> Self {
-        files.retain(|_, file| file.is_some());
+    /// Chooses among files, and keeps their table. What could not be looked into is no victim, whatever is chosen.
+    pub(super) fn among(
+        mut files: FileTable,
+        mut goes: impl FnMut(BlobId, Option<FileFacts>) -> bool,
+    ) -> Self {
+        files.retain(|id, file| goes(id, file) && file.is_some());
         Self(files)
     }
 
@@ -133,7 +136,7 @@ mod tests {
         let mut files = FileTable::default();
         files.push(1, None);
         files.push(2, Some(victim(2).file));
-        let list = Victims::of(files);
+        let list = Victims::among(files, |_, _| true);
         assert_eq!(list.iter().collect::<Vec<_>>(), [victim(2)]);
         assert_eq!(list.len(), 1);
     }

@@ -133,9 +133,10 @@ impl Along {
             let Some(id) = entry.id else { continue };
             let mut owners = match entry.role {
                 EntryRole::Named => Vec::new(),
-                EntryRole::DigestTag | EntryRole::KindReferrer | EntryRole::Untagged => {
-                    entry.about.clone()
-                }
+                EntryRole::DigestTag
+                | EntryRole::KindReferrer
+                | EntryRole::Saved
+                | EntryRole::Untagged => entry.about.clone(),
             };
             if entry.role == EntryRole::KindReferrer {
                 let namesakes = entry.names.iter().filter_map(|name| named.get(&*name.text));

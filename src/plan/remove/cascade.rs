@@ -7,7 +7,6 @@ use crate::graph::{Bits, RootSource};
 use crate::images::content_of;
 use crate::layout::BlobId;
 use crate::oci::Role;
-use crate::plan::saved;
 use crate::view::View;
 
 use super::gone::{Gone, roots_that_stay};
@@ -23,8 +22,6 @@ pub(in crate::plan) fn cascade(
     options: &RemoveOptions,
     gone: &mut Gone,
 ) -> Vec<String> {
-    // What docker save's own list names is nobody's part.
-    let saved = saved(view, entries);
     loop {
         let below = below(view, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
@@ -39,11 +36,9 @@ pub(in crate::plan) fn cascade(
             {
                 continue;
             }
-            let is_untagged = entry.role == EntryRole::Untagged && !saved.contains(&entry.position);
-            let is_child = is_untagged && below.contains(id);
-            let is_base = is_untagged && bases.contains(&id);
+            let is_child = entry.role == EntryRole::Untagged && below.contains(id);
+            let is_base = entry.role == EntryRole::Untagged && bases.contains(&id);
             let is_referrer = options.referrers == Referrers::Follow
-                && !saved.contains(&entry.position)
                 && match entry.role {
                     EntryRole::Untagged | EntryRole::DigestTag => {
                         entry.about.iter().any(|about| below.contains(*about))
@@ -52,7 +47,8 @@ pub(in crate::plan) fn cascade(
                         .names
                         .iter()
                         .any(|name| gone.names.contains(name.text.as_ref())),
-                    EntryRole::Named => false,
+                    // What docker save's own list names is nobody's part.
+                    EntryRole::Named | EntryRole::Saved => false,
                 };
             if is_child || is_base || is_referrer {
                 candidates.push(entry);

@@ -348,9 +348,7 @@ fn untag_all(entries: &[EntryFacts], id: BlobId, gone: &mut Gone) {
         .iter()
         .filter(|entry| entry.id == Some(id))
         .peekable();
-    let has_untagged = of_image
-        .clone()
-        .any(|entry| entry.role == EntryRole::Untagged);
+    let has_untagged = of_image.clone().any(|entry| entry.role.is_nameless());
     let mut kept = has_untagged;
     for entry in of_image.by_ref().filter(|entry| !entry.names.is_empty()) {
         gone.names
