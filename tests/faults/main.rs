@@ -42,7 +42,6 @@ mod reading;
 mod scene;
 mod signals;
 mod stall;
-mod stopping;
 mod stops;
 mod strace;
 mod told;

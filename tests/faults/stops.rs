@@ -24,8 +24,7 @@ use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
 use crate::kill::count;
 use crate::scene::{LEFT_OVERS, Scene};
-use crate::stopping::{Stopping, Way};
-use crate::support::{blobs, for_each, media, sha256};
+use crate::support::{Stopping, Way, blobs, for_each, media, sha256};
 
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
 
@@ -324,7 +323,7 @@ fn nothing_goes_before_what_the_layout_says_is_on_the_disk() {
 }
 
 /// Writes the same entries in other bytes, as a writer without a lock does that adds and removes a tag.
-fn write_anew(layout: &Path) {
+pub(crate) fn write_anew(layout: &Path) {
     let path = layout.join("index.json");
     let text = std::fs::read_to_string(&path).expect("there is an index.json");
     std::fs::write(path, text + "\n").expect("there is room");

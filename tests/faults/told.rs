@@ -22,9 +22,8 @@ use ocisweep::sys::Disk;
 
 use crate::pools::{Commune, NAMES};
 use crate::scene::Scene;
-use crate::stopping::{Stopping, Way};
-use crate::stops::{Make, gc, perform, perform_after, rm};
-use crate::support::{LayoutBuilder, media, sha256};
+use crate::stops::{Make, gc, perform, perform_after, rm, write_anew};
+use crate::support::{LayoutBuilder, Stopping, Way, media, sha256};
 
 /// Asks to stop when it has been asked so often.
 struct Patience(AtomicUsize);
@@ -95,18 +94,7 @@ fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
 
 const ORPHAN: &[u8] = b"nobody refers to this";
 
-/// One image of new layers, one that is sparse, and one that uses an orphan again.
-fn list_three(layout: &Path) {
-    list(layout, "fresh:1", &[b"base layer"]);
-    list(
-        layout,
-        "sparse:1",
-        &[b"base layer", b"this layer is nowhere"],
-    );
-    list(layout, "again:1", &[b"base layer", ORPHAN]);
-}
-
-/// None of them has to do with what goes.
+/// One image of layers that are here, and one that is sparse: neither has to do with what goes.
 fn list_two(layout: &Path) {
     list(layout, "fresh:1", &[b"base layer"]);
     list(
@@ -114,6 +102,12 @@ fn list_two(layout: &Path) {
         "sparse:1",
         &[b"base layer", b"this layer is nowhere"],
     );
+}
+
+/// And one that uses an orphan again.
+fn list_three(layout: &Path) {
+    list_two(layout);
+    list(layout, "again:1", &[b"base layer", ORPHAN]);
 }
 
 #[test]
@@ -227,13 +221,6 @@ fn nothing_of_a_pool_goes_before_what_its_layouts_say_is_on_the_disk() {
         .filter(|call| call.starts_with("sync"))
         .count();
     assert!(synced >= NAMES.len(), "{calls:?}");
-}
-
-/// Writes the same entries in other bytes.
-fn write_anew(layout: &Path) {
-    let path = layout.join("index.json");
-    let text = std::fs::read_to_string(&path).expect("there is an index.json");
-    std::fs::write(path, text + "\n").expect("there is room");
 }
 
 #[test]

@@ -1,24 +1,20 @@
 //! Layouts in which nothing is left: with `--remove-empty-layouts` they go, and what a stop leaves of them harms nobody.
 
 use std::fs;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{execute, remove_directory};
-use ocisweep::graph::{Accept, Change, FileFacts, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
 use ocisweep::layout::lock::Locked;
 use ocisweep::observe::Silent;
-use ocisweep::oci::digest::VictimName;
 use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep};
-use ocisweep::sys::{Disk, FileTime, Fs, Removed};
+use ocisweep::sys::Disk;
 
 use crate::scene::{Scene, entries, of_layouts};
-use crate::support::{LayoutBuilder, assert_same, for_each, snapshot};
+use crate::support::{LayoutBuilder, Stopping, Way, assert_same, for_each, snapshot};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE: [&str; 5] = [
@@ -211,87 +207,6 @@ fn the_question_names_the_layouts_that_would_go() {
     assert!(layout.join("index.json").exists(), "{text}");
 }
 
-/// The real file system, until a call does not happen any more, or something else happens right before it.
-#[derive(Debug)]
-struct Stopping<'a> {
-    at: usize,
-    meets: Option<fn(&Path)>,
-    layout: &'a Path,
-    calls: Mutex<usize>,
-}
-
-impl Stopping<'_> {
-    fn pass<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let number = {
-            let mut calls = self.calls.lock().expect("nobody panics");
-            *calls += 1;
-            *calls
-        };
-        match self.meets {
-            Some(meets) if number == self.at => meets(self.layout),
-            None if number >= self.at => return Err(io::Error::other("the test stops here")),
-            _ => {}
-        }
-        work()
-    }
-}
-
-impl Fs for Stopping<'_> {
-    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
-        Disk.look(dir, name)
-    }
-    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
-        self.pass(|| Disk.remove(dir, name))
-    }
-    fn remove_temporary(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        is_dir: bool,
-    ) -> io::Result<Removed> {
-        self.pass(|| Disk.remove_temporary(dir, name, is_dir))
-    }
-    fn replace(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        bytes: &[u8],
-        time: FileTime,
-    ) -> io::Result<()> {
-        self.pass(|| Disk.replace(dir, name, bytes, time))
-    }
-    fn replace_expected(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        expected: &[u8],
-        bytes: &[u8],
-        time: FileTime,
-    ) -> io::Result<bool> {
-        self.pass(|| Disk.replace_expected(dir, name, expected, bytes, time))
-    }
-    fn remove_expected(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &str,
-        expected: &[u8],
-    ) -> io::Result<bool> {
-        self.pass(|| Disk.remove_expected(dir, name, expected))
-    }
-    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-        self.pass(|| Disk.make_dir(dir, name))
-    }
-    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass(|| Disk.sync(file))
-    }
-    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass(|| Disk.sync_dir(dir))
-    }
-    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
-        self.pass(|| Disk.sync_all(dir))
-    }
-}
-
 fn planned(layout: &Path) -> (View, Plan) {
     let now = Timestamp::now();
     let view = View::read(layout, now, &Silent).expect("the layout can be read");
@@ -317,14 +232,9 @@ fn planned(layout: &Path) -> (View, Plan) {
 
 /// Removes the layout with a file system that stops or is disturbed at one call; says how many calls there were, and whether the
 /// layout was removed.
-fn run(layout: &Path, at: usize, meets: Option<fn(&Path)>) -> (usize, bool) {
+fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
     let (view, plan) = planned(layout);
-    let disk = Stopping {
-        at,
-        meets,
-        layout,
-        calls: Mutex::new(0),
-    };
+    let disk = Stopping::new(way, at, layout);
     let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody holds it");
     let outcome = execute(&locked, &plan, &disk, &Silent);
     drop(locked);
@@ -332,8 +242,7 @@ fn run(layout: &Path, at: usize, meets: Option<fn(&Path)>) -> (usize, bool) {
     if retired {
         drop(remove_directory(layout, &disk));
     }
-    let calls = *disk.calls.lock().expect("nobody panics");
-    (calls, retired)
+    (disk.calls().len(), retired)
 }
 
 /// Wherever it stops: there is a layout that lists nothing, or no layout at all; and a second run has no trouble with either.
@@ -342,7 +251,7 @@ fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
     for stop in 1.. {
         let scene = Scene::new();
         let layout = empty(&scene, "tree/layout");
-        let (calls, _) = run(layout.path(), stop, None);
+        let (calls, _) = run(layout.path(), stop, Way::Dies);
         let is_layout = layout.join("oci-layout").exists() || layout.join("blobs").exists();
         if is_layout {
             assert_eq!(entries(layout.path()), 0, "stopped at call {stop}");
@@ -373,7 +282,7 @@ fn a_writer_that_comes_at_any_call_loses_nothing() {
     for stop in 1.. {
         let scene = Scene::new();
         let layout = empty(&scene, "layout");
-        let (calls, _) = run(layout.path(), stop, Some(write));
+        let (calls, _) = run(layout.path(), stop, Way::Meets(write));
         if stop > calls {
             break;
         }

@@ -5,6 +5,7 @@
 //! - [`corpus`]: the layouts that other programs wrote, as they were found.
 //! - [`cmd`]: [`Cmd`] runs the program, [`Run`] is what came of it.
 //! - [`snapshot`]: what a directory looks like, to the nanosecond.
+//! - [`stopping`]: [`Stopping`], the real file system until a call at which something happens.
 #![expect(
     dead_code,
     unused_imports,
@@ -16,6 +17,7 @@ pub(crate) mod corpus;
 pub(crate) mod json;
 pub(crate) mod layout;
 pub(crate) mod snapshot;
+pub(crate) mod stopping;
 
 pub(crate) use cmd::{Cmd, Item, Report, Run};
 pub(crate) use corpus::{Case, CaseLayout, Unpacked, cases, unpack};
@@ -24,6 +26,7 @@ pub(crate) use layout::{Image, LayoutBuilder};
 pub(crate) use snapshot::{
     Snapshot, assert_same, blobs, differences, snapshot, without_directory_times,
 };
+pub(crate) use stopping::{Stopping, Way};
 
 use std::fmt::Write as _;
 
