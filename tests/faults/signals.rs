@@ -11,7 +11,7 @@ use crate::guard::{run_of, watch};
 use crate::judge::{Files, LOCK};
 use crate::scene::Scene;
 use crate::stall::{Stalled, process_of};
-use crate::strace::{args, has_strace, spawn};
+use crate::strace::{Disturbed, args, has_strace, spawn};
 use crate::support::{Cmd, Run, blobs};
 
 /// Enough for four threads and more than one batch.
@@ -31,14 +31,13 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
         return;
     }
     for command in [GC, RM] {
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in ["INT", "TERM"] {
             let judge = command.judge();
             let scene = command.scene();
             let before = blobs(scene.path());
-            let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
-            let stalled = stalled.expect("it deletes more than two files");
-            stalled.signal(signal);
-            let run = stalled.go_on();
+            // To the thread that makes the call: any other one might come to it when this one is a file further.
+            let injection = format!("unlinkat:signal={signal}:when=2");
+            let run = Disturbed::by(&injection, &command.on(scene.path())).run;
             run.exits(130);
             let after = blobs(scene.path());
             let gone: BTreeSet<_> = before
