@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// More lines than this before its tests, and a file hides decisions.
-const MAX_LINES: usize = 600;
+const MAX_LINES: usize = 800;
 
 /// Files that are longer, for now, with the reason.
 const LONGER: &[(&str, &str)] = &[];
