@@ -1,6 +1,7 @@
 //! The command line. Converts what was typed to the options of the library, and knows nothing else.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -19,12 +20,19 @@ pub use layouts::{LayoutArgs, TreeArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
-/// The version, with the commit that the program was built from where that is known: the build script says.
-const VERSION: &str = env!("OCISWEEP_VERSION");
+/// The version, with the commit that the program was built from where `OCISWEEP_COMMIT` named it at build time. A
+/// build script could ask git, but every user of the library would run it.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("OCISWEEP_COMMIT").filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+});
 
 /// Clean OCI image layouts on disk
 #[derive(Debug, Parser)]
-#[command(version = VERSION, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(version = VERSION.as_str(), about, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     long_about = "Clean OCI image layouts on disk: show what is there, and delete every blob that nothing \
                   references any more. Works straight on `index.json` and `blobs/`; no daemon, no registry, \

@@ -263,6 +263,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
     let foreign = [
         "release",
         "path",
+        "profile",
         "bench",
         "smoke",
         "shapes",
