@@ -1,6 +1,6 @@
 //! The entries of `index.json` with what they are called and what they are about.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{EntryName, Graph, entry_names, split_name};
 use crate::images::content_of;
@@ -64,6 +64,7 @@ impl EntryRole {
 #[must_use]
 pub fn entries(view: &View) -> Vec<EntryFacts> {
     let View { state, graph, .. } = view;
+    let mut cut_digests = None;
     let mut entries: Vec<EntryFacts> = state
         .index
         .entries()
@@ -77,10 +78,11 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
                 .as_ref()
                 .ok()
                 .and_then(|digest| graph.id(digest));
-            let mut about: Vec<BlobId> = [CONTAINERD_SUBJECT, REFERENCE_DIGEST]
-                .into_iter()
-                .filter_map(|key| details.annotations.get(key))
-                .filter_map(|text| Digest::parse(text).ok())
+            let mut about: Vec<BlobId> = details
+                .annotations
+                .iter()
+                .filter(|(key, _)| is_subject_key(key))
+                .filter_map(|(_, text)| Digest::parse(text).ok())
                 .filter_map(|digest| graph.id(&digest))
                 .collect();
             let node = id.and_then(|id| graph.node(id));
@@ -90,7 +92,10 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
                     .filter(|edge| edge.role == Role::Subject)
                     .map(|edge| edge.to),
             );
-            let tagged: Vec<Digest> = names.iter().filter_map(subject_of).collect();
+            let tagged: Vec<Vec<BlobId>> = names
+                .iter()
+                .filter_map(|name| subjects_of(graph, name, &mut cut_digests))
+                .collect();
             let role = if names.is_empty() {
                 EntryRole::Untagged
             } else if tagged.len() == names.len() {
@@ -104,7 +109,7 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
             } else {
                 EntryRole::Named
             };
-            about.extend(tagged.iter().filter_map(|digest| graph.id(digest)));
+            about.extend(tagged.into_iter().flatten());
             EntryFacts {
                 position,
                 id,
@@ -119,6 +124,13 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
         mark_saved(graph, save, &mut entries);
     }
     entries
+}
+
+/// Returns `true` if an annotation of an entry names the image that the entry is a referrer of:
+/// `io.containerd.manifest.subject`, `org.olareg.referrer.subject`, `org.opencontainers.image.referrer.subject`
+/// (image-spec pull request 1171), and BuildKit's `vnd.docker.reference.digest`.
+fn is_subject_key(key: &str) -> bool {
+    key.ends_with(".subject") || key == REFERENCE_DIGEST
 }
 
 /// Finds the entries without a name that docker save's own list names. What `index.json` names as well is named
@@ -148,14 +160,48 @@ fn mark_saved(graph: &Graph, save: &DockerSave, entries: &mut [EntryFacts]) {
     }
 }
 
-/// Returns what a digest tag is about.
-fn subject_of(name: &EntryName) -> Option<Digest> {
+/// Digests by algorithm and their first 64 hexadecimal digits, for tags that have no more of them.
+type CutDigests = HashMap<(String, String), Vec<BlobId>>;
+
+/// Returns the blobs that a name belongs to, if it is a digest tag; none of them need be here.
+fn subjects_of(
+    graph: &Graph,
+    name: &EntryName,
+    cut_digests: &mut Option<CutDigests>,
+) -> Option<Vec<BlobId>> {
     let (_, tag) = split_name(&name.text);
     let tag = digest_tag(tag?)?;
+    let digest = Digest::parse(&format!("{}:{}", tag.algorithm, tag.hex)).ok();
+    let mut subjects: Vec<BlobId> = digest
+        .and_then(|digest| graph.id(&digest))
+        .into_iter()
+        .collect();
     if tag.is_cut() {
-        return None;
+        let known = cut_digests.get_or_insert_with(|| digests_longer_than(graph, tag.hex.len()));
+        let key = (tag.algorithm.to_owned(), tag.hex.to_owned());
+        subjects.extend(known.get(&key).into_iter().flatten());
     }
-    Digest::parse(&format!("{}:{}", tag.algorithm, tag.hex)).ok()
+    (tag.has_known_algorithm() || !subjects.is_empty()).then_some(subjects)
+}
+
+/// Returns the digests that have more than `digits` hexadecimal digits, by the first of them. Made once for all
+/// entries: the search for each tag by itself would be quadratic.
+fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
+    let mut known = CutDigests::new();
+    for id in graph.ids() {
+        let digest = graph.digest(id);
+        if matches!(digest, Digest::Sha256(_)) {
+            continue;
+        }
+        let encoded = digest.encoded();
+        if let Some(start) = encoded.get(..digits)
+            && encoded.len() > digits
+        {
+            let key = (digest.algorithm_name().to_owned(), start.to_owned());
+            known.entry(key).or_default().push(id);
+        }
+    }
+    known
 }
 
 /// `dev.cosignproject.cosign/sigs`, `dev.hauler/atts`, `dev.hauler/referrers/<hex>` and the like.

@@ -10,7 +10,6 @@
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
-//! | the holds are replaced | a hold on something that no entry lists: it is kept |
 //! | the state is read again and compared | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
@@ -316,10 +315,6 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
                 fs,
             ));
         }
-    }
-    if let Some(holds) = &writes.holds {
-        // After the index: a hold that outlives its image only keeps too much.
-        write_own(layout, Holds::FILE, holds.to_json().as_bytes(), fs)?;
     }
     Ok(())
 }

@@ -24,7 +24,6 @@ use super::render::sweep::{Shown, total_line};
 struct Said {
     untagged: Vec<String>,
     left_referrers: Vec<String>,
-    released_holds: Vec<String>,
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
@@ -112,7 +111,6 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             plan,
             untagged,
             left_referrers,
-            released_holds,
             conflicts,
             images,
             moved,
@@ -121,7 +119,6 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         let said = Said {
             untagged,
             left_referrers,
-            released_holds,
             conflicts,
             misses,
             deletes: !images.is_empty() || !moved.is_empty(),
@@ -255,14 +252,6 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
             context.print(&text)
         }
     };
-    for hold in &said.released_holds {
-        let verb = if args.dry_run {
-            "would release"
-        } else {
-            "released"
-        };
-        context.term.note(&format!("{verb} hold `{hold}`"));
-    }
     for name in &said.left_referrers {
         context.term.note(&format!(
             "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
@@ -301,7 +290,11 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
 const fn hint(conflict: &Conflict) -> &'static str {
     match conflict {
         Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
-        Conflict::Held { .. } => "`ocisweep hold rm` ends the hold, `-f` overrides it",
+        Conflict::Held {
+            can_be_forced: true,
+            ..
+        } => "`-f` removes the name and keeps the image; `ocisweep hold rm` ends the hold",
+        Conflict::Held { .. } => "`ocisweep hold rm` ends the hold",
         Conflict::NoPlatform { .. } => "`ocisweep ls --tree` shows the platforms",
         Conflict::SharedVariant { .. } => "`-f` drops it from all of them",
         Conflict::LastPlatform { .. } => "`-f` removes the image",

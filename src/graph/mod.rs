@@ -35,7 +35,9 @@ pub use bits::Bits;
 pub(crate) use files::FileTable;
 pub use files::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
-pub use names::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name};
+pub use names::{
+    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name, split_pin,
+};
 pub use sniff::{FileFacts, Flight, InFlight};
 pub use ways::{More, Way, WayStep, Ways};
 

@@ -1,5 +1,6 @@
 //! How an entry of `index.json` is called.
 
+use crate::oci::Digest;
 use crate::oci::document::Details;
 
 /// The annotation that containerd, BuildKit, docker save and hauler write: a full name.
@@ -59,12 +60,17 @@ fn has_tag(name: &str) -> bool {
     last.contains([':', '@'])
 }
 
-/// Splits a name into repository and tag or digest, as `ls` shows them. A bare tag has no
-/// repository.
+/// Splits a name into repository and tag, as `ls` shows them. A bare tag has no repository. Of a pinned
+/// name (`repository:tag@digest`) both stand before the `@`.
 #[must_use]
 pub fn split_name(name: &str) -> (Option<&str>, Option<&str>) {
-    if let Some((repository, digest)) = name.split_once('@') {
-        return (Some(repository), Some(digest));
+    let (name, is_pinned) = match split_pin(name) {
+        Some((name, _)) => (name, true),
+        None => (name, false),
+    };
+    if let Some((repository, rest)) = name.split_once('@') {
+        // Not a digest; shown as it is written.
+        return (Some(repository), Some(rest));
     }
     let start_of_last = name.rfind('/').map_or(0, |slash| slash + 1);
     match name
@@ -73,14 +79,27 @@ pub fn split_name(name: &str) -> (Option<&str>, Option<&str>) {
         .map(|colon| start_of_last + colon)
     {
         Some(colon) => (name.get(..colon), name.get(colon + 1..)),
-        None if start_of_last > 0 => (Some(name), None),
+        // Without a pin a single word is a tag; `name@digest` always begins with a repository.
+        None if start_of_last > 0 || is_pinned => (Some(name), None),
         None => (None, Some(name)),
     }
+}
+
+/// Splits a pinned name into what stands before the `@` and the digest that the name is true of (zarf,
+/// k0s, hauler, skopeo). `None`: the name is not pinned.
+#[must_use]
+pub fn split_pin(name: &str) -> Option<(&str, Digest)> {
+    let (name, digest) = name.rsplit_once('@')?;
+    let digest = Digest::parse(digest).ok()?;
+    (!name.is_empty()).then_some((name, digest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PINNED: &str =
+        "a/b:v1@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn names(annotations: &[(&str, &str)]) -> Vec<String> {
         let details = Details {
@@ -132,6 +151,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pin_is_a_whole_digest_behind_a_name() {
+        let (name, digest) = split_pin(PINNED).expect("a pinned name");
+        assert_eq!(name, "a/b:v1");
+        assert!(digest.to_string().starts_with("sha256:e3b0c442"));
+        for text in [
+            "a/b:v1",
+            "a/b@sha256:00",
+            "a/b@v1",
+            &PINNED["a/b:v1".len()..],
+        ] {
+            assert_eq!(split_pin(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn splits_names_as_docker_shows_them() {
         let cases = [
             ("latest", None, Some("latest")),
@@ -140,6 +174,15 @@ mod tests {
             ("localhost:5000/a:v", Some("localhost:5000/a"), Some("v")),
             ("a/b", Some("a/b"), None),
             ("a/b@sha256:00", Some("a/b"), Some("sha256:00")),
+            (PINNED, Some("a/b"), Some("v1")),
+            (&PINNED.replace(":v1", ""), Some("a/b"), None),
+            (&PINNED.replace("a/b:v1", "b"), Some("b"), None),
+            (&PINNED.replace("a/b:v1", "b:v1"), Some("b"), Some("v1")),
+            (
+                &PINNED.replace("a/b", "localhost:5000/a"),
+                Some("localhost:5000/a"),
+                Some("v1"),
+            ),
             ("", None, Some("")),
         ];
         for (name, repository, tag) in cases {

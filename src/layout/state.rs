@@ -129,9 +129,6 @@ impl State {
         if let Some(text) = &writes.repositories {
             texts.repositories = Some(text.clone().into_bytes());
         }
-        if let Some(holds) = &writes.holds {
-            texts.holds = Some(holds.to_json().into_bytes());
-        }
         let index = writes.index.as_ref().unwrap_or(&self.index);
         texts.fingerprint(index.text())
     }
@@ -152,8 +149,6 @@ pub struct Writes {
     pub emptied: bool,
     /// The time that the new `index.json` gets.
     pub index_time: IndexTime,
-    /// The holds.
-    pub holds: Option<Holds>,
 }
 
 impl Writes {
@@ -164,7 +159,6 @@ impl Writes {
             && self.manifest_json.is_none()
             && self.repositories.is_none()
             && self.index.is_none()
-            && self.holds.is_none()
     }
 }
 

@@ -165,6 +165,17 @@ impl Digest {
         }
     }
 
+    /// Returns the name of the algorithm, also of one that cannot be verified here.
+    #[must_use]
+    pub fn algorithm_name(&self) -> &str {
+        match self {
+            Self::Other(text) => text.split_once(':').map_or("", |(name, _)| name),
+            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
+                self.algorithm().map_or("", Algorithm::name)
+            }
+        }
+    }
+
     /// Returns the encoded part: hex digits, or for an unknown algorithm the text as written.
     #[must_use]
     pub fn encoded(&self) -> String {

@@ -6,6 +6,7 @@
 //! cuts spans out of the text. *Promise*: [`IndexDoc::edited`] parses its own result again and
 //! compares it with what was asked for before anybody can write it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -74,6 +75,15 @@ pub enum Edit {
         /// The key, exactly as written.
         key: Box<str>,
     },
+    /// One annotation of the entry gets another value.
+    ReplaceAnnotation {
+        /// The position of the entry.
+        position: usize,
+        /// The key, exactly as written.
+        key: Box<str>,
+        /// The new value.
+        value: Box<str>,
+    },
     /// The entry refers to another blob, with everything else as it was.
     ReplaceDigest {
         /// The position of the entry.
@@ -90,6 +100,7 @@ impl Edit {
         match self {
             Self::RemoveEntry { position }
             | Self::RemoveAnnotation { position, .. }
+            | Self::ReplaceAnnotation { position, .. }
             | Self::ReplaceDigest { position, .. } => *position,
         }
     }
@@ -241,6 +252,11 @@ impl IndexDoc {
                 Edit::RemoveAnnotation { position, key } => {
                     splices.extend(self.cut_annotation(*position, key)?);
                 }
+                Edit::ReplaceAnnotation {
+                    position,
+                    key,
+                    value,
+                } => splices.extend(self.replace_annotation(*position, key, value)?),
                 Edit::ReplaceDigest {
                     position,
                     digest,
@@ -308,6 +324,34 @@ impl IndexDoc {
         Ok(splices)
     }
 
+    fn replace_annotation(
+        &self,
+        position: usize,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<Splice>, String> {
+        let entry = self.entry(position)?;
+        let with = serde_json::to_string(value).map_err(|error| error.to_string())?;
+        let mut splices = Vec::new();
+        for (name, annotations) in members(self.slice(entry.span.clone())?)? {
+            if !folds_to(&name, "annotations") {
+                continue;
+            }
+            for (name, old) in members(annotations)? {
+                if name == key {
+                    splices.push(Splice {
+                        range: offset_in(&self.text, old)?,
+                        with: with.clone(),
+                    });
+                }
+            }
+        }
+        if splices.is_empty() {
+            return Err(format!("entry {position} has no annotation `{key}`"));
+        }
+        Ok(splices)
+    }
+
     fn replace_digest(
         &self,
         position: usize,
@@ -343,8 +387,12 @@ impl IndexDoc {
     /// the edited ones read as asked, and the frame around them did not move.
     fn prove(&self, edits: &[Edit], edited: &Self) -> Result<(), String> {
         let mut after = edited.entries.iter();
+        let mut by_position: HashMap<usize, Vec<&Edit>> = HashMap::new();
+        for edit in edits {
+            by_position.entry(edit.position()).or_default().push(edit);
+        }
         for (position, entry) in self.entries.iter().enumerate() {
-            let mine = || edits.iter().filter(move |edit| edit.position() == position);
+            let mine = || by_position.get(&position).into_iter().flatten();
             if mine().any(|edit| matches!(edit, Edit::RemoveEntry { .. })) {
                 continue;
             }
@@ -364,6 +412,9 @@ impl IndexDoc {
                     Edit::RemoveEntry { .. } => {}
                     Edit::RemoveAnnotation { key, .. } => {
                         expected.annotations.remove(key);
+                    }
+                    Edit::ReplaceAnnotation { key, value, .. } => {
+                        expected.annotations.insert(key.clone(), value.clone());
                     }
                     Edit::ReplaceDigest { digest, .. } => expected_digest = Ok(digest.clone()),
                 }

@@ -145,6 +145,15 @@ impl Reference {
         }
     }
 
+    /// Returns the reference without its digest: the tag of the repository that a pinned name stands for.
+    #[must_use]
+    pub fn without_digest(self) -> Self {
+        Self {
+            digest: None,
+            ..self
+        }
+    }
+
     /// Returns the whole reference as docker prints it: `alpine:3` (`FamiliarString`).
     #[must_use]
     pub fn familiar(&self) -> String {
@@ -371,6 +380,8 @@ pub enum DigestTagKind {
     Attestation,
     /// `sha256-<hex>.sbom`: cosign's software bill of materials.
     Sbom,
+    /// Any other suffix, such as regclient's `.<short>.meta`.
+    Other,
 }
 
 /// A tag that belongs to another image, whose digest it spells.
@@ -387,8 +398,8 @@ pub struct DigestTag<'a> {
 impl DigestTag<'_> {
     /// Returns whether this tag belongs to the image with `digest` (`algorithm:hex`).
     ///
-    /// A tag has no room for a long digest, so the distribution-spec keeps the first 64 digits of
-    /// it in the fallback.
+    /// A tag has at most 128 characters, so the distribution-spec keeps only the first 64 digits of
+    /// a longer digest.
     #[must_use]
     pub fn refers_to(&self, digest: &str) -> bool {
         digest.split_once(':').is_some_and(|(algorithm, hex)| {
@@ -397,29 +408,41 @@ impl DigestTag<'_> {
         })
     }
 
-    /// Returns whether only the beginning of the digest is known.
+    /// Returns `true` if only the beginning of the digest may be known. Of an unknown algorithm nobody
+    /// can tell.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        hex_digits(self.algorithm).is_some_and(|digits| self.hex.len() < digits)
+        self.hex.len() == FALLBACK_TAG_DIGITS
+            && hex_digits(self.algorithm).is_none_or(|digits| self.hex.len() < digits)
+    }
+
+    /// Returns `true` if the algorithm is one whose digests this crate can check. A tag of another
+    /// algorithm is a digest tag only if a digest that it refers to is known.
+    #[must_use]
+    pub fn has_known_algorithm(&self) -> bool {
+        hex_digits(self.algorithm).is_some()
     }
 }
 
-/// Returns what the tag `tag` says about another image, if it is a digest tag.
+/// Returns what the tag `tag` says about another image, if it has the form of a digest tag.
 ///
 /// Give the bare tag: of `ghcr.io/acme/app:sha256-….sig` the part behind the colon.
 #[must_use]
 pub fn digest_tag(tag: &str) -> Option<DigestTag<'_>> {
     let (algorithm, rest) = tag.split_once('-')?;
-    let digits = hex_digits(algorithm)?;
     let (hex, kind) = match rest.split_once('.') {
         None => (rest, DigestTagKind::Fallback),
         Some((hex, "sig")) => (hex, DigestTagKind::Signature),
         Some((hex, "att")) => (hex, DigestTagKind::Attestation),
         Some((hex, "sbom")) => (hex, DigestTagKind::Sbom),
-        Some(_) => return None,
+        Some((_, "")) => return None,
+        Some((hex, _)) => (hex, DigestTagKind::Other),
     };
-    let cut = kind == DigestTagKind::Fallback && hex.len() == FALLBACK_TAG_DIGITS;
-    ((hex.len() == digits || cut) && is_lower_hex(hex)).then_some(DigestTag {
+    let has_length = match hex_digits(algorithm) {
+        Some(digits) => hex.len() == digits || hex.len() == FALLBACK_TAG_DIGITS.min(digits),
+        None => hex.len() >= MIN_DIGEST_DIGITS && is_component(algorithm),
+    };
+    (has_length && is_lower_hex(hex)).then_some(DigestTag {
         algorithm,
         hex,
         kind,
@@ -616,18 +639,30 @@ mod tests {
                 format!("sha512-{HEX}"),
                 Some(("sha512", HEX, DigestTagKind::Fallback)),
             ),
-            (format!("sha512-{HEX}.sig"), None),
+            (
+                format!("sha512-{HEX}.sig"),
+                Some(("sha512", HEX, DigestTagKind::Signature)),
+            ),
             (format!("sha256-{long}"), None),
-            (format!("sha256-{HEX}.SIG"), None),
-            (format!("sha256-{HEX}.sig.sig"), None),
+            (
+                format!("sha256-{HEX}.SIG"),
+                Some(("sha256", HEX, DigestTagKind::Other)),
+            ),
+            (
+                format!("sha256-{HEX}.0123456789ab.meta"),
+                Some(("sha256", HEX, DigestTagKind::Other)),
+            ),
+            (
+                format!("blake3-{HEX}.sig"),
+                Some(("blake3", HEX, DigestTagKind::Signature)),
+            ),
             (format!("sha256-{HEX}."), None),
-            (format!("sha256-{HEX}.cosign"), None),
             (format!("sha256:{HEX}"), None),
             (format!("sha256-{}", HEX.to_uppercase()), None),
             (format!("sha256-{}", &HEX[1..]), None),
             (format!("sha256-{HEX}0"), None),
             (format!("SHA256-{HEX}"), None),
-            (format!("sha1-{}", &HEX[..40]), None),
+            (format!("sha1-{}", &HEX[..31]), None),
             (format!("sha256-{}g", &HEX[1..]), None),
             (format!(" sha256-{HEX}"), None),
             (format!("repo:sha256-{HEX}"), None),

@@ -341,12 +341,16 @@ pub fn names_match(glob: &Glob, image: &Image) -> bool {
         glob.matches(&name.text)
             || Reference::parse_normalized(&name.text).is_ok_and(|reference| {
                 let is_full = name.text.contains(['/', ':', '@']);
+                let is_pinned = reference.digest.is_some();
                 let with_tag = reference.clone().with_default_tag();
+                let matches_whole = |name: &Reference| {
+                    glob.matches(&name.familiar()) || glob.matches(&name.canonical())
+                };
                 is_full
                     && (glob.matches(&reference.familiar_name())
                         || glob.matches(&reference.canonical_name())
-                        || glob.matches(&with_tag.familiar())
-                        || glob.matches(&with_tag.canonical()))
+                        || matches_whole(&with_tag)
+                        || (is_pinned && matches_whole(&with_tag.without_digest())))
             })
     })
 }

@@ -208,10 +208,9 @@ fn one(
             // A hold on a platform that stays, stays as well.
             holds.retain(|(position, _)| part.touches(view, *position));
         }
-        if let Some((_, hold)) = holds.first()
-            && options.force == Force::No
-        {
+        if let Some((_, hold)) = holds.first() {
             return Err(Conflict::Held {
+                can_be_forced: false,
                 what: label,
                 hold: hold.clone(),
                 id: image.digest.short(),
@@ -234,8 +233,6 @@ fn one(
                 PlatformMode::Hollow => hollow(view, entries, image, &part, &going, gone),
             }
         }
-        gone.holds
-            .extend(holds.into_iter().map(|(position, _)| position));
     }
     Ok(())
 }

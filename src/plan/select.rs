@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::{EntryFacts, EntryRole};
-use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_name};
+use crate::graph::{CONTAINERD_NAME, split_name, split_pin};
 use crate::layout::BlobId;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
@@ -181,7 +181,6 @@ impl<'a> Selector<'a> {
     pub fn pick_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         self.by_exact_name(text)
             .or_else(|| self.by_normalised_name(text))
-            .or_else(|| self.by_tag(text))
             .or_else(|| self.by_repository_and_digest(text))
     }
 
@@ -240,66 +239,52 @@ impl<'a> Selector<'a> {
         Ok(pick)
     }
 
-    /// The exact text of a name. With force also every entry that carries the text in an annotation
-    /// for names, behind a longer name: then the whole of it is meant.
+    /// The exact text of a name. A bare word is a name only where it stands so in the layout, and not where it
+    /// is the tag of a full name on the same entry: `alpine` does not mean `redis:alpine`.
     fn by_exact_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let mut found: Vec<Named<'_>> = self.names().filter(|named| named.text == text).collect();
-        if self.force == Force::Yes {
-            let known: BTreeSet<_> = found.iter().map(|named| named.entry.position).collect();
-            found.extend(self.entries.iter().filter_map(|entry| {
-                let carries = [CONTAINERD_NAME, REF_NAME, BASE_NAME].iter().any(|key| {
-                    entry.details.annotations.get(*key).map(AsRef::as_ref) == Some(text)
-                });
-                let name = entry.names.first()?;
-                (carries && !known.contains(&entry.position)).then_some(Named {
-                    entry,
-                    text: &name.text,
-                })
-            }));
-        }
+        let found: Vec<Named<'_>> = self.names().filter(|named| named.text == text).collect();
         (!found.is_empty()).then(|| self.take(text, found, self.force))
     }
 
-    /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`.
+    /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`. A pinned name
+    /// (`alpine:3@sha256:…`) is also a tag of its repository; one without a tag is none.
     fn by_normalised_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let wanted = full_name(text)?;
+        let is_wanted = |named: &Named<'_>| {
+            full_name(named.text).is_some_and(|name| {
+                name == wanted
+                    || (wanted.digest.is_none()
+                        && name.tag.is_some()
+                        && name.without_digest() == wanted)
+            })
+        };
         let found: Vec<_> = self
             .names()
-            .filter(|named| is_full(named) && full_name(named.text).as_ref() == Some(&wanted))
+            .filter(|named| is_full(named) && is_wanted(named))
             .collect();
         (!found.is_empty()).then(|| self.take(text, found, self.force))
     }
 
-    /// A tag alone. Force takes every image of one name; of several names that only end alike nobody
-    /// knows which is meant.
-    fn by_tag(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let found: Vec<_> = self
-            .names()
-            .filter(|named| is_full(named) && split_name(named.text).1 == Some(text))
-            .collect();
-        let names: BTreeSet<_> = found.iter().map(|named| named.text).collect();
-        let force = if names.len() > 1 {
-            Force::No
-        } else {
-            self.force
-        };
-        (!found.is_empty()).then(|| self.take(text, found, force))
-    }
-
-    /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name.
+    /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name. A name that
+    /// is no reference has to be written as it stands.
     fn by_repository_and_digest(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let (name, digest) = text.split_once('@')?;
-        let digest = Digest::parse(digest).ok()?;
-        let wanted = Reference::parse_normalized(name).ok()?;
+        let (name, digest) = split_pin(text)?;
+        let wanted = Reference::parse_normalized(name).ok();
         let id = self.view.graph.id(&digest)?;
         let mut pick = Pick::default();
         for named in self.names().filter(|named| named.entry.id == Some(id)) {
-            let Ok(reference) = Reference::parse_normalized(named.text) else {
-                continue;
+            let unpinned = split_pin(named.text).map_or(named.text, |(name, _)| name);
+            let is_same = || {
+                let (Some(wanted), Ok(reference)) =
+                    (&wanted, Reference::parse_normalized(unpinned))
+                else {
+                    return false;
+                };
+                is_full(&named)
+                    && reference.canonical_name() == wanted.canonical_name()
+                    && (wanted.tag.is_none() || wanted.tag == reference.with_default_tag().tag)
             };
-            let is_same = reference.canonical_name() == wanted.canonical_name()
-                && (wanted.tag.is_none() || wanted.tag == reference.clone().with_default_tag().tag);
-            if is_same && is_full(&named) {
+            if unpinned == name || is_same() {
                 pick.names.entry(id).or_default().insert(named.text.into());
             }
         }
@@ -372,12 +357,15 @@ impl<'a> Selector<'a> {
         })?;
         let mut pick = Pick::default();
         for named in self.names() {
-            let familiar = is_full(&named)
-                .then(|| full_name(named.text))
-                .flatten()
-                .map(|reference| reference.familiar());
+            let reference = is_full(&named).then(|| full_name(named.text)).flatten();
+            // Of a pinned name a pattern may also mean the tag that it stands for.
             let fits = glob.matches(named.text)
-                || familiar.is_some_and(|familiar| glob.matches(&familiar));
+                || split_pin(named.text).is_some_and(|(name, _)| glob.matches(name))
+                || reference.is_some_and(|reference| {
+                    glob.matches(&reference.familiar())
+                        || (reference.digest.is_some()
+                            && glob.matches(&reference.without_digest().familiar()))
+                });
             match named.entry.id {
                 _ if !fits => {}
                 Some(id) => {

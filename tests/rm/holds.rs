@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::scene::{assert_entries, assert_here, assert_output, has, parts, rm, short};
-use crate::support::{Cmd, Image, LayoutBuilder, Run, assert_same, snapshot};
+use crate::scene::{assert_here, assert_output, has, parts, rm, short};
+use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";
 
@@ -40,10 +40,28 @@ fn listed(layout: &LayoutBuilder) -> Vec<Value> {
 }
 
 fn conflict(what: &str, name: &str, image: &Image) -> String {
+    conflict_that(what, name, &image.manifest, "must be forced")
+}
+
+fn conflict_that(what: &str, name: &str, image: &Desc, force: &str) -> String {
     format!(
-        "ocisweep: conflict: unable to delete {what} (must be forced) - hold \"{name}\" is using its image {}\n",
-        short(&image.manifest)
+        "ocisweep: conflict: unable to delete {what} ({force}) - hold \"{name}\" is using its image {}\n",
+        short(image)
     )
+}
+
+/// Asserts that force took the names of a held image away and nothing else: the entry stays without a name, every
+/// file stays, and so do the holds.
+fn assert_only_untagged(layout: &LayoutBuilder, run: &Run, names: &[&str], image: &Image) {
+    assert_output(run, names, &[]);
+    assert_here(layout, parts(image), run);
+    let text = fs::read_to_string(layout.join("index.json")).expect("the index is text");
+    assert!(text.contains(&image.manifest.digest), "{text}");
+    for name in names {
+        assert!(!text.contains(&format!("\"{name}\"")), "{text}");
+    }
+    Cmd::gc(layout.path()).run().ok();
+    assert_here(layout, parts(image), run);
 }
 
 #[test]
@@ -126,7 +144,7 @@ fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
         (&["release", "other:1"], 1, "there is one of that name"),
         (&["new", "nosuch:1"], 1, "No such image: nosuch:1"),
         (&["new", &unknown], 1, "it is not in"),
-        (&["new", "1"], 1, "ambiguous reference"),
+        (&["new", "1"], 1, "No such image: 1:latest"),
         (&["new", "*"], 1, "2 images"),
         (&["", "app:1"], 2, ""),
         (&["new"], 2, ""),
@@ -150,22 +168,23 @@ fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_held_image_is_a_conflict_by_name_and_by_id_until_forced() {
+fn a_held_image_is_a_conflict_by_name_and_by_id() {
     let (layout, app, other) = app_and_other();
     hold(&layout, "add", &["release", "app:1"]).ok();
     let id = short(&app.manifest).to_owned();
-    for (argument, what) in [
-        ("app:1", "app:1"),
-        ("docker.io/library/app:1", "app:1"),
-        ("app:*", "app:1"),
-        (&id, &id),
-        (&app.manifest.digest, &id),
-        ("@0", &id),
+    for (argument, what, force) in [
+        ("app:1", "app:1", "must be forced"),
+        ("docker.io/library/app:1", "app:1", "must be forced"),
+        ("app:*", "app:1", "must be forced"),
+        (&id, &id, "cannot be forced"),
+        (&app.manifest.digest, &id, "cannot be forced"),
+        ("@0", &id, "cannot be forced"),
     ] {
         let run = rm(&layout, &[argument]);
         run.exits(1).one_error_with_hint();
         assert!(
-            run.stderr.starts_with(&conflict(what, "release", &app)),
+            run.stderr
+                .starts_with(&conflict_that(what, "release", &app.manifest, force)),
             "{}",
             run.all()
         );
@@ -176,28 +195,55 @@ fn a_held_image_is_a_conflict_by_name_and_by_id_until_forced() {
     let run = rm(&layout, &["app:1", "other:1"]);
     run.exits(1);
     assert_output(&run, &["other:1"], &parts(&other));
-
-    let run = rm(&layout, &["-f", "app:1"]);
-    run.ok().warns("released hold `release`");
-    assert_output(&run, &["app:1"], &parts(&app));
-    assert_eq!(listed(&layout), Vec::<Value>::new());
 }
 
 #[test]
-fn two_holds_on_one_image_are_both_released_by_force() {
-    let (layout, app, _) = app_and_other();
+fn force_never_ends_a_hold() {
+    let (mut layout, app, _) = app_and_other();
+    layout.tag(&app.manifest, "app:2").write();
+    let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
+    layout.entry(&signature.manifest).write();
     hold(&layout, "add", &["one", "app:1"]).ok();
-    hold(&layout, "add", &["other", "other:1"]).ok();
     hold(&layout, "add", &["two", &app.manifest.digest]).ok();
-    let run = rm(&layout, &["-f", "app:1"]);
-    run.ok()
-        .warns("released hold `one`")
-        .warns("released hold `two`");
+    // By ID, and by ID beside a name, force changes nothing.
+    let before = snapshot(layout.path());
+    let id = short(&app.manifest).to_owned();
+    for arguments in [&["-f", &id][..], &["-f", "app:1", "app:2", "@0"]] {
+        let run = rm(&layout, arguments);
+        run.exits(1);
+        assert!(
+            run.stderr.starts_with(&conflict_that(
+                &id,
+                "one",
+                &app.manifest,
+                "cannot be forced"
+            )),
+            "{}",
+            run.all()
+        );
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+    }
+    // By name the names go, and nothing else: neither the image nor its referrers nor a hold.
+    let run = rm(&layout, &["-f", "app:1", "app:2"]);
+    run.ok();
+    assert_only_untagged(&layout, &run, &["app:1", "app:2"], &app);
+    assert_here(&layout, parts(&signature), &run);
     let left: Vec<Value> = listed(&layout)
         .iter()
         .map(|hold| hold["name"].clone())
         .collect();
-    assert_eq!(left, [json!("other")]);
+    assert_eq!(left, [json!("one"), json!("two")]);
+    // Nor does any prune.
+    for arguments in [&["-f"][..], &["-f", "-a", "--allow-empty"]] {
+        let run = Cmd::new(["prune"]).args(arguments).arg(layout.path()).run();
+        run.ok();
+        assert_here(&layout, parts(&app), &run);
+    }
+    assert_eq!(listed(&layout).len(), 2);
+    hold(&layout, "rm", &["one", "two"]).ok();
+    let run = rm(&layout, &[&id]);
+    run.ok();
+    assert!(!has(&layout, &app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -423,9 +469,12 @@ fn a_held_platform_holds_its_image() {
     let run = rm(&layout, &["multi:1"]);
     run.exits(1).warns("hold \"platform\"").warns(short(&index));
     assert_here(&layout, [&index, &app.manifest], &run);
+    // The rest of the image stays as well: force only untags.
     let run = rm(&layout, &["-f", "multi:1"]);
-    run.ok().warns("released hold `platform`");
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    run.ok();
+    assert_output(&run, &["multi:1"], &[]);
+    assert_here(&layout, [&index, &app.manifest], &run);
+    assert_eq!(listed(&layout).len(), 1);
 }
 
 #[test]
@@ -477,7 +526,9 @@ fn a_hold_on_something_that_is_gone_holds_nothing_up() {
     assert_output(&run, &["other:1"], &parts(&other));
     let run = rm(&layout, &["-f", "app:1"]);
     run.ok();
-    assert_entries(&layout, &[], &run);
+    assert_output(&run, &["app:1"], &[]);
+    let text = fs::read_to_string(layout.join("index.json")).expect("the index is text");
+    assert!(text.contains(&app.manifest.digest), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::platform_rewrite::{assert_normal, new_index};
-use crate::platform_words::{images_of, multi};
+use crate::platform_words::{images_of, layout_of, multi};
 use crate::scene::{
     assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
 };
@@ -298,4 +298,47 @@ fn only_platform_drops_all_others() {
     run.ok();
     assert_output(&run, &[], &[]);
     assert_same(&before, &snapshot(layout.path()), &run.all());
+}
+
+/// A pinned name is true only of the digest behind its `@`, whichever annotation holds it and whichever entry.
+#[test]
+fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
+    const BASE: &str = "org.opencontainers.image.base.name";
+    let names: [fn(&Desc, &str) -> Desc; 4] = [
+        |index, pinned| index.clone().tagged(pinned),
+        |index, pinned| index.clone().named(pinned),
+        |index, pinned| index.clone().annotate(BASE, pinned),
+        // Behind the name that is shown.
+        |index, pinned| index.clone().tagged("multi:1").annotate(BASE, pinned),
+    ];
+    for name in names {
+        let (mut layout, index, images) = layout_of(&["linux/amd64", "linux/arm64"]);
+        let pinned = format!("ghcr.io/acme/multi:1@{}", index.digest);
+        layout.clear_entries().entry(name(&index, &pinned)).write();
+        let before = snapshot(layout.path());
+        let run = rm(&layout, &["@0", "--only-platform", "linux/amd64"]);
+        run.exits(1).one_error_with_hint();
+        run.warns(&format!("its digest is referred to by {pinned}\n"));
+        run.warns("--platform-mode sparse");
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+        // Force moves the name to the new digest, so that it is true again.
+        let run = rm(&layout, &["-f", "@0", "--only-platform", "linux/amd64"]);
+        run.ok();
+        assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+        let entry = crate::scene::entries(layout.path()).remove(0);
+        let digest = field(&entry, "digest").expect("it has a digest");
+        assert_ne!(digest, index.digest, "{}", run.all());
+        assert!(
+            entry.to_string().contains(&format!("multi:1@{digest}")),
+            "{entry}"
+        );
+        assert!(!entry.to_string().contains(&index.digest), "{entry}");
+    }
+    // A name of another entry pins the digest as well.
+    let (mut layout, index, _) = layout_of(&["linux/amd64", "linux/arm64"]);
+    let other = layout.image("linux/amd64", "other", &[]);
+    let pinned = format!("ghcr.io/acme/multi:1@{}", index.digest);
+    layout.tag(&other.manifest, &pinned).write();
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.exits(1).warns(&pinned);
 }

@@ -239,6 +239,94 @@ fn digest_tags_go_with_the_image_or_the_platform_that_they_name() {
     }
 }
 
+/// The tag of a digest of any algorithm, whole or cut to 64 digits as the distribution-spec cuts it, with any suffix.
+#[test]
+fn digest_tags_of_every_form_follow_their_image() {
+    for (algorithm, cut, suffix) in [
+        ("sha256", None, ".0123456789ab.meta"),
+        ("sha256", None, ".cosign"),
+        ("sha512", None, ".sig"),
+        ("sha512", Some(64), ""),
+        ("sha512", Some(64), ".sig"),
+        ("sha384", Some(64), ".att"),
+    ] {
+        for repository in ["", "ghcr.io/acme/app:"] {
+            let (mut layout, _, other) = pair();
+            let config = layout.blob(media::CONFIG, b"{\"of\":\"app\"}");
+            let layer = layout.layer(b"of app");
+            let app = layout.put_as(
+                algorithm,
+                &Doc::manifest(&config, std::slice::from_ref(&layer)),
+            );
+            let signature = silent(&layout, b"signature");
+            let hex = app.hex();
+            let hex = hex.get(..cut.unwrap_or(hex.len())).expect("it is so long");
+            let tag = format!("{repository}{algorithm}-{hex}{suffix}");
+            layout
+                .tag(&signature.manifest, &tag)
+                .tag(&app, "app:1")
+                .tag(&app, "app:2")
+                .tag(&other.manifest, "other:1")
+                .write();
+            let prune = Cmd::new(["prune", "-f"]).arg(layout.path()).run();
+            prune.ok();
+            assert_here(&layout, parts(&signature), &prune);
+            let run = rm(&layout, &["app:1"]);
+            run.ok();
+            assert_output(&run, &["app:1"], &[]);
+            let run = rm(&layout, &["app:2"]);
+            run.ok().says(&format!("Untagged: {tag}\n"));
+            for gone in [&app, &signature.manifest, &signature.layers[0]] {
+                assert!(!has(&layout, gone), "{tag}\n{}", run.all());
+            }
+            assert_entries(&layout, &[other.manifest.clone().tagged("other:1")], &run);
+        }
+    }
+}
+
+/// olareg, image-spec pull request 1171, and whoever comes next.
+#[test]
+fn an_annotation_that_ends_in_subject_makes_a_referrer() {
+    for key in [
+        "org.olareg.referrer.subject",
+        "org.opencontainers.image.referrer.subject",
+        "com.example.subject",
+    ] {
+        let (mut layout, app, other) = pair();
+        let [of_app, of_other] = [&app, &other].map(|image| {
+            let silent = silent(&layout, image.manifest.digest.as_bytes());
+            (
+                silent
+                    .manifest
+                    .clone()
+                    .annotate(key, image.manifest.digest.as_str()),
+                silent,
+            )
+        });
+        layout
+            .entry(&of_app.0)
+            .entry(&of_other.0)
+            .tag(&app.manifest, "app:1")
+            .tag(&other.manifest, "other:1")
+            .write();
+        let prune = Cmd::new(["prune", "-f"]).arg(layout.path()).run();
+        prune.ok();
+        assert_here(
+            &layout,
+            parts(&of_app.1).into_iter().chain(parts(&of_other.1)),
+            &prune,
+        );
+        let run = rm(&layout, &["app:1"]);
+        run.ok();
+        assert!(!has(&layout, &of_app.1.manifest), "{key}\n{}", run.all());
+        assert_entries(
+            &layout,
+            &[of_other.0, other.manifest.clone().tagged("other:1")],
+            &run,
+        );
+    }
+}
+
 #[test]
 fn a_digest_tag_stays_while_its_image_does() {
     let (mut layout, app, _) = pair();

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::scene::{assert_entries, assert_here, assert_output, dockered, has, parts, rm, short};
-use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, for_each, sha256};
+use crate::support::{
+    Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, for_each, sha256, snapshot,
+};
 
 /// Two images without anything in common: the one that is asked for, and one that nobody means.
 fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
@@ -43,8 +45,6 @@ fn an_image_goes_by_everything_that_names_it() {
             "localhost:5000/team/alpha:1".to_owned(),
         ),
         ("localhost/alpha:latest", "localhost/alpha".to_owned()),
-        // A tag alone, where only one name has it; docker has no such thing.
-        ("ghcr.io/acme/alpha:v1.0", "v1.0".to_owned()),
         // What umoci and skopeo write; docker cannot remove these by name.
         ("latest", "latest".to_owned()),
         ("v1.0", "v1.0".to_owned()),
@@ -99,7 +99,6 @@ fn the_full_name_of_docker_and_buildkit_selects_as_its_short_forms_do() {
         "alpha:1",
         "docker.io/library/alpha:1",
         "library/alpha:1",
-        "1",
         "alpha:*",
     ] {
         let mut layout = LayoutBuilder::new();
@@ -300,17 +299,23 @@ fn two(first: &[&str], second: &[&str]) -> (LayoutBuilder, Image, Image) {
 
 #[test]
 fn an_ambiguous_argument_is_an_error_that_lists_what_it_could_be() {
-    // Whatever the flags, nobody can know which one is meant.
-    let cases: [(&[&str], &[&str], &str); 4] = [
-        (&["alpha:v1"], &["bravo:v1"], "v1"),
-        (&["alpha:v1", "bravo:v1"], &["charlie:1"], "v1"),
-        (&["ghcr.io/a/app:v1"], &["ghcr.io/b/app:v1"], "v1"),
-        (&["alpha:v1"], &["bravo:v1", "charlie:v1"], "v1"),
+    let cases: [(&[&str], &[&str], &str); 3] = [
+        (&["alpha:v1"], &["alpha:v1"], "alpha:v1"),
+        (
+            &["alpha:v1"],
+            &["docker.io/library/alpha:v1"],
+            "library/alpha:v1",
+        ),
+        (
+            &["alpha:v1"],
+            &["library/alpha:v1", "bravo:v1"],
+            "docker.io/library/alpha:v1",
+        ),
     ];
     for (first, second, argument) in cases {
-        for force in [None, Some("-f")] {
+        {
             let (layout, one, two) = two(first, second);
-            let arguments: Vec<&str> = force.into_iter().chain([argument]).collect();
+            let arguments = [argument];
             let run = rm(&layout, &arguments);
             run.exits(1).one_error_with_hint();
             run.warns(&format!("ocisweep: ambiguous reference: `{argument}`"));
@@ -318,7 +323,7 @@ fn an_ambiguous_argument_is_an_error_that_lists_what_it_could_be() {
                 .iter()
                 .map(|name| (*name, &one))
                 .chain(second.iter().map(|name| (*name, &two)))
-                .filter(|(name, _)| name.ends_with(":v1"))
+                .filter(|(name, _)| name.ends_with("alpha:v1"))
                 .collect();
             for (name, image) in named {
                 run.warns(&format!("{name} ({})", short(&image.manifest)));
@@ -383,38 +388,133 @@ fn an_image_that_is_not_there_is_told_beside_what_is_called_alike() {
 }
 
 /// skopeo copies a tag behind the full name that containerd gives: with force it counts for all that have it.
+/// A word is a name only where it stands so in the layout, and not where it is the tag of a full name: `alpine` is
+/// not `redis:alpine`, whatever the flags and whichever annotation holds the tag.
 #[test]
-fn force_takes_a_tag_behind_longer_names_for_all_of_them() {
-    let named = |image: &Image, full: &str| image.manifest.clone().named(full).tagged("v1");
+fn a_bare_word_never_takes_the_tag_of_a_full_name() {
+    let entries: [fn(&Desc) -> Desc; 4] = [
+        |desc| desc.clone().tagged("redis:alpine"),
+        |desc| desc.clone().tagged("ghcr.io/acme/redis:alpine"),
+        |desc| desc.clone().named("docker.io/library/redis:alpine"),
+        |desc| {
+            let desc = desc.clone().named("docker.io/library/redis:alpine");
+            desc.tagged("alpine")
+        },
+    ];
+    for entry in entries {
+        for force in [None, Some("-f")] {
+            let mut layout = LayoutBuilder::new();
+            let redis = layout.image("linux/amd64", "redis", &[]);
+            let kept = layout.image("linux/amd64", "kept", &[]);
+            layout
+                .entry(entry(&redis.manifest))
+                .tag(&kept.manifest, "kept:1")
+                .write();
+            let before = snapshot(layout.path());
+            let arguments: Vec<&str> = force.into_iter().chain(["alpine"]).collect();
+            let run = rm(&layout, &arguments);
+            run.exits(if force.is_some() { 0 } else { 1 })
+                .warns("No such image: alpine:latest")
+                .warns("redis:alpine");
+            assert_eq!(run.stdout, "", "{}", run.all());
+            for command in [
+                Cmd::new(["hold", "add"])
+                    .arg(layout.path())
+                    .args(["new", "alpine"]),
+                Cmd::new(["why"]).arg(layout.path()).arg("alpine"),
+                Cmd::new(["ls", "-f", "before=alpine"]).arg(layout.path()),
+                Cmd::new(["rm"])
+                    .arg(layout.path())
+                    .args(["alpine", "--platform", "linux/amd64"]),
+            ] {
+                let run = command.run();
+                assert_ne!(run.code, Some(0), "{}", run.all());
+                assert_eq!(run.stdout, "", "{}", run.all());
+            }
+            assert_same(&before, &snapshot(layout.path()), &run.all());
+        }
+    }
+    // Where the word is a name of its own it is taken, and nothing beside it.
     let mut layout = LayoutBuilder::new();
-    let images = ["app", "tool", "app"].map(|salt| (salt, layout.image("linux/amd64", salt, &[])));
-    let kept = layout.image("linux/amd64", "kept", &[]);
-    for (salt, image) in &images {
-        layout.entry(named(image, &format!("ghcr.io/acme/{salt}:v1")));
-    }
-    layout.tag(&kept.manifest, "kept:1").write();
-    rm(&layout, &["v1"]).exits(1).warns("ambiguous");
-    let run = rm(&layout, &["-f", "v1"]);
+    let [bare, redis] = ["bare", "redis"].map(|salt| layout.image("linux/amd64", salt, &[]));
+    layout
+        .tag(&bare.manifest, "alpine")
+        .tag(&redis.manifest, "redis:alpine")
+        .write();
+    let run = rm(&layout, &["-f", "alpine"]);
     run.ok();
-    for (_, image) in &images {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
-    }
-    assert_here(&layout, parts(&kept), &run);
+    assert_output(&run, &["alpine"], &parts(&bare));
+    assert_here(&layout, parts(&redis), &run);
 }
 
+/// `repo:tag@digest` is a tag of its repository, and is true only of that digest.
 #[test]
-fn force_takes_every_image_of_the_one_name_that_a_tag_stands_for() {
-    let mut layout = LayoutBuilder::new();
-    let images = ["one", "two"].map(|salt| layout.image("linux/amd64", salt, &[]));
-    for image in &images {
-        layout.tag(&image.manifest, "ghcr.io/acme/app:v1");
+fn a_pinned_name_is_a_tag_of_its_repository() {
+    for argument in [
+        "ghcr.io/acme/app:1",
+        "PINNED",
+        "ghcr.io/acme/app@DIGEST",
+        "ghcr.io/acme/*:1",
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let [app, other] = ["app", "other"].map(|salt| layout.image("linux/amd64", salt, &[]));
+        let pinned = format!("ghcr.io/acme/app:1@{}", app.manifest.digest);
+        layout
+            .tag(&app.manifest, &pinned)
+            .tag(&other.manifest, "ghcr.io/acme/app:2")
+            .write();
+        let argument = argument
+            .replace("PINNED", &pinned)
+            .replace("DIGEST", &app.manifest.digest);
+        let run = rm(&layout, &[&argument]);
+        run.ok();
+        assert_output(&run, &[&pinned], &parts(&app));
+        assert_here(&layout, parts(&other), &run);
     }
-    layout.write();
-    rm(&layout, &["v1"]).exits(1);
-    let run = rm(&layout, &["-f", "v1"]);
-    run.ok();
-    for image in &images {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
+    // Without a tag it is no tag: `app` means `app:latest`.
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[]);
+    let pinned = format!("app@{}", app.manifest.digest);
+    layout
+        .tag(&app.manifest, &pinned)
+        .tag(&app.manifest, "other:1")
+        .write();
+    for argument in ["app", "app:latest"] {
+        rm(&layout, &[argument]).exits(1).warns("No such image");
+    }
+    // By ID it is one of the names.
+    let run = rm(&layout, &[short(&app.manifest)]);
+    run.exits(1)
+        .warns(&format!("referenced by 2 names: {pinned}, other:1"));
+    let run = Cmd::new(["ls"]).arg(layout.path()).run();
+    let rows: Vec<Vec<&str>> = run
+        .ok()
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    assert!(rows.contains(&vec!["app", "<none>"]), "{}", run.all());
+}
+
+/// One name can stand on two images. With the digest it means one of them, whatever it looks like.
+#[test]
+fn a_name_with_a_digest_takes_one_of_two_images() {
+    for name in ["app", "app:1", "ghcr.io/acme/app:1", "Some Name"] {
+        let mut layout = LayoutBuilder::new();
+        let [one, two] = ["one", "two"].map(|salt| layout.image("linux/amd64", salt, &[]));
+        layout
+            .tag(&one.manifest, name)
+            .tag(&two.manifest, name)
+            .write();
+        let run = rm(&layout, &[name]);
+        run.exits(1).warns("ambiguous");
+        for image in [&one, &two] {
+            run.warns(short(&image.manifest));
+        }
+        let run = rm(&layout, &[&format!("{name}@{}", two.manifest.digest)]);
+        run.ok();
+        assert_output(&run, &[name], &parts(&two));
+        assert_here(&layout, parts(&one), &run);
     }
 }
 

@@ -118,7 +118,7 @@ fn force_forgives_what_is_not_there_and_nothing_else() {
             1,
             1,
         ),
-        (&["1", "nosuch:1"], &["ambiguous reference: `1`"], 1, 1),
+        (&["1", "nosuch:1"], &["No such image: 1:latest"], 1, 0),
     ];
     for (arguments, said, without, with) in cases {
         for (force, code) in [(None, without), (Some("-f"), with)] {

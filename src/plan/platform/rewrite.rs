@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::EntryFacts;
 use crate::error::Error;
+use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_pin};
 use crate::images::Image;
 use crate::layout::{BlobId, NewBlob};
-use crate::oci::{Algorithm, Edit, IndexDoc};
+use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
 use crate::plan::remove::{Gone, Moved, RemoveOptions};
 use crate::plan::{Conflict, Force};
 use crate::view::View;
@@ -50,8 +51,15 @@ pub(super) fn rewrite(
     })?;
     for &position in &image.entries {
         gone.replaced.insert(position, new.clone());
+        // A pinned name is true only of its digest: it follows the image to the new one.
+        for (key, name) in pinned(entries, position, &image.digest) {
+            gone.renamed.push((position, key, repinned(name, &new)));
+        }
     }
-    let names = image.names.iter().map(|name| name.text.to_string());
+    let names = image.names.iter().map(|name| match split_pin(&name.text) {
+        Some((_, digest)) if digest == image.digest => repinned(&name.text, &new),
+        _ => name.text.to_string(),
+    });
     gone.moved.push(Moved {
         names: names.collect(),
         size: new.bytes.len() as u64,
@@ -86,8 +94,38 @@ fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) ->
         .filter(|id| !part.ids.contains(id))
         .collect();
     let mut all: Vec<String> = all.into_iter().map(describe).collect();
+    let digest = view.graph.digest(index);
+    let pinned = entries
+        .iter()
+        .flat_map(|entry| pinned(entries, entry.position, digest))
+        .map(|(_, name)| name.to_owned());
+    all.extend(pinned);
     all.sort();
+    all.dedup();
     all
+}
+
+/// Returns the names of an entry that are true only of `digest`, with the annotations that hold them, whether
+/// the name is the one that is shown or not.
+fn pinned<'a>(
+    entries: &'a [EntryFacts],
+    position: usize,
+    digest: &Digest,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    [CONTAINERD_NAME, REF_NAME, BASE_NAME]
+        .into_iter()
+        .filter_map(move |key| {
+            let entry = entries.get(position)?;
+            let name = entry.details.annotations.get(key)?;
+            let (_, pin) = split_pin(name)?;
+            (pin == *digest).then_some((key, &**name))
+        })
+}
+
+/// Returns a pinned name with the digest of another document.
+fn repinned(name: &str, new: &NewBlob) -> String {
+    let name = split_pin(name).map_or(name, |(name, _)| name);
+    format!("{name}@{}", new.digest)
 }
 
 struct Rewriter<'a> {

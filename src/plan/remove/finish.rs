@@ -37,10 +37,8 @@ pub(in crate::plan) fn finish(
         RootSource::DockerSave(position) => !elements.contains(&position),
         _ => stays(gone, root),
     };
-    let is_nothing = gone.entries.is_empty()
-        && gone.replaced.is_empty()
-        && gone.cut == Cut::default()
-        && gone.holds.is_empty();
+    let is_nothing =
+        gone.entries.is_empty() && gone.replaced.is_empty() && gone.cut == Cut::default();
     let mut plan = if is_nothing && extent == SweepExtent::Released {
         Plan::empty(view)
     } else {
@@ -57,6 +55,15 @@ pub(in crate::plan) fn finish(
             .map(|(position, key)| Edit::RemoveAnnotation {
                 position: *position,
                 key: (*key).into(),
+            }),
+    );
+    edits.extend(
+        gone.renamed
+            .iter()
+            .map(|(position, key, value)| Edit::ReplaceAnnotation {
+                position: *position,
+                key: (*key).into(),
+                value: value.as_str().into(),
             }),
     );
     for (position, blob) in &gone.replaced {
@@ -112,20 +119,6 @@ pub(in crate::plan) fn finish(
                 })?;
         }
     }
-    let mut released_holds = Vec::new();
-    if !gone.holds.is_empty() {
-        let mut holds = state.holds.clone();
-        let mut position = 0;
-        holds.holds.retain(|hold| {
-            let is_gone = gone.holds.contains(&position);
-            position += 1;
-            if is_gone {
-                released_holds.push(hold.name.clone());
-            }
-            !is_gone
-        });
-        plan.writes.holds = Some(holds);
-    }
     plan.writes.index_time = if graph.has_in_flight() {
         IndexTime::AsBefore
     } else {
@@ -137,7 +130,6 @@ pub(in crate::plan) fn finish(
         plan,
         untagged,
         left_referrers: Vec::new(),
-        released_holds,
         conflicts: Vec::new(),
         images: gone
             .images

@@ -18,12 +18,13 @@ pub(in crate::plan) struct Gone {
     pub(in crate::plan) entries: BTreeSet<usize>,
     /// Names that are cut from entries which stay.
     pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
+    /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
+    pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
     /// Images that go, in the order in which they were asked for; platforms that go, too.
     pub(in crate::plan) images: Vec<BlobId>,
     /// Those of them that somebody asked for, not those that go along.
     pub(in crate::plan) picked: BTreeSet<BlobId>,
-    pub(in crate::plan) holds: BTreeSet<usize>,
     /// Entries that refer to a new index from now on.
     pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
     /// Indexes that make room for new ones. Their referrers go with them, their children do not.
@@ -98,8 +99,8 @@ pub(super) fn stays(gone: &Gone, root: &Root) -> bool {
             !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
         }
         RootSource::InsideEntry(position) => !gone.entries.contains(&position),
-        RootSource::Hold(position) => !gone.holds.contains(&position),
-        RootSource::IndexField | RootSource::DockerSave(_) => true,
+        // Only `hold rm` ends a hold.
+        RootSource::Hold(_) | RootSource::IndexField | RootSource::DockerSave(_) => true,
     }
 }
 

@@ -70,11 +70,14 @@ pub enum Conflict {
         /// Its names.
         names: Vec<String>,
     },
-    /// A hold protects it.
+    /// A hold protects it. Force takes names away, but never the content.
     #[error(
-        "conflict: unable to delete {what} (must be forced) - hold \"{hold}\" is using its image {id}"
+        "conflict: unable to delete {what} ({}) - hold \"{hold}\" is using its image {id}",
+        if *can_be_forced { "must be forced" } else { "cannot be forced" }
     )]
     Held {
+        /// Force takes the name away; the image stays, without a name.
+        can_be_forced: bool,
         /// The name or short ID that was to be removed.
         what: String,
         /// The hold.
@@ -140,8 +143,6 @@ pub struct Removal {
     pub untagged: Vec<String>,
     /// Referrers that stay because somebody named them, although what they are about goes.
     pub left_referrers: Vec<String>,
-    /// Holds that were overridden and go as well, by name.
-    pub released_holds: Vec<String>,
     /// What cannot be removed without force. Everything else is in the plan.
     pub conflicts: Vec<Conflict>,
     /// Images and platforms that go, not only names.
@@ -279,15 +280,19 @@ fn take_picks(
             untag_all(entries, id, gone);
             continue;
         }
-        let holds = holds_on(view, id);
-        if let Some((_, hold)) = holds.first()
-            && options.force == Force::No
-        {
+        if let Some((_, hold)) = holds_on(view, id).first() {
+            let can_be_forced = !whole.contains(&id);
+            if can_be_forced && options.force == Force::Yes {
+                // As docker keeps the image of a container: the names go, and nothing else.
+                untag_all(entries, id, gone);
+                continue;
+            }
             let what = match picked.iter().next() {
-                Some(name) => (*name).to_owned(),
-                None => image.digest.short(),
+                Some(name) if can_be_forced => (*name).to_owned(),
+                _ => image.digest.short(),
             };
             conflicts.push(Conflict::Held {
+                can_be_forced,
                 what,
                 hold: hold.clone(),
                 id: image.digest.short(),
@@ -296,8 +301,6 @@ fn take_picks(
             // so nothing of the image is touched.
             continue;
         }
-        gone.holds
-            .extend(holds.into_iter().map(|(position, _)| position));
         gone.entries.extend(&image.entries);
         gone.names.extend(
             image
