@@ -3,11 +3,13 @@
 //! Overwriting a tag with skopeo, buildah or oras leaves the old image in `index.json` without a name.
 //! But most untagged entries are alive: oras lists every child of an index again, referrers have no
 //! names, and crane, ko or cosign name nothing at all.
+//!
+//! *Promise*: this is the only place that decides it. `prune`, `ls`, `df` and the question ask here.
 
 use std::collections::BTreeSet;
 
-use crate::entries::{EntryRole, entries};
-use crate::graph::RootSource;
+use crate::entries::{EntryFacts, EntryRole, entries};
+use crate::graph::{Bits, Change, RootSource};
 use crate::layout::BlobId;
 use crate::view::View;
 
@@ -15,39 +17,87 @@ use crate::view::View;
 /// anything that stays. A layout in which no entry has a name has none.
 #[must_use]
 pub fn dangling(view: &View) -> BTreeSet<usize> {
-    let (mut untagged, named): (Vec<_>, Vec<_>) = entries(view)
-        .into_iter()
-        .partition(|entry| entry.role == EntryRole::Untagged);
+    dangling_among(view, &entries(view))
+}
+
+/// Does the same where the entries are known already.
+pub(crate) fn dangling_among(view: &View, entries: &[EntryFacts]) -> BTreeSet<usize> {
     // A digest tag is no name: it only says what it is about.
-    if !named.iter().any(|entry| entry.role == EntryRole::Named) {
+    if !entries.iter().any(|entry| entry.role == EntryRole::Named) {
         return BTreeSet::new();
     }
+    let nothing = |_: &EntryFacts| false;
+    let unneeded = unneeded(view, entries, &nothing, &[], &Change::none());
+    let is_untagged = |entry: &&&EntryFacts| entry.role == EntryRole::Untagged;
+    let untagged = unneeded.iter().filter(is_untagged);
+    untagged.map(|entry| entry.position).collect()
+}
+
+/// Returns the entries without a name of their own that nothing references once `is_gone` entries are removed:
+/// untagged ones that are neither a child nor a referrer of anything that stays, and the digest tags of those. A
+/// digest tag names the referrers of its subject: it follows the subject, and does not keep it.
+pub(super) fn unneeded<'a>(
+    view: &View,
+    entries: &'a [EntryFacts],
+    is_gone: &dyn Fn(&EntryFacts) -> bool,
+    survivors: &[BlobId],
+    change: &Change<'_>,
+) -> Vec<&'a EntryFacts> {
+    let is_follower = |entry: &&EntryFacts| {
+        matches!(entry.role, EntryRole::Untagged | EntryRole::DigestTag) && entry.id.is_some()
+    };
+    let left = entries.iter().filter(|entry| !is_gone(entry));
     // Entries without a digest that could be followed lead nowhere, and are not removed either.
-    untagged.retain(|entry| entry.id.is_some());
-    let others = view.graph.roots().iter().filter(|root| match root.source {
-        RootSource::Entry(_) | RootSource::InsideEntry(_) => false,
-        RootSource::IndexField | RootSource::Hold(_) | RootSource::DockerSave(_) => true,
+    let (mut followers, others): (Vec<&EntryFacts>, Vec<&EntryFacts>) = left.partition(is_follower);
+    let roots = view.graph.roots().iter().filter(|root| match root.source {
+        RootSource::Entry(_) => false,
+        // What else stands in an entry is doubtful, and keeps as long as the entry is there.
+        RootSource::InsideEntry(position) => {
+            entries.get(position).is_some_and(|entry| !is_gone(entry))
+        }
+        _ => true,
     });
-    let mut stays: Vec<BlobId> = named
-        .iter()
-        .filter_map(|entry| entry.id)
-        .chain(others.filter_map(|root| root.target.as_ref().ok().copied()))
+    let mut stays: Vec<BlobId> = roots
+        .filter_map(|root| root.target.as_ref().ok().copied())
+        .chain(others.iter().filter_map(|entry| entry.id))
+        .chain(survivors.iter().copied())
         .collect();
     loop {
-        // A referrer that stays keeps what it leads to, which may be the subject of the next one.
-        let live = view.graph.reach(stays.iter().copied());
-        let is_live = |id: &BlobId| live.contains(*id);
+        // A referrer that stays keeps what it references, which may be the subject of the next one.
+        let live = view.graph.reach_after(stays.iter().copied(), change);
         let before = stays.len();
-        untagged.retain(|entry| {
-            let is_kept = entry.id.iter().any(is_live) || entry.about.iter().any(is_live);
-            if is_kept {
+        followers.retain(|entry| keep_if(entry, &live, &mut stays));
+        if stays.len() > before {
+            continue;
+        }
+        // A digest tag whose subject is not removed here is somebody's name for it.
+        let untagged = followers
+            .iter()
+            .filter(|entry| entry.role == EntryRole::Untagged);
+        let going = view.graph.reach(untagged.filter_map(|entry| entry.id));
+        followers.retain(|entry| {
+            let follows = entry.role == EntryRole::Untagged
+                || entry.about.iter().any(|about| going.contains(*about));
+            if !follows {
                 stays.extend(entry.id);
             }
-            !is_kept
+            follows
         });
         if stays.len() == before {
-            break;
+            return followers;
         }
     }
-    untagged.into_iter().map(|entry| entry.position).collect()
+}
+
+/// Returns `false` for an entry that something live needs, which stays then.
+fn keep_if(entry: &EntryFacts, live: &Bits, stays: &mut Vec<BlobId>) -> bool {
+    let is_needed = entry
+        .id
+        .iter()
+        .chain(&entry.about)
+        .any(|id| live.contains(*id));
+    if is_needed {
+        stays.extend(entry.id);
+    }
+    !is_needed
 }

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Error;
-use crate::graph::{Accept, RootSource};
+use crate::graph::Accept;
 use crate::images::{Image, Images};
 use crate::layout::BlobId;
 use crate::oci::{Digest, Role};
@@ -25,10 +25,11 @@ use crate::view::View;
 use self::budget::{live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{KeptBytes, KeptLink};
+use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
 use super::policy::Aged;
 use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish};
-use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource, dangling};
+use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource};
 
 /// Which images may go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -234,7 +235,7 @@ pub(crate) fn prune_with(
     all_files: &Files,
 ) -> Result<Prune, PruneError> {
     let mut cache = Images::knowing(view, all_files);
-    let dangling = dangling(view);
+    let dangling = dangling_among(view, entries);
     let filters = options
         .filters
         .against(view, entries, &mut cache, &dangling)?;
@@ -243,24 +244,24 @@ pub(crate) fn prune_with(
     );
     let mut budget = Budget::None;
     let removal = loop {
-        let (gone, removal) = plan(view, entries, &judged, options, sweep_options, fs)?;
+        let (gone, removal, along) = plan(view, entries, &judged, options, sweep_options, fs)?;
         let Some(max_size) = options.max_size else {
-            break (gone, removal);
+            break (gone, removal, along);
         };
         let live = live_bytes(view, &gone, all_files);
         if live <= max_size {
             budget = Budget::Reached;
-            break (gone, removal);
+            break (gone, removal, along);
         }
         // The first round takes as many as a count of owners says; later ones take one at a time,
         // for what the count cannot see.
         let excess = live - max_size;
         if !trim(view, entries, &mut judged, excess, options, all_files) {
             budget = Budget::Missed { live };
-            break (gone, removal);
+            break (gone, removal, along);
         }
     };
-    let (gone, removal) = removal;
+    let (gone, removal, along) = removal;
     let left: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
@@ -280,7 +281,8 @@ pub(crate) fn prune_with(
         && options.policy.keep.is_empty()
         && options.max_size.is_none()
         && images.iter().all(|image| image.holds.is_empty());
-    let verdicts = judged
+    let judged_images: HashSet<BlobId> = judged.iter().map(|judged| judged.image.id).collect();
+    let mut verdicts: Vec<Verdict> = judged
         .into_iter()
         .map(|judged| {
             let mut reasons = judged.always;
@@ -300,6 +302,24 @@ pub(crate) fn prune_with(
             }
         })
         .collect();
+    // What nothing needs any more is no part of an image that is shown, so it is shown itself.
+    let along = images
+        .iter()
+        .filter(|image| along.contains(&image.id) && !judged_images.contains(&image.id));
+    for image in along {
+        verdicts.push(Verdict {
+            digest: image.digest.clone(),
+            names: image
+                .names
+                .iter()
+                .map(|name| name.text.to_string())
+                .collect(),
+            time: cache.time(image.id, options.time),
+            size: cache.sizes(image.id, None).disk,
+            goes: true,
+            reasons: vec!["dangling once the others are removed".to_owned()],
+        });
+    }
     // Judged without a label or a date that it has, an image would go or take the place of one that stays.
     cache.trouble()?;
     Ok(Prune {
@@ -491,7 +511,7 @@ fn plan(
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
-) -> Result<(Gone, Removal), PruneError> {
+) -> Result<(Gone, Removal, BTreeSet<BlobId>), PruneError> {
     let mut gone = Gone::default();
     // What was judged to stay is not dragged along by what goes.
     let mut entries = entries.to_vec();
@@ -517,12 +537,15 @@ fn plan(
         missing: options.missing,
     };
     let mut left = Vec::new();
+    let mut along = BTreeSet::new();
     if !gone.images.is_empty() {
         loop {
             left = cascade(view, &entries, &remove_options, &mut gone);
-            if !take_unneeded(view, &entries, &mut gone) {
+            let unneeded = take_unneeded(view, &entries, &mut gone);
+            if unneeded.is_empty() {
                 break;
             }
+            along.extend(unneeded);
         }
     }
     let extent = SweepExtent::Everything {
@@ -530,48 +553,21 @@ fn plan(
     };
     let mut removal = finish(view, &gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left;
-    Ok((gone, removal))
+    Ok((gone, removal, along))
 }
 
 /// Adds entries without a name of their own that only what goes led to: they dangle from now on, and
-/// the next prune would take them. Says whether there were any.
-fn take_unneeded(view: &View, entries: &[EntryFacts], gone: &mut Gone) -> bool {
-    let follows = |role| matches!(role, EntryRole::Untagged | EntryRole::DigestTag);
-    let (mut followers, others): (Vec<&EntryFacts>, Vec<&EntryFacts>) = entries
-        .iter()
-        .filter(|entry| !gone.entries.contains(&entry.position) && entry.id.is_some())
-        .partition(|entry| follows(entry.role));
-    let roots = view.graph.roots().iter();
-    let roots = roots.filter(|root| !matches!(root.source, RootSource::Entry(_)));
-    let mut stays: Vec<BlobId> = roots
-        .filter_map(|root| root.target.as_ref().ok().copied())
-        .chain(others.iter().filter_map(|entry| entry.id))
-        .collect();
-    loop {
-        let live = view
-            .graph
-            .reach_after(stays.iter().copied(), &gone.change());
-        let before = followers.len();
-        followers.retain(|entry| {
-            let is_needed = entry
-                .id
-                .iter()
-                .chain(&entry.about)
-                .any(|id| live.contains(*id));
-            if is_needed {
-                stays.extend(entry.id);
-            }
-            !is_needed
-        });
-        if followers.len() == before {
-            break;
-        }
-    }
-    for entry in &followers {
+/// the next prune would take them. Returns the images that have no other entry.
+fn take_unneeded(view: &View, entries: &[EntryFacts], gone: &mut Gone) -> Vec<BlobId> {
+    let is_gone = |entry: &EntryFacts| gone.entries.contains(&entry.position);
+    let unneeded = unneeded(view, entries, &is_gone, &gone.survivors, &gone.change());
+    let mut images = Vec::new();
+    for entry in &unneeded {
         gone.entries.insert(entry.position);
         gone.names
             .extend(entry.names.iter().map(|name| name.text.to_string()));
-        gone.images.extend(entry.id);
+        images.extend(entry.id);
     }
-    !followers.is_empty()
+    gone.images.extend(&images);
+    images
 }

@@ -3,7 +3,7 @@
 use crate::belongings::{SIGNATURE, belongings};
 use crate::checks::prune;
 use crate::shelf::{Build, Shelf};
-use crate::support::{Desc, Doc, Image, blobs, for_each, media};
+use crate::support::{Cmd, Desc, Doc, Image, blobs, for_each, media};
 
 /// A shelf with `app:1`, and an image without a name that was `app:1` before.
 struct Overwritten {
@@ -467,4 +467,110 @@ fn recorded_layouts_lose_what_was_overwritten_and_nothing_else() {
             );
         }
     });
+}
+
+/// An untagged image whose signature hangs on a digest tag: by the fallback index of the distribution-spec, or as
+/// cosign names the signature itself.
+fn signed_by_digest_tag(fallback: bool) -> (Shelf, Image, Vec<Desc>) {
+    let mut shelf = Shelf::new();
+    shelf.named("keep:1", 10, &Build::new("keep").layer(b"keep"));
+    let app = shelf.untagged(20, &Build::new("app").layer(b"app"));
+    let signature = shelf
+        .layout
+        .referrer(&app.manifest, SIGNATURE, b"signature");
+    let hex = app.manifest.hex().to_owned();
+    let mut all = vec![signature.manifest.clone()];
+    if fallback {
+        let index = shelf
+            .layout
+            .index(std::slice::from_ref(&signature.manifest));
+        shelf.layout.tag(&index, &format!("sha256-{hex}"));
+        all.push(index);
+    } else {
+        let tag = format!("sha256-{hex}.sig");
+        shelf.layout.tag(&signature.manifest, &tag);
+    }
+    (shelf, app, all)
+}
+
+/// A digest tag names the referrers of its subject. It does not keep the subject, and it follows it.
+#[test]
+fn a_digest_tag_does_not_keep_its_subject_and_follows_it() {
+    for fallback in [true, false] {
+        // Whether or not something unrelated is dangling as well.
+        for unrelated in [true, false] {
+            let (mut shelf, app, signature) = signed_by_digest_tag(fallback);
+            let mut expected = vec![short_of(&app.manifest)];
+            if unrelated {
+                let other = shelf.untagged(30, &Build::new("unrelated").layer(b"unrelated"));
+                expected.push(short_of(&other.manifest));
+            }
+            shelf.write();
+            expected.sort();
+            let path = shelf.layout.path();
+            let ls = Cmd::new(["ls", "-q", "-f", "dangling=true"])
+                .arg(path)
+                .run();
+            let mut listed: Vec<String> = ls.ok().stdout.lines().map(str::to_owned).collect();
+            listed.sort();
+            assert_eq!(listed, expected, "{}", ls.all());
+            let dry = Cmd::new(["prune", "-n", "-v"]).arg(path).run();
+            let mut shown: Vec<String> = dry
+                .ok()
+                .stdout
+                .lines()
+                .filter_map(|line| line.strip_prefix("remove "))
+                .filter_map(|line| line.split_whitespace().next())
+                .map(str::to_owned)
+                .collect();
+            shown.sort();
+            assert_eq!(shown, expected, "{}", dry.all());
+            let df = Cmd::new(["df", "--format", "json"]).arg(path).run();
+            let df = df.ok().json();
+            let pruned = shelf.prune(&[]);
+            pruned.ok().leaves(&["keep:1"]);
+            let again = Cmd::new(["prune", "-n", "--exit-code"]).arg(path).run();
+            again.exits(0);
+            for desc in signature.iter().chain([&app.manifest]) {
+                assert!(
+                    !blobs(path).contains_key(&desc.digest),
+                    "{}",
+                    pruned.run.all()
+                );
+            }
+            let reclaimable: u64 = df["layouts"][0]["rows"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|row| row["reclaimable"].as_u64())
+                .sum();
+            let left: u64 = df["layouts"][0]["rows"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|row| row["size"].as_u64())
+                .sum();
+            assert!(reclaimable <= left, "{df}");
+        }
+    }
+}
+
+/// What carries the tag of something that is not removed stays, whether its subject is here or not.
+#[test]
+fn a_digest_tag_stays_where_its_subject_is_not_removed() {
+    let (mut shelf, app, _) = signed_by_digest_tag(true);
+    shelf.layout.tag(&app.manifest, "app:1");
+    let absent = "0".repeat(64);
+    let of_absent = shelf.layout.image("linux/amd64", "signature", &[b"sig"]);
+    let tag = format!("sha256-{absent}.sig");
+    shelf.layout.tag(&of_absent.manifest, &tag);
+    let dangling = shelf.untagged(40, &Build::new("dangling").layer(b"dangling"));
+    shelf.write();
+    let gone = dangling.digests();
+    shelf.prune(&[]).ok().deletes(&gone);
+    assert!(shelf.has_all(&app) && shelf.has_all(&of_absent));
+}
+
+fn short_of(desc: &Desc) -> String {
+    desc.hex().chars().take(12).collect()
 }

@@ -284,6 +284,35 @@ fn digest_tags_of_every_form_follow_their_image() {
     }
 }
 
+/// A listed attestation that is itself signed by digest tag: each would keep the other, if they were looked at one by one.
+#[test]
+fn referrers_of_referrers_go_whatever_ties_them() {
+    const ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
+    for artifact_type in ["application/vnd.sbom", ATTESTATION] {
+        let (mut layout, app, other) = pair();
+        let referrer = layout.referrer(&app.manifest, artifact_type, b"referrer");
+        let signature = layout.referrer(&referrer.manifest, "application/signature", b"signature");
+        let index = layout.index(std::slice::from_ref(&signature.manifest));
+        layout
+            .tag(&app.manifest, "app:1")
+            .entry(&referrer.manifest)
+            .tag(&index, &format!("sha256-{}", referrer.manifest.hex()))
+            .tag(&other.manifest, "other:1")
+            .write();
+        let run = rm(&layout, &["app:1"]);
+        run.ok();
+        for gone in [
+            &app.manifest,
+            &referrer.manifest,
+            &signature.manifest,
+            &index,
+        ] {
+            assert!(!has(&layout, gone), "{artifact_type}\n{}", run.all());
+        }
+        assert_entries(&layout, &[other.manifest.clone().tagged("other:1")], &run);
+    }
+}
+
 /// olareg, image-spec pull request 1171, and whoever comes next.
 #[test]
 fn an_annotation_that_ends_in_subject_makes_a_referrer() {

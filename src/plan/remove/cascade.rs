@@ -23,39 +23,39 @@ pub(in crate::plan) fn cascade(
     gone: &mut Gone,
 ) -> Vec<String> {
     loop {
-        let below = below(view, gone, options.referrers);
+        let mut below = below(view, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
         let mut stays: Vec<BlobId> = roots_that_stay(view, gone)
             .filter(|root| !matches!(root.source, RootSource::Entry(_)))
             .filter_map(|root| root.target.as_ref().ok().copied())
             .collect();
         let bases = bases(view, gone.images.iter().copied());
-        for entry in entries {
-            let Some(id) = entry.id else { continue };
-            if gone.entries.contains(&entry.position) || gone.replaced.contains_key(&entry.position)
-            {
-                continue;
-            }
-            let is_child = entry.role == EntryRole::Untagged && below.contains(id);
-            let is_base = entry.role == EntryRole::Untagged && bases.contains(&id);
-            let is_referrer = options.referrers == Referrers::Follow
-                && match entry.role {
-                    EntryRole::Untagged | EntryRole::DigestTag => {
-                        entry.about.iter().any(|about| below.contains(*about))
-                    }
-                    EntryRole::KindReferrer => entry
-                        .names
-                        .iter()
-                        .any(|name| gone.names.contains(name.text.as_ref())),
-                    // What docker save's own list names is nobody's part.
-                    EntryRole::Named | EntryRole::Saved => false,
-                };
-            if is_child || is_base || is_referrer {
-                candidates.push(entry);
-            } else {
-                stays.push(id);
-            }
+        let mut others: Vec<&EntryFacts> = entries
+            .iter()
+            .filter(|entry| {
+                entry.id.is_some()
+                    && !gone.entries.contains(&entry.position)
+                    && !gone.replaced.contains_key(&entry.position)
+            })
+            .collect();
+        // A referrer may have referrers of its own that only a digest tag ties to it: they are candidates together, or
+        // each would keep the other.
+        loop {
+            let before = candidates.len();
+            others.retain(|entry| {
+                let goes_along = goes_along(entry, options, gone, &below, &bases);
+                if goes_along {
+                    candidates.push(entry);
+                }
+                !goes_along
+            });
+            let Some(new) = candidates.get(before..).filter(|new| !new.is_empty()) else {
+                break;
+            };
+            let ids = new.iter().filter_map(|entry| entry.id).collect();
+            extend_below(view, ids, options.referrers, &mut below);
         }
+        stays.extend(others.iter().filter_map(|entry| entry.id));
         // What stays keeps its children and its referrers; those keep theirs.
         loop {
             let ids = stays.iter().chain(&gone.survivors).copied();
@@ -98,6 +98,33 @@ pub(in crate::plan) fn cascade(
     }
 }
 
+/// Returns `true` if an entry belongs to what goes, by what is known of it alone.
+fn goes_along(
+    entry: &EntryFacts,
+    options: &RemoveOptions,
+    gone: &Gone,
+    below: &Bits,
+    bases: &BTreeSet<BlobId>,
+) -> bool {
+    let Some(id) = entry.id else { return false };
+    let is_untagged = entry.role == EntryRole::Untagged;
+    if is_untagged && (below.contains(id) || bases.contains(&id)) {
+        return true;
+    }
+    options.referrers == Referrers::Follow
+        && match entry.role {
+            EntryRole::Untagged | EntryRole::DigestTag => {
+                entry.about.iter().any(|about| below.contains(*about))
+            }
+            EntryRole::KindReferrer => entry
+                .names
+                .iter()
+                .any(|name| gone.names.contains(name.text.as_ref())),
+            // What docker save's own list names is nobody's part.
+            EntryRole::Named | EntryRole::Saved => false,
+        }
+}
+
 /// Returns everything below what goes: its content, and if they follow also the referrers of that. What
 /// it is itself about is not below it.
 pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
@@ -111,6 +138,16 @@ pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
         bits.insert(id);
         queue.extend(about(id));
     }
+    extend_below(view, queue, referrers, &mut bits);
+    bits
+}
+
+/// Adds what is below these.
+fn extend_below(view: &View, mut queue: Vec<BlobId>, referrers: Referrers, bits: &mut Bits) {
+    let about = |id: BlobId| match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
+    };
     while let Some(id) = queue.pop() {
         if !bits.insert(id) {
             continue;
@@ -124,7 +161,6 @@ pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
         );
         queue.extend(about(id));
     }
-    bits
 }
 
 /// Returns the images that these were built upon, by their own word.
