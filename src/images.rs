@@ -158,6 +158,11 @@ impl<'a> Images<'a> {
         self.trouble.take().map_or(Ok(()), Err)
     }
 
+    /// Returns the digest of a number.
+    pub(crate) fn digest(&self, id: BlobId) -> &'a Digest {
+        self.view.graph.digest(id)
+    }
+
     fn look(&mut self, id: BlobId) -> Option<Stat> {
         let view = self.view;
         match view.layout.look_at_blob(view.graph.digest(id)) {
@@ -330,6 +335,8 @@ impl<'a> Images<'a> {
             variant: Option<String>,
             #[serde(rename = "os.version")]
             os_version: Option<String>,
+            #[serde(rename = "os.features")]
+            os_features: Option<Vec<String>>,
         }
 
         #[derive(Deserialize)]
@@ -374,7 +381,7 @@ impl<'a> Images<'a> {
                 architecture: raw.architecture,
                 variant: raw.variant.filter(|text| !text.is_empty()),
                 os_version: raw.os_version.filter(|text| !text.is_empty()),
-                os_features: Vec::new(),
+                os_features: raw.os_features.unwrap_or_default(),
             }),
         })
     }

@@ -408,6 +408,7 @@ fn to_json(
         },
         reasons: verdict.reasons.clone(),
         names: verdict.names.clone(),
+        platform: None,
     });
     layout.items.splice(0..0, verdicts);
     layout

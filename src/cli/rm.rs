@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use ocisweep::entries::{EntryFacts, entries};
 use ocisweep::images::{content_of, images};
 use ocisweep::oci::Shape;
-use ocisweep::oci::platform::Platform;
+use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
-    Conflict, Extent, Force, Moved, Pick, PlatformRequest, Referrers, Removal, RemoveOptions,
-    SelectError, Selector, Which, drop_platforms, remove,
+    Conflict, Dropped, Extent, Force, Moved, Pick, PlatformRequest, Referrers, Removal,
+    RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
@@ -28,6 +28,7 @@ struct Said {
     misses: Vec<SelectError>,
     deletes: bool,
     moved: Vec<Moved>,
+    dropped: Vec<Dropped>,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
@@ -37,7 +38,9 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         Err(text) => {
             context.term.error(
                 &text,
-                Some("a platform is os[/arch[/variant]], such as linux/arm64"),
+                Some(
+                    "a platform is os[(version+feature)][/arch[/variant]], such as linux/arm64, or the digest of a child",
+                ),
             );
             return exit::USAGE;
         }
@@ -114,6 +117,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             conflicts,
             images,
             moved,
+            dropped,
             ..
         } = removal;
         let said = Said {
@@ -123,6 +127,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             misses,
             deletes: !images.is_empty() || !moved.is_empty(),
             moved,
+            dropped,
         };
         Ok((plan, said))
     });
@@ -184,7 +189,7 @@ fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
         ([], values) => ("--only-platform", values, Which::Others),
         (values, _) => ("--platform", values, Which::These),
     };
-    let wanted = Platform::parse_list(values, &Platform::host())
+    let wanted = PlatformSelector::parse_list(values, &Platform::host())
         .map_err(|error| format!("cannot use `{flag}`: {error}"))?;
     Ok(Some(PlatformRequest {
         wanted,
@@ -230,6 +235,18 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let name = context.term.foreign(name);
                     // Writing to a String cannot fail.
                     let _ = writeln!(text, "{verb}: {name}");
+                }
+                for Dropped {
+                    platform, digest, ..
+                } in &said.dropped
+                {
+                    let verb = if args.dry_run {
+                        "Would drop"
+                    } else {
+                        "Dropped"
+                    };
+                    let platform = context.term.foreign(platform);
+                    let _ = writeln!(text, "{verb}: {platform} {digest}");
                 }
                 text.push_str(&shown.lines(context));
                 for Moved { names, digest, .. } in &said.moved {
@@ -295,7 +312,10 @@ const fn hint(conflict: &Conflict) -> &'static str {
             ..
         } => "`-f` removes the name and keeps the image; `ocisweep hold rm` ends the hold",
         Conflict::Held { .. } => "`ocisweep hold rm` ends the hold",
-        Conflict::NoPlatform { .. } => "`ocisweep ls --tree` shows the platforms",
+        Conflict::NoPlatform { .. } => {
+            "`ocisweep ls --tree` shows the platforms; a digest shown there selects one of several that are alike"
+        }
+        Conflict::AmbiguousPlatform { .. } => "give more digits of the digest",
         Conflict::SharedVariant { .. } => "`-f` drops it from all of them",
         Conflict::LastPlatform { .. } => "`-f` removes the image",
         Conflict::Referred { .. } => {
@@ -322,8 +342,8 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
             image,
             ..
         } => {
-            let image = image.split(' ').next().unwrap_or(image);
-            let image = quote(image);
+            let image = image.rsplit_once(" (").map_or(&**image, |(name, _)| name);
+            let (image, platform) = (quote(image), quote(platform));
             format!("`ocisweep rm {layout} {image} --platform {platform}` drops it")
         }
         SelectError::NoMatch { .. } => format!("`ocisweep ls {layout}` lists the names"),
@@ -342,8 +362,21 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
         action,
         reasons: vec!["removed".to_owned()],
         names: vec![name.clone()],
+        platform: None,
     });
-    layout.items.splice(0..0, names);
+    let drop = if args.dry_run { "would-drop" } else { "drop" };
+    let dropped = said.dropped.iter().map(|dropped| json::Item {
+        digest: Some(dropped.digest.to_string()),
+        path: None,
+        kind: "platform",
+        size: 0,
+        action: drop,
+        reasons: vec!["platform dropped".to_owned()],
+        names: dropped.names.clone(),
+        platform: Some(dropped.platform.clone()),
+    });
+    let first: Vec<json::Item> = names.chain(dropped).collect();
+    layout.items.splice(0..0, first);
     let action = if args.dry_run {
         "would-rewrite"
     } else {
@@ -358,6 +391,7 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
             action,
             reasons: vec!["platform dropped".to_owned()],
             names: moved.names.clone(),
+            platform: None,
         });
     }
     let failures = said

@@ -1,13 +1,19 @@
-//! Platforms: the text people type, the values in documents, and whether one is meant by the other.
+//! Platforms: the text people type, the values in documents, and whether one selects the other.
 //!
-//! *Promises*: the specifier grammar, the normalisation and the strict comparison are those of
-//! `containerd/platforms` as docker uses them, so that `--platform arm64` drops what `docker image
-//! rm --platform arm64` drops. *Failure*: an empty text is an error here. For docker an empty
-//! `--platform` is no flag at all, and a script with an unset variable then removes the whole
-//! image.
+//! *Promises*: the specifier grammar and the normalisation are those of `containerd/platforms` as
+//! docker uses them. Two comparisons exist. [`Platform::matches_strict`] is containerd's: whether an
+//! image runs on a host. [`Platform::is_selected_by`] is that of `--platform`: what is written has to
+//! be equal, and what is not written matches all. The first must not decide what is removed: by it
+//! `windows(10.0.26100)` runs, and so selects, images of every build from 20348 on. *Failure*: an
+//! empty text is an error here. For docker an empty `--platform` is no flag at all, and a script with
+//! an unset variable then removes the whole image.
+
+mod selector;
 
 use std::env::consts;
-use std::fmt;
+use std::fmt::{self, Write as _};
+
+pub use selector::PlatformSelector;
 
 /// Operating systems that a single word may name, as in Go's list of them.
 const KNOWN_OS: [&str; 17] = [
@@ -101,6 +107,18 @@ pub enum PlatformError {
         /// The version or feature.
         option: String,
     },
+    /// The parentheses are empty, as a script with an unset variable writes them.
+    #[error("the version in platform `{text}` is empty, leave out the parentheses to select all")]
+    EmptyOption {
+        /// What was given.
+        text: String,
+    },
+    /// The text begins like a digest and is not one.
+    #[error("`{text}` is neither a digest nor the first 3 or more digits of one")]
+    InvalidDigest {
+        /// What was given.
+        text: String,
+    },
     /// A single word is neither an operating system nor an architecture.
     #[error("`{text}` is not a known operating system or architecture")]
     Unknown {
@@ -124,7 +142,7 @@ pub struct Platform {
     pub architecture: String,
     /// Variant of the architecture, such as `v7`; an empty one counts as none.
     pub variant: Option<String>,
-    /// Version of the operating system, which only Windows images carry.
+    /// Version of the operating system, such as `10.0.20348.2700`.
     pub os_version: Option<String>,
     /// Features of the operating system that the image needs.
     pub os_features: Vec<String>,
@@ -270,19 +288,6 @@ impl Platform {
         }
     }
 
-    /// Returns the platforms of a repeatable, comma separated flag, in the order given.
-    ///
-    /// # Errors
-    ///
-    /// The first error of an item; an empty value or item is [`PlatformError::Empty`].
-    pub fn parse_list(values: &[String], host: &Self) -> Result<Vec<Self>, PlatformError> {
-        values
-            .iter()
-            .flat_map(|value| value.split(','))
-            .map(|item| Self::parse_specifier(item, host))
-            .collect()
-    }
-
     /// Returns the one spelling in which equal platforms are equal.
     ///
     /// Lower case; `aarch64` is `arm64`, `x86_64` is `amd64`, `i386` is `386`; `arm` without
@@ -314,6 +319,8 @@ impl Platform {
     /// feature that `wanted` lacks. For Windows the versions must be compatible too: a missing one
     /// fits any, builds before 20348 only themselves, later ones everything from 20348 up to
     /// themselves.
+    ///
+    /// This is for choosing what runs on a host, never for choosing what is removed.
     #[must_use]
     pub fn matches_strict(&self, wanted: &Self) -> bool {
         let (ours, wanted) = (self.normalized(), wanted.normalized());
@@ -327,10 +334,46 @@ impl Platform {
                 .iter()
                 .all(|feature| wanted.os_features.binary_search(feature).is_ok())
     }
+
+    /// Returns whether `wanted` selects `self`.
+    ///
+    /// Both are normalised; then system, architecture and variant are equal. A version in `wanted`
+    /// selects the versions that begin with its dot-separated parts, of every system. Features in
+    /// `wanted` select exactly that set. What `wanted` does not write matches all.
+    ///
+    /// ```
+    /// use ocisweep::oci::platform::Platform;
+    ///
+    /// let parse = |text| Platform::parse_specifier(text, &Platform::host());
+    /// let image = parse("windows(10.0.20348.2700+win32k)/amd64")?;
+    /// assert!(image.is_selected_by(&parse("windows/amd64")?));
+    /// assert!(image.is_selected_by(&parse("windows(10.0.20348)/amd64")?));
+    /// assert!(!image.is_selected_by(&parse("windows(10.0.2034)/amd64")?));
+    /// assert!(!image.is_selected_by(&parse("windows(+win32k+other)/amd64")?));
+    /// # Ok::<(), ocisweep::oci::platform::PlatformError>(())
+    /// ```
+    #[must_use]
+    pub fn is_selected_by(&self, wanted: &Self) -> bool {
+        let (ours, wanted) = (self.normalized(), wanted.normalized());
+        let is_version = match (&wanted.os_version, &ours.os_version) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wanted), Some(ours)) => {
+                let mut parts = ours.split('.');
+                wanted.split('.').all(|part| parts.next() == Some(part))
+            }
+        };
+        ours.os == wanted.os
+            && ours.architecture == wanted.architecture
+            && ours.variant == wanted.variant
+            && is_version
+            && (wanted.os_features.is_empty() || wanted.os_features == ours.os_features)
+    }
 }
 
-/// Writes `os/arch[/variant]`, with version and features in parentheses behind the system
-/// (`platforms.FormatAll`).
+/// Writes `os/arch[/variant]`, with version and features in parentheses behind the system, as
+/// `platforms.FormatAll` does. Where that writes characters that its own grammar refuses (`macOS 13`),
+/// they are percent-encoded: what is shown can be typed.
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.os.is_empty() {
@@ -385,6 +428,11 @@ fn parse_os(
         })
     };
 
+    if part.ends_with("()") {
+        return Err(PlatformError::EmptyOption {
+            text: text.to_owned(),
+        });
+    }
     let (os, options) = match part.split_once('(') {
         Some((os, rest)) => (os, Some(rest.strip_suffix(')').ok_or_else(invalid)?)),
         None => (part, None),
@@ -422,17 +470,15 @@ fn unescape_option(raw: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Escapes what would be read as punctuation of a specifier.
+/// Percent-encodes everything that the grammar does not allow in a version or a feature.
 fn escape_option(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '%' => escaped.push_str("%25"),
-            '+' => escaped.push_str("%2B"),
-            '(' => escaped.push_str("%28"),
-            ')' => escaped.push_str("%29"),
-            '/' => escaped.push_str("%2F"),
-            plain => escaped.push(plain),
+    for byte in text.bytes() {
+        if is_part_byte(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped
@@ -587,7 +633,9 @@ mod tests {
                     PlatformError::TooManyParts { .. } => {
                         theirs.contains("cannot parse platform specifier")
                     }
-                    PlatformError::InvalidOption { .. } => false,
+                    PlatformError::InvalidOption { .. }
+                    | PlatformError::EmptyOption { .. }
+                    | PlatformError::InvalidDigest { .. } => false,
                 };
                 assert!(same, "{text:?}: {theirs}");
                 continue;
@@ -691,11 +739,14 @@ mod tests {
     fn reads_and_writes_options_of_the_system() {
         let cases = [
             ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
-            ("windows()/amd64", "windows/amd64"),
             ("windows(+b+a)/amd64", "windows(+a+b)/amd64"),
             ("windows(1%2B2)/amd64", "windows(1%2B2)/amd64"),
             ("windows(1%2f2+%25)/amd64", "windows(1%2F2+%25)/amd64"),
             ("linux(6.1)", "linux(6.1)/amd64"),
+            ("darwin(macOS%2013)/amd64", "darwin(macOS%2013)/amd64"),
+            ("windows(10%3A0)/amd64", "windows(10%3A0)/amd64"),
+            ("linux(%C3%A9%2C+a%0A)/amd64", "linux(%C3%A9%2C+a%0A)/amd64"),
+            ("linux(%2d%2E%5f)/amd64", "linux(-._)/amd64"),
         ];
         for (text, shown) in cases {
             assert_eq!(parse(text).to_string(), shown, "{text}");
@@ -716,6 +767,13 @@ mod tests {
             let result = Platform::parse_specifier(text, &host());
             assert!(
                 matches!(result, Err(PlatformError::InvalidOs { .. })),
+                "{text}: {result:?}"
+            );
+        }
+        for text in ["windows()/amd64", "windows()"] {
+            let result = Platform::parse_specifier(text, &host());
+            assert!(
+                matches!(result, Err(PlatformError::EmptyOption { .. })),
                 "{text}: {result:?}"
             );
         }
@@ -757,32 +815,140 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_split_at_commas_and_have_no_empty_items() {
-        let list = |values: &[&str]| {
-            let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
-            Platform::parse_list(&values, &host()).map(|list| {
-                list.iter()
-                    .map(Platform::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
-        };
-        assert_eq!(
-            list(&["linux/amd64,linux/arm64", "386"]),
-            Ok("linux/amd64 linux/arm64 linux/386".to_owned())
-        );
-        assert_eq!(list(&[]), Ok(String::new()));
-        for values in [
-            &[""][..],
-            &["a/b,"],
-            &[",a/b"],
-            &["a/b,,c/d"],
-            &["a/b", ""],
-            &[","],
-        ] {
-            assert_eq!(list(values), Err(PlatformError::Empty), "{values:?}");
+    fn what_is_written_selects_and_what_is_not_written_matches_all() {
+        let version = "windows(10.0.20348.2700)/amd64";
+        let twin = "linux(+nydus.remoteimage.v1)/amd64";
+        let both = "windows(10.0.17763.1+win32k)/amd64";
+        let cases = [
+            ("windows/amd64", version, true),
+            ("windows(10.0.20348.2700)/amd64", version, true),
+            ("windows(10.0.20348)/amd64", version, true),
+            ("windows(10)/amd64", version, true),
+            ("windows(10.0.20348.27)/amd64", version, false),
+            ("windows(10.0.20348.)/amd64", version, false),
+            ("windows(10.0.20348.2700.1)/amd64", version, false),
+            ("windows(10.0.26100)/amd64", version, false),
+            ("windows(10.0.26100.2314)/amd64", version, false),
+            ("windows(10.0.20348.2701)/amd64", version, false),
+            ("windows(junk)/amd64", version, false),
+            ("windows(10.0.20348)/arm64", version, false),
+            ("windows(10.0.20348)/amd64", "windows/amd64", false),
+            ("windows(+win32k)/amd64", version, false),
+            ("linux(5)/amd64", "linux(6)/amd64", false),
+            ("linux(6)/amd64", "linux(6.1)/amd64", true),
+            (
+                "darwin(macOS%2013)/amd64",
+                "darwin(macOS%2013.1)/amd64",
+                true,
+            ),
+            ("darwin(macOS%201)/amd64", "darwin(macOS%2013)/amd64", false),
+            (
+                "darwin(macos%2013)/amd64",
+                "darwin(macOS%2013)/amd64",
+                false,
+            ),
+            ("linux/amd64", twin, true),
+            ("linux(+nydus.remoteimage.v1)/amd64", twin, true),
+            ("linux(+nydus.remoteimage.v1)/amd64", "linux/amd64", false),
+            ("linux(+nydus)/amd64", twin, false),
+            ("linux(+nydus.remoteimage.v1+a)/amd64", twin, false),
+            ("windows/amd64", both, true),
+            ("windows(10.0.17763)/amd64", both, true),
+            ("windows(+win32k)/amd64", both, true),
+            ("windows(10.0.17763+win32k)/amd64", both, true),
+            ("windows(10.0.17763+win32)/amd64", both, false),
+            ("windows(10.0.20348+win32k)/amd64", both, false),
+            ("linux(+b+a+b)/amd64", "linux(+a+b)/amd64", true),
+            ("linux(+a)/amd64", "linux(+a+b)/amd64", false),
+            ("linux/aarch64", "linux(+a)/arm64/v8", true),
+        ];
+        for (wanted, ours, is_selected) in cases {
+            assert_eq!(
+                parse(ours).is_selected_by(&parse(wanted)),
+                is_selected,
+                "{wanted} asked, {ours} there"
+            );
         }
-        assert!(list(&["linux/amd64, linux/arm64"]).is_err());
+    }
+
+    /// Without versions and features the two comparisons are one.
+    #[test]
+    fn selects_as_docker_where_neither_version_nor_feature_is_written() {
+        let mut seen = 0;
+        for file in ["platform.tsv", "platform-docker.tsv"] {
+            for row in rows(file).iter().filter(|row| cell(row, 0) == "strict") {
+                let (wanted, ours) = (cell(row, 1), cell(row, 2));
+                if wanted.contains('(') {
+                    continue;
+                }
+                seen += 1;
+                assert_eq!(
+                    parse(ours).is_selected_by(&parse(wanted)).to_string(),
+                    cell(row, 3),
+                    "{file}: {wanted} asked, {ours} there"
+                );
+            }
+        }
+        assert!(seen > 200, "{seen}");
+    }
+
+    /// The rows of `platform-options.tsv` are read off containerd's grammar and its documented tests.
+    #[test]
+    fn reads_options_as_containerd() {
+        for row in rows("platform-options.tsv") {
+            let text = cell(&row, 0);
+            let found = Platform::parse_specifier(text, &host());
+            if cell(&row, 1) == "!" {
+                assert!(found.is_err(), "{text}: {found:?}");
+                continue;
+            }
+            let found = found.unwrap_or_else(|error| panic!("{text}: {error}"));
+            let fields = [
+                found.os.clone(),
+                found.architecture.clone(),
+                found.variant.clone().unwrap_or_default(),
+                found.os_version.clone().unwrap_or_default(),
+                found.os_features.join(" "),
+            ];
+            for (at, field) in fields.iter().enumerate() {
+                assert_eq!(field, cell(&row, at + 1), "{text:?}, cell {}", at + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed_and_is_the_same() {
+        let texts = [
+            "10.0.20348.2700",
+            "macOS 13",
+            "a,b",
+            "(1)",
+            "50%",
+            "a+b",
+            "x/y",
+            "é\u{1f600}",
+            "\u{1b}[31m",
+            "*",
+            ".",
+            "'\"`$",
+            "%25",
+        ];
+        for version in texts {
+            for features in [&[][..], &[version], &["z", version, "a"]] {
+                let platform = Platform {
+                    os: "linux".to_owned(),
+                    architecture: "arm".to_owned(),
+                    variant: Some("v7".to_owned()),
+                    os_version: Some(version.to_owned()),
+                    os_features: features.iter().map(|text| (*text).to_owned()).collect(),
+                };
+                let shown = platform.to_string();
+                assert_eq!(parse(&shown).normalized(), platform.normalized(), "{shown}");
+                assert!(platform.is_selected_by(&parse(&shown)), "{shown}");
+                assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()), "{shown}");
+                assert!(!shown.contains([',', '*']), "{shown}");
+            }
+        }
     }
 
     #[test]

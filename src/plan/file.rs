@@ -251,7 +251,7 @@ impl PlannedLayout {
                 && !gone.images.contains(&id)
             {
                 gone.images.push(id);
-                gone.picked.insert(id);
+                gone.unwanted.insert(id);
             }
         }
         let accept = |flag| if flag { Accept::Yes } else { Accept::No };

@@ -13,7 +13,7 @@ use crate::entries::EntryFacts;
 use crate::images::{Image, Images};
 use crate::layout::BlobId;
 use crate::oci::glob::Glob;
-use crate::oci::platform::Platform;
+use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::reference::Reference;
 use crate::time::parse_until;
 use crate::view::View;
@@ -79,7 +79,7 @@ pub struct Filters {
     before: Vec<String>,
     since: Vec<String>,
     until: Option<Timestamp>,
-    platforms: Vec<Platform>,
+    platforms: Vec<PlatformSelector>,
     media_types: Vec<String>,
     artifact_types: Vec<String>,
     is_any: bool,
@@ -146,7 +146,7 @@ impl Filters {
                 self.until = Some(self.until.map_or(until, |before| before.min(until)));
             }
             "platform" => self.platforms.push(
-                Platform::parse_specifier(value, &Platform::host())
+                PlatformSelector::parse(value, &Platform::host())
                     .map_err(|error| Some(error.to_string()))?,
             ),
             "mediatype" => self.media_types.push(value.to_owned()),
@@ -284,12 +284,10 @@ impl Resolved<'_> {
     fn has_platform(&self, image: &Image, cache: &mut Images<'_>) -> bool {
         let manifests = cache.manifests(image.id);
         manifests.into_iter().any(|(manifest, edge)| {
-            cache.platform(manifest, edge).is_some_and(|platform| {
-                self.filters
-                    .platforms
-                    .iter()
-                    .any(|wanted| platform.matches_strict(wanted))
-            })
+            let platform = cache.platform(manifest, edge);
+            let digest = cache.digest(manifest);
+            let mut wanted = self.filters.platforms.iter();
+            wanted.any(|wanted| wanted.selects(digest, platform.as_ref()))
         })
     }
 

@@ -36,7 +36,7 @@ pub(crate) use prune::prune_with;
 pub use prune::{
     Budget, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
 };
-pub use remove::{Conflict, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
+pub use remove::{Conflict, Dropped, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};

@@ -4,22 +4,27 @@
 //! platforms and other images that way. Here only the references change, and what goes is found by
 //! reachability afterwards.
 
+mod children;
 mod rewrite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::{EntryFacts, REFERENCE_DIGEST};
 use crate::error::{Error, Result};
-use crate::graph::{Edge, Graph};
-use crate::images::{Image, Images, content_of, is_attestation};
+use crate::graph::Graph;
+use crate::images::{Image, Images, content_of};
 use crate::layout::BlobId;
-use crate::oci::platform::Platform;
+use crate::oci::platform::PlatformSelector;
 use crate::oci::{Role, Shape};
 use crate::sys::Fs;
 use crate::view::View;
 
-use super::remove::{Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on};
+use super::remove::{
+    Dropped, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on,
+};
 use super::{Conflict, Force, Pick, SweepOptions};
+use children::{Child, Here, available, listed};
+pub(super) use children::{children, value_of};
 use rewrite::rewrite;
 
 /// How an image loses platforms.
@@ -39,8 +44,8 @@ pub enum PlatformMode {
 /// Which platforms go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformRequest {
-    /// The platforms that were typed.
-    pub wanted: Vec<Platform>,
+    /// What was typed.
+    pub wanted: Vec<PlatformSelector>,
     /// Whether they go, or all others.
     pub which: Which,
     /// How.
@@ -54,14 +59,6 @@ pub enum Which {
     These,
     /// The named ones stay.
     Others,
-}
-
-/// A child of an image that stands for a platform.
-struct Child<'a> {
-    id: BlobId,
-    parent: BlobId,
-    platform: Option<Platform>,
-    edge: Option<&'a Edge>,
 }
 
 /// Plans to drop platforms from the picked images. What cannot be dropped is among the conflicts of
@@ -85,11 +82,22 @@ pub fn drop_platforms(
 ) -> Result<Removal> {
     let mut gone = Gone::default();
     let mut conflicts = Vec::new();
+    let here = Here::new(&view.graph);
     for pick in &Pick::merged(picks) {
-        match one(view, images, entries, pick, request, options, &mut gone) {
-            Ok(()) => {}
-            Err(Failed::Conflict(conflict)) => conflicts.push(conflict),
-            Err(Failed::Error(error)) => return Err(error),
+        for unit in units(view, images, pick) {
+            let dropping = Dropping {
+                view,
+                entries,
+                pick,
+                request,
+                options,
+                here: &here,
+            };
+            match dropping.unit(&unit, &mut gone) {
+                Ok(()) => {}
+                Err(Failed::Conflict(conflict)) => conflicts.push(conflict),
+                Err(Failed::Error(error)) => return Err(error),
+            }
         }
     }
     let left_referrers = if gone.images.is_empty() && gone.superseded.is_empty() {
@@ -118,141 +126,253 @@ enum Failed {
     Error(#[from] Error),
 }
 
-/// Drops platforms from what one argument picked, or several of the same image.
-fn one(
-    view: &View,
-    images: &[Image],
-    entries: &[EntryFacts],
-    pick: &Pick,
-    request: &PlatformRequest,
-    options: &RemoveOptions,
-    gone: &mut Gone,
-) -> Result<(), Failed> {
-    let mut picked: Vec<&Image> = images
-        .iter()
-        .filter(|image| pick.images.contains(&image.id) || pick.names.contains_key(&image.id))
-        .collect();
-    picked.sort_by_key(|image| image.entries.first().copied());
-    let mut cache = Images::new(view);
-    // Where `index.json` itself is the image index (apko), its entries are the platforms: then
-    // several images have one name, and those that match go.
-    let mut of_image: Vec<(&Image, Vec<Child<'_>>)> = Vec::new();
-    for image in picked {
-        // Its platforms are unknown, which is not the same as having none.
-        if let Some(why) = view.graph.damage(image.id) {
-            return Err(Error::Malformed {
-                path: view.layout.blob_path(&image.digest),
-                why: why.to_owned(),
-            }
-            .into());
-        }
-        let details = entries
-            .iter()
-            .find(|entry| entry.id == Some(image.id))
-            .and_then(|entry| entry.details.platform.as_ref());
-        let children = children(
-            view,
-            &mut cache,
-            image.id,
-            details.map(crate::images::platform_of),
-        );
-        of_image.push((image, children));
-    }
-    cache.trouble()?;
-    // What is missing already can be taken out of an index, but not be deleted.
-    let eligible = |child: &&Child<'_>| {
-        request.mode == PlatformMode::Rewrite || view.graph.is_present(child.id)
-    };
-    let available: BTreeSet<String> = of_image
-        .iter()
-        .flat_map(|(_, children)| children)
-        .filter(eligible)
-        .filter_map(|child| child.platform.as_ref())
-        .map(ToString::to_string)
-        .collect();
-    let label = of_image
-        .first()
-        .map_or_else(String::new, |(image, _)| label(image, pick));
-    for wanted in &request.wanted {
-        let is_there = of_image
-            .iter()
-            .flat_map(|(_, children)| children)
-            .filter(eligible)
-            .any(|child| child.matches(wanted));
-        if !is_there {
-            return Err(Conflict::NoPlatform {
-                platform: wanted.to_string(),
-                image: label,
-                available: available.into_iter().collect(),
-            }
-            .into());
-        }
-    }
-    for (image, children) in &of_image {
-        let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
-            children.iter().partition(|child| request.drops(child));
-        if going.is_empty() {
+/// Splits what one argument picked into images of one or more platforms. Where `index.json` itself is
+/// the image index (apko), the manifests of one name are the platforms of one image; every index is an
+/// image of its own.
+fn units<'a>(view: &View, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
+    let mut units: Vec<Vec<&Image>> = Vec::new();
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+    // In the order of `index.json`.
+    for image in images {
+        let names = pick.names.get(&image.id);
+        if names.is_none() && !pick.images.contains(&image.id) {
             continue;
         }
-        let names_left = names_left(image, pick);
-        if !names_left.is_empty() && options.force == Force::No {
+        let is_index = view
+            .graph
+            .node(image.id)
+            .is_some_and(|node| node.shape == Shape::Index);
+        let name = names.and_then(|names| names.first()).filter(|_| !is_index);
+        let place = match name {
+            Some(name) => *by_name.entry(name).or_insert(units.len()),
+            None => units.len(),
+        };
+        match units.get_mut(place) {
+            Some(unit) => unit.push(image),
+            None => units.push(vec![image]),
+        }
+    }
+    units
+}
+
+/// What the platforms of one image are dropped by.
+struct Dropping<'a> {
+    view: &'a View,
+    entries: &'a [EntryFacts],
+    pick: &'a Pick,
+    request: &'a PlatformRequest,
+    options: &'a RemoveOptions,
+    here: &'a Here<'a>,
+}
+
+/// One index, or one manifest of several, with what it loses.
+struct Loss<'a, 'v> {
+    image: &'a Image,
+    going: Vec<&'a Child<'v>>,
+    part: Part,
+    holds: Vec<(usize, String)>,
+    is_whole: bool,
+}
+
+impl Dropping<'_> {
+    /// Drops platforms from one image: all of them or, with a conflict, none.
+    fn unit(&self, unit: &[&Image], gone: &mut Gone) -> Result<(), Failed> {
+        let view = self.view;
+        let of_image = self.children_of(unit)?;
+        let all: Vec<&Child<'_>> = of_image.iter().flat_map(|(_, children)| children).collect();
+        let label = unit
+            .first()
+            .map_or_else(String::new, |image| label(image, self.pick));
+        self.resolve(&all, &label)?;
+        let (all_going, all_staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
+            all.iter().partition(|child| self.is_dropped(child));
+        let is_last = !all_going.is_empty()
+            && !all_staying.iter().any(|child| self.here.has(child))
+            && (all_staying.is_empty() || all_going.iter().any(|child| self.here.has(child)));
+        let mut losses = Vec::new();
+        for (image, children) in &of_image {
+            let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
+                children.iter().partition(|child| self.is_dropped(child));
+            if going.is_empty() {
+                continue;
+            }
+            let part = Part::of(view, image, &going);
+            let is_whole = staying.is_empty() || is_last;
+            let mut holds = holds_on(view, image.id);
+            if !is_whole {
+                // A hold on a platform that stays, stays as well.
+                holds.retain(|(position, _)| part.touches(view, *position));
+            }
+            losses.push(Loss {
+                image,
+                going,
+                part,
+                holds,
+                is_whole,
+            });
+        }
+        for loss in &losses {
+            self.refuse(loss, &label)?;
+        }
+        if is_last && self.options.force == Force::No {
+            return Err(Conflict::LastPlatform {
+                what: label,
+                id: unit
+                    .first()
+                    .map_or_else(String::new, |image| image.digest.short()),
+                absent: all_staying.len(),
+            }
+            .into());
+        }
+        for loss in losses {
+            self.apply(loss, gone)?;
+        }
+        Ok(())
+    }
+
+    /// Returns each image of a unit with its platforms.
+    fn children_of<'a>(
+        &self,
+        unit: &[&'a Image],
+    ) -> Result<Vec<(&'a Image, Vec<Child<'_>>)>, Failed> {
+        let view = self.view;
+        let mut cache = Images::new(view);
+        let mut found = Vec::new();
+        for &image in unit {
+            // Its platforms are unknown, which is not the same as having none.
+            if let Some(why) = view.graph.damage(image.id) {
+                return Err(Error::Malformed {
+                    path: view.layout.blob_path(&image.digest),
+                    why: why.to_owned(),
+                }
+                .into());
+            }
+            let details = self
+                .entries
+                .iter()
+                .find(|entry| entry.id == Some(image.id))
+                .and_then(|entry| entry.details.platform.as_ref());
+            let platform = details.map(crate::images::platform_of);
+            found.push((image, children(view, &mut cache, image.id, platform)));
+        }
+        cache.trouble()?;
+        Ok(found)
+    }
+
+    /// Fails unless the image has everything that was typed, and each digest names one child.
+    fn resolve(&self, all: &[&Child<'_>], label: &str) -> Result<(), Failed> {
+        let graph = &self.view.graph;
+        // What is missing already can be taken out of an index, but not be deleted.
+        let eligible: Vec<&Child<'_>> = all
+            .iter()
+            .copied()
+            .filter(|child| {
+                self.request.mode == PlatformMode::Rewrite || graph.is_present(child.id)
+            })
+            .collect();
+        for wanted in &self.request.wanted {
+            let found: BTreeSet<BlobId> = eligible
+                .iter()
+                .filter(|child| child.is_named(graph, wanted))
+                .map(|child| child.id)
+                .collect();
+            let is_ambiguous = matches!(wanted, PlatformSelector::Digest(_)) && found.len() > 1;
+            if is_ambiguous {
+                let mut candidates: Vec<String> = found
+                    .iter()
+                    .map(|id| graph.digest(*id).to_string())
+                    .collect();
+                candidates.sort();
+                return Err(Conflict::AmbiguousPlatform {
+                    platform: wanted.to_string(),
+                    image: label.to_owned(),
+                    candidates,
+                }
+                .into());
+            }
+            if found.is_empty() {
+                return Err(Conflict::NoPlatform {
+                    platform: wanted.to_string(),
+                    image: label.to_owned(),
+                    available: available(graph, &eligible),
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a child is dropped. What has no platform is dropped only by its digest.
+    fn is_dropped(&self, child: &Child<'_>) -> bool {
+        let graph = &self.view.graph;
+        let mut wanted = self.request.wanted.iter();
+        let is_named = wanted.any(|wanted| child.is_named(graph, wanted));
+        match self.request.which {
+            Which::These => is_named,
+            Which::Others => child.platform.is_some() && !is_named,
+        }
+    }
+
+    /// Fails if other names or a hold stand against it.
+    fn refuse(&self, loss: &Loss<'_, '_>, label: &str) -> Result<(), Failed> {
+        let names_left = names_left(loss.image, self.pick);
+        if !names_left.is_empty() && self.options.force == Force::No {
             return Err(Conflict::SharedVariant {
-                image: label,
+                image: label.to_owned(),
                 names: names_left,
             }
             .into());
         }
-        let part = Part::of(view, image, &going);
-        let mut holds = holds_on(view, image.id);
-        if !staying.is_empty() {
-            // A hold on a platform that stays, stays as well.
-            holds.retain(|(position, _)| part.touches(view, *position));
-        }
-        if let Some((_, hold)) = holds.first() {
+        if let Some((_, hold)) = loss.holds.first() {
             return Err(Conflict::Held {
                 can_be_forced: false,
-                what: label,
+                what: label.to_owned(),
                 hold: hold.clone(),
-                id: image.digest.short(),
+                id: loss.image.digest.short(),
             }
             .into());
         }
-        if staying.is_empty() {
-            if options.force == Force::No {
-                return Err(Conflict::LastPlatform {
-                    what: label,
-                    id: image.digest.short(),
-                }
-                .into());
-            }
+        Ok(())
+    }
+
+    fn apply(&self, loss: Loss<'_, '_>, gone: &mut Gone) -> Result<(), Failed> {
+        let Self {
+            view,
+            entries,
+            options,
+            ..
+        } = *self;
+        let Loss {
+            image,
+            going,
+            part,
+            is_whole,
+            ..
+        } = loss;
+        if is_whole {
             whole(image, gone);
         } else {
-            match request.mode {
+            match self.request.mode {
                 PlatformMode::Rewrite => rewrite(view, entries, image, &part, options, gone)?,
                 PlatformMode::Sparse => sparse(view, entries, image, &part, &going, gone),
                 PlatformMode::Hollow => hollow(view, entries, image, &part, &going, gone),
             }
         }
-    }
-    Ok(())
-}
-
-impl Child<'_> {
-    fn matches(&self, wanted: &Platform) -> bool {
-        self.platform
-            .as_ref()
-            .is_some_and(|platform| platform.matches_strict(wanted))
-    }
-}
-
-impl PlatformRequest {
-    /// Says whether a child goes. What has no platform is nobody's to drop.
-    fn drops(&self, child: &Child<'_>) -> bool {
-        let is_named = self.wanted.iter().any(|wanted| child.matches(wanted));
-        match self.which {
-            Which::These => is_named,
-            Which::Others => child.platform.is_some() && !is_named,
+        for child in going {
+            let dropped = Dropped {
+                platform: child.shown(),
+                digest: view.graph.digest(child.id).clone(),
+                names: image
+                    .names
+                    .iter()
+                    .map(|name| name.text.to_string())
+                    .collect(),
+            };
+            if !gone.dropped.contains(&dropped) {
+                gone.dropped.push(dropped);
+            }
         }
+        Ok(())
     }
 }
 
@@ -281,70 +401,6 @@ fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
             .filter(|name| !picked.contains(name.as_str()))
             .collect(),
     }
-}
-
-/// Finds the children of an image that are or could be platforms, in nested indexes too: everything
-/// but attestations and indexes. An image that is one manifest is its own only child.
-fn children<'a>(
-    view: &'a View,
-    cache: &mut Images<'a>,
-    image: BlobId,
-    of_entry: Option<Platform>,
-) -> Vec<Child<'a>> {
-    let graph = &view.graph;
-    if graph
-        .node(image)
-        .is_none_or(|node| node.shape != Shape::Index)
-    {
-        let platform = of_entry
-            .filter(|platform| !platform.os.is_empty())
-            .or_else(|| cache.platform(image, None));
-        return vec![Child {
-            id: image,
-            parent: image,
-            platform,
-            edge: None,
-        }];
-    }
-    let mut found = Vec::new();
-    for (parent, edge) in listed(graph, image) {
-        let is_index = graph
-            .node(edge.to)
-            .is_some_and(|node| node.shape == Shape::Index);
-        if is_index || is_attestation(edge) {
-            continue;
-        }
-        let platform = cache
-            .platform(edge.to, Some(edge))
-            .filter(|platform| platform.os != "unknown");
-        found.push(Child {
-            id: edge.to,
-            parent,
-            platform,
-            edge: Some(edge),
-        });
-    }
-    found
-}
-
-/// Returns everything that an image's indexes list, with the index that lists it.
-fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
-    let mut seen = BTreeSet::from([image]);
-    let mut queue = vec![image];
-    let mut found = Vec::new();
-    while let Some(index) = queue.pop() {
-        let edges = graph.node(index).map_or(&[][..], |node| &node.edges);
-        for edge in edges.iter().filter(|edge| edge.role == Role::Child) {
-            found.push((index, edge));
-            let is_index = graph
-                .node(edge.to)
-                .is_some_and(|node| node.shape == Shape::Index);
-            if is_index && seen.insert(edge.to) {
-                queue.push(edge.to);
-            }
-        }
-    }
-    found
 }
 
 /// What leaves an index: platforms, and what belongs to them.
@@ -419,7 +475,7 @@ fn whole(image: &Image, gone: &mut Gone) {
     gone.names
         .extend(image.names.iter().map(|name| name.text.to_string()));
     gone.images.push(image.id);
-    gone.picked.insert(image.id);
+    gone.unwanted.insert(image.id);
 }
 
 /// The index stays, and what it leads to no longer counts.
@@ -432,6 +488,7 @@ fn sparse(
     gone: &mut Gone,
 ) {
     cut_from(view, entries, image, part, going, gone);
+    gone.unwanted.extend(&part.ids);
     gone.cut.edges.extend(&part.edges);
     gone.images
         .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
@@ -490,6 +547,10 @@ fn cut_from(
 ) {
     let graph = &view.graph;
     gone.cut.images.insert(image.id);
+    // An index that has a subject is a referrer of it: from there the whole of it would count.
+    gone.unwanted.insert(image.id);
+    gone.unwanted
+        .extend(part.edges.iter().map(|(parent, _)| *parent));
     let named: BTreeSet<BlobId> = entries
         .iter()
         .filter(|entry| !entry.role.is_nameless())

@@ -528,7 +528,7 @@ fn plan(
         gone.names
             .extend(image.names.iter().map(|name| name.text.to_string()));
         gone.images.push(image.id);
-        gone.picked.insert(image.id);
+        gone.unwanted.insert(image.id);
     }
     let remove_options = RemoveOptions {
         force: Force::No,

@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{CONTAINERD_NAME, split_name, split_pin};
+use crate::images::Images;
 use crate::layout::BlobId;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
-use crate::oci::{Algorithm, Digest, Role};
+use crate::oci::{Algorithm, Digest, Role, Shape};
 use crate::view::View;
+
+use super::platform::{children, value_of};
 
 /// Whether conflicts are overridden.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -426,10 +429,36 @@ impl<'a> Selector<'a> {
                 digest: graph.digest(id).clone(),
                 what,
                 image: self.describe(image),
-                platform,
+                platform: self.platform_value(image, id),
             });
         }
         None
+    }
+
+    /// Returns the value for `--platform` that drops exactly this child of an image, or the child whose
+    /// config or attestation this is.
+    fn platform_value(&self, image: BlobId, part: BlobId) -> Option<String> {
+        let graph = &self.view.graph;
+        let is_index = |id| {
+            graph
+                .node(id)
+                .is_some_and(|node| node.shape == Shape::Index)
+        };
+        if !is_index(image) {
+            return None;
+        }
+        let children = children(self.view, &mut Images::new(self.view), image, None);
+        let has_config = |child: BlobId| {
+            let edges = graph.node(child).map_or(&[][..], |node| &node.edges);
+            let mut configs = edges.iter().filter(|edge| edge.role == Role::Config);
+            configs.any(|edge| edge.to == part)
+        };
+        let child = children.iter().find(|child| child.id == part).or_else(|| {
+            // A config that several children have names none of them.
+            let mut owners = children.iter().filter(|child| has_config(child.id));
+            owners.next().filter(|_| owners.next().is_none())
+        })?;
+        Some(value_of(graph, &children, child))
     }
 
     /// Returns an image's first name, else its short ID.

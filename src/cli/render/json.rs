@@ -45,6 +45,9 @@ pub struct Item {
     pub action: &'static str,
     pub reasons: Vec<String>,
     pub names: Vec<String>,
+    /// The platform that `rm --platform` drops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
 }
 
 /// Sums over files.

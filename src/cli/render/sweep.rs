@@ -210,6 +210,7 @@ impl Shown<'_> {
                 action,
                 reasons: vec![reason.to_owned()],
                 names: Vec::new(),
+                platform: None,
             });
         }
         let (temporary, action) = match self.outcome {
@@ -225,6 +226,7 @@ impl Shown<'_> {
                 action,
                 reasons: vec!["left over".to_owned()],
                 names: Vec::new(),
+                platform: None,
             });
         }
         if self.retires() {
@@ -240,6 +242,7 @@ impl Shown<'_> {
                 },
                 reasons: vec!["nothing is left in it".to_owned()],
                 names: Vec::new(),
+                platform: None,
             });
         }
         for (digest, kept) in self.kept() {
@@ -251,6 +254,7 @@ impl Shown<'_> {
                 action: "keep",
                 reasons: vec![in_words(kept.because, now)],
                 names: Vec::new(),
+                platform: None,
             });
         }
         items

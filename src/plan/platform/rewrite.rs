@@ -67,6 +67,10 @@ pub(super) fn rewrite(
     });
     gone.nested.extend(writer.nested);
     gone.survivors.extend(writer.survivors);
+    // One that has a subject is a referrer of it, and so is a platform that has one: what they refer to
+    // must not keep what this command takes out.
+    gone.unwanted.extend(&writer.superseded);
+    gone.unwanted.extend(&part.ids);
     gone.superseded.extend(writer.superseded);
     gone.images
         .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));

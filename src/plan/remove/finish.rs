@@ -138,6 +138,7 @@ pub(in crate::plan) fn finish(
             .map(|id| graph.digest(*id).clone())
             .collect(),
         moved: gone.moved.clone(),
+        dropped: gone.dropped.clone(),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::plan::select::canonical;
 use crate::view::View;
 
 use super::cascade::below;
-use super::{Moved, Referrers};
+use super::{Dropped, Moved, Referrers};
 
 /// What is to go, while it is worked out.
 #[derive(Debug, Default)]
@@ -23,8 +23,11 @@ pub(in crate::plan) struct Gone {
     pub(in crate::plan) names: BTreeSet<String>,
     /// Images that go, in the order in which they were asked for; platforms that go, too.
     pub(in crate::plan) images: Vec<BlobId>,
-    /// Those of them that somebody asked for, not those that go along.
-    pub(in crate::plan) picked: BTreeSet<BlobId>,
+    /// Those of them that somebody asked for, not those that go along, and what is dropped or superseded
+    /// with a platform. As referrers they are not kept by their subject.
+    pub(in crate::plan) unwanted: BTreeSet<BlobId>,
+    /// Platforms that go.
+    pub(in crate::plan) dropped: Vec<Dropped>,
     /// Entries that refer to a new index from now on.
     pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
     /// Indexes that make room for new ones. Their referrers go with them, their children do not.
@@ -74,7 +77,7 @@ impl Gone {
     /// Returns what is different from now on.
     pub(in crate::plan) const fn change(&self) -> Change<'_> {
         Change {
-            unwanted: &self.picked,
+            unwanted: &self.unwanted,
             cut: &self.cut,
         }
     }

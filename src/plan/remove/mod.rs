@@ -98,6 +98,16 @@ pub enum Conflict {
         /// The platforms that it has.
         available: Vec<String>,
     },
+    /// The beginning of a digest that several platforms of the image have.
+    #[error("ambiguous platform: `{platform}` of {image} could be {}", candidates.join(", "))]
+    AmbiguousPlatform {
+        /// What was given.
+        platform: String,
+        /// The image.
+        image: String,
+        /// The digests that begin so.
+        candidates: Vec<String>,
+    },
     /// Other names stand for the same image and would lose the platform as well.
     #[error("conflict: {image} is also {}: Content will be removed from all images referencing this variant. Use --force to force delete.", names.join(", "))]
     SharedVariant {
@@ -106,15 +116,18 @@ pub enum Conflict {
         /// The other names.
         names: Vec<String>,
     },
-    /// Nothing but the last platform would be left to remove.
+    /// No platform that is here would be left.
     #[error(
-        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}, which goes with it"
+        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}{}, which goes with it",
+        if *absent == 0 { "" } else { " that is here" }
     )]
     LastPlatform {
         /// The name or short ID.
         what: String,
         /// The short ID of the image.
         id: String,
+        /// How many more the image lists, none of which is here.
+        absent: usize,
     },
     /// Signatures and the like are about the index, whose digest would be another one.
     #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referred to by {}", referrers.join(", "))]
@@ -149,6 +162,19 @@ pub struct Removal {
     pub images: Vec<Digest>,
     /// Names whose image is another one now, because a platform went.
     pub moved: Vec<Moved>,
+    /// Platforms that go, in the order of their index.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A platform that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The platform, as `--platform` takes it; `unknown` for a child without one.
+    pub platform: String,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The names of the image that loses it.
+    pub names: Vec<String>,
 }
 
 /// Names of an image whose index was rewritten.
@@ -310,7 +336,7 @@ fn take_picks(
                 .map(|name| name.text.to_string()),
         );
         gone.images.push(id);
-        gone.picked.insert(id);
+        gone.unwanted.insert(id);
     }
     conflicts
 }
