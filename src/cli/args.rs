@@ -344,7 +344,12 @@ pub struct RmArgs {
     /// With --dry-run: exit with status 10 when something would go
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
-    /// Drop only this platform (os[/arch[/variant]]); can be repeated and comma separated
+    /// Drop only this platform; can be repeated and comma separated
+    ///
+    /// PLATFORM is os[/arch[/variant]], with a version and features of the system in parentheses:
+    /// windows(10.0.20348)/amd64 selects every version that begins so, linux(+lazy)/amd64 exactly that
+    /// set of features, and what is not written matches all. The digest of a child, or its first 3 or
+    /// more digits, selects one of several that are alike
     #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["only_platform", "no_prune"])]
     pub platform: Vec<String>,
     /// Drop all platforms but this one

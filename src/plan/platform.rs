@@ -516,6 +516,8 @@ fn hollow(
                 .map(|edge| (child.id, edge.to)),
         );
         gone.hollowed.push(child.id);
+        // One that has a subject: from there its layers would count.
+        gone.unwanted.insert(child.id);
         // An untagged entry of the same child would keep the layers, unless another image needs both.
         let mut others = view
             .graph

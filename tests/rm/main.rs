@@ -14,6 +14,7 @@
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
 //! - [`platform_words`]: which platform is meant, and what is refused.
+//! - [`platform_named`]: versions, features and digests, and that each platform that goes is named.
 //! - [`platform_rewrite`]: the new index, and that nothing is torn out of anything else.
 //! - [`platform_along`]: what goes with a platform, and what refers to the index.
 //! - [`platform_sparse`]: the ways that leave the index as it is.
@@ -36,6 +37,7 @@ mod holds;
 mod meanwhile;
 mod output;
 mod platform_along;
+mod platform_named;
 mod platform_rewrite;
 mod platform_sparse;
 mod platform_words;
