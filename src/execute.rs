@@ -10,6 +10,7 @@
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
+//! | the note of hollow platforms is replaced | a note of platforms that are whole, which says nothing |
 //! | the state is read again and compared | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
@@ -35,6 +36,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::graph::FileFacts;
 use crate::holds::{Emptied, Holds};
+use crate::hollow::Hollow;
 use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
 use crate::layout::temp;
@@ -315,6 +317,14 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
                 fs,
             ));
         }
+    }
+    if !writes.hollow.is_empty() {
+        // Read under the lock: another run may have added to it. Only a convenience for `check`, which
+        // reports damage without it.
+        let mut hollow = Hollow::read(layout);
+        hollow.extend(&writes.hollow);
+        let text = hollow.to_json();
+        drop(write_own(layout, Hollow::FILE, text.as_bytes(), fs));
     }
     Ok(())
 }

@@ -240,9 +240,23 @@ impl<'a> Images<'a> {
         if !graph.is_present(id) && !graph.is_embedded(id) {
             return Presence::Missing;
         }
-        let is_whole = content_of(graph, id, None)
+        // Bytes that another image carries in a descriptor are not here for this one.
+        let content = content_of(graph, id, None);
+        let absent: Vec<BlobId> = content
             .iter()
-            .all(|(id, _)| graph.is_present(*id) || graph.is_embedded(*id));
+            .map(|(part, _)| *part)
+            .filter(|part| *part != id && !graph.is_present(*part))
+            .collect();
+        let mut carried = Bits::default();
+        if !absent.is_empty() {
+            let nodes = content.iter().filter_map(|(part, _)| graph.node(*part));
+            for edge in nodes.flat_map(|node| &node.edges) {
+                if edge.role != Role::Subject && graph.is_carried_by(edge) {
+                    carried.insert(edge.to);
+                }
+            }
+        }
+        let is_whole = absent.iter().all(|part| carried.contains(*part));
         if is_whole {
             Presence::Whole
         } else {

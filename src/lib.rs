@@ -143,6 +143,7 @@ pub mod error;
 pub mod execute;
 pub mod graph;
 pub mod holds;
+mod hollow;
 pub mod images;
 pub mod layout;
 mod needs;

@@ -11,11 +11,17 @@
 //! - it is the configuration or a layer of a manifest of which other layers are here. Whoever leaves
 //!   layers out on purpose leaves out all of them. A manifest that an index lists may keep those that
 //!   other images need as well, as `rm --platform --platform-mode hollow` does, so those do not count.
+//!   Once those other images are removed nothing in the documents tells such a platform from one that
+//!   lost a layer; then the note of [`Hollow`] does.
+//!
+//! A blob that a descriptor carries in `data` is here for what that descriptor belongs to, and for
+//! nothing else: a tool that follows a descriptor without `data` looks for the file.
 
 use std::collections::HashMap;
 
 use super::read::Look;
 use crate::graph::{Bits, Edge, Graph, Node, RootSource};
+use crate::hollow::Hollow;
 use crate::layout::BlobId;
 use crate::oci::{Role, Shape};
 use crate::view::View;
@@ -23,6 +29,8 @@ use crate::view::View;
 /// Why a blob is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Absence {
+    /// Each descriptor of it carries it.
+    Carried,
     /// Nobody expects it here: the descriptor says from where it comes.
     Foreign,
     /// Nothing of its image, or of this platform, was copied.
@@ -39,8 +47,11 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
     let mut found: HashMap<BlobId, Absence> = live
         .iter()
         .zip(looks)
-        .filter(|(_, look)| **look == Look::Absent)
-        .map(|(id, _)| (*id, Absence::Foreign))
+        .filter_map(|(id, look)| match look {
+            Look::Absent => Some((*id, Absence::Foreign)),
+            Look::Carried => Some((*id, Absence::Carried)),
+            Look::Here(..) | Look::Unreadable(_) => None,
+        })
         .collect();
     if found.is_empty() {
         return found;
@@ -52,6 +63,7 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
         }
     }
     let shares = Shares::of(graph, live);
+    let hollow = Hollow::read(&view.layout);
     let mut foreign = Bits::default();
     for id in live {
         let Some(node) = graph.node(*id) else {
@@ -62,11 +74,16 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
             let Some(worst) = found.get_mut(&edge.to) else {
                 continue;
             };
-            let absence = if edge.is_foreign {
+            let absence = if graph.is_carried_by(edge) {
+                Absence::Carried
+            } else if edge.is_foreign {
                 foreign.insert(edge.to);
                 Absence::Foreign
             } else if is_part(edge)
-                && *torn.get_or_insert_with(|| shares.has_own_layer(*id, node, &here))
+                && *torn.get_or_insert_with(|| {
+                    let is_hollow = !hollow.is_empty() && hollow.contains(graph.digest(*id));
+                    !is_hollow && shares.has_own_layer(*id, node, &here)
+                })
             {
                 Absence::Torn
             } else {
@@ -82,11 +99,15 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
         };
         let is_named = match root.source {
             // Of an unknown algorithm only documents are looked for; this one was looked for here.
-            RootSource::Entry(_) | RootSource::Hold(_) => true,
+            RootSource::Entry(position) => !is_carried_by_entry(view, position, id),
+            RootSource::Hold(_) => !graph.is_embedded(id),
             // docker save lists foreign layers like others and leaves them out.
             RootSource::DockerSave(_) => !foreign.contains(id),
             RootSource::InsideEntry(_) | RootSource::IndexField => false,
         };
+        if !is_named && graph.is_embedded(id) {
+            continue;
+        }
         let absence = if is_named {
             Absence::Listed
         } else {
@@ -97,6 +118,13 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
         }
     }
     found
+}
+
+/// Returns whether an entry of `index.json` carries the bytes of the blob that it names.
+fn is_carried_by_entry(view: &View, position: usize, id: BlobId) -> bool {
+    let entry = view.state.index.entries().get(position);
+    let data = entry.and_then(|entry| view.state.index.details(entry).data);
+    view.graph.is_embedded(id) && data.is_some()
 }
 
 /// Says whether what is referred to is content of that document: not an image of its own.

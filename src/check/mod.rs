@@ -325,11 +325,13 @@ fn judge(
     absence: Option<Absence>,
 ) -> (Class, String, Option<u64>) {
     let (len, verdict) = match look {
-        Look::Carried => return (Class::Ok, String::new(), sizes.any(id)),
+        Look::Carried if matches!(absence, None | Some(Absence::Carried)) => {
+            return (Class::Ok, String::new(), sizes.any(id));
+        }
         Look::Unreadable(why) => {
             return (Class::Unreadable, format!("cannot be read: {why}"), None);
         }
-        Look::Absent => {
+        Look::Absent | Look::Carried => {
             let (class, why) = judge_absent(graph, id, absence);
             return (class, why.to_owned(), None);
         }
@@ -371,7 +373,7 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
             Class::Sparse,
             "is a foreign layer, which is fetched elsewhere",
         ),
-        Some(Absence::Sparse) | None => (Class::Sparse, "is not in this copy"),
+        Some(Absence::Sparse | Absence::Carried) | None => (Class::Sparse, "is not in this copy"),
     }
 }
 

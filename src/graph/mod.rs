@@ -298,6 +298,13 @@ impl Graph {
         self.embedded.contains(&id)
     }
 
+    /// Returns whether the blob is not there, and this descriptor of it carries its bytes.
+    #[must_use]
+    pub fn is_carried_by(&self, edge: &Edge) -> bool {
+        let details = edge.details.as_ref();
+        self.is_embedded(edge.to) && details.is_some_and(|details| details.data.is_some())
+    }
+
     /// Returns the digest of a number.
     ///
     /// # Panics

@@ -365,6 +365,12 @@ impl Layout {
             .is_some_and(|(note, _)| note == Emptied::note(&state.index).as_bytes())
     }
 
+    /// Reads a small file of this program; `None` if it is not there or cannot be read.
+    pub(crate) fn read_note(&self, file: &str) -> Option<Vec<u8>> {
+        let read = self.read_file(file, MAX_SMALL_FILE_BYTES).ok().flatten();
+        read.map(|(bytes, _)| bytes)
+    }
+
     /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a
     /// lock on it, and a directory holds only what its writer puts there.
     pub(crate) fn is_removable(&self, stray: &Stray) -> bool {

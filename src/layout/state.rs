@@ -149,6 +149,8 @@ pub struct Writes {
     pub emptied: bool,
     /// The time that the new `index.json` gets.
     pub index_time: IndexTime,
+    /// Platforms whose layers are about to be deleted while their documents stay.
+    pub hollow: Vec<Digest>,
 }
 
 impl Writes {
@@ -159,6 +161,7 @@ impl Writes {
             && self.manifest_json.is_none()
             && self.repositories.is_none()
             && self.index.is_none()
+            && self.hollow.is_empty()
     }
 }
 

@@ -82,7 +82,7 @@ pub fn drop_platforms(
 ) -> Result<Removal> {
     let mut gone = Gone::default();
     let mut conflicts = Vec::new();
-    let here = Here::new(&view.graph);
+    let here = Here::new(view);
     for pick in &Pick::merged(picks) {
         for unit in units(view, images, pick) {
             let dropping = Dropping {

@@ -6,7 +6,7 @@ use ocisweep::observe::Silent;
 use ocisweep::oci::Digest;
 
 use crate::scene::{Scene, texts};
-use crate::support::{Cmd, Desc, Doc, LayoutBuilder, media};
+use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};
 
 /// Runs `check` on a layout.
 fn check(builder: LayoutBuilder) -> crate::scene::Checked {
@@ -68,6 +68,197 @@ fn what_rm_leaves_out_is_never_damage() {
             "{}",
             checked.run.all()
         );
+    }
+}
+
+/// Two platforms, of which `linux/arm64` shares its first layer with `other:1`.
+fn shared_with_another() -> (LayoutBuilder, Image, Image, Image) {
+    let mut builder = LayoutBuilder::new();
+    let amd64 = builder.image("linux/amd64", "amd64", &[b"amd64"]);
+    let arm64 = builder.image("linux/arm64", "arm64", &[b"base", b"top"]);
+    let other = builder.image("linux/arm64", "other", &[b"base"]);
+    let index = builder.index(&[
+        amd64.manifest.clone().platform("linux/amd64"),
+        arm64.manifest.clone().platform("linux/arm64"),
+    ]);
+    builder
+        .tag(&index, "app:1")
+        .tag(&other.manifest, "other:1")
+        .write();
+    (builder, amd64, arm64, other)
+}
+
+fn rm(builder: &LayoutBuilder, words: &[&str]) -> crate::support::Run {
+    Cmd::new(["rm"]).arg(builder.path()).args(words).run()
+}
+
+#[test]
+fn a_hollow_platform_stays_no_damage_when_the_image_that_shared_a_layer_goes() {
+    let hollow = ["--platform", "linux/arm64", "--platform-mode", "hollow"];
+    for way in ["rm", "prune", "gc"] {
+        let (builder, amd64, arm64, other) = shared_with_another();
+        let run = rm(&builder, &[&["app:1"][..], &hollow].concat());
+        run.ok();
+        assert!(!builder.join(&arm64.layers[1].blob_path()).exists());
+        match way {
+            "rm" => rm(&builder, &["other:1"]),
+            "prune" => Cmd::new(["prune", "-a", "-f", "--filter", "reference=other"])
+                .arg(builder.path())
+                .run(),
+            _ => {
+                rm(&builder, &["--no-prune", "other:1"]).ok();
+                rm(&builder, &[&other.manifest.hex()[..12]]).ok();
+                Cmd::gc(builder.path()).run()
+            }
+        }
+        .ok();
+        assert!(!builder.join(&other.manifest.blob_path()).exists(), "{way}");
+        // The documents of the platform still refer to the layer: nothing that is referred to goes.
+        assert!(builder.join(&arm64.layers[0].blob_path()).exists(), "{way}");
+        let scene = Scene {
+            builder,
+            ..Scene::new()
+        };
+        let checked = scene.report(&[]);
+        checked.finds(&[(&arm64.layers[1], "sparse")]);
+        checked.run.ok();
+        // And with the whole platform the image goes: the hollow one is not here.
+        let run = rm(&scene.builder, &["app:1", "--platform", "linux/amd64"]);
+        run.exits(1).warns("it is the last platform of image");
+        // A layer of the other platform is lost as ever.
+        scene.builder.drop_blob(&amd64.config);
+        scene.report(&[]).run.exits(1);
+    }
+}
+
+#[test]
+fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
+    let mut builder = LayoutBuilder::new();
+    let platforms = ["linux/amd64", "linux/arm64", "linux/s390x"];
+    let images = platforms.map(|platform| {
+        builder.image(
+            platform,
+            platform,
+            &[platform.as_bytes(), b"own", platform.as_bytes()],
+        )
+    });
+    let images = images.map(|image| {
+        let other = builder.manifest(&image.config, std::slice::from_ref(&image.layers[0]));
+        builder.tag(&other, &format!("other:{}", &other.hex()[..12]));
+        image
+    });
+    let tops = platforms.map(|platform| builder.layer(format!("top of {platform}").as_bytes()));
+    let children: Vec<Desc> = images
+        .iter()
+        .zip(&tops)
+        .zip(platforms)
+        .map(|((image, top), platform)| {
+            let layers = [image.layers[0].clone(), top.clone()];
+            builder.manifest(&image.config, &layers).platform(platform)
+        })
+        .collect();
+    let index = builder.index(&children);
+    builder.tag(&index, "app:1").write();
+    for platform in &platforms[1..] {
+        let words = ["app:1", "--platform", platform, "--platform-mode", "hollow"];
+        rm(&builder, &words).ok();
+    }
+    rm(&builder, &["other:*"]).ok();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    scene
+        .report(&[])
+        .finds(&[(&tops[1], "sparse"), (&tops[2], "sparse")]);
+    for note in ["", "{}", "not JSON"] {
+        scene.builder.file(".ocisweep/hollow.json", note.as_bytes());
+        let checked = scene.report(&[]);
+        checked.finds(&[(&tops[1], "missing"), (&tops[2], "missing")]);
+    }
+}
+
+#[test]
+fn what_only_another_document_carries_is_absent() {
+    let mut builder = LayoutBuilder::new();
+    let carried = Desc::of(media::LAYER, b"carried");
+    let layer = builder.layer(b"layer");
+    let config = builder.config("linux/amd64", "");
+    let without = builder.manifest(&config, &[carried.clone(), layer.clone()]);
+    let with = builder.manifest(&config, &[carried.clone().data(b"carried")]);
+    builder
+        .tag(&without, "without:1")
+        .tag(&with, "with:1")
+        .write();
+    let states = |scene: &Scene| -> Vec<String> {
+        let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
+        let report = run.ok().json();
+        ["without:1", "with:1"]
+            .map(|name| {
+                let images = report["layouts"][0]["images"].as_array().expect("images");
+                let image = images.iter().find(|image| image["names"][0] == name);
+                let state = image.expect("it is listed")["state"].as_str();
+                state.expect("a word").to_owned()
+            })
+            .to_vec()
+    };
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    let checked = scene.report(&[]);
+    checked.finds(&[(&carried, "missing")]);
+    assert_eq!(
+        texts(&checked.item(&carried.digest)["names"]),
+        ["without:1", "with:1"]
+    );
+    checked.run.exits(1);
+    assert_eq!(states(&scene), ["partial", "whole"]);
+    // Without the image that needs the file nothing is missing.
+    rm(&scene.builder, &["without:1"]).ok();
+    let checked = scene.report(&[]);
+    checked.finds(&[]);
+    checked.run.ok();
+    // All of its layers left out is a copy of a part, and not a loss.
+    let mut builder = LayoutBuilder::new();
+    let config = builder.config("linux/amd64", "");
+    let without = builder.manifest(&config, std::slice::from_ref(&carried));
+    let with = builder.manifest(&config, &[carried.clone().data(b"carried")]);
+    builder
+        .tag(&without, "without:1")
+        .tag(&with, "with:1")
+        .write();
+    let scene = Scene {
+        builder,
+        ..Scene::new()
+    };
+    scene.report(&[]).finds(&[(&carried, "sparse")]);
+    assert_eq!(states(&scene), ["partial", "whole"]);
+}
+
+#[test]
+fn a_manifest_that_only_another_descriptor_carries_is_missing_where_it_is_listed() {
+    for is_carried in [false, true] {
+        let mut builder = LayoutBuilder::new();
+        let layer = builder.layer(b"layer");
+        let config = builder.config("linux/amd64", "");
+        let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+        let manifest = builder.put(&doc);
+        let bytes = std::fs::read(builder.join(&manifest.blob_path())).expect("it is here");
+        builder.drop_blob(&manifest);
+        let index = builder.index(&[manifest.clone().data(&bytes).platform("linux/amd64")]);
+        let entry = if is_carried {
+            manifest.clone().data(&bytes)
+        } else {
+            manifest.clone()
+        };
+        builder.tag(&index, "index:1").tag(&entry, "listed:1");
+        let checked = check(builder);
+        if is_carried {
+            checked.finds(&[]);
+        } else {
+            checked.finds(&[(&manifest, "missing")]);
+        }
     }
 }
 

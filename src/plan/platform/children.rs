@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::graph::{Edge, Graph};
+use crate::hollow::Hollow;
 use crate::images::{Images, is_attestation};
 use crate::layout::BlobId;
 use crate::oci::platform::{Platform, PlatformSelector};
@@ -158,15 +159,18 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
 
 /// Answers whether a platform is here: a copy of an index, or an earlier drop, may have left it out.
 pub(super) struct Here<'a> {
-    graph: &'a Graph,
+    view: &'a View,
+    /// The note of earlier drops.
+    hollow: OnceCell<Hollow>,
     /// How many documents use a layer: 1, or 2 for more.
     users: OnceCell<HashMap<BlobId, u8>>,
 }
 
 impl<'a> Here<'a> {
-    pub(super) const fn new(graph: &'a Graph) -> Self {
+    pub(super) const fn new(view: &'a View) -> Self {
         Self {
-            graph,
+            view,
+            hollow: OnceCell::new(),
             users: OnceCell::new(),
         }
     }
@@ -175,18 +179,26 @@ impl<'a> Here<'a> {
     /// missing and those that are left are here for another image: so `--platform-mode hollow` leaves it.
     /// One that lost some of its own layers is here: its bytes are, and nobody asked to delete them.
     pub(super) fn has(&self, child: &Child<'_>) -> bool {
-        let graph = self.graph;
-        let is_here = |id| graph.is_present(id) || graph.is_embedded(id);
-        if !is_here(child.id) {
+        let graph = &self.view.graph;
+        if !graph.is_present(child.id) && !graph.is_embedded(child.id) {
             return false;
         }
+        let is_here = |layer: &Edge| graph.is_present(layer.to) || graph.is_carried_by(layer);
         let edges = graph.node(child.id).map_or(&[][..], |node| &node.edges);
         let layers = || edges.iter().filter(|edge| edge.role == Role::Layer);
-        let is_whole = layers().all(|layer| layer.is_foreign || is_here(layer.to));
-        is_whole
-            || layers().any(|layer| {
+        let is_whole = layers().all(|layer| layer.is_foreign || is_here(layer));
+        if is_whole {
+            return true;
+        }
+        let hollow = || Hollow::read(&self.view.layout);
+        let is_hollow = self
+            .hollow
+            .get_or_init(hollow)
+            .contains(graph.digest(child.id));
+        !is_hollow
+            && layers().any(|layer| {
                 let users = self.users.get_or_init(|| users(graph)).get(&layer.to);
-                is_here(layer.to) && users.is_none_or(|users| *users == 1)
+                is_here(layer) && users.is_none_or(|users| *users == 1)
             })
     }
 }

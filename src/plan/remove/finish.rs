@@ -119,6 +119,10 @@ pub(in crate::plan) fn finish(
                 })?;
         }
     }
+    if !plan.sweep.is_empty() {
+        let hollowed = gone.hollowed.iter();
+        plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();
+    }
     plan.writes.index_time = if graph.has_in_flight() {
         IndexTime::AsBefore
     } else {
