@@ -428,6 +428,14 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
         .sort_by(|a, b| (a.class, &a.digest).cmp(&(b.class, &b.digest)));
 }
 
+/// Returns the length of the file that a descriptor declares. That of a signed manifest may mean its payload.
+fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
+    match graph.node(id) {
+        Some(node) if graph.payload_len(id) == Some(declared) => node.len,
+        _ => declared,
+    }
+}
+
 /// What descriptors say about the length of blobs.
 #[derive(Debug, Default)]
 struct Sizes(HashMap<BlobId, (u64, Option<u64>)>);
@@ -440,7 +448,7 @@ impl Sizes {
             if let (Ok(digest), Some(size)) = (&entry.digest, entry.size)
                 && let Some(id) = graph.id(digest)
             {
-                sizes.add(id, size);
+                sizes.add(id, of_file(graph, id, size));
             }
         }
         let nodes = live.iter().filter_map(|id| graph.node(*id));
@@ -449,7 +457,7 @@ impl Sizes {
             if let Some(size) = edge.size
                 && edge.role != Role::Other
             {
-                sizes.add(edge.to, size);
+                sizes.add(edge.to, of_file(graph, edge.to, size));
             }
         }
         sizes

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use rustix::fs::FileType;
 
 use crate::error::{Error, Result};
+use crate::graph::MAX_PLAUSIBLE_MANIFEST_BYTES;
 use crate::layout::{BlobId, stat_of};
 use crate::observe::{Observer, Phase};
 use crate::oci::digest::Hasher;
@@ -171,10 +172,16 @@ fn read(view: &View, id: BlobId, buffer: &mut [u8], observer: &dyn Observer) -> 
         }
     }
     observer.advance(1, 0);
-    let verdict = if hasher.finish() == *digest {
+    let verdict = if hasher.finish() == *digest || is_signed(view, id, len) {
         Verdict::Right
     } else {
         Verdict::Wrong
     };
     Some(Look::Here(len, verdict))
+}
+
+/// Says whether a blob that has another digest than its name is a signed manifest whose payload has it. What the marking read
+/// is known already; this is for blobs whose descriptor calls them layers, and for orphans.
+fn is_signed(view: &View, id: BlobId, len: u64) -> bool {
+    len <= MAX_PLAUSIBLE_MANIFEST_BYTES && view.layout.read_document(view.graph.digest(id)).is_ok()
 }

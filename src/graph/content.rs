@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use crate::layout::{BlobId, Layout, stat_of};
 use crate::oci::digest::Hasher;
 use crate::oci::document::decode_data;
+use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document, Kind, Shape};
 
 /// The largest document of a known type that is read, in bytes. Registries accept 4 MiB; an index of
@@ -17,7 +18,7 @@ const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// A blob of unknown type up to this size is checked against its digest before it is taken for
 /// something that refers to nothing: a manifest that a crash left empty or full of zeros looks so.
 /// No registry takes a larger manifest.
-pub(super) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// A document that has to be read.
 pub(super) struct Request {
@@ -41,11 +42,29 @@ impl Request {
     }
 }
 
+/// How long a document is, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    /// Its file.
+    pub(super) file: u64,
+    /// What its digest is of, where that is not the file: the payload of a signed manifest.
+    pub(super) payload: Option<u64>,
+}
+
+impl Length {
+    const fn of(file: u64) -> Self {
+        Self {
+            file,
+            payload: None,
+        }
+    }
+}
+
 /// What reading one blob brought.
 pub(super) enum Found {
-    Document(Document, u64),
+    Document(Document, Length),
     /// The document stands in the descriptor only.
-    Embedded(Option<(Document, u64)>),
+    Embedded(Option<(Document, Length)>),
     Leaf,
     Missing,
     Damaged(String),
@@ -94,20 +113,27 @@ fn read_document(digest: &Digest, file: File, len: u64) -> Found {
         Ok(bytes) => bytes,
         Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
     };
-    if digest.matches(&bytes) == Some(false) {
-        return Found::Damaged(mismatch(&bytes));
-    }
+    let length = match verify(digest, &bytes) {
+        Ok(length) => length,
+        Err(why) => return Found::Damaged(why),
+    };
     match Document::scan(&bytes) {
-        Ok(document) => whole(document, bytes.len() as u64, Strict::Always),
+        Ok(document) => whole(document, length, Strict::Always),
         Err(error) => Found::Damaged(format!("is not valid JSON: {error}")),
     }
 }
 
-fn mismatch(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        "is empty".to_owned()
-    } else {
-        "does not match its digest".to_owned()
+/// Compares bytes with their digest; says why they are not what it names.
+fn verify(digest: &Digest, bytes: &[u8]) -> Result<Length, String> {
+    let file = bytes.len() as u64;
+    match identify(digest, bytes) {
+        Identity::Whole => Ok(Length::of(file)),
+        Identity::Payload(payload) => Ok(Length {
+            file,
+            payload: Some(payload),
+        }),
+        Identity::Other if bytes.is_empty() => Err("is empty".to_owned()),
+        Identity::Other => Err("does not match its digest".to_owned()),
     }
 }
 
@@ -120,12 +146,12 @@ enum Strict {
     ByShape,
 }
 
-fn whole(document: Document, len: u64, strict: Strict) -> Found {
+fn whole(document: Document, length: Length, strict: Strict) -> Found {
     match &document.damage {
         Some(why) if strict == Strict::Always || document.shape != Shape::Other => {
             Found::Damaged(format!("has {why}"))
         }
-        _ => Found::Document(document, len),
+        _ => Found::Document(document, length),
     }
 }
 
@@ -138,14 +164,15 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
             Ok(bytes) => bytes,
             Err(error) => return cannot(error),
         };
-        if digest.matches(&bytes) == Some(false) {
-            return Found::Damaged(mismatch(&bytes));
-        }
+        let length = match verify(digest, &bytes) {
+            Ok(length) => length,
+            Err(why) => return Found::Damaged(why),
+        };
         if !begins_like_json(&bytes) {
             return Found::Leaf;
         }
         let (document, result) = Document::scan_stream(bytes.as_slice());
-        return unknown(document, result, len);
+        return unknown(document, result, length);
     }
     let mut head = Vec::with_capacity(512);
     if let Err(error) = file.by_ref().take(512).read_to_end(&mut head) {
@@ -175,19 +202,19 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
     {
         return Found::Damaged("does not match its digest".to_owned());
     }
-    unknown(document, result, len)
+    unknown(document, result, Length::of(len))
 }
 
-fn unknown(document: Document, result: serde_json::Result<()>, len: u64) -> Found {
+fn unknown(document: Document, result: serde_json::Result<()>, length: Length) -> Found {
     match result {
-        Ok(()) => whole(document, len, Strict::ByShape),
+        Ok(()) => whole(document, length, Strict::ByShape),
         // JSON for other readers, but not for this one: what it refers to is unknown.
         Err(error) if is_json_elsewhere(&error) => {
             Found::Damaged(format!("cannot be followed: {error}"))
         }
         // Text that only begins like JSON. What was found before it stopped making sense counts.
         Err(_) if document.links.is_empty() => Found::Leaf,
-        Err(_) => Found::Document(document, len),
+        Err(_) => Found::Document(document, length),
     }
 }
 
@@ -215,7 +242,7 @@ fn embedded(text: &str) -> Found {
     };
     let document = begins_like_json(&bytes)
         .then(|| Document::scan_stream(bytes.as_slice()).0)
-        .map(|document| (document, bytes.len() as u64));
+        .map(|document| (document, Length::of(bytes.len() as u64)));
     Found::Embedded(document)
 }
 

@@ -32,6 +32,7 @@ use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
 
 pub use bits::Bits;
+pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
 pub(crate) use files::FileTable;
 pub use files::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
@@ -147,6 +148,8 @@ pub struct Graph {
     forgotten: u32,
     /// Blobs that are not there, but whose bytes a descriptor carries.
     embedded: HashSet<BlobId>,
+    /// Documents whose digest is that of the payload in them, and its length in bytes.
+    signed: HashMap<BlobId, u64>,
     /// Manifests by their subject, listed or not. BuildKit's attestations are left out.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
     /// Everything that all roots together lead to.
@@ -198,6 +201,7 @@ impl Graph {
             nodes: Vec::new(),
             forgotten: 0,
             embedded: HashSet::new(),
+            signed: HashMap::new(),
             referrers: BTreeMap::new(),
             rooted: Bits::default(),
             orphans: FileTable::default(),
@@ -346,6 +350,12 @@ impl Graph {
         let is_known = self.digest(id).algorithm().is_some();
         let node = self.node(id).filter(|_| is_known)?;
         (!self.unverified.contains(&id)).then_some(node.len)
+    }
+
+    /// Returns the length of what the digest of a signed manifest is computed over; `None` for every other blob. Some
+    /// descriptors declare this length, others that of the file.
+    pub(crate) fn payload_len(&self, id: BlobId) -> Option<u64> {
+        self.signed.get(&id).copied()
     }
 
     /// Returns the orphans that cannot be read, and why: each may be a referrer of something live.

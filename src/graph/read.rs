@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::content::{Found, Request, read};
+use super::content::{Found, Length, Request, read};
 use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
@@ -253,11 +253,11 @@ impl Graph {
     /// Takes over what reading one blob brought.
     fn look(&mut self, id: BlobId, found: Found, queue: &mut Vec<Step>) {
         let looked = match found {
-            Found::Document(document, len) => self.add_node(id, document, len, queue),
+            Found::Document(document, length) => self.add_node(id, document, length, queue),
             Found::Embedded(document) => {
                 self.embedded.insert(id);
                 match document {
-                    Some((document, len)) => self.add_node(id, document, len, queue),
+                    Some((document, length)) => self.add_node(id, document, length, queue),
                     None => Looked::Leaf,
                 }
             }
@@ -272,10 +272,13 @@ impl Graph {
         &mut self,
         id: BlobId,
         document: Document,
-        len: u64,
+        length: Length,
         queue: &mut Vec<Step>,
     ) -> Looked {
-        let node = self.node_of(document, len, |edge| queue.push(Step::along(edge)));
+        if let Some(payload) = length.payload {
+            self.signed.insert(id, payload);
+        }
+        let node = self.node_of(document, length.file, |edge| queue.push(Step::along(edge)));
         if node.counts_as_referrer() {
             for edge in node.edges.iter().filter(|edge| edge.role == Role::Subject) {
                 self.referrers.entry(edge.to).or_default().push(id);

@@ -18,6 +18,7 @@ use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_a
 use crate::observe::{Observer, Phase};
 use crate::oci::document::Link;
 use crate::oci::media_type::DOCKER_ATTESTATION;
+use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest, Document, Kind, Role};
 
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
@@ -252,7 +253,7 @@ fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
     (!is_left_over && document.subjects().next().is_some()).then(|| {
         Box::new(Referrer {
             document,
-            matches_digest: digest.matches(bytes) == Some(true),
+            matches_digest: identify(digest, bytes) != Identity::Other,
         })
     })
 }

@@ -36,6 +36,7 @@ use rustix::fs::{CWD, FileType, Stat};
 use crate::error::{Error, NotALayout, Result};
 use crate::holds::Emptied;
 use crate::oci::digest::VictimName;
+use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest};
 
 pub use blobs::{BlobId, BlobList, Stray};
@@ -211,16 +212,17 @@ impl Layout {
         let file = self.open_blob(digest).map_err(Error::read(&path))?;
         let mut bytes = Vec::new();
         File::from(file)
-            .take(MAX_SMALL_FILE_BYTES)
+            .take(MAX_SMALL_FILE_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(Error::read(&path))?;
-        if digest.matches(&bytes) == Some(false) {
-            return Err(Error::Malformed {
-                path,
-                why: "it does not match its digest".to_owned(),
-            });
-        }
-        Ok(bytes)
+        let why = if bytes.len() as u64 > MAX_SMALL_FILE_BYTES {
+            format!("it is too large: more than {MAX_SMALL_FILE_BYTES} bytes")
+        } else if identify(digest, &bytes) == Identity::Other {
+            "it does not match its digest".to_owned()
+        } else {
+            return Ok(bytes);
+        };
+        Err(Error::Malformed { path, why })
     }
 
     /// Returns the directory and the name of a blob; `None` where no blob of its algorithm can be listed.

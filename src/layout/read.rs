@@ -173,7 +173,7 @@ impl Layout {
             .read_to_end(&mut bytes)
             .map_err(Error::read(&path))?;
         if bytes.len() as u64 > cap {
-            let why = format!("it is larger than {cap} bytes");
+            let why = format!("it is too large: more than {cap} bytes");
             return Err(Error::Malformed { path, why });
         }
         Ok(Some((bytes, modified_of(&stat))))

@@ -8,6 +8,7 @@ pub mod index_doc;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub(crate) mod signed;
 mod spans;
 
 pub use digest::{Algorithm, BlobName, Digest, DigestError};
