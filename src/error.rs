@@ -201,10 +201,11 @@ pub struct Broken {
     pub why: Box<str>,
     /// It is only missing, which `--allow-missing` accepts.
     pub missing: bool,
-    /// How a root leads to it: the name or ID of an image first, the document last.
+    /// How a root leads to it: the names or the ID of an image first, the document last. Empty for all but the first few of
+    /// many, and for what no root leads to.
     pub path: Vec<String>,
     /// What to give to `rm` so that nothing refers to the document any more: every image that leads
-    /// to it.
+    /// to it. Empty where the path is.
     pub images: Vec<String>,
 }
 
@@ -267,26 +268,11 @@ fn describe_broken(broken: &[Broken]) -> String {
     let path = if first.path.is_empty() {
         String::new()
     } else {
-        format!(" ({})", shorten(&first.path).join(" → "))
+        format!(" ({})", first.path.join(" → "))
     };
     match broken.len() - 1 {
         0 => format!("{what}{path}"),
         more => format!("{what}{path}, and {more} more"),
-    }
-}
-
-/// Leaves the middle of a long path out. No real image is nested so deep.
-fn shorten(path: &[String]) -> Vec<String> {
-    const ENDS: usize = 4;
-    match (path.get(..ENDS), path.len().checked_sub(ENDS)) {
-        (Some(head), Some(start)) if start > ENDS => {
-            let tail = path.get(start..).unwrap_or_default();
-            let mut short = head.to_vec();
-            short.push(format!("{} more", start - ENDS));
-            short.extend_from_slice(tail);
-            short
-        }
-        _ => path.to_vec(),
     }
 }
 

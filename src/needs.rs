@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::graph::{Bits, RootSource};
-use crate::layout::BlobId;
+use crate::graph::{Bits, Graph, RootSource};
+use crate::layout::{BlobId, State};
 use crate::usage::Walk;
 use crate::view::View;
 
 /// Which roots lead to some blobs.
 #[derive(Debug)]
 pub(crate) struct Needs<'a> {
-    view: &'a View,
+    graph: &'a Graph,
+    state: &'a State,
     /// Positions of roots in ascending order, by blob.
     roots: HashMap<BlobId, Vec<usize>>,
 }
@@ -21,7 +22,11 @@ pub(crate) struct Needs<'a> {
 impl<'a> Needs<'a> {
     /// Finds the roots that lead to the wanted blobs.
     pub(crate) fn of(view: &'a View, wanted: &Bits) -> Self {
-        let graph = &view.graph;
+        Self::in_graph(&view.graph, &view.state, wanted)
+    }
+
+    /// Does the same where there is no view yet.
+    pub(crate) fn in_graph(graph: &'a Graph, state: &'a State, wanted: &Bits) -> Self {
         let mut by_target: BTreeMap<BlobId, Vec<usize>> = BTreeMap::new();
         for (position, root) in graph.roots().iter().enumerate() {
             if let Ok(id) = root.target {
@@ -40,13 +45,17 @@ impl<'a> Needs<'a> {
         for positions in roots.values_mut() {
             positions.sort_unstable();
         }
-        Self { view, roots }
+        Self {
+            graph,
+            state,
+            roots,
+        }
     }
 
     /// Returns how the wanted roots are called that lead to a blob, each label once: names or short IDs
     /// of images, `hold NAME`, `manifest.json NAME`.
     pub(crate) fn labels(&self, id: BlobId, wanted: impl Fn(RootSource) -> bool) -> Vec<String> {
-        let View { graph, state, .. } = self.view;
+        let (graph, state) = (self.graph, self.state);
         let short = |target: BlobId| graph.digest(target).short();
         let labels: Vec<(Option<BlobId>, String)> = self
             .roots
@@ -87,7 +96,7 @@ impl<'a> Needs<'a> {
 
     /// Returns the holds that lead to a blob, by name.
     pub(crate) fn holds(&self, id: BlobId) -> Vec<String> {
-        let View { graph, state, .. } = self.view;
+        let (graph, state) = (self.graph, self.state);
         self.roots
             .get(&id)
             .into_iter()

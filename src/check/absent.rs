@@ -133,7 +133,7 @@ fn is_part(edge: &Edge) -> bool {
         Role::Config | Role::Layer | Role::Blob => true,
         // BuildKit's caches list their layers in an index.
         Role::Child => edge.kind.is_leaf(),
-        Role::Subject | Role::Other => false,
+        Role::Subject | Role::Annotation | Role::Other => false,
     }
 }
 

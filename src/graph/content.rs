@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use crate::layout::{BlobId, Layout, stat_of};
 use crate::oci::digest::Hasher;
-use crate::oci::document::decode_data;
+use crate::oci::document::{ScanError, decode_data};
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document, Kind, Shape};
 
@@ -171,7 +171,7 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
         if !begins_like_json(&bytes) {
             return Found::Leaf;
         }
-        let (document, result) = Document::scan_stream(bytes.as_slice());
+        let (document, result) = Document::scan_values(bytes.as_slice());
         return unknown(document, result, length);
     }
     let mut head = Vec::with_capacity(512);
@@ -205,33 +205,13 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
     unknown(document, result, Length::of(len))
 }
 
-fn unknown(document: Document, result: serde_json::Result<()>, length: Length) -> Found {
+fn unknown(document: Document, result: Result<(), ScanError>, length: Length) -> Found {
     match result {
         Ok(()) => whole(document, length, Strict::ByShape),
-        // JSON for other readers, but not for this one: what it refers to is unknown.
-        Err(error) if is_json_elsewhere(&error) => {
-            Found::Damaged(format!("cannot be followed: {error}"))
-        }
         // Text that only begins like JSON. What was found before it stopped making sense counts.
         Err(_) if document.links.is_empty() => Found::Leaf,
         Err(_) => Found::Document(document, length),
     }
-}
-
-/// Says whether a text that does not parse here may well parse elsewhere: Go reads numbers of any
-/// size, replaces what is not Unicode, and nests deeper. `serde_json` has no kinds for these, only
-/// words, which a test holds on to.
-pub(super) fn is_json_elsewhere(error: &serde_json::Error) -> bool {
-    let text = error.to_string();
-    [
-        "recursion limit",
-        "number out of range",
-        "invalid unicode code point",
-        "lone leading surrogate",
-        "unexpected end of hex escape",
-    ]
-    .iter()
-    .any(|words| text.contains(words))
 }
 
 /// The descriptor carries the blob. What does not decode or parse refers to nothing that anybody
@@ -241,7 +221,7 @@ fn embedded(text: &str) -> Found {
         return Found::Missing;
     };
     let document = begins_like_json(&bytes)
-        .then(|| Document::scan_stream(bytes.as_slice()).0)
+        .then(|| Document::scan_values(bytes.as_slice()).0)
         .map(|document| (document, Length::of(bytes.len() as u64)));
     Found::Embedded(document)
 }
@@ -359,28 +339,5 @@ pub(super) mod tests {
         }
         let error = read_all(Broken, 5).expect_err("it is broken");
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    }
-
-    #[test]
-    fn knows_what_only_other_readers_accept() {
-        let deep = "[".repeat(200) + &"]".repeat(200);
-        let elsewhere: [&[u8]; 5] = [
-            deep.as_bytes(),
-            b"{\"x\":1e400}",
-            b"{\"x\":\"\\ud800\"}",
-            b"{\"x\":\"\\ud800y\"}",
-            b"{\"x\":\"\xff\"}",
-        ];
-        for bytes in elsewhere {
-            let error = Document::scan(bytes).expect_err("not for serde_json");
-            assert!(is_json_elsewhere(&error), "{error}");
-            let (_, result) = Document::scan_stream(bytes);
-            let error = result.expect_err("not for serde_json");
-            assert!(is_json_elsewhere(&error), "{error}");
-        }
-        for text in ["{", "{x}", "{}x", "[1,]", "{\"a\" 1}"] {
-            let error = Document::scan(text.as_bytes()).expect_err("not JSON");
-            assert!(!is_json_elsewhere(&error), "{error}");
-        }
     }
 }

@@ -1,10 +1,14 @@
 //! Marking: what is live, and what stands in the way of knowing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::{Bits, Graph, Looked, Root, RootSource};
+use super::{Bits, Graph, Looked, Root, RootSource, Ways};
 use crate::error::{Broken, Error, Result};
 use crate::layout::{BlobId, Layout, State};
+use crate::needs::Needs;
+
+/// How many broken documents are described with their paths and images. The others are counted.
+const MAX_DESCRIBED: usize = 20;
 
 impl Graph {
     /// Marks what the chosen roots lead to.
@@ -30,13 +34,10 @@ impl Graph {
                 blobs: self.blobs.len(),
             });
         }
-        let chosen: Vec<&Root> = self
+        let targets = self
             .roots
             .iter()
             .filter(|root| (options.keep)(root))
-            .collect();
-        let targets = chosen
-            .iter()
             .filter_map(|root| root.target.as_ref().ok().copied());
         let mut live = self.reach_after(
             targets.chain(options.extra.iter().copied()),
@@ -46,15 +47,44 @@ impl Graph {
             // What was forgotten leads nowhere any more. All that it led to stays.
             live.merge(&self.rooted);
         }
+        let broken = self.broken(state, options, &live);
+        if broken.is_empty() {
+            Ok(LiveSet(live))
+        } else {
+            Err(Error::Incomplete {
+                path: layout.path().to_owned(),
+                broken,
+            })
+        }
+    }
+
+    /// Returns everything that hides what is live: entries and missing documents in the order of `index.json`, then what is
+    /// damaged, then what cannot be read.
+    fn broken(&self, state: &State, options: &MarkOptions<'_>, live: &Bits) -> Vec<Broken> {
         let mut broken = Vec::new();
-        for root in &chosen {
+        let mut blobs: Vec<(usize, BlobId)> = Vec::new();
+        let mut add = |broken: &mut Vec<Broken>, id: BlobId, why: &str, missing: bool| {
+            blobs.push((broken.len(), id));
+            broken.push(Broken {
+                digest: Some(self.digest(id).clone()),
+                why: why.into(),
+                missing,
+                path: Vec::new(),
+                images: Vec::new(),
+            });
+        };
+        let mut seen = HashSet::new();
+        for root in self.roots.iter().filter(|root| (options.keep)(root)) {
             match &root.target {
                 Err(why) => broken.push(self.broken_entry(state, root, why)),
                 Ok(id) => {
                     let is_entry = matches!(root.source, RootSource::Entry(_));
-                    if is_entry && options.missing == Accept::No && self.is_missing_root(*id, root)
+                    if is_entry
+                        && options.missing == Accept::No
+                        && self.is_missing_root(*id, root)
+                        && seen.insert(*id)
                     {
-                        broken.push(self.broken_blob(state, *id, "is missing", true, &chosen));
+                        add(&mut broken, *id, "is missing", true);
                     }
                 }
             }
@@ -69,8 +99,9 @@ impl Graph {
             .collect();
         damaged.sort_unstable_by_key(|(id, _)| self.digest(*id));
         for (id, why) in damaged {
-            broken.push(self.broken_blob(state, id, why, false, &chosen));
+            add(&mut broken, id, why, false);
         }
+        self.describe(state, options, &mut broken, &blobs);
         let mut unreadable: Vec<_> = self.unreadable.iter().collect();
         unreadable.sort_unstable_by_key(|(id, _)| self.digest(*id));
         for (id, error) in unreadable {
@@ -88,14 +119,36 @@ impl Graph {
                 });
             }
         }
-        if broken.is_empty() {
-            Ok(LiveSet(live))
-        } else {
-            broken.dedup_by(|a, b| a.digest.is_some() && a.digest == b.digest);
-            Err(Error::Incomplete {
-                path: layout.path().to_owned(),
-                broken,
-            })
+        broken
+    }
+
+    /// Adds to the first broken blobs how a root references them, and which images hold them. All paths come from one walk:
+    /// one for each blob would take hours in a layout that has lost its blobs.
+    fn describe(
+        &self,
+        state: &State,
+        options: &MarkOptions<'_>,
+        broken: &mut [Broken],
+        blobs: &[(usize, BlobId)],
+    ) {
+        let blobs = blobs
+            .get(..blobs.len().min(MAX_DESCRIBED))
+            .unwrap_or_default();
+        if blobs.is_empty() {
+            return;
+        }
+        let mut wanted = Bits::default();
+        for (_, id) in blobs {
+            wanted.insert(*id);
+        }
+        let ways = Ways::from_roots(self, state, |root| (options.keep)(root));
+        let needs = Needs::in_graph(self, state, &wanted);
+        for (position, id) in blobs {
+            if let Some(broken) = broken.get_mut(*position) {
+                broken.path = ways.shortest_in_short(*id);
+                // All that hold it, also those that are about to go: removing one of several helps nobody.
+                broken.images = needs.images(*id);
+            }
         }
     }
 
@@ -119,25 +172,6 @@ impl Graph {
             } else {
                 Vec::new()
             },
-        }
-    }
-
-    fn broken_blob(
-        &self,
-        state: &State,
-        id: BlobId,
-        why: &str,
-        missing: bool,
-        chosen: &[&Root],
-    ) -> Broken {
-        let path = self.path_to(state, id, chosen);
-        Broken {
-            digest: Some(self.digest(id).clone()),
-            why: why.into(),
-            missing,
-            path,
-            // All that hold it, also those that are about to go: removing one of several helps nobody.
-            images: self.holders(state, id),
         }
     }
 }

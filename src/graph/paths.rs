@@ -1,6 +1,6 @@
 //! How a root leads to a blob, in words.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use super::{Edge, Graph, Node, Root, RootSource, entry_names};
 use crate::images::is_attestation;
@@ -40,96 +40,6 @@ impl Graph {
         }
     }
 
-    /// Returns what to give to `rm` so that nothing refers to a blob any more: a name or short ID of
-    /// each image that leads to it.
-    pub(super) fn holders(&self, state: &State, target: BlobId) -> Vec<String> {
-        let mut holders: Vec<String> = Vec::new();
-        for root in &self.roots {
-            let is_entry = matches!(
-                root.source,
-                RootSource::Entry(_) | RootSource::InsideEntry(_)
-            );
-            let Ok(id) = root.target else { continue };
-            if is_entry && self.reach([id]).contains(target) {
-                let label = self.root_label(state, root);
-                if !holders.contains(&label) {
-                    holders.push(label);
-                }
-            }
-        }
-        holders
-    }
-
-    /// Returns the shortest path from one of the roots to a blob.
-    pub(super) fn path_to(&self, state: &State, target: BlobId, roots: &[&Root]) -> Vec<String> {
-        let mut came_from: HashMap<BlobId, Option<(BlobId, Role)>> = HashMap::new();
-        let mut first_root: HashMap<BlobId, &Root> = HashMap::new();
-        let mut queue = VecDeque::new();
-        for root in roots {
-            if let Ok(id) = root.target
-                && !came_from.contains_key(&id)
-            {
-                came_from.insert(id, None);
-                first_root.insert(id, *root);
-                queue.push_back(id);
-            }
-        }
-        while let Some(id) = queue.pop_front() {
-            if id == target {
-                break;
-            }
-            let edges = self.node(id).map_or(&[][..], |node| &node.edges);
-            let next = edges.iter().map(|edge| (edge.to, edge.role));
-            let referrers = self.referrers(id).iter();
-            // A referrer is no role of its own in a document: its subject points back.
-            for (to, role) in next.chain(referrers.map(|&to| (to, Role::Subject))) {
-                came_from.entry(to).or_insert_with(|| {
-                    queue.push_back(to);
-                    Some((id, role))
-                });
-            }
-        }
-        let mut steps = Vec::new();
-        let mut at = target;
-        while let Some(from) = came_from.get(&at) {
-            let parent = from.map(|(parent, _)| parent);
-            steps.push(self.step(at, parent));
-            match parent {
-                Some(parent) => at = parent,
-                None => break,
-            }
-        }
-        if let Some(root) = first_root.get(&at) {
-            steps.push(self.root_label(state, root));
-        }
-        steps.reverse();
-        steps
-    }
-
-    /// Describes a blob as a step of a path: what it is to its parent, and its short digest.
-    fn step(&self, id: BlobId, parent: Option<BlobId>) -> String {
-        let short = self.digest(id).short();
-        let what = parent
-            .and_then(|parent| self.node(parent))
-            .and_then(|node| {
-                let position = node.edges.iter().position(|edge| edge.to == id)?;
-                Some(self.part_in_words(node, position))
-            })
-            .unwrap_or_else(|| self.what(id).to_owned());
-        format!("{what} {short}")
-    }
-
-    /// Says what the blob at a position of a document's references is there: `linux/arm64`, `config`,
-    /// `layer 3/5`.
-    pub(super) fn part_in_words(&self, node: &Node, position: usize) -> String {
-        let Some(edge) = node.edges.get(position) else {
-            return "blob".to_owned();
-        };
-        let alike = |edges: &[Edge]| edges.iter().filter(|e| e.role == edge.role).count();
-        let before = alike(node.edges.get(..position).unwrap_or_default());
-        self.edge_in_words(edge, (before + 1, alike(&node.edges)))
-    }
-
     /// Says of everything that a document refers to what it is there, in one go.
     pub(crate) fn parts_in_words(&self, node: &Node) -> Vec<String> {
         let edges = node.edges.iter().zip(numbers(node));
@@ -166,6 +76,7 @@ impl Graph {
             Role::Layer => numbered("layer"),
             Role::Blob => numbered("blob"),
             Role::Subject => "subject".to_owned(),
+            Role::Annotation => "annotation".to_owned(),
             Role::Other => "descriptor".to_owned(),
         }
     }

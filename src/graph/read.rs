@@ -96,11 +96,17 @@ impl Graph {
                 }),
             }
             for link in &entry.others {
+                if !self.is_needed(link) {
+                    continue;
+                }
                 let id = self.add_root(RootSource::InsideEntry(position), &link.digest, link.kind);
                 queue.push(Step::to(id, link.kind, data_of(link)));
             }
         }
         for link in state.index.other_links() {
+            if !self.is_needed(link) {
+                continue;
+            }
             let id = self.add_root(RootSource::IndexField, &link.digest, link.kind);
             queue.push(Step::to(id, link.kind, data_of(link)));
         }
@@ -293,6 +299,12 @@ impl Graph {
         Looked::Document(self.forgotten + position)
     }
 
+    /// Returns `false` for what an annotation names and is not here. Many annotations hold digests of something else, so
+    /// that their absence means nothing, and they would take memory.
+    pub(super) fn is_needed(&self, link: &Link) -> bool {
+        link.role != Role::Annotation || self.blobs.id(&link.digest).is_some()
+    }
+
     /// Turns a document into a node, with numbers for digests.
     pub(super) fn node_of(
         &mut self,
@@ -302,8 +314,12 @@ impl Graph {
     ) -> Node {
         // Of exact size, on this thread. Collecting would reuse the larger list of links, and leave what
         // is over scattered through the memory of the thread that made it.
-        let mut edges = Vec::with_capacity(document.links.len());
+        let count = document.links.iter().filter(|link| self.is_needed(link));
+        let mut edges = Vec::with_capacity(count.count());
         for link in document.links {
+            if !self.is_needed(&link) {
+                continue;
+            }
             let edge = Edge {
                 to: self.intern(link.digest),
                 role: link.role,

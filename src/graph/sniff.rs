@@ -10,16 +10,15 @@ use std::io::{self, Read};
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
-use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json, is_json_elsewhere};
+use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
 use super::read::Step;
 use super::{FileTable, Graph};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_at, stat_of};
 use crate::observe::{Observer, Phase};
-use crate::oci::document::Link;
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
-use crate::oci::{Algorithm, Digest, Document, Kind, Role};
+use crate::oci::{Digest, Document};
 
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
 const BATCH: usize = 8192;
@@ -239,13 +238,7 @@ fn fill(file: &mut impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<()
 /// A referrer that does not match its digest is kept all the same, with what it refers to: nothing
 /// depends on it, so there is no reason to refuse the sweep, and doubt keeps.
 fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
-    let document = match Document::scan(bytes) {
-        Ok(document) => document,
-        // Nobody nests a manifest so deep; what nothing refers to is no manifest then.
-        Err(error) if error.to_string().contains("recursion limit") => return None,
-        Err(error) if is_json_elsewhere(&error) => every_digest(bytes),
-        Err(_) => return None,
-    };
+    let document = Document::scan_deep(bytes).ok()?;
     let is_left_over = document
         .artifact_type
         .as_deref()
@@ -256,36 +249,6 @@ fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
             matches_digest: identify(digest, bytes) != Identity::Other,
         })
     })
-}
-
-/// Takes every digest in a text for a subject and for a reference: for JSON that other readers accept
-/// and this one cannot follow.
-fn every_digest(bytes: &[u8]) -> Document {
-    let mut document = Document::default();
-    for algorithm in Algorithm::ALL {
-        let prefix = format!("{}:", algorithm.name());
-        let places = bytes
-            .windows(prefix.len())
-            .enumerate()
-            .filter(|(_, window)| *window == prefix.as_bytes());
-        for (start, _) in places {
-            let hex = start + prefix.len();
-            let digest = bytes
-                .get(hex..hex + algorithm.hex_len())
-                .and_then(|hex| Digest::from_hex(algorithm, hex));
-            for role in [Role::Subject, Role::Other] {
-                document.links.extend(digest.clone().map(|digest| Link {
-                    role,
-                    digest,
-                    kind: Kind::Unknown,
-                    size: None,
-                    is_foreign: false,
-                    details: None,
-                }));
-            }
-        }
-    }
-    document
 }
 
 impl Graph {

@@ -8,10 +8,11 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-use super::Graph;
 use super::paths::numbers;
+use super::{Graph, Root};
 use crate::images::kind_of;
 use crate::layout::BlobId;
+use crate::layout::State;
 use crate::oci::Kind;
 use crate::view::View;
 
@@ -20,6 +21,9 @@ const MAX_WAYS: usize = 10_000;
 
 /// How many comparisons the search for ways may take: well below a second, and some 100 MB at worst.
 const MAX_WORK: usize = 4_000_000;
+
+/// How many names of one image begin a way that is shown in short.
+const MAX_ROOTS: usize = 4;
 
 /// How many steps of a long way are shown at each end.
 const ENDS: usize = 4;
@@ -37,7 +41,8 @@ enum Via {
 /// Everything that leads to something, from the bottom up.
 #[derive(Debug)]
 pub struct Ways<'a> {
-    view: &'a View,
+    graph: &'a Graph,
+    state: &'a State,
     /// From whom a blob is reached, each once, and how.
     parents: HashMap<BlobId, Vec<(BlobId, Via)>>,
     /// The positions of the roots that are a blob.
@@ -96,9 +101,18 @@ impl<'a> Ways<'a> {
     /// Finds out who leads to whom, once for a whole layout.
     #[must_use]
     pub fn of(view: &'a View) -> Self {
-        let graph = &view.graph;
+        Self::from_roots(&view.graph, &view.state, |_| true)
+    }
+
+    /// Does the same from some of the roots.
+    pub(super) fn from_roots(
+        graph: &'a Graph,
+        state: &'a State,
+        wanted: impl Fn(&Root) -> bool,
+    ) -> Self {
         let mut ways = Self {
-            view,
+            graph,
+            state,
             parents: HashMap::new(),
             roots: HashMap::new(),
             distance: HashMap::new(),
@@ -107,6 +121,9 @@ impl<'a> Ways<'a> {
         let mut queue = VecDeque::new();
         for (position, root) in graph.roots().iter().enumerate() {
             let Ok(id) = root.target else { continue };
+            if !wanted(root) {
+                continue;
+            }
             ways.roots.entry(id).or_default().push(position);
             if ways.distance.insert(id, 0).is_none() {
                 queue.push_back(id);
@@ -156,8 +173,19 @@ impl<'a> Ways<'a> {
     /// would fill the memory.
     #[must_use]
     pub fn shortest_in_short(&self, target: BlobId) -> Vec<String> {
-        let graph = &self.view.graph;
-        let parts = |id, steps| self.in_words(&self.last_steps(id, steps)).parts(graph);
+        let parts = |id, steps| {
+            let mut way = self.in_words(&self.last_steps(id, steps));
+            if let Some(more) = way
+                .roots
+                .len()
+                .checked_sub(MAX_ROOTS)
+                .filter(|more| *more > 0)
+            {
+                way.roots.truncate(MAX_ROOTS);
+                way.roots.push(format!("{more} more names"));
+            }
+            way.parts(self.graph)
+        };
         let Some(&distance) = self.distance.get(&target) else {
             return Vec::new();
         };
@@ -286,7 +314,7 @@ impl<'a> Ways<'a> {
     }
 
     fn step_in_words(&self, id: BlobId, from: Option<(BlobId, Via)>) -> String {
-        let graph = &self.view.graph;
+        let graph = self.graph;
         match from {
             None => {
                 let promised = self
@@ -313,7 +341,7 @@ impl<'a> Ways<'a> {
     /// Returns how the roots that are this blob are called, each once. An ID stands for an entry without
     /// a name, and says nothing beside a name of the same image.
     fn labels(&self, id: BlobId) -> Vec<String> {
-        let View { graph, state, .. } = self.view;
+        let (graph, state) = (self.graph, self.state);
         let mut seen = HashSet::new();
         let mut labels: Vec<String> = self
             .roots

@@ -153,7 +153,7 @@ impl IndexDoc {
             let rest = apply(&text, without.collect())
                 .map_err(|why| IndexError::Syntax(serde::de::Error::custom(why)))?;
             Document::scan(rest.as_bytes())
-                .map_err(IndexError::Syntax)?
+                .map_err(|error| IndexError::Syntax(serde::de::Error::custom(error)))?
                 .links
         } else {
             Vec::new()
@@ -436,7 +436,8 @@ impl IndexDoc {
 impl Entry {
     fn scan(text: &str, raw: &RawValue, array: usize) -> serde_json::Result<Self> {
         let span = offset_in(text, raw.get()).map_err(serde::de::Error::custom)?;
-        let document = Document::scan_descriptor(raw.get().as_bytes())?;
+        let document =
+            Document::scan_descriptor(raw.get().as_bytes()).map_err(serde::de::Error::custom)?;
         let mut links = document.links;
         // With two digests in one element readers differ in which one they take: the last is what
         // Go takes and is shown, all are followed.

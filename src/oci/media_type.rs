@@ -49,7 +49,12 @@ impl Kind {
             // BuildKit's provenance describes every layer of every build step in full, with digest, size
             // and media type. It is a statement about them and needs none of them: following it would
             // keep build caches alive for ever.
-            "application/vnd.in-toto+json" => Self::Layer,
+            // A bill of materials names them in the same way, also where it is found by its content.
+            "application/vnd.in-toto+json"
+            | "application/spdx+json"
+            | "text/spdx+json"
+            | "application/vnd.cyclonedx+json"
+            | "application/vnd.syft+json" => Self::Layer,
             _ if is_layer(essence) => Self::Layer,
             _ => Self::Unknown,
         }
@@ -137,6 +142,9 @@ mod tests {
                 Kind::Layer,
             ),
             ("application/vnd.in-toto+json", Kind::Layer),
+            ("application/spdx+json", Kind::Layer),
+            ("application/vnd.cyclonedx+json; version=1.6", Kind::Layer),
+            ("application/vnd.syft+json", Kind::Layer),
             ("application/vnd.oci.image.layer.v1.tarball", Kind::Unknown),
             ("application/vnd.buildkit.cacheconfig.v0", Kind::Unknown),
             ("application/vnd.oci.descriptor.v1+json", Kind::Unknown),

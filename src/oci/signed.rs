@@ -124,14 +124,18 @@ mod tests {
     }
 
     fn header(length: &str, tail: &str) -> String {
-        encode(format!(r#"{{"formatLength":{length},"formatTail":"{tail}","time":"x"}}"#).as_bytes())
+        encode(
+            format!(r#"{{"formatLength":{length},"formatTail":"{tail}","time":"x"}}"#).as_bytes(),
+        )
     }
 
     /// Returns the signed text for these headers.
     fn signed(headers: &[String]) -> String {
         let blocks: Vec<String> = headers
             .iter()
-            .map(|header| format!(r#"{{"header":{{"alg":"ES256"}},"signature":"s","protected":"{header}"}}"#))
+            .map(|header| {
+                format!(r#"{{"header":{{"alg":"ES256"}},"signature":"s","protected":"{header}"}}"#)
+            })
             .collect();
         let head = PAYLOAD.strip_suffix("\n}").expect("it ends so");
         format!("{head},\n   \"signatures\": [{}]\n}}", blocks.join(","))

@@ -423,7 +423,9 @@ impl<'a> Selector<'a> {
                 (Role::Child, None) => "a child".to_owned(),
                 (Role::Config, None) => "the config".to_owned(),
                 (Role::Layer, None) => "a layer".to_owned(),
-                (Role::Blob | Role::Subject | Role::Other, None) => "a part".to_owned(),
+                (Role::Blob | Role::Subject | Role::Annotation | Role::Other, None) => {
+                    "a part".to_owned()
+                }
             };
             return Some(SelectError::Inside {
                 digest: graph.digest(id).clone(),

@@ -12,24 +12,24 @@
 //! *Failure*: what does not parse, or has an invalid digest where a descriptor must be, is reported
 //! and never guessed at.
 
+mod annotations;
 mod data;
+mod keys;
+mod lexer;
+mod report;
 mod scan;
-mod stream;
-mod values;
 
 use std::collections::BTreeMap;
 use std::io;
 
-use serde::de::DeserializeSeed as _;
-use serde_json::de::Read as JsonRead;
-
 use super::digest::Digest;
 use super::media_type::Kind;
-use scan::{Node, Place, Scan};
-use stream::ShortStrings;
+use lexer::Lexer;
+use scan::{Place, Scan};
 
 pub use data::decode_data;
-pub(crate) use scan::folds_to;
+pub(crate) use keys::folds_to;
+pub use lexer::ScanError;
 
 /// The part a referenced blob plays in the document that refers to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +44,8 @@ pub enum Role {
     Blob,
     /// The `subject`: what this document is a referrer of.
     Subject,
+    /// Named by a digest in the place of a value among `annotations`. It is needed if it is here; its absence means nothing.
+    Annotation,
     /// A descriptor in any other place.
     Other,
 }
@@ -127,49 +129,38 @@ pub enum Shape {
     Other,
 }
 
+impl Link {
+    /// Makes a reference by a digest alone.
+    pub(crate) const fn to(role: Role, digest: Digest) -> Self {
+        Self {
+            role,
+            digest,
+            kind: Kind::Unknown,
+            size: None,
+            is_foreign: false,
+            details: None,
+        }
+    }
+}
+
+/// How deep a document of a known type may be nested: as deep as readers in Go accept it (`encoding/json`).
+const MAX_DEPTH: usize = 10_000;
+
 impl Document {
-    /// Scans one document.
+    /// Scans one document of a known type.
     ///
     /// # Errors
-    /// When `bytes` are not one JSON value, or nested deeper than 128 levels.
-    pub fn scan(bytes: &[u8]) -> serde_json::Result<Self> {
-        let mut scan = Scan::default();
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        Node {
-            scan: &mut scan,
-            place: Place::Top,
-        }
-        .deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(scan.finish())
+    /// When `bytes` are not one JSON value, or nested deeper than 10,000 levels.
+    pub fn scan(bytes: &[u8]) -> Result<Self, ScanError> {
+        Self::scan_at(bytes, Place::Top, MAX_DEPTH)
     }
 
-    /// Scans a stream of JSON values one after another (one document, or JSON lines) without holding
-    /// it: for blobs of unknown types, which can be of any size.
+    /// Scans one document of any depth.
     ///
-    /// Returns what was found, also when the stream turns out not to be JSON further on: some readers
-    /// stop after the first value and never see the rest. The error says why the scan ended early:
-    /// the stream is not JSON, is nested deeper than 128 levels, or cannot be read
-    /// (`serde_json::Error::is_io`).
-    pub fn scan_stream(reader: impl io::Read) -> (Self, serde_json::Result<()>) {
-        let mut scan = Scan::default();
-        let reader = io::BufReader::with_capacity(1 << 16, ShortStrings::new(reader));
-        let mut values = serde_json::Deserializer::from_reader(reader);
-        let result = loop {
-            match at_end(&mut values) {
-                Ok(true) => break Ok(()),
-                Ok(false) => {}
-                Err(error) => break Err(error),
-            }
-            let node = Node {
-                scan: &mut scan,
-                place: Place::Top,
-            };
-            if let Err(error) = node.deserialize(&mut values) {
-                break Err(error);
-            }
-        };
-        (scan.finish(), result)
+    /// # Errors
+    /// When `bytes` are not one JSON value.
+    pub fn scan_deep(bytes: &[u8]) -> Result<Self, ScanError> {
+        Self::scan_at(bytes, Place::Top, usize::MAX)
     }
 
     /// Scans one descriptor, such as an element of `manifests` in `index.json`. The first link is
@@ -177,16 +168,44 @@ impl Document {
     ///
     /// # Errors
     /// When `bytes` are not one JSON value.
-    pub fn scan_descriptor(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub fn scan_descriptor(bytes: &[u8]) -> Result<Self, ScanError> {
+        Self::scan_at(bytes, Place::Item(Role::Child), MAX_DEPTH)
+    }
+
+    fn scan_at(bytes: &[u8], place: Place, limit: usize) -> Result<Self, ScanError> {
         let mut scan = Scan::default();
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        Node {
-            scan: &mut scan,
-            place: Place::Item(Role::Child),
+        let mut lexer = Lexer::whole(bytes);
+        scan.value(&mut lexer, place, limit)?;
+        match lexer.next()? {
+            None => Ok(scan.finish()),
+            Some(_) => Err(lexer.error("text after the value")),
         }
-        .deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(scan.finish())
+    }
+
+    /// Scans a stream of JSON values one after another (one document, or JSON lines) without holding
+    /// it: for blobs of unknown types, which can be of any size and nested to any depth.
+    ///
+    /// Returns what was found, also when the stream turns out not to be JSON further on: some readers
+    /// stop after the first value and never see the rest. The error says why the scan ended early.
+    pub fn scan_stream(reader: impl io::Read) -> (Self, Result<(), ScanError>) {
+        Self::scan_values(io::BufReader::with_capacity(1 << 16, reader))
+    }
+
+    /// Does the same for a stream that is buffered.
+    pub(crate) fn scan_values(reader: impl io::BufRead) -> (Self, Result<(), ScanError>) {
+        let mut scan = Scan::default();
+        let mut lexer = Lexer::stream(reader);
+        let result = loop {
+            match lexer.next() {
+                Ok(None) => break Ok(()),
+                Ok(Some(_)) => {}
+                Err(error) => break Err(error),
+            }
+            if let Err(error) = scan.value(&mut lexer, Place::Top, usize::MAX) {
+                break Err(error);
+            }
+        };
+        (scan.finish(), result)
     }
 
     /// Returns the digest of the `subject`, if there is one.
@@ -195,18 +214,6 @@ impl Document {
             .iter()
             .filter(|link| link.role == Role::Subject)
             .map(|link| &link.digest)
-    }
-}
-
-/// Says whether only blanks are left. `end()` reports trailing text as an error, which is the only
-/// way to ask this of a deserializer without consuming a value.
-fn at_end<'de, R: JsonRead<'de>>(
-    values: &mut serde_json::Deserializer<R>,
-) -> serde_json::Result<bool> {
-    match values.end() {
-        Ok(()) => Ok(true),
-        Err(error) if error.is_io() => Err(error),
-        Err(_) => Ok(false),
     }
 }
 
@@ -350,7 +357,6 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_one_document() {
-        let deep = "[".repeat(200) + &"]".repeat(200);
         for text in [
             "",
             " ",
@@ -359,11 +365,153 @@ mod tests {
             "nul",
             "\u{feff}{}",
             "{\"a\":}",
-            &deep,
+            "{\"a\" 1}",
+            "{\"a\":1,}",
+            "{,}",
+            "{x}",
+            "{}x",
+            "[1,]",
+            "[1 2]",
+            "[}",
+            "{\"a\":1]",
+            "]",
+            "01",
+            "NaN",
         ] {
             assert!(Document::scan(text.as_bytes()).is_err(), "{text:?}");
         }
-        assert!(Document::scan(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn reads_whatever_go_reads() {
+        for head in [
+            &b"{\"x\":1e400,"[..],
+            b"{\"x\":99999999999999999999999999,",
+            b"{\"x\":\"\\ud800\",",
+            b"{\"x\":\"\\ud800y\",",
+            b"{\"x\":\"\xff\",",
+            b"{\"\xff\":1,",
+        ] {
+            let tail = fill(r#""layers":[{"digest":"$A"}]}"#);
+            let text = [head, tail.as_bytes()].concat();
+            let document = Document::scan(&text).expect("JSON for Go");
+            assert_eq!(document.links.len(), 1, "{head:?}");
+            let (streamed, result) = Document::scan_stream(text.as_slice());
+            result.expect("JSON for Go");
+            assert_eq!(streamed, document, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn follows_any_depth_where_the_type_is_unknown_and_that_of_go_where_it_is_known() {
+        let at = |depth: usize, open: &str, close: &str| {
+            let inside = fill(r#"{"digest":"$A","size":1,"annotations":{"key":"$B"}}"#);
+            open.repeat(depth) + &inside + &close.repeat(depth)
+        };
+        for (open, close) in [
+            ("[", "]"),
+            ("{\"a\":", "}"),
+            ("[{\"size\":", "}]"),
+            ("{\"annotations\":", "}"),
+            ("{\"digest\":", "}"),
+        ] {
+            for depth in [1, 129, 9_000, 70_000] {
+                let text = at(depth, open, close);
+                let levels = depth * open.matches(['[', '{']).count() + 2;
+                let document = Document::scan_deep(text.as_bytes()).expect("JSON");
+                let found: Vec<_> = document.links.iter().map(|link| &link.digest).collect();
+                // An annotation is no descriptor with annotations of its own.
+                let wanted = if open.contains("annotations") { 1 } else { 2 };
+                assert!(found.len() >= wanted, "{depth} of {open}");
+                let (streamed, result) = Document::scan_stream(text.as_bytes());
+                result.expect("JSON");
+                assert_eq!(streamed, document, "{depth} of {open}");
+                let known = Document::scan(text.as_bytes());
+                assert_eq!(known.is_ok(), levels <= 10_000, "{depth} of {open}");
+                if let Err(error) = known {
+                    assert_eq!(error.to_string(), "nested deeper than 10000 levels");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn follows_what_annotations_name() {
+        use Role::{Annotation, Child, Config, Layer, Other, Subject};
+        let cases: &[(&str, &[(Role, char)])] = &[
+            (r#"{"annotations":{"x":"$A"}}"#, &[(Annotation, 'a')]),
+            (
+                r#"{"layers":[{"digest":"$A","annotations":{"x":"$B"}}]}"#,
+                &[(Layer, 'a'), (Annotation, 'b')],
+            ),
+            (
+                r#"{"layers":[{"annotations":{"x":"$B","y":"$C"},"digest":"$A"}]}"#,
+                &[(Layer, 'a'), (Annotation, 'b'), (Annotation, 'c')],
+            ),
+            (
+                r#"{"manifests":[{"digest":"$A","annotations":{"x":"$B","x":"$C"}}]}"#,
+                &[(Child, 'a'), (Annotation, 'b'), (Annotation, 'c')],
+            ),
+            (
+                r#"{"manifests":[{"digest":"$A","Annotations":{"x":"$A"}}]}"#,
+                &[(Child, 'a')],
+            ),
+            (
+                r#"{"config":{"digest":"$A","annotations":{"x":"$B"}},"subject":{"digest":"$C"}}"#,
+                &[(Config, 'a'), (Annotation, 'b'), (Subject, 'c')],
+            ),
+            (
+                r#"{"x":{"size":1,"annotations":{"x":"$B"},"digest":"$A"}}"#,
+                &[(Other, 'a'), (Annotation, 'b')],
+            ),
+            (r#"{"x":{"annotations":{"x":"$B"}}}"#, &[]),
+            (r#"{"x":{"size":1,"annotations":{"x":"$B"}}}"#, &[]),
+            (
+                r#"{"annotations":{"org.opencontainers.image.base.digest":"$A","x":"app@$B","y":["$C"],"z":7}}"#,
+                &[],
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(links(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reports_refer_to_nothing() {
+        let inside = r#""x":[{"digest":"$A","size":1,"mediaType":"m"}]"#;
+        let reports = [
+            r#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"p","subject":[{"name":"x","digest":{"sha256":"0"}}],INSIDE}"#,
+            r#"{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT",INSIDE}"#,
+            r#"{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[],INSIDE}"#,
+            r#"{INSIDE,"bomFormat":"CycloneDX","specVersion":"1.6"}"#,
+            r#"{"artifacts":[],"source":{"id":"x"},"schema":{"version":"16","url":"https://raw.githubusercontent.com/anchore/syft/main/schema/json/schema-16.json"},INSIDE}"#,
+            r#"{"SchemaVersion":2,"ArtifactName":"app:1","Results":[],INSIDE}"#,
+            r#"{"SchemaVersion":2,"ArtifactName":"app:1","Metadata":{"Layers":[{"Digest":"$B","Size":1}]},INSIDE}"#,
+        ];
+        for report in reports {
+            let text = report.replace("INSIDE", inside);
+            assert_eq!(links(&text), [], "{text}");
+            // With anything that only an image has, or beside another value, it is followed.
+            let manifest = text.replacen('{', r#"{"layers":[{"digest":"$C"}],"#, 1);
+            assert!(links(&manifest).len() > 1, "{manifest}");
+            let (document, _) = Document::scan_stream(fill(&format!("{text}\n{{}}")).as_bytes());
+            assert!(!document.links.is_empty(), "{text}");
+        }
+        for doubtful in [
+            r#"{"_type":"https://in-toto.io/Statement/v0.1",INSIDE}"#,
+            r#"{"_type":"Statement","predicateType":"p",INSIDE}"#,
+            r#"{"spdxVersion":"SPDX-2.3",INSIDE}"#,
+            r#"{"bomFormat":"other","specVersion":"1.6",INSIDE}"#,
+            r#"{"artifacts":[],"source":{},"schema":{"url":"https://example.com"},INSIDE}"#,
+            r#"{"artifacts":[],"source":{},INSIDE}"#,
+            r#"{"SchemaVersion":"2","ArtifactName":"app:1","Results":[],INSIDE}"#,
+            r#"{"SchemaVersion":2,"Results":[],INSIDE}"#,
+            r#"{"x":{"bomFormat":"CycloneDX","specVersion":"1.6"},INSIDE}"#,
+            r#"{"SCHEMAVERSION":2,"ArtifactName":"app:1","Results":[],INSIDE}"#,
+        ] {
+            let text = doubtful.replace("INSIDE", inside);
+            assert_eq!(links(&text), [(Role::Other, 'a')], "{text}");
+        }
     }
 
     #[test]

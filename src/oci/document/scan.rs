@@ -1,15 +1,21 @@
-//! The scan of one JSON value: a visitor that knows where it is, and finds references there.
+//! The scan of JSON values: knows where in a document each value stands, and finds references there.
+//!
+//! *Promise*: no recursion over input. A level of nesting costs one bit, and up to [`MAX_FRAME_DEPTH`] what is known of an
+//! object that may be a descriptor. Below that nothing is remembered, and every digest counts as a reference.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::io::BufRead;
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-
-use super::values::{PlatformSlot, Strings};
-use super::{Details, Document, Link, Role, Shape};
+use super::annotations::{BASE_DIGEST, named_blob};
+use super::keys::{Key, PlatformKey};
+use super::lexer::{Keep, Lexer, ScanError};
+use super::report::{Mark, Marks, Value};
+use super::{Details, Document, Link, PlatformView, Role, Shape};
 use crate::oci::digest::Digest;
 use crate::oci::media_type::{Kind, is_nondistributable};
+
+/// How deep objects are remembered. Readers in Go give up at 10,000 levels.
+const MAX_FRAME_DEPTH: usize = 1 << 16;
 
 /// Where in the document a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,84 +29,112 @@ pub(super) enum Place {
     FsLayers,
     /// One element of `fsLayers`.
     FsLayer,
-    /// The value of `annotations` at the top.
-    TopAnnotations,
+    /// The value of `annotations`.
+    Annotations,
+    /// The value of `platform` in a descriptor of a known role.
+    Platform,
+    /// The value of `os.features`.
+    Features,
     /// The value of `urls`.
     Urls,
     /// One element of `urls`.
     Url,
+    /// The value of `schema` at the top.
+    Schema,
     Inner,
 }
 
-/// The keys that mean something, whatever their case.
+/// What the next value means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
+enum Slot {
+    /// A value at this place.
+    At(Place),
+    /// A field of the object that is open. An object or array there is scanned like any other (in-toto statements have
+    /// objects under `digest`).
     Digest,
     Size,
     MediaType,
     ArtifactType,
-    Annotations,
-    Platform,
     Data,
-    Manifests,
-    Config,
-    Layers,
-    Blobs,
-    Subject,
-    FsLayers,
-    BlobSum,
-    Urls,
-    Other,
+    /// The value of the annotation whose key was read last.
+    Annotation,
+    PlatformText(PlatformKey),
+    Feature,
+    /// A field by which a report is recognised.
+    Mark(Mark),
 }
 
-const KEYS: [(&str, Key); 15] = [
-    ("digest", Key::Digest),
-    ("size", Key::Size),
-    ("mediatype", Key::MediaType),
-    ("artifacttype", Key::ArtifactType),
-    ("annotations", Key::Annotations),
-    ("platform", Key::Platform),
-    ("data", Key::Data),
-    ("manifests", Key::Manifests),
-    ("config", Key::Config),
-    ("layers", Key::Layers),
-    ("blobs", Key::Blobs),
-    ("subject", Key::Subject),
-    ("fslayers", Key::FsLayers),
-    ("blobsum", Key::BlobSum),
-    ("urls", Key::Urls),
-];
+/// A value that is neither an object nor an array. A string is the last one of the lexer.
+#[derive(Debug, Clone, Copy)]
+enum Scalar {
+    Text,
+    Number(Option<u64>),
+    Boolean,
+    Null,
+}
 
-impl Key {
-    fn of(text: &str) -> Self {
-        KEYS.iter()
-            .find(|(name, _)| folds_to(text, name))
-            .map_or(Self::Other, |(_, key)| *key)
+impl Scalar {
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Number(_) => "a number",
+            Self::Boolean => "a boolean",
+            Self::Null => "null",
+        }
     }
 }
 
-/// Compares as Go's `encoding/json` does: simple case folding, which takes the long s (U+017F) for
-/// an s and the Kelvin sign (U+212A) for a k.
-pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
-    if text.len() == lower.len() {
-        return text.eq_ignore_ascii_case(lower);
-    }
-    !text.is_ascii()
-        && text
-            .chars()
-            .map(|letter| match letter {
-                '\u{17f}' => 's',
-                '\u{212a}' => 'k',
-                other => other.to_ascii_lowercase(),
-            })
-            .eq(lower.chars())
+/// The kinds of the open containers, one bit each.
+#[derive(Debug, Default)]
+struct Levels {
+    bits: Vec<u64>,
+    depth: usize,
 }
 
+impl Levels {
+    fn push(&mut self, is_object: bool) {
+        let word = self.depth / 64;
+        if word >= self.bits.len() {
+            self.bits.push(0);
+        }
+        if let Some(bits) = self.bits.get_mut(word) {
+            let bit = 1 << (self.depth % 64);
+            *bits = if is_object { *bits | bit } else { *bits & !bit };
+        }
+        self.depth += 1;
+    }
+
+    const fn pop(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Returns `true` if the innermost container is an object; `None`: all are closed.
+    fn is_object(&self) -> Option<bool> {
+        let last = self.depth.checked_sub(1)?;
+        let bits = self.bits.get(last / 64)?;
+        Some(bits & (1 << (last % 64)) != 0)
+    }
+}
+
+/// What is known of an open container. Containers at [`Place::Inner`] have none until a key is met that a descriptor may have.
+#[derive(Debug)]
+struct Frame {
+    /// How many containers are open, with this one.
+    depth: usize,
+    place: Place,
+    candidate: Candidate,
+}
+
+/// A scan of one or more values.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     document: Document,
-    /// There was a URL in the last `urls`.
-    has_url: bool,
+    marks: Marks,
+    values: usize,
+    levels: Levels,
+    frames: Vec<Frame>,
+    /// The key of the annotation that is read.
+    annotation: String,
 }
 
 impl Scan {
@@ -121,6 +155,13 @@ impl Scan {
             _ if has(&[Role::Config, Role::Layer, Role::Blob]) => Shape::Manifest,
             _ => Shape::Other,
         };
+        let is_report = self.values == 1
+            && self.marks.is_report()
+            && document.shape == Shape::Other
+            && !has(&[Role::Subject]);
+        if is_report {
+            document.links = Vec::new();
+        }
         document
     }
 
@@ -129,35 +170,467 @@ impl Scan {
             self.document.damage = Some(what().into());
         }
     }
-}
 
-/// Scans one value.
-pub(super) struct Node<'s> {
-    pub(super) scan: &'s mut Scan,
-    pub(super) place: Place,
-}
-
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Node<'_> {
-    /// A value that is neither an object nor an array stands where `self.place` is.
-    fn scalar(self, what: &str) {
-        match self.place {
-            Place::Item(role) => self
-                .scan
-                .damage(|| format!("{what} where a descriptor must be, in `{}`", key_of(role))),
-            Place::List(role) => self.scan.damage(|| format!("`{}` is {what}", key_of(role))),
-            Place::FsLayers | Place::FsLayer => {
-                self.scan.damage(|| format!("{what} in `fsLayers`"));
+    /// Scans one value.
+    ///
+    /// # Errors
+    /// When the text is not JSON, cannot be read, or has more than `limit` levels.
+    pub(super) fn value<R: BufRead>(
+        &mut self,
+        lexer: &mut Lexer<R>,
+        place: Place,
+        limit: usize,
+    ) -> Result<(), ScanError> {
+        self.values += 1;
+        let mut slot = Slot::At(place);
+        loop {
+            let is_open = match lexer.take_next()? {
+                b'{' => {
+                    self.open_object(slot);
+                    true
+                }
+                b'[' => {
+                    self.open_array(slot);
+                    true
+                }
+                b'"' => {
+                    lexer.string(self.kept_of(slot, lexer))?;
+                    self.scalar(slot, Scalar::Text, lexer);
+                    false
+                }
+                b't' => {
+                    lexer.word(b"rue")?;
+                    self.scalar(slot, Scalar::Boolean, lexer);
+                    false
+                }
+                b'f' => {
+                    lexer.word(b"alse")?;
+                    self.scalar(slot, Scalar::Boolean, lexer);
+                    false
+                }
+                b'n' => {
+                    lexer.word(b"ull")?;
+                    self.scalar(slot, Scalar::Null, lexer);
+                    false
+                }
+                first @ (b'-' | b'0'..=b'9') => {
+                    let number = lexer.number(first)?;
+                    self.scalar(slot, Scalar::Number(number), lexer);
+                    false
+                }
+                _ => return Err(lexer.error("no JSON value")),
+            };
+            if self.levels.depth > limit {
+                return Err(ScanError::TooDeep { limit });
             }
-            Place::Top => self.scan.damage(|| format!("{what}, not an object")),
-            Place::TopAnnotations | Place::Urls | Place::Url | Place::Inner => {}
+            match self.after(lexer, is_open)? {
+                Some(next) => slot = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads on to the next value, and closes what ends before it. `None`: the outermost value is complete.
+    fn after<R: BufRead>(
+        &mut self,
+        lexer: &mut Lexer<R>,
+        mut is_open: bool,
+    ) -> Result<Option<Slot>, ScanError> {
+        while let Some(is_object) = self.levels.is_object() {
+            let end = if is_object { b'}' } else { b']' };
+            let byte = lexer.next()?.ok_or_else(|| lexer.error("unexpected end"))?;
+            if byte == end {
+                lexer.take()?;
+                self.close();
+                is_open = false;
+                continue;
+            }
+            // Before the first value there is no comma.
+            if !is_open && lexer.take()? != b',' {
+                return Err(lexer.error("no `,` after a value"));
+            }
+            if !is_object {
+                return Ok(Some(self.element()));
+            }
+            if lexer.take_next()? != b'"' {
+                return Err(lexer.error("no key in an object"));
+            }
+            let place = self.place();
+            let keep = match place {
+                Place::Annotations => lexer.text_limit(),
+                _ => Keep::KEY,
+            };
+            lexer.string(keep)?;
+            let slot = self.member(place, lexer);
+            if lexer.take_next()? != b':' {
+                return Err(lexer.error("no `:` after a key"));
+            }
+            return Ok(Some(slot));
+        }
+        Ok(None)
+    }
+
+    /// Returns the frame of the innermost container.
+    fn frame(&mut self) -> Option<&mut Frame> {
+        let depth = self.levels.depth;
+        self.frames.last_mut().filter(|frame| frame.depth == depth)
+    }
+
+    fn place(&mut self) -> Place {
+        self.frame().map_or(Place::Inner, |frame| frame.place)
+    }
+
+    /// Returns the object that the innermost containers belong to: a descriptor above its `annotations`, `platform` or `urls`.
+    fn owner(&mut self, above: usize) -> Option<&mut Candidate> {
+        let position = self.frames.len().checked_sub(above + 1)?;
+        self.frames
+            .get_mut(position)
+            .map(|frame| &mut frame.candidate)
+    }
+
+    /// Returns the platform of the descriptor that many containers above.
+    fn platform(&mut self, above: usize) -> Option<&mut PlatformView> {
+        self.owner(above)?.details().platform.as_mut()
+    }
+
+    fn open(&mut self, place: Place, is_object: bool) {
+        self.levels.push(is_object);
+        if place != Place::Inner {
+            self.frames.push(Frame {
+                depth: self.levels.depth,
+                place,
+                candidate: Candidate::default(),
+            });
+        }
+    }
+
+    /// Returns where an object or array stands, and takes note that it is not the text that a field should hold.
+    fn place_of(&mut self, slot: Slot, value: Value<'_>) -> Place {
+        match slot {
+            Slot::At(place) => return place,
+            Slot::Digest => self.no_digest(),
+            Slot::PlatformText(PlatformKey::Features) if matches!(value, Value::Array) => {
+                if let Some(platform) = self.platform(1) {
+                    platform.os_features = Vec::new();
+                }
+                return Place::Features;
+            }
+            Slot::Mark(mark) => self.marks.note(mark, value),
+            Slot::Size
+            | Slot::MediaType
+            | Slot::ArtifactType
+            | Slot::Data
+            | Slot::Annotation
+            | Slot::PlatformText(_)
+            | Slot::Feature => {}
+        }
+        Place::Inner
+    }
+
+    fn open_object(&mut self, slot: Slot) {
+        let place = match self.place_of(slot, Value::Object) {
+            Place::List(role) => {
+                if !matches!(role, Role::Config | Role::Subject) {
+                    self.damage(|| format!("`{}` is an object", key_of(role)));
+                }
+                Place::Item(role)
+            }
+            Place::Platform => {
+                if let Some(owner) = self.owner(0) {
+                    owner.details().platform = Some(PlatformView::default());
+                }
+                Place::Platform
+            }
+            Place::FsLayers | Place::Features | Place::Urls | Place::Url => Place::Inner,
+            place @ (Place::Top
+            | Place::Item(_)
+            | Place::FsLayer
+            | Place::Annotations
+            | Place::Schema
+            | Place::Inner) => place,
+        };
+        self.open(place, true);
+    }
+
+    fn open_array(&mut self, slot: Slot) {
+        let place = match self.place_of(slot, Value::Array) {
+            place @ Place::List(role) => {
+                if matches!(role, Role::Config | Role::Subject) {
+                    self.damage(|| format!("`{}` is an array", key_of(role)));
+                }
+                place
+            }
+            place @ (Place::FsLayers | Place::Features | Place::Urls) => place,
+            Place::Item(role) => {
+                self.damage(|| {
+                    format!("an array where a descriptor must be, in `{}`", key_of(role))
+                });
+                Place::Inner
+            }
+            Place::Top => {
+                self.damage(|| "an array, not an object".to_owned());
+                Place::Inner
+            }
+            Place::FsLayer
+            | Place::Annotations
+            | Place::Platform
+            | Place::Url
+            | Place::Schema
+            | Place::Inner => Place::Inner,
+        };
+        self.open(place, false);
+    }
+
+    fn close(&mut self) {
+        let depth = self.levels.depth;
+        self.levels.pop();
+        if let Some(frame) = self.frames.pop_if(|frame| frame.depth == depth) {
+            frame.candidate.emit(self, frame.place);
+        }
+    }
+
+    /// Returns what an element of the innermost array means.
+    fn element(&mut self) -> Slot {
+        match self.place() {
+            Place::List(role) => Slot::At(Place::Item(role)),
+            Place::FsLayers => Slot::At(Place::FsLayer),
+            Place::Urls => Slot::At(Place::Url),
+            Place::Features => Slot::Feature,
+            _ => Slot::At(Place::Inner),
+        }
+    }
+
+    /// Returns what the value of the key that was just read means in the innermost object, which stands at `place`.
+    fn member<R: BufRead>(&mut self, place: Place, lexer: &Lexer<R>) -> Slot {
+        let inner = Slot::At(Place::Inner);
+        let key = lexer.text();
+        match place {
+            Place::Annotations => {
+                self.annotation.clear();
+                self.annotation.push_str(&key.unwrap_or(Cow::Borrowed("…")));
+                // What looks like a descriptor counts, even in this place.
+                if let Key::Size | Key::MediaType = Key::of(&self.annotation)
+                    && let Some(candidate) = self.owner(0)
+                {
+                    candidate.shaped = true;
+                }
+                return Slot::Annotation;
+            }
+            Place::Platform => {
+                let key = key.as_deref().and_then(PlatformKey::of);
+                return key.map_or(inner, Slot::PlatformText);
+            }
+            Place::Schema => {
+                let is_url = key.as_deref() == Some("url");
+                return if is_url {
+                    Slot::Mark(Mark::SchemaUrl)
+                } else {
+                    inner
+                };
+            }
+            _ => {}
+        }
+        // A key that is longer than every known one is none of them.
+        let Some(key) = key else { return inner };
+        let is_top = place == Place::Top;
+        let is_item = matches!(place, Place::Item(_));
+        let slot = match Key::of(&key) {
+            Key::Digest => Slot::Digest,
+            Key::BlobSum if place == Place::FsLayer => Slot::Digest,
+            Key::Size => Slot::Size,
+            Key::MediaType => Slot::MediaType,
+            Key::ArtifactType if is_top || is_item => Slot::ArtifactType,
+            Key::Annotations => Slot::At(Place::Annotations),
+            Key::Platform if is_item => Slot::At(Place::Platform),
+            Key::Data if !is_top => Slot::Data,
+            Key::Urls if is_item => Slot::At(Place::Urls),
+            known if is_top => {
+                return match (top_place(known), Mark::of(&key)) {
+                    (Place::Inner, Some(mark)) => Slot::Mark(mark),
+                    (Place::Inner, None) if key == "schema" => Slot::At(Place::Schema),
+                    (place, _) => Slot::At(place),
+                };
+            }
+            _ => return inner,
+        };
+        if self.frame().is_none() {
+            if self.levels.depth > MAX_FRAME_DEPTH {
+                return inner;
+            }
+            self.frames.push(Frame {
+                depth: self.levels.depth,
+                place: Place::Inner,
+                candidate: Candidate::default(),
+            });
+        }
+        if matches!(slot, Slot::Size | Slot::MediaType)
+            && let Some(frame) = self.frame()
+        {
+            frame.candidate.shaped = true;
+        }
+        slot
+    }
+
+    /// Returns how much of a string has to be kept.
+    fn kept_of<R: BufRead>(&self, slot: Slot, lexer: &Lexer<R>) -> Keep {
+        match slot {
+            Slot::Digest => Keep::DIGEST,
+            Slot::Data => lexer.data_limit(),
+            Slot::MediaType
+            | Slot::ArtifactType
+            | Slot::Annotation
+            | Slot::PlatformText(_)
+            | Slot::Feature
+            | Slot::Mark(_) => lexer.text_limit(),
+            Slot::At(Place::Url) => Keep::DIGEST,
+            Slot::At(Place::Inner) if self.levels.depth > MAX_FRAME_DEPTH => Keep::DIGEST,
+            Slot::At(_) | Slot::Size => Keep::NOTHING,
+        }
+    }
+
+    /// Takes note of a value that is neither an object nor an array.
+    fn scalar<R: BufRead>(&mut self, slot: Slot, value: Scalar, lexer: &Lexer<R>) {
+        let text = match value {
+            // What is longer than what is kept is no text that means something.
+            Scalar::Text => lexer.text(),
+            _ => None,
+        };
+        match slot {
+            Slot::At(place) => self.scalar_at(place, value, text),
+            Slot::Digest => match text {
+                Some(text) => {
+                    let digest = Digest::parse(&text)
+                        .map_err(|error| format!("`{}`: {error}", shorten(&text)));
+                    self.push_digest(digest);
+                }
+                None if matches!(value, Scalar::Text) => {
+                    self.push_digest(Err("it is too long".to_owned()));
+                }
+                None => self.no_digest(),
+            },
+            Slot::Size => {
+                if let (Scalar::Number(Some(size)), Some(candidate)) = (value, self.owner(0)) {
+                    candidate.size = Some(size);
+                }
+            }
+            Slot::MediaType => {
+                let Some(text) = text else { return };
+                let place = self.place();
+                if let Some(candidate) = self.owner(0) {
+                    candidate.media_type(&text, place);
+                }
+                if place == Place::Top {
+                    self.document.media_type = Some(text.into());
+                }
+            }
+            Slot::ArtifactType => {
+                let Some(text) = text else { return };
+                if self.place() == Place::Top {
+                    self.document.artifact_type = Some(text.into());
+                } else if let Some(candidate) = self.owner(0) {
+                    candidate.details().artifact_type = Some(text.into());
+                }
+            }
+            Slot::Data => {
+                if let (Some(text), Some(candidate)) = (text, self.owner(0)) {
+                    candidate.details().data = Some(text.into());
+                }
+            }
+            Slot::Annotation => {
+                if let Some(text) = text {
+                    if Key::of(&self.annotation) == Key::Digest {
+                        self.push_digest(Digest::parse(&text).map_err(|error| error.to_string()));
+                    }
+                    self.annotate(&text);
+                }
+            }
+            Slot::PlatformText(key) => {
+                if let Some(platform) = self.platform(1) {
+                    key.set(platform, text);
+                }
+            }
+            Slot::Feature => {
+                if let (Some(platform), Some(text)) = (self.platform(2), text) {
+                    platform.os_features.push(text.into());
+                }
+            }
+            Slot::Mark(mark) => {
+                let value = match (text.as_deref(), value) {
+                    (Some(text), _) => Value::Text(text),
+                    (None, Scalar::Number(_)) => Value::Number,
+                    (None, _) => Value::Other,
+                };
+                self.marks.note(mark, value);
+            }
+        }
+    }
+
+    fn scalar_at(&mut self, place: Place, value: Scalar, text: Option<Cow<'_, str>>) {
+        match place {
+            // Go writes `null` for an empty list and for an absent object (umoci's `manifests`).
+            Place::List(_) | Place::FsLayers if matches!(value, Scalar::Null) => {}
+            Place::Item(role) => self.damage(|| {
+                let what = value.in_words();
+                format!("{what} where a descriptor must be, in `{}`", key_of(role))
+            }),
+            Place::List(role) => {
+                self.damage(|| format!("`{}` is {}", key_of(role), value.in_words()));
+            }
+            Place::FsLayers | Place::FsLayer => {
+                self.damage(|| format!("{} in `fsLayers`", value.in_words()));
+            }
+            Place::Top => self.damage(|| format!("{}, not an object", value.in_words())),
+            Place::Url => {
+                let is_url = matches!(value, Scalar::Text) && text.is_none_or(|t| !t.is_empty());
+                if is_url && let Some(owner) = self.owner(1) {
+                    owner.is_foreign = true;
+                }
+            }
+            Place::Platform => {
+                if let Some(owner) = self.owner(0) {
+                    owner.details().platform = None;
+                }
+            }
+            Place::Inner if self.levels.depth > MAX_FRAME_DEPTH => {
+                let digest = text.and_then(|text| Digest::parse(&text).ok());
+                if let Some(digest) = digest.filter(|digest| digest.algorithm().is_some()) {
+                    self.document.links.push(Link::to(Role::Other, digest));
+                }
+            }
+            Place::Annotations | Place::Features | Place::Urls | Place::Schema | Place::Inner => {}
+        }
+    }
+
+    fn push_digest(&mut self, digest: Result<Digest, String>) {
+        if let Some(candidate) = self.owner(0) {
+            candidate.digests.push(digest);
+        }
+    }
+
+    fn no_digest(&mut self) {
+        self.push_digest(Err("not a string".to_owned()));
+    }
+
+    /// Takes note of an annotation, which belongs to the object that its object stands in.
+    fn annotate(&mut self, text: &str) {
+        let position = self.frames.len().checked_sub(2);
+        let Some(owner) = position.and_then(|position| self.frames.get_mut(position)) else {
+            return;
+        };
+        owner
+            .candidate
+            .named
+            .extend(named_blob(&self.annotation, text));
+        match owner.place {
+            Place::Top if self.annotation == BASE_DIGEST => {
+                self.document.base_digest = Digest::parse(text).ok();
+            }
+            Place::Item(_) => {
+                let annotations = &mut owner.candidate.details().annotations;
+                // Of a key that is there twice the last value counts, as in Go.
+                annotations.insert(self.annotation.as_str().into(), text.into());
+            }
+            _ => {}
         }
     }
 }
@@ -169,169 +642,12 @@ fn key_of(role: Role) -> &'static str {
         Role::Layer => "layers",
         Role::Blob => "blobs",
         Role::Subject => "subject",
+        Role::Annotation => "annotations",
         Role::Other => "descriptor",
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.scalar("a boolean");
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.scalar("a number");
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.scalar("a number");
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.scalar("a number");
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.scan.has_url |= self.place == Place::Url && !text.is_empty();
-        self.scalar("a string");
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        // Go writes `null` for an empty list and for an absent object (umoci's `manifests`).
-        if !matches!(self.place, Place::List(_) | Place::FsLayers) {
-            self.scalar("null");
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = match self.place {
-            Place::List(role) => {
-                if matches!(role, Role::Config | Role::Subject) {
-                    self.scan
-                        .damage(|| format!("`{}` is an array", key_of(role)));
-                }
-                Place::Item(role)
-            }
-            Place::FsLayers => Place::FsLayer,
-            Place::Urls => Place::Url,
-            Place::Item(role) => {
-                self.scan.damage(|| {
-                    format!("an array where a descriptor must be, in `{}`", key_of(role))
-                });
-                Place::Inner
-            }
-            Place::Top => {
-                self.scan.damage(|| "an array, not an object".to_owned());
-                Place::Inner
-            }
-            Place::FsLayer | Place::TopAnnotations | Place::Url | Place::Inner => Place::Inner,
-        };
-        while items
-            .next_element_seed(Node {
-                scan: &mut *self.scan,
-                place: inner,
-            })?
-            .is_some()
-        {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Node { scan, place } = self;
-        if place == Place::TopAnnotations {
-            return top_annotations(scan, map);
-        }
-        let place = match place {
-            Place::List(role) => {
-                if !matches!(role, Role::Config | Role::Subject) {
-                    scan.damage(|| format!("`{}` is an object", key_of(role)));
-                }
-                Place::Item(role)
-            }
-            other => other,
-        };
-        let is_top = place == Place::Top;
-        let is_item = matches!(place, Place::Item(_));
-        let mut candidate = Candidate::default();
-        while let Some(key) = map.next_key_seed(KeySeed)? {
-            match key {
-                Key::Digest => candidate.digest(map.next_value_seed(Text(&mut *scan))?),
-                Key::BlobSum if matches!(place, Place::FsLayer) => {
-                    candidate.digest(map.next_value_seed(Text(&mut *scan))?);
-                }
-                Key::Size => {
-                    candidate.shaped = true;
-                    candidate.size = map
-                        .next_value_seed(Text(&mut *scan))?
-                        .number()
-                        .or(candidate.size);
-                }
-                Key::MediaType => {
-                    let text = map.next_value_seed(Text(&mut *scan))?;
-                    candidate.shaped = true;
-                    if let Scalar::Text(text) = text {
-                        candidate.media_type(&text);
-                        if is_top {
-                            scan.document.media_type = Some(text.into());
-                        }
-                    }
-                }
-                Key::ArtifactType if is_top || is_item => {
-                    if let Scalar::Text(text) = map.next_value_seed(Text(&mut *scan))? {
-                        if is_top {
-                            scan.document.artifact_type = Some(text.into());
-                        } else {
-                            candidate.details.artifact_type = Some(text.into());
-                        }
-                    }
-                }
-                Key::Annotations if is_item => {
-                    map.next_value_seed(Strings {
-                        into: &mut candidate.details.annotations,
-                    })?;
-                }
-                Key::Platform if is_item => {
-                    candidate.details.platform = map.next_value::<PlatformSlot>()?.0;
-                }
-                Key::Data if !is_top => {
-                    if let Scalar::Text(text) = map.next_value_seed(Text(&mut *scan))? {
-                        candidate.details.data = Some(text.into());
-                    }
-                }
-                Key::Urls if is_item => {
-                    scan.has_url = false;
-                    map.next_value_seed(Node {
-                        scan: &mut *scan,
-                        place: Place::Urls,
-                    })?;
-                    candidate.is_foreign |= scan.has_url;
-                }
-                key => {
-                    let inner = if is_top { top_place(key) } else { Place::Inner };
-                    map.next_value_seed(Node {
-                        scan: &mut *scan,
-                        place: inner,
-                    })?;
-                }
-            }
-        }
-        candidate.emit(scan, place);
-        Ok(())
-    }
-}
-
-/// Says what the value of a key at the top holds.
+/// Returns where the value of a key at the top stands.
 const fn top_place(key: Key) -> Place {
     match key {
         Key::Manifests => Place::List(Role::Child),
@@ -340,48 +656,30 @@ const fn top_place(key: Key) -> Place {
         Key::Blobs => Place::List(Role::Blob),
         Key::Subject => Place::List(Role::Subject),
         Key::FsLayers => Place::FsLayers,
-        Key::Annotations => Place::TopAnnotations,
         _ => Place::Inner,
     }
-}
-
-fn top_annotations<'de, A: MapAccess<'de>>(scan: &mut Scan, map: A) -> Result<(), A::Error> {
-    let mut annotations = BTreeMap::new();
-    Strings {
-        into: &mut annotations,
-    }
-    .visit_map(map)?;
-    if let Some(text) = annotations.get("org.opencontainers.image.base.digest") {
-        scan.document.base_digest = Digest::parse(text).ok();
-    }
-    Ok(())
 }
 
 /// An object that may be a descriptor, while it is read.
 #[derive(Debug, Default)]
 struct Candidate {
     digests: Vec<Result<Digest, String>>,
+    /// Blobs that its annotations name.
+    named: Vec<Digest>,
     kind: Option<Kind>,
     size: Option<u64>,
     /// It has a `size` or a `mediaType`.
     shaped: bool,
     is_foreign: bool,
-    details: Details,
+    details: Option<Box<Details>>,
 }
 
 impl Candidate {
-    fn digest(&mut self, value: Scalar) {
-        match value {
-            Scalar::Text(text) => self.digests.push(
-                Digest::parse(&text).map_err(|error| format!("`{}`: {error}", shorten(&text))),
-            ),
-            Scalar::Number(_) | Scalar::Other => {
-                self.digests.push(Err("not a string".to_owned()));
-            }
-        }
+    fn details(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
     }
 
-    fn media_type(&mut self, text: &str) {
+    fn media_type(&mut self, text: &str, place: Place) {
         let kind = Kind::of(text);
         self.is_foreign |= is_nondistributable(text);
         self.kind = Some(match self.kind {
@@ -389,16 +687,25 @@ impl Candidate {
             Some(Kind::Unknown) if !kind.is_document() => Kind::Unknown,
             _ => kind,
         });
-        self.details.media_type = text.into();
+        if matches!(place, Place::Item(_)) {
+            self.details().media_type = text.into();
+        }
     }
 
-    fn emit(self, scan: &mut Scan, place: Place) {
+    fn emit(mut self, scan: &mut Scan, place: Place) {
         let (role, required) = match place {
             Place::Item(role) => (role, true),
             Place::FsLayer => (Role::Layer, true),
-            Place::Top | Place::Inner | Place::Urls | Place::Url if self.shaped => {
+            Place::Top => {
+                // The annotations of a document count whatever it is.
+                let named = std::mem::take(&mut self.named);
+                scan.emit_named(named, &[]);
+                if !self.shaped {
+                    return;
+                }
                 (Role::Other, false)
             }
+            Place::Inner | Place::Annotations if self.shaped => (Role::Other, false),
             _ => return,
         };
         let kind = match (self.kind, place) {
@@ -410,8 +717,15 @@ impl Candidate {
         if required && self.digests.is_empty() {
             scan.damage(|| format!("a descriptor without digest in `{}`", key_of(role)));
         }
-        let keep = role == Role::Child || self.details.data.is_some();
-        let mut details = keep.then(|| Box::new(self.details));
+        let has_data = self
+            .details
+            .as_ref()
+            .is_some_and(|details| details.data.is_some());
+        let mut details = match role {
+            Role::Child => Some(self.details.unwrap_or_default()),
+            _ => self.details.filter(|_| has_data),
+        };
+        let first = scan.document.links.len();
         let count = self.digests.len();
         for (position, digest) in self.digests.into_iter().enumerate() {
             match digest {
@@ -433,6 +747,31 @@ impl Candidate {
                 Err(_) => {}
             }
         }
+        let own: Vec<Digest> = match self.named.is_empty() {
+            true => Vec::new(),
+            false => scan
+                .document
+                .links
+                .iter()
+                .skip(first)
+                .map(|link| link.digest.clone())
+                .collect(),
+        };
+        // An object without a digest is no descriptor, unless it stands where one must be.
+        if required || !own.is_empty() {
+            scan.emit_named(self.named, &own);
+        }
+    }
+}
+
+impl Scan {
+    /// Adds what annotations name, but for the blob that they belong to.
+    fn emit_named(&mut self, named: Vec<Digest>, own: &[Digest]) {
+        for digest in named {
+            if !own.contains(&digest) {
+                self.document.links.push(Link::to(Role::Annotation, digest));
+            }
+        }
     }
 }
 
@@ -441,106 +780,5 @@ fn shorten(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(80) {
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
-    }
-}
-
-/// Reads a key.
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-        Ok(Key::of(text))
-    }
-}
-
-/// A value where a text or a number is expected. Objects and arrays in such a place are scanned like
-/// any other (in-toto statements have objects under `digest`).
-struct Text<'s>(&'s mut Scan);
-
-#[derive(Debug)]
-enum Scalar {
-    Text(String),
-    Number(u64),
-    Other,
-}
-
-impl Scalar {
-    fn number(&self) -> Option<u64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Text(_) | Self::Other => None,
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Text<'_> {
-    type Value = Scalar;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Scalar, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Text<'_> {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
-        Ok(u64::try_from(number).map_or(Scalar::Other, Scalar::Number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Scalar, A::Error> {
-        Node {
-            scan: self.0,
-            place: Place::Inner,
-        }
-        .visit_seq(items)?;
-        Ok(Scalar::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Scalar, A::Error> {
-        Node {
-            scan: self.0,
-            place: Place::Inner,
-        }
-        .visit_map(map)?;
-        Ok(Scalar::Other)
     }
 }

@@ -181,6 +181,10 @@ impl Rewriter<'_> {
                 edits.push(Edit::RemoveEntry { position });
                 continue;
             }
+            // What a descriptor that stays refers to beside its child, by an annotation for example, stays as well.
+            for link in &entry.others {
+                self.survivors.extend(self.view.graph.id(&link.digest));
+            }
             if !self.part.is_below(self.view, child) {
                 is_left = true;
                 self.survivors.push(child);

@@ -156,7 +156,8 @@ fn extend_below(view: &View, mut queue: Vec<BlobId>, referrers: Referrers, bits:
         queue.extend(
             edges
                 .iter()
-                .filter(|edge| edge.role != Role::Subject)
+                // What only an annotation names is no part of an image, and its entry does not go along.
+                .filter(|edge| !matches!(edge.role, Role::Subject | Role::Annotation))
                 .map(|edge| edge.to),
         );
         queue.extend(about(id));

@@ -1,0 +1,107 @@
+//! The keys that mean something in a document, whatever their case.
+
+use std::borrow::Cow;
+
+use super::PlatformView;
+
+/// A key of a document or descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Digest,
+    Size,
+    MediaType,
+    ArtifactType,
+    Annotations,
+    Platform,
+    Data,
+    Manifests,
+    Config,
+    Layers,
+    Blobs,
+    Subject,
+    FsLayers,
+    BlobSum,
+    Urls,
+    Other,
+}
+
+const KEYS: [(&str, Key); 15] = [
+    ("digest", Key::Digest),
+    ("size", Key::Size),
+    ("mediatype", Key::MediaType),
+    ("artifacttype", Key::ArtifactType),
+    ("annotations", Key::Annotations),
+    ("platform", Key::Platform),
+    ("data", Key::Data),
+    ("manifests", Key::Manifests),
+    ("config", Key::Config),
+    ("layers", Key::Layers),
+    ("blobs", Key::Blobs),
+    ("subject", Key::Subject),
+    ("fslayers", Key::FsLayers),
+    ("blobsum", Key::BlobSum),
+    ("urls", Key::Urls),
+];
+
+impl Key {
+    pub(super) fn of(text: &str) -> Self {
+        KEYS.iter()
+            .find(|(name, _)| folds_to(text, name))
+            .map_or(Self::Other, |(_, key)| *key)
+    }
+}
+
+/// A key of a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlatformKey {
+    Os,
+    Architecture,
+    Variant,
+    OsVersion,
+    Features,
+}
+
+impl PlatformKey {
+    pub(super) fn of(key: &str) -> Option<Self> {
+        let keys = [
+            ("os", Self::Os),
+            ("architecture", Self::Architecture),
+            ("variant", Self::Variant),
+            ("os.version", Self::OsVersion),
+            ("os.features", Self::Features),
+        ];
+        keys.into_iter()
+            .find(|(name, _)| folds_to(key, name))
+            .map(|(_, key)| key)
+    }
+
+    /// Takes over a value; what is not a string counts as absent.
+    pub(super) fn set(self, platform: &mut PlatformView, text: Option<Cow<'_, str>>) {
+        let text: Option<Box<str>> = text.map(Into::into);
+        let filled = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
+        match self {
+            Self::Os => platform.os = text.unwrap_or_default(),
+            Self::Architecture => platform.architecture = text.unwrap_or_default(),
+            Self::Variant => platform.variant = filled(text),
+            Self::OsVersion => platform.os_version = filled(text),
+            Self::Features => platform.os_features = Vec::new(),
+        }
+    }
+}
+
+/// Compares as Go's `encoding/json` does: simple case folding, which takes the long s (U+017F) for
+/// an s and the Kelvin sign (U+212A) for a k.
+pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
+    if text.len() == lower.len() {
+        return text.eq_ignore_ascii_case(lower);
+    }
+    !text.is_ascii()
+        && text
+            .chars()
+            .map(|letter| match letter {
+                '\u{17f}' => 's',
+                '\u{212a}' => 'k',
+                other => other.to_ascii_lowercase(),
+            })
+            .eq(lower.chars())
+}

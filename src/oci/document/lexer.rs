@@ -1,0 +1,403 @@
+//! JSON tokens from a reader, in bounded memory.
+//!
+//! *Promise*: accepts everything that `encoding/json` of Go accepts, since most readers of layouts are written in Go: numbers of
+//! any size, halves of surrogate pairs, and bytes that are not UTF-8 (the last two read as U+FFFD). Everything else follows
+//! RFC 8259.
+
+use std::borrow::Cow;
+use std::io::{self, BufRead};
+
+/// Why a scan ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// The text is not JSON.
+    #[error("{what} at byte {offset}")]
+    Syntax {
+        /// What is wrong.
+        what: &'static str,
+        /// Where, counted from 0.
+        offset: u64,
+    },
+    /// The text is nested deeper than readers of its type accept.
+    #[error("nested deeper than {limit} levels")]
+    TooDeep {
+        /// The number of levels that is accepted.
+        limit: usize,
+    },
+    /// The text cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+}
+
+impl ScanError {
+    /// Returns `true` if the text could not be read, so that nothing is known about its syntax.
+    #[must_use]
+    pub const fn is_io(&self) -> bool {
+        matches!(self, Self::Read(_))
+    }
+}
+
+/// How much of a string is kept, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keep(usize);
+
+impl Keep {
+    /// The string is only checked.
+    pub(super) const NOTHING: Self = Self(0);
+    /// The longest known key has 12 bytes, or twice as many when letters are written in another case.
+    pub(super) const KEY: Self = Self(64);
+    /// No digest is longer.
+    pub(super) const DIGEST: Self = Self(512);
+}
+
+/// Reads tokens.
+#[derive(Debug)]
+pub(super) struct Lexer<R> {
+    input: R,
+    offset: u64,
+    /// The last string that was read, without its escapes.
+    text: Vec<u8>,
+    keep: usize,
+    is_cut: bool,
+    /// The longest text and the longest `data` that are kept, in bytes.
+    limits: (usize, usize),
+}
+
+/// Returns what is buffered. Empty: the end. Signals are no reason to give up.
+fn buffered<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match input.fill_buf() {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // The buffer is filled, so that this reads nothing. Returned from inside the loop it would borrow `input` for all rounds.
+    input.fill_buf()
+}
+
+impl<R: BufRead> Lexer<R> {
+    /// Reads a text that is held as a whole, whose strings are kept at any length.
+    pub(super) const fn whole(input: R) -> Self {
+        Self::with_limits(input, (usize::MAX, usize::MAX))
+    }
+
+    /// Reads a text of any size. No media type or annotation that counts is longer than 4 KiB, and no `data` than 1 MiB.
+    pub(super) const fn stream(input: R) -> Self {
+        Self::with_limits(input, (4 << 10, 1 << 20))
+    }
+
+    const fn with_limits(input: R, limits: (usize, usize)) -> Self {
+        Self {
+            input,
+            offset: 0,
+            text: Vec::new(),
+            keep: 0,
+            is_cut: false,
+            limits,
+        }
+    }
+
+    /// Returns how much is kept of a text that is passed on.
+    pub(super) const fn text_limit(&self) -> Keep {
+        Keep(self.limits.0)
+    }
+
+    /// Returns how much is kept of the `data` of a descriptor.
+    pub(super) const fn data_limit(&self) -> Keep {
+        Keep(self.limits.1)
+    }
+
+    pub(super) const fn error(&self, what: &'static str) -> ScanError {
+        ScanError::Syntax {
+            what,
+            offset: self.offset,
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.offset = self.offset.saturating_add(count as u64);
+    }
+
+    fn peek(&mut self) -> Result<Option<u8>, ScanError> {
+        Ok(buffered(&mut self.input)?.first().copied())
+    }
+
+    /// Takes one byte; the end of the text is an error.
+    pub(super) fn take(&mut self) -> Result<u8, ScanError> {
+        match self.peek()? {
+            Some(byte) => {
+                self.consume(1);
+                Ok(byte)
+            }
+            None => Err(self.error("unexpected end")),
+        }
+    }
+
+    /// Skips white space and returns the byte after it, which is not taken. `None`: the end.
+    pub(super) fn next(&mut self) -> Result<Option<u8>, ScanError> {
+        loop {
+            let buffer = buffered(&mut self.input)?;
+            let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            let found = buffer.iter().position(|byte| !is_blank(byte));
+            let (blanks, byte) = match found {
+                Some(at) => (at, buffer.get(at).copied()),
+                None => (buffer.len(), None),
+            };
+            let is_end = buffer.is_empty();
+            self.consume(blanks);
+            if byte.is_some() || is_end {
+                return Ok(byte);
+            }
+        }
+    }
+
+    /// Skips white space and takes the byte after it.
+    pub(super) fn take_next(&mut self) -> Result<u8, ScanError> {
+        self.next()?;
+        self.take()
+    }
+
+    /// Reads a string whose opening quote was taken.
+    pub(super) fn string(&mut self, keep: Keep) -> Result<(), ScanError> {
+        self.text.clear();
+        self.keep = keep.0;
+        self.is_cut = false;
+        loop {
+            let buffer = buffered(&mut self.input)?;
+            if buffer.is_empty() {
+                return Err(self.error("unexpected end of a string"));
+            }
+            let stop = buffer
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            let length = stop.unwrap_or(buffer.len());
+            let special = stop.and_then(|at| buffer.get(at).copied());
+            let room = self.keep.saturating_sub(self.text.len());
+            let kept = buffer.get(..length.min(room)).unwrap_or_default();
+            self.text.extend_from_slice(kept);
+            self.is_cut |= length > room;
+            self.consume(length + usize::from(special.is_some()));
+            match special {
+                None => {}
+                Some(b'"') => return Ok(()),
+                Some(b'\\') => self.escape()?,
+                Some(_) => return Err(self.error("a control character in a string")),
+            }
+        }
+    }
+
+    /// Returns the last string; `None` if it was longer than what was to be kept.
+    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+        (!self.is_cut).then(|| String::from_utf8_lossy(&self.text))
+    }
+
+    fn push(&mut self, letter: char) {
+        let mut bytes = [0; 4];
+        let bytes = letter.encode_utf8(&mut bytes).as_bytes();
+        if self.text.len() + bytes.len() <= self.keep {
+            self.text.extend_from_slice(bytes);
+        } else {
+            self.is_cut = true;
+        }
+    }
+
+    /// Reads the rest of an escape.
+    fn escape(&mut self) -> Result<(), ScanError> {
+        let mut letter = self.take()?;
+        // Half of a surrogate pair that waits for its other half.
+        let mut high = None;
+        loop {
+            if letter != b'u' {
+                if high.is_some() {
+                    self.push(char::REPLACEMENT_CHARACTER);
+                }
+                let meant = match letter {
+                    b'"' | b'\\' | b'/' => char::from(letter),
+                    b'b' => '\u{8}',
+                    b'f' => '\u{c}',
+                    b'n' => '\n',
+                    b'r' => '\r',
+                    b't' => '\t',
+                    _ => return Err(self.error("an unknown escape in a string")),
+                };
+                self.push(meant);
+                return Ok(());
+            }
+            let unit = self.unit()?;
+            let pair = high.take().and_then(|high: u32| match unit {
+                0xdc00..=0xdfff => {
+                    char::from_u32(0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00))
+                }
+                _ => {
+                    self.push(char::REPLACEMENT_CHARACTER);
+                    None
+                }
+            });
+            if let Some(letter) = pair {
+                self.push(letter);
+                return Ok(());
+            }
+            if !matches!(unit, 0xd800..=0xdbff) {
+                self.push(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER));
+                return Ok(());
+            }
+            if self.peek()? != Some(b'\\') {
+                self.push(char::REPLACEMENT_CHARACTER);
+                return Ok(());
+            }
+            self.consume(1);
+            high = Some(unit);
+            letter = self.take()?;
+        }
+    }
+
+    /// Reads the four hex digits of a `\u` escape.
+    fn unit(&mut self) -> Result<u32, ScanError> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.take()?).to_digit(16);
+            let digit = digit.ok_or_else(|| self.error("no hex digit in an escape"))?;
+            unit = unit * 16 + digit;
+        }
+        Ok(unit)
+    }
+
+    /// Reads the rest of a number that begins with `first`. `None`: it is not a whole number from 0 to 2⁶⁴ − 1.
+    pub(super) fn number(&mut self, first: u8) -> Result<Option<u64>, ScanError> {
+        let is_negative = first == b'-';
+        let first = if is_negative { self.take()? } else { first };
+        let mut value = match first {
+            b'0'..=b'9' => Some(u64::from(first - b'0')),
+            _ => return Err(self.error("a digit is missing")),
+        };
+        if first != b'0' {
+            while let Some(digit @ b'0'..=b'9') = self.peek()? {
+                self.consume(1);
+                value = value
+                    .and_then(|value| value.checked_mul(10))
+                    .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+            }
+        }
+        if is_negative {
+            value = None;
+        }
+        if self.peek()? == Some(b'.') {
+            self.consume(1);
+            self.digits()?;
+            value = None;
+        }
+        if let Some(b'e' | b'E') = self.peek()? {
+            self.consume(1);
+            if let Some(b'+' | b'-') = self.peek()? {
+                self.consume(1);
+            }
+            self.digits()?;
+            value = None;
+        }
+        Ok(value)
+    }
+
+    fn digits(&mut self) -> Result<(), ScanError> {
+        if !self.take()?.is_ascii_digit() {
+            return Err(self.error("a digit is missing"));
+        }
+        while let Some(b'0'..=b'9') = self.peek()? {
+            self.consume(1);
+        }
+        Ok(())
+    }
+
+    /// Reads the rest of `true`, `false` or `null`.
+    pub(super) fn word(&mut self, rest: &[u8]) -> Result<(), ScanError> {
+        for byte in rest {
+            if self.take()? != *byte {
+                return Err(self.error("an unknown word"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Option<String> {
+        let mut lexer = Lexer::whole(text.as_bytes());
+        lexer.string(lexer.text_limit()).ok()?;
+        lexer.text().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn reads_strings_as_go_does() {
+        for (text, want) in [
+            (r#"a""#, Some("a")),
+            (r#"""#, Some("")),
+            (r#"\"\\\/\b\f\n\r\t""#, Some("\"\\/\u{8}\u{c}\n\r\t")),
+            (r#"\u00e9\u20AC""#, Some("é€")),
+            (r#"\ud83d\ude00x""#, Some("😀x")),
+            (r#"\ud800""#, Some("\u{fffd}")),
+            (r#"\ud800x""#, Some("\u{fffd}x")),
+            (r#"\udc00x""#, Some("\u{fffd}x")),
+            (r#"\ud800\n""#, Some("\u{fffd}\n")),
+            (r#"\ud800\u0041""#, Some("\u{fffd}A")),
+            (r#"\ud800\ud83d\ude00""#, Some("\u{fffd}😀")),
+            (r#"\ud800\ud800""#, Some("\u{fffd}\u{fffd}")),
+            (r#"\x""#, None),
+            (r#"\u12g4""#, None),
+            (r#"\u12"#, None),
+            ("a\n\"", None),
+            ("a", None),
+            ("\\", None),
+        ] {
+            assert_eq!(string(text).as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_strings_up_to_a_length() {
+        for (text, keep, want) in [
+            ("abc\"", 3, Some("abc")),
+            ("abc\"", 2, None),
+            ("ab\\n\"", 3, Some("ab\n")),
+            ("ab\\n\"", 2, None),
+            ("\\u20ac\"", 2, None),
+            ("\"", 0, Some("")),
+        ] {
+            let mut lexer = Lexer::stream(text.as_bytes());
+            lexer.string(Keep(keep)).expect("a string");
+            assert_eq!(lexer.text().as_deref(), want, "{text}");
+            assert_eq!(
+                lexer.next().expect("readable"),
+                None,
+                "{text} is read to its end"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_numbers_of_any_size() {
+        for (text, want) in [
+            ("0", Some(Some(0))),
+            ("7", Some(Some(7))),
+            ("18446744073709551615", Some(Some(u64::MAX))),
+            ("18446744073709551616", Some(None)),
+            ("-1", Some(None)),
+            ("1.0", Some(None)),
+            ("1e400", Some(None)),
+            ("1E-400", Some(None)),
+            ("-", None),
+            ("1.", None),
+            ("1e", None),
+            ("1e+", None),
+            ("-x", None),
+        ] {
+            let mut lexer = Lexer::stream(text.as_bytes());
+            let first = lexer.take().expect("it is not empty");
+            assert_eq!(lexer.number(first).ok(), want, "{text}");
+        }
+    }
+}
