@@ -98,6 +98,18 @@ pub enum Error {
         /// The documents, at least one.
         broken: Vec<Broken>,
     },
+    /// Another file beside `index.json` lists blobs, and nobody can tell which.
+    #[error("cannot understand `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
+    SecondIndex {
+        /// The layout.
+        layout: PathBuf,
+        /// The file, in its root directory.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// How many more there are.
+        more: usize,
+    },
     /// `index.json` lists nothing although there are blobs.
     #[error("cannot sweep `{}`: `index.json` lists no image, so every one of its {blobs} blobs would go", path.display())]
     Empty {
@@ -207,6 +219,8 @@ pub struct Broken {
     /// What to give to `rm` so that nothing refers to the document any more: every image that leads
     /// to it. Empty where the path is.
     pub images: Vec<String>,
+    /// The second indexes that lead to it, by file name: they go on doing so when every image is gone.
+    pub second_indexes: Vec<String>,
 }
 
 /// How a caller can tell errors apart.
@@ -237,6 +251,7 @@ impl Error {
             | Self::NotInPool { .. }
             | Self::Incomplete { .. }
             | Self::Edit { .. }
+            | Self::SecondIndex { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
             Self::Busy { .. } | Self::Unstable { .. } => ErrorKind::Busy,
@@ -254,6 +269,13 @@ impl Error {
     pub(crate) fn write(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Write { path, source }
+    }
+}
+
+fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(", and {more} more"),
     }
 }
 

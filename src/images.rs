@@ -39,6 +39,8 @@ pub struct Image {
     pub artifact_type: Option<Box<str>>,
     /// The holds that protect it, by name.
     pub holds: Vec<String>,
+    /// The second indexes that list it as well, by file name.
+    pub second_indexes: Vec<String>,
 }
 
 /// How much of something is here, in bytes.
@@ -90,6 +92,7 @@ pub struct Images<'a> {
 pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
+    let elsewhere = listed_elsewhere(view);
     for (position, entry) in view.state.index.entries().iter().enumerate() {
         let Ok(digest) = &entry.digest else { continue };
         let Some(id) = view.graph.id(digest) else {
@@ -116,6 +119,7 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
                     .filter(|hold| hold.digest == *digest)
                     .map(|hold| hold.name.clone())
                     .collect(),
+                second_indexes: elsewhere.get(digest).cloned().unwrap_or_default(),
             });
             found.len() - 1
         });
@@ -125,6 +129,21 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
                 if image.names.iter().all(|known| known.text != name.text) {
                     image.names.push(name);
                 }
+            }
+        }
+    }
+    found
+}
+
+/// Returns for each digest the second indexes that list it, each once.
+fn listed_elsewhere(view: &View) -> HashMap<&Digest, Vec<String>> {
+    let mut found: HashMap<&Digest, Vec<String>> = HashMap::new();
+    for index in &view.state.second_indexes {
+        let label = index.label();
+        for digest in index.digests() {
+            let files = found.entry(digest).or_default();
+            if files.last() != Some(&label) {
+                files.push(label.clone());
             }
         }
     }

@@ -94,6 +94,11 @@ impl<'a> Needs<'a> {
         self.labels(id, is_entry)
     }
 
+    /// Returns the second indexes that lead to a blob, by file name.
+    pub(crate) fn second_indexes(&self, id: BlobId) -> Vec<String> {
+        self.labels(id, |source| matches!(source, RootSource::SecondIndex(_)))
+    }
+
     /// Returns the holds that lead to a blob, by name.
     pub(crate) fn holds(&self, id: BlobId) -> Vec<String> {
         let (graph, state) = (self.graph, self.state);

@@ -24,7 +24,7 @@ use crate::graph::{Accept, Bits, Graph, InFlight};
 use crate::images::images;
 use crate::layout::lock::Locked;
 use crate::layout::pool::Pool;
-use crate::layout::{BlobId, BlobList, Layout, State, Writes};
+use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
@@ -94,10 +94,23 @@ impl Shared {
         layouts: &[PathBuf],
         observer: &dyn Observer,
     ) -> Result<Self> {
+        Self::read_ignoring(pool, layouts, &IgnoredIndexes::default(), observer)
+    }
+
+    /// Does the same without some second indexes of the layouts.
+    ///
+    /// # Errors
+    /// As [`Shared::read`].
+    pub fn read_ignoring(
+        pool: impl Into<PathBuf>,
+        layouts: &[PathBuf],
+        ignored: &IgnoredIndexes,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
         let pool = Pool::open(pool)?;
         let layouts: Vec<Layout> = layouts
             .iter()
-            .map(|path| Layout::open_in(path, &pool))
+            .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(ignored)))
             .collect::<Result<_>>()?;
         pool.refuse_unless_with_owner(&layouts)?;
         observer.begin(Phase::Listing, None);

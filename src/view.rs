@@ -15,7 +15,7 @@ use crate::observe::{Observer, Phase};
 pub struct View {
     /// The layout.
     pub layout: Layout,
-    /// `index.json`, holds, `manifest.json`.
+    /// `index.json`, holds, `manifest.json`, second indexes.
     pub state: State,
     /// What refers to what.
     pub graph: Graph,
@@ -45,7 +45,15 @@ impl View {
         now: Timestamp,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        Self::read_by(Layout::open(path)?, now, observer, Documents::Forget)
+        Self::of_to_sweep(Layout::open(path)?, now, observer)
+    }
+
+    /// Reads a layout that is open for a sweep, as [`View::read_to_sweep`].
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub fn of_to_sweep(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+        Self::read_by(layout, now, observer, Documents::Forget)
     }
 
     /// Reads a layout that is open, for example [in a pool](Layout::open_in).

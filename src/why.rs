@@ -217,7 +217,7 @@ fn is_other(image: &Image, along: &HashSet<usize>, source: RootSource) -> bool {
             !image.entries.contains(&position)
         }
         RootSource::DockerSave(position) => !along.contains(&position),
-        RootSource::IndexField | RootSource::Hold(_) => true,
+        RootSource::IndexField | RootSource::Hold(_) | RootSource::SecondIndex(_) => true,
     }
 }
 

@@ -103,7 +103,10 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
             RootSource::Hold(_) => !graph.is_embedded(id),
             // docker save lists foreign layers like others and leaves them out.
             RootSource::DockerSave(_) => !foreign.contains(id),
-            RootSource::InsideEntry(_) | RootSource::IndexField => false,
+            // What another tool lists it may have moved on without.
+            RootSource::InsideEntry(_) | RootSource::IndexField | RootSource::SecondIndex(_) => {
+                false
+            }
         };
         if !is_named && graph.is_embedded(id) {
             continue;

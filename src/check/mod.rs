@@ -8,6 +8,7 @@ mod absent;
 mod read;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use crate::error::Result;
 use crate::graph::{Bits, Graph, RootSource, Ways};
@@ -129,7 +130,7 @@ pub struct CheckOptions {
 pub struct Finding {
     /// What is wrong.
     pub class: Class,
-    /// The blob; `None` for an entry of `index.json` that names none.
+    /// The blob; `None` for an entry of `index.json` that names none, and for a second index.
     pub digest: Option<Digest>,
     /// What is wrong, in words that follow the digest: "is 3 bytes long, 7 are declared".
     pub why: Box<str>,
@@ -143,6 +144,10 @@ pub struct Finding {
     pub images: Vec<String>,
     /// The holds that need it.
     pub holds: Vec<String>,
+    /// The second indexes that need it, by file name.
+    pub second_indexes: Vec<String>,
+    /// The second index that is wrong itself.
+    pub file: Option<PathBuf>,
     /// Nothing leads to it, so that a sweep deletes it.
     pub is_orphan: bool,
 }
@@ -393,6 +398,26 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
                 way: vec![label.clone()],
                 images: vec![label],
                 holds: Vec::new(),
+                second_indexes: Vec::new(),
+                file: None,
+                is_orphan: false,
+            });
+        }
+    }
+    for index in &state.second_indexes {
+        if let Err(why) = &index.links {
+            report.tally(Class::Malformed, 0);
+            report.findings.push(Finding {
+                class: Class::Malformed,
+                digest: None,
+                why: why.clone().into(),
+                len: None,
+                declared: None,
+                way: vec![index.label()],
+                images: Vec::new(),
+                holds: Vec::new(),
+                second_indexes: vec![index.label()],
+                file: Some(index.file.clone()),
                 is_orphan: false,
             });
         }
@@ -420,6 +445,8 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
             way: ways.shortest_in_short(id),
             images: needs.images(id),
             holds: needs.holds(id),
+            second_indexes: needs.second_indexes(id),
+            file: None,
             is_orphan: trouble.is_orphan,
         });
     }

@@ -77,6 +77,14 @@ pub struct Global {
         value_name = "TIME"
     )]
     pub now: Option<Timestamp>,
+    /// Leave out a file beside index.json that lists images as well; what it alone lists is kept by nothing then
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE"
+    )]
+    pub ignore_index: Vec<PathBuf>,
 }
 
 /// When something is done.
@@ -113,7 +121,8 @@ pub enum Command {
     #[command(
         long_about = "Delete every blob that nothing references.\n\n\
             Everything that an entry of index.json leads to stays, tagged or not, with whatever refers \
-            to it (signatures, attestations, SBOMs), even where no entry lists that. index.json itself is \
+            to it (signatures, attestations, SBOMs), even where no entry lists that. So does what another \
+            JSON file beside index.json lists, such as hauler-index.json. index.json itself is \
             never touched. A document that decides what is live and cannot be read stops the sweep: \
             nothing is deleted then, and the error names the image that holds it.",
         after_help = "Examples:\n  \

@@ -227,13 +227,15 @@ fn classes(report: &Report) -> String {
 
 /// Says what is wrong with one blob, how one gets there, whom it concerns, and what helps.
 fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut String) {
-    let what = match &finding.digest {
-        Some(digest) => digest.to_string(),
-        None => "an entry of index.json".to_owned(),
+    let what = match (&finding.digest, &finding.file) {
+        (Some(digest), _) => digest.to_string(),
+        (None, Some(file)) => context.term.foreign(&file.to_string_lossy()).into_owned(),
+        (None, None) => "an entry of index.json".to_owned(),
     };
     let class = finding.class.name();
     let why = context.term.foreign(&finding.why);
-    line(text, &format!("{class}: {what} {why}"));
+    let colon = if finding.file.is_some() { ":" } else { "" };
+    line(text, &format!("{class}: {what}{colon} {why}"));
     if finding.way.len() > 1 {
         let way = finding.way.join(" → ");
         line(text, &format!("  {}", context.term.foreign(&way)));
@@ -248,6 +250,13 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
     if !finding.holds.is_empty() {
         let holds = names(&finding.holds);
         line(text, &format!("  held by {}", context.term.foreign(&holds)));
+    }
+    if !finding.second_indexes.is_empty() && finding.file.is_none() {
+        let lists = names(&finding.second_indexes);
+        line(
+            text,
+            &format!("  listed in {}", context.term.foreign(&lists)),
+        );
     }
     if finding.class.is_damage() {
         let advice = advice(layout, finding);
@@ -274,6 +283,12 @@ fn advice(layout: &Path, finding: &Finding) -> String {
         ways.push(format!("`ocisweep gc {path}` deletes what nothing needs"));
         return ways.join("; ");
     }
+    if let Some(file) = &finding.file {
+        ways.push("write the file again".to_owned());
+        let file = quote(&file.to_string_lossy());
+        ways.push(format!("`--ignore-index {file}` leaves it out"));
+        return ways.join("; ");
+    }
     ways.push(match finding.images.len() {
         0 => "write the layout again".to_owned(),
         1 => "pull or copy the image again".to_owned(),
@@ -294,6 +309,12 @@ fn advice(layout: &Path, finding: &Finding) -> String {
         ways.push(format!(
             "`ocisweep hold rm {path} {}` ends the hold",
             quote(hold)
+        ));
+    }
+    if let Some(file) = finding.second_indexes.first() {
+        let file = quote(file);
+        ways.push(format!(
+            "`--ignore-index {file}` leaves out what that file lists"
         ));
     }
     ways.join("; ")
@@ -359,6 +380,8 @@ struct JsonItem {
     /// Images that need it.
     names: Vec<String>,
     holds: Vec<String>,
+    /// Files beside `index.json` that lead to it.
+    second_indexes: Vec<String>,
     /// What helps; absent where nothing is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
@@ -399,16 +422,22 @@ impl JsonItem {
             class: finding.class.name(),
             damage,
             digest: finding.digest.as_ref().map(ToString::to_string),
-            path: finding.digest.as_ref().map(|digest| {
-                let name = digest.blob_name();
-                format!("blobs/{}/{}", name.directory(), name.file())
-            }),
+            path: match (&finding.digest, &finding.file) {
+                (Some(digest), _) => {
+                    let name = digest.blob_name();
+                    Some(format!("blobs/{}/{}", name.directory(), name.file()))
+                }
+                (None, file) => file
+                    .as_ref()
+                    .map(|file| file.to_string_lossy().into_owned()),
+            },
             size: finding.len,
             declared_size: finding.declared,
             reasons: vec![finding.why.clone().into()],
             way: finding.way.clone(),
             names: finding.images.clone(),
             holds: finding.holds.clone(),
+            second_indexes: finding.second_indexes.clone(),
             advice: damage.then(|| advice(layout, finding)),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use ocisweep::error::{NotALayout, PoolProblem};
+use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::pool::Pool;
 use ocisweep::observe::{Observer, Phase};
 use ocisweep::{Error, Layout, View};
@@ -24,6 +25,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// When this run began.
     pub started: Timestamp,
+    /// The second indexes that are left out.
+    pub ignored: IgnoredIndexes,
     watcher: Watcher,
 }
 
@@ -94,7 +97,11 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// What `sigaction` says.
-    pub fn new(term: &'a Term, now: Option<Timestamp>) -> std::io::Result<Self> {
+    pub fn new(
+        term: &'a Term,
+        now: Option<Timestamp>,
+        ignored: IgnoredIndexes,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the default action only once the flag is set already.
@@ -106,6 +113,7 @@ impl<'a> Context<'a> {
             term,
             now: now.unwrap_or(started),
             started,
+            ignored,
             watcher: Watcher {
                 progress: term.progress(),
                 stop,
@@ -138,7 +146,27 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What [`View::read`] says.
     pub fn read(&self, path: &Path) -> ocisweep::Result<View> {
-        View::read(path, self.now, self.observer())
+        View::of(self.open(path)?, self.now, self.observer())
+    }
+
+    /// Opens a layout.
+    ///
+    /// # Errors
+    /// What [`Layout::open`] says.
+    pub fn open(&self, path: &Path) -> ocisweep::Result<Layout> {
+        Ok(Layout::open(path)?.ignoring(&self.ignored))
+    }
+
+    /// Says of which second indexes it is unknown what they list, for commands that go on without that.
+    pub fn note_unknown_lists(&self, view: &View) {
+        for index in &view.state.second_indexes {
+            if let Err(why) = &index.links {
+                self.term.note(&format!(
+                    "cannot understand `{}`: {why}; what it lists is not shown, and nothing can be swept",
+                    view.layout.path().join(&index.file).display()
+                ));
+            }
+        }
     }
 
     /// Reads a layout whose blobs lie in a pool.
@@ -147,7 +175,7 @@ impl<'a> Context<'a> {
     /// What opening the pool and reading the layout say.
     pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<View> {
         let layout = Layout::open_in(path, &Pool::open(pool)?)?;
-        View::of(layout, self.now, self.observer())
+        View::of(layout.ignoring(&self.ignored), self.now, self.observer())
     }
 
     /// Says what went wrong, with a hint where something helps, and returns how that ends the run.
@@ -302,7 +330,13 @@ fn hint(error: &Error) -> Option<String> {
         },
         Error::Incomplete { path, broken } => {
             let first = broken.first()?;
-            if first.images.is_empty() {
+            let mut lists = first.second_indexes.iter();
+            if let Some(file) = lists.next().filter(|_| !first.missing) {
+                format!(
+                    "write again what is damaged; `--ignore-index {}` leaves that list out, and what it alone lists",
+                    quote(file)
+                )
+            } else if first.images.is_empty() {
                 "run it as the user who owns the layout, or write again what is damaged".to_owned()
             } else {
                 let holders = match first.images.as_slice() {
@@ -327,6 +361,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Busy { .. } => "`--lock-wait DURATION` waits longer".to_owned(),
         Error::Unstable { .. } => "try again when its writer is done".to_owned(),
+        Error::SecondIndex { file, .. } => format!(
+            "nothing was changed; write the file again, or leave it out with `--ignore-index {}`: what it alone lists is kept by nothing then",
+            quote(&file.to_string_lossy())
+        ),
         Error::Malformed { .. } => {
             "nothing was changed; a writer may have died half way: write the layout again or restore the file".to_owned()
         }

@@ -283,6 +283,9 @@ pub struct JsonRow {
 struct JsonImage {
     digest: String,
     names: Vec<String>,
+    holds: Vec<String>,
+    /// Files beside `index.json` that list it as well.
+    second_indexes: Vec<String>,
     size_bytes: u64,
     shared_bytes: u64,
     unique_bytes: u64,
@@ -322,6 +325,8 @@ impl Report {
                         .iter()
                         .map(|name| name.text.to_string())
                         .collect(),
+                    holds: image.holds.clone(),
+                    second_indexes: image.second_indexes.clone(),
                     size_bytes: usage.size,
                     shared_bytes: usage.shared,
                     unique_bytes: usage.unique,

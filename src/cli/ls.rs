@@ -128,6 +128,7 @@ fn list(
         None => context.read(path),
     };
     let view = view.map_err(Failure::Layout)?;
+    context.note_unknown_lists(&view);
     let mut cache = Images::new(&view);
     let mut found = images(&view, context.now);
     if !filters.is_empty() {
@@ -340,6 +341,8 @@ struct JsonImage {
     content_bytes: u64,
     state: &'static str,
     holds: Vec<String>,
+    /// Files beside `index.json` that list it as well.
+    second_indexes: Vec<String>,
 }
 
 impl Listed {
@@ -367,6 +370,7 @@ impl Listed {
                 Presence::Damaged => "damaged",
             },
             holds: self.image.holds.clone(),
+            second_indexes: self.image.second_indexes.clone(),
         }
     }
 }

@@ -92,7 +92,12 @@ impl<'v> Maker<'_, '_, 'v> {
         node.id = image.digest.short();
         node.disk = human_size3(shown.sizes.disk);
         node.content = human_size3(shown.sizes.content);
-        node.extra = extra(shown.presence, !image.holds.is_empty());
+        let lists: Vec<String> = image
+            .second_indexes
+            .iter()
+            .map(|file| self.foreign(file))
+            .collect();
+        node.extra = extra(shown.presence, !image.holds.is_empty(), &lists);
         self.shown.clear();
         node.children = self.children(image.id, 0);
         node
@@ -199,7 +204,7 @@ impl<'v> Maker<'_, '_, 'v> {
         node.id = self.view.graph.digest(id).short();
         node.disk = human_size3(sizes.disk);
         node.content = human_size3(sizes.content);
-        node.extra = extra(presence, false);
+        node.extra = extra(presence, false, &[]);
         node.dim = presence == Presence::Missing;
     }
 
@@ -214,8 +219,8 @@ impl<'v> Maker<'_, '_, 'v> {
     }
 }
 
-/// Returns the last column: `H` for a held image, and what is not here.
-fn extra(presence: Presence, is_held: bool) -> String {
+/// Returns the last column: `H` for a held image, what is not here, and which other files list the image.
+fn extra(presence: Presence, is_held: bool, lists: &[String]) -> String {
     let held = if is_held { "H" } else { "" };
     let state = match presence {
         Presence::Whole => "",
@@ -225,6 +230,7 @@ fn extra(presence: Presence, is_held: bool) -> String {
     };
     [held, state]
         .into_iter()
+        .chain(lists.iter().map(String::as_str))
         .filter(|text| !text.is_empty())
         .collect::<Vec<_>>()
         .join(" ")

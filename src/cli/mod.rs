@@ -31,6 +31,7 @@ mod why;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use ocisweep::layout::IgnoredIndexes;
 
 use args::{Args, Command};
 use context::Context;
@@ -52,7 +53,8 @@ pub fn main() -> ExitCode {
         level: args.command.level(),
     };
     let term = Term::new(&settings);
-    let context = match Context::new(&term, args.global.now) {
+    let ignored = IgnoredIndexes::new(args.global.ignore_index);
+    let context = match Context::new(&term, args.global.now, ignored) {
         Ok(context) => context,
         Err(error) => {
             term.error(&format!("cannot catch signals: {error}"), None);
@@ -75,6 +77,12 @@ pub fn main() -> ExitCode {
         Command::Man(args) => describe::man(&context, &args),
     };
     term.progress().finish();
+    for file in context.ignored.unused() {
+        term.note(&format!(
+            "`--ignore-index {}` left nothing out: no layout that was read has such a file",
+            file.display()
+        ));
+    }
     // A list that nobody reads to its end is done; of a deletion nobody saw the end of, somebody may
     // want to know.
     let exit = if term.broken_pipe() && changes {

@@ -107,7 +107,7 @@ impl Rule {
     /// What [`View::read`] says.
     pub fn read(&self, context: &Context<'_>, path: &Path) -> Result<View, Error> {
         let mut view = if self.only_sweeps {
-            View::read_to_sweep(path, context.now, context.observer())?
+            View::of_to_sweep(context.open(path)?, context.now, context.observer())?
         } else {
             context.read(path)?
         };

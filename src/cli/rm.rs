@@ -168,7 +168,11 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
             together.push(image.clone());
         }
     }
-    if damaged.is_empty() || together.len() == damaged.len() {
+    // No removal of images ends what a second index lists.
+    let is_listed = broken
+        .iter()
+        .any(|broken| !broken.second_indexes.is_empty());
+    if damaged.is_empty() || together.len() == damaged.len() || is_listed {
         return None;
     }
     let mut hint = format!(

@@ -130,7 +130,12 @@ pub fn perform<T, E: From<Error>>(
 ) -> Result<Done<T>, E> {
     let options = options(context, rule);
     for _ in 0..MAX_ATTEMPTS {
-        let shared = Shared::read(asked.pool, &asked.chosen.layouts, context.observer())?;
+        let shared = Shared::read_ignoring(
+            asked.pool,
+            &asked.chosen.layouts,
+            &context.ignored,
+            context.observer(),
+        )?;
         let (plan, said) = shared.plan(&options, context.observer(), &mut make)?;
         let is_empty = plan.pool.is_empty() && plan.layouts.iter().all(Plan::is_empty);
         let count = plan.layouts.len() + 1;
@@ -171,8 +176,13 @@ pub fn df(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
     };
     let rule = Rule::of(context, args.grace, args.temp_age);
     let options = options(context, &rule);
-    let usage = Shared::read(asked.pool, &asked.chosen.layouts, context.observer())
-        .and_then(|shared| shared.usage(&options, &Disk, context.observer()));
+    let usage = Shared::read_ignoring(
+        asked.pool,
+        &asked.chosen.layouts,
+        &context.ignored,
+        context.observer(),
+    )
+    .and_then(|shared| shared.usage(&options, &Disk, context.observer()));
     let usage = match usage {
         Ok(usage) => usage,
         Err(error) => return context.report(&error),

@@ -42,6 +42,7 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
 fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
     let rule = Rule::of(context, args.grace, DEFAULT_TEMP_AGE);
     let view = rule.read(context, &args.layout)?;
+    context.note_unknown_lists(&view);
     let entries = entries(&view);
     let ids = match find(&view, &entries, &args.what) {
         Ok(ids) => ids,

@@ -16,13 +16,14 @@ impl Graph {
     /// # Errors
     /// [`Error::Incomplete`] when a document among that is damaged, or listed in `index.json` and
     /// missing: what it refers to is unknown, so nothing may be swept. [`Error::Empty`] when
-    /// `index.json` lists nothing.
+    /// `index.json` lists nothing. [`Error::SecondIndex`] when it is unknown what a second index lists.
     pub fn mark(
         &self,
         layout: &Layout,
         state: &State,
         options: &MarkOptions<'_>,
     ) -> Result<LiveSet> {
+        refuse_unknown_lists(layout, state)?;
         if state.index.entries().is_empty()
             && self.roots.is_empty()
             && !self.blobs.is_empty()
@@ -71,6 +72,7 @@ impl Graph {
                 missing,
                 path: Vec::new(),
                 images: Vec::new(),
+                second_indexes: Vec::new(),
             });
         };
         let mut seen = HashSet::new();
@@ -116,6 +118,7 @@ impl Graph {
                     missing: false,
                     path: Vec::new(),
                     images: Vec::new(),
+                    second_indexes: Vec::new(),
                 });
             }
         }
@@ -148,6 +151,8 @@ impl Graph {
                 broken.path = ways.shortest_in_short(*id);
                 // All that hold it, also those that are about to go: removing one of several helps nobody.
                 broken.images = needs.images(*id);
+                broken.second_indexes =
+                    needs.labels(*id, |source| matches!(source, RootSource::SecondIndex(_)));
             }
         }
     }
@@ -172,7 +177,25 @@ impl Graph {
             } else {
                 Vec::new()
             },
+            second_indexes: Vec::new(),
         }
+    }
+}
+
+/// Refuses to mark while it is unknown what a second index lists.
+fn refuse_unknown_lists(layout: &Layout, state: &State) -> Result<()> {
+    let mut unknown = state.second_indexes.iter().filter_map(|index| {
+        let why = index.links.as_ref().err()?;
+        Some((index, why))
+    });
+    match unknown.next() {
+        None => Ok(()),
+        Some((index, why)) => Err(Error::SecondIndex {
+            layout: layout.path().to_owned(),
+            file: index.file.clone(),
+            why: why.clone(),
+            more: unknown.count(),
+        }),
     }
 }
 

@@ -55,6 +55,8 @@ pub enum RootSource {
     Hold(usize),
     /// The element at this position of docker save's `manifest.json`.
     DockerSave(usize),
+    /// The second index at this position of [`State::second_indexes`].
+    SecondIndex(usize),
 }
 
 /// Something that is kept for its own sake, with everything below it.
@@ -163,6 +165,8 @@ pub struct Graph {
     unverified: HashSet<BlobId>,
     in_flight: Bits,
     in_flight_reach: Bits,
+    /// What second indexes list. No command changes those, so what they list stays whole.
+    listed_elsewhere: HashSet<BlobId>,
 }
 
 impl Graph {
@@ -209,6 +213,7 @@ impl Graph {
             unverified: HashSet::new(),
             in_flight: Bits::default(),
             in_flight_reach: Bits::default(),
+            listed_elsewhere: HashSet::new(),
         };
         graph.add_roots(layout, state, now, observer, documents)?;
         graph.sniff_orphans(layout, observer)?;
@@ -391,7 +396,7 @@ impl Graph {
     ) -> Bits {
         let (cut, whole): (Vec<BlobId>, Vec<BlobId>) = roots
             .into_iter()
-            .partition(|id| change.cut.images.contains(id));
+            .partition(|id| change.cut.images.contains(id) && !self.listed_elsewhere.contains(id));
         let none = BTreeSet::new();
         let mut live = self.walk(whole, change.unwanted, &none);
         if !cut.is_empty() {

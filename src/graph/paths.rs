@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Edge, Graph, Node, Root, RootSource, entry_names};
 use crate::images::is_attestation;
-use crate::layout::{BlobId, State};
+use crate::layout::{BlobId, SecondIndex, State};
 use crate::oci::{Kind, Role, Shape};
 
 impl Graph {
@@ -36,6 +36,10 @@ impl Graph {
                     Some(tag) => format!("manifest.json {}", tag.name),
                     None => "manifest.json".to_owned(),
                 }
+            }
+            RootSource::SecondIndex(position) => {
+                let index = state.second_indexes.get(position);
+                index.map_or_else(String::new, SecondIndex::label)
             }
         }
     }

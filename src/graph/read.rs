@@ -124,6 +124,14 @@ impl Graph {
                 queue.push(Step::to(id, Kind::Layer, None));
             }
         }
+        for (position, index) in state.second_indexes.iter().enumerate() {
+            for link in index.links.iter().flatten() {
+                let source = RootSource::SecondIndex(position);
+                let id = self.add_root(source, &link.digest, link.kind);
+                self.listed_elsewhere.insert(id);
+                queue.push(Step::to(id, link.kind, data_of(link)));
+            }
+        }
         self.follow_and(layout, queue, observer, documents)
     }
 

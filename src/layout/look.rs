@@ -55,6 +55,7 @@ impl Layout {
                 files.push(name.into());
             }
         }
+        files.extend(state.second_indexes.iter().map(|index| index.file.clone()));
         files.push("index.json".into());
         Ok(files)
     }

@@ -6,6 +6,7 @@
 //!   index.json            the roots
 //!   blobs/<algorithm>/…   the blobs, named by their digest
 //!   manifest.json         docker save only; kept in step with index.json
+//!   *.json                of other tools: what lists descriptors is a second index, see `second`
 //!   ingest/ .umoci-*/ …   temporary files of writers, see `temp`
 //!   .ocisweep/holds.json  protections that this program keeps
 //! ```
@@ -21,6 +22,7 @@ pub mod lock;
 mod look;
 pub mod pool;
 mod read;
+mod second;
 mod state;
 pub mod temp;
 pub(crate) mod watch;
@@ -44,6 +46,7 @@ pub(crate) use files::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
     stat_of,
 };
+pub use second::{IgnoredIndexes, SecondIndex};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
 /// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
@@ -62,6 +65,7 @@ pub struct Layout {
     path: PathBuf,
     dir: OwnedFd,
     blobs: BlobDirs,
+    ignored: IgnoredIndexes,
 }
 
 /// Where the blobs of a layout lie.
@@ -130,7 +134,12 @@ impl Layout {
             Blobs::Inside => BlobDirs::open(&path, &dir)?,
             Blobs::Elsewhere => BlobDirs::default(),
         };
-        Ok(Self { path, dir, blobs })
+        Ok(Self {
+            path,
+            dir,
+            blobs,
+            ignored: IgnoredIndexes::default(),
+        })
     }
 
     /// Returns the path as given to [`Layout::open`].
@@ -154,6 +163,7 @@ impl Layout {
                 algorithms,
                 link: self.blobs.link.clone(),
             },
+            ignored: self.ignored.clone(),
         })
     }
 

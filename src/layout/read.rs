@@ -19,7 +19,7 @@ use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Digest, DockerSave, IndexDoc};
 
 impl Layout {
-    /// Reads `index.json`, `manifest.json` and the holds.
+    /// Reads `index.json`, `manifest.json`, the holds and second indexes.
     ///
     /// # Errors
     /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
@@ -78,12 +78,14 @@ impl Layout {
             texts.holds = Some(bytes);
             holds
         });
+        let second_indexes = self.read_second_indexes(docker_save.is_some())?;
         Ok(State::new(
             index,
             index_modified,
             docker_save,
             repositories,
             holds.unwrap_or_default(),
+            second_indexes,
             texts,
         ))
     }
@@ -109,12 +111,17 @@ impl Layout {
         };
         let save = read("manifest.json")?;
         let is_save = |bytes: &Vec<u8>| matches!(DockerSave::parse(bytes), Ok(Some(_)));
-        let repositories = match &save {
-            Some(bytes) if is_save(bytes) => read("repositories")?,
-            _ => None,
+        let has_save = save.as_ref().is_some_and(is_save);
+        let repositories = if has_save {
+            read("repositories")?
+        } else {
+            None
         };
         for text in [save, repositories, read(Holds::FILE)?] {
             hashing.text(text.as_deref());
+        }
+        for index in self.read_second_indexes_once(has_save)? {
+            hashing.second_index(index.name(), &index.content);
         }
         Ok(Some(hashing.finish()))
     }

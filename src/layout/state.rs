@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
+use super::SecondIndex;
 use crate::holds::Holds;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
@@ -20,6 +21,8 @@ pub struct State {
     pub repositories: Option<String>,
     /// The holds.
     pub holds: Holds,
+    /// Other files that list descriptors, by name.
+    pub second_indexes: Vec<SecondIndex>,
     texts: Texts,
     fingerprint: Digest,
 }
@@ -30,6 +33,8 @@ pub(super) struct Texts {
     pub(super) manifest_json: Option<Vec<u8>>,
     pub(super) repositories: Option<Vec<u8>>,
     pub(super) holds: Option<Vec<u8>>,
+    /// Name and content of each second index.
+    pub(super) second_indexes: Vec<(Vec<u8>, Digest)>,
 }
 
 impl Texts {
@@ -42,6 +47,9 @@ impl Texts {
             self.holds.as_deref(),
         ] {
             hashing.text(text);
+        }
+        for (name, content) in &self.second_indexes {
+            hashing.second_index(name, content);
         }
         hashing.finish()
     }
@@ -64,6 +72,12 @@ impl Fingerprint {
         let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
         self.0.update(&length.to_be_bytes());
         self.0.update(text.unwrap_or_default());
+    }
+
+    /// Adds a second index.
+    pub(super) fn second_index(&mut self, name: &[u8], content: &Digest) {
+        self.text(Some(name));
+        self.text(Some(content.to_string().as_bytes()));
     }
 
     /// Adds a file of the given length without holding it. `false`: its length is another one.
@@ -96,8 +110,13 @@ impl State {
         docker_save: Option<DockerSave>,
         repositories: Option<String>,
         holds: Holds,
-        texts: Texts,
+        second_indexes: Vec<SecondIndex>,
+        mut texts: Texts,
     ) -> Self {
+        texts.second_indexes = second_indexes
+            .iter()
+            .map(|index| (index.name().to_owned(), index.content.clone()))
+            .collect();
         Self {
             fingerprint: texts.fingerprint(index.text()),
             index,
@@ -105,6 +124,7 @@ impl State {
             docker_save,
             repositories,
             holds,
+            second_indexes,
             texts,
         }
     }

@@ -8,8 +8,9 @@
 //! nobody but the kernel sets them, and only once a reading of the bytes has confirmed them; whatever
 //! is doubtful is read.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use crate::holds::Holds;
 use crate::oci::Digest;
 use crate::sys::FileSystem;
 
-/// The files that a state rests on.
+/// The files that a state rests on, beside second indexes.
 const FILES: [&str; 4] = ["index.json", "manifest.json", "repositories", Holds::FILE];
 
 /// The kernel stamps a change with the time of its last tick, which is up to 10 ms back; some file
@@ -37,13 +38,13 @@ pub(crate) struct Watch<'a> {
     /// When the lock was there at the latest, by the clock of the file system; `None`: stamps prove nothing.
     since: Option<i128>,
     /// Stamps of the files when they were read and found to be those of `base`.
-    proven: Cell<Option<Stamps>>,
+    proven: RefCell<Option<Stamps>>,
 }
 
 /// What tells one version of a file from the next: device, inode, length, mtime, ctime. `None`: there is
 /// no such file.
 type Stamp = Option<(u64, u64, i64, i128, i128)>;
-type Stamps = [Stamp; FILES.len()];
+type Stamps = Vec<(PathBuf, Stamp)>;
 
 impl<'a> Watch<'a> {
     /// Watches for another state than the one with the fingerprint `base`.
@@ -56,7 +57,7 @@ impl<'a> Watch<'a> {
             layout,
             base,
             since,
-            proven: Cell::new(None),
+            proven: RefCell::new(None),
         }
     }
 
@@ -64,11 +65,11 @@ impl<'a> Watch<'a> {
     pub(crate) fn is_still(&self) -> bool {
         // Before the reading: whoever writes after this changes a stamp.
         let stamps = self.stamps();
-        if stamps.is_some() && stamps == self.proven.get() {
+        if stamps.is_some() && stamps == *self.proven.borrow() {
             return true;
         }
         let is_same = is_still(self.layout, self.base);
-        self.proven.set(stamps.filter(|_| is_same));
+        self.proven.replace(stamps.filter(|_| is_same));
         is_same
     }
 
@@ -76,16 +77,20 @@ impl<'a> Watch<'a> {
     fn stamps(&self) -> Option<Stamps> {
         let since = self.since?;
         let device = stat_of(self.layout.dir()).ok()?.st_dev;
-        let mut stamps = [None; FILES.len()];
-        for (stamp, name) in stamps.iter_mut().zip(FILES) {
-            *stamp = match stat_at(self.layout.dir(), name, Links::Follow) {
-                Ok(stat) if stat.st_dev == device => Some(stamp_of(&stat, since)?),
-                Err(Errno::NOENT | Errno::NOTDIR) => None,
-                // A link to another file system, which has another clock; or nobody knows.
-                _ => return None,
-            };
-        }
-        Some(stamps)
+        // Any file that appears may be a second index.
+        let others = self.layout.second_index_names(true).ok()?;
+        let names = FILES.iter().map(PathBuf::from).chain(others);
+        names
+            .map(|name| {
+                let stamp = match stat_at(self.layout.dir(), Path::new(&name), Links::Follow) {
+                    Ok(stat) if stat.st_dev == device => Some(stamp_of(&stat, since)?),
+                    Err(Errno::NOENT | Errno::NOTDIR) => None,
+                    // A link to another file system, which has another clock; or nobody knows.
+                    _ => return None,
+                };
+                Some((name, stamp))
+            })
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod index_doc;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod second_index;
 pub(crate) mod signed;
 mod spans;
 

@@ -44,6 +44,9 @@ pub struct PlannedLayout {
     pub path: PathBuf,
     /// The state that it rests on.
     state: String,
+    /// The second indexes that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ignored_indexes: Vec<PathBuf>,
     /// The entries of `index.json` that go, by position.
     entries: Vec<PlannedEntry>,
     /// Whether documents that stay listed may be missing.
@@ -170,6 +173,7 @@ impl PlannedLayout {
         Self {
             path: std::path::absolute(&plan.layout).unwrap_or_else(|_| plan.layout.clone()),
             state: plan.base.to_string(),
+            ignored_indexes: view.layout.ignored().files().map(PathBuf::from).collect(),
             entries: prune
                 .entries
                 .iter()
@@ -225,8 +229,19 @@ impl PlannedLayout {
             what,
         };
         if view.state.fingerprint().to_string() != self.state {
+            let given: Vec<_> = view.layout.ignored().files().collect();
+            let mut lacking = self.ignored_indexes.iter();
             return Err(changed(
-                "index.json, manifest.json or the holds are not what they were".to_owned(),
+                match lacking.find(|file| !given.contains(&file.as_path())) {
+                    Some(file) => format!(
+                        "it was made with `--ignore-index {}`, which has to be given again",
+                        file.display()
+                    ),
+                    None => {
+                        "index.json, manifest.json, the holds or another index are not what they were"
+                            .to_owned()
+                    }
+                },
             ));
         }
         let mut gone = Gone::default();

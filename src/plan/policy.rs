@@ -323,6 +323,7 @@ mod tests {
             media_type: "".into(),
             artifact_type: None,
             holds: Vec::new(),
+            second_indexes: Vec::new(),
         }
     }
 

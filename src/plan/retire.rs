@@ -37,6 +37,7 @@ fn is_left_empty(view: &View, plan: &Plan) -> bool {
     // One that has ended is still somebody's note.
     let holds_nothing = state.holds.holds.is_empty() && state.docker_save.is_none();
     // What is kept is not swept.
+    let lists_nothing = lists_nothing && state.second_indexes.is_empty();
     let every_blob_goes = plan.sweep.len() == plan.blobs.len();
     let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
     lists_nothing && holds_nothing && every_blob_goes && is_ours

@@ -52,8 +52,8 @@ pub struct CheckArgs {
 /// Show what keeps a blob or an image
 #[derive(Debug, ClapArgs)]
 #[command(
-    long_about = "Show what keeps a blob or an image: every way to it from a name, a hold or docker save's \
-                  manifest.json, the shortest first. Of an image also each blob, with the images that need \
+    long_about = "Show what keeps a blob or an image: every way to it from a name, a hold, docker save's \
+                  manifest.json or another index, the shortest first. Of an image also each blob, with the images that need \
                   it as well: what nothing else needs is freed when the image goes. Of an orphan, what a \
                   sweep now would do with it.",
     after_help = "Exit status: 0 it is known, 1 nothing has such a digest or name\n\n\

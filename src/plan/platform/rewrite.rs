@@ -6,7 +6,7 @@ use crate::entries::EntryFacts;
 use crate::error::Error;
 use crate::graph::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_pin};
 use crate::images::Image;
-use crate::layout::{BlobId, NewBlob};
+use crate::layout::{BlobId, NewBlob, SecondIndex};
 use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
 use crate::plan::remove::{Gone, Moved, RemoveOptions};
 use crate::plan::{Conflict, Force};
@@ -106,6 +106,9 @@ fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) ->
     all.extend(pinned);
     all.sort();
     all.dedup();
+    let lists = view.state.second_indexes.iter();
+    let lists = lists.filter(|list| list.digests().any(|listed| listed == digest));
+    all.extend(lists.map(SecondIndex::label));
     all
 }
 

@@ -103,7 +103,10 @@ pub(super) fn stays(gone: &Gone, root: &Root) -> bool {
         }
         RootSource::InsideEntry(position) => !gone.entries.contains(&position),
         // Only `hold rm` ends a hold.
-        RootSource::Hold(_) | RootSource::IndexField | RootSource::DockerSave(_) => true,
+        RootSource::Hold(_)
+        | RootSource::IndexField
+        | RootSource::DockerSave(_)
+        | RootSource::SecondIndex(_) => true,
     }
 }
 

@@ -1,0 +1,334 @@
+//! JSON files beside `index.json` that list descriptors: indexes of other tools.
+//!
+//! hauler keeps its whole store in `hauler-index.json`, kitops an index and a map of tags for each repository.
+//! Their readers trust these files, so what they list has to stay. A file is such an index by its content,
+//! whatever its name is: it has descriptors in `manifests`, as values at the top, or as elements of an array
+//! at the top.
+//!
+//! *Promise*: nested values of any depth are passed over without recursion, keys count in any case and as often
+//! as they are written, and descriptors deeper inside (scan reports of syft and trivy have them) are no list.
+
+use serde_json::value::RawValue;
+
+use super::digest::{Algorithm, Digest};
+use super::document::{Document, Link, Role, folds_to};
+use super::spans::{elements, members};
+
+/// Where a value stands, and so what it takes to be a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// An element of `manifests`: a digest is enough, as for an entry of `index.json`.
+    Manifests,
+    /// A value of an object at the top, an element of an array there, or one of `layers` or `blobs`: a digest with
+    /// a size or a media type.
+    Top,
+    /// An element of any other list at the top: a digest, a size and a media type. Reports have lists of what has
+    /// two of them.
+    List,
+}
+
+/// Returns what a file lists; nothing if it is another kind of JSON.
+///
+/// # Errors
+/// When the text is not JSON, or an element of `manifests` has an invalid digest: what it lists is unknown.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
+    let text = std::str::from_utf8(without_mark(bytes)).map_err(|error| error.to_string())?;
+    let mut values = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        values.push(value.map_err(|error| error.to_string())?.get());
+    }
+    let mut links = Vec::new();
+    // One value a line is a list as well.
+    let is_list = values.len() > 1;
+    for value in values {
+        if value.starts_with('[') {
+            for element in elements(value)? {
+                take(element, Place::Top, &mut links)?;
+            }
+        } else if value.starts_with('{') {
+            let members = members(value)?;
+            if is_own(&members) {
+                continue;
+            }
+            if is_list {
+                take(value, Place::Top, &mut links)?;
+            }
+            for (key, value) in members {
+                let place = if folds_to(&key, "manifests") {
+                    Place::Manifests
+                } else if folds_to(&key, "layers") || folds_to(&key, "blobs") {
+                    Place::Top
+                } else {
+                    Place::List
+                };
+                if value.starts_with('[') {
+                    for element in elements(value)? {
+                        take(element, place, &mut links)?;
+                    }
+                } else {
+                    take(value, Place::Top, &mut links)?;
+                }
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// Adds a value to what is listed, if it is a descriptor there, with everything that it refers to itself.
+fn take(value: &str, place: Place, links: &mut Vec<Link>) -> Result<(), String> {
+    if !value.starts_with('{') {
+        return Ok(());
+    }
+    let members = members(value)?;
+    let has = |wanted: &str| members.iter().any(|(key, _)| folds_to(key, wanted));
+    let has_digest = members
+        .iter()
+        .any(|(key, value)| folds_to(key, "digest") && value.starts_with('"'));
+    let (has_size, has_type) = (has("size"), has("mediatype"));
+    let counts = match place {
+        Place::Manifests => true,
+        Place::Top => has_size || has_type,
+        Place::List => has_size && has_type,
+    };
+    if !has_digest || !counts {
+        return Ok(());
+    }
+    let document =
+        Document::scan_descriptor(value.as_bytes()).map_err(|error| error.to_string())?;
+    if document.links.iter().any(|link| link.role == Role::Child) {
+        links.extend(document.links);
+        return Ok(());
+    }
+    match document.damage {
+        Some(why) if place == Place::Manifests && (has_size || has_type) => Err(why.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Returns `true` for what this program writes itself: plan files and JSON output.
+fn is_own(members: &[(String, &str)]) -> bool {
+    let has = |wanted: &str| members.iter().any(|(key, _)| key == wanted);
+    let is_line = has("digest") && has("kind") && has("names");
+    has("schema_version") && (has("command") || has("made_at") || is_line)
+}
+
+/// Returns `true` if a text begins like an object or an array.
+#[must_use]
+pub fn begins_like_json(head: &[u8]) -> bool {
+    let first = without_mark(head)
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'{' | b'['))
+}
+
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// How many digests of a text are compared with the blobs that are here. A text with more of them is taken for one
+/// that names some.
+const MAX_NAMED: usize = 1000;
+
+/// Returns `true` if a text that cannot be parsed seems to list blobs: it has `"manifests":` in it, or a `"digest":` whose
+/// value is the digest of a blob that is here.
+pub fn seems_to_list(bytes: &[u8], mut is_here: impl FnMut(&Digest) -> bool) -> bool {
+    let mut asked = 0;
+    let mut rest = bytes;
+    while let Some(quote) = rest.iter().position(|byte| *byte == b'"') {
+        rest = rest.get(quote + 1..).unwrap_or_default();
+        if value_of("manifests", rest).is_some() {
+            return true;
+        }
+        let Some(digest) = value_of("digest", rest).and_then(first_digest) else {
+            continue;
+        };
+        asked += 1;
+        if asked > MAX_NAMED || is_here(&digest) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns what follows the colon, if a key stands here whose opening quote was passed.
+fn value_of<'a>(key: &str, text: &'a [u8]) -> Option<&'a [u8]> {
+    let (found, rest) = text.split_at_checked(key.len())?;
+    if !found.eq_ignore_ascii_case(key.as_bytes()) {
+        return None;
+    }
+    let rest = rest.strip_prefix(b"\"")?.trim_ascii_start();
+    Some(rest.strip_prefix(b":")?.trim_ascii_start())
+}
+
+/// Reads a digest of a known algorithm in quotes.
+fn first_digest(text: &[u8]) -> Option<Digest> {
+    let text = text.strip_prefix(b"\"")?;
+    let longest = Algorithm::ALL
+        .into_iter()
+        .map(|algorithm| algorithm.name().len() + 1 + algorithm.hex_len())
+        .max()
+        .unwrap_or_default();
+    let head = text.get(..text.len().min(longest + 1))?;
+    let end = head.iter().position(|byte| *byte == b'"')?;
+    let digest = Digest::parse(std::str::from_utf8(head.get(..end)?).ok()?).ok()?;
+    digest.algorithm().is_some().then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn fill(text: &str) -> String {
+        text.replace("$A", A).replace("$B", B)
+    }
+
+    fn listed(text: &str) -> String {
+        parse(fill(text).as_bytes())
+            .unwrap_or_else(|why| panic!("{text}: {why}"))
+            .iter()
+            .filter_map(|link| link.digest.encoded().chars().next())
+            .collect()
+    }
+
+    #[test]
+    fn descriptors_in_manifests_and_at_the_top_are_listed() {
+        for (text, expected) in [
+            // hauler
+            (
+                r#"{"schemaVersion":2,"manifests":[{"mediaType":"t","digest":"$A","size":1},{"digest":"$B"}]}"#,
+                "ab",
+            ),
+            // Odd case, keys that are there twice, and other things in the list.
+            (
+                r#"{"Manifests":[{"Digest":"$A"}],"manifests":[null,7,{"DIGEST":"$B"},{"name":"x"}]}"#,
+                "ab",
+            ),
+            (r#"{"manifests":[{"digest":"$A","digest":"$B"}]}"#, "ab"),
+            // kitops: tags
+            (
+                r#"{"latest":{"mediaType":"t","digest":"$A","size":1},"v1":{"digest":"$B","size":2}}"#,
+                "ab",
+            ),
+            (r#"{"latest":{"digest":"$A","mediaType":"t"}}"#, "a"),
+            (r#"{"latest":{"digest":"$A"}}"#, ""),
+            (r#"[{"digest":"$A","size":1},{"digest":"$B"}]"#, "a"),
+            ("\u{feff} [{\"digest\":\"$A\",\"size\":1}]", "a"),
+            // Lines
+            (
+                "{\"digest\":\"$A\",\"size\":1}\n{\"digest\":\"$B\",\"size\":1}\n",
+                "ab",
+            ),
+            (r#"{"digest":"$A","size":1,"mediaType":"t"}"#, ""),
+            // Any list of whole descriptors, and a manifest that somebody saved.
+            (
+                r#"{"images":[{"digest":"$A","size":1,"mediaType":"t"}]}"#,
+                "a",
+            ),
+            (
+                r#"{"config":{"digest":"$A","size":1},"layers":[{"digest":"$B","size":1}]}"#,
+                "ab",
+            ),
+            // skopeo inspect, trivy, syft, in-toto, docker image inspect
+            (
+                r#"{"Digest":"$A","LayersData":[{"MIMEType":"t","Digest":"$A","Size":1}]}"#,
+                "",
+            ),
+            (
+                r#"{"SchemaVersion":2,"Metadata":{"Size":1,"Layers":[{"Size":1,"Digest":"$A"}]}}"#,
+                "",
+            ),
+            (
+                r#"{"source":{"metadata":{"manifestDigest":"$A","layers":[{"mediaType":"t","digest":"$A","size":1}]}}}"#,
+                "",
+            ),
+            (
+                r#"{"_type":"s","subject":[{"name":"x","digest":{"sha256":"aa"}}]}"#,
+                "",
+            ),
+            (
+                r#"[{"Id":"$A","Size":1,"Descriptor":{"mediaType":"t","digest":"$A","size":1}}]"#,
+                "",
+            ),
+            // zarf and Kubernetes have other manifests.
+            (r#"{"manifests":[{"name":"x","files":["a.yaml"]}]}"#, ""),
+            (r#"{"manifests":{"digest":"x"}}"#, ""),
+            (r#"{"x":{"digest":"nonsense","size":1}}"#, ""),
+            ("{}", ""),
+            ("[]", ""),
+            (" 7 \"x\" null ", ""),
+        ] {
+            assert_eq!(listed(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_this_program_writes_is_none() {
+        for text in [
+            r#"{"schema_version":1,"command":"ls","manifests":[{"digest":"$A","size":1}]}"#,
+            r#"{"schema_version":1,"made_at":"x","x":{"digest":"$A","size":1}}"#,
+            "{\"schema_version\":1,\"digest\":\"$A\",\"kind\":\"index\",\"names\":[],\"size\":1}\n\
+             {\"schema_version\":1,\"digest\":\"$B\",\"kind\":\"index\",\"names\":[],\"size\":1}\n",
+        ] {
+            assert_eq!(listed(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_no_obstacle() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let text = format!(r#"{{"x":{deep},"manifests":[{{"digest":"$A","size":1}}],"y":{deep}}}"#);
+        assert_eq!(listed(&text), "a");
+    }
+
+    #[test]
+    fn what_cannot_be_parsed_is_an_error() {
+        for text in [
+            r#"{"manifests":[{"digest":"$A","size":1}"#,
+            r#"{"manifests":[{"digest":"$A","size":1}]}}"#,
+            r#"{"manifests":[{"digest":"sha256:short","size":1}]}"#,
+            "{\"a\":1}\n{\"b\":",
+            "{",
+        ] {
+            assert!(parse(fill(text).as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse(b"{\"\xff\":1}").is_err());
+    }
+
+    #[test]
+    fn a_torn_text_seems_to_list_what_is_here() {
+        for (text, expected) in [
+            (r#"{"latest":{"mediaType":"t","digest":"$A","si"#, true),
+            (r#"{"latest":{"mediaType":"t","Digest" : "$A""#, true),
+            (r#"{"latest":{"mediaType":"t","digest":"$B","si"#, false),
+            (r#"{"latest":{"mediaType":"t","checksum":"$A","si"#, false),
+            (r#"{"level":"info","msg":"pulled $A"#, false),
+            (r#"{"schemaVersion":2,"manifests": [{"#, true),
+            (r#"{"schemaVersion":2,"mani"#, false),
+            (r#"{"latest":{"digest":"sha256:aaa"#, false),
+            ("", false),
+        ] {
+            let text = fill(text);
+            let found = seems_to_list(text.as_bytes(), |digest| digest.to_string() == A);
+            assert_eq!(found, expected, "{text}");
+        }
+        let many = r#"{"digest":"$B"}"#.repeat(MAX_NAMED + 1);
+        assert!(seems_to_list(fill(&many).as_bytes(), |_| false));
+    }
+
+    #[test]
+    fn only_objects_and_arrays_begin_like_json() {
+        for (text, expected) in [
+            ("{}", true),
+            ("\n\t [", true),
+            ("\u{feff}{", true),
+            ("\"x\"", false),
+            ("", false),
+            ("sha256:", false),
+        ] {
+            assert_eq!(begins_like_json(text.as_bytes()), expected, "{text}");
+        }
+    }
+}
