@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ocisweep::plan::KeptImage;
 use ocisweep::plan::file::{ApplyError, PlanFile, PlannedLayout};
 use ocisweep::sys::Disk;
 
@@ -10,7 +11,15 @@ use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, each, shares};
 use super::perform::{Done, Rule, perform, run_mode};
+use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::Shown;
+
+/// What planning said beside the plan.
+struct Said {
+    untagged: Vec<String>,
+    kept_by: Vec<KeptImage>,
+    more_kept: usize,
+}
 
 /// Does what a plan file says, layout by layout. A layout that changed is refused, and does not stop
 /// the others.
@@ -58,12 +67,9 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
                     is_pool: false,
                 };
                 let ended = show(context, args, &shown, &done.said, is_many);
-                account.add(
-                    path,
-                    &shown,
-                    ended,
-                    shown.to_json(context.now, args.output.format),
-                );
+                let mut layout = shown.to_json(context.now, args.output.format);
+                layout.items.extend(kept_items(&done.said.kept_by));
+                account.add(path, &shown, ended, layout);
                 ended
             }
             Some(Err(error)) => {
@@ -108,12 +114,17 @@ fn one(
     args: &ApplyArgs,
     rule: &Rule,
     planned: &PlannedLayout,
-) -> Result<Done<Vec<String>>, ApplyError> {
+) -> Result<Done<Said>, ApplyError> {
     let mode = run_mode(args.dry_run, args.lock_wait);
     perform(context, &planned.path, rule, mode, |view| {
         view.layout.refuse_shared_blobs()?;
         let removal = planned.plan(view, &rule.sweep, &Disk)?;
-        Ok((removal.plan, removal.untagged))
+        let said = Said {
+            untagged: removal.untagged,
+            kept_by: removal.kept_by,
+            more_kept: removal.more_kept,
+        };
+        Ok((removal.plan, said))
     })
 }
 
@@ -121,7 +132,7 @@ fn show(
     context: &Context<'_>,
     args: &ApplyArgs,
     shown: &Shown<'_>,
-    untagged: &[String],
+    said: &Said,
     is_many: bool,
 ) -> Exit {
     let mut exit = match args.output.format {
@@ -133,11 +144,13 @@ fn show(
             } else {
                 "Untagged"
             };
-            let mut text: String = untagged
+            let mut text: String = said
+                .untagged
                 .iter()
                 .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
                 .collect();
             text.push_str(&shown.lines(context));
+            text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
             context.print(&shown.headed(context, text, is_many))
         }
     };

@@ -15,8 +15,8 @@ use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
-    Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune, PruneError,
-    PruneOptions, Scope, Verdict, prune, retire,
+    Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan, Policy, Prune,
+    PruneError, PruneOptions, Scope, Verdict, prune, retire,
 };
 use ocisweep::sys::Disk;
 use ocisweep::units::human_size;
@@ -29,6 +29,7 @@ use super::exit::{self, Exit};
 use super::many::{Account, Chosen, choose, each, remove_directories, shares, slim};
 use super::perform::{Done, Mode, Rule, accept, perform};
 use super::render::json;
+use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::{Shown, count};
 
 /// Everything that was typed, understood.
@@ -50,6 +51,8 @@ struct Said {
     kept_links: Vec<KeptLink>,
     unused: Vec<String>,
     file: PlannedLayout,
+    kept_by: Vec<KeptImage>,
+    more_kept: usize,
 }
 
 impl Said {
@@ -364,6 +367,8 @@ fn planned(
         verdicts,
         untagged: removal.untagged,
         left_referrers: removal.left_referrers,
+        kept_by: removal.kept_by,
+        more_kept: removal.more_kept,
         budget,
         takes_everything,
         kept,
@@ -411,6 +416,9 @@ fn to_json(
         platform: None,
     });
     layout.items.splice(0..0, verdicts);
+    if let Some(said) = said {
+        layout.items.extend(kept_items(&said.kept_by));
+    }
     layout
 }
 
@@ -440,6 +448,9 @@ fn show(
                 let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
             }
             text.push_str(&shown.lines(context));
+            if let Some(said) = said {
+                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
+            }
         }
         exit = context.print(&shown.headed(context, text, is_many));
     }
@@ -509,11 +520,17 @@ fn kept_line(kept: &KeptBytes) -> String {
         let names = count(kept.names, "name");
         parts.push(format!("{names} {}", human_size(kept.names_bytes)));
     }
-    if kept.other_bytes > 0 {
-        parts.push(format!(
-            "untagged and held {}",
-            human_size(kept.other_bytes)
-        ));
+    let other_bytes = kept.untagged_bytes.saturating_add(kept.held_bytes);
+    if other_bytes > 0 {
+        let what = match (kept.untagged_bytes, kept.held_bytes) {
+            (_, 0) => "untagged",
+            (0, _) => "held",
+            _ => "untagged and held",
+        };
+        parts.push(format!("{what} {}", human_size(other_bytes)));
+    }
+    if kept.listed_bytes > 0 {
+        parts.push(format!("in other lists {}", human_size(kept.listed_bytes)));
     }
     if kept.in_flight_bytes > 0 {
         parts.push(format!("in flight {}", human_size(kept.in_flight_bytes)));

@@ -7,7 +7,7 @@ use ocisweep::images::{content_of, images};
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
-    Conflict, Dropped, Extent, Force, Moved, Pick, PlatformRequest, Referrers, Removal,
+    Conflict, Dropped, Extent, Force, KeptImage, Moved, Pick, PlatformRequest, Referrers, Removal,
     RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
@@ -18,6 +18,7 @@ use super::context::{Context, quote, rm_command};
 use super::exit::{self, Exit};
 use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
+use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::{Shown, total_line};
 
 /// What planning said beside the plan.
@@ -29,6 +30,8 @@ struct Said {
     deletes: bool,
     moved: Vec<Moved>,
     dropped: Vec<Dropped>,
+    kept_by: Vec<KeptImage>,
+    more_kept: usize,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
@@ -118,6 +121,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             images,
             moved,
             dropped,
+            kept_by,
+            more_kept,
             ..
         } = removal;
         let said = Said {
@@ -128,6 +133,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             deletes: !images.is_empty() || !moved.is_empty(),
             moved,
             dropped,
+            kept_by,
+            more_kept,
         };
         Ok((plan, said))
     });
@@ -253,6 +260,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let _ = writeln!(text, "{verb}: {platform} {digest}");
                 }
                 text.push_str(&shown.lines(context));
+                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
                 for Moved { names, digest, .. } in &said.moved {
                     let verb = if args.dry_run {
                         "Would rewrite"
@@ -398,6 +406,7 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
             platform: None,
         });
     }
+    layout.items.extend(kept_items(&said.kept_by));
     let failures = said
         .conflicts
         .iter()

@@ -339,3 +339,152 @@ fn is_temporary(name: &str) -> bool {
         None => temp::in_root(name, false).is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const LIST: &str = r#"{"manifests":[{"mediaType":"t","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}]}"#;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(temp.path().join("blobs/sha256")).expect("directories");
+        fs::write(temp.path().join("index.json"), LIST).expect("a file");
+        let layout = Layout::open(temp.path()).expect("a layout");
+        (temp, layout)
+    }
+
+    fn found(layout: &Layout) -> Vec<String> {
+        let indexes = layout.read_second_indexes(false).expect("it can be listed");
+        indexes
+            .iter()
+            .map(|index| match &index.links {
+                Ok(links) => format!("{} {}", index.label(), links.len()),
+                Err(_) => format!("{} ?", index.label()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn files_are_judged_by_their_content() {
+        let (temp, layout) = layout();
+        let write = |name: &str, text: &str| {
+            fs::write(temp.path().join(name), text).expect("a file");
+        };
+        for name in [
+            "hauler-index.json",
+            "without-suffix",
+            ".hidden.json",
+            "index-20260101.json",
+        ] {
+            write(name, LIST);
+        }
+        // Of writers, of this program, and of others that list nothing.
+        for name in [
+            "oci-layout",
+            "index.json.lock",
+            "index-123456789.json",
+            "index.json.7.tmp",
+        ] {
+            write(name, LIST);
+        }
+        write(".ocisweep-aB3dE6", LIST);
+        write(
+            "plan.json",
+            &LIST.replacen('{', r#"{"schema_version":1,"made_at":"x","#, 1),
+        );
+        write("report.json", r#"{"layers":["sha256:aa"]}"#);
+        write("empty.json", "");
+        write("notes.txt", "sha256:aa");
+        let torn = LIST.trim_end_matches('}');
+        write("torn.json", torn);
+        write("unrelated.json", "{\"a\":");
+        let expected = [
+            ".hidden.json 1",
+            "hauler-index.json 1",
+            "index-20260101.json 1",
+            "torn.json ?",
+            "without-suffix 1",
+        ];
+        assert_eq!(found(&layout), expected);
+    }
+
+    #[test]
+    fn links_are_followed_and_anything_but_files_is_left() {
+        let (temp, layout) = layout();
+        let path = |name: &str| temp.path().join(name);
+        fs::write(path("list"), LIST).expect("a file");
+        symlink("list", path("link.json")).expect("a link");
+        symlink("nowhere", path("dangling.json")).expect("a link");
+        symlink("circle.json", path("circle.json")).expect("a link");
+        symlink("index.json", path("latest.json")).expect("a link");
+        symlink("/dev/zero", path("zero.json")).expect("a link");
+        fs::create_dir(path("directory.json")).expect("a directory");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("fifo.json"),
+            FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            0,
+        )
+        .expect("a FIFO");
+        assert_eq!(found(&layout), ["link.json 1", "list 1"]);
+        // A hard link keeps its content when `index.json` is replaced.
+        fs::hard_link(path("index.json"), path("saved")).expect("a link");
+        assert_eq!(found(&layout), ["link.json 1", "list 1", "saved 1"]);
+        // `index.json` can be the link.
+        fs::rename(path("index.json"), path("real.json")).expect("a rename");
+        symlink("real.json", path("index.json")).expect("a link");
+        fs::remove_file(path("saved")).expect("it is there");
+        fs::remove_file(path("latest.json")).expect("it is there");
+        assert_eq!(found(&layout), ["link.json 1", "list 1"]);
+    }
+
+    #[test]
+    fn a_name_leaves_out_that_file_and_a_path_the_one_file() {
+        let (temp, layout) = layout();
+        let (other, other_layout) = self::layout();
+        for dir in [&temp, &other] {
+            fs::write(dir.path().join("a.json"), LIST).expect("a file");
+            fs::write(dir.path().join("b.json"), LIST).expect("a file");
+        }
+        let ignored = IgnoredIndexes::new([
+            PathBuf::from("a.json"),
+            temp.path().join("./b.json"),
+            PathBuf::from("c.json"),
+        ]);
+        let layout = layout.ignoring(&ignored);
+        let other_layout = other_layout.ignoring(&ignored);
+        assert!(found(&layout).is_empty());
+        assert_eq!(found(&other_layout), ["b.json 1"]);
+        let unused: Vec<_> = ignored.unused().collect();
+        assert_eq!(unused, [Path::new("c.json")]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_unknown_if_it_names_blobs() {
+        let (temp, layout) = layout();
+        for (name, text) in [("list.json", LIST), ("other.json", "{}")] {
+            let file = fs::File::create(temp.path().join(name)).expect("a file");
+            std::io::Write::write_all(&mut &file, text.as_bytes()).expect("it can be written");
+            file.set_len(MAX_SMALL_FILE_BYTES + 1).expect("a hole");
+        }
+        assert_eq!(found(&layout), ["list.json ?"]);
+    }
+
+    #[test]
+    fn a_torn_file_is_read_again() {
+        let (temp, layout) = layout();
+        let path = temp.path().join("list.json");
+        fs::write(&path, LIST.trim_end_matches('}')).expect("a file");
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(PARSE_PAUSE);
+            fs::write(path, LIST).expect("a file");
+        });
+        assert_eq!(found(&layout), ["list.json 1"]);
+        writer.join().expect("it wrote");
+    }
+}

@@ -129,6 +129,8 @@ mod tests {
     use super::*;
     use crate::observe::Silent;
 
+    const LIST: &str = r#"{"x":{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}}"#;
+
     const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
     fn layout(dir: &std::path::Path) -> Layout {
@@ -145,12 +147,17 @@ mod tests {
     fn hashes_to_the_fingerprint_of_what_is_parsed() {
         let save = r#"[{"Config":"blobs/sha256/x","RepoTags":null,"Layers":[]}]"#;
         let holds = r#"{"version":1,"holds":[]}"#;
-        let cases: [&[(&str, &str)]; 5] = [
+        let lists = r#"{"manifests":[{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}]}"#;
+        let cases: [&[(&str, &str)]; 9] = [
             &[],
             &[("manifest.json", "[]"), ("repositories", "{}")],
             &[("manifest.json", save), ("repositories", "{}")],
             &[("manifest.json", "{}"), ("repositories", "no docker save")],
             &[("holds", holds)],
+            &[("other-index.json", lists), ("notes", "{}")],
+            &[("torn", lists.trim_end_matches('}')), ("torn.json", "{")],
+            &[("manifest.json", lists), ("repositories", lists)],
+            &[("manifest.json", "[]"), ("repositories", lists)],
         ];
         for files in cases {
             let temp = tempfile::tempdir().expect("a temporary directory");
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn notices_every_way_to_write() {
-        let ways: [fn(&std::path::Path); 5] = [
+        let ways: [fn(&std::path::Path); 8] = [
             |dir| std::fs::write(dir.join("index.json"), INDEX.replace('2', "1")).expect("a file"),
             |dir| {
                 let new = dir.join("new");
@@ -185,11 +192,15 @@ mod tests {
                 std::fs::write(holds, "{}").expect("a file");
             },
             |dir| std::fs::remove_file(dir.join("index.json")).expect("it was there"),
+            |dir| std::fs::remove_file(dir.join("other.json")).expect("it was there"),
+            |dir| std::fs::write(dir.join("other.json"), LIST.replace('1', "2")).expect("a file"),
+            |dir| std::fs::write(dir.join("third"), LIST).expect("a file"),
         ];
         for pause in [Duration::ZERO, Duration::from_millis(150)] {
             for (number, write) in ways.iter().enumerate() {
                 let temp = tempfile::tempdir().expect("a temporary directory");
                 let layout = layout(temp.path());
+                std::fs::write(temp.path().join("other.json"), LIST).expect("a file");
                 // After the pause the stamps are old enough to be trusted.
                 std::thread::sleep(pause);
                 let base = layout.read_state().expect("valid").fingerprint().clone();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::entries::entries;
 use crate::error::Error;
 use crate::graph::{Accept, FileFacts};
 use crate::layout::{BlobId, Stray};
@@ -19,7 +20,7 @@ use crate::sys::Fs;
 use crate::view::View;
 
 use super::prune::Prune;
-use super::remove::{Gone, Removal, SweepExtent, finish};
+use super::remove::{Gone, Removal, SweepExtent, finish, kept_by};
 use super::{Order, SweepOptions, Victim, Victims};
 
 /// A plan file: one prune over some layouts.
@@ -276,6 +277,7 @@ impl PlannedLayout {
         let missing = accept(self.allow_missing);
         let mut removal = finish(view, &gone, missing, extent, options, fs)?;
         self.narrow(&mut removal).map_err(changed)?;
+        (removal.kept_by, removal.more_kept) = kept_by(view, &entries(view), &gone, &removal.plan);
         Ok(removal)
     }
 

@@ -34,9 +34,11 @@ pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub(crate) use prune::prune_with;
 pub use prune::{
-    Budget, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
+    Budget, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
 };
-pub use remove::{Conflict, Dropped, Extent, Moved, Referrers, Removal, RemoveOptions, remove};
+pub use remove::{
+    Conflict, Dropped, Extent, Keeper, KeptImage, Moved, Referrers, Removal, RemoveOptions, remove,
+};
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};

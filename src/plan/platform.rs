@@ -20,7 +20,7 @@ use crate::sys::Fs;
 use crate::view::View;
 
 use super::remove::{
-    Dropped, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on,
+    Dropped, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on, kept_by,
 };
 use super::{Conflict, Force, Pick, SweepOptions};
 use children::{Child, Here, available, listed};
@@ -115,6 +115,7 @@ pub fn drop_platforms(
     )?;
     removal.left_referrers = left_referrers;
     removal.conflicts = conflicts;
+    (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
     Ok(removal)
 }
 

@@ -24,11 +24,11 @@ use crate::view::View;
 
 use self::budget::{live_bytes, trim};
 use self::kept::kept_bytes;
-pub use self::kept::{KeptBytes, KeptLink};
+pub use self::kept::{Holder, KeptBytes, KeptLink};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
 use super::policy::Aged;
-use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish};
+use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by};
 use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource};
 
 /// Which images may go.
@@ -261,7 +261,8 @@ pub(crate) fn prune_with(
             break (gone, removal, along);
         }
     };
-    let (gone, removal, along) = removal;
+    let (gone, mut removal, along) = removal;
+    (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
     let left: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))

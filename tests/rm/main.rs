@@ -33,6 +33,7 @@ mod damage;
 mod docker_save;
 mod files;
 mod holds;
+mod kept;
 #[cfg(target_os = "linux")]
 mod meanwhile;
 mod output;

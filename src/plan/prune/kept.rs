@@ -1,8 +1,10 @@
 //! What holds the bytes that a prune leaves.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::entries::{EntryFacts, EntryRole};
+use crate::graph::{Bits, RootSource};
+use crate::plan::remove::stays;
 use crate::usage::{Counted, Files};
 use crate::view::View;
 
@@ -15,8 +17,12 @@ pub struct KeptBytes {
     pub names: u64,
     /// What they lead to.
     pub names_bytes: u64,
-    /// What other entries, holds and docker-save elements lead to.
-    pub other_bytes: u64,
+    /// What other entries lead to.
+    pub untagged_bytes: u64,
+    /// What holds lead to.
+    pub held_bytes: u64,
+    /// What docker-save elements and second indexes lead to.
+    pub listed_bytes: u64,
     /// Orphans in flight.
     pub in_flight_bytes: u64,
 }
@@ -28,8 +34,21 @@ pub struct KeptLink {
     pub inode: (u64, u64),
     /// Its bytes.
     pub len: u64,
-    /// It is counted among what names lead to.
-    pub is_named: bool,
+    /// What it is counted for.
+    pub holder: Holder,
+}
+
+/// What holds a blob that stays, the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A name.
+    Name,
+    /// An entry without a name of its own.
+    Untagged,
+    /// A hold.
+    Hold,
+    /// An element of docker save, or a second index.
+    List,
 }
 
 impl KeptBytes {
@@ -38,16 +57,19 @@ impl KeptBytes {
     pub fn add(&mut self, other: &Self, links: &[KeptLink], seen: &mut HashSet<(u64, u64)>) {
         let mut other = *other;
         for link in links.iter().filter(|link| !seen.insert(link.inode)) {
-            let counted = if link.is_named {
-                &mut other.names_bytes
-            } else {
-                &mut other.other_bytes
+            let counted = match link.holder {
+                Holder::Name => &mut other.names_bytes,
+                Holder::Untagged => &mut other.untagged_bytes,
+                Holder::Hold => &mut other.held_bytes,
+                Holder::List => &mut other.listed_bytes,
             };
             *counted = counted.saturating_sub(link.len);
         }
         self.names += other.names;
         self.names_bytes = self.names_bytes.saturating_add(other.names_bytes);
-        self.other_bytes = self.other_bytes.saturating_add(other.other_bytes);
+        self.untagged_bytes = self.untagged_bytes.saturating_add(other.untagged_bytes);
+        self.held_bytes = self.held_bytes.saturating_add(other.held_bytes);
+        self.listed_bytes = self.listed_bytes.saturating_add(other.listed_bytes);
         self.in_flight_bytes = self.in_flight_bytes.saturating_add(other.in_flight_bytes);
     }
 
@@ -55,7 +77,9 @@ impl KeptBytes {
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.names_bytes
-            .saturating_add(self.other_bytes)
+            .saturating_add(self.untagged_bytes)
+            .saturating_add(self.held_bytes)
+            .saturating_add(self.listed_bytes)
             .saturating_add(self.in_flight_bytes)
     }
 }
@@ -79,19 +103,43 @@ pub(super) fn kept_bytes(
         .map(|name| &*name.text)
         .collect();
     let ids = named.iter().filter_map(|entry| entry.id);
-    let names_bytes = counted.take(&view.graph.reach_after(ids, &gone.change()));
-    let of_names: BTreeSet<(u64, u64)> = counted.linked().keys().copied().collect();
-    let other_bytes = counted.take(&gone.live(view));
+    let mut holders: BTreeMap<(u64, u64), Holder> = BTreeMap::new();
+    let mut take = |live: &Bits, holder| {
+        let bytes = counted.take(live);
+        for inode in counted.linked().keys() {
+            holders.entry(*inode).or_insert(holder);
+        }
+        bytes
+    };
+    let roots = |is_wanted: fn(RootSource) -> bool| {
+        let roots = view.graph.roots().iter();
+        let roots = roots.filter(|root| is_wanted(root.source) && stays(gone, root));
+        let ids = roots.filter_map(|root| root.target.as_ref().ok().copied());
+        view.graph.reach_after(ids, &gone.change())
+    };
+    let names_bytes = take(&view.graph.reach_after(ids, &gone.change()), Holder::Name);
+    let is_entry = |source| {
+        matches!(
+            source,
+            RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::IndexField
+        )
+    };
+    let untagged_bytes = take(&roots(is_entry), Holder::Untagged);
+    let is_hold = |source| matches!(source, RootSource::Hold(_));
+    let held_bytes = take(&roots(is_hold), Holder::Hold);
+    let listed_bytes = take(&gone.live(view), Holder::List);
     let links = counted.linked().iter();
     let links = links.map(|(inode, len)| KeptLink {
         inode: *inode,
         len: *len,
-        is_named: of_names.contains(inode),
+        holder: holders.get(inode).copied().unwrap_or(Holder::List),
     });
     let kept = KeptBytes {
         names: names.len() as u64,
         names_bytes,
-        other_bytes,
+        untagged_bytes,
+        held_bytes,
+        listed_bytes,
         in_flight_bytes: removal
             .plan
             .kept
@@ -107,26 +155,36 @@ mod tests {
 
     #[test]
     fn a_file_with_several_names_is_counted_where_it_is_met_first() {
-        let link = |inode, is_named| KeptLink {
+        let link = |inode, holder| KeptLink {
             inode: (1, inode),
             len: 10,
-            is_named,
+            holder,
         };
+        let links = [
+            link(1, Holder::Name),
+            link(2, Holder::Untagged),
+            link(3, Holder::Hold),
+            link(4, Holder::List),
+        ];
         let kept = KeptBytes {
             names: 1,
             names_bytes: 25,
-            other_bytes: 17,
+            untagged_bytes: 17,
+            held_bytes: 18,
+            listed_bytes: 19,
             in_flight_bytes: 3,
         };
         let mut seen = HashSet::new();
         let mut sum = KeptBytes::default();
-        sum.add(&kept, &[link(1, true), link(2, false)], &mut seen);
+        sum.add(&kept, &links, &mut seen);
         assert_eq!(sum, kept);
-        sum.add(&kept, &[link(1, true), link(2, false)], &mut seen);
+        sum.add(&kept, &links, &mut seen);
         let expected = KeptBytes {
             names: 2,
             names_bytes: 25 + 15,
-            other_bytes: 17 + 7,
+            untagged_bytes: 17 + 7,
+            held_bytes: 18 + 8,
+            listed_bytes: 19 + 9,
             in_flight_bytes: 6,
         };
         assert_eq!(sum, expected);

@@ -143,6 +143,8 @@ pub(in crate::plan) fn finish(
             .collect(),
         moved: gone.moved.clone(),
         dropped: gone.dropped.clone(),
+        kept_by: Vec::new(),
+        more_kept: 0,
     })
 }
 

@@ -96,7 +96,7 @@ pub(super) fn roots_that_stay<'a>(
 }
 
 /// Says whether a root stays, docker-save elements aside.
-pub(super) fn stays(gone: &Gone, root: &Root) -> bool {
+pub(in crate::plan) fn stays(gone: &Gone, root: &Root) -> bool {
     match root.source {
         RootSource::Entry(position) => {
             !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)

@@ -7,6 +7,7 @@
 mod cascade;
 mod finish;
 mod gone;
+mod kept_by;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,9 @@ use super::{Force, Pick, Plan, SweepOptions};
 
 pub(super) use cascade::cascade;
 pub(super) use finish::finish;
-pub(super) use gone::{Gone, SweepExtent};
+pub(super) use gone::{Gone, SweepExtent, stays};
+pub(super) use kept_by::kept_by;
+pub use kept_by::{Keeper, KeptImage};
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -164,6 +167,10 @@ pub struct Removal {
     pub moved: Vec<Moved>,
     /// Platforms that go, in the order of their index.
     pub dropped: Vec<Dropped>,
+    /// Images that lost their last name and are kept all the same, with the reasons; not all of them.
+    pub kept_by: Vec<KeptImage>,
+    /// How many more there are.
+    pub more_kept: usize,
 }
 
 /// A platform that goes.
@@ -219,6 +226,9 @@ pub fn remove(
     )?;
     removal.left_referrers = left_referrers;
     removal.conflicts = conflicts;
+    if options.extent == Extent::Images {
+        (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
+    }
     Ok(removal)
 }
 

@@ -1,0 +1,317 @@
+//! What keeps an image whose last name is removed.
+//!
+//! *Promise*: what is said is what marking follows: a root that stays and references the document of the image, with
+//! the same cuts. The search goes from the image up, and its work is bounded.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+
+use crate::entries::EntryFacts;
+use crate::graph::{Root, RootSource};
+use crate::layout::{BlobId, SecondIndex};
+use crate::oci::{Digest, Role};
+use crate::plan::Plan;
+use crate::view::View;
+
+use super::gone::{Gone, docker_elements, stays};
+
+/// How many images are explained.
+const MAX_IMAGES: usize = 20;
+
+/// How many reasons are given for an image.
+const MAX_KEEPERS: usize = 3;
+
+/// How many documents above an image are visited.
+const MAX_VISITED: usize = 10_000;
+
+/// An image that has no name any more and whose document is kept, with the reasons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptImage {
+    /// The image, or a platform of one.
+    pub digest: Digest,
+    /// Bytes of its document.
+    pub size: u64,
+    /// What keeps it, the nearest first; not all of it.
+    pub by: Vec<Keeper>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// Something that stays and keeps an image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Keeper {
+    /// An entry of `index.json` without a name.
+    Untagged,
+    /// A hold, by name.
+    Hold(String),
+    /// Another file that lists it.
+    List(String),
+    /// It is the subject of this one.
+    Subject(String),
+    /// It is listed by this image index.
+    Child(String),
+    /// This one is its subject.
+    Referrer(String),
+    /// It is referenced by this one in another way.
+    Part(String),
+}
+
+impl Keeper {
+    /// What has to be ended by another command or tool comes first; an entry without a name is often only what the
+    /// removal leaves.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Hold(_) => 0,
+            Self::List(_) => 1,
+            Self::Subject(_) | Self::Child(_) | Self::Referrer(_) | Self::Part(_) => 2,
+            Self::Untagged => 3,
+        }
+    }
+}
+
+impl fmt::Display for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untagged => f.write_str("listed without a name"),
+            Self::Hold(name) => write!(f, "hold \"{name}\""),
+            Self::List(file) => write!(f, "also listed in {file}"),
+            Self::Subject(name) => write!(f, "subject of {name}"),
+            Self::Child(name) => write!(f, "child of {name}"),
+            Self::Referrer(name) => write!(f, "referrer of {name}"),
+            Self::Part(name) => write!(f, "part of {name}"),
+        }
+    }
+}
+
+/// How a blob is referenced by the document above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// A root names the blob itself.
+    Root,
+    Child,
+    Subject,
+    Referrer,
+    Part,
+}
+
+/// Returns the images whose last name is removed and whose document is not deleted, some of them, and how many more
+/// there are.
+pub(in crate::plan) fn kept_by(
+    view: &View,
+    entries: &[EntryFacts],
+    gone: &Gone,
+    plan: &Plan,
+) -> (Vec<KeptImage>, usize) {
+    let graph = &view.graph;
+    let mut kept = kept_images(view, entries, gone, plan);
+    let more = kept.len().saturating_sub(MAX_IMAGES);
+    kept.truncate(MAX_IMAGES);
+    if kept.is_empty() {
+        return (Vec::new(), 0);
+    }
+    let search = Search::of(view, gone);
+    let images = kept.into_iter().filter_map(|id| {
+        let mut by = search.keepers(id);
+        let more = by.len().saturating_sub(MAX_KEEPERS);
+        by.truncate(MAX_KEEPERS);
+        (!by.is_empty()).then(|| KeptImage {
+            digest: graph.digest(id).clone(),
+            size: graph.node(id).map_or(0, |node| node.len),
+            by,
+            more,
+        })
+    });
+    (images.collect(), more)
+}
+
+/// Returns what loses its last name and is not deleted.
+fn kept_images(view: &View, entries: &[EntryFacts], gone: &Gone, plan: &Plan) -> Vec<BlobId> {
+    let cut: HashSet<(usize, &str)> = gone
+        .annotations
+        .iter()
+        .map(|(position, key)| (*position, *key))
+        .collect();
+    let named: HashSet<BlobId> = entries
+        .iter()
+        .filter(|entry| !gone.entries.contains(&entry.position))
+        .filter(|entry| {
+            let mut names = entry.names.iter();
+            names.any(|name| !cut.contains(&(entry.position, name.key)))
+        })
+        .filter_map(|entry| entry.id)
+        .collect();
+    let positions = gone.annotations.iter().map(|(position, _)| position);
+    let touched = gone
+        .entries
+        .iter()
+        .chain(positions)
+        .filter_map(|position| entries.get(*position)?.id);
+    // What stays for its age is told with the other orphans that do.
+    let settled: HashSet<BlobId> = plan
+        .sweep
+        .iter()
+        .map(|victim| victim.id)
+        .chain(plan.kept.iter().map(|kept| kept.id))
+        .chain(gone.hollowed.iter().copied())
+        .collect();
+    let mut seen = HashSet::new();
+    gone.images
+        .iter()
+        .copied()
+        .chain(touched)
+        .filter(|id| seen.insert(*id))
+        .filter(|id| !named.contains(id) && !settled.contains(id) && view.graph.is_present(*id))
+        .collect()
+}
+
+/// From documents up to the roots that stay.
+struct Search<'a> {
+    view: &'a View,
+    gone: &'a Gone,
+    parents: HashMap<BlobId, Vec<(BlobId, Relation)>>,
+    roots: HashMap<BlobId, Vec<&'a Root>>,
+}
+
+impl<'a> Search<'a> {
+    fn of(view: &'a View, gone: &'a Gone) -> Self {
+        let graph = &view.graph;
+        let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
+        for id in graph.ids() {
+            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+            for edge in edges {
+                let relation = match edge.role {
+                    Role::Child => Relation::Child,
+                    Role::Subject => Relation::Subject,
+                    Role::Config | Role::Layer | Role::Blob | Role::Annotation | Role::Other => {
+                        Relation::Part
+                    }
+                };
+                parents.entry(edge.to).or_default().push((id, relation));
+            }
+            for &referrer in graph.referrers(id) {
+                // Whoever removes a referrer does not want its subject to keep it.
+                if !gone.unwanted.contains(&referrer) {
+                    let above = parents.entry(referrer).or_default();
+                    above.push((id, Relation::Referrer));
+                }
+            }
+        }
+        let elements = docker_elements(view, gone);
+        let mut roots: HashMap<BlobId, Vec<&Root>> = HashMap::new();
+        for root in graph.roots() {
+            let is_kept = match root.source {
+                RootSource::DockerSave(position) => !elements.contains(&position),
+                _ => stays(gone, root),
+            };
+            if let Ok(id) = root.target
+                && is_kept
+            {
+                roots.entry(id).or_default().push(root);
+            }
+        }
+        Self {
+            view,
+            gone,
+            parents,
+            roots,
+        }
+    }
+
+    fn keepers(&self, image: BlobId) -> Vec<Keeper> {
+        let mut found = Vec::new();
+        let mut known = HashSet::new();
+        let cut = &self.gone.cut;
+        // From images that lose a part the way over that part does not count. From all others it does.
+        let walks = if cut.images.is_empty() {
+            &[false][..]
+        } else {
+            &[false, true]
+        };
+        for &is_cut in walks {
+            let mut seen = HashSet::from([image]);
+            let mut queue = VecDeque::from([(image, Relation::Root)]);
+            while let Some((id, relation)) = queue.pop_front() {
+                for root in self.roots.get(&id).into_iter().flatten() {
+                    let loses = cut.images.contains(&id)
+                        && !matches!(root.source, RootSource::SecondIndex(_));
+                    if loses == is_cut {
+                        let keeper = self.keeper(root, relation);
+                        if known.insert(keeper.clone()) {
+                            found.push(keeper);
+                        }
+                    }
+                }
+                if self.gone.survivors.contains(&id) && !is_cut {
+                    let names = self.gone.moved.iter().flat_map(|moved| &moved.names);
+                    let name = names.map(String::as_str).next().unwrap_or("the new index");
+                    let keeper = Keeper::Child(name.to_owned());
+                    if known.insert(keeper.clone()) {
+                        found.push(keeper);
+                    }
+                }
+                for &(parent, step) in self.parents.get(&id).into_iter().flatten() {
+                    let is_left_out = is_cut && cut.edges.contains(&(parent, id));
+                    if is_left_out || seen.len() >= MAX_VISITED || !seen.insert(parent) {
+                        continue;
+                    }
+                    let relation = match relation {
+                        Relation::Root => step,
+                        first => first,
+                    };
+                    queue.push_back((parent, relation));
+                }
+            }
+        }
+        found.sort_by_key(Keeper::rank);
+        found
+    }
+
+    fn keeper(&self, root: &Root, relation: Relation) -> Keeper {
+        let View { graph, state, .. } = self.view;
+        let label = || graph.root_label(state, root);
+        match root.source {
+            RootSource::Hold(position) => {
+                let hold = state.holds.holds.get(position);
+                Keeper::Hold(hold.map_or_else(String::new, |hold| hold.name.clone()))
+            }
+            RootSource::SecondIndex(position) => {
+                let index = state.second_indexes.get(position);
+                Keeper::List(index.map_or_else(String::new, SecondIndex::label))
+            }
+            RootSource::IndexField | RootSource::DockerSave(_) => Keeper::List(label()),
+            RootSource::Entry(_) => match relation {
+                Relation::Root => Keeper::Untagged,
+                Relation::Child => Keeper::Child(label()),
+                Relation::Subject => Keeper::Subject(label()),
+                Relation::Referrer => Keeper::Referrer(label()),
+                Relation::Part => Keeper::Part(label()),
+            },
+            RootSource::InsideEntry(_) => Keeper::Part(label()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_short() {
+        let name = || "app:1".to_owned();
+        for (keeper, text) in [
+            (Keeper::Untagged, "listed without a name"),
+            (Keeper::Hold("release".to_owned()), "hold \"release\""),
+            (
+                Keeper::List("hauler-index.json".to_owned()),
+                "also listed in hauler-index.json",
+            ),
+            (Keeper::Subject(name()), "subject of app:1"),
+            (Keeper::Child(name()), "child of app:1"),
+            (Keeper::Referrer(name()), "referrer of app:1"),
+            (Keeper::Part(name()), "part of app:1"),
+        ] {
+            assert_eq!(keeper.to_string(), text);
+        }
+    }
+}

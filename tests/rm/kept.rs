@@ -1,0 +1,298 @@
+//! What keeps an image whose last name is removed is said, and so are the files of other tools that list it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::scene::{assert_here, bare, has, parts, rm, rm_sparse, short};
+use crate::support::{Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, snapshot};
+
+const LIST: &str = "hauler-index.json";
+
+/// Writes a file that lists these as an image index does.
+fn list(layout: &LayoutBuilder, file: &str, descs: &[&Desc]) {
+    let manifests = Json::array(descs.iter().map(|desc| desc.json()));
+    let text = Obj::new()
+        .with("schemaVersion", 2)
+        .with("manifests", manifests);
+    layout.file(file, text.json().text().as_bytes());
+}
+
+/// Returns the lines that say what keeps an image.
+fn kept(run: &Run) -> Vec<&str> {
+    let lines = run.ok().stdout.lines();
+    lines.filter(|line| line.starts_with("kept: ")).collect()
+}
+
+fn one() -> (LayoutBuilder, Image) {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    layout.tag(&app.manifest, "app:1").write();
+    (layout, app)
+}
+
+#[test]
+fn an_image_that_another_file_lists_loses_its_name_and_nothing_else() {
+    let (layout, app) = one();
+    list(&layout, LIST, &[&app.manifest]);
+    let before = fs::read(layout.join(LIST)).expect("it can be read");
+    let run = rm(&layout, &["app:1"]);
+    assert_eq!(
+        run.stdout,
+        "Untagged: app:1\nkept: also listed in hauler-index.json\nTotal reclaimed space: 0B\n",
+        "{}",
+        run.all()
+    );
+    assert_here(&layout, parts(&app), &run);
+    assert_eq!(fs::read(layout.join(LIST)).ok(), Some(before));
+    Cmd::gc(layout.path()).run().ok();
+    assert_here(&layout, parts(&app), &run);
+    // Without the file nothing keeps it.
+    let run = Cmd::gc(layout.path()).args(["--ignore-index", LIST]).run();
+    run.ok();
+    assert!(
+        parts(&app).iter().all(|desc| !has(&layout, desc)),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn the_reasons_are_in_the_json_too() {
+    let (layout, app) = one();
+    list(&layout, LIST, &[&app.manifest]);
+    let run = bare(layout.path(), ["app:1", "-n", "--format", "json"]).run();
+    let report = run.ok().json();
+    let items = report["layouts"][0]["items"].as_array().expect("items");
+    let found: Vec<&Value> = items
+        .iter()
+        .filter(|item| item["action"] == "keep")
+        .collect();
+    let expected = json!({
+        "digest": app.manifest.digest,
+        "kind": "blob",
+        "size": app.manifest.size,
+        "action": "keep",
+        "reasons": ["also listed in hauler-index.json"],
+        "names": [],
+    });
+    assert_eq!(found, [&expected], "{}", run.all());
+}
+
+#[test]
+fn a_hold_a_child_and_a_subject_are_named() {
+    let mut layout = LayoutBuilder::new();
+    let held = layout.image("linux/amd64", "held", &[b"held"]);
+    let child = layout.image("linux/amd64", "child", &[b"child"]);
+    let multi = layout.index(&[child.manifest.clone().platform("linux/amd64")]);
+    let signed = layout.image("linux/amd64", "signed", &[b"signed"]);
+    let signature = layout.referrer(&signed.manifest, "application/x-sig", b"signature");
+    layout
+        .tag(&held.manifest, "held:1")
+        .tag(&child.manifest, "child:1")
+        .tag(&multi, "multi:1")
+        .tag(&signed.manifest, "signed:1")
+        .tag(&signature.manifest, "signature:1")
+        .write();
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["release", "held:1"])
+        .run()
+        .ok();
+    let run = rm(&layout, &["child:1"]);
+    assert_eq!(kept(&run), ["kept: child of multi:1"], "{}", run.all());
+    assert_here(&layout, parts(&child), &run);
+    let run = rm(&layout, &["signed:1"]);
+    assert_eq!(
+        kept(&run),
+        ["kept: subject of signature:1"],
+        "{}",
+        run.all()
+    );
+    assert_here(&layout, parts(&signed), &run);
+    let run = rm(&layout, &["-f", "held:1"]);
+    assert_eq!(
+        kept(&run),
+        ["kept: hold \"release\"", "kept: listed without a name"],
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() {
+    let mut layout = LayoutBuilder::new();
+    let one = layout.image("linux/amd64", "one", &[b"one"]);
+    let two = layout.image("linux/amd64", "two", &[b"two"]);
+    let gone = layout.image("linux/amd64", "gone", &[b"gone"]);
+    layout
+        .tag(&one.manifest, "one:1")
+        .tag(&two.manifest, "two:1")
+        .tag(&gone.manifest, "gone:1")
+        .write();
+    list(&layout, LIST, &[&one.manifest]);
+    for number in 0..5 {
+        list(&layout, &format!("{number}.json"), &[&two.manifest]);
+    }
+    let run = rm(&layout, &["one:1", "two:1", "gone:1"]);
+    let (first, second) = (short(&one.manifest), short(&two.manifest));
+    let expected = [
+        format!("kept: also listed in hauler-index.json ({first})"),
+        format!("kept: also listed in 0.json ({second})"),
+        format!("kept: also listed in 1.json ({second})"),
+        format!("kept: also listed in 2.json ({second})"),
+        format!("kept: and 2 more ({second})"),
+    ];
+    assert_eq!(kept(&run), expected, "{}", run.all());
+    assert!(!has(&layout, &gone.manifest), "{}", run.all());
+}
+
+#[test]
+fn nothing_is_said_where_a_name_is_left_or_everything_goes() {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    layout
+        .tag(&app.manifest, "app:1")
+        .tag(&app.manifest, "app:2")
+        .write();
+    list(&layout, LIST, &[&layout.layer(b"something else")]);
+    assert!(kept(&rm(&layout, &["app:1"])).is_empty());
+    let run = rm(&layout, &["app:2"]);
+    assert!(kept(&run).is_empty(), "{}", run.all());
+    assert!(!has(&layout, &app.manifest), "{}", run.all());
+}
+
+#[test]
+fn referrers_and_children_of_what_another_file_lists_stay() {
+    let mut layout = LayoutBuilder::new();
+    let child = layout.image("linux/amd64", "child", &[b"child"]);
+    let multi = layout.index(&[child.manifest.clone().platform("linux/amd64")]);
+    let signature = layout.referrer(&multi, "application/x-sig", b"signature");
+    let other = layout.image("linux/amd64", "other", &[b"other"]);
+    layout
+        .tag(&multi, "multi:1")
+        .tag(&other.manifest, "other:1")
+        .entry(child.manifest.clone())
+        .entry(signature.manifest.clone())
+        .write();
+    list(&layout, LIST, &[&multi]);
+    let run = rm(&layout, &["multi:1"]);
+    let all: Vec<&Desc> = parts(&child)
+        .into_iter()
+        .chain([&multi])
+        .chain(parts(&signature))
+        .collect();
+    assert_here(&layout, all.iter().copied(), &run);
+    let text = fs::read_to_string(layout.join("index.json")).expect("it is text");
+    for desc in [&child.manifest, &signature.manifest] {
+        assert!(text.contains(&desc.digest), "{text}\n{}", run.all());
+    }
+    Cmd::new(["prune", "-f", "--grace", "0"])
+        .arg(layout.path())
+        .run()
+        .ok();
+    assert_here(&layout, all, &run);
+}
+
+fn two_platforms() -> (LayoutBuilder, Image, Image, Desc) {
+    let mut layout = LayoutBuilder::new();
+    let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
+    let arm64 = layout.image("linux/arm64", "arm64", &[b"arm64"]);
+    let multi = layout.index(&[
+        amd64.manifest.clone().platform("linux/amd64"),
+        arm64.manifest.clone().platform("linux/arm64"),
+    ]);
+    layout.tag(&multi, "multi:1").write();
+    (layout, amd64, arm64, multi)
+}
+
+#[test]
+fn an_index_that_another_file_lists_is_not_rewritten_without_force() {
+    let (layout, amd64, arm64, multi) = two_platforms();
+    list(&layout, LIST, &[&multi]);
+    let before = snapshot(layout.path());
+    let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
+    run.exits(1).warns(
+        "unable to rewrite multi:1 (must be forced) - its digest is referred to by hauler-index.json",
+    );
+    assert_same(&before, &snapshot(layout.path()), &run.all());
+    let run = rm(&layout, &["-f", "multi:1", "--platform", "linux/arm64"]);
+    assert_eq!(
+        kept(&run),
+        ["kept: also listed in hauler-index.json"],
+        "{}",
+        run.all()
+    );
+    run.says("Rewritten: multi:1, image ID ");
+    let all = parts(&amd64)
+        .into_iter()
+        .chain(parts(&arm64))
+        .chain([&multi]);
+    assert_here(&layout, all, &run);
+}
+
+#[test]
+fn a_platform_that_another_file_lists_stays_in_every_mode() {
+    for mode in ["rewrite", "sparse", "hollow"] {
+        for whole in [false, true] {
+            let (layout, amd64, arm64, multi) = two_platforms();
+            let listed = if whole { &multi } else { &arm64.manifest };
+            list(&layout, LIST, &[listed]);
+            let args = [
+                "-f",
+                "multi:1",
+                "--platform",
+                "linux/arm64",
+                "--platform-mode",
+                mode,
+            ];
+            let run = rm_sparse(&layout, &args);
+            run.ok();
+            assert_here(
+                &layout,
+                parts(&amd64).into_iter().chain(parts(&arm64)),
+                &run,
+            );
+            if mode != "hollow" {
+                assert_eq!(
+                    kept(&run),
+                    ["kept: also listed in hauler-index.json"],
+                    "{}",
+                    run.all()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
+    let (layout, app) = one();
+    let chart = layout.image("linux/amd64", "chart", &[b"chart"]);
+    list(&layout, LIST, &[&chart.manifest]);
+    layout.file(&chart.manifest.blob_path(), b"{}");
+    let run = rm(&layout, &["app:1"]);
+    run.refused().one_error_with_hint();
+    run.warns(&format!(
+        "(hauler-index.json → blob {})",
+        short(&chart.manifest)
+    ))
+    .warns("`--ignore-index hauler-index.json`");
+    assert!(!run.stderr.contains("ocisweep rm"), "{}", run.all());
+    assert_here(&layout, parts(&app), &run);
+    let run = rm(&layout, &["app:1", "--ignore-index", LIST]);
+    run.ok();
+    assert!(!has(&layout, &app.manifest), "{}", run.all());
+}
+
+/// What the file alone lists may be gone: other tools do not look at it.
+#[test]
+fn what_another_file_lists_may_be_missing() {
+    let (layout, _) = one();
+    let doc = Doc::manifest(&layout.config("linux/amd64", "x"), &[]);
+    let chart = layout.put(&doc);
+    list(&layout, LIST, &[&chart]);
+    layout.drop_blob(&chart);
+    Cmd::gc(layout.path()).run().ok();
+    rm(&layout, &["app:1"]).ok();
+}
