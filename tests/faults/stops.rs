@@ -13,7 +13,7 @@ use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
 use ocisweep::images::images;
 use ocisweep::layout::lock::Locked;
 use ocisweep::observe::{Observer, Silent};
-use ocisweep::oci::platform::Platform;
+use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
     drop_platforms, remove, sweep,
@@ -83,7 +83,7 @@ fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Optio
         None => remove(view, &images, &entries, &picks, &how, options, &Disk),
         Some(platform) => {
             let request = PlatformRequest {
-                wanted: Platform::parse_list(&[platform.to_owned()], &Platform::host())
+                wanted: PlatformSelector::parse_list(&[platform.to_owned()], &Platform::host())
                     .expect("a platform"),
                 which: Which::These,
                 mode: PlatformMode::Rewrite,

@@ -274,7 +274,7 @@ fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
     let run = rm(&layout, &["app:1"]);
     run.refused().one_error_with_hint();
     run.warns(&format!(
-        "(hauler-index.json → blob {})",
+        "(hauler-index.json → manifest {})",
         short(&chart.manifest)
     ))
     .warns("`--ignore-index hauler-index.json`");

@@ -32,6 +32,8 @@ fn describes(key: &str) -> bool {
         .unwrap_or_default();
     let is_word = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word));
     DESCRIPTIONS.contains(&key)
+        // A referrer follows the image that it is about, and does not keep it.
+        || key.ends_with(".subject")
         || is_word(&[
             "checksum",
             "diffid",
@@ -63,7 +65,8 @@ mod tests {
             ("com.amazon.soci.index-digest", true),
             ("org.flatpak.signature", true),
             ("software.ocm/main", true),
-            ("io.containerd.manifest.subject", true),
+            ("io.containerd.manifest.subject", false),
+            ("org.olareg.referrer.subject", false),
             ("", true),
             ("org.opencontainers.image.base.digest", false),
             ("vnd.docker.reference.digest", false),
