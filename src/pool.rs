@@ -24,6 +24,7 @@ use crate::graph::{Accept, Bits, Graph, InFlight};
 use crate::images::images;
 use crate::layout::lock::Locked;
 use crate::layout::pool::Pool;
+use crate::layout::watch::is_still;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
@@ -31,7 +32,7 @@ use crate::oci::digest::Hasher;
 use crate::plan::{Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
-use crate::view::View;
+use crate::view::{Doubt, View, settled};
 
 /// Layouts with their pool, as they were at one moment.
 #[derive(Debug)]
@@ -113,18 +114,41 @@ impl Shared {
             .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(ignored)))
             .collect::<Result<_>>()?;
         pool.refuse_unless_with_owner(&layouts)?;
-        observer.begin(Phase::Listing, None);
-        let blobs = Arc::new(BlobList::read_pool(&layouts)?);
-        let states = layouts
-            .iter()
-            .map(Layout::read_state)
-            .collect::<Result<_>>()?;
-        Ok(Self {
+        let mut shared = Self {
             pool,
             layouts,
-            states,
-            blobs,
-        })
+            states: Vec::new(),
+            blobs: Arc::default(),
+        };
+        shared.read_again(observer)?;
+        Ok(shared)
+    }
+
+    fn read_again(&mut self, observer: &dyn Observer) -> Result<()> {
+        observer.begin(Phase::Listing, None);
+        self.blobs = Arc::new(BlobList::read_pool(&self.layouts)?);
+        let states = self.layouts.iter().map(Layout::read_state);
+        self.states = states.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Does some work on what was read, and on what is read anew while a layout changes under it.
+    fn settle<T, E: From<Error>>(
+        &mut self,
+        observer: &dyn Observer,
+        mut work: impl FnMut(&Self, &mut Doubt) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut is_read = true;
+        let path = self.pool.path().to_owned();
+        settled(&path, || {
+            if !std::mem::take(&mut is_read) {
+                self.read_again(observer)?;
+            }
+            let mut doubt = Doubt::None;
+            let worked = work(self, &mut doubt);
+            // What a layout at rest would be refused for may come from the change.
+            Ok::<_, E>((worked, doubt))
+        })?
     }
 
     /// Returns the layouts.
@@ -139,8 +163,20 @@ impl Shared {
     /// # Errors
     /// What `make` says of any of the layouts, and what reading it says.
     pub fn plan<T, E: From<Error>>(
+        &mut self,
+        options: &SharedOptions,
+        observer: &dyn Observer,
+        mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
+    ) -> Result<(SharedPlan, Vec<T>), E> {
+        self.settle(observer, |shared, doubt| {
+            shared.plan_once(options, doubt, observer, &mut make)
+        })
+    }
+
+    fn plan_once<T, E: From<Error>>(
         &self,
         options: &SharedOptions,
+        doubt: &mut Doubt,
         observer: &dyn Observer,
         mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
     ) -> Result<(SharedPlan, Vec<T>), E> {
@@ -148,7 +184,7 @@ impl Shared {
         let mut layouts = Vec::with_capacity(self.layouts.len());
         let mut said = Vec::with_capacity(self.layouts.len());
         for (layout, state) in self.layouts.iter().zip(&self.states) {
-            let mut view = self.view(layout, state, options.now, observer)?;
+            let mut view = self.view(layout, state, options.now, doubt, observer)?;
             view.graph
                 .protect_in_flight(layout, state, options.in_flight, observer)?;
             let (plan, more) = make(&view)?;
@@ -186,17 +222,20 @@ impl Shared {
         Ok((SharedPlan { pool, layouts }, said))
     }
 
-    /// Reads what one layout leads to in the pool.
+    /// Reads what one layout leads to in the pool, and adds to the doubt whether it can be relied on.
     fn view(
         &self,
         layout: &Layout,
         state: &State,
         now: Timestamp,
+        doubt: &mut Doubt,
         observer: &dyn Observer,
     ) -> Result<View> {
         let blobs = Arc::clone(&self.blobs);
+        let graph = Graph::read(layout, state, blobs, now, observer)?;
+        *doubt = (*doubt).max(Doubt::of(&graph, || !is_still(layout, state.fingerprint())));
         Ok(View {
-            graph: Graph::read(layout, state, blobs, now, observer)?,
+            graph,
             layout: layout.try_clone()?,
             state: state.clone(),
         })
@@ -241,16 +280,28 @@ impl Shared {
     /// [`Error::Interrupted`] and the like; layouts that cannot be marked are no error, but then nothing
     /// could be reclaimed.
     pub fn usage(
+        &mut self,
+        options: &SharedOptions,
+        fs: &dyn Fs,
+        observer: &dyn Observer,
+    ) -> Result<SharedUsage> {
+        self.settle(observer, |shared, doubt| {
+            shared.usage_once(options, fs, doubt, observer)
+        })
+    }
+
+    fn usage_once(
         &self,
         options: &SharedOptions,
         fs: &dyn Fs,
+        doubt: &mut Doubt,
         observer: &dyn Observer,
     ) -> Result<SharedUsage> {
         let mut rows = Vec::with_capacity(self.layouts.len());
         let mut all = Bits::new(self.blobs.len());
         let mut known = None;
         for (layout, state) in self.layouts.iter().zip(&self.states) {
-            let view = self.view(layout, state, options.now, observer)?;
+            let view = self.view(layout, state, options.now, doubt, observer)?;
             let files = known.get_or_insert_with(|| files(&view, fs));
             let roots = view.graph.roots().iter();
             let live = view
@@ -275,7 +326,7 @@ impl Shared {
             size: counted.take_rest(),
             reclaimable: 0,
         };
-        let plan = self.plan(options, observer, |view| {
+        let plan = self.plan_once(options, doubt, observer, |view| {
             sweep_all(view, Accept::No, Accept::No, fs, &options.sweep).map(|plan| (plan, ()))
         });
         let (freed, refusal) = match plan {

@@ -1,12 +1,14 @@
 //! A layout with everything that was read of it at one moment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Documents, Graph};
+use crate::layout::watch::is_still;
 use crate::layout::{Layout, State};
 use crate::observe::{Observer, Phase};
 
@@ -21,15 +23,78 @@ pub struct View {
     pub graph: Graph,
 }
 
+/// How often a layout is read again because it changed while it was read.
+const MAX_ATTEMPTS: u32 = 10;
+
+/// How long to wait before the first further attempt. Each pause is twice as long as the one before, up to a second: whoever
+/// deletes is at work for that long at least.
+const PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether what was read of a layout can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Doubt {
+    /// Nothing suggests that the layout changed.
+    None,
+    /// A document vanished, and nothing else changed. That is damage, unless it is listed no more when one looks again.
+    Vanished,
+    /// It changed while it was read: what is missing in it may have been deleted together with what refers to it.
+    Changed,
+}
+
+impl Doubt {
+    /// Judges what was read. `has_changed` is only asked where something is missing.
+    pub(crate) fn of(graph: &Graph, has_changed: impl FnOnce() -> bool) -> Self {
+        let has_vanished = graph.has_vanished();
+        if !has_vanished && !graph.has_missing_listed() {
+            Self::None
+        } else if has_changed() {
+            Self::Changed
+        } else if has_vanished {
+            Self::Vanished
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// Reads until nothing suggests that the layout changed meanwhile, or the attempts are used up.
+///
+/// # Errors
+/// [`Error::Unstable`](crate::Error::Unstable) when it still changed at the last attempt, and what `read` returns.
+pub(crate) fn settled<T, E: From<Error>>(
+    path: &Path,
+    mut read: impl FnMut() -> Result<(T, Doubt), E>,
+) -> Result<T, E> {
+    let mut pause = PAUSE;
+    for attempt in 1.. {
+        let (found, doubt) = read()?;
+        match doubt {
+            Doubt::None => return Ok(found),
+            Doubt::Changed | Doubt::Vanished if attempt < MAX_ATTEMPTS => {}
+            Doubt::Vanished => return Ok(found),
+            Doubt::Changed => break,
+        }
+        drop(found);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+    Err(E::from(Error::Unstable {
+        path: path.to_owned(),
+        times: MAX_ATTEMPTS,
+    }))
+}
+
 impl View {
     /// Opens and reads a layout. Damage is no error: a damaged image can still be shown and removed.
     ///
     /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears
     /// between the two is in no list and can never become a victim. The other way round, an image
-    /// that was finished in between would look like garbage.
+    /// that was finished in between would look like garbage. A document that disappears between the listing and the reading
+    /// means that another process removed something: everything is read again.
     ///
     /// # Errors
-    /// What [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
+    /// [`Error::Unstable`] when the layout changes each time it is read, and what [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
     pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
         Self::of(Layout::open(path)?, now, observer)
     }
@@ -70,10 +135,15 @@ impl View {
         observer: &dyn Observer,
         documents: Documents,
     ) -> Result<Self> {
-        observer.begin(Phase::Listing, None);
-        let blobs = Arc::new(layout.list()?);
-        let state = layout.read_state()?;
-        let graph = Graph::read_and(&layout, &state, blobs, now, observer, documents)?;
+        let (state, graph) = settled(layout.path(), || {
+            observer.begin(Phase::Listing, None);
+            let blobs = Arc::new(layout.list()?);
+            let state = layout.read_state()?;
+            let graph = Graph::read_and(&layout, &state, blobs, now, observer, documents)?;
+            let base = state.fingerprint().clone();
+            let doubt = Doubt::of(&graph, || !is_still(&layout, &base));
+            Ok::<_, Error>(((state, graph), doubt))
+        })?;
         Ok(Self {
             layout,
             state,
@@ -87,5 +157,57 @@ impl View {
     pub fn forget_documents(&mut self) {
         self.graph.forget_documents();
         self.state.forget_index();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the attempts that were made with these doubts, the last one for ever, and what came of it.
+    fn attempts(doubts: &[Doubt]) -> (u32, Result<u32>) {
+        let mut asked = 0;
+        let result = settled(Path::new("layout"), || {
+            let last = doubts.len() - 1;
+            let doubt = doubts[last.min(asked as usize)];
+            asked += 1;
+            Ok((asked, doubt))
+        });
+        (asked, result)
+    }
+
+    #[test]
+    fn a_layout_that_changes_is_read_again() {
+        for (doubts, reads) in [
+            (&[Doubt::None][..], 1),
+            (&[Doubt::Changed, Doubt::None], 2),
+            (&[Doubt::Vanished, Doubt::Changed, Doubt::None], 3),
+        ] {
+            let (asked, result) = attempts(doubts);
+            assert_eq!(
+                (asked, result.expect("it was read")),
+                (reads, reads),
+                "{doubts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_gone_in_a_layout_at_rest_is_damage_and_a_layout_without_rest_is_busy() {
+        // The pauses of all attempts together take some seconds.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (asked, result) = attempts(&[Doubt::Vanished]);
+                assert_eq!(asked, MAX_ATTEMPTS);
+                result.expect("marking refuses it");
+            });
+            scope.spawn(|| {
+                let (asked, result) = attempts(&[Doubt::Changed]);
+                assert_eq!(asked, MAX_ATTEMPTS);
+                let error = result.expect_err("it changes for ever");
+                assert!(matches!(error, Error::Unstable { times, .. } if times == MAX_ATTEMPTS));
+                assert_eq!(error.kind(), crate::ErrorKind::Busy);
+            });
+        });
     }
 }

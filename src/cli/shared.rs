@@ -130,7 +130,7 @@ pub fn perform<T, E: From<Error>>(
 ) -> Result<Done<T>, E> {
     let options = options(context, rule);
     for _ in 0..MAX_ATTEMPTS {
-        let shared = Shared::read_ignoring(
+        let mut shared = Shared::read_ignoring(
             asked.pool,
             &asked.chosen.layouts,
             &context.ignored,
@@ -182,7 +182,7 @@ pub fn df(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
         &context.ignored,
         context.observer(),
     )
-    .and_then(|shared| shared.usage(&options, &Disk, context.observer()));
+    .and_then(|mut shared| shared.usage(&options, &Disk, context.observer()));
     let usage = match usage {
         Ok(usage) => usage,
         Err(error) => return context.report(&error),

@@ -27,7 +27,7 @@ pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) data: Option<Box<str>>,
     /// What it means when the file is not there although the directory lists it.
-    pub(super) vanished: Option<&'static str>,
+    pub(super) absent: Absent,
 }
 
 impl Request {
@@ -60,6 +60,17 @@ impl Length {
     }
 }
 
+/// What it means when the file of a blob is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// Nobody said that it is.
+    Missing,
+    /// The directory listed it a moment ago: the layout changed.
+    Vanished,
+    /// It is a link.
+    LeadsNowhere,
+}
+
 /// What reading one blob brought.
 pub(super) enum Found {
     Document(Document, Length),
@@ -67,6 +78,8 @@ pub(super) enum Found {
     Embedded(Option<(Document, Length)>),
     Leaf,
     Missing,
+    /// It was listed, and is gone.
+    Vanished,
     Damaged(String),
 }
 
@@ -75,14 +88,14 @@ pub(super) fn read(layout: &Layout, request: &Request) -> Found {
     let file = match layout.open_blob(&request.digest) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // It was listed a moment ago. Taking it for a sparse image would make garbage of what it
-            // refers to.
-            if let Some(why) = request.vanished {
-                return Found::Damaged(why.to_owned());
-            }
-            return match &request.data {
-                Some(text) => embedded(text),
-                None => Found::Missing,
+            // Taking what was listed a moment ago for a sparse image would make garbage of what it refers to.
+            return match (request.absent, &request.data) {
+                (Absent::Vanished, _) => Found::Vanished,
+                (Absent::LeadsNowhere, _) => {
+                    Found::Damaged("is a symbolic link that leads nowhere".to_owned())
+                }
+                (Absent::Missing, Some(text)) => embedded(text),
+                (Absent::Missing, None) => Found::Missing,
             };
         }
         Err(error) => return Found::Damaged(format!("cannot be read: {error}")),

@@ -159,7 +159,7 @@ impl Graph {
 
     /// Says whether an entry of `index.json` names a blob that is not there. Of an unknown algorithm
     /// only documents are looked for, so nothing is known of its leaves.
-    fn is_missing_root(&self, id: BlobId, root: &Root) -> bool {
+    pub(super) fn is_missing_root(&self, id: BlobId, root: &Root) -> bool {
         let is_here = self.is_present(id) || self.is_embedded(id);
         let is_unknown = root.kind.is_leaf() && self.digest(id).algorithm().is_none();
         !is_here && !is_unknown

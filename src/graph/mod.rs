@@ -167,6 +167,8 @@ pub struct Graph {
     in_flight_reach: Bits,
     /// What second indexes list. No command changes those, so what they list stays whole.
     listed_elsewhere: HashSet<BlobId>,
+    /// A document was listed and was gone when it was to be read.
+    has_vanished: bool,
 }
 
 impl Graph {
@@ -214,6 +216,7 @@ impl Graph {
             in_flight: Bits::default(),
             in_flight_reach: Bits::default(),
             listed_elsewhere: HashSet::new(),
+            has_vanished: false,
         };
         graph.add_roots(layout, state, now, observer, documents)?;
         graph.sniff_orphans(layout, observer)?;
@@ -355,6 +358,23 @@ impl Graph {
         let is_known = self.digest(id).algorithm().is_some();
         let node = self.node(id).filter(|_| is_known)?;
         (!self.unverified.contains(&id)).then_some(node.len)
+    }
+
+    /// Returns `true` if a document was gone when it was to be read, although the directory had listed it: the layout changed
+    /// in between.
+    pub(crate) const fn has_vanished(&self) -> bool {
+        self.has_vanished
+    }
+
+    /// Returns `true` if `index.json` lists a document that is not here. What it would refer to is unknown, so that any
+    /// untagged entry may be a child of it.
+    #[must_use]
+    pub fn has_missing_listed(&self) -> bool {
+        self.roots.iter().any(|root| {
+            let is_listed = matches!(root.source, RootSource::Entry(_));
+            let target = root.target.as_ref().ok().filter(|_| is_listed);
+            target.is_some_and(|id| !root.kind.is_leaf() && self.is_missing_root(*id, root))
+        })
     }
 
     /// Returns the length of what the digest of a signed manifest is computed over; `None` for every other blob. Some

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::content::{Found, Length, Request, read};
+use super::content::{Absent, Found, Length, Request, read};
 use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
@@ -223,7 +223,7 @@ impl Graph {
                         digest: self.digest(id).clone(),
                         kind,
                         data,
-                        vanished: self.vanished(id),
+                        absent: self.absent(id),
                     });
                 }
                 if requests.len() >= BATCH {
@@ -253,14 +253,14 @@ impl Graph {
         }
     }
 
-    /// Says what it means when a blob is not there.
-    fn vanished(&self, id: BlobId) -> Option<&'static str> {
+    /// Returns what it means when a blob is not there.
+    fn absent(&self, id: BlobId) -> Absent {
         if (id as usize) >= self.blobs.len() {
-            None
+            Absent::Missing
         } else if self.blobs.is_link(id) {
-            Some("is a symbolic link that leads nowhere")
+            Absent::LeadsNowhere
         } else {
-            Some("vanished while it was read")
+            Absent::Vanished
         }
     }
 
@@ -277,6 +277,10 @@ impl Graph {
             }
             Found::Leaf => Looked::Leaf,
             Found::Missing => Looked::Missing,
+            Found::Vanished => {
+                self.has_vanished = true;
+                Looked::Damaged("vanished while it was read".into())
+            }
             Found::Damaged(why) => Looked::Damaged(why.into()),
         };
         self.looked.insert(id, looked);

@@ -159,7 +159,7 @@ impl Pooled {
             },
         };
         let layouts = NAMES.map(|name| commune.layout(name));
-        let shared = Shared::read(commune.pool(), &layouts, &Silent).expect("they share it");
+        let mut shared = Shared::read(commune.pool(), &layouts, &Silent).expect("they share it");
         let (plan, _) = shared
             .plan::<_, ocisweep::Error>(&options, &Silent, |view| {
                 Ok((make(view, &options.sweep), ()))

@@ -22,6 +22,10 @@ const DESCRIPTIONS: [&str; 6] = [
     "ostree.final-diffid",
 ];
 
+/// The end of keys that name the subject of a referrer (`io.containerd.manifest.subject`, `org.olareg.referrer.subject`). A
+/// referrer by annotation follows its subject: it is kept with it and removed with it, so it cannot keep it.
+const SUBJECT: &str = ".subject";
+
 /// Returns `true` if a digest under this key describes content, such as a checksum of something inside a blob, and names no
 /// blob that is needed. Checksums are recognised by the last word of their key (`io.github.containers.zstd-chunked.manifest-checksum`);
 /// a key in doubt names a blob.
@@ -32,8 +36,7 @@ fn describes(key: &str) -> bool {
         .unwrap_or_default();
     let is_word = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word));
     DESCRIPTIONS.contains(&key)
-        // A referrer follows the image that it is about, and does not keep it.
-        || key.ends_with(".subject")
+        || key.ends_with(SUBJECT)
         || is_word(&[
             "checksum",
             "diffid",
