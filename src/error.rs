@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::oci::Digest;
 
 /// A result of this library.
@@ -136,6 +138,14 @@ pub enum Error {
         /// How often.
         times: u32,
     },
+    /// The plan takes a later time for the current one, by which protections have ended that are still needed.
+    #[error("cannot sweep `{}`: the plan was made as of {now}, which is in the future", path.display())]
+    AheadOfClock {
+        /// The layout.
+        path: PathBuf,
+        /// The time.
+        now: Timestamp,
+    },
     /// A signal asked to stop before anything was changed.
     #[error("interrupted")]
     Interrupted,
@@ -252,6 +262,7 @@ impl Error {
             | Self::Incomplete { .. }
             | Self::Edit { .. }
             | Self::SecondIndex { .. }
+            | Self::AheadOfClock { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
             Self::Busy { .. } | Self::Unstable { .. } => ErrorKind::Busy,

@@ -27,10 +27,12 @@ mod meanwhile;
 mod pool;
 mod retire;
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jiff::Timestamp;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -41,7 +43,7 @@ use crate::layout::blobs::measure;
 use crate::layout::lock::Locked;
 use crate::layout::temp;
 use crate::layout::watch::{Watch, is_still};
-use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir};
+use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir, open_file};
 use crate::observe::{Observer, Phase};
 use crate::oci::digest::VictimName;
 use crate::oci::{Digest, IndexDoc};
@@ -76,6 +78,10 @@ pub struct Outcome {
     pub meanwhile: Meanwhile,
     /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
     pub retired: bool,
+    /// What the plan writes is written; also where it writes nothing.
+    pub written: bool,
+    /// What failed when something had been changed already. Nothing was deleted after that.
+    pub late: Option<Error>,
 }
 
 impl Outcome {
@@ -91,6 +97,8 @@ impl Outcome {
             interrupted: false,
             meanwhile: Meanwhile::default(),
             retired: false,
+            written: true,
+            late: None,
         }
     }
 
@@ -99,6 +107,7 @@ impl Outcome {
         let is_gone = |fate: &Fate| matches!(fate, Fate::Deleted | Fate::Gone);
         self.fates.iter().all(is_gone)
             && self.failed.is_empty()
+            && self.late.is_none()
             && !self.interrupted
             && self.meanwhile == Meanwhile::default()
     }
@@ -156,8 +165,8 @@ impl From<Error> for Refused {
 ///
 /// # Errors
 /// [`Refused::Changed`] when the layout is other than the plan rests on, [`Refused::Error`] when it
-/// cannot be read or written. Nothing but orphans was deleted then; an error that comes late leaves the
-/// new index, and blobs of removed images as orphans.
+/// cannot be read or written. Nothing was deleted then, and no entry removed: an error that comes later is
+/// [part of the outcome](Outcome::late).
 pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
@@ -166,6 +175,10 @@ pub fn execute(
 ) -> Result<Outcome, Refused> {
     let layout = locked.layout();
     let deletes = !(plan.sweep.is_empty() && plan.spare.is_empty() && plan.temporary.is_empty());
+    if deletes || plan.retire == Retire::Yes {
+        layout.refuse_to_sweep_alone()?;
+        refuse_future(plan)?;
+    }
     if deletes {
         // First, because it can take long, and whatever happens meanwhile shows in what is read next.
         settle(locked, fs)?;
@@ -180,10 +193,10 @@ pub fn execute(
     let mut outcome = Outcome::nothing();
     let mut spare_fates = Vec::new();
     if let Some(state) = &state
-        && let Err(error) = commit(layout, state, &plan.writes, fs)
+        && let Err(refused) = commit(layout, state, &plan.writes, fs)
     {
-        if !is_full(&error) || plan.spare.is_empty() {
-            return Err(error);
+        if !is_full(&refused) || plan.spare.is_empty() {
+            return late(layout, plan, refused, Outcome::nothing(), Vec::new());
         }
         // The disk is so full that the new index does not fit. What is garbage already makes room:
         // nothing that the old index lists is touched.
@@ -196,20 +209,34 @@ pub fn execute(
         let still = || watch.is_still();
         outcome = sweep(layout, plan, &plan.spare, &still, fs, observer);
         spare_fates = std::mem::take(&mut outcome.fates);
-        commit(layout, &now, &plan.writes, fs)?;
+        if let Err(refused) = commit(layout, state, &plan.writes, fs) {
+            return late(layout, plan, refused, outcome, spare_fates);
+        }
     }
     let base = state.as_ref().map_or_else(
         || plan.base.clone(),
         |state| state.fingerprint_after(&plan.writes),
     );
-    if state.is_some() && layout.read_state()?.fingerprint() != &base {
-        // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
-        // back what they read at their start). What was released may be in use again: it stays.
-        outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
-        outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
-        outcome.meanwhile.changed = true;
-        outcome.spare_fates = spare_fates;
-        return Ok(outcome);
+    if state.is_some() {
+        let read = layout.read_state();
+        let is_base = read
+            .as_ref()
+            .is_ok_and(|state| state.fingerprint() == &base);
+        if !is_base {
+            // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
+            // back what they read at their start). What was released may be in use again: it stays.
+            outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
+            outcome.spare_fates = spare_fates;
+            match read {
+                Ok(_) => {
+                    let fates = [&*outcome.spare_fates, &*outcome.fates];
+                    outcome.meanwhile = look_back(layout, &base, plan, &fates);
+                    outcome.meanwhile.changed = true;
+                }
+                Err(error) => outcome.late = Some(error),
+            }
+            return Ok(outcome);
+        }
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
@@ -229,6 +256,64 @@ pub fn execute(
         }
     }
     Ok(outcome)
+}
+
+/// Ends after a commit that failed. Where something has been changed by then, that is no refusal: the outcome tells
+/// what is done, and everything that the plan releases is kept.
+///
+/// # Errors
+/// The refusal, where nothing has been changed.
+fn late(
+    layout: &Layout,
+    plan: &Plan,
+    refused: Refused,
+    so_far: Outcome,
+    spare_fates: Vec<Fate>,
+) -> Result<Outcome, Refused> {
+    let written = is_written(layout, &plan.writes);
+    let made_room = spare_fates.contains(&Fate::Deleted);
+    if !written && !made_room {
+        return Err(refused);
+    }
+    let error = match refused {
+        Refused::Error(error) => error,
+        Refused::Changed => Error::Unstable {
+            path: plan.layout.clone(),
+            times: 1,
+        },
+    };
+    Ok(Outcome {
+        fates: vec![Fate::NotTried; plan.sweep.len()],
+        spare_fates,
+        written,
+        late: Some(error),
+        ..so_far
+    })
+}
+
+/// Says whether the new `index.json` is there, though the call that wrote it reported an error: it may have failed to
+/// flush the directory, or to write the holds after it.
+fn is_written(layout: &Layout, writes: &Writes) -> bool {
+    writes.index.as_ref().is_some_and(|new| {
+        layout
+            .read_state()
+            .is_ok_and(|state| state.index.text() == new.text())
+    })
+}
+
+/// Refuses a plan for a time that has not come. It shows what a policy would do then; what protects blobs and images
+/// now has not ended.
+///
+/// # Errors
+/// [`Error::AheadOfClock`].
+fn refuse_future(plan: &Plan) -> Result<()> {
+    if plan.latest_now <= Timestamp::now().as_nanosecond() {
+        return Ok(());
+    }
+    Err(Error::AheadOfClock {
+        path: plan.layout.clone(),
+        now: Timestamp::from_nanosecond(plan.latest_now).unwrap_or(Timestamp::MAX),
+    })
 }
 
 /// Reads the state under the lock: whoever respects the lock cannot change it any more, and whoever
@@ -256,6 +341,7 @@ fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<(), Refused> {
 
 /// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
 fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Result<(), Refused> {
+    probe(layout, writes, fs)?;
     let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
         // A crash here leaves an orphan: nothing refers to the new document yet.
@@ -276,14 +362,8 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
         if let Some(text) = text {
             // A crash here leaves a name in `index.json` that docker save's list lacks; all blobs of
             // both are there.
-            let place = layout.place_of(name)?;
-            fs.replace(
-                place.dir.as_fd(),
-                &place.name,
-                text.as_bytes(),
-                FileTime::New,
-            )
-            .map_err(Error::write(path(name)))?;
+            let old = state.text_of(name);
+            swap(layout, name, old, text.as_bytes(), FileTime::New, fs)?;
         }
     }
     if let Some(index) = &writes.index {
@@ -293,29 +373,12 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
         };
         // A crash before this leaves the old index with all of its blobs, a crash after it the new
         // one, and blobs of removed images as orphans.
-        let place = layout.place_of("index.json")?;
-        let is_replaced = fs
-            .replace_expected(
-                place.dir.as_fd(),
-                &place.name,
-                state.index.text().as_bytes(),
-                index.text().as_bytes(),
-                time,
-            )
-            .map_err(Error::write(path("index.json")))?;
-        if !is_replaced {
-            // A writer without a lock was faster. What is written so far is no harm: nothing was
-            // released yet.
-            return Err(Refused::Changed);
-        }
+        let old = state.index.text().as_bytes();
+        let new = index.text().as_bytes();
+        swap(layout, "index.json", Some(old), new, time, fs)?;
         if writes.emptied {
             // Only a convenience for the next `gc`: without the note it asks for `--allow-empty`.
-            drop(write_own(
-                layout,
-                Emptied::FILE,
-                Emptied::note(index).as_bytes(),
-                fs,
-            ));
+            drop(write_note(layout, Emptied::FILE, &Emptied::note(index), fs));
         }
     }
     if !writes.hollow.is_empty() {
@@ -324,21 +387,107 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
         let mut hollow = Hollow::read(layout);
         hollow.extend(&writes.hollow);
         let text = hollow.to_json();
-        drop(write_own(layout, Hollow::FILE, text.as_bytes(), fs));
+        drop(write_note(layout, Hollow::FILE, &text, fs));
     }
     Ok(())
 }
 
-/// Replaces a file below `.ocisweep/`.
-fn write_own(layout: &Layout, file: &str, bytes: &[u8], fs: &dyn Fs) -> Result<()> {
-    let path = layout.path().join(file);
-    let (directory, name) = file.split_once('/').unwrap_or((".", file));
+/// Asks whether everything that is to be replaced can keep its attributes, before anything is changed.
+fn probe(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
+    let names = [
+        ("index.json", writes.index.is_some()),
+        ("manifest.json", writes.manifest_json.is_some()),
+        ("repositories", writes.repositories.is_some()),
+    ];
+    for (name, _) in names.into_iter().filter(|(_, is_written)| *is_written) {
+        let place = layout.place_of(name)?;
+        fs.can_replace(place.dir.as_fd(), &place.name)
+            .map_err(Error::write(layout.path().join(name)))?;
+    }
+    Ok(())
+}
+
+fn probe_holds(layout: &Layout, fs: &dyn Fs) -> Result<()> {
+    let (directory, name) = own_place(Holds::FILE);
+    let Ok(dir) = open_dir(layout.dir(), directory, Links::Refuse) else {
+        return Ok(());
+    };
+    fs.can_replace(dir.as_fd(), name)
+        .map_err(Error::write(layout.path().join(Holds::FILE)))
+}
+
+/// Replaces a file of the layout while it is what was read. What the file should become it may be already: on a full
+/// disk everything is written twice.
+///
+/// # Errors
+/// [`Refused::Changed`]: a writer without a lock was faster. What is written so far is no harm, nothing was released yet.
+fn swap(
+    layout: &Layout,
+    name: &str,
+    old: Option<&[u8]>,
+    new: &[u8],
+    time: FileTime,
+    fs: &dyn Fs,
+) -> Result<(), Refused> {
+    let path = layout.path().join(name);
+    let place = layout.place_of(name)?;
+    let is_replaced = fs
+        .replace_expected(place.dir.as_fd(), &place.name, old, new, time)
+        .map_err(Error::write(&path))?;
+    if is_replaced || is_there(place.dir.as_fd(), &place.name, new) {
+        Ok(())
+    } else {
+        Err(Refused::Changed)
+    }
+}
+
+/// Does the same with the holds.
+fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Result<(), Refused> {
+    let path = layout.path().join(Holds::FILE);
+    let (dir, name) = open_own(layout, Holds::FILE, fs)?;
+    let (old, new) = (state.text_of(Holds::FILE), holds.to_json());
+    let is_replaced = fs
+        .replace_expected(dir.as_fd(), name, old, new.as_bytes(), FileTime::New)
+        .map_err(Error::write(path))?;
+    if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Refused::Changed)
+    }
+}
+
+/// Says whether a file has these bytes.
+fn is_there(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
+    let Ok(file) = open_file(dir, name, Links::Refuse) else {
+        return false;
+    };
+    let mut found = Vec::new();
+    let read = File::from(file)
+        .take(bytes.len() as u64 + 1)
+        .read_to_end(&mut found);
+    read.is_ok() && found == bytes
+}
+
+/// Splits the path of a file below `.ocisweep/`.
+fn own_place(file: &str) -> (&str, &str) {
+    file.split_once('/').unwrap_or((".", file))
+}
+
+/// Opens the directory of a file below `.ocisweep/`, which is made if need be.
+fn open_own<'a>(layout: &Layout, file: &'a str, fs: &dyn Fs) -> Result<(OwnedFd, &'a str)> {
+    let (directory, name) = own_place(file);
     fs.make_dir(layout.dir().as_fd(), directory)
         .map_err(Error::write(layout.path().join(directory)))?;
     let dir = open_dir(layout.dir(), directory, Links::Refuse)
-        .map_err(|error| Error::write(&path)(error.into()))?;
-    fs.replace(dir.as_fd(), name, bytes, FileTime::New)
-        .map_err(Error::write(path))
+        .map_err(|error| Error::write(layout.path().join(file))(error.into()))?;
+    Ok((dir, name))
+}
+
+/// Writes a note below `.ocisweep/`: that `index.json` lists nothing on purpose, or which platforms are hollow.
+fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -> Result<()> {
+    let (dir, name) = open_own(layout, file, fs)?;
+    fs.replace(dir.as_fd(), name, text.as_bytes(), FileTime::New)
+        .map_err(Error::write(layout.path().join(file)))
 }
 
 /// Writes the holds of a locked layout.
@@ -352,9 +501,9 @@ pub fn write_holds(
     holds: &Holds,
     fs: &dyn Fs,
 ) -> Result<(), Refused> {
-    unchanged(locked, base)?;
-    write_own(locked.layout(), Holds::FILE, holds.to_json().as_bytes(), fs)?;
-    Ok(())
+    let state = unchanged(locked, base)?;
+    probe_holds(locked.layout(), fs)?;
+    swap_holds(locked.layout(), &state, holds, fs)
 }
 
 fn is_full(refused: &Refused) -> bool {

@@ -32,9 +32,79 @@
 //!    its head says step by step what is left where.
 //!
 //! What no collector can protect: a writer that takes no lock and decides to use an *old* orphan while that is being
-//! deleted. [`protect_in_flight`](graph::Graph::protect_in_flight) keeps young orphans, [`Locked`](layout::lock::Locked) takes the
-//! one lock that some writers respect, [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a
-//! [hold](holds) protects for certain.
+//! deleted. A [`View`] protects recent orphans ([`View::protect`] sets the grace period),
+//! [`Locked`](layout::lock::Locked) takes the one lock that some writers respect,
+//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a [hold](holds) protects for certain.
+//!
+//! # What a caller cannot get wrong
+//!
+//! A [`Plan`](plan::Plan) comes from [`sweep_all`](plan::sweep_all), [`remove`](plan::remove()), [`prune`](plan::prune()) and
+//! their like, and from nowhere else: none of its fields can be set.
+//!
+//! ```compile_fail
+//! # fn f(plan: &mut ocisweep::plan::Plan, victim: ocisweep::plan::Victim) {
+//! plan.sweep.push(victim);
+//! # }
+//! ```
+//!
+//! All of these refuse blobs behind a link, which other layouts may use, and keep what is younger than the grace
+//! period of the view. [`execute`](execute::execute) asks again, and refuses a plan for a time that has not come: it
+//! may be shown, to try out a policy, and not be done.
+//!
+//! ```
+//! # use std::{fs, os::unix::fs::symlink, time::Duration};
+//! # use jiff::{Timestamp, ToSpan};
+//! # use ocisweep::execute::{Refused, execute};
+//! # use ocisweep::graph::{Accept, InFlight};
+//! # use ocisweep::layout::lock::Locked;
+//! # use ocisweep::observe::Silent;
+//! # use ocisweep::oci::{Algorithm, Digest};
+//! # use ocisweep::plan::{SweepOptions, sweep_all};
+//! # use ocisweep::sys::Disk;
+//! # use ocisweep::{Error, View};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temp = tempfile::tempdir()?;
+//! # let layout = temp.path().join("layout");
+//! # let orphan = Digest::of(Algorithm::Sha256, b"written a moment ago");
+//! # fs::create_dir_all(layout.join("blobs/sha256"))?;
+//! # fs::write(layout.join("blobs/sha256").join(orphan.encoded()), "written a moment ago")?;
+//! # fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+//! # fs::write(layout.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#)?;
+//! # let linked = temp.path().join("linked");
+//! # fs::create_dir(&linked)?;
+//! # symlink(layout.join("blobs"), linked.join("blobs"))?;
+//! # fs::copy(layout.join("oci-layout"), linked.join("oci-layout"))?;
+//! # fs::copy(layout.join("index.json"), linked.join("index.json"))?;
+//! let plan_at = |now: Timestamp| SweepOptions {
+//!     now: now.as_nanosecond(),
+//!     started: now.as_nanosecond(),
+//!     temp_age: 0,
+//! };
+//! let (yes, now) = (Accept::Yes, Timestamp::now());
+//!
+//! // A blob that is seconds old is kept, though nobody asked for that.
+//! let view = View::read(&layout, now, &Silent)?;
+//! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(now))?;
+//! assert!(plan.sweep().is_empty());
+//! assert_eq!(plan.kept().len(), 1);
+//!
+//! // The blobs of another layout are refused.
+//! let view = View::read(&linked, now, &Silent)?;
+//! let refused = sweep_all(&view, yes, yes, &Disk, &plan_at(now));
+//! assert!(matches!(refused, Err(Error::SharedBlobs { .. })));
+//!
+//! // Next year that blob will be old. A plan says so, and is not done today.
+//! let next_year = now + (365 * 24).hours();
+//! let rule = InFlight { now: next_year.as_nanosecond(), grace: InFlight::HOUR };
+//! let view = View::read_protected(&layout, next_year, rule, &Silent)?;
+//! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(next_year))?;
+//! assert_eq!(plan.sweep().len(), 1);
+//! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
+//! let refused = execute(&locked, &plan, &Disk, &Silent);
+//! assert!(matches!(refused, Err(Refused::Error(Error::AheadOfClock { .. }))));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # The way of a sweep
 //!
@@ -51,12 +121,12 @@
 //!
 //! use jiff::Timestamp;
 //! use ocisweep::execute::execute;
-//! use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
+//! use ocisweep::graph::{Accept, InFlight};
 //! use ocisweep::images::images;
 //! use ocisweep::layout::lock::Locked;
 //! use ocisweep::observe::Silent;
 //! use ocisweep::oci::{Algorithm, Digest};
-//! use ocisweep::plan::{SweepOptions, sweep};
+//! use ocisweep::plan::{SweepOptions, sweep_all};
 //! use ocisweep::sys::Disk;
 //! use ocisweep::{Error, View};
 //!
@@ -91,26 +161,16 @@
 //!     assert_eq!(image.digest, manifest);
 //! }
 //!
-//! // Keep what a writer may be about to list. Nobody writes here, so nothing is too young to go.
-//! let rule = InFlight { now: now.as_nanosecond(), grace: 0 };
-//! view.graph.protect_in_flight(&view.layout, &view.state, rule, &Silent)?;
+//! // What is younger than an hour is kept: a writer may be about to list it. No writer is at work here.
+//! view.protect(InFlight { now: now.as_nanosecond(), grace: 0 }, &Silent)?;
 //!
 //! // Mark what is live, and plan to sweep the rest.
-//! view.layout.refuse_shared_blobs()?;
-//! let everything = MarkOptions {
-//!     keep: &|_| true,
-//!     change: Change::none(),
-//!     extra: &[],
-//!     missing: Accept::No,
-//!     empty: Accept::No,
-//! };
-//! let live = view.graph.mark(&view.layout, &view.state, &everything)?;
 //! let options = SweepOptions {
 //!     now: now.as_nanosecond(),
 //!     started: now.as_nanosecond(),
 //!     temp_age: i128::MAX,
 //! };
-//! let plan = sweep(&view, &live, &Disk, &options);
+//! let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &options)?;
 //! assert_eq!(plan.totals().blobs, 1);
 //! assert_eq!(plan.totals().reclaimed_bytes(), 40);
 //!
@@ -125,7 +185,7 @@
 //! drop(locked);
 //! fs::write(blobs.join(manifest.encoded()), "damaged")?;
 //! let view = View::read(layout.path(), now, &Silent)?;
-//! let refused = view.graph.mark(&view.layout, &view.state, &everything);
+//! let refused = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
 //! assert!(matches!(refused, Err(Error::Incomplete { .. })));
 //! # Ok(())
 //! # }

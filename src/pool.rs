@@ -7,9 +7,8 @@
 //! *Order*: the pool is listed before the first `index.json` is read, as for a single layout. All layouts are
 //! locked, in an order on which every process agrees, and read again, before the first blob goes.
 //!
-//! *Promise*: a layout that cannot be read or marked stops the sweep, whichever it is. An orphan is in flight
-//! if it is so for any of the layouts: younger than the grace period, and not older than the oldest of their
-//! `index.json`, for nobody knows which of them a writer is about to replace.
+//! *Promise*: a layout that cannot be read or marked stops the sweep, whichever it is. A blob that none of the layouts
+//! references is in flight while it is younger than the grace period.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,7 +28,9 @@ use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::observe::{Observer, Phase};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
-use crate::plan::{Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all};
+use crate::plan::{
+    Because, Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all,
+};
 use crate::sys::Fs;
 use crate::usage::{Counted, Row, files};
 use crate::view::{Doubt, View, settled};
@@ -46,10 +47,27 @@ pub struct Shared {
 /// What is to be done to a pool and to the layouts that use it.
 #[derive(Debug)]
 pub struct SharedPlan {
-    /// The sweep of the pool.
-    pub pool: Plan,
-    /// For each layout: what is written, and the temporary files of its writers.
-    pub layouts: Vec<Plan>,
+    pub(crate) pool: Plan,
+    pub(crate) layouts: Vec<Plan>,
+}
+
+impl SharedPlan {
+    /// Returns the sweep of the pool.
+    #[must_use]
+    pub const fn pool(&self) -> &Plan {
+        &self.pool
+    }
+
+    /// Returns for each layout what is written, and the temporary files of its writers.
+    #[must_use]
+    pub fn layouts(&self) -> &[Plan] {
+        &self.layouts
+    }
+
+    /// Returns the plan of the pool, then those of the layouts.
+    pub fn into_plans(self) -> impl Iterator<Item = Plan> {
+        std::iter::once(self.pool).chain(self.layouts)
+    }
 }
 
 /// What became of a [`SharedPlan`].
@@ -180,18 +198,31 @@ impl Shared {
         observer: &dyn Observer,
         mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
     ) -> Result<(SharedPlan, Vec<T>), E> {
+        let fresh = self.fresh(options, observer)?;
+        let mut latest_now = i128::MIN;
+        let mut writer = None;
         let mut common = Common::default();
         let mut layouts = Vec::with_capacity(self.layouts.len());
         let mut said = Vec::with_capacity(self.layouts.len());
         for (layout, state) in self.layouts.iter().zip(&self.states) {
             let mut view = self.view(layout, state, options.now, doubt, observer)?;
             view.graph
-                .protect_in_flight(layout, state, options.in_flight, observer)?;
-            let (plan, more) = make(&view)?;
+                .protect_among(layout, options.in_flight, Some(&fresh), observer)?;
+            let (mut plan, more) = make(&view)?;
+            if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
+                // A plan of another view says nothing of this pool.
+                plan = Plan::empty(&view);
+            }
             common.add(&plan);
             let own = BlobList::read_beside(layout)?;
+            let temporary = left_over(layout, &own, &options.sweep);
+            latest_now = latest_now.max(plan.latest_now);
+            if !temporary.is_empty() {
+                latest_now = latest_now.max(options.sweep.now);
+            }
+            writer = writer.or_else(|| plan.writer.take());
             layouts.push(Plan {
-                temporary: left_over(layout, &own, &options.sweep),
+                temporary,
                 blobs: Arc::default(),
                 sweep: Victims::new(),
                 kept: Vec::new(),
@@ -212,14 +243,47 @@ impl Shared {
             blobs: Arc::clone(&self.blobs),
             sweep,
             order: Order::Directories,
+            writer: writer.filter(|_| {
+                let mut kept = kept.iter();
+                kept.any(|kept| kept.because == Because::WriterAtWork)
+            }),
             kept,
             temporary: Vec::new(),
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            latest_now,
         };
         Ok((SharedPlan { pool, layouts }, said))
+    }
+
+    /// Returns the recent blobs that none of the layouts references. To one layout what another one has listed looks
+    /// like a blob in flight.
+    fn fresh(&self, options: &SharedOptions, observer: &dyn Observer) -> Result<Bits> {
+        let mut fresh: Option<Bits> = None;
+        if options.in_flight.grace <= 0 {
+            return Ok(Bits::default());
+        }
+        // Whether it can be relied on is asked when the layouts are planned.
+        let mut doubt = Doubt::None;
+        for (layout, state) in self.layouts.iter().zip(&self.states) {
+            let view = self.view(layout, state, options.now, &mut doubt, observer)?;
+            let mut both = Bits::new(self.blobs.len());
+            let mut is_empty = true;
+            for (id, _) in view.graph.fresh_orphans(options.in_flight) {
+                if fresh.as_ref().is_none_or(|fresh| fresh.contains(id)) {
+                    both.insert(id);
+                    is_empty = false;
+                }
+            }
+            fresh = Some(both);
+            if is_empty {
+                // The other layouts cannot add one.
+                break;
+            }
+        }
+        Ok(fresh.unwrap_or_default())
     }
 
     /// Reads what one layout leads to in the pool, and adds to the doubt whether it can be relied on.
@@ -392,6 +456,6 @@ impl Common {
         sweep.sort_by_key(|victim| victim.id);
         let mut kept: Vec<Kept> = self.kept.into_values().collect();
         kept.sort_by_key(|kept| kept.id);
-        (sweep.into_iter().collect(), kept)
+        (Victims::of(sweep), kept)
     }
 }

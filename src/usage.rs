@@ -148,7 +148,7 @@ pub struct ImageUsage {
     pub unique: u64,
 }
 
-/// Computes `df`. [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before.
+/// Computes `df`. The grace period is that [of the view](View::protect).
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) and the like; a layout that cannot be swept is no error, but has nothing that

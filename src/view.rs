@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::graph::{Documents, Graph};
+use crate::graph::{Documents, Graph, InFlight};
 use crate::layout::watch::is_still;
 use crate::layout::{Layout, State};
 use crate::observe::{Observer, Phase};
@@ -88,6 +88,9 @@ pub(crate) fn settled<T, E: From<Error>>(
 impl View {
     /// Opens and reads a layout. Damage is no error: a damaged image can still be shown and removed.
     ///
+    /// Orphans younger than [an hour](InFlight::HOUR) are protected, and what they reference: a writer may be about to
+    /// list them. [`View::protect`] sets another grace period.
+    ///
     /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears
     /// between the two is in no list and can never become a victim. The other way round, an image
     /// that was finished in between would look like garbage. A document that disappears between the listing and the reading
@@ -108,17 +111,82 @@ impl View {
     pub fn read_to_sweep(
         path: impl Into<PathBuf>,
         now: Timestamp,
+        in_flight: InFlight,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        Self::of_to_sweep(Layout::open(path)?, now, observer)
+        Self::of_to_sweep(Layout::open(path)?, now, in_flight, observer)
     }
 
     /// Reads a layout that is open for a sweep, as [`View::read_to_sweep`].
     ///
     /// # Errors
     /// As [`View::of`].
-    pub fn of_to_sweep(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
-        Self::read_by(layout, now, observer, Documents::Forget)
+    pub fn of_to_sweep(
+        layout: Layout,
+        now: Timestamp,
+        in_flight: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let mut view = Self::read_by(layout, now, observer, Documents::Forget)?;
+        view.protect(in_flight, observer)?;
+        Ok(view)
+    }
+
+    /// Opens and reads a layout, and protects orphans by this rule.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read_protected(
+        path: impl Into<PathBuf>,
+        now: Timestamp,
+        in_flight: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Self::of_protected(Layout::open(path)?, now, in_flight, observer)
+    }
+
+    /// Reads a layout that is open, and protects orphans by this rule.
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub fn of_protected(
+        layout: Layout,
+        now: Timestamp,
+        in_flight: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let mut view = Self::of_to_show(layout, now, observer)?;
+        view.protect(in_flight, observer)?;
+        Ok(view)
+    }
+
+    /// Opens and reads a layout to show what is in it. Nothing is protected, so that a plan made from this view
+    /// deletes nothing.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read_to_show(
+        path: impl Into<PathBuf>,
+        now: Timestamp,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Self::of_to_show(Layout::open(path)?, now, observer)
+    }
+
+    /// Reads a layout that is open to show what is in it, as [`View::read_to_show`].
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub fn of_to_show(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+        Self::read_by(layout, now, observer, Documents::Remember)
+    }
+
+    /// Protects orphans by this rule, in place of the one before.
+    ///
+    /// # Errors
+    /// As [`Graph::protect_in_flight`].
+    pub fn protect(&mut self, rule: InFlight, observer: &dyn Observer) -> Result<()> {
+        self.graph.protect_in_flight(&self.layout, rule, observer)
     }
 
     /// Reads a layout that is open, for example [in a pool](Layout::open_in).
@@ -126,7 +194,9 @@ impl View {
     /// # Errors
     /// What [`Layout::list`] and [`Layout::read_state`] refuse.
     pub fn of(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
-        Self::read_by(layout, now, observer, Documents::Remember)
+        let mut view = Self::read_by(layout, now, observer, Documents::Remember)?;
+        view.protect(InFlight::by_default(now), observer)?;
+        Ok(view)
     }
 
     fn read_by(

@@ -10,7 +10,7 @@ use super::args::{ApplyArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, each, shares};
-use super::perform::{Done, Rule, perform, run_mode};
+use super::perform::{Clock, Done, Rule, perform, run_mode};
 use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::Shown;
 
@@ -32,7 +32,8 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
         }
     };
     // What was young then and is old now is not in the plan; what a writer uses by now stops it.
-    let rule = Rule::of(context, file.grace(), file.temp_age());
+    let clock = Clock::of(args.dry_run);
+    let rule = Rule::of(context, file.grace(), file.temp_age(), clock);
     let paths: Vec<PathBuf> = file
         .layouts
         .iter()
@@ -147,6 +148,7 @@ fn show(
             let mut text: String = said
                 .untagged
                 .iter()
+                .filter(|_| shown.is_written())
                 .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
                 .collect();
             text.push_str(&shown.lines(context));
@@ -155,7 +157,7 @@ fn show(
         }
     };
     if !shown.report_trouble(context) {
-        exit = exit.and(exit::INCOMPLETE);
+        exit = exit.and(shown.trouble_exit());
     }
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);

@@ -128,7 +128,7 @@ pub enum Command {
         after_help = "Examples:\n  \
             ocisweep gc -n .buildx-cache        show what would go\n  \
             ocisweep gc .buildx-cache           delete it\n  \
-            ocisweep gc --grace 0 .buildx-cache delete also what is younger than an hour; nobody may write now\n  \
+            ocisweep gc --grace 0 .buildx-cache delete recent blobs as well; no writer may be at work\n  \
             ocisweep gc -r /var/lib/registry    every layout below a directory, with a row each\n  \
             ocisweep gc --shared-blobs blobs app db    what none of the layouts that share blobs/ needs"
     )]
@@ -313,7 +313,8 @@ pub struct GcArgs {
 /// What every command that sweeps takes.
 #[derive(Debug, ClapArgs)]
 pub struct SweepArgs {
-    /// Leave orphans alone that are younger than this and may be in use by a writer; 0 sweeps them
+    /// Keep unreferenced blobs that are younger than this: a writer may be about to list them; 0 deletes them, for a
+    /// job that is alone with its directory
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// Delete left-over temporary files of writers that are older than this
@@ -373,6 +374,10 @@ pub struct RmArgs {
     /// Keep signatures and other referrers, and with them what they are about
     #[arg(long)]
     pub keep_referrers: bool,
+    /// While a writer is at work (a temporary file or an unreferenced blob younger than this), untag and keep the
+    /// blobs; 0 deletes them, for a job that is alone with its directory
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub grace: Duration,
     /// Remove although documents that stay listed are missing
     #[arg(long)]
     pub allow_missing: bool,
@@ -552,7 +557,7 @@ pub struct DfArgs {
     /// Show what each image takes, shares, and would free if it alone went
     #[arg(short, long, conflicts_with = "shared_blobs")]
     pub verbose: bool,
-    /// Leave orphans alone that are younger than this and may be in use by a writer
+    /// Keep unreferenced blobs that are younger than this: a writer may be about to list them
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// Count left-over temporary files of writers that are older than this as reclaimable

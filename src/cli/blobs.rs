@@ -11,7 +11,7 @@ use super::args::BlobsArgs;
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::choose;
-use super::perform::{Rule, accept, plan_gc};
+use super::perform::{Clock, Rule, accept, plan_gc};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
@@ -68,7 +68,7 @@ fn print(
 
 /// Returns paths relative to the layout.
 fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<PathBuf>, Error> {
-    let rule = Rule::of(context, args.grace, args.temp_age);
+    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
     let view = rule.read(context, layout)?;
     if args.live {
         live(&view, args)
@@ -111,10 +111,10 @@ fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
 fn dead(view: &View, rule: &Rule, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
     let missing = accept(args.allow_missing);
     let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
-    let blobs = plan.sweep.iter().map(|victim| path_of(view, victim.id));
+    let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));
     let mut paths: Vec<PathBuf> = blobs.collect();
     paths.sort_unstable();
-    paths.extend(plan.temporary.iter().map(|stray| stray.path.clone()));
+    paths.extend(plan.temporary().iter().map(|stray| stray.path.clone()));
     Ok(paths)
 }
 

@@ -141,12 +141,12 @@ impl<'a> Context<'a> {
         self.watcher.stop()
     }
 
-    /// Reads a layout.
+    /// Reads a layout to show what is in it.
     ///
     /// # Errors
     /// What [`View::read`] says.
     pub fn read(&self, path: &Path) -> ocisweep::Result<View> {
-        View::of(self.open(path)?, self.now, self.observer())
+        View::of_to_show(self.open(path)?, self.now, self.observer())
     }
 
     /// Opens a layout.
@@ -180,14 +180,7 @@ impl<'a> Context<'a> {
 
     /// Says what went wrong, with a hint where something helps, and returns how that ends the run.
     pub fn report(&self, error: &Error) -> Exit {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.term.error(&text, hint(error).as_deref());
+        self.term.error(&with_causes(error), hint(error).as_deref());
         Exit::of(error)
     }
 
@@ -225,6 +218,18 @@ impl<'a> Context<'a> {
             }
         }
     }
+}
+
+/// Returns an error with what lies under it.
+pub fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Returns a command that removes images, ready to be pasted into a shell.

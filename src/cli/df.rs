@@ -11,7 +11,7 @@ use super::args::{DfArgs, TableFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{choose, each};
-use super::perform::Rule;
+use super::perform::{Clock, Rule};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
@@ -91,9 +91,9 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
 }
 
 fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
-    let rule = Rule::of(context, args.grace, args.temp_age);
+    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
     let view = rule.read(context, path)?;
-    let images = images(&view, context.now);
+    let images = images(&view, rule.now);
     let usage = usage(&view, &images, &Disk, &rule.sweep)?;
     let usages = if args.verbose {
         image_usages(&view, &images, &Disk)

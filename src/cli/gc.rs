@@ -8,8 +8,8 @@ use ocisweep::plan::retire;
 use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::many::{Account, choose, each, remove_directories, shares, slim};
-use super::perform::{Done, Rule, accept, perform, plan_gc, plan_only_gc, run_mode};
+use super::many::{Account, choose, each, remove_directories, shares};
+use super::perform::{Clock, Done, Rule, accept, perform, plan_gc, plan_only_gc, run_mode};
 use super::render::sweep::Shown;
 use super::shared;
 
@@ -27,7 +27,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         if chosen.is_many
             && let Ok(done) = &mut run
         {
-            slim(&mut done.plan);
+            done.plan.shrink();
         }
         run
     });
@@ -73,7 +73,8 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
 
 /// Plans a layout, and executes the plan unless this is a dry run.
 fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Error> {
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let clock = Clock::of(args.dry_run);
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age, clock);
     let mode = run_mode(args.dry_run, args.sweep.lock_wait);
     let missing = accept(args.sweep.allow_missing);
     let empty = accept(args.sweep.allow_empty);
@@ -103,7 +104,7 @@ pub fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bo
         exit = shown.print(context, is_many);
     }
     if !shown.report_trouble(context) {
-        exit = exit.and(exit::INCOMPLETE);
+        exit = exit.and(shown.trouble_exit());
     }
     match shown.outcome {
         Some(outcome) if outcome.interrupted => exit = exit.and(exit::INTERRUPTED),

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use ocisweep::Error;
 use ocisweep::execute::remove_directory;
 use ocisweep::layout::forest::{Forest, distinct, sharing};
-use ocisweep::plan::{Plan, Totals, joint_totals};
+use ocisweep::plan::{Totals, joint_totals};
 use ocisweep::sys::Disk;
 
 use super::args::{OutputArgs, TextFormat, TreeArgs};
@@ -24,7 +24,7 @@ use super::perform::Done;
 use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
-use super::render::sweep::{Shown, note_linked, total_line};
+use super::render::sweep::{Aged, Shown, age_line, note_linked, total_line};
 
 /// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
 const MAX_THREADS: usize = 4;
@@ -178,13 +178,6 @@ pub fn remove_directories<T>(layouts: &[PathBuf], runs: &[Option<&Done<T>>]) {
     }
 }
 
-/// Lets go of the list of blobs of a plan that names none: in a large tree most layouts are clean.
-pub fn slim(plan: &mut Plan) {
-    if plan.sweep.is_empty() && plan.spare.is_empty() && plan.kept.is_empty() {
-        plan.blobs = std::sync::Arc::default();
-    }
-}
-
 /// What a sweeping command says of its layouts, one after another and all together.
 #[derive(Debug)]
 pub struct Account<'a> {
@@ -193,6 +186,7 @@ pub struct Account<'a> {
     is_many: bool,
     rows: Vec<(String, Row)>,
     totals: Totals,
+    aged: Aged,
     measured: bool,
 }
 
@@ -210,6 +204,7 @@ impl<'a> Account<'a> {
             is_many,
             rows: Vec::new(),
             totals: Totals::default(),
+            aged: Aged::default(),
             measured: false,
         }
     }
@@ -218,6 +213,7 @@ impl<'a> Account<'a> {
     pub fn add(&mut self, path: &Path, shown: &Shown<'_>, exit: Exit, layout: json::SweptLayout) {
         let totals = shown.totals();
         self.totals = self.totals.plus(totals);
+        self.aged.add(shown.plan);
         self.measured = true;
         let state = match exit.state() {
             "done" if shown.is_clean() => "clean",
@@ -262,6 +258,11 @@ impl<'a> Account<'a> {
         self.rows.push((path, Row { totals, state }));
     }
 
+    /// Returns what is kept because it is recent.
+    pub const fn aged(&self) -> &Aged {
+        &self.aged
+    }
+
     /// Says whether any layout was measured.
     pub const fn is_measured(&self) -> bool {
         self.measured
@@ -294,6 +295,9 @@ impl<'a> Account<'a> {
                 // What was not measured has no total; the errors have said why.
                 if self.measured {
                     text.push_str(&total_line(&self.totals, is_dry_run));
+                    if self.document.command != "prune" {
+                        text.push_str(&age_line(&self.aged));
+                    }
                 }
                 context.print(&text)
             }

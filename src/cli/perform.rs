@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ocisweep::execute::{Outcome, Refused, execute, remove_directory};
 use ocisweep::graph::{Accept, FileFacts, InFlight};
 use ocisweep::layout::lock::Locked;
@@ -16,21 +17,41 @@ use super::context::Context;
 /// How often a plan is made anew because the layout changed.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// How long an orphan counts as perhaps in use, for commands that have no flag for it.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(60 * 60);
-
 /// How old a temporary file has to be, for commands that have no flag for it.
 pub const DEFAULT_TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is left alone because of its age.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
+    /// The time by which protections end: [`Clock`] chooses it.
+    pub now: Timestamp,
     /// When an orphan counts as being written.
     pub in_flight: InFlight,
     /// For the plan.
     pub sweep: SweepOptions,
     /// Read layouts only to sweep what nothing leads to.
     only_sweeps: bool,
+}
+
+/// Which time ends protections: grace periods, the age of temporary files, and holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// That of the system, however far ahead `--now` is. A protection that is needed now does not end by a flag that
+    /// tries out a policy. An earlier `--now` counts: it only protects more.
+    Real,
+    /// `--now`: for a dry run, which changes nothing.
+    Pretended,
+}
+
+impl Clock {
+    /// Chooses the clock of a run.
+    pub const fn of(is_dry_run: bool) -> Self {
+        if is_dry_run {
+            Self::Pretended
+        } else {
+            Self::Real
+        }
+    }
 }
 
 /// What to do with a plan.
@@ -70,16 +91,21 @@ impl<T> Done<T> {
                 .deleted(&self.plan)
                 .map(|victim| victim.file)
                 .collect(),
-            None => self.plan.sweep.iter().map(|victim| victim.file).collect(),
+            None => self.plan.sweep().iter().map(|victim| victim.file).collect(),
         }
     }
 }
 
 impl Rule {
     /// Makes the rule of one run.
-    pub fn of(context: &Context<'_>, grace: Duration, temp_age: Duration) -> Self {
-        let now = context.now.as_nanosecond();
+    pub fn of(context: &Context<'_>, grace: Duration, temp_age: Duration, clock: Clock) -> Self {
+        let time = match clock {
+            Clock::Real => context.now.min(context.started),
+            Clock::Pretended => context.now,
+        };
+        let now = time.as_nanosecond();
         Self {
+            now: time,
             in_flight: InFlight {
                 now,
                 grace: nanoseconds(grace),
@@ -106,18 +132,12 @@ impl Rule {
     /// # Errors
     /// What [`View::read`] says.
     pub fn read(&self, context: &Context<'_>, path: &Path) -> Result<View, Error> {
-        let mut view = if self.only_sweeps {
-            View::of_to_sweep(context.open(path)?, context.now, context.observer())?
+        let (layout, observer) = (context.open(path)?, context.observer());
+        if self.only_sweeps {
+            View::of_to_sweep(layout, self.now, self.in_flight, observer)
         } else {
-            context.read(path)?
-        };
-        view.graph.protect_in_flight(
-            &view.layout,
-            &view.state,
-            self.in_flight,
-            context.observer(),
-        )?;
-        Ok(view)
+            View::of_protected(layout, self.now, self.in_flight, observer)
+        }
     }
 }
 
@@ -196,7 +216,6 @@ pub fn perform<T, E: From<Error>>(
 /// # Errors
 /// Why the layout cannot be swept.
 pub fn plan_gc(view: &View, rule: &Rule, missing: Accept, empty: Accept) -> Result<Plan, Error> {
-    view.layout.refuse_shared_blobs()?;
     sweep_all(view, missing, empty, &Disk, &rule.sweep)
 }
 
@@ -210,7 +229,6 @@ pub fn plan_only_gc(
     missing: Accept,
     empty: Accept,
 ) -> Result<Plan, Error> {
-    view.layout.refuse_shared_blobs()?;
     sweep_only(view, missing, empty, &rule.sweep)
 }
 

@@ -26,11 +26,11 @@ use self::question::{Answer, confirm};
 use super::args::{GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::many::{Account, Chosen, choose, each, remove_directories, shares, slim};
-use super::perform::{Done, Mode, Rule, accept, perform};
+use super::many::{Account, Chosen, choose, each, remove_directories, shares};
+use super::perform::{Clock, Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::kept::{kept_items, kept_lines};
-use super::render::sweep::{Shown, count};
+use super::render::sweep::{Aged, NOTHING_ELSE, Shown, count};
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -80,7 +80,8 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         );
         return exit::USAGE;
     }
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let clock = Clock::of(args.is_dry_run());
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age, clock);
     if let Some(path) = &args.layouts.shared_blobs {
         return pool::run(context, args, &wanted, &rule, path);
     }
@@ -111,7 +112,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         chosen.refuse_sharing(number)?;
         let mut done = one(context, args, &wanted, &rule, mode, path, shown)?;
         if chosen.is_many {
-            slim(&mut done.plan);
+            done.plan.shrink();
         }
         Ok(done)
     });
@@ -178,7 +179,7 @@ fn tell(
     }
     exit = exit.and(account.finish(context, &args.output));
     if args.output.format == TextFormat::Text && account.is_measured() {
-        exit = exit.and(context.print(&kept_line(&kept)));
+        exit = exit.and(context.print(&kept_line(&kept, account.aged())));
     }
     exit
 }
@@ -326,7 +327,7 @@ fn planned(
     view: &View,
 ) -> Result<(Plan, Said), PruneError> {
     view.layout.refuse_shared_blobs()?;
-    let images = images(view, context.now);
+    let images = images(view, rule.now);
     let options = PruneOptions {
         scope: wanted.scope,
         filters: &wanted.filters,
@@ -406,7 +407,7 @@ fn to_json(
         path: None,
         kind: "image",
         size: verdict.size,
-        action: match (verdict.goes, args.is_dry_run()) {
+        action: match (verdict.goes && shown.is_written(), args.is_dry_run()) {
             (true, true) => "would-remove",
             (true, false) => "remove",
             (false, _) => "keep",
@@ -444,7 +445,8 @@ fn show(
             } else {
                 "Untagged"
             };
-            for name in said.into_iter().flat_map(|said| &said.untagged) {
+            let untagged = said.into_iter().flat_map(|said| &said.untagged);
+            for name in untagged.filter(|_| shown.is_written()) {
                 let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
             }
             text.push_str(&shown.lines(context));
@@ -460,7 +462,7 @@ fn show(
         ));
     }
     if !shown.report_trouble(context) {
-        exit = exit.and(exit::INCOMPLETE);
+        exit = exit.and(shown.trouble_exit());
     }
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);
@@ -468,11 +470,11 @@ fn show(
     if let (Some(said), Some(max_size)) = (said, args.max_size)
         && let Budget::Missed { live } = said.budget
     {
-        let held = kept_line(&said.kept);
+        let held = kept_line(&said.kept, &Aged::default());
         context.term.error(
             &format!(
                 "cannot bring `{}` down to {}: {} stay, {}",
-                shown.plan.layout.display(),
+                shown.plan.layout().display(),
                 human_size(max_size),
                 human_size(live),
                 held.trim_end()
@@ -511,7 +513,7 @@ fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {
 }
 
 /// Returns the line that says what holds the rest; nothing if nothing is left.
-fn kept_line(kept: &KeptBytes) -> String {
+fn kept_line(kept: &KeptBytes, aged: &Aged) -> String {
     if kept.total() == 0 {
         return String::new();
     }
@@ -535,5 +537,10 @@ fn kept_line(kept: &KeptBytes) -> String {
     if kept.in_flight_bytes > 0 {
         parts.push(format!("in flight {}", human_size(kept.in_flight_bytes)));
     }
-    format!("kept {}: {}\n", human_size(kept.total()), parts.join(", "))
+    let way_out = if aged.is_all() { NOTHING_ELSE } else { "" };
+    format!(
+        "kept {}: {}{way_out}\n",
+        human_size(kept.total()),
+        parts.join(", ")
+    )
 }

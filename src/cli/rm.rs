@@ -16,7 +16,7 @@ use ocisweep::{Error, View};
 use super::args::{RmArgs, TextFormat};
 use super::context::{Context, quote, rm_command};
 use super::exit::{self, Exit};
-use super::perform::{DEFAULT_GRACE, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
+use super::perform::{Clock, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
 use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::{Shown, total_line};
@@ -48,13 +48,18 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             return exit::USAGE;
         }
     };
-    let rule = Rule::of(context, DEFAULT_GRACE, DEFAULT_TEMP_AGE);
+    let rule = Rule::of(
+        context,
+        args.grace,
+        DEFAULT_TEMP_AGE,
+        Clock::of(args.dry_run),
+    );
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
     let done = perform(context, &args.layout, &rule, mode, |view| {
         let entries = entries(view);
-        let images = images(view, context.now);
+        let images = images(view, rule.now);
         let selector = Selector::new(view, &entries, force);
         let mut picks: Vec<Pick> = Vec::new();
         let mut misses = Vec::new();
@@ -242,7 +247,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                 } else {
                     "Untagged"
                 };
-                for name in &said.untagged {
+                for name in said.untagged.iter().filter(|_| shown.is_written()) {
                     let name = context.term.foreign(name);
                     // Writing to a String cannot fail.
                     let _ = writeln!(text, "{verb}: {name}");
@@ -261,7 +266,8 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                 }
                 text.push_str(&shown.lines(context));
                 text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
-                for Moved { names, digest, .. } in &said.moved {
+                for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written())
+                {
                     let verb = if args.dry_run {
                         "Would rewrite"
                     } else {
@@ -287,7 +293,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
         ));
     }
     if !shown.report_trouble(context) {
-        exit = exit.and(exit::INCOMPLETE);
+        exit = exit.and(shown.trouble_exit());
     }
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);
@@ -366,7 +372,8 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
 fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said) -> String {
     let mut layout = shown.to_json(context.now, args.format);
     let action = if args.dry_run { "would-untag" } else { "untag" };
-    let names = said.untagged.iter().map(|name| json::Item {
+    let untagged = said.untagged.iter().filter(|_| shown.is_written());
+    let names = untagged.map(|name| json::Item {
         digest: None,
         path: None,
         kind: "name",
@@ -394,7 +401,7 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
     } else {
         "rewrite"
     };
-    for moved in &said.moved {
+    for moved in said.moved.iter().filter(|_| shown.is_written()) {
         layout.items.push(json::Item {
             digest: Some(moved.digest.to_string()),
             path: None,

@@ -17,7 +17,7 @@ use super::df::{JsonRow, reclaimable};
 use super::exit::{self, Exit};
 use super::gc::show;
 use super::many::{Account, Chosen, choose};
-use super::perform::{MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
+use super::perform::{Clock, MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::Shown;
 use super::render::table::Table;
@@ -71,9 +71,9 @@ pub fn ask<'a>(
     Err(chosen.exit.and(context.report(&error)))
 }
 
-fn options(context: &Context<'_>, rule: &Rule) -> SharedOptions {
+const fn options(rule: &Rule) -> SharedOptions {
     SharedOptions {
-        now: context.now,
+        now: rule.now,
         in_flight: rule.in_flight,
         sweep: rule.sweep,
     }
@@ -85,7 +85,8 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age);
+    let clock = Clock::of(args.dry_run);
+    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age, clock);
     let mode = run_mode(args.dry_run, args.sweep.lock_wait);
     let done = perform(context, &asked, &rule, mode, |view| {
         let missing = accept(args.sweep.allow_missing);
@@ -99,7 +100,7 @@ pub fn gc(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
         Ok(done) => {
             for shown in done.shown() {
                 let ended = show(context, args, &shown, true);
-                let path = &shown.plan.layout;
+                let path = shown.plan.layout();
                 account.add(
                     path,
                     &shown,
@@ -128,7 +129,7 @@ pub fn perform<T, E: From<Error>>(
     mode: Mode,
     mut make: impl FnMut(&View) -> Result<(Plan, T), E>,
 ) -> Result<Done<T>, E> {
-    let options = options(context, rule);
+    let options = options(rule);
     for _ in 0..MAX_ATTEMPTS {
         let mut shared = Shared::read_ignoring(
             asked.pool,
@@ -137,8 +138,8 @@ pub fn perform<T, E: From<Error>>(
             context.observer(),
         )?;
         let (plan, said) = shared.plan(&options, context.observer(), &mut make)?;
-        let is_empty = plan.pool.is_empty() && plan.layouts.iter().all(Plan::is_empty);
-        let count = plan.layouts.len() + 1;
+        let is_empty = plan.pool().is_empty() && plan.layouts().iter().all(Plan::is_empty);
+        let count = plan.layouts().len() + 1;
         let outcomes: Vec<Option<Outcome>> = match mode {
             Mode::DryRun => (0..count).map(|_| None).collect(),
             Mode::Run(_) if is_empty => (0..count).map(|_| Some(Outcome::nothing())).collect(),
@@ -156,9 +157,8 @@ pub fn perform<T, E: From<Error>>(
                 Err(Refused::Error(error)) => return Err(error.into()),
             },
         };
-        let plans = std::iter::once(plan.pool).chain(plan.layouts);
         return Ok(Done {
-            plans: plans.zip(outcomes).collect(),
+            plans: plan.into_plans().zip(outcomes).collect(),
             said,
         });
     }
@@ -174,8 +174,8 @@ pub fn df(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };
-    let rule = Rule::of(context, args.grace, args.temp_age);
-    let options = options(context, &rule);
+    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
+    let options = options(&rule);
     let usage = Shared::read_ignoring(
         asked.pool,
         &asked.chosen.layouts,

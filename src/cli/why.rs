@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::args::{TextFormat, WhyArgs};
 use super::context::{Context, quote};
 use super::exit::{self, Exit};
-use super::perform::{DEFAULT_TEMP_AGE, Rule, plan_gc};
+use super::perform::{Clock, DEFAULT_TEMP_AGE, Rule, plan_gc};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
 }
 
 fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
-    let rule = Rule::of(context, args.grace, DEFAULT_TEMP_AGE);
+    let rule = Rule::of(context, args.grace, DEFAULT_TEMP_AGE, Clock::Real);
     let view = rule.read(context, &args.layout)?;
     context.note_unknown_lists(&view);
     let entries = entries(&view);
@@ -55,7 +55,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         }
     };
     let ways = Ways::of(&view);
-    let images = images(&view, context.now);
+    let images = images(&view, rule.now);
     let is_image = |image: &Image| ids.contains(&image.id);
     let usages = if images.iter().any(is_image) {
         image_usages(&view, &images, &Disk)
@@ -167,14 +167,14 @@ impl Fate {
                 });
             }
         };
-        if plan.sweep.iter().any(|victim| victim.id == id) {
+        if plan.sweep().iter().any(|victim| victim.id == id) {
             return Some(Self {
                 action: "delete",
                 why: "a sweep now would delete it".to_owned(),
                 until: None,
             });
         }
-        let kept = plan.kept.iter().find(|kept| kept.id == id);
+        let kept = plan.kept().iter().find(|kept| kept.id == id);
         Some(match kept.map(|kept| kept.because) {
             Some(Because::InFlight { modified }) => {
                 let grace = i128::try_from(args.grace.as_nanos()).unwrap_or(i128::MAX);

@@ -4,7 +4,10 @@
 //! wrote to any of them is brought to the disk, all are read again and compared, then each is written, then
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
-use super::{Fate, Meanwhile, Outcome, Refused, commit, remove_temporary, sweep, unchanged};
+use super::{
+    Fate, Meanwhile, Outcome, Refused, commit, is_written, refuse_future, remove_temporary, sweep,
+    unchanged,
+};
 use crate::layout::lock::Locked;
 use crate::layout::watch::is_still;
 use crate::observe::Observer;
@@ -27,6 +30,9 @@ pub(crate) fn execute_pool(
     observer: &dyn Observer,
 ) -> Result<SharedOutcome, Refused> {
     let victims = &plan.pool.sweep;
+    if !victims.is_empty() || plan.layouts.iter().any(|own| !own.temporary.is_empty()) {
+        refuse_future(&plan.pool)?;
+    }
     if !victims.is_empty() {
         for locked in locked {
             settle(locked, fs)?;
@@ -39,12 +45,44 @@ pub(crate) fn execute_pool(
     for (locked, own) in locked.iter().zip(&plan.layouts) {
         states.push(unchanged(locked, &own.base)?);
     }
+    let mut is_any_written = false;
+    let mut late = None;
+    let mut written = Vec::with_capacity(locked.len());
     for ((locked, own), state) in locked.iter().zip(&plan.layouts).zip(&states) {
-        if !own.writes.is_empty() {
-            // A crash here leaves some layouts as they were and some without what was removed from them;
-            // every blob is there.
-            commit(locked.layout(), state, &own.writes, fs)?;
+        if own.writes.is_empty() || late.is_some() {
+            written.push(own.writes.is_empty());
+            continue;
         }
+        // A crash here leaves some layouts as they were and some without what was removed from them;
+        // every blob is there.
+        let is_written_now = match commit(locked.layout(), state, &own.writes, fs) {
+            Ok(()) => true,
+            Err(Refused::Changed) => return Err(Refused::Changed),
+            Err(Refused::Error(error)) => {
+                let is_written_now = is_written(locked.layout(), &own.writes);
+                if !is_written_now && !is_any_written {
+                    return Err(error.into());
+                }
+                late = Some(error);
+                is_written_now
+            }
+        };
+        is_any_written |= is_written_now;
+        written.push(is_written_now);
+    }
+    if late.is_some() {
+        let outcomes = written.into_iter().map(|written| Outcome {
+            written,
+            ..Outcome::nothing()
+        });
+        return Ok(SharedOutcome {
+            pool: Outcome {
+                fates: vec![Fate::NotTried; victims.len()],
+                late,
+                ..Outcome::nothing()
+            },
+            layouts: outcomes.collect(),
+        });
     }
     let bases: Vec<Digest> = plan
         .layouts

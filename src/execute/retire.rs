@@ -76,7 +76,8 @@ pub(super) fn retire(
     let removed = fs.remove_expected(dir, "index.json", text);
     if !matches!(removed, Ok(true)) {
         if let Some(marker) = marker {
-            fs.replace(dir, "oci-layout", &marker, FileTime::New)
+            // Another program may have written its own in between.
+            fs.replace_expected(dir, "oci-layout", None, &marker, FileTime::New)
                 .map_err(at("oci-layout"))?;
         }
         return removed.map_err(at("index.json"));

@@ -39,7 +39,7 @@ pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
 pub use names::{
     BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name, split_pin,
 };
-pub use sniff::{FileFacts, Flight, InFlight};
+pub use sniff::{FileFacts, Flight, InFlight, Writer};
 pub use ways::{More, Way, WayStep, Ways};
 
 /// Where a root stands.
@@ -169,6 +169,12 @@ pub struct Graph {
     listed_elsewhere: HashSet<BlobId>,
     /// A document was listed and was gone when it was to be read.
     has_vanished: bool,
+    /// The time as of which it was read: holds that had ended by then are no roots.
+    now: Timestamp,
+    /// The rule by which orphans are protected. `None`: they are not, so that no sweep can be planned.
+    flight: Option<InFlight>,
+    /// The sign of a writer at work.
+    writer: Option<Writer>,
 }
 
 impl Graph {
@@ -217,6 +223,9 @@ impl Graph {
             in_flight_reach: Bits::default(),
             listed_elsewhere: HashSet::new(),
             has_vanished: false,
+            now,
+            flight: None,
+            writer: None,
         };
         graph.add_roots(layout, state, now, observer, documents)?;
         graph.sniff_orphans(layout, observer)?;

@@ -4,17 +4,20 @@
 //! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
 //! left-over of an earlier export. Only orphans that are small and begin like JSON are read.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 
+use jiff::Timestamp;
 use rayon::prelude::*;
 use rustix::fs::{FileType, Stat};
 
 use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
 use super::read::Step;
-use super::{FileTable, Graph};
+use super::{Bits, FileTable, Graph};
 use crate::error::{Error, Result};
-use crate::layout::{BlobId, Layout, Links, State, modified_of, open_file, stat_at, stat_of};
+use crate::layout::{BlobId, Layout, Links, modified_of, open_file, stat_at, stat_of};
 use crate::observe::{Observer, Phase};
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
@@ -252,43 +255,115 @@ fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
 }
 
 impl Graph {
-    /// Protects what a writer may be about to list: an orphan younger than `grace` stays if it is not
-    /// older than `index.json`, or if a writer's temporary file younger than `grace` lies in the
-    /// layout. What such an orphan refers to stays as well: the writer has seen it.
+    /// Protects what a writer may be about to list: an orphan younger than `grace` is kept, and so is what it
+    /// references, because the writer has seen that.
+    ///
+    /// The time of `index.json` decides nothing. Two writers do not know of each other: the one that lists its
+    /// image first makes the blobs of the other one look older than the index.
+    ///
+    /// A rule replaces an earlier one. Without a rule no sweep can be planned.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn protect_in_flight(
         &mut self,
         layout: &Layout,
-        state: &State,
         rule: InFlight,
         observer: &dyn Observer,
     ) -> Result<()> {
-        let is_young = |modified: i128| rule.grace > 0 && rule.now - modified < rule.grace;
-        let writer_at_work = self
-            .blobs
-            .temporary
-            .iter()
-            // A lock file says nothing of blobs: readers make one as well.
-            .any(|stray| is_young(stray.modified) && !stray.is_lock());
-        let mut fresh = Vec::new();
-        for (id, file) in self.orphans.iter() {
-            let Some(file) = file else { continue };
-            let modified = i128::from(file.modified);
-            // Both are stamped with the last tick of the kernel's clock, which a quick writer meets twice.
-            if is_young(modified) && (writer_at_work || modified >= state.index_modified) {
-                fresh.push(id);
-            }
-        }
-        let steps = fresh.iter().map(|&id| Step::unknown(id)).collect();
+        self.protect_among(layout, rule, None, observer)
+    }
+
+    /// Does the same where only some of the orphans are orphans: in a pool another layout may reference the rest.
+    pub(crate) fn protect_among(
+        &mut self,
+        layout: &Layout,
+        rule: InFlight,
+        joint_orphans: Option<&Bits>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        self.in_flight = Bits::default();
+        let fresh: Vec<(BlobId, i64)> = self
+            .fresh_orphans(rule)
+            .filter(|(id, _)| joint_orphans.is_none_or(|orphans| orphans.contains(*id)))
+            .collect();
+        let steps = fresh.iter().map(|(id, _)| Step::unknown(*id)).collect();
         self.follow(layout, steps, observer)?;
         self.sort_referrers();
-        self.in_flight_reach = self.reach(fresh.iter().copied());
-        for id in fresh {
-            self.in_flight.insert(id);
+        self.in_flight_reach = self.reach(fresh.iter().map(|(id, _)| *id));
+        for (id, _) in &fresh {
+            self.in_flight.insert(*id);
         }
+        self.writer = self.sign_of_writer(rule, &fresh);
+        self.flight = Some(rule);
         Ok(())
+    }
+
+    /// Returns the orphans that are younger than the grace period, with their times.
+    pub(crate) fn fresh_orphans(&self, rule: InFlight) -> impl Iterator<Item = (BlobId, i64)> {
+        self.orphans.iter().filter_map(move |(id, file)| {
+            let modified = file?.modified;
+            rule.is_fresh(modified.into()).then_some((id, modified))
+        })
+    }
+
+    /// Returns what shows that a writer is at work: its temporary file, or a blob that it has not listed yet.
+    fn sign_of_writer(&self, rule: InFlight, fresh: &[(BlobId, i64)]) -> Option<Writer> {
+        let mut files = self.blobs.temporary.iter().filter(|stray| {
+            // A lock file says nothing of blobs: readers make one as well. This program holds the lock while it
+            // writes, and never lists again what was removed.
+            let name = stray.path.file_name().and_then(|name| name.to_str());
+            rule.is_fresh(stray.modified)
+                && !stray.is_lock()
+                && !name.is_some_and(crate::layout::temp::is_own)
+        });
+        let newest = || fresh.iter().max_by_key(|(_, modified)| *modified);
+        match files.next() {
+            Some(stray) => Some(Writer::File(stray.path.clone())),
+            None => newest().map(|(id, modified)| Writer::Blob {
+                digest: self.digest(*id).clone(),
+                modified: *modified,
+            }),
+        }
+    }
+
+    /// Returns the rule by which orphans are protected; `None`: they are not, so that no sweep can be planned.
+    #[must_use]
+    pub const fn protection(&self) -> Option<InFlight> {
+        self.flight
+    }
+
+    /// Returns the sign of a writer at work that remains when these blobs are listed.
+    pub(crate) fn writer_besides(&self, listed: &BTreeSet<BlobId>) -> Option<Writer> {
+        let writer = self.writer.as_ref()?;
+        if matches!(writer, Writer::File(_)) || listed.is_empty() {
+            return Some(writer.clone());
+        }
+        let others = self
+            .orphans
+            .iter()
+            .filter(|(id, _)| self.in_flight.contains(*id) && !listed.contains(id));
+        let modified = |file: Option<FileFacts>| file.map_or(i64::MIN, |file| file.modified);
+        let (id, file) = others.max_by_key(|(_, file)| modified(*file))?;
+        Some(Writer::Blob {
+            digest: self.digest(id).clone(),
+            modified: modified(file),
+        })
+    }
+
+    /// Returns the sign of a writer at work, if the grace period is not 0 and there is one.
+    #[must_use]
+    pub const fn writer(&self) -> Option<&Writer> {
+        self.writer.as_ref()
+    }
+
+    /// Returns the latest time that the graph takes for the current one, in nanoseconds since 1970.
+    pub(crate) fn latest_now(&self) -> i128 {
+        let now = self.now.as_nanosecond();
+        match self.flight {
+            Some(rule) if rule.grace > 0 => now.max(rule.now),
+            _ => now,
+        }
     }
 
     /// Says whether any orphan is protected as in flight.
@@ -313,18 +388,51 @@ impl Graph {
 /// When an orphan counts as being written. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InFlight {
-    /// The present.
+    /// The current time.
     pub now: i128,
-    /// How long an orphan counts as young; 0 turns the protection off.
+    /// How long an orphan counts as being written; 0 turns the protection off.
     pub grace: i128,
+}
+
+impl InFlight {
+    /// The grace period where the caller names none: one hour, in nanoseconds.
+    pub const HOUR: i128 = 60 * 60 * 1_000_000_000;
+
+    /// Returns the rule that holds where the caller names none. A time in the future ends no protection.
+    pub(crate) fn by_default(now: Timestamp) -> Self {
+        Self {
+            now: now.min(Timestamp::now()).as_nanosecond(),
+            grace: Self::HOUR,
+        }
+    }
+
+    /// Returns `true` if what was written at this time may be in use by a writer that has not listed it yet.
+    #[must_use]
+    pub const fn is_fresh(&self, modified: i128) -> bool {
+        self.grace > 0 && self.now.saturating_sub(modified) < self.grace
+    }
+}
+
+/// What shows that a writer is at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writer {
+    /// A temporary file or directory of its own, by path relative to the layout.
+    File(PathBuf),
+    /// A blob that nothing lists yet.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// When it was written, in nanoseconds since 1970.
+        modified: i64,
+    },
 }
 
 /// Why an orphan is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flight {
-    /// It is young.
+    /// It is recent.
     Fresh,
-    /// A young orphan refers to it.
+    /// A recent orphan references it.
     UsedByFresh,
 }
 

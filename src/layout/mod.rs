@@ -84,6 +84,8 @@ pub(crate) struct BlobDirs {
     pub(crate) algorithms: Vec<(Algorithm, OwnedFd)>,
     /// The first of them that is a symbolic link.
     pub(crate) link: Option<PathBuf>,
+    /// The pool that they belong to, if the layout was opened in one.
+    pub(crate) pool: Option<PathBuf>,
 }
 
 impl Layout {
@@ -162,6 +164,7 @@ impl Layout {
                 root: self.blobs.root.as_ref().map(clone).transpose()?,
                 algorithms,
                 link: self.blobs.link.clone(),
+                pool: self.blobs.pool.clone(),
             },
             ignored: self.ignored.clone(),
         })
@@ -192,6 +195,20 @@ impl Layout {
             Some(link) => Err(Error::SharedBlobs {
                 path: self.path.clone(),
                 link: link.clone(),
+            }),
+        }
+    }
+
+    /// Refuses to sweep this layout alone when its blobs lie in a pool or behind a link.
+    ///
+    /// # Errors
+    /// [`Error::SharedBlobs`].
+    pub(crate) fn refuse_to_sweep_alone(&self) -> Result<()> {
+        match &self.blobs.pool {
+            None => self.refuse_shared_blobs(),
+            Some(pool) => Err(Error::SharedBlobs {
+                path: self.path.clone(),
+                link: pool.clone(),
             }),
         }
     }

@@ -122,6 +122,7 @@ impl Pool {
             root: Some(self.dir.try_clone().map_err(to_error(&self.path))?),
             algorithms,
             link: None,
+            pool: Some(self.path.clone()),
         })
     }
 }

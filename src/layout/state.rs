@@ -135,6 +135,16 @@ impl State {
         &self.fingerprint
     }
 
+    /// Returns a file beside `index.json` as it was read; `None`: it was not there, or says nothing here.
+    pub(crate) fn text_of(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            "manifest.json" => self.texts.manifest_json.as_deref(),
+            "repositories" => self.texts.repositories.as_deref(),
+            Holds::FILE => self.texts.holds.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Forgets what `index.json` says, but not its fingerprint.
     pub(crate) fn forget_index(&mut self) {
         self.index = IndexDoc::empty();

@@ -5,13 +5,16 @@ use crate::graph::{Accept, Change, LiveSet, MarkOptions};
 use crate::sys::Fs;
 use crate::view::View;
 
-use super::sweep::sweep_orphans;
-use super::{Plan, SweepOptions, sweep};
+use super::sweep::{sweep, sweep_orphans};
+use super::{Plan, SweepOptions};
 
 /// Plans the sweep of everything that a layout does not lead to.
 ///
+/// Orphans younger than the grace period [of the view](View::protect) are kept, and what they reference.
+///
 /// # Errors
-/// As [`Graph::mark`](crate::graph::Graph::mark).
+/// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) where the blobs
+/// may be those of other layouts as well.
 pub fn sweep_all(
     view: &View,
     missing: Accept,
@@ -19,6 +22,7 @@ pub fn sweep_all(
     fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Plan> {
+    view.layout.refuse_shared_blobs()?;
     let live = live(view, missing, empty)?;
     Ok(sweep(view, &live, fs, options))
 }
@@ -34,6 +38,7 @@ pub fn sweep_only(
     empty: Accept,
     options: &SweepOptions,
 ) -> Result<Plan> {
+    view.layout.refuse_shared_blobs()?;
     let live = live(view, missing, empty)?;
     view.forget_documents();
     Ok(sweep_orphans(view, &live, options))

@@ -18,10 +18,10 @@ mod sweep;
 mod victims;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::graph::{FileFacts, Flight};
+use crate::graph::{FileFacts, Flight, Writer};
 use crate::layout::{BlobId, BlobList, Stray, Writes};
 use crate::oci::Digest;
 use crate::view::View;
@@ -42,36 +42,112 @@ pub use remove::{
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, Pick, SelectError, Selector};
-pub use sweep::{SweepOptions, sweep};
-pub(crate) use sweep::{left_over, look};
+pub use sweep::SweepOptions;
+pub(crate) use sweep::{left_over, look, sweep};
 pub use victims::{Victim, Victims};
 
 /// What is to be done to one layout.
+///
+/// Only this crate makes one, and nothing else can change it: what a plan deletes was marked, is protected by the
+/// grace period and lies in a layout of its own.
 #[derive(Debug)]
 pub struct Plan {
-    /// The layout.
-    pub layout: PathBuf,
-    /// The state that the plan rests on; under the lock it is compared.
-    pub base: Digest,
-    /// The blobs that the numbers in this plan mean.
-    pub blobs: Arc<BlobList>,
-    /// Blobs to delete.
-    pub sweep: Victims,
-    /// In which order they stand there, and are deleted.
-    pub order: Order,
-    /// Orphans that stay, and why.
-    pub kept: Vec<Kept>,
-    /// Left-over temporary files of writers to delete.
-    pub temporary: Vec<Stray>,
-    /// Foreign files in `blobs/`, which are left alone.
-    pub foreign: usize,
-    /// What is written before anything is deleted.
-    pub writes: Writes,
-    /// Orphans that may go when the disk is too full to write. A command that sweeps them anyway has
-    /// them in `sweep`.
-    pub spare: Victims,
-    /// What becomes of the layout itself when nothing is left in it.
-    pub retire: Retire,
+    pub(crate) layout: PathBuf,
+    pub(crate) base: Digest,
+    pub(crate) blobs: Arc<BlobList>,
+    pub(crate) sweep: Victims,
+    pub(crate) order: Order,
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) temporary: Vec<Stray>,
+    pub(crate) foreign: usize,
+    pub(crate) writes: Writes,
+    pub(crate) spare: Victims,
+    pub(crate) retire: Retire,
+    /// The latest time that the plan takes for the current one, in nanoseconds since 1970.
+    pub(crate) latest_now: i128,
+}
+
+impl Plan {
+    /// Returns the path of the layout.
+    #[must_use]
+    pub fn layout(&self) -> &Path {
+        &self.layout
+    }
+
+    /// Returns the state that the plan rests on; under the lock it is compared.
+    #[must_use]
+    pub const fn base(&self) -> &Digest {
+        &self.base
+    }
+
+    /// Returns the blobs that the numbers in this plan mean.
+    #[must_use]
+    pub const fn blobs(&self) -> &Arc<BlobList> {
+        &self.blobs
+    }
+
+    /// Returns the blobs to delete.
+    #[must_use]
+    pub const fn sweep(&self) -> &Victims {
+        &self.sweep
+    }
+
+    /// Returns the order of [`sweep`](Self::sweep), in which blobs are deleted.
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Returns the unreferenced blobs that are kept, and why.
+    #[must_use]
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// Returns the sign of the writer because of which what this plan releases is [kept](Self::kept).
+    #[must_use]
+    pub const fn writer(&self) -> Option<&Writer> {
+        self.writer.as_ref()
+    }
+
+    /// Returns the stale temporary files of writers to delete.
+    #[must_use]
+    pub fn temporary(&self) -> &[Stray] {
+        &self.temporary
+    }
+
+    /// Returns the number of foreign files in `blobs/`, which are left alone.
+    #[must_use]
+    pub const fn foreign(&self) -> usize {
+        self.foreign
+    }
+
+    /// Returns what is written before anything is deleted.
+    #[must_use]
+    pub const fn writes(&self) -> &Writes {
+        &self.writes
+    }
+
+    /// Returns the orphans that may be deleted when the disk is too full to write. A command that sweeps them
+    /// anyway has them in [`sweep`](Self::sweep).
+    #[must_use]
+    pub const fn spare(&self) -> &Victims {
+        &self.spare
+    }
+
+    /// Returns what becomes of the layout itself when nothing is left in it.
+    #[must_use]
+    pub const fn retire(&self) -> Retire {
+        self.retire
+    }
+
+    /// Drops the list of blobs if the plan names none: in a large tree most layouts are clean.
+    pub fn shrink(&mut self) {
+        if self.sweep.is_empty() && self.spare.is_empty() && self.kept.is_empty() {
+            self.blobs = Arc::default();
+        }
+    }
 }
 
 /// The order in which blobs are deleted.
@@ -107,6 +183,10 @@ pub enum Because {
     },
     /// An orphan in flight refers to it.
     UsedInFlight,
+    /// This plan releases it, and [a writer](Plan::writer) at work may list it again.
+    WriterAtWork,
+    /// The view was read to be shown: no grace period was asked for.
+    Unprotected,
     /// It cannot be read, so nobody knows whether it is a referrer of something live.
     Unreadable,
 }
@@ -232,11 +312,13 @@ impl Plan {
             sweep: Victims::new(),
             order: Order::default(),
             kept: Vec::new(),
+            writer: None,
             temporary: Vec::new(),
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            latest_now: view.graph.latest_now(),
         }
     }
 }

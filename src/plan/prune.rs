@@ -198,9 +198,8 @@ struct Judged<'a> {
 /// # }
 /// ```
 ///
-/// As with [`sweep`](fn@crate::plan::sweep), [`Graph::protect_in_flight`](crate::graph::Graph::protect_in_flight) comes before
-/// when anything is to be deleted, and [`execute`](crate::execute::execute) does what
-/// [`Removal::plan`] says.
+/// Orphans younger than the grace period [of the view](View::protect) are kept, and
+/// [`execute`](crate::execute::execute) does what [`Removal::plan`] says.
 ///
 /// # Errors
 /// [`PruneError`]; nothing is done then.

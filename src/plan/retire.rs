@@ -26,6 +26,7 @@ pub enum Retire {
 pub fn retire(view: &View, plan: &mut Plan, rule: InFlight) {
     if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
         plan.retire = Retire::Yes;
+        plan.latest_now = plan.latest_now.max(rule.now);
     }
 }
 

@@ -23,10 +23,9 @@ pub struct SweepOptions {
 /// Plans the sweep of everything that is not live: of what no root leads to, and of what only roots
 /// lead to that the caller removes.
 ///
-/// [`Graph::protect_in_flight`] comes before. What a command releases by removing roots is never in
-/// flight itself, but stays while something in flight refers to it.
-#[must_use]
-pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
+/// What a command releases by removing roots is never in flight itself, but is kept while something in flight
+/// references it. Only for this crate: with a live set that was marked for another removal, what is listed would go.
+pub(crate) fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
     let View { layout, graph, .. } = view;
     let mut sweep = Victims::new();
     let mut kept = Vec::new();
@@ -49,13 +48,7 @@ pub fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -
             Err(keep) => kept.push(keep),
         }
     }
-    let temporary = left_over(layout, graph.blobs(), options);
-    Plan {
-        sweep,
-        kept,
-        temporary,
-        ..Plan::empty(view)
-    }
+    plan_of(view, sweep, kept, options)
 }
 
 /// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
@@ -70,12 +63,26 @@ pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOpti
                 .map_err(|keep| kept.push(keep))
                 .is_ok()
     });
-    let temporary = left_over(&view.layout, graph.blobs(), options);
+    plan_of(view, sweep, kept, options)
+}
+
+fn plan_of(view: &View, sweep: Victims, kept: Vec<Kept>, options: &SweepOptions) -> Plan {
+    let plan = Plan::empty(view);
+    let temporary = match view.graph.protection() {
+        Some(_) => left_over(&view.layout, view.graph.blobs(), options),
+        None => Vec::new(),
+    };
+    let latest_now = if temporary.is_empty() {
+        plan.latest_now
+    } else {
+        plan.latest_now.max(options.now)
+    };
     Plan {
         sweep,
         kept,
         temporary,
-        ..Plan::empty(view)
+        latest_now,
+        ..plan
     }
 }
 
@@ -83,6 +90,9 @@ pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOpti
 fn judge(graph: &Graph, id: BlobId, file: Option<FileFacts>) -> Result<Victim, Kept> {
     let keep = |len, because| Kept { id, len, because };
     match (file, graph.in_flight(id)) {
+        (Some(file), _) if graph.protection().is_none() => {
+            Err(keep(file.len, Because::Unprotected))
+        }
         (None, _) => Err(keep(0, Because::Unreadable)),
         (Some(file), Some(flight)) => Err(keep(file.len, Because::of(flight, &file))),
         (Some(file), None) => Ok(Victim { id, file }),

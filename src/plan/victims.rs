@@ -13,13 +13,13 @@ pub struct Victim {
 }
 
 /// Blobs to delete, in the order in which they go: 32 bytes each. A blob is in it once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Victims(FileTable);
 
 impl Victims {
     /// Returns an empty list.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -33,7 +33,7 @@ impl Victims {
     }
 
     /// Adds a blob at the end.
-    pub fn push(&mut self, victim: Victim) {
+    pub(crate) fn push(&mut self, victim: Victim) {
         self.0.push(victim.id, Some(victim.file));
     }
 
@@ -74,25 +74,20 @@ impl Victims {
     }
 
     /// Takes those out that are not wanted.
-    pub fn retain(&mut self, mut wanted: impl FnMut(&Victim) -> bool) {
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&Victim) -> bool) {
         self.0
             .retain(|id, file| file.is_some_and(|file| wanted(&Victim { id, file })));
     }
 }
 
-impl Extend<Victim> for Victims {
-    fn extend<I: IntoIterator<Item = Victim>>(&mut self, victims: I) {
-        for victim in victims {
-            self.push(victim);
-        }
-    }
-}
-
-impl FromIterator<Victim> for Victims {
-    fn from_iter<I: IntoIterator<Item = Victim>>(victims: I) -> Self {
+impl Victims {
+    /// Collects blobs in their order. No trait does it: a list of what is deleted is made in this crate only.
+    pub(crate) fn of(victims: impl IntoIterator<Item = Victim>) -> Self {
         let victims = victims.into_iter();
         let mut list = Self(FileTable::with_capacity(victims.size_hint().0));
-        list.extend(victims);
+        for victim in victims {
+            list.push(victim);
+        }
         list
     }
 }
@@ -116,7 +111,7 @@ mod tests {
 
     #[test]
     fn keeps_the_order_and_what_was_put_in() {
-        let mut list: Victims = [7, 3, 5].map(victim).into_iter().collect();
+        let mut list = Victims::of([7, 3, 5].map(victim));
         assert_eq!(list.len(), 3);
         assert!(!list.is_empty());
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(victim));
@@ -126,7 +121,7 @@ mod tests {
         assert_eq!(list.batch(2, 2), [victim(5)]);
         assert_eq!(list.batch(3, 2), []);
         list.retain(|victim| victim.id != 3);
-        list.extend([victim(1)]);
+        list.push(victim(1));
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(victim));
         assert!(Victims::new().is_empty());
     }

@@ -16,6 +16,11 @@ use crate::layout::temp::OWN_PREFIX;
 use crate::layout::{Links, modified_of, open_file, stat_at, stat_of};
 use crate::oci::digest::VictimName;
 
+mod attributes;
+mod swap;
+
+pub use attributes::CannotKeep;
+
 /// Linux's system calls.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
@@ -64,38 +69,19 @@ impl Fs for Disk {
         &self,
         dir: BorrowedFd<'_>,
         name: &str,
-        expected: &[u8],
+        expected: Option<&[u8]>,
         bytes: &[u8],
         time: FileTime,
     ) -> io::Result<bool> {
         let temporary = Temporary::write(dir, name, bytes, time)?;
-        let exchange = || rename(dir, temporary.name(), name, RenameFlags::EXCHANGE);
-        match exchange() {
-            // The file that was there bears the temporary name now, whoever put it there last.
-            Ok(()) => match has_bytes(dir, temporary.name(), expected) {
-                Ok(true) => {}
-                other => {
-                    if exchange().is_err() {
-                        // It is all that is left of what another program wrote.
-                        temporary.keep();
-                    }
-                    return other;
-                }
-            },
-            Err(Errno::NOENT) => return Ok(false),
-            // The file system cannot exchange names: the second best is a last look.
-            Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {
-                if !has_bytes(dir, name, expected)? {
-                    return Ok(false);
-                }
-                rename(dir, temporary.name(), name, RenameFlags::empty())?;
-            }
-            Err(error) => return Err(error.into()),
+        let is_replaced = match expected {
+            Some(expected) => swap::replace(temporary, name, expected, bytes)?,
+            None => swap::create(temporary, name)?,
+        };
+        if is_replaced {
+            self.sync_dir(dir)?;
         }
-        // A crash before this leaves the old file under the temporary name.
-        drop(temporary);
-        self.sync_dir(dir)?;
-        Ok(true)
+        Ok(is_replaced)
     }
 
     fn remove_expected(
@@ -104,20 +90,20 @@ impl Fs for Disk {
         name: &str,
         expected: &[u8],
     ) -> io::Result<bool> {
-        // Under a name of our own nobody else writes it any more, so that what is looked at is what goes.
-        let (temporary, _) = Temporary::create(dir)?;
-        match rename(dir, name, temporary.name(), RenameFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(error.into()),
+        swap::remove(dir, name, expected)
+    }
+
+    fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let Some((old, stat)) = open_old(dir, name)? else {
+            return Ok(());
+        };
+        if attributes::names(&old)?.is_empty() {
+            return Ok(());
         }
-        let result = has_bytes(dir, temporary.name(), expected);
-        if !matches!(result, Ok(true)) {
-            // If there is another one by now it stands, and this one stays as it is: it is not ours.
-            let _ = rename(dir, temporary.name(), name, RenameFlags::NOREPLACE);
-            temporary.keep();
-        }
-        result
+        let (temporary, file) = Temporary::create(dir, stat.st_mode)?;
+        attributes::copy(&old, &file)?;
+        drop(temporary);
+        Ok(())
     }
 
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
@@ -161,7 +147,11 @@ fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed
 
 /// Says whether a file has exactly these bytes.
 fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
-    let file = File::from(open_file(dir, name, Links::Refuse)?);
+    holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
+}
+
+/// Says whether a file that was just opened has exactly these bytes.
+fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
     file.take(expected.len() as u64 + 1)
         .read_to_end(&mut bytes)?;
@@ -178,34 +168,23 @@ struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// Writes what is to take the place of a file, and brings it to the disk.
     fn write(dir: BorrowedFd<'a>, name: &str, bytes: &[u8], time: FileTime) -> io::Result<Self> {
-        let old = match stat_at(dir, name, Links::Refuse) {
-            // The mode of a link says nothing.
-            Ok(stat) => FileType::from_raw_mode(stat.st_mode)
-                .is_file()
-                .then_some(stat),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let (temporary, mut file) = Self::create(dir)?;
+        let old = open_old(dir, name)?;
+        let mode = old.as_ref().map_or(0o644, |(_, stat)| stat.st_mode);
+        let (temporary, mut file) = Self::create(dir, mode)?;
         fill(&mut file, bytes, old.as_ref(), time)?;
         Disk.sync(file.as_fd())?;
         Ok(temporary)
     }
 
-    fn create(dir: BorrowedFd<'a>) -> io::Result<(Self, File)> {
-        const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    /// Creates a file, of this mode as far as the umask allows it: not every file system and not every sandbox knows
+    /// `chmod`.
+    fn create(dir: BorrowedFd<'a>, mode: u32) -> io::Result<(Self, File)> {
         let random = RandomState::new();
         for attempt in 0..64_u32 {
-            let mut bits = random.hash_one(attempt);
-            let mut name = String::from(OWN_PREFIX);
-            for _ in 0..6 {
-                let letter = usize::try_from(bits % 36).unwrap_or_default();
-                name.push(LETTERS.get(letter).copied().map_or('a', char::from));
-                bits /= 36;
-            }
+            let name = format!("{OWN_PREFIX}{}", letters(random.hash_one(attempt)));
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
+            match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(mode & 0o777)) {
                 Ok(file) => {
                     let name = Some(name);
                     return Ok((Self { dir, name }, File::from(file)));
@@ -227,6 +206,35 @@ impl<'a> Temporary<'a> {
     }
 }
 
+/// Returns six letters and digits.
+fn letters(mut bits: u64) -> String {
+    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(6);
+    for _ in 0..6 {
+        let letter = usize::try_from(bits % 36).unwrap_or_default();
+        text.push(LETTERS.get(letter).copied().map_or('a', char::from));
+        bits /= 36;
+    }
+    text
+}
+
+/// Opens the file that is to be replaced. `None`: there is none, or it is no regular file (the mode of a link says
+/// nothing).
+fn open_old(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<(File, Stat)>> {
+    match stat_at(dir, name, Links::Refuse) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let file = match open_file(dir, name, Links::Refuse) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = stat_of(&file)?;
+    Ok(Some((file, stat)))
+}
+
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
@@ -235,14 +243,19 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Writes the bytes, and makes mode, owner and time those of the file that is replaced.
-fn fill(file: &mut File, bytes: &[u8], old: Option<&Stat>, time: FileTime) -> io::Result<()> {
+/// Writes the bytes, and makes mode, owner, attributes and time those of the file that is replaced.
+fn fill(
+    file: &mut File,
+    bytes: &[u8],
+    old: Option<&(File, Stat)>,
+    time: FileTime,
+) -> io::Result<()> {
     file.write_all(bytes)?;
     let new = stat_of(&*file)?;
-    let Some(old) = old else {
+    let Some((old_file, old)) = old else {
         return match set_mode(file, &new, 0o644) {
-            // The file system has modes of its own (FAT, a share of another system).
-            Err(Errno::PERM | Errno::NOTSUP) => Ok(()),
+            // The file system has modes of its own (FAT, a share of another system), or nothing here knows the call.
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
             result => Ok(result?),
         };
     };
@@ -262,7 +275,11 @@ fn fill(file: &mut File, bytes: &[u8], old: Option<&Stat>, time: FileTime) -> io
         }
     }
     // After the owner: giving a file away clears some bits of its mode.
-    set_mode(file, &new, old.st_mode & 0o7777)?;
+    set_mode(file, &new, old.st_mode & 0o7777).map_err(|error| {
+        io::Error::new(error.kind(), format!("its mode cannot be kept: {error}"))
+    })?;
+    // After the mode, which would change the mask of an ACL.
+    attributes::copy(old_file, file)?;
     let modified = match time {
         FileTime::New => return Ok(()),
         FileTime::AsBefore => modified_of(old),
@@ -338,7 +355,13 @@ mod tests {
             }
             let dir = File::open(temp.path()).expect("a directory");
             let replaced = Disk
-                .replace_expected(dir.as_fd(), "index.json", b"old", b"new", FileTime::New)
+                .replace_expected(
+                    dir.as_fd(),
+                    "index.json",
+                    Some(b"old"),
+                    b"new",
+                    FileTime::New,
+                )
                 .expect("nothing fails");
             assert_eq!(replaced, expected, "{there:?}");
             let found = std::fs::read_to_string(&path).ok();

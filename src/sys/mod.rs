@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use crate::graph::FileFacts;
 use crate::oci::digest::VictimName;
 
-pub use disk::Disk;
+pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
 
 /// What happened to a file that was to be deleted.
@@ -63,7 +63,7 @@ pub trait Fs: Sync + Debug {
 
     /// Puts a new file in the place of one, or where there is none, such that at every moment the old
     /// or the new one is there in full: a temporary file beside it, brought to the disk, renamed over
-    /// it, and the directory brought to the disk. Mode and owner are those of the old file.
+    /// it, and the directory brought to the disk. Mode, owner, ACL and extended attributes are those of the old file.
     ///
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
     ///
@@ -78,8 +78,11 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<()>;
 
-    /// Does the same, but only if the file has the expected bytes at that very moment. `false`: it has
-    /// others, and they stay; or it is gone.
+    /// Does the same, but only if the file has the expected bytes at that very moment, or, with `None`, is not there.
+    /// `false`: it has others, which are kept; or it is gone.
+    ///
+    /// Whatever another program renames into place meanwhile, and however often, is there in the end. If that cannot be
+    /// done, its file is kept under a name that no sweep deletes, and the error names it.
     ///
     /// Most writers of `index.json` take no lock. One that writes between the last look and the rename
     /// would be undone without anybody noticing.
@@ -90,7 +93,7 @@ pub trait Fs: Sync + Debug {
         &self,
         dir: BorrowedFd<'_>,
         name: &str,
-        expected: &[u8],
+        expected: Option<&[u8]>,
         bytes: &[u8],
         time: FileTime,
     ) -> io::Result<bool>;
@@ -104,6 +107,15 @@ pub trait Fs: Sync + Debug {
     /// What the system says.
     fn remove_expected(&self, dir: BorrowedFd<'_>, name: &str, expected: &[u8])
     -> io::Result<bool>;
+
+    /// Asks whether a file can be replaced by one with the same extended attributes, before anything is changed.
+    ///
+    /// # Errors
+    /// [`CannotKeep`] under the error of the system.
+    fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let _ = (dir, name);
+        Ok(())
+    }
 
     /// Makes a directory, if it is not there yet, and brings it to the disk.
     ///

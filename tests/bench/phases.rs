@@ -173,9 +173,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
         now: nanoseconds,
         grace: 0,
     };
-    view.graph
-        .protect_in_flight(&view.layout, &view.state, rule, &Silent)
-        .map_err(io::Error::other)?;
+    view.protect(rule, &Silent).map_err(io::Error::other)?;
     let options = SweepOptions {
         now: nanoseconds,
         started: nanoseconds,

@@ -91,6 +91,7 @@ fn files(directory: &Path) -> BTreeSet<String> {
 fn what_is_in_flight_is_neither_live_nor_dead() {
     let scene = Scene::new();
     let young = scene.builder.layer(b"young");
+    scene.builder.fresh([&young]);
     let old = scene.builder.layer(b"old");
     scene
         .builder

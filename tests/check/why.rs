@@ -225,6 +225,7 @@ fn what_is_not_here_has_ways_as_well() {
 fn of_an_orphan_it_says_what_gc_would_do() {
     let scene = Scene::new();
     let young = scene.builder.layer(b"young");
+    scene.builder.fresh([&young]);
     let old = scene.builder.layer(b"old");
     scene
         .builder
@@ -254,6 +255,7 @@ fn of_an_orphan_it_says_what_gc_would_do() {
 fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
     let scene = Scene::new();
     let young = scene.builder.layer(b"young");
+    scene.builder.fresh([&young]);
     let found = item(&scene.builder, &young.digest, &[]);
     let until = found["sweep"]["until"].as_str().expect("a time");
     for (shift, is_kept) in [("-1", true), ("+1", false)] {
@@ -484,6 +486,7 @@ fn what_a_young_orphan_refers_to_is_in_flight_as_well() {
     let scene = Scene::new();
     let image = scene.builder.image("linux/amd64", "new", &[b"reused"]);
     let layer = &image.layers[0];
+    scene.builder.fresh([&image.manifest, &image.config]);
     scene
         .builder
         .age(&layer.blob_path(), Duration::from_secs(3 * 3600));

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::entries::entries;
 use ocisweep::execute::{Fate, Outcome, Refused, execute};
-use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, InFlight};
 use ocisweep::images::images;
 use ocisweep::layout::lock::Locked;
 use ocisweep::observe::{Observer, Silent};
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
-    drop_platforms, remove, sweep,
+    drop_platforms, remove, sweep_all,
 };
 use ocisweep::sys::Disk;
 
@@ -35,13 +35,7 @@ fn view(layout: &Path) -> (View, SweepOptions) {
     let now = Timestamp::now();
     let mut view = View::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
-    view.graph
-        .protect_in_flight(
-            &view.layout,
-            &view.state,
-            InFlight { now, grace: 0 },
-            &Silent,
-        )
+    view.protect(InFlight { now, grace: 0 }, &Silent)
         .expect("nobody interrupts");
     let options = SweepOptions {
         now,
@@ -52,15 +46,8 @@ fn view(layout: &Path) -> (View, SweepOptions) {
 }
 
 pub(crate) fn gc(view: &View, options: &SweepOptions) -> Plan {
-    let mark = MarkOptions {
-        keep: &|_| true,
-        change: Change::none(),
-        extra: &[],
-        missing: Accept::No,
-        empty: Accept::No,
-    };
-    let live = view.graph.mark(&view.layout, &view.state, &mark);
-    sweep(view, &live.expect("nothing is damaged"), &Disk, options)
+    let plan = sweep_all(view, Accept::No, Accept::No, &Disk, options);
+    plan.expect("nothing is damaged")
 }
 
 fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Option<&str>) -> Plan {

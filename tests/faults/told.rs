@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::View;
 use ocisweep::entries::entries;
-use ocisweep::execute::Fate;
+use ocisweep::execute::{Fate, Refused};
 use ocisweep::graph::{Accept, InFlight};
 use ocisweep::images::images;
 use ocisweep::observe::{Observer, Silent};
@@ -23,7 +23,7 @@ use ocisweep::sys::Disk;
 use crate::pools::{Commune, NAMES};
 use crate::scene::Scene;
 use crate::stops::{Make, gc, perform, perform_after, rm, write_anew};
-use crate::support::{LayoutBuilder, Stopping, Way, media, sha256};
+use crate::support::{LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 
 /// Asks to stop when it has been asked so often.
 struct Patience(AtomicUsize);
@@ -246,7 +246,7 @@ fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
         let pooled = Pooled::new(prune_one);
         let fs = Stopping::new(Way::Then(write_anew), last, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
-        let untried = vec![Fate::NotTried; pooled.plan.pool.sweep.len()];
+        let untried = vec![Fate::NotTried; pooled.plan.pool().sweep().len()];
         assert_eq!(outcome.pool.fates, untried, "{name}");
         assert!(outcome.pool.meanwhile.changed, "{outcome:?}");
     }
@@ -273,7 +273,7 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
             grace: 0,
         };
         retire(view, &mut plan, rule);
-        assert_eq!(plan.retire, Retire::Yes);
+        assert_eq!(plan.retire(), Retire::Yes);
         plan
     };
     let number = {
@@ -295,4 +295,80 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
             assert!(builder.join(file).exists(), "{file}: {outcome:?}");
         }
     }
+}
+
+/// The number of the call that replaces `index.json`, from 1.
+fn number_of_index(make: Make) -> usize {
+    let scene = Scene::new();
+    let fs = Stopping::new(Way::Dies, 0, scene.path());
+    let outcome = perform(scene.path(), make, &fs).expect("no panic");
+    outcome.expect("nothing fails");
+    let is_index = |call: &String| call == "replace index.json";
+    fs.calls().iter().position(is_index).expect("it is written") + 1
+}
+
+/// The name is in place, and the directory could not be flushed: nothing may be deleted, and the entry is gone.
+#[test]
+fn an_error_after_the_new_index_is_no_refusal() {
+    let number = number_of_index(rm);
+    for (way, is_written) in [(Way::Lies, true), (Way::Fails, false)] {
+        let scene = Scene::new();
+        let fs = Stopping::new(way, number, scene.path());
+        let result = perform(scene.path(), rm, &fs).expect("no panic");
+        assert!(scene.has(&scene.one.manifest), "{result:?}");
+        if !is_written {
+            assert!(matches!(result, Err(Refused::Error(_))), "{result:?}");
+            continue;
+        }
+        let outcome = result.expect("something was changed");
+        assert!(outcome.written && outcome.late.is_some(), "{outcome:?}");
+        assert!(!outcome.fates.is_empty(), "{outcome:?}");
+        let is_untried = |fate: &Fate| *fate == Fate::NotTried;
+        assert!(outcome.fates.iter().all(is_untried), "{outcome:?}");
+        assert_eq!(outcome.done.blobs, 0, "{outcome:?}");
+    }
+}
+
+/// Orphans have made room, and it is not enough: they are gone, and the entry is not.
+#[test]
+fn what_was_deleted_to_make_room_is_told_though_there_is_not_enough() {
+    let number = number_of_index(rm);
+    let scene = Scene::new();
+    let index = std::fs::read(scene.builder.join("index.json")).expect("it is there");
+    let fs = Stopping::new(Way::StaysFull, number, scene.path());
+    let result = perform(scene.path(), rm, &fs).expect("no panic");
+    let outcome = result.expect("something was changed");
+    assert!(!outcome.written && outcome.late.is_some(), "{outcome:?}");
+    assert_eq!(outcome.spare_fates, [Fate::Deleted; 5], "{outcome:?}");
+    assert_eq!(outcome.done.blobs, 5, "{outcome:?}");
+    assert!(scene.has(&scene.one.manifest), "{outcome:?}");
+    let now = std::fs::read(scene.builder.join("index.json")).expect("it is there");
+    assert_eq!(now, index);
+}
+
+/// One layout has its new index, and the next one cannot be written.
+#[test]
+fn an_error_between_two_layouts_of_a_pool_is_no_refusal() {
+    let calls = Pooled::undisturbed(prune_one);
+    let is_index = |call: &String| call == "replace index.json";
+    let last = calls.iter().rposition(is_index).expect("both are written") + 1;
+    let pooled = Pooled::new(prune_one);
+    let before = crate::support::snapshot(&pooled.commune.pool());
+    let fs = Stopping::new(Way::Fails, last, &pooled.commune.pool());
+    let outcome = pooled.execute(&fs);
+    assert!(outcome.pool.late.is_some(), "{outcome:?}");
+    let written: Vec<bool> = outcome
+        .layouts
+        .iter()
+        .map(|outcome| outcome.written)
+        .collect();
+    assert!(
+        written.contains(&true) && written.contains(&false),
+        "{outcome:?}"
+    );
+    assert_same(
+        &before,
+        &crate::support::snapshot(&pooled.commune.pool()),
+        "a blob is gone",
+    );
 }

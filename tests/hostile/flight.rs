@@ -43,7 +43,7 @@ fn orphan(scene: &Scene, text: &str, age: Duration) -> Desc {
 }
 
 #[test]
-fn a_young_orphan_that_is_newer_than_the_index_is_kept_and_named() {
+fn a_young_orphan_is_kept_and_named() {
     let scene = old_scene();
     let young = orphan(&scene, "young", MINUTE);
     let older = orphan(&scene, "older", 2 * HOUR);
@@ -72,13 +72,64 @@ fn a_young_orphan_that_is_newer_than_the_index_is_kept_and_named() {
     );
 }
 
+/// Writer A has put its layers; writer B lists another image in between, and so writes `index.json` after them.
 #[test]
-fn a_young_orphan_that_is_older_than_the_index_is_swept() {
+fn a_young_orphan_is_kept_though_the_index_is_newer() {
     let scene = old_scene();
     let young = orphan(&scene, "young", 10 * MINUTE);
+    let older = orphan(&scene, "older", 2 * HOUR);
     scene.builder.age("index.json", MINUTE);
     let run = gc(&scene, &[]);
-    assert!(!scene.has(&young), "{}", run.all());
+    assert!(scene.has(&young) && !scene.has(&older), "{}", run.all());
+    assert_eq!(
+        with_action(&run.json(), "keep"),
+        std::slice::from_ref(&young.digest),
+        "{}",
+        run.all()
+    );
+}
+
+#[test]
+fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
+    let scene = old_scene();
+    orphan(&scene, "young", 10 * MINUTE);
+    orphan(&scene, "younger", MINUTE);
+    let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+    run.ok()
+        .says("Total reclaimed space: 21B\n")
+        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`)");
+    // From now on there is nothing else: whoever expected something to go reads why, and the way out.
+    for flag in ["-n", "-q"] {
+        let run = Cmd::new(["gc", flag]).arg(scene.path()).guarded();
+        run.ok().ends_with_line(
+            "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it where no writer is at work",
+        );
+    }
+    let run = Cmd::gc(scene.path()).guarded();
+    run.ok().ends_with_line("Total reclaimed space: 12B");
+}
+
+/// A clock that is set ahead to try out a policy ends no protection of a run.
+#[test]
+fn a_time_in_the_future_deletes_nothing_that_is_younger_than_the_grace_period() {
+    let scene = old_scene();
+    let young = orphan(&scene, "young", MINUTE);
+    scene.builder.file("oci-put-blob123456789", b"half a blob");
+    let future = ["--now", "2099-01-01T00:00:00Z"];
+    let dry = gc(&scene, &[&future[..], &["-n"]].concat());
+    assert!(
+        with_action(&dry.json(), "would-delete").contains(&young.digest),
+        "a dry run shows what would go then\n{}",
+        dry.all()
+    );
+    let run = gc(&scene, &future);
+    assert!(scene.has(&young), "{}", run.all());
+    assert!(
+        scene.builder.join("oci-put-blob123456789").exists(),
+        "{}",
+        run.all()
+    );
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
 }
 
 #[test]
@@ -106,11 +157,14 @@ fn while_a_writer_is_at_work_every_young_orphan_is_kept() {
                 "{}",
                 run.all()
             );
-            // An old temporary file says that somebody crashed, not that somebody works.
+            // An old temporary file says that somebody crashed; the blob is as young as before.
             scene.builder.age(writer, 3 * HOUR);
             if let Some((directory, _)) = writer.rsplit_once('/') {
                 scene.builder.age(directory, 3 * HOUR);
             }
+            let run = gc(&scene, &[]);
+            assert!(scene.has(&young), "{}", run.all());
+            scene.builder.age(&young.blob_path(), 2 * HOUR);
             let run = gc(&scene, &[]);
             assert!(!scene.has(&young), "{}", run.all());
         },
@@ -124,6 +178,7 @@ fn what_a_young_orphan_names_is_kept_with_it() {
     let old = orphan(&scene, "old and reused", 2 * DAY);
     let config = scene.builder.config("linux/amd64", "new");
     let manifest = scene.builder.manifest(&config, std::slice::from_ref(&old));
+    scene.builder.fresh([&config, &manifest]);
     let run = gc(&scene, &[]);
     for desc in [&old, &config, &manifest] {
         assert!(scene.has(desc), "{}", run.all());

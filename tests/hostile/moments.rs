@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use ocisweep::View;
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, InFlight, Writer};
 use ocisweep::observe::{Observer, Phase, Silent};
+use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::sys::Disk;
 
@@ -40,40 +41,75 @@ fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
         (modified - GRACE, 0, false),
     ] {
         let mut view = view(&scene);
-        view.graph
-            .protect_in_flight(&view.layout, &view.state, InFlight { now, grace }, &Silent)
+        view.protect(InFlight { now, grace }, &Silent)
             .expect("nobody interrupts");
         assert_eq!(view.graph.has_in_flight(), is_young, "{now} {grace}");
     }
 }
 
 #[test]
-fn only_a_young_file_of_a_writer_protects_what_is_older_than_the_index() {
+fn the_time_of_the_index_ends_no_protection() {
     let (moment, modified) = moment();
-    let old = moment - DAY;
-    // Listed after the orphan was written, so that the orphan is no part of what comes next.
-    for (file, written, is_young) in [
-        ("oci-put-blob123456789", moment, true),
-        ("oci-put-blob123456789", old, false),
-        ("index.json.lock", moment, false),
+    let rule = InFlight {
+        now: modified + GRACE / 2,
+        grace: GRACE,
+    };
+    for index in [moment - DAY, moment, moment + Duration::from_secs(60)] {
+        let scene = Scene::new();
+        scene.builder.modified(&scene.orphan.blob_path(), moment);
+        scene.builder.modified("index.json", index);
+        let mut view = view(&scene);
+        view.protect(rule, &Silent).expect("nobody interrupts");
+        assert!(view.graph.has_in_flight(), "{index:?}");
+    }
+}
+
+#[test]
+fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
+    let (moment, modified) = moment();
+    let rule = InFlight {
+        now: modified + GRACE / 2,
+        grace: GRACE,
+    };
+    let file = |name: &str| Some(Writer::File(name.into()));
+    for (name, written, blob_written, expected) in [
+        (
+            "oci-put-blob123456789",
+            moment,
+            moment - DAY,
+            file("oci-put-blob123456789"),
+        ),
+        ("oci-put-blob123456789", moment - DAY, moment - DAY, None),
+        ("index.json.lock", moment, moment - DAY, None),
+        // This program lists nothing again.
+        (".ocisweep-abc123", moment, moment - DAY, None),
+        (
+            "oci-put-blob123456789",
+            moment,
+            moment,
+            file("oci-put-blob123456789"),
+        ),
     ] {
         let scene = Scene::new();
-        scene.builder.file(file, b"half a blob");
-        scene.builder.modified(file, written);
-        scene.builder.modified(&scene.orphan.blob_path(), moment);
-        scene
-            .builder
-            .modified("index.json", moment + Duration::from_secs(60));
+        scene.builder.file(name, b"half a blob");
+        scene.builder.modified(name, written);
+        let orphan = scene.orphan.blob_path();
+        scene.builder.modified(&orphan, blob_written);
         let mut view = view(&scene);
-        let rule = InFlight {
-            now: modified + GRACE / 2,
-            grace: GRACE,
-        };
-        view.graph
-            .protect_in_flight(&view.layout, &view.state, rule, &Silent)
-            .expect("nobody interrupts");
-        assert_eq!(view.graph.has_in_flight(), is_young, "{file} {written:?}");
+        view.protect(rule, &Silent).expect("nobody interrupts");
+        assert_eq!(view.graph.writer(), expected.as_ref(), "{name} {written:?}");
+        let none = InFlight { grace: 0, ..rule };
+        view.protect(none, &Silent).expect("nobody interrupts");
+        assert_eq!(view.graph.writer(), None, "{name} without grace");
     }
+    let scene = Scene::new();
+    scene.builder.modified(&scene.orphan.blob_path(), moment);
+    let mut view = view(&scene);
+    view.protect(rule, &Silent).expect("nobody interrupts");
+    let digest = Digest::parse(&scene.orphan.digest).expect("a digest");
+    let modified = i64::try_from(modified).expect("a time of our age");
+    let expected = Writer::Blob { digest, modified };
+    assert_eq!(view.graph.writer(), Some(&expected));
 }
 
 #[test]
@@ -90,7 +126,7 @@ fn a_temporary_file_goes_when_it_is_older_than_was_said() {
         };
         let plan = sweep_all(&view(&scene), Accept::No, Accept::No, &Disk, &options);
         let plan = plan.expect("nothing is damaged");
-        assert_eq!(plan.temporary.len(), usize::from(goes), "{now}");
+        assert_eq!(plan.temporary().len(), usize::from(goes), "{now}");
     }
 }
 
@@ -143,5 +179,8 @@ fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
     };
     let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
     let plan = plan.expect("nothing is damaged");
-    assert!(plan.sweep.is_empty() && plan.kept.is_empty(), "{plan:?}");
+    assert!(
+        plan.sweep().is_empty() && plan.kept().is_empty(),
+        "{plan:?}"
+    );
 }

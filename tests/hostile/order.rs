@@ -40,8 +40,6 @@ fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_writ
             assert_eq!(found.len(), MANY);
             assert!(found.is_sorted_by_key(|id| view.graph.digest(*id)));
         }
-        view.graph
-            .protect_in_flight(&view.layout, &view.state, rule, &Silent)
-            .expect("nobody interrupts");
+        view.protect(rule, &Silent).expect("nobody interrupts");
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{execute, remove_directory};
-use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
+use ocisweep::graph::{Accept, InFlight};
 use ocisweep::layout::lock::Locked;
 use ocisweep::observe::Silent;
-use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep};
+use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep_all};
 use ocisweep::sys::Disk;
 
 use crate::scene::{Scene, entries, of_layouts};
@@ -133,7 +133,8 @@ fn what_somebody_may_still_need_stays() {
         }),
         ("a blob that is young", |layout| {
             layout.age("index.json", Duration::from_secs(2 * 60 * 60));
-            layout.layer(b"a young orphan");
+            let young = layout.layer(b"a young orphan");
+            layout.fresh([&young]);
         }),
     ];
     for_each(
@@ -211,22 +212,15 @@ fn planned(layout: &Path) -> (View, Plan) {
     let now = Timestamp::now();
     let view = View::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
-    let mark = MarkOptions {
-        keep: &|_| true,
-        change: Change::none(),
-        extra: &[],
-        missing: Accept::No,
-        empty: Accept::Yes,
-    };
-    let live = view.graph.mark(&view.layout, &view.state, &mark);
     let options = SweepOptions {
         now,
         started: now,
         temp_age: 0,
     };
-    let mut plan = sweep(&view, &live.expect("nothing is damaged"), &Disk, &options);
+    let plan = sweep_all(&view, Accept::No, Accept::Yes, &Disk, &options);
+    let mut plan = plan.expect("nothing is damaged");
     retire(&view, &mut plan, InFlight { now, grace: 0 });
-    assert_eq!(plan.retire, Retire::Yes);
+    assert_eq!(plan.retire(), Retire::Yes);
     (view, plan)
 }
 

@@ -306,10 +306,9 @@ fn a_tree_is_searched_whole_or_not_at_all() {
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
 }
 
-/// A writer puts blobs into the pool first and its index last. Which layout that will be nobody knows: what is not older than
-/// any of them is in flight.
+/// A writer puts blobs into the pool first and its index last, and the others write theirs meanwhile.
 #[test]
-fn what_is_newer_than_the_oldest_index_is_in_flight() {
+fn what_none_references_is_in_flight_while_it_is_young() {
     let commune = Commune::new(Way::Empty);
     let scene = &commune.scene;
     let now = std::time::SystemTime::now();
@@ -318,36 +317,74 @@ fn what_is_newer_than_the_oldest_index_is_in_flight() {
     for (name, age) in [("one", 50), ("two", 2), ("three", 1)] {
         set(&scene.join(name).join("index.json"), minutes(age));
     }
-    let orphans: Vec<&String> = commune.orphans.iter().collect();
     let blob = |digest: &str| scene.join("pool").join(digest.replacen(':', "/", 1));
-    for digest in &orphans {
-        set(&blob(digest), minutes(55));
+    // What one of them has listed a moment ago is no orphan to the others either.
+    for digest in commune.needed() {
+        set(&blob(&digest), minutes(0));
+    }
+    for digest in &commune.orphans {
+        set(&blob(digest), minutes(65));
     }
     let layer = Desc::of("x", b"an orphan of nobody").digest;
-    set(&blob(&layer), minutes(30));
+    set(&blob(&layer), minutes(55));
     let args = ["gc", "--shared-blobs", "pool"];
     let run = scene.run(&[&args[..], &NAMES].concat());
-    run.ok().says(&format!("Kept: {layer} (in flight"));
+    run.ok()
+        .says(&format!("Kept: {layer} (in flight"))
+        .ends_with_line("kept 19B: 1 blob in flight (`--grace`)");
     let mut kept = commune.needed();
     kept.insert(layer.clone());
     assert_eq!(commune.pool(), kept, "{}", run.all());
-    // A writer's temporary file in any layout protects everything that is young.
+    scene
+        .run(&[&args[..], &["--grace", "0"], &NAMES].concat())
+        .ok();
+    assert_eq!(commune.pool(), commune.needed());
+}
+
+/// The blobs that another layout has just listed are no sign of a writer; a temporary file in any of them is one.
+#[test]
+fn what_a_prune_of_a_pool_releases_is_kept_while_a_writer_is_at_work() {
+    let args = [
+        "prune",
+        "-f",
+        "-a",
+        "--keep",
+        "*:none",
+        "--allow-empty",
+        "--shared-blobs",
+        "pool",
+    ];
     let commune = Commune::new(Way::Empty);
     let scene = &commune.scene;
-    for name in NAMES {
-        set(&scene.join(name).join("index.json"), minutes(1));
-    }
     for digest in &commune.orphans {
         let path = scene.join("pool").join(digest.replacen(':', "/", 1));
-        set(&path, minutes(30));
+        let old = std::time::SystemTime::now() - Duration::from_secs(3 * 3600);
+        crate::support::layout::set_modified(&path, old);
     }
     fs::write(scene.join("three/oci-put-blob123456789"), b"").expect("it can be written");
-    let before = commune.pool();
-    scene.run(&[&args[..], &NAMES].concat()).ok();
-    assert_eq!(commune.pool(), before);
+    let run = scene.run(&[&args[..], &NAMES].concat());
+    run.ok()
+        .says("kept: a writer is at work (oci-put-blob123456789); gc deletes them later");
+    for digest in commune.needed() {
+        assert!(commune.pool().contains(&digest), "{}", run.all());
+    }
     fs::remove_file(scene.join("three/oci-put-blob123456789")).expect("it can be removed");
-    scene.run(&[&args[..], &NAMES].concat()).ok();
-    assert_eq!(commune.pool(), commune.needed());
+    let run = scene.run(
+        &[
+            &[
+                "gc",
+                "--allow-empty",
+                "--grace",
+                "0",
+                "--shared-blobs",
+                "pool",
+            ][..],
+            &NAMES,
+        ]
+        .concat(),
+    );
+    run.ok();
+    assert!(commune.pool().is_empty(), "{}", run.all());
 }
 
 #[test]

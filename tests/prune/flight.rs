@@ -26,6 +26,7 @@ fn orphans_in_flight_stay_and_the_last_line_counts_them() {
     for flag in ["-n", "-f"] {
         let shelf = shelf();
         let young = shelf.layout.layer(b"twelve bytes");
+        shelf.layout.fresh([&young]);
         let old = shelf.layout.layer(b"old");
         shelf.layout.age(&old.blob_path(), HOUR * 2);
         let run = call(&shelf, &[flag]).run();
@@ -41,6 +42,7 @@ fn orphans_in_flight_stay_and_the_last_line_counts_them() {
     }
     let shelf = shelf();
     let young = shelf.layout.layer(b"twelve bytes");
+    shelf.layout.fresh([&young]);
     let run = call(&shelf, &["-f", "--format", "json"]).run();
     let json = run.ok().json();
     assert_eq!(json["totals"]["kept"], 1, "{}", run.all());
@@ -65,12 +67,12 @@ fn what_is_released_stays_while_something_in_flight_uses_it() {
     shelf.write();
     let config = shelf.layout.config("linux/amd64", "coming");
     let coming = shelf.layout.manifest(&config, &[old.layers[1].clone()]);
+    shelf.layout.fresh([&config, &coming]);
     let run = call(&shelf, &["-a", "-f", "--keep", "app:2"]).run();
     run.ok();
-    for desc in [&old.layers[1], &config, &coming] {
+    for desc in [&old.layers[0], &old.layers[1], &config, &coming] {
         assert!(shelf.has(desc), "{} is gone\n{}", desc.digest, run.all());
     }
-    assert!(!shelf.has(&old.layers[0]), "{}", run.all());
     // The writer ends; what it counted on is there.
     shelf.layout.clear_entries();
     shelf.layout.tag(&coming, "app:3");
@@ -81,6 +83,7 @@ fn what_is_released_stays_while_something_in_flight_uses_it() {
         "{}",
         run.all()
     );
+    assert!(!shelf.has(&old.layers[0]), "{}", run.all());
 }
 
 #[test]
@@ -231,4 +234,83 @@ fn without_entries_nothing_is_pruned_unless_told_so() {
         "{}",
         run.all()
     );
+}
+
+/// skopeo reads `index.json` at its start and writes it at its end: what was removed in between is listed again.
+#[test]
+fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
+    type Sign = (&'static str, fn(&Shelf));
+    let signs: [Sign; 2] = [
+        ("(oci-put-blob123456789)", |shelf| {
+            shelf.layout.file("oci-put-blob123456789", b"half");
+        }),
+        ("(blob ", |shelf| {
+            let blob = shelf.layout.layer(b"coming");
+            shelf.layout.fresh([&blob]);
+        }),
+    ];
+    for_each(
+        signs,
+        |(sign, _)| (*sign).to_owned(),
+        |(sign, appear)| {
+            let mut shelf = Shelf::new();
+            shelf.small("app:1", 10);
+            let dangling = shelf.overwritten("dangling", 20);
+            shelf.write();
+            let orphan = shelf.layout.layer(b"an older orphan");
+            appear(&shelf);
+            let index = std::fs::read(shelf.layout.join("index.json")).expect("an index");
+            let df = Cmd::new(["df", "--format", "json"]).arg(shelf.path()).run();
+            let df = df.ok().json();
+            let dry = call(&shelf, &["-n", "--format", "json"]).run();
+            let run = call(&shelf, &["-f", "--format", "json"]).run();
+            let (dry, report) = (dry.ok().json(), run.ok().json());
+            assert_eq!(dry["totals"], report["totals"], "{}", run.all());
+            assert_eq!(
+                df["total"]["reclaimable"],
+                report["totals"]["reclaimed_bytes"],
+                "{df}\n{}",
+                run.all()
+            );
+            assert!(
+                shelf.has_all(&dangling) && !shelf.has(&orphan),
+                "{}",
+                run.all()
+            );
+            let items = report["layouts"][0]["items"].as_array().expect("a list");
+            for desc in [&dangling.manifest, &dangling.config] {
+                let mut of = items
+                    .iter()
+                    .filter(|item| item["digest"] == desc.digest.as_str());
+                let is_kept = of.any(|item| {
+                    item["action"] == "keep" && item["reasons"][0] == "a writer is at work"
+                });
+                assert!(is_kept, "{}\n{}", desc.digest, run.all());
+            }
+            // The writer writes what it has read at its start: everything is there.
+            shelf.layout.file("index.json", &index);
+            Cmd::new(["check"]).arg(shelf.path()).run().ok();
+            let run = call(&shelf, &["-f"]).run();
+            run.ok().says(&format!("kept: a writer is at work {sign}"));
+            let run = call(&shelf, &["-f", "--grace", "0"]).run();
+            run.ok().keeps_quiet_about("a writer is at work");
+            Cmd::gc(shelf.path()).run().ok();
+            assert!(!shelf.has(&dangling.manifest), "{}", run.all());
+        },
+    );
+}
+
+#[test]
+fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 10);
+    shelf.write();
+    let young = shelf.layout.layer(b"twelve bytes");
+    shelf.layout.fresh([&young]);
+    for flag in ["-n", "-f"] {
+        let run = call(&shelf, &[flag]).run();
+        let last = run.ok().stdout.lines().last().unwrap_or_default();
+        let end = "in flight 12B; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
+        assert!(last.ends_with(end), "{}", run.all());
+    }
 }

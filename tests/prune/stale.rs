@@ -167,6 +167,7 @@ fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
     let config = planned.shelf.layout.config("linux/amd64", "in flight");
     let layers = [planned.old.layers[0].clone(), planned.orphan.clone()];
     let flying = planned.shelf.layout.manifest(&config, &layers);
+    planned.shelf.layout.fresh([&config, &flying]);
     let run = planned.apply(&[]);
     for desc in layers.iter().chain([&config, &flying]) {
         assert!(
@@ -186,6 +187,7 @@ fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
     let old = shelf.overwritten("old", 20);
     shelf.write();
     let young = shelf.layout.layer(b"in flight");
+    shelf.layout.fresh([&young]);
     let plan = shelf.layout.outside().join("plan.json");
     // By the real clock: the blob was written just now.
     let run = Cmd::new(["prune", "--plan"])

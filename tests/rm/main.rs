@@ -19,6 +19,7 @@
 //! - [`platform_along`]: what goes with a platform, and what refers to the index.
 //! - [`platform_sparse`]: the ways that leave the index as it is.
 //! - [`crash`]: killed at any moment, and calls that fail.
+//! - [`beside`]: what is released while a writer is at work.
 //! - [`meanwhile`]: what others do while it waits.
 #![expect(
     clippy::indexing_slicing,
@@ -28,6 +29,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
 mod crash;
 mod damage;
 mod docker_save;

@@ -32,6 +32,9 @@ impl Image {
     }
 }
 
+/// How long ago the blobs of a layout were written, unless a test says otherwise.
+const WRITTEN: Duration = Duration::from_secs(3 * 3600);
+
 /// Writes a layout into a directory of its own, which goes when the builder is dropped.
 ///
 /// Blobs are written at once; `index.json` and docker's `manifest.json` are written by [`write`](Self::write), as often as wanted.
@@ -103,6 +106,8 @@ impl LayoutBuilder {
         let size = u64::try_from(bytes.len()).expect("a length fits into 64 bits");
         let desc = Desc::new(media_type, digest, size);
         self.file(&desc.blob_path(), bytes);
+        // As what was unpacked keeps its time: older than any grace period that nobody sets.
+        self.age(&desc.blob_path(), WRITTEN);
         desc
     }
 
@@ -333,6 +338,14 @@ impl LayoutBuilder {
     /// Removes `oci-layout`, as BuildKit caches and hauler stores come.
     pub(crate) fn without_marker(&self) -> &Self {
         self.remove("oci-layout")
+    }
+
+    /// Makes blobs as recent as what a writer has put a moment ago.
+    pub(crate) fn fresh<'a>(&self, descs: impl IntoIterator<Item = &'a Desc>) -> &Self {
+        for desc in descs {
+            self.age(&desc.blob_path(), Duration::ZERO);
+        }
+        self
     }
 
     /// Sets the modification time of a file of the layout to `age` before now.

@@ -22,6 +22,8 @@ pub(crate) enum Way {
     Panics,
     /// It alone fails, because the disk is full.
     Fills,
+    /// The disk is full for it and for everything that is written later.
+    StaysFull,
     /// It does its work and says that the disk is full.
     FillsLate,
     /// Something else happens right before it.
@@ -55,6 +57,7 @@ impl Stopping {
 
     /// Notes a call, and lets it happen or not.
     fn pass<T>(&self, call: String, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let writes = call.starts_with("replace ") || call.starts_with("make ");
         let number = {
             let mut calls = self
                 .calls
@@ -70,6 +73,7 @@ impl Stopping {
             Way::Lies if number == self.at => work().and_then(|_| fault()),
             Way::Panics if number == self.at => panic!("the test stops here"),
             Way::Fills if number == self.at => Err(io::ErrorKind::StorageFull.into()),
+            Way::StaysFull if number >= self.at && writes => Err(io::ErrorKind::StorageFull.into()),
             Way::FillsLate if number == self.at => {
                 work().and_then(|_| Err(io::ErrorKind::StorageFull.into()))
             }
@@ -135,7 +139,7 @@ impl Fs for Stopping {
         &self,
         dir: BorrowedFd<'_>,
         name: &str,
-        expected: &[u8],
+        expected: Option<&[u8]>,
         bytes: &[u8],
         time: FileTime,
     ) -> io::Result<bool> {

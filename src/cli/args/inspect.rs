@@ -76,7 +76,7 @@ pub struct WhyArgs {
     /// Show all ways
     #[arg(short, long, conflicts_with = "limit")]
     pub all: bool,
-    /// Leave orphans alone that are younger than this and may be in use by a writer
+    /// Keep unreferenced blobs that are younger than this: a writer may be about to list them
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// Print as text or json
@@ -113,7 +113,7 @@ pub struct BlobsArgs {
     /// End each path with a zero byte in place of a line end
     #[arg(short = '0', long)]
     pub null: bool,
-    /// With --dead: leave orphans alone that are younger than this and may be in use by a writer
+    /// With --dead: leave out unreferenced blobs younger than this, which a writer may be about to list
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
     /// With --dead: count temporary files of writers that are older than this

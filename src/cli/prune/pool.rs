@@ -11,12 +11,12 @@ use super::question::{Answer, describe_plan, put};
 use super::{
     Failure, Said, Wanted, note_unused, planned, report, show, to_json, unused_everywhere,
 };
-use crate::cli::args::PruneArgs;
+use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::many::Account;
 use crate::cli::perform::{Mode, Rule};
-use crate::cli::render::sweep::count;
+use crate::cli::render::sweep::{age_line, count};
 use crate::cli::shared::{Asked, Done, ask, perform};
 
 /// The images that go, by layout.
@@ -78,7 +78,7 @@ pub(super) fn run(
             for (shown, said) in done.shown().zip(said) {
                 let ended = show(context, args, said, &shown, true);
                 let layout = to_json(context, args, said, &shown);
-                account.add(&shown.plan.layout, &shown, ended, layout);
+                account.add(shown.plan.layout(), &shown, ended, layout);
                 exit = exit.and(ended);
             }
         }
@@ -87,7 +87,11 @@ pub(super) fn run(
             account.failed(pool, &failure.to_string(), exit);
         }
     }
-    exit.and(account.finish(context, &args.output))
+    exit = exit.and(account.finish(context, &args.output));
+    if args.output.format == TextFormat::Text {
+        exit = exit.and(context.print(&age_line(account.aged())));
+    }
+    exit
 }
 
 fn going(said: &[Said]) -> Going {
@@ -107,7 +111,7 @@ fn question(
     let mut blobs = 0;
     for (plan, _) in &done.plans {
         totals = totals.plus(plan.totals());
-        blobs += plan.sweep.len() as u64;
+        blobs += plan.sweep().len() as u64;
     }
     for (path, said) in asked.chosen.layouts.iter().zip(&done.said) {
         text.push_str(&describe_plan(context, path, said, None));

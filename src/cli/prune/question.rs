@@ -127,8 +127,8 @@ pub(super) fn put(
 }
 
 fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
-    let blobs = done.plan.sweep.len();
-    if done.plan.retire == Retire::No {
+    let blobs = done.plan.sweep().len();
+    if done.plan.retire() == Retire::No {
         return describe_plan(context, path, &done.said, Some(blobs));
     }
     let mut text = describe_plan(context, path, &done.said, (blobs > 0).then_some(blobs));

@@ -1,10 +1,13 @@
 //! What a sweep did, or would do, as text and as JSON: both from the same plan and the same outcome.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::execute::{Fate, Outcome};
+use ocisweep::graph::Writer;
+use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Because, Kept, Order, Plan, Retire, Totals, Victim};
 use ocisweep::units::{human_duration, human_size};
@@ -12,7 +15,7 @@ use rayon::prelude::*;
 
 use super::json;
 use crate::cli::args::TextFormat;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, with_causes};
 use crate::cli::exit::{self, Exit};
 
 /// How many bytes of text are printed at a time.
@@ -45,7 +48,7 @@ impl Shown<'_> {
     pub fn retires(&self) -> bool {
         match self.outcome {
             Some(outcome) => outcome.retired,
-            None => self.plan.retire == Retire::Yes,
+            None => self.plan.retire() == Retire::Yes,
         }
     }
 
@@ -58,11 +61,11 @@ impl Shown<'_> {
     /// system: two runs, or a dry run and the run, can be compared line by line.
     fn fates(&self) -> impl Iterator<Item = (Victim, Fate, Option<&Digest>)> {
         let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
-        let mut order: Vec<(u64, usize)> = (0..self.plan.sweep.len()).map(|at| (0, at)).collect();
-        if self.plan.order == Order::Directories {
+        let mut order: Vec<(u64, usize)> = (0..self.plan.sweep().len()).map(|at| (0, at)).collect();
+        if self.plan.order() == Order::Directories {
             let digest = |at: usize| {
-                let victim = self.plan.sweep.get(at)?;
-                self.plan.blobs.digest(victim.id)
+                let victim = self.plan.sweep().get(at)?;
+                self.plan.blobs().digest(victim.id)
             };
             // There can be a million: nearly all are told apart by their first bytes, without a look at the digests.
             for (begin, at) in &mut order {
@@ -73,23 +76,50 @@ impl Shown<'_> {
             });
         }
         order.into_iter().filter_map(move |(_, position)| {
-            let victim = self.plan.sweep.get(position)?;
+            let victim = self.plan.sweep().get(position)?;
             let fate = match fates {
                 Some(fates) => fates.get(position).copied().unwrap_or(Fate::NotTried),
                 None => Fate::Deleted,
             };
-            Some((victim, fate, self.plan.blobs.digest(victim.id)))
+            Some((victim, fate, self.plan.blobs().digest(victim.id)))
         })
     }
 
     /// Returns the orphans that stay, with their digests, by digest.
     fn kept(&self) -> Vec<(&Digest, &Kept)> {
-        let kept = self.plan.kept.iter();
+        let kept = self.plan.kept().iter();
         let mut found: Vec<_> = kept
-            .filter_map(|kept| Some((self.plan.blobs.digest(kept.id)?, kept)))
+            .filter_map(|kept| Some((self.plan.blobs().digest(kept.id)?, kept)))
             .collect();
         found.sort_unstable_by_key(|(digest, _)| *digest);
         found
+    }
+
+    /// Returns the orphans that were deleted to make room on a full disk, by digest.
+    fn made_room(&self) -> Vec<(Victim, &Digest)> {
+        let Some(outcome) = self.outcome else {
+            return Vec::new();
+        };
+        let spare = self.plan.spare().iter().zip(&outcome.spare_fates);
+        let mut found: Vec<_> = spare
+            .filter(|(_, fate)| **fate == Fate::Deleted)
+            .filter_map(|(victim, _)| Some((victim, self.plan.blobs().digest(victim.id)?)))
+            .collect();
+        found.sort_unstable_by_key(|(_, digest)| *digest);
+        found
+    }
+
+    /// Returns how a run ends of which not everything is done.
+    pub fn trouble_exit(&self) -> Exit {
+        match self.outcome.and_then(|outcome| outcome.late.as_ref()) {
+            Some(_) => exit::IO,
+            None => exit::INCOMPLETE,
+        }
+    }
+
+    /// Says whether what the plan writes is written, or would be.
+    pub fn is_written(&self) -> bool {
+        self.outcome.is_none_or(|outcome| outcome.written)
     }
 
     /// Returns a line for each file, as docker words it.
@@ -135,9 +165,12 @@ impl Shown<'_> {
                 put(format_args!("{verb} {digest}"));
             }
         }
+        for (_, digest) in self.made_room() {
+            put(format_args!("{verb} {digest}"));
+        }
         let temporary = match self.outcome {
-            Some(outcome) => &outcome.temporary,
-            None => &self.plan.temporary,
+            Some(outcome) => outcome.temporary.as_slice(),
+            None => self.plan.temporary(),
         };
         for stray in temporary {
             let path = stray.path.to_string_lossy();
@@ -151,13 +184,27 @@ impl Shown<'_> {
             } else {
                 "Would remove:"
             };
-            let path = self.plan.layout.to_string_lossy();
+            let path = self.plan.layout().to_string_lossy();
             let path = context.term.foreign(&path);
             put(format_args!("{verb} {path} (empty layout)"));
         }
         for (digest, kept) in self.kept() {
-            let why = in_words(kept.because, context.now);
-            put(format_args!("Kept: {digest} ({why})"));
+            if kept.because != Because::WriterAtWork {
+                let why = in_words(kept.because, context.now);
+                put(format_args!("Kept: {digest} ({why})"));
+            }
+        }
+        if let Some(writer) = self.plan.writer() {
+            let sign = sign_of(writer, context.now);
+            let sign = context.term.foreign(&sign);
+            // Platforms that are dropped and stay listed are no garbage to `gc`.
+            let is_listed = !self.is_pool && self.plan.writes().index.is_none();
+            let later = if is_listed {
+                "repeat this command later"
+            } else {
+                "gc deletes them later"
+            };
+            put(format_args!("kept: a writer is at work ({sign}); {later}"));
         }
     }
 
@@ -166,25 +213,25 @@ impl Shown<'_> {
         if !is_many || lines.is_empty() {
             return lines;
         }
-        let path = self.plan.layout.to_string_lossy();
+        let path = self.plan.layout().to_string_lossy();
         format!("{}:\n{lines}", context.term.foreign(&path))
     }
 
     /// Returns the layout as JSON.
     pub fn to_json(&self, now: Timestamp, format: TextFormat) -> json::SweptLayout {
         let mut totals = json::Totals::of(&self.totals());
-        for kept in &self.plan.kept {
+        for kept in self.plan.kept() {
             totals.kept += 1;
             totals.kept_bytes += kept.len;
         }
         json::SweptLayout {
-            path: self.plan.layout.to_string_lossy().into_owned(),
+            path: self.plan.layout().to_string_lossy().into_owned(),
             items: match format {
                 TextFormat::Json => self.items(now),
                 // Nobody sees them, and there can be a million.
                 TextFormat::Text => Vec::new(),
             },
-            foreign: self.plan.foreign as u64,
+            foreign: self.plan.foreign() as u64,
             totals,
             state: None,
             error: None,
@@ -192,15 +239,22 @@ impl Shown<'_> {
     }
 
     fn items(&self, now: Timestamp) -> Vec<json::Item> {
-        let mut items = Vec::with_capacity(self.plan.sweep.len() + self.plan.kept.len());
+        let mut items = Vec::with_capacity(self.plan.sweep().len() + self.plan.kept().len());
+        let made_room = self.made_room();
+        let has_made_room: HashSet<BlobId> =
+            made_room.iter().map(|(victim, _)| victim.id).collect();
+        let untried = self.outcome.map_or("interrupted", why_untried);
         for (victim, fate, digest) in self.fates() {
+            if has_made_room.contains(&victim.id) {
+                continue;
+            }
             let (action, reason) = match fate {
                 Fate::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
                 Fate::Deleted => ("delete", "unreferenced"),
                 Fate::Gone => ("none", "gone"),
                 Fate::Rewritten => ("keep", "rewritten"),
                 Fate::Failed => ("failed", "unreferenced"),
-                Fate::NotTried => ("keep", "interrupted"),
+                Fate::NotTried => ("keep", untried),
             };
             items.push(json::Item {
                 digest: digest.map(ToString::to_string),
@@ -213,9 +267,21 @@ impl Shown<'_> {
                 platform: None,
             });
         }
+        for (victim, digest) in made_room {
+            items.push(json::Item {
+                platform: None,
+                digest: Some(digest.to_string()),
+                path: None,
+                kind: "blob",
+                size: victim.file.len,
+                action: "delete",
+                reasons: vec!["unreferenced".to_owned(), "the disk was full".to_owned()],
+                names: Vec::new(),
+            });
+        }
         let (temporary, action) = match self.outcome {
-            Some(outcome) => (&outcome.temporary, "delete"),
-            None => (&self.plan.temporary, "would-delete"),
+            Some(outcome) => (outcome.temporary.as_slice(), "delete"),
+            None => (self.plan.temporary(), "would-delete"),
         };
         for stray in temporary {
             items.push(json::Item {
@@ -263,7 +329,7 @@ impl Shown<'_> {
     /// Tells on stderr what did not go as planned, and what somebody else did meanwhile. Says whether
     /// everything that was planned is done.
     pub fn report_trouble(&self, context: &Context<'_>) -> bool {
-        let path = self.plan.layout.display();
+        let path = self.plan.layout().display();
         let (blobs, index) = if self.is_pool {
             (
                 path.to_string(),
@@ -272,15 +338,15 @@ impl Shown<'_> {
         } else {
             (format!("{path}/blobs"), format!("`{path}/index.json`"))
         };
-        if self.plan.foreign > 0 {
-            let files = count(self.plan.foreign as u64, "foreign file");
+        if self.plan.foreign() > 0 {
+            let files = count(self.plan.foreign() as u64, "foreign file");
             context
                 .term
                 .note(&format!("left {files} in `{blobs}` alone"));
         }
         let unreadable = self
             .plan
-            .kept
+            .kept()
             .iter()
             .filter(|kept| kept.because == Because::Unreadable)
             .count() as u64;
@@ -324,6 +390,21 @@ impl Shown<'_> {
             );
         }
         let untried = count_fates(outcome, Fate::NotTried);
+        if let Some(error) = &outcome.late {
+            let mut what = if outcome.written && !self.plan.writes().is_empty() {
+                format!("`{path}` was changed, but not everything was done")
+            } else {
+                format!("cannot change `{path}`, and not everything is as it was")
+            };
+            if untried > 0 {
+                let _ = write!(what, " ({} not deleted)", count(untried, "blob"));
+            }
+            context.term.error(
+                &format!("{what}: {}", with_causes(error)),
+                Some("`ocisweep gc` deletes what nothing references"),
+            );
+            return false;
+        }
         if outcome.meanwhile.changed && untried > 0 && !outcome.interrupted {
             context.term.error(
                 &format!(
@@ -364,6 +445,19 @@ pub fn note_linked(context: &Context<'_>, totals: &Totals) {
     }
 }
 
+/// Returns why blobs were left that the plan deletes.
+fn why_untried(outcome: &Outcome) -> &'static str {
+    if outcome.interrupted {
+        "interrupted"
+    } else if outcome.late.is_some() {
+        "not tried after an error"
+    } else if outcome.meanwhile.changed {
+        "the layout changed meanwhile"
+    } else {
+        "interrupted"
+    }
+}
+
 fn count_fates(outcome: &Outcome, wanted: Fate) -> u64 {
     outcome.fates.iter().filter(|fate| **fate == wanted).count() as u64
 }
@@ -386,10 +480,67 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// Returns what shows that a writer is at work.
+fn sign_of(writer: &Writer, now: Timestamp) -> String {
+    match writer {
+        Writer::File(path) => path.to_string_lossy().into_owned(),
+        Writer::Blob { digest, modified } => {
+            format!("blob {}, {}", digest.short(), age(now, *modified))
+        }
+    }
+}
+
+/// Returns the line on what is kept for its age; nothing if there is none.
+pub fn age_line(aged: &Aged) -> String {
+    if aged.blobs == 0 {
+        return String::new();
+    }
+    let (size, blobs) = (human_size(aged.bytes), count(aged.blobs, "blob"));
+    let way_out = if aged.is_all() { NOTHING_ELSE } else { "" };
+    format!("kept {size}: {blobs} in flight (`--grace`){way_out}\n")
+}
+
+/// What the last line says where everything is kept for its age alone.
+pub const NOTHING_ELSE: &str =
+    "; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
+
+/// What several layouts keep because it is recent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Aged {
+    blobs: u64,
+    bytes: u64,
+    /// Something goes, or is kept for another reason.
+    has_more: bool,
+}
+
+impl Aged {
+    /// Counts the blobs of a plan.
+    pub fn add(&mut self, plan: &Plan) {
+        self.has_more |= !plan.sweep().is_empty() || !plan.temporary().is_empty();
+        for kept in plan.kept() {
+            if matches!(
+                kept.because,
+                Because::InFlight { .. } | Because::UsedInFlight
+            ) {
+                self.blobs += 1;
+                self.bytes = self.bytes.saturating_add(kept.len);
+            } else {
+                self.has_more = true;
+            }
+        }
+    }
+
+    /// Says whether age alone keeps everything that nothing references.
+    pub const fn is_all(&self) -> bool {
+        self.blobs > 0 && !self.has_more
+    }
+}
+
 fn in_words(because: Because, now: Timestamp) -> String {
     match because {
         Because::InFlight { modified } => format!("in flight, {}", age(now, modified)),
         Because::UsedInFlight => "in flight, used by a blob that is".to_owned(),
+        Because::WriterAtWork => "a writer is at work".to_owned(),
         Because::Unreadable => "cannot be read".to_owned(),
         _ => "kept".to_owned(),
     }
@@ -410,4 +561,25 @@ fn age(now: Timestamp, modified: i64) -> String {
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{content}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_deleted_says_why() {
+        let outcome = |interrupted, changed| {
+            let mut outcome = Outcome::nothing();
+            outcome.interrupted = interrupted;
+            outcome.meanwhile.changed = changed;
+            outcome
+        };
+        assert_eq!(why_untried(&outcome(true, false)), "interrupted");
+        let changed = "the layout changed meanwhile";
+        assert_eq!(why_untried(&outcome(false, true)), changed);
+        let mut late = outcome(false, false);
+        late.late = Some(ocisweep::Error::Interrupted);
+        assert_eq!(why_untried(&late), "not tried after an error");
+    }
 }

@@ -7,7 +7,7 @@ use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
 use crate::oci::{Edit, Kind, Role};
 use crate::plan::select::canonical;
-use crate::plan::{Order, Plan, SweepOptions, Victim, sweep};
+use crate::plan::{Because, Kept, Order, Plan, SweepOptions, Victim, Victims, sweep};
 use crate::sys::Fs;
 use crate::view::View;
 
@@ -200,7 +200,25 @@ fn release(
     let mut plan = sweep(view, &live, fs, sweep_options);
     let is_orphan = |victim: &Victim| !graph.is_rooted(victim.id);
     // On a full disk the older orphans make room for the new index.
-    plan.spare = plan.sweep.iter().filter(is_orphan).collect();
+    plan.spare = Victims::of(plan.sweep.iter().filter(is_orphan));
+    // What an interrupted run of this program has written, and this one lists, is no sign of a writer.
+    let new = gone.nested.iter().chain(gone.replaced.values());
+    let new = new.filter_map(|blob| graph.id(&blob.digest)).collect();
+    if let Some(writer) = graph.writer_besides(&new) {
+        // Many writers read `index.json` at their start and write it at their end. What is removed in between is
+        // listed again then, and a writer that has seen a blob does not write it again.
+        let released = plan.sweep.iter().filter(|victim| !is_orphan(victim));
+        let before = plan.kept.len();
+        plan.kept.extend(released.map(|victim| Kept {
+            id: victim.id,
+            len: victim.file.len,
+            because: Because::WriterAtWork,
+        }));
+        if plan.kept.len() > before {
+            plan.writer = Some(writer);
+            plan.sweep.retain(is_orphan);
+        }
+    }
     if !is_everything {
         plan.temporary = Vec::new();
         plan.sweep.retain(|victim| !is_orphan(victim));
@@ -216,7 +234,7 @@ fn release(
             graph.digest(victim.id),
         )
     });
-    plan.sweep = sorted.into_iter().collect();
+    plan.sweep = Victims::of(sorted);
     Ok(plan)
 }
 
