@@ -20,7 +20,7 @@ use crate::sys::{FileSystem, Fs};
 /// half a minute, and within ten where a laptop is to save power.
 const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 
-/// Brings `index.json` and docker's `manifest.json` to the disk, and first, where they are young,
+/// Brings `index.json`, docker's `manifest.json` and second indexes to the disk, and first, where they are young,
 /// everything else that was written.
 ///
 /// # Errors
@@ -29,9 +29,17 @@ pub(crate) fn settle(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
     let mut files = Vec::new();
     let mut is_young = false;
-    for name in ["index.json", "manifest.json"] {
-        let path = layout.path().join(name);
-        let file = match open_file(layout.dir(), name, Links::Follow) {
+    let mut names = vec!["index.json".to_owned(), "manifest.json".to_owned()];
+    // Another tool's list that comes back names blobs that are gone, too.
+    let lists = layout.read_second_indexes_once(true)?;
+    names.extend(
+        lists
+            .iter()
+            .filter_map(|list| Some(list.file.to_str()?.to_owned())),
+    );
+    for name in names {
+        let path = layout.path().join(&name);
+        let file = match open_file(layout.dir(), &*name, Links::Follow) {
             Ok(file) => file,
             Err(rustix::io::Errno::NOENT) => continue,
             Err(error) => return Err(Error::read(&path)(error.into())),
@@ -46,7 +54,7 @@ pub(crate) fn settle(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     for (name, path, file) in files {
         fs.sync(file.as_fd()).map_err(Error::write(&path))?;
         // A writer that renames may not have brought the name to the disk.
-        let place = layout.place_of(name)?;
+        let place = layout.place_of(&name)?;
         fs.sync_dir(place.dir.as_fd())
             .map_err(Error::write(&path))?;
     }

@@ -1,5 +1,7 @@
 //! `ocisweep df`
 
+use std::collections::BTreeMap;
+
 use ocisweep::Error;
 use ocisweep::images::{Image, images};
 use ocisweep::sys::Disk;
@@ -241,7 +243,21 @@ fn by_image(context: &Context<'_>, report: &Report, is_headed: bool) -> String {
     } else {
         String::new()
     };
-    head + &table.render()
+    let mut text = head + &table.render();
+    let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
+    let images = report.images.iter().map(|(image, _)| image);
+    for file in images.flat_map(|image| &image.second_indexes) {
+        *listed.entry(file).or_default() += 1;
+    }
+    for (file, images) in listed {
+        let (images, verb) = (
+            count(images, "image"),
+            if images == 1 { "is" } else { "are" },
+        );
+        let file = context.term.foreign(file);
+        text.push_str(&format!("{images} {verb} also listed in {file}\n"));
+    }
+    text
 }
 
 #[derive(Serialize)]

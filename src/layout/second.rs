@@ -177,7 +177,7 @@ impl Layout {
     }
 
     /// Does the same without reading anything twice: a file that is written at this moment is another state.
-    pub(super) fn read_second_indexes_once(&self, has_save: bool) -> Result<Vec<SecondIndex>> {
+    pub(crate) fn read_second_indexes_once(&self, has_save: bool) -> Result<Vec<SecondIndex>> {
         let names = self.second_index_names(has_save)?;
         let found = names.into_iter().filter_map(|name| {
             let found = self.look_for_list(&name);

@@ -14,5 +14,6 @@ mod around;
 mod blobs;
 mod classes;
 mod scene;
+mod second_index;
 mod sparse;
 mod why;

@@ -7,6 +7,7 @@
 //! - [`damage`]: documents that are other than their digest says.
 //! - [`index_json`]: `index.json` and `oci-layout` in every broken form.
 //! - [`refused`]: what is no layout, and pools that belong to others as well.
+//! - [`second_index`]: other files that list blobs.
 //! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
 //! - [`flight`]: writers at work, their temporary files and locks.
 //! - [`marks`]: what stands in the way of a sweep.
@@ -33,5 +34,6 @@ mod output;
 mod refused;
 mod rights;
 mod scene;
+mod second_index;
 mod sizes;
 mod special;

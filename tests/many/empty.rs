@@ -80,6 +80,23 @@ fn what_is_pruned_to_nothing_goes_with_its_directory() {
     assert_eq!(entries(held.path()), 1);
 }
 
+/// What another tool's file lists may be missing, and still the layout is that tool's.
+#[test]
+fn a_layout_with_a_second_index_is_not_empty() {
+    let scene = Scene::new();
+    let layout = empty(&scene, "layout");
+    let digest = format!("sha256:{}", "7".repeat(64));
+    let text = format!(r#"{{"chart":{{"digest":"{digest}","size":1}}}}"#);
+    layout.file("tags.json", text.as_bytes());
+    let run = scene.run(&[&GC[..], &["--grace", "0", "layout"]].concat());
+    run.ok().keeps_quiet_about("Removed: ");
+    assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
+    let args = ["--grace", "0", "--ignore-index", "tags.json", "layout"];
+    let run = scene.run(&[&GC[..], &args].concat());
+    run.ok().says("Removed: layout (empty layout)");
+    assert!(layout.join("tags.json").exists(), "{}", run.all());
+}
+
 #[test]
 fn without_the_flag_an_empty_layout_stays() {
     let scene = Scene::new();

@@ -631,3 +631,28 @@ fn recorded_pools_are_refused_alone_and_swept_together() {
         ls.ok();
     }
 }
+
+/// What a file of another tool lists in one of the layouts is needed as what its `index.json` lists.
+#[test]
+fn a_second_index_of_any_layout_keeps_blobs_of_the_pool() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let orphans: Vec<String> = commune.orphans.iter().cloned().collect();
+    let lists = orphans
+        .iter()
+        .map(|digest| format!(r#"{{"digest":"{digest}","size":1}}"#));
+    let text = format!("[{}]", lists.collect::<Vec<_>>().join(","));
+    fs::write(scene.join("two/other.json"), &text).expect("it can be written");
+    let before = commune.pool();
+    let run = scene.run(&[&GC[..], &NAMES].concat());
+    run.ok().says("Total reclaimed space: 0B");
+    assert_eq!(commune.pool(), before, "{}", run.all());
+    let torn = text.trim_end_matches(']');
+    fs::write(scene.join("two/other.json"), torn).expect("it can be written");
+    let run = scene.run(&[&GC[..], &NAMES].concat());
+    run.refused().warns("two/other.json");
+    assert_eq!(commune.pool(), before, "{}", run.all());
+    let run = scene.run(&[&GC[..], &["--ignore-index", "other.json"], &NAMES].concat());
+    run.ok();
+    assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
+}

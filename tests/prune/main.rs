@@ -54,6 +54,7 @@ mod question;
 mod random;
 mod rules;
 mod saved;
+mod second_index;
 mod shelf;
 mod stale;
 mod times;

@@ -74,15 +74,21 @@ fn the_last_line_says_what_holds_the_rest() {
         let digest = listed(shelf.path())[0].0.clone();
         Desc::new(media::MANIFEST, &digest, 7)
     }
-    let cases: [Change; 4] = [
+    let cases: [Change; 5] = [
         (": 2 names ", |_| {}),
         (": 3 names ", |shelf| {
             let desc = newest(shelf);
             shelf.layout.tag(&desc, "app:latest");
         }),
-        ("untagged and held ", |shelf| {
+        (", held ", |shelf| {
             let digest = listed(shelf.path())[2].0.clone();
             shelf.hold("proof", &digest);
+        }),
+        // What only another tool's file lists is neither untagged nor held.
+        (", in other lists ", |shelf| {
+            let digest = shelf.layout.layer(b"chart").digest;
+            let text = format!(r#"{{"chart":{{"digest":"{digest}","size":5}}}}"#);
+            shelf.layout.file("tags.json", text.as_bytes());
         }),
         (": 2 names ", |shelf| {
             let desc = newest(shelf);

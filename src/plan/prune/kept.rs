@@ -17,10 +17,10 @@ pub struct KeptBytes {
     pub names: u64,
     /// What they lead to.
     pub names_bytes: u64,
-    /// What other entries lead to.
-    pub untagged_bytes: u64,
     /// What holds lead to.
     pub held_bytes: u64,
+    /// What other entries lead to.
+    pub untagged_bytes: u64,
     /// What docker-save elements and second indexes lead to.
     pub listed_bytes: u64,
     /// Orphans in flight.
@@ -43,10 +43,10 @@ pub struct KeptLink {
 pub enum Holder {
     /// A name.
     Name,
-    /// An entry without a name of its own.
-    Untagged,
     /// A hold.
     Hold,
+    /// An entry without a name of its own.
+    Untagged,
     /// An element of docker save, or a second index.
     List,
 }
@@ -118,6 +118,8 @@ pub(super) fn kept_bytes(
         view.graph.reach_after(ids, &gone.change())
     };
     let names_bytes = take(&view.graph.reach_after(ids, &gone.change()), Holder::Name);
+    let is_hold = |source| matches!(source, RootSource::Hold(_));
+    let held_bytes = take(&roots(is_hold), Holder::Hold);
     let is_entry = |source| {
         matches!(
             source,
@@ -125,8 +127,6 @@ pub(super) fn kept_bytes(
         )
     };
     let untagged_bytes = take(&roots(is_entry), Holder::Untagged);
-    let is_hold = |source| matches!(source, RootSource::Hold(_));
-    let held_bytes = take(&roots(is_hold), Holder::Hold);
     let listed_bytes = take(&gone.live(view), Holder::List);
     let links = counted.linked().iter();
     let links = links.map(|(inode, len)| KeptLink {

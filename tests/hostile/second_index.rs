@@ -1,0 +1,219 @@
+//! Files beside `index.json` that list blobs in odd ways, or only seem to: what they list stays, what is torn stops a sweep,
+//! and everything else is nobody's business.
+
+use std::fs;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::execute::{Refused, execute};
+use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::layout::lock::Locked;
+use ocisweep::observe::Silent;
+use ocisweep::plan::{SweepOptions, sweep};
+use ocisweep::sys::Disk;
+
+use crate::guard::Guarded as _;
+use crate::scene::Scene;
+use crate::support::{Cmd, Desc, media};
+
+fn entry(desc: &Desc) -> String {
+    format!(
+        r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#,
+        desc.media_type, desc.digest, desc.size
+    )
+}
+
+/// Sweeps with a file of this name and text, and says whether the orphan is still there.
+fn keeps(name: &str, text: &str) -> bool {
+    let scene = Scene::new();
+    let text = text
+        .replace("ENTRY", &entry(&scene.orphan))
+        .replace("DIGEST", &scene.orphan.digest);
+    scene.builder.file(name, text.as_bytes());
+    let run = scene.gc();
+    run.ok();
+    scene.assert_whole(&run.all());
+    let after = fs::read_to_string(scene.builder.join(name)).expect("it is there");
+    assert_eq!(after, text, "{name} was edited\n{}", run.all());
+    scene.has(&scene.orphan)
+}
+
+#[test]
+fn whatever_looks_like_a_list_keeps_what_it_lists() {
+    for (name, text) in [
+        (
+            "hauler-index.json",
+            r#"{"schemaVersion":2,"manifests":[ENTRY]}"#,
+        ),
+        (
+            "aGVsbG8=-index.json",
+            r#"{"manifests":[{"digest":"DIGEST"}]}"#,
+        ),
+        ("x-tags.json", r#"{"latest":ENTRY}"#),
+        ("no-suffix", r#"{"latest":ENTRY}"#),
+        (".hidden", "[ENTRY]"),
+        ("index.json.bak", r#"{"manifests":[ENTRY]}"#),
+        ("index-20260101.json", r#"{"manifests":[ENTRY]}"#),
+        (
+            "odd.json",
+            r#"{"MANIFESTS":[{"Digest":"DIGEST","SIZE":1}],"manifests":[]}"#,
+        ),
+        ("bom.json", "\u{feff}{\"a\":ENTRY}"),
+        ("lines.jsonl", "ENTRY\nENTRY\n"),
+        ("manifest.json", r#"{"app":ENTRY}"#),
+        ("repositories", r#"{"app":ENTRY}"#),
+        ("b\u{f6}se\n.json", r#"{"app":ENTRY}"#),
+    ] {
+        assert!(keeps(name, text), "{name}: {text}");
+    }
+}
+
+#[test]
+fn what_is_no_list_keeps_nothing() {
+    for (name, text) in [
+        ("notes.txt", "ENTRY"),
+        ("notes.json", "\"DIGEST\""),
+        ("digests.json", r#"{"image":"DIGEST","digests":["DIGEST"]}"#),
+        (
+            "trivy.json",
+            r#"{"SchemaVersion":2,"Metadata":{"Layers":[{"Size":1,"Digest":"DIGEST"}]}}"#,
+        ),
+        ("syft.json", r#"{"source":{"metadata":{"layers":[ENTRY]}}}"#),
+        (
+            "sbom.spdx.json",
+            r#"{"packages":[{"checksums":[{"checksumValue":"DIGEST"}]}]}"#,
+        ),
+        (
+            "plan.json",
+            r#"{"schema_version":1,"made_at":"x","x":ENTRY}"#,
+        ),
+        (
+            "report.json",
+            r#"{"schema_version":1,"command":"gc","x":ENTRY}"#,
+        ),
+        ("log.json", "{\"msg\":\"pushed DIGEST\"}\n{\"msg\":\"pu"),
+        ("index-1234567890.json", r#"{"manifests":[ENTRY]}"#),
+        ("index.json.1.tmp", r#"{"manifests":[ENTRY]}"#),
+        ("empty.json", ""),
+        ("blank.json", " \n"),
+    ] {
+        assert!(!keeps(name, text), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_list_that_is_torn_stops_the_sweep() {
+    for text in [
+        r#"{"schemaVersion":2,"manifests":[ENTRY"#,
+        r#"{"latest":ENTRY"#,
+        r#"{"latest":ENTRY}}"#,
+        r#"{"manifests":["#,
+        r#"{"manifests":[{"digest":"sha256:../../x","size":1}]}"#,
+        "{\"latest\":ENTRY,\"\u{1}\":1}",
+    ] {
+        let scene = Scene::new();
+        let text = text.replace("ENTRY", &entry(&scene.orphan));
+        scene.builder.file("other.json", text.as_bytes());
+        let run = scene.gc_is_refused();
+        run.warns("other.json`")
+            .warns("`--ignore-index other.json`");
+        let run = Cmd::gc(scene.path())
+            .args(["--ignore-index", "other.json"])
+            .guarded();
+        run.ok();
+        assert!(!scene.has(&scene.orphan), "{}", run.all());
+    }
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let scene = Scene::new();
+    scene.builder.fifo("fifo.json").directory("directory.json");
+    scene
+        .builder
+        .symlink("dangling.json", "nowhere")
+        .symlink("circle.json", "circle.json");
+    scene
+        .builder
+        .symlink("latest.json", "index.json")
+        .symlink("zero.json", "/dev/zero");
+    let run = scene.gc();
+    run.ok();
+    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    scene.assert_whole(&run.all());
+    // A link to a list is one.
+    let scene = Scene::new();
+    let list = scene.builder.outside().join("list");
+    fs::write(&list, format!("[{}]", entry(&scene.orphan))).expect("it can be written");
+    scene.builder.symlink("link.json", &list);
+    let run = scene.gc();
+    run.ok();
+    assert!(scene.has(&scene.orphan), "{}", run.all());
+}
+
+/// Deep nesting beside the list, and a descriptor of a document that is damaged.
+#[test]
+fn depth_is_passed_over_and_damage_is_told_with_its_way() {
+    let deep = "[".repeat(50_000) + &"]".repeat(50_000);
+    assert!(keeps(
+        "deep.json",
+        &format!(r#"{{"x":{deep},"app":ENTRY}}"#)
+    ));
+    let scene = Scene::new();
+    let lost = scene.builder.forged(
+        &Desc::missing(media::MANIFEST, "lost").digest,
+        media::MANIFEST,
+        b"{}",
+    );
+    scene
+        .builder
+        .file("other.json", format!("[{}]", entry(&lost)).as_bytes());
+    let run = scene.gc_is_refused();
+    run.warns("(other.json → ")
+        .warns("`--ignore-index other.json`");
+}
+
+/// A list that appears, changes or goes after the plan was made is met under the lock.
+#[test]
+fn a_list_that_changes_after_the_plan_makes_it_void() {
+    let changes: [fn(&Scene, &str); 3] = [
+        |scene, text| {
+            scene.builder.file("new.json", text.as_bytes());
+        },
+        |scene, text| {
+            scene.builder.file("other.json", text.as_bytes());
+        },
+        |scene, _| {
+            scene.builder.remove("other.json");
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let scene = Scene::new();
+        let list = |desc: &Desc| format!("[{}]", entry(desc));
+        let text = list(&scene.app.manifest);
+        scene.builder.file("other.json", text.as_bytes());
+        let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+        let options = MarkOptions {
+            keep: &|_| true,
+            change: Change::none(),
+            extra: &[],
+            missing: Accept::No,
+            empty: Accept::No,
+        };
+        let live = view.graph.mark(&view.layout, &view.state, &options);
+        let live = live.expect("nothing is damaged");
+        let sweep_options = SweepOptions {
+            now: i128::MAX,
+            started: i128::MAX,
+            temp_age: i128::MAX,
+        };
+        let plan = sweep(&view, &live, &Disk, &sweep_options);
+        assert_eq!(plan.totals().blobs, 1);
+        change(&scene, &list(&scene.orphan));
+        let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody else");
+        let done = execute(&locked, &plan, &Disk, &Silent);
+        assert!(matches!(done, Err(Refused::Changed)), "{number}: {done:?}");
+        assert!(scene.has(&scene.orphan), "{number}");
+    }
+}
