@@ -10,6 +10,7 @@
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
+//! | the note of replaced image IDs is replaced | an old image ID that is only unknown |
 //! | the note of hollow platforms is replaced | a note of platforms that are whole, which says nothing |
 //! | the state is read again and compared | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
@@ -44,6 +45,7 @@ use crate::layout::lock::Locked;
 use crate::layout::temp;
 use crate::layout::watch::{Watch, is_still};
 use crate::layout::{BlobId, IndexTime, Layout, Links, State, Stray, Writes, open_dir, open_file};
+use crate::moved::MovedIds;
 use crate::observe::{Observer, Phase};
 use crate::oci::digest::VictimName;
 use crate::oci::{Digest, IndexDoc};
@@ -380,6 +382,13 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
             // Only a convenience for the next `gc`: without the note it asks for `--allow-empty`.
             drop(write_note(layout, Emptied::FILE, &Emptied::note(index), fs));
         }
+    }
+    if !writes.replaced_ids.is_empty() {
+        // As the next note, and only a convenience as well: without it an old image ID is only unknown.
+        let mut moved = MovedIds::read(layout);
+        moved.extend(&writes.replaced_ids);
+        let text = moved.to_json();
+        drop(write_note(layout, MovedIds::FILE, &text, fs));
     }
     if !writes.hollow.is_empty() {
         // Read under the lock: another run may have added to it. Only a convenience for `check`, which

@@ -206,6 +206,7 @@ pub mod holds;
 mod hollow;
 pub mod images;
 pub mod layout;
+mod moved;
 mod needs;
 pub mod observe;
 pub mod oci;

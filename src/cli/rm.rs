@@ -352,8 +352,18 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
         SelectError::NoSuchImage { similar, .. } => {
             format!("there is {}", similar.join(", "))
         }
-        SelectError::Ambiguous { .. } => {
-            "give one of them in full, or `-f` to remove all that have exactly this name".to_owned()
+        SelectError::Ambiguous {
+            exact,
+            can_be_forced,
+            ..
+        } => {
+            let command = rm_command(&args.layout, exact.get(..1)?);
+            let all = if *can_be_forced {
+                "; `-f` removes all that have exactly this name"
+            } else {
+                ""
+            };
+            format!("{command} removes the first of them{all}")
         }
         SelectError::Inside {
             platform: Some(platform),

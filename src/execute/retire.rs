@@ -23,6 +23,7 @@ use rustix::fs::CWD;
 use crate::holds::{Emptied, Holds};
 use crate::hollow::Hollow;
 use crate::layout::{Layout, Links, exists, open_dir, real_path};
+use crate::moved::MovedIds;
 use crate::oci::Digest;
 use crate::sys::{FileTime, Fs};
 
@@ -82,7 +83,7 @@ pub(super) fn retire(
         }
         return removed.map_err(at("index.json"));
     }
-    for file in [Emptied::FILE, Hollow::FILE, Holds::FILE] {
+    for file in [Emptied::FILE, Hollow::FILE, MovedIds::FILE, Holds::FILE] {
         let (directory, name) = file.split_once('/').unwrap_or((".", file));
         if let Ok(own) = open_dir(layout.dir(), directory, Links::Refuse) {
             fs.remove_temporary(own.as_fd(), name, false)

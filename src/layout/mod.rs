@@ -41,6 +41,7 @@ use crate::oci::digest::VictimName;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest};
 
+pub use crate::moved::ReplacedId;
 pub use blobs::{BlobId, BlobList, Stray};
 pub(crate) use files::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,

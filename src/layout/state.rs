@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 
 use super::SecondIndex;
 use crate::holds::Holds;
+use crate::moved::ReplacedId;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
@@ -181,6 +182,8 @@ pub struct Writes {
     pub index_time: IndexTime,
     /// Platforms whose layers are about to be deleted while their documents stay.
     pub hollow: Vec<Digest>,
+    /// Image IDs that a rewrite replaces, of images that were given by ID.
+    pub replaced_ids: Vec<ReplacedId>,
 }
 
 impl Writes {

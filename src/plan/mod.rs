@@ -41,7 +41,7 @@ pub use remove::{
 };
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;
-pub use select::{Force, Pick, SelectError, Selector};
+pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
 pub(crate) use sweep::{left_over, look, sweep};
 pub use victims::{Victim, Victims};

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::images::{Image, Images, content_of};
 use crate::layout::BlobId;
+use crate::moved::ReplacedId;
 use crate::oci::platform::PlatformSelector;
 use crate::oci::{Role, Shape};
 use crate::sys::Fs;
@@ -354,7 +355,18 @@ impl Dropping<'_> {
             whole(image, gone);
         } else {
             match self.request.mode {
-                PlatformMode::Rewrite => rewrite(view, entries, image, &part, options, gone)?,
+                PlatformMode::Rewrite => {
+                    rewrite(view, entries, image, &part, options, gone)?;
+                    // Who gives the old ID once more is told the new one.
+                    if self.pick.images.contains(&image.id)
+                        && let Some(moved) = gone.moved.last()
+                    {
+                        gone.replaced_ids.push(ReplacedId {
+                            from: image.digest.clone(),
+                            to: moved.digest.clone(),
+                        });
+                    }
+                }
                 PlatformMode::Sparse => sparse(view, entries, image, &part, &going, gone),
                 PlatformMode::Hollow => hollow(view, entries, image, &part, &going, gone),
             }

@@ -4,12 +4,14 @@
 //! has it; `docker image rm` calls that ambiguous), and that what an argument could mean is listed
 //! when it is ambiguous.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{CONTAINERD_NAME, split_name, split_pin};
 use crate::images::Images;
 use crate::layout::BlobId;
+use crate::moved::MovedIds;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
 use crate::oci::{Algorithm, Digest, Role, Shape};
@@ -70,12 +72,14 @@ impl Pick {
 #[non_exhaustive]
 pub enum SelectError {
     /// Nothing is called so.
-    #[error("No such image: {familiar}")]
+    #[error("No such image: {familiar}{}", moved_in_words(moved))]
     NoSuchImage {
         /// The argument, completed as docker completes it.
         familiar: String,
         /// Names that are spelt alike.
         similar: Vec<String>,
+        /// What the image with this ID is now, where a rewrite replaced the ID.
+        moved: Vec<MovedImage>,
     },
     /// Several things are called so.
     #[error("ambiguous reference: `{text}` could be {}", candidates.join(", "))]
@@ -84,6 +88,10 @@ pub enum SelectError {
         text: String,
         /// What it could be.
         candidates: Vec<String>,
+        /// Arguments in the same order, each of which selects one of them only.
+        exact: Vec<String>,
+        /// Force selects all of them.
+        can_be_forced: bool,
     },
     /// It is a part of an image.
     #[error("cannot remove {digest}: it is {what} of {image}")]
@@ -121,6 +129,27 @@ pub enum SelectError {
     },
 }
 
+/// An image that has another ID than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedImage {
+    /// Its first name; `None`: it is untagged.
+    pub name: Option<String>,
+    /// Its short ID.
+    pub id: String,
+}
+
+fn moved_in_words(moved: &[MovedImage]) -> String {
+    let mut words = String::new();
+    for MovedImage { name, id } in moved {
+        let name = name.as_deref().unwrap_or("the image");
+        words.push_str("; ");
+        words.push_str(name);
+        words.push_str(" is now ");
+        words.push_str(id);
+    }
+    words
+}
+
 impl SelectError {
     /// Says whether it only means that nothing is there to remove, which `-f` forgives.
     #[must_use]
@@ -135,6 +164,8 @@ pub struct Selector<'a> {
     view: &'a View,
     entries: &'a [EntryFacts],
     force: Force,
+    /// Read for the first ID that is unknown.
+    moved: OnceCell<MovedIds>,
 }
 
 /// A name of an entry.
@@ -151,6 +182,7 @@ impl<'a> Selector<'a> {
             view,
             entries,
             force,
+            moved: OnceCell::new(),
         }
     }
 
@@ -225,19 +257,27 @@ impl<'a> Selector<'a> {
         let things = pick.names.len() + pick.entries.len();
         let names = pick.names.values().flatten().collect::<BTreeSet<_>>().len();
         if (things > 1 || names > 1) && force == Force::No {
-            let mut candidates: Vec<String> = chosen
-                .iter()
-                .map(|named| match named.entry.id {
-                    Some(id) => format!("{} ({})", named.text, self.view.graph.digest(id).short()),
-                    None => format!("@{}", named.entry.position),
-                })
-                .collect();
-            candidates.sort();
-            candidates.dedup();
-            return Err(SelectError::Ambiguous {
-                text: text.to_owned(),
-                candidates,
+            let candidates = chosen.iter().map(|named| match named.entry.id {
+                Some(id) => {
+                    let digest = self.view.graph.digest(id);
+                    let is_alike = |other: &&&Named<'_>| {
+                        other.text == named.text && other.entry.id != Some(id)
+                    };
+                    let exact = match chosen.iter().find(is_alike) {
+                        Some(_) if split_pin(named.text).is_none() => {
+                            format!("{}@{digest}", named.text)
+                        }
+                        Some(_) => digest.to_string(),
+                        None => named.text.to_owned(),
+                    };
+                    (format!("{} ({})", named.text, digest.short()), exact)
+                }
+                None => {
+                    let text = format!("@{}", named.entry.position);
+                    (text.clone(), text)
+                }
             });
+            return Err(ambiguous(text, candidates.collect(), true));
         }
         Ok(pick)
     }
@@ -306,11 +346,7 @@ impl<'a> Selector<'a> {
             vec![id]
         } else {
             let hex = text.strip_prefix("sha256:").unwrap_or(text);
-            let is_prefix = hex.len() >= 3
-                && hex
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            if !is_prefix {
+            if !is_id_prefix(hex) {
                 return None;
             }
             ids.iter()
@@ -325,13 +361,11 @@ impl<'a> Selector<'a> {
                 ..Pick::default()
             })),
             several => {
-                let mut candidates: Vec<String> =
-                    several.iter().map(|id| self.describe(*id)).collect();
-                candidates.sort();
-                Some(Err(SelectError::Ambiguous {
-                    text: text.to_owned(),
-                    candidates,
-                }))
+                let candidates = several.iter().map(|id| {
+                    let digest = self.view.graph.digest(*id);
+                    (self.describe(*id), digest.to_string())
+                });
+                Some(Err(ambiguous(text, candidates.collect(), false)))
             }
         }
     }
@@ -499,12 +533,47 @@ impl<'a> Selector<'a> {
         names.take(3).collect()
     }
 
+    /// Returns what the images are now whose old ID, or the beginning of it, this is.
+    fn moved(&self, text: &str) -> Vec<MovedImage> {
+        let whole = whole_digest(text);
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if whole.is_none() && !is_id_prefix(hex) {
+            return Vec::new();
+        }
+        let moved = self
+            .moved
+            .get_or_init(|| MovedIds::read(&self.view.layout))
+            .latest(|from| match &whole {
+                Some(whole) => from == whole,
+                None => from.encoded().starts_with(hex),
+            });
+        let listed = |digest: &Digest| {
+            let id = self.view.graph.id(digest)?;
+            let mut own = self
+                .entries
+                .iter()
+                .filter(|entry| entry.id == Some(id))
+                .peekable();
+            // What was removed since then is nowhere.
+            own.peek()?;
+            Some(MovedImage {
+                name: own
+                    .find_map(|entry| entry.names.first())
+                    .map(|name| name.text.to_string()),
+                id: digest.short(),
+            })
+        };
+        moved.iter().filter_map(listed).collect()
+    }
+
     fn no_such_image(&self, text: &str) -> SelectError {
+        let moved = self.moved(text);
         // `name:tag` reads like a digest of an unknown algorithm.
         if let Some(digest) = whole_digest(text).filter(|digest| digest.algorithm().is_some()) {
             return SelectError::NoSuchImage {
                 familiar: digest.to_string(),
                 similar: Vec::new(),
+                moved,
             };
         }
         let reference = match Reference::parse_normalized(text) {
@@ -532,14 +601,40 @@ impl<'a> Selector<'a> {
             .collect();
         similar.sort();
         similar.dedup();
-        if similar.is_empty() {
+        if similar.is_empty() && moved.is_empty() {
             similar = self.nearly(text);
         }
         SelectError::NoSuchImage {
             familiar: reference.with_default_tag().familiar(),
             similar,
+            moved,
         }
     }
+}
+
+/// Returns the error for an argument that could be several things: each as it is shown, and as it is selected.
+fn ambiguous(
+    text: &str,
+    mut candidates: Vec<(String, String)>,
+    can_be_forced: bool,
+) -> SelectError {
+    candidates.sort();
+    candidates.dedup();
+    let (candidates, exact) = candidates.into_iter().unzip();
+    SelectError::Ambiguous {
+        text: text.to_owned(),
+        candidates,
+        exact,
+        can_be_forced,
+    }
+}
+
+/// Returns `true` for what can be the beginning of an image ID: at least three hexadecimal digits.
+fn is_id_prefix(hex: &str) -> bool {
+    hex.len() >= 3
+        && hex
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Says whether a name is more than a tag.

@@ -5,6 +5,7 @@
 //!
 //! - [`scene`]: how `rm` is called here, and what every call is checked for.
 //! - [`selecting`]: which image an argument names.
+//! - [`alike`]: one name on several images, and an ID that a rewrite replaced.
 //! - [`several`]: several arguments, and what fails among them.
 //! - [`untag`]: what goes with a name, and what with the last one.
 //! - [`referrers`]: what belongs to an image without being a part of it.
@@ -29,6 +30,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alike;
 mod beside;
 mod crash;
 mod damage;

@@ -123,6 +123,7 @@ pub(in crate::plan) fn finish(
         let hollowed = gone.hollowed.iter();
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();
     }
+    plan.writes.replaced_ids = gone.replaced_ids.clone();
     plan.writes.index_time = if graph.has_in_flight() {
         IndexTime::AsBefore
     } else {

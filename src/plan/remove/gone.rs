@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
 use crate::images::content_of;
 use crate::layout::{BlobId, NewBlob};
+use crate::moved::ReplacedId;
 use crate::oci::Digest;
 use crate::plan::select::canonical;
 use crate::view::View;
@@ -42,6 +43,8 @@ pub(in crate::plan) struct Gone {
     pub(in crate::plan) hollowed: Vec<BlobId>,
     /// What an image is now, by the names that moved.
     pub(in crate::plan) moved: Vec<Moved>,
+    /// Image IDs that a rewrite replaces, of images that were given by ID.
+    pub(in crate::plan) replaced_ids: Vec<ReplacedId>,
 }
 
 /// What is swept after a removal.
