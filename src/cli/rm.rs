@@ -7,8 +7,8 @@ use ocisweep::images::{content_of, images};
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
-    Conflict, Dropped, Extent, Force, KeptImage, Moved, Pick, PlatformRequest, Referrers, Removal,
-    RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
+    Conflict, Dropped, Extent, Force, KeptImage, LeftCompanion, Moved, Pick, PlatformRequest,
+    Referrers, Removal, RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
 };
 use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
@@ -19,12 +19,16 @@ use super::exit::{self, Exit};
 use super::perform::{Clock, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
 use super::render::kept::{kept_items, kept_lines};
-use super::render::sweep::{Shown, total_line};
+use super::render::sweep::{Shown, count, total_line};
+
+/// How many companion tags that are kept are named one by one.
+const MAX_COMPANIONS: usize = 20;
 
 /// What planning said beside the plan.
 struct Said {
     untagged: Vec<String>,
     left_referrers: Vec<String>,
+    left_companions: Vec<LeftCompanion>,
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
@@ -122,6 +126,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             plan,
             untagged,
             left_referrers,
+            left_companions,
             conflicts,
             images,
             moved,
@@ -133,6 +138,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         let said = Said {
             untagged,
             left_referrers,
+            left_companions,
             conflicts,
             misses,
             deletes: !images.is_empty() || !moved.is_empty(),
@@ -290,6 +296,19 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
     for name in &said.left_referrers {
         context.term.note(&format!(
             "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
+        ));
+    }
+    for LeftCompanion { name, owner } in said.left_companions.iter().take(MAX_COMPANIONS) {
+        context.term.note(&format!(
+            "`{name}` was derived from `{owner}` and is kept; to delete it as well: {}",
+            rm_command(&args.layout, std::slice::from_ref(name))
+        ));
+    }
+    let more = said.left_companions.len().saturating_sub(MAX_COMPANIONS);
+    if more > 0 {
+        context.term.note(&format!(
+            "{} of removed names kept as well",
+            count(more as u64, "companion tag")
         ));
     }
     if !shown.report_trouble(context) {

@@ -162,6 +162,11 @@ impl Filters {
         !self.is_any
     }
 
+    /// Returns `true` if a filter is on names.
+    pub(super) const fn has_references(&self) -> bool {
+        !self.references.is_empty()
+    }
+
     /// Resolves what the filters refer to, once for a layout.
     ///
     /// # Errors

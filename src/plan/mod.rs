@@ -37,7 +37,8 @@ pub use prune::{
     Budget, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
 };
 pub use remove::{
-    Conflict, Dropped, Extent, Keeper, KeptImage, Moved, Referrers, Removal, RemoveOptions, remove,
+    Conflict, Dropped, Extent, Keeper, KeptImage, LeftCompanion, Moved, Referrers, Removal,
+    RemoveOptions, remove,
 };
 pub use retire::{Retire, retire};
 pub(crate) use select::whole_digest;

@@ -4,6 +4,7 @@
 //! leads to stays; each image has a reason that was computed and not guessed; the bytes that are
 //! announced are those of the plan.
 
+mod along;
 mod budget;
 mod kept;
 
@@ -22,6 +23,7 @@ use crate::sys::Fs;
 use crate::usage::{Files, files};
 use crate::view::View;
 
+use self::along::{Follows, companions_among, follow};
 use self::budget::{live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
@@ -146,6 +148,8 @@ struct Judged<'a> {
     is_dangling: bool,
     /// Filters or the scope leave it alone.
     is_out_of_reach: bool,
+    /// The images that its tags were derived from.
+    follows: Follows,
     goes: bool,
 }
 
@@ -391,26 +395,53 @@ fn judge<'a>(
                 reasons,
                 is_dangling,
                 is_out_of_reach,
+                follows: Follows::default(),
                 goes: false,
             }
         })
         .collect();
-    // The rules look at what could go; what filters leave alone takes nobody's place.
-    let positions: Vec<usize> = judged
+    // A filter on names chooses companions by their own name: then only what it chooses is an owner.
+    let by_reference = options.filters.has_references();
+    let follows = companions_among(view, entries, &judged, |owner: &Judged<'_>| {
+        !(by_reference && owner.is_out_of_reach)
+    });
+    for (judged, follows) in judged.iter_mut().zip(follows) {
+        judged.follows = follows;
+    }
+    // The rules look at what could go; what filters leave alone takes nobody's place, and neither does a companion.
+    let (companions, positions): (Vec<usize>, Vec<usize>) = judged
         .iter()
         .enumerate()
         .filter(|(_, judged)| !judged.is_out_of_reach)
         .map(|(position, _)| position)
-        .collect();
-    let aged: Vec<Aged<'_>> = positions
-        .iter()
-        .filter_map(|position| judged.get(*position))
-        .map(|judged| Aged {
-            image: judged.image,
-            time: judged.time,
-        })
-        .collect();
-    let by_rule = options.policy.reasons(&aged, options.now, &options.zone);
+        .partition(|position| {
+            judged
+                .get(*position)
+                .is_some_and(|judged| judged.follows.is_companion)
+        });
+    let reasons_of = |policy: &Policy, positions: &[usize]| {
+        let aged: Vec<Aged<'_>> = positions
+            .iter()
+            .filter_map(|position| judged.get(*position))
+            .map(|judged| Aged {
+                image: judged.image,
+                time: judged.time,
+            })
+            .collect();
+        policy.reasons(&aged, options.now, &options.zone)
+    };
+    let by_rule = reasons_of(options.policy, &positions);
+    // Of the rules only the one on the age of each image is about a companion itself.
+    let by_age = Policy {
+        within: options.policy.within,
+        ..Policy::default()
+    };
+    let of_companions = reasons_of(&by_age, &companions);
+    for (position, reasons) in companions.into_iter().zip(of_companions) {
+        if let Some(judged) = judged.get_mut(position) {
+            judged.reasons.extend(reasons);
+        }
+    }
     for (position, reasons) in positions.into_iter().zip(by_rule) {
         let Some(judged) = judged.get_mut(position) else {
             continue;
@@ -431,6 +462,7 @@ fn judge<'a>(
             });
         }
     }
+    follow(&mut judged);
     judged
 }
 

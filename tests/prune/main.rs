@@ -8,6 +8,7 @@
 //! - [`dangling`]: what is left of overwritten tags, and what only looks like it.
 //! - [`everything`]: `--all`, holds, and the last image.
 //! - [`rules`]: `--keep`, `--keep-last` and the like, `--keep-from`.
+//! - [`companions`]: tags that another tool derives from a tag.
 //! - [`budget`] is about `--max-size`.
 //! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
@@ -39,6 +40,7 @@ mod belongings;
 mod budget;
 mod cache;
 mod checks;
+mod companions;
 mod dangling;
 mod draw;
 mod edited;

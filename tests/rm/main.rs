@@ -9,6 +9,7 @@
 //! - [`several`]: several arguments, and what fails among them.
 //! - [`untag`]: what goes with a name, and what with the last one.
 //! - [`referrers`]: what belongs to an image without being a part of it.
+//! - [`companions`]: tags that another tool derives from a tag.
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
 //! - [`files`]: what the files look like afterwards.
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
@@ -31,7 +32,9 @@
 mod support;
 
 mod alike;
+mod alike;
 mod beside;
+mod companions;
 mod crash;
 mod damage;
 mod docker_save;

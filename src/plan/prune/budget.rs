@@ -1,6 +1,6 @@
 //! Which images go so that the others fit a size budget.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use jiff::Timestamp;
 
@@ -10,6 +10,7 @@ use crate::layout::BlobId;
 use crate::usage::{Counted, Files};
 use crate::view::View;
 
+use super::along::removed_along;
 use super::{Gone, Judged, PruneOptions};
 
 /// Returns the bytes of what is live after a removal, each inode once.
@@ -82,13 +83,27 @@ pub(super) fn trim(
         .iter()
         .filter(|judged| !judged.goes && (!has_names || !judged.image.names.is_empty()))
         .count();
+    let mut companions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for &position in &candidates {
+        let owners = judged.get(position).map(|judged| &judged.follows.owners);
+        for (owner, _) in owners.into_iter().flatten() {
+            companions.entry(*owner).or_default().push(position);
+        }
+    }
     let mut freed = 0_u64;
     let mut any = false;
-    for position in candidates {
+    // A companion is taken with its image, and not before.
+    let mut queue: VecDeque<usize> = candidates.into();
+    while let Some(position) = queue.pop_front() {
         if freed >= excess {
             break;
         }
-        let Some(judged) = judged.get_mut(position) else {
+        let is_followed = judged.get(position).is_some_and(|image| {
+            let mut owners = image.follows.owners.iter();
+            image.goes
+                || owners.any(|(owner, _)| judged.get(*owner).is_some_and(|owner| !owner.goes))
+        });
+        let Some(judged) = judged.get_mut(position).filter(|_| !is_followed) else {
             continue;
         };
         let is_wanted = !has_names || !judged.image.names.is_empty();
@@ -97,9 +112,16 @@ pub(super) fn trim(
             continue;
         }
         judged.goes = true;
-        judged.reasons = vec!["over the size budget, and the oldest".to_owned()];
+        judged.reasons = vec![if judged.follows.is_companion {
+            removed_along(&judged.follows)
+        } else {
+            "over the size budget, and the oldest".to_owned()
+        }];
         wanted_left -= usize::from(is_wanted);
         any = true;
+        for companion in companions.remove(&position).into_iter().flatten() {
+            queue.push_front(companion);
+        }
         for id in reaches.remove(&position).unwrap_or_default() {
             if let Some(count) = owners.get_mut(&id) {
                 *count -= 1;

@@ -135,6 +135,7 @@ pub(in crate::plan) fn finish(
         plan,
         untagged,
         left_referrers: Vec::new(),
+        left_companions: Vec::new(),
         conflicts: Vec::new(),
         images: gone
             .images

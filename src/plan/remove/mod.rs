@@ -9,8 +9,9 @@ mod finish;
 mod gone;
 mod kept_by;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::companions::companions;
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Result;
 use crate::graph::{Accept, BASE_NAME, CONTAINERD_NAME, REF_NAME, RootSource};
@@ -159,6 +160,8 @@ pub struct Removal {
     pub untagged: Vec<String>,
     /// Referrers that stay because somebody named them, although what they are about goes.
     pub left_referrers: Vec<String>,
+    /// Names that are kept, although another tool derived them from a name that is removed.
+    pub left_companions: Vec<LeftCompanion>,
     /// What cannot be removed without force. Everything else is in the plan.
     pub conflicts: Vec<Conflict>,
     /// Images and platforms that go, not only names.
@@ -171,6 +174,15 @@ pub struct Removal {
     pub kept_by: Vec<KeptImage>,
     /// How many more there are.
     pub more_kept: usize,
+}
+
+/// A name that is kept, although another tool derived it from a name that is removed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftCompanion {
+    /// The name that is kept.
+    pub name: String,
+    /// The name that is removed.
+    pub owner: String,
 }
 
 /// A platform that goes.
@@ -226,10 +238,44 @@ pub fn remove(
     )?;
     removal.left_referrers = left_referrers;
     removal.conflicts = conflicts;
+    removal.left_companions = left_companions(view, entries, &gone);
     if options.extent == Extent::Images {
         (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
     }
     Ok(removal)
+}
+
+/// Returns the companions of names that nothing has any more.
+fn left_companions(view: &View, entries: &[EntryFacts], gone: &Gone) -> Vec<LeftCompanion> {
+    if gone.names.is_empty() {
+        return Vec::new();
+    }
+    let cut: HashSet<(usize, &str)> = gone
+        .annotations
+        .iter()
+        .map(|(position, key)| (*position, *key))
+        .collect();
+    let left: HashSet<(usize, &str)> = entries
+        .iter()
+        .filter(|entry| !gone.entries.contains(&entry.position))
+        .flat_map(|entry| entry.names.iter().map(|name| (entry.position, name)))
+        .filter(|(position, name)| !cut.contains(&(*position, name.key)))
+        .map(|(position, name)| (position, &*name.text))
+        .collect();
+    let names_left: HashSet<&str> = left.iter().map(|(_, name)| *name).collect();
+    let found: BTreeSet<LeftCompanion> = companions(view, entries)
+        .into_iter()
+        .filter(|companion| {
+            left.contains(&(companion.entry, companion.name))
+                && gone.names.contains(companion.owner_name)
+                && !names_left.contains(companion.owner_name)
+        })
+        .map(|companion| LeftCompanion {
+            name: companion.name.to_owned(),
+            owner: companion.owner_name.to_owned(),
+        })
+        .collect();
+    found.into_iter().collect()
 }
 
 /// Takes over what was picked, image by image.
