@@ -1,5 +1,6 @@
 //! `ocisweep hold`
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use ocisweep::entries::entries;
 use ocisweep::execute::{Refused, write_holds};
 use ocisweep::graph::split_name;
 use ocisweep::holds::{Hold, Holds};
+use ocisweep::layout::BlobId;
 use ocisweep::layout::lock::Locked;
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Force, Selector};
@@ -19,9 +21,10 @@ use ocisweep::{Error, View};
 use serde::{Deserialize, Serialize};
 
 use super::args::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs, TableFormat};
-use super::context::Context;
+use super::context::{Context, dashes, quote, quote_path};
 use super::exit::{self, Exit};
 use super::render::json;
+use super::render::sweep::count;
 use super::render::table::Table;
 
 /// How often the holds are read anew because the layout changed.
@@ -115,9 +118,10 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
             return Err(Failure::Said {
                 text: format!("cannot add hold `{}`: there is one of that name", args.name),
                 hint: Some(format!(
-                    "`ocisweep hold rm {} {}` ends it",
-                    args.layout.display(),
-                    args.name
+                    "`ocisweep hold rm {}{} {}` ends it",
+                    dashes([&args.name]),
+                    quote_path(&args.layout),
+                    quote(&args.name)
                 )),
             });
         }
@@ -197,18 +201,17 @@ fn resolve(view: &View, text: &str) -> Result<Digest, Failure> {
             return Err(Failure::said(error.to_string()));
         }
     };
-    let mut ids: Vec<_> = pick
+    let ids: BTreeSet<BlobId> = pick
         .images
         .iter()
         .chain(pick.names.keys())
         .copied()
         .collect();
-    ids.dedup();
-    match ids.as_slice() {
-        [id] => Ok(view.graph.digest(*id).clone()),
+    match ids.first() {
+        Some(id) if ids.len() == 1 => Ok(view.graph.digest(*id).clone()),
         _ => Err(Failure::said(format!(
-            "cannot hold `{text}`: it names {} images",
-            ids.len()
+            "cannot hold `{text}`: it names {}",
+            count(ids.len() as u64, "image")
         ))),
     }
 }

@@ -118,7 +118,8 @@ impl Element {
         };
         let mut layers = Vec::new();
         for member in member_spans(text, raw)? {
-            let value = text.get(member.value).unwrap_or_default();
+            let value = text.get(member.value);
+            let value = value.expect("the span of a member lies in the text that was searched");
             let paths = |value: &str| -> Result<Vec<Option<String>>, String> {
                 serde_json::from_str::<Option<Vec<Option<String>>>>(value)
                     .map(Option::unwrap_or_default)
@@ -180,7 +181,8 @@ pub fn edit_repositories(
     let mut repositories = Vec::new();
     let mut splices: Vec<Splice> = Vec::new();
     for repository in member_spans(text, top.get())? {
-        let value = text.get(repository.value).unwrap_or_default();
+        let value = text.get(repository.value);
+        let value = value.expect("the span of a member lies in the text that was searched");
         let tags: Vec<_> = member_spans(text, value)?
             .into_iter()
             .map(|tag| {

@@ -194,9 +194,12 @@ impl IndexDoc {
 
     /// Returns the annotations, platform and types of an entry. Parsed at each call: a sweep of
     /// 100,000 entries never needs them.
+    ///
+    /// # Panics
+    /// When the entry is one of another document.
     #[must_use]
     pub fn details(&self, entry: &Entry) -> Details {
-        let text = self.text.get(entry.span.clone()).unwrap_or_default();
+        let text = self.entry_text(entry);
         Document::scan_descriptor(text.as_bytes())
             .ok()
             .and_then(|document| {
@@ -213,9 +216,14 @@ impl IndexDoc {
     }
 
     /// Returns the text of an entry, exactly as written.
+    ///
+    /// # Panics
+    /// When the entry is one of another document.
     #[must_use]
     pub fn entry_text(&self, entry: &Entry) -> &str {
-        self.text.get(entry.span.clone()).unwrap_or_default()
+        // An empty string would read as an entry without a name, and be taken for garbage.
+        let text = self.text.get(entry.span.clone());
+        text.expect("the span of an entry lies in the text that it was parsed from")
     }
 
     /// Returns the SHA-256 of the text, to tell whether it changed.

@@ -544,3 +544,36 @@ fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
     crate::scene::assert_no_litter(layout.path(), &run.all());
     assert_eq!(listed(&layout).len(), 1);
 }
+
+/// The hint is meant to be pasted into a shell, and a layout and a hold may have any name.
+#[test]
+fn a_hint_about_a_hold_is_quoted_for_a_shell() {
+    let place = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let mut layout = LayoutBuilder::at(&place.path().join("-my layout"));
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    layout.tag(&app.manifest, "app:1").write();
+    for (name, command) in [
+        (
+            "it's $(id)",
+            r"`ocisweep hold rm './-my layout' 'it'\''s $(id)'` ends it",
+        ),
+        ("-f", "`ocisweep hold rm -- './-my layout' -f` ends it"),
+    ] {
+        let call = || {
+            Cmd::new(["hold", "add", "--", "-my layout", name, "app:1"])
+                .current_dir(place.path())
+                .run()
+        };
+        call().ok();
+        let run = call();
+        run.exits(1).one_error_with_hint();
+        run.warns(&command.replace(r"\\", r"\"));
+    }
+}
+
+#[test]
+fn a_pattern_of_several_images_cannot_be_held() {
+    let (layout, ..) = app_and_other();
+    let run = hold(&layout, "add", &["all", "**"]);
+    run.exits(1).warns("it names 2 images");
+}
