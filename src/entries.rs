@@ -65,6 +65,8 @@ impl EntryRole {
 pub fn entries(view: &View) -> Vec<EntryFacts> {
     let View { state, graph, .. } = view;
     let mut cut_digests = None;
+    // Many entries may share one document with many references: names of a large index.
+    let mut subjects: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
     let mut entries: Vec<EntryFacts> = state
         .index
         .entries()
@@ -85,13 +87,14 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
                 .filter_map(|(_, text)| Digest::parse(text).ok())
                 .filter_map(|digest| graph.id(&digest))
                 .collect();
-            let node = id.and_then(|id| graph.node(id));
-            about.extend(
-                node.iter()
-                    .flat_map(|node| &node.edges)
-                    .filter(|edge| edge.role == Role::Subject)
-                    .map(|edge| edge.to),
-            );
+            if let Some(id) = id {
+                let subjects = subjects.entry(id).or_insert_with(|| {
+                    let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+                    let subjects = edges.iter().filter(|edge| edge.role == Role::Subject);
+                    subjects.map(|edge| edge.to).collect()
+                });
+                about.extend_from_slice(subjects);
+            }
             let tagged: Vec<Vec<BlobId>> = names
                 .iter()
                 .filter_map(|name| subjects_of(graph, name, &mut cut_digests))

@@ -1,7 +1,7 @@
 //! Images as people see them: the entries of `index.json` that share a digest, with their names,
 //! sizes, platforms and referrers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
 
 use jiff::Timestamp;
@@ -93,6 +93,13 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
     let elsewhere = listed_elsewhere(view);
+    let mut known: HashSet<(usize, Box<str>)> = HashSet::new();
+    let mut held: HashMap<&Digest, Vec<String>> = HashMap::new();
+    for hold in view.state.holds.active(now) {
+        held.entry(&hold.digest)
+            .or_default()
+            .push(hold.name.clone());
+    }
     for (position, entry) in view.state.index.entries().iter().enumerate() {
         let Ok(digest) = &entry.digest else { continue };
         let Some(id) = view.graph.id(digest) else {
@@ -112,13 +119,7 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
                         .node(id)
                         .and_then(|node| node.artifact_type.clone())
                 }),
-                holds: view
-                    .state
-                    .holds
-                    .active(now)
-                    .filter(|hold| hold.digest == *digest)
-                    .map(|hold| hold.name.clone())
-                    .collect(),
+                holds: held.get(digest).cloned().unwrap_or_default(),
                 second_indexes: elsewhere.get(digest).cloned().unwrap_or_default(),
             });
             found.len() - 1
@@ -126,7 +127,7 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
         if let Some(image) = found.get_mut(index) {
             image.entries.push(position);
             for name in names {
-                if image.names.iter().all(|known| known.text != name.text) {
+                if known.insert((index, name.text.clone())) {
                     image.names.push(name);
                 }
             }
@@ -452,8 +453,8 @@ pub fn platform_of(view: &PlatformView) -> Platform {
 /// documents lead to but for what they are about.
 #[must_use]
 pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
-    let mut seen = Bits::default();
-    seen.insert(id);
+    // Not `Bits`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
+    let mut seen = HashSet::from([id]);
     let mut content = vec![(id, declared)];
     let mut next = 0;
     while let Some(&(id, _)) = content.get(next) {
@@ -466,6 +467,38 @@ pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(Blob
         }
     }
     content
+}
+
+/// Returns `true` if manifests of an image are here and none of their layers is. Foreign layers do not count.
+///
+/// A copy that leaves all layers out looks exactly like one that lost them, so this is reported and is not damage.
+#[must_use]
+pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
+    let mut seen = HashSet::from([id]);
+    let mut queue = vec![id];
+    let mut is_listed = false;
+    while let Some(id) = queue.pop() {
+        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+        for edge in edges {
+            match edge.role {
+                // An attestation is not part of what runs, and its layers are small.
+                Role::Child if is_attestation(edge) => {}
+                Role::Child if !edge.kind.is_leaf() => {
+                    if seen.insert(edge.to) {
+                        queue.push(edge.to);
+                    }
+                }
+                Role::Layer | Role::Blob | Role::Child if !edge.is_foreign => {
+                    if graph.is_present(edge.to) || graph.is_embedded(edge.to) {
+                        return false;
+                    }
+                    is_listed = true;
+                }
+                _ => {}
+            }
+        }
+    }
+    is_listed
 }
 
 /// Returns the kind of an image in one word, for people and JSON.

@@ -297,15 +297,17 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
     for id in walk.reach(&view.graph, others.collect()) {
         owners.insert(id, 1);
     }
+    let mut inside: HashMap<usize, Vec<BlobId>> = HashMap::new();
+    for root in view.graph.roots() {
+        if let (RootSource::InsideEntry(position), Ok(id)) = (root.source, &root.target) {
+            inside.entry(position).or_default().push(*id);
+        }
+    }
     let reaches: Vec<Vec<BlobId>> = images
         .iter()
         .map(|image| {
-            let inside = view.graph.roots().iter().filter(|root| {
-                matches!(root.source, RootSource::InsideEntry(position) if image.entries.contains(&position))
-            });
-            let mut from: Vec<BlobId> = inside
-                .filter_map(|root| root.target.as_ref().ok().copied())
-                .collect();
+            let inside = image.entries.iter().filter_map(|entry| inside.get(entry));
+            let mut from: Vec<BlobId> = inside.flatten().copied().collect();
             from.push(image.id);
             let reach = walk.reach(&view.graph, from);
             for id in &reach {

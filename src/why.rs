@@ -4,6 +4,7 @@
 //! [`Plan`](crate::plan::Plan).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::entries::EntryFacts;
 use crate::error::Result;
@@ -149,7 +150,7 @@ pub struct Part {
     /// Its length in bytes; `None` if it is not here.
     pub len: Option<u64>,
     /// Who else needs it: names of images, `hold NAME`, `manifest.json`. Nobody: it is unique.
-    pub shared_with: Vec<String>,
+    pub shared_with: Arc<[String]>,
 }
 
 /// Returns the blobs that an image consists of, each once, in the order of its documents, with who else
@@ -181,7 +182,7 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
             id,
             what,
             len: images.len(id),
-            shared_with: Vec::new(),
+            shared_with: [].into(),
         });
     }
     images.trouble()?;
@@ -192,8 +193,10 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
     let needs = Needs::of(view, &wanted);
     let own: Vec<BlobId> = parts.iter().map(|part| part.id).collect();
     let along = Elements::of(view).along(&own);
+    let own: HashSet<usize> = image.entries.iter().copied().collect();
+    let mut others = needs.labels(|source| is_other(&own, &along, source));
     for part in &mut parts {
-        part.shared_with = needs.labels(part.id, |source| is_other(image, &along, source));
+        part.shared_with = others.of(part.id);
     }
     Ok(parts)
 }
@@ -210,12 +213,10 @@ fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> Stri
     }
 }
 
-/// Says whether a root is another one than an image, and than the elements of docker save that go along with it.
-fn is_other(image: &Image, along: &HashSet<usize>, source: RootSource) -> bool {
+/// Says whether a root is another one than the entries of an image, and than the elements of docker save that go along with it.
+fn is_other(own: &HashSet<usize>, along: &HashSet<usize>, source: RootSource) -> bool {
     match source {
-        RootSource::Entry(position) | RootSource::InsideEntry(position) => {
-            !image.entries.contains(&position)
-        }
+        RootSource::Entry(position) | RootSource::InsideEntry(position) => !own.contains(&position),
         RootSource::DockerSave(position) => !along.contains(&position),
         RootSource::IndexField | RootSource::Hold(_) | RootSource::SecondIndex(_) => true,
     }

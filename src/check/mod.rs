@@ -9,9 +9,11 @@ mod read;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::graph::{Bits, Graph, RootSource, Ways};
+use crate::images::lacks_layers;
 use crate::layout::BlobId;
 use crate::needs::Needs;
 use crate::observe::Observer;
@@ -141,11 +143,11 @@ pub struct Finding {
     /// How a root leads to it, the shortest way, without the middle of a long one; empty for an orphan.
     pub way: Vec<String>,
     /// The images that need it: what to give to `rm` so that nothing does any more.
-    pub images: Vec<String>,
+    pub images: Arc<[String]>,
     /// The holds that need it.
-    pub holds: Vec<String>,
+    pub holds: Arc<[String]>,
     /// The second indexes that need it, by file name.
-    pub second_indexes: Vec<String>,
+    pub second_indexes: Arc<[String]>,
     /// The second index that is wrong itself.
     pub file: Option<PathBuf>,
     /// Nothing leads to it, so that a sweep deletes it.
@@ -185,6 +187,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Blobs that were compared with their digest.
     pub verified: Count,
+    /// Images of which manifests are here and no layer is, by name or short ID. This is not damage: a copy that
+    /// leaves all layers out looks the same as one that lost them.
+    pub without_layers: Vec<String>,
     counts: HashMap<Class, Count>,
 }
 
@@ -306,7 +311,22 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
         report.tally(Class::Foreign, 0);
     }
     describe(view, troubles, &sizes, &mut report);
+    report.without_layers = without_layers(view);
     Ok(report)
+}
+
+/// Returns the images that lack all of their layers, each by its first label, in the order of `index.json`.
+fn without_layers(view: &View) -> Vec<String> {
+    let View { state, graph, .. } = view;
+    let mut seen = Bits::default();
+    let entries = graph.roots().iter().filter(|root| {
+        let is_new = |id: &BlobId| seen.insert(*id);
+        matches!(root.source, RootSource::Entry(_)) && root.target.as_ref().is_ok_and(is_new)
+    });
+    entries
+        .filter(|root| matches!(root.target, Ok(id) if lacks_layers(graph, id)))
+        .map(|root| graph.root_label(state, root))
+        .collect()
 }
 
 /// Returns the blobs that are a configuration somewhere.
@@ -396,9 +416,9 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
                 len: None,
                 declared: None,
                 way: vec![label.clone()],
-                images: vec![label],
-                holds: Vec::new(),
-                second_indexes: Vec::new(),
+                images: [label].into(),
+                holds: [].into(),
+                second_indexes: [].into(),
                 file: None,
                 is_orphan: false,
             });
@@ -414,9 +434,9 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
                 len: None,
                 declared: None,
                 way: vec![index.label()],
-                images: Vec::new(),
-                holds: Vec::new(),
-                second_indexes: vec![index.label()],
+                images: [].into(),
+                holds: [].into(),
+                second_indexes: [index.label()].into(),
                 file: Some(index.file.clone()),
                 is_orphan: false,
             });
@@ -431,6 +451,8 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
         wanted.insert(trouble.id);
     }
     let needs = Needs::of(view, &wanted);
+    let (mut images, mut holds) = (needs.images(), needs.holds());
+    let mut second_indexes = needs.second_indexes();
     for trouble in troubles {
         let Trouble { id, len, .. } = trouble;
         let declared = len
@@ -443,9 +465,9 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
             len,
             declared,
             way: ways.shortest_in_short(id),
-            images: needs.images(id),
-            holds: needs.holds(id),
-            second_indexes: needs.second_indexes(id),
+            images: images.of(id),
+            holds: holds.of(id),
+            second_indexes: second_indexes.of(id),
             file: None,
             is_orphan: trouble.is_orphan,
         });

@@ -11,18 +11,20 @@ use super::args::BlobsArgs;
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::choose;
+use super::mistaken::CommandLine;
 use super::perform::{Clock, Rule, accept, plan_gc};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
-    let chosen = choose(context, &args.layouts);
+    let chosen = match choose(context, &args.layouts, CommandLine::default()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
-    for (number, layout) in chosen.layouts.iter().enumerate() {
-        if context.stopped() {
-            return exit.and(exit::INTERRUPTED);
-        }
-        let prefix = chosen.is_many.then_some(layout.as_path());
-        if prefix.is_some_and(has_line_end) && !args.null {
+    let prefix = |layout| chosen.is_many.then_some(layout);
+    if chosen.is_many && !args.null {
+        let odd = chosen.layouts.iter().filter(|layout| has_line_end(layout));
+        for layout in odd.clone() {
             context.term.error(
                 &format!(
                     "cannot list `{}`: its path has a line end",
@@ -30,18 +32,29 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
                 ),
                 Some("`-0` ends each path with a zero byte"),
             );
-            exit = exit.and(exit::USAGE);
-            continue;
+        }
+        if odd.count() > 0 {
+            return exit.and(exit::USAGE);
+        }
+    }
+    // Everything is read before anything is printed.
+    let mut lists = Vec::with_capacity(chosen.layouts.len());
+    for (number, layout) in chosen.layouts.iter().enumerate() {
+        if context.stopped() {
+            return exit.and(exit::INTERRUPTED);
         }
         let refused = if args.dead {
             chosen.refuse_sharing(number)
         } else {
             Ok(())
         };
-        match refused.and_then(|()| one(context, args, layout)) {
-            Ok(paths) => exit = exit.and(print(context, args, prefix, &paths)),
-            Err(error) => exit = exit.and(context.report(&error)),
-        }
+        lists.push(refused.and_then(|()| one(context, args, layout)));
+    }
+    for (layout, list) in chosen.layouts.iter().zip(lists) {
+        exit = exit.and(match list {
+            Ok(paths) => print(context, args, prefix(layout.as_path()), &paths),
+            Err(error) => context.report(&error),
+        });
     }
     exit
 }

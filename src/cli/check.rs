@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use ocisweep::check::{CheckOptions, Class, Content, Count, Finding, Orphans, Report, check};
 use ocisweep::units::human_size;
@@ -9,9 +10,10 @@ use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{CheckArgs, TextFormat};
-use super::context::{Context, quote, rm_command};
+use super::context::{Context, dashes, quote, quote_path, rm_command};
 use super::exit::{self, Exit};
 use super::many::choose;
+use super::mistaken::CommandLine;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
 use super::render::table::Table;
@@ -21,7 +23,14 @@ const MAX_NAMES: usize = 5;
 
 /// Checks each layout. One that cannot be read does not stop the others.
 pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
-    let chosen = choose(context, &args.layouts.tree);
+    let line = CommandLine {
+        shared_blobs: args.layouts.shared_blobs.as_deref(),
+        ..CommandLine::default()
+    };
+    let chosen = match choose(context, &args.layouts.tree, line) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
     let mut rows = Vec::new();
     let mut document = JsonCheck {
@@ -31,34 +40,31 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
         layouts: Vec::new(),
         damaged: 0,
     };
-    // One after another: the reading of one layout takes all that the disk gives.
+    // One after another: the reading of one layout takes all that the disk gives. Everything is read before
+    // anything is printed.
+    let mut checked = Vec::with_capacity(chosen.layouts.len());
     for path in &chosen.layouts {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
         }
-        match one(context, args, path) {
-            Ok((view, report)) => {
-                let damaged = damaged(args, &report);
+        checked.push((path, one(context, args, path)));
+    }
+    for (path, checked) in checked {
+        match checked {
+            Ok(checked) => {
+                let damaged = checked.layout.damaged;
                 if damaged > 0 {
                     exit = exit.and(exit::INCOMPLETE);
                 }
                 rows.push(Row {
                     path,
-                    found: Some((total(&report), damaged)),
+                    found: Some((checked.blobs, damaged)),
                     state: if damaged > 0 { "damaged" } else { "whole" },
                 });
-                match args.format {
-                    TextFormat::Json => {
-                        let layout = JsonLayout::of(args, path, &report);
-                        document.damaged += layout.damaged;
-                        document.layouts.push(layout);
-                    }
-                    TextFormat::Text => {
-                        let text = text(context, args, &view, &report);
-                        exit = exit.and(context.print(&text));
-                    }
-                }
+                document.damaged += damaged;
+                document.layouts.push(checked.layout);
+                exit = exit.and(context.print(&checked.text));
             }
             Err(error) => {
                 let ended = context.report(&error);
@@ -82,6 +88,14 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
         }
         TextFormat::Text => exit,
     }
+}
+
+/// What a check of one layout found, ready to be printed. The report itself may be large.
+struct Checked {
+    text: String,
+    layout: JsonLayout,
+    /// How many blobs there are or should be.
+    blobs: u64,
 }
 
 /// What the table of several layouts says of one.
@@ -127,7 +141,7 @@ fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
 ///
 /// # Errors
 /// What [`View::read`] and [`check`] say. Damage is none.
-fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<(View, Report), Error> {
+fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
     let pool = args.layouts.shared_blobs.as_deref();
     let view = match pool {
         Some(pool) => context.read_in(path, pool)?,
@@ -147,7 +161,21 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<(View, Re
         },
     };
     let report = check(&view, &options, context.observer())?;
-    Ok((view, report))
+    Ok(match args.format {
+        TextFormat::Json => Checked {
+            text: String::new(),
+            layout: JsonLayout::of(args, path, &report),
+            blobs: total(&report),
+        },
+        TextFormat::Text => Checked {
+            text: text(context, args, &view, &report),
+            layout: JsonLayout {
+                damaged: damaged(args, &report),
+                ..JsonLayout::of(args, path, &Report::default())
+            },
+            blobs: total(&report),
+        },
+    })
 }
 
 fn is_damage(args: &CheckArgs, class: Class) -> bool {
@@ -190,7 +218,18 @@ fn text(context: &Context<'_>, args: &CheckArgs, view: &View, report: &Report) -
         };
         let Count { blobs: read, bytes } = report.verified;
         let read = format!("{read} compared with their digests ({})", human_size(bytes));
-        line(&mut text, &format!("{blobs}, {read}"));
+        let bare = match report.without_layers.len() {
+            0 => String::new(),
+            images => {
+                let images = count(images as u64, "image");
+                let names = names(&report.without_layers);
+                format!(
+                    "; {images} without any layers: {}",
+                    context.term.foreign(&names)
+                )
+            }
+        };
+        line(&mut text, &format!("{blobs}, {read}{bare}"));
     }
     if args.layouts.is_many() && !text.is_empty() {
         let path = path.to_string_lossy();
@@ -274,7 +313,7 @@ fn names(names: &[String]) -> String {
 
 /// Returns what helps against a damage.
 fn advice(layout: &Path, finding: &Finding) -> String {
-    let path = quote(&layout.to_string_lossy());
+    let path = quote_path(layout);
     let mut ways = Vec::new();
     if finding.class == Class::Unreadable {
         ways.push("run it as the user who owns the layout, and look after the disk".to_owned());
@@ -307,7 +346,8 @@ fn advice(layout: &Path, finding: &Finding) -> String {
     }
     if let Some(hold) = finding.holds.first() {
         ways.push(format!(
-            "`ocisweep hold rm {path} {}` ends the hold",
+            "`ocisweep hold rm {}{path} {}` ends the hold",
+            dashes([hold]),
             quote(hold)
         ));
     }
@@ -344,6 +384,9 @@ struct JsonLayout {
     classes: Vec<JsonClass>,
     verified: JsonCount,
     damaged: u64,
+    /// Images of which manifests are here and no layer is; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_layers: Vec<String>,
     /// Why nothing was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -378,10 +421,13 @@ struct JsonItem {
     /// How a root leads to it.
     way: Vec<String>,
     /// Images that need it.
-    names: Vec<String>,
-    holds: Vec<String>,
+    #[serde(serialize_with = "json::shared")]
+    names: Arc<[String]>,
+    #[serde(serialize_with = "json::shared")]
+    holds: Arc<[String]>,
     /// Files beside `index.json` that lead to it.
-    second_indexes: Vec<String>,
+    #[serde(serialize_with = "json::shared")]
+    second_indexes: Arc<[String]>,
     /// What helps; absent where nothing is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
@@ -410,6 +456,7 @@ impl JsonLayout {
                 bytes: report.verified.bytes,
             },
             damaged: damaged(args, report),
+            without_layers: report.without_layers.clone(),
             error: None,
         }
     }

@@ -180,7 +180,13 @@ impl<'a> Context<'a> {
 
     /// Says what went wrong, with a hint where something helps, and returns how that ends the run.
     pub fn report(&self, error: &Error) -> Exit {
-        self.term.error(&with_causes(error), hint(error).as_deref());
+        self.report_with(error, None)
+    }
+
+    /// Reports an error with a hint that knows more than the error does.
+    pub fn report_with(&self, error: &Error, better: Option<String>) -> Exit {
+        let hint = better.or_else(|| hint(error));
+        self.term.error(&with_causes(error), hint.as_deref());
         Exit::of(error)
     }
 
@@ -234,19 +240,25 @@ pub fn with_causes(error: &Error) -> String {
 
 /// Returns a command that removes images, ready to be pasted into a shell.
 pub fn rm_command(layout: &Path, images: &[String]) -> String {
-    let is_flag = |text: &str| text.starts_with('-');
     let path = layout.to_string_lossy();
-    let dashes = if is_flag(&path) || images.iter().any(|image| is_flag(image)) {
-        "-- "
-    } else {
-        ""
-    };
+    let words = std::iter::once(path.as_ref()).chain(images.iter().map(String::as_str));
+    let dashes = dashes(words);
     let images: Vec<String> = images.iter().map(|image| quote(image)).collect();
     format!(
         "`ocisweep rm {dashes}{} {}`",
         quote(&path),
         images.join(" ")
     )
+}
+
+/// Returns what stands before arguments of which one looks like a flag.
+pub fn dashes<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> &'static str {
+    let is_flag = |word: S| word.as_ref().starts_with('-');
+    if words.into_iter().any(is_flag) {
+        "-- "
+    } else {
+        ""
+    }
 }
 
 /// Quotes a text for a shell, if it needs that. Names come from strangers: pasted as it is, one of them
@@ -257,6 +269,16 @@ pub fn quote(text: &str) -> String {
         text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// Quotes a path for a shell. A path that looks like a flag gets `./` in front.
+pub fn quote_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.starts_with('-') {
+        quote(&format!("./{text}"))
+    } else {
+        quote(&text)
     }
 }
 
@@ -271,7 +293,7 @@ fn pool_behind(link: &Path) -> String {
             target.parent().map(Path::to_owned)
         }
     });
-    pool.map_or_else(|| "DIR".to_owned(), |pool| quote(&pool.to_string_lossy()))
+    pool.map_or_else(|| "DIR".to_owned(), |pool| quote_path(&pool))
 }
 
 /// Says whether nothing at all lies in `blobs`, as skopeo leaves it that was told to share blobs.
@@ -285,7 +307,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::NotALayout { path, what } => match what {
             NotALayout::Tar => format!(
                 "extract it first: `mkdir DIR && tar -C DIR -xf {}`",
-                quote(&path.to_string_lossy())
+                quote_path(path)
             ),
             NotALayout::RegistryStorage => {
                 "use the `garbage-collect` command of that registry".to_owned()
@@ -310,13 +332,13 @@ fn hint(error: &Error) -> Option<String> {
         Error::SharedBlobs { path, link } => format!(
             "`ocisweep gc --shared-blobs {} {} LAYOUT...` sweeps it, with every other layout that uses the same blobs",
             pool_behind(link),
-            quote(&path.to_string_lossy())
+            quote_path(path)
         ),
         Error::SharedWith { path, other } => format!(
             "`ocisweep gc --shared-blobs {} {} {}` sweeps them together, with every other layout that uses the same blobs",
             pool_behind(&path.join("blobs")),
-            quote(&path.to_string_lossy()),
-            quote(&other.to_string_lossy())
+            quote_path(path),
+            quote_path(other)
         ),
         Error::Write { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
             "commands that look, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
@@ -352,7 +374,7 @@ fn hint(error: &Error) -> Option<String> {
                 if first.missing && has_no_blobs(path) {
                     return Some(format!(
                         "if its blobs lie where other layouts have theirs: `ocisweep gc --shared-blobs DIR {} LAYOUT...`, with all of them",
-                        quote(&path.to_string_lossy())
+                        quote_path(path)
                     ));
                 }
                 if first.missing {

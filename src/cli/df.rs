@@ -13,6 +13,7 @@ use super::args::{DfArgs, TableFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{choose, each};
+use super::mistaken::CommandLine;
 use super::perform::{Clock, Rule};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::count;
@@ -31,7 +32,10 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
         return shared::df(context, args, pool);
     }
-    let chosen = choose(context, &args.layouts.tree);
+    let chosen = match choose(context, &args.layouts.tree, CommandLine::default()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
     let measured = each(context, &chosen.layouts, |number, path| {

@@ -9,6 +9,7 @@ use super::args::{GcArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, choose, each, remove_directories, shares};
+use super::mistaken::CommandLine;
 use super::perform::{Clock, Done, Rule, accept, perform, plan_gc, plan_only_gc, run_mode};
 use super::render::sweep::Shown;
 use super::shared;
@@ -18,7 +19,10 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
         return shared::gc(context, args, pool);
     }
-    let chosen = choose(context, &args.layouts.tree);
+    let chosen = match choose(context, &args.layouts.tree, CommandLine::deleting()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
     let runs = each(context, &chosen.layouts, |number, path| {
         let mut run = chosen

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::entries::entries;
 use ocisweep::graph::split_name;
-use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of};
+use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of, lacks_layers};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{FilterError, Filters, dangling};
@@ -20,11 +20,15 @@ use super::context::Context;
 use super::exit::{self, Exit};
 use super::ls_tree::{Shown, tree};
 use super::many::{choose, each};
+use super::mistaken::CommandLine;
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::table::Table;
 
 /// What stands where there is no name.
 pub const NONE: &str = "<none>";
+
+/// What `EXTRA` says of an image of which manifests are here and no layer is.
+pub const NO_LAYERS: &str = "partial (no layers)";
 
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
@@ -42,7 +46,15 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
             return exit::USAGE;
         }
     };
-    let chosen = choose(context, &args.layouts.tree);
+    let line = CommandLine {
+        is_quiet: args.quiet,
+        shared_blobs: args.layouts.shared_blobs.as_deref(),
+        ..CommandLine::default()
+    };
+    let chosen = match choose(context, &args.layouts.tree, line) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
     let mut document = JsonList {
         schema_version: SCHEMA_VERSION,
@@ -159,6 +171,7 @@ fn list(
                     image: &listed.image,
                     sizes: listed.sizes,
                     presence: listed.presence,
+                    lacks_layers: listed.lacks_layers,
                 })
                 .collect();
             list.text = tree(context, &view, &roots, &mut cache);
@@ -203,6 +216,8 @@ struct Listed {
     created: Option<Timestamp>,
     sizes: Sizes,
     presence: Presence,
+    /// Manifests are here and no layer is.
+    lacks_layers: bool,
 }
 
 impl Listed {
@@ -216,6 +231,7 @@ impl Listed {
             created: cache.config(image.id).and_then(|config| config.created),
             sizes: cache.sizes(image.id, declared),
             presence: cache.presence(image.id),
+            lacks_layers: lacks_layers(&view.graph, image.id),
             image,
         }
     }
@@ -272,11 +288,15 @@ fn image_id(image: &Image, no_trunc: bool) -> String {
 }
 
 fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
-    let mut table = if args.digests {
-        Table::new(&["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"])
-    } else {
-        Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"])
-    };
+    let mut headers = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+    if args.digests {
+        headers.insert(2, "DIGEST");
+    }
+    // Only where there is something to say: a layout whose images are whole looks as in docker.
+    if listed.iter().any(|listed| listed.lacks_layers) {
+        headers.push("EXTRA");
+    }
+    let mut table = Table::new(&headers);
     table.names(0);
     table.names(1);
     table.fit(context.term.width());
@@ -292,6 +312,9 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
             row.push(image_id(&listed.image, args.no_trunc));
             row.push(ago(context.now, listed.created));
             row.push(human_size3(listed.sizes.disk));
+            if listed.lacks_layers {
+                row.push(NO_LAYERS.to_owned());
+            }
             table.row(row);
         }
     }
@@ -340,6 +363,9 @@ struct JsonImage {
     /// Bytes that the descriptors declare.
     content_bytes: u64,
     state: &'static str,
+    /// Manifests are here and no layer is; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    lacks_layers: bool,
     holds: Vec<String>,
     /// Files beside `index.json` that list it as well.
     second_indexes: Vec<String>,
@@ -369,6 +395,7 @@ impl Listed {
                 Presence::Missing => "missing",
                 Presence::Damaged => "damaged",
             },
+            lacks_layers: self.lacks_layers,
             holds: self.image.holds.clone(),
             second_indexes: self.image.second_indexes.clone(),
         }

@@ -1,17 +1,17 @@
 //! `ocisweep ls --tree`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ocisweep::View;
 use ocisweep::entries::{REFERENCE_DIGEST, entries};
 use ocisweep::graph::Edge;
 use ocisweep::images::{Image, Images, Presence, Sizes, is_attestation, kind_of, platform_of};
 use ocisweep::layout::BlobId;
-use ocisweep::oci::{Role, Shape};
+use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::units::human_size3;
 
 use super::context::Context;
-use super::ls::NONE;
+use super::ls::{NO_LAYERS, NONE};
 use super::render::tree::{TreeNode, render};
 
 /// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.
@@ -26,6 +26,8 @@ pub struct Shown<'a> {
     pub sizes: Sizes,
     /// Whether all of it is.
     pub presence: Presence,
+    /// Manifests are here and no layer is.
+    pub lacks_layers: bool,
 }
 
 /// Returns the images with what stands below them.
@@ -98,6 +100,9 @@ impl<'v> Maker<'_, '_, 'v> {
             .map(|file| self.foreign(file))
             .collect();
         node.extra = extra(shown.presence, !image.holds.is_empty(), &lists);
+        if shown.lacks_layers && shown.presence == Presence::Partial {
+            node.extra = node.extra.replace("partial", NO_LAYERS);
+        }
         self.shown.clear();
         node.children = self.children(image.id, 0);
         node
@@ -119,18 +124,23 @@ impl<'v> Maker<'_, '_, 'v> {
                 .iter()
                 .filter(|edge| edge.role == Role::Child)
                 .collect();
+            // An attestation is shown below the child that it belongs to, if that is listed too.
+            let ids: HashSet<BlobId> = listed.iter().map(|edge| edge.to).collect();
+            let mut below: HashMap<BlobId, Vec<&Edge>> = HashMap::new();
+            for edge in listed.iter().filter(|edge| is_attestation(edge)) {
+                if let Some(child) = self.child_of(edge).filter(|child| ids.contains(child)) {
+                    below.entry(child).or_default().push(edge);
+                }
+            }
             for edge in &listed {
-                // An attestation stands below the child that it belongs to, if that is listed too.
-                let is_below =
-                    is_attestation(edge) && listed.iter().any(|child| self.belongs_to(edge, child));
-                if is_below {
+                let child = self.child_of(edge).filter(|_| is_attestation(edge));
+                if child.is_some_and(|child| ids.contains(&child)) {
                     continue;
                 }
                 let mut node = self.child(edge);
-                for attestation in &listed {
-                    if is_attestation(attestation) && self.belongs_to(attestation, edge) {
-                        node.children.push(self.child(attestation));
-                    }
+                // Of a child that is listed twice once, as with all that is below it.
+                for attestation in below.remove(&edge.to).into_iter().flatten() {
+                    node.children.push(self.child(attestation));
                 }
                 node.children.extend(self.children(edge.to, depth + 1));
                 nodes.push(node);
@@ -208,14 +218,12 @@ impl<'v> Maker<'_, '_, 'v> {
         node.dim = presence == Presence::Missing;
     }
 
-    fn belongs_to(&self, attestation: &Edge, child: &Edge) -> bool {
-        let digest = attestation
-            .details
-            .as_ref()
-            .and_then(|details| details.annotations.get(REFERENCE_DIGEST));
-        attestation.to != child.to
-            && digest
-                .is_some_and(|digest| **digest == *self.view.graph.digest(child.to).to_string())
+    /// Returns the child that an attestation names, unless it names itself.
+    fn child_of(&self, attestation: &Edge) -> Option<BlobId> {
+        let details = attestation.details.as_ref()?;
+        let digest = Digest::parse(details.annotations.get(REFERENCE_DIGEST)?).ok()?;
+        let child = self.view.graph.id(&digest)?;
+        (child != attestation.to).then_some(child)
     }
 }
 

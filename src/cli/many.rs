@@ -20,6 +20,7 @@ use ocisweep::sys::Disk;
 use super::args::{OutputArgs, TextFormat, TreeArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::mistaken::{CommandLine, not_a_layout, report};
 use super::perform::Done;
 use super::render::json;
 use super::render::rows::{self, Row};
@@ -61,15 +62,35 @@ impl Chosen {
     }
 }
 
-/// Finds the layouts, and tells what stood in the way.
-pub fn choose(context: &Context<'_>, args: &TreeArgs) -> Chosen {
+/// Finds the layouts. Every path is opened before anything is printed or changed.
+///
+/// # Errors
+/// The exit status, if a path is not a layout: that was reported, and nothing must be printed or changed.
+pub fn choose(
+    context: &Context<'_>,
+    args: &TreeArgs,
+    line: CommandLine<'_>,
+) -> Result<Chosen, Exit> {
+    let line = CommandLine {
+        is_recursive: args.recursive,
+        ..line
+    };
     let mut exit = exit::DONE;
     let mut paths = args.paths.clone();
     let mut is_complete = true;
+    let mut mistaken = Vec::new();
+    let mut first = None;
     if args.recursive {
         let mut forest = Forest::default();
         for path in &args.paths {
-            forest.search(path);
+            let before = forest.layouts.len();
+            match forest.search(path) {
+                Ok(()) => {
+                    let found = forest.layouts.get(before);
+                    first = first.or_else(|| Some((path.clone(), found?.clone())));
+                }
+                Err(error) => mistaken.push((path.clone(), error)),
+            }
         }
         for error in &forest.errors {
             exit = exit.and(context.report(error));
@@ -82,6 +103,18 @@ pub fn choose(context: &Context<'_>, args: &TreeArgs) -> Chosen {
         }
         is_complete = forest.errors.is_empty() && forest.elsewhere.is_empty();
         paths = forest.layouts;
+    } else {
+        for path in &args.paths {
+            match not_a_layout(path) {
+                None => first = first.or_else(|| Some((path.clone(), path.clone()))),
+                Some(error) => mistaken.push((path.clone(), error)),
+            }
+        }
+    }
+    if !mistaken.is_empty() {
+        let first = first.as_ref();
+        let first = first.map(|(argument, layout)| (argument.as_path(), layout.as_path()));
+        return Err(exit.and(report(context, line, first, &mistaken)));
     }
     let (layouts, again) = distinct(paths);
     for (path, first) in again.iter().filter(|_| !args.recursive) {
@@ -91,13 +124,13 @@ pub fn choose(context: &Context<'_>, args: &TreeArgs) -> Chosen {
             first.display()
         ));
     }
-    Chosen {
+    Ok(Chosen {
         sharing: sharing(&layouts),
         layouts,
         is_many: args.is_many(),
         exit,
         is_complete,
-    }
+    })
 }
 
 /// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop

@@ -20,6 +20,7 @@ mod hold;
 mod ls;
 mod ls_tree;
 mod many;
+mod mistaken;
 mod perform;
 mod prune;
 mod render;

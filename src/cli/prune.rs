@@ -27,6 +27,7 @@ use super::args::{GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, Chosen, choose, each, remove_directories, shares};
+use super::mistaken::CommandLine;
 use super::perform::{Clock, Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::kept::{kept_items, kept_lines};
@@ -85,7 +86,10 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     if let Some(path) = &args.layouts.shared_blobs {
         return pool::run(context, args, &wanted, &rule, path);
     }
-    let chosen = choose(context, &args.layouts.tree);
+    let chosen = match choose(context, &args.layouts.tree, CommandLine::deleting()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
     let mut exit = chosen.exit;
     let mut shown = Vec::new();
     if must_ask {

@@ -1,5 +1,6 @@
 //! `ocisweep rm`
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use ocisweep::entries::{EntryFacts, entries};
@@ -14,7 +15,7 @@ use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
 use super::args::{RmArgs, TextFormat};
-use super::context::{Context, quote, rm_command};
+use super::context::{Context, quote, quote_path, rm_command};
 use super::exit::{self, Exit};
 use super::perform::{Clock, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
@@ -180,19 +181,21 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
     let Error::Incomplete { broken, .. } = error else {
         return None;
     };
-    let mut together: Vec<String> = damaged.iter().map(|text| (*text).to_owned()).collect();
-    for image in broken.iter().flat_map(|broken| &broken.images) {
-        if !together.contains(image) {
-            together.push(image.clone());
-        }
-    }
     // No removal of images ends what a second index lists.
     let is_listed = broken
         .iter()
         .any(|broken| !broken.second_indexes.is_empty());
-    if damaged.is_empty() || together.len() == damaged.len() || is_listed {
+    let mut seen: HashSet<&str> = damaged.iter().copied().collect();
+    let images = broken.iter().flat_map(|broken| &broken.images);
+    let others: Vec<&str> = images
+        .map(String::as_str)
+        .filter(|image| seen.insert(image))
+        .collect();
+    if damaged.is_empty() || others.is_empty() || is_listed {
         return None;
     }
+    let together = damaged.iter().chain(&others);
+    let together: Vec<String> = together.map(|image| (*image).to_owned()).collect();
     let mut hint = format!(
         "{} removes all that is damaged",
         rm_command(&args.layout, &together)
@@ -363,7 +366,7 @@ const fn hint(conflict: &Conflict) -> &'static str {
 }
 
 fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
-    let layout = quote(&args.layout.to_string_lossy());
+    let layout = quote_path(&args.layout);
     Some(match miss {
         SelectError::NoSuchImage { similar, .. } if similar.is_empty() => {
             format!("`ocisweep ls {layout}` lists what is there")

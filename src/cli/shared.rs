@@ -17,6 +17,7 @@ use super::df::{JsonRow, reclaimable};
 use super::exit::{self, Exit};
 use super::gc::show;
 use super::many::{Account, Chosen, choose};
+use super::mistaken::CommandLine;
 use super::perform::{Clock, MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::Shown;
@@ -60,15 +61,21 @@ pub fn ask<'a>(
     pool: &'a Path,
     args: &LayoutArgs,
 ) -> Result<Asked<'a>, Exit> {
-    let chosen = choose(context, &args.tree);
-    if chosen.is_complete {
-        return Ok(Asked { pool, chosen });
-    }
+    let line = CommandLine {
+        shared_blobs: Some(pool),
+        ..CommandLine::default()
+    };
+    let exit = match choose(context, &args.tree, line) {
+        Ok(chosen) if chosen.is_complete => return Ok(Asked { pool, chosen }),
+        Ok(chosen) => chosen.exit,
+        Err(exit) if args.tree.recursive => exit,
+        Err(exit) => return Err(exit),
+    };
     let error = Error::Pool {
         path: pool.to_owned(),
         what: PoolProblem::Unsearched,
     };
-    Err(chosen.exit.and(context.report(&error)))
+    Err(exit.and(context.report(&error)))
 }
 
 const fn options(rule: &Rule) -> SharedOptions {

@@ -1,6 +1,7 @@
 //! `ocisweep why`
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{TextFormat, WhyArgs};
-use super::context::{Context, quote};
+use super::context::{Context, quote_path};
 use super::exit::{self, Exit};
 use super::perform::{Clock, DEFAULT_TEMP_AGE, Rule, plan_gc};
 use super::render::json::{self, SCHEMA_VERSION};
@@ -27,9 +28,6 @@ use super::render::table::Table;
 
 /// How many images a row of the table names.
 const MAX_NAMES: usize = 3;
-
-/// How many names a way begins with, in words.
-const MAX_ROOTS: usize = 5;
 
 /// Explains what the argument means.
 pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
@@ -47,7 +45,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
     let ids = match find(&view, &entries, &args.what) {
         Ok(ids) => ids,
         Err(error) => {
-            let layout = quote(&args.layout.to_string_lossy());
+            let layout = quote_path(&args.layout);
             context
                 .term
                 .error(&error.to_string(), Some(&hint(&error, &layout)));
@@ -251,8 +249,8 @@ impl Subject<'_> {
         let what = context.term.foreign(&what).into_owned();
         line(&mut text, &format!("{digest}  {what}, {size}"));
         for way in &self.ways {
-            let parts = way_in_words(way, view);
-            line(&mut text, &context.term.foreign(&parts));
+            let way = way.parts(graph).join(" → ");
+            line(&mut text, &context.term.foreign(&way));
         }
         match self.more {
             More::Exactly(0) => {}
@@ -305,7 +303,7 @@ impl Subject<'_> {
                 .ways
                 .iter()
                 .map(|way| JsonWay {
-                    roots: way.roots.clone(),
+                    roots: Arc::clone(&way.roots),
                     steps: way
                         .steps
                         .iter()
@@ -354,17 +352,6 @@ fn subjects(view: &View, id: BlobId) -> Vec<BlobId> {
         .filter(|edge| edge.role == Role::Subject)
         .map(|edge| edge.to)
         .collect()
-}
-
-fn way_in_words(way: &Way, view: &View) -> String {
-    let mut parts = way.parts(&view.graph);
-    if way.roots.len() > MAX_ROOTS
-        && let Some(first) = parts.first_mut()
-    {
-        let shown = way.roots.get(..MAX_ROOTS).unwrap_or_default().join(", ");
-        *first = format!("{shown} and {} more", way.roots.len() - MAX_ROOTS);
-    }
-    parts.join(" → ")
 }
 
 fn table(context: &Context<'_>, view: &View, parts: &[Part]) -> String {
@@ -420,7 +407,8 @@ struct JsonItem {
 
 #[derive(Serialize)]
 struct JsonWay {
-    roots: Vec<String>,
+    #[serde(serialize_with = "json::shared")]
+    roots: Arc<[String]>,
     steps: Vec<JsonStep>,
 }
 
@@ -451,5 +439,6 @@ struct JsonPart {
     digest: String,
     what: String,
     size: Option<u64>,
-    shared_with: Vec<String>,
+    #[serde(serialize_with = "json::shared")]
+    shared_with: Arc<[String]>,
 }

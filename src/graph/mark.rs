@@ -146,13 +146,13 @@ impl Graph {
         }
         let ways = Ways::from_roots(self, state, |root| (options.keep)(root));
         let needs = Needs::in_graph(self, state, &wanted);
+        let (mut images, mut lists) = (needs.images(), needs.second_indexes());
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {
                 broken.path = ways.shortest_in_short(*id);
                 // All that hold it, also those that are about to go: removing one of several helps nobody.
-                broken.images = needs.images(*id);
-                broken.second_indexes =
-                    needs.labels(*id, |source| matches!(source, RootSource::SecondIndex(_)));
+                broken.images = images.of(*id).to_vec();
+                broken.second_indexes = lists.of(*id).to_vec();
             }
         }
     }

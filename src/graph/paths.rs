@@ -28,9 +28,9 @@ impl Graph {
                 format!("hold {}", hold.map_or("", |hold| hold.name.as_str()))
             }
             RootSource::DockerSave(position) => {
-                let mut elements = state.docker_save.iter().flat_map(|save| &save.elements);
-                let tag = elements
-                    .nth(position)
+                let save = state.docker_save.as_ref();
+                let tag = save
+                    .and_then(|save| save.elements.get(position))
                     .and_then(|element| element.repo_tags.first());
                 match tag {
                     Some(tag) => format!("manifest.json {}", tag.name),

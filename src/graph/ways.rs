@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::paths::numbers;
 use super::{Graph, Root};
@@ -51,13 +52,15 @@ pub struct Ways<'a> {
     distance: HashMap<BlobId, usize>,
     /// The blob at which the beginning of a long shortest way ends that is shown.
     anchors: HashMap<BlobId, BlobId>,
+    /// What the roots that are a blob are called, once that was asked.
+    labels: Mutex<HashMap<BlobId, Arc<[String]>>>,
 }
 
 /// One way from a root to a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
     /// What it begins with: names of images, `hold NAME`, `manifest.json`. All of them are the first step.
-    pub roots: Vec<String>,
+    pub roots: Arc<[String]>,
     /// The blobs, the one that was asked for last.
     pub steps: Vec<WayStep>,
 }
@@ -117,6 +120,7 @@ impl<'a> Ways<'a> {
             roots: HashMap::new(),
             distance: HashMap::new(),
             anchors: HashMap::new(),
+            labels: Mutex::default(),
         };
         let mut queue = VecDeque::new();
         for (position, root) in graph.roots().iter().enumerate() {
@@ -173,19 +177,7 @@ impl<'a> Ways<'a> {
     /// would fill the memory.
     #[must_use]
     pub fn shortest_in_short(&self, target: BlobId) -> Vec<String> {
-        let parts = |id, steps| {
-            let mut way = self.in_words(&self.last_steps(id, steps));
-            if let Some(more) = way
-                .roots
-                .len()
-                .checked_sub(MAX_ROOTS)
-                .filter(|more| *more > 0)
-            {
-                way.roots.truncate(MAX_ROOTS);
-                way.roots.push(format!("{more} more names"));
-            }
-            way.parts(self.graph)
-        };
+        let parts = |id, steps| self.in_words(&self.last_steps(id, steps)).parts(self.graph);
         let Some(&distance) = self.distance.get(&target) else {
             return Vec::new();
         };
@@ -302,7 +294,7 @@ impl<'a> Ways<'a> {
     fn in_words(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> Way {
         let first = steps.first().map(|(id, _)| *id);
         Way {
-            roots: first.map_or_else(Vec::new, |id| self.labels(id)),
+            roots: first.map_or_else(Arc::default, |id| self.labels(id)),
             steps: steps
                 .iter()
                 .map(|&(id, from)| WayStep {
@@ -340,7 +332,15 @@ impl<'a> Ways<'a> {
 
     /// Returns how the roots that are this blob are called, each once. An ID stands for an entry without
     /// a name, and says nothing beside a name of the same image.
-    fn labels(&self, id: BlobId) -> Vec<String> {
+    fn labels(&self, id: BlobId) -> Arc<[String]> {
+        let mut known = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = known
+            .entry(id)
+            .or_insert_with(|| self.compute_labels(id).into());
+        Arc::clone(labels)
+    }
+
+    fn compute_labels(&self, id: BlobId) -> Vec<String> {
         let (graph, state) = (self.graph, self.state);
         let mut seen = HashSet::new();
         let mut labels: Vec<String> = self
@@ -366,10 +366,19 @@ fn short(number: usize) -> u32 {
 }
 
 impl Way {
-    /// Returns the way as one writes it: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`.
+    /// Returns the way as one writes it: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. Of many roots
+    /// the first are written.
     #[must_use]
     pub fn parts(&self, graph: &Graph) -> Vec<String> {
-        let mut parts = vec![self.roots.join(", ")];
+        let mut roots = self
+            .roots
+            .get(..MAX_ROOTS)
+            .unwrap_or(&self.roots)
+            .join(", ");
+        if self.roots.len() > MAX_ROOTS {
+            roots.push_str(&format!(" and {} more", self.roots.len() - MAX_ROOTS));
+        }
+        let mut parts = vec![roots];
         parts.extend(
             self.steps
                 .iter()

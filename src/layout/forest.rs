@@ -23,7 +23,7 @@ use crate::oci::Algorithm;
 pub struct Forest {
     /// The layouts, each below the directory through which it was found, in the order of their names.
     pub layouts: Vec<PathBuf>,
-    /// What could not be looked into, and directories without any layout.
+    /// Directories that could not be read.
     pub errors: Vec<Error>,
     /// Directories of other file systems, which were not looked into.
     pub elsewhere: Vec<PathBuf>,
@@ -32,12 +32,16 @@ pub struct Forest {
 impl Forest {
     /// Adds the layouts below a directory, and the directory itself if it is one. A layout may lie
     /// inside another one, but not among its blobs.
-    pub fn search(&mut self, root: &Path) {
+    ///
+    /// # Errors
+    /// [`Error::NotALayout`] when the root is not a directory or contains no layout, [`Error::Read`] when it does
+    /// not exist. A directory below the root that cannot be read is in [`Forest::errors`].
+    pub fn search(&mut self, root: &Path) -> Result<(), Error> {
         let device = match std::fs::metadata(root) {
             Ok(found) if found.is_dir() => found.dev(),
             // Opening it says what it is.
-            Ok(_) => return self.layouts.push(root.to_owned()),
-            Err(error) => return self.errors.push(Error::read(root)(error)),
+            Ok(_) => return super::Layout::open(root).map(drop),
+            Err(error) => return Err(Error::read(root)(error)),
         };
         let before = (self.layouts.len(), self.errors.len());
         // Whether the directory at each depth of the present path is a layout.
@@ -84,8 +88,9 @@ impl Forest {
             }
         }
         if before == (self.layouts.len(), self.errors.len()) {
-            self.errors.push(nothing_below(root));
+            return Err(nothing_below(root));
         }
+        Ok(())
     }
 }
 
@@ -190,7 +195,7 @@ mod tests {
 
     fn found(root: &Path) -> Vec<String> {
         let mut forest = Forest::default();
-        forest.search(root);
+        forest.search(root).expect("the root has layouts");
         assert!(forest.errors.is_empty(), "{:?}", forest.errors);
         forest
             .layouts
@@ -247,10 +252,10 @@ mod tests {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let what = |name: &str| {
             let mut forest = Forest::default();
-            forest.search(&temp.path().join(name));
+            let found = forest.search(&temp.path().join(name));
             assert!(forest.layouts.is_empty(), "{forest:?}");
-            match forest.errors.as_slice() {
-                [Error::NotALayout { what, .. }] => *what,
+            match found {
+                Err(Error::NotALayout { what, .. }) => what,
                 other => panic!("{other:?}"),
             }
         };

@@ -72,19 +72,20 @@ fn several_layouts_each_get_their_words() {
     let whole = Scene::new();
     let broken = Scene::new();
     broken.builder.drop_blob(&broken.one.layers[1]);
-    let nowhere = whole.builder.outside().join("nowhere");
+    let damaged = Scene::new();
+    damaged.builder.file("index.json", b"{\"manifests\": [");
     let run = Cmd::new(["check"])
         .arg(whole.path())
-        .arg(&nowhere)
+        .arg(damaged.path())
         .arg(broken.path())
         .run();
-    // A layout that cannot be read is worse than one that is damaged.
-    run.exits(4)
+    // A layout that cannot be understood is worse than one that is damaged.
+    run.exits(3)
         .says(&format!("{}:\nCLASS", whole.path().display()))
         .says(&format!("{}:\nmissing: ", broken.path().display()))
-        .warns("ocisweep: cannot read ");
+        .warns("ocisweep: cannot understand ");
     let json = Cmd::new(["check", "--format", "json"])
-        .arg(&nowhere)
+        .arg(damaged.path())
         .arg(broken.path())
         .run();
     let document = json.json();

@@ -5,6 +5,7 @@
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
 //! - [`blobs`]: lists of paths, and that a copy by them is complete.
+//! - [`many`]: many names and many children.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
 #[path = "../support/mod.rs"]
@@ -13,6 +14,7 @@ mod support;
 mod around;
 mod blobs;
 mod classes;
+mod many;
 mod scene;
 mod second_index;
 mod sparse;

@@ -433,3 +433,90 @@ fn a_build_cache_that_lost_a_layer_is_damaged() {
     builder.drop_blob(&lost);
     check(builder).finds(&[(&lost, "missing")]);
 }
+
+/// A copy that lost all layers looks like one that left them out, so it is reported and is no damage.
+#[test]
+fn an_image_without_any_layers_is_reported() {
+    let scene = Scene::new();
+    let told = "without any layers: ";
+    scene.check(&[]).ok().keeps_quiet_about(told);
+    let ls = |args: &[&str]| {
+        let run = Cmd::new(["ls"]).arg(scene.path()).args(args).run();
+        run.ok().clone()
+    };
+    ls(&[]).keeps_quiet_about("EXTRA");
+    // One layer of `app:1` is here still: the base, which others use as well.
+    scene.builder.drop_blob(&scene.one.layers[1]);
+    scene.check(&[]).keeps_quiet_about(told);
+    ls(&[]).keeps_quiet_about("EXTRA");
+    for image in [&scene.one, &scene.two, &scene.amd64] {
+        for layer in &image.layers {
+            if scene.builder.join(&layer.blob_path()).exists() {
+                scene.builder.drop_blob(layer);
+            }
+        }
+    }
+    let run = scene.check(&[]);
+    // A platform of `multi` has a layer of its own still, so that the base that it lacks is a loss.
+    let last = run.exits(1).stdout.lines().last().expect("a last line");
+    assert!(
+        last.ends_with("; 2 images without any layers: app:1, app:2"),
+        "{}",
+        run.all()
+    );
+    let marked = |run: &crate::support::Run| -> Vec<String> {
+        let lines = run.stdout.lines();
+        lines
+            .filter(|line| line.ends_with("partial (no layers)"))
+            .map(|line| {
+                line.split_whitespace()
+                    .take(2)
+                    .collect::<Vec<_>>()
+                    .join(":")
+            })
+            .collect()
+    };
+    let run = ls(&[]);
+    assert_eq!(marked(&run), ["app:1", "app:2"], "{}", run.all());
+    run.says("SIZE      EXTRA");
+    assert_eq!(marked(&ls(&["--tree"])).len(), 2, "{}", run.all());
+    let json = ls(&["--format", "json"]).json();
+    for image in json["layouts"][0]["images"].as_array().expect("images") {
+        let lacks = image["names"][0]
+            .as_str()
+            .is_some_and(|name| name.starts_with("app:"));
+        assert_eq!(
+            image["lacks_layers"].as_bool().unwrap_or(false),
+            lacks,
+            "{image}"
+        );
+    }
+    let checked = scene.report(&[]);
+    assert_eq!(texts(&checked.layout["without_layers"]), ["app:1", "app:2"]);
+    for layer in &scene.arm64.layers {
+        if scene.builder.join(&layer.blob_path()).exists() {
+            scene.builder.drop_blob(layer);
+        }
+    }
+    let run = scene.check(&[]);
+    run.says("; 3 images without any layers: app:1, app:2, multi");
+}
+
+/// Foreign layers are never copied, and an image without layers has none to lose.
+#[test]
+fn layers_that_nobody_expects_are_not_lacking() {
+    let mut builder = LayoutBuilder::new();
+    let config = builder.config("linux/amd64", "");
+    let empty = builder.manifest(&config, &[]);
+    let foreign = Desc::missing(media::LAYER, "foreign")
+        .typed("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+    let windows = builder.manifest(&config, &[foreign]);
+    builder
+        .tag(&empty, "empty")
+        .tag(&windows, "windows")
+        .write();
+    let ls = Cmd::new(["ls"]).arg(builder.path()).run();
+    ls.ok().keeps_quiet_about("EXTRA");
+    let check = Cmd::new(["check"]).arg(builder.path()).run();
+    check.ok().keeps_quiet_about("without any layers");
+}

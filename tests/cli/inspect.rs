@@ -26,6 +26,10 @@ fn whole_sparse_and_damaged_layouts() {
     shelf
         .run(&["fsck", "skopeo-old-tags", "bk-sbom", "nowhere"])
         .exits(4);
+    fs::write(shelf.join("ctr-export/index.json"), "{").expect("it can be damaged");
+    shelf
+        .run(&["fsck", "skopeo-old-tags", "bk-sbom", "ctr-export"])
+        .refused();
     shelf.matches("check");
 }
 
@@ -39,6 +43,10 @@ fn check_as_json() {
     shelf
         .run(&["check", "--quick", "--format", "json", "nowhere"])
         .exits(4);
+    fs::remove_file(shelf.join("ctr-export/index.json")).expect("it can be lost");
+    shelf
+        .run(&["check", "--quick", "--format", "json", "ctr-export"])
+        .refused();
     shelf.matches("check-json");
 }
 

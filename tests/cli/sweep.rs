@@ -46,14 +46,26 @@ fn gc_tells_what_it_keeps_and_what_it_leaves_alone() {
     shelf.matches("gc-kept");
 }
 
+/// Makes a layout whose writer has not written its index yet.
+fn begin(shelf: &Shelf) {
+    fs::create_dir(shelf.join("begun")).expect("a directory can be made");
+    let text = r#"{"imageLayoutVersion":"1.0.0"}"#;
+    fs::write(shelf.join("begun/oci-layout"), text).expect("a file can be written");
+}
+
 #[test]
 fn gc_json() {
     let mut shelf = Shelf::new(&["umoci-new", "skopeo-interrupted", "skopeo-dir"]);
+    begin(&shelf);
     shelf
         .run(&["gc", "-n", "--format", "json", "umoci-new"])
         .ok();
+    // What is no layout stops all, and what is only begun stops nobody.
     shelf
         .run(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
+        .refused();
+    shelf
+        .run(&["gc", "--format", "json", "skopeo-interrupted", "begun"])
         .refused();
     shelf.matches("gc-json");
 }
@@ -219,11 +231,13 @@ fn holds() {
 #[test]
 fn a_summary_for_a_job() {
     let mut shelf = Shelf::new(&["bkcache-max", "oras-retag"]);
+    begin(&shelf);
     let file = shelf.join("summary.md");
     fs::write(&file, "from another step\n").expect("a file can be written");
     for words in [
         &["gc", "-n", "-q", "--summary", "bkcache-max"][..],
         &["gc", "-q", "--summary", "bkcache-max", "absent"],
+        &["gc", "-q", "--summary", "bkcache-max", "begun"],
         &["prune", "-f", "-q", "--summary", "-r", "."],
     ] {
         let run = shelf.cmd(words).env("GITHUB_STEP_SUMMARY", &file).run();

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{Refused, execute};
-use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::graph::Accept;
 use ocisweep::layout::lock::Locked;
 use ocisweep::observe::Silent;
-use ocisweep::plan::{SweepOptions, sweep};
+use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::sys::Disk;
 
 use crate::guard::Guarded as _;
@@ -194,21 +194,14 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         let text = list(&scene.app.manifest);
         scene.builder.file("other.json", text.as_bytes());
         let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
-        let options = MarkOptions {
-            keep: &|_| true,
-            change: Change::none(),
-            extra: &[],
-            missing: Accept::No,
-            empty: Accept::No,
-        };
-        let live = view.graph.mark(&view.layout, &view.state, &options);
-        let live = live.expect("nothing is damaged");
+        let now = Timestamp::now().as_nanosecond();
         let sweep_options = SweepOptions {
-            now: i128::MAX,
-            started: i128::MAX,
+            now,
+            started: now,
             temp_age: i128::MAX,
         };
-        let plan = sweep(&view, &live, &Disk, &sweep_options);
+        let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &sweep_options);
+        let plan = plan.expect("nothing is damaged");
         assert_eq!(plan.totals().blobs, 1);
         change(&scene, &list(&scene.orphan));
         let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody else");

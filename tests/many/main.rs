@@ -4,6 +4,7 @@
 //! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
 //! - [`empty`]: layouts in which nothing is left.
 //! - [`live`]: a zot that is running.
+//! - [`mistaken`]: arguments that are not layouts.
 //! - [`shared`]: layouts that share a pool of blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
 
@@ -13,6 +14,7 @@ mod support;
 mod arguments;
 mod empty;
 mod live;
+mod mistaken;
 mod scene;
 mod shared;
 mod tree;

@@ -17,7 +17,8 @@ use super::{LayoutArgs, TextFormat, TreeArgs};
                   what copies of a part leave out (a whole platform, all layers of an image, foreign \
                   layers); orphan, what nothing references; foreign, a file that is no blob. A layer is \
                   missing rather than sparse when other layers of the same manifest are here. A manifest \
-                  is missing rather than sparse when index.json itself lists it.",
+                  is missing rather than sparse when index.json itself lists it. The last line names images without any \
+                  layers: a copy that lost all of them looks the same as one that left them out.",
     after_help = "Exit status: 0 no damage, 1 damage found\n\n\
                   Examples:\n  \
                   ocisweep check images\n  \

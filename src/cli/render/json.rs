@@ -101,6 +101,11 @@ impl Totals {
     }
 }
 
+/// Writes a list that several items share.
+pub fn shared<S: serde::Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    list.serialize(serializer)
+}
+
 /// Writes a document as people and scripts can read it.
 pub fn pretty(document: &impl Serialize) -> String {
     let mut text =

@@ -1,0 +1,200 @@
+//! Arguments that are not layouts.
+//!
+//! *Promise*: when an argument is not a layout, the command prints nothing on stdout and changes nothing. The
+//! argument is often an image name: if `ls -q L redis` printed the images of `L`, then `rm L $(ls -q L redis)`
+//! would remove all of them.
+//!
+//! A directory that has the files of a layout but is damaged is a layout. It does not stop the others.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use ocisweep::entries::entries;
+use ocisweep::error::NotALayout;
+use ocisweep::images::{Images, images};
+use ocisweep::oci::reference::Reference;
+use ocisweep::plan::{Filters, Force, Selector, dangling};
+use ocisweep::{Error, Layout, View};
+
+use super::context::{Context, dashes, quote, quote_path};
+use super::exit::{self, Exit};
+
+/// The command line around the layouts, as far as a hint repeats it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CommandLine<'a> {
+    /// The command prints only image IDs.
+    pub is_quiet: bool,
+    /// The command searches directories for layouts.
+    pub is_recursive: bool,
+    /// The command deletes.
+    pub deletes: bool,
+    /// The directory of `--shared-blobs`.
+    pub shared_blobs: Option<&'a Path>,
+}
+
+impl CommandLine<'_> {
+    /// Returns the command line of a command that deletes.
+    pub fn deleting() -> Self {
+        Self {
+            deletes: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns why a path is not a layout; `None` for every layout, damaged or not.
+pub fn not_a_layout(path: &Path) -> Option<Error> {
+    Layout::open(path)
+        .err()
+        .filter(|error| is_no_layout(error, path))
+}
+
+/// Returns `true` if opening a path failed because it is not a layout, and not because the layout is damaged, begun
+/// or unreadable.
+pub fn is_no_layout(error: &Error, opened: &Path) -> bool {
+    match error {
+        // A writer that has not written its first index yet.
+        Error::NotALayout { what, .. } => *what != NotALayout::NoIndex,
+        Error::Read { path, source } => {
+            path == opened
+                && matches!(
+                    source.kind(),
+                    ErrorKind::NotFound
+                        | ErrorKind::NotADirectory
+                        | ErrorKind::InvalidInput
+                        | ErrorKind::InvalidFilename
+                )
+        }
+        _ => false,
+    }
+}
+
+/// Reports the arguments that are not layouts, and returns the exit status. `first`: the first argument that is
+/// one, and the first layout in it.
+pub fn report(
+    context: &Context<'_>,
+    line: CommandLine<'_>,
+    first: Option<(&Path, &Path)>,
+    mistaken: &[(PathBuf, Error)],
+) -> Exit {
+    // Read only for the hints, and once.
+    let view = first.and_then(|(_, layout)| {
+        match line.shared_blobs {
+            Some(pool) => context.read_in(layout, pool),
+            None => context.read(layout),
+        }
+        .ok()
+    });
+    let mut exit = exit::DONE;
+    for (path, error) in mistaken {
+        let hint = first.and_then(|(argument, _)| {
+            let word = path.to_str()?;
+            let meant = meaning(context, view.as_ref(), path, word)?;
+            Some(hint(line, argument, word, meant))
+        });
+        exit = exit.and(context.report_with(error, hint));
+    }
+    exit
+}
+
+/// What an argument that is not a layout selects in the first layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// A name or a pattern of names.
+    Name,
+    /// A digest, a prefix of one, or a tag.
+    Image,
+}
+
+fn meaning(context: &Context<'_>, view: Option<&View>, path: &Path, word: &str) -> Option<Meaning> {
+    let filter = format!("reference={word}");
+    let filters = Filters::parse(&[filter], context.now, &TimeZone::UTC).ok()?;
+    if let Some(view) = view {
+        let mut cache = Images::new(view);
+        let (entries, dangling) = (entries(view), dangling(view));
+        let filters = filters.against(view, &entries, &mut cache, &dangling).ok();
+        let time = ocisweep::plan::TimeSource::Added;
+        let is_name = filters.is_some_and(|filters| {
+            images(view, context.now)
+                .iter()
+                .any(|image| filters.matches(image, &mut cache, time))
+        });
+        if is_name {
+            return Some(Meaning::Name);
+        }
+        if Selector::new(view, &entries, Force::Yes).pick(word).is_ok() {
+            return Some(Meaning::Image);
+        }
+    }
+    let is_absent = std::fs::symlink_metadata(path).is_err();
+    (is_absent && could_be_name(word)).then_some(Meaning::Name)
+}
+
+/// Returns `true` if a word has the form of an image name or of a pattern of names.
+fn could_be_name(word: &str) -> bool {
+    let plain = word.replace(['*', '?', '[', ']'], "a");
+    !word.starts_with(['/', '.', '~']) && Reference::parse_normalized(&plain).is_ok()
+}
+
+/// Returns the command that selects the image in the layout.
+fn hint(line: CommandLine<'_>, layout: &Path, word: &str, meaning: Meaning) -> String {
+    let dashes = dashes([word]);
+    let layout = quote_path(layout);
+    if meaning == Meaning::Image {
+        let word = quote(word);
+        return format!("`ocisweep why {dashes}{layout} {word}` shows that image");
+    }
+    let quiet = if line.is_quiet { " -q" } else { "" };
+    let recursive = if line.is_recursive { " -r" } else { "" };
+    let pool = line.shared_blobs.map_or_else(String::new, |pool| {
+        format!(" --shared-blobs {}", quote_path(pool))
+    });
+    let filter = quote(&format!("reference={word}"));
+    let list = format!("`ocisweep ls{quiet}{recursive}{pool} -f {filter} {layout}`");
+    if line.deletes && !line.is_recursive && line.shared_blobs.is_none() {
+        let word = quote(word);
+        return format!(
+            "{list} lists the images of that name, `ocisweep rm {dashes}{layout} {word}` removes one"
+        );
+    }
+    format!("{list} lists the images of that name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_quoted_for_a_shell() {
+        let line = CommandLine {
+            is_quiet: true,
+            ..CommandLine::default()
+        };
+        let text = hint(line, Path::new("my images"), "redis:*", Meaning::Name);
+        assert_eq!(
+            text,
+            "`ocisweep ls -q -f 'reference=redis:*' 'my images'` lists the images of that name"
+        );
+        let text = hint(line, Path::new("-L"), "$(id)", Meaning::Image);
+        assert_eq!(text, "`ocisweep why ./-L '$(id)'` shows that image");
+    }
+
+    #[test]
+    fn only_names_and_patterns_could_be_names() {
+        for word in ["redis", "redis:7", "ghcr.io/a/b:v1", "app*", "**/app:?"] {
+            assert!(could_be_name(word), "{word}");
+        }
+        for word in [
+            "",
+            "./redis",
+            "/srv/images",
+            "../a",
+            "~/a",
+            "two words",
+            "a//b",
+        ] {
+            assert!(!could_be_name(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Arguments that are not layouts: nothing is printed on stdout and nothing is changed.
+
+use std::fs;
+
+use crate::scene::Scene;
+use crate::support::{LayoutBuilder, assert_same, snapshot};
+
+/// Makes `images` with `redis:7`, `redis:8` and `alpine:3`, and returns the ID of `alpine:3`.
+fn images(scene: &Scene, path: &str) -> String {
+    let mut layout = LayoutBuilder::at(&scene.join(path));
+    for name in ["redis:7", "redis:8", "alpine:3"] {
+        let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
+        layout.entry(image.manifest.clone().tagged(name));
+        if name == "alpine:3" {
+            layout.layer(b"an orphan");
+            layout.write();
+            return image.manifest.digest["sha256:".len()..][..12].to_owned();
+        }
+    }
+    unreachable!("the list has `alpine:3`")
+}
+
+/// Every command that takes several layouts, as text and as JSON.
+const COMMANDS: [&[&str]; 18] = [
+    &["ls"],
+    &["ls", "-q"],
+    &["ls", "--tree"],
+    &["ls", "--format", "json"],
+    &["ls", "--format", "jsonl"],
+    &["df"],
+    &["df", "-v"],
+    &["df", "--format", "json"],
+    &["check"],
+    &["check", "--format", "json"],
+    &["blobs", "--live"],
+    &["blobs", "--dead", "--grace", "0"],
+    &["blobs", "--roots"],
+    &["gc", "--grace", "0"],
+    &["gc", "-n", "--grace", "0"],
+    &["gc", "--grace", "0", "--format", "json"],
+    &["prune", "-f", "-a", "--allow-empty", "--grace", "0"],
+    &["prune", "-f", "--grace", "0", "--format", "json"],
+];
+
+#[test]
+fn a_word_that_is_no_layout_prints_and_changes_nothing() {
+    let scene = Scene::new();
+    images(&scene, "images");
+    fs::create_dir(scene.join("plain")).expect("a directory can be made");
+    fs::write(scene.join("file"), "text").expect("a file can be written");
+    std::os::unix::fs::symlink("gone", scene.join("dangling")).expect("a link can be made");
+    let before = snapshot(&scene.join("images"));
+    for command in COMMANDS {
+        for recursive in [&[][..], &["-r"]] {
+            for (word, exit) in [
+                ("redis", 4),
+                ("", 2),
+                ("dangling", 4),
+                ("plain", 3),
+                ("file", 3),
+            ] {
+                for paths in [["images", word], [word, "images"]] {
+                    let run = scene.run(&[command, recursive, &paths].concat());
+                    run.exits(exit);
+                    assert_eq!(run.stdout, "", "{}", run.all());
+                    assert!(run.stderr.contains("ocisweep: "), "{}", run.all());
+                }
+            }
+        }
+    }
+    assert_same(&before, &snapshot(&scene.join("images")), "nothing changed");
+}
+
+/// `rm L $(ocisweep ls -q L redis)` removes what `ls` printed.
+#[test]
+fn the_hint_shows_the_filter_that_was_meant() {
+    let scene = Scene::new();
+    let id = images(&scene, "my images");
+    let hint = |args: &[&str]| {
+        let run = scene.run(args);
+        run.exits(4).one_error_with_hint();
+        assert_eq!(run.stdout, "", "{}", run.all());
+        let line = run.stderr.lines().find(|line| line.contains("hint: "));
+        let line = line.expect("there is a hint").to_owned();
+        let (_, rest) = line.split_once('`').expect("the hint has a command");
+        let (command, _) = rest.split_once('`').expect("the command ends");
+        command.to_owned()
+    };
+    let list = |words: &str| format!("ocisweep ls {words} 'my images'");
+    for (word, filter) in [
+        ("redis", "reference=redis"),
+        ("redis:*", "'reference=redis:*'"),
+        // No image has this name, and no file either.
+        ("ghcr.io/team/app:1", "reference=ghcr.io/team/app:1"),
+    ] {
+        for command in [
+            &["df"][..],
+            &["check"],
+            &["blobs", "--live"],
+            &["gc"],
+            &["ls"],
+        ] {
+            let found = hint(&[command, &["my images", word]].concat());
+            assert_eq!(found, list(&format!("-f {filter}")), "{command:?} {word}");
+        }
+        let found = hint(&["ls", "-q", "my images", word]);
+        assert_eq!(found, list(&format!("-q -f {filter}")));
+        let found = hint(&["ls", "-r", ".", word]);
+        assert_eq!(found, format!("ocisweep ls -r -f {filter} ."));
+    }
+    // An ID is no name, so no filter selects it.
+    let found = hint(&["ls", "-q", "my images", &id]);
+    assert_eq!(found, format!("ocisweep why 'my images' {id}"));
+    // What the hint says works.
+    let run = scene.run(&["ls", "-q", "-f", "reference=redis:7", "my images"]);
+    assert_eq!(run.ok().stdout.lines().count(), 1, "{}", run.all());
+    // A path is no name.
+    let run = scene.run(&["ls", "my images", "./redis"]);
+    run.exits(4).keeps_quiet_about("reference=");
+}
+
+/// A layout that is damaged, begun or of another version is a layout: it does not stop the others.
+#[test]
+fn a_damaged_layout_stops_nobody() {
+    let scene = Scene::new();
+    images(&scene, "images");
+    for (path, file, text) in [
+        ("damaged", "index.json", "{"),
+        ("begun", "oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+    ] {
+        fs::create_dir_all(scene.join(path).join("blobs")).expect("directories can be made");
+        fs::write(scene.join(path).join(file), text).expect("a file can be written");
+    }
+    for other in ["damaged", "begun"] {
+        let run = scene.run(&["ls", "-q", other, "images"]);
+        assert_eq!(run.refused().stdout.lines().count(), 3, "{}", run.all());
+        let run = scene.run(&["gc", "-n", "--grace", "0", other, "images"]);
+        run.refused().says("Would reclaim 9B");
+    }
+}
+
+/// The line end is found before anything is printed.
+#[test]
+fn a_path_with_a_line_end_prints_nothing() {
+    let scene = Scene::new();
+    scene.layout("a");
+    scene.layout("odd\nname");
+    let run = scene.run(&["blobs", "--live", "a", "odd\nname"]);
+    run.exits(2).one_error_with_hint();
+    assert_eq!(run.stdout, "", "{}", run.all());
+}
