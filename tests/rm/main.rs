@@ -32,7 +32,6 @@
 mod support;
 
 mod alike;
-mod alike;
 mod beside;
 mod companions;
 mod crash;
