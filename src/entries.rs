@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::{EntryName, Graph, entry_names, split_name};
+use crate::graph::{EntryName, Graph, SAVED_NAME, entry_names, split_name};
 use crate::images::content_of;
 use crate::layout::BlobId;
 use crate::oci::docker_save::DockerSave;
 use crate::oci::document::Details;
-use crate::oci::reference::digest_tag;
+use crate::oci::reference::{canonical, digest_tag};
 use crate::oci::{Digest, Role};
 use crate::view::View;
 
@@ -125,8 +125,87 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
         .collect();
     if let Some(save) = &state.docker_save {
         mark_saved(graph, save, &mut entries);
+        for (position, names) in saved_names(view) {
+            if let Some(entry) = entries.get_mut(position) {
+                entry.names.extend(names);
+            }
+        }
     }
     entries
+}
+
+/// Returns the names that only docker save's list has, by the position of the entry that they belong to: one that leads
+/// to the config of the element, with a name of its own if there is such an entry. `docker load` restores them.
+pub(crate) fn saved_names(view: &View) -> HashMap<usize, Vec<EntryName>> {
+    let View { state, graph, .. } = view;
+    let Some(save) = &state.docker_save else {
+        return HashMap::new();
+    };
+    let owners = config_owners(view);
+    let named = |position: &usize| -> Vec<EntryName> {
+        let entry = state.index.entries().get(*position);
+        entry.map_or_else(Vec::new, |entry| entry_names(&state.index.details(entry)))
+    };
+    let mut found: HashMap<usize, Vec<EntryName>> = HashMap::new();
+    for element in save
+        .elements
+        .iter()
+        .filter(|element| !element.repo_tags.is_empty())
+    {
+        let config = element.config.as_ref().and_then(|config| graph.id(config));
+        let Some(owners) = config.and_then(|config| owners.get(&config)) else {
+            continue;
+        };
+        let mut known: HashSet<String> = HashSet::new();
+        let mut of_names = None;
+        for position in owners {
+            let names = named(position);
+            if !names.is_empty() {
+                of_names.get_or_insert(*position);
+            }
+            known.extend(names.iter().map(|name| canonical(&name.text)));
+        }
+        let Some(position) = of_names.or_else(|| owners.first().copied()) else {
+            continue;
+        };
+        let names = found.entry(position).or_default();
+        known.extend(names.iter().map(|name| canonical(&name.text)));
+        for tag in &element.repo_tags {
+            if !tag.name.is_empty() && known.insert(canonical(&tag.name)) {
+                names.push(EntryName {
+                    text: tag.name.as_str().into(),
+                    key: SAVED_NAME,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Returns the positions of the entries that lead to the config of an element of docker save's list, by config.
+pub(crate) fn config_owners(view: &View) -> HashMap<BlobId, Vec<usize>> {
+    let View { state, graph, .. } = view;
+    let elements = state.docker_save.iter().flat_map(|save| &save.elements);
+    let mut owners: HashMap<BlobId, Vec<usize>> = elements
+        .filter_map(|element| graph.id(element.config.as_ref()?))
+        .map(|config| (config, Vec::new()))
+        .collect();
+    if owners.is_empty() {
+        return owners;
+    }
+    for (position, entry) in state.index.entries().iter().enumerate() {
+        let id = entry
+            .digest
+            .as_ref()
+            .ok()
+            .and_then(|digest| graph.id(digest));
+        for (id, _) in id.map_or_else(Vec::new, |id| content_of(graph, id, None)) {
+            if let Some(positions) = owners.get_mut(&id) {
+                positions.push(position);
+            }
+        }
+    }
+    owners
 }
 
 /// Returns `true` if an annotation of an entry names the image that the entry is a referrer of:

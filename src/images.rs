@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustix::fs::Stat;
 use serde::Deserialize;
 
-use crate::entries::REFERENCE_TYPE;
+use crate::entries::{REFERENCE_TYPE, saved_names};
 use crate::error::{Error, Result};
 use crate::graph::{Bits, Edge, EntryName, FileFacts, Graph, entry_names};
 use crate::layout::{BlobId, is_absence, modified_of};
@@ -93,6 +93,7 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
     let elsewhere = listed_elsewhere(view);
+    let mut saved = saved_names(view);
     let mut known: HashSet<(usize, Box<str>)> = HashSet::new();
     let mut held: HashMap<&Digest, Vec<String>> = HashMap::new();
     for hold in view.state.holds.active(now) {
@@ -106,7 +107,8 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
             continue;
         };
         let details = view.state.index.details(entry);
-        let names = entry_names(&details);
+        let mut names = entry_names(&details);
+        names.extend(saved.remove(&position).into_iter().flatten());
         let index = *by_id.entry(id).or_insert_with(|| {
             found.push(Image {
                 digest: digest.clone(),

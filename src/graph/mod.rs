@@ -37,7 +37,7 @@ pub(crate) use files::FileTable;
 pub use files::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
 pub use names::{
-    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, entry_names, split_name, split_pin,
+    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, SAVED_NAME, entry_names, split_name, split_pin,
 };
 pub use sniff::{FileFacts, Flight, InFlight, Writer};
 pub use ways::{More, Way, WayStep, Ways};

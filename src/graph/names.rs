@@ -17,8 +17,19 @@ pub const BASE_NAME: &str = oci_spec::image::ANNOTATION_BASE_IMAGE_NAME;
 pub struct EntryName {
     /// The text, as written.
     pub text: Box<str>,
-    /// The annotation; removing it takes the name away.
+    /// The annotation; removing it takes the name away. [`SAVED_NAME`] for a name that only docker save's list has.
     pub key: &'static str,
+}
+
+/// Where a name stands that no annotation holds: `manifest.json` of docker save.
+pub const SAVED_NAME: &str = "manifest.json";
+
+impl EntryName {
+    /// Returns `true` if an annotation of the entry holds the name.
+    #[must_use]
+    pub fn is_annotation(&self) -> bool {
+        self.key != SAVED_NAME
+    }
 }
 
 /// Returns the names of an entry; none if it is untagged.

@@ -68,15 +68,15 @@ impl DockerSave {
         Ok(Some(Self { text, elements }))
     }
 
-    /// Returns the file without the elements at these positions, and without the other elements'
-    /// names for which `gone` says so.
+    /// Returns the file without the elements at these positions, and without the names of other elements
+    /// for which `gone` returns `true`; it takes the position of the element and the name.
     ///
     /// # Errors
     /// A text that says what does not fit together; nothing to be expected from a parsed file.
     pub fn edited(
         &self,
         removed: impl Fn(usize) -> bool,
-        gone: impl Fn(&str) -> bool,
+        gone: impl Fn(usize, &str) -> bool,
     ) -> Result<Self, String> {
         let spans: Vec<_> = self
             .elements
@@ -90,7 +90,10 @@ impl DockerSave {
                 for list in &element.tag_lists {
                     let spans: Vec<_> = list
                         .iter()
-                        .map(|(span, name)| (span.clone(), name.as_deref().is_some_and(&gone)))
+                        .map(|(span, name)| {
+                            let is_gone = name.as_deref().is_some_and(|name| gone(position, name));
+                            (span.clone(), is_gone)
+                        })
                         .collect();
                     splices.extend(cut_runs(&spans));
                 }
@@ -169,13 +172,14 @@ pub fn blob_of(path: &str) -> Option<Digest> {
 }
 
 /// Returns `repositories`, docker's oldest list of names (`{"repo":{"tag":"id"}}`), without the names
-/// for which `gone` says so. A repository without tags goes. `None`: nothing changes.
+/// for which `gone` returns `true`; it takes the name and the ID. A repository without tags is removed. `None`:
+/// nothing changes.
 ///
 /// # Errors
 /// When the file is not such an object.
 pub fn edit_repositories(
     text: &str,
-    gone: impl Fn(&str) -> bool,
+    gone: impl Fn(&str, &str) -> bool,
 ) -> Result<Option<String>, String> {
     let top: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut repositories = Vec::new();
@@ -186,7 +190,8 @@ pub fn edit_repositories(
         let tags: Vec<_> = member_spans(text, value)?
             .into_iter()
             .map(|tag| {
-                let is_gone = gone(&format!("{}:{}", repository.key, tag.key));
+                let id = text.get(tag.value).unwrap_or_default().trim_matches('"');
+                let is_gone = gone(&format!("{}:{}", repository.key, tag.key), id);
                 (tag.span, is_gone)
             })
             .collect();

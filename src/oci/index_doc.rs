@@ -6,7 +6,7 @@
 //! cuts spans out of the text. *Promise*: [`IndexDoc::edited`] parses its own result again and
 //! compares it with what was asked for before anybody can write it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 
@@ -254,12 +254,19 @@ impl IndexDoc {
     /// there, or (a defect of this module, caught here) a result that does not read back as asked.
     pub fn edited(&self, edits: &[Edit]) -> Result<Self, String> {
         let mut splices = self.removals(edits)?;
+        // Neighbours are cut together: each alone would take the comma between them.
+        let mut cut: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for edit in edits {
+            if let Edit::RemoveAnnotation { position, key } = edit {
+                cut.entry(*position).or_default().push(key);
+            }
+        }
+        for (position, keys) in &cut {
+            splices.extend(self.cut_annotations(*position, keys)?);
+        }
         for edit in edits {
             match edit {
-                Edit::RemoveEntry { .. } => {}
-                Edit::RemoveAnnotation { position, key } => {
-                    splices.extend(self.cut_annotation(*position, key)?);
-                }
+                Edit::RemoveEntry { .. } | Edit::RemoveAnnotation { .. } => {}
                 Edit::ReplaceAnnotation {
                     position,
                     key,
@@ -313,21 +320,30 @@ impl IndexDoc {
         Ok(splices)
     }
 
-    fn cut_annotation(&self, position: usize, key: &str) -> Result<Vec<Splice>, String> {
+    fn cut_annotations(&self, position: usize, keys: &[&str]) -> Result<Vec<Splice>, String> {
         let entry = self.entry(position)?;
         let mut splices = Vec::new();
+        let mut found = vec![false; keys.len()];
         for (name, value) in members(self.slice(entry.span.clone())?)? {
             if !folds_to(&name, "annotations") {
                 continue;
             }
             let spans: Vec<_> = member_spans(&self.text, value)?
                 .into_iter()
-                .map(|member| (member.span, member.key == key))
+                .map(|member| {
+                    let at = keys.iter().position(|key| *key == member.key);
+                    if let Some(found) = at.and_then(|at| found.get_mut(at)) {
+                        *found = true;
+                    }
+                    (member.span, at.is_some())
+                })
                 .collect();
             splices.extend(cut_runs(&spans));
         }
-        if splices.is_empty() {
-            return Err(format!("entry {position} has no annotation `{key}`"));
+        for (key, found) in keys.iter().zip(found) {
+            if !found {
+                return Err(format!("entry {position} has no annotation `{key}`"));
+            }
         }
         Ok(splices)
     }

@@ -210,6 +210,14 @@ impl fmt::Display for Reference {
     }
 }
 
+/// Returns a name as docker completes it; what is no reference stays as it is.
+pub(crate) fn canonical(text: &str) -> String {
+    Reference::parse_normalized(text).map_or_else(
+        |_| text.to_owned(),
+        |reference| reference.with_default_tag().canonical(),
+    )
+}
+
 /// Splits a text into domain and the rest, and fills in what docker fills in.
 fn split_domain(text: &str) -> (&str, String) {
     let (domain, rest) = match text.split_once('/') {

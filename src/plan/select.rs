@@ -661,8 +661,3 @@ fn full_name(text: &str) -> Option<Reference> {
         .ok()
         .map(Reference::with_default_tag)
 }
-
-/// Returns a name as docker sorts it; what is no reference sorts by its own text.
-pub(super) fn canonical(text: &str) -> String {
-    full_name(text).map_or_else(|| text.to_owned(), |reference| reference.canonical())
-}

@@ -171,7 +171,7 @@ fn an_element_without_names_goes_with_its_image() {
             .write();
         let run = rm(&layout, &[short(&alpha.manifest)]);
         run.ok();
-        assert_output(&run, &[], &parts(&alpha));
+        assert_output(&run, &of_alpha, &parts(&alpha));
         let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
         assert!(!text.contains(alpha.config.hex()), "{text}\n{}", run.all());
         assert!(text.contains(bravo.config.hex()), "{text}\n{}", run.all());
@@ -329,4 +329,149 @@ fn an_element_without_a_config_goes_with_the_last_of_its_names() {
         assert_eq!(count, Some(left), "{tags:?} {after}\n{}", run.all());
         assert_here(&layout, parts(&other), &run);
     }
+}
+
+/// `index.json` names the first image `alpha:1` alone; its other names stand in docker's lists only. The second image is
+/// in `index.json` without a name.
+fn named_by_lists() -> Save {
+    let mut save = Save::new();
+    let alpha = save.alpha.manifest.clone();
+    let bravo = save.bravo.manifest.clone();
+    save.layout
+        .clear_entries()
+        .entry(dockered(&alpha, "docker.io/library/alpha:1"))
+        .entry(&bravo)
+        .write();
+    save
+}
+
+#[test]
+fn a_name_that_only_manifest_json_has_keeps_its_image() {
+    let save = named_by_lists();
+    let run = rm(&save.layout, &["alpha:1"]);
+    run.ok();
+    assert_output(&run, &["docker.io/library/alpha:1"], &[]);
+    assert_here(&save.layout, parts(&save.alpha), &run);
+    save.assert_sound(&run);
+    assert!(
+        !save.read("manifest.json").contains("\"alpha:1\""),
+        "{}",
+        run.all()
+    );
+    assert!(save.read("manifest.json").contains("\"alpha:2\""));
+    // The others go one by one, and the last one takes the image along.
+    let run = rm(&save.layout, &["alpha:2"]);
+    run.ok();
+    assert_output(&run, &["alpha:2"], &[]);
+    assert_here(&save.layout, parts(&save.alpha), &run);
+    let run = rm(&save.layout, &["ghcr.io/acme/alpha:1"]);
+    run.ok().says("Untagged: ghcr.io/acme/alpha:1\n");
+    assert!(!has(&save.layout, &save.alpha.manifest), "{}", run.all());
+    assert!(!save.read("manifest.json").contains("alpha"));
+    assert!(!save.read("repositories").contains("alpha"));
+    assert_here(&save.layout, parts(&save.bravo), &run);
+    save.assert_sound(&run);
+}
+
+#[test]
+fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
+    let save = named_by_lists();
+    let ls = crate::support::Cmd::new(["ls"])
+        .arg(save.layout.path())
+        .run();
+    let rows: Vec<Vec<&str>> = ls
+        .ok()
+        .stdout
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    for row in [
+        ["alpha", "1"],
+        ["alpha", "2"],
+        ["ghcr.io/acme/alpha", "1"],
+        ["bravo", "1"],
+    ] {
+        assert!(rows.contains(&row.to_vec()), "{row:?}\n{}", ls.all());
+    }
+    assert_eq!(rows.len(), 4, "{}", ls.all());
+    let run = rm(&save.layout, &[short(&save.alpha.manifest)]);
+    run.exits(1).warns("is referenced by 3 names");
+    assert_here(&save.layout, parts(&save.alpha), &run);
+    // The image that `index.json` does not name at all goes by its name as well.
+    let run = rm(&save.layout, &["bravo:1"]);
+    run.ok().says("Untagged: bravo:1\n");
+    assert!(!has(&save.layout, &save.bravo.manifest), "{}", run.all());
+    assert!(!save.read("manifest.json").contains("bravo"));
+    assert!(!save.read("repositories").contains("bravo"));
+    save.assert_sound(&run);
+    // One of several, while the name in `index.json` stays.
+    let run = rm(&save.layout, &["alpha:2"]);
+    run.ok();
+    assert_output(&run, &["alpha:2"], &[]);
+    assert_here(&save.layout, parts(&save.alpha), &run);
+    assert!(save.read("manifest.json").contains("\"alpha:1\""));
+    assert!(!save.read("repositories").contains("\"2\""));
+}
+
+#[test]
+fn of_two_images_of_one_name_the_other_keeps_its_own() {
+    for name in ["alpha:1", "ghcr.io/acme/app:1"] {
+        let mut save = Save::new();
+        let (alpha, bravo) = (save.alpha.manifest.clone(), save.bravo.manifest.clone());
+        save.layout
+            .clear_entries()
+            .tag(&alpha, name)
+            .tag(&bravo, name)
+            .write();
+        let text = manifests(&save.alpha, &save.bravo)
+            .replace(
+                "\"alpha:1\" , \"alpha:2\",\"ghcr.io/acme/alpha:1\"",
+                &format!("\"{name}\""),
+            )
+            .replace("\"bravo:1\"", &format!("\"{name}\""));
+        save.layout.file("manifest.json", text.as_bytes());
+        let (repository, tag) = name.rsplit_once(':').expect("it has a tag");
+        let listed = |hex: &str| format!("{{\"{repository}\":{{\"{tag}\":\"{hex}\"}}}}");
+        save.layout
+            .file("repositories", listed(bravo.hex()).as_bytes());
+        let run = rm(&save.layout, &[&format!("{name}@{}", alpha.digest)]);
+        run.ok();
+        assert!(!has(&save.layout, &alpha), "{}", run.all());
+        assert_here(&save.layout, parts(&save.bravo), &run);
+        let elements: Value =
+            serde_json::from_str(&save.read("manifest.json")).expect("it is JSON");
+        assert_eq!(elements.as_array().map(Vec::len), Some(1));
+        assert_eq!(elements[0]["RepoTags"], serde_json::json!([name]));
+        assert_eq!(save.read("repositories"), listed(bravo.hex()));
+        // Where the list names the image that is removed, it does not name it any more.
+        save.layout.tag(&alpha, name).write();
+    }
+}
+
+/// The oldest list names one image for each name: it never names one that is gone.
+#[test]
+fn repositories_never_name_what_is_gone() {
+    let mut save = Save::new();
+    let (alpha, bravo) = (save.alpha.manifest.clone(), save.bravo.manifest.clone());
+    save.layout
+        .clear_entries()
+        .tag(&alpha, "app:1")
+        .tag(&bravo, "app:1")
+        .write();
+    let text = manifests(&save.alpha, &save.bravo)
+        .replace(
+            "\"alpha:1\" , \"alpha:2\",\"ghcr.io/acme/alpha:1\"",
+            "\"app:1\"",
+        )
+        .replace("\"bravo:1\"", "\"app:1\"");
+    save.layout.file("manifest.json", text.as_bytes());
+    let listed = format!(
+        "{{\"app\":{{\"1\":\"{}\"}},\"other\":{{\"1\":\"x\"}}}}",
+        save.alpha.config.hex()
+    );
+    save.layout.file("repositories", listed.as_bytes());
+    let run = rm(&save.layout, &[&format!("app:1@{}", alpha.digest)]);
+    run.ok();
+    assert_eq!(save.read("repositories"), "{\"other\":{\"1\":\"x\"}}");
 }

@@ -414,3 +414,24 @@ fn what_stands_inside_an_entry_goes_with_it_and_not_with_others() {
     assert!(has(&layout, &extras[0]), "{}", run.all());
     assert!(!has(&layout, &extras[1]), "{}", run.all());
 }
+
+/// docker and BuildKit write the full name and its tag: taking the name away takes both annotations, or the tag alone
+/// would be a name.
+#[test]
+fn a_name_in_two_annotations_is_taken_away_whole() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "app", &[b"app"]);
+    layout
+        .entry(crate::scene::dockered(
+            &image.manifest,
+            "docker.io/library/app:1",
+        ))
+        .write();
+    let run = rm(&layout, &["--no-prune", "app:1"]);
+    run.ok();
+    assert_output(&run, &["docker.io/library/app:1"], &[]);
+    assert_here(&layout, parts(&image), &run);
+    let ls = crate::support::Cmd::new(["ls"]).arg(layout.path()).run();
+    let row = ls.ok().stdout.lines().nth(1).unwrap_or_default();
+    assert!(row.starts_with("<none>       <none>"), "{}", ls.all());
+}

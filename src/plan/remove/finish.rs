@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
+use crate::oci::reference::canonical;
 use crate::oci::{Edit, Kind, Role};
-use crate::plan::select::canonical;
 use crate::plan::{Because, Kept, Order, Plan, SweepOptions, Victim, Victims, sweep};
 use crate::sys::Fs;
 use crate::view::View;
 
 use super::Removal;
-use super::gone::{Gone, SweepExtent, docker_elements, is_gone_name, stays};
+use super::gone::{Gone, SweepExtent, docker_elements, stays};
+use super::saved::edit_lists;
 
 /// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
 /// Linux stamps with the time of the last tick; network file systems are worse.
@@ -97,28 +98,7 @@ pub(in crate::plan) fn finish(
         plan.writes.emptied = edited.entries().is_empty();
         plan.writes.index = Some(edited);
     }
-    if let Some(save) = &state.docker_save {
-        let edited = save
-            .edited(
-                |position| elements.contains(&position),
-                |name| is_gone_name(gone, name),
-            )
-            .map_err(|why| Error::Edit {
-                path: file("manifest.json"),
-                why,
-            })?;
-        if edited.text() != save.text() {
-            plan.writes.manifest_json = Some(edited.text().to_owned());
-        }
-        if let Some(text) = &state.repositories {
-            plan.writes.repositories =
-                crate::oci::docker_save::edit_repositories(text, |name| is_gone_name(gone, name))
-                    .map_err(|why| Error::Edit {
-                    path: file("repositories"),
-                    why,
-                })?;
-        }
-    }
+    edit_lists(view, gone, &elements, &mut plan.writes)?;
     if !plan.sweep.is_empty() {
         let hollowed = gone.hollowed.iter();
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();

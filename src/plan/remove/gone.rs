@@ -7,7 +7,7 @@ use crate::images::content_of;
 use crate::layout::{BlobId, NewBlob};
 use crate::moved::ReplacedId;
 use crate::oci::Digest;
-use crate::plan::select::canonical;
+use crate::oci::reference::canonical;
 use crate::view::View;
 
 use super::cascade::below;
@@ -19,6 +19,8 @@ pub(in crate::plan) struct Gone {
     pub(in crate::plan) entries: BTreeSet<usize>,
     /// Names that are cut from entries which stay.
     pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
+    /// Names that only docker save's list has, of entries that stay.
+    pub(in crate::plan) saved: BTreeSet<(usize, String)>,
     /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
@@ -156,7 +158,7 @@ pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
 
 /// Says whether a name of docker save is one that goes: it writes short names there and full ones in
 /// `index.json`.
-pub(super) fn is_gone_name(gone: &Gone, name: &str) -> bool {
+fn is_gone_name(gone: &Gone, name: &str) -> bool {
     let wanted = canonical(name);
     gone.names.iter().any(|name| canonical(name) == wanted)
 }

@@ -8,13 +8,14 @@ mod cascade;
 mod finish;
 mod gone;
 mod kept_by;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::companions::companions;
 use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Result;
-use crate::graph::{Accept, BASE_NAME, CONTAINERD_NAME, REF_NAME, RootSource};
+use crate::graph::{Accept, BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, RootSource};
 use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::oci::Digest;
@@ -421,8 +422,7 @@ fn untag(entries: &[EntryFacts], id: BlobId, picked: &BTreeSet<&str>, gone: &mut
         if staying.is_empty() {
             gone.entries.insert(entry.position);
         } else {
-            gone.annotations
-                .extend(going.iter().map(|name| (entry.position, name.key)));
+            take_names(entry, &going, gone);
         }
     }
 }
@@ -438,15 +438,40 @@ fn untag_all(entries: &[EntryFacts], id: BlobId, gone: &mut Gone) {
     for entry in of_image.by_ref().filter(|entry| !entry.names.is_empty()) {
         gone.names
             .extend(entry.names.iter().map(|name| name.text.to_string()));
+        if entry.role.is_nameless() {
+            // Only docker save's list names it.
+            take_names(entry, &entry.names.iter().collect::<Vec<_>>(), gone);
+            continue;
+        }
         if kept {
             gone.entries.insert(entry.position);
             continue;
         }
         kept = true;
-        for key in [CONTAINERD_NAME, REF_NAME, BASE_NAME] {
-            if entry.details.annotations.contains_key(key) {
-                gone.annotations.push((entry.position, key));
-            }
+        take_names(entry, &entry.names.iter().collect::<Vec<_>>(), gone);
+    }
+}
+
+/// Takes names of an entry away that stays. A name can stand in several annotations (docker writes the full one and the
+/// tag), and hide another: where no annotation is left to name the entry, all of them go.
+fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut Gone) {
+    let (annotated, saved): (Vec<&EntryName>, Vec<&EntryName>) =
+        names.iter().copied().partition(|name| name.is_annotation());
+    for name in saved {
+        gone.saved.insert((entry.position, name.text.to_string()));
+    }
+    if annotated.is_empty() {
+        return;
+    }
+    let mut own = entry.names.iter().filter(|name| name.is_annotation());
+    if own.any(|name| !annotated.contains(&name)) {
+        let cut = annotated.iter().map(|name| (entry.position, name.key));
+        gone.annotations.extend(cut);
+        return;
+    }
+    for key in [CONTAINERD_NAME, REF_NAME, BASE_NAME] {
+        if entry.details.annotations.contains_key(key) {
+            gone.annotations.push((entry.position, key));
         }
     }
 }

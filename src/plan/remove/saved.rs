@@ -1,0 +1,153 @@
+//! What becomes of docker save's `manifest.json` and `repositories` when names and images are removed.
+//!
+//! *Promise*: a name leaves an element only when no entry that leads to its config has that name any more, so that of two
+//! images with one name each keeps its own; `repositories` never names what is gone.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::entries::{EntryFacts, config_owners, entries};
+use crate::error::{Error, Result};
+use crate::layout::{BlobId, Writes};
+use crate::oci::DockerSave;
+use crate::oci::docker_save::edit_repositories;
+use crate::oci::reference::canonical;
+use crate::view::View;
+
+use super::gone::Gone;
+
+/// Adds the edited lists to what is written. `elements`: the positions of the elements that are removed.
+pub(super) fn edit_lists(
+    view: &View,
+    gone: &Gone,
+    elements: &BTreeSet<usize>,
+    writes: &mut Writes,
+) -> Result<()> {
+    let Some(save) = &view.state.docker_save else {
+        return Ok(());
+    };
+    if elements.is_empty() && gone.names.is_empty() {
+        return Ok(());
+    }
+    let file = |name: &str| view.layout.path().join(name);
+    let names = Names::of(view, gone);
+    let edited = save
+        .edited(
+            |position| elements.contains(&position),
+            |position, name| names.is_gone(save, position, name),
+        )
+        .map_err(|why| Error::Edit {
+            path: file("manifest.json"),
+            why,
+        })?;
+    if edited.text() != save.text() {
+        writes.manifest_json = Some(edited.text().to_owned());
+    }
+    let Some(text) = &view.state.repositories else {
+        return Ok(());
+    };
+    let listed = |save: &DockerSave| -> HashSet<String> {
+        let tags = save.elements.iter().flat_map(|element| &element.repo_tags);
+        tags.map(|tag| canonical(&tag.name)).collect()
+    };
+    let (before, after) = (listed(save), listed(&edited));
+    let gone_ids = gone_ids(view, gone, save, elements);
+    writes.repositories = edit_repositories(text, |name, id| {
+        let name = canonical(name);
+        let was_listed = before.contains(&name) || names.gone.contains(&name);
+        gone_ids.contains(id) || (was_listed && !after.contains(&name))
+    })
+    .map_err(|why| Error::Edit {
+        path: file("repositories"),
+        why,
+    })?;
+    Ok(())
+}
+
+/// Returns the hexadecimal digits of what is removed, and that no element which stays names.
+fn gone_ids(
+    view: &View,
+    gone: &Gone,
+    save: &DockerSave,
+    elements: &BTreeSet<usize>,
+) -> HashSet<String> {
+    let (removed, kept): (Vec<_>, Vec<_>) = save
+        .elements
+        .iter()
+        .enumerate()
+        .partition(|(position, _)| elements.contains(position));
+    let kept: HashSet<String> = kept
+        .iter()
+        .flat_map(|(_, element)| &element.blobs)
+        .map(|digest| digest.encoded())
+        .collect();
+    let removed = removed.iter().flat_map(|(_, element)| &element.blobs);
+    let images = gone.images.iter().map(|id| view.graph.digest(*id));
+    removed
+        .chain(images)
+        .map(|digest| digest.encoded())
+        .filter(|hex| !kept.contains(hex))
+        .collect()
+}
+
+/// Which names are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
+struct Names<'a> {
+    gone: HashSet<String>,
+    view: &'a View,
+    /// The entries that lead to the config of an element, by config.
+    owners: HashMap<BlobId, Vec<usize>>,
+    /// The names that each entry keeps.
+    left: HashMap<usize, HashSet<String>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(view: &'a View, gone: &Gone) -> Self {
+        let cut: HashSet<(usize, &str)> = gone
+            .annotations
+            .iter()
+            .map(|(position, key)| (*position, *key))
+            .collect();
+        let left_of = |entry: &EntryFacts| {
+            let names = entry.names.iter().filter(|name| {
+                if name.is_annotation() {
+                    !cut.contains(&(entry.position, name.key))
+                } else {
+                    let name = (entry.position, name.text.to_string());
+                    !gone.saved.contains(&name)
+                }
+            });
+            names.map(|name| canonical(&name.text)).collect()
+        };
+        Self {
+            gone: gone.names.iter().map(|name| canonical(name)).collect(),
+            view,
+            owners: config_owners(view),
+            left: entries(view)
+                .iter()
+                .filter(|entry| !gone.entries.contains(&entry.position))
+                .map(|entry| (entry.position, left_of(entry)))
+                .collect(),
+        }
+    }
+
+    /// Returns `true` if an element loses a name.
+    fn is_gone(&self, save: &DockerSave, element: usize, name: &str) -> bool {
+        let name = canonical(name);
+        if !self.gone.contains(&name) {
+            return false;
+        }
+        let element = save.elements.get(element);
+        let config = element.and_then(|element| element.config.as_ref());
+        let owners = config
+            .and_then(|config| self.view.graph.id(config))
+            .and_then(|config| self.owners.get(&config))
+            .filter(|owners| !owners.is_empty());
+        match owners {
+            Some(owners) => !owners
+                .iter()
+                .filter_map(|position| self.left.get(position))
+                .any(|names| names.contains(&name)),
+            // No entry leads there: the name is that of whichever entry still has it.
+            None => !self.left.values().any(|names| names.contains(&name)),
+        }
+    }
+}
