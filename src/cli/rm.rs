@@ -356,6 +356,9 @@ const fn hint(conflict: &Conflict) -> &'static str {
             "`ocisweep ls --tree` shows the platforms; a digest shown there selects one of several that are alike"
         }
         Conflict::AmbiguousPlatform { .. } => "give more digits of the digest",
+        Conflict::SameManifest { .. } => {
+            "`--platform-mode rewrite` takes the platform out of the index and deletes nothing"
+        }
         Conflict::SharedVariant { .. } => "`-f` drops it from all of them",
         Conflict::LastPlatform { .. } => "`-f` removes the image",
         Conflict::Referred { .. } => {

@@ -15,7 +15,7 @@ use crate::graph::Graph;
 use crate::images::{Image, Images, content_of};
 use crate::layout::BlobId;
 use crate::moved::ReplacedId;
-use crate::oci::platform::PlatformSelector;
+use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Role, Shape};
 use crate::sys::Fs;
 use crate::view::View;
@@ -24,7 +24,7 @@ use super::remove::{
     Dropped, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on, kept_by,
 };
 use super::{Conflict, Force, Pick, SweepOptions};
-use children::{Child, Here, available, listed};
+use children::{Child, Here, available, listed, written};
 pub(super) use children::{children, value_of};
 use rewrite::rewrite;
 
@@ -173,7 +173,18 @@ struct Loss<'a, 'v> {
     going: Vec<&'a Child<'v>>,
     part: Part,
     holds: Vec<(usize, String)>,
-    is_whole: bool,
+    scope: Scope,
+}
+
+/// What an image loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Everything.
+    Image,
+    /// Some of the children of its index.
+    Children,
+    /// Some of the entries that list it: one manifest can be listed for several platforms.
+    Entries,
 }
 
 impl Dropping<'_> {
@@ -195,22 +206,35 @@ impl Dropping<'_> {
         for (image, children) in &of_image {
             let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
                 children.iter().partition(|child| self.is_dropped(child));
+            let scope = if staying.is_empty() || is_last {
+                Scope::Image
+            } else if children.iter().any(|child| child.entry.is_some()) {
+                Scope::Entries
+            } else {
+                Scope::Children
+            };
+            let going = match scope {
+                Scope::Children => self.separate(going, &staying, &label)?,
+                Scope::Image | Scope::Entries => going,
+            };
             if going.is_empty() {
                 continue;
             }
-            let part = Part::of(view, image, &going);
-            let is_whole = staying.is_empty() || is_last;
+            let part = Part::of(view, image, &going, &staying);
             let mut holds = holds_on(view, image.id);
-            if !is_whole {
+            match scope {
+                Scope::Image => {}
                 // A hold on a platform that stays, stays as well.
-                holds.retain(|(position, _)| part.touches(view, *position));
+                Scope::Children => holds.retain(|(position, _)| part.touches(view, *position)),
+                // The manifest stays, and with it what is held.
+                Scope::Entries => holds.clear(),
             }
             losses.push(Loss {
                 image,
                 going,
                 part,
                 holds,
-                is_whole,
+                scope,
             });
         }
         for loss in &losses {
@@ -249,13 +273,13 @@ impl Dropping<'_> {
                 }
                 .into());
             }
-            let details = self
+            let listed_as: Vec<(usize, Option<Platform>)> = image
                 .entries
                 .iter()
-                .find(|entry| entry.id == Some(image.id))
-                .and_then(|entry| entry.details.platform.as_ref());
-            let platform = details.map(crate::images::platform_of);
-            found.push((image, children(view, &mut cache, image.id, platform)));
+                .filter_map(|position| self.entries.get(*position))
+                .map(|entry| (entry.position, written(&entry.details)))
+                .collect();
+            found.push((image, children(view, &mut cache, image.id, &listed_as)));
         }
         cache.trouble()?;
         Ok(found)
@@ -304,6 +328,35 @@ impl Dropping<'_> {
         Ok(())
     }
 
+    /// Returns the children that can go without one that stays. An index can list one manifest for several
+    /// platforms: a new index need not, but its blobs are those of all of them.
+    fn separate<'a, 'v>(
+        &self,
+        going: Vec<&'a Child<'v>>,
+        staying: &[&Child<'_>],
+        label: &str,
+    ) -> Result<Vec<&'a Child<'v>>, Failed> {
+        if self.request.mode == PlatformMode::Rewrite {
+            return Ok(going);
+        }
+        let kept: BTreeMap<BlobId, &&Child<'_>> =
+            staying.iter().map(|child| (child.id, child)).collect();
+        let twin = |child: &Child<'_>| kept.get(&child.id);
+        let shared = going.iter().find_map(|child| Some((child, twin(child)?)));
+        if let (Some((child, other)), Which::These) = (shared, self.request.which) {
+            return Err(Conflict::SameManifest {
+                platform: child.shown(),
+                image: label.to_owned(),
+                other: other.shown(),
+            }
+            .into());
+        }
+        Ok(going
+            .into_iter()
+            .filter(|child| twin(child).is_none())
+            .collect())
+    }
+
     /// Returns whether a child is dropped. What has no platform is dropped only by its digest.
     fn is_dropped(&self, child: &Child<'_>) -> bool {
         let graph = &self.view.graph;
@@ -348,42 +401,46 @@ impl Dropping<'_> {
             image,
             going,
             part,
-            is_whole,
+            scope,
             ..
         } = loss;
-        if is_whole {
-            whole(image, gone);
-        } else {
-            match self.request.mode {
-                PlatformMode::Rewrite => {
-                    rewrite(view, entries, image, &part, options, gone)?;
-                    // Who gives the old ID once more is told the new one.
-                    if self.pick.images.contains(&image.id)
-                        && let Some(moved) = gone.moved.last()
-                    {
-                        gone.replaced_ids.push(ReplacedId {
-                            from: image.digest.clone(),
-                            to: moved.digest.clone(),
-                        });
-                    }
+        match (scope, self.request.mode) {
+            (Scope::Image, _) => whole(image, gone),
+            (Scope::Entries, _) => some_entries(entries, image, &going, gone),
+            (Scope::Children, PlatformMode::Rewrite) => {
+                rewrite(view, entries, image, &part, options, gone)?;
+                // Who gives the old ID once more is told the new one.
+                if self.pick.images.contains(&image.id)
+                    && let Some(moved) = gone.moved.last()
+                {
+                    gone.replaced_ids.push(ReplacedId {
+                        from: image.digest.clone(),
+                        to: moved.digest.clone(),
+                    });
                 }
-                PlatformMode::Sparse => sparse(view, entries, image, &part, &going, gone),
-                PlatformMode::Hollow => hollow(view, entries, image, &part, &going, gone),
+            }
+            (Scope::Children, PlatformMode::Sparse) => {
+                sparse(view, entries, image, &part, &going, gone);
+            }
+            (Scope::Children, PlatformMode::Hollow) => {
+                hollow(view, entries, image, &part, &going, gone);
             }
         }
+        let names: Vec<String> = image
+            .names
+            .iter()
+            .map(|name| name.text.to_string())
+            .collect();
+        let mut seen = BTreeSet::new();
         for child in going {
-            let dropped = Dropped {
+            if !seen.insert((child.id, &child.platform)) {
+                continue;
+            }
+            gone.dropped.push(Dropped {
                 platform: child.shown(),
                 digest: view.graph.digest(child.id).clone(),
-                names: image
-                    .names
-                    .iter()
-                    .map(|name| name.text.to_string())
-                    .collect(),
-            };
-            if !gone.dropped.contains(&dropped) {
-                gone.dropped.push(dropped);
-            }
+                names: names.clone(),
+            });
         }
         Ok(())
     }
@@ -422,12 +479,29 @@ struct Part {
     /// In the order of the index: each platform, then what belongs to it.
     order: Vec<BlobId>,
     edges: BTreeSet<(BlobId, BlobId)>,
+    /// Children that the index lists for a platform that stays as well, with the platform that goes as it
+    /// is written: of several descriptors only that one goes.
+    descriptors: BTreeMap<(BlobId, BlobId), BTreeSet<Option<Platform>>>,
 }
 
 impl Part {
-    /// Adds attestations, and other children that are about a platform which goes.
-    fn of(view: &View, image: &Image, going: &[&Child<'_>]) -> Self {
+    /// Adds attestations, and other children that are about a platform which goes. One that is itself a
+    /// platform which stays is not a part of another, whatever its subject is.
+    fn of(view: &View, image: &Image, going: &[&Child<'_>], staying: &[&Child<'_>]) -> Self {
         let graph = &view.graph;
+        let kept: BTreeSet<BlobId> = staying.iter().map(|child| child.id).collect();
+        let platforms: BTreeSet<BlobId> = staying
+            .iter()
+            .filter(|child| child.platform.is_some())
+            .map(|child| child.id)
+            .collect();
+        let (shared, going): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
+            going.iter().partition(|child| kept.contains(&child.id));
+        let mut descriptors: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for child in shared {
+            let of = descriptors.entry((child.parent, child.id)).or_default();
+            of.insert(child.written());
+        }
         let dropped: BTreeSet<BlobId> = going.iter().map(|child| child.id).collect();
         let digests: BTreeSet<String> = dropped
             .iter()
@@ -437,9 +511,11 @@ impl Part {
             ids: dropped.clone(),
             order: Vec::new(),
             edges: BTreeSet::new(),
+            descriptors,
         };
+        let mut seen = BTreeSet::new();
         for child in going {
-            if !part.order.contains(&child.id) {
+            if seen.insert(child.id) {
                 part.order.push(child.id);
             }
             if child.edge.is_some() {
@@ -457,7 +533,8 @@ impl Part {
                     .iter()
                     .any(|edge| edge.role == Role::Subject && dropped.contains(&edge.to))
             });
-            if is_attested || is_about || dropped.contains(&edge.to) {
+            let is_part = (is_attested || is_about) && !platforms.contains(&edge.to);
+            if is_part || dropped.contains(&edge.to) {
                 part.edges.insert((parent, edge.to));
                 if part.ids.insert(edge.to) {
                     part.order.push(edge.to);
@@ -476,10 +553,31 @@ impl Part {
 
     /// Says whether an index leads to something that goes.
     fn is_below(&self, view: &View, index: BlobId) -> bool {
-        listed(&view.graph, index)
-            .iter()
-            .any(|(parent, edge)| self.edges.contains(&(*parent, edge.to)))
+        listed(&view.graph, index).iter().any(|(parent, edge)| {
+            let step = (*parent, edge.to);
+            self.edges.contains(&step) || self.descriptors.contains_key(&step)
+        })
     }
+}
+
+/// Entries go, and the manifest stays for a platform that it is listed for as well.
+fn some_entries(entries: &[EntryFacts], image: &Image, going: &[&Child<'_>], gone: &mut Gone) {
+    let positions: BTreeSet<usize> = going.iter().filter_map(|child| child.entry).collect();
+    let names = |is_going: bool| {
+        let positions = &positions;
+        let positions = image
+            .entries
+            .iter()
+            .filter(move |position| positions.contains(position) == is_going);
+        positions
+            .filter_map(|position| entries.get(*position))
+            .flat_map(|entry| &entry.names)
+            .map(|name| name.text.to_string())
+    };
+    let left: BTreeSet<String> = names(false).collect();
+    gone.names
+        .extend(names(true).filter(|name| !left.contains(name)));
+    gone.entries.extend(&positions);
 }
 
 /// The last platform goes: so does the image.

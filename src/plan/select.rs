@@ -483,7 +483,7 @@ impl<'a> Selector<'a> {
         if !is_index(image) {
             return None;
         }
-        let children = children(self.view, &mut Images::new(self.view), image, None);
+        let children = children(self.view, &mut Images::new(self.view), image, &[]);
         let has_config = |child: BlobId| {
             let edges = graph.node(child).map_or(&[][..], |node| &node.edges);
             let mut configs = edges.iter().filter(|edge| edge.role == Role::Config);

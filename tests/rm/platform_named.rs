@@ -783,6 +783,156 @@ fn a_platform_with_a_subject_goes_and_other_referrers_of_that_stay() {
 }
 
 #[test]
+fn one_manifest_for_two_platforms_is_kept_for_the_one_that_stays() {
+    let same = |layout: &LayoutBuilder| {
+        let both = layout.image("linux/amd64", "both", &[b"both"]);
+        let other = layout.image("linux/s390x", "other", &[b"other"]);
+        let attestation = layout.image("unknown/unknown", "of both", &[b"of both"]);
+        (both, other, attestation)
+    };
+    for (words, left) in [
+        (
+            ["--platform", "linux/arm64"],
+            &["linux/amd64", "linux/s390x"][..],
+        ),
+        (["--only-platform", "linux/amd64"], &["linux/amd64"]),
+        (["--only-platform", "linux/arm64"], &["linux/arm64"]),
+        (["--platform", "linux/amd64,linux/arm64"], &["linux/s390x"]),
+    ] {
+        let mut layout = LayoutBuilder::new();
+        let (both, other, attestation) = same(&layout);
+        let index = layout.index(&[
+            both.manifest.clone().platform("linux/amd64"),
+            both.manifest.clone().platform("linux/arm64"),
+            other.manifest.clone().platform("linux/s390x"),
+            attestation.manifest.clone().attests(&both.manifest),
+        ]);
+        layout.tag(&index, "multi:1").write();
+        let run = rm(&layout, &[&["multi:1"][..], &words].concat());
+        run.ok();
+        let stays = left != ["linux/s390x"];
+        for image in [&both, &attestation] {
+            for part in parts(image) {
+                assert_eq!(has(&layout, part), stays, "{}", run.all());
+            }
+        }
+        let is_other = left.contains(&"linux/s390x");
+        assert_eq!(has(&layout, &other.manifest), is_other, "{}", run.all());
+        let digest = field(&entries(layout.path())[0], "digest").expect("a digest");
+        let path = crate::scene::blob_path(layout.path(), &digest);
+        let text = std::fs::read_to_string(path).expect("the new index");
+        let new: Value = serde_json::from_str(&text).expect("JSON");
+        let found: Vec<String> = new["manifests"]
+            .as_array()
+            .expect("children")
+            .iter()
+            .filter(|child| child["platform"]["os"] == "linux")
+            .map(|child| {
+                format!(
+                    "linux/{}",
+                    child["platform"]["architecture"].as_str().expect("text")
+                )
+            })
+            .collect();
+        assert_eq!(found, left, "{}", run.all());
+    }
+    // Without a new index only the blobs could go, and those are of both.
+    for mode in ["sparse", "hollow"] {
+        let mut layout = LayoutBuilder::new();
+        let (both, other, _) = same(&layout);
+        let index = layout.index(&[
+            both.manifest.clone().platform("linux/amd64"),
+            both.manifest.clone().platform("linux/arm64"),
+            other.manifest.clone().platform("linux/s390x"),
+        ]);
+        layout.tag(&index, "multi:1").write();
+        let before = snapshot(layout.path());
+        let words = [
+            "-f",
+            "multi:1",
+            "--platform",
+            "linux/arm64",
+            "--platform-mode",
+            mode,
+        ];
+        let run = rm(&layout, &words);
+        run.exits(1).one_error_with_hint();
+        run.warns("(cannot be forced) - it is the same manifest as linux/amd64");
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+        let words = [
+            "multi:1",
+            "--only-platform",
+            "linux/amd64",
+            "--platform-mode",
+            mode,
+        ];
+        let run = rm_sparse(&layout, &words);
+        run.ok().keeps_quiet_about("linux/arm64");
+        assert!(!has(&layout, &other.layers[0]), "{}", run.all());
+        assert_here(&layout, parts(&both), &run);
+    }
+}
+
+#[test]
+fn one_manifest_that_index_json_lists_for_two_platforms_loses_one_entry() {
+    let mut layout = LayoutBuilder::new();
+    let both = layout.image("linux/amd64", "both", &[b"both"]);
+    let other = layout.image("linux/s390x", "other", &[b"other"]);
+    for (image, platform) in [
+        (&both, "linux/amd64"),
+        (&both, "linux/arm64"),
+        (&other, "linux/s390x"),
+    ] {
+        layout.entry(image.manifest.clone().platform(platform).tagged("apko:1"));
+    }
+    layout.write();
+    let before = entries(layout.path());
+    let run = rm(&layout, &["apko:1", "--platform", "linux/arm64"]);
+    run.ok().keeps_quiet_about("Untagged");
+    run.says(&format!("Dropped: linux/arm64 {}\n", both.manifest.digest));
+    assert_eq!(
+        entries(layout.path()),
+        [before[0].clone(), before[2].clone()],
+        "{}",
+        run.all()
+    );
+    assert_here(&layout, parts(&both), &run);
+    let run = rm(&layout, &["apko:1", "--platform", "linux/amd64"]);
+    run.ok();
+    assert_eq!(entries(layout.path()), [before[2].clone()], "{}", run.all());
+    assert!(!has(&layout, &both.manifest), "{}", run.all());
+}
+
+/// nydus writes its twin as a referrer of the plain image, and lists both.
+#[test]
+fn a_platform_whose_subject_is_dropped_stays() {
+    for mode in ["rewrite", "sparse", "hollow"] {
+        let mut layout = LayoutBuilder::new();
+        let plain = layout.image("linux/amd64", "plain", &[b"plain"]);
+        let config = layout.config("linux/amd64", "twin");
+        let layer = layout.layer(b"twin");
+        let doc = Doc::manifest(&config, std::slice::from_ref(&layer)).subject(&plain.manifest);
+        let twin = layout.put(&doc);
+        let index = layout.index(&[LINUX.on(plain.manifest.clone()), NYDUS.on(twin.clone())]);
+        layout.tag(&index, "multi:1").write();
+        let words = [
+            "multi:1",
+            "--platform",
+            short(&plain.manifest),
+            "--platform-mode",
+            mode,
+        ];
+        let run = rm_sparse(&layout, &words);
+        run.ok();
+        assert_here(&layout, [&twin, &config, &layer], &run);
+        assert!(!run.stdout.contains(&format!(
+            "Dropped: linux(+nydus.remoteimage.v1)/amd64 {}",
+            twin.digest
+        )));
+    }
+}
+
+#[test]
 fn the_filter_selects_as_the_flag_does() {
     let mut layout = LayoutBuilder::new();
     let platforms = [

@@ -6,8 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::graph::{Edge, Graph};
 use crate::hollow::Hollow;
-use crate::images::{Images, is_attestation};
+use crate::images::{Images, is_attestation, platform_of};
 use crate::layout::BlobId;
+use crate::oci::document::Details;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Digest, Role, Shape};
 use crate::view::View;
@@ -18,6 +19,8 @@ pub(in crate::plan) struct Child<'a> {
     pub(super) parent: BlobId,
     pub(in crate::plan) platform: Option<Platform>,
     pub(super) edge: Option<&'a Edge>,
+    /// The entry of `index.json` that lists it, for an image that is one manifest.
+    pub(super) entry: Option<usize>,
 }
 
 impl Child<'_> {
@@ -37,6 +40,11 @@ impl Child<'_> {
         }
     }
 
+    /// Returns the platform that the descriptor of a child writes.
+    pub(super) fn written(&self) -> Option<Platform> {
+        written(self.edge?.details.as_deref()?)
+    }
+
     /// Returns the platform as it is shown.
     pub(super) fn shown(&self) -> String {
         self.platform
@@ -46,27 +54,30 @@ impl Child<'_> {
 }
 
 /// Returns the children of an image that are or can be platforms, in nested indexes too: everything
-/// but attestations and indexes. An image that is one manifest is its own only child.
+/// but attestations and indexes. An image that is one manifest is its own child, once for each of
+/// `listed_as`: the entries of `index.json` that list it, each with the platform that it writes.
 pub(in crate::plan) fn children<'a>(
     view: &'a View,
     cache: &mut Images<'a>,
     image: BlobId,
-    of_entry: Option<Platform>,
+    listed_as: &[(usize, Option<Platform>)],
 ) -> Vec<Child<'a>> {
     let graph = &view.graph;
     if graph
         .node(image)
         .is_none_or(|node| node.shape != Shape::Index)
     {
-        let platform = of_entry
-            .filter(|platform| !platform.os.is_empty())
-            .or_else(|| cache.platform(image, None));
-        return vec![Child {
+        let child = |(position, platform): &(usize, Option<Platform>)| Child {
             id: image,
             parent: image,
-            platform,
+            platform: platform
+                .clone()
+                .filter(|platform| !platform.os.is_empty())
+                .or_else(|| cache.platform(image, None)),
             edge: None,
-        }];
+            entry: Some(*position),
+        };
+        return listed_as.iter().map(child).collect();
     }
     let mut found = Vec::new();
     for (parent, edge) in listed(graph, image) {
@@ -84,9 +95,15 @@ pub(in crate::plan) fn children<'a>(
             parent,
             platform,
             edge: Some(edge),
+            entry: None,
         });
     }
     found
+}
+
+/// Returns the platform that a descriptor writes.
+pub(super) fn written(details: &Details) -> Option<Platform> {
+    details.platform.as_ref().map(platform_of)
 }
 
 /// Returns everything that an image's indexes list, with the index that lists it.
@@ -134,7 +151,7 @@ pub(in crate::plan) fn value_of(
 }
 
 /// Returns what can be named of these children, for an error that lists it: platforms, and with a short
-/// digest those that are alike or have none.
+/// digest those that are alike, have none, or have one that cannot be typed.
 pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
     let mut ids: HashMap<String, BTreeSet<BlobId>> = HashMap::new();
     let can_be_named = |child: &&&Child<'_>| child.platform.is_some() || child.is_manifest(graph);
@@ -145,7 +162,11 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
     for child in children.iter().filter(can_be_named) {
         let shown = child.shown();
         let is_alone = ids.get(&shown).is_some_and(|ids| ids.len() == 1);
-        let digest = (!is_alone || child.platform.is_none()).then(|| graph.digest(child.id));
+        let can_be_typed = child.platform.as_ref().is_some_and(|_| {
+            let read = PlatformSelector::parse(&shown, &Platform::host());
+            read.is_ok_and(|wanted| child.is_named(graph, &wanted)) && shown.contains('/')
+        });
+        let digest = (!is_alone || !can_be_typed).then(|| graph.digest(child.id));
         found.insert((shown, digest));
     }
     found

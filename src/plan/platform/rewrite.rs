@@ -12,7 +12,7 @@ use crate::plan::remove::{Gone, Moved, RemoveOptions};
 use crate::plan::{Conflict, Force};
 use crate::view::View;
 
-use super::{Failed, Part};
+use super::{Failed, Part, written};
 
 /// How deep nested indexes are rewritten. No writer nests more than two.
 const MAX_DEPTH: usize = 32;
@@ -180,7 +180,11 @@ impl Rewriter<'_> {
                 is_left = true;
                 continue;
             };
-            if self.part.edges.contains(&(id, child)) {
+            let is_part = self.part.edges.contains(&(id, child)) || {
+                let platforms = self.part.descriptors.get(&(id, child));
+                platforms.is_some_and(|going| going.contains(&written(&document.details(entry))))
+            };
+            if is_part {
                 edits.push(Edit::RemoveEntry { position });
                 continue;
             }

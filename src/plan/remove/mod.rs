@@ -103,6 +103,18 @@ pub enum Conflict {
         /// The platforms that it has.
         available: Vec<String>,
     },
+    /// One manifest is the platform that goes and one that stays.
+    #[error(
+        "conflict: unable to delete {platform} of {image} (cannot be forced) - it is the same manifest as {other}"
+    )]
+    SameManifest {
+        /// The platform.
+        platform: String,
+        /// The image.
+        image: String,
+        /// The platform that stays.
+        other: String,
+    },
     /// The beginning of a digest that several platforms of the image have.
     #[error("ambiguous platform: `{platform}` of {image} could be {}", candidates.join(", "))]
     AmbiguousPlatform {
