@@ -8,6 +8,7 @@ use rustix::fs::Stat;
 use super::{Layout, Links, State, exists, open_dir, stat_at};
 use crate::error::{Error, Result};
 use crate::holds::Holds;
+use crate::hollow::Hollow;
 use crate::oci::Digest;
 
 impl Layout {
@@ -48,6 +49,8 @@ impl Layout {
         for (name, is_ours) in [
             ("oci-layout", true),
             (Holds::FILE, !state.holds.holds.is_empty()),
+            // Without it a copy of a hollow platform can look damaged.
+            (Hollow::FILE, true),
             ("repositories", state.repositories.is_some()),
             ("manifest.json", state.docker_save.is_some()),
         ] {

@@ -171,6 +171,9 @@ fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
     scene
         .report(&[])
         .finds(&[(&tops[1], "sparse"), (&tops[2], "sparse")]);
+    // A copy of what is live has the note as well.
+    let run = Cmd::new(["blobs", "--live"]).arg(scene.path()).run();
+    run.ok().says(".ocisweep/hollow.json\n");
     for note in ["", "{}", "not JSON"] {
         scene.builder.file(".ocisweep/hollow.json", note.as_bytes());
         let checked = scene.report(&[]);
