@@ -4,6 +4,8 @@
 //! has it; `docker image rm` calls that ambiguous), and that what an argument could mean is listed
 //! when it is ambiguous.
 
+mod lookup;
+
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ use crate::oci::{Algorithm, Digest, Role, Shape};
 use crate::view::View;
 
 use super::platform::{children, value_of};
+use lookup::{Lookup, Named, names};
 
 /// Whether conflicts are overridden.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -166,12 +169,7 @@ pub struct Selector<'a> {
     force: Force,
     /// Read for the first ID that is unknown.
     moved: OnceCell<MovedIds>,
-}
-
-/// A name of an entry.
-struct Named<'a> {
-    entry: &'a EntryFacts,
-    text: &'a str,
+    lookup: Lookup<'a>,
 }
 
 impl<'a> Selector<'a> {
@@ -183,6 +181,7 @@ impl<'a> Selector<'a> {
             entries,
             force,
             moved: OnceCell::new(),
+            lookup: Lookup::new(),
         }
     }
 
@@ -220,12 +219,7 @@ impl<'a> Selector<'a> {
     }
 
     fn names(&self) -> impl Iterator<Item = Named<'a>> {
-        self.entries.iter().flat_map(|entry| {
-            entry.names.iter().map(move |name| Named {
-                entry,
-                text: &name.text,
-            })
-        })
+        names(self.entries)
     }
 
     /// Takes names over into a pick. Referrers that share the name of their image by `kind` follow
@@ -285,25 +279,18 @@ impl<'a> Selector<'a> {
     /// The exact text of a name. A bare word is a name only where it stands so in the layout, and not where it
     /// is the tag of a full name on the same entry: `alpine` does not mean `redis:alpine`.
     fn by_exact_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let found: Vec<Named<'_>> = self.names().filter(|named| named.text == text).collect();
-        (!found.is_empty()).then(|| self.take(text, found, self.force))
+        let found = self.lookup.exact(self.entries, text);
+        (!found.is_empty()).then(|| self.take(text, found.to_vec(), self.force))
     }
 
     /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`. A pinned name
     /// (`alpine:3@sha256:…`) is also a tag of its repository; one without a tag is none.
     fn by_normalised_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let wanted = full_name(text)?;
-        let is_wanted = |named: &Named<'_>| {
-            full_name(named.text).is_some_and(|name| {
-                name == wanted
-                    || (wanted.digest.is_none()
-                        && name.tag.is_some()
-                        && name.without_digest() == wanted)
-            })
-        };
-        let found: Vec<_> = self
-            .names()
-            .filter(|named| is_full(named) && is_wanted(named))
+        let candidates = self.lookup.full(self.entries, &wanted).iter();
+        let found: Vec<_> = candidates
+            .filter(|(_, name)| *name == wanted || (wanted.digest.is_none() && name.tag.is_some()))
+            .map(|(named, _)| *named)
             .collect();
         (!found.is_empty()).then(|| self.take(text, found, self.force))
     }
@@ -315,7 +302,7 @@ impl<'a> Selector<'a> {
         let wanted = Reference::parse_normalized(name).ok();
         let id = self.view.graph.id(&digest)?;
         let mut pick = Pick::default();
-        for named in self.names().filter(|named| named.entry.id == Some(id)) {
+        for &named in self.lookup.of_image(self.entries, id) {
             let unpinned = split_pin(named.text).map_or(named.text, |(name, _)| name);
             let is_same = || {
                 let (Some(wanted), Ok(reference)) =
@@ -337,10 +324,9 @@ impl<'a> Selector<'a> {
     /// A digest, or at least three hex digits of the beginning of an ID.
     fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let whole = whole_digest(text);
-        let ids: BTreeSet<BlobId> = self.entries.iter().filter_map(|entry| entry.id).collect();
         let matches: Vec<BlobId> = if let Some(digest) = &whole {
             let id = self.view.graph.id(digest)?;
-            if !ids.contains(&id) {
+            if !self.lookup.is_image(self.view, self.entries, id) {
                 return self.inside(id).map(Err);
             }
             vec![id]
@@ -349,10 +335,7 @@ impl<'a> Selector<'a> {
             if !is_id_prefix(hex) {
                 return None;
             }
-            ids.iter()
-                .copied()
-                .filter(|id| self.view.graph.digest(*id).encoded().starts_with(hex))
-                .collect()
+            self.lookup.ids_from(self.view, self.entries, hex)
         };
         match matches.as_slice() {
             [] => self.part(text).and_then(|id| self.inside(id)).map(Err),

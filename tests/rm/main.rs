@@ -13,6 +13,7 @@
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
 //! - [`files`]: what the files look like afterwards.
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
+//! - [`large`]: thousands of names and images.
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
 //! - [`platform_words`]: which platform is meant, and what is refused.
@@ -40,6 +41,7 @@ mod docker_save;
 mod files;
 mod holds;
 mod kept;
+mod large;
 #[cfg(target_os = "linux")]
 mod meanwhile;
 mod output;

@@ -1,6 +1,6 @@
 //! What goes along with what was asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Bits, RootSource};
@@ -22,6 +22,7 @@ pub(in crate::plan) fn cascade(
     options: &RemoveOptions,
     gone: &mut Gone,
 ) -> Vec<String> {
+    let mut known: HashSet<BlobId> = gone.images.iter().copied().collect();
     loop {
         let mut below = below(view, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
@@ -90,7 +91,7 @@ pub(in crate::plan) fn cascade(
             gone.names
                 .extend(entry.names.iter().map(|name| name.text.to_string()));
             if let Some(id) = entry.id
-                && !gone.images.contains(&id)
+                && known.insert(id)
             {
                 gone.images.push(id);
             }

@@ -1,6 +1,6 @@
 //! What is to go, while it is worked out, and what is left then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
 use crate::images::content_of;
@@ -121,6 +121,7 @@ pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
     };
+    let gone_names = GoneNames::of(gone);
     let mut below = below(view, gone, Referrers::Follow);
     for &id in &gone.hollowed {
         for (id, _) in content_of(&view.graph, id, None) {
@@ -149,16 +150,24 @@ pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
                     && element
                         .repo_tags
                         .iter()
-                        .all(|tag| is_gone_name(gone, &tag.name))
+                        .all(|tag| gone_names.contains(&tag.name))
             }
         })
         .map(|(position, _)| position)
         .collect()
 }
 
-/// Says whether a name of docker save is one that goes: it writes short names there and full ones in
+/// The names that are removed, as docker completes them: docker save writes short names in its list and full ones in
 /// `index.json`.
-fn is_gone_name(gone: &Gone, name: &str) -> bool {
-    let wanted = canonical(name);
-    gone.names.iter().any(|name| canonical(name) == wanted)
+struct GoneNames(HashSet<String>);
+
+impl GoneNames {
+    fn of(gone: &Gone) -> Self {
+        Self(gone.names.iter().map(|name| canonical(name)).collect())
+    }
+
+    /// Returns `true` if a name of docker save is removed.
+    fn contains(&self, name: &str) -> bool {
+        self.0.contains(&canonical(name))
+    }
 }

@@ -333,14 +333,19 @@ fn take_picks(
             );
         }
     }
+    let held = held(view);
     let mut done = BTreeSet::new();
     for id in order {
         if !done.insert(id) {
             continue;
         }
-        let Some(image) = images.iter().find(|image| image.id == id) else {
+        let Some(image) = positions
+            .get(&id)
+            .and_then(|position| images.get(*position))
+        else {
             continue;
         };
+        let own = || own_entries(entries, image);
         let picked = names.remove(&id).unwrap_or_default();
         let is_left = image
             .names
@@ -368,18 +373,18 @@ fn take_picks(
             || (whole.contains(&id) && options.force == Force::Yes)
             || (whole.contains(&id) && image.names.len() <= 1);
         if !all_go {
-            untag(entries, id, &picked, gone);
+            untag(own(), &picked, gone);
             continue;
         }
         if options.extent == Extent::Names {
-            untag_all(entries, id, gone);
+            untag_all(own(), gone);
             continue;
         }
-        if let Some((_, hold)) = holds_on(view, id).first() {
+        if let Some((_, hold)) = holds_among(view, &held, id).first() {
             let can_be_forced = !whole.contains(&id);
             if can_be_forced && options.force == Force::Yes {
                 // As docker keeps the image of a container: the names go, and nothing else.
-                untag_all(entries, id, gone);
+                untag_all(own(), gone);
                 continue;
             }
             let what = match picked.iter().next() {
@@ -397,11 +402,12 @@ fn take_picks(
             continue;
         }
         gone.entries.extend(&image.entries);
+        let shared_by_kind = shared_by_kind(own());
         gone.names.extend(
             image
                 .names
                 .iter()
-                .filter(|name| !is_shared_by_kind(entries, id, &name.text))
+                .filter(|name| !shared_by_kind.contains(&*name.text))
                 .map(|name| name.text.to_string()),
         );
         gone.images.push(id);
@@ -410,18 +416,29 @@ fn take_picks(
     conflicts
 }
 
-/// Says whether a name is that of the image which this one is about by its `kind`: removing a signature takes neither
-/// the name from the image nor its other referrers along.
-fn is_shared_by_kind(entries: &[EntryFacts], id: BlobId, name: &str) -> bool {
-    entries
+/// Returns the entries of an image.
+fn own_entries<'a>(
+    entries: &'a [EntryFacts],
+    image: &'a Image,
+) -> impl Iterator<Item = &'a EntryFacts> + Clone {
+    image
+        .entries
         .iter()
-        .filter(|entry| entry.id == Some(id) && entry.role == EntryRole::KindReferrer)
-        .any(|entry| entry.names.iter().any(|known| &*known.text == name))
+        .filter_map(|position| entries.get(*position))
+}
+
+/// Returns the names that are those of the image which these entries are about by their `kind`: removing a signature
+/// takes neither the name from the image nor its other referrers along.
+fn shared_by_kind<'a>(own: impl Iterator<Item = &'a EntryFacts>) -> HashSet<&'a str> {
+    own.filter(|entry| entry.role == EntryRole::KindReferrer)
+        .flat_map(|entry| &entry.names)
+        .map(|name| &*name.text)
+        .collect()
 }
 
 /// Takes some of an image's names away. An entry without any name left goes.
-fn untag(entries: &[EntryFacts], id: BlobId, picked: &BTreeSet<&str>, gone: &mut Gone) {
-    for entry in entries.iter().filter(|entry| entry.id == Some(id)) {
+fn untag<'a>(own: impl Iterator<Item = &'a EntryFacts>, picked: &BTreeSet<&str>, gone: &mut Gone) {
+    for entry in own {
         let (going, staying): (Vec<_>, Vec<_>) = entry
             .names
             .iter()
@@ -440,14 +457,9 @@ fn untag(entries: &[EntryFacts], id: BlobId, picked: &BTreeSet<&str>, gone: &mut
 }
 
 /// Takes all names of an image away and keeps one entry without a name.
-fn untag_all(entries: &[EntryFacts], id: BlobId, gone: &mut Gone) {
-    let mut of_image = entries
-        .iter()
-        .filter(|entry| entry.id == Some(id))
-        .peekable();
-    let has_untagged = of_image.clone().any(|entry| entry.role.is_nameless());
-    let mut kept = has_untagged;
-    for entry in of_image.by_ref().filter(|entry| !entry.names.is_empty()) {
+fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut Gone) {
+    let mut kept = own.clone().any(|entry| entry.role.is_nameless());
+    for entry in own.filter(|entry| !entry.names.is_empty()) {
         gone.names
             .extend(entry.names.iter().map(|name| name.text.to_string()));
         if entry.role.is_nameless() {
@@ -490,19 +502,34 @@ fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut Gone) {
 
 /// Returns the holds on an image or on a manifest below it, by position and name.
 pub(super) fn holds_on(view: &View, id: BlobId) -> Vec<(usize, String)> {
+    holds_among(view, &held(view), id)
+}
+
+/// Returns what holds protect, with the position of the hold.
+fn held(view: &View) -> Vec<(BlobId, usize)> {
+    let roots = view.graph.roots().iter();
+    roots
+        .filter_map(|root| match (&root.target, root.source) {
+            (Ok(target), RootSource::Hold(position)) => Some((*target, position)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Does the same as [`holds_on`] where it is known what holds protect.
+fn holds_among(view: &View, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
+    if held.is_empty() {
+        return Vec::new();
+    }
     let content: BTreeSet<BlobId> = content_of(&view.graph, id, None)
         .into_iter()
         .map(|(id, _)| id)
         .collect();
-    view.graph
-        .roots()
-        .iter()
-        .filter_map(|root| match (&root.target, root.source) {
-            (Ok(target), RootSource::Hold(position)) if content.contains(target) => {
-                let hold = view.state.holds.holds.get(position)?;
-                Some((position, hold.name.clone()))
-            }
-            _ => None,
+    held.iter()
+        .filter(|(target, _)| content.contains(target))
+        .filter_map(|(_, position)| {
+            let hold = view.state.holds.holds.get(*position)?;
+            Some((*position, hold.name.clone()))
         })
         .collect()
 }
