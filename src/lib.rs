@@ -215,6 +215,7 @@ pub mod plan;
 pub mod pool;
 mod settle;
 pub mod sys;
+pub mod threads;
 pub mod time;
 pub mod units;
 pub mod usage;

@@ -143,6 +143,7 @@ impl Shared {
     }
 
     fn read_again(&mut self, observer: &dyn Observer) -> Result<()> {
+        crate::threads::start();
         observer.begin(Phase::Listing, None);
         self.blobs = Arc::new(BlobList::read_pool(&self.layouts)?);
         let states = self.layouts.iter().map(Layout::read_state);

@@ -205,6 +205,7 @@ impl View {
         observer: &dyn Observer,
         documents: Documents,
     ) -> Result<Self> {
+        crate::threads::start();
         let (state, graph) = settled(layout.path(), || {
             observer.begin(Phase::Listing, None);
             let blobs = Arc::new(layout.list()?);

@@ -242,6 +242,9 @@ impl Command {
             Self::Rm(args) if args.quiet => Level::Quiet,
             Self::Prune(args) if args.output.quiet => Level::Quiet,
             Self::Prune(args) if args.verbose => Level::Verbose,
+            Self::Gc(args) if args.verbose => Level::Verbose,
+            Self::Rm(args) if args.verbose => Level::Verbose,
+            Self::Apply(args) if args.verbose => Level::Verbose,
             Self::Apply(args) if args.output.quiet => Level::Quiet,
             Self::Check(args) if args.quiet => Level::Quiet,
             Self::Gc(_)
@@ -306,6 +309,9 @@ pub struct GcArgs {
     /// Remove a layout in which nothing is left, with its directory if that is empty then
     #[arg(long, conflicts_with = "shared_blobs")]
     pub remove_empty_layouts: bool,
+    /// Name every file that could not be deleted
+    #[arg(short, long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -387,6 +393,9 @@ pub struct RmArgs {
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
+    /// Name every file that could not be deleted
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Print as text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
@@ -495,6 +504,9 @@ pub struct ApplyArgs {
     /// Wait this long for another process that works on the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    /// Name every file that could not be deleted
+    #[arg(short, long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

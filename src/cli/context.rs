@@ -10,6 +10,7 @@ use ocisweep::error::{NotALayout, PoolProblem};
 use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::pool::Pool;
 use ocisweep::observe::{Observer, Phase};
+use ocisweep::sys::CannotKeep;
 use ocisweep::{Error, Layout, View};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -301,6 +302,11 @@ fn has_no_blobs(layout: &Path) -> bool {
     std::fs::read_dir(layout.join("blobs")).map_or(true, |mut names| names.next().is_none())
 }
 
+/// Returns the attribute that a rewritten file could not keep, if that is what went wrong.
+fn cannot_keep(error: &std::io::Error) -> Option<&CannotKeep> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// Returns the way out of a refusal, where there is one.
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
@@ -340,6 +346,14 @@ fn hint(error: &Error) -> Option<String> {
             quote_path(path),
             quote_path(other)
         ),
+        Error::Write { path, source } if cannot_keep(source).is_some() => {
+            let name = cannot_keep(source).map_or("NAME", |error| error.name.as_str());
+            format!(
+                "nothing was changed; run it as the user who may set it, or take it away: `setfattr -x {} {}`",
+                quote(name),
+                quote(&path.to_string_lossy())
+            )
+        }
         Error::Write { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
             "commands that look, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
         }
@@ -385,6 +399,19 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Empty { .. } => {
             "a writer may be about to fill it; `--allow-empty` sweeps all the same".to_owned()
+        }
+        Error::Read { source, .. } | Error::Write { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            "run it as the user who owns the layout".to_owned()
+        }
+        Error::Read { source, .. } | Error::Write { source, .. }
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::ExecutableFileBusy
+            ) =>
+        {
+            "another program or a mount has it: try again when that has ended".to_owned()
         }
         Error::Busy { .. } => "`--lock-wait DURATION` waits longer".to_owned(),
         Error::Unstable { .. } => "try again when its writer is done".to_owned(),

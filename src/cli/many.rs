@@ -144,24 +144,31 @@ pub fn each<T: Send>(
         let path = layouts.get(number)?;
         (!context.stopped()).then(|| work(number, path))
     };
-    if layouts.len() <= 1 {
+    if layouts.len() <= 1 || ocisweep::threads::is_alone() {
         return (0..layouts.len()).map(one).collect();
     }
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
     let slots: Vec<Mutex<Option<T>>> = layouts.iter().map(|_| Mutex::new(None)).collect();
     let together = context.together(layouts.len());
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(slot) = slots.get(number) else { break };
+            let result = one(number);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = result;
+            together.done_with_one();
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..available.min(MAX_THREADS).min(layouts.len()) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(slot) = slots.get(number) else { break };
-                    let result = one(number);
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = result;
-                    together.done_with_one();
-                }
-            });
+        let threads = available.min(MAX_THREADS).min(layouts.len());
+        let start = |_: &usize| {
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, work).is_ok()
+        };
+        if (0..threads).take_while(start).count() == 0 {
+            // None can be started: this one does it.
+            work();
         }
     });
     drop(together);

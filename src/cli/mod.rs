@@ -62,6 +62,10 @@ pub fn main() -> ExitCode {
             return exit::IO.code();
         }
     };
+    // Here, where no other thread is running yet.
+    if !matches!(args.command, Command::Completions(_) | Command::Man(_)) {
+        ocisweep::threads::start();
+    }
     let changes = args.command.changes();
     let exit = match args.command {
         Command::Gc(args) => gc::run(&context, &args),

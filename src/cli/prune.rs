@@ -6,6 +6,7 @@ mod question;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -18,7 +19,7 @@ use ocisweep::plan::{
     Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan, Policy, Prune,
     PruneError, PruneOptions, Scope, Verdict, prune, retire,
 };
-use ocisweep::sys::Disk;
+use ocisweep::sys::{Disk, FileTime, Fs as _};
 use ocisweep::units::human_size;
 use ocisweep::{Error, View};
 
@@ -32,6 +33,9 @@ use super::perform::{Clock, Done, Mode, Rule, accept, perform};
 use super::render::json;
 use super::render::kept::{kept_items, kept_lines};
 use super::render::sweep::{Aged, NOTHING_ELSE, Shown, count};
+
+/// The largest plan file that is replaced, in bytes.
+const MAX_PLAN_BYTES: u64 = 1 << 30;
 
 /// Everything that was typed, understood.
 struct Wanted {
@@ -188,8 +192,40 @@ fn tell(
     exit
 }
 
+/// Writes the plan such that at every moment the old file or the new one is there. A file that is no plan is left alone: a
+/// slip in the name must not cost it.
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
-    std::fs::write(path, plan.to_json()?)
+    use std::io::{Error, ErrorKind, Read as _};
+
+    let text = plan.to_json()?;
+    match std::fs::metadata(path) {
+        // A pipe, or `/dev/stdout`.
+        Ok(found) if !found.is_file() => return std::fs::write(path, text),
+        Ok(found) if found.len() > 0 => {
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(path)?;
+            file.take(MAX_PLAN_BYTES).read_to_end(&mut bytes)?;
+            if PlanFile::parse(&bytes).is_err() {
+                let why =
+                    "it is there already and is no plan file; give another name, or remove it";
+                return Err(Error::new(ErrorKind::AlreadyExists, why));
+            }
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // A link is followed to the file that it names.
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = match real.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
+        return std::fs::write(path, text);
+    };
+    let directory = std::fs::File::open(directory)?;
+    Disk.replace(directory.as_fd(), name, text.as_bytes(), FileTime::New)
 }
 
 /// Turns what was typed into the library's words.

@@ -204,6 +204,7 @@ impl Graph {
         observer: &dyn Observer,
         documents: Documents,
     ) -> Result<Self> {
+        crate::threads::start();
         let mut graph = Self {
             reached: Bits::new(blobs.len()),
             blobs,

@@ -10,6 +10,8 @@
 //! - [`writers`]: other programs that write the layout at the same time.
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
+//! - [`attributes`]: attributes that cannot be kept.
+//! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
 //! After each fault the same question is asked, by a walk of its own ([`judge`]): is every image that is still named whole?
 //!
@@ -29,6 +31,7 @@ mod guard;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
 mod commands;
 mod disk;
 mod errors;
@@ -44,5 +47,6 @@ mod signals;
 mod stall;
 mod stops;
 mod strace;
+mod threads;
 mod told;
 mod writers;

@@ -394,3 +394,38 @@ fn an_emptied_layout_was_planned_so() {
     assert!(blobs(shelf.path()).is_empty(), "{}", run.all());
     assert!(verdicts(&shelf.call(["-n", "--format", "json"]).run()).is_empty());
 }
+
+/// A slip in the name must not cost a file.
+#[test]
+fn a_file_that_is_no_plan_is_not_overwritten() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 10);
+    shelf.overwritten("old", 20);
+    shelf.write();
+    let path = shelf.layout.outside().join("notes.txt");
+    std::fs::write(&path, "mine").expect("there is room");
+    let run = shelf.call(["--plan"]).arg(&path).run();
+    run.exits(4)
+        .warns("it is there already and is no plan file");
+    assert_eq!(
+        std::fs::read(&path).expect("it is there"),
+        b"mine",
+        "{}",
+        run.all()
+    );
+    // What `mktemp` made, and an older plan, are replaced.
+    std::fs::write(&path, "").expect("there is room");
+    for _ in 0..2 {
+        shelf.call(["--plan"]).arg(&path).run().ok();
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        assert!(text.contains("schema_version"), "{text}");
+    }
+    let names = std::fs::read_dir(shelf.layout.outside()).expect("a directory");
+    let names: Vec<_> = names
+        .filter_map(|name| name.ok()?.file_name().into_string().ok())
+        .collect();
+    assert!(
+        names.iter().all(|name| !name.starts_with(".ocisweep-")),
+        "{names:?}"
+    );
+}

@@ -11,6 +11,7 @@
 //! - [`referrers`]: what belongs to an image without being a part of it.
 //! - [`companions`]: tags that another tool derives from a tag.
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
+//! - [`attributes`]: ACL and extended attributes of rewritten files.
 //! - [`files`]: what the files look like afterwards.
 //! - [`docker_save`]: the lists that docker save keeps beside `index.json`.
 //! - [`large`]: thousands of names and images.
@@ -33,6 +34,8 @@
 mod support;
 
 mod alike;
+#[cfg(target_os = "linux")]
+mod attributes;
 mod beside;
 mod companions;
 mod crash;

@@ -21,6 +21,9 @@ use crate::cli::exit::{self, Exit};
 /// How many bytes of text are printed at a time.
 const PIECE: usize = 1 << 16;
 
+/// How many files that could not be deleted get a line each.
+const MAX_FAILURES: usize = 3;
+
 /// What is to be shown of one layout.
 #[derive(Debug)]
 pub struct Shown<'a> {
@@ -365,14 +368,28 @@ impl Shown<'_> {
         };
         let mut failed: Vec<_> = outcome.failed.iter().collect();
         failed.sort_by_key(|(file, _)| file);
-        for (file, error) in failed {
+        let lines = failed.iter().map(|(file, error)| {
             let file = match file.strip_prefix("blobs/") {
                 Some(file) if self.is_pool => file,
                 _ => file,
             };
-            context
-                .term
-                .error(&format!("cannot delete `{path}/{file}`: {error}"), None);
+            format!("`{path}/{file}`: {error}")
+        });
+        if failed.len() <= MAX_FAILURES {
+            for line in lines {
+                context.term.error(&format!("cannot delete {line}"), None);
+            }
+        } else {
+            let mut lines = lines.peekable();
+            let first = lines.peek().cloned().unwrap_or_default();
+            let files = count(failed.len() as u64, "file");
+            context.term.error(
+                &format!("cannot delete {files} of `{path}`, the first of them {first}"),
+                Some("`-v` names all of them"),
+            );
+            for line in lines {
+                context.term.detail(&format!("not deleted: {line}"));
+            }
         }
         let rewritten = count_fates(outcome, Fate::Rewritten);
         if rewritten > 0 {

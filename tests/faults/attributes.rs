@@ -1,0 +1,40 @@
+//! A file whose attributes cannot be kept is not replaced.
+
+use rustix::fs::{XattrFlags, setxattr};
+
+use crate::commands::{HOLD_RM, RM, RM_PLATFORM};
+use crate::guard::skip;
+use crate::judge::Files;
+use crate::strace::{Disturbed, has_strace};
+
+#[test]
+fn where_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it() {
+    if !has_strace() {
+        return;
+    }
+    for (command, file) in [
+        (RM, "index.json"),
+        (RM, "manifest.json"),
+        (RM_PLATFORM, "index.json"),
+        (HOLD_RM, ".ocisweep/holds.json"),
+    ] {
+        let scene = command.scene();
+        let path = scene.builder.join(file);
+        if !path.exists() {
+            continue;
+        }
+        if let Err(error) = setxattr(&path, "user.note", b"by a job", XattrFlags::empty()) {
+            skip(&format!("`user.note` cannot be set here: {error}"));
+            return;
+        }
+        let before = Files::of(scene.path());
+        let disturbed = Disturbed::by("fsetxattr:error=EOPNOTSUPP", &command.on(scene.path()));
+        let run = disturbed.run;
+        run.exits(4)
+            .one_error_with_hint()
+            .warns("its attribute `user.note` cannot be kept")
+            .warns(file);
+        let differences = Files::of(scene.path()).without_lock().differences(&before);
+        assert!(differences.is_empty(), "{differences}\n{}", run.all());
+    }
+}

@@ -1,0 +1,53 @@
+//! Where no thread can be started, one does everything.
+
+use crate::commands::{GC, RM_PLATFORM};
+use crate::scene::Scene;
+use crate::strace::{Disturbed, args, has_strace};
+
+/// Every call that starts a thread fails.
+const NO_THREAD: &str = "clone,clone3:error=EAGAIN";
+
+/// What a container with `pids.max` or a user with `ulimit -u` meets: `clone3` and then `clone` fail.
+#[test]
+fn without_a_second_thread_everything_is_done_by_the_first() {
+    if !has_strace() {
+        return;
+    }
+    for command in [GC, RM_PLATFORM] {
+        let scene = command.scene();
+        let judge = command.judge();
+        let disturbed = Disturbed::by(NO_THREAD, &command.on(scene.path()));
+        disturbed.run.ok();
+        assert!(disturbed.faults > 0, "{}", disturbed.run.all());
+        let differences = crate::judge::Files::of(scene.path()).differences(&judge.after);
+        assert!(
+            differences.is_empty(),
+            "{differences}\n{}",
+            disturbed.run.all()
+        );
+    }
+    let (one, two) = (Scene::new(), Scene::new());
+    let call = [
+        "ls".as_ref(),
+        one.path().as_os_str(),
+        two.path().as_os_str(),
+    ];
+    let disturbed = Disturbed::by(NO_THREAD, &args(call));
+    disturbed.run.ok().says("app");
+}
+
+/// A sandbox that knows no `chmod`: `fchmod` says ENOSYS.
+#[test]
+fn where_chmod_is_unknown_holds_are_written_and_platforms_dropped() {
+    if !has_strace() {
+        return;
+    }
+    for command in [crate::commands::HOLD_ADD, RM_PLATFORM] {
+        for error in ["ENOSYS", "EPERM", "EOPNOTSUPP"] {
+            let scene = command.scene();
+            let injection = format!("fchmod:error={error}");
+            let disturbed = Disturbed::by(&injection, &command.on(scene.path()));
+            disturbed.run.ok();
+        }
+    }
+}
