@@ -574,6 +574,10 @@ fn kept_line(kept: &KeptBytes, aged: &Aged) -> String {
     if kept.listed_bytes > 0 {
         parts.push(format!("in other lists {}", human_size(kept.listed_bytes)));
     }
+    if kept.released_bytes > 0 {
+        let size = human_size(kept.released_bytes);
+        parts.push(format!("removed while a writer is at work {size}"));
+    }
     if kept.in_flight_bytes > 0 {
         parts.push(format!("in flight {}", human_size(kept.in_flight_bytes)));
     }

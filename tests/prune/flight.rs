@@ -45,8 +45,9 @@ fn orphans_in_flight_stay_and_the_last_line_counts_them() {
     shelf.layout.fresh([&young]);
     let run = call(&shelf, &["-f", "--format", "json"]).run();
     let json = run.ok().json();
-    assert_eq!(json["totals"]["kept"], 1, "{}", run.all());
-    assert_eq!(json["totals"]["kept_bytes"], 12, "{}", run.all());
+    // The dangling image is released while a writer is at work: its three blobs are kept as well.
+    assert_eq!(json["totals"]["kept"], 4, "{}", run.all());
+    assert_eq!(json["totals"]["kept_bytes"], 590, "{}", run.all());
     let items = json["layouts"][0]["items"].as_array().expect("a list");
     let item = items
         .iter()
@@ -267,7 +268,7 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
             let (dry, report) = (dry.ok().json(), run.ok().json());
             assert_eq!(dry["totals"], report["totals"], "{}", run.all());
             assert_eq!(
-                df["total"]["reclaimable"],
+                df["layouts"][0]["total"]["reclaimable_bytes"],
                 report["totals"]["reclaimed_bytes"],
                 "{df}\n{}",
                 run.all()

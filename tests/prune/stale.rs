@@ -203,6 +203,9 @@ fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
     let run = Cmd::new(["apply"]).arg(&plan).run();
     run.ok();
     assert!(shelf.has(&young), "{}", run.all());
+    // The plan was made while a writer was at work: it untags and deletes nothing.
+    assert!(shelf.has(&old.manifest), "{}", run.all());
+    Cmd::gc(shelf.path()).run().ok();
     assert!(!shelf.has(&old.manifest), "{}", run.all());
 }
 

@@ -9,6 +9,7 @@ use crate::usage::{Counted, Files};
 use crate::view::View;
 
 use super::{Gone, Removal};
+use crate::plan::Because;
 
 /// What holds the bytes that stay. Each byte is counted for the first that holds it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct KeptBytes {
     pub listed_bytes: u64,
     /// Orphans in flight.
     pub in_flight_bytes: u64,
+    /// What the prune releases and keeps because a writer is at work.
+    pub released_bytes: u64,
 }
 
 /// A blob that stays and whose inode has several names.
@@ -71,6 +74,7 @@ impl KeptBytes {
         self.held_bytes = self.held_bytes.saturating_add(other.held_bytes);
         self.listed_bytes = self.listed_bytes.saturating_add(other.listed_bytes);
         self.in_flight_bytes = self.in_flight_bytes.saturating_add(other.in_flight_bytes);
+        self.released_bytes = self.released_bytes.saturating_add(other.released_bytes);
     }
 
     /// Returns all bytes that stay.
@@ -81,6 +85,7 @@ impl KeptBytes {
             .saturating_add(self.held_bytes)
             .saturating_add(self.listed_bytes)
             .saturating_add(self.in_flight_bytes)
+            .saturating_add(self.released_bytes)
     }
 }
 
@@ -140,13 +145,17 @@ pub(super) fn kept_bytes(
         untagged_bytes,
         held_bytes,
         listed_bytes,
-        in_flight_bytes: removal
-            .plan
-            .kept
-            .iter()
-            .fold(0, |sum: u64, kept| sum.saturating_add(kept.len)),
+        in_flight_bytes: kept_len(removal, false),
+        released_bytes: kept_len(removal, true),
     };
     (kept, links.collect())
+}
+
+/// Returns the bytes of blobs that are kept because a writer is at work, or for any other reason.
+fn kept_len(removal: &Removal, is_released: bool) -> u64 {
+    let kept = removal.plan.kept.iter();
+    let kept = kept.filter(|kept| (kept.because == Because::WriterAtWork) == is_released);
+    kept.fold(0, |sum: u64, kept| sum.saturating_add(kept.len))
 }
 
 #[cfg(test)]
@@ -173,6 +182,7 @@ mod tests {
             held_bytes: 18,
             listed_bytes: 19,
             in_flight_bytes: 3,
+            released_bytes: 0,
         };
         let mut seen = HashSet::new();
         let mut sum = KeptBytes::default();
@@ -186,6 +196,7 @@ mod tests {
             held_bytes: 18 + 8,
             listed_bytes: 19 + 9,
             in_flight_bytes: 6,
+            released_bytes: 0,
         };
         assert_eq!(sum, expected);
     }
