@@ -309,7 +309,7 @@ fn is_written(layout: &Layout, writes: &Writes) -> bool {
 /// # Errors
 /// [`Error::AheadOfClock`].
 fn refuse_future(plan: &Plan) -> Result<()> {
-    if plan.latest_now <= Timestamp::now().as_nanosecond() {
+    if plan.latest_now <= crate::clock::now().as_nanosecond() {
         return Ok(());
     }
     Err(Error::AheadOfClock {

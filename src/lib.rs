@@ -198,6 +198,7 @@
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
 
 pub mod check;
+mod clock;
 mod companions;
 pub mod entries;
 pub mod error;

@@ -401,7 +401,7 @@ impl InFlight {
     /// Returns the rule that holds where the caller names none. A time in the future ends no protection.
     pub(crate) fn by_default(now: Timestamp) -> Self {
         Self {
-            now: now.min(Timestamp::now()).as_nanosecond(),
+            now: now.min(crate::clock::now()).as_nanosecond(),
             grace: Self::HOUR,
         }
     }

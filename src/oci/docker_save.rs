@@ -250,7 +250,7 @@ mod tests {
         let edited = |removed: &[usize], gone: &[&str]| {
             save.edited(
                 |position| removed.contains(&position),
-                |name| gone.contains(&name),
+                |_, name| gone.contains(&name),
             )
             .expect("possible")
             .text()
@@ -276,7 +276,7 @@ mod tests {
     fn takes_names_out_of_repositories() {
         let text = r#"{"a":{"1":"x", "2":"y"},"b/c":{"1":"z"}}"#;
         let edited =
-            |gone: &[&str]| edit_repositories(text, |name| gone.contains(&name)).expect("valid");
+            |gone: &[&str]| edit_repositories(text, |name, _| gone.contains(&name)).expect("valid");
         assert_eq!(edited(&[]), None);
         assert_eq!(
             edited(&["a:1"]).as_deref(),
@@ -287,6 +287,6 @@ mod tests {
             Some(r#"{"a":{"1":"x", "2":"y"}}"#)
         );
         assert_eq!(edited(&["a:1", "a:2", "b/c:1"]).as_deref(), Some("{}"));
-        assert!(edit_repositories("[]", |_| true).is_err());
+        assert!(edit_repositories("[]", |_, _| true).is_err());
     }
 }

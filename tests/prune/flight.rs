@@ -315,3 +315,42 @@ fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
         assert!(last.ends_with(end), "{}", run.all());
     }
 }
+
+/// `--now` tries out a policy: a hold that ends next week protects today.
+#[test]
+fn a_time_in_the_future_ends_no_hold_except_in_a_dry_run() {
+    const FUTURE: [&str; 2] = ["--now", "2099-01-01T00:00:00Z"];
+    let mut shelf = Shelf::new();
+    let held = shelf.small("app:1", 10);
+    shelf.small("app:2", 20);
+    shelf.write();
+    Cmd::new(["hold", "add"])
+        .arg(shelf.path())
+        .args(["release", "app:1", "--until", "7d"])
+        .run()
+        .ok();
+    let all = ["-a", "--keep", "app:2"];
+    let dry = call(&shelf, &all).args(FUTURE).arg("-n").run();
+    dry.ok().says("Would untag: app:1");
+    let run = call(&shelf, &all).args(FUTURE).arg("-f").run();
+    run.ok();
+    assert!(shelf.has_all(&held), "{}", run.all());
+    let run = Cmd::new(["rm"])
+        .arg(shelf.path())
+        .arg("app:1")
+        .args(FUTURE)
+        .run();
+    run.exits(1).warns("hold \"release\" is using its image");
+    assert!(shelf.has_all(&held), "{}", run.all());
+    // A plan that was made for that time is not done today either.
+    let plan = shelf.layout.outside().join("plan.json");
+    let made = call(&shelf, &all)
+        .args(FUTURE)
+        .arg("--plan")
+        .arg(&plan)
+        .run();
+    made.ok();
+    let run = Cmd::new(["apply"]).arg(&plan).args(FUTURE).run();
+    run.refused();
+    assert!(shelf.has_all(&held), "{}", run.all());
+}

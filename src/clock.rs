@@ -1,0 +1,11 @@
+//! The clock of the system, which ends protections.
+//!
+//! Everything else takes the current time as a parameter. A protection must not end by a time that a caller made up, so the
+//! two places that end one look here as well.
+
+use jiff::Timestamp;
+
+/// Returns the time of the system's clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
