@@ -28,7 +28,7 @@ use crate::oci::Digest;
 use crate::sys::{FileTime, Fs};
 
 /// Directories in which writers stage files.
-const STAGING: [&str; 3] = ["ingest", ".uploads", ".sync"];
+const STAGING: [&str; 4] = ["ingest", ".uploads", ".sync", "_uploads"];
 
 /// Removes what makes a directory a layout. `base`: the state in which nothing is left. Says whether it
 /// went; `false`: somebody came in between, and the layout stays.

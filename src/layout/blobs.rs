@@ -348,7 +348,8 @@ impl BlobList {
                 }
                 "ingest" if is_dir => ingest = true,
                 // zot stages uploads and even its index.json there.
-                ".uploads" | ".sync" if is_dir => uploads.push(name.to_owned()),
+                // So does olareg, in `_uploads`.
+                ".uploads" | ".sync" | "_uploads" if is_dir => uploads.push(name.to_owned()),
                 _ if !is_dir && entry.kind != FileType::RegularFile => {}
                 _ => {
                     if let Some(recognised) = temp::in_root(name, is_dir) {

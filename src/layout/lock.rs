@@ -2,7 +2,7 @@
 //!
 //! Only BuildKit has a lock that others can take: an exclusive flock on `index.json.lock`, a file
 //! that it unlinks afterwards. So does this program. umoci holds a flock on its temporary directory
-//! and podman a POSIX lock on `index.lock` while they work, and zot holds its database as long as it runs;
+//! and podman and linuxkit a POSIX lock on `index.lock` and `.lock` while they work, and zot holds its database as long as it runs;
 //! those are respected, not taken. skopeo, oras, crane and regctl lock nothing.
 //!
 //! BuildKit unlocks the file before it unlinks it. Who gets the lock between the two holds a file that
@@ -30,6 +30,10 @@ use crate::observe::Observer;
 
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
 pub(super) const LOCK_FILE: &str = "index.json.lock";
+
+/// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with fcntl), and
+/// the cache of linuxkit.
+const POSIX_LOCKS: [&str; 2] = ["index.lock", ".lock"];
 
 /// How long to sleep between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -199,25 +203,36 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
             return Ok(Some(format!("umoci holds `{}`", path.display())));
         }
     }
-    // containers/storage locks with fcntl, podman's artifact store does so on this file.
-    let path = layout.path().join("index.lock");
-    let file = match open_file(layout.dir(), "index.lock", Links::Refuse) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => {
-            return zot::at_work(layout);
+    for name in POSIX_LOCKS {
+        if let Some(by) = held(layout, name)? {
+            return Ok(Some(by));
         }
+    }
+    zot::at_work(layout)
+}
+
+/// Returns who holds a lock of either kind on a file of the layout, if there is such a file.
+fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
+    let path = layout.path().join(name);
+    let file = match open_file(layout.dir(), name, Links::Refuse) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => return Ok(None),
         Err(error) => return Err(Error::read(path)(error.into())),
     };
     let probe = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
-    let posix = retry_on_intr(|| rustix::process::fcntl_getlk(&file, &probe))
-        .map_err(|error| Error::read(&path)(error.into()))?;
+    let posix = match retry_on_intr(|| rustix::process::fcntl_getlk(&file, &probe)) {
+        Ok(posix) => posix,
+        // A directory has no such locks.
+        Err(Errno::BADF | Errno::INVAL | Errno::ISDIR) => None,
+        Err(error) => return Err(Error::read(&path)(error.into())),
+    };
     if posix.is_some() || is_flocked(&file).map_err(Error::read(&path))? {
         return Ok(Some(format!(
             "`{}` is locked by another process",
             path.display()
         )));
     }
-    zot::at_work(layout)
+    Ok(None)
 }
 
 /// Says whether somebody holds an exclusive flock on the file or directory. Asked with a shared

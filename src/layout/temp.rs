@@ -46,6 +46,10 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     if is_own(name) {
         return sure;
     }
+    // olareg; but an older copy kept by a person or a tool is called so as well.
+    if name.strip_prefix("index.json.").is_some_and(is_digits) {
+        return Some(TempName::Plausible);
+    }
     // hauler; but a person's dated copy is called so as well.
     if let Some(middle) = name
         .strip_prefix("index-")
@@ -107,15 +111,17 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
 }
 
 /// Recognises what lies in `ingest/`: containerd's local store makes a directory named by the hash of
-/// a reference, oras a file `<hex>_<digits>`.
+/// a reference, oras a file `<hex>_<digits>`, kitops one named by the digest alone, which a later pull resumes.
 #[must_use]
 pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
     let sure = if is_dir {
         name.len() == 64 && name.bytes().all(is_hex)
     } else {
-        name.split_once('_').is_some_and(|(hex, digits)| {
-            matches!(hex.len(), 64 | 96 | 128) && hex.bytes().all(is_hex) && is_digits(digits)
-        })
+        let is_digest = |hex: &str| matches!(hex.len(), 64 | 96 | 128) && hex.bytes().all(is_hex);
+        is_digest(name)
+            || name
+                .split_once('_')
+                .is_some_and(|(hex, digits)| is_digest(hex) && is_digits(digits))
     };
     Some(if sure {
         TempName::Unmistakable
@@ -124,12 +130,13 @@ pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
     })
 }
 
-/// Recognises what lies in `.uploads/` and `.sync/`. zot gives each upload the name of a random UUID, and
+/// Recognises what lies in `.uploads/`, `.sync/` and `_uploads/`. olareg names an upload `upload.<digits>`; zot gives each upload the name of a random UUID, and
 /// never cleans up those that were broken off (project-zot/zot#2598); a directory of its sync is a layout
 /// that is not ready yet.
 #[must_use]
 pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
-    if !is_dir && is_uuid(name) {
+    let is_upload = name.strip_prefix("upload.").is_some_and(is_digits);
+    if !is_dir && (is_upload || is_uuid(name)) {
         TempName::Unmistakable
     } else {
         TempName::Plausible
@@ -137,7 +144,7 @@ pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
 }
 
 /// Says whether a directory holds what its owner has not finished or has thrown away, so that a layout
-/// in it is none: zot's `.uploads` and `.sync`, trash cans, and what this program keeps. `in_layout`: it
+/// in it is none: zot's `.uploads` and `.sync`, olareg's `_uploads`, trash cans, and what this program keeps. `in_layout`: it
 /// lies directly in a layout, where every hidden directory is a writer's, and so are the blobs.
 #[must_use]
 pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
@@ -148,7 +155,8 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
         // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
         || name == ".Trash"
         || name.starts_with(".Trash-");
-    is_anywhere || in_layout && (matches!(name, "blobs" | "ingest") || name.starts_with('.'))
+    is_anywhere
+        || in_layout && (matches!(name, "blobs" | "ingest" | "_uploads") || name.starts_with('.'))
 }
 
 /// Says whether a file inside a temporary directory is one that its writer puts there. A directory
@@ -197,6 +205,8 @@ mod tests {
             (".umoci-x", true, None),
             ("index.json.123.tmp", false, Some(Unmistakable)),
             ("index.json.bak", false, None),
+            ("index.json.2570917683", false, Some(Plausible)),
+            ("index.json.", false, None),
             ("index-123.json", false, Some(Plausible)),
             ("index-old.json", false, None),
             (".ocisweep-aB3dE6", false, Some(Unmistakable)),
@@ -236,6 +246,11 @@ mod tests {
         assert_eq!(in_ingest(&hex, true), Some(Unmistakable));
         assert_eq!(in_ingest(&format!("{hex}_123"), false), Some(Unmistakable));
         assert_eq!(in_ingest("mine", false), Some(Plausible));
+        assert_eq!(in_ingest(&hex, false), Some(Unmistakable));
+        assert_eq!(in_ingest(&"0a".repeat(64), false), Some(Unmistakable));
+        assert_eq!(in_uploads("upload.2570917683", false), Unmistakable);
+        assert_eq!(in_uploads("upload.2570917683", true), Plausible);
+        assert_eq!(in_uploads("upload.mine", false), Plausible);
         let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
         assert_eq!(in_uploads(uuid, false), Unmistakable);
         assert_eq!(in_uploads(uuid, true), Plausible);
