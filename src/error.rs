@@ -182,6 +182,18 @@ pub enum NotALayout {
         "it is a `dir:` copy (`version` and `manifest.json`, no `index.json`), not an image layout"
     )]
     DirCopy,
+    /// A layout as of 2016, before image-spec 1.0.0-rc5.
+    #[error("it is a layout of 2016 (`refs`, no `index.json`)")]
+    Old,
+    /// What `oc image mirror` writes for `file://`.
+    #[error("it is a tree of `oc image mirror` (`v2`, no `index.json`), not an image layout")]
+    Mirror,
+    /// What Bazel's rules_img makes of an image whose layers lie elsewhere.
+    #[error("it is a sparse layout of rules_img (`sparse-oci-layout`), not an image layout")]
+    Sparse,
+    /// An artifact set of the Open Component Model in its own format.
+    #[error("it is an OCM artifact set (`blobs/sha256.<hex>`), not an image layout")]
+    Flat,
     /// An `oci-layout` file without `index.json`.
     #[error("it has no `index.json`")]
     NoIndex,

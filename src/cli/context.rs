@@ -324,6 +324,18 @@ fn hint(error: &Error) -> Option<String> {
             NotALayout::DirCopy => {
                 "copy it into a layout: `skopeo copy dir:SOURCE oci:DIR:NAME`".to_owned()
             }
+            NotALayout::Old => {
+                "copy its images into a new layout with a tool of that time, such as `skopeo` before 0.1.20".to_owned()
+            }
+            NotALayout::Mirror => {
+                "mirror it to a layout: `oc image mirror` to a registry, then `skopeo copy docker://SOURCE oci:DIR:NAME`".to_owned()
+            }
+            NotALayout::Sparse => {
+                "it is a result of a build, which `bazel clean` removes".to_owned()
+            }
+            NotALayout::Flat => {
+                "`ocm download artifact --oci-layout` writes a layout".to_owned()
+            }
             NotALayout::NoIndex => {
                 "a writer may be at its first image; without `index.json` every blob would look like garbage".to_owned()
             }

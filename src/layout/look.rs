@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use rustix::fs::Stat;
 
-use super::{Layout, Links, State, exists, open_dir, stat_at};
+use super::{Layout, Links, State, exists, is_absence, open_dir, stat_at};
 use crate::error::{Error, Result};
 use crate::holds::Holds;
 use crate::hollow::Hollow;
 use crate::oci::Digest;
 
 impl Layout {
-    /// Looks at a blob's file, or at what a link leads to. `None`: it is not there.
+    /// Looks at a blob's file, or at what a link leads to. `None`: it is not there, or is a link that leads nowhere or to
+    /// itself.
     ///
     /// # Errors
-    /// What `openat` and `fstatat` say, but for `ENOENT`.
+    /// What else `openat` and `fstatat` say.
     pub(crate) fn stat_blob(&self, digest: &Digest) -> io::Result<Option<Stat>> {
         let name = digest.blob_name();
         let found = if let Some(algorithm) = digest.algorithm() {
@@ -30,10 +31,10 @@ impl Layout {
             open_dir(root, name.directory(), Links::Refuse)
                 .and_then(|dir| stat_at(&dir, name.file(), Links::Follow))
         };
-        match found {
+        match found.map_err(io::Error::from) {
             Ok(stat) => Ok(Some(stat)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -111,13 +111,24 @@ impl Layout {
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
         let has = |name: &str| exists(&dir, name).map_err(Error::read(path.join(name)));
+        let has_marker = has("oci-layout")?;
+        if !has_marker && has("sparse-oci-layout")? {
+            return Err(Error::NotALayout {
+                path,
+                what: NotALayout::Sparse,
+            });
+        }
         if !has("index.json")? {
-            let what = if has("oci-layout")? {
+            let what = if has_marker && has("refs")? {
+                NotALayout::Old
+            } else if has_marker {
                 NotALayout::NoIndex
-            } else if has("docker/registry/v2")? {
+            } else if has("docker/registry/v2")? || has("blobs")? && has("repositories")? {
                 NotALayout::RegistryStorage
             } else if has("version")? && has("manifest.json")? {
                 NotALayout::DirCopy
+            } else if has("v2")? {
+                NotALayout::Mirror
             } else if has("blobs")? && has("ingest")? {
                 NotALayout::ContentStore
             } else {
@@ -125,7 +136,7 @@ impl Layout {
             };
             return Err(Error::NotALayout { path, what });
         }
-        if has("oci-layout")? {
+        if has_marker {
             check_version(&path, &dir)?;
         } else if !has("blobs")? {
             return Err(Error::NotALayout {
@@ -137,6 +148,12 @@ impl Layout {
             Blobs::Inside => BlobDirs::open(&path, &dir)?,
             Blobs::Elsewhere => BlobDirs::default(),
         };
+        if blobs.is_flat(&path)? {
+            return Err(Error::NotALayout {
+                path,
+                what: NotALayout::Flat,
+            });
+        }
         Ok(Self {
             path,
             dir,
@@ -265,16 +282,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Read`] when that cannot be told.
     pub(crate) fn look_at_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
-        let Some((dir, name)) = self.place_of_blob(digest) else {
-            return Ok(None);
-        };
-        match stat_at(dir, name.file(), Links::Follow) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) => match io::Error::from(error) {
-                error if is_absence(&error) => Ok(None),
-                error => Err(Error::read(self.blob_path(digest))(error)),
-            },
-        }
+        let found = self.stat_blob(digest);
+        found.map_err(|error| Error::read(self.blob_path(digest))(error))
     }
 
     /// Returns the path of a blob, for messages.
@@ -444,6 +453,24 @@ impl BlobDirs {
         Ok(dirs)
     }
 
+    /// Returns `true` if blobs lie in `blobs` itself, as `<algorithm>.<encoded>`, and not in a directory for each algorithm.
+    fn is_flat(&self, path: &Path) -> Result<bool> {
+        let Some(root) = self.root.as_ref().filter(|_| self.algorithms.is_empty()) else {
+            return Ok(false);
+        };
+        let mut is_flat = false;
+        blobs::each_entry(root, &path.join("blobs"), |entry| {
+            let digest = std::str::from_utf8(entry.name)
+                .ok()
+                .and_then(|name| name.split_once('.'))
+                .and_then(|(algorithm, hex)| {
+                    Digest::from_hex(Algorithm::from_name(algorithm)?, hex.as_bytes())
+                });
+            is_flat |= digest.is_some();
+        })?;
+        Ok(is_flat)
+    }
+
     /// Opens a directory and remembers when it is a link. Through a link only reading is done.
     fn open_one(&mut self, parent: &OwnedFd, name: &str, path: &Path) -> Result<Option<OwnedFd>> {
         use rustix::io::Errno;
@@ -489,6 +516,22 @@ fn what_file(path: &Path) -> NotALayout {
     }
 }
 
+/// Says what is wrong with the encoding of a JSON file, if it is not UTF-8 from its first byte on (RFC 8259, section 8.1).
+fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some(
+            "it starts with a byte order mark, which no reader of layouts accepts: save it as UTF-8 without one",
+        ),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(
+            "it starts with a byte order mark of UTF-16, and must be UTF-8: save it as UTF-8 without one",
+        ),
+        [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
+            Some("it is UTF-16, and must be UTF-8: save it so")
+        }
+        _ => None,
+    }
+}
+
 /// Refuses a layout of another version. regclient truncates the file while it writes a layout, so
 /// an unreadable one is read again a few times.
 fn check_version(path: &Path, dir: &OwnedFd) -> Result<()> {
@@ -509,6 +552,10 @@ fn check_version(path: &Path, dir: &OwnedFd) -> Result<()> {
             .map_err(io::Error::from)
             .and_then(|fd| File::from(fd).take(1 << 16).read_to_end(&mut bytes))
             .map_err(Error::read(&file))?;
+        if let Some(what) = encoding_of(&bytes) {
+            why = what.to_owned();
+            continue;
+        }
         match serde_json::from_slice::<Version>(&bytes) {
             Ok(Version { version }) if version == "1.0.0" => return Ok(()),
             Ok(Version { version }) => {

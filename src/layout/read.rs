@@ -10,8 +10,8 @@ use rustix::fs::{FileType, Stat};
 
 use super::state::{Fingerprint, Texts};
 use super::{
-    Layout, Links, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, State, modified_of,
-    open_file, stat_of,
+    Layout, Links, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, State, encoding_of,
+    modified_of, open_file, stat_of,
 };
 use crate::error::{Error, NotALayout, Result};
 use crate::holds::Holds;
@@ -143,6 +143,10 @@ impl Layout {
             let Some((bytes, modified)) = self.read_file(name, cap)? else {
                 return Ok(None);
             };
+            if let Some(what) = encoding_of(&bytes) {
+                why = what.to_owned();
+                continue;
+            }
             match parse(bytes) {
                 Ok(value) => return Ok(Some((modified, value))),
                 Err(error) => why = error,
