@@ -3,6 +3,7 @@
 //! - [`scene`]: a layout in which everything is whole, to be damaged by a test.
 //! - [`classes`]: every class that `check` knows, one damage after another.
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
+//! - [`signed`]: signed docker schema 1 manifests.
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
 //! - [`blobs`]: lists of paths, and that a copy by them is complete.
 //! - [`many`]: many names and many children.
@@ -17,5 +18,6 @@ mod classes;
 mod many;
 mod scene;
 mod second_index;
+mod signed;
 mod sparse;
 mod why;

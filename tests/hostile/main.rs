@@ -1,6 +1,7 @@
 //! The program against layouts that are damaged, forged or made to hurt: nothing that is referenced goes, nothing outside of
 //! the layout is touched, and every call ends.
 //!
+//! - [`annotations`]: blobs that nothing but an annotation names.
 //! - [`digests`]: digests that try to be paths.
 //! - [`documents`]: documents that are deep, cyclic, branching, nested or full of nonsense.
 //! - [`sizes`]: files of a gigabyte.
@@ -21,6 +22,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod annotations;
 mod damage;
 mod digests;
 mod documents;

@@ -38,7 +38,9 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
     let hex = "ab".repeat(32);
     let blob = format!("blobs/sha256/{hex}");
     let registry = format!("docker/registry/v2/blobs/sha256/ab/{hex}/data");
-    let cases: [(&str, &[&str], &str); 4] = [
+    let flat = format!("blobs/sha256.{hex}");
+    let flat_512 = format!("blobs/sha512.{}", "ab".repeat(64));
+    let cases: [(&str, &[&str], &str); 10] = [
         ("a registry's storage", &[&registry], "registry"),
         (
             "a containerd content store",
@@ -46,6 +48,41 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
             "containerd",
         ),
         ("a dir: copy", &["version", "manifest.json", &hex], "dir:"),
+        (
+            "what lies in a registry's storage",
+            &["blobs/sha256/ab/x", "repositories/app/_manifests/x"],
+            "registry",
+        ),
+        (
+            "an OCM artifact set",
+            &["index.json", &flat],
+            "OCM artifact set",
+        ),
+        (
+            "an OCM artifact set of another algorithm",
+            &["index.json", &flat_512],
+            "OCM artifact set",
+        ),
+        (
+            "a layout of 2016",
+            &["oci-layout", "refs/v1", &blob],
+            "2016",
+        ),
+        (
+            "a tree of oc image mirror",
+            &["v2/app/manifests/1", "v2/app/blobs/x"],
+            "oc image mirror",
+        ),
+        (
+            "a sparse layout",
+            &[
+                "sparse-oci-layout",
+                "root.descriptor.json",
+                "index.json",
+                &blob,
+            ],
+            "rules_img",
+        ),
         (
             "a registry's storage with blobs beside",
             &[&registry, &blob],
@@ -62,6 +99,45 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
                 .warns(word);
         },
     );
+}
+
+#[test]
+fn a_layout_with_a_stray_name_of_ocm_is_none_of_its_artifact_sets() {
+    let scene = Scene::new();
+    let stray = format!("blobs/sha256.{}", "ab".repeat(32));
+    scene.builder.file(&stray, b"stray");
+    scene.gc_takes_only_the_orphan();
+    assert!(scene.builder.join(&stray).exists(), "it is foreign");
+}
+
+#[test]
+fn what_is_not_plain_utf_8_is_called_so() {
+    let utf16 = |text: &str, mark: bool| {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+        let mark: &[u8] = if mark { b"\xff\xfe" } else { b"" };
+        mark.iter().copied().chain(units).collect::<Vec<u8>>()
+    };
+    for name in ["index.json", "oci-layout"] {
+        for (kind, words) in [
+            (0, "byte order mark"),
+            (1, "byte order mark of UTF-16"),
+            (2, "it is UTF-16"),
+        ] {
+            let scene = Scene::new();
+            let text = fs::read_to_string(scene.builder.join(name)).expect("it is text");
+            let bytes = match kind {
+                0 => format!("\u{feff}{text}").into_bytes(),
+                1 => utf16(&text, true),
+                _ => utf16(&text, false),
+            };
+            scene.builder.file(name, &bytes);
+            scene
+                .gc_is_refused()
+                .warns(words)
+                .warns("UTF-8")
+                .warns(name);
+        }
+    }
 }
 
 #[test]
