@@ -187,7 +187,7 @@ pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     let edited = save
         .edited(
             |position| gone[position],
-            |name| is_name_gone && name == "app:1",
+            |_, name| is_name_gone && name == "app:1",
         )
         .unwrap_or_else(|why| panic!("{why}: {}", save.text()));
     assert!(is_cut_from(edited.text(), save.text()), "{}", edited.text());
@@ -220,7 +220,7 @@ pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
         return Ok(false);
     };
     let is_gone = |name: &str| name.ends_with(":1");
-    let Ok(Some(edited)) = edit_repositories(text, is_gone) else {
+    let Ok(Some(edited)) = edit_repositories(text, |name, _| is_gone(name)) else {
         return Ok(false);
     };
     assert!(is_cut_from(&edited, text), "{edited}");
