@@ -150,6 +150,9 @@ fn list(
             .against(&view, &entries, &mut cache, &dangling)
             .map_err(Failure::Filter)?;
         found.retain(|image| filters.matches(image, &mut cache, args.time.into()));
+        for image in &mut found {
+            filters.retain_names(image);
+        }
     }
     let mut listed: Vec<Listed> = found
         .into_iter()

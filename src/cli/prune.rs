@@ -61,9 +61,10 @@ struct Said {
 }
 
 impl Said {
-    /// Returns the images that go.
+    /// Returns the images that are removed or lose a name.
     fn going(&self) -> impl Iterator<Item = &Digest> {
-        let going = self.verdicts.iter().filter(|verdict| verdict.goes);
+        let going = self.verdicts.iter();
+        let going = going.filter(|verdict| verdict.goes || !verdict.untagged.is_empty());
         going.map(|verdict| &verdict.digest)
     }
 }

@@ -286,6 +286,27 @@ impl Resolved<'_> {
             && self.dates_match(image, cache, source)
     }
 
+    /// Takes the names away that no `reference=` pattern matches: such a filter chooses names, all others choose images.
+    pub fn retain_names(&self, image: &mut Image) {
+        let globs = &self.filters.references;
+        if !globs.is_empty() {
+            image
+                .names
+                .retain(|name| globs.iter().any(|glob| name_matches(glob, &name.text)));
+        }
+    }
+
+    /// Returns the names that pass a filter on names, where some do and others do not.
+    pub(super) fn some_names(&self, image: &Image) -> Option<Vec<String>> {
+        let mut chosen = image.clone();
+        self.retain_names(&mut chosen);
+        let is_some = !chosen.names.is_empty() && chosen.names.len() < image.names.len();
+        is_some.then(|| {
+            let names = chosen.names.iter();
+            names.map(|name| name.text.to_string()).collect()
+        })
+    }
+
     fn has_platform(&self, image: &Image, cache: &mut Images<'_>) -> bool {
         let manifests = cache.manifests(image.id);
         manifests.into_iter().any(|(manifest, edge)| {
@@ -340,22 +361,28 @@ impl Resolved<'_> {
 /// without the tag.
 #[must_use]
 pub fn names_match(glob: &Glob, image: &Image) -> bool {
-    image.names.iter().any(|name| {
-        glob.matches(&name.text)
-            || Reference::parse_normalized(&name.text).is_ok_and(|reference| {
-                let is_full = name.text.contains(['/', ':', '@']);
-                let is_pinned = reference.digest.is_some();
-                let with_tag = reference.clone().with_default_tag();
-                let matches_whole = |name: &Reference| {
-                    glob.matches(&name.familiar()) || glob.matches(&name.canonical())
-                };
-                is_full
-                    && (glob.matches(&reference.familiar_name())
-                        || glob.matches(&reference.canonical_name())
-                        || matches_whole(&with_tag)
-                        || (is_pinned && matches_whole(&with_tag.without_digest())))
-            })
-    })
+    image
+        .names
+        .iter()
+        .any(|name| name_matches(glob, &name.text))
+}
+
+/// Matches a pattern against every form of one name.
+fn name_matches(glob: &Glob, text: &str) -> bool {
+    glob.matches(text)
+        || Reference::parse_normalized(text).is_ok_and(|reference| {
+            let is_full = text.contains(['/', ':', '@']);
+            let is_pinned = reference.digest.is_some();
+            let with_tag = reference.clone().with_default_tag();
+            let matches_whole = |name: &Reference| {
+                glob.matches(&name.familiar()) || glob.matches(&name.canonical())
+            };
+            is_full
+                && (glob.matches(&reference.familiar_name())
+                    || glob.matches(&reference.canonical_name())
+                    || matches_whole(&with_tag)
+                    || (is_pinned && matches_whole(&with_tag.without_digest())))
+        })
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub use self::kept::{Holder, KeptBytes, KeptLink};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
 use super::policy::Aged;
-use super::remove::{Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by};
+use super::remove::{
+    Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
+};
 use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource};
 
 /// Which images may go.
@@ -79,6 +81,8 @@ pub struct Verdict {
     pub size: u64,
     /// It goes.
     pub goes: bool,
+    /// Names that it loses while it stays under others: a filter on names chooses names.
+    pub untagged: Vec<String>,
     /// Why it goes or stays; never empty.
     pub reasons: Vec<String>,
 }
@@ -151,6 +155,10 @@ struct Judged<'a> {
     /// The images that its tags were derived from.
     follows: Follows,
     goes: bool,
+    /// The names that pass a filter on names, where others do not.
+    some_names: Option<Vec<String>>,
+    /// Names that it loses while it stays.
+    untagged: Vec<String>,
 }
 
 /// Plans a prune.
@@ -302,6 +310,7 @@ pub(crate) fn prune_with(
                 time: judged.time,
                 size: cache.sizes(judged.image.id, None).disk,
                 goes: judged.goes,
+                untagged: judged.untagged,
                 reasons,
             }
         })
@@ -321,6 +330,7 @@ pub(crate) fn prune_with(
             time: cache.time(image.id, options.time),
             size: cache.sizes(image.id, None).disk,
             goes: true,
+            untagged: Vec::new(),
             reasons: vec!["dangling once the others are removed".to_owned()],
         });
     }
@@ -397,6 +407,8 @@ fn judge<'a>(
                 is_out_of_reach,
                 follows: Follows::default(),
                 goes: false,
+                some_names: filters.some_names(image),
+                untagged: Vec::new(),
             }
         })
         .collect();
@@ -453,6 +465,14 @@ fn judge<'a>(
         // With nothing but a budget, whatever is no garbage stays as long as everything fits.
         if !judged.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
             judged.reasons.push("fits the budget".to_owned());
+        } else if let Some(names) = judged.some_names.take() {
+            let lost = names.join(", ");
+            judged
+                .reasons
+                .push(format!("only {lost} passes the filters"));
+            judged.untagged = names;
+            // It stays, whatever the budget: its other names were not chosen.
+            judged.is_out_of_reach = true;
         } else {
             judged.goes = true;
             judged.reasons.push(if judged.is_dangling {
@@ -553,6 +573,12 @@ fn plan(
                 entry.role = EntryRole::Named;
             }
         }
+    }
+    for judged in judged.iter().filter(|judged| !judged.untagged.is_empty()) {
+        let names: BTreeSet<&str> = judged.untagged.iter().map(String::as_str).collect();
+        let positions = judged.image.entries.iter();
+        let own = positions.filter_map(|position| entries.get(*position));
+        untag(own, &names, &mut gone);
     }
     let chosen = judged.iter().filter(|judged| judged.goes);
     for image in chosen.map(|judged| judged.image) {

@@ -519,3 +519,53 @@ fn a_filter_chooses_among_what_dangles() {
             &["does not pass the filters"],
         );
 }
+
+/// A filter on names chooses names: an image loses those that pass and stays under the others.
+#[test]
+fn a_filter_on_names_takes_names_and_no_others() {
+    let mut shelf = Shelf::new();
+    let both = shelf.named("ci/app:1", 20, &Build::new("both").layer(b"both"));
+    shelf.layout.tag(&both.manifest, "release/app:1");
+    let alone = shelf.named("ci/app:2", 10, &Build::new("alone").layer(b"alone"));
+    shelf.named("release/app:2", 5, &Build::new("other").layer(b"other"));
+    shelf.write();
+    let filter = ["-a", "--filter", "reference=ci/*"];
+    let ls = Cmd::new(["ls", "-f", "reference=ci/*"])
+        .arg(shelf.layout.path())
+        .run();
+    let rows: Vec<Vec<&str>> = ls
+        .ok()
+        .stdout
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    assert_eq!(rows.len(), 2, "{}", ls.all());
+    for tag in ["1", "2"] {
+        assert!(rows.contains(&vec!["ci/app", tag]), "{}", ls.all());
+    }
+    let dry = Cmd::new(["prune", "-n"])
+        .args(filter)
+        .arg(shelf.layout.path())
+        .run();
+    for name in ["ci/app:1", "ci/app:2"] {
+        dry.ok().says(&format!("Would untag: {name}\n"));
+    }
+    assert!(!dry.stdout.contains("release"), "{}", dry.all());
+    let pruned = shelf.prune(&filter);
+    pruned
+        .ok()
+        .leaves(&["release/app:1", "release/app:2"])
+        .deletes(&alone.digests());
+    assert!(shelf.has_all(&both), "{}", pruned.run.all());
+    // `--keep` is about images: one name that matches keeps the image with all of them.
+    let mut shelf = Shelf::new();
+    let both = shelf.named("ci/app:1", 20, &Build::new("both").layer(b"both"));
+    shelf.layout.tag(&both.manifest, "release/app:1");
+    shelf.named("ci/app:2", 10, &Build::new("alone").layer(b"alone"));
+    shelf.write();
+    shelf
+        .prune(&["-a", "--filter", "reference=ci/*", "--keep", "release/*"])
+        .ok()
+        .leaves(&["ci/app:1", "release/app:1"]);
+}

@@ -185,8 +185,33 @@ pub(super) fn describe_plan(
     if going.len() > MAX_LISTED {
         let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
     }
+    text.push_str(&describe_names(context, &path, said));
     if let Some(blobs) = blobs.filter(|_| !going.is_empty()) {
         let _ = writeln!(text, "With what nothing else references, {blobs} go.");
+    }
+    text
+}
+
+/// Says which names are removed from images that are kept under others.
+fn describe_names(context: &Context<'_>, path: &str, said: &Said) -> String {
+    let names: Vec<(&str, &Verdict)> = said
+        .verdicts
+        .iter()
+        .flat_map(|verdict| verdict.untagged.iter().map(move |name| (&**name, verdict)))
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "This will remove {} of {path} and keep the images under their other names:\n",
+        count(names.len() as u64, "name")
+    );
+    for (name, verdict) in names.iter().take(MAX_LISTED) {
+        let id = verdict.digest.short();
+        let _ = writeln!(text, "  {id}  {}", context.term.foreign(name));
+    }
+    if names.len() > MAX_LISTED {
+        let _ = writeln!(text, "  and {} more", names.len() - MAX_LISTED);
     }
     text
 }

@@ -437,7 +437,11 @@ fn shared_by_kind<'a>(own: impl Iterator<Item = &'a EntryFacts>) -> HashSet<&'a 
 }
 
 /// Takes some of an image's names away. An entry without any name left goes.
-fn untag<'a>(own: impl Iterator<Item = &'a EntryFacts>, picked: &BTreeSet<&str>, gone: &mut Gone) {
+pub(in crate::plan) fn untag<'a>(
+    own: impl Iterator<Item = &'a EntryFacts>,
+    picked: &BTreeSet<&str>,
+    gone: &mut Gone,
+) {
     for entry in own {
         let (going, staying): (Vec<_>, Vec<_>) = entry
             .names
