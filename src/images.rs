@@ -482,21 +482,23 @@ pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
     while let Some(id) = queue.pop() {
         let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
         for edge in edges {
-            match edge.role {
-                // An attestation is not part of what runs, and its layers are small.
-                Role::Child if is_attestation(edge) => {}
-                Role::Child if !edge.kind.is_leaf() => {
-                    if seen.insert(edge.to) {
-                        queue.push(edge.to);
-                    }
+            // An attestation is not part of what runs, and its layers are small.
+            if is_attestation(edge) {
+                continue;
+            }
+            let is_layer = match edge.role {
+                Role::Layer | Role::Blob => true,
+                // BuildKit's caches list their layers in an index.
+                Role::Child => edge.kind.is_leaf(),
+                Role::Config | Role::Subject | Role::Annotation | Role::Other => false,
+            };
+            if is_layer && !edge.is_foreign {
+                if graph.is_present(edge.to) || graph.is_carried_by(edge) {
+                    return false;
                 }
-                Role::Layer | Role::Blob | Role::Child if !edge.is_foreign => {
-                    if graph.is_present(edge.to) || graph.is_embedded(edge.to) {
-                        return false;
-                    }
-                    is_listed = true;
-                }
-                _ => {}
+                is_listed = true;
+            } else if edge.role == Role::Child && !is_layer && seen.insert(edge.to) {
+                queue.push(edge.to);
             }
         }
     }
