@@ -50,10 +50,20 @@ pub fn entry_names(details: &Details) -> Vec<EntryName> {
             })
     };
     match (get(CONTAINERD_NAME), get(REF_NAME)) {
-        (Some(full), Some(short)) if agree(&full.text, &short.text) => vec![full],
+        (Some(full), Some(short)) if agree_but_for_pins(&full.text, &short.text) => vec![full],
         (Some(full), Some(short)) => vec![full, short],
         (Some(name), None) | (None, Some(name)) => vec![name],
         (None, None) => get(BASE_NAME).into_iter().collect(),
+    }
+}
+
+/// Does the same as [`agree`] for names of which one or both may be pinned to a digest. Two digests have to be equal.
+fn agree_but_for_pins(full: &str, short: &str) -> bool {
+    match (split_pin(full), split_pin(short)) {
+        (Some((full, pin)), Some((short, other))) => pin == other && agree(full, short),
+        (Some((name, _)), None) => agree(name, short) || agree(full, short),
+        (None, Some((name, _))) => agree(full, name),
+        (None, None) => agree(full, short),
     }
 }
 
@@ -131,6 +141,7 @@ mod tests {
         let full = CONTAINERD_NAME;
         let short = REF_NAME;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let other_pin = PINNED.replace("e3b0", "0000");
         let cases: &[Case<'_>] = &[
             (&[], &[]),
             (&[(short, "latest")], &["latest"]),
@@ -153,6 +164,15 @@ mod tests {
                 &["x/y:v1", "combined"],
             ),
             (&[(full, "x/y:v11"), (short, "1")], &["x/y:v11", "1"]),
+            (&[(full, PINNED), (short, "v1")], &[PINNED]),
+            (&[(full, PINNED), (short, "a/b:v1")], &[PINNED]),
+            (&[(full, PINNED), (short, PINNED)], &[PINNED]),
+            (&[(full, "a/b:v1"), (short, PINNED)], &["a/b:v1"]),
+            (&[(full, PINNED), (short, "v2")], &[PINNED, "v2"]),
+            (
+                &[(full, PINNED), (short, &other_pin)],
+                &[PINNED, &other_pin],
+            ),
             (&[(BASE_NAME, "ghcr.io/z:1")], &["ghcr.io/z:1"]),
             (&[(BASE_NAME, "ghcr.io/z:1"), (short, "z")], &["z"]),
         ];

@@ -719,3 +719,22 @@ fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
         run.exits(1).warns("lists what is there");
     }
 }
+
+/// Nobody gave the tag as a name: it is that of the pinned name beside it.
+#[test]
+fn the_tag_beside_a_pinned_name_is_no_bare_tag() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "app", &[b"app"]);
+    let name = format!("ghcr.io/acme/app:v1@{}", image.manifest.digest);
+    layout
+        .entry(image.manifest.clone().named(&name).tagged("v1"))
+        .write();
+    let run = rm(&layout, &["v1"]);
+    run.exits(1).warns("No such image: v1:latest");
+    assert_here(&layout, parts(&image), &run);
+    // So the pinned name is the only one, and the image goes with it.
+    let run = rm(&layout, &["ghcr.io/acme/app:v1"]);
+    run.ok();
+    assert_output(&run, &[&name], &parts(&image));
+    assert_entries(&layout, &[], &run);
+}
