@@ -274,6 +274,7 @@ fn left_companions(view: &View, entries: &[EntryFacts], gone: &Gone) -> Vec<Left
         .flat_map(|entry| entry.names.iter().map(|name| (entry.position, name)))
         .filter(|(position, name)| !cut.contains(&(*position, name.key)))
         .map(|(position, name)| (position, &*name.text))
+        .filter(|(position, name)| !gone.saved.contains(&(*position, (*name).to_owned())))
         .collect();
     let names_left: HashSet<&str> = left.iter().map(|(_, name)| *name).collect();
     let found: BTreeSet<LeftCompanion> = companions(view, entries)
