@@ -108,11 +108,11 @@ fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
         let (layout, index, images) = multi(name);
         let id = short(&index);
         let arm = ["--platform", "linux/arm64"];
-        rm(&layout, &["-f", &id, arm[0], arm[1]]).ok();
+        rm(&layout, &["-f", id, arm[0], arm[1]]).ok();
         let now = name.unwrap_or("the image");
 
         // The old ID in every form, and in every command that takes an image.
-        let run = rm(&layout, &[&id, "--platform", "linux/386"]);
+        let run = rm(&layout, &[id, "--platform", "linux/386"]);
         run.exits(1).one_error_with_hint();
         let listed = entries(layout.path());
         let new = field(&listed[0], "digest").expect("an entry has a digest");
@@ -127,7 +127,7 @@ fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
         }
         let run = Cmd::new(["hold", "add"])
             .arg(layout.path())
-            .args(["release", &id])
+            .args(["release", id])
             .run();
         run.exits(1).warns(&words);
 
@@ -139,14 +139,14 @@ fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
         let listed = entries(layout.path());
         let newest = field(&listed[0], "digest").expect("an entry has a digest");
         let words = format!("; {now} is now {}", &newest["sha256:".len()..][..12]);
-        for old in [&id, new_id] {
+        for old in [id, new_id] {
             rm(&layout, &[old]).exits(1).warns(&words);
         }
         assert!(has(&layout, &images[0].manifest), "{}", run.all());
 
         // What was removed since is nowhere.
         rm(&layout, &[&newest]).ok();
-        let run = rm(&layout, &[&id]);
+        let run = rm(&layout, &[id]);
         run.exits(1);
         assert!(!run.stderr.contains("is now"), "{}", run.all());
     }
