@@ -34,7 +34,7 @@ fn bearers() -> [Bear; 8] {
             scene.builder.tag(&manifest, "bearer:1");
         }),
         ("an index", |scene, key, value| {
-            let doc = Doc::index(&[scene.amd64.manifest.clone()]).annotate(key, value);
+            let doc = Doc::index(std::slice::from_ref(&scene.amd64.manifest)).annotate(key, value);
             let index = scene.builder.put(&doc);
             scene.builder.tag(&index, "bearer:1");
         }),
