@@ -23,7 +23,7 @@ const MAX_WAYS: usize = 10_000;
 /// How many comparisons the search for ways may take: well below a second, and some 100 MB at worst.
 const MAX_WORK: usize = 4_000_000;
 
-/// How many roots a path begins with that is shown.
+/// How many names of one image begin a way that is shown in short.
 const MAX_ROOTS: usize = 5;
 
 /// How many steps of a long way are shown at each end.

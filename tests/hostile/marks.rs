@@ -132,3 +132,39 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
     let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
     assert_eq!(found, [text.digest]);
 }
+
+#[test]
+fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
+    const IMAGES: usize = 5_000;
+    let mut scene = Scene::new();
+    for number in 0..IMAGES {
+        let missing = Desc::missing(media::MANIFEST, &format!("absent {number}"));
+        scene.builder.tag(&missing, &format!("absent:{number}"));
+    }
+    scene.builder.write();
+    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let options = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: Accept::No,
+        empty: Accept::No,
+    };
+    let Err(Error::Incomplete { broken, .. }) =
+        view.graph.mark(&view.layout, &view.state, &options)
+    else {
+        panic!("it is refused");
+    };
+    assert_eq!(broken.len(), IMAGES);
+    let described: Vec<usize> = (0..IMAGES)
+        .filter(|at| !broken[*at].path.is_empty())
+        .collect();
+    assert_eq!(described, (0..20).collect::<Vec<_>>());
+    for (number, broken) in broken.iter().take(20).enumerate() {
+        assert_eq!(broken.images, [format!("absent:{number}")]);
+        assert_eq!(broken.path[0], format!("absent:{number}"));
+    }
+    let run = scene.gc_is_refused();
+    run.warns(&format!("and {} more", IMAGES - 1))
+        .warns("absent:0");
+}
