@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::content::{Absent, Found, Length, Request, read};
+use super::content::{Absent, Found, Length, MAX_PLAUSIBLE_MANIFEST_BYTES, Request, read};
 use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
@@ -17,12 +17,17 @@ use crate::oci::{Digest, Document, Kind, Role};
 /// index.
 const BATCH: usize = 1024;
 
+/// How many bytes the documents of a batch may declare together.
+const BATCH_BYTES: u64 = 64 << 20;
+
 /// A blob that has to be visited, and what led to it.
 pub(super) struct Step {
     pub(super) id: BlobId,
     pub(super) kind: Kind,
     pub(super) data: Option<Box<str>>,
     pub(super) via: Via,
+    /// The declared length in bytes; 0 if there is none.
+    pub(super) len: u64,
 }
 
 /// How a blob was reached.
@@ -41,7 +46,15 @@ impl Step {
             kind,
             data,
             via: Via::Reference,
+            len: 0,
         }
+    }
+
+    /// Adds the declared length. What is too long for a manifest is held by nobody, unless it is promised to be a document.
+    fn of_len(mut self, len: Option<u64>) -> Self {
+        let is_held = |len: &u64| self.kind.is_document() || *len <= MAX_PLAUSIBLE_MANIFEST_BYTES;
+        self.len = len.filter(is_held).unwrap_or_default();
+        self
     }
 
     pub(super) fn referrer(id: BlobId) -> Self {
@@ -50,6 +63,7 @@ impl Step {
             kind: Kind::Manifest,
             data: None,
             via: Via::Subject,
+            len: 0,
         }
     }
 
@@ -62,7 +76,7 @@ impl Step {
             .details
             .as_ref()
             .and_then(|details| details.data.clone());
-        Self::to(edge.to, edge.kind, data)
+        Self::to(edge.to, edge.kind, data).of_len(edge.size)
     }
 }
 
@@ -87,7 +101,7 @@ impl Graph {
                         .then(|| state.index.details(entry).data)
                         .flatten();
                     let id = self.add_root(source, digest, entry.kind);
-                    queue.push(Step::to(id, entry.kind, data));
+                    queue.push(Step::to(id, entry.kind, data).of_len(entry.size));
                 }
                 Err(why) => self.roots.push(Root {
                     source,
@@ -174,12 +188,14 @@ impl Graph {
         let mut requests: Vec<Request> = Vec::new();
         let mut asked: HashMap<BlobId, usize> = HashMap::new();
         loop {
+            let mut declared = 0_u64;
             while let Some(step) = queue.pop() {
                 let Step {
                     id,
                     kind,
                     data,
                     via,
+                    len,
                 } = step;
                 if self.reached.insert(id) {
                     let referrers = self.referrers(id).to_vec();
@@ -216,6 +232,7 @@ impl Graph {
                     Some(Looked::Document(_) | Looked::Damaged(_)) => false,
                 };
                 if is_open {
+                    declared = declared.saturating_add(len);
                     self.looked.insert(id, Looked::Missing);
                     asked.insert(id, requests.len());
                     requests.push(Request {
@@ -226,7 +243,7 @@ impl Graph {
                         absent: self.absent(id),
                     });
                 }
-                if requests.len() >= BATCH {
+                if requests.len() >= BATCH || declared >= BATCH_BYTES {
                     break;
                 }
             }

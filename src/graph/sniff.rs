@@ -26,6 +26,10 @@ use crate::oci::{Digest, Document};
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
 const BATCH: usize = 8192;
 
+/// Larger orphans are looked into in smaller batches, so that a batch of either kind is no more than 64 MiB of documents.
+const SMALL_BYTES: u64 = 8 << 10;
+const LARGE_BATCH: usize = 16;
+
 /// A file as it was when it was looked at. Before it is deleted it is compared with this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts {
@@ -71,6 +75,8 @@ enum Sniffed {
     Plain(FileFacts),
     /// It has a `subject`.
     Referrer(FileFacts, Box<Referrer>),
+    /// It begins like JSON, and is to be looked into in a smaller batch.
+    Large,
 }
 
 struct Referrer {
@@ -96,15 +102,34 @@ impl Graph {
             if observer.stop() {
                 return Err(Error::Interrupted);
             }
-            let sniffed: Vec<_> = batch
+            let mut sniffed: Vec<_> = batch
                 .par_iter()
                 .with_min_len(64)
-                .map_init(Vec::new, |buffer, &id| self.sniff(layout, id, buffer))
+                .map_init(Vec::new, |buffer, &id| {
+                    self.sniff(layout, id, buffer, SMALL_BYTES)
+                })
                 .collect();
+            let is_large = |at: &usize| matches!(sniffed.get(*at), Some(Sniffed::Large));
+            let large: Vec<usize> = (0..batch.len()).filter(is_large).collect();
+            for large in large.chunks(LARGE_BATCH) {
+                let found: Vec<_> = large
+                    .par_iter()
+                    .filter_map(|at| batch.get(*at))
+                    .map(|&id| {
+                        self.sniff(layout, id, &mut Vec::new(), MAX_PLAUSIBLE_MANIFEST_BYTES)
+                    })
+                    .collect();
+                for (at, found) in large.iter().zip(found) {
+                    if let Some(place) = sniffed.get_mut(*at) {
+                        *place = found;
+                    }
+                }
+            }
             observer.advance(batch.len() as u64, 0);
             for (id, sniffed) in batch.into_iter().zip(sniffed) {
                 let file = match sniffed {
-                    Sniffed::Gone => continue,
+                    // Nothing is too large in the second round.
+                    Sniffed::Gone | Sniffed::Large => continue,
                     Sniffed::Unreadable(error) => {
                         self.unreadable.push((id, error.to_string()));
                         None
@@ -147,7 +172,7 @@ impl Graph {
         }
     }
 
-    fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>) -> Sniffed {
+    fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>, most: u64) -> Sniffed {
         let digest = self.blobs.digest(id);
         let Some((dir, name)) = digest.and_then(|digest| layout.place_of_blob(digest)) else {
             return Sniffed::Gone;
@@ -184,6 +209,14 @@ impl Graph {
         let facts = link.unwrap_or(target);
         if target.len > MAX_PLAUSIBLE_MANIFEST_BYTES {
             return Sniffed::Plain(facts);
+        }
+        if target.len > most {
+            let head = u64::try_from(HEAD).unwrap_or(u64::MAX);
+            return match read_json(File::from(file), target.len.min(head), buffer) {
+                Ok(false) => Sniffed::Plain(facts),
+                Ok(true) => Sniffed::Large,
+                Err(error) => Sniffed::Unreadable(error),
+            };
         }
         match read_json(File::from(file), target.len, buffer) {
             Ok(false) => Sniffed::Plain(facts),
