@@ -46,7 +46,7 @@ impl Doubt {
     /// Judges what was read. `has_changed` is only asked where something is missing.
     pub(crate) fn of(graph: &Graph, has_changed: impl FnOnce() -> bool) -> Self {
         let has_vanished = graph.has_vanished();
-        if !has_vanished && !graph.has_missing_listed() {
+        if !has_vanished && graph.missing_listed().next().is_none() {
             Self::None
         } else if has_changed() {
             Self::Changed
@@ -197,6 +197,14 @@ impl View {
         let mut view = Self::read_by(layout, now, observer, Documents::Remember)?;
         view.protect(InFlight::by_default(now), observer)?;
         Ok(view)
+    }
+
+    /// Reads the same layout as it is now.
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub(crate) fn again(&self, observer: &dyn Observer) -> Result<Self> {
+        Self::of(self.layout.try_clone()?, Timestamp::now(), observer)
     }
 
     fn read_by(

@@ -376,14 +376,16 @@ impl Graph {
         self.has_vanished
     }
 
-    /// Returns `true` if `index.json` lists a document that is not here. What it would refer to is unknown, so that any
-    /// untagged entry may be a child of it.
-    #[must_use]
-    pub fn has_missing_listed(&self) -> bool {
-        self.roots.iter().any(|root| {
-            let is_listed = matches!(root.source, RootSource::Entry(_));
-            let target = root.target.as_ref().ok().filter(|_| is_listed);
-            target.is_some_and(|id| !root.kind.is_leaf() && self.is_missing_root(*id, root))
+    /// Returns the positions of the entries of `index.json` whose document is not here. What it would refer to is unknown, so
+    /// that any untagged entry may be a child of it.
+    pub fn missing_listed(&self) -> impl Iterator<Item = usize> {
+        self.roots.iter().filter_map(|root| {
+            let RootSource::Entry(position) = root.source else {
+                return None;
+            };
+            let id = *root.target.as_ref().ok()?;
+            let is_missing = !root.kind.is_leaf() && self.is_missing_root(id, root);
+            is_missing.then_some(position)
         })
     }
 

@@ -14,7 +14,7 @@ use crate::layout::BlobId;
 use crate::view::View;
 
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
-/// anything that stays. A layout in which no entry has a name has none.
+/// anything that stays. A layout in which no entry has a name has none, nor has one that lists a document which is missing.
 #[must_use]
 pub fn dangling(view: &View) -> BTreeSet<usize> {
     dangling_among(view, &entries(view))
@@ -43,8 +43,15 @@ pub(super) fn unneeded<'a>(
     survivors: &[BlobId],
     change: &Change<'_>,
 ) -> Vec<&'a EntryFacts> {
-    let is_follower = |entry: &&EntryFacts| {
-        matches!(entry.role, EntryRole::Untagged | EntryRole::DigestTag) && entry.id.is_some()
+    // The children of a document that is listed and not here are unknown: any untagged entry may be one of them.
+    let has_unknown_children = view
+        .graph
+        .missing_listed()
+        .any(|position| entries.get(position).is_some_and(|entry| !is_gone(entry)));
+    let is_follower = |entry: &&EntryFacts| match entry.role {
+        EntryRole::Untagged => entry.id.is_some() && !has_unknown_children,
+        EntryRole::DigestTag => entry.id.is_some(),
+        _ => false,
     };
     let left = entries.iter().filter(|entry| !is_gone(entry));
     // Entries without a digest that could be followed lead nowhere, and are not removed either.

@@ -574,3 +574,28 @@ fn a_digest_tag_stays_where_its_subject_is_not_removed() {
 fn short_of(desc: &Desc) -> String {
     desc.hex().chars().take(12).collect()
 }
+
+#[test]
+fn what_may_be_a_child_of_a_missing_index_is_not_dangling() {
+    for (is_missing, goes) in [(false, true), (true, false)] {
+        let mut shelf = Shelf::new();
+        let child = Build::new("child").layer(b"child").store(&shelf.layout);
+        let other = Build::new("other").layer(b"other").store(&shelf.layout);
+        let index = shelf
+            .layout
+            .index(&[child.manifest.clone().platform("linux/amd64")]);
+        shelf
+            .layout
+            .tag(&index, "app:1")
+            .entry(&child.manifest)
+            .entry(&other.manifest);
+        if is_missing {
+            shelf.layout.drop_blob(&index);
+        }
+        shelf.write();
+        let run = shelf.call(["-f", "--allow-missing"]).run();
+        run.ok();
+        assert!(shelf.has_all(&child), "{is_missing}\n{}", run.all());
+        assert_eq!(!shelf.has_all(&other), goes, "{is_missing}\n{}", run.all());
+    }
+}
