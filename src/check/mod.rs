@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Bits, Graph, RootSource, Ways};
 use crate::images::lacks_layers;
 use crate::layout::BlobId;
@@ -267,10 +267,14 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
         let is_orphan = !graph.is_rooted(id);
         options.content == Content::All || is_small_config || is_document || is_orphan
     };
-    hash(view, &ids, &mut looks, is_wanted, observer)?;
+    hash(view, &ids, &mut looks, &is_wanted, observer)?;
+    let left = recheck(view, &ids, &mut looks, &is_wanted, observer)?;
     let absences = absences(view, &live, looks.get(..live.len()).unwrap_or_default());
     let mut troubles = Vec::new();
     for (position, (id, look)) in ids.iter().zip(looks).enumerate() {
+        if left.contains(*id) {
+            continue;
+        }
         if let Look::Here(len, Verdict::Right) = look {
             report.verified.add(len);
         }
@@ -327,6 +331,53 @@ fn without_layers(view: &View) -> Vec<String> {
         .filter(|root| matches!(root.target, Ok(id) if lacks_layers(graph, id)))
         .map(|root| graph.root_label(state, root))
         .collect()
+}
+
+/// Looks again at blobs that were listed and are gone. Another process may have removed them together with what references
+/// them: in a layout that changed, only what is live after the change is missing. Returns those that are not live any more.
+fn recheck(
+    view: &View,
+    ids: &[BlobId],
+    looks: &mut [Look],
+    is_wanted: impl Fn(BlobId, u64) -> bool,
+    observer: &dyn Observer,
+) -> Result<Bits> {
+    let mut left = Bits::default();
+    let blobs = view.graph.blobs();
+    let is_gone = |id: BlobId, look: &Look| {
+        *look == Look::Absent && blobs.digest(id).is_some() && !blobs.is_link(id)
+    };
+    let gone: Vec<(usize, BlobId)> = ids
+        .iter()
+        .zip(&*looks)
+        .enumerate()
+        .filter(|(_, (id, look))| is_gone(**id, look))
+        .map(|(position, (id, _))| (position, *id))
+        .collect();
+    if gone.is_empty() {
+        return Ok(left);
+    }
+    let now = match view.again(observer) {
+        Ok(now) => now,
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        // Removed altogether, or unreadable now: what is gone is reported as it was found.
+        Err(_) => return Ok(left),
+    };
+    for (position, id) in gone {
+        let digest = view.graph.digest(id);
+        let is_live = now
+            .graph
+            .id(digest)
+            .is_some_and(|id| now.graph.is_rooted(id));
+        if !is_live {
+            left.insert(id);
+        } else if let Some(place) = looks.get_mut(position) {
+            // It may have been written again meanwhile.
+            *place = look(view, &[id], observer)?.pop().unwrap_or(Look::Absent);
+        }
+    }
+    hash(view, ids, looks, is_wanted, observer)?;
+    Ok(left)
 }
 
 /// Returns the blobs that are a configuration somewhere.

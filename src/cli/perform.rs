@@ -17,6 +17,10 @@ use super::context::Context;
 /// How often a plan is made anew because the layout changed.
 pub const MAX_ATTEMPTS: u32 = 5;
 
+/// How often a plan is made before the layout is locked. A plan is usually made without the lock, so that a long reading keeps
+/// nobody waiting. Where others were quicker each time, it is made under the lock: they would be quicker for ever.
+const UNLOCKED_ATTEMPTS: u32 = 2;
+
 /// How old a temporary file has to be, for commands that have no flag for it.
 pub const DEFAULT_TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -153,7 +157,17 @@ pub fn perform<T, E: From<Error>>(
     mode: Mode,
     mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
 ) -> Result<Done<T>, E> {
-    for _ in 0..MAX_ATTEMPTS {
+    for attempt in 0..MAX_ATTEMPTS {
+        let early = match mode {
+            Mode::Run(_) if attempt >= UNLOCKED_ATTEMPTS => Some(context.open(path)?),
+            Mode::Run(_) | Mode::DryRun => None,
+        };
+        let early = match (&early, mode) {
+            (Some(layout), Mode::Run(wait)) => {
+                Some(Locked::acquire(layout, wait, context.observer())?)
+            }
+            _ => None,
+        };
         let mut view = rule.read(context, path)?;
         let (plan, said) = make(&mut view)?;
         let lock_wait = match mode {
@@ -182,7 +196,10 @@ pub fn perform<T, E: From<Error>>(
         } = view;
         // The plan holds all that its execution needs.
         drop((graph, state));
-        let locked = Locked::acquire(&layout, lock_wait, context.observer())?;
+        let locked = match early {
+            Some(locked) => locked,
+            None => Locked::acquire(&layout, lock_wait, context.observer())?,
+        };
         match execute(&locked, &plan, &Disk, context.observer()) {
             Ok(mut outcome) => {
                 drop(locked);

@@ -2,6 +2,7 @@
 //!
 //! - [`scene`]: a layout in which everything is whole, to be damaged by a test.
 //! - [`classes`]: every class that `check` knows, one damage after another.
+//! - [`changed`]: a layout that changes meanwhile.
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
 //! - [`signed`]: signed docker schema 1 manifests.
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
@@ -14,6 +15,7 @@ mod support;
 
 mod around;
 mod blobs;
+mod changed;
 mod classes;
 mod many;
 mod scene;

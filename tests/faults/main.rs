@@ -48,5 +48,6 @@ mod stall;
 mod stops;
 mod strace;
 mod threads;
+mod together;
 mod told;
 mod writers;

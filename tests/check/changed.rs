@@ -1,0 +1,35 @@
+//! A layout that changes between the reading and the check.
+
+use std::fs;
+
+use jiff::Timestamp;
+use ocisweep::View;
+use ocisweep::check::{CheckOptions, Class, check};
+use ocisweep::observe::Silent;
+
+use crate::scene::Scene;
+use crate::support::Cmd;
+
+#[test]
+fn what_was_removed_together_with_its_image_is_not_missing() {
+    let scene = Scene::new();
+    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let run = Cmd::new(["rm"]).arg(scene.path()).arg("app:2").run();
+    run.ok();
+    let report = check(&view, &CheckOptions::default(), &Silent).expect("it can be checked");
+    assert_eq!(report.damaged(), 0, "{:?}", report.findings);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn what_is_deleted_from_a_layout_at_rest_is_missing() {
+    let scene = Scene::new();
+    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let layer = &scene.two.layers[1];
+    fs::remove_file(scene.builder.join(&layer.blob_path())).expect("it was there");
+    let report = check(&view, &CheckOptions::default(), &Silent).expect("it can be checked");
+    assert_eq!(report.damaged(), 1, "{:?}", report.findings);
+    let digest = report.findings[0].digest.as_ref().expect("a blob");
+    assert_eq!(digest.to_string(), layer.digest);
+    assert_eq!(report.findings[0].class, Class::Missing);
+}
