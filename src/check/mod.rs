@@ -267,8 +267,8 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
         let is_orphan = !graph.is_rooted(id);
         options.content == Content::All || is_small_config || is_document || is_orphan
     };
-    hash(view, &ids, &mut looks, &is_wanted, observer)?;
-    let left = recheck(view, &ids, &mut looks, &is_wanted, observer)?;
+    hash(view, &ids, &mut looks, is_wanted, observer)?;
+    let left = recheck(view, &ids, &mut looks, is_wanted, observer)?;
     let absences = absences(view, &live, looks.get(..live.len()).unwrap_or_default());
     let mut troubles = Vec::new();
     for (position, (id, look)) in ids.iter().zip(looks).enumerate() {

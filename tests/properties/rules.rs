@@ -144,10 +144,19 @@ pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
     let top = *u.choose(&[Top::Any, Top::Index])?;
     let bytes = json_bytes(u, top)?;
     let (streamed, end) = Document::scan_stream(&*bytes);
-    let Ok(document) = Document::scan(&bytes) else {
+    let text = String::from_utf8_lossy(&bytes);
+    // Another reader takes the same texts, but for bytes that are not UTF-8 and halves of surrogate pairs.
+    let is_plain = matches!(text, std::borrow::Cow::Borrowed(_)) && !text.contains("\\u");
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+    let scanned = Document::scan(&bytes);
+    assert!(scanned.is_ok() || !is_json, "it is JSON: {text}");
+    assert!(
+        scanned.is_err() || is_json || !is_plain,
+        "it is no JSON: {text}"
+    );
+    let Ok(document) = scanned else {
         return Ok(false);
     };
-    let text = String::from_utf8_lossy(&bytes);
     assert!(end.is_ok(), "as a stream it ends early: {text}");
     assert_eq!(streamed.links, document.links, "{text}");
     let json: Value = match serde_json::from_slice(&bytes) {
