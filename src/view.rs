@@ -204,7 +204,7 @@ impl View {
     /// # Errors
     /// As [`View::of`].
     pub(crate) fn again(&self, observer: &dyn Observer) -> Result<Self> {
-        Self::of(self.layout.try_clone()?, Timestamp::now(), observer)
+        Self::of(self.layout.try_clone()?, self.graph.now(), observer)
     }
 
     fn read_by(

@@ -370,6 +370,11 @@ impl Graph {
         (!self.unverified.contains(&id)).then_some(node.len)
     }
 
+    /// Returns the time that decided which holds are active.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Returns `true` if a document was gone when it was to be read, although the directory had listed it: the layout changed
     /// in between.
     pub(crate) const fn has_vanished(&self) -> bool {
