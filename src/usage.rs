@@ -3,7 +3,7 @@
 //! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
 //! from the same plan.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,8 +15,8 @@ use crate::graph::{Accept, Bits, FileFacts, FileTable, Graph, RootSource};
 use crate::images::{Image, content_of};
 use crate::layout::BlobId;
 use crate::plan::{
-    Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource, Totals,
-    Victim, joint_totals, look, prune_with,
+    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource,
+    Totals, Victim, joint_totals, look, prune_with,
 };
 use crate::sys::Fs;
 use crate::view::View;
@@ -142,9 +142,9 @@ pub fn together(usages: &[&Usage]) -> Row {
 pub struct ImageUsage {
     /// All of it.
     pub size: u64,
-    /// What other images, holds or docker-save elements need as well.
+    /// What is kept if it alone goes: other images, holds, other lists or a writer need it as well.
     pub shared: u64,
-    /// What is freed if it alone goes.
+    /// What is freed if it alone is removed, with what goes along: `rm -f` of its ID.
     pub unique: u64,
 }
 
@@ -279,58 +279,14 @@ fn totals_of(victims: impl Iterator<Item = Victim>) -> Totals {
 #[must_use]
 pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
     let files = files(view, fs);
-    // A blob that one owner alone leads to goes with it. The owners are the images, the elements of docker
-    // save that do not go along, and all other roots together.
-    let others = view
-        .graph
-        .roots()
-        .iter()
-        .filter(|root| {
-            !matches!(
-                root.source,
-                RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
-            )
-        })
-        .filter_map(|root| root.target.as_ref().ok().copied());
-    let mut owners: HashMap<BlobId, u32> = HashMap::new();
-    let mut walk = Walk::default();
-    for id in walk.reach(&view.graph, others.collect()) {
-        owners.insert(id, 1);
-    }
-    let mut inside: HashMap<usize, Vec<BlobId>> = HashMap::new();
-    for root in view.graph.roots() {
-        if let (RootSource::InsideEntry(position), Ok(id)) = (root.source, &root.target) {
-            inside.entry(position).or_default().push(*id);
-        }
-    }
-    let reaches: Vec<Vec<BlobId>> = images
-        .iter()
-        .map(|image| {
-            let inside = image.entries.iter().filter_map(|entry| inside.get(entry));
-            let mut from: Vec<BlobId> = inside.flatten().copied().collect();
-            from.push(image.id);
-            let reach = walk.reach(&view.graph, from);
-            for id in &reach {
-                *owners.entry(*id).or_default() += 1;
-            }
-            reach
-        })
-        .collect();
-    let elements = Elements::of(view);
+    let entries = entries(view);
+    let alone = Alone::of(view, &entries);
     images
         .iter()
-        .zip(&reaches)
-        .map(|(image, reach)| {
-            let along = elements.along(reach);
-            let is_shared = |id: BlobId| {
-                owners.get(&id).is_some_and(|count| *count > 1) || elements.keep(id, &along)
-            };
+        .map(|image| {
+            let freed = alone.freed(image);
             let mut unique = Tally::default();
-            for file in reach
-                .iter()
-                .filter(|id| !is_shared(**id))
-                .filter_map(|id| files.get(*id))
-            {
+            for file in freed.iter().filter_map(|id| files.get(*id)) {
                 unique.blob(&file);
             }
             let mut usage = ImageUsage {
@@ -340,61 +296,13 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
             for (id, _) in content_of(&view.graph, image.id, None) {
                 let len = files.get(id).map_or(0, |file| file.len);
                 usage.size = usage.size.saturating_add(len);
-                if is_shared(id) {
+                if !freed.contains(&id) {
                     usage.shared = usage.shared.saturating_add(len);
                 }
             }
             usage
         })
         .collect()
-}
-
-/// The elements of docker save's `manifest.json`. One goes along with the image that has its config, when it
-/// loses a blob by that; every other one keeps its blobs.
-#[derive(Debug)]
-pub(crate) struct Elements {
-    /// Which elements name a blob.
-    holders: HashMap<BlobId, Vec<usize>>,
-    /// Which elements have a config.
-    configs: HashMap<BlobId, Vec<usize>>,
-}
-
-impl Elements {
-    pub(crate) fn of(view: &View) -> Self {
-        let mut found = Self {
-            holders: HashMap::new(),
-            configs: HashMap::new(),
-        };
-        let elements = view
-            .state
-            .docker_save
-            .iter()
-            .flat_map(|save| &save.elements);
-        for (number, element) in elements.enumerate() {
-            for id in element.blobs.iter().filter_map(|blob| view.graph.id(blob)) {
-                found.holders.entry(id).or_default().push(number);
-            }
-            if let Some(id) = element.config.as_ref().and_then(|blob| view.graph.id(blob)) {
-                found.configs.entry(id).or_default().push(number);
-            }
-        }
-        found
-    }
-
-    /// Returns those that go along with an image that leads to these blobs.
-    pub(crate) fn along(&self, reach: &[BlobId]) -> HashSet<usize> {
-        if self.configs.is_empty() {
-            return HashSet::new();
-        }
-        let own = reach.iter().filter_map(|id| self.configs.get(id));
-        own.flatten().copied().collect()
-    }
-
-    /// Says whether an element keeps a blob that does not go along.
-    fn keep(&self, id: BlobId, along: &HashSet<usize>) -> bool {
-        let holders = self.holders.get(&id);
-        holders.is_some_and(|holders| holders.iter().any(|element| !along.contains(element)))
-    }
 }
 
 /// Walks from many images one after another without clearing a set for each.

@@ -6,15 +6,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::entries::EntryFacts;
+use crate::entries::{EntryFacts, entries};
 use crate::error::Result;
 use crate::graph::{Bits, RootSource};
 use crate::images::{Image, Images, kind_of};
 use crate::layout::BlobId;
 use crate::needs::Needs;
 use crate::oci::{Algorithm, Kind, Role};
-use crate::plan::{Force, Pick, SelectError, Selector, whole_digest};
-use crate::usage::Elements;
+use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
 use crate::view::View;
 
 /// The fewest hex digits that stand for a digest.
@@ -191,9 +190,8 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
         wanted.insert(part.id);
     }
     let needs = Needs::of(view, &wanted);
-    let own: Vec<BlobId> = parts.iter().map(|part| part.id).collect();
-    let along = Elements::of(view).along(&own);
-    let own: HashSet<usize> = image.entries.iter().copied().collect();
+    let entries = entries(view);
+    let (own, along) = Alone::of(view, &entries).removed(image);
     let mut others = needs.labels(|source| is_other(&own, &along, source));
     for part in &mut parts {
         part.shared_with = others.of(part.id);
@@ -213,7 +211,8 @@ fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> Stri
     }
 }
 
-/// Says whether a root is another one than the entries of an image, and than the elements of docker save that go along with it.
+/// Says whether a root is another one than the entries that are removed with an image, and than the elements of docker save
+/// that are.
 fn is_other(own: &HashSet<usize>, along: &HashSet<usize>, source: RootSource) -> bool {
     match source {
         RootSource::Entry(position) | RootSource::InsideEntry(position) => !own.contains(&position),

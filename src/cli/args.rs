@@ -156,12 +156,14 @@ pub enum Command {
             Dangling is what overwriting a tag leaves: an image without a name that is neither a part nor \
             a referrer of anything that stays. Where nothing is named at all, nothing is dangling. With \
             --all every image may go that no hold, filter or rule keeps; rules are OR-ed. With --max-size \
-            the oldest go, one after another, until what stays fits.",
+            the oldest are removed, one after another, until the rest fits; what a hold, a filter or a --keep rule \
+            keeps is never removed for it. Where times are equal, the configurations say which image is newer, then \
+            the position in index.json.",
         after_help = "Examples:\n  \
             ocisweep prune images                         asks, with the list and the bytes\n  \
             ocisweep prune -f .buildx-cache\n  \
             ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
-            ocisweep prune -n -v -a --keep-last 3 --keep '*:*-lts' mirror\n  \
+            ocisweep prune -n -v -a --keep-last 3 --keep '**:*-lts' mirror\n  \
             ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
             ocisweep prune -r mirrors                     every layout below a directory, with one question\n  \
             ocisweep prune -r --remove-empty-layouts mirrors\n\n\
@@ -438,13 +440,13 @@ pub struct PruneArgs {
     /// Look for the newest in each repository (name) or in the whole layout (none)
     #[arg(long, value_name = "WHAT", default_value = "name")]
     pub group_by: GroupName,
-    /// Keep what has a name that matches, whatever else is said
+    /// Keep what has a name that matches, whatever else is said (* stops at /, ** does not)
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
     /// Keep what this file lists, one reference a line; everything else goes
     #[arg(long, value_name = "FILE")]
     pub keep_from: Option<PathBuf>,
-    /// Remove the oldest until what stays fits: 500MB, 5GB, 2GiB
+    /// Remove the oldest until the rest fits, but nothing that a rule keeps: 500MB, 5GB, 2GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "shared_blobs")]
     pub max_size: Option<u64>,
     /// Tell age by when an image was added to the layout, or created
@@ -547,9 +549,10 @@ pub struct LsArgs {
     /// Show only what passes: key=value, can be repeated
     #[arg(short, long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Tell age in filters by when an image was added to the layout, or created
-    #[arg(long, value_name = "CLOCK", default_value = "added")]
-    pub time: ClockName,
+    /// Show and sort by when an image was added to the layout, which is what prune goes by, or created; filters on age
+    /// go by the same, and by added without this
+    #[arg(long, value_name = "CLOCK")]
+    pub time: Option<ClockName>,
     /// Print as table, json (one document) or jsonl (one image a line)
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,

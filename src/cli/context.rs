@@ -10,6 +10,7 @@ use ocisweep::error::{NotALayout, PoolProblem};
 use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::pool::Pool;
 use ocisweep::observe::{Observer, Phase};
+use ocisweep::plan::{Unmatched, Wider};
 use ocisweep::sys::CannotKeep;
 use ocisweep::{Error, Layout, View};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -191,6 +192,17 @@ impl<'a> Context<'a> {
         Exit::of(error)
     }
 
+    /// Says what was asked for and matches nothing, also where quiet.
+    pub fn warn_unmatched(&self, unmatched: &[Unmatched]) {
+        for Unmatched { text, wider } in unmatched {
+            let hint = wider.as_ref().map(|Wider { flag, value }| match *flag {
+                "" => wider_hint(value),
+                flag => format!("`*` stops at `/`; `{flag} {}` does not", quote(value)),
+            });
+            self.term.warn(text, hint.as_deref());
+        }
+    }
+
     /// Prints paths to stdout, to the byte: they are for programs. A terminal gets them escaped.
     pub fn print_paths(&self, paths: &[u8]) -> Exit {
         if self.term.width().is_none() {
@@ -260,6 +272,11 @@ pub fn dashes<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> &'static str
     } else {
         ""
     }
+}
+
+/// Returns the hint at a pattern that crosses `/` and would match.
+pub fn wider_hint(pattern: &str) -> String {
+    format!("`*` stops at `/`; {} does not", quote(pattern))
 }
 
 /// Quotes a text for a shell, if it needs that. Names come from strangers: pasted as it is, one of them

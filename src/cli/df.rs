@@ -25,6 +25,8 @@ struct Report {
     path: String,
     usage: Usage,
     images: Vec<(Image, ImageUsage)>,
+    /// Images were asked for.
+    is_verbose: bool,
 }
 
 /// Measures each layout. One that fails does not stop the others.
@@ -110,6 +112,7 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
         path: path.to_string_lossy().into_owned(),
         usage,
         images: images.into_iter().zip(usages).collect(),
+        is_verbose: args.verbose,
     })
 }
 
@@ -286,8 +289,8 @@ struct JsonLayout {
     /// Why a prune would refuse.
     refusal: Option<String>,
     /// With `--verbose`: each image.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    items: Vec<JsonImage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<JsonImage>>,
 }
 
 /// A row, as scripts read it.
@@ -335,10 +338,9 @@ impl Report {
             total: row(self.usage.total()),
             foreign: self.usage.foreign,
             refusal: self.usage.refusal.clone(),
-            items: self
-                .images
-                .iter()
-                .map(|(image, usage)| JsonImage {
+            items: self.is_verbose.then(|| {
+                let images = self.images.iter();
+                let items = images.map(|(image, usage)| JsonImage {
                     digest: image.digest.to_string(),
                     names: image
                         .names
@@ -350,8 +352,9 @@ impl Report {
                     size_bytes: usage.size,
                     shared_bytes: usage.shared,
                     unique_bytes: usage.unique,
-                })
-                .collect(),
+                });
+                items.collect()
+            }),
         }
     }
 }

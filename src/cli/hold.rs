@@ -13,7 +13,7 @@ use ocisweep::holds::{Hold, Holds};
 use ocisweep::layout::BlobId;
 use ocisweep::layout::lock::Locked;
 use ocisweep::oci::Digest;
-use ocisweep::plan::{Force, Selector};
+use ocisweep::plan::{Force, SelectError, Selector};
 use ocisweep::sys::Disk;
 use ocisweep::time::{parse_duration, parse_until};
 use ocisweep::units::human_duration;
@@ -21,7 +21,7 @@ use ocisweep::{Error, View};
 use serde::{Deserialize, Serialize};
 
 use super::args::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs, TableFormat};
-use super::context::{Context, dashes, quote, quote_path};
+use super::context::{Context, dashes, quote, quote_path, wider_hint};
 use super::exit::{self, Exit};
 use super::render::json;
 use super::render::sweep::count;
@@ -198,7 +198,14 @@ fn resolve(view: &View, text: &str) -> Result<Digest, Failure> {
             {
                 return Ok(digest);
             }
-            return Err(Failure::said(error.to_string()));
+            let hint = match &error {
+                SelectError::NoMatch {
+                    wider: Some(wider), ..
+                } => Some(wider_hint(wider)),
+                _ => None,
+            };
+            let text = error.to_string();
+            return Err(Failure::Said { text, hint });
         }
     };
     let ids: BTreeSet<BlobId> = pick

@@ -10,12 +10,14 @@ use ocisweep::graph::split_name;
 use ocisweep::images::{Image, Images, Presence, Sizes, images, kind_of, lacks_layers};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
-use ocisweep::plan::{FilterError, Filters, dangling};
+use ocisweep::plan::{
+    FilterError, Filters, Policy, TimeSource, Unmatched, dangling, unmatched, unmatched_everywhere,
+};
 use ocisweep::units::{human_duration, human_size3};
 use ocisweep::{Error, View};
 use serde::Serialize;
 
-use super::args::{ListFormat, LsArgs};
+use super::args::{ClockName, ListFormat, LsArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::ls_tree::{Shown, tree};
@@ -64,6 +66,9 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
     let lists = each(context, &chosen.layouts, |_, path| {
         list(context, args, &filters, path)
     });
+    let listed = lists.iter().flatten().flatten();
+    let unmatched = unmatched_everywhere(listed.map(|list| list.unmatched.as_slice()));
+    context.warn_unmatched(&unmatched);
     let mut ids = BTreeSet::new();
     for (path, list) in chosen.layouts.iter().zip(lists) {
         let list = match list {
@@ -127,6 +132,7 @@ struct List {
     /// What could not be read of an image.
     trouble: Option<Error>,
     complaints: Vec<String>,
+    unmatched: Vec<Unmatched>,
 }
 
 fn list(
@@ -143,23 +149,32 @@ fn list(
     context.note_unknown_lists(&view);
     let mut cache = Images::new(&view);
     let mut found = images(&view, context.now);
-    if !filters.is_empty() {
+    let mut list = List::default();
+    // What was not asked for is read neither from the disk nor from configurations.
+    let clock = args.time.map_or(TimeSource::default(), Into::into);
+    if !args.filter.is_empty() {
         let dangling = dangling(&view);
         let entries = entries(&view);
+        list.unmatched = unmatched(&view, &found, &entries, filters, &Policy::default());
         let filters = filters
             .against(&view, &entries, &mut cache, &dangling)
             .map_err(Failure::Filter)?;
-        found.retain(|image| filters.matches(image, &mut cache, args.time.into()));
+        found.retain(|image| filters.matches(image, &mut cache, clock));
         for image in &mut found {
             filters.retain_names(image);
         }
     }
     let mut listed: Vec<Listed> = found
         .into_iter()
-        .map(|image| Listed::of(image, &view, &mut cache))
+        .map(|image| {
+            let mut listed = Listed::of(image, &view, &mut cache);
+            if args.time == Some(ClockName::Added) {
+                listed.added = Some(cache.time(listed.image.id, clock));
+            }
+            listed
+        })
         .collect();
     sort(&mut listed);
-    let mut list = List::default();
     match args.format {
         _ if args.quiet => {
             let ids = listed.iter();
@@ -217,6 +232,8 @@ fn list(
 struct Listed {
     image: Image,
     created: Option<Timestamp>,
+    /// Where that was asked for: when it was added to the layout, if its file tells.
+    added: Option<Option<Timestamp>>,
     sizes: Sizes,
     presence: Presence,
     /// Manifests are here and no layer is.
@@ -232,6 +249,7 @@ impl Listed {
             .and_then(|entry| entry.size);
         Self {
             created: cache.config(image.id).and_then(|config| config.created),
+            added: None,
             sizes: cache.sizes(image.id, declared),
             presence: cache.presence(image.id),
             lacks_layers: lacks_layers(&view.graph, image.id),
@@ -258,6 +276,11 @@ impl Listed {
             .collect()
     }
 
+    /// Returns the time by which it is listed.
+    fn time(&self) -> Option<Timestamp> {
+        self.added.unwrap_or(self.created)
+    }
+
     fn first_name(&self) -> &str {
         self.image.names.first().map_or("", |name| &name.text)
     }
@@ -274,8 +297,8 @@ fn familiar(repository: &str) -> String {
 /// Newest first, then by name, then by digest; what has no date comes last.
 fn sort(listed: &mut [Listed]) {
     listed.sort_by(|a, b| {
-        b.created
-            .cmp(&a.created)
+        b.time()
+            .cmp(&a.time())
             .then_with(|| a.first_name().is_empty().cmp(&b.first_name().is_empty()))
             .then_with(|| a.first_name().cmp(b.first_name()))
             .then_with(|| a.image.digest.cmp(&b.image.digest))
@@ -291,7 +314,11 @@ fn image_id(image: &Image, no_trunc: bool) -> String {
 }
 
 fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
-    let mut headers = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+    let time = match args.time {
+        Some(ClockName::Added) => "ADDED",
+        Some(ClockName::Created) | None => "CREATED",
+    };
+    let mut headers = vec!["REPOSITORY", "TAG", "IMAGE ID", time, "SIZE"];
     if args.digests {
         headers.insert(2, "DIGEST");
     }
@@ -313,7 +340,7 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
                 row.push(listed.image.digest.to_string());
             }
             row.push(image_id(&listed.image, args.no_trunc));
-            row.push(ago(context.now, listed.created));
+            row.push(ago(context.now, listed.time()));
             row.push(human_size3(listed.sizes.disk));
             if listed.lacks_layers {
                 row.push(NO_LAYERS.to_owned());
@@ -361,6 +388,9 @@ struct JsonImage {
     artifact_type: Option<String>,
     names: Vec<String>,
     created: Option<String>,
+    /// With `--time added`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<Option<String>>,
     /// Bytes that are here, each blob once.
     disk_bytes: u64,
     /// Bytes that the descriptors declare.
@@ -390,6 +420,7 @@ impl Listed {
                 .map(|name| name.text.clone().into())
                 .collect(),
             created: self.created.map(|created| created.to_string()),
+            added: self.added.map(|added| added.map(|added| added.to_string())),
             disk_bytes: self.sizes.disk,
             content_bytes: self.sizes.content,
             state: match self.presence {

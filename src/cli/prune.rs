@@ -9,6 +9,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::entries::entries;
 use ocisweep::images::images;
@@ -16,15 +17,16 @@ use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::plan::file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
-    Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan, Policy, Prune,
-    PruneError, PruneOptions, Scope, Verdict, prune, retire,
+    Age, Budget, BudgetHolder, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan,
+    Policy, Prune, PruneError, PruneOptions, Scope, Unmatched, Verdict, prune, retire, unmatched,
+    unmatched_everywhere,
 };
 use ocisweep::sys::{Disk, FileTime, Fs as _};
 use ocisweep::units::human_size;
 use ocisweep::{Error, View};
 
 use self::question::{Answer, confirm};
-use super::args::{GroupName, PruneArgs, TextFormat};
+use super::args::{ClockName, GroupName, PruneArgs, TextFormat};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::many::{Account, Chosen, choose, each, remove_directories, shares};
@@ -54,7 +56,7 @@ struct Said {
     takes_everything: bool,
     kept: KeptBytes,
     kept_links: Vec<KeptLink>,
-    unused: Vec<String>,
+    unmatched: Vec<Unmatched>,
     file: PlannedLayout,
     kept_by: Vec<KeptImage>,
     more_kept: usize,
@@ -125,15 +127,17 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         }
         Ok(done)
     });
-    exit.and(tell(context, args, &chosen, runs))
+    exit.and(tell(context, args, &chosen, runs, must_ask))
 }
 
-/// Says what became of the layouts, one after another, and writes the plan file.
+/// Says what became of the layouts, one after another, and writes the plan file. Whoever was asked knows already what
+/// matches nothing.
 fn tell(
     context: &Context<'_>,
     args: &PruneArgs,
     chosen: &Chosen,
     runs: Vec<Option<Result<Done<Said>, Failure<'_>>>>,
+    was_asked: bool,
 ) -> Exit {
     let mut exit = exit::DONE;
     let done: Vec<_> = runs
@@ -141,7 +145,9 @@ fn tell(
         .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
         .collect();
     let said = done.iter().flatten().map(|done| &done.said);
-    note_unused(context, &unused_everywhere(said));
+    if !was_asked {
+        context.warn_unmatched(&unmatched_in_all(said));
+    }
     remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
     let mut kept = KeptBytes::default();
@@ -380,19 +386,14 @@ fn planned(
         empty: accept(args.sweep.allow_empty),
         missing: accept(args.sweep.allow_missing),
     };
-    let unused: Vec<String> = wanted
-        .policy
-        .keep_from
-        .iter()
-        .flat_map(|list| list.unused(&images))
-        .map(str::to_owned)
-        .collect();
+    let entries = entries(view);
+    let unmatched = unmatched(view, &images, &entries, &wanted.filters, &wanted.policy);
     let pruned =
-        prune(view, &images, &entries(view), &options, &rule.sweep, &Disk).inspect_err(|_| {
+        prune(view, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {
             // A list full of typing errors keeps nothing: that is when they matter most. Of several
             // layouts each lacks most of what is listed.
             if !args.layouts.is_many() {
-                note_unused(context, &unused);
+                context.warn_unmatched(&unmatched);
             }
         })?;
     let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
@@ -415,7 +416,7 @@ fn planned(
         takes_everything,
         kept,
         kept_links,
-        unused,
+        unmatched,
         file,
     };
     let mut plan = removal.plan;
@@ -425,14 +426,9 @@ fn planned(
     Ok((plan, said))
 }
 
-/// Returns the names of the list of what stays that no layout has.
-fn unused_everywhere<'a>(said: impl Iterator<Item = &'a Said>) -> Vec<String> {
-    let mut layouts = said.map(|said| &said.unused);
-    let mut unused = layouts.next().cloned().unwrap_or_default();
-    for other in layouts {
-        unused.retain(|line| other.contains(line));
-    }
-    unused
+/// Returns what matches nothing in any of the layouts.
+fn unmatched_in_all<'a>(said: impl Iterator<Item = &'a Said>) -> Vec<Unmatched> {
+    unmatched_everywhere(said.map(|said| said.unmatched.as_slice()))
 }
 
 fn to_json(
@@ -477,7 +473,7 @@ fn show(
         let mut text = String::new();
         if args.verbose {
             for verdict in said.into_iter().flat_map(|said| &said.verdicts) {
-                text.push_str(&verdict_line(context, verdict));
+                text.push_str(&verdict_line(context, args.time, verdict));
             }
         }
         if !args.output.quiet {
@@ -509,18 +505,18 @@ fn show(
         exit = exit.and(exit::INTERRUPTED);
     }
     if let (Some(said), Some(max_size)) = (said, args.max_size)
-        && let Budget::Missed { live } = said.budget
+        && let Budget::Missed { live, held } = &said.budget
     {
-        let held = kept_line(&said.kept, &Aged::default());
         context.term.error(
             &format!(
-                "cannot bring `{}` down to {}: {} stay, {}",
+                "cannot bring `{}` down to {}: {} stay, {}{}",
                 shown.plan.layout().display(),
                 human_size(max_size),
-                human_size(live),
-                held.trim_end()
+                human_size(*live),
+                kept_line(&said.kept, &Aged::default()).trim_end(),
+                held_by(held)
             ),
-            Some("`--all` lets named images go, `--allow-empty` the last one, `ocisweep hold ls` shows holds"),
+            Some("`--all` lets named images go, `--allow-empty` the last one, `ocisweep hold ls` shows holds; what a keep rule keeps is never taken for a budget"),
         );
         exit = exit.and(exit::BUDGET);
     }
@@ -530,15 +526,22 @@ fn show(
     exit
 }
 
-fn note_unused(context: &Context<'_>, unused: &[String]) {
-    for line in unused {
-        context
-            .term
-            .note(&format!("nothing is called `{line}`, which the list keeps"));
+/// Returns what keeps the images that a budget would have to take, rule by rule.
+fn held_by(held: &[BudgetHolder]) -> String {
+    let mut text = String::new();
+    for holder in held {
+        let _ = write!(
+            text,
+            "; {} keeps {} with {}",
+            holder.what,
+            count(holder.images, "image"),
+            human_size(holder.bytes)
+        );
     }
+    text
 }
 
-fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {
+fn verdict_line(context: &Context<'_>, clock: ClockName, verdict: &Verdict) -> String {
     let action = if verdict.goes { "remove" } else { "keep  " };
     let names = if verdict.names.is_empty() {
         "<none>".to_owned()
@@ -546,11 +549,29 @@ fn verdict_line(context: &Context<'_>, verdict: &Verdict) -> String {
         verdict.names.join(", ")
     };
     format!(
-        "{action} {}  {}  ({})\n",
+        "{action} {}  {}  ({})  {}\n",
         verdict.digest.short(),
         context.term.foreign(&names),
-        context.term.foreign(&verdict.reasons.join("; "))
+        context.term.foreign(&verdict.reasons.join("; ")),
+        age(clock, &verdict.age)
     )
+}
+
+/// Returns the time by which an image was judged, and what decides where that is equal to another one.
+fn age(clock: ClockName, age: &Age) -> String {
+    let seconds = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let word = match clock {
+        ClockName::Added => "added",
+        ClockName::Created => "created",
+    };
+    let mut text = match age.time {
+        Some(time) => format!("{word} {}", seconds(time)),
+        None => format!("{word} at an unknown time"),
+    };
+    if let Some(created) = age.created {
+        let _ = write!(text, ", created {}", seconds(created));
+    }
+    text
 }
 
 /// Returns the line that says what holds the rest; nothing if nothing is left.

@@ -15,7 +15,7 @@ use ocisweep::sys::Disk;
 use ocisweep::{Error, View};
 
 use super::args::{RmArgs, TextFormat};
-use super::context::{Context, quote, quote_path, rm_command};
+use super::context::{Context, quote, quote_path, rm_command, wider_hint};
 use super::exit::{self, Exit};
 use super::perform::{Clock, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
 use super::render::json;
@@ -399,7 +399,10 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
             let (image, platform) = (quote(image), quote(platform));
             format!("`ocisweep rm {layout} {image} --platform {platform}` drops it")
         }
-        SelectError::NoMatch { .. } => format!("`ocisweep ls {layout}` lists the names"),
+        SelectError::NoMatch { wider, .. } => match wider {
+            Some(wider) => wider_hint(wider),
+            None => format!("`ocisweep ls {layout}` lists the names"),
+        },
         _ => return None,
     })
 }

@@ -19,7 +19,7 @@ use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{TextFormat, WhyArgs};
-use super::context::{Context, quote_path};
+use super::context::{Context, quote_path, wider_hint};
 use super::exit::{self, Exit};
 use super::perform::{Clock, DEFAULT_TEMP_AGE, Rule, plan_gc};
 use super::render::json::{self, SCHEMA_VERSION};
@@ -112,6 +112,9 @@ fn hint(error: &FindError, layout: &str) -> String {
         FindError::Image(SelectError::NoSuchImage { similar, .. }) if !similar.is_empty() => {
             format!("there is {}", similar.join(", "))
         }
+        FindError::Image(SelectError::NoMatch {
+            wider: Some(wider), ..
+        }) => wider_hint(wider),
         FindError::Ambiguous { .. } | FindError::Image(SelectError::Ambiguous { .. }) => {
             "give more digits of the digest, or the whole name".to_owned()
         }

@@ -124,6 +124,38 @@ impl Glob {
         &self.pattern
     }
 
+    /// Returns patterns that match more because they cross `/`, the closest first: each `*` as `**`, all of them, and
+    /// anything in front. For the hint where this pattern matches nothing.
+    #[must_use]
+    pub fn wider(&self) -> Vec<Self> {
+        if self.pattern.is_empty() {
+            return Vec::new();
+        }
+        let stars = single_stars(&self.pattern);
+        let widened = |stars: &[usize]| {
+            let mut wider = String::new();
+            for (at, c) in self.pattern.char_indices() {
+                wider.push(c);
+                if stars.contains(&at) {
+                    wider.push('*');
+                }
+            }
+            wider
+        };
+        let mut found: Vec<String> = stars
+            .iter()
+            .take(MAX_WIDENED)
+            .map(|star| widened(&[*star]))
+            .collect();
+        found.push(widened(&stars));
+        found.push(format!("**/{}", self.pattern));
+        found
+            .iter()
+            .filter(|wider| **wider != *self.pattern)
+            .filter_map(|wider| Self::new(wider).ok())
+            .collect()
+    }
+
     /// Returns whether the whole of `text` fits the pattern.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -157,6 +189,31 @@ impl Glob {
             }
         }
     }
+}
+
+/// How many stars are widened one by one: patterns may come from strangers.
+const MAX_WIDENED: usize = 8;
+
+/// Returns where stars are that do not cross `/`.
+fn single_stars(pattern: &str) -> Vec<usize> {
+    let mut stars = Vec::new();
+    let mut rest = pattern;
+    while let Some((c, after)) = split_char(rest) {
+        let at = pattern.len() - rest.len();
+        rest = match c {
+            '*' => {
+                let behind = after.trim_start_matches('*');
+                if behind.len() == after.len() {
+                    stars.push(at);
+                }
+                behind
+            }
+            '\\' => split_char(after).map_or(after, |(_, behind)| behind),
+            '[' => class(after).map_or(after, |(_, behind)| behind),
+            _ => after,
+        };
+    }
+    stars
 }
 
 impl fmt::Display for Glob {
@@ -248,6 +305,25 @@ fn split_char(text: &str) -> Option<(char, &str)> {
 mod tests {
     use super::*;
     use crate::vectors::{cell, rows};
+
+    #[test]
+    fn wider_patterns_cross_slashes() {
+        for (pattern, expected) in [
+            (
+                "*:*-lts",
+                &["**:*-lts", "*:**-lts", "**:**-lts", "**/*:*-lts"][..],
+            ),
+            ("*", &["**", "**", "**/*"]),
+            ("app:1", &["**/app:1"]),
+            ("a**b", &["**/a**b"]),
+            ("[*]\\**", &["[*]\\***", "[*]\\***", "**/[*]\\**"]),
+            ("", &[]),
+        ] {
+            let wider = Glob::new(pattern).expect("a pattern").wider();
+            let wider: Vec<&str> = wider.iter().map(Glob::as_str).collect();
+            assert_eq!(wider, expected, "{pattern}");
+        }
+    }
 
     #[test]
     fn agrees_with_path_match() {

@@ -83,6 +83,10 @@ pub struct Filters {
     media_types: Vec<String>,
     artifact_types: Vec<String>,
     is_any: bool,
+    /// An empty text was given.
+    has_empty: bool,
+    /// Each filter that is about what images are, by itself.
+    terms: Vec<(String, Filters)>,
 }
 
 impl Filters {
@@ -91,7 +95,10 @@ impl Filters {
     /// # Errors
     /// [`FilterError`] for the first that is not one.
     pub fn parse(texts: &[String], now: Timestamp, zone: &TimeZone) -> Result<Self, FilterError> {
-        let mut filters = Self::default();
+        let mut filters = Self {
+            has_empty: texts.iter().any(String::is_empty),
+            ..Self::default()
+        };
         for text in texts.iter().filter(|text| !text.is_empty()) {
             let (key, value) = text
                 .split_once('=')
@@ -109,6 +116,12 @@ impl Filters {
                     },
                     None => FilterError::Key { key: key.clone() },
                 })?;
+            if !matches!(key.as_str(), "dangling" | "before" | "since" | "until") {
+                let mut term = Self::default();
+                if term.add(&key, value, now, zone).is_ok() {
+                    filters.terms.push((format!("{key}={value}"), term));
+                }
+            }
         }
         Ok(filters)
     }
@@ -160,6 +173,17 @@ impl Filters {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         !self.is_any
+    }
+
+    /// Returns `true` if an empty text was given.
+    pub(super) const fn has_empty(&self) -> bool {
+        self.has_empty
+    }
+
+    /// Returns the filters that are about what images are, each by itself with its text: all but those on age and
+    /// `dangling`.
+    pub(super) fn terms(&self) -> &[(String, Self)] {
+        &self.terms
     }
 
     /// Returns `true` if a filter is on names.
@@ -361,17 +385,15 @@ impl Resolved<'_> {
 /// without the tag.
 #[must_use]
 pub fn names_match(glob: &Glob, image: &Image) -> bool {
-    image
-        .names
-        .iter()
-        .any(|name| name_matches(glob, &name.text))
+    let mut names = image.names.iter();
+    names.any(|name| name_matches(glob, &name.text))
 }
 
-/// Matches a pattern against every form of one name.
-fn name_matches(glob: &Glob, text: &str) -> bool {
-    glob.matches(text)
-        || Reference::parse_normalized(text).is_ok_and(|reference| {
-            let is_full = text.contains(['/', ':', '@']);
+/// Matches a pattern against every form of a name.
+pub(super) fn name_matches(glob: &Glob, name: &str) -> bool {
+    glob.matches(name)
+        || Reference::parse_normalized(name).is_ok_and(|reference| {
+            let is_full = name.contains(['/', ':', '@']);
             let is_pinned = reference.digest.is_some();
             let with_tag = reference.clone().with_default_tag();
             let matches_whole = |name: &Reference| {

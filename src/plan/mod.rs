@@ -3,6 +3,7 @@
 //! A plan holds everything that its execution needs and nothing undecided. A dry run shows the plan
 //! and does not execute it, so there is no flag that deletion code could forget to ask.
 
+mod age;
 mod dangling;
 pub mod file;
 pub mod filter;
@@ -15,6 +16,7 @@ mod remove;
 mod retire;
 mod select;
 mod sweep;
+mod unmatched;
 mod victims;
 
 use std::collections::HashMap;
@@ -26,6 +28,7 @@ use crate::layout::{BlobId, BlobList, Stray, Writes};
 use crate::oci::Digest;
 use crate::view::View;
 
+pub use age::{Age, Tie};
 pub use dangling::dangling;
 pub use filter::{FilterError, Filters, TimeSource};
 pub use gc::{sweep_all, sweep_only};
@@ -34,8 +37,10 @@ pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub(crate) use prune::prune_with;
 pub use prune::{
-    Budget, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope, Verdict, prune,
+    Budget, BudgetHolder, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope,
+    Verdict, prune,
 };
+pub(crate) use remove::Alone;
 pub use remove::{
     Conflict, Dropped, Extent, Keeper, KeptImage, LeftCompanion, Moved, Referrers, Removal,
     RemoveOptions, remove,
@@ -45,6 +50,7 @@ pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
 pub(crate) use sweep::{left_over, look, sweep};
+pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
 pub use victims::{Victim, Victims};
 
 /// What is to be done to one layout.

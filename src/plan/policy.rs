@@ -1,6 +1,7 @@
 //! Keep rules: which images stay, and why. Any rule that keeps an image is enough.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,9 +13,10 @@ use crate::oci::Digest;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
 
+use super::age::{Age, Tie};
 use super::filter::names_match;
 
-/// What has to stay.
+/// What has to stay, also where a size budget is not reached by that.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The newest so many of each group.
@@ -27,7 +29,7 @@ pub struct Policy {
     pub weekly: Option<usize>,
     /// The newest of each of the last so many months that have an image.
     pub monthly: Option<usize>,
-    /// Whatever has a name that matches. Always wins, also over a size budget.
+    /// Whatever has a name that matches.
     pub keep: Vec<Glob>,
     /// What a list names; everything else goes.
     pub keep_from: Option<KeepFrom>,
@@ -97,6 +99,11 @@ impl KeepFrom {
             .map(|line| line.text.as_str())
     }
 
+    /// Returns `true` if there is no line.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Returns the lines that name none of the images.
     #[must_use]
     pub fn unused(&self, images: &[Image]) -> Vec<&str> {
@@ -135,13 +142,74 @@ impl KeepLine {
     }
 }
 
+/// A rule that keeps images.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rule {
+    /// `--keep`, with its pattern.
+    Keep(String),
+    /// `--keep-from`.
+    KeepFrom,
+    /// `--keep-last`.
+    Last(usize),
+    /// `--keep-within`.
+    Within(Duration),
+    /// `--keep-daily`.
+    Daily(usize),
+    /// `--keep-weekly`.
+    Weekly(usize),
+    /// `--keep-monthly`.
+    Monthly(usize),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep(pattern) => write!(f, "--keep {pattern}"),
+            Self::KeepFrom => f.write_str("--keep-from"),
+            Self::Last(count) => write!(f, "--keep-last {count}"),
+            Self::Within(age) => {
+                let seconds = age.as_secs();
+                let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+                let whole = units
+                    .iter()
+                    .find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+                let (unit, length) = whole.unwrap_or(&("s", 1));
+                write!(f, "--keep-within {}{unit}", seconds / length)
+            }
+            Self::Daily(count) => write!(f, "--keep-daily {count}"),
+            Self::Weekly(count) => write!(f, "--keep-weekly {count}"),
+            Self::Monthly(count) => write!(f, "--keep-monthly {count}"),
+        }
+    }
+}
+
+/// Why an image is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The rule.
+    pub rule: Rule,
+    /// What it says of this image.
+    pub text: String,
+}
+
+impl Reason {
+    fn new(rule: Rule, text: String, tie: Option<Tie>) -> Self {
+        let text = match tie {
+            Some(tie) => format!("{text}, {tie}"),
+            None => text,
+        };
+        Self { rule, text }
+    }
+}
+
 /// An image with what rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Aged<'a> {
     /// The image.
     pub image: &'a Image,
-    /// How old it is; `None` never counts as old.
-    pub time: Option<Timestamp>,
+    /// How old it is.
+    pub age: Age,
 }
 
 impl Policy {
@@ -156,67 +224,69 @@ impl Policy {
             || self.keep_from.is_some()
     }
 
-    /// Returns why an image stays whatever else is asked for: `--keep` and `--keep-from` are never
-    /// overruled by a size budget.
+    /// Returns why an image is kept whatever the rules of age and number say.
     #[must_use]
-    pub fn always(&self, image: &Image) -> Vec<String> {
-        let mut reasons: Vec<String> = self
+    pub fn always(&self, image: &Image) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = self
             .keep
             .iter()
             .filter(|glob| names_match(glob, image))
-            .map(|glob| format!("--keep {}", glob.as_str()))
+            .map(|glob| {
+                let rule = Rule::Keep(glob.as_str().to_owned());
+                let text = rule.to_string();
+                Reason { rule, text }
+            })
             .collect();
         if let Some(line) = self
             .keep_from
             .as_ref()
             .and_then(|list| list.line_for(image))
         {
-            reasons.push(format!("listed as {line}"));
+            reasons.push(Reason {
+                rule: Rule::KeepFrom,
+                text: format!("listed as {line}"),
+            });
         }
         reasons
     }
 
-    /// Returns why each image stays by the rules of age and number, by position in `images`.
+    /// Returns why each image is kept by the rules of age and number, by position in `images`.
     #[must_use]
     pub fn reasons(
         &self,
         images: &[Aged<'_>],
         now: Timestamp,
         zone: &TimeZone,
-    ) -> Vec<Vec<String>> {
-        let mut reasons: Vec<Vec<String>> = vec![Vec::new(); images.len()];
+    ) -> Vec<Vec<Reason>> {
+        let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); images.len()];
         if let Some(within) = self.within {
             let oldest = now.checked_sub(within).unwrap_or(Timestamp::MIN);
-            for (aged, reasons) in images.iter().zip(&mut reasons) {
-                if aged.time.is_none_or(|time| time > oldest) {
-                    let age = crate::units::human_duration(within);
-                    reasons.push(format!("within {age}"));
+            for (Aged { age, .. }, reasons) in images.iter().zip(&mut reasons) {
+                if age.time.is_none_or(|time| time > oldest) {
+                    let text = format!("within {}", crate::units::human_duration(within));
+                    reasons.push(Reason::new(Rule::Within(within), text, None));
                 }
             }
         }
-        for (group, mut members) in self.groups(images) {
-            // Newest first; what has no date counts as new, and the digest makes ties stable.
-            members.sort_by(|a, b| {
-                let key = |position: &usize| {
-                    images.get(*position).map(|aged| {
-                        (
-                            aged.time.unwrap_or(Timestamp::MAX),
-                            std::cmp::Reverse(aged.image.digest.clone()),
-                        )
-                    })
-                };
-                key(b).cmp(&key(a))
-            });
+        for (group, members) in self.groups(images) {
+            let mut members: Vec<(usize, Age)> = members
+                .into_iter()
+                .filter_map(|position| Some((position, images.get(position)?.age)))
+                .collect();
+            members.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
             let of = if group.is_empty() {
                 String::new()
             } else {
                 format!(" of {group}")
             };
-            for (rank, position) in members.iter().enumerate() {
-                if let (Some(last), Some(reasons)) = (self.last, reasons.get_mut(*position))
-                    && rank < last
-                {
-                    reasons.push(format!("last {last}{of}"));
+            if let Some(last) = self.last {
+                let next = members.get(last);
+                for (position, age) in members.iter().take(last) {
+                    let tie = next.and_then(|(_, next)| age.tie(next));
+                    if let Some(reasons) = reasons.get_mut(*position) {
+                        let text = format!("last {last}{of}");
+                        reasons.push(Reason::new(Rule::Last(last), text, tie));
+                    }
                 }
             }
             for (wanted, name, period) in [
@@ -225,22 +295,10 @@ impl Policy {
                 (self.monthly, "monthly", Period::Month),
             ] {
                 let Some(wanted) = wanted else { continue };
-                let mut periods: BTreeSet<String> = BTreeSet::new();
-                for position in &members {
-                    let time = images.get(*position).and_then(|aged| aged.time);
-                    // Without a date there is no telling which day it stands for: it stays.
-                    let label = time.map(|time| period.of(time, zone));
-                    let is_first = match &label {
-                        None => true,
-                        Some(label) => {
-                            !periods.contains(label)
-                                && periods.len() < wanted
-                                && periods.insert(label.clone())
-                        }
-                    };
-                    if is_first && let Some(reasons) = reasons.get_mut(*position) {
-                        let label = label.unwrap_or_else(|| "without a date".to_owned());
-                        reasons.push(format!("{name} {label}{of}"));
+                for (position, label, tie) in firsts(&members, wanted, period, zone) {
+                    if let Some(reasons) = reasons.get_mut(position) {
+                        let text = format!("{name} {label}{of}");
+                        reasons.push(Reason::new(period.rule(wanted), text, tie));
                     }
                 }
             }
@@ -283,6 +341,41 @@ fn repository(name: &str) -> String {
     )
 }
 
+/// Returns the newest member of each of the last periods, with what the period is called and what else than the clock
+/// decided. Where all members have one time, which is that of an archive, `created` tells the periods: by that time only
+/// one image would be kept of all.
+fn firsts(
+    members: &[(usize, Age)],
+    wanted: usize,
+    period: Period,
+    zone: &TimeZone,
+) -> Vec<(usize, String, Option<Tie>)> {
+    let is_archive = members.len() > 1
+        && members
+            .windows(2)
+            .all(|pair| matches!(pair, [(_, a), (_, b)] if a.time == b.time));
+    let mut kept = Vec::new();
+    let mut periods: BTreeSet<String> = BTreeSet::new();
+    for (number, (position, age)) in members.iter().enumerate() {
+        // Without a date there is no telling which day it stands for: it is kept.
+        let Some(time) = age.time else {
+            kept.push((*position, "without a date".to_owned(), None));
+            continue;
+        };
+        let built = age.created.filter(|_| is_archive);
+        let label = period.of(built.unwrap_or(time), zone);
+        if periods.len() < wanted && periods.insert(label.clone()) {
+            let next = members.get(number + 1);
+            let tie = match built {
+                Some(_) => Some(Tie::Created),
+                None => next.and_then(|(_, next)| age.tie(next)),
+            };
+            kept.push((*position, label, tie));
+        }
+    }
+    kept
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Period {
     Day,
@@ -291,6 +384,15 @@ enum Period {
 }
 
 impl Period {
+    /// Returns the rule that keeps the newest of each of the last periods.
+    const fn rule(self, count: usize) -> Rule {
+        match self {
+            Self::Day => Rule::Daily(count),
+            Self::Week => Rule::Weekly(count),
+            Self::Month => Rule::Monthly(count),
+        }
+    }
+
     /// Returns the name of the period that a moment lies in.
     fn of(self, time: Timestamp, zone: &TimeZone) -> String {
         let date = time.to_zoned(zone.clone()).date();
@@ -332,9 +434,14 @@ mod tests {
         let aged: Vec<Aged<'_>> = built
             .iter()
             .zip(images)
-            .map(|(image, (_, time))| Aged {
+            .enumerate()
+            .map(|(position, (image, (_, time)))| Aged {
                 image,
-                time: time.map(|time| time.parse().expect("a time")),
+                age: Age {
+                    time: time.map(|time| time.parse().expect("a time")),
+                    position,
+                    ..Age::default()
+                },
             })
             .collect();
         let now = "2026-11-21T12:00:00Z".parse().expect("a time");

@@ -24,12 +24,14 @@ use crate::usage::{Files, files};
 use crate::view::View;
 
 use self::along::{Follows, companions_among, follow};
-use self::budget::{live_bytes, trim};
+pub use self::budget::BudgetHolder;
+use self::budget::{holders, live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
+use super::age::{Age, Ties, ages};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
-use super::policy::Aged;
+use super::policy::{Aged, Reason, Rule};
 use super::remove::{
     Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
@@ -75,8 +77,8 @@ pub struct Verdict {
     pub digest: Digest,
     /// Its names.
     pub names: Vec<String>,
-    /// Its age.
-    pub time: Option<Timestamp>,
+    /// Its age, as it was judged.
+    pub age: Age,
     /// Bytes of it on disk, shared ones included.
     pub size: u64,
     /// It goes.
@@ -88,7 +90,7 @@ pub struct Verdict {
 }
 
 /// Whether a size budget was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Budget {
     /// None was given.
     None,
@@ -98,6 +100,8 @@ pub enum Budget {
     Missed {
         /// Bytes that live blobs still take.
         live: u64,
+        /// What keeps the images that are left, rule by rule. What several keep is counted for each.
+        held: Vec<BudgetHolder>,
     },
 }
 
@@ -144,9 +148,9 @@ pub enum PruneError {
 /// One image while it is judged.
 struct Judged<'a> {
     image: &'a Image,
-    time: Option<Timestamp>,
-    /// Nothing but a hold, `--keep` or `--keep-from` can say this.
-    always: Vec<String>,
+    age: Age,
+    /// The rules that keep it.
+    rules: Vec<Rule>,
     reasons: Vec<String>,
     /// It is what overwriting a tag leaves.
     is_dangling: bool,
@@ -159,6 +163,21 @@ struct Judged<'a> {
     some_names: Option<Vec<String>>,
     /// Names that it loses while it stays.
     untagged: Vec<String>,
+}
+
+impl Judged<'_> {
+    /// Notes the rules that keep it.
+    fn keep(&mut self, reasons: Vec<Reason>) {
+        for Reason { rule, text } in reasons {
+            self.rules.push(rule);
+            self.reasons.push(text);
+        }
+    }
+
+    /// Returns `true` if nothing that was asked for keeps it. A size budget takes nothing else.
+    fn is_free(&self) -> bool {
+        self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach
+    }
 }
 
 /// Plans a prune.
@@ -268,7 +287,8 @@ pub(crate) fn prune_with(
         // for what the count cannot see.
         let excess = live - max_size;
         if !trim(view, entries, &mut judged, excess, options, all_files) {
-            budget = Budget::Missed { live };
+            let held = holders(view, &judged, &gone, all_files);
+            budget = Budget::Missed { live, held };
             break (gone, removal, along);
         }
     };
@@ -296,23 +316,19 @@ pub(crate) fn prune_with(
     let judged_images: HashSet<BlobId> = judged.iter().map(|judged| judged.image.id).collect();
     let mut verdicts: Vec<Verdict> = judged
         .into_iter()
-        .map(|judged| {
-            let mut reasons = judged.always;
-            reasons.extend(judged.reasons);
-            Verdict {
-                digest: judged.image.digest.clone(),
-                names: judged
-                    .image
-                    .names
-                    .iter()
-                    .map(|name| name.text.to_string())
-                    .collect(),
-                time: judged.time,
-                size: cache.sizes(judged.image.id, None).disk,
-                goes: judged.goes,
-                untagged: judged.untagged,
-                reasons,
-            }
+        .map(|judged| Verdict {
+            digest: judged.image.digest.clone(),
+            names: judged
+                .image
+                .names
+                .iter()
+                .map(|name| name.text.to_string())
+                .collect(),
+            age: judged.age,
+            size: cache.sizes(judged.image.id, None).disk,
+            goes: judged.goes,
+            untagged: judged.untagged,
+            reasons: judged.reasons,
         })
         .collect();
     // What nothing needs any more is no part of an image that is shown, so it is shown itself.
@@ -327,7 +343,11 @@ pub(crate) fn prune_with(
                 .iter()
                 .map(|name| name.text.to_string())
                 .collect(),
-            time: cache.time(image.id, options.time),
+            age: Age {
+                time: cache.time(image.id, options.time),
+                position: image.entries.last().copied().unwrap_or_default(),
+                ..Age::default()
+            },
             size: cache.sizes(image.id, None).disk,
             goes: true,
             untagged: Vec::new(),
@@ -359,16 +379,23 @@ fn judge<'a>(
 ) -> Vec<Judged<'a>> {
     let follows = followers(view, images, entries, dangling);
     let has_names = has_names(entries);
-    let mut judged: Vec<Judged<'a>> = images
-        .iter()
-        .filter(|image| !follows.contains(&image.id))
-        .map(|image| {
-            let mut always: Vec<String> = image
-                .holds
-                .iter()
-                .map(|hold| format!("held by {hold}"))
-                .collect();
-            always.extend(options.policy.always(image));
+    let standing = images.iter().filter(|image| !follows.contains(&image.id));
+    let ties = if options.policy.chooses() || options.max_size.is_some() {
+        Ties::Break
+    } else {
+        Ties::Leave
+    };
+    let ages = ages(standing.clone(), cache, options.time, ties);
+    let mut judged: Vec<Judged<'a>> = standing
+        .zip(ages)
+        .map(|(image, age)| {
+            let holds = image.holds.iter();
+            let mut reasons: Vec<String> = holds.map(|hold| format!("held by {hold}")).collect();
+            let mut rules = Vec::new();
+            for reason in options.policy.always(image) {
+                rules.push(reason.rule);
+                reasons.push(reason.text);
+            }
             let is_dangling = image
                 .entries
                 .iter()
@@ -379,7 +406,6 @@ fn judge<'a>(
                 .filter_map(|position| entries.get(*position));
             let is_saved = own.any(|entry| entry.role == EntryRole::Saved);
             let by_name = options.policy.chooses() || !options.policy.keep.is_empty();
-            let mut reasons = Vec::new();
             let mut is_out_of_reach = false;
             if options.scope == Scope::Dangling && !is_dangling {
                 if !image.names.is_empty() {
@@ -400,8 +426,8 @@ fn judge<'a>(
             }
             Judged {
                 image,
-                time: cache.time(image.id, options.time),
-                always,
+                age,
+                rules,
                 reasons,
                 is_dangling,
                 is_out_of_reach,
@@ -437,7 +463,7 @@ fn judge<'a>(
             .filter_map(|position| judged.get(*position))
             .map(|judged| Aged {
                 image: judged.image,
-                time: judged.time,
+                age: judged.age,
             })
             .collect();
         policy.reasons(&aged, options.now, &options.zone)
@@ -451,15 +477,15 @@ fn judge<'a>(
     let of_companions = reasons_of(&by_age, &companions);
     for (position, reasons) in companions.into_iter().zip(of_companions) {
         if let Some(judged) = judged.get_mut(position) {
-            judged.reasons.extend(reasons);
+            judged.keep(reasons);
         }
     }
     for (position, reasons) in positions.into_iter().zip(by_rule) {
         let Some(judged) = judged.get_mut(position) else {
             continue;
         };
-        judged.reasons.extend(reasons);
-        if !judged.always.is_empty() || !judged.reasons.is_empty() {
+        judged.keep(reasons);
+        if !judged.is_free() {
             continue;
         }
         // With nothing but a budget, whatever is no garbage stays as long as everything fits.

@@ -113,6 +113,8 @@ pub enum SelectError {
     NoMatch {
         /// The pattern.
         pattern: String,
+        /// A wider one that crosses `/` and matches.
+        wider: Option<String>,
     },
     /// Not a pattern.
     #[error("invalid pattern `{pattern}`: {why}")]
@@ -375,6 +377,20 @@ impl<'a> Selector<'a> {
             pattern: text.to_owned(),
             why: error.to_string(),
         })?;
+        let pick = self.matching(&glob);
+        if pick == Pick::default() {
+            let mut wider = glob.wider().into_iter();
+            let wider = wider.find(|glob| self.matching(glob) != Pick::default());
+            return Err(SelectError::NoMatch {
+                pattern: text.to_owned(),
+                wider: wider.map(|glob| glob.as_str().to_owned()),
+            });
+        }
+        Ok(pick)
+    }
+
+    /// Returns all names that a pattern matches.
+    fn matching(&self, glob: &Glob) -> Pick {
         let mut pick = Pick::default();
         for named in self.names() {
             let reference = is_full(&named).then(|| full_name(named.text)).flatten();
@@ -396,12 +412,7 @@ impl<'a> Selector<'a> {
                 }
             }
         }
-        if pick == Pick::default() {
-            return Err(SelectError::NoMatch {
-                pattern: text.to_owned(),
-            });
-        }
-        Ok(pick)
+        pick
     }
 
     /// The one part of an image whose digest begins so, as `ls --tree` shows it.

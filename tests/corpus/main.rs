@@ -1,13 +1,14 @@
 //! `gc` against layouts that other programs wrote: what must stay stays to the byte, what is garbage goes, and the numbers are true.
 //!
 //! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`. What `rm` makes of the same
-//! layouts is in [`scenarios`].
+//! layouts is in [`scenarios`], and what `df` and `why` say of each image in [`unique`].
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod forgetful;
 mod scenarios;
+mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -7,6 +7,44 @@ use crate::checks::listed;
 use crate::shelf::{Build, Shelf, bulk};
 use crate::support::{blobs, for_each};
 
+/// What else than its clock decides which of two images is older.
+#[test]
+fn equal_times_go_by_created_and_then_by_position() {
+    let shelf = |created: &dyn Fn(u64) -> Option<String>| {
+        let mut shelf = Shelf::new();
+        for number in 1..=5 {
+            let build = Build::new(&format!("app {number}")).weighs(10_000);
+            let build = match created(number) {
+                Some(created) => build.created(&created),
+                None => build,
+            };
+            shelf.named(&format!("app:{number}"), 60, &build);
+        }
+        shelf.write();
+        shelf
+    };
+    let args = ["-a", "--max-size", "25kB"];
+    let descending = shelf(&|number| Some(format!("2026-0{}-01T00:00:00Z", 6 - number)));
+    let reason = "over the size budget, and the oldest by created";
+    descending
+        .prune(&args)
+        .ok()
+        .leaves(&["app:1", "app:2"])
+        .because("app:5", true, &[reason])
+        .because("app:3", true, &[reason]);
+    let alike = shelf(&|_| Some("2026-01-01T00:00:00Z".to_owned()));
+    let reason = "over the size budget, and the oldest by position in index.json";
+    alike
+        .prune(&args)
+        .ok()
+        .leaves(&["app:4", "app:5"])
+        .because("app:1", true, &[reason]);
+    shelf(&|_| None)
+        .prune(&args)
+        .ok()
+        .leaves(&["app:4", "app:5"]);
+}
+
 /// Five images of ten kilobytes; `app:5` is the newest.
 fn five() -> Shelf {
     let mut shelf = Shelf::new();
@@ -150,7 +188,7 @@ fn a_named_part_of_a_newer_image_is_no_room() {
 }
 
 #[test]
-fn untagged_images_go_before_tagged_ones() {
+fn untagged_images_go_before_tagged_ones_unless_a_rule_keeps_them() {
     let mut shelf = Shelf::new();
     shelf.named("app:1", 50, &Build::new("app").weighs(10_000));
     let young = shelf.untagged(2, &Build::new("young").weighs(10_000));
@@ -159,6 +197,12 @@ fn untagged_images_go_before_tagged_ones() {
     let pruned = shelf.prune(&[&rule[..], &["--max-size", "25kB"]].concat());
     pruned.ok().deletes([]);
     let pruned = shelf.prune(&[&rule[..], &["--max-size", "15kB"]].concat());
+    pruned.deletes([]);
+    pruned
+        .run
+        .exits(5)
+        .warns("--keep-within 60d keeps 2 images with 21.14kB");
+    let pruned = shelf.prune(&["-a", "--max-size", "15kB"]);
     pruned.ok().leaves(&["app:1"]).deletes(&young.digests());
 }
 
@@ -228,16 +272,75 @@ fn what_always_stays_is_never_over_the_budget() {
     );
 }
 
+/// Nobody says "keep the last three" and means "unless they are large".
 #[test]
-fn rules_of_age_and_number_give_way_to_a_budget() {
+fn keep_rules_hold_against_a_budget() {
+    // What the rule keeps, and what the budget would have to take.
+    let cases: [(&[&str], &[&str], &str); 7] = [
+        (
+            &["--keep-last", "3"],
+            &["app:3", "app:4", "app:5"],
+            "--keep-last 3 keeps 3 images with 31.71kB",
+        ),
+        (
+            &["--keep-within", "58d1h"],
+            &["app:2", "app:3", "app:4", "app:5"],
+            "--keep-within 1393h keeps 4 images with 42.28kB",
+        ),
+        (
+            &["--keep-daily", "3"],
+            &["app:3", "app:4", "app:5"],
+            "--keep-daily 3 keeps 3 images with 31.71kB",
+        ),
+        (
+            &["--keep-weekly", "3"],
+            &["app:5"],
+            "--keep-weekly 3 keeps 1 image with 10.57kB",
+        ),
+        (
+            &["--keep-monthly", "1", "--keep-last", "2"],
+            &["app:4", "app:5"],
+            "--keep-last 2 keeps 2 images with 21.14kB; --keep-monthly 1 keeps 1 image with 10.57kB",
+        ),
+        (
+            &["--keep", "app:[12]"],
+            &["app:1", "app:2"],
+            "--keep app:[12] keeps 2 images with 21.14kB",
+        ),
+        (
+            &["--keep-last", "2", "--keep", "app:1"],
+            &["app:1", "app:4", "app:5"],
+            "--keep app:1 keeps 1 image with 10.57kB; --keep-last 2 keeps 2 images with 21.14kB",
+        ),
+    ];
+    for_each(
+        cases,
+        |(rules, ..)| rules.join(" "),
+        |(rules, left, why)| {
+            let shelf = five();
+            let pruned = shelf.prune(&[&["-a", "--max-size", "9kB"], *rules].concat());
+            pruned.leaves(left);
+            pruned.run.exits(5).one_error_with_hint().warns(why);
+            for name in *left {
+                let reasons = &pruned.verdict(name).reasons;
+                assert!(
+                    reasons.iter().all(|reason| !reason.contains("budget")),
+                    "{name} {reasons:?}"
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn a_budget_that_rules_leave_room_for_is_reached() {
     let shelf = five();
-    let pruned = shelf.prune(&["-a", "--keep-last", "3", "--max-size", "25kB"]);
+    let pruned = shelf.prune(&["-a", "--keep-last", "2", "--max-size", "22kB"]);
     pruned
         .ok()
         .leaves(&["app:4", "app:5"])
-        .because("app:1", true, &["no hold, filter or rule keeps it"])
-        .because("app:3", true, &["over the size budget, and the oldest"])
-        .because("app:4", false, &["last 3 of app"]);
+        .because("app:3", true, &["no hold, filter or rule keeps it"])
+        .because("app:4", false, &["last 2 of app"]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use arbtest::arbitrary::{Result, Unstructured};
+use jiff::{SignedDuration, Timestamp};
 
-use crate::shelf::{Shelf, bulk, days_ago};
+use crate::shelf::{NOW, Shelf, bulk, days_ago};
 use crate::support::{Desc, Doc, Json, Obj, media, sha256};
 
 /// What an image is.
@@ -32,6 +33,8 @@ pub(crate) struct Piece {
     pub(crate) digest_tag_of: Option<usize>,
     /// When it was added, in hours before the present; `None` is 1970.
     pub(crate) hours: Option<u64>,
+    /// When it was built, in hours before the present; `None` is nothing that its config says.
+    pub(crate) created: Option<u64>,
     /// The value of the label `env`.
     pub(crate) label: Option<&'static str>,
     /// Whether a hold is on it.
@@ -54,6 +57,8 @@ pub(crate) struct Wish {
     pub(crate) until_hours: Option<u64>,
     pub(crate) label: Option<(bool, &'static str)>,
     pub(crate) repository: Option<&'static str>,
+    /// Goes by when images were built.
+    pub(crate) by_created: bool,
     pub(crate) last: Option<usize>,
     pub(crate) within_hours: Option<u64>,
     pub(crate) daily: Option<usize>,
@@ -112,6 +117,10 @@ fn some_of(u: &mut Unstructured<'_>, count: usize, at_most: usize) -> Result<Vec
 pub(crate) fn world(u: &mut Unstructured<'_>) -> Result<World> {
     let count = u.int_in_range(1..=9)?;
     let nameless = chance(u, 8)?;
+    // Unpacked from an archive that has one time for all.
+    let archived = maybe(u, 25, |u| {
+        maybe(u, 80, |u| Ok(u.int_in_range(1..=40_u64)? * 17))
+    })?;
     let mut free: Vec<&str> = if nameless { Vec::new() } else { NAMES.to_vec() };
     let mut pieces: Vec<Piece> = Vec::new();
     for position in 0..count {
@@ -152,7 +161,11 @@ pub(crate) fn world(u: &mut Unstructured<'_>) -> Result<World> {
             about,
             digest_tag_of,
             // Few enough moments that several images share a day.
-            hours: maybe(u, 92, |u| Ok(u.int_in_range(1..=40)? * 17))?,
+            hours: match archived {
+                Some(hours) => hours,
+                None => maybe(u, 92, |u| Ok(u.int_in_range(1..=40)? * 17))?,
+            },
+            created: maybe(u, 80, |u| Ok(u.int_in_range(1..=6)? * 301))?,
             label: maybe(u, 60, |u| Ok(*u.choose(&["prod", "dev"])?))?,
             is_held: false,
             is_saved,
@@ -207,6 +220,7 @@ pub(crate) fn wish(u: &mut Unstructured<'_>) -> Result<Wish> {
         Ok(lines)
     })?;
     wish.max_size = maybe(u, 35, |u| u.int_in_range(0..=9_000))?;
+    wish.by_created = chance(u, 15)?;
     Ok(wish)
 }
 
@@ -235,6 +249,7 @@ impl Wish {
             "--filter",
             self.repository.map(|name| format!("reference={name}")),
         );
+        flag("--time", self.by_created.then(|| "created".to_owned()));
         flag("--keep-last", self.last.map(|count| count.to_string()));
         flag(
             "--keep-within",
@@ -257,6 +272,12 @@ impl Wish {
         args.extend(self.allow_empty.then(|| "--allow-empty".to_owned()));
         args
     }
+}
+
+/// Returns the moment so many hours before the present.
+pub(crate) fn hours_ago(hours: u64) -> Timestamp {
+    let now: Timestamp = NOW.parse().expect("a time");
+    now - SignedDuration::from_hours(i64::try_from(hours).expect("small"))
 }
 
 /// Writes a layout; returns it with the descriptor of each piece.
@@ -287,6 +308,10 @@ pub(crate) fn write(world: &World) -> (Shelf, Vec<Desc>) {
                     "rootfs",
                     Obj::new().with("type", "layers").with("diff_ids", diff_ids),
                 );
+            let config = match piece.created {
+                Some(hours) => config.with("created", hours_ago(hours).to_string()),
+                None => config,
+            };
             shelf
                 .layout
                 .blob(media::CONFIG, config.json().text().as_bytes())

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::draw::{Kind, Piece, Wish, World};
-use crate::shelf::NOW;
+use crate::draw::{Kind, Piece, Wish, World, hours_ago};
 
 /// What is to become of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,9 +175,59 @@ impl Judge<'_> {
             .collect()
     }
 
+    /// How many hours ago, by the clock that was asked for.
+    fn hours(&self, position: usize) -> Option<u64> {
+        if self.wish.by_created {
+            self.created(position)
+        } else {
+            self.piece(position).hours
+        }
+    }
+
+    /// How many hours ago its first manifest was built.
+    fn created(&self, position: usize) -> Option<u64> {
+        let mut open = vec![position];
+        let mut seen = Set::from([position]);
+        while let Some(position) = open.pop() {
+            let piece = self.piece(position);
+            if !matches!(piece.kind, Kind::Index(_)) {
+                return piece.created;
+            }
+            let children = self.children(position).iter().rev();
+            open.extend(children.filter(|child| seen.insert(**child)));
+        }
+        None
+    }
+
     fn time(&self, position: usize) -> Option<Timestamp> {
-        let hours = i64::try_from(self.piece(position).hours?).expect("small");
-        Some(now() - SignedDuration::from_hours(hours))
+        self.hours(position).map(hours_ago)
+    }
+
+    /// Orders images from the newest to the oldest. What has no date counts as new.
+    fn age(&self, position: usize) -> (u64, u64, std::cmp::Reverse<usize>) {
+        let rank = |hours: Option<u64>| hours.map_or(0, |hours| hours + 1);
+        let second = if self.wish.by_created {
+            None
+        } else {
+            self.created(position)
+        };
+        (
+            rank(self.hours(position)),
+            rank(second),
+            std::cmp::Reverse(position),
+        )
+    }
+
+    /// What is said of an image that was preferred to the next one.
+    fn tie(&self, chosen: usize, next: Option<&usize>) -> &'static str {
+        let Some(next) = next else { return "" };
+        let ((time, created, _), (other_time, other_created, _)) =
+            (self.age(chosen), self.age(*next));
+        match (time == other_time, created == other_created) {
+            (false, _) => "",
+            (true, false) => ", by created",
+            (true, true) => ", by position in index.json",
+        }
     }
 
     fn passes(&self, position: usize) -> bool {
@@ -261,6 +310,8 @@ impl Judge<'_> {
             fate.reasons
                 .extend(rules.get(&position).into_iter().flatten().cloned());
             if !fate.reasons.is_empty() {
+                // No budget takes what a rule keeps.
+                fate.is_safe = true;
                 continue;
             }
             let is_dangling = dangling.contains(&position);
@@ -334,14 +385,7 @@ impl Judge<'_> {
             }
         }
         for (group, mut members) in groups {
-            members.sort_by_key(|position| {
-                let age = self.piece(*position).hours.unwrap_or(0);
-                (
-                    self.piece(*position).hours.is_some(),
-                    age,
-                    self.digests[*position].clone(),
-                )
-            });
+            members.sort_by_key(|position| self.age(*position));
             let of = if group.is_empty() {
                 group
             } else {
@@ -349,10 +393,11 @@ impl Judge<'_> {
             };
             for &position in members.iter().take(wish.last.unwrap_or(0)) {
                 let last = wish.last.unwrap_or(0);
+                let tie = self.tie(position, members.get(last));
                 reasons
                     .entry(position)
                     .or_default()
-                    .push(format!("last {last}{of}"));
+                    .push(format!("last {last}{of}{tie}"));
             }
             for (count, word, format) in [
                 (wish.daily, "daily", "%Y-%m-%d"),
@@ -360,21 +405,31 @@ impl Judge<'_> {
                 (wish.monthly, "monthly", "%Y-%m"),
             ] {
                 let Some(count) = count else { continue };
+                // The day of an archive is none: there the day counts on which an image was built.
+                let times: BTreeSet<_> = members.iter().map(|other| self.hours(*other)).collect();
+                let is_archive = members.len() > 1 && times.len() == 1 && !wish.by_created;
                 let mut seen = BTreeSet::new();
-                for &position in &members {
-                    let label = self
-                        .time(position)
-                        .map(|time| time.strftime(format).to_string());
+                for (number, &position) in members.iter().enumerate() {
+                    let built = self.created(position).filter(|_| is_archive);
+                    let label = self.time(position).map(|time| {
+                        let time = built.map_or(time, hours_ago);
+                        time.strftime(format).to_string()
+                    });
                     let is_kept = match &label {
                         None => true,
                         Some(label) => seen.len() < count && seen.insert(label.clone()),
                     };
                     if is_kept {
+                        let tie = match &label {
+                            None => "",
+                            Some(_) if built.is_some() => ", by created",
+                            Some(_) => self.tie(position, members.get(number + 1)),
+                        };
                         let label = label.unwrap_or_else(|| "without a date".to_owned());
                         reasons
                             .entry(position)
                             .or_default()
-                            .push(format!("{word} {label}{of}"));
+                            .push(format!("{word} {label}{of}{tie}"));
                     }
                 }
             }
@@ -411,23 +466,20 @@ impl Judge<'_> {
     }
 
     /// The order in which a budget takes images.
-    pub(crate) fn budget_key(&self, position: usize) -> (bool, std::cmp::Reverse<u64>, String) {
-        let hours = self.piece(position).hours.map_or(0, |hours| hours + 1);
+    pub(crate) fn budget_key(
+        &self,
+        position: usize,
+    ) -> (
+        bool,
+        std::cmp::Reverse<(u64, u64, std::cmp::Reverse<usize>)>,
+    ) {
         let is_named = !self.names(position).is_empty();
-        (
-            is_named,
-            std::cmp::Reverse(hours),
-            self.digests[position].clone(),
-        )
+        (is_named, std::cmp::Reverse(self.age(position)))
     }
 }
 
-fn now() -> Timestamp {
-    NOW.parse().expect("a time")
-}
-
 fn ago(hours: u64) -> Timestamp {
-    now() - SignedDuration::from_hours(i64::try_from(hours).expect("small"))
+    hours_ago(hours)
 }
 
 fn repository(name: &str) -> &str {

@@ -12,6 +12,7 @@
 //! - [`budget`] is about `--max-size`.
 //! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
+//! - [`unmatched`]: what matches nothing; [`unique`]: what `df -v` says of each image.
 //! - [`plans`]: `--plan` and `apply`; [`stale`]: what happens between them; [`edited`]: plans that nobody made.
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
@@ -60,6 +61,8 @@ mod second_index;
 mod shelf;
 mod stale;
 mod times;
+mod unique;
+mod unmatched;
 mod worlds;
 
 /// Says why a test did not run.

@@ -260,25 +260,115 @@ fn what_a_rule_keeps_is_not_dragged_along_by_what_goes() {
     );
 }
 
-/// Digests tell images of one second apart, so that two runs agree.
-#[test]
-fn ties_are_broken_alike_every_time() {
+/// Five releases whose files all have one modification time, as an unpacked bundle has them; `None` is 1970.
+fn bundle(days: Option<u64>, created: &dyn Fn(u32) -> Option<String>) -> Shelf {
     let mut shelf = Shelf::new();
-    for number in 0..6 {
-        shelf.small(&format!("app:{number}"), 10);
+    for number in 0..5_u32 {
+        let name = format!("ex.com/app:1.{number}");
+        let build = Build::new(&name).layer(name.as_bytes());
+        let build = match created(number) {
+            Some(created) => build.created(&created),
+            None => build,
+        };
+        let image = shelf.named(&name, 0, &build);
+        let time = days.map_or(SystemTime::UNIX_EPOCH, days_ago);
+        shelf.added_at(&image.manifest, time);
     }
     shelf.write();
-    let first = shelf
-        .call(["-a", "-n", "--keep-last", "3", "--format", "json"])
-        .run();
-    for _ in 0..3 {
-        let next = shelf
-            .call(["-a", "-n", "--keep-last", "3", "--format", "json"])
-            .run();
-        assert_eq!(first.ok().stdout, next.ok().stdout);
+    shelf
+}
+
+#[test]
+fn equal_times_decide_nothing() {
+    let ascending = |number: u32| Some(format!("2025-0{}-01T00:00:00Z", number + 1));
+    let descending = |number: u32| Some(format!("2025-0{}-01T00:00:00Z", 5 - number));
+    let alike = |_: u32| Some("2025-01-01T00:00:00Z".to_owned());
+    let none = |_: u32| None;
+    let (created, position) = (", by created", ", by position in index.json");
+    let last: &[&str] = &["1.3", "1.4"];
+    type Created<'a> = &'a dyn Fn(u32) -> Option<String>;
+    let cases: [(&str, Created<'_>, &[&str], &str); 4] = [
+        ("ascending", &ascending, last, created),
+        ("descending", &descending, &["1.0", "1.1"], created),
+        ("alike", &alike, last, position),
+        ("none", &none, last, position),
+    ];
+    for days in [Some(40), Some(400), None] {
+        for (what, dates, left, tie) in cases {
+            let left: Vec<String> = left.iter().map(|tag| format!("ex.com/app:{tag}")).collect();
+            let left: Vec<&str> = left.iter().map(String::as_str).collect();
+            let pruned = bundle(days, dates).prune(&["-a", "--keep-last", "2"]);
+            assert_eq!(
+                pruned.names.iter().collect::<Vec<_>>(),
+                left,
+                "{what}, added {days:?} days ago\n{}",
+                pruned.run.all()
+            );
+            let reason = format!("last 2 of ex.com/app{tie}");
+            pruned.because(left[0], false, &[&reason]);
+        }
     }
-    let pruned = shelf.prune(&["-a", "--keep-last", "3"]);
-    assert_eq!(pruned.names.len(), 3, "{}", pruned.run.all());
+    // By that clock the dates are not equal, or nothing but the position is left.
+    let args = ["-a", "--keep-last", "2", "--time", "created"];
+    bundle(Some(40), &descending)
+        .prune(&args)
+        .ok()
+        .leaves(&["ex.com/app:1.0", "ex.com/app:1.1"])
+        .because("ex.com/app:1.0", false, &["last 2 of ex.com/app"]);
+    bundle(Some(40), &alike)
+        .prune(&args)
+        .ok()
+        .leaves(&["ex.com/app:1.3", "ex.com/app:1.4"])
+        .because(
+            "ex.com/app:1.4",
+            false,
+            &["last 2 of ex.com/app, by position in index.json"],
+        );
+}
+
+/// One image a month would be one for the whole archive.
+#[test]
+fn equal_times_are_no_period_of_their_own() {
+    let monthly = |number: u32| Some(format!("2025-0{}-01T00:00:00Z", number + 1));
+    let shelf = bundle(Some(40), &monthly);
+    let pruned = shelf.prune(&["-a", "--keep-monthly", "3"]);
+    pruned
+        .ok()
+        .leaves(&["ex.com/app:1.2", "ex.com/app:1.3", "ex.com/app:1.4"])
+        .because(
+            "ex.com/app:1.4",
+            false,
+            &["monthly 2025-05 of ex.com/app, by created"],
+        )
+        .because(
+            "ex.com/app:1.2",
+            false,
+            &["monthly 2025-03 of ex.com/app, by created"],
+        );
+}
+
+/// What asks for an age and compares nothing goes by its clock alone.
+#[test]
+fn ages_are_not_told_by_the_other_clock() {
+    let shelf = bundle(Some(40), &|_| Some("2026-11-20T00:00:00Z".to_owned()));
+    let args = ["-a", "--keep-within", "30d", "--keep-last", "2"];
+    shelf
+        .prune(&args)
+        .ok()
+        .leaves(&["ex.com/app:1.3", "ex.com/app:1.4"]);
+    let args = ["-a", "--filter", "until=30d", "--keep-last", "1"];
+    shelf.prune(&args).ok().leaves(&["ex.com/app:1.4"]);
+}
+
+#[test]
+fn the_later_entry_of_two_alike_is_the_newer() {
+    let mut shelf = Shelf::new();
+    let first = shelf.small("app:1", 10);
+    shelf.small("app:2", 10);
+    shelf.layout.tag(&first.manifest, "app:3");
+    shelf.write();
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok().leaves(&["app:1", "app:3"]);
 }
 
 #[test]

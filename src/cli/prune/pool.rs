@@ -8,9 +8,7 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, Totals};
 
 use super::question::{Answer, describe_plan, put};
-use super::{
-    Failure, Said, Wanted, note_unused, planned, report, show, to_json, unused_everywhere,
-};
+use super::{Failure, Said, Wanted, planned, report, show, to_json, unmatched_in_all};
 use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
@@ -43,6 +41,7 @@ pub(super) fn run(
             Ok(done) => done,
             Err(error) => return report(context, &Failure::Prune(error)),
         };
+        context.warn_unmatched(&unmatched_in_all(done.said.iter()));
         let (answer, exit) = question(context, args, &asked, &done);
         if answer == Answer::No {
             context.term.note("nothing was changed");
@@ -73,7 +72,9 @@ pub(super) fn run(
     let mut exit = exit::DONE;
     match perform(context, &asked, rule, mode, agreed) {
         Ok(done) => {
-            note_unused(context, &unused_everywhere(done.said.iter()));
+            if shown.is_none() {
+                context.warn_unmatched(&unmatched_in_all(done.said.iter()));
+            }
             let said = std::iter::once(None).chain(done.said.iter().map(Some));
             for (shown, said) in done.shown().zip(said) {
                 let ended = show(context, args, said, &shown, true);
@@ -114,7 +115,7 @@ fn question(
         blobs += plan.sweep().len() as u64;
     }
     for (path, said) in asked.chosen.layouts.iter().zip(&done.said) {
-        text.push_str(&describe_plan(context, path, said, None));
+        text.push_str(&describe_plan(context, path, said, args.time, None));
     }
     let is_clean = done.plans.iter().all(|(plan, _)| plan.is_empty());
     if !is_clean {

@@ -9,8 +9,8 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{Retire, Totals, Verdict};
 use ocisweep::units::human_size;
 
-use super::{Done, Refusal, Said, Wanted, one, report};
-use crate::cli::args::PruneArgs;
+use super::{Done, Refusal, Said, Wanted, age, one, report, unmatched_in_all};
+use crate::cli::args::{ClockName, PruneArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::many::{Chosen, each, shares};
@@ -65,7 +65,7 @@ pub(super) fn confirm(
         asked.shown.push(match planned {
             Some(Ok(done)) => {
                 if !done.plan.is_empty() {
-                    text.push_str(&describe(context, path, done));
+                    text.push_str(&describe(context, path, done, args.time));
                 }
                 Ok(done.said.going().cloned().collect())
             }
@@ -84,6 +84,8 @@ pub(super) fn confirm(
             }
         });
     }
+    let said = done.iter().flatten().map(|done| &done.said);
+    context.warn_unmatched(&unmatched_in_all(said));
     let (answer, exit) = put(context, args, text, &totals);
     asked.answer = answer;
     asked.exit = asked.exit.and(exit);
@@ -126,12 +128,18 @@ pub(super) fn put(
     }
 }
 
-fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>) -> String {
+fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>, clock: ClockName) -> String {
     let blobs = done.plan.sweep().len();
     if done.plan.retire() == Retire::No {
-        return describe_plan(context, path, &done.said, Some(blobs));
+        return describe_plan(context, path, &done.said, clock, Some(blobs));
     }
-    let mut text = describe_plan(context, path, &done.said, (blobs > 0).then_some(blobs));
+    let mut text = describe_plan(
+        context,
+        path,
+        &done.said,
+        clock,
+        (blobs > 0).then_some(blobs),
+    );
     let path = path.to_string_lossy();
     let path = context.term.foreign(&path);
     let _ = writeln!(
@@ -146,6 +154,7 @@ pub(super) fn describe_plan(
     context: &Context<'_>,
     path: &Path,
     said: &Said,
+    clock: ClockName,
     blobs: Option<usize>,
 ) -> String {
     let path = path.to_string_lossy();
@@ -176,10 +185,11 @@ pub(super) fn describe_plan(
         };
         let _ = writeln!(
             text,
-            "  {}  {}  {}",
+            "  {}  {}  {}  {}",
             verdict.digest.short(),
             context.term.foreign(&names),
-            human_size(verdict.size)
+            human_size(verdict.size),
+            age(clock, &verdict.age)
         );
     }
     if going.len() > MAX_LISTED {

@@ -220,6 +220,15 @@ impl Term {
         self.talk(&message);
     }
 
+    /// Writes a line to stderr, also where quiet, and below it `hint: {hint}`: for what was most likely not meant.
+    pub fn warn(&self, text: &str, hint: Option<&str>) {
+        let mut message = message_line("", text, self.stderr_is_terminal);
+        if let Some(hint) = hint {
+            message.push_str(&message_line("hint: ", hint, self.stderr_is_terminal));
+        }
+        self.talk(&message);
+    }
+
     /// Writes a line to stderr unless quiet.
     pub fn note(&self, text: &str) {
         if self.level >= Level::Normal {

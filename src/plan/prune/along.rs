@@ -66,11 +66,7 @@ pub(super) fn follow(judged: &mut [Judged<'_>]) {
             let of_owner = companions.entry(*owner).or_default();
             of_owner.push((position, name.clone()));
         }
-        if image.follows.is_companion
-            && !image.is_out_of_reach
-            && image.always.is_empty()
-            && image.reasons.is_empty()
-        {
+        if image.follows.is_companion && image.is_free() {
             image.goes = true;
         }
         if !image.goes {
@@ -78,11 +74,16 @@ pub(super) fn follow(judged: &mut [Judged<'_>]) {
         }
     }
     while let Some(owner) = kept.pop() {
+        // What keeps the image keeps its companion, also against a size budget.
+        let rules = judged
+            .get(owner)
+            .map_or_else(Vec::new, |image| image.rules.clone());
         for (position, name) in companions.remove(&owner).unwrap_or_default() {
             let Some(companion) = judged.get_mut(position).filter(|image| image.goes) else {
                 continue;
             };
             companion.goes = false;
+            companion.rules.clone_from(&rules);
             companion.reasons = vec![format!("companion of {name}")];
             kept.push(position);
         }

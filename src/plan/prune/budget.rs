@@ -1,8 +1,9 @@
 //! Which images go so that the others fit a size budget.
+//!
+//! *Promise*: what a hold, a filter or a keep rule keeps is never taken for a budget. Where the rest does not fit, the
+//! caller learns what holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-
-use jiff::Timestamp;
 
 use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Accept, RootSource};
@@ -12,6 +13,76 @@ use crate::view::View;
 
 use super::along::removed_along;
 use super::{Gone, Judged, PruneOptions};
+use crate::plan::Tie;
+use crate::plan::policy::Rule;
+
+/// What keeps images although the size budget is not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetHolder {
+    /// A rule as it is written, a hold, or what else leaves images alone.
+    pub what: String,
+    /// How many images it keeps.
+    pub images: u64,
+    /// Bytes that those reference.
+    pub bytes: u64,
+}
+
+/// How many of them are given.
+const MAX_HOLDERS: usize = 20;
+
+/// Returns what keeps the images that are left: holds, rules, and what is out of reach.
+pub(super) fn holders(
+    view: &View,
+    judged: &[Judged<'_>],
+    gone: &Gone,
+    files: &Files,
+) -> Vec<BudgetHolder> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum What<'a> {
+        Hold(&'a str),
+        Rule(&'a Rule),
+        OutOfReach,
+        Companion,
+        Last,
+    }
+    let mut kept: BTreeMap<What<'_>, Vec<BlobId>> = BTreeMap::new();
+    for judged in judged.iter().filter(|judged| !judged.goes) {
+        let mut add = |what| kept.entry(what).or_default().push(judged.image.id);
+        for hold in &judged.image.holds {
+            add(What::Hold(hold));
+        }
+        for rule in &judged.rules {
+            add(What::Rule(rule));
+        }
+        if judged.is_out_of_reach {
+            add(What::OutOfReach);
+        }
+        if judged.is_free() {
+            add(if judged.follows.is_companion {
+                What::Companion
+            } else {
+                What::Last
+            });
+        }
+    }
+    let kept = kept.into_iter().take(MAX_HOLDERS);
+    kept.map(|(what, mut ids)| {
+        // In two repositories one rule keeps an image twice.
+        ids.dedup();
+        BudgetHolder {
+            what: match what {
+                What::Hold(name) => format!("hold \"{name}\""),
+                What::Rule(rule) => rule.to_string(),
+                What::OutOfReach => "scope and filters".to_owned(),
+                What::Companion => "an image of which it is a companion".to_owned(),
+                What::Last => "the last image".to_owned(),
+            },
+            images: ids.len() as u64,
+            bytes: Counted::new(files).take(&view.graph.reach_after(ids, &gone.change())),
+        }
+    })
+    .collect()
+}
 
 /// Returns the bytes of what is live after a removal, each inode once.
 pub(super) fn live_bytes(view: &View, gone: &Gone, files: &Files) -> u64 {
@@ -61,22 +132,24 @@ pub(super) fn trim(
     let mut candidates: Vec<usize> = staying
         .iter()
         .copied()
-        .filter(|position| {
-            judged
-                .get(*position)
-                .is_some_and(|judged| judged.always.is_empty() && !judged.is_out_of_reach)
-        })
+        .filter(|position| judged.get(*position).is_some_and(Judged::is_free))
         .collect();
     // Oldest first; what has no date counts as new.
     candidates.sort_by_key(|position| {
-        judged.get(*position).map(|judged| {
-            (
-                !judged.image.names.is_empty(),
-                judged.time.unwrap_or(Timestamp::MAX),
-                judged.image.digest.clone(),
-            )
-        })
+        let judged = judged.get(*position);
+        judged.map(|judged| (!judged.image.names.is_empty(), judged.age))
     });
+    // What else than the clock decided that an image goes before the next one.
+    let ties: BTreeMap<usize, Tie> = candidates
+        .iter()
+        .zip(candidates.iter().skip(1))
+        .filter_map(|(position, next)| {
+            let (first, second) = (judged.get(*position)?, judged.get(*next)?);
+            let is_alike = first.image.names.is_empty() == second.image.names.is_empty();
+            let tie = first.age.tie(&second.age).filter(|_| is_alike)?;
+            Some((*position, tie))
+        })
+        .collect();
     // Where nothing is named, any image is one that somebody wants.
     let has_names = judged.iter().any(|judged| !judged.image.names.is_empty());
     let mut wanted_left = judged
@@ -112,10 +185,11 @@ pub(super) fn trim(
             continue;
         }
         judged.goes = true;
-        judged.reasons = vec![if judged.follows.is_companion {
-            removed_along(&judged.follows)
-        } else {
-            "over the size budget, and the oldest".to_owned()
+        let oldest = "over the size budget, and the oldest";
+        judged.reasons = vec![match ties.get(&position) {
+            _ if judged.follows.is_companion => removed_along(&judged.follows),
+            Some(tie) => format!("{oldest} {tie}"),
+            None => oldest.to_owned(),
         }];
         wanted_left -= usize::from(is_wanted);
         any = true;

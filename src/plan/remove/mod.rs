@@ -4,6 +4,7 @@
 //! down from what is removed and deleting on the way: that is how docker tears shared layers out of
 //! other images.
 
+mod alone;
 mod cascade;
 mod finish;
 mod gone;
@@ -24,6 +25,7 @@ use crate::view::View;
 
 use super::{Force, Pick, Plan, SweepOptions};
 
+pub(crate) use alone::Alone;
 pub(super) use cascade::cascade;
 pub(super) use finish::finish;
 pub(super) use gone::{Gone, SweepExtent, stays};

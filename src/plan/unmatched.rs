@@ -1,0 +1,150 @@
+//! What was asked for and matches nothing.
+//!
+//! An unset variable in a script (`--filter "reference=$NAME"`) or a pattern that stops at `/` keeps nothing, or chooses
+//! nothing, and nothing else shows it.
+
+use std::collections::BTreeSet;
+
+use crate::entries::EntryFacts;
+use crate::images::{Image, Images};
+use crate::oci::glob::Glob;
+use crate::view::View;
+
+use super::filter::{name_matches, names_match};
+use super::{Filters, Policy, TimeSource};
+
+/// A filter, a pattern or a line of a list that matches no image of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmatched {
+    /// What matches nothing, in a sentence.
+    pub text: String,
+    /// A flag with a wider pattern that would match.
+    pub wider: Option<Wider>,
+}
+
+/// A pattern that matches where another one does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wider {
+    /// What the pattern is a value of: `--keep`, `--filter`, or nothing in a list.
+    pub flag: &'static str,
+    /// The value.
+    pub value: String,
+}
+
+/// Returns what matches nothing in a layout. Filters on age and `dangling` are left out: where they match nothing, there
+/// is only nothing to do.
+#[must_use]
+pub fn unmatched(
+    view: &View,
+    images: &[Image],
+    entries: &[EntryFacts],
+    filters: &Filters,
+    policy: &Policy,
+) -> Vec<Unmatched> {
+    let mut found = Vec::new();
+    if filters.has_empty() {
+        found.push(Unmatched {
+            text: "an empty `--filter` filters nothing".to_owned(),
+            wider: None,
+        });
+    }
+    let mut cache = Images::new(view);
+    // None of these filters is on what dangles.
+    let dangling = BTreeSet::new();
+    for (text, term) in filters.terms() {
+        let Ok(resolved) = term.against(view, entries, &mut cache, &dangling) else {
+            continue;
+        };
+        let mut passes = |image: &Image| resolved.matches(image, &mut cache, TimeSource::default());
+        if images.iter().any(&mut passes) {
+            continue;
+        }
+        let pattern = text.strip_prefix("reference=");
+        found.push(Unmatched {
+            text: format!("no image passes the filter `{text}`"),
+            wider: pattern.and_then(|pattern| {
+                let value = format!("reference={}", wider(pattern, images)?);
+                let flag = "--filter";
+                Some(Wider { flag, value })
+            }),
+        });
+    }
+    for glob in &policy.keep {
+        // A name on an entry with an invalid digest is one all the same.
+        let mut names = entries.iter().flat_map(|entry| &entry.names);
+        if names.any(|name| name_matches(glob, &name.text)) {
+            continue;
+        }
+        let (flag, pattern) = ("--keep", glob.as_str());
+        let shown = if pattern.is_empty() { "''" } else { pattern };
+        found.push(Unmatched {
+            text: format!("no image has a name that matches `{flag} {shown}`"),
+            wider: wider(pattern, images).map(|value| Wider { flag, value }),
+        });
+    }
+    if let Some(list) = &policy.keep_from {
+        if list.is_empty() {
+            found.push(Unmatched {
+                text: "the list of `--keep-from` has no line that keeps an image".to_owned(),
+                wider: None,
+            });
+        }
+        found.extend(list.unused(images).into_iter().map(|line| Unmatched {
+            text: format!("nothing is called `{line}`, which the list keeps"),
+            wider: wider(line, images).map(|value| Wider { flag: "", value }),
+        }));
+    }
+    found
+}
+
+/// Returns a pattern like this one that crosses `/` and matches a name.
+fn wider(pattern: &str, images: &[Image]) -> Option<String> {
+    let mut wider = Glob::new(pattern).ok()?.wider().into_iter();
+    let found = wider.find(|glob| images.iter().any(|image| names_match(glob, image)))?;
+    Some(found.as_str().to_owned())
+}
+
+/// Returns what matches nothing in any of several layouts, with the first wider pattern that matches in one.
+#[must_use]
+pub fn unmatched_everywhere<'a>(
+    mut layouts: impl Iterator<Item = &'a [Unmatched]>,
+) -> Vec<Unmatched> {
+    let mut common = layouts.next().unwrap_or_default().to_vec();
+    for other in layouts {
+        common.retain_mut(|unmatched| {
+            let same = other.iter().find(|other| other.text == unmatched.text);
+            if let Some(same) = same
+                && unmatched.wider.is_none()
+            {
+                unmatched.wider.clone_from(&same.wider);
+            }
+            same.is_some()
+        });
+    }
+    common
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_layouts_only_what_matches_nowhere_is_said() {
+        let unmatched = |text: &str, value: Option<&str>| Unmatched {
+            text: text.to_owned(),
+            wider: value.map(|value| Wider {
+                flag: "--keep",
+                value: value.to_owned(),
+            }),
+        };
+        let layouts = [
+            vec![unmatched("a", None), unmatched("b", None)],
+            vec![unmatched("b", Some("**b")), unmatched("c", None)],
+            vec![unmatched("b", Some("**/b"))],
+        ];
+        let common = unmatched_everywhere(layouts.iter().map(Vec::as_slice));
+        assert_eq!(common, [unmatched("b", Some("**b"))]);
+        let none: [&[Unmatched]; 0] = [];
+        assert!(unmatched_everywhere(none.into_iter()).is_empty());
+    }
+}
