@@ -32,13 +32,13 @@ const INVALID_DIGESTS: [&str; 7] = [
 ];
 
 /// Says yes in `percent` of a hundred cases, and no when the source is exhausted.
-fn chance(u: &mut Unstructured<'_>, percent: u8) -> Result<bool> {
+pub(crate) fn chance(u: &mut Unstructured<'_>, percent: u8) -> Result<bool> {
     let draw: u8 = u.int_in_range(0..=99)?;
     Ok(draw >= 100_u8.saturating_sub(percent))
 }
 
 /// Draws one of `choices` by weight; the first when the source is exhausted.
-fn weighted<T: Copy>(u: &mut Unstructured<'_>, choices: &[(u16, T)]) -> Result<T> {
+pub(crate) fn weighted<T: Copy>(u: &mut Unstructured<'_>, choices: &[(u16, T)]) -> Result<T> {
     let total: u16 = choices.iter().map(|(weight, _)| *weight).sum();
     let mut draw = u.int_in_range(0..=total.saturating_sub(1))?;
     for (weight, choice) in choices {

@@ -14,6 +14,7 @@
 mod support;
 
 mod generate;
+mod images;
 mod oracle;
 mod world;
 mod write;

@@ -1,0 +1,696 @@
+//! What a command may and must do to entries and names, from the contract alone.
+//!
+//! "Must" and "may" differ where the contract can be read in two ways. What becomes of blobs needs no prediction: it follows
+//! from the roots that are left, see [`super::checks`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::FEATURES;
+use super::ask::{Ask, What, Word, children};
+use super::disk::{Disk, Entry, Reading, Set, digest_tag};
+use serde_json::Value;
+
+/// A name with the image on which it stands.
+pub(crate) type Pair = (String, String);
+
+/// What a command may and must do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected {
+    /// The exit codes that are right.
+    pub(crate) codes: BTreeSet<i32>,
+    /// Names that must be removed.
+    pub(crate) untag: BTreeSet<Pair>,
+    /// Further names that may be removed.
+    pub(crate) may_untag: BTreeSet<Pair>,
+    /// Images of which no entry may be left.
+    pub(crate) must_go: Set,
+    /// Images of which no entry need be left; contains `must_go`.
+    pub(crate) may_go: Set,
+}
+
+/// Returns what a command has to do.
+pub(crate) fn expected(disk: &Disk, ask: &Ask) -> Expected {
+    match &ask.what {
+        What::HoldAdd { name, .. } if disk.holds.contains_key(*name) => Expected::code(&[1]),
+        What::Gc | What::HoldAdd { .. } | What::HoldRm(_) => Expected::code(&[0]),
+        What::Prune => prune(disk),
+        What::PruneAll {
+            reference,
+            keep,
+            keep_last,
+        } => everything(disk, reference.as_deref(), keep.as_deref(), *keep_last),
+        What::Rm(words) => rm(disk, words, ask.force),
+        What::Platform {
+            digest,
+            dropped,
+            mode,
+            image,
+            ..
+        } => platform(disk, digest, dropped, mode, image, ask.force),
+    }
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(out, "exit {:?}", self.codes)?;
+        writeln!(out, "  untag {:?}, may {:?}", self.untag, self.may_untag)?;
+        write!(out, "  go {:?}, may {:?}", self.must_go, self.may_go)
+    }
+}
+
+impl Expected {
+    fn code(codes: &[i32]) -> Self {
+        Self {
+            codes: codes.iter().copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    fn go(&mut self, digest: &str) {
+        self.must_go.insert(digest.to_owned());
+        self.may_go.insert(digest.to_owned());
+    }
+}
+
+/// Returns the children and referrers of these images, transitively, listed or not.
+pub(crate) fn followers(disk: &Disk, gone: &Set) -> Set {
+    let mut found = gone.clone();
+    loop {
+        let mut next = found.clone();
+        for digest in &found {
+            let list = disk.json(digest).and_then(|json| json.get("manifests"));
+            for child in list.and_then(Value::as_array).into_iter().flatten() {
+                let digest = child.get("digest").and_then(Value::as_str);
+                next.extend(digest.map(str::to_owned));
+            }
+        }
+        for digest in disk.blobs.keys() {
+            if disk
+                .subject(digest)
+                .is_some_and(|subject| next.contains(&subject))
+            {
+                next.insert(digest.clone());
+            }
+        }
+        next.extend(disk.referrers(&next));
+        if next == found {
+            return found;
+        }
+        found = next;
+    }
+}
+
+/// Returns what certain images keep: what they reference, and their referrers.
+fn kept(disk: &Disk, roots: Set, reading: Reading) -> Set {
+    disk.close(roots, reading, |disk, live| disk.referrers(live))
+}
+
+/// Returns the roots that are no entries, when these images go: docker's element goes with its image.
+fn other_roots(disk: &Disk, gone: &Set) -> Set {
+    let mut left = disk.clone();
+    left.elements
+        .retain(|element| !gone.iter().any(|digest| disk.is_of(element, digest)));
+    left.other_roots()
+}
+
+/// Adds what goes with the images that go: untagged and digest-tagged children and referrers that nothing kept reaches.
+fn cascade(disk: &Disk, expected: &mut Expected) {
+    for (going, reading, certain) in [
+        (expected.may_go.clone(), Reading::Strict, false),
+        (expected.must_go.clone(), Reading::Generous, true),
+    ] {
+        let connected = followers(disk, &going);
+        let follows = |digest: &String| {
+            connected.contains(digest)
+                && !going.contains(digest)
+                && disk.human_names(digest).is_empty()
+        };
+        let candidates: Set = disk.listed().into_iter().filter(follows).collect();
+        let mut roots = other_roots(disk, &going);
+        let stays = |digest: &String| !going.contains(digest) && !candidates.contains(digest);
+        roots.extend(disk.listed().into_iter().filter(stays));
+        // What was named goes, also where it is a referrer of something that stays.
+        let mut left = disk.clone();
+        left.removed = going.clone();
+        let kept = left.close(roots, reading, |disk, live| {
+            let mut found = disk.referrers(live);
+            if reading != Reading::Generous {
+                found.retain(|digest| !going.contains(digest));
+            }
+            found
+        });
+        for digest in candidates.difference(&kept) {
+            if certain {
+                expected.go(digest);
+            } else {
+                expected.may_go.insert(digest.clone());
+            }
+        }
+    }
+}
+
+fn is_held(disk: &Disk, digest: &str) -> bool {
+    disk.holds.values().any(|held| held == digest)
+}
+
+fn has_unnamed_entry(disk: &Disk, digest: &str) -> bool {
+    let mut of_digest = disk.entries.iter().filter(|entry| entry.digest == digest);
+    of_digest.any(|entry| entry.names.is_empty())
+}
+
+/// What one word of `rm` selects.
+enum Selected {
+    Names(BTreeSet<Pair>),
+    Image(String),
+    /// The word is an error.
+    Nothing,
+    /// The contract does not say.
+    Unsure(BTreeSet<Pair>),
+}
+
+fn select(disk: &Disk, word: &Word, force: bool) -> Selected {
+    let pairs = disk.all_names();
+    let named = |wanted: &dyn Fn(&str) -> bool| -> BTreeSet<Pair> {
+        pairs
+            .iter()
+            .filter(|(_, name)| wanted(name))
+            .cloned()
+            .collect()
+    };
+    let images = |found: &BTreeSet<Pair>| -> usize {
+        let images: Set = found
+            .iter()
+            .map(|(digest, _)| digest.clone())
+            .filter(|digest| !disk.is_kind_referrer(digest))
+            .collect();
+        images.len()
+    };
+    match word {
+        Word::Name(text) => {
+            let found = named(&|name| name == text);
+            match images(&found) {
+                0 if found.is_empty() => Selected::Nothing,
+                2.. if !force => Selected::Nothing,
+                _ => Selected::Names(found),
+            }
+        }
+        Word::Bare(word) => {
+            let exact = named(&|name| name == *word);
+            let normal = format!("{word}:latest");
+            let found = if exact.is_empty() {
+                named(&|name| name == normal)
+            } else {
+                exact
+            };
+            match images(&found) {
+                0 if found.is_empty() => Selected::Nothing,
+                2.. if !force => Selected::Nothing,
+                _ => Selected::Names(found),
+            }
+        }
+        Word::At(text, digest) => {
+            let exact = format!("{text}@{digest}");
+            let here = |wanted: &str| {
+                let found = pairs
+                    .iter()
+                    .filter(|(on, name)| on == digest && name == wanted);
+                found.cloned().collect::<BTreeSet<Pair>>()
+            };
+            let (pinned, plain) = (here(&exact), here(text));
+            match (pinned.is_empty(), plain.is_empty()) {
+                (true, true) => Selected::Nothing,
+                (true, false) => Selected::Names(plain),
+                (false, true) => Selected::Names(pinned),
+                (false, false) => Selected::Unsure(pinned.union(&plain).cloned().collect()),
+            }
+        }
+        Word::Glob(pattern) => {
+            let found = named(&|name| matches(pattern, name));
+            let twice = found.iter().any(|(digest, name)| {
+                found
+                    .iter()
+                    .any(|(other, text)| text == name && other != digest)
+            });
+            if found.is_empty() {
+                Selected::Nothing
+            } else if twice {
+                Selected::Unsure(found)
+            } else {
+                Selected::Names(found)
+            }
+        }
+        Word::Id(prefix) => {
+            let is_it = |digest: &&String| {
+                digest
+                    .split_once(':')
+                    .is_some_and(|(_, hex)| hex.starts_with(prefix.as_str()))
+            };
+            match disk.listed().iter().find(is_it) {
+                Some(digest) => Selected::Image(digest.clone()),
+                None => Selected::Nothing,
+            }
+        }
+    }
+}
+
+/// Returns `true` if a name matches a pattern of plain text with one `*` at its end.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name
+            .strip_prefix(start)
+            .is_some_and(|rest| !rest.contains('/')),
+        None => pattern == name,
+    }
+}
+
+fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
+    let mut expected = Expected::default();
+    let mut chosen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut by_id = Set::new();
+    let mut is_error = false;
+    let mut only_unknown = true;
+    let mut is_unsure = false;
+    let mut may_refuse = false;
+    for word in words {
+        match select(disk, word, force) {
+            Selected::Names(found) => {
+                for (digest, name) in found {
+                    chosen.entry(digest).or_default().insert(name);
+                }
+            }
+            Selected::Image(digest) => {
+                if is_held(disk, &digest) || (disk.names(&digest).len() > 1 && !force) {
+                    is_error = true;
+                    only_unknown = false;
+                } else {
+                    by_id.insert(digest.clone());
+                    chosen
+                        .entry(digest.clone())
+                        .or_default()
+                        .extend(disk.names(&digest));
+                }
+            }
+            Selected::Nothing => is_error = true,
+            Selected::Unsure(found) => {
+                is_unsure = true;
+                for (digest, name) in found {
+                    expected.may_go.insert(digest.clone());
+                    expected.may_untag.insert((digest, name));
+                }
+            }
+        }
+    }
+    for (digest, names) in &chosen {
+        let left: BTreeSet<String> = disk.names(digest).difference(names).cloned().collect();
+        let is_last = left.is_empty();
+        let is_by_id = by_id.contains(digest);
+        if is_last && is_held(disk, digest) && !is_by_id && !force {
+            is_error = true;
+            only_unknown = false;
+            if has_unnamed_entry(disk, digest) {
+                is_unsure = true;
+                expected
+                    .may_untag
+                    .extend(names.iter().map(|name| (digest.clone(), name.clone())));
+            }
+            continue;
+        }
+        let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
+        if disk.is_kind_referrer(digest) && !is_by_id {
+            // It follows its image; where something keeps it, its name may stay on it.
+            expected.may_untag.extend(pairs);
+            expected.may_go.insert(digest.clone());
+            continue;
+        }
+        expected.untag.extend(pairs);
+        if !is_last {
+            continue;
+        }
+        let notes = |entry: &&Entry| {
+            entry
+                .value
+                .get("annotations")
+                .and_then(Value::as_object)
+                .is_some_and(|notes| notes.len() > 1)
+        };
+        if is_held(disk, digest)
+            && !FEATURES.held_names
+            && disk
+                .entries
+                .iter()
+                .filter(|entry| entry.digest == *digest)
+                .any(|entry| notes(&entry))
+        {
+            expected.may_untag.append(&mut expected.untag);
+            is_unsure = true;
+            may_refuse = true;
+        }
+        // Whether an entry without a name keeps the image or is only listed twice is nowhere said.
+        if is_held(disk, digest) || (has_unnamed_entry(disk, digest) && !is_by_id) {
+            expected.may_go.insert(digest.clone());
+        } else {
+            expected.go(digest);
+        }
+    }
+    cascade(disk, &mut expected);
+    expected.codes = if may_refuse {
+        [0, 1, 3].into()
+    } else if is_unsure {
+        [0, 1].into()
+    } else if is_error && force && only_unknown {
+        // With force, images that are not there are no failure; an ambiguous name without it is.
+        [0].into()
+    } else if is_error {
+        [1].into()
+    } else {
+        [0].into()
+    };
+    expected
+}
+
+/// Adds the dangling entries, where `named` keeps its names and `gone` is gone already.
+fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
+    let mut roots = other_roots(disk, &expected.may_go);
+    roots.extend(named.iter().cloned());
+    let generous = kept(disk, roots.clone(), Reading::Generous);
+    let strict = kept(disk, roots, Reading::WithoutSubjects);
+    for digest in disk.listed() {
+        if named.contains(&digest) || !disk.human_names(&digest).is_empty() {
+            continue;
+        }
+        // A digest tag of something that is nowhere in the layout outlived its image.
+        let tags: Vec<String> = disk
+            .names(&digest)
+            .iter()
+            .filter_map(|name| digest_tag(name))
+            .collect();
+        let listed = disk.listed();
+        let outlived = tags
+            .iter()
+            .any(|cut| !listed.iter().any(|other| other.starts_with(cut.as_str())));
+        if !generous.contains(&digest) && !outlived {
+            expected.go(&digest);
+        } else if !strict.contains(&digest) {
+            expected.may_go.insert(digest);
+        }
+    }
+}
+
+fn prune(disk: &Disk) -> Expected {
+    let mut expected = Expected::code(&[0]);
+    let is_named = |digest: &String| !disk.human_names(digest).is_empty();
+    let named: Set = disk.listed().into_iter().filter(is_named).collect();
+    let has_digest_tags = disk.entries.iter().any(|entry| !entry.names.is_empty());
+    if named.is_empty() && !has_digest_tags {
+        return expected;
+    }
+    dangling(disk, &mut expected, &named);
+    if named.is_empty() {
+        expected.must_go.clear();
+    }
+    expected
+}
+
+fn everything(
+    disk: &Disk,
+    reference: Option<&str>,
+    keep: Option<&str>,
+    keep_last: Option<usize>,
+) -> Expected {
+    let mut expected = Expected::code(&[0]);
+    let second: Set = disk.second.values().flatten().cloned().collect();
+    let (must_keep, may_keep) = match keep_last {
+        Some(count) => newest(disk, count),
+        None => (Set::new(), Set::new()),
+    };
+    let mut named = Set::new();
+    let has_names = disk
+        .listed()
+        .iter()
+        .any(|digest| !disk.human_names(digest).is_empty());
+    for digest in disk.listed() {
+        let names = disk.human_names(&digest);
+        if names.is_empty() {
+            continue;
+        }
+        let is_kept = is_held(disk, &digest)
+            || must_keep.contains(&digest)
+            || keep.is_some_and(|glob| names.iter().any(|name| matches(glob, name)));
+        if is_kept {
+            named.insert(digest);
+            continue;
+        }
+        let passes = |name: &&String| reference.is_none_or(|glob| matches(glob, name));
+        let selected: BTreeSet<Pair> = names
+            .iter()
+            .filter(passes)
+            .map(|name| (digest.clone(), name.clone()))
+            .collect();
+        let goes = selected.len() == names.len();
+        if may_keep.contains(&digest) || second.contains(&digest) {
+            expected.may_untag.extend(selected);
+            if goes {
+                expected.may_go.insert(digest);
+            } else {
+                named.insert(digest);
+            }
+            continue;
+        }
+        expected.untag.extend(selected);
+        if !goes {
+            named.insert(digest);
+        } else if has_unnamed_entry(disk, &digest) && reference.is_some() {
+            expected.may_go.insert(digest);
+        } else {
+            expected.go(&digest);
+        }
+    }
+    // An image that a kept one reaches is a part of that one, whatever it is called.
+    let mut roots = named.clone();
+    roots.extend(disk.holds.values().cloned());
+    roots.extend(second);
+    let part = kept(disk, roots, Reading::Generous);
+    let doubtful: Set = expected.must_go.intersection(&part).cloned().collect();
+    for digest in doubtful {
+        expected.must_go.remove(&digest);
+        let (soft, firm): (BTreeSet<Pair>, BTreeSet<Pair>) = expected
+            .untag
+            .iter()
+            .cloned()
+            .partition(|(on, _)| *on == digest);
+        expected.untag = firm;
+        expected.may_untag.extend(soft);
+    }
+    if reference.is_none() {
+        let before = expected.must_go.clone();
+        let mut maybe = named.clone();
+        maybe.extend(expected.may_go.difference(&expected.must_go).cloned());
+        let mut firm = expected.clone();
+        dangling(disk, &mut firm, &maybe);
+        dangling(disk, &mut expected, &named);
+        expected.must_go = firm.must_go;
+        if keep_last.is_some() || !has_names {
+            // Rules may be about images without names as well.
+            expected.must_go = before;
+        }
+        expected.may_go.extend(expected.must_go.clone());
+    }
+    cascade(disk, &mut expected);
+    if keep_last.is_some() {
+        expected
+            .must_go
+            .retain(|digest| !disk.names(digest).is_empty());
+    }
+    expected
+}
+
+/// Returns the newest images of each repository: those that a rule must keep, and those that it may keep.
+fn newest(disk: &Disk, count: usize) -> (Set, Set) {
+    let mut groups: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut may = Set::new();
+    for digest in disk.listed() {
+        for name in disk.human_names(&digest) {
+            let plain = name.split('@').next().unwrap_or_default();
+            match plain.rsplit_once(':') {
+                Some((repository, tag)) => groups
+                    .entry(repository.to_owned())
+                    .or_default()
+                    .push((digest.clone(), tag.to_owned())),
+                // What the repository of a bare tag is, is nowhere said.
+                None => {
+                    may.insert(digest.clone());
+                }
+            }
+        }
+    }
+    let mut must = Set::new();
+    for tags in groups.values() {
+        let images: Set = tags.iter().map(|(digest, _)| digest.clone()).collect();
+        let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"));
+        // Whether tags or images count is nowhere said.
+        if images.len() < tags.len() || companion {
+            may.extend(images.iter().cloned());
+            if images.len() <= count && !companion {
+                must.extend(images);
+            }
+            continue;
+        }
+        let mut order: Vec<&String> = images.iter().collect();
+        let mut doubtful = false;
+        order.sort_by(|left, right| {
+            let time = |digest: &str| disk.blobs.get(digest).map(|blob| blob.modified);
+            let ((l1, l2), (r1, r2)) = (created(disk, left), created(disk, right));
+            let position = |digest: &str| {
+                disk.entries
+                    .iter()
+                    .rposition(|entry| entry.digest == digest)
+            };
+            let first = |digest: &str| disk.entries.iter().position(|entry| entry.digest == digest);
+            if time(left) == time(right) {
+                doubtful |= l1 != l2 || r1 != r2;
+                doubtful |=
+                    l1 == r1 && (position(left) < position(right)) != (first(left) < first(right));
+            }
+            (time(left), l1, position(left)).cmp(&(time(right), r1, position(right)))
+        });
+        if doubtful {
+            may.extend(images.iter().cloned());
+            continue;
+        }
+        must.extend(
+            order
+                .iter()
+                .rev()
+                .take(count)
+                .map(|digest| (*digest).clone()),
+        );
+    }
+    may.retain(|digest| !must.contains(digest));
+    (must, may)
+}
+
+/// Returns the first and the last `created` of the configs of an image.
+fn created(disk: &Disk, digest: &str) -> (Option<String>, Option<String>) {
+    let mut manifests: Vec<String> = vec![digest.to_owned()];
+    manifests.extend(children(disk, digest).into_iter().map(|child| child.digest));
+    let mut times: Vec<String> = Vec::new();
+    for manifest in manifests {
+        let config = disk
+            .json(&manifest)
+            .and_then(|json| json.get("config")?.get("digest"));
+        let config = config
+            .and_then(Value::as_str)
+            .and_then(|config| disk.json(config));
+        let time = config
+            .and_then(|config| config.get("created"))
+            .and_then(Value::as_str);
+        times.extend(time.map(str::to_owned));
+    }
+    (times.iter().min().cloned(), times.iter().max().cloned())
+}
+
+fn platform(
+    disk: &Disk,
+    digest: &str,
+    dropped: &Set,
+    mode: &str,
+    image: &Word,
+    force: bool,
+) -> Expected {
+    if is_held(disk, digest) {
+        return Expected::code(&[1]);
+    }
+    let here = |child: &str| disk.blobs.contains_key(child);
+    let all = children(disk, digest);
+    let left = all
+        .iter()
+        .filter(|child| child.about.is_none() && !dropped.contains(&child.digest));
+    let left: Vec<String> = left.map(|child| child.digest.clone()).collect();
+    let is_last = !left.iter().any(|child| here(child));
+    let was_here = dropped.iter().any(|child| here(child));
+    let mut expected = Expected::code(&[0]);
+    if !was_here {
+        // Whether an image has a platform whose manifest is missing is nowhere said.
+        expected.codes.extend([1, 3]);
+    }
+    let names = disk.names(digest);
+    if is_last && !force {
+        // Where the dropped platforms are missing as well, nothing that is here goes.
+        expected.codes = if was_here {
+            [1, 3].into()
+        } else {
+            [0, 1, 3].into()
+        };
+    }
+    if is_last && force {
+        expected.codes = [0, 1, 3].into();
+        expected
+            .may_untag
+            .extend(names.iter().map(|name| (digest.to_owned(), name.clone())));
+        expected.may_go.insert(digest.to_owned());
+    }
+    let by_id = matches!(image, Word::Id(_));
+    if mode == "rewrite" {
+        let others = if by_id {
+            names.len() > 1
+        } else {
+            names.len() > 1 || has_unnamed_entry(disk, digest)
+        };
+        let me = Set::from([digest.to_owned()]);
+        let pinned = disk.entries.iter().any(|entry| {
+            entry.digest == *digest && entry.names.iter().any(|name| name.contains('@'))
+        });
+        let by_blob = disk.blobs.keys().any(|blob| {
+            disk.subject(blob).as_deref() == Some(digest)
+                || (blob != digest && disk.json(blob).is_some_and(|json| lists(json, digest)))
+        });
+        let second = disk.second.values().any(|list| list.contains(digest));
+        let refers = !disk.referrers(&me).is_empty() || pinned || by_blob || second;
+        if (others || refers) && !force {
+            expected.codes.remove(&0);
+            expected.codes.extend([1, 3]);
+        }
+        // What has several entries without a name is one image under one digest.
+        if by_id && names.is_empty() || others && refers {
+            expected.codes.extend([0, 1, 3]);
+        }
+        expected.may_go.insert(digest.to_owned());
+        let pairs = names.iter().map(|name| (digest.to_owned(), name.clone()));
+        expected.may_untag.extend(pairs);
+        let going = Set::from([digest.to_owned()]);
+        let connected = followers(disk, &going);
+        for other in disk.listed() {
+            if connected.contains(&other) && disk.human_names(&other).is_empty() {
+                expected.may_go.insert(other);
+            }
+        }
+    } else {
+        let connected = followers(disk, dropped);
+        for other in disk.listed() {
+            if connected.contains(&other) && other != *digest && disk.human_names(&other).is_empty()
+            {
+                expected.may_go.insert(other);
+            }
+        }
+        // Other names that share the index, and images that list the same platform, are a conflict or not: both are safe.
+        let shared = disk.names(digest).len() > 1
+            || disk.listed().iter().any(|other| {
+                other != digest
+                    && !followers(disk, &Set::from([other.clone()])).is_disjoint(dropped)
+            });
+        if shared {
+            expected.codes.extend([0, 1, 3]);
+        }
+    }
+    if !was_here || dropped.iter().any(|child| is_held(disk, child)) {
+        expected.codes.extend([0, 1, 3]);
+    }
+    expected
+}
+
+fn lists(json: &Value, digest: &str) -> bool {
+    let list = json.get("manifests").and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .any(|child| child.get("digest").and_then(Value::as_str) == Some(digest))
+}
