@@ -127,7 +127,20 @@ impl Step<'_> {
                         .split_once(':')
                         .is_some_and(|(_, hex)| hex.starts_with(prefix.as_str()))
                 };
-                items.iter().find(is_it)?.get("unique_bytes")?.as_u64()
+                let item = items.iter().find(is_it)?;
+                let digest = item.get("digest")?.as_str()?;
+                let all: Set = self.before.blobs.keys().cloned().collect();
+                let along = followers(&self.before, &Set::from([digest.to_owned()]));
+                let mut along = along.iter().filter(|other| *other != digest);
+                let has_followers = along.any(|other| {
+                    self.before.listed().contains(other) || self.before.subject(other).is_some()
+                });
+                let is_referrer = self.before.subject(digest).is_some()
+                    || self.before.referrers(&all).contains(digest);
+                if (is_referrer || has_followers) && !FEATURES.unique_with_referrers {
+                    return None;
+                }
+                item.get("unique_bytes")?.as_u64()
             }
             _ => None,
         }

@@ -482,6 +482,15 @@ fn everything(
         expected.may_untag.extend(soft);
     }
     if reference.is_none() {
+        // What only a second index keeps loses its entry like what has a name, or is kept with it.
+        let mut roots = named.clone();
+        roots.extend(disk.holds.values().cloned());
+        let strict = kept(disk, roots, Reading::WithoutSubjects);
+        let loose = disk
+            .listed()
+            .into_iter()
+            .filter(|digest| disk.human_names(digest).is_empty() && !strict.contains(digest));
+        expected.may_go.extend(loose);
         let before = expected.must_go.clone();
         let mut maybe = named.clone();
         maybe.extend(expected.may_go.difference(&expected.must_go).cloned());

@@ -63,6 +63,8 @@ struct Features {
     platforms: bool,
     /// `df -v` against what `rm` frees.
     unique: bool,
+    /// The same for images that are or have referrers or listed children.
+    unique_with_referrers: bool,
 }
 
 /// Draws that are off wait for the program.
@@ -79,10 +81,11 @@ const FEATURES: Features = Features {
     kinds: true,
     docker_save: true,
     saved_names: true,
-    held_names: false,
+    held_names: true,
     writers: true,
     platforms: true,
-    unique: false,
+    unique: true,
+    unique_with_referrers: false,
 };
 
 #[test]
