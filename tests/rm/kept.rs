@@ -282,7 +282,7 @@ fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
     assert_here(&layout, parts(&app), &run);
     let run = rm(&layout, &["app:1", "--grace", "0", "--ignore-index", LIST]);
     run.ok();
-    let run = rm(&layout, &["app:1", "--grace", "0", "--ignore-index", LIST]);
+    assert!(!has(&layout, &app.manifest), "{}", run.all());
 }
 
 /// What the file alone lists may be gone: other tools do not look at it.
