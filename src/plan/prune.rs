@@ -174,6 +174,15 @@ impl Judged<'_> {
         }
     }
 
+    /// Takes the names away that pass a filter on names. The image is kept, whatever the budget: its other names were
+    /// not chosen.
+    fn lose_names(&mut self) {
+        self.untagged = self.some_names.take().unwrap_or_default();
+        let lost = self.untagged.join(", ");
+        self.reasons.push(format!("only {lost} passes the filters"));
+        self.is_out_of_reach = true;
+    }
+
     /// Returns `true` if nothing that was asked for keeps it. A size budget takes nothing else.
     fn is_free(&self) -> bool {
         self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach
@@ -457,12 +466,22 @@ fn judge<'a>(
                 .get(*position)
                 .is_some_and(|judged| judged.follows.is_companion)
         });
+    // Nor do names that a filter leaves alone: an image counts in the repositories of those that pass.
+    let chosen: Vec<Option<Image>> = judged
+        .iter()
+        .map(|judged| {
+            judged.some_names.as_ref()?;
+            let mut image = judged.image.clone();
+            filters.retain_names(&mut image);
+            Some(image)
+        })
+        .collect();
     let reasons_of = |policy: &Policy, positions: &[usize]| {
         let aged: Vec<Aged<'_>> = positions
             .iter()
-            .filter_map(|position| judged.get(*position))
-            .map(|judged| Aged {
-                image: judged.image,
+            .filter_map(|position| Some((judged.get(*position)?, chosen.get(*position)?)))
+            .map(|(judged, chosen)| Aged {
+                image: chosen.as_ref().unwrap_or(judged.image),
                 age: judged.age,
             })
             .collect();
@@ -490,15 +509,16 @@ fn judge<'a>(
         }
         // With nothing but a budget, whatever is no garbage stays as long as everything fits.
         if !judged.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
-            judged.reasons.push("fits the budget".to_owned());
-        } else if let Some(names) = judged.some_names.take() {
-            let lost = names.join(", ");
-            judged
-                .reasons
-                .push(format!("only {lost} passes the filters"));
-            judged.untagged = names;
-            // It stays, whatever the budget: its other names were not chosen.
-            judged.is_out_of_reach = true;
+            if judged.some_names.is_some() {
+                // No name is worth a byte while the others keep the image.
+                judged.is_out_of_reach = true;
+                let why = "has names that do not pass the filters";
+                judged.reasons.push(why.to_owned());
+            } else {
+                judged.reasons.push("fits the budget".to_owned());
+            }
+        } else if judged.some_names.is_some() {
+            judged.lose_names();
         } else {
             judged.goes = true;
             judged.reasons.push(if judged.is_dangling {
@@ -528,6 +548,17 @@ fn followers(
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
     let below = below(view, images);
+    // What is named or held keeps also what it is itself a referrer of, listed or not, with whatever belongs to that.
+    let has_role = |image: &Image, role| {
+        let mut own = image.entries.iter();
+        own.any(|place| entries.get(*place).is_some_and(|entry| entry.role == role))
+    };
+    let anchors = images.iter().filter(|image| {
+        !image.holds.is_empty()
+            || has_role(image, EntryRole::Named)
+            || has_role(image, EntryRole::Saved)
+    });
+    let anchored = view.graph.reach(anchors.map(|image| image.id));
     let named: BTreeSet<&str> = entries
         .iter()
         .filter(|entry| entry.role == EntryRole::Named && entry.id.is_some())
@@ -537,7 +568,9 @@ fn followers(
     let follows = |image: &Image, entry: &EntryFacts| {
         let is_about_another = || {
             let mut about = entry.about.iter().filter(|about| **about != image.id);
-            about.any(|about| listed.contains(about) || below.contains(about))
+            about.any(|about| {
+                listed.contains(about) || below.contains(about) || anchored.contains(*about)
+            })
         };
         match entry.role {
             EntryRole::Named | EntryRole::Saved => false,

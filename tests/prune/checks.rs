@@ -334,7 +334,10 @@ pub(crate) fn listed(layout: &Path) -> Vec<(String, Vec<String>)> {
         .into_iter()
         .flatten()
         .map(|entry| {
-            let digest = entry.get("digest").and_then(Value::as_str);
+            // Drawn layouts write keys in odd case, which Go reads.
+            let mut fields = entry.as_object().into_iter().flatten();
+            let digest = fields.find(|(key, _)| key.eq_ignore_ascii_case("digest"));
+            let digest = digest.and_then(|(_, value)| value.as_str());
             let names: BTreeSet<String> = [
                 "org.opencontainers.image.ref.name",
                 "io.containerd.image.name",

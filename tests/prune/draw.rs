@@ -136,7 +136,7 @@ pub(crate) fn world(u: &mut Unstructured<'_>) -> Result<World> {
             Kind::Referrer(..) => chance(u, 10)?,
             Kind::Manifest(_) | Kind::Index(_) => chance(u, 65)?,
         };
-        while is_named && !free.is_empty() && (names.is_empty() || chance(u, 20)?) {
+        while is_named && !free.is_empty() && (names.is_empty() || chance(u, 45)?) {
             let at = u.choose_index(free.len())?;
             names.push(free.remove(at).to_owned());
         }
@@ -201,8 +201,8 @@ pub(crate) fn wish(u: &mut Unstructured<'_>) -> Result<Wish> {
         wish.label = maybe(u, 40, |u| {
             Ok((chance(u, 60)?, *u.choose(&["prod", "dev"])?))
         })?;
-        wish.repository = maybe(u, 40, |u| Ok(*u.choose(&["app", "tool", "team/deep"])?))?;
     }
+    wish.repository = maybe(u, 25, |u| Ok(*u.choose(&["app", "tool", "team/deep"])?))?;
     if chance(u, 60)? {
         wish.last = maybe(u, 40, number)?;
         wish.within_hours = maybe(u, 25, hours)?;

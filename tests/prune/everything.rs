@@ -412,3 +412,30 @@ fn a_dry_run_of_several_names_says_each() {
         run.all()
     );
 }
+
+/// The subject of a held referrer is kept with it, though nothing lists it; so is the signature that belongs to it by its tag.
+#[test]
+fn a_digest_tag_of_an_unlisted_subject_follows_what_keeps_that() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 10);
+    let build = |salt: &str| crate::shelf::Build::new(salt).layer(salt.as_bytes());
+    let subject = build("subject").store(&shelf.layout);
+    let sbom = shelf
+        .layout
+        .referrer(&subject.manifest, "application/vnd.example.sbom", b"sbom");
+    shelf.layout.entry(&sbom.manifest);
+    let signature = build("signature").store(&shelf.layout);
+    let tag = subject.manifest.digest.replacen(':', "-", 1);
+    shelf.layout.tag(&signature.manifest, &format!("{tag}.sig"));
+    shelf.added(&signature.manifest, 50);
+    shelf.write();
+    shelf.hold("audit", &sbom.manifest.digest);
+    for args in [&["-a", "--keep-last", "1"][..], &["-a", "--max-size", "1B"]] {
+        let pruned = shelf.prune(args);
+        assert!(
+            shelf.has_all(&signature) && shelf.has_all(&subject),
+            "{}",
+            pruned.run.all()
+        );
+    }
+}

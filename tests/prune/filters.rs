@@ -569,3 +569,40 @@ fn a_filter_on_names_takes_names_and_no_others() {
         .ok()
         .leaves(&["ci/app:1", "release/app:1"]);
 }
+
+/// Names that a filter leaves alone keep their image against a budget, and count in no repository.
+#[test]
+fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
+    let shelf = || {
+        let mut shelf = Shelf::new();
+        let both = shelf.named("ci/app:1", 20, &Build::new("both").weighs(9000));
+        shelf.layout.tag(&both.manifest, "release/app:1");
+        let newer = shelf.named("ci/app:2", 10, &Build::new("newer").weighs(9000));
+        shelf.named("release/app:2", 5, &Build::new("other").weighs(9000));
+        shelf.write();
+        (shelf, both, newer)
+    };
+    let filter = ["-a", "--filter", "reference=ci/*"];
+    let (one, both, newer) = shelf();
+    let pruned = one.prune(&[&filter[..], &["--max-size", "5kB"]].concat());
+    pruned
+        .leaves(&["ci/app:1", "release/app:1", "release/app:2"])
+        .deletes(&newer.digests())
+        .because(
+            "release/app:1",
+            false,
+            &["has names that do not pass the filters"],
+        );
+    pruned.run.exits(5);
+    assert!(one.has_all(&both), "{}", pruned.run.all());
+    // It is not the last one of `release/app`, of which nobody speaks.
+    let (two, ..) = shelf();
+    two.prune(&[&filter[..], &["--keep-last", "1"]].concat())
+        .ok()
+        .leaves(&["release/app:1", "ci/app:2", "release/app:2"])
+        .because(
+            "release/app:1",
+            false,
+            &["only ci/app:1 passes the filters"],
+        );
+}

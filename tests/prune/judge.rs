@@ -13,6 +13,8 @@ pub(crate) struct Fate {
     pub(crate) reasons: Vec<String>,
     /// Neither a budget nor anything else makes it go.
     pub(crate) is_safe: bool,
+    /// The names that it loses while it stays.
+    pub(crate) loses: Vec<String>,
 }
 
 /// A drawn layout with what was asked for.
@@ -151,15 +153,24 @@ impl Judge<'_> {
             below.extend(seen);
         }
         let dangling = self.dangling();
+        // What is named or held keeps what it is a referrer of, also where nothing lists that.
+        let is_anchor =
+            |position: &usize| self.is_named(*position) || self.piece(*position).is_held;
+        let anchors = self.all().filter(is_anchor).collect();
+        let anchored = self.live(&anchors, &Set::new());
         self.all()
             .filter(|position| {
                 let piece = self.piece(*position);
+                let is_anchored =
+                    |about: Option<usize>| about.is_some_and(|about| anchored.contains(&about));
                 let is_about_another = self
                     .about(*position)
                     .is_some_and(|about| below.contains(&about) || self.is_entry(about))
                     || self
                         .subject(*position)
-                        .is_some_and(|subject| below.contains(&subject) || self.is_entry(subject));
+                        .is_some_and(|subject| below.contains(&subject) || self.is_entry(subject))
+                    || is_anchored(self.about(*position))
+                    || is_anchored(self.subject(*position));
                 let is_part = if self.has_names() {
                     // Whatever does not dangle is needed by something.
                     piece.digest_tag_of.is_none()
@@ -230,6 +241,15 @@ impl Judge<'_> {
         }
     }
 
+    /// Its names, but for those that a filter on names leaves alone.
+    fn chosen_names(&self, position: usize) -> Vec<String> {
+        let mut names = self.names(position);
+        if let Some(wanted) = self.wish.repository {
+            names.retain(|name| repository(name) == wanted);
+        }
+        names
+    }
+
     fn passes(&self, position: usize) -> bool {
         let until = self
             .wish
@@ -295,6 +315,7 @@ impl Judge<'_> {
                 goes: false,
                 reasons,
                 is_safe,
+                loses: Vec::new(),
             };
             fates.insert(position, fate);
         }
@@ -315,6 +336,21 @@ impl Judge<'_> {
                 continue;
             }
             let is_dangling = dangling.contains(&position);
+            let names = self.names(position);
+            let chosen = self.chosen_names(position);
+            if chosen.len() < names.len() {
+                // The filter chose some of its names, and nobody means the others.
+                fate.is_safe = true;
+                if wish.max_size.is_none() || chooses {
+                    let reason = format!("only {} passes the filters", chosen.join(", "));
+                    fate.reasons.push(reason);
+                    fate.loses = chosen;
+                } else {
+                    let reason = "has names that do not pass the filters";
+                    fate.reasons.push(reason.to_owned());
+                }
+                continue;
+            }
             fate.goes = is_dangling || wish.max_size.is_none() || chooses;
             fate.reasons.push(
                 match (is_dangling, fate.goes) {
@@ -369,7 +405,7 @@ impl Judge<'_> {
             .iter()
             .any(|position| !self.names(*position).is_empty());
         for &position in among {
-            let names = self.names(position);
+            let names = self.chosen_names(position);
             if any_named && names.is_empty() {
                 continue;
             }

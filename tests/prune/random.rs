@@ -96,7 +96,7 @@ fn random_layouts_keep_every_promise() {
 }
 
 /// What must occur.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "images go",
     "nothing goes",
     "refused",
@@ -106,6 +106,7 @@ const KINDS: [&str; 9] = [
     "a hold decides",
     "a rule decides",
     "no names",
+    "names go",
 ];
 
 fn variable(name: &str) -> Option<u64> {
@@ -202,6 +203,7 @@ impl Case<'_> {
             .collect();
         let listed: BTreeSet<&String> = self.pruned.entries.iter().collect();
         assert_eq!(listed, left, "entries left\n{said}");
+        self.check_names(&fates);
         let here: BTreeSet<String> = blobs(self.shelf.path()).into_keys().collect();
         let wanted = self.blobs_of(&going, self.saved());
         let lost: Vec<&String> = wanted.difference(&here).collect();
@@ -230,6 +232,10 @@ impl Case<'_> {
                 why("last ") || why("daily ") || why("weekly ") || why("monthly ") || why("within"),
             ),
             ("no names", !self.judge.has_names()),
+            (
+                "names go",
+                fates.values().any(|fate| !fate.loses.is_empty()),
+            ),
         ];
         kinds.extend(
             facts
@@ -238,6 +244,23 @@ impl Case<'_> {
                 .map(|(kind, _)| *kind),
         );
         kinds
+    }
+
+    /// Panics unless what stays has the names that it is to have.
+    fn check_names(&self, fates: &BTreeMap<usize, Fate>) {
+        let pieces = self.judge.world.pieces.iter().enumerate();
+        for (position, piece) in pieces.filter(|(_, piece)| !piece.names.is_empty()) {
+            let is_left = self.pruned.entries.contains(&self.judge.digests[position]);
+            let lost = fates.get(&position).map_or(&[][..], |fate| &fate.loses);
+            for name in &piece.names {
+                assert_eq!(
+                    self.pruned.names.contains(name),
+                    is_left && !lost.contains(name),
+                    "{name} of {position}\n{}",
+                    self.pruned.run.all()
+                );
+            }
+        }
     }
 
     fn entries(&self) -> BTreeSet<usize> {

@@ -89,7 +89,10 @@ pub(super) fn follow(judged: &mut [Judged<'_>]) {
         }
     }
     for image in judged {
-        if image.goes && image.reasons.is_empty() {
+        if image.goes && image.some_names.is_some() {
+            image.goes = false;
+            image.lose_names();
+        } else if image.goes && image.reasons.is_empty() {
             image.reasons = vec![removed_along(&image.follows)];
         }
     }

@@ -132,7 +132,11 @@ pub(super) fn trim(
     let mut candidates: Vec<usize> = staying
         .iter()
         .copied()
-        .filter(|position| judged.get(*position).is_some_and(Judged::is_free))
+        .filter(|position| {
+            // What has other names is not freed with those that a filter chooses.
+            let is_whole = |image: &Judged<'_>| image.is_free() && image.some_names.is_none();
+            judged.get(*position).is_some_and(is_whole)
+        })
         .collect();
     // Oldest first; what has no date counts as new.
     candidates.sort_by_key(|position| {
