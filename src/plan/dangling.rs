@@ -77,14 +77,21 @@ pub(super) fn unneeded<'a>(
         if stays.len() > before {
             continue;
         }
-        // A digest tag whose subject is not removed here is somebody's name for it.
+        // A digest tag whose subject is not removed here, and which is no part of what is, may be somebody's name for it.
         let untagged = followers
             .iter()
+            .copied()
             .filter(|entry| entry.role == EntryRole::Untagged);
-        let going = view.graph.reach(untagged.filter_map(|entry| entry.id));
+        let removed = entries.iter().filter(|entry| is_gone(entry));
+        let going = untagged.chain(removed).filter_map(|entry| entry.id);
+        let going = view.graph.reach(going);
         followers.retain(|entry| {
             let follows = entry.role == EntryRole::Untagged
-                || entry.about.iter().any(|about| going.contains(*about));
+                || entry
+                    .id
+                    .iter()
+                    .chain(&entry.about)
+                    .any(|id| going.contains(*id));
             if !follows {
                 stays.extend(entry.id);
             }

@@ -574,7 +574,9 @@ fn followers(
         };
         match entry.role {
             EntryRole::Named | EntryRole::Saved => false,
-            EntryRole::DigestTag => is_about_another(),
+            EntryRole::DigestTag => {
+                is_about_another() || below.contains(&image.id) || anchored.contains(image.id)
+            }
             EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
             EntryRole::Untagged => below.contains(&image.id) || is_about_another(),

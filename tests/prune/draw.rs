@@ -202,7 +202,8 @@ pub(crate) fn wish(u: &mut Unstructured<'_>) -> Result<Wish> {
             Ok((chance(u, 60)?, *u.choose(&["prod", "dev"])?))
         })?;
     }
-    wish.repository = maybe(u, 25, |u| Ok(*u.choose(&["app", "tool", "team/deep"])?))?;
+    let repositories = ["app", "app", "app", "tool", "tool", "team/deep"];
+    wish.repository = maybe(u, 35, |u| Ok(*u.choose(&repositories)?))?;
     if chance(u, 60)? {
         wish.last = maybe(u, 40, number)?;
         wish.within_hours = maybe(u, 25, hours)?;

@@ -172,8 +172,10 @@ impl Judge<'_> {
                     || is_anchored(self.about(*position))
                     || is_anchored(self.subject(*position));
                 let is_part = if self.has_names() {
-                    // Whatever does not dangle is needed by something.
+                    // Whatever does not dangle is needed by something; a digest tag may also be there for itself.
                     piece.digest_tag_of.is_none()
+                        || below.contains(position)
+                        || anchored.contains(position)
                 } else {
                     below.contains(position)
                 };
