@@ -107,27 +107,37 @@ impl Judge<'_> {
         if !self.has_names() {
             return Set::new();
         }
-        let is_root = |position: &usize| {
-            let piece = self.piece(*position);
-            self.is_named(*position) || piece.digest_tag_of.is_some() || piece.is_held
-        };
-        let mut roots: Set = self.all().filter(is_root).collect();
+        let is_root = |position: &usize| self.is_named(*position) || self.piece(*position).is_held;
+        let is_tag = |position: &usize| self.piece(*position).digest_tag_of.is_some();
+        let entries = || self.all().filter(|position| self.is_entry(*position));
+        let mut roots: Set = entries().filter(is_root).collect();
+        let mut rest: Set = entries().filter(|position| !is_root(position)).collect();
         loop {
             let live = self.live(&roots, &Set::new());
-            let before = roots.len();
-            roots.extend(self.all().filter(|position| {
-                let about = self.about(*position);
-                let is_needed =
-                    live.contains(position) || about.is_some_and(|about| live.contains(&about));
-                self.is_entry(*position) && is_needed
-            }));
-            if roots.len() == before {
+            let is_about = |position: usize, those: &Set| {
+                let about = self.about(position);
+                those.contains(&position) || about.is_some_and(|about| those.contains(&about))
+            };
+            let mut stays: Set = rest
+                .iter()
+                .copied()
+                .filter(|p| is_about(*p, &live))
+                .collect();
+            if stays.is_empty() {
+                // A digest tag goes with what it is a tag of, and not otherwise.
+                let untagged = rest.iter().copied().filter(|p| !is_tag(p)).collect();
+                let going = self.live(&untagged, &Set::new());
+                let is_own = |p: &usize| is_tag(p) && !is_about(*p, &going);
+                stays = rest.iter().copied().filter(is_own).collect();
+            }
+            if stays.is_empty() {
                 break;
             }
+            rest.retain(|position| !stays.contains(position));
+            roots.extend(stays);
         }
-        self.all()
-            .filter(|position| self.is_entry(*position) && !roots.contains(position))
-            .collect()
+        rest.retain(|position| !is_tag(position));
+        rest
     }
 
     /// Entries that have no fate of their own: parts and referrers of other entries.

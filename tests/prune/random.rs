@@ -27,20 +27,7 @@ fn random_layouts_keep_every_promise() {
     let mut total = 0_u32;
     let mut attempt = |seed: u64| {
         let run = |u: &mut arbtest::arbitrary::Unstructured<'_>| {
-            let mut drawn = (world(u)?, wish(u)?);
-            // A filter on names chooses names; images of which only some pass have tests of their own.
-            if let Some(wanted) = drawn.1.repository
-                && drawn.0.pieces.iter().any(|piece| {
-                    let passing = piece.names.iter().filter(|name| {
-                        name.rsplit_once(':')
-                            .is_some_and(|(repository, _)| repository == wanted)
-                    });
-                    let passing = passing.count();
-                    passing > 0 && passing < piece.names.len()
-                })
-            {
-                drawn.1.repository = None;
-            }
+            let drawn = (world(u)?, wish(u)?);
             total += 1;
             let (world, wish) = &drawn;
             let tried = std::panic::catch_unwind(|| check(world, wish));
