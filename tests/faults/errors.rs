@@ -158,6 +158,7 @@ fn happens(
             let is_left_over = |line: &&str| {
                 LEFT_OVERS.iter().any(|name| line.ends_with(name))
                     || line.contains("more:  .ocisweep-")
+                    || line.contains("more:  .ocisweep/.ocisweep-")
                     // Only a convenience: without that note the next gc asks for `--allow-empty`.
                     || line.trim() == "gone:  .ocisweep/emptied"
             };

@@ -11,7 +11,7 @@ use crate::guard::{run_of, watch};
 use crate::judge::{Files, LOCK};
 use crate::scene::Scene;
 use crate::stall::{Stalled, process_of};
-use crate::strace::{Disturbed, args, has_strace, spawn};
+use crate::strace::{Call, Disturbed, Recording, args, has_strace, spawn};
 use crate::support::{Cmd, Run, blobs};
 
 /// Enough for four threads and more than one batch.
@@ -25,6 +25,18 @@ fn deleted(run: &Run) -> BTreeSet<String> {
         .collect()
 }
 
+/// Returns which `unlinkat` deletes the second blob: temporary files are removed in the same way before.
+fn second_deletion(command: &Command) -> u32 {
+    let scene = command.scene();
+    let recording = Recording::of(&["openat", "unlinkat"], &command.on(scene.path()));
+    let is_blob = |call: &Call| {
+        let name = call.text.split('"').nth(1).unwrap_or_default();
+        name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let numbers = recording.numbers("unlinkat", scene.path(), is_blob);
+    *numbers.get(1).unwrap_or_else(|| panic!("{}", recording.all()))
+}
+
 #[test]
 fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
     if !has_strace() {
@@ -35,8 +47,9 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
             let judge = command.judge();
             let scene = command.scene();
             let before = blobs(scene.path());
+            let second = second_deletion(&command);
             // To the thread that makes the call: any other one might come to it when this one is a file further.
-            let injection = format!("unlinkat:signal={signal}:when=2");
+            let injection = format!("unlinkat:signal={signal}:when={second}");
             let run = Disturbed::by(&injection, &command.on(scene.path())).run;
             run.exits(130);
             let after = blobs(scene.path());

@@ -38,6 +38,12 @@ impl Held {
     }
 }
 
+fn inode_of(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<(u64, u64)> {
+    let look = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = retry_on_intr(look)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
 /// Puts a new file in the place of one with these bytes. `false`: there is none, or it has others.
 pub(super) fn replace(
     temporary: Temporary<'_>,
@@ -103,16 +109,20 @@ fn put_back(
             Err(error) => return Err(rescue(temporary, name, &error.into())),
         }
         step("put back");
-        let Ok(got) = Held::open(dir, temporary.name()) else {
-            return Err(rescue(temporary, name, &Errno::IO.into()));
-        };
-        let is_placed = placed
-            .as_ref()
-            .is_some_and(|placed| placed.inode == got.inode);
-        // A writer that rewrites in place has put its bytes into the file of this program.
-        if is_placed && (!is_ours || holds_bytes(&got.file, bytes).unwrap_or(false)) {
+        // Which file it is, is told without opening it: nothing may be taken for another program's only because it
+        // cannot be opened now.
+        let inode = inode_of(dir, temporary.name());
+        if let Some(placed) = &placed
+            && inode.is_ok_and(|inode| inode == placed.inode)
+            // A writer that rewrites in place has put its bytes into the file of this program.
+            && (!is_ours || holds_bytes(&placed.file, bytes).unwrap_or(false))
+        {
             return Ok(());
         }
+        let got = match Held::open(dir, temporary.name()) {
+            Ok(got) => got,
+            Err(error) => return Err(rescue(temporary, name, &error)),
+        };
         // It was renamed into place in between, and is newer than what has just been put back.
         placed = held.replace(got);
         is_ours = false;
