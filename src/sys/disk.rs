@@ -150,7 +150,7 @@ fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<boo
     holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
 }
 
-/// Says whether a file that was just opened has exactly these bytes.
+/// Says whether a file has exactly these bytes from where it is read next.
 fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
     file.take(expected.len() as u64 + 1)

@@ -10,38 +10,48 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{Temporary, has_bytes, holds_bytes, letters, rename, unlink};
-use crate::layout::{Links, open_file, stat_of};
+use crate::layout::{Links, open_file, stat_at, stat_of};
 
 /// How often a file is put back that another one was put in the place of. Each time another program has to write
 /// within microseconds.
 const MAX_ROUNDS: usize = 64;
 
-/// A file that is held open: as long as it is, no other one has its inode.
+/// A file that has a name at some moment. While it is held open, no other one gets its inode.
 struct Held {
-    file: File,
+    /// Or why it cannot be opened, which is no reason to lose it.
+    file: rustix::io::Result<File>,
     inode: (u64, u64),
 }
 
 impl Held {
-    fn open(dir: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
-        let file = File::from(open_file(dir, name, Links::Refuse)?);
-        let stat = stat_of(&file)?;
+    fn of(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Self> {
+        // Twice: without this nobody knows whose file it is.
+        let stat = stat_at(dir, name, Links::Refuse);
+        let stat = stat.or_else(|_| stat_at(dir, name, Links::Refuse))?;
         let inode = (stat.st_dev, stat.st_ino);
+        let file = open_file(dir, name, Links::Refuse)
+            .map(File::from)
+            .and_then(|file| {
+                let stat = stat_of(&file)?;
+                // It may have been replaced since.
+                let is_same = (stat.st_dev, stat.st_ino) == inode;
+                if is_same { Ok(file) } else { Err(Errno::STALE) }
+            });
         Ok(Self { file, inode })
     }
-}
 
-fn inode_of(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<(u64, u64)> {
-    let look = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    let stat = retry_on_intr(look)?;
-    Ok((stat.st_dev, stat.st_ino))
+    fn holds(&self, expected: &[u8]) -> io::Result<bool> {
+        let mut file = self.file.as_ref().map_err(|error| *error)?;
+        file.rewind()?;
+        holds_bytes(file, expected)
+    }
 }
 
 /// Puts a new file in the place of one with these bytes. `false`: there is none, or it has others.
@@ -52,15 +62,22 @@ pub(super) fn replace(
     bytes: &[u8],
 ) -> io::Result<bool> {
     let dir = temporary.dir;
-    // Most others are met here, before anything is moved.
-    match has_bytes(dir, name, expected) {
-        Ok(true) => {}
-        Ok(false) => return Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+    // Most others are met here, before anything is moved. Both files are held open: what has to be known of them later
+    // must not depend on a call that may fail then.
+    let old = match Held::of(dir, name) {
+        Ok(old) => old,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if matches!(old.file, Err(Errno::NOENT | Errno::LOOP | Errno::STALE)) {
+        return Ok(false);
+    }
+    let ours = Held::of(dir, temporary.name())?;
+    ours.holds(bytes)?;
+    if !old.holds(expected)? {
+        return Ok(false);
     }
     step("compared");
-    let ours = Held::open(dir, temporary.name())?;
     match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(false),
@@ -74,57 +91,54 @@ pub(super) fn replace(
     }
     step("exchanged");
     // The file that was there bears the temporary name now, whoever put it there last.
-    let found = Held::open(dir, temporary.name()).and_then(|held| {
-        let is_expected = holds_bytes(&held.file, expected)?;
-        Ok((held, is_expected))
-    });
-    match found {
+    let found = match Held::of(dir, temporary.name()) {
+        Ok(found) => found,
+        Err(error) => return Err(rescue(temporary, name, &error.into())),
+    };
+    let is_expected = if found.inode == old.inode {
+        // A writer may have rewritten it in place since.
+        old.holds(expected)
+    } else {
+        found.holds(expected)
+    };
+    match is_expected {
         // A crash before this leaves the old file under the temporary name.
-        Ok((_, true)) => Ok(true),
-        Ok((held, false)) => put_back(temporary, name, ours, Some(held), bytes).map(|()| false),
-        Err(error) => {
-            // What cannot be read is not the expected one.
-            put_back(temporary, name, ours, None, bytes)?;
-            Err(error)
-        }
+        Ok(true) => Ok(true),
+        Ok(false) => put_back(temporary, name, ours, found, bytes).map(|()| false),
+        // What cannot be read is not the expected one.
+        Err(error) => put_back(temporary, name, ours, found, bytes).and(Err(error)),
     }
 }
 
-/// Puts a file of another program back that bears a temporary name. `placed` is in its place.
+/// Puts a file of another program back that bears a temporary name. `placed` has its name.
 fn put_back(
     temporary: Temporary<'_>,
     name: &str,
-    ours: Held,
-    mut held: Option<Held>,
+    mut placed: Held,
+    mut held: Held,
     bytes: &[u8],
 ) -> io::Result<()> {
     let dir = temporary.dir;
-    let mut placed = Some(ours);
     let mut is_ours = true;
     for _ in 0..MAX_ROUNDS {
         match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
             Ok(()) => {}
-            // Another program has removed what was in its place.
+            // Another program has removed what had its name.
             Err(Errno::NOENT) => return give_back(temporary, name),
             Err(error) => return Err(rescue(temporary, name, &error.into())),
         }
         step("put back");
-        // Which file it is, is told without opening it: nothing may be taken for another program's only because it
-        // cannot be opened now.
-        let inode = inode_of(dir, temporary.name());
-        if let Some(placed) = &placed
-            && inode.is_ok_and(|inode| inode == placed.inode)
-            // A writer that rewrites in place has put its bytes into the file of this program.
-            && (!is_ours || holds_bytes(&placed.file, bytes).unwrap_or(false))
-        {
+        let got = match Held::of(dir, temporary.name()) {
+            Ok(got) => got,
+            Err(error) => return Err(rescue(temporary, name, &error.into())),
+        };
+        // A writer that rewrites in place may have put its bytes into the file of this program.
+        let is_placed = got.inode == placed.inode;
+        if is_placed && (!is_ours || placed.holds(bytes).unwrap_or(false)) {
             return Ok(());
         }
-        let got = match Held::open(dir, temporary.name()) {
-            Ok(got) => got,
-            Err(error) => return Err(rescue(temporary, name, &error)),
-        };
         // It was renamed into place in between, and is newer than what has just been put back.
-        placed = held.replace(got);
+        placed = std::mem::replace(&mut held, got);
         is_ours = false;
     }
     let error = io::Error::other("other programs write it all the time");
