@@ -57,10 +57,10 @@
 //! # use ocisweep::execute::{Refused, execute};
 //! # use ocisweep::graph::{Accept, InFlight};
 //! # use ocisweep::layout::lock::Locked;
-//! # use ocisweep::observe::Silent;
+//! # use ocisweep::progress::Silent;
 //! # use ocisweep::oci::{Algorithm, Digest};
 //! # use ocisweep::plan::{SweepOptions, sweep_all};
-//! # use ocisweep::sys::Disk;
+//! # use ocisweep::fs::Disk;
 //! # use ocisweep::{Error, View};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let temp = tempfile::tempdir()?;
@@ -122,12 +122,12 @@
 //! use jiff::Timestamp;
 //! use ocisweep::execute::execute;
 //! use ocisweep::graph::{Accept, InFlight};
-//! use ocisweep::images::images;
+//! use ocisweep::model::images::images;
 //! use ocisweep::layout::lock::Locked;
-//! use ocisweep::observe::Silent;
+//! use ocisweep::progress::Silent;
 //! use ocisweep::oci::{Algorithm, Digest};
 //! use ocisweep::plan::{SweepOptions, sweep_all};
-//! use ocisweep::sys::Disk;
+//! use ocisweep::fs::Disk;
 //! use ocisweep::{Error, View};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -197,34 +197,23 @@
 //!
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
 
-pub mod check;
 mod clock;
-mod companions;
-pub mod entries;
 pub mod error;
 pub mod execute;
+pub mod fs;
 pub mod graph;
-pub mod holds;
-mod hollow;
-pub mod images;
 pub mod layout;
-mod moved;
-mod needs;
-pub mod observe;
+pub mod model;
 pub mod oci;
+pub mod parse;
 pub mod plan;
 pub mod pool;
-mod settle;
-pub mod sys;
+pub mod progress;
+pub mod report;
 pub mod threads;
-pub mod time;
-pub mod units;
-pub mod usage;
 #[cfg(test)]
 mod vectors;
-pub mod view;
-pub mod why;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
-pub use view::View;
+pub use model::View;

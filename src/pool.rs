@@ -19,21 +19,21 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::execute::{Outcome, Refused, execute_pool};
+use crate::fs::Fs;
 use crate::graph::{Accept, Bits, Graph, InFlight};
-use crate::images::images;
+use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
-use crate::layout::pool::Pool;
-use crate::layout::watch::is_still;
+use crate::layout::shared_blobs::Pool;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
-use crate::observe::{Observer, Phase};
+use crate::model::images::images;
+use crate::model::snapshot::{Doubt, View, settled};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
 use crate::plan::{
     Because, Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all,
 };
-use crate::sys::Fs;
-use crate::usage::{Counted, Row, files};
-use crate::view::{Doubt, View, settled};
+use crate::progress::{Observer, Phase};
+use crate::report::usage::{Counted, Row, files};
 
 /// Layouts with their pool, as they were at one moment.
 #[derive(Debug)]

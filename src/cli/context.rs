@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use ocisweep::error::{NotALayout, PoolProblem};
+use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
-use ocisweep::layout::pool::Pool;
-use ocisweep::observe::{Observer, Phase};
+use ocisweep::layout::shared_blobs::Pool;
 use ocisweep::plan::{Unmatched, Wider};
-use ocisweep::sys::CannotKeep;
+use ocisweep::progress::{Observer, Phase};
 use ocisweep::{Error, Layout, View};
 use signal_hook::consts::{SIGINT, SIGTERM};
 

@@ -10,9 +10,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use ocisweep::entries::entries;
 use ocisweep::error::NotALayout;
-use ocisweep::images::{Images, images};
+use ocisweep::model::entries::entries;
+use ocisweep::model::images::{Images, images};
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{Filters, Force, Selector, dangling};
 use ocisweep::{Error, Layout, View};

@@ -7,27 +7,17 @@
     reason = "modules of a binary are reachable from nowhere else"
 )]
 
-mod apply;
 mod args;
-mod blobs;
-mod check;
+mod commands;
 mod context;
-mod describe;
-mod df;
+mod docs;
 mod exit;
-mod gc;
-mod hold;
-mod ls;
-mod ls_tree;
-mod many;
+mod layouts;
 mod mistaken;
-mod perform;
-mod prune;
 mod render;
-mod rm;
+mod run;
 mod shared;
 mod term;
-mod why;
 
 use std::process::ExitCode;
 
@@ -42,7 +32,7 @@ use term::{Settings, Term};
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return describe::refusal(&error),
+        Err(error) => return docs::refusal(&error),
     };
     let env = |name| std::env::var_os(name);
     let settings = Settings {
@@ -68,18 +58,18 @@ pub fn main() -> ExitCode {
     }
     let changes = args.command.changes();
     let exit = match args.command {
-        Command::Gc(args) => gc::run(&context, &args),
-        Command::Prune(args) => prune::run(&context, &args),
-        Command::Apply(args) => apply::run(&context, &args),
-        Command::Rm(args) => rm::run(&context, &args),
-        Command::Hold(command) => hold::run(&context, &command),
-        Command::Ls(args) => ls::run(&context, &args),
-        Command::Df(args) => df::run(&context, &args),
-        Command::Check(args) => check::run(&context, &args),
-        Command::Why(args) => why::run(&context, &args),
-        Command::Blobs(args) => blobs::run(&context, &args),
-        Command::Completions(args) => describe::completions(&context, &args),
-        Command::Man(args) => describe::man(&context, &args),
+        Command::Gc(args) => commands::gc::run(&context, &args),
+        Command::Prune(args) => commands::prune::run(&context, &args),
+        Command::Apply(args) => commands::apply::run(&context, &args),
+        Command::Rm(args) => commands::rm::run(&context, &args),
+        Command::Hold(command) => commands::hold::run(&context, &command),
+        Command::Ls(args) => commands::ls::run(&context, &args),
+        Command::Df(args) => commands::df::run(&context, &args),
+        Command::Check(args) => commands::check::run(&context, &args),
+        Command::Why(args) => commands::why::run(&context, &args),
+        Command::Blobs(args) => commands::blobs::run(&context, &args),
+        Command::Completions(args) => docs::completions(&context, &args),
+        Command::Man(args) => docs::man(&context, &args),
     };
     term.progress().finish();
     for file in context.ignored.unused() {

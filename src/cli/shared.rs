@@ -4,24 +4,24 @@ use std::path::{Path, PathBuf};
 
 use ocisweep::error::PoolProblem;
 use ocisweep::execute::{Outcome, Refused};
+use ocisweep::fs::Disk;
+use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Plan, sweep_all};
 use ocisweep::pool::{Shared, SharedOptions, SharedUsage};
-use ocisweep::sys::Disk;
-use ocisweep::units::human_size;
 use ocisweep::{Error, View};
 use serde::Serialize;
 
 use super::args::{DfArgs, GcArgs, LayoutArgs, TableFormat};
+use super::commands::df::{JsonRow, reclaimable};
+use super::commands::gc::show;
 use super::context::Context;
-use super::df::{JsonRow, reclaimable};
 use super::exit::{self, Exit};
-use super::gc::show;
-use super::many::{Account, Chosen, choose};
+use super::layouts::{Account, Chosen, choose};
 use super::mistaken::CommandLine;
-use super::perform::{Clock, MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
 use super::render::json::{self, SCHEMA_VERSION};
 use super::render::sweep::Shown;
 use super::render::table::Table;
+use super::run::{Clock, MAX_ATTEMPTS, Mode, Rule, accept, run_mode};
 
 /// The pool and the layouts that were asked for.
 pub struct Asked<'a> {

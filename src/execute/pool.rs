@@ -8,15 +8,15 @@ use super::{
     Fate, Meanwhile, Outcome, Refused, commit, is_written, refuse_future, remove_temporary, sweep,
     unchanged,
 };
+use crate::execute::sync::settle;
+use crate::fs::Fs;
+use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
-use crate::layout::watch::is_still;
-use crate::observe::Observer;
 use crate::oci::Digest;
 use crate::pool::{SharedOutcome, SharedPlan};
-use crate::settle::settle;
-use crate::sys::Fs;
+use crate::progress::Observer;
 
-use super::meanwhile::look_back;
+use super::recheck::look_back;
 
 /// Sweeps a pool, after writing to the layouts what the plan says. `locked` are all layouts that use it, in the order of the plan.
 ///

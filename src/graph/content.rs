@@ -5,9 +5,10 @@ use std::io::{self, Read};
 
 use rustix::fs::FileType;
 
-use crate::layout::{BlobId, Layout, stat_of};
+use crate::fs::stat_of;
+use crate::layout::{BlobId, Layout};
+use crate::oci::descriptor::{ScanError, decode_data};
 use crate::oci::digest::Hasher;
-use crate::oci::document::{ScanError, decode_data};
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document, Kind, Shape};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{Bits, Graph, Looked, Root, RootSource, Ways};
 use crate::error::{Broken, Error, Result};
+use crate::graph::reachability::Needs;
 use crate::layout::{BlobId, Layout, State};
-use crate::needs::Needs;
 
 /// How many broken documents are described with their paths and images. The others are counted.
 const MAX_DESCRIBED: usize = 20;

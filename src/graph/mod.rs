@@ -8,15 +8,15 @@
 //! everything that the roots lead to could be read. What is reached by any path counts; there is one
 //! visited set, no recursion over input, and a cycle costs nothing.
 
-mod bits;
+mod blob_set;
 mod content;
-mod files;
+mod file_table;
 mod mark;
-mod names;
 mod paths;
+pub(crate) mod reachability;
 mod read;
-mod sniff;
-mod ways;
+mod reference_paths;
+mod unlisted_referrers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,23 +24,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::error::Result;
-use crate::layout::blobs::DigestTable;
+use crate::layout::blob_list::DigestTable;
 use crate::layout::{BlobId, BlobList, Layout, State};
-use crate::observe::Observer;
-use crate::oci::document::Details;
+use crate::oci::descriptor::Details;
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
+use crate::progress::Observer;
 
-pub use bits::Bits;
+pub use blob_set::Bits;
 pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
-pub(crate) use files::FileTable;
-pub use files::Orphan;
+pub(crate) use file_table::FileTable;
+pub use file_table::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
-pub use names::{
-    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, SAVED_NAME, entry_names, split_name, split_pin,
-};
-pub use sniff::{FileFacts, Flight, InFlight, Writer};
-pub use ways::{More, Way, WayStep, Ways};
+pub use reference_paths::{More, Way, WayStep, Ways};
+pub use unlisted_referrers::{FileFacts, Flight, InFlight, Writer};
 
 /// Where a root stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

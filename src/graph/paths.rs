@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Edge, Graph, Node, Root, RootSource, entry_names};
-use crate::images::is_attestation;
+use super::{Edge, Graph, Node, Root, RootSource};
 use crate::layout::{BlobId, SecondIndex, State};
+use crate::model::images::is_attestation;
+use crate::oci::entry_names;
 use crate::oci::{Kind, Role, Shape};
 
 impl Graph {

@@ -9,9 +9,9 @@ use super::content::{Absent, Found, Length, MAX_PLAUSIBLE_MANIFEST_BYTES, Reques
 use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
-use crate::observe::{Observer, Phase};
-use crate::oci::document::Link;
+use crate::oci::descriptor::Link;
 use crate::oci::{Digest, Document, Kind, Role};
+use crate::progress::{Observer, Phase};
 
 /// How many documents are read before their references are followed: bounds the memory of a wide
 /// index.

@@ -15,17 +15,19 @@
 //! nobody can swap a directory for a link between a check and its use. What the layout says is never
 //! trusted: sizes are capped, and what cannot be understood is an error and never "empty".
 
-pub mod blobs;
-mod files;
-pub mod forest;
+pub mod blob_list;
+pub(crate) mod change_detector;
+pub mod discover;
+pub mod holds;
+pub(crate) mod hollow;
 pub mod lock;
-mod look;
-pub mod pool;
 mod read;
-mod second;
+pub(crate) mod replaced_ids;
+mod second_indexes;
+pub mod shared_blobs;
+mod stat;
 mod state;
-pub mod temp;
-pub(crate) mod watch;
+pub mod temp_files;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -36,18 +38,15 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Stat};
 
 use crate::error::{Error, NotALayout, Result};
-use crate::holds::Emptied;
+use crate::fs::{Links, exists, open_dir, open_file, real_path, stat_at, stat_of};
+use crate::layout::holds::Emptied;
 use crate::oci::digest::VictimName;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest};
 
-pub use crate::moved::ReplacedId;
-pub use blobs::{BlobId, BlobList, Stray};
-pub(crate) use files::{
-    Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
-    stat_of,
-};
-pub use second::{IgnoredIndexes, SecondIndex};
+pub use crate::layout::replaced_ids::ReplacedId;
+pub use blob_list::{BlobId, BlobList, Stray};
+pub use second_indexes::{IgnoredIndexes, SecondIndex};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
 /// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
@@ -417,15 +416,18 @@ impl Layout {
             return false;
         };
         place.inner.as_ref().is_none_or(|inner| {
-            self.files_in(stray, inner)
-                .is_ok_and(|files| files.iter().all(|file| temp::inside(&place.name, file)))
+            self.files_in(stray, inner).is_ok_and(|files| {
+                files
+                    .iter()
+                    .all(|file| temp_files::inside(&place.name, file))
+            })
         })
     }
 
     /// Lists a temporary directory.
     pub(crate) fn files_in(&self, stray: &Stray, dir: &OwnedFd) -> io::Result<Vec<String>> {
         let mut files = Vec::new();
-        blobs::each_entry(dir, &self.path.join(&stray.path), |entry| {
+        blob_list::each_entry(dir, &self.path.join(&stray.path), |entry| {
             files.push(String::from_utf8_lossy(entry.name).into_owned());
         })
         .map_err(|error| match error {
@@ -459,7 +461,7 @@ impl BlobDirs {
             return Ok(false);
         };
         let mut is_flat = false;
-        blobs::each_entry(root, &path.join("blobs"), |entry| {
+        blob_list::each_entry(root, &path.join("blobs"), |entry| {
             let digest = std::str::from_utf8(entry.name)
                 .ok()
                 .and_then(|name| name.split_once('.'))

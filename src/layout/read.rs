@@ -9,13 +9,11 @@ use std::io::Read as _;
 use rustix::fs::{FileType, Stat};
 
 use super::state::{Fingerprint, Texts};
-use super::{
-    Layout, Links, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, State, encoding_of,
-    modified_of, open_file, stat_of,
-};
+use super::{Layout, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, State, encoding_of};
 use crate::error::{Error, NotALayout, Result};
-use crate::holds::Holds;
-use crate::oci::index_doc::{IndexError, MAX_INDEX_BYTES};
+use crate::fs::{Links, modified_of, open_file, stat_of};
+use crate::layout::holds::Holds;
+use crate::oci::index_json::{IndexError, MAX_INDEX_BYTES};
 use crate::oci::{Digest, DockerSave, IndexDoc};
 
 impl Layout {

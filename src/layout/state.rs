@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use super::SecondIndex;
-use crate::holds::Holds;
-use crate::moved::ReplacedId;
+use crate::layout::holds::Holds;
+use crate::layout::replaced_ids::ReplacedId;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 

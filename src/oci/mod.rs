@@ -1,19 +1,23 @@
 //! What the image-spec and its docker relatives say, as values. Nothing here reads or writes a file.
 
+mod annotations;
+pub mod descriptor;
 pub mod digest;
-pub mod docker_save;
-pub mod document;
+pub mod docker_archive;
 pub mod glob;
-pub mod index_doc;
+pub mod index_json;
+mod json_edit;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod second_index;
 pub(crate) mod signed;
-mod spans;
 
+pub use annotations::{
+    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, SAVED_NAME, entry_names, split_name, split_pin,
+};
+pub use descriptor::{Document, Role, Shape};
 pub use digest::{Algorithm, BlobName, Digest, DigestError};
-pub use docker_save::DockerSave;
-pub use document::{Document, Role, Shape};
-pub use index_doc::{Edit, IndexDoc};
+pub use docker_archive::DockerSave;
+pub use index_json::{Edit, IndexDoc};
 pub use media_type::Kind;

@@ -10,9 +10,9 @@
 
 use serde_json::value::RawValue;
 
+use super::descriptor::{Document, Link, Role, folds_to};
 use super::digest::{Algorithm, Digest};
-use super::document::{Document, Link, Role, folds_to};
-use super::spans::{elements, members};
+use super::json_edit::{elements, members};
 
 /// Where a value stands, and so what it takes to be a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

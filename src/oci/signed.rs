@@ -9,8 +9,8 @@
 
 use serde::Deserialize;
 
+use super::descriptor::decode_data;
 use super::digest::Digest;
-use super::document::decode_data;
 
 /// What a digest says about some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

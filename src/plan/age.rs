@@ -11,7 +11,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::images::{Image, Images};
+use crate::model::images::{Image, Images};
 
 use super::TimeSource;
 

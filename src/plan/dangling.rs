@@ -8,10 +8,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::entries::{EntryFacts, EntryRole, entries};
 use crate::graph::{Bits, Change, RootSource};
 use crate::layout::BlobId;
-use crate::view::View;
+use crate::model::entries::{EntryFacts, EntryRole, entries};
+use crate::model::snapshot::View;
 
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
 /// anything that stays. A layout in which no entry has a name has none, nor has one that lists a document which is missing.

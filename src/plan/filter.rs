@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::entries::EntryFacts;
-use crate::images::{Image, Images};
 use crate::layout::BlobId;
+use crate::model::entries::EntryFacts;
+use crate::model::images::{Image, Images};
+use crate::model::snapshot::View;
 use crate::oci::glob::Glob;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::reference::Reference;
-use crate::time::parse_until;
-use crate::view::View;
+use crate::parse::time::parse_until;
 
 use super::{Force, Selector};
 

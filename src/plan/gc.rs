@@ -1,9 +1,9 @@
 //! `gc`: everything that nothing leads to.
 
 use crate::error::Result;
+use crate::fs::Fs;
 use crate::graph::{Accept, Change, LiveSet, MarkOptions};
-use crate::sys::Fs;
-use crate::view::View;
+use crate::model::snapshot::View;
 
 use super::sweep::{sweep, sweep_orphans};
 use super::{Plan, SweepOptions};

@@ -5,19 +5,18 @@
 
 mod age;
 mod dangling;
-pub mod file;
+mod deletions;
 pub mod filter;
 mod gc;
-mod joint;
-mod platform;
+mod hardlinks;
+pub mod plan_file;
 pub mod policy;
 mod prune;
 mod remove;
-mod retire;
+mod remove_layout;
 mod select;
 mod sweep;
 mod unmatched;
-mod victims;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,15 +24,15 @@ use std::sync::Arc;
 
 use crate::graph::{FileFacts, Flight, Writer};
 use crate::layout::{BlobId, BlobList, Stray, Writes};
+use crate::model::snapshot::View;
 use crate::oci::Digest;
-use crate::view::View;
 
 pub use age::{Age, Tie};
 pub use dangling::dangling;
+pub use deletions::{Victim, Victims};
 pub use filter::{FilterError, Filters, TimeSource};
 pub use gc::{sweep_all, sweep_only};
-pub use joint::joint_totals;
-pub use platform::{PlatformMode, PlatformRequest, Which, drop_platforms};
+pub use hardlinks::joint_totals;
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub(crate) use prune::prune_with;
 pub use prune::{
@@ -41,17 +40,17 @@ pub use prune::{
     Verdict, prune,
 };
 pub(crate) use remove::Alone;
+pub use remove::platforms::{PlatformMode, PlatformRequest, Which, drop_platforms};
 pub use remove::{
     Conflict, Dropped, Extent, Keeper, KeptImage, LeftCompanion, Moved, Referrers, Removal,
     RemoveOptions, remove,
 };
-pub use retire::{Retire, retire};
+pub use remove_layout::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
 pub(crate) use sweep::{left_over, look, sweep};
 pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
-pub use victims::{Victim, Victims};
 
 /// What is to be done to one layout.
 ///

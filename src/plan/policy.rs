@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::graph::split_name;
-use crate::images::Image;
+use crate::model::images::Image;
 use crate::oci::Digest;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
+use crate::oci::split_name;
 
 use super::age::{Age, Tie};
 use super::filter::names_match;
@@ -263,7 +263,7 @@ impl Policy {
             let oldest = now.checked_sub(within).unwrap_or(Timestamp::MIN);
             for (Aged { age, .. }, reasons) in images.iter().zip(&mut reasons) {
                 if age.time.is_none_or(|time| time > oldest) {
-                    let text = format!("within {}", crate::units::human_duration(within));
+                    let text = format!("within {}", crate::parse::size::human_duration(within));
                     reasons.push(Reason::new(Rule::Within(within), text, None));
                 }
             }
@@ -410,8 +410,8 @@ impl Period {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{EntryName, REF_NAME};
     use crate::oci::Algorithm;
+    use crate::oci::{EntryName, REF_NAME};
 
     fn image(name: &str) -> Image {
         Image {

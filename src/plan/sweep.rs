@@ -1,10 +1,10 @@
 //! What goes when everything that is not live goes.
 
+use crate::fs::Fs;
 use crate::graph::{FileFacts, Graph, LiveSet};
-use crate::layout::temp::TempName;
+use crate::layout::temp_files::TempName;
 use crate::layout::{BlobId, BlobList, Layout, Stray};
-use crate::sys::Fs;
-use crate::view::View;
+use crate::model::snapshot::View;
 
 use super::{Because, Kept, Plan, Victim, Victims};
 

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::entries::EntryFacts;
-use crate::images::{Image, Images};
+use crate::model::entries::EntryFacts;
+use crate::model::images::{Image, Images};
+use crate::model::snapshot::View;
 use crate::oci::glob::Glob;
-use crate::view::View;
 
 use super::filter::{name_matches, names_match};
 use super::{Filters, Policy, TimeSource};

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{Refused, execute};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, Graph, InFlight};
-use ocisweep::images::images;
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
-use ocisweep::observe::{Observer, Phase, Silent};
+use ocisweep::model::images::images;
 use ocisweep::plan::{SweepOptions, sweep_only};
-use ocisweep::sys::Disk;
-use ocisweep::usage::usage;
+use ocisweep::progress::{Observer, Phase, Silent};
+use ocisweep::report::usage::usage;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::contend::Bench;

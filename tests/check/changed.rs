@@ -4,8 +4,8 @@ use std::fs;
 
 use jiff::Timestamp;
 use ocisweep::View;
-use ocisweep::check::{CheckOptions, Class, check};
-use ocisweep::observe::Silent;
+use ocisweep::progress::Silent;
+use ocisweep::report::check::{CheckOptions, Class, check};
 
 use crate::scene::Scene;
 use crate::support::Cmd;

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use ocisweep::View;
-use ocisweep::observe::Silent;
 use ocisweep::oci::Digest;
+use ocisweep::progress::Silent;
 
 use crate::scene::{Scene, texts};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use ocisweep::View;
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, Change, InFlight, MarkOptions};
-use ocisweep::observe::Silent;
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, SweepOptions, sweep_all, sweep_only};
-use ocisweep::sys::Disk;
+use ocisweep::progress::Silent;
 
 use crate::support::{CaseLayout, cases, for_each};
 

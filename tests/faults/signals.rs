@@ -34,7 +34,9 @@ fn second_deletion(command: &Command) -> u32 {
         name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
     let numbers = recording.numbers("unlinkat", scene.path(), is_blob);
-    *numbers.get(1).unwrap_or_else(|| panic!("{}", recording.all()))
+    *numbers
+        .get(1)
+        .unwrap_or_else(|| panic!("{}", recording.all()))
 }
 
 #[test]

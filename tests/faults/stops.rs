@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::View;
-use ocisweep::entries::entries;
 use ocisweep::execute::{Fate, Outcome, Refused, execute};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight};
-use ocisweep::images::images;
 use ocisweep::layout::lock::Locked;
-use ocisweep::observe::{Observer, Silent};
+use ocisweep::model::entries::entries;
+use ocisweep::model::images::images;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
     drop_platforms, remove, sweep_all,
 };
-use ocisweep::sys::Disk;
+use ocisweep::progress::{Observer, Silent};
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;

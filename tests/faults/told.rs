@@ -7,18 +7,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::View;
-use ocisweep::entries::entries;
 use ocisweep::execute::{Fate, Refused};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight};
-use ocisweep::images::images;
-use ocisweep::observe::{Observer, Silent};
+use ocisweep::model::entries::entries;
+use ocisweep::model::images::images;
 use ocisweep::oci::glob::Glob;
 use ocisweep::plan::{
     Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, TimeSource, prune, retire,
     sweep_all,
 };
 use ocisweep::pool::{Shared, SharedOptions, SharedOutcome, SharedPlan};
-use ocisweep::sys::Disk;
+use ocisweep::progress::{Observer, Silent};
 
 use crate::pools::{Commune, NAMES};
 use crate::scene::Scene;

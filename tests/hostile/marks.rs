@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use ocisweep::graph::{Accept, Change, MarkOptions};
-use ocisweep::observe::Silent;
+use ocisweep::progress::Silent;
 use ocisweep::{Error, View};
 
 use crate::scene::Scene;

@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use ocisweep::View;
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight, Writer};
-use ocisweep::observe::{Observer, Phase, Silent};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::sys::Disk;
+use ocisweep::progress::{Observer, Phase, Silent};
 
 use crate::scene::Scene;
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::graph::InFlight;
-use ocisweep::observe::Silent;
 use ocisweep::oci::Digest;
+use ocisweep::progress::Silent;
 
 use crate::scene::Scene;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{Refused, execute};
+use ocisweep::fs::Disk;
 use ocisweep::graph::Accept;
 use ocisweep::layout::lock::Locked;
-use ocisweep::observe::Silent;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::sys::Disk;
+use ocisweep::progress::Silent;
 
 use crate::guard::Guarded as _;
 use crate::scene::Scene;

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use ocisweep::View;
 use ocisweep::execute::{execute, remove_directory};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight};
 use ocisweep::layout::lock::Locked;
-use ocisweep::observe::Silent;
 use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep_all};
-use ocisweep::sys::Disk;
+use ocisweep::progress::Silent;
 
 use crate::scene::{Scene, entries, of_layouts};
 use crate::support::{LayoutBuilder, Stopping, Way, assert_same, for_each, snapshot};

@@ -4,15 +4,15 @@
 use arbtest::arbitrary::{Result, Unstructured};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::oci::docker_save::{DockerSave, blob_of, edit_repositories};
+use ocisweep::oci::docker_archive::{DockerSave, blob_of, edit_repositories};
 use ocisweep::oci::glob::Glob;
 use ocisweep::oci::platform::Platform;
 use ocisweep::oci::reference::{Reference, digest_tag};
 use ocisweep::oci::{Digest, Document, Edit, IndexDoc};
-use ocisweep::plan::file::PlanFile;
+use ocisweep::parse::size::parse_size;
+use ocisweep::parse::time::{parse_duration, parse_go_duration, parse_until};
 use ocisweep::plan::filter::Filters;
-use ocisweep::time::{parse_duration, parse_go_duration, parse_until};
-use ocisweep::units::parse_size;
+use ocisweep::plan::plan_file::PlanFile;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ocisweep::fs::{Disk, FileTime, Fs, Removed};
 use ocisweep::graph::FileFacts;
 use ocisweep::oci::digest::VictimName;
-use ocisweep::sys::{Disk, FileTime, Fs, Removed};
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug)]

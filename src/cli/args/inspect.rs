@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use ocisweep::time::parse_duration;
+use ocisweep::parse::time::parse_duration;
 
 use super::{LayoutArgs, TextFormat, TreeArgs};
 

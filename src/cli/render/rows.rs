@@ -1,7 +1,7 @@
 //! What became of each of several layouts, a row each.
 
+use ocisweep::parse::size::human_size;
 use ocisweep::plan::Totals;
-use ocisweep::units::human_size;
 
 use super::table::Table;
 use crate::cli::context::Context;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use ocisweep::units::human_size;
+use ocisweep::parse::size::human_size;
 
 use super::rows::{Row, sum};
 use crate::cli::context::Context;

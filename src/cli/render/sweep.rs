@@ -9,8 +9,8 @@ use ocisweep::execute::{Fate, Outcome};
 use ocisweep::graph::Writer;
 use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
+use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Because, Kept, Order, Plan, Retire, Totals, Victim};
-use ocisweep::units::{human_duration, human_size};
 use rayon::prelude::*;
 
 use super::json;

@@ -19,7 +19,8 @@ use rustix::io::Errno;
 
 use super::is_flocked;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Links, open_file, real_path, stat_at, stat_of};
+use crate::fs::{Links, open_file, real_path, stat_at, stat_of};
+use crate::layout::Layout;
 
 /// The databases in the root directory of a registry.
 const DATABASES: [&str; 2] = ["cache.db", "meta.db"];

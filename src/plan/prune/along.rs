@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::companions::companions;
-use crate::entries::EntryFacts;
 use crate::layout::BlobId;
-use crate::view::View;
+use crate::model::companions::companions;
+use crate::model::entries::EntryFacts;
+use crate::model::snapshot::View;
 
 use super::Judged;
 

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
-use crate::usage::{Counted, Files};
-use crate::view::View;
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::snapshot::View;
+use crate::report::usage::{Counted, Files};
 
 use super::along::removed_along;
 use super::{Gone, Judged, PruneOptions};

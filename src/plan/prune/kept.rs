@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Bits, RootSource};
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::snapshot::View;
 use crate::plan::remove::stays;
-use crate::usage::{Counted, Files};
-use crate::view::View;
+use crate::report::usage::{Counted, Files};
 
 use super::{Gone, Removal};
 use crate::plan::Because;

@@ -5,17 +5,17 @@
 //! from the image up, because a plan of its own for each of 10,000 images would visit all documents 10,000 times.
 //!
 //! [`cascade`]: super::cascade
-//! [`docker_elements`]: super::gone::docker_elements
+//! [`docker_elements`]: super::selection::docker_elements
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::RootSource;
-use crate::images::{Image, content_of};
 use crate::layout::BlobId;
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::images::{Image, content_of};
+use crate::model::snapshot::View;
 use crate::oci::Role;
 use crate::oci::reference::canonical;
-use crate::view::View;
 
 /// What references what, from below.
 pub(crate) struct Alone<'a> {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::entries::{EntryFacts, EntryRole};
 use crate::graph::{Bits, RootSource};
-use crate::images::content_of;
 use crate::layout::BlobId;
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::images::content_of;
+use crate::model::snapshot::View;
 use crate::oci::Role;
-use crate::view::View;
 
-use super::gone::{Gone, roots_that_stay};
+use super::selection::{Gone, roots_that_stay};
 use super::{Referrers, RemoveOptions};
 
 /// Adds what goes along: untagged entries that were children of what goes, its untagged and

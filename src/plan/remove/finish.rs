@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
+use crate::fs::Fs;
 use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
+use crate::model::snapshot::View;
 use crate::oci::reference::canonical;
 use crate::oci::{Edit, Kind, Role};
 use crate::plan::{Because, Kept, Order, Plan, SweepOptions, Victim, Victims, sweep};
-use crate::sys::Fs;
-use crate::view::View;
 
 use super::Removal;
-use super::gone::{Gone, SweepExtent, docker_elements, stays};
 use super::saved::edit_lists;
+use super::selection::{Gone, SweepExtent, docker_elements, stays};
 
 /// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
 /// Linux stamps with the time of the last tick; network file systems are worse.

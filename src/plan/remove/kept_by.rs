@@ -6,14 +6,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 
-use crate::entries::EntryFacts;
 use crate::graph::{Root, RootSource};
 use crate::layout::{BlobId, SecondIndex};
+use crate::model::entries::EntryFacts;
+use crate::model::snapshot::View;
 use crate::oci::{Digest, Role};
 use crate::plan::Plan;
-use crate::view::View;
 
-use super::gone::{Gone, docker_elements, stays};
+use super::selection::{Gone, docker_elements, stays};
 
 /// How many images are explained.
 const MAX_IMAGES: usize = 20;

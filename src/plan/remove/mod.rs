@@ -7,30 +7,32 @@
 mod alone;
 mod cascade;
 mod finish;
-mod gone;
 mod kept_by;
+pub(crate) mod platforms;
 mod saved;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::companions::companions;
-use crate::entries::{EntryFacts, EntryRole};
 use crate::error::Result;
-use crate::graph::{Accept, BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, RootSource};
-use crate::images::{Image, content_of};
+use crate::fs::Fs;
+use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
+use crate::model::companions::companions;
+use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::images::{Image, content_of};
+use crate::model::snapshot::View;
 use crate::oci::Digest;
-use crate::sys::Fs;
-use crate::view::View;
+use crate::oci::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME};
 
 use super::{Force, Pick, Plan, SweepOptions};
 
 pub(crate) use alone::Alone;
 pub(super) use cascade::cascade;
 pub(super) use finish::finish;
-pub(super) use gone::{Gone, SweepExtent, stays};
 pub(super) use kept_by::kept_by;
 pub use kept_by::{Keeper, KeptImage};
+pub(super) use selection::{Gone, SweepExtent, stays};
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::entries::{EntryFacts, config_owners, entries};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Writes};
+use crate::model::entries::{EntryFacts, config_owners, entries};
+use crate::model::snapshot::View;
 use crate::oci::DockerSave;
-use crate::oci::docker_save::edit_repositories;
+use crate::oci::docker_archive::edit_repositories;
 use crate::oci::reference::canonical;
-use crate::view::View;
 
-use super::gone::Gone;
+use super::selection::Gone;
 
 /// Adds the edited lists to what is written. `elements`: the positions of the elements that are removed.
 pub(super) fn edit_lists(

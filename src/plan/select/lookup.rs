@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
-use crate::entries::EntryFacts;
 use crate::layout::BlobId;
+use crate::model::entries::EntryFacts;
+use crate::model::snapshot::View;
 use crate::oci::reference::Reference;
-use crate::view::View;
 
 use super::{full_name, is_full};
 

@@ -1,0 +1,166 @@
+//! `ocisweep apply`
+
+use std::path::{Path, PathBuf};
+
+use ocisweep::fs::Disk;
+use ocisweep::plan::KeptImage;
+use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout};
+
+use crate::cli::args::{ApplyArgs, TextFormat};
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::{Account, each, shares};
+use crate::cli::render::kept::{kept_items, kept_lines};
+use crate::cli::render::sweep::Shown;
+use crate::cli::run::{Clock, Done, Rule, perform, run_mode};
+
+/// What planning said beside the plan.
+struct Said {
+    untagged: Vec<String>,
+    kept_by: Vec<KeptImage>,
+    more_kept: usize,
+}
+
+/// Does what a plan file says, layout by layout. A layout that changed is refused, and does not stop
+/// the others.
+pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
+    let file = match read(&args.file) {
+        Ok(file) => file,
+        Err((text, exit)) => {
+            context.term.error(&text, None);
+            return exit;
+        }
+    };
+    // What was young then and is old now is not in the plan; what a writer uses by now stops it.
+    let clock = Clock::of(args.dry_run);
+    let rule = Rule::of(context, file.grace(), file.temp_age(), clock);
+    let paths: Vec<PathBuf> = file
+        .layouts
+        .iter()
+        .map(|planned| planned.path.clone())
+        .collect();
+    let is_many = paths.len() > 1;
+    let runs = each(context, &paths, |number, _| {
+        let planned = file
+            .layouts
+            .get(number)
+            .expect("there is one for each path");
+        one(context, args, &rule, planned)
+    });
+    let done: Vec<_> = runs
+        .iter()
+        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
+        .collect();
+    let shares = shares(&done);
+    let mut exit = exit::DONE;
+    let mut account = Account::new("apply", args.dry_run, is_many);
+    for ((path, run), share) in paths.iter().zip(&runs).zip(shares) {
+        let ended = match run {
+            None => {
+                account.interrupted(path);
+                exit::INTERRUPTED
+            }
+            Some(Ok(done)) => {
+                let shown = Shown {
+                    plan: &done.plan,
+                    outcome: done.outcome.as_ref(),
+                    share: is_many.then_some(share),
+                    is_pool: false,
+                };
+                let ended = show(context, args, &shown, &done.said, is_many);
+                let mut layout = shown.to_json(context.now, args.output.format);
+                layout.items.extend(kept_items(&done.said.kept_by));
+                account.add(path, &shown, ended, layout);
+                ended
+            }
+            Some(Err(error)) => {
+                let ended = report(context, error);
+                account.failed(path, &error.to_string(), ended);
+                ended
+            }
+        };
+        exit = exit.and(ended);
+    }
+    exit.and(account.finish(context, &args.output))
+}
+
+fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
+    if let ApplyError::Layout(error) = error {
+        return context.report(error);
+    }
+    context.term.error(
+        &error.to_string(),
+        Some("nothing of it was changed; make a new plan with `ocisweep prune --plan`"),
+    );
+    exit::REFUSED
+}
+
+fn read(path: &Path) -> Result<PlanFile, (String, Exit)> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        (
+            format!("cannot read `{}`: {error}", path.display()),
+            exit::IO,
+        )
+    })?;
+    PlanFile::parse(&bytes).map_err(|error| {
+        (
+            format!("cannot use `{}`: {error}", path.display()),
+            exit::REFUSED,
+        )
+    })
+}
+
+fn one(
+    context: &Context<'_>,
+    args: &ApplyArgs,
+    rule: &Rule,
+    planned: &PlannedLayout,
+) -> Result<Done<Said>, ApplyError> {
+    let mode = run_mode(args.dry_run, args.lock_wait);
+    perform(context, &planned.path, rule, mode, |view| {
+        view.layout.refuse_shared_blobs()?;
+        let removal = planned.plan(view, &rule.sweep, &Disk)?;
+        let said = Said {
+            untagged: removal.untagged,
+            kept_by: removal.kept_by,
+            more_kept: removal.more_kept,
+        };
+        Ok((removal.plan, said))
+    })
+}
+
+fn show(
+    context: &Context<'_>,
+    args: &ApplyArgs,
+    shown: &Shown<'_>,
+    said: &Said,
+    is_many: bool,
+) -> Exit {
+    let mut exit = match args.output.format {
+        TextFormat::Json => exit::DONE,
+        TextFormat::Text if args.output.quiet => exit::DONE,
+        TextFormat::Text => {
+            let verb = if args.dry_run {
+                "Would untag"
+            } else {
+                "Untagged"
+            };
+            let mut text: String = said
+                .untagged
+                .iter()
+                .filter(|_| shown.is_written())
+                .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
+                .collect();
+            text.push_str(&shown.lines(context));
+            text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
+            context.print(&shown.headed(context, text, is_many))
+        }
+    };
+    if !shown.report_trouble(context) {
+        exit = exit.and(shown.trouble_exit());
+    }
+    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
+        exit = exit.and(exit::INTERRUPTED);
+    }
+    exit
+}

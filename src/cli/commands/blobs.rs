@@ -1,0 +1,162 @@
+//! `ocisweep blobs`
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::layout::BlobId;
+use ocisweep::{Error, View};
+
+use crate::cli::args::BlobsArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::choose;
+use crate::cli::mistaken::CommandLine;
+use crate::cli::run::{Clock, Rule, accept, plan_gc};
+
+/// Lists the blobs of each layout. One that is refused does not stop the others.
+pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
+    let chosen = match choose(context, &args.layouts, CommandLine::default()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
+    let mut exit = chosen.exit;
+    let prefix = |layout| chosen.is_many.then_some(layout);
+    if chosen.is_many && !args.null {
+        let odd = chosen.layouts.iter().filter(|layout| has_line_end(layout));
+        for layout in odd.clone() {
+            context.term.error(
+                &format!(
+                    "cannot list `{}`: its path has a line end",
+                    layout.display()
+                ),
+                Some("`-0` ends each path with a zero byte"),
+            );
+        }
+        if odd.count() > 0 {
+            return exit.and(exit::USAGE);
+        }
+    }
+    // Everything is read before anything is printed.
+    let mut lists = Vec::with_capacity(chosen.layouts.len());
+    for (number, layout) in chosen.layouts.iter().enumerate() {
+        if context.stopped() {
+            return exit.and(exit::INTERRUPTED);
+        }
+        let refused = if args.dead {
+            chosen.refuse_sharing(number)
+        } else {
+            Ok(())
+        };
+        lists.push(refused.and_then(|()| one(context, args, layout)));
+    }
+    for (layout, list) in chosen.layouts.iter().zip(lists) {
+        exit = exit.and(match list {
+            Ok(paths) => print(context, args, prefix(layout.as_path()), &paths),
+            Err(error) => context.report(&error),
+        });
+    }
+    exit
+}
+
+fn has_line_end(path: &Path) -> bool {
+    path.as_os_str().as_bytes().contains(&b'\n')
+}
+
+fn print(
+    context: &Context<'_>,
+    args: &BlobsArgs,
+    prefix: Option<&Path>,
+    paths: &[PathBuf],
+) -> Exit {
+    let end = if args.null { 0 } else { b'\n' };
+    let mut bytes = Vec::new();
+    for path in paths {
+        let path = prefix.map_or_else(|| path.clone(), |prefix| prefix.join(path));
+        bytes.extend(path.as_os_str().as_bytes());
+        bytes.push(end);
+    }
+    context.print_paths(&bytes)
+}
+
+/// Returns paths relative to the layout.
+fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<PathBuf>, Error> {
+    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
+    let view = rule.read(context, layout)?;
+    if args.live {
+        live(&view, args)
+    } else if args.dead {
+        dead(&view, &rule, args)
+    } else {
+        Ok(roots(context, &view))
+    }
+}
+
+/// What a complete copy needs, in the order in which a writer would write it: a copy that is cut short
+/// has blobs that nothing lists, and no list without its blobs.
+fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+    let options = MarkOptions {
+        keep: &|_| true,
+        change: Change::none(),
+        extra: &[],
+        missing: accept(args.allow_missing),
+        // A copy of a layout without images is a layout without images.
+        empty: Accept::Yes,
+    };
+    let live = view.graph.mark(&view.layout, &view.state, &options)?;
+    let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
+    let mut paths = Vec::new();
+    for id in view.graph.live_ids(&live) {
+        // Of algorithms that are never swept nothing is listed.
+        let digest = view.graph.digest(id);
+        let is_here =
+            id < listed || digest.algorithm().is_none() && view.layout.has_blob(digest)?;
+        if is_here {
+            paths.push(path_of(view, id));
+        }
+    }
+    paths.sort();
+    paths.extend(view.layout.own_files(&view.state)?);
+    Ok(paths)
+}
+
+/// What `gc` would delete now.
+fn dead(view: &View, rule: &Rule, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+    let missing = accept(args.allow_missing);
+    let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
+    let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));
+    let mut paths: Vec<PathBuf> = blobs.collect();
+    paths.sort_unstable();
+    paths.extend(plan.temporary().iter().map(|stray| stray.path.clone()));
+    Ok(paths)
+}
+
+/// The documents that entries list, each once, in the order of `index.json`.
+fn roots(context: &Context<'_>, view: &View) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut absent = 0;
+    for entry in view.state.index.entries() {
+        let id = entry.digest.as_ref().ok();
+        let id = id.and_then(|digest| view.graph.id(digest));
+        match id.filter(|id| view.graph.is_present(*id)) {
+            Some(id) => paths.push(path_of(view, id)),
+            None => absent += 1,
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
+    if absent > 0 {
+        let entries = crate::cli::render::sweep::count(absent, "document");
+        context.term.note(&format!(
+            "{entries} that `{}/index.json` lists are not here",
+            view.layout.path().display()
+        ));
+    }
+    paths
+}
+
+fn path_of(view: &View, id: BlobId) -> PathBuf {
+    let name = view.graph.digest(id).blob_name();
+    let path = format!("blobs/{}/{}", name.directory(), name.file());
+    PathBuf::from(path)
+}

@@ -1,0 +1,392 @@
+//! `ocisweep df`
+
+use std::collections::BTreeMap;
+
+use ocisweep::Error;
+use ocisweep::fs::Disk;
+use ocisweep::model::images::{Image, images};
+use ocisweep::parse::size::human_size;
+use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
+use serde::Serialize;
+
+use crate::cli::args::{DfArgs, TableFormat};
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::{choose, each};
+use crate::cli::mistaken::CommandLine;
+use crate::cli::render::json::{self, SCHEMA_VERSION};
+use crate::cli::render::sweep::count;
+use crate::cli::render::table::Table;
+use crate::cli::run::{Clock, Rule};
+use crate::cli::shared;
+
+/// What was found in one layout.
+struct Report {
+    path: String,
+    usage: Usage,
+    images: Vec<(Image, ImageUsage)>,
+    /// Images were asked for.
+    is_verbose: bool,
+}
+
+/// Measures each layout. One that fails does not stop the others.
+pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
+    if let Some(pool) = &args.layouts.shared_blobs {
+        return shared::df(context, args, pool);
+    }
+    let chosen = match choose(context, &args.layouts.tree, CommandLine::default()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
+    let mut exit = chosen.exit;
+    let mut reports = Vec::new();
+    let measured = each(context, &chosen.layouts, |number, path| {
+        let mut report = one(context, args, path)?;
+        // A prune would refuse it as well.
+        if let Err(error) = chosen.refuse_sharing(number) {
+            report.usage.refuse(error.to_string());
+        }
+        Ok(report)
+    });
+    for report in measured {
+        match report {
+            Some(Ok(report)) => reports.push(report),
+            Some(Err(error)) => exit = exit.and(context.report(&error)),
+            None => exit = exit.and(exit::INTERRUPTED),
+        }
+    }
+    if args.format == TableFormat::Json {
+        let document = JsonDf {
+            schema_version: SCHEMA_VERSION,
+            command: "df",
+            layouts: reports.iter().map(Report::to_json).collect(),
+            total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
+        };
+        return exit.and(context.print(&json::pretty(&document)));
+    }
+    if reports.is_empty() {
+        return exit;
+    }
+    let mut text = String::new();
+    match reports.as_slice() {
+        [report] if !args.layouts.tree.recursive => text.push_str(&rows(context, &report.usage)),
+        reports => text.push_str(&by_layout(context, reports)),
+    }
+    if args.verbose {
+        for report in &reports {
+            text.push('\n');
+            let is_headed = reports.len() > 1 || args.layouts.tree.recursive;
+            text.push_str(&by_image(context, report, is_headed));
+        }
+    }
+    exit = exit.and(context.print(&text));
+    for report in &reports {
+        if let Some(refusal) = &report.usage.refusal {
+            context.term.error(
+                refusal,
+                Some("until then nothing of the layout is reclaimable"),
+            );
+        }
+        if report.usage.foreign > 0 {
+            context.term.note(&format!(
+                "{} in `{}/blobs` not counted",
+                count(report.usage.foreign, "foreign file"),
+                report.path
+            ));
+        }
+    }
+    exit
+}
+
+fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
+    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
+    let view = rule.read(context, path)?;
+    let images = images(&view, rule.now);
+    let usage = usage(&view, &images, &Disk, &rule.sweep)?;
+    let usages = if args.verbose {
+        image_usages(&view, &images, &Disk)
+    } else {
+        Vec::new()
+    };
+    Ok(Report {
+        path: path.to_string_lossy().into_owned(),
+        usage,
+        images: images.into_iter().zip(usages).collect(),
+        is_verbose: args.verbose,
+    })
+}
+
+/// docker's table, with rows that fit a layout.
+fn rows(context: &Context<'_>, usage: &Usage) -> String {
+    let mut table = Table::new(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
+    table.fit(context.term.width());
+    let rows = [
+        ("Images", usage.images),
+        ("Untagged", usage.untagged),
+        ("Orphans", usage.orphans),
+        ("Temporary", usage.temporary),
+    ];
+    for (name, row) in rows {
+        table.row(vec![
+            name.to_owned(),
+            row.total.to_string(),
+            row.active.to_string(),
+            human_size(row.size),
+            reclaimable(&row),
+        ]);
+    }
+    add_bars(&mut table, &rows.map(|(_, row)| row));
+    table.render()
+}
+
+/// A bar of fewer columns shows nothing, and one of more nothing new.
+const LEAST_BAR: usize = 10;
+const MOST_BAR: usize = 30;
+
+/// Adds a bar to each row where a terminal has room: how large it is beside the largest one, and how much of that would go.
+fn add_bars(table: &mut Table, rows: &[Row]) {
+    let largest = rows.iter().map(|row| row.size).max().unwrap_or_default();
+    table.beside(LEAST_BAR, |number, room| {
+        rows.get(number)
+            .map_or_else(String::new, |row| bar(row, largest, room.min(MOST_BAR)))
+    });
+}
+
+/// Draws what stays as full blocks and what is reclaimable as light ones, without colour. Whatever is there is seen.
+fn bar(row: &Row, largest: u64, width: usize) -> String {
+    let cells = |bytes: u64| {
+        let share = u128::from(bytes) * width as u128;
+        let cells = share.div_ceil(u128::from(largest.max(1)));
+        usize::try_from(cells).unwrap_or(width).min(width)
+    };
+    let all = cells(row.size);
+    let going = cells(row.reclaimable.min(row.size));
+    // Both were rounded up; where there is room for one cell only, what can be had is worth more than what stays.
+    let going = if row.reclaimable < row.size && all > 1 {
+        going.min(all - 1)
+    } else {
+        going
+    };
+    "█".repeat(all - going) + &"░".repeat(going)
+}
+
+/// Returns the reclaimable bytes with their share, as docker writes them.
+pub fn reclaimable(row: &Row) -> String {
+    let size = human_size(row.reclaimable);
+    match u128::from(row.reclaimable)
+        .saturating_mul(100)
+        .checked_div(u128::from(row.size))
+    {
+        Some(percent) => format!("{size} ({percent}%)"),
+        None => size,
+    }
+}
+
+/// Returns the sum over all layouts, each inode once.
+fn sum(reports: &[Report]) -> Row {
+    let usages: Vec<&Usage> = reports.iter().map(|report| &report.usage).collect();
+    together(&usages)
+}
+
+fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
+    let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    let mut all_images = 0;
+    let mut totals = Vec::with_capacity(reports.len());
+    for report in reports {
+        let total = report.usage.total();
+        let images = report.usage.images.total + report.usage.untagged.total;
+        all_images += images;
+        table.row(vec![
+            context.term.foreign(&report.path).into_owned(),
+            images.to_string(),
+            human_size(total.size),
+            reclaimable(&total),
+        ]);
+        totals.push(total);
+    }
+    let sum = sum(reports);
+    table.row(vec![
+        "Total".to_owned(),
+        all_images.to_string(),
+        human_size(sum.size),
+        reclaimable(&sum),
+    ]);
+    if totals.len() > 1 {
+        add_bars(&mut table, &totals);
+    }
+    table.render()
+}
+
+fn by_image(context: &Context<'_>, report: &Report, is_headed: bool) -> String {
+    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    let mut rows: Vec<&(Image, ImageUsage)> = report.images.iter().collect();
+    // What frees most stands first.
+    rows.sort_by(|(a, a_usage), (b, b_usage)| {
+        b_usage
+            .unique
+            .cmp(&a_usage.unique)
+            .then_with(|| a.digest.cmp(&b.digest))
+    });
+    for (image, usage) in rows {
+        let name = match image.names.as_slice() {
+            [] => "<none>".to_owned(),
+            [name] => name.text.to_string(),
+            [name, rest @ ..] => format!("{} and {} more", name.text, rest.len()),
+        };
+        table.row(vec![
+            context.term.foreign(&name).into_owned(),
+            image.digest.short(),
+            human_size(usage.size),
+            human_size(usage.shared),
+            human_size(usage.unique),
+        ]);
+    }
+    let head = if is_headed {
+        format!("{}:\n", context.term.foreign(&report.path))
+    } else {
+        String::new()
+    };
+    let mut text = head + &table.render();
+    let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
+    let images = report.images.iter().map(|(image, _)| image);
+    for file in images.flat_map(|image| &image.second_indexes) {
+        *listed.entry(file).or_default() += 1;
+    }
+    for (file, images) in listed {
+        let (images, verb) = (
+            count(images, "image"),
+            if images == 1 { "is" } else { "are" },
+        );
+        let file = context.term.foreign(file);
+        text.push_str(&format!("{images} {verb} also listed in {file}\n"));
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct JsonDf {
+    schema_version: u32,
+    command: &'static str,
+    layouts: Vec<JsonLayout>,
+    /// Of several layouts: all together, each inode once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<JsonRow>,
+}
+
+#[derive(Serialize)]
+struct JsonLayout {
+    path: String,
+    images: JsonRow,
+    untagged: JsonRow,
+    orphans: JsonRow,
+    temporary: JsonRow,
+    total: JsonRow,
+    foreign: u64,
+    /// Why a prune would refuse.
+    refusal: Option<String>,
+    /// With `--verbose`: each image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<JsonImage>>,
+}
+
+/// A row, as scripts read it.
+#[derive(Serialize)]
+pub struct JsonRow {
+    total: u64,
+    active: u64,
+    size_bytes: u64,
+    reclaimable_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonImage {
+    digest: String,
+    names: Vec<String>,
+    holds: Vec<String>,
+    /// Files beside `index.json` that list it as well.
+    second_indexes: Vec<String>,
+    size_bytes: u64,
+    shared_bytes: u64,
+    unique_bytes: u64,
+}
+
+impl JsonRow {
+    /// Takes over the library's numbers.
+    pub const fn of(row: &Row) -> Self {
+        Self {
+            total: row.total,
+            active: row.active,
+            size_bytes: row.size,
+            reclaimable_bytes: row.reclaimable,
+        }
+    }
+}
+
+impl Report {
+    fn to_json(&self) -> JsonLayout {
+        let row = |row: Row| JsonRow::of(&row);
+        JsonLayout {
+            path: self.path.clone(),
+            images: row(self.usage.images),
+            untagged: row(self.usage.untagged),
+            orphans: row(self.usage.orphans),
+            temporary: row(self.usage.temporary),
+            total: row(self.usage.total()),
+            foreign: self.usage.foreign,
+            refusal: self.usage.refusal.clone(),
+            items: self.is_verbose.then(|| {
+                let images = self.images.iter();
+                let items = images.map(|(image, usage)| JsonImage {
+                    digest: image.digest.to_string(),
+                    names: image
+                        .names
+                        .iter()
+                        .map(|name| name.text.to_string())
+                        .collect(),
+                    holds: image.holds.clone(),
+                    second_indexes: image.second_indexes.clone(),
+                    size_bytes: usage.size,
+                    shared_bytes: usage.shared,
+                    unique_bytes: usage.unique,
+                });
+                items.collect()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_whatever_is_there() {
+        let row = |size, reclaimable| Row {
+            size,
+            reclaimable,
+            ..Row::default()
+        };
+        for (row, largest, want) in [
+            (row(0, 0), 0, ""),
+            (row(0, 0), 100, ""),
+            (row(100, 0), 100, "██████████"),
+            (row(100, 100), 100, "░░░░░░░░░░"),
+            (row(100, 30), 100, "███████░░░"),
+            (row(100, 1), 100, "█████████░"),
+            (row(100, 99), 100, "█░░░░░░░░░"),
+            (row(1, 0), 100, "█"),
+            (row(1, 1), 100, "░"),
+            (row(10, 5), 100, "░"),
+            (row(20, 1), 100, "█░"),
+            (row(u64::MAX, 1), u64::MAX, "█████████░"),
+            // Hard links can make more reclaimable than a row counts for itself.
+            (row(10, 50), 100, "░"),
+        ] {
+            assert_eq!(bar(&row, largest, 10), want, "{row:?} of {largest}");
+        }
+    }
+}

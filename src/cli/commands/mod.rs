@@ -1,0 +1,13 @@
+//! The commands, one file each.
+
+pub mod apply;
+pub mod blobs;
+pub mod check;
+pub mod df;
+pub mod gc;
+pub mod hold;
+pub mod ls;
+mod ls_tree;
+pub mod prune;
+pub mod rm;
+pub mod why;

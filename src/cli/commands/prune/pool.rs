@@ -1,0 +1,130 @@
+//! `ocisweep prune --shared-blobs`: all layouts that use a pool, and the pool.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ocisweep::View;
+use ocisweep::oci::Digest;
+use ocisweep::plan::{Plan, Totals};
+
+use super::confirm::{Answer, describe_plan, put};
+use super::{Failure, Said, Wanted, planned, report, show, to_json, unmatched_in_all};
+use crate::cli::args::{PruneArgs, TextFormat};
+use crate::cli::context::Context;
+use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::Account;
+use crate::cli::render::sweep::{age_line, count};
+use crate::cli::run::{Mode, Rule};
+use crate::cli::shared::{Asked, Done, ask, perform};
+
+/// The images that go, by layout.
+type Going = Vec<BTreeSet<Digest>>;
+
+/// Prunes the layouts, each by itself, and sweeps what none of them needs then. Where one of them cannot be
+/// pruned nothing is done: what it needs would be unknown.
+pub(super) fn run(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    wanted: &Wanted,
+    rule: &Rule,
+    pool: &Path,
+) -> Exit {
+    let asked = match ask(context, pool, &args.layouts) {
+        Ok(asked) => asked,
+        Err(refused) => return refused,
+    };
+    let make = |view: &View| planned(context, args, wanted, rule, view);
+    let is_dry_run = args.is_dry_run();
+    let mut shown = None;
+    if !args.force && !is_dry_run {
+        let done = match perform(context, &asked, rule, Mode::DryRun, make) {
+            Ok(done) => done,
+            Err(error) => return report(context, &Failure::Prune(error)),
+        };
+        context.warn_unmatched(&unmatched_in_all(done.said.iter()));
+        let (answer, exit) = question(context, args, &asked, &done);
+        if answer == Answer::No {
+            context.term.note("nothing was changed");
+            return exit;
+        }
+        shown = Some(going(&done.said));
+    }
+    let mode = if is_dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Run(args.sweep.lock_wait)
+    };
+    let mut account = Account::new("prune", is_dry_run, true);
+    let mut number = 0;
+    // Nobody agreed to anything but what the question showed.
+    let agreed = |view: &View| -> Result<(Plan, Said), Failure<'static>> {
+        let (plan, said) = make(view).map_err(Failure::Prune)?;
+        let layouts = asked.chosen.layouts.len().max(1);
+        let shown = shown.as_ref().and_then(|shown| shown.get(number % layouts));
+        number += 1;
+        let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
+        if said.going().any(is_new) {
+            let path = view.layout.path().display().to_string();
+            return Err(Failure::NotShown { path });
+        }
+        Ok((plan, said))
+    };
+    let mut exit = exit::DONE;
+    match perform(context, &asked, rule, mode, agreed) {
+        Ok(done) => {
+            if shown.is_none() {
+                context.warn_unmatched(&unmatched_in_all(done.said.iter()));
+            }
+            let said = std::iter::once(None).chain(done.said.iter().map(Some));
+            for (shown, said) in done.shown().zip(said) {
+                let ended = show(context, args, said, &shown, true);
+                let layout = to_json(context, args, said, &shown);
+                account.add(shown.plan.layout(), &shown, ended, layout);
+                exit = exit.and(ended);
+            }
+        }
+        Err(failure) => {
+            exit = report(context, &failure);
+            account.failed(pool, &failure.to_string(), exit);
+        }
+    }
+    exit = exit.and(account.finish(context, &args.output));
+    if args.output.format == TextFormat::Text {
+        exit = exit.and(context.print(&age_line(account.aged())));
+    }
+    exit
+}
+
+fn going(said: &[Said]) -> Going {
+    said.iter()
+        .map(|said| said.going().cloned().collect())
+        .collect()
+}
+
+fn question(
+    context: &Context<'_>,
+    args: &PruneArgs,
+    asked: &Asked<'_>,
+    done: &Done<Said>,
+) -> (Answer, Exit) {
+    let mut text = String::new();
+    let mut totals = Totals::default();
+    let mut blobs = 0;
+    for (plan, _) in &done.plans {
+        totals = totals.plus(plan.totals());
+        blobs += plan.sweep().len() as u64;
+    }
+    for (path, said) in asked.chosen.layouts.iter().zip(&done.said) {
+        text.push_str(&describe_plan(context, path, said, args.time, None));
+    }
+    let is_clean = done.plans.iter().all(|(plan, _)| plan.is_empty());
+    if !is_clean {
+        let path = asked.pool.to_string_lossy();
+        text.push_str(&format!(
+            "This will delete {} of {} that none of the layouts references then.\n",
+            count(blobs, "blob"),
+            context.term.foreign(&path)
+        ));
+    }
+    put(context, args, text, &totals)
+}

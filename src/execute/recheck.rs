@@ -1,0 +1,76 @@
+//! What a writer without a lock did while a layout was swept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Fate, Meanwhile};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::layout::change_detector::is_still;
+use crate::layout::{Layout, State};
+use crate::oci::Digest;
+use crate::plan::Plan;
+
+/// Reads the state once more and tells what a writer without a lock did meanwhile. `fates` are those of
+/// the spare victims and of the others.
+pub(super) fn look_back(
+    layout: &Layout,
+    base: &Digest,
+    plan: &Plan,
+    fates: &[&[Fate]; 2],
+) -> Meanwhile {
+    if is_still(layout, base) {
+        return Meanwhile::default();
+    }
+    match layout.read_state() {
+        Ok(state) if state.fingerprint() == base => Meanwhile::default(),
+        Ok(state) => Meanwhile {
+            changed: true,
+            broken: newly_broken(layout, &state, plan, fates).unwrap_or_default(),
+        },
+        Err(_) => Meanwhile {
+            changed: true,
+            broken: Vec::new(),
+        },
+    }
+}
+
+/// Names the images of a new state that refer to blobs which this run deleted.
+fn newly_broken(
+    layout: &Layout,
+    state: &State,
+    plan: &Plan,
+    fates: &[&[Fate]; 2],
+) -> Result<Vec<String>> {
+    let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
+        .into_iter()
+        .zip(fates)
+        .flat_map(|(victims, fates)| victims.iter().zip(*fates))
+        .filter(|(_, fate)| **fate == Fate::Deleted)
+        .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
+        .collect();
+    let blobs = Arc::new(layout.list()?);
+    let graph = Graph::read(
+        layout,
+        state,
+        blobs,
+        Timestamp::UNIX_EPOCH,
+        &crate::progress::Silent,
+    )?;
+    let mut broken = BTreeSet::new();
+    for root in graph.roots() {
+        let Ok(id) = root.target else { continue };
+        let reach = graph.reach([id]);
+        let is_broken = gone.iter().any(|digest| {
+            graph
+                .id(digest)
+                .is_some_and(|id| reach.contains(id) && !graph.is_present(id))
+        });
+        if is_broken {
+            broken.insert(graph.root_label(state, root));
+        }
+    }
+    Ok(broken.into_iter().collect())
+}

@@ -1,0 +1,114 @@
+//! Bringing to the disk what the layout says, before anything is deleted that it once said.
+//!
+//! skopeo, oras and crane write blobs and `index.json` without bringing them to the disk, and move a
+//! tag to another image so. When the old image is deleted then, and the power fails, the disk may have
+//! the deletion and not the new index: the old `index.json` is back and names blobs that are gone. Or
+//! it has the new index and not the new blobs, and neither image is whole.
+//!
+//! *Promise*: after [`settle`] the `index.json` that is read next under the lock is on the disk, if
+//! nobody wrote it meanwhile, and so is everything that it names.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+
+use crate::error::{Error, Result};
+use crate::fs::{FileSystem, Fs};
+use crate::fs::{Links, changed_of, open_file, stat_of};
+use crate::layout::Layout;
+use crate::layout::lock::Locked;
+
+/// What was written so long ago is on the disk, in nanoseconds. Linux writes everything back within
+/// half a minute, and within ten where a laptop is to save power.
+const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
+
+/// Brings `index.json`, docker's `manifest.json` and second indexes to the disk, and first, where they are young,
+/// everything else that was written.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`]. Nothing was changed.
+pub(crate) fn settle(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
+    let layout = locked.layout();
+    let mut files = Vec::new();
+    let mut is_young = false;
+    let mut names = vec!["index.json".to_owned(), "manifest.json".to_owned()];
+    // Another tool's list that comes back names blobs that are gone, too.
+    let lists = layout.read_second_indexes_once(true)?;
+    names.extend(
+        lists
+            .iter()
+            .filter_map(|list| Some(list.file.to_str()?.to_owned())),
+    );
+    for name in names {
+        let path = layout.path().join(&name);
+        let file = match open_file(layout.dir(), &*name, Links::Follow) {
+            Ok(file) => file,
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(error) => return Err(Error::read(&path)(error.into())),
+        };
+        let stat = stat_of(&file).map_err(|error| Error::read(&path)(error.into()))?;
+        is_young |= !is_written_back(FileSystem::of(&file), changed_of(&stat), locked.since());
+        files.push((name, path, file));
+    }
+    if is_young {
+        sync_everything(layout, fs)?;
+    }
+    for (name, path, file) in files {
+        fs.sync(file.as_fd()).map_err(Error::write(&path))?;
+        // A writer that renames may not have brought the name to the disk.
+        let place = layout.place_of(&name)?;
+        fs.sync_dir(place.dir.as_fd())
+            .map_err(Error::write(&path))?;
+    }
+    Ok(())
+}
+
+/// Says whether a file was changed so long ago that everything which was written before is on the disk.
+/// Times in nanoseconds since 1970, by the clock of the file system; `now` may be earlier than it is.
+fn is_written_back(kind: FileSystem, changed: i128, now: Option<i128>) -> bool {
+    kind.keeps_change_times() && now.is_some_and(|now| now - changed > WRITTEN_BACK)
+}
+
+/// Brings every file system to the disk that the layout lies on. File by file it would take an `fsync`
+/// for each live blob.
+fn sync_everything(layout: &Layout, fs: &dyn Fs) -> Result<()> {
+    let blobs = layout.blob_dirs();
+    let dirs = std::iter::once(layout.dir())
+        .chain(&blobs.root)
+        .chain(blobs.algorithms.iter().map(|(_, dir)| dir));
+    let mut devices = BTreeSet::new();
+    for dir in dirs {
+        let stat = stat_of(dir).map_err(|error| Error::read(layout.path())(error.into()))?;
+        if devices.insert(stat.st_dev) {
+            fs.sync_all(dir.as_fd())
+                .map_err(Error::write(layout.path()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_change_that_is_known_to_be_old_needs_no_sync() {
+        const MINUTE: i128 = 60_000_000_000;
+        let now = 1_800_000_000_000_000_000;
+        let cases = [
+            (FileSystem::Ext4, now - 61 * MINUTE, Some(now), true),
+            (FileSystem::Xfs, now - 61 * MINUTE, Some(now), true),
+            (FileSystem::Ext4, now - 59 * MINUTE, Some(now), false),
+            (FileSystem::Ext4, now, Some(now), false),
+            // A lock file that was there before is older than the index.
+            (FileSystem::Ext4, now, Some(now - 61 * MINUTE), false),
+            // There is no lock file to take the time from.
+            (FileSystem::Ext4, now - 61 * MINUTE, None, false),
+            // Whoever copied the index there chose its times.
+            (FileSystem::Other, now - 61 * MINUTE, Some(now), false),
+        ];
+        for (kind, changed, now, expected) in cases {
+            let found = is_written_back(kind, changed, now);
+            assert_eq!(found, expected, "{kind:?} {changed} {now:?}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The real file system, through directory descriptors.
+
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
+};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{FileTime, Fs, Removed};
+use crate::fs::{Links, modified_of, open_file, stat_at, stat_of};
+use crate::graph::FileFacts;
+use crate::layout::temp_files::OWN_PREFIX;
+use crate::oci::digest::VictimName;
+
+mod attributes;
+mod swap;
+
+pub use attributes::CannotKeep;
+
+/// Linux's system calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disk;
+
+impl Fs for Disk {
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+        match stat_at(dir, name.file(), Links::Refuse) {
+            Ok(stat) => Ok(FileFacts::of(&stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+        unlink(dir, name.file(), AtFlags::empty())
+    }
+
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed> {
+        let flags = if is_dir {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
+        unlink(dir, name, flags)
+    }
+
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()> {
+        let temporary = Temporary::write(dir, name, bytes, time)?;
+        rename(dir, temporary.name(), name, RenameFlags::empty())?;
+        temporary.keep();
+        self.sync_dir(dir)
+    }
+
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: Option<&[u8]>,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool> {
+        let temporary = Temporary::write(dir, name, bytes, time)?;
+        let is_replaced = match expected {
+            Some(expected) => swap::replace(temporary, name, expected, bytes)?,
+            None => swap::create(temporary, name)?,
+        };
+        if is_replaced {
+            self.sync_dir(dir)?;
+        }
+        Ok(is_replaced)
+    }
+
+    fn remove_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: &[u8],
+    ) -> io::Result<bool> {
+        swap::remove(dir, name, expected)
+    }
+
+    fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let Some((old, stat)) = open_old(dir, name)? else {
+            return Ok(());
+        };
+        if attributes::names(&old)?.is_empty() {
+            return Ok(());
+        }
+        let (temporary, file) = Temporary::create(dir, stat.st_mode)?;
+        attributes::copy(&old, &file)?;
+        drop(temporary);
+        Ok(())
+    }
+
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        match retry_on_intr(|| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))) {
+            // Whoever relies on what lies in the directory relies on its own name as well.
+            Ok(()) => self.sync_dir(dir),
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::fsync(file))?)
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        match self.sync(dir) {
+            // fsync(2): the file system knows no such thing for a directory; some of those that are
+            // mounted over a network or from another system do not.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::syncfs(dir))?)
+    }
+}
+
+fn rename(dir: BorrowedFd<'_>, from: &str, to: &str, flags: RenameFlags) -> rustix::io::Result<()> {
+    retry_on_intr(|| rustix::fs::renameat_with(dir, from, dir, to, flags))
+}
+
+fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed> {
+    match retry_on_intr(|| rustix::fs::unlinkat(dir, name, flags)) {
+        Ok(()) => Ok(Removed::Yes),
+        Err(Errno::NOENT) => Ok(Removed::Gone),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says whether a file has exactly these bytes.
+fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
+    holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
+}
+
+/// Says whether a file has exactly these bytes from where it is read next.
+fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
+    let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
+    file.take(expected.len() as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes == expected)
+}
+
+/// A file with a name of our own that nobody else has, which goes when this is dropped. What stays all
+/// the same is recognised by its name and swept later.
+struct Temporary<'a> {
+    dir: BorrowedFd<'a>,
+    name: Option<String>,
+}
+
+impl<'a> Temporary<'a> {
+    /// Writes what is to take the place of a file, and brings it to the disk.
+    fn write(dir: BorrowedFd<'a>, name: &str, bytes: &[u8], time: FileTime) -> io::Result<Self> {
+        let old = open_old(dir, name)?;
+        let mode = old.as_ref().map_or(0o644, |(_, stat)| stat.st_mode);
+        let (temporary, mut file) = Self::create(dir, mode)?;
+        fill(&mut file, bytes, old.as_ref(), time)?;
+        Disk.sync(file.as_fd())?;
+        Ok(temporary)
+    }
+
+    /// Creates a file, of this mode as far as the umask allows it: not every file system and not every sandbox knows
+    /// `chmod`.
+    fn create(dir: BorrowedFd<'a>, mode: u32) -> io::Result<(Self, File)> {
+        let random = RandomState::new();
+        for attempt in 0..64_u32 {
+            let name = format!("{OWN_PREFIX}{}", letters(random.hash_one(attempt)));
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(mode & 0o777)) {
+                Ok(file) => {
+                    let name = Some(name);
+                    return Ok((Self { dir, name }, File::from(file)));
+                }
+                Err(Errno::EXIST | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Leaves the file alone: it has another name now, or has to stay.
+    fn keep(mut self) {
+        self.name = None;
+    }
+}
+
+/// Returns six letters and digits.
+fn letters(mut bits: u64) -> String {
+    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(6);
+    for _ in 0..6 {
+        let letter = usize::try_from(bits % 36).unwrap_or_default();
+        text.push(LETTERS.get(letter).copied().map_or('a', char::from));
+        bits /= 36;
+    }
+    text
+}
+
+/// Opens the file that is to be replaced. `None`: there is none, or it is no regular file (the mode of a link says
+/// nothing).
+fn open_old(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<(File, Stat)>> {
+    match stat_at(dir, name, Links::Refuse) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let file = match open_file(dir, name, Links::Refuse) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = stat_of(&file)?;
+    Ok(Some((file, stat)))
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            drop(unlink(self.dir, name, AtFlags::empty()));
+        }
+    }
+}
+
+/// Writes the bytes, and makes mode, owner, attributes and time those of the file that is replaced.
+fn fill(
+    file: &mut File,
+    bytes: &[u8],
+    old: Option<&(File, Stat)>,
+    time: FileTime,
+) -> io::Result<()> {
+    file.write_all(bytes)?;
+    let new = stat_of(&*file)?;
+    let Some((old_file, old)) = old else {
+        return match set_mode(file, &new, 0o644) {
+            // The file system has modes of its own (FAT, a share of another system), or nothing here knows the call.
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        };
+    };
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
+        let result = retry_on_intr(|| {
+            rustix::fs::fchown(
+                &*file,
+                Some(Uid::from_raw(old.st_uid)),
+                Some(Gid::from_raw(old.st_gid)),
+            )
+        });
+        match result {
+            // Without the right to give files away the new one belongs to who runs this; refusing to
+            // clean up would help nobody. EINVAL: the owner has no number in this user namespace.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // After the owner: giving a file away clears some bits of its mode.
+    set_mode(file, &new, old.st_mode & 0o7777).map_err(|error| {
+        io::Error::new(error.kind(), format!("its mode cannot be kept: {error}"))
+    })?;
+    // After the mode, which would change the mask of an ACL.
+    attributes::copy(old_file, file)?;
+    let modified = match time {
+        FileTime::New => return Ok(()),
+        FileTime::AsBefore => modified_of(old),
+        FileTime::At(time) => time,
+    };
+    let stamp = |nanoseconds: i128| Timespec {
+        tv_sec: i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default(),
+        tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
+    };
+    let times = Timestamps {
+        last_access: stamp(modified),
+        last_modification: stamp(modified),
+    };
+    retry_on_intr(|| rustix::fs::futimens(&*file, &times))?;
+    Ok(())
+}
+
+/// Sets the mode, unless the file has it: where all files have the same one, setting it is forbidden.
+fn set_mode(file: &File, now: &Stat, mode: u32) -> rustix::io::Result<()> {
+    if now.st_mode & 0o7777 == mode {
+        return Ok(());
+    }
+    retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn removes_a_file_only_while_it_is_the_expected_one() {
+        for (there, removed, left) in [
+            (Some("old"), true, None),
+            (Some("other"), false, Some("other")),
+            (Some("old and more"), false, Some("old and more")),
+            (None, false, None),
+        ] {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            if let Some(text) = there {
+                std::fs::write(&path, text).expect("a file");
+            }
+            let dir = File::open(temp.path()).expect("a directory");
+            let found = Disk
+                .remove_expected(dir.as_fd(), "index.json", b"old")
+                .expect("nothing fails");
+            assert_eq!(found, removed, "{there:?}");
+            let found = std::fs::read_to_string(&path).ok();
+            assert_eq!(found.as_deref(), left, "{there:?}");
+            let names = std::fs::read_dir(temp.path()).expect("a list").count();
+            assert_eq!(names, usize::from(left.is_some()), "{there:?}");
+        }
+    }
+
+    #[test]
+    fn replaces_a_file_only_while_it_is_the_expected_one() {
+        let cases: [(Option<&str>, bool, Option<&str>); 5] = [
+            (Some("old"), true, Some("new")),
+            (Some("other"), false, Some("other")),
+            (Some("old and more"), false, Some("old and more")),
+            (Some(""), false, Some("")),
+            (None, false, None),
+        ];
+        for (there, expected, left) in cases {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            if let Some(text) = there {
+                std::fs::write(&path, text).expect("a file");
+                let mode = std::fs::Permissions::from_mode(0o640);
+                std::fs::set_permissions(&path, mode).expect("a mode");
+            }
+            let dir = File::open(temp.path()).expect("a directory");
+            let replaced = Disk
+                .replace_expected(
+                    dir.as_fd(),
+                    "index.json",
+                    Some(b"old"),
+                    b"new",
+                    FileTime::New,
+                )
+                .expect("nothing fails");
+            assert_eq!(replaced, expected, "{there:?}");
+            let found = std::fs::read_to_string(&path).ok();
+            assert_eq!(found.as_deref(), left, "{there:?}");
+            if let Ok(found) = std::fs::metadata(&path) {
+                assert_eq!(found.permissions().mode() & 0o7777, 0o640, "{there:?}");
+            }
+            let names = std::fs::read_dir(temp.path()).expect("a list").count();
+            assert_eq!(
+                names,
+                usize::from(left.is_some()),
+                "a temporary file stays: {there:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Replacing and removing a file only while it is the expected one, beside programs that rename theirs over it.
+//!
+//! *Promise*: what another program renames into place is there in the end, however often it does so in between. A file of
+//! another program that cannot be put back gets a name that no sweep deletes, and the error names it.
+//!
+//! *Order* of a replacement: the new file takes the place of the old one by an exchange of names, so that whatever was there
+//! bears a temporary name, and can be compared. If it is another file than the expected one it is put back by a second
+//! exchange, which may in turn bring out a file that was renamed into place in between: that one is newer and is put back
+//! as well, until the exchange brings out what this program has put there last.
+
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Seek as _};
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{Temporary, has_bytes, holds_bytes, letters, rename, unlink};
+use crate::fs::{Links, open_file, stat_at, stat_of};
+
+/// How often a file is put back that another one was put in the place of. Each time another program has to write
+/// within microseconds.
+const MAX_ROUNDS: usize = 64;
+
+/// A file that has a name at some moment. While it is held open, no other one gets its inode.
+struct Held {
+    /// Or why it cannot be opened, which is no reason to lose it.
+    file: rustix::io::Result<File>,
+    inode: (u64, u64),
+}
+
+impl Held {
+    fn of(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Self> {
+        // Twice: without this nobody knows whose file it is.
+        let stat = stat_at(dir, name, Links::Refuse);
+        let stat = stat.or_else(|_| stat_at(dir, name, Links::Refuse))?;
+        let inode = (stat.st_dev, stat.st_ino);
+        let file = open_file(dir, name, Links::Refuse)
+            .map(File::from)
+            .and_then(|file| {
+                let stat = stat_of(&file)?;
+                // It may have been replaced since.
+                let is_same = (stat.st_dev, stat.st_ino) == inode;
+                if is_same { Ok(file) } else { Err(Errno::STALE) }
+            });
+        Ok(Self { file, inode })
+    }
+
+    fn holds(&self, expected: &[u8]) -> io::Result<bool> {
+        let mut file = self.file.as_ref().map_err(|error| *error)?;
+        file.rewind()?;
+        holds_bytes(file, expected)
+    }
+}
+
+/// Puts a new file in the place of one with these bytes. `false`: there is none, or it has others.
+pub(super) fn replace(
+    temporary: Temporary<'_>,
+    name: &str,
+    expected: &[u8],
+    bytes: &[u8],
+) -> io::Result<bool> {
+    let dir = temporary.dir;
+    // Most others are met here, before anything is moved. Both files are held open: what has to be known of them later
+    // must not depend on a call that may fail then.
+    let old = match Held::of(dir, name) {
+        Ok(old) => old,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if matches!(old.file, Err(Errno::NOENT | Errno::LOOP | Errno::STALE)) {
+        return Ok(false);
+    }
+    let ours = Held::of(dir, temporary.name())?;
+    ours.holds(bytes)?;
+    if !old.holds(expected)? {
+        return Ok(false);
+    }
+    step("compared");
+    match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        // The file system cannot exchange names: the comparison above is the last look.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {
+            rename(dir, temporary.name(), name, RenameFlags::empty())?;
+            temporary.keep();
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    step("exchanged");
+    // The file that was there bears the temporary name now, whoever put it there last.
+    let found = match Held::of(dir, temporary.name()) {
+        Ok(found) => found,
+        Err(error) => return Err(rescue(temporary, name, &error.into())),
+    };
+    let is_expected = if found.inode == old.inode {
+        // A writer may have rewritten it in place since.
+        old.holds(expected)
+    } else {
+        found.holds(expected)
+    };
+    match is_expected {
+        // A crash before this leaves the old file under the temporary name.
+        Ok(true) => Ok(true),
+        Ok(false) => put_back(temporary, name, ours, found, bytes).map(|()| false),
+        // What cannot be read is not the expected one.
+        Err(error) => put_back(temporary, name, ours, found, bytes).and(Err(error)),
+    }
+}
+
+/// Puts a file of another program back that bears a temporary name. `placed` has its name.
+fn put_back(
+    temporary: Temporary<'_>,
+    name: &str,
+    mut placed: Held,
+    mut held: Held,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let dir = temporary.dir;
+    let mut is_ours = true;
+    for _ in 0..MAX_ROUNDS {
+        match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            // Another program has removed what had its name.
+            Err(Errno::NOENT) => return give_back(temporary, name),
+            Err(error) => return Err(rescue(temporary, name, &error.into())),
+        }
+        step("put back");
+        let got = match Held::of(dir, temporary.name()) {
+            Ok(got) => got,
+            Err(error) => return Err(rescue(temporary, name, &error.into())),
+        };
+        // A writer that rewrites in place may have put its bytes into the file of this program.
+        let is_placed = got.inode == placed.inode;
+        if is_placed && (!is_ours || placed.holds(bytes).unwrap_or(false)) {
+            return Ok(());
+        }
+        // It was renamed into place in between, and is newer than what has just been put back.
+        placed = std::mem::replace(&mut held, got);
+        is_ours = false;
+    }
+    let error = io::Error::other("other programs write it all the time");
+    Err(rescue(temporary, name, &error))
+}
+
+/// Gives a new file its name, if no other file has that. `false`: one has.
+pub(super) fn create(temporary: Temporary<'_>, name: &str) -> io::Result<bool> {
+    match move_to_free(temporary.dir, temporary.name(), name) {
+        Ok(()) => {
+            temporary.keep();
+            Ok(true)
+        }
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a file that has these bytes. `false`: there is none, or it has others.
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
+    match has_bytes(dir, name, expected) {
+        Ok(true) => {}
+        Ok(false) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    step("compared");
+    // Under a name of our own no other program writes it any more, so that what is compared is what goes.
+    let (temporary, _) = Temporary::create(dir, 0o600)?;
+    match rename(dir, name, temporary.name(), RenameFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    step("moved away");
+    match has_bytes(dir, temporary.name(), expected) {
+        Ok(true) => Ok(true),
+        Ok(false) => give_back(temporary, name).map(|()| false),
+        Err(error) => give_back(temporary, name).and(Err(error)),
+    }
+}
+
+/// Gives a file its name back, which no other file should have.
+fn give_back(temporary: Temporary<'_>, name: &str) -> io::Result<()> {
+    match move_to_free(temporary.dir, temporary.name(), name) {
+        Ok(()) => {
+            temporary.keep();
+            Ok(())
+        }
+        Err(error) => Err(rescue(temporary, name, &error.into())),
+    }
+}
+
+/// Renames a file to a name that no other file has, by the first call that the file system knows.
+fn move_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
+    match rename_to_free(dir, from, to) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {}
+        result => return result,
+    }
+    let link = || rustix::fs::linkat(dir, from, dir, to, AtFlags::empty());
+    match retry_on_intr(link) {
+        Ok(()) => {
+            // Both names mean the same file, so that nothing is lost if this fails.
+            drop(unlink(dir, from, AtFlags::empty()));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn rename_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
+    #[cfg(test)]
+    if tests::is_old_file_system() {
+        return Err(Errno::INVAL);
+    }
+    rename(dir, from, to, RenameFlags::NOREPLACE)
+}
+
+/// Gives a file of another program a name that no sweep deletes, and returns the error that names it.
+fn rescue(temporary: Temporary<'_>, name: &str, why: &io::Error) -> io::Error {
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) => (stem, format!(".{extension}")),
+        None => (name, String::new()),
+    };
+    let random = RandomState::new();
+    let mut rescued = temporary.name().to_owned();
+    for attempt in 0..8_u32 {
+        let free = format!(
+            "{stem}.rescued-{}{extension}",
+            letters(random.hash_one(attempt))
+        );
+        if move_to_free(temporary.dir, temporary.name(), &free).is_ok() {
+            rescued = free;
+            break;
+        }
+    }
+    temporary.keep();
+    let text = format!(
+        "another program wrote it in the same moment, and what it wrote could not be put back ({why}): it is kept as `{rescued}`"
+    );
+    io::Error::new(why.kind(), text)
+}
+
+/// Lets a test do what another program does between two steps.
+#[cfg(not(test))]
+const fn step(_name: &str) {}
+
+#[cfg(test)]
+use tests::step;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::fs;
+    use std::os::fd::AsFd as _;
+    use std::path::Path;
+
+    use super::super::super::{Disk, FileTime, Fs as _};
+
+    type Other = Box<dyn FnMut(&str)>;
+
+    thread_local! {
+        static OTHER: RefCell<Option<Other>> = const { RefCell::new(None) };
+        static IS_OLD: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn step(name: &str) {
+        // Taken out, so that what the other program does makes no step of its own.
+        let other = OTHER.with_borrow_mut(Option::take);
+        if let Some(mut other) = other {
+            other(name);
+            OTHER.with_borrow_mut(|slot| *slot = Some(other));
+        }
+    }
+
+    pub(super) fn is_old_file_system() -> bool {
+        IS_OLD.get()
+    }
+
+    /// Renames a file into place, as writers do, one for each of these steps.
+    fn writes(path: &Path, steps: &'static [(&'static str, &'static str)]) {
+        let path = path.to_owned();
+        let mut left = steps.iter();
+        let mut next = left.next();
+        OTHER.with_borrow_mut(|slot| {
+            *slot = Some(Box::new(move |name| {
+                if let Some((step, text)) = next
+                    && *step == name
+                {
+                    let temporary = path.with_extension("tmp");
+                    fs::write(&temporary, text).expect("there is room");
+                    fs::rename(&temporary, &path).expect("it can be renamed");
+                    next = left.next();
+                }
+            }));
+        });
+    }
+
+    fn stop() {
+        OTHER.with_borrow_mut(|slot| *slot = None);
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("a list");
+        let mut names: Vec<_> = entries
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_others_rename_into_place_between_any_two_steps_is_there_in_the_end() {
+        // What others write at which step, whether the file is replaced, and what is there then.
+        type Case = (&'static [(&'static str, &'static str)], bool, &'static str);
+        let cases: [Case; 7] = [
+            (&[], true, "new"),
+            (&[("compared", "X")], false, "X"),
+            // After the replacement: it is newer.
+            (&[("exchanged", "X")], true, "X"),
+            (&[("compared", "X"), ("exchanged", "Y")], false, "Y"),
+            (&[("compared", "X"), ("put back", "Y")], false, "Y"),
+            (
+                &[("compared", "X"), ("exchanged", "Y"), ("put back", "Z")],
+                false,
+                "Z",
+            ),
+            (
+                &[
+                    ("compared", "X"),
+                    ("exchanged", "Y"),
+                    ("put back", "Z"),
+                    ("put back", "last"),
+                ],
+                false,
+                "last",
+            ),
+        ];
+        for (steps, replaced, there) in cases {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            fs::write(&path, "old").expect("a file");
+            let dir = fs::File::open(temp.path()).expect("a directory");
+            writes(&path, steps);
+            let found = Disk
+                .replace_expected(
+                    dir.as_fd(),
+                    "index.json",
+                    Some(b"old"),
+                    b"new",
+                    FileTime::New,
+                )
+                .expect("nothing fails");
+            stop();
+            assert_eq!(found, replaced, "{steps:?}");
+            let text = fs::read_to_string(&path).expect("it is there");
+            assert_eq!(text, there, "{steps:?}");
+            assert_eq!(names(temp.path()), ["index.json"], "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_write_into_the_file_itself_is_there_in_the_end() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let path = temp.path().join("index.json");
+        fs::write(&path, "old").expect("a file");
+        let dir = fs::File::open(temp.path()).expect("a directory");
+        let file = path.clone();
+        OTHER.with_borrow_mut(|slot| {
+            *slot = Some(Box::new(move |name| match name {
+                "compared" => fs::write(&file, "X").expect("there is room"),
+                "exchanged" => fs::write(&file, "Y").expect("there is room"),
+                _ => {}
+            }));
+        });
+        let found = Disk
+            .replace_expected(
+                dir.as_fd(),
+                "index.json",
+                Some(b"old"),
+                b"new",
+                FileTime::New,
+            )
+            .expect("nothing fails");
+        stop();
+        assert!(!found);
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "Y");
+        assert_eq!(names(temp.path()), ["index.json"]);
+    }
+
+    #[test]
+    fn a_file_is_created_only_where_there_is_none() {
+        for is_old in [false, true] {
+            IS_OLD.set(is_old);
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let dir = fs::File::open(temp.path()).expect("a directory");
+            for (text, created) in [(&b"first"[..], true), (b"second", false)] {
+                let found = Disk
+                    .replace_expected(dir.as_fd(), "holds.json", None, text, FileTime::New)
+                    .expect("nothing fails");
+                assert_eq!(found, created, "{is_old}");
+            }
+            let text = fs::read(temp.path().join("holds.json")).expect("it is there");
+            assert_eq!(text, b"first", "{is_old}");
+            assert_eq!(names(temp.path()), ["holds.json"], "{is_old}");
+        }
+        IS_OLD.set(false);
+    }
+
+    /// Some file systems know no `RENAME_NOREPLACE` (NFS, many FUSE): there a hard link gives the name back.
+    #[test]
+    fn a_removal_gives_back_what_another_program_wrote_on_every_file_system() {
+        for is_old in [false, true] {
+            IS_OLD.set(is_old);
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            fs::write(&path, "old").expect("a file");
+            let dir = fs::File::open(temp.path()).expect("a directory");
+            writes(&path, &[("compared", "X")]);
+            let found = Disk.remove_expected(dir.as_fd(), "index.json", b"old");
+            stop();
+            assert!(!found.expect("nothing fails"), "{is_old}");
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), "X");
+            assert_eq!(names(temp.path()), ["index.json"], "{is_old}");
+
+            // A third program has put one there: the other one is kept, and named.
+            fs::write(&path, "old").expect("a file");
+            writes(&path, &[("compared", "X"), ("moved away", "Y")]);
+            let error = Disk
+                .remove_expected(dir.as_fd(), "index.json", b"old")
+                .expect_err("there is no place for it")
+                .to_string();
+            stop();
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), "Y");
+            let names = names(temp.path());
+            let rescued = names.iter().find(|name| name.contains("rescued"));
+            let rescued = rescued.unwrap_or_else(|| panic!("{names:?}"));
+            assert!(error.contains(rescued.as_str()), "{error}");
+            let text = fs::read_to_string(temp.path().join(rescued)).expect("it is there");
+            assert_eq!(text, "X");
+            assert_eq!(crate::layout::temp_files::in_root(rescued, false), None);
+        }
+        IS_OLD.set(false);
+    }
+}

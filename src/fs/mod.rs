@@ -1,0 +1,149 @@
+//! The only code that changes a file.
+//!
+//! Few operations, each on a directory descriptor and a name that cannot be anything but what it
+//! should be. Behind a trait, so that tests can stop a run at every single one of them.
+
+mod disk;
+mod kind;
+mod open;
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::graph::FileFacts;
+use crate::oci::digest::VictimName;
+
+pub use disk::{CannotKeep, Disk};
+pub(crate) use kind::FileSystem;
+pub(crate) use open::{
+    Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
+    stat_of,
+};
+
+/// What happened to a file that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// This call deleted it.
+    Yes,
+    /// It was gone already.
+    Gone,
+}
+
+/// The time that a replaced file has afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileTime {
+    /// The present.
+    New,
+    /// That of the file it replaces.
+    AsBefore,
+    /// This one, in nanoseconds since 1970.
+    At(i128),
+}
+
+/// The changes that this crate makes to a file system.
+pub trait Fs: Sync + Debug {
+    /// Looks at a blob's file without following it. `None`: it is gone, or no file any more.
+    ///
+    /// # Errors
+    /// What `fstatat` says.
+    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>>;
+
+    /// Deletes a blob's file by name, relative to its directory.
+    ///
+    /// # Errors
+    /// What `unlinkat` says, but for `ENOENT`.
+    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed>;
+
+    /// Deletes a temporary file, or an empty directory, by name.
+    ///
+    /// # Errors
+    /// What `unlinkat` says, but for `ENOENT`.
+    fn remove_temporary(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        is_dir: bool,
+    ) -> io::Result<Removed>;
+
+    /// Puts a new file in the place of one, or where there is none, such that at every moment the old
+    /// or the new one is there in full: a temporary file beside it, brought to the disk, renamed over
+    /// it, and the directory brought to the disk. Mode, owner, ACL and extended attributes are those of the old file.
+    ///
+    /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
+    ///
+    /// # Errors
+    /// What the system says. The old file is as it was then, unless only the last step failed: then
+    /// the new file is there, and may be the old one again after a power loss.
+    fn replace(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<()>;
+
+    /// Does the same, but only if the file has the expected bytes at that very moment, or, with `None`, is not there.
+    /// `false`: it has others, which are kept; or it is gone.
+    ///
+    /// Whatever another program renames into place meanwhile, and however often, is there in the end. If that cannot be
+    /// done, its file is kept under a name that no sweep deletes, and the error names it.
+    ///
+    /// Most writers of `index.json` take no lock. One that writes between the last look and the rename
+    /// would be undone without anybody noticing.
+    ///
+    /// # Errors
+    /// As for [`Fs::replace`].
+    fn replace_expected(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        expected: Option<&[u8]>,
+        bytes: &[u8],
+        time: FileTime,
+    ) -> io::Result<bool>;
+
+    /// Deletes a file, but only if it has the expected bytes at that very moment. `false`: it has others, and
+    /// they stay; or it is gone.
+    ///
+    /// A crash leaves at worst the file under a temporary name `.ocisweep-…`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_expected(&self, dir: BorrowedFd<'_>, name: &str, expected: &[u8])
+    -> io::Result<bool>;
+
+    /// Asks whether a file can be replaced by one with the same extended attributes, before anything is changed.
+    ///
+    /// # Errors
+    /// [`CannotKeep`] under the error of the system.
+    fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let _ = (dir, name);
+        Ok(())
+    }
+
+    /// Makes a directory, if it is not there yet, and brings it to the disk.
+    ///
+    /// # Errors
+    /// What `mkdirat` and `fsync` say.
+    fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
+
+    /// Brings a file to the disk.
+    ///
+    /// # Errors
+    /// What `fsync` says.
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Brings the names in a directory to the disk, where the file system knows such a thing.
+    ///
+    /// # Errors
+    /// What `fsync` says, but for `EINVAL`.
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Brings everything to the disk that lies in the same file system as this directory, whoever
+    /// wrote it.
+    ///
+    /// # Errors
+    /// What `syncfs` says.
+    fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
+}

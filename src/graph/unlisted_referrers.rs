@@ -1,0 +1,527 @@
+//! Looking into orphans: cosign and others write referrers that no entry of `index.json` lists.
+//!
+//! A manifest that no root leads to is live when its `subject` is, with everything below it. The one
+//! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
+//! left-over of an earlier export. Only orphans that are small and begin like JSON are read.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rayon::prelude::*;
+use rustix::fs::{FileType, Stat};
+
+use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
+use super::read::Step;
+use super::{Bits, FileTable, Graph};
+use crate::error::{Error, Result};
+use crate::fs::{Links, modified_of, open_file, stat_at, stat_of};
+use crate::layout::{BlobId, Layout};
+use crate::oci::media_type::DOCKER_ATTESTATION;
+use crate::oci::signed::{Identity, identify};
+use crate::oci::{Digest, Document};
+use crate::progress::{Observer, Phase};
+
+/// How many orphans are looked into before what was found is taken over: bounds the memory.
+const BATCH: usize = 8192;
+
+/// Larger orphans are looked into in smaller batches, so that a batch of either kind is no more than 64 MiB of documents.
+const SMALL_BYTES: u64 = 8 << 10;
+const LARGE_BATCH: usize = 16;
+
+/// A file as it was when it was looked at. Before it is deleted it is compared with this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Bytes; 0 for a symbolic link, which frees nothing.
+    pub len: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified: i64,
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// How many names the inode has.
+    pub links: u32,
+}
+
+impl FileFacts {
+    /// Takes over what `stat` said of a name, without following it.
+    #[must_use]
+    pub(crate) fn of(stat: &Stat) -> Option<Self> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let len = match kind {
+            FileType::RegularFile => u64::try_from(stat.st_size).ok()?,
+            FileType::Symlink => 0,
+            _ => return None,
+        };
+        let modified = modified_of(stat).clamp(i64::MIN.into(), i64::MAX.into());
+        Some(Self {
+            len,
+            modified: i64::try_from(modified).unwrap_or_default(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// What looking into one orphan brought.
+enum Sniffed {
+    /// It is gone meanwhile, or no file any more.
+    Gone,
+    /// It cannot be read.
+    Unreadable(io::Error),
+    Plain(FileFacts),
+    /// It has a `subject`.
+    Referrer(FileFacts, Box<Referrer>),
+    /// It begins like JSON, and is to be looked into in a smaller batch.
+    Large,
+}
+
+struct Referrer {
+    document: Document,
+    matches_digest: bool,
+}
+
+impl Graph {
+    /// Looks into every blob that is not reached, follows the referrers among them, and keeps the
+    /// rest as orphans.
+    pub(super) fn sniff_orphans(&mut self, layout: &Layout, observer: &dyn Observer) -> Result<()> {
+        let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
+        let reached = self.reached.clone();
+        let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
+        let count = unreached.clone().count();
+        observer.begin(Phase::Sniffing, Some(count as u64));
+        let mut orphans = FileTable::with_capacity(count);
+        loop {
+            let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            if observer.stop() {
+                return Err(Error::Interrupted);
+            }
+            let mut sniffed: Vec<_> = batch
+                .par_iter()
+                .with_min_len(64)
+                .map_init(Vec::new, |buffer, &id| {
+                    self.sniff(layout, id, buffer, SMALL_BYTES)
+                })
+                .collect();
+            let is_large = |at: &usize| matches!(sniffed.get(*at), Some(Sniffed::Large));
+            let large: Vec<usize> = (0..batch.len()).filter(is_large).collect();
+            for large in large.chunks(LARGE_BATCH) {
+                let found: Vec<_> = large
+                    .par_iter()
+                    .filter_map(|at| batch.get(*at))
+                    .map(|&id| {
+                        self.sniff(layout, id, &mut Vec::new(), MAX_PLAUSIBLE_MANIFEST_BYTES)
+                    })
+                    .collect();
+                for (at, found) in large.iter().zip(found) {
+                    if let Some(place) = sniffed.get_mut(*at) {
+                        *place = found;
+                    }
+                }
+            }
+            observer.advance(batch.len() as u64, 0);
+            for (id, sniffed) in batch.into_iter().zip(sniffed) {
+                let file = match sniffed {
+                    // Nothing is too large in the second round.
+                    Sniffed::Gone | Sniffed::Large => continue,
+                    Sniffed::Unreadable(error) => {
+                        self.unreadable.push((id, error.to_string()));
+                        None
+                    }
+                    Sniffed::Plain(file) => Some(file),
+                    Sniffed::Referrer(file, referrer) => {
+                        if !referrer.matches_digest {
+                            self.unverified.insert(id);
+                        }
+                        self.add_referrer(id, file, referrer.document);
+                        Some(file)
+                    }
+                };
+                orphans.push(id, file);
+            }
+        }
+        // A subject that is reached takes its referrers along, those their children, and a child may
+        // be the subject of the next: `follow` goes on until nothing is new.
+        let found: Vec<_> = self
+            .referrers
+            .iter()
+            .filter(|(subject, _)| self.reached.contains(**subject))
+            .flat_map(|(_, referrers)| referrers)
+            .map(|&id| Step::referrer(id))
+            .collect();
+        self.follow(layout, found, observer)?;
+        orphans.retain(|id, _| !self.reached.contains(id));
+        self.orphans = orphans;
+        Ok(())
+    }
+
+    fn add_referrer(&mut self, id: BlobId, file: FileFacts, document: Document) {
+        let subjects: Vec<_> = document.subjects().cloned().collect();
+        let node = self.node_of(document, file.len, |_| {});
+        let looked = self.push_node(node);
+        self.looked.insert(id, looked);
+        for subject in subjects {
+            let subject = self.intern(subject);
+            self.referrers.entry(subject).or_default().push(id);
+        }
+    }
+
+    fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>, most: u64) -> Sniffed {
+        let digest = self.blobs.digest(id);
+        let Some((dir, name)) = digest.and_then(|digest| layout.place_of_blob(digest)) else {
+            return Sniffed::Gone;
+        };
+        // A link is judged by itself: what it leads to is not ours, but may be a referrer.
+        let link = if self.blobs.is_link(id) {
+            match stat_at(dir, name.file(), Links::Refuse) {
+                Ok(stat) => FileFacts::of(&stat),
+                Err(error) => return failed(error),
+            }
+        } else {
+            None
+        };
+        let follow = if link.is_some() {
+            Links::Follow
+        } else {
+            Links::Refuse
+        };
+        let file = match open_file(dir, name.file(), follow) {
+            Ok(file) => file,
+            // A link that leads nowhere, or in a circle, refers to nothing.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => {
+                return link.map_or(Sniffed::Gone, Sniffed::Plain);
+            }
+            Err(error) => return failed(error),
+        };
+        let stat = match stat_of(&file) {
+            Ok(stat) => stat,
+            Err(error) => return failed(error),
+        };
+        let Some(target) = FileFacts::of(&stat) else {
+            return link.map_or(Sniffed::Gone, Sniffed::Plain);
+        };
+        let facts = link.unwrap_or(target);
+        if target.len > MAX_PLAUSIBLE_MANIFEST_BYTES {
+            return Sniffed::Plain(facts);
+        }
+        if target.len > most {
+            let head = u64::try_from(HEAD).unwrap_or(u64::MAX);
+            return match read_json(File::from(file), target.len.min(head), buffer) {
+                Ok(false) => Sniffed::Plain(facts),
+                Ok(true) => Sniffed::Large,
+                Err(error) => Sniffed::Unreadable(error),
+            };
+        }
+        match read_json(File::from(file), target.len, buffer) {
+            Ok(false) => Sniffed::Plain(facts),
+            Ok(true) => match referrer(self.digest(id), buffer) {
+                Some(referrer) => Sniffed::Referrer(facts, referrer),
+                None => Sniffed::Plain(facts),
+            },
+            Err(error) => Sniffed::Unreadable(error),
+        }
+    }
+}
+
+fn failed(error: rustix::io::Errno) -> Sniffed {
+    match error {
+        // Removed by somebody else, or replaced by something that is no file.
+        rustix::io::Errno::NOENT | rustix::io::Errno::LOOP => Sniffed::Gone,
+        _ => Sniffed::Unreadable(error.into()),
+    }
+}
+
+/// How much of a file tells whether the rest is worth reading, in bytes.
+const HEAD: usize = 4096;
+
+/// Reads a file whole if it begins like JSON; says whether it does.
+fn read_json(mut file: impl Read, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let len = usize::try_from(len).unwrap_or_default();
+    buffer.clear();
+    fill(&mut file, len.min(HEAD), buffer)?;
+    let is_json = begins_like_json(buffer);
+    if is_json {
+        fill(&mut file, len, buffer)?;
+    }
+    Ok(is_json)
+}
+
+/// Reads on until so many bytes are in the buffer, or the file ends. Whether it does at that length is not asked.
+fn fill(file: &mut impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let mut filled = buffer.len();
+    buffer.resize(len, 0);
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
+}
+
+/// Returns the document if it has a `subject` that counts. What does not parse cannot be a
+/// referrer that anybody could read.
+///
+/// A referrer that does not match its digest is kept all the same, with what it refers to: nothing
+/// depends on it, so there is no reason to refuse the sweep, and doubt keeps.
+fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
+    let document = Document::scan_deep(bytes).ok()?;
+    let is_left_over = document
+        .artifact_type
+        .as_deref()
+        .is_some_and(|artifact_type| artifact_type.eq_ignore_ascii_case(DOCKER_ATTESTATION));
+    (!is_left_over && document.subjects().next().is_some()).then(|| {
+        Box::new(Referrer {
+            document,
+            matches_digest: identify(digest, bytes) != Identity::Other,
+        })
+    })
+}
+
+impl Graph {
+    /// Protects what a writer may be about to list: an orphan younger than `grace` is kept, and so is what it
+    /// references, because the writer has seen that.
+    ///
+    /// The time of `index.json` decides nothing. Two writers do not know of each other: the one that lists its
+    /// image first makes the blobs of the other one look older than the index.
+    ///
+    /// A rule replaces an earlier one. Without a rule no sweep can be planned.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn protect_in_flight(
+        &mut self,
+        layout: &Layout,
+        rule: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        self.protect_among(layout, rule, None, observer)
+    }
+
+    /// Does the same where only some of the orphans are orphans: in a pool another layout may reference the rest.
+    pub(crate) fn protect_among(
+        &mut self,
+        layout: &Layout,
+        rule: InFlight,
+        joint_orphans: Option<&Bits>,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        self.in_flight = Bits::default();
+        let fresh: Vec<(BlobId, i64)> = self
+            .fresh_orphans(rule)
+            .filter(|(id, _)| joint_orphans.is_none_or(|orphans| orphans.contains(*id)))
+            .collect();
+        let steps = fresh.iter().map(|(id, _)| Step::unknown(*id)).collect();
+        self.follow(layout, steps, observer)?;
+        self.sort_referrers();
+        self.in_flight_reach = self.reach(fresh.iter().map(|(id, _)| *id));
+        for (id, _) in &fresh {
+            self.in_flight.insert(*id);
+        }
+        self.writer = self.sign_of_writer(rule, &fresh);
+        self.flight = Some(rule);
+        Ok(())
+    }
+
+    /// Returns the orphans that are younger than the grace period, with their times.
+    pub(crate) fn fresh_orphans(&self, rule: InFlight) -> impl Iterator<Item = (BlobId, i64)> {
+        self.orphans.iter().filter_map(move |(id, file)| {
+            let modified = file?.modified;
+            rule.is_fresh(modified.into()).then_some((id, modified))
+        })
+    }
+
+    /// Returns what shows that a writer is at work: its temporary file, or a blob that it has not listed yet.
+    fn sign_of_writer(&self, rule: InFlight, fresh: &[(BlobId, i64)]) -> Option<Writer> {
+        let mut files = self.blobs.temporary.iter().filter(|stray| {
+            // A lock file says nothing of blobs: readers make one as well. This program holds the lock while it
+            // writes, and never lists again what was removed.
+            let name = stray.path.file_name().and_then(|name| name.to_str());
+            rule.is_fresh(stray.modified)
+                && !stray.is_lock()
+                && !name.is_some_and(crate::layout::temp_files::is_own)
+        });
+        let newest = || fresh.iter().max_by_key(|(_, modified)| *modified);
+        match files.next() {
+            Some(stray) => Some(Writer::File(stray.path.clone())),
+            None => newest().map(|(id, modified)| Writer::Blob {
+                digest: self.digest(*id).clone(),
+                modified: *modified,
+            }),
+        }
+    }
+
+    /// Returns the rule by which orphans are protected; `None`: they are not, so that no sweep can be planned.
+    #[must_use]
+    pub const fn protection(&self) -> Option<InFlight> {
+        self.flight
+    }
+
+    /// Returns the sign of a writer at work that remains when these blobs are listed.
+    pub(crate) fn writer_besides(&self, listed: &BTreeSet<BlobId>) -> Option<Writer> {
+        let writer = self.writer.as_ref()?;
+        if matches!(writer, Writer::File(_)) || listed.is_empty() {
+            return Some(writer.clone());
+        }
+        let others = self
+            .orphans
+            .iter()
+            .filter(|(id, _)| self.in_flight.contains(*id) && !listed.contains(id));
+        let modified = |file: Option<FileFacts>| file.map_or(i64::MIN, |file| file.modified);
+        let (id, file) = others.max_by_key(|(_, file)| modified(*file))?;
+        Some(Writer::Blob {
+            digest: self.digest(id).clone(),
+            modified: modified(file),
+        })
+    }
+
+    /// Returns the sign of a writer at work, if the grace period is not 0 and there is one.
+    #[must_use]
+    pub const fn writer(&self) -> Option<&Writer> {
+        self.writer.as_ref()
+    }
+
+    /// Returns the latest time that the graph takes for the current one, in nanoseconds since 1970.
+    pub(crate) fn latest_now(&self) -> i128 {
+        let now = self.now.as_nanosecond();
+        match self.flight {
+            Some(rule) if rule.grace > 0 => now.max(rule.now),
+            _ => now,
+        }
+    }
+
+    /// Says whether any orphan is protected as in flight.
+    #[must_use]
+    pub fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Says whether, and why, an orphan is protected as in flight.
+    #[must_use]
+    pub fn in_flight(&self, id: BlobId) -> Option<Flight> {
+        if self.in_flight.contains(id) {
+            Some(Flight::Fresh)
+        } else if self.in_flight_reach.contains(id) {
+            Some(Flight::UsedByFresh)
+        } else {
+            None
+        }
+    }
+}
+
+/// When an orphan counts as being written. Times in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlight {
+    /// The current time.
+    pub now: i128,
+    /// How long an orphan counts as being written; 0 turns the protection off.
+    pub grace: i128,
+}
+
+impl InFlight {
+    /// The grace period where the caller names none: one hour, in nanoseconds.
+    pub const HOUR: i128 = 60 * 60 * 1_000_000_000;
+
+    /// Returns the rule that holds where the caller names none. A time in the future ends no protection.
+    pub(crate) fn by_default(now: Timestamp) -> Self {
+        Self {
+            now: now.min(crate::clock::now()).as_nanosecond(),
+            grace: Self::HOUR,
+        }
+    }
+
+    /// Returns `true` if what was written at this time may be in use by a writer that has not listed it yet.
+    #[must_use]
+    pub const fn is_fresh(&self, modified: i128) -> bool {
+        self.grace > 0 && self.now.saturating_sub(modified) < self.grace
+    }
+}
+
+/// What shows that a writer is at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writer {
+    /// A temporary file or directory of its own, by path relative to the layout.
+    File(PathBuf),
+    /// A blob that nothing lists yet.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// When it was written, in nanoseconds since 1970.
+        modified: i64,
+    },
+}
+
+/// Why an orphan is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flight {
+    /// It is recent.
+    Fresh,
+    /// A recent orphan references it.
+    UsedByFresh,
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::super::content::tests::Slow;
+    use super::*;
+
+    #[test]
+    fn reads_whole_what_begins_like_json_and_nothing_more_of_what_does_not() {
+        let mut buffer = b"of the file before".to_vec();
+        for len in [0, 1, 2, 40, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD] {
+            let mut json = b"  {".to_vec();
+            json.resize(len, b'x');
+            let is_json = read_json(Slow::new(&json), len as u64, &mut buffer);
+            assert_eq!(is_json.expect("no error"), len > 2, "{len}");
+            assert_eq!(buffer, json, "{len}");
+            let other = vec![b'x'; len];
+            let mut slow = Slow::new(&other);
+            let is_json = read_json(&mut slow, len as u64, &mut buffer);
+            assert!(!is_json.expect("no error"), "{len}");
+            assert_eq!(slow.left.len(), len.saturating_sub(HEAD), "{len}");
+        }
+        // It shrank since it was measured.
+        let is_json = read_json(Slow::new(b"{}"), 9000, &mut buffer);
+        assert!(is_json.expect("no error"));
+        assert_eq!(buffer, b"{}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_to_be_so() {
+        struct Broken(Vec<io::ErrorKind>);
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                self.0.pop().map_or(Ok(0), |kind| Err(kind.into()))
+            }
+        }
+        let kinds = vec![io::ErrorKind::InvalidData, io::ErrorKind::Interrupted];
+        let error = read_json(Broken(kinds), 5, &mut Vec::new()).expect_err("it is broken");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_is_gone_is_no_orphan_and_what_cannot_be_opened_may_be_a_referrer() {
+        for (error, is_gone) in [
+            (Errno::NOENT, true),
+            (Errno::LOOP, true),
+            (Errno::ACCESS, false),
+            (Errno::IO, false),
+        ] {
+            let sniffed = failed(error);
+            assert_eq!(matches!(sniffed, Sniffed::Gone), is_gone, "{error}");
+            assert_eq!(matches!(sniffed, Sniffed::Unreadable(_)), !is_gone);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Telling again and again whether what decides which blobs are live is still as it was.
+//!
+//! A sweep asks before each batch of files. Parsing `index.json` each time would cost more than the
+//! deleting: so its bytes are only hashed, and where the file system's own stamps prove that nobody
+//! wrote, they are not even read.
+//!
+//! *Promise*: what was written after the lock was taken is noticed. Stamps are trusted only where
+//! nobody but the kernel sets them, and only once a reading of the bytes has confirmed them; whatever
+//! is doubtful is read.
+
+use std::cell::RefCell;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Stat;
+use rustix::io::Errno;
+
+use super::Layout;
+use super::lock::Locked;
+use crate::fs::FileSystem;
+use crate::fs::{Links, changed_of, modified_of, stat_at, stat_of};
+use crate::layout::holds::Holds;
+use crate::oci::Digest;
+
+/// The files that a state rests on, beside second indexes.
+const FILES: [&str; 4] = ["index.json", "manifest.json", "repositories", Holds::FILE];
+
+/// The kernel stamps a change with the time of its last tick, which is up to 10 ms back; some file
+/// systems keep whole seconds only. A file changed so long before the lock was taken, in nanoseconds,
+/// gets another stamp from whoever writes it under the lock.
+const TICK: i128 = 100_000_000;
+const WHOLE_SECONDS: i128 = 2_000_000_000;
+
+/// Watches the state of a locked layout.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    layout: &'a Layout,
+    base: &'a Digest,
+    /// When the lock was there at the latest, by the clock of the file system; `None`: stamps prove nothing.
+    since: Option<i128>,
+    /// Stamps of the files when they were read and found to be those of `base`.
+    proven: RefCell<Option<Stamps>>,
+}
+
+/// What tells one version of a file from the next: device, inode, length, mtime, ctime. `None`: there is
+/// no such file.
+type Stamp = Option<(u64, u64, i64, i128, i128)>;
+type Stamps = Vec<(PathBuf, Stamp)>;
+
+impl<'a> Watch<'a> {
+    /// Watches for another state than the one with the fingerprint `base`.
+    pub(crate) fn new(locked: &Locked<'a>, base: &'a Digest) -> Self {
+        let layout = locked.layout();
+        let since = locked
+            .since()
+            .filter(|_| FileSystem::of(layout.dir().as_fd()).keeps_change_times());
+        Self {
+            layout,
+            base,
+            since,
+            proven: RefCell::new(None),
+        }
+    }
+
+    /// Says whether the state is still the same. What cannot be read is another one.
+    pub(crate) fn is_still(&self) -> bool {
+        // Before the reading: whoever writes after this changes a stamp.
+        let stamps = self.stamps();
+        if stamps.is_some() && stamps == *self.proven.borrow() {
+            return true;
+        }
+        let is_same = is_still(self.layout, self.base);
+        self.proven.replace(stamps.filter(|_| is_same));
+        is_same
+    }
+
+    /// Looks at the files; `None` where a stamp would prove nothing.
+    fn stamps(&self) -> Option<Stamps> {
+        let since = self.since?;
+        let device = stat_of(self.layout.dir()).ok()?.st_dev;
+        // Any file that appears may be a second index.
+        let others = self.layout.second_index_names(true).ok()?;
+        let names = FILES.iter().map(PathBuf::from).chain(others);
+        names
+            .map(|name| {
+                let stamp = match stat_at(self.layout.dir(), Path::new(&name), Links::Follow) {
+                    Ok(stat) if stat.st_dev == device => Some(stamp_of(&stat, since)?),
+                    Err(Errno::NOENT | Errno::NOTDIR) => None,
+                    // A link to another file system, which has another clock; or nobody knows.
+                    _ => return None,
+                };
+                Some((name, stamp))
+            })
+            .collect()
+    }
+}
+
+fn stamp_of(stat: &Stat, since: i128) -> Option<(u64, u64, i64, i128, i128)> {
+    let changed = changed_of(stat);
+    let granularity = if changed % 1_000_000_000 == 0 {
+        WHOLE_SECONDS
+    } else {
+        TICK
+    };
+    (since - changed > granularity).then(|| {
+        (
+            stat.st_dev,
+            stat.st_ino,
+            stat.st_size,
+            modified_of(stat),
+            changed,
+        )
+    })
+}
+
+/// Reads what decides which blobs are live, and says whether it is what `base` stands for. What cannot
+/// be read is another state.
+pub(crate) fn is_still(layout: &Layout, base: &Digest) -> bool {
+    // The same bytes mean the same. Others may be half of a writer's work, which is worth a second look.
+    matches!(layout.hash_state(), Ok(Some(found)) if found == *base)
+        || layout
+            .read_state()
+            .is_ok_and(|state| state.fingerprint() == base)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::progress::Silent;
+
+    const LIST: &str = r#"{"x":{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}}"#;
+
+    const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
+
+    fn layout(dir: &std::path::Path) -> Layout {
+        for (name, text) in [
+            ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+            ("index.json", INDEX),
+        ] {
+            std::fs::write(dir.join(name), text).expect("a file");
+        }
+        Layout::open(dir).expect("a layout")
+    }
+
+    #[test]
+    fn hashes_to_the_fingerprint_of_what_is_parsed() {
+        let save = r#"[{"Config":"blobs/sha256/x","RepoTags":null,"Layers":[]}]"#;
+        let holds = r#"{"version":1,"holds":[]}"#;
+        let lists = r#"{"manifests":[{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":1}]}"#;
+        let cases: [&[(&str, &str)]; 9] = [
+            &[],
+            &[("manifest.json", "[]"), ("repositories", "{}")],
+            &[("manifest.json", save), ("repositories", "{}")],
+            &[("manifest.json", "{}"), ("repositories", "no docker save")],
+            &[("holds", holds)],
+            &[("other-index.json", lists), ("notes", "{}")],
+            &[("torn", lists.trim_end_matches('}')), ("torn.json", "{")],
+            &[("manifest.json", lists), ("repositories", lists)],
+            &[("manifest.json", "[]"), ("repositories", lists)],
+        ];
+        for files in cases {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let layout = layout(temp.path());
+            for (name, text) in files {
+                let name = if *name == "holds" { Holds::FILE } else { name };
+                let path = temp.path().join(name);
+                std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+                std::fs::write(path, text).expect("a file");
+            }
+            let found = layout.hash_state().expect("readable").expect("at rest");
+            // What does not parse has no fingerprint to agree with.
+            if let Ok(state) = layout.read_state() {
+                assert_eq!(found, *state.fingerprint(), "{files:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn notices_every_way_to_write() {
+        let ways: [fn(&std::path::Path); 8] = [
+            |dir| std::fs::write(dir.join("index.json"), INDEX.replace('2', "1")).expect("a file"),
+            |dir| {
+                let new = dir.join("new");
+                std::fs::write(&new, INDEX.replace('2', "1")).expect("a file");
+                std::fs::rename(new, dir.join("index.json")).expect("a rename");
+            },
+            |dir| std::fs::write(dir.join("manifest.json"), "[]").expect("a file"),
+            |dir| {
+                let holds = dir.join(Holds::FILE);
+                std::fs::create_dir(holds.parent().expect("a parent")).expect("a directory");
+                std::fs::write(holds, "{}").expect("a file");
+            },
+            |dir| std::fs::remove_file(dir.join("index.json")).expect("it was there"),
+            |dir| std::fs::remove_file(dir.join("other.json")).expect("it was there"),
+            |dir| std::fs::write(dir.join("other.json"), LIST.replace('1', "2")).expect("a file"),
+            |dir| std::fs::write(dir.join("third"), LIST).expect("a file"),
+        ];
+        for pause in [Duration::ZERO, Duration::from_millis(150)] {
+            for (number, write) in ways.iter().enumerate() {
+                let temp = tempfile::tempdir().expect("a temporary directory");
+                let layout = layout(temp.path());
+                std::fs::write(temp.path().join("other.json"), LIST).expect("a file");
+                // After the pause the stamps are old enough to be trusted.
+                std::thread::sleep(pause);
+                let base = layout.read_state().expect("valid").fingerprint().clone();
+                let locked =
+                    Locked::acquire(&layout, Duration::ZERO, &Silent).expect("nobody else");
+                let watch = Watch::new(&locked, &base);
+                for _ in 0..3 {
+                    assert!(watch.is_still(), "{number}");
+                }
+                write(temp.path());
+                assert!(!watch.is_still(), "{number} after {pause:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A directory of blobs that several layouts use.
+//!
+//! ```text
+//! POOL/sha256/4f00adc8…           the blobs of all of them
+//! LAYOUT/index.json               skopeo --dest-shared-blob-dir: beside it an empty blobs/, or none
+//! LAYOUT/blobs/sha256 -> POOL/sha256     LXC's template
+//! LAYOUT/blobs -> POOL
+//! ```
+//!
+//! *Promise*: a layout is opened with a pool only if every blob that it can mean lies there. One that has
+//! blobs of its own, or a link to another place, is refused: what it refers to would be looked for in the
+//! wrong directory, not found, and taken for a sparse image.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use super::blob_list::each_entry;
+use super::{BlobDirs, Layout};
+use crate::error::{Error, PoolProblem, Result};
+use crate::fs::{Links, open_dir, real_path, stat_of};
+use crate::oci::Algorithm;
+
+/// A directory with a directory of blobs for each algorithm.
+#[derive(Debug)]
+pub struct Pool {
+    path: PathBuf,
+    dir: OwnedFd,
+    algorithms: Vec<(Algorithm, OwnedFd)>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+fn identity(file: impl AsFd, path: &Path) -> Result<Identity> {
+    let stat = stat_of(file).map_err(|error| Error::read(path)(error.into()))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+impl Pool {
+    /// Opens a pool.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] when there is no directory of blobs in it, or only a link to one;
+    /// [`Error::Read`] when it cannot be read.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let dir = open_dir(CWD, &path, Links::Follow)
+            .map_err(|error| Error::read(&path)(error.into()))?;
+        let mut algorithms = Vec::new();
+        for algorithm in Algorithm::ALL {
+            match open_dir(&dir, algorithm.name(), Links::Refuse) {
+                Ok(fd) => algorithms.push((algorithm, fd)),
+                Err(Errno::NOENT) => {}
+                Err(Errno::LOOP | Errno::NOTDIR) => {
+                    let what = PoolProblem::Link(path.join(algorithm.name()));
+                    return Err(Error::Pool { path, what });
+                }
+                Err(error) => {
+                    return Err(Error::read(path.join(algorithm.name()))(error.into()));
+                }
+            }
+        }
+        if algorithms.is_empty() {
+            let what = PoolProblem::NoBlobs;
+            return Err(Error::Pool { path, what });
+        }
+        Ok(Self {
+            path,
+            dir,
+            algorithms,
+        })
+    }
+
+    /// Returns the path as given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses a pool that is the `blobs` of a layout which is not among these: nobody would know what
+    /// that one needs.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] with that layout, [`Error::Read`].
+    pub fn refuse_unless_with_owner(&self, layouts: &[Layout]) -> Result<()> {
+        let real = real_path(&self.path).map_err(Error::read(&self.path))?;
+        let Some(owner) = real.parent() else {
+            return Ok(());
+        };
+        let is_blobs = real.file_name().is_some_and(|name| name == "blobs");
+        let is_layout = ["index.json", "oci-layout"]
+            .iter()
+            .any(|name| std::fs::symlink_metadata(owner.join(name)).is_ok());
+        if !is_blobs || !is_layout {
+            return Ok(());
+        }
+        let dir = open_dir(CWD, owner, Links::Follow)
+            .map_err(|error| Error::read(owner)(error.into()))?;
+        let wanted = identity(&dir, owner)?;
+        for layout in layouts {
+            if layout.identity()? == wanted {
+                return Ok(());
+            }
+        }
+        Err(Error::Pool {
+            path: self.path.clone(),
+            what: PoolProblem::Owned(owner.to_owned()),
+        })
+    }
+
+    /// Returns the directories as those of a layout.
+    fn dirs(&self) -> Result<BlobDirs> {
+        let to_error = Error::read;
+        let mut algorithms = Vec::with_capacity(self.algorithms.len());
+        for (algorithm, fd) in &self.algorithms {
+            let fd = fd.try_clone().map_err(to_error(&self.path))?;
+            algorithms.push((*algorithm, fd));
+        }
+        Ok(BlobDirs {
+            root: Some(self.dir.try_clone().map_err(to_error(&self.path))?),
+            algorithms,
+            link: None,
+            pool: Some(self.path.clone()),
+        })
+    }
+}
+
+impl Layout {
+    /// Opens a layout whose blobs lie in a pool.
+    ///
+    /// # Errors
+    /// As [`Layout::open`], and [`Error::NotInPool`] when the layout has blobs of its own, or its `blobs`
+    /// leads elsewhere.
+    pub fn open_in(path: impl Into<PathBuf>, pool: &Pool) -> Result<Self> {
+        let mut layout = Self::open_unchecked(path.into(), super::Blobs::Elsewhere)?;
+        refuse_own_blobs(&layout, pool)?;
+        layout.blobs = pool.dirs()?;
+        Ok(layout)
+    }
+}
+
+/// Refuses a layout that does not use the pool, or not only.
+fn refuse_own_blobs(layout: &Layout, pool: &Pool) -> Result<()> {
+    let path = layout.path().join("blobs");
+    let not_in_pool = |blobs: PathBuf| Error::NotInPool {
+        path: layout.path().to_owned(),
+        pool: pool.path.clone(),
+        blobs,
+    };
+    let blobs = match open_dir(layout.dir(), "blobs", Links::Follow) {
+        Ok(blobs) => blobs,
+        // A link that leads nowhere may lead somewhere tomorrow, but nothing lies there today.
+        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => return Err(not_in_pool(path)),
+        Err(error) => return Err(Error::read(&path)(error.into())),
+    };
+    if identity(&blobs, &path)? == identity(&pool.dir, &pool.path)? {
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    each_entry(&blobs, &path, |entry| names.push(entry.name.to_owned()))?;
+    for name in names {
+        let inner = path.join(String::from_utf8_lossy(&name).as_ref());
+        let dir = match open_dir(&blobs, name.as_slice(), Links::Follow) {
+            Ok(dir) => dir,
+            // A file in `blobs/` is no blob.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(error) => return Err(Error::read(&inner)(error.into())),
+        };
+        let mut counterpart = pool
+            .algorithms
+            .iter()
+            .filter(|(algorithm, _)| algorithm.name().as_bytes() == name);
+        let is_same = match counterpart.next() {
+            Some((_, fd)) => identity(&dir, &inner)? == identity(fd, &pool.path)?,
+            None => false,
+        };
+        let mut is_empty = true;
+        if !is_same {
+            each_entry(&dir, &inner, |_| is_empty = false)?;
+        }
+        if !is_empty {
+            return Err(not_in_pool(inner));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Which files of a layout are there.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::fs::Stat;
+
+use super::{Layout, State};
+use crate::error::{Error, Result};
+use crate::fs::{Links, exists, is_absence, open_dir, stat_at};
+use crate::layout::holds::Holds;
+use crate::layout::hollow::Hollow;
+use crate::oci::Digest;
+
+impl Layout {
+    /// Looks at a blob's file, or at what a link leads to. `None`: it is not there, or is a link that leads nowhere or to
+    /// itself.
+    ///
+    /// # Errors
+    /// What else `openat` and `fstatat` say.
+    pub(crate) fn stat_blob(&self, digest: &Digest) -> io::Result<Option<Stat>> {
+        let name = digest.blob_name();
+        let found = if let Some(algorithm) = digest.algorithm() {
+            match self.blob_dirs().algorithm(algorithm) {
+                Some(dir) => stat_at(dir, name.file(), Links::Follow),
+                None => return Ok(None),
+            }
+        } else {
+            let Some(root) = &self.blob_dirs().root else {
+                return Ok(None);
+            };
+            open_dir(root, name.directory(), Links::Refuse)
+                .and_then(|dir| stat_at(&dir, name.file(), Links::Follow))
+        };
+        match found.map_err(io::Error::from) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the files beside the blobs that make a layout what it is, relative to it: those that say
+    /// which blobs there are come last, `index.json` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when it cannot be told whether one is there.
+    pub fn own_files(&self, state: &State) -> Result<Vec<PathBuf>> {
+        let has =
+            |name: &str| exists(self.dir(), name).map_err(Error::read(self.path().join(name)));
+        let mut files: Vec<PathBuf> = Vec::new();
+        for (name, is_ours) in [
+            ("oci-layout", true),
+            (Holds::FILE, !state.holds.holds.is_empty()),
+            // Without it a copy of a hollow platform can look damaged.
+            (Hollow::FILE, true),
+            ("repositories", state.repositories.is_some()),
+            ("manifest.json", state.docker_save.is_some()),
+        ] {
+            if is_ours && has(name)? {
+                files.push(name.into());
+            }
+        }
+        files.extend(state.second_indexes.iter().map(|index| index.file.clone()));
+        files.push("index.json".into());
+        Ok(files)
+    }
+
+    /// Says whether a blob is there, whatever its algorithm.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when that cannot be told.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let found = self.stat_blob(digest);
+        let found = found.map_err(Error::read(self.blob_path(digest)))?;
+        Ok(found.is_some())
+    }
+}

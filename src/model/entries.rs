@@ -1,0 +1,299 @@
+//! The entries of `index.json` with what they are called and what they are about.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::graph::Graph;
+use crate::layout::BlobId;
+use crate::model::images::content_of;
+use crate::model::snapshot::View;
+use crate::oci::descriptor::Details;
+use crate::oci::docker_archive::DockerSave;
+use crate::oci::reference::{canonical, digest_tag};
+use crate::oci::{Digest, Role};
+use crate::oci::{EntryName, SAVED_NAME, entry_names, split_name};
+
+/// The annotation that ties an entry to the image it is about (docker save, ctr export).
+pub const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
+
+/// The annotation of BuildKit's attestation manifests that tells them apart.
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// The annotation that names the platform manifest which an attestation belongs to.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
+/// One entry of `index.json`.
+#[derive(Debug, Clone)]
+pub struct EntryFacts {
+    /// Its position.
+    pub position: usize,
+    /// The blob; `None` if its digest is invalid.
+    pub id: Option<BlobId>,
+    /// Its names.
+    pub names: Vec<EntryName>,
+    /// What it is a referrer of.
+    pub about: Vec<BlobId>,
+    /// What its name says of it.
+    pub role: EntryRole,
+    /// More of the entry.
+    pub details: Details,
+}
+
+/// What a name says of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryRole {
+    /// Somebody gave it a name.
+    Named,
+    /// Its name only tells what it is about: `sha256-<hex>` or `sha256-<hex>.sig`.
+    DigestTag,
+    /// It shares the name of an image, and its `kind` says signature, attestation or SBOM (cosign,
+    /// hauler).
+    KindReferrer,
+    /// It has no name in `index.json`; docker save's own list names its content.
+    Saved,
+    /// It has no name.
+    Untagged,
+}
+
+impl EntryRole {
+    /// Says whether `index.json` gives it no name.
+    pub(crate) const fn is_nameless(self) -> bool {
+        matches!(self, Self::Saved | Self::Untagged)
+    }
+}
+
+/// Returns the entries in the order of `index.json`.
+#[must_use]
+pub fn entries(view: &View) -> Vec<EntryFacts> {
+    let View { state, graph, .. } = view;
+    let mut cut_digests = None;
+    // Many entries may share one document with many references: names of a large index.
+    let mut subjects: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
+    let mut entries: Vec<EntryFacts> = state
+        .index
+        .entries()
+        .iter()
+        .enumerate()
+        .map(|(position, entry)| {
+            let details = state.index.details(entry);
+            let names = entry_names(&details);
+            let id = entry
+                .digest
+                .as_ref()
+                .ok()
+                .and_then(|digest| graph.id(digest));
+            let mut about: Vec<BlobId> = details
+                .annotations
+                .iter()
+                .filter(|(key, _)| is_subject_key(key))
+                .filter_map(|(_, text)| Digest::parse(text).ok())
+                .filter_map(|digest| graph.id(&digest))
+                .collect();
+            if let Some(id) = id {
+                let subjects = subjects.entry(id).or_insert_with(|| {
+                    let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+                    let subjects = edges.iter().filter(|edge| edge.role == Role::Subject);
+                    subjects.map(|edge| edge.to).collect()
+                });
+                about.extend_from_slice(subjects);
+            }
+            let tagged: Vec<Vec<BlobId>> = names
+                .iter()
+                .filter_map(|name| subjects_of(graph, name, &mut cut_digests))
+                .collect();
+            let role = if names.is_empty() {
+                EntryRole::Untagged
+            } else if tagged.len() == names.len() {
+                EntryRole::DigestTag
+            } else if details
+                .annotations
+                .get("kind")
+                .is_some_and(|kind| is_referrer_kind(kind))
+            {
+                EntryRole::KindReferrer
+            } else {
+                EntryRole::Named
+            };
+            about.extend(tagged.into_iter().flatten());
+            EntryFacts {
+                position,
+                id,
+                names,
+                about,
+                role,
+                details,
+            }
+        })
+        .collect();
+    if let Some(save) = &state.docker_save {
+        mark_saved(graph, save, &mut entries);
+        for (position, names) in saved_names(view) {
+            if let Some(entry) = entries.get_mut(position) {
+                entry.names.extend(names);
+            }
+        }
+    }
+    entries
+}
+
+/// Returns the names that only docker save's list has, by the position of the entry that they belong to: one that leads
+/// to the config of the element, with a name of its own if there is such an entry. `docker load` restores them.
+pub(crate) fn saved_names(view: &View) -> HashMap<usize, Vec<EntryName>> {
+    let View { state, graph, .. } = view;
+    let Some(save) = &state.docker_save else {
+        return HashMap::new();
+    };
+    let owners = config_owners(view);
+    let named = |position: &usize| -> Vec<EntryName> {
+        let entry = state.index.entries().get(*position);
+        entry.map_or_else(Vec::new, |entry| entry_names(&state.index.details(entry)))
+    };
+    let mut found: HashMap<usize, Vec<EntryName>> = HashMap::new();
+    for element in save
+        .elements
+        .iter()
+        .filter(|element| !element.repo_tags.is_empty())
+    {
+        let config = element.config.as_ref().and_then(|config| graph.id(config));
+        let Some(owners) = config.and_then(|config| owners.get(&config)) else {
+            continue;
+        };
+        let mut known: HashSet<String> = HashSet::new();
+        let mut of_names = None;
+        for position in owners {
+            let names = named(position);
+            if !names.is_empty() {
+                of_names.get_or_insert(*position);
+            }
+            known.extend(names.iter().map(|name| canonical(&name.text)));
+        }
+        let Some(position) = of_names.or_else(|| owners.first().copied()) else {
+            continue;
+        };
+        let names = found.entry(position).or_default();
+        known.extend(names.iter().map(|name| canonical(&name.text)));
+        for tag in &element.repo_tags {
+            if !tag.name.is_empty() && known.insert(canonical(&tag.name)) {
+                names.push(EntryName {
+                    text: tag.name.as_str().into(),
+                    key: SAVED_NAME,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Returns the positions of the entries that lead to the config of an element of docker save's list, by config.
+pub(crate) fn config_owners(view: &View) -> HashMap<BlobId, Vec<usize>> {
+    let View { state, graph, .. } = view;
+    let elements = state.docker_save.iter().flat_map(|save| &save.elements);
+    let mut owners: HashMap<BlobId, Vec<usize>> = elements
+        .filter_map(|element| graph.id(element.config.as_ref()?))
+        .map(|config| (config, Vec::new()))
+        .collect();
+    if owners.is_empty() {
+        return owners;
+    }
+    for (position, entry) in state.index.entries().iter().enumerate() {
+        let id = entry
+            .digest
+            .as_ref()
+            .ok()
+            .and_then(|digest| graph.id(digest));
+        for (id, _) in id.map_or_else(Vec::new, |id| content_of(graph, id, None)) {
+            if let Some(positions) = owners.get_mut(&id) {
+                positions.push(position);
+            }
+        }
+    }
+    owners
+}
+
+/// Returns `true` if an annotation of an entry names the image that the entry is a referrer of:
+/// `io.containerd.manifest.subject`, `org.olareg.referrer.subject`, `org.opencontainers.image.referrer.subject`
+/// (image-spec pull request 1171), and BuildKit's `vnd.docker.reference.digest`.
+fn is_subject_key(key: &str) -> bool {
+    key.ends_with(".subject") || key == REFERENCE_DIGEST
+}
+
+/// Finds the entries without a name that docker save's own list names. What `index.json` names as well is named
+/// there: an untagged index over it is as dangling as any.
+fn mark_saved(graph: &Graph, save: &DockerSave, entries: &mut [EntryFacts]) {
+    let content = |entry: &EntryFacts| {
+        let id = entry.id.into_iter();
+        id.flat_map(|id| content_of(graph, id, None))
+            .map(|(id, _)| id)
+    };
+    let named: HashSet<BlobId> = entries
+        .iter()
+        .filter(|entry| entry.role == EntryRole::Named)
+        .flat_map(content)
+        .collect();
+    let listed: HashSet<BlobId> = save
+        .elements
+        .iter()
+        .filter(|element| !element.repo_tags.is_empty())
+        .filter_map(|element| graph.id(element.config.as_ref()?))
+        .filter(|config| !named.contains(config))
+        .collect();
+    for entry in entries {
+        if entry.role == EntryRole::Untagged && content(entry).any(|id| listed.contains(&id)) {
+            entry.role = EntryRole::Saved;
+        }
+    }
+}
+
+/// Digests by algorithm and their first 64 hexadecimal digits, for tags that have no more of them.
+type CutDigests = HashMap<(String, String), Vec<BlobId>>;
+
+/// Returns the blobs that a name belongs to, if it is a digest tag; none of them need be here.
+fn subjects_of(
+    graph: &Graph,
+    name: &EntryName,
+    cut_digests: &mut Option<CutDigests>,
+) -> Option<Vec<BlobId>> {
+    let (_, tag) = split_name(&name.text);
+    let tag = digest_tag(tag?)?;
+    let digest = Digest::parse(&format!("{}:{}", tag.algorithm, tag.hex)).ok();
+    let mut subjects: Vec<BlobId> = digest
+        .and_then(|digest| graph.id(&digest))
+        .into_iter()
+        .collect();
+    if tag.is_cut() {
+        let known = cut_digests.get_or_insert_with(|| digests_longer_than(graph, tag.hex.len()));
+        let key = (tag.algorithm.to_owned(), tag.hex.to_owned());
+        subjects.extend(known.get(&key).into_iter().flatten());
+    }
+    (tag.has_known_algorithm() || !subjects.is_empty()).then_some(subjects)
+}
+
+/// Returns the digests that have more than `digits` hexadecimal digits, by the first of them. Made once for all
+/// entries: the search for each tag by itself would be quadratic.
+fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
+    let mut known = CutDigests::new();
+    for id in graph.ids() {
+        let digest = graph.digest(id);
+        if matches!(digest, Digest::Sha256(_)) {
+            continue;
+        }
+        let encoded = digest.encoded();
+        if let Some(start) = encoded.get(..digits)
+            && encoded.len() > digits
+        {
+            let key = (digest.algorithm_name().to_owned(), start.to_owned());
+            known.entry(key).or_default().push(id);
+        }
+    }
+    known
+}
+
+/// `dev.cosignproject.cosign/sigs`, `dev.hauler/atts`, `dev.hauler/referrers/<hex>` and the like.
+fn is_referrer_kind(kind: &str) -> bool {
+    let (_, what) = kind.split_once('/').unwrap_or(("", kind));
+    matches!(
+        what,
+        "sig" | "sigs" | "att" | "atts" | "attestation" | "attestations" | "sbom" | "sboms"
+    ) || what == "signature"
+        || what == "signatures"
+        || what.starts_with("referrers/")
+}

@@ -1,0 +1,525 @@
+//! Images as people see them: the entries of `index.json` that share a digest, with their names,
+//! sizes, platforms and referrers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::Read as _;
+
+use jiff::Timestamp;
+use rustix::fs::Stat;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::fs::{is_absence, modified_of};
+use crate::graph::{Bits, Edge, FileFacts, Graph};
+use crate::layout::BlobId;
+use crate::model::entries::{REFERENCE_TYPE, saved_names};
+use crate::model::snapshot::View;
+use crate::oci::descriptor::{Details, PlatformView};
+use crate::oci::platform::Platform;
+use crate::oci::{Digest, Kind, Role, Shape};
+use crate::oci::{EntryName, entry_names};
+use crate::plan::TimeSource;
+use crate::report::usage::Files;
+
+/// The largest configuration that is read for its date and labels, in bytes.
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
+
+/// The entries of `index.json` that share one digest.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The image ID.
+    pub digest: Digest,
+    /// Its number in the graph.
+    pub id: BlobId,
+    /// Its names, each once, in the order of the entries.
+    pub names: Vec<EntryName>,
+    /// The positions of its entries.
+    pub entries: Vec<usize>,
+    /// Its media type, as the first entry writes it.
+    pub media_type: Box<str>,
+    /// Its artifact type, as the entry or the manifest writes it.
+    pub artifact_type: Option<Box<str>>,
+    /// The holds that protect it, by name.
+    pub holds: Vec<String>,
+    /// The second indexes that list it as well, by file name.
+    pub second_indexes: Vec<String>,
+}
+
+/// How much of something is here, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of blobs that are here, each once.
+    pub disk: u64,
+    /// Bytes that the descriptors declare, each blob once.
+    pub content: u64,
+}
+
+/// Whether something is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// With everything below it.
+    Whole,
+    /// Something below it is missing.
+    Partial,
+    /// Its document is missing.
+    Missing,
+    /// Its document is damaged.
+    Damaged,
+}
+
+/// What a configuration says about an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// When it was built. 1970 and before is what builders write who do not tell.
+    pub created: Option<Timestamp>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its platform.
+    pub platform: Option<Platform>,
+}
+
+/// Reads sizes and configurations at most once each.
+#[derive(Debug)]
+pub struct Images<'a> {
+    view: &'a View,
+    lens: HashMap<BlobId, u64>,
+    /// What is known of the files already.
+    files: Files,
+    configs: HashMap<BlobId, Option<ImageConfig>>,
+    trouble: Option<Error>,
+}
+
+/// Returns the images of a layout in the order of `index.json`.
+#[must_use]
+pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
+    let mut found: Vec<Image> = Vec::new();
+    let mut by_id: HashMap<BlobId, usize> = HashMap::new();
+    let elsewhere = listed_elsewhere(view);
+    let mut saved = saved_names(view);
+    let mut known: HashSet<(usize, Box<str>)> = HashSet::new();
+    let mut held: HashMap<&Digest, Vec<String>> = HashMap::new();
+    for hold in view.state.holds.active(now) {
+        held.entry(&hold.digest)
+            .or_default()
+            .push(hold.name.clone());
+    }
+    for (position, entry) in view.state.index.entries().iter().enumerate() {
+        let Ok(digest) = &entry.digest else { continue };
+        let Some(id) = view.graph.id(digest) else {
+            continue;
+        };
+        let details = view.state.index.details(entry);
+        let mut names = entry_names(&details);
+        names.extend(saved.remove(&position).into_iter().flatten());
+        let index = *by_id.entry(id).or_insert_with(|| {
+            found.push(Image {
+                digest: digest.clone(),
+                id,
+                names: Vec::new(),
+                entries: Vec::new(),
+                media_type: details.media_type.clone(),
+                artifact_type: details.artifact_type.clone().or_else(|| {
+                    view.graph
+                        .node(id)
+                        .and_then(|node| node.artifact_type.clone())
+                }),
+                holds: held.get(digest).cloned().unwrap_or_default(),
+                second_indexes: elsewhere.get(digest).cloned().unwrap_or_default(),
+            });
+            found.len() - 1
+        });
+        if let Some(image) = found.get_mut(index) {
+            image.entries.push(position);
+            for name in names {
+                if known.insert((index, name.text.clone())) {
+                    image.names.push(name);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Returns for each digest the second indexes that list it, each once.
+fn listed_elsewhere(view: &View) -> HashMap<&Digest, Vec<String>> {
+    let mut found: HashMap<&Digest, Vec<String>> = HashMap::new();
+    for index in &view.state.second_indexes {
+        let label = index.label();
+        for digest in index.digests() {
+            let files = found.entry(digest).or_default();
+            if files.last() != Some(&label) {
+                files.push(label.clone());
+            }
+        }
+    }
+    found
+}
+
+impl<'a> Images<'a> {
+    /// Makes an empty cache over a layout.
+    #[must_use]
+    pub fn new(view: &'a View) -> Self {
+        Self::knowing(view, &Files::default())
+    }
+
+    /// Makes an empty cache over a layout whose files were looked at already.
+    pub(crate) fn knowing(view: &'a View, files: &Files) -> Self {
+        Self {
+            view,
+            lens: HashMap::new(),
+            files: files.clone(),
+            configs: HashMap::new(),
+            trouble: None,
+        }
+    }
+
+    /// Fails if anything that was asked for is there and could not be read. What decides by labels, dates
+    /// or platforms has to ask: without an answer an image looks like one that has none.
+    ///
+    /// # Errors
+    /// The first [`Error::Read`].
+    pub fn trouble(&mut self) -> Result<()> {
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    /// Returns the digest of a number.
+    pub(crate) fn digest(&self, id: BlobId) -> &'a Digest {
+        self.view.graph.digest(id)
+    }
+
+    fn look(&mut self, id: BlobId) -> Option<Stat> {
+        let view = self.view;
+        match view.layout.look_at_blob(view.graph.digest(id)) {
+            Ok(found) => found,
+            Err(error) => {
+                self.trouble.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Returns how much of an image or a platform is here. What it is about (`subject`) and what is
+    /// about it (referrers) are other images.
+    pub fn sizes(&mut self, id: BlobId, declared: Option<u64>) -> Sizes {
+        let mut sizes = Sizes::default();
+        for (id, declared) in content_of(&self.view.graph, id, declared) {
+            let len = self.len(id);
+            sizes.disk = sizes.disk.saturating_add(len.unwrap_or_default());
+            sizes.content = sizes
+                .content
+                .saturating_add(declared.or(len).unwrap_or_default());
+        }
+        sizes
+    }
+
+    /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.
+    pub fn len(&mut self, id: BlobId) -> Option<u64> {
+        if !self.view.graph.is_present(id) {
+            return None;
+        }
+        if let Some(node) = self.view.graph.node(id) {
+            return Some(node.len);
+        }
+        if let Some(file) = self.known(id) {
+            return Some(file.len);
+        }
+        if let Some(len) = self.lens.get(&id) {
+            return Some(*len);
+        }
+        let len = u64::try_from(self.look(id)?.st_size).ok()?;
+        self.lens.insert(id, len);
+        Some(len)
+    }
+
+    /// Returns what is known of a blob's file. Of a link that says nothing about what it leads to.
+    fn known(&self, id: BlobId) -> Option<FileFacts> {
+        let file = self.files.get(id)?;
+        (!self.view.graph.blobs().is_link(id)).then_some(file)
+    }
+
+    /// Returns when an image was added to the layout or built; `None` if nothing tells.
+    pub fn time(&mut self, id: BlobId, source: TimeSource) -> Option<Timestamp> {
+        match source {
+            // 1970 or before is what archives without times leave, and tells nothing.
+            TimeSource::Added => {
+                let modified = match self.known(id) {
+                    Some(file) => i128::from(file.modified),
+                    None => modified_of(&self.look(id)?),
+                };
+                Timestamp::from_nanosecond(modified)
+                    .ok()
+                    .filter(|time| time.as_second() > 0)
+            }
+            TimeSource::Created => self.config(id)?.created,
+        }
+    }
+
+    /// Says how much of an image or a platform is here.
+    #[must_use]
+    pub fn presence(&self, id: BlobId) -> Presence {
+        let graph = &self.view.graph;
+        if graph.damage(id).is_some() {
+            return Presence::Damaged;
+        }
+        if !graph.is_present(id) && !graph.is_embedded(id) {
+            return Presence::Missing;
+        }
+        // Bytes that another image carries in a descriptor are not here for this one.
+        let content = content_of(graph, id, None);
+        let absent: Vec<BlobId> = content
+            .iter()
+            .map(|(part, _)| *part)
+            .filter(|part| *part != id && !graph.is_present(*part))
+            .collect();
+        let mut carried = Bits::default();
+        if !absent.is_empty() {
+            let nodes = content.iter().filter_map(|(part, _)| graph.node(*part));
+            for edge in nodes.flat_map(|node| &node.edges) {
+                if edge.role != Role::Subject && graph.is_carried_by(edge) {
+                    carried.insert(edge.to);
+                }
+            }
+        }
+        let is_whole = absent.iter().all(|part| carried.contains(*part));
+        if is_whole {
+            Presence::Whole
+        } else {
+            Presence::Partial
+        }
+    }
+
+    /// Returns what the configuration of an image says: of the image itself, or of its best present
+    /// platform, which is the host's if that is here and else the first.
+    pub fn config(&mut self, id: BlobId) -> Option<ImageConfig> {
+        let manifest = self.best_manifest(id)?;
+        self.own_config(manifest)
+    }
+
+    /// Returns what the configuration of one manifest says.
+    pub fn own_config(&mut self, manifest: BlobId) -> Option<ImageConfig> {
+        let config = self
+            .view
+            .graph
+            .node(manifest)?
+            .edges
+            .iter()
+            .find(|edge| edge.role == Role::Config)?
+            .to;
+        if let Some(known) = self.configs.get(&config) {
+            return known.clone();
+        }
+        let read = self.read_config(config);
+        self.configs.insert(config, read.clone());
+        read
+    }
+
+    /// Returns the manifests below an image that stand for platforms and are present, with what
+    /// their index says of them: the image itself if it is a manifest.
+    #[must_use]
+    pub fn manifests(&self, id: BlobId) -> Vec<(BlobId, Option<&'a Edge>)> {
+        let graph = &self.view.graph;
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::from([id]);
+        let mut queue = vec![(id, None)];
+        while let Some((id, edge)) = queue.pop() {
+            let Some(node) = graph.node(id) else { continue };
+            match node.shape {
+                Shape::Index => {
+                    for child in node.edges.iter().rev() {
+                        if child.role == Role::Child
+                            && !is_attestation(child)
+                            && seen.insert(child.to)
+                        {
+                            queue.push((child.to, Some(child)));
+                        }
+                    }
+                }
+                Shape::Manifest | Shape::Other => found.push((id, edge)),
+            }
+        }
+        found
+    }
+
+    fn best_manifest(&mut self, id: BlobId) -> Option<BlobId> {
+        let host = Platform::host();
+        let manifests = self.manifests(id);
+        let of_host = manifests.iter().copied().find(|(manifest, edge)| {
+            self.platform(*manifest, *edge)
+                .is_some_and(|platform| platform.matches_strict(&host))
+        });
+        of_host
+            .or_else(|| manifests.first().copied())
+            .map(|(manifest, _)| manifest)
+    }
+
+    /// Returns the platform of a manifest: what its index says, else what its configuration says.
+    pub fn platform(&mut self, manifest: BlobId, edge: Option<&Edge>) -> Option<Platform> {
+        edge.and_then(|edge| edge.details.as_ref())
+            .and_then(|details| details.platform.as_ref())
+            .filter(|platform| !platform.os.is_empty() || !platform.architecture.is_empty())
+            .map(platform_of)
+            .or_else(|| self.own_config(manifest)?.platform)
+    }
+
+    fn read_config(&mut self, id: BlobId) -> Option<ImageConfig> {
+        #[derive(Deserialize)]
+        struct Raw {
+            created: Option<String>,
+            config: Option<RawConfig>,
+            #[serde(default)]
+            os: String,
+            #[serde(default)]
+            architecture: String,
+            variant: Option<String>,
+            #[serde(rename = "os.version")]
+            os_version: Option<String>,
+            #[serde(rename = "os.features")]
+            os_features: Option<Vec<String>>,
+        }
+
+        #[derive(Deserialize)]
+        struct RawConfig {
+            #[serde(rename = "Labels")]
+            labels: Option<BTreeMap<String, String>>,
+        }
+
+        let view = self.view;
+        let digest = view.graph.digest(id);
+        let mut bytes = Vec::new();
+        let read = view.layout.open_blob(digest).and_then(|file| {
+            std::fs::File::from(file)
+                .take(MAX_CONFIG_BYTES)
+                .read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(_) => {}
+            Err(error) if is_absence(&error) => return None,
+            Err(error) => {
+                let path = view.layout.blob_path(digest);
+                self.trouble.get_or_insert(Error::read(path)(error));
+                return None;
+            }
+        }
+        // Something else than the configuration decides nothing.
+        if digest.matches(&bytes) == Some(false) {
+            return None;
+        }
+        let raw: Raw = serde_json::from_slice(&bytes).ok()?;
+        Some(ImageConfig {
+            created: raw
+                .created
+                .and_then(|text| text.parse::<Timestamp>().ok())
+                .filter(|created| created.as_second() > 0),
+            labels: raw
+                .config
+                .and_then(|config| config.labels)
+                .unwrap_or_default(),
+            platform: (!raw.os.is_empty()).then_some(Platform {
+                os: raw.os,
+                architecture: raw.architecture,
+                variant: raw.variant.filter(|text| !text.is_empty()),
+                os_version: raw.os_version.filter(|text| !text.is_empty()),
+                os_features: raw.os_features.unwrap_or_default(),
+            }),
+        })
+    }
+}
+
+/// Says whether a child of an index is an attestation of another child.
+#[must_use]
+pub fn is_attestation(edge: &Edge) -> bool {
+    edge.details
+        .as_ref()
+        .is_some_and(|details| is_attestation_details(details))
+}
+
+fn is_attestation_details(details: &Details) -> bool {
+    details.annotations.get(REFERENCE_TYPE).map(AsRef::as_ref) == Some("attestation-manifest")
+}
+
+/// Returns a platform as a value from what a descriptor says.
+#[must_use]
+pub fn platform_of(view: &PlatformView) -> Platform {
+    Platform {
+        os: view.os.clone().into(),
+        architecture: view.architecture.clone().into(),
+        variant: view.variant.clone().map(Into::into),
+        os_version: view.os_version.clone().map(Into::into),
+        os_features: view
+            .os_features
+            .iter()
+            .map(|feature| feature.clone().into())
+            .collect(),
+    }
+}
+
+/// Returns what an image consists of, each blob once, with the declared size: everything that its
+/// documents lead to but for what they are about.
+#[must_use]
+pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
+    // Not `Bits`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
+    let mut seen = HashSet::from([id]);
+    let mut content = vec![(id, declared)];
+    let mut next = 0;
+    while let Some(&(id, _)) = content.get(next) {
+        next += 1;
+        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+        for edge in edges {
+            if edge.role != Role::Subject && seen.insert(edge.to) {
+                content.push((edge.to, edge.size));
+            }
+        }
+    }
+    content
+}
+
+/// Returns `true` if manifests of an image are here and none of their layers is. Foreign layers do not count.
+///
+/// A copy that leaves all layers out looks exactly like one that lost them, so this is reported and is not damage.
+#[must_use]
+pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
+    let mut seen = HashSet::from([id]);
+    let mut queue = vec![id];
+    let mut is_listed = false;
+    while let Some(id) = queue.pop() {
+        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+        for edge in edges {
+            // An attestation is not part of what runs, and its layers are small.
+            if is_attestation(edge) {
+                continue;
+            }
+            let is_layer = match edge.role {
+                Role::Layer | Role::Blob => true,
+                // BuildKit's caches list their layers in an index.
+                Role::Child => edge.kind.is_leaf(),
+                Role::Config | Role::Subject | Role::Annotation | Role::Other => false,
+            };
+            if is_layer && !edge.is_foreign {
+                if graph.is_present(edge.to) || graph.is_carried_by(edge) {
+                    return false;
+                }
+                is_listed = true;
+            } else if edge.role == Role::Child && !is_layer && seen.insert(edge.to) {
+                queue.push(edge.to);
+            }
+        }
+    }
+    is_listed
+}
+
+/// Returns the kind of an image in one word, for people and JSON.
+#[must_use]
+pub fn kind_of(graph: &Graph, id: BlobId, promised: Kind) -> &'static str {
+    match graph.node(id).map(|node| node.shape) {
+        Some(Shape::Index) => "index",
+        Some(Shape::Manifest) => "manifest",
+        Some(Shape::Other) => "document",
+        None => match promised {
+            Kind::Index => "index",
+            Kind::Manifest => "manifest",
+            Kind::Config => "config",
+            Kind::Layer => "layer",
+            Kind::Unknown => "blob",
+        },
+    }
+}

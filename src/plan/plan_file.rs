@@ -1,0 +1,329 @@
+//! A prune as a file: made now, read by people, applied later or not at all.
+//!
+//! *Promise*: what is applied is exactly what the file says, and only on the state that it was made
+//! from. The file is not trusted: what it wants to delete has to be unreferenced by the layout's own
+//! documents, and the very file that was seen then.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::graph::{Accept, FileFacts};
+use crate::layout::{BlobId, Stray};
+use crate::model::entries::entries;
+use crate::model::snapshot::View;
+use crate::oci::Digest;
+
+use super::prune::Prune;
+use super::remove::{Gone, Removal, SweepExtent, finish, kept_by};
+use super::{Order, SweepOptions, Victim, Victims};
+
+/// A plan file: one prune over some layouts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanFile {
+    schema_version: u32,
+    /// When the plan was made, RFC 3339.
+    pub made_at: String,
+    /// How long an orphan counted as young, in nanoseconds. The same holds when it is applied: a
+    /// writer that has begun since then may count on a blob that was planned to go.
+    grace_ns: u64,
+    /// How old temporary files had to be, in nanoseconds.
+    temp_age_ns: u64,
+    /// The layouts, in the order in which they were given.
+    pub layouts: Vec<PlannedLayout>,
+}
+
+/// What a plan file says about one layout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedLayout {
+    /// The layout, as an absolute path.
+    pub path: PathBuf,
+    /// The state that it rests on.
+    state: String,
+    /// The second indexes that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ignored_indexes: Vec<PathBuf>,
+    /// The entries of `index.json` that go, by position.
+    entries: Vec<PlannedEntry>,
+    /// Whether documents that stay listed may be missing.
+    allow_missing: bool,
+    /// Whether the layout may become empty.
+    allow_empty: bool,
+    /// The blobs that go.
+    delete: Vec<PlannedBlob>,
+    /// The temporary files that go, by path relative to the layout.
+    temporary: Vec<PathBuf>,
+    /// The sum of what becomes free, in bytes.
+    pub reclaimed_bytes: u64,
+    /// For people: each image, what becomes of it, and why.
+    images: Vec<PlannedImage>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct PlannedEntry {
+    position: usize,
+    digest: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct PlannedBlob {
+    digest: String,
+    size: u64,
+    modified_ns: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct PlannedImage {
+    digest: String,
+    names: Vec<String>,
+    action: String,
+    reasons: Vec<String>,
+}
+
+/// Why a plan file is not applied. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The text is not a plan file.
+    #[error("not a plan file: {0}")]
+    Syntax(String),
+    /// What the plan rests on changed.
+    #[error("cannot apply the plan to `{path}`: {what}")]
+    Changed {
+        /// The layout.
+        path: String,
+        /// What changed.
+        what: String,
+    },
+    /// The layout cannot be read or swept.
+    #[error(transparent)]
+    Layout(#[from] Error),
+}
+
+impl PlanFile {
+    /// Starts an empty plan file.
+    #[must_use]
+    pub fn new(made_at: Timestamp, grace: Duration, temp_age: Duration) -> Self {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            schema_version: 1,
+            made_at: made_at.to_string(),
+            grace_ns: ns(grace),
+            temp_age_ns: ns(temp_age),
+            layouts: Vec::new(),
+        }
+    }
+
+    /// Returns how long an orphan counts as young.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        Duration::from_nanos(self.grace_ns)
+    }
+
+    /// Returns how old temporary files have to be to go.
+    #[must_use]
+    pub const fn temp_age(&self) -> Duration {
+        Duration::from_nanos(self.temp_age_ns)
+    }
+
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// [`ApplyError::Syntax`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ApplyError> {
+        let file: Self =
+            serde_json::from_slice(bytes).map_err(|error| ApplyError::Syntax(error.to_string()))?;
+        if file.schema_version != 1 {
+            return Err(ApplyError::Syntax(format!(
+                "schema version {} is not 1",
+                file.schema_version
+            )));
+        }
+        Ok(file)
+    }
+
+    /// Returns the text of the file.
+    ///
+    /// # Errors
+    /// When the path of a layout is not UTF-8: JSON cannot name it.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+impl PlannedLayout {
+    /// Writes down a prune. The path is made absolute, so that the file means the same elsewhere.
+    #[must_use]
+    pub fn new(view: &View, prune: &Prune, missing: Accept, empty: Accept) -> Self {
+        let plan = &prune.removal.plan;
+        let digest_at = |position: usize| {
+            view.state
+                .index
+                .entries()
+                .get(position)
+                .and_then(|entry| entry.digest.as_ref().ok())
+                .map_or_else(String::new, ToString::to_string)
+        };
+        Self {
+            path: std::path::absolute(&plan.layout).unwrap_or_else(|_| plan.layout.clone()),
+            state: plan.base.to_string(),
+            ignored_indexes: view.layout.ignored().files().map(PathBuf::from).collect(),
+            entries: prune
+                .entries
+                .iter()
+                .map(|&position| PlannedEntry {
+                    position,
+                    digest: digest_at(position),
+                })
+                .collect(),
+            allow_missing: missing == Accept::Yes,
+            allow_empty: empty == Accept::Yes,
+            delete: plan
+                .sweep
+                .iter()
+                .filter_map(|victim| {
+                    Some(PlannedBlob {
+                        digest: plan.blobs.digest(victim.id)?.to_string(),
+                        size: victim.file.len,
+                        modified_ns: victim.file.modified,
+                    })
+                })
+                .collect(),
+            temporary: plan
+                .temporary
+                .iter()
+                .map(|stray| stray.path.clone())
+                .collect(),
+            reclaimed_bytes: plan.totals().reclaimed_bytes(),
+            images: prune
+                .verdicts
+                .iter()
+                .map(|verdict| PlannedImage {
+                    digest: verdict.digest.to_string(),
+                    names: verdict.names.clone(),
+                    action: if verdict.goes { "remove" } else { "keep" }.to_owned(),
+                    reasons: verdict.reasons.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Makes the plan that does what the file says, if the layout still is what it was.
+    ///
+    /// # Errors
+    /// [`ApplyError::Changed`] with what changed; [`ApplyError::Layout`].
+    pub fn plan(
+        &self,
+        view: &View,
+        options: &SweepOptions,
+        fs: &dyn Fs,
+    ) -> Result<Removal, ApplyError> {
+        let changed = |what: String| ApplyError::Changed {
+            path: self.path.display().to_string(),
+            what,
+        };
+        if view.state.fingerprint().to_string() != self.state {
+            let given: Vec<_> = view.layout.ignored().files().collect();
+            let mut lacking = self.ignored_indexes.iter();
+            return Err(changed(
+                match lacking.find(|file| !given.contains(&file.as_path())) {
+                    Some(file) => format!(
+                        "it was made with `--ignore-index {}`, which has to be given again",
+                        file.display()
+                    ),
+                    None => {
+                        "index.json, manifest.json, the holds or another index are not what they were"
+                            .to_owned()
+                    }
+                },
+            ));
+        }
+        let mut gone = Gone::default();
+        for entry in &self.entries {
+            let found = view.state.index.entries().get(entry.position);
+            let digest = found.and_then(|found| found.digest.as_ref().ok());
+            let Some(digest) = digest.filter(|digest| digest.to_string() == entry.digest) else {
+                return Err(changed(format!(
+                    "entry {} is not {}",
+                    entry.position, entry.digest
+                )));
+            };
+            gone.entries.insert(entry.position);
+            let details = found.map(|found| view.state.index.details(found));
+            gone.names.extend(
+                details
+                    .iter()
+                    .flat_map(crate::oci::entry_names)
+                    .map(|name| name.text.to_string()),
+            );
+            if let Some(id) = view.graph.id(digest)
+                && !gone.images.contains(&id)
+            {
+                gone.images.push(id);
+                gone.unwanted.insert(id);
+            }
+        }
+        let accept = |flag| if flag { Accept::Yes } else { Accept::No };
+        let extent = SweepExtent::Everything {
+            empty: accept(self.allow_empty),
+        };
+        let missing = accept(self.allow_missing);
+        let mut removal = finish(view, &gone, missing, extent, options, fs)?;
+        self.narrow(&mut removal).map_err(changed)?;
+        (removal.kept_by, removal.more_kept) = kept_by(view, &entries(view), &gone, &removal.plan);
+        Ok(removal)
+    }
+
+    /// Keeps of a fresh plan exactly what the file says. What is unreferenced now and was not then
+    /// stays; what the file says and is not in the fresh plan is a change.
+    fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
+        let plan = &mut removal.plan;
+        let mut fresh: BTreeMap<String, Victim> = BTreeMap::new();
+        for victim in plan.sweep.iter() {
+            if let Some(digest) = plan.blobs.digest(victim.id) {
+                fresh.insert(digest.to_string(), victim);
+            }
+        }
+        let in_flight: BTreeSet<String> = plan
+            .kept
+            .iter()
+            .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
+            .collect();
+        let mut sweep = Victims::new();
+        for blob in &self.delete {
+            let digest = Digest::parse(&blob.digest)
+                .map_err(|error| format!("`{}` is {error}", blob.digest))?;
+            if in_flight.contains(&blob.digest) {
+                return Err(format!("a writer may be using {digest} by now"));
+            }
+            let victim = fresh
+                .remove(&blob.digest)
+                .ok_or_else(|| format!("{digest} is gone, or something references it now"))?;
+            let is_same =
+                |file: &FileFacts| file.len == blob.size && file.modified == blob.modified_ns;
+            if !is_same(&victim.file) {
+                return Err(format!("{digest} was written again"));
+            }
+            sweep.push(victim);
+        }
+        // On a full disk they make room; nothing else may.
+        let chosen: HashSet<BlobId> = sweep.iter().map(|victim| victim.id).collect();
+        plan.spare.retain(|victim| chosen.contains(&victim.id));
+        plan.sweep = sweep;
+        plan.order = Order::Docker;
+        let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();
+        let is_wanted = |stray: &Stray| wanted.contains(&stray.path);
+        plan.temporary.retain(is_wanted);
+        if plan.temporary.len() != self.temporary.len() {
+            return Err("a temporary file is gone or in use".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! The children of an image that `--platform` can drop: what they are, whether they are here, and how
+//! each can be named.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
+
+use crate::graph::{Edge, Graph};
+use crate::layout::BlobId;
+use crate::layout::hollow::Hollow;
+use crate::model::images::{Images, is_attestation, platform_of};
+use crate::model::snapshot::View;
+use crate::oci::descriptor::Details;
+use crate::oci::platform::{Platform, PlatformSelector};
+use crate::oci::{Digest, Role, Shape};
+
+/// A child of an image that is or can be a platform.
+pub(in crate::plan) struct Child<'a> {
+    pub(in crate::plan) id: BlobId,
+    pub(super) parent: BlobId,
+    pub(in crate::plan) platform: Option<Platform>,
+    pub(super) edge: Option<&'a Edge>,
+    /// The entry of `index.json` that lists it, for an image that is one manifest.
+    pub(super) entry: Option<usize>,
+}
+
+impl Child<'_> {
+    /// Returns whether a flag names this child. A child that is neither a manifest nor of a platform, such
+    /// as a layer that the index of a BuildKit cache lists, cannot be named.
+    pub(super) fn is_named(&self, graph: &Graph, wanted: &PlatformSelector) -> bool {
+        (self.platform.is_some() || self.is_manifest(graph))
+            && wanted.selects(graph.digest(self.id), self.platform.as_ref())
+    }
+
+    fn is_manifest(&self, graph: &Graph) -> bool {
+        match (graph.node(self.id), self.edge) {
+            (Some(node), _) => node.shape == Shape::Manifest,
+            // Missing: what its descriptor promises.
+            (None, Some(edge)) => edge.kind.is_document(),
+            (None, None) => false,
+        }
+    }
+
+    /// Returns the platform that the descriptor of a child writes.
+    pub(super) fn written(&self) -> Option<Platform> {
+        written(self.edge?.details.as_deref()?)
+    }
+
+    /// Returns the platform as it is shown.
+    pub(super) fn shown(&self) -> String {
+        self.platform
+            .as_ref()
+            .map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    }
+}
+
+/// Returns the children of an image that are or can be platforms, in nested indexes too: everything
+/// but attestations and indexes. An image that is one manifest is its own child, once for each of
+/// `listed_as`: the entries of `index.json` that list it, each with the platform that it writes.
+pub(in crate::plan) fn children<'a>(
+    view: &'a View,
+    cache: &mut Images<'a>,
+    image: BlobId,
+    listed_as: &[(usize, Option<Platform>)],
+) -> Vec<Child<'a>> {
+    let graph = &view.graph;
+    if graph
+        .node(image)
+        .is_none_or(|node| node.shape != Shape::Index)
+    {
+        let child = |(position, platform): &(usize, Option<Platform>)| Child {
+            id: image,
+            parent: image,
+            platform: platform
+                .clone()
+                .filter(|platform| !platform.os.is_empty())
+                .or_else(|| cache.platform(image, None)),
+            edge: None,
+            entry: Some(*position),
+        };
+        return listed_as.iter().map(child).collect();
+    }
+    let mut found = Vec::new();
+    for (parent, edge) in listed(graph, image) {
+        let is_index = graph
+            .node(edge.to)
+            .is_some_and(|node| node.shape == Shape::Index);
+        if is_index || is_attestation(edge) {
+            continue;
+        }
+        let platform = cache
+            .platform(edge.to, Some(edge))
+            .filter(|platform| platform.os != "unknown");
+        found.push(Child {
+            id: edge.to,
+            parent,
+            platform,
+            edge: Some(edge),
+            entry: None,
+        });
+    }
+    found
+}
+
+/// Returns the platform that a descriptor writes.
+pub(super) fn written(details: &Details) -> Option<Platform> {
+    details.platform.as_ref().map(platform_of)
+}
+
+/// Returns everything that an image's indexes list, with the index that lists it.
+pub(super) fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
+    let mut seen = BTreeSet::from([image]);
+    let mut queue = vec![image];
+    let mut found = Vec::new();
+    while let Some(index) = queue.pop() {
+        let edges = graph.node(index).map_or(&[][..], |node| &node.edges);
+        for edge in edges.iter().filter(|edge| edge.role == Role::Child) {
+            found.push((index, edge));
+            let is_index = graph
+                .node(edge.to)
+                .is_some_and(|node| node.shape == Shape::Index);
+            if is_index && seen.insert(edge.to) {
+                queue.push(edge.to);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the value for `--platform` that selects exactly this child of these: its platform, or its
+/// digest where the platform selects others as well or cannot be typed.
+pub(in crate::plan) fn value_of(
+    graph: &Graph,
+    children: &[Child<'_>],
+    child: &Child<'_>,
+) -> String {
+    if let Some(platform) = &child.platform {
+        let text = platform.to_string();
+        let read = PlatformSelector::parse(&text, &Platform::host());
+        if let Ok(wanted @ PlatformSelector::Platform(_)) = read
+            // A single word takes the rest from the host, which differs; a comma separates items.
+            && text.contains('/')
+            && !text.contains(',')
+            && children
+                .iter()
+                .all(|other| other.is_named(graph, &wanted) == (other.id == child.id))
+        {
+            return text;
+        }
+    }
+    graph.digest(child.id).to_string()
+}
+
+/// Returns what can be named of these children, for an error that lists it: platforms, and with a short
+/// digest those that are alike, have none, or have one that cannot be typed.
+pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
+    let mut ids: HashMap<String, BTreeSet<BlobId>> = HashMap::new();
+    let can_be_named = |child: &&&Child<'_>| child.platform.is_some() || child.is_manifest(graph);
+    for child in children.iter().filter(can_be_named) {
+        ids.entry(child.shown()).or_default().insert(child.id);
+    }
+    let mut found: BTreeSet<(String, Option<&Digest>)> = BTreeSet::new();
+    for child in children.iter().filter(can_be_named) {
+        let shown = child.shown();
+        let is_alone = ids.get(&shown).is_some_and(|ids| ids.len() == 1);
+        let can_be_typed = child.platform.as_ref().is_some_and(|_| {
+            let read = PlatformSelector::parse(&shown, &Platform::host());
+            read.is_ok_and(|wanted| child.is_named(graph, &wanted)) && shown.contains('/')
+        });
+        let digest = (!is_alone || !can_be_typed).then(|| graph.digest(child.id));
+        found.insert((shown, digest));
+    }
+    found
+        .into_iter()
+        .map(|(shown, digest)| match digest {
+            Some(digest) => format!("{shown} {}", digest.short()),
+            None => shown,
+        })
+        .collect()
+}
+
+/// Answers whether a platform is here: a copy of an index, or an earlier drop, may have left it out.
+pub(super) struct Here<'a> {
+    view: &'a View,
+    /// The note of earlier drops.
+    hollow: OnceCell<Hollow>,
+    /// How many documents use a layer: 1, or 2 for more.
+    users: OnceCell<HashMap<BlobId, u8>>,
+}
+
+impl<'a> Here<'a> {
+    pub(super) const fn new(view: &'a View) -> Self {
+        Self {
+            view,
+            hollow: OnceCell::new(),
+            users: OnceCell::new(),
+        }
+    }
+
+    /// Returns whether the platform is here. It is not without its manifest, and not when layers are
+    /// missing and those that are left are here for another image: so `--platform-mode hollow` leaves it.
+    /// One that lost some of its own layers is here: its bytes are, and nobody asked to delete them.
+    pub(super) fn has(&self, child: &Child<'_>) -> bool {
+        let graph = &self.view.graph;
+        if !graph.is_present(child.id) && !graph.is_embedded(child.id) {
+            return false;
+        }
+        let is_here = |layer: &Edge| graph.is_present(layer.to) || graph.is_carried_by(layer);
+        let edges = graph.node(child.id).map_or(&[][..], |node| &node.edges);
+        let layers = || edges.iter().filter(|edge| edge.role == Role::Layer);
+        let is_whole = layers().all(|layer| layer.is_foreign || is_here(layer));
+        if is_whole {
+            return true;
+        }
+        let hollow = || Hollow::read(&self.view.layout);
+        let is_hollow = self
+            .hollow
+            .get_or_init(hollow)
+            .contains(graph.digest(child.id));
+        !is_hollow
+            && layers().any(|layer| {
+                let users = self.users.get_or_init(|| users(graph)).get(&layer.to);
+                is_here(layer) && users.is_none_or(|users| *users == 1)
+            })
+    }
+}
+
+fn users(graph: &Graph) -> HashMap<BlobId, u8> {
+    let mut users: HashMap<BlobId, u8> = HashMap::new();
+    for node in graph.ids().filter_map(|id| graph.node(id)) {
+        let layers: BTreeSet<BlobId> = node
+            .edges
+            .iter()
+            .filter(|edge| edge.role == Role::Layer)
+            .map(|edge| edge.to)
+            .collect();
+        for layer in layers {
+            let users = users.entry(layer).or_default();
+            *users = users.saturating_add(1).min(2);
+        }
+    }
+    users
+}

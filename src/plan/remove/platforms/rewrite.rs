@@ -1,0 +1,230 @@
+//! Writing an index without some of its platforms: every other byte stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::layout::{BlobId, NewBlob, SecondIndex};
+use crate::model::entries::EntryFacts;
+use crate::model::images::Image;
+use crate::model::snapshot::View;
+use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
+use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_pin};
+use crate::plan::remove::{Gone, Moved, RemoveOptions};
+use crate::plan::{Conflict, Force};
+
+use super::{Failed, Part, written};
+
+/// How deep nested indexes are rewritten. No writer nests more than two.
+const MAX_DEPTH: usize = 32;
+
+/// Makes a new index take the place of the old one.
+pub(super) fn rewrite(
+    view: &View,
+    entries: &[EntryFacts],
+    image: &Image,
+    part: &Part,
+    options: &RemoveOptions,
+    gone: &mut Gone,
+) -> Result<(), Failed> {
+    let referrers = referrers(view, entries, image.id, part);
+    if !referrers.is_empty() && options.force == Force::No {
+        return Err(Conflict::Referred {
+            image: image
+                .names
+                .first()
+                .map_or_else(|| image.digest.short(), |name| name.text.to_string()),
+            referrers,
+        }
+        .into());
+    }
+    let mut writer = Rewriter {
+        view,
+        part,
+        done: BTreeMap::new(),
+        nested: Vec::new(),
+        survivors: Vec::new(),
+        superseded: Vec::new(),
+    };
+    let new = writer.index(image.id, 0)?.ok_or_else(|| Error::Edit {
+        path: view.layout.path().to_owned(),
+        why: "nothing would be left of the index".to_owned(),
+    })?;
+    for &position in &image.entries {
+        gone.replaced.insert(position, new.clone());
+        // A pinned name is true only of its digest: it follows the image to the new one.
+        for (key, name) in pinned(entries, position, &image.digest) {
+            gone.renamed.push((position, key, repinned(name, &new)));
+        }
+    }
+    let names = image.names.iter().map(|name| match split_pin(&name.text) {
+        Some((_, digest)) if digest == image.digest => repinned(&name.text, &new),
+        _ => name.text.to_string(),
+    });
+    gone.moved.push(Moved {
+        names: names.collect(),
+        size: new.bytes.len() as u64,
+        digest: new.digest,
+    });
+    gone.nested.extend(writer.nested);
+    gone.survivors.extend(writer.survivors);
+    // One that has a subject is a referrer of it, and so is a platform that has one: what they refer to
+    // must not keep what this command takes out.
+    gone.unwanted.extend(&writer.superseded);
+    gone.unwanted.extend(&part.ids);
+    gone.superseded.extend(writer.superseded);
+    gone.images
+        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
+    Ok(())
+}
+
+/// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
+fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
+    let describe = |id: BlobId| {
+        let name = entries
+            .iter()
+            .filter(|entry| entry.id == Some(id))
+            .find_map(|entry| entry.names.first());
+        name.map_or_else(
+            || view.graph.digest(id).short(),
+            |name| name.text.to_string(),
+        )
+    };
+    let listed = entries
+        .iter()
+        .filter(|entry| entry.about.contains(&index))
+        .filter_map(|entry| entry.id);
+    let all: BTreeSet<BlobId> = listed
+        .chain(view.graph.referrers(index).iter().copied())
+        .filter(|id| !part.ids.contains(id))
+        .collect();
+    let mut all: Vec<String> = all.into_iter().map(describe).collect();
+    let digest = view.graph.digest(index);
+    let pinned = entries
+        .iter()
+        .flat_map(|entry| pinned(entries, entry.position, digest))
+        .map(|(_, name)| name.to_owned());
+    all.extend(pinned);
+    all.sort();
+    all.dedup();
+    let lists = view.state.second_indexes.iter();
+    let lists = lists.filter(|list| list.digests().any(|listed| listed == digest));
+    all.extend(lists.map(SecondIndex::label));
+    all
+}
+
+/// Returns the names of an entry that are true only of `digest`, with the annotations that hold them, whether
+/// the name is the one that is shown or not.
+fn pinned<'a>(
+    entries: &'a [EntryFacts],
+    position: usize,
+    digest: &Digest,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    [CONTAINERD_NAME, REF_NAME, BASE_NAME]
+        .into_iter()
+        .filter_map(move |key| {
+            let entry = entries.get(position)?;
+            let name = entry.details.annotations.get(key)?;
+            let (_, pin) = split_pin(name)?;
+            (pin == *digest).then_some((key, &**name))
+        })
+}
+
+/// Returns a pinned name with the digest of another document.
+fn repinned(name: &str, new: &NewBlob) -> String {
+    let name = split_pin(name).map_or(name, |(name, _)| name);
+    format!("{name}@{}", new.digest)
+}
+
+struct Rewriter<'a> {
+    view: &'a View,
+    part: &'a Part,
+    done: BTreeMap<BlobId, Option<NewBlob>>,
+    nested: Vec<NewBlob>,
+    survivors: Vec<BlobId>,
+    superseded: Vec<BlobId>,
+}
+
+impl Rewriter<'_> {
+    /// Returns an index without the part that goes; `None` when nothing is left of it.
+    fn index(&mut self, id: BlobId, depth: usize) -> Result<Option<NewBlob>, Error> {
+        if let Some(known) = self.done.get(&id) {
+            return Ok(known.clone());
+        }
+        let digest = self.view.graph.digest(id).clone();
+        let name = digest.blob_name();
+        let path = self
+            .view
+            .layout
+            .path()
+            .join("blobs")
+            .join(name.directory())
+            .join(name.file());
+        let cannot = |why: String| Error::Edit {
+            path: path.clone(),
+            why,
+        };
+        if depth >= MAX_DEPTH {
+            return Err(cannot("it is nested too deep".to_owned()));
+        }
+        let document = IndexDoc::parse(self.view.layout.read_document(&digest)?)
+            .map_err(|error| cannot(error.to_string()))?;
+        let mut edits = Vec::new();
+        let mut is_left = false;
+        for (position, entry) in document.entries().iter().enumerate() {
+            let child = entry
+                .digest
+                .as_ref()
+                .ok()
+                .and_then(|digest| self.view.graph.id(digest));
+            let Some(child) = child else {
+                is_left = true;
+                continue;
+            };
+            let is_part = self.part.edges.contains(&(id, child)) || {
+                let platforms = self.part.descriptors.get(&(id, child));
+                platforms.is_some_and(|going| going.contains(&written(&document.details(entry))))
+            };
+            if is_part {
+                edits.push(Edit::RemoveEntry { position });
+                continue;
+            }
+            // What a descriptor that stays refers to beside its child, by an annotation for example, stays as well.
+            for link in &entry.others {
+                self.survivors.extend(self.view.graph.id(&link.digest));
+            }
+            if !self.part.is_below(self.view, child) {
+                is_left = true;
+                self.survivors.push(child);
+                continue;
+            }
+            match self.index(child, depth + 1)? {
+                None => edits.push(Edit::RemoveEntry { position }),
+                Some(new) => {
+                    is_left = true;
+                    edits.push(Edit::ReplaceDigest {
+                        position,
+                        digest: new.digest.clone(),
+                        size: new.bytes.len() as u64,
+                    });
+                    if !self.nested.contains(&new) {
+                        self.nested.push(new);
+                    }
+                }
+            }
+        }
+        // What the index refers to beside its children stays referred to.
+        for link in document.other_links() {
+            self.survivors.extend(self.view.graph.id(&link.digest));
+        }
+        self.superseded.push(id);
+        let new = if is_left {
+            let edited = document.edited(&edits).map_err(cannot)?;
+            let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
+            Some(NewBlob::new(algorithm, edited.text().as_bytes().to_vec()))
+        } else {
+            None
+        };
+        self.done.insert(id, new.clone());
+        Ok(new)
+    }
+}

@@ -1,0 +1,173 @@
+//! What is to go, while it is worked out, and what is left then.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
+use crate::layout::replaced_ids::ReplacedId;
+use crate::layout::{BlobId, NewBlob};
+use crate::model::images::content_of;
+use crate::model::snapshot::View;
+use crate::oci::Digest;
+use crate::oci::reference::canonical;
+
+use super::cascade::below;
+use super::{Dropped, Moved, Referrers};
+
+/// What is to go, while it is worked out.
+#[derive(Debug, Default)]
+pub(in crate::plan) struct Gone {
+    pub(in crate::plan) entries: BTreeSet<usize>,
+    /// Names that are cut from entries which stay.
+    pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
+    /// Names that only docker save's list has, of entries that stay.
+    pub(in crate::plan) saved: BTreeSet<(usize, String)>,
+    /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
+    pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
+    pub(in crate::plan) names: BTreeSet<String>,
+    /// Images that go, in the order in which they were asked for; platforms that go, too.
+    pub(in crate::plan) images: Vec<BlobId>,
+    /// Those of them that somebody asked for, not those that go along, and what is dropped or superseded
+    /// with a platform. As referrers they are not kept by their subject.
+    pub(in crate::plan) unwanted: BTreeSet<BlobId>,
+    /// Platforms that go.
+    pub(in crate::plan) dropped: Vec<Dropped>,
+    /// Entries that refer to a new index from now on.
+    pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
+    /// Indexes that make room for new ones. Their referrers go with them, their children do not.
+    pub(in crate::plan) superseded: Vec<BlobId>,
+    /// What the new indexes list.
+    pub(in crate::plan) survivors: Vec<BlobId>,
+    /// Nested indexes to write, before the ones that entries refer to.
+    pub(in crate::plan) nested: Vec<NewBlob>,
+    /// References that do not count any more.
+    pub(in crate::plan) cut: Cut,
+    /// Platforms whose layers go, while their documents stay.
+    pub(in crate::plan) hollowed: Vec<BlobId>,
+    /// What an image is now, by the names that moved.
+    pub(in crate::plan) moved: Vec<Moved>,
+    /// Image IDs that a rewrite replaces, of images that were given by ID.
+    pub(in crate::plan) replaced_ids: Vec<ReplacedId>,
+}
+
+/// What is swept after a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::plan) enum SweepExtent {
+    /// What the removal releases. Older orphans are the business of `gc` and `prune`, unless the disk
+    /// is full.
+    Released,
+    /// Everything that nothing references.
+    Everything {
+        /// Accept that `index.json` lists nothing to begin with.
+        empty: Accept,
+    },
+}
+
+impl Gone {
+    /// Returns everything that is live afterwards.
+    pub(in crate::plan) fn live(&self, view: &View) -> Bits {
+        let elements = docker_elements(view, self);
+        let ids = view
+            .graph
+            .roots()
+            .iter()
+            .filter(|root| match root.source {
+                RootSource::DockerSave(position) => !elements.contains(&position),
+                _ => stays(self, root),
+            })
+            .filter_map(|root| root.target.as_ref().ok().copied());
+        view.graph
+            .reach_after(ids.chain(self.survivors.iter().copied()), &self.change())
+    }
+
+    /// Returns what is different from now on.
+    pub(in crate::plan) const fn change(&self) -> Change<'_> {
+        Change {
+            unwanted: &self.unwanted,
+            cut: &self.cut,
+        }
+    }
+}
+
+/// Returns the roots that a removal leaves, before docker-save elements are looked at.
+pub(super) fn roots_that_stay<'a>(
+    view: &'a View,
+    gone: &'a Gone,
+) -> impl Iterator<Item = &'a Root> {
+    view.graph.roots().iter().filter(|root| match root.source {
+        // An element goes with its image.
+        RootSource::DockerSave(_) => false,
+        _ => stays(gone, root),
+    })
+}
+
+/// Says whether a root stays, docker-save elements aside.
+pub(in crate::plan) fn stays(gone: &Gone, root: &Root) -> bool {
+    match root.source {
+        RootSource::Entry(position) => {
+            !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
+        }
+        RootSource::InsideEntry(position) => !gone.entries.contains(&position),
+        // Only `hold rm` ends a hold.
+        RootSource::Hold(_)
+        | RootSource::IndexField
+        | RootSource::DockerSave(_)
+        | RootSource::SecondIndex(_) => true,
+    }
+}
+
+/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what
+/// goes, and which lose a blob by that.
+pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
+    let Some(save) = &view.state.docker_save else {
+        return BTreeSet::new();
+    };
+    let gone_names = GoneNames::of(gone);
+    let mut below = below(view, gone, Referrers::Follow);
+    for &id in &gone.hollowed {
+        for (id, _) in content_of(&view.graph, id, None) {
+            below.insert(id);
+        }
+    }
+    let stays = roots_that_stay(view, gone).filter_map(|root| root.target.as_ref().ok().copied());
+    let live = view
+        .graph
+        .reach_after(stays.chain(gone.survivors.iter().copied()), &gone.change());
+    let is_lost = |digest: &Digest| {
+        view.graph
+            .id(digest)
+            .is_some_and(|id| view.graph.is_present(id) && !live.contains(id))
+    };
+    save.elements
+        .iter()
+        .enumerate()
+        .filter(|(_, element)| match &element.config {
+            Some(config) => {
+                view.graph.id(config).is_some_and(|id| below.contains(id))
+                    && element.blobs.iter().any(is_lost)
+            }
+            None => {
+                !element.repo_tags.is_empty()
+                    && element
+                        .repo_tags
+                        .iter()
+                        .all(|tag| gone_names.contains(&tag.name))
+            }
+        })
+        .map(|(position, _)| position)
+        .collect()
+}
+
+/// The names that are removed, as docker completes them: docker save writes short names in its list and full ones in
+/// `index.json`.
+struct GoneNames(HashSet<String>);
+
+impl GoneNames {
+    fn of(gone: &Gone) -> Self {
+        Self(gone.names.iter().map(|name| canonical(name)).collect())
+    }
+
+    /// Returns `true` if a name of docker save is removed.
+    fn contains(&self, name: &str) -> bool {
+        self.0.contains(&canonical(name))
+    }
+}

@@ -1,0 +1,59 @@
+//! Which layouts are removed when nothing is left in them.
+//!
+//! *Promise*: only a layout that lists nothing and holds nothing, whose blobs all go, and in which nobody
+//! works. kaniko and cosign begin with an empty `index.json` and fill it at the end: a young one is theirs.
+
+use rustix::fs::FileType;
+
+use crate::fs::{Links, stat_at};
+use crate::graph::InFlight;
+use crate::model::snapshot::View;
+
+use super::Plan;
+
+/// What becomes of the layout itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retire {
+    /// It stays.
+    #[default]
+    No,
+    /// Its own files go, and its directory if nothing else is in it.
+    Yes,
+}
+
+/// Plans to remove the layout, if nothing is left of it after the plan. An `index.json` that is younger
+/// than the grace period keeps it, as it was before this run.
+pub fn retire(view: &View, plan: &mut Plan, rule: InFlight) {
+    if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
+        plan.retire = Retire::Yes;
+        plan.latest_now = plan.latest_now.max(rule.now);
+    }
+}
+
+/// Says whether the layout lists, holds and contains nothing after the plan.
+fn is_left_empty(view: &View, plan: &Plan) -> bool {
+    let View { layout, state, .. } = view;
+    let index = plan.writes.index.as_ref().unwrap_or(&state.index);
+    let lists_nothing = index.entries().is_empty() && index.other_links().is_empty();
+    // One that has ended is still somebody's note.
+    let holds_nothing = state.holds.holds.is_empty() && state.docker_save.is_none();
+    // What is kept is not swept.
+    let lists_nothing = lists_nothing && state.second_indexes.is_empty();
+    let every_blob_goes = plan.sweep.len() == plan.blobs.len();
+    let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
+    lists_nothing && holds_nothing && every_blob_goes && is_ours
+}
+
+/// Says whether nobody seems to work on the layout.
+fn is_quiet(view: &View, plan: &Plan, rule: InFlight) -> bool {
+    let View { layout, state, .. } = view;
+    let is_old = rule.grace <= 0 || rule.now - state.index_modified >= rule.grace;
+    let strays = plan.blobs.temporary.iter();
+    let no_writer = strays
+        .filter(|stray| !stray.is_lock())
+        .all(|stray| plan.temporary.contains(stray));
+    // A link leads to somebody else's file.
+    let is_file = stat_at(layout.dir(), "index.json", Links::Refuse)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    is_old && no_writer && is_file
+}

@@ -1,0 +1,245 @@
+//! `why`: which blob or image somebody means, and who needs each of its bytes.
+//!
+//! The ways from the roots to a blob are [`Ways`](crate::graph::Ways); what a sweep would do with it is in a
+//! [`Plan`](crate::plan::Plan).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::graph::reachability::Needs;
+use crate::graph::{Bits, RootSource};
+use crate::layout::BlobId;
+use crate::model::entries::{EntryFacts, entries};
+use crate::model::images::{Image, Images, kind_of};
+use crate::model::snapshot::View;
+use crate::oci::{Algorithm, Kind, Role};
+use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
+
+/// The fewest hex digits that stand for a digest.
+const MIN_PREFIX: usize = 3;
+
+/// How many candidates an error lists.
+const MAX_CANDIDATES: usize = 10;
+
+/// How long the description of a document may be before it is left out in those of its parts, in bytes.
+const MAX_WORDS_BYTES: usize = 100;
+
+/// Why an argument means no blob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// No blob has such a digest, and nothing refers to one.
+    #[error("cannot find {text}: no blob and no reference has such a digest")]
+    NotHere {
+        /// The argument.
+        text: String,
+    },
+    /// Several digests begin so.
+    #[error("cannot tell which blob is `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
+    Ambiguous {
+        /// The argument.
+        text: String,
+        /// Digests, some of them.
+        candidates: Vec<String>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// An entry of `index.json` that names no blob.
+    #[error("cannot explain `{text}`: it names no blob")]
+    NoBlob {
+        /// The argument.
+        text: String,
+    },
+    /// It is neither a digest nor an image.
+    #[error(transparent)]
+    Image(#[from] SelectError),
+}
+
+fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
+}
+
+/// Finds the blobs that an argument means: an image by name, else any blob by digest or by the beginning
+/// of one, else what `rm` would take. A pattern means several.
+///
+/// # Errors
+/// [`FindError`].
+pub fn find(view: &View, entries: &[EntryFacts], text: &str) -> Result<Vec<BlobId>, FindError> {
+    let selector = Selector::new(view, entries, Force::No);
+    if let Some(picked) = selector.pick_name(text) {
+        return blobs_of(picked?, text);
+    }
+    let graph = &view.graph;
+    let is_known = |id: BlobId| graph.is_present(id) || graph.is_rooted(id);
+    let not_here = || FindError::NotHere {
+        text: text.to_owned(),
+    };
+    // `name:tag` reads like a digest of an unknown algorithm.
+    if let Some(digest) = whole_digest(text)
+        && (digest.algorithm().is_some() || graph.id(&digest).is_some())
+    {
+        let id = graph.id(&digest).filter(|id| is_known(*id));
+        return id.map(|id| vec![id]).ok_or_else(not_here);
+    }
+    let Some((algorithm, hex)) = prefix_of(text) else {
+        return blobs_of(selector.pick(text)?, text);
+    };
+    let found: Vec<BlobId> = graph
+        .ids()
+        .filter(|id| {
+            let digest = graph.digest(*id);
+            algorithm.is_none_or(|algorithm| digest.algorithm() == Some(algorithm))
+                && digest.encoded().starts_with(hex)
+                && is_known(*id)
+        })
+        .collect();
+    match found.as_slice() {
+        [] => Err(not_here()),
+        [id] => Ok(vec![*id]),
+        several => {
+            let mut candidates: Vec<String> = several
+                .iter()
+                .map(|id| graph.digest(*id).to_string())
+                .collect();
+            candidates.sort();
+            let more = candidates.len().saturating_sub(MAX_CANDIDATES);
+            candidates.truncate(MAX_CANDIDATES);
+            Err(FindError::Ambiguous {
+                text: text.to_owned(),
+                candidates,
+                more,
+            })
+        }
+    }
+}
+
+fn blobs_of(pick: Pick, text: &str) -> Result<Vec<BlobId>, FindError> {
+    let mut ids: Vec<BlobId> = pick.names.into_keys().chain(pick.images).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Err(FindError::NoBlob {
+            text: text.to_owned(),
+        });
+    }
+    Ok(ids)
+}
+
+/// Reads the beginning of a digest, with or without its algorithm.
+fn prefix_of(text: &str) -> Option<(Option<Algorithm>, &str)> {
+    let (algorithm, hex) = match text.split_once(':') {
+        Some((name, hex)) => (Some(Algorithm::from_name(name)?), hex),
+        None => (None, text),
+    };
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (hex.len() >= MIN_PREFIX && hex.bytes().all(is_hex)).then_some((algorithm, hex))
+}
+
+/// A blob of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The blob.
+    pub id: BlobId,
+    /// What it is in the image: `manifest`, `linux/arm64 layer 2/3`.
+    pub what: String,
+    /// Its length in bytes; `None` if it is not here.
+    pub len: Option<u64>,
+    /// Who else needs it: names of images, `hold NAME`, `manifest.json`. Nobody: it is unique.
+    pub shared_with: Arc<[String]>,
+}
+
+/// Returns the blobs that an image consists of, each once, in the order of its documents, with who else
+/// needs them. What the image is about, and what is about it, are other images.
+///
+/// # Errors
+/// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
+pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
+    let graph = &view.graph;
+    let mut images = Images::new(view);
+    let mut seen = HashSet::from([image.id]);
+    let kind = kind_of(graph, image.id, Kind::of(&image.media_type));
+    let mut queue = vec![(image.id, kind.to_owned())];
+    let mut parts = Vec::new();
+    while let Some((id, what)) = queue.pop() {
+        let before = queue.len();
+        if let Some(node) = graph.node(id) {
+            for (edge, own) in node.edges.iter().zip(graph.parts_in_words(node)) {
+                if edge.role != Role::Subject && seen.insert(edge.to) {
+                    queue.push((edge.to, part_in_words(image, id, &what, own)));
+                }
+            }
+        }
+        // What comes first in a document is to come first here.
+        if let Some(pushed) = queue.get_mut(before..) {
+            pushed.reverse();
+        }
+        parts.push(Part {
+            id,
+            what,
+            len: images.len(id),
+            shared_with: [].into(),
+        });
+    }
+    images.trouble()?;
+    let mut wanted = Bits::default();
+    for part in &parts {
+        wanted.insert(part.id);
+    }
+    let needs = Needs::of(view, &wanted);
+    let entries = entries(view);
+    let (own, along) = Alone::of(view, &entries).removed(image);
+    let mut others = needs.labels(|source| is_other(&own, &along, source));
+    for part in &mut parts {
+        part.shared_with = others.of(part.id);
+    }
+    Ok(parts)
+}
+
+/// Returns what a blob is in an image, from what its document and it in its document are.
+fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> String {
+    if parent == image.id {
+        own
+    } else if what.len() > MAX_WORDS_BYTES {
+        // No real image is nested so deep; a forged one must not fill the memory.
+        format!("… {own}")
+    } else {
+        format!("{what} {own}")
+    }
+}
+
+/// Says whether a root is another one than the entries that are removed with an image, and than the elements of docker save
+/// that are.
+fn is_other(own: &HashSet<usize>, along: &HashSet<usize>, source: RootSource) -> bool {
+    match source {
+        RootSource::Entry(position) | RootSource::InsideEntry(position) => !own.contains(&position),
+        RootSource::DockerSave(position) => !along.contains(&position),
+        RootSource::IndexField | RootSource::Hold(_) | RootSource::SecondIndex(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_beginnings_of_digests() {
+        for (text, want) in [
+            ("abc", Some((None, "abc"))),
+            ("0123456789abcdef", Some((None, "0123456789abcdef"))),
+            ("sha256:abc", Some((Some(Algorithm::Sha256), "abc"))),
+            ("sha512:abc", Some((Some(Algorithm::Sha512), "abc"))),
+            ("ab", None),
+            ("ABC", None),
+            ("abg", None),
+            ("app:abc", None),
+            ("sha256:", None),
+            ("", None),
+        ] {
+            assert_eq!(prefix_of(text), want, "{text}");
+        }
+    }
+}
