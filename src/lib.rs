@@ -20,21 +20,21 @@
 //!
 //! # What is promised
 //!
-//! 1. **Nothing that is still referenced is lost.** What stays is found by marking from every entry, every [hold](holds) and
+//! 1. **Nothing that is still referenced is lost.** What stays is found by marking from every entry, every [hold](layout::holds) and
 //!    every element of docker save's `manifest.json`. Where a document cannot be read, what it leads to is unknown, and
 //!    [`Graph::mark`](graph::Graph::mark) refuses. Only `mark` makes a [`LiveSet`](graph::LiveSet), and only with one can a
 //!    sweep be planned.
 //! 2. **It does not give up on an ordinary layout.** Docker's media types, indexes of which only some platforms are here,
 //!    unknown media types, several digest algorithms, temporary files of writers, signatures that no entry lists: all normal.
 //! 3. **The numbers are true.** A [`Plan`](plan::Plan) is a value. A dry run shows it and a run executes it, so there is
-//!    no flag that deletion code could forget to ask for. [`usage`] computes `df` from the plan of a prune.
+//!    no flag that deletion code could forget to ask for. [`report::usage`] computes `df` from the plan of a prune.
 //! 4. **A crash leaves at worst orphans.** [`execute`] writes new documents, then `index.json`, and deletes after that;
 //!    its head says step by step what is left where.
 //!
 //! What no collector can protect: a writer that takes no lock and decides to use an *old* orphan while that is being
 //! deleted. A [`View`] protects recent orphans ([`View::protect`] sets the grace period),
 //! [`Locked`](layout::lock::Locked) takes the one lock that some writers respect,
-//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a [hold](holds) protects for certain.
+//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a [hold](layout::holds) protects for certain.
 //!
 //! # What a caller cannot get wrong
 //!
@@ -109,12 +109,12 @@
 //! # The way of a sweep
 //!
 //! [`View::read`] lists the blobs, then reads `index.json`, then every document that matters. [`graph`] knows what refers to
-//! what; [`images`] and [`entries`] put that into words; [`plan`] decides, as pure functions of a view, options and the present;
+//! what; [`model`] puts that into words; [`plan`] decides, as pure functions of a view, options and the present;
 //! [`Locked`](layout::lock::Locked) keeps others out; [`execute`](execute::execute) reads `index.json` again, compares it with
-//! what the plan rests on, and does what the plan says by the few operations of [`sys`].
+//! what the plan rests on, and does what the plan says by the few operations of [`fs`].
 //!
-//! What is here and what is damaged tells [`check`](check::check), from the same view and without changing anything; what keeps a
-//! blob tell [`Ways`](graph::Ways), and [`why`] who shares the blobs of an image.
+//! What is here and what is damaged tells [`check`](report::check::check), from the same view and without changing anything; what keeps a
+//! blob tell [`Ways`](graph::Ways), and [`report::why`] who shares the blobs of an image.
 //!
 //! ```
 //! use std::{fs, time::Duration};

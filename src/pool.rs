@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::{Outcome, Refused, execute_pool};
+use crate::execute::SharedOutcome;
+use crate::execute::{Refused, execute_pool};
 use crate::fs::Fs;
 use crate::graph::{Accept, Bits, Graph, InFlight};
 use crate::layout::change_detector::is_still;
@@ -26,14 +27,16 @@ use crate::layout::lock::Locked;
 use crate::layout::shared_blobs::Pool;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::images;
+use crate::model::inventory::{Counted, files};
 use crate::model::snapshot::{Doubt, View, settled};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
+use crate::plan::SharedPlan;
 use crate::plan::{
     Because, Kept, Order, Plan, Retire, SweepOptions, Victim, Victims, left_over, sweep_all,
 };
 use crate::progress::{Observer, Phase};
-use crate::report::usage::{Counted, Row, files};
+use crate::report::usage::Row;
 
 /// Layouts with their pool, as they were at one moment.
 #[derive(Debug)]
@@ -42,41 +45,6 @@ pub struct Shared {
     layouts: Vec<Layout>,
     states: Vec<State>,
     blobs: Arc<BlobList>,
-}
-
-/// What is to be done to a pool and to the layouts that use it.
-#[derive(Debug)]
-pub struct SharedPlan {
-    pub(crate) pool: Plan,
-    pub(crate) layouts: Vec<Plan>,
-}
-
-impl SharedPlan {
-    /// Returns the sweep of the pool.
-    #[must_use]
-    pub const fn pool(&self) -> &Plan {
-        &self.pool
-    }
-
-    /// Returns for each layout what is written, and the temporary files of its writers.
-    #[must_use]
-    pub fn layouts(&self) -> &[Plan] {
-        &self.layouts
-    }
-
-    /// Returns the plan of the pool, then those of the layouts.
-    pub fn into_plans(self) -> impl Iterator<Item = Plan> {
-        std::iter::once(self.pool).chain(self.layouts)
-    }
-}
-
-/// What became of a [`SharedPlan`].
-#[derive(Debug)]
-pub struct SharedOutcome {
-    /// Of the pool.
-    pub pool: Outcome,
-    /// Of each layout.
-    pub layouts: Vec<Outcome>,
 }
 
 /// The bytes of a pool.

@@ -114,7 +114,7 @@ fn meaning(context: &Context<'_>, view: Option<&View>, path: &Path, word: &str) 
         let mut cache = Images::new(view);
         let (entries, dangling) = (entries(view), dangling(view));
         let filters = filters.against(view, &entries, &mut cache, &dangling).ok();
-        let time = ocisweep::plan::TimeSource::Added;
+        let time = ocisweep::model::images::TimeSource::Added;
         let is_name = filters.is_some_and(|filters| {
             images(view, context.now)
                 .iter()

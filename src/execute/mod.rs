@@ -39,9 +39,9 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execute::sync::settle;
+use crate::fs::FileFacts;
 use crate::fs::{FileSystem, FileTime, Fs, Removed};
 use crate::fs::{Links, open_dir, open_file};
-use crate::graph::FileFacts;
 use crate::layout::blob_list::measure;
 use crate::layout::change_detector::{Watch, is_still};
 use crate::layout::holds::{Emptied, Holds};
@@ -55,6 +55,7 @@ use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Retire, Tally, Totals, Victim, Victims};
 use crate::progress::{Observer, Phase};
 
+pub use pool::SharedOutcome;
 pub(crate) use pool::execute_pool;
 use recheck::look_back;
 pub use remove_layout::remove_directory;

@@ -13,10 +13,19 @@ use crate::fs::Fs;
 use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
-use crate::pool::{SharedOutcome, SharedPlan};
+use crate::plan::SharedPlan;
 use crate::progress::Observer;
 
 use super::recheck::look_back;
+
+/// What became of a [`SharedPlan`].
+#[derive(Debug)]
+pub struct SharedOutcome {
+    /// Of the pool.
+    pub pool: Outcome,
+    /// Of each layout.
+    pub layouts: Vec<Outcome>,
+}
 
 /// Sweeps a pool, after writing to the layouts what the plan says. `locked` are all layouts that use it, in the order of the plan.
 ///

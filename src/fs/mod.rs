@@ -6,12 +6,12 @@
 mod disk;
 mod kind;
 mod open;
+mod stat;
 
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::graph::FileFacts;
 use crate::oci::digest::VictimName;
 
 pub use disk::{CannotKeep, Disk};
@@ -20,6 +20,10 @@ pub(crate) use open::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
     stat_of,
 };
+pub use stat::FileFacts;
+
+/// What names of temporary files of this program begin with.
+pub(crate) const OWN_PREFIX: &str = ".ocisweep-";
 
 /// What happened to a file that was to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

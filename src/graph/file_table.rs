@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::FileFacts;
+use crate::fs::FileFacts;
 use crate::layout::BlobId;
 
 /// A blob that no root leads to.

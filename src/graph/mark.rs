@@ -145,7 +145,7 @@ impl Graph {
             wanted.insert(*id);
         }
         let ways = Ways::from_roots(self, state, |root| (options.keep)(root));
-        let needs = Needs::in_graph(self, state, &wanted);
+        let needs = Needs::of(self, state, &wanted);
         let (mut images, mut lists) = (needs.images(), needs.second_indexes());
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {

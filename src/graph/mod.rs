@@ -10,6 +10,7 @@
 
 mod blob_set;
 mod content;
+mod describe;
 mod file_table;
 mod mark;
 mod paths;
@@ -17,6 +18,7 @@ pub(crate) mod reachability;
 mod read;
 mod reference_paths;
 mod unlisted_referrers;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -33,11 +35,14 @@ use crate::progress::Observer;
 
 pub use blob_set::Bits;
 pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
+pub use describe::{is_attestation, kind_of};
 pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
 pub use reference_paths::{More, Way, WayStep, Ways};
-pub use unlisted_referrers::{FileFacts, Flight, InFlight, Writer};
+pub use unlisted_referrers::{Flight, InFlight, Writer};
+pub(crate) use walk::Walk;
+pub use walk::{content_of, lacks_layers};
 
 /// Where a root stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

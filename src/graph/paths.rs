@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{Edge, Graph, Node, Root, RootSource};
+use crate::graph::is_attestation;
 use crate::layout::{BlobId, SecondIndex, State};
-use crate::model::images::is_attestation;
 use crate::oci::entry_names;
 use crate::oci::{Kind, Role, Shape};
 

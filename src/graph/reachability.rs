@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::graph::Walk;
 use crate::graph::{Bits, Graph, RootSource};
 use crate::layout::{BlobId, State};
-use crate::model::snapshot::View;
-use crate::report::usage::Walk;
 
 /// The number of the empty set of targets.
 const EMPTY: u32 = 0;
@@ -41,12 +40,7 @@ pub(crate) struct Labels<'a, 'v, W> {
 
 impl<'v> Needs<'v> {
     /// Finds the roots that lead to the wanted blobs.
-    pub(crate) fn of(view: &'v View, wanted: &Bits) -> Self {
-        Self::in_graph(&view.graph, &view.state, wanted)
-    }
-
-    /// Does the same where there is no view yet.
-    pub(crate) fn in_graph(graph: &'v Graph, state: &'v State, wanted: &Bits) -> Self {
+    pub(crate) fn of(graph: &'v Graph, state: &'v State, wanted: &Bits) -> Self {
         let mut positions: BTreeMap<BlobId, Vec<usize>> = BTreeMap::new();
         for (position, root) in graph.roots().iter().enumerate() {
             if let Ok(id) = root.target {

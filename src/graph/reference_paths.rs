@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::paths::numbers;
 use super::{Graph, Root};
+use crate::graph::kind_of;
 use crate::layout::BlobId;
 use crate::layout::State;
-use crate::model::images::kind_of;
-use crate::model::snapshot::View;
 use crate::oci::Kind;
 
 /// How many ways are counted at most, shown or not.
@@ -103,8 +102,8 @@ struct Tail {
 impl<'a> Ways<'a> {
     /// Finds out who leads to whom, once for a whole layout.
     #[must_use]
-    pub fn of(view: &'a View) -> Self {
-        Self::from_roots(&view.graph, &view.state, |_| true)
+    pub fn of(graph: &'a Graph, state: &'a State) -> Self {
+        Self::from_roots(graph, state, |_| true)
     }
 
     /// Does the same from some of the roots.

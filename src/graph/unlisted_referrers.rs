@@ -11,13 +11,13 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
-use rustix::fs::{FileType, Stat};
 
 use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
 use super::read::Step;
 use super::{Bits, FileTable, Graph};
 use crate::error::{Error, Result};
-use crate::fs::{Links, modified_of, open_file, stat_at, stat_of};
+use crate::fs::FileFacts;
+use crate::fs::{Links, open_file, stat_at, stat_of};
 use crate::layout::{BlobId, Layout};
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
@@ -30,42 +30,6 @@ const BATCH: usize = 8192;
 /// Larger orphans are looked into in smaller batches, so that a batch of either kind is no more than 64 MiB of documents.
 const SMALL_BYTES: u64 = 8 << 10;
 const LARGE_BATCH: usize = 16;
-
-/// A file as it was when it was looked at. Before it is deleted it is compared with this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileFacts {
-    /// Bytes; 0 for a symbolic link, which frees nothing.
-    pub len: u64,
-    /// When it was last written, in nanoseconds since 1970.
-    pub modified: i64,
-    /// The device that it lies on.
-    pub device: u64,
-    /// Its inode.
-    pub inode: u64,
-    /// How many names the inode has.
-    pub links: u32,
-}
-
-impl FileFacts {
-    /// Takes over what `stat` said of a name, without following it.
-    #[must_use]
-    pub(crate) fn of(stat: &Stat) -> Option<Self> {
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let len = match kind {
-            FileType::RegularFile => u64::try_from(stat.st_size).ok()?,
-            FileType::Symlink => 0,
-            _ => return None,
-        };
-        let modified = modified_of(stat).clamp(i64::MIN.into(), i64::MAX.into());
-        Some(Self {
-            len,
-            modified: i64::try_from(modified).unwrap_or_default(),
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-        })
-    }
-}
 
 /// What looking into one orphan brought.
 enum Sniffed {

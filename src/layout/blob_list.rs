@@ -5,18 +5,18 @@
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
 use rayon::prelude::*;
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::Layout;
-use super::lock::LOCK_FILE;
+use super::entries::each_entry;
+use super::temp_files::LOCK_FILE;
 use super::temp_files::{self, TempName};
 use crate::error::{Error, Result};
 use crate::fs::{Links, modified_of, open_dir, stat_at};
@@ -477,50 +477,6 @@ pub(crate) fn measure(
         }
     }
     Ok((modified, len))
-}
-
-/// One name of a directory.
-pub(crate) struct DirEntry<'a> {
-    pub(crate) name: &'a [u8],
-    pub(crate) kind: FileType,
-}
-
-/// Calls `visit` for each name but `.` and `..`. File systems that do not tell the type are asked.
-pub(crate) fn each_entry(
-    dir: impl AsFd,
-    path: &Path,
-    mut visit: impl FnMut(DirEntry<'_>),
-) -> Result<()> {
-    let to_error = |error: Errno| Error::read(path)(error.into());
-    // A descriptor of its own: the position in a directory belongs to the open file.
-    let own = open_dir(&dir, ".", Links::Refuse).map_err(to_error)?;
-    let mut buffer = [MaybeUninit::uninit(); 1 << 16];
-    let mut entries = RawDir::new(own, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            // Nothing was read, so nothing is skipped.
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(to_error(error)),
-        };
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let mut kind = entry.file_type();
-        if kind == FileType::Unknown {
-            match stat_at(&dir, name, Links::Refuse) {
-                Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(to_error(error)),
-            }
-        }
-        visit(DirEntry {
-            name: name.to_bytes(),
-            kind,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 pub mod blob_list;
 pub(crate) mod change_detector;
 pub mod discover;
+mod entries;
 pub mod holds;
 pub(crate) mod hollow;
 pub mod lock;
@@ -427,7 +428,7 @@ impl Layout {
     /// Lists a temporary directory.
     pub(crate) fn files_in(&self, stray: &Stray, dir: &OwnedFd) -> io::Result<Vec<String>> {
         let mut files = Vec::new();
-        blob_list::each_entry(dir, &self.path.join(&stray.path), |entry| {
+        entries::each_entry(dir, &self.path.join(&stray.path), |entry| {
             files.push(String::from_utf8_lossy(entry.name).into_owned());
         })
         .map_err(|error| match error {
@@ -461,7 +462,7 @@ impl BlobDirs {
             return Ok(false);
         };
         let mut is_flat = false;
-        blob_list::each_entry(root, &path.join("blobs"), |entry| {
+        entries::each_entry(root, &path.join("blobs"), |entry| {
             let digest = std::str::from_utf8(entry.name)
                 .ok()
                 .and_then(|name| name.split_once('.'))

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FileType, Stat};
 
-use super::blob_list::each_entry;
-use super::lock::LOCK_FILE;
+use super::entries::each_entry;
+use super::temp_files::LOCK_FILE;
 use super::{Layout, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, temp_files};
 use crate::error::Result;
 use crate::fs::{Links, is_absence, open_file, real_path, stat_at, stat_of};

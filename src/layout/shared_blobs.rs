@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::blob_list::each_entry;
+use super::entries::each_entry;
 use super::{BlobDirs, Layout};
 use crate::error::{Error, PoolProblem, Result};
 use crate::fs::{Links, open_dir, real_path, stat_of};

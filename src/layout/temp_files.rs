@@ -5,7 +5,11 @@
 
 use std::ffi::OsStr;
 
+use crate::fs::OWN_PREFIX;
 use crate::oci::Algorithm;
+
+/// BuildKit's lock file (moby/buildkit `client/ociindex`).
+pub(super) const LOCK_FILE: &str = "index.json.lock";
 
 /// Where a temporary file was found, and how sure its name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +65,6 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     // ocidir-rs through cap-tempfile.
     is_uuid(name).then_some(TempName::Plausible)
 }
-
-/// The prefix of every temporary file that this program writes.
-pub const OWN_PREFIX: &str = ".ocisweep-";
 
 /// Says whether the name is one of this program's own temporary files.
 #[must_use]

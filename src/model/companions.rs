@@ -11,8 +11,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::Graph;
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, EntryRole, REFERENCE_DIGEST};
+use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::snapshot::View;
+use crate::oci::REFERENCE_DIGEST;
 use crate::oci::reference::Reference;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_name};
 use crate::oci::{Digest, Role};

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::graph::Graph;
+use crate::graph::content_of;
 use crate::layout::BlobId;
-use crate::model::images::content_of;
 use crate::model::snapshot::View;
+use crate::oci::REFERENCE_DIGEST;
 use crate::oci::descriptor::Details;
 use crate::oci::docker_archive::DockerSave;
 use crate::oci::reference::{canonical, digest_tag};
@@ -14,12 +15,6 @@ use crate::oci::{EntryName, SAVED_NAME, entry_names, split_name};
 
 /// The annotation that ties an entry to the image it is about (docker save, ctr export).
 pub const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
-
-/// The annotation of BuildKit's attestation manifests that tells them apart.
-pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-
-/// The annotation that names the platform manifest which an attestation belongs to.
-pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// One entry of `index.json`.
 #[derive(Debug, Clone)]

@@ -9,17 +9,28 @@ use rustix::fs::Stat;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::fs::FileFacts;
 use crate::fs::{is_absence, modified_of};
-use crate::graph::{Bits, Edge, FileFacts, Graph};
+use crate::graph::{Bits, Edge};
+use crate::graph::{content_of, is_attestation};
 use crate::layout::BlobId;
-use crate::model::entries::{REFERENCE_TYPE, saved_names};
+use crate::model::entries::saved_names;
+use crate::model::inventory::Files;
 use crate::model::snapshot::View;
-use crate::oci::descriptor::{Details, PlatformView};
+use crate::oci::descriptor::PlatformView;
 use crate::oci::platform::Platform;
-use crate::oci::{Digest, Kind, Role, Shape};
+use crate::oci::{Digest, Role, Shape};
 use crate::oci::{EntryName, entry_names};
-use crate::plan::TimeSource;
-use crate::report::usage::Files;
+
+/// Which clock tells the age of an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TimeSource {
+    /// When it was written into this layout: the mtime of its root document.
+    #[default]
+    Added,
+    /// When it was built: `created` of its configuration. Missing or 1970 never counts as old.
+    Created,
+}
 
 /// The largest configuration that is read for its date and labels, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
@@ -425,18 +436,6 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Says whether a child of an index is an attestation of another child.
-#[must_use]
-pub fn is_attestation(edge: &Edge) -> bool {
-    edge.details
-        .as_ref()
-        .is_some_and(|details| is_attestation_details(details))
-}
-
-fn is_attestation_details(details: &Details) -> bool {
-    details.annotations.get(REFERENCE_TYPE).map(AsRef::as_ref) == Some("attestation-manifest")
-}
-
 /// Returns a platform as a value from what a descriptor says.
 #[must_use]
 pub fn platform_of(view: &PlatformView) -> Platform {
@@ -450,76 +449,5 @@ pub fn platform_of(view: &PlatformView) -> Platform {
             .iter()
             .map(|feature| feature.clone().into())
             .collect(),
-    }
-}
-
-/// Returns what an image consists of, each blob once, with the declared size: everything that its
-/// documents lead to but for what they are about.
-#[must_use]
-pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
-    // Not `Bits`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
-    let mut seen = HashSet::from([id]);
-    let mut content = vec![(id, declared)];
-    let mut next = 0;
-    while let Some(&(id, _)) = content.get(next) {
-        next += 1;
-        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-        for edge in edges {
-            if edge.role != Role::Subject && seen.insert(edge.to) {
-                content.push((edge.to, edge.size));
-            }
-        }
-    }
-    content
-}
-
-/// Returns `true` if manifests of an image are here and none of their layers is. Foreign layers do not count.
-///
-/// A copy that leaves all layers out looks exactly like one that lost them, so this is reported and is not damage.
-#[must_use]
-pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
-    let mut seen = HashSet::from([id]);
-    let mut queue = vec![id];
-    let mut is_listed = false;
-    while let Some(id) = queue.pop() {
-        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-        for edge in edges {
-            // An attestation is not part of what runs, and its layers are small.
-            if is_attestation(edge) {
-                continue;
-            }
-            let is_layer = match edge.role {
-                Role::Layer | Role::Blob => true,
-                // BuildKit's caches list their layers in an index.
-                Role::Child => edge.kind.is_leaf(),
-                Role::Config | Role::Subject | Role::Annotation | Role::Other => false,
-            };
-            if is_layer && !edge.is_foreign {
-                if graph.is_present(edge.to) || graph.is_carried_by(edge) {
-                    return false;
-                }
-                is_listed = true;
-            } else if edge.role == Role::Child && !is_layer && seen.insert(edge.to) {
-                queue.push(edge.to);
-            }
-        }
-    }
-    is_listed
-}
-
-/// Returns the kind of an image in one word, for people and JSON.
-#[must_use]
-pub fn kind_of(graph: &Graph, id: BlobId, promised: Kind) -> &'static str {
-    match graph.node(id).map(|node| node.shape) {
-        Some(Shape::Index) => "index",
-        Some(Shape::Manifest) => "manifest",
-        Some(Shape::Other) => "document",
-        None => match promised {
-            Kind::Index => "index",
-            Kind::Manifest => "manifest",
-            Kind::Config => "config",
-            Kind::Layer => "layer",
-            Kind::Unknown => "blob",
-        },
     }
 }

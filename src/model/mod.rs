@@ -3,6 +3,7 @@
 pub(crate) mod companions;
 pub mod entries;
 pub mod images;
+pub mod inventory;
 pub mod snapshot;
 
 pub use snapshot::View;

@@ -3,6 +3,12 @@
 use crate::oci::Digest;
 use crate::oci::descriptor::Details;
 
+/// The annotation of BuildKit's attestation manifests that tells them apart.
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// The annotation that names the platform manifest which an attestation belongs to.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
 /// The annotation that containerd, BuildKit, docker save and hauler write: a full name.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 

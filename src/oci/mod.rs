@@ -14,7 +14,8 @@ pub mod second_index;
 pub(crate) mod signed;
 
 pub use annotations::{
-    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, SAVED_NAME, entry_names, split_name, split_pin,
+    BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, REFERENCE_DIGEST, REFERENCE_TYPE, SAVED_NAME,
+    entry_names, split_name, split_pin,
 };
 pub use descriptor::{Document, Role, Shape};
 pub use digest::{Algorithm, BlobName, Digest, DigestError};

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::model::images::{Image, Images};
 
-use super::TimeSource;
+use crate::model::images::TimeSource;
 
 /// The age of an image. The greater one is the newer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

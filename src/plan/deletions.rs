@@ -1,6 +1,7 @@
 //! What is to be deleted, in little memory.
 
-use crate::graph::{FileFacts, FileTable};
+use crate::fs::FileFacts;
+use crate::graph::FileTable;
 use crate::layout::BlobId;
 
 /// A blob to delete.

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::layout::BlobId;
 use crate::model::entries::EntryFacts;
+use crate::model::images::TimeSource;
 use crate::model::images::{Image, Images};
 use crate::model::snapshot::View;
 use crate::oci::glob::Glob;
@@ -23,16 +24,6 @@ use super::{Force, Selector};
 /// Every key, for the error that lists them.
 pub const KEYS: &str =
     "dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype";
-
-/// Which clock tells the age of an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TimeSource {
-    /// When it was written into this layout: the mtime of its root document.
-    #[default]
-    Added,
-    /// When it was built: `created` of its configuration. Missing or 1970 never counts as old.
-    Created,
-}
 
 /// Why a filter is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

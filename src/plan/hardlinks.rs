@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::FileFacts;
+use crate::fs::FileFacts;
 
 use super::Totals;
 

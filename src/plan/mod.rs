@@ -15,6 +15,7 @@ mod prune;
 mod remove;
 mod remove_layout;
 mod select;
+mod shared;
 mod sweep;
 mod unmatched;
 
@@ -22,7 +23,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::graph::{FileFacts, Flight, Writer};
+use crate::fs::FileFacts;
+use crate::graph::{Flight, Writer};
 use crate::layout::{BlobId, BlobList, Stray, Writes};
 use crate::model::snapshot::View;
 use crate::oci::Digest;
@@ -30,7 +32,7 @@ use crate::oci::Digest;
 pub use age::{Age, Tie};
 pub use dangling::dangling;
 pub use deletions::{Victim, Victims};
-pub use filter::{FilterError, Filters, TimeSource};
+pub use filter::{FilterError, Filters};
 pub use gc::{sweep_all, sweep_only};
 pub use hardlinks::joint_totals;
 pub use policy::{GroupBy, KeepFrom, Policy};
@@ -48,8 +50,9 @@ pub use remove::{
 pub use remove_layout::{Retire, retire};
 pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
+pub use shared::SharedPlan;
 pub use sweep::SweepOptions;
-pub(crate) use sweep::{left_over, look, sweep};
+pub(crate) use sweep::{left_over, sweep};
 pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
 
 /// What is to be done to one layout.

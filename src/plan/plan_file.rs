@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::fs::FileFacts;
 use crate::fs::Fs;
-use crate::graph::{Accept, FileFacts};
+use crate::graph::Accept;
 use crate::layout::{BlobId, Stray};
 use crate::model::entries::entries;
 use crate::model::snapshot::View;

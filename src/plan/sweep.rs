@@ -1,9 +1,11 @@
 //! What goes when everything that is not live goes.
 
+use crate::fs::FileFacts;
 use crate::fs::Fs;
-use crate::graph::{FileFacts, Graph, LiveSet};
+use crate::graph::{Graph, LiveSet};
 use crate::layout::temp_files::TempName;
 use crate::layout::{BlobId, BlobList, Layout, Stray};
+use crate::model::inventory::look;
 use crate::model::snapshot::View;
 
 use super::{Because, Kept, Plan, Victim, Victims};
@@ -111,10 +113,4 @@ pub(crate) fn left_over(layout: &Layout, blobs: &BlobList, options: &SweepOption
         })
         .cloned()
         .collect()
-}
-
-/// Looks at the file of a blob; `None` if there is none, or if it cannot be looked at.
-pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
-    let (dir, name) = layout.place_of_blob(graph.digest(id))?;
-    fs.look(dir, &name).ok().flatten()
 }

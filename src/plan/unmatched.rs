@@ -11,7 +11,8 @@ use crate::model::snapshot::View;
 use crate::oci::glob::Glob;
 
 use super::filter::{name_matches, names_match};
-use super::{Filters, Policy, TimeSource};
+use super::{Filters, Policy};
+use crate::model::images::TimeSource;
 
 /// A filter, a pattern or a line of a list that matches no image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,26 +3,25 @@
 //! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
 //! from the same plan.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::error::{ErrorKind, Result};
+use crate::fs::FileFacts;
 use crate::fs::Fs;
-use crate::graph::{Accept, Bits, FileFacts, FileTable, Graph, RootSource};
-use crate::layout::BlobId;
+use crate::graph::content_of;
+use crate::graph::{Accept, Bits, RootSource};
 use crate::model::entries::entries;
-use crate::model::images::{Image, content_of};
+use crate::model::images::Image;
+use crate::model::images::TimeSource;
+use crate::model::inventory::{Counted, Files, files};
 use crate::model::snapshot::View;
 use crate::plan::{
-    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, TimeSource,
-    Totals, Victim, joint_totals, look, prune_with,
+    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals, Victim,
+    joint_totals, prune_with,
 };
-
-/// How many files are looked at before what was found is put away.
-const BATCH: usize = 8192;
 
 /// One row of `df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -303,131 +302,4 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
             usage
         })
         .collect()
-}
-
-/// Walks from many images one after another without clearing a set for each.
-#[derive(Default)]
-pub(crate) struct Walk {
-    /// The walk in which a blob was seen last.
-    seen: Vec<u32>,
-    walk: u32,
-}
-
-impl Walk {
-    pub(crate) fn reach(&mut self, graph: &Graph, from: Vec<BlobId>) -> Vec<BlobId> {
-        self.walk += 1;
-        let mut found = Vec::new();
-        let mut queue = from;
-        while let Some(id) = queue.pop() {
-            let index = id as usize;
-            if index >= self.seen.len() {
-                self.seen.resize(index + 1, 0);
-            }
-            match self.seen.get_mut(index) {
-                Some(last) if *last != self.walk => *last = self.walk,
-                _ => continue,
-            }
-            found.push(id);
-            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-            queue.extend(edges.iter().map(|edge| edge.to));
-            queue.extend(graph.referrers(id));
-        }
-        found
-    }
-}
-
-/// The files of all blobs that can be looked at. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Files(Arc<FileTable>);
-
-impl Files {
-    /// Returns the file of a blob.
-    #[must_use]
-    pub fn get(&self, id: BlobId) -> Option<FileFacts> {
-        self.0.get(id as usize)?.1
-    }
-
-    /// Returns the files with their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (BlobId, FileFacts)> {
-        self.0.iter().filter_map(|(id, file)| Some((id, file?)))
-    }
-}
-
-/// Looks at every blob, in parallel; at orphans only once, when they were looked into.
-#[must_use]
-pub fn files(view: &View, fs: &dyn Fs) -> Files {
-    use rayon::prelude::*;
-
-    let graph = &view.graph;
-    let mut files = FileTable::with_capacity(graph.blobs().len());
-    let mut ids = graph.ids().take(graph.blobs().len());
-    // Orphans are in the order of the numbers.
-    let mut orphans = graph.orphans().peekable();
-    loop {
-        let mut batch: Vec<(BlobId, Option<FileFacts>)> = ids
-            .by_ref()
-            .take(BATCH)
-            .map(|id| {
-                let orphan = orphans.next_if(|orphan| orphan.id == id);
-                (id, orphan.and_then(|orphan| orphan.file))
-            })
-            .collect();
-        if batch.is_empty() {
-            return Files(Arc::new(files));
-        }
-        batch
-            .par_iter_mut()
-            .with_min_len(256)
-            .filter(|(_, file)| file.is_none())
-            .for_each(|(id, file)| *file = look(&view.layout, graph, *id, fs));
-        for (id, file) in batch {
-            files.push(id, file);
-        }
-    }
-}
-
-/// Counts bytes row by row, each inode once.
-pub(crate) struct Counted<'a> {
-    files: &'a Files,
-    seen: Bits,
-    /// Inodes with several names, and their bytes.
-    inodes: BTreeMap<(u64, u64), u64>,
-}
-
-impl<'a> Counted<'a> {
-    pub(crate) fn new(files: &'a Files) -> Self {
-        Self {
-            files,
-            seen: Bits::default(),
-            inodes: BTreeMap::new(),
-        }
-    }
-
-    pub(crate) fn take(&mut self, ids: &Bits) -> u64 {
-        self.take_if(|id| ids.contains(id))
-    }
-
-    /// Returns what was counted so far and has several names: device and inode, and bytes.
-    pub(crate) fn linked(&self) -> &BTreeMap<(u64, u64), u64> {
-        &self.inodes
-    }
-
-    pub(crate) fn take_rest(&mut self) -> u64 {
-        self.take_if(|_| true)
-    }
-
-    fn take_if(&mut self, wanted: impl Fn(BlobId) -> bool) -> u64 {
-        let mut sum = 0_u64;
-        for (id, file) in self.files.iter() {
-            if !wanted(id) || !self.seen.insert(id) {
-                continue;
-            }
-            let inode = (file.device, file.inode);
-            let is_new = file.links <= 1 || self.inodes.insert(inode, file.len).is_none();
-            if is_new {
-                sum = sum.saturating_add(file.len);
-            }
-        }
-        sum
-    }
 }

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::graph::kind_of;
 use crate::graph::reachability::Needs;
 use crate::graph::{Bits, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, entries};
-use crate::model::images::{Image, Images, kind_of};
+use crate::model::images::{Image, Images};
 use crate::model::snapshot::View;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
@@ -189,7 +190,7 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
     for part in &parts {
         wanted.insert(part.id);
     }
-    let needs = Needs::of(view, &wanted);
+    let needs = Needs::of(&view.graph, &view.state, &wanted);
     let entries = entries(view);
     let (own, along) = Alone::of(view, &entries).removed(image);
     let mut others = needs.labels(|source| is_other(&own, &along, source));

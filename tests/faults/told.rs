@@ -7,17 +7,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::View;
+use ocisweep::execute::SharedOutcome;
 use ocisweep::execute::{Fate, Refused};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight};
 use ocisweep::model::entries::entries;
+use ocisweep::model::images::TimeSource;
 use ocisweep::model::images::images;
 use ocisweep::oci::glob::Glob;
+use ocisweep::plan::SharedPlan;
 use ocisweep::plan::{
-    Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, TimeSource, prune, retire,
-    sweep_all,
+    Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, prune, retire, sweep_all,
 };
-use ocisweep::pool::{Shared, SharedOptions, SharedOutcome, SharedPlan};
+use ocisweep::pool::{Shared, SharedOptions};
 use ocisweep::progress::{Observer, Silent};
 
 use crate::pools::{Commune, NAMES};

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ocisweep::fs::FileFacts;
 use ocisweep::fs::{Disk, FileTime, Fs, Removed};
-use ocisweep::graph::FileFacts;
 use ocisweep::oci::digest::VictimName;
 
 /// What happens at the chosen call.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use ocisweep::model::images::TimeSource;
 use ocisweep::parse::size::parse_size;
 use ocisweep::parse::time::parse_duration;
-use ocisweep::plan::{PlatformMode, TimeSource};
+use ocisweep::plan::PlatformMode;
 
 mod hold;
 mod inspect;

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use ocisweep::graph::{kind_of, lacks_layers};
 use ocisweep::model::entries::entries;
-use ocisweep::model::images::{Image, Images, Presence, Sizes, images, kind_of, lacks_layers};
+use ocisweep::model::images::TimeSource;
+use ocisweep::model::images::{Image, Images, Presence, Sizes, images};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
 use ocisweep::oci::split_name;
 use ocisweep::parse::size::{human_duration, human_size3};
 use ocisweep::plan::{
-    FilterError, Filters, Policy, TimeSource, Unmatched, dangling, unmatched, unmatched_everywhere,
+    FilterError, Filters, Policy, Unmatched, dangling, unmatched, unmatched_everywhere,
 };
 use ocisweep::{Error, View};
 use serde::Serialize;

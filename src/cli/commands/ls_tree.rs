@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ocisweep::View;
 use ocisweep::graph::Edge;
+use ocisweep::graph::{is_attestation, kind_of};
 use ocisweep::layout::BlobId;
-use ocisweep::model::entries::{REFERENCE_DIGEST, entries};
-use ocisweep::model::images::{
-    Image, Images, Presence, Sizes, is_attestation, kind_of, platform_of,
-};
+use ocisweep::model::entries::entries;
+use ocisweep::model::images::{Image, Images, Presence, Sizes, platform_of};
+use ocisweep::oci::REFERENCE_DIGEST;
 use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::parse::size::human_size3;
 

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use ocisweep::fs::Disk;
+use ocisweep::graph::content_of;
 use ocisweep::model::entries::{EntryFacts, entries};
-use ocisweep::model::images::{content_of, images};
+use ocisweep::model::images::images;
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{

@@ -52,7 +52,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             return Ok(exit::INCOMPLETE);
         }
     };
-    let ways = Ways::of(&view);
+    let ways = Ways::of(&view.graph, &view.state);
     let images = images(&view, rule.now);
     let is_image = |image: &Image| ids.contains(&image.id);
     let usages = if images.iter().any(is_image) {
@@ -224,8 +224,7 @@ impl Subject<'_> {
         if let Some(step) = self.ways.first().and_then(|way| way.steps.last()) {
             return step.what.clone();
         }
-        ocisweep::model::images::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown)
-            .to_owned()
+        ocisweep::graph::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown).to_owned()
     }
 
     fn state(&self, view: &View) -> &'static str {

@@ -11,9 +11,9 @@ use rustix::fs::{
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{FileTime, Fs, Removed};
+use crate::fs::FileFacts;
+use crate::fs::OWN_PREFIX;
 use crate::fs::{Links, modified_of, open_file, stat_at, stat_of};
-use crate::graph::FileFacts;
-use crate::layout::temp_files::OWN_PREFIX;
 use crate::oci::digest::VictimName;
 
 mod attributes;

@@ -23,14 +23,12 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Layout;
-use super::blob_list::each_entry;
+use super::entries::each_entry;
+use super::temp_files::LOCK_FILE;
 use super::temp_files::{self, TempName};
 use crate::error::{Error, Result};
 use crate::fs::{Links, changed_of, open_dir, open_file, stat_at, stat_of};
 use crate::progress::Observer;
-
-/// BuildKit's lock file (moby/buildkit `client/ociindex`).
-pub(super) const LOCK_FILE: &str = "index.json.lock";
 
 /// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with fcntl), and
 /// the cache of linuxkit.

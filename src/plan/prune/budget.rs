@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::inventory::{Counted, Files};
 use crate::model::snapshot::View;
-use crate::report::usage::{Counted, Files};
 
 use super::along::removed_along;
 use super::{Gone, Judged, PruneOptions};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::{Bits, RootSource};
 use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::inventory::{Counted, Files};
 use crate::model::snapshot::View;
 use crate::plan::remove::stays;
-use crate::report::usage::{Counted, Files};
 
 use super::{Gone, Removal};
 use crate::plan::Because;

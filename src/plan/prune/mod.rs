@@ -19,9 +19,9 @@ use crate::graph::Accept;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
+use crate::model::inventory::{Files, files};
 use crate::model::snapshot::View;
 use crate::oci::{Digest, Role};
-use crate::report::usage::{Files, files};
 
 use self::along::{Follows, companions_among, follow};
 pub use self::budget::BudgetHolder;
@@ -35,7 +35,8 @@ use super::policy::{Aged, Reason, Rule};
 use super::remove::{
     Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
-use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions, TimeSource};
+use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions};
+use crate::model::images::TimeSource;
 
 /// Which images may go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -201,7 +202,8 @@ impl Judged<'_> {
 /// use ocisweep::model::images::images;
 /// use ocisweep::progress::Silent;
 /// use ocisweep::oci::glob::Glob;
-/// use ocisweep::plan::{Filters, Policy, PruneOptions, Scope, SweepOptions, TimeSource, prune};
+/// use ocisweep::plan::{Filters, Policy, PruneOptions, Scope, SweepOptions, prune};
+/// use ocisweep::model::images::TimeSource;
 /// use ocisweep::fs::Disk;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

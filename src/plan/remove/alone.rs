@@ -10,9 +10,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::RootSource;
+use crate::graph::content_of;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::images::{Image, content_of};
+use crate::model::images::Image;
 use crate::model::snapshot::View;
 use crate::oci::Role;
 use crate::oci::reference::canonical;

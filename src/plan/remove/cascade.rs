@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use crate::graph::content_of;
 use crate::graph::{Bits, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::images::content_of;
 use crate::model::snapshot::View;
-use crate::oci::Role;
 
-use super::selection::{Gone, roots_that_stay};
+use super::selection::{Gone, below, extend_below, roots_that_stay};
 use super::{Referrers, RemoveOptions};
 
 /// Adds what goes along: untagged entries that were children of what goes, its untagged and
@@ -124,45 +123,6 @@ fn goes_along(
             // What docker save's own list names is nobody's part.
             EntryRole::Named | EntryRole::Saved => false,
         }
-}
-
-/// Returns everything below what goes: its content, and if they follow also the referrers of that. What
-/// it is itself about is not below it.
-pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
-    let about = |id: BlobId| match referrers {
-        Referrers::Follow => view.graph.referrers(id),
-        Referrers::Stay => &[],
-    };
-    let mut bits = Bits::default();
-    let mut queue = gone.images.clone();
-    for &id in &gone.superseded {
-        bits.insert(id);
-        queue.extend(about(id));
-    }
-    extend_below(view, queue, referrers, &mut bits);
-    bits
-}
-
-/// Adds what is below these.
-fn extend_below(view: &View, mut queue: Vec<BlobId>, referrers: Referrers, bits: &mut Bits) {
-    let about = |id: BlobId| match referrers {
-        Referrers::Follow => view.graph.referrers(id),
-        Referrers::Stay => &[],
-    };
-    while let Some(id) = queue.pop() {
-        if !bits.insert(id) {
-            continue;
-        }
-        let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
-        queue.extend(
-            edges
-                .iter()
-                // What only an annotation names is no part of an image, and its entry does not go along.
-                .filter(|edge| !matches!(edge.role, Role::Subject | Role::Annotation))
-                .map(|edge| edge.to),
-        );
-        queue.extend(about(id));
-    }
 }
 
 /// Returns the images that these were built upon, by their own word.

@@ -16,11 +16,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::Result;
 use crate::fs::Fs;
+use crate::graph::content_of;
 use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
 use crate::model::companions::companions;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::images::{Image, content_of};
+use crate::model::images::Image;
 use crate::model::snapshot::View;
 use crate::oci::Digest;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME};

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::graph::content_of;
 use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
-use crate::model::images::content_of;
 use crate::model::snapshot::View;
-use crate::oci::Digest;
 use crate::oci::reference::canonical;
+use crate::oci::{Digest, Role};
 
-use super::cascade::below;
 use super::{Dropped, Moved, Referrers};
 
 /// What is to go, while it is worked out.
@@ -169,5 +168,49 @@ impl GoneNames {
     /// Returns `true` if a name of docker save is removed.
     fn contains(&self, name: &str) -> bool {
         self.0.contains(&canonical(name))
+    }
+}
+
+/// Returns everything below what goes: its content, and if they follow also the referrers of that. What
+/// it is itself about is not below it.
+pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
+    let about = |id: BlobId| match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
+    };
+    let mut bits = Bits::default();
+    let mut queue = gone.images.clone();
+    for &id in &gone.superseded {
+        bits.insert(id);
+        queue.extend(about(id));
+    }
+    extend_below(view, queue, referrers, &mut bits);
+    bits
+}
+
+/// Adds what is below these.
+pub(super) fn extend_below(
+    view: &View,
+    mut queue: Vec<BlobId>,
+    referrers: Referrers,
+    bits: &mut Bits,
+) {
+    let about = |id: BlobId| match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
+    };
+    while let Some(id) = queue.pop() {
+        if !bits.insert(id) {
+            continue;
+        }
+        let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+        queue.extend(
+            edges
+                .iter()
+                // What only an annotation names is no part of an image, and its entry does not go along.
+                .filter(|edge| !matches!(edge.role, Role::Subject | Role::Annotation))
+                .map(|edge| edge.to),
+        );
+        queue.extend(about(id));
     }
 }

@@ -421,7 +421,7 @@ impl<'a> Selector<'a> {
         let graph = &self.view.graph;
         let images = self.entries.iter().filter_map(|entry| entry.id);
         let parts: BTreeSet<BlobId> = images
-            .flat_map(|image| crate::model::images::content_of(graph, image, None))
+            .flat_map(|image| crate::graph::content_of(graph, image, None))
             .map(|(id, _)| id)
             .filter(|id| graph.digest(*id).encoded().starts_with(hex))
             .collect();
@@ -434,7 +434,7 @@ impl<'a> Selector<'a> {
         let graph = &self.view.graph;
         for entry in self.entries {
             let Some(image) = entry.id else { continue };
-            let found = crate::model::images::content_of(graph, image, None)
+            let found = crate::graph::content_of(graph, image, None)
                 .into_iter()
                 .filter_map(|(parent, _)| graph.node(parent))
                 .flat_map(|node| &node.edges)

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::graph::lacks_layers;
 use crate::graph::reachability::Needs;
 use crate::graph::{Bits, Graph, RootSource, Ways};
 use crate::layout::BlobId;
-use crate::model::images::lacks_layers;
 use crate::model::snapshot::View;
 use crate::oci::{Digest, Role};
 use crate::progress::Observer;
@@ -242,7 +242,7 @@ struct Trouble {
 /// ```
 ///
 /// # Errors
-/// [`Error::Interrupted`](crate::Error::Interrupted); nothing else.
+/// [`Error::Interrupted`]; nothing else.
 pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Result<Report> {
     let graph = &view.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
@@ -496,12 +496,12 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
     if troubles.is_empty() {
         return;
     }
-    let ways = Ways::of(view);
+    let ways = Ways::of(&view.graph, &view.state);
     let mut wanted = Bits::default();
     for trouble in &troubles {
         wanted.insert(trouble.id);
     }
-    let needs = Needs::of(view, &wanted);
+    let needs = Needs::of(&view.graph, &view.state, &wanted);
     let (mut images, mut holds) = (needs.images(), needs.holds());
     let mut second_indexes = needs.second_indexes();
     for trouble in troubles {

@@ -4,10 +4,11 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
+use crate::graph::is_attestation;
 use crate::graph::{Edge, Graph};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
-use crate::model::images::{Images, is_attestation, platform_of};
+use crate::model::images::{Images, platform_of};
 use crate::model::snapshot::View;
 use crate::oci::descriptor::Details;
 use crate::oci::platform::{Platform, PlatformSelector};

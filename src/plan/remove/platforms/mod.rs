@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::graph::Graph;
+use crate::graph::content_of;
 use crate::layout::BlobId;
 use crate::layout::replaced_ids::ReplacedId;
-use crate::model::entries::{EntryFacts, REFERENCE_DIGEST};
-use crate::model::images::{Image, Images, content_of};
+use crate::model::entries::EntryFacts;
+use crate::model::images::{Image, Images};
 use crate::model::snapshot::View;
+use crate::oci::REFERENCE_DIGEST;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Role, Shape};
 
@@ -66,7 +68,7 @@ pub enum Which {
 /// the result, and nothing of that image changes.
 ///
 /// # Errors
-/// As for [`remove`](super()), and [`Error::Edit`] when an index cannot be rewritten.
+/// As for [`remove`](crate::plan::remove()), and [`Error::Edit`] when an index cannot be rewritten.
 #[expect(
     clippy::too_many_arguments,
     reason = "the same facts as `remove`, and the request"

@@ -4,6 +4,8 @@
 //! file: a test may write and remove files as it likes. An exception is named here, with its reason, and one that is not
 //! needed any more fails like a broken rule.
 
+mod arrows;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
