@@ -61,7 +61,7 @@ impl Doubt {
 /// Reads until nothing suggests that the layout changed meanwhile, or the attempts are used up.
 ///
 /// # Errors
-/// [`Error::Unstable`](crate::Error::Unstable) when it still changed at the last attempt, and what `read` returns.
+/// [`Error::Unstable`] when it still changed at the last attempt, and what `read` returns.
 pub(crate) fn settled<T, E: From<Error>>(
     path: &Path,
     mut read: impl FnMut() -> Result<(T, Doubt), E>,

@@ -4,7 +4,7 @@
 //! a root that is kept still references. The rules are those of [`cascade`] and [`docker_elements`]; they are applied here
 //! from the image up, because a plan of its own for each of 10,000 images would visit all documents 10,000 times.
 //!
-//! [`cascade`]: super::cascade
+//! [`cascade`]: fn@super::cascade
 //! [`docker_elements`]: super::selection::docker_elements
 
 use std::collections::{BTreeSet, HashMap, HashSet};
