@@ -1,5 +1,7 @@
 //! What the library tells while it works, and how it is asked to stop.
 
+use std::path::Path;
+
 /// A part of the work whose progress can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +34,11 @@ pub trait Observer: Sync {
     /// Some items are done.
     fn advance(&self, items: u64, bytes: u64) {
         let _ = (items, bytes);
+    }
+
+    /// A layout changed while it was planned, and is read again.
+    fn changed(&self, layout: &Path) {
+        let _ = layout;
     }
 
     /// Says whether to stop at the next file.

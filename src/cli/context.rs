@@ -29,12 +29,13 @@ pub struct Context<'a> {
     pub started: Timestamp,
     /// The second indexes that are left out.
     pub ignored: IgnoredIndexes,
-    watcher: Watcher,
+    watcher: Watcher<'a>,
 }
 
 /// Shows progress, and knows whether a signal came.
 #[derive(Debug)]
-struct Watcher {
+struct Watcher<'a> {
+    term: &'a Term,
     progress: Progress,
     stop: Arc<AtomicBool>,
     /// Several layouts are worked on at the same time: they are counted, not what is in them.
@@ -43,7 +44,7 @@ struct Watcher {
 
 /// Counts layouts that are worked on at the same time, until it is dropped.
 #[derive(Debug)]
-pub struct Together<'a>(&'a Watcher);
+pub struct Together<'a>(&'a Watcher<'a>);
 
 impl Together<'_> {
     /// Counts a layout.
@@ -58,7 +59,7 @@ impl Drop for Together<'_> {
     }
 }
 
-impl Observer for Watcher {
+impl Observer for Watcher<'_> {
     fn begin(&self, phase: Phase, total: Option<u64>) {
         if self.counts_layouts.load(Ordering::Relaxed) {
             return;
@@ -86,6 +87,13 @@ impl Observer for Watcher {
         if bytes > 0 {
             self.progress.add_bytes(bytes);
         }
+    }
+
+    fn changed(&self, layout: &Path) {
+        self.term.detail(&format!(
+            "`{}` changed while it was read: reading it again",
+            layout.display()
+        ));
     }
 
     fn stop(&self) -> bool {
@@ -117,6 +125,7 @@ impl<'a> Context<'a> {
             started,
             ignored,
             watcher: Watcher {
+                term,
                 progress: term.progress(),
                 stop,
                 counts_layouts: AtomicBool::new(false),

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ocisweep::Error;
+use ocisweep::error::PoolProblem;
 use ocisweep::execute::remove_directory;
 use ocisweep::fs::Disk;
 use ocisweep::layout::discover::{Forest, distinct, sharing};
+use ocisweep::ops::LayoutGroup;
 use ocisweep::plan::{Totals, joint_totals};
 
 use super::args::{OutputArgs, TextFormat, TreeArgs};
@@ -131,6 +133,34 @@ pub fn choose(
         exit,
         is_complete,
     })
+}
+
+/// Finds all layouts that share a store of blobs. One that could not be looked for may use it, so that nothing is done.
+///
+/// # Errors
+/// The exit status, after the reason was printed.
+pub fn choose_sharing(
+    context: &Context<'_>,
+    store: &Path,
+    args: &TreeArgs,
+) -> Result<LayoutGroup, Exit> {
+    let line = CommandLine {
+        shared_blobs: Some(store),
+        ..CommandLine::default()
+    };
+    let exit = match choose(context, args, line) {
+        Ok(chosen) if chosen.is_complete => {
+            return Ok(LayoutGroup::sharing(store, &chosen.layouts).ignoring(&context.ignored));
+        }
+        Ok(chosen) => chosen.exit,
+        Err(exit) if args.recursive => exit,
+        Err(exit) => return Err(exit),
+    };
+    let error = Error::Pool {
+        path: store.to_owned(),
+        what: PoolProblem::Unsearched,
+    };
+    Err(exit.and(context.report(&error)))
 }
 
 /// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop

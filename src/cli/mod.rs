@@ -16,7 +16,6 @@ mod layouts;
 mod mistaken;
 mod render;
 mod run;
-mod shared;
 mod term;
 
 use std::process::ExitCode;

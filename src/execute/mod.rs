@@ -24,7 +24,7 @@
 //! *Failure*: a file that cannot be deleted does not stop the others. A stop that is asked for takes
 //! effect at the next file.
 
-mod pool;
+mod group;
 mod recheck;
 mod remove_layout;
 pub(crate) mod sync;
@@ -55,8 +55,8 @@ use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Retire, Tally, Totals, Victim, Victims};
 use crate::progress::{Observer, Phase};
 
-pub use pool::SharedOutcome;
-pub(crate) use pool::execute_pool;
+pub use group::GroupOutcome;
+pub(crate) use group::execute_group;
 use recheck::look_back;
 pub use remove_layout::remove_directory;
 

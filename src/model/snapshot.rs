@@ -102,26 +102,9 @@ impl View {
         Self::of(Layout::open(path)?, now, observer)
     }
 
-    /// Reads a layout for a sweep of what nothing leads to, and for nothing else, in less memory: what the documents
-    /// say is forgotten when they were followed. Images of such a view look empty, and what stands in the way of a
-    /// sweep is told without the way that leads there.
-    ///
-    /// # Errors
-    /// As [`View::read`].
-    pub fn read_to_sweep(
-        path: impl Into<PathBuf>,
-        now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
-    ) -> Result<Self> {
-        Self::of_to_sweep(Layout::open(path)?, now, in_flight, observer)
-    }
-
-    /// Reads a layout that is open for a sweep, as [`View::read_to_sweep`].
-    ///
-    /// # Errors
-    /// As [`View::of`].
-    pub fn of_to_sweep(
+    /// Reads a layout for a sweep and for nothing else: documents are forgotten once they were followed, so that its
+    /// images look empty.
+    pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
         in_flight: InFlight,
@@ -233,7 +216,7 @@ impl View {
     /// Forgets what `index.json` and the documents say, to make room for a large plan, when everything
     /// that was to be asked of them is answered by a [`LiveSet`](crate::graph::LiveSet). What is live, what
     /// is an orphan and the fingerprint of the state stay known.
-    pub fn forget_documents(&mut self) {
+    pub(crate) fn forget_documents(&mut self) {
         self.graph.forget_documents();
         self.state.forget_index();
     }

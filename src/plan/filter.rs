@@ -77,7 +77,7 @@ pub struct Filters {
     /// An empty text was given.
     has_empty: bool,
     /// Each filter that is about what images are, by itself.
-    terms: Vec<(String, Filters)>,
+    terms: Vec<(String, Self)>,
 }
 
 impl Filters {

@@ -1,9 +1,15 @@
 //! `gc`: everything that nothing leads to.
 
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
 use crate::error::Result;
 use crate::fs::Fs;
-use crate::graph::{Accept, Change, LiveSet, MarkOptions};
+use crate::graph::{Accept, Change, InFlight, LiveSet, MarkOptions};
+use crate::layout::Layout;
 use crate::model::snapshot::View;
+use crate::progress::Observer;
 
 use super::sweep::{sweep, sweep_orphans};
 use super::{Plan, SweepOptions};
@@ -27,21 +33,49 @@ pub fn sweep_all(
     Ok(sweep(view, &live, fs, options))
 }
 
-/// Does the same for who asks nothing more of the view: what the plan does not need
-/// [is forgotten](View::forget_documents) to make room for it, and the orphans are nowhere but in the plan.
-///
-/// # Errors
-/// As [`sweep_all`].
-pub fn sweep_only(
-    view: &mut View,
-    missing: Accept,
-    empty: Accept,
-    options: &SweepOptions,
-) -> Result<Plan> {
-    view.layout.refuse_shared_blobs()?;
-    let live = live(view, missing, empty)?;
-    view.forget_documents();
-    Ok(sweep_orphans(view, &live, options))
+/// A layout that is read for a sweep and for nothing else, in less memory: what the documents say is forgotten once they
+/// were followed.
+#[derive(Debug)]
+pub struct SweepSnapshot(View);
+
+impl SweepSnapshot {
+    /// Opens and reads a layout, and protects orphans by this rule.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn read(
+        path: impl Into<PathBuf>,
+        now: Timestamp,
+        in_flight: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Self::of(Layout::open(path)?, now, in_flight, observer)
+    }
+
+    /// Reads a layout that is open, and protects orphans by this rule.
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub fn of(
+        layout: Layout,
+        now: Timestamp,
+        in_flight: InFlight,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        View::of_to_sweep(layout, now, in_flight, observer).map(Self)
+    }
+
+    /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
+    ///
+    /// # Errors
+    /// As [`sweep_all`]; which images need a broken blob is only known to a [`View`].
+    pub fn plan(self, missing: Accept, empty: Accept, options: &SweepOptions) -> Result<Plan> {
+        let Self(mut view) = self;
+        view.layout.refuse_shared_blobs()?;
+        let live = live(&view, missing, empty)?;
+        view.forget_documents();
+        Ok(sweep_orphans(&mut view, &live, options))
+    }
 }
 
 fn live(view: &View, missing: Accept, empty: Accept) -> Result<LiveSet> {

@@ -17,7 +17,7 @@ use ocisweep::graph::{Accept, Graph, InFlight};
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::images::images;
-use ocisweep::plan::{SweepOptions, sweep_only};
+use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Observer, Phase, Silent};
 use ocisweep::report::usage::usage;
 use rustix::time::{ClockId, clock_gettime};
@@ -182,7 +182,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     let (known, known_cost) = timed(|| images(&view, now));
     let (used, usage) = timed(|| usage(&view, &known, &Disk, &options));
     used.map_err(io::Error::other)?;
-    let (plan, planning) = timed(|| sweep_only(&mut view, Accept::No, Accept::No, &options));
+    let (plan, planning) = timed(|| sweep_all(&view, Accept::No, Accept::No, &Disk, &options));
     let plan = plan.map_err(io::Error::other)?;
     let View {
         layout: opened,

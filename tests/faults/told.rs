@@ -7,19 +7,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::View;
-use ocisweep::execute::SharedOutcome;
-use ocisweep::execute::{Fate, Refused};
+use ocisweep::execute::GroupOutcome;
+use ocisweep::execute::{Fate, Outcome, Refused};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{Accept, InFlight};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::TimeSource;
 use ocisweep::model::images::images;
 use ocisweep::oci::glob::Glob;
-use ocisweep::plan::SharedPlan;
+use ocisweep::ops::{LayoutGroup, OpenGroup, Protection};
+use ocisweep::plan::GroupPlan;
 use ocisweep::plan::{
     Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, prune, retire, sweep_all,
 };
-use ocisweep::pool::{Shared, SharedOptions};
 use ocisweep::progress::{Observer, Silent};
 
 use crate::pools::{Commune, NAMES};
@@ -136,46 +136,39 @@ fn only_images_that_use_what_was_deleted_are_told_of() {
     }
 }
 
+fn store_of(outcome: &GroupOutcome) -> &Outcome {
+    outcome.store.as_ref().expect("the layouts share a store")
+}
+
 /// A pool, what a sweep of it does, and how it is executed on a file system for faults.
 struct Pooled {
     commune: Commune,
-    shared: Shared,
-    plan: SharedPlan,
+    group: OpenGroup,
+    plan: GroupPlan,
 }
 
 impl Pooled {
     fn new(make: Make) -> Self {
         let commune = Commune::new();
         let now = Timestamp::now();
-        let nanoseconds = now.as_nanosecond();
-        let options = SharedOptions {
-            now,
-            in_flight: InFlight {
-                now: nanoseconds,
-                grace: 0,
-            },
-            sweep: SweepOptions {
-                now: nanoseconds,
-                started: nanoseconds,
-                temp_age: 0,
-            },
-        };
+        let protection = Protection::with(now, now, Duration::ZERO, Duration::ZERO);
         let layouts = NAMES.map(|name| commune.layout(name));
-        let mut shared = Shared::read(commune.pool(), &layouts, &Silent).expect("they share it");
-        let (plan, _) = shared
-            .plan::<_, ocisweep::Error>(&options, &Silent, |view| {
-                Ok((make(view, &options.sweep), ()))
+        let group = LayoutGroup::sharing(commune.pool(), &layouts);
+        let mut group = group.open(&Silent).expect("they share it");
+        let (plan, _) = group
+            .plan::<_, ocisweep::Error>(&protection, &Silent, |view| {
+                Ok((make(view, &protection.sweep), ()))
             })
             .expect("nothing is damaged");
         Self {
             commune,
-            shared,
+            group,
             plan,
         }
     }
 
-    fn execute(&self, fs: &Stopping) -> SharedOutcome {
-        self.shared
+    fn execute(&self, fs: &Stopping) -> GroupOutcome {
+        self.group
             .execute(&self.plan, Duration::ZERO, fs, &Silent)
             .expect("nothing fails")
     }
@@ -184,8 +177,8 @@ impl Pooled {
         let pooled = Self::new(make);
         let fs = Stopping::new(Way::Dies, 0, &pooled.commune.pool());
         let outcome = pooled.execute(&fs);
-        assert!(outcome.pool.done.blobs > 0, "{outcome:?}");
-        assert!(!outcome.pool.meanwhile.changed, "{outcome:?}");
+        assert!(store_of(&outcome).done.blobs > 0, "{outcome:?}");
+        assert!(!store_of(&outcome).meanwhile.changed, "{outcome:?}");
         fs.calls()
     }
 }
@@ -234,8 +227,11 @@ fn who_writes_to_one_layout_of_a_pool_is_told_of() {
         let pooled = Pooled::new(gc);
         let fs = Stopping::new(Way::Meets(write_anew), number, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
-        assert!(outcome.pool.meanwhile.changed, "{name}: {outcome:?}");
-        assert!(outcome.pool.meanwhile.broken.is_empty(), "{outcome:?}");
+        assert!(store_of(&outcome).meanwhile.changed, "{name}: {outcome:?}");
+        assert!(
+            store_of(&outcome).meanwhile.broken.is_empty(),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -248,9 +244,17 @@ fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
         let pooled = Pooled::new(prune_one);
         let fs = Stopping::new(Way::Then(write_anew), last, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
-        let untried = vec![Fate::NotTried; pooled.plan.pool().sweep().len()];
-        assert_eq!(outcome.pool.fates, untried, "{name}");
-        assert!(outcome.pool.meanwhile.changed, "{outcome:?}");
+        let untried = vec![
+            Fate::NotTried;
+            pooled
+                .plan
+                .store()
+                .expect("they share a store")
+                .sweep()
+                .len()
+        ];
+        assert_eq!(store_of(&outcome).fates, untried, "{name}");
+        assert!(store_of(&outcome).meanwhile.changed, "{outcome:?}");
     }
 }
 
@@ -358,7 +362,7 @@ fn an_error_between_two_layouts_of_a_pool_is_no_refusal() {
     let before = crate::support::snapshot(&pooled.commune.pool());
     let fs = Stopping::new(Way::Fails, last, &pooled.commune.pool());
     let outcome = pooled.execute(&fs);
-    assert!(outcome.pool.late.is_some(), "{outcome:?}");
+    assert!(store_of(&outcome).late.is_some(), "{outcome:?}");
     let written: Vec<bool> = outcome
         .layouts
         .iter()

@@ -11,7 +11,7 @@ use super::{Source, sources};
 /// The rooms of the library, from the bottom up. A file uses only its own room and those before it.
 const ROOMS: &[&str] = &[
     "vectors", "parse", "clock", "threads", "oci", "error", "progress", "fs", "layout", "graph",
-    "model", "plan", "execute", "report", "pool",
+    "model", "plan", "execute", "report", "ops",
 ];
 
 /// A path in the source: `["oci", "digest"]`.

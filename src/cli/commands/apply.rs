@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ocisweep::fs::Disk;
+use ocisweep::ops::Protection;
 use ocisweep::plan::KeptImage;
 use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout};
 
@@ -12,7 +13,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Account, each, shares};
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::Shown;
-use crate::cli::run::{Clock, Done, Rule, perform, run_mode};
+use crate::cli::run::{self, Clock, Done, protection, run_mode};
 
 /// What planning said beside the plan.
 struct Said {
@@ -33,7 +34,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     };
     // What was young then and is old now is not in the plan; what a writer uses by now stops it.
     let clock = Clock::of(args.dry_run);
-    let rule = Rule::of(context, file.grace(), file.temp_age(), clock);
+    let rule = protection(context, file.grace(), file.temp_age(), clock);
     let paths: Vec<PathBuf> = file
         .layouts
         .iter()
@@ -113,11 +114,11 @@ fn read(path: &Path) -> Result<PlanFile, (String, Exit)> {
 fn one(
     context: &Context<'_>,
     args: &ApplyArgs,
-    rule: &Rule,
+    rule: &Protection,
     planned: &PlannedLayout,
 ) -> Result<Done<Said>, ApplyError> {
     let mode = run_mode(args.dry_run, args.lock_wait);
-    perform(context, &planned.path, rule, mode, |view| {
+    run::run(context, &planned.path, rule, mode, |view| {
         view.layout.refuse_shared_blobs()?;
         let removal = planned.plan(view, &rule.sweep, &Disk)?;
         let said = Said {

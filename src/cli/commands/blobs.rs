@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ocisweep::graph::{Accept, Change, MarkOptions};
 use ocisweep::layout::BlobId;
+use ocisweep::ops::Protection;
 use ocisweep::{Error, View};
 
 use crate::cli::args::BlobsArgs;
@@ -12,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::choose;
 use crate::cli::mistaken::CommandLine;
-use crate::cli::run::{Clock, Rule, accept, plan_gc};
+use crate::cli::run::{self, Clock, accept, plan_gc, protection};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
@@ -81,8 +82,8 @@ fn print(
 
 /// Returns paths relative to the layout.
 fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<PathBuf>, Error> {
-    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
-    let view = rule.read(context, layout)?;
+    let rule = protection(context, args.grace, args.temp_age, Clock::Real);
+    let view = run::read(context, &rule, layout)?;
     if args.live {
         live(&view, args)
     } else if args.dead {
@@ -121,7 +122,7 @@ fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// What `gc` would delete now.
-fn dead(view: &View, rule: &Rule, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+fn dead(view: &View, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
     let missing = accept(args.allow_missing);
     let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
     let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use ocisweep::Error;
 use ocisweep::fs::Disk;
 use ocisweep::model::images::{Image, images};
+use ocisweep::ops::SharedUsage;
 use ocisweep::parse::size::human_size;
 use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::{DfArgs, TableFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{choose, each};
+use crate::cli::layouts::{choose, choose_sharing, each};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::Table;
-use crate::cli::run::{Clock, Rule};
-use crate::cli::shared;
+use crate::cli::run::{self, Clock, protection};
 
 /// What was found in one layout.
 struct Report {
@@ -32,7 +33,7 @@ struct Report {
 /// Measures each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
-        return shared::df(context, args, pool);
+        return shared(context, args, pool);
     }
     let chosen = match choose(context, &args.layouts.tree, CommandLine::default()) {
         Ok(chosen) => chosen,
@@ -99,8 +100,8 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
 }
 
 fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
-    let rule = Rule::of(context, args.grace, args.temp_age, Clock::Real);
-    let view = rule.read(context, path)?;
+    let rule = protection(context, args.grace, args.temp_age, Clock::Real);
+    let view = run::read(context, &rule, path)?;
     let images = images(&view, rule.now);
     let usage = usage(&view, &images, &Disk, &rule.sweep)?;
     let usages = if args.verbose {
@@ -355,6 +356,111 @@ impl Report {
                 });
                 items.collect()
             }),
+        }
+    }
+}
+
+/// Measures a pool.
+fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
+    let group = match choose_sharing(context, pool, &args.layouts.tree) {
+        Ok(group) => group,
+        Err(refused) => return refused,
+    };
+    let (_, layouts) = group.paths();
+    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let usage = group
+        .open(context.observer())
+        .and_then(|mut open| open.usage(&protection, &Disk, context.observer()));
+    let usage = match usage {
+        Ok(usage) => usage.expect("the group has a shared store"),
+        Err(error) => return context.report(&error),
+    };
+    let exit = match args.format {
+        TableFormat::Json => context.print(&json::pretty(&JsonPool::of(pool, layouts, &usage))),
+        TableFormat::Table => context.print(&pool_table(context, pool, layouts, &usage)),
+    };
+    if let Some(refusal) = &usage.refusal {
+        let hint = "until then nothing of the pool is reclaimable";
+        context.term.error(refusal, Some(hint));
+    }
+    exit
+}
+
+fn pool_table(
+    context: &Context<'_>,
+    pool: &Path,
+    layouts: &[PathBuf],
+    usage: &SharedUsage,
+) -> String {
+    let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
+    table.names(0);
+    table.fit(context.term.width());
+    for (path, row) in layouts.iter().zip(&usage.layouts) {
+        table.row(vec![
+            context.term.foreign(&path.to_string_lossy()).into_owned(),
+            row.total.to_string(),
+            human_size(row.size),
+            reclaimable(row),
+        ]);
+    }
+    let path = format!("{} (orphans)", pool.display());
+    table.row(vec![
+        context.term.foreign(&path).into_owned(),
+        "0".to_owned(),
+        human_size(usage.orphans.size),
+        reclaimable(&usage.orphans),
+    ]);
+    table.row(vec![
+        "Total".to_owned(),
+        usage.total.total.to_string(),
+        human_size(usage.total.size),
+        reclaimable(&usage.total),
+    ]);
+    table.render()
+}
+
+#[derive(Serialize)]
+struct JsonPool {
+    schema_version: u32,
+    command: &'static str,
+    layouts: Vec<PoolLayout>,
+    shared_blobs: JsonShared,
+    total: JsonRow,
+}
+
+#[derive(Serialize)]
+struct PoolLayout {
+    path: String,
+    images: JsonRow,
+}
+
+#[derive(Serialize)]
+struct JsonShared {
+    path: String,
+    orphans: JsonRow,
+    /// Why a sweep would refuse.
+    refusal: Option<String>,
+}
+
+impl JsonPool {
+    fn of(pool: &Path, layouts: &[PathBuf], usage: &SharedUsage) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: "df",
+            layouts: layouts
+                .iter()
+                .zip(&usage.layouts)
+                .map(|(path, row)| PoolLayout {
+                    path: path.to_string_lossy().into_owned(),
+                    images: JsonRow::of(row),
+                })
+                .collect(),
+            shared_blobs: JsonShared {
+                path: pool.to_string_lossy().into_owned(),
+                orphans: JsonRow::of(&usage.orphans),
+                refusal: usage.refusal.clone(),
+            },
+            total: JsonRow::of(&usage.total),
         }
     }
 }

@@ -3,21 +3,21 @@
 use std::path::Path;
 
 use ocisweep::Error;
-use ocisweep::plan::retire;
+use ocisweep::ops::{self, Finished, GcOptions, LayoutGroup};
+use ocisweep::plan::Retire;
 
 use crate::cli::args::{GcArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Account, choose, each, remove_directories, shares};
+use crate::cli::layouts::{Account, choose, choose_sharing, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
-use crate::cli::render::sweep::Shown;
-use crate::cli::run::{Clock, Done, Rule, accept, perform, plan_gc, plan_only_gc, run_mode};
-use crate::cli::shared;
+use crate::cli::render::sweep::{Shown, shared_parts};
+use crate::cli::run::{Clock, Done, accept, alone, protection, run_mode};
 
 /// Sweeps each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     if let Some(pool) = &args.layouts.shared_blobs {
-        return shared::gc(context, args, pool);
+        return shared(context, args, pool);
     }
     let chosen = match choose(context, &args.layouts.tree, CommandLine::deleting()) {
         Ok(chosen) => chosen,
@@ -27,7 +27,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     let runs = each(context, &chosen.layouts, |number, path| {
         let mut run = chosen
             .refuse_sharing(number)
-            .and_then(|()| one(context, args, path));
+            .and_then(|()| Done::try_from(sweep(context, args, &alone(context, path))?));
         if chosen.is_many
             && let Ok(done) = &mut run
         {
@@ -75,34 +75,53 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     exit.and(account.finish(context, &args.output))
 }
 
-/// Plans a layout, and executes the plan unless this is a dry run.
-fn one(context: &Context<'_>, args: &GcArgs, path: &Path) -> Result<Done<()>, Error> {
-    let clock = Clock::of(args.dry_run);
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age, clock);
-    let mode = run_mode(args.dry_run, args.sweep.lock_wait);
-    let missing = accept(args.sweep.allow_missing);
-    let empty = accept(args.sweep.allow_empty);
-    if args.remove_empty_layouts {
-        return perform(context, path, &rule, mode, |view| {
-            let mut plan = plan_gc(view, &rule, missing, empty)?;
-            retire(view, &mut plan, rule.in_flight);
-            Ok((plan, ()))
-        });
-    }
-    perform(context, path, &rule.to_sweep(), mode, |view| {
-        let plan = match plan_only_gc(view, &rule, missing, empty) {
-            // Which images stand in the way tells only a view that remembers them.
-            Err(Error::Incomplete { .. }) => {
-                plan_gc(&rule.read(context, path)?, &rule, missing, empty)
+/// Sweeps a pool. One layout that cannot be read or marked stops it: what it needs would be unknown.
+fn shared(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
+    let group = match choose_sharing(context, pool, &args.layouts.tree) {
+        Ok(group) => group,
+        Err(refused) => return refused,
+    };
+    let done = sweep(context, args, &group);
+    let mut account = Account::new("gc", args.dry_run, true);
+    let mut exit = exit::DONE;
+    match done {
+        Ok(done) => {
+            for shown in shared_parts(&done) {
+                let ended = show(context, args, &shown, true);
+                let path = shown.plan.layout();
+                account.add(
+                    path,
+                    &shown,
+                    ended,
+                    shown.to_json(context.now, args.output.format),
+                );
+                exit = exit.and(ended);
             }
-            planned => planned,
-        };
-        Ok((plan?, ()))
-    })
+        }
+        Err(error) => {
+            exit = context.report(&error);
+            account.failed(pool, &error.to_string(), exit);
+        }
+    }
+    exit.and(account.finish(context, &args.output))
+}
+
+/// Sweeps a group, unless this is a dry run.
+fn sweep(context: &Context<'_>, args: &GcArgs, group: &LayoutGroup) -> Result<Finished<()>, Error> {
+    let clock = Clock::of(args.dry_run);
+    let protection = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
+    let mode = run_mode(args.dry_run, args.sweep.lock_wait);
+    let mut options = GcOptions::default();
+    options.missing = accept(args.sweep.allow_missing);
+    options.empty = accept(args.sweep.allow_empty);
+    if args.remove_empty_layouts {
+        options.empty_layouts = Retire::Yes;
+    }
+    ops::gc(group, &protection, &options, mode, context.observer())
 }
 
 /// Says what became of a layout, and returns how it ended.
-pub fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
+fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
     let mut exit = exit::DONE;
     if args.output.format == TextFormat::Text && !args.output.quiet {
         exit = shown.print(context, is_many);

@@ -9,6 +9,7 @@ use ocisweep::model::entries::{EntryFacts, entries};
 use ocisweep::model::images::images;
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
+use ocisweep::ops::Protection;
 use ocisweep::plan::{
     Conflict, Dropped, Extent, Force, KeptImage, LeftCompanion, Moved, Pick, PlatformRequest,
     Referrers, Removal, RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
@@ -21,7 +22,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Shown, count, total_line};
-use crate::cli::run::{Clock, DEFAULT_TEMP_AGE, Done, Rule, accept, perform, run_mode};
+use crate::cli::run::{self, Clock, Done, accept, protection, run_mode};
 
 /// How many companion tags that are kept are named one by one.
 const MAX_COMPANIONS: usize = 20;
@@ -54,16 +55,16 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             return exit::USAGE;
         }
     };
-    let rule = Rule::of(
+    let rule = protection(
         context,
         args.grace,
-        DEFAULT_TEMP_AGE,
+        Protection::TEMP_AGE,
         Clock::of(args.dry_run),
     );
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
-    let done = perform(context, &args.layout, &rule, mode, |view| {
+    let done = run::run(context, &args.layout, &rule, mode, |view| {
         let entries = entries(view);
         let images = images(view, rule.now);
         let selector = Selector::new(view, &entries, force);

@@ -11,6 +11,7 @@ use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Image, Images, images};
 use ocisweep::oci::Role;
+use ocisweep::ops::Protection;
 use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Because, Plan, SelectError};
 use ocisweep::report::usage::{ImageUsage, image_usages};
@@ -24,7 +25,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::Table;
-use crate::cli::run::{Clock, DEFAULT_TEMP_AGE, Rule, plan_gc};
+use crate::cli::run::{self, Clock, plan_gc, protection};
 
 /// How many images a row of the table names.
 const MAX_NAMES: usize = 3;
@@ -38,8 +39,8 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
 }
 
 fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
-    let rule = Rule::of(context, args.grace, DEFAULT_TEMP_AGE, Clock::Real);
-    let view = rule.read(context, &args.layout)?;
+    let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
+    let view = run::read(context, &rule, &args.layout)?;
     context.note_unknown_lists(&view);
     let entries = entries(&view);
     let ids = match find(&view, &entries, &args.what) {

@@ -9,6 +9,7 @@ use ocisweep::execute::{Fate, Outcome};
 use ocisweep::graph::Writer;
 use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
+use ocisweep::ops::Finished;
 use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Because, Kept, Order, Plan, Retire, Totals, Victim};
 use rayon::prelude::*;
@@ -35,6 +36,18 @@ pub struct Shown<'a> {
     pub share: Option<Totals>,
     /// It is no layout, but a pool of blobs that several layouts use.
     pub is_pool: bool,
+}
+
+/// Returns the parts of a run over a shared store, as they are shown: the store first.
+pub fn shared_parts<T>(finished: &Finished<T>) -> impl Iterator<Item = Shown<'_>> {
+    let is_pool = std::iter::once(true).chain(std::iter::repeat(false));
+    let parts = finished.parts.iter().zip(is_pool);
+    parts.map(|((plan, outcome), is_pool)| Shown {
+        plan,
+        outcome: outcome.as_ref(),
+        share: None,
+        is_pool,
+    })
 }
 
 impl Shown<'_> {

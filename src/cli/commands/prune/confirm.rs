@@ -6,6 +6,7 @@ use std::io::BufRead as _;
 use std::path::Path;
 
 use ocisweep::oci::Digest;
+use ocisweep::ops::{Mode, Protection};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Retire, Totals, Verdict};
 
@@ -15,7 +16,6 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Chosen, each, shares};
 use crate::cli::render::sweep::count;
-use crate::cli::run::{Mode, Rule};
 
 /// How many images the question lists by name.
 const MAX_LISTED: usize = 40;
@@ -41,7 +41,7 @@ pub(super) fn confirm(
     context: &Context<'_>,
     args: &PruneArgs,
     wanted: &Wanted,
-    rule: &Rule,
+    rule: &Protection,
     chosen: &Chosen,
 ) -> Asked {
     let mut text = String::new();
@@ -52,7 +52,7 @@ pub(super) fn confirm(
     };
     let planned = each(context, &chosen.layouts, |number, path| {
         chosen.refuse_sharing(number)?;
-        one(context, args, wanted, rule, Mode::DryRun, path, None)
+        one(context, args, wanted, rule, Mode::Plan, path, None)
     });
     let done: Vec<_> = planned
         .iter()

@@ -16,6 +16,7 @@ use ocisweep::model::entries::entries;
 use ocisweep::model::images::images;
 use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
+use ocisweep::ops::{Mode, Protection};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
@@ -34,7 +35,7 @@ use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, count};
-use crate::cli::run::{Clock, Done, Mode, Rule, accept, perform};
+use crate::cli::run::{self, Clock, Done, accept, protection};
 
 /// The largest plan file that is replaced, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 30;
@@ -89,7 +90,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         return exit::USAGE;
     }
     let clock = Clock::of(args.is_dry_run());
-    let rule = Rule::of(context, args.sweep.grace, args.sweep.temp_age, clock);
+    let rule = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
     if let Some(path) = &args.layouts.shared_blobs {
         return pool::run(context, args, &wanted, &rule, path);
     }
@@ -109,9 +110,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
         shown = asked.shown;
     }
     let mode = if args.is_dry_run() {
-        Mode::DryRun
+        Mode::Plan
     } else {
-        Mode::Run(args.sweep.lock_wait)
+        Mode::Execute(args.sweep.lock_wait)
     };
     let runs = each(context, &chosen.layouts, |number, path| {
         let shown = match shown.get(number) {
@@ -350,12 +351,12 @@ fn one<'a>(
     context: &Context<'_>,
     args: &PruneArgs,
     wanted: &Wanted,
-    rule: &Rule,
+    rule: &Protection,
     mode: Mode,
     path: &Path,
     shown: Option<&BTreeSet<Digest>>,
 ) -> Result<Done<Said>, Failure<'a>> {
-    perform(context, path, rule, mode, |view| {
+    run::run(context, path, rule, mode, |view| {
         let (plan, said) = planned(context, args, wanted, rule, view).map_err(Failure::Prune)?;
         let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
         if said.going().any(is_new) {
@@ -370,7 +371,7 @@ fn planned(
     context: &Context<'_>,
     args: &PruneArgs,
     wanted: &Wanted,
-    rule: &Rule,
+    rule: &Protection,
     view: &View,
 ) -> Result<(Plan, Said), PruneError> {
     view.layout.refuse_shared_blobs()?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ocisweep::View;
 use ocisweep::oci::Digest;
+use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::plan::{Plan, Totals};
 
 use super::confirm::{Answer, describe_plan, put};
@@ -12,10 +13,8 @@ use super::{Failure, Said, Wanted, planned, report, show, to_json, unmatched_in_
 use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::Account;
-use crate::cli::render::sweep::{age_line, count};
-use crate::cli::run::{Mode, Rule};
-use crate::cli::shared::{Asked, Done, ask, perform};
+use crate::cli::layouts::{Account, choose_sharing};
+use crate::cli::render::sweep::{age_line, count, shared_parts};
 
 /// The images that go, by layout.
 type Going = Vec<BTreeSet<Digest>>;
@@ -26,40 +25,40 @@ pub(super) fn run(
     context: &Context<'_>,
     args: &PruneArgs,
     wanted: &Wanted,
-    rule: &Rule,
+    rule: &Protection,
     pool: &Path,
 ) -> Exit {
-    let asked = match ask(context, pool, &args.layouts) {
-        Ok(asked) => asked,
+    let group = match choose_sharing(context, pool, &args.layouts.tree) {
+        Ok(group) => group,
         Err(refused) => return refused,
     };
-    let make = |view: &View| planned(context, args, wanted, rule, view);
+    let make = |view: &mut View| planned(context, args, wanted, rule, view);
     let is_dry_run = args.is_dry_run();
     let mut shown = None;
     if !args.force && !is_dry_run {
-        let done = match perform(context, &asked, rule, Mode::DryRun, make) {
+        let done = match ops::run(&group, rule, Mode::Plan, context.observer(), make) {
             Ok(done) => done,
             Err(error) => return report(context, &Failure::Prune(error)),
         };
-        context.warn_unmatched(&unmatched_in_all(done.said.iter()));
-        let (answer, exit) = question(context, args, &asked, &done);
+        context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
+        let (answer, exit) = question(context, args, &group, &done);
         if answer == Answer::No {
             context.term.note("nothing was changed");
             return exit;
         }
-        shown = Some(going(&done.said));
+        shown = Some(going(&done.notes));
     }
     let mode = if is_dry_run {
-        Mode::DryRun
+        Mode::Plan
     } else {
-        Mode::Run(args.sweep.lock_wait)
+        Mode::Execute(args.sweep.lock_wait)
     };
     let mut account = Account::new("prune", is_dry_run, true);
     let mut number = 0;
     // Nobody agreed to anything but what the question showed.
-    let agreed = |view: &View| -> Result<(Plan, Said), Failure<'static>> {
+    let agreed = |view: &mut View| -> Result<(Plan, Said), Failure<'static>> {
         let (plan, said) = make(view).map_err(Failure::Prune)?;
-        let layouts = asked.chosen.layouts.len().max(1);
+        let layouts = group.paths().1.len().max(1);
         let shown = shown.as_ref().and_then(|shown| shown.get(number % layouts));
         number += 1;
         let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
@@ -70,13 +69,13 @@ pub(super) fn run(
         Ok((plan, said))
     };
     let mut exit = exit::DONE;
-    match perform(context, &asked, rule, mode, agreed) {
+    match ops::run(&group, rule, mode, context.observer(), agreed) {
         Ok(done) => {
             if shown.is_none() {
-                context.warn_unmatched(&unmatched_in_all(done.said.iter()));
+                context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
             }
-            let said = std::iter::once(None).chain(done.said.iter().map(Some));
-            for (shown, said) in done.shown().zip(said) {
+            let said = std::iter::once(None).chain(done.notes.iter().map(Some));
+            for (shown, said) in shared_parts(&done).zip(said) {
                 let ended = show(context, args, said, &shown, true);
                 let layout = to_json(context, args, said, &shown);
                 account.add(shown.plan.layout(), &shown, ended, layout);
@@ -104,22 +103,22 @@ fn going(said: &[Said]) -> Going {
 fn question(
     context: &Context<'_>,
     args: &PruneArgs,
-    asked: &Asked<'_>,
-    done: &Done<Said>,
+    group: &LayoutGroup,
+    done: &Finished<Said>,
 ) -> (Answer, Exit) {
     let mut text = String::new();
     let mut totals = Totals::default();
     let mut blobs = 0;
-    for (plan, _) in &done.plans {
+    for (plan, _) in &done.parts {
         totals = totals.plus(plan.totals());
         blobs += plan.sweep().len() as u64;
     }
-    for (path, said) in asked.chosen.layouts.iter().zip(&done.said) {
+    for (path, said) in group.paths().1.iter().zip(&done.notes) {
         text.push_str(&describe_plan(context, path, said, args.time, None));
     }
-    let is_clean = done.plans.iter().all(|(plan, _)| plan.is_empty());
+    let is_clean = done.parts.iter().all(|(plan, _)| plan.is_empty());
     if !is_clean {
-        let path = asked.pool.to_string_lossy();
+        let path = group.path().to_string_lossy();
         text.push_str(&format!(
             "This will delete {} of {} that none of the layouts references then.\n",
             count(blobs, "blob"),

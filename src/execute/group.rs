@@ -1,46 +1,80 @@
-//! Doing what a plan says about a pool of blobs that several layouts use.
+//! Executing the plan of a group: a single layout, or layouts that share a store of blobs.
 //!
 //! *Order*: as for a single layout, with every layout in the place of the one: all are locked, what others
 //! wrote to any of them is brought to the disk, all are read again and compared, then each is written, then
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
 use super::{
-    Fate, Meanwhile, Outcome, Refused, commit, is_written, refuse_future, remove_temporary, sweep,
-    unchanged,
+    Fate, Meanwhile, Outcome, Refused, commit, execute, is_written, refuse_future,
+    remove_temporary, sweep, unchanged,
 };
 use crate::execute::sync::settle;
 use crate::fs::Fs;
 use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
-use crate::plan::SharedPlan;
+use crate::plan::{GroupPlan, Plan};
 use crate::progress::Observer;
 
 use super::recheck::look_back;
 
-/// What became of a [`SharedPlan`].
+/// What became of a [`GroupPlan`].
 #[derive(Debug)]
-pub struct SharedOutcome {
-    /// Of the pool.
-    pub pool: Outcome,
+pub struct GroupOutcome {
+    /// Of the shared store; `None` for a single layout.
+    pub store: Option<Outcome>,
     /// Of each layout.
     pub layouts: Vec<Outcome>,
 }
 
-/// Sweeps a pool, after writing to the layouts what the plan says. `locked` are all layouts that use it, in the order of the plan.
+impl GroupOutcome {
+    /// Returns an outcome of which nothing was done.
+    #[must_use]
+    pub fn nothing(plan: &GroupPlan) -> Self {
+        Self {
+            store: plan.store.as_ref().map(|_| Outcome::nothing()),
+            layouts: plan.layouts.iter().map(|_| Outcome::nothing()).collect(),
+        }
+    }
+
+    /// Returns the outcome of the store, if there is one, then those of the layouts.
+    pub fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
+        self.store.into_iter().chain(self.layouts)
+    }
+}
+
+/// Executes the plan of a group. `locked` are all its layouts, in the order of the plan.
 ///
 /// # Errors
 /// [`Refused::Changed`] when a layout is other than the plan rests on, [`Refused::Error`] when one cannot be
 /// read or written. No blob was deleted then.
-pub(crate) fn execute_pool(
+pub(crate) fn execute_group(
     locked: &[Locked<'_>],
-    plan: &SharedPlan,
+    plan: &GroupPlan,
     fs: &dyn Fs,
     observer: &dyn Observer,
-) -> Result<SharedOutcome, Refused> {
-    let victims = &plan.pool.sweep;
+) -> Result<GroupOutcome, Refused> {
+    match (&plan.store, locked, plan.layouts.as_slice()) {
+        (None, [locked], [own]) => Ok(GroupOutcome {
+            store: None,
+            layouts: vec![execute(locked, own, fs, observer)?],
+        }),
+        (Some(store), _, _) => execute_shared(locked, store, plan, fs, observer),
+        // Without a store of their own several layouts are several groups.
+        (None, _, _) => Err(Refused::Changed),
+    }
+}
+
+fn execute_shared(
+    locked: &[Locked<'_>],
+    store: &Plan,
+    plan: &GroupPlan,
+    fs: &dyn Fs,
+    observer: &dyn Observer,
+) -> Result<GroupOutcome, Refused> {
+    let victims = &store.sweep;
     if !victims.is_empty() || plan.layouts.iter().any(|own| !own.temporary.is_empty()) {
-        refuse_future(&plan.pool)?;
+        refuse_future(store)?;
     }
     if !victims.is_empty() {
         for locked in locked {
@@ -84,12 +118,12 @@ pub(crate) fn execute_pool(
             written,
             ..Outcome::nothing()
         });
-        return Ok(SharedOutcome {
-            pool: Outcome {
+        return Ok(GroupOutcome {
+            store: Some(Outcome {
                 fates: vec![Fate::NotTried; victims.len()],
                 late,
                 ..Outcome::nothing()
-            },
+            }),
             layouts: outcomes.collect(),
         });
     }
@@ -118,12 +152,12 @@ pub(crate) fn execute_pool(
     } else {
         match locked.first() {
             // The directories of blobs are the same for all of them.
-            Some(any) => sweep(any.layout(), &plan.pool, victims, &still, fs, observer),
+            Some(any) => sweep(any.layout(), store, victims, &still, fs, observer),
             None => Outcome::nothing(),
         }
     };
     for (locked, base) in locked.iter().zip(&bases) {
-        let found = look_back(locked.layout(), base, &plan.pool, &[&[], &pool.fates]);
+        let found = look_back(locked.layout(), base, store, &[&[], &pool.fates]);
         pool.meanwhile.changed |= found.changed;
         pool.meanwhile.broken.extend(found.broken);
     }
@@ -135,5 +169,8 @@ pub(crate) fn execute_pool(
         }
         layouts.push(outcome);
     }
-    Ok(SharedOutcome { pool, layouts })
+    Ok(GroupOutcome {
+        store: Some(pool),
+        layouts,
+    })
 }

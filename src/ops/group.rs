@@ -1,0 +1,525 @@
+//! One layout, or several over one store of blobs: read together, marked together, swept together.
+//!
+//! A single layout is a group of one. A blob of a shared store goes when each of the layouts, planned for itself, would let it go. What is live follows
+//! from one live blob at a time (a document leads on, a subject to its referrer), so that what is live in none
+//! of them is live in all of them together neither.
+//!
+//! *Order*: the pool is listed before the first `index.json` is read, as for a single layout. All layouts are
+//! locked, in an order on which every process agrees, and read again, before the first blob goes.
+//!
+//! *Promise*: a layout that cannot be read or marked stops the sweep, whichever it is. A blob that none of the layouts
+//! references is in flight while it is younger than the grace period.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::execute::{GroupOutcome, Refused, execute_group};
+use crate::fs::Fs;
+use crate::graph::{Accept, Bits, Graph};
+use crate::layout::change_detector::is_still;
+use crate::layout::lock::Locked;
+use crate::layout::shared_blobs::Pool;
+use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
+use crate::model::images::images;
+use crate::model::inventory::{Counted, files};
+use crate::model::snapshot::{Doubt, View, settled};
+use crate::oci::Algorithm;
+use crate::oci::digest::Hasher;
+use crate::plan::{
+    Because, GroupPlan, Kept, Order, Plan, Retire, Victim, Victims, left_over, sweep_all,
+};
+use crate::progress::{Observer, Phase};
+use crate::report::usage::Row;
+
+use super::Protection;
+
+/// One layout, or several that share one store of blobs.
+#[derive(Debug, Clone)]
+pub struct LayoutGroup {
+    store: Option<PathBuf>,
+    layouts: Vec<PathBuf>,
+    ignored: IgnoredIndexes,
+}
+
+/// A group that is open.
+///
+/// What was read of a shared store is kept, so that it can be planned and measured without reading it again.
+#[derive(Debug)]
+pub struct OpenGroup {
+    store: Option<Store>,
+    layouts: Vec<Layout>,
+}
+
+/// A store that several layouts share, as it was at one moment.
+#[derive(Debug)]
+struct Store {
+    pool: Pool,
+    states: Vec<State>,
+    blobs: Arc<BlobList>,
+}
+
+/// The bytes of a shared store.
+#[derive(Debug)]
+pub struct SharedUsage {
+    /// For each layout: its images, and the bytes that it references, also where others do so too.
+    pub layouts: Vec<Row>,
+    /// Blobs that no layout references.
+    pub orphans: Row,
+    /// Everything in the store, each inode once.
+    pub total: Row,
+    /// Why a sweep would refuse, so that nothing is reclaimable.
+    pub refusal: Option<String>,
+}
+
+impl LayoutGroup {
+    /// Returns the group of a single layout.
+    #[must_use]
+    pub fn of(layout: impl Into<PathBuf>) -> Self {
+        Self {
+            store: None,
+            layouts: vec![layout.into()],
+            ignored: IgnoredIndexes::default(),
+        }
+    }
+
+    /// Returns the group of all layouts that keep their blobs in this directory. What a layout that is left out
+    /// needs would be deleted.
+    #[must_use]
+    pub fn sharing(store: impl Into<PathBuf>, layouts: &[PathBuf]) -> Self {
+        Self {
+            store: Some(store.into()),
+            layouts: layouts.to_vec(),
+            ignored: IgnoredIndexes::default(),
+        }
+    }
+
+    /// Leaves out second indexes of the layouts.
+    #[must_use]
+    pub fn ignoring(mut self, ignored: &IgnoredIndexes) -> Self {
+        self.ignored = ignored.clone();
+        self
+    }
+
+    /// Returns the shared store, if there is one, and the layouts.
+    #[must_use]
+    pub fn paths(&self) -> (Option<&Path>, &[PathBuf]) {
+        (self.store.as_deref(), &self.layouts)
+    }
+
+    /// Returns the path that messages about the whole group name: that of the store, or of the single layout.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        let first = || self.layouts.first().map(PathBuf::as_path);
+        self.store
+            .as_deref()
+            .or_else(first)
+            .unwrap_or(Path::new(""))
+    }
+
+    /// Opens all layouts, and lists a shared store.
+    ///
+    /// # Errors
+    /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
+    pub fn open(&self, observer: &dyn Observer) -> Result<OpenGroup> {
+        let Some(store) = &self.store else {
+            let layouts = self.layouts.iter();
+            let layouts = layouts.map(|path| Ok(Layout::open(path)?.ignoring(&self.ignored)));
+            return Ok(OpenGroup {
+                store: None,
+                layouts: layouts.collect::<Result<_>>()?,
+            });
+        };
+        let pool = Pool::open(store)?;
+        let layouts = self.layouts.iter();
+        let layouts: Vec<Layout> = layouts
+            .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(&self.ignored)))
+            .collect::<Result<_>>()?;
+        pool.refuse_unless_with_owner(&layouts)?;
+        let mut store = Store {
+            pool,
+            states: Vec::new(),
+            blobs: Arc::default(),
+        };
+        store.read_again(&layouts, observer)?;
+        Ok(OpenGroup {
+            store: Some(store),
+            layouts,
+        })
+    }
+}
+
+impl OpenGroup {
+    /// Returns the layouts.
+    #[must_use]
+    pub fn layouts(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    /// Returns `true` if the layout shares its blobs with no other one.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Plans each layout with `make` as if it were alone, and what none of them needs any more is deleted. What else
+    /// `make` returns is returned for each layout.
+    ///
+    /// # Errors
+    /// What `make` says of any of the layouts, and what reading it says.
+    pub fn plan<T, E: From<Error>>(
+        &mut self,
+        protection: &Protection,
+        observer: &dyn Observer,
+        mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+    ) -> Result<(GroupPlan, Vec<T>), E> {
+        let Self { store, layouts } = self;
+        let Some(store) = store else {
+            let mut plans = Vec::with_capacity(layouts.len());
+            let mut notes = Vec::with_capacity(layouts.len());
+            for layout in layouts.iter() {
+                let layout = layout.try_clone()?;
+                let mut view =
+                    View::of_protected(layout, protection.now, protection.in_flight, observer)?;
+                let (plan, note) = make(&mut view)?;
+                plans.push(plan);
+                notes.push(note);
+            }
+            let plan = GroupPlan {
+                store: None,
+                layouts: plans,
+            };
+            return Ok((plan, notes));
+        };
+        store.settle(layouts, observer, |store, doubt| {
+            store.plan_once(layouts, protection, doubt, observer, &mut make)
+        })
+    }
+
+    /// Locks all layouts, waiting up to `wait` altogether. The guards are in the order of the layouts.
+    ///
+    /// # Errors
+    /// What [`Locked::acquire`] says of any of them.
+    pub(crate) fn lock(&self, wait: Duration, observer: &dyn Observer) -> Result<Vec<Locked<'_>>> {
+        let mut order = Vec::with_capacity(self.layouts.len());
+        for (number, layout) in self.layouts.iter().enumerate() {
+            order.push((layout.identity()?, number));
+        }
+        // Two processes with the same layouts in another order would wait for one another.
+        order.sort_unstable();
+        let start = Instant::now();
+        let mut locked: Vec<(usize, Locked<'_>)> = Vec::with_capacity(order.len());
+        for (_, number) in order {
+            let Some(layout) = self.layouts.get(number) else {
+                continue;
+            };
+            let left = wait.saturating_sub(start.elapsed());
+            locked.push((number, Locked::acquire(layout, left, observer)?));
+        }
+        locked.sort_by_key(|(number, _)| *number);
+        Ok(locked.into_iter().map(|(_, locked)| locked).collect())
+    }
+
+    /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
+    ///
+    /// # Errors
+    /// [`Refused::Changed`] when one of the layouts is other than the plan rests on, [`Refused::Error`]
+    /// when one is busy, or cannot be read or written. Nothing was deleted then.
+    pub fn execute(
+        &self,
+        plan: &GroupPlan,
+        wait: Duration,
+        fs: &dyn Fs,
+        observer: &dyn Observer,
+    ) -> Result<GroupOutcome, Refused> {
+        let locked = self.lock(wait, observer)?;
+        execute_group(&locked, plan, fs, observer)
+    }
+
+    /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if documents are not
+    /// missing and no layout is empty.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] and the like; layouts that cannot be marked are no error, but then nothing
+    /// could be reclaimed.
+    pub fn usage(
+        &mut self,
+        protection: &Protection,
+        fs: &dyn Fs,
+        observer: &dyn Observer,
+    ) -> Result<Option<SharedUsage>> {
+        let Self { store, layouts } = self;
+        let Some(store) = store else {
+            return Ok(None);
+        };
+        let usage = store.settle(layouts, observer, |store, doubt| {
+            store.usage_once(layouts, protection, fs, doubt, observer)
+        });
+        usage.map(Some)
+    }
+}
+
+impl Store {
+    fn read_again(&mut self, layouts: &[Layout], observer: &dyn Observer) -> Result<()> {
+        crate::threads::start();
+        observer.begin(Phase::Listing, None);
+        self.blobs = Arc::new(BlobList::read_pool(layouts)?);
+        let states = layouts.iter().map(Layout::read_state);
+        self.states = states.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Does some work on what was read, and on what is read anew while a layout changes under it.
+    fn settle<T, E: From<Error>>(
+        &mut self,
+        layouts: &[Layout],
+        observer: &dyn Observer,
+        mut work: impl FnMut(&Self, &mut Doubt) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut is_read = true;
+        let path = self.pool.path().to_owned();
+        settled(&path, || {
+            if !std::mem::take(&mut is_read) {
+                self.read_again(layouts, observer)?;
+            }
+            let mut doubt = Doubt::None;
+            let worked = work(self, &mut doubt);
+            // What a layout at rest would be refused for may come from the change.
+            Ok::<_, E>((worked, doubt))
+        })?
+    }
+
+    fn plan_once<T, E: From<Error>>(
+        &self,
+        all: &[Layout],
+        protection: &Protection,
+        doubt: &mut Doubt,
+        observer: &dyn Observer,
+        mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+    ) -> Result<(GroupPlan, Vec<T>), E> {
+        let fresh = self.fresh(all, protection, observer)?;
+        let mut latest_now = i128::MIN;
+        let mut writer = None;
+        let mut common = Common::default();
+        let mut plans = Vec::with_capacity(all.len());
+        let mut notes = Vec::with_capacity(all.len());
+        for (layout, state) in all.iter().zip(&self.states) {
+            let mut view = self.view(layout, state, protection.now, doubt, observer)?;
+            view.graph
+                .protect_among(layout, protection.in_flight, Some(&fresh), observer)?;
+            let (mut plan, more) = make(&mut view)?;
+            if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
+                // A plan of another view says nothing of this pool.
+                plan = Plan::empty(&view);
+            }
+            common.add(&plan);
+            let own = BlobList::read_beside(layout)?;
+            let temporary = left_over(layout, &own, &protection.sweep);
+            latest_now = latest_now.max(plan.latest_now);
+            if !temporary.is_empty() {
+                latest_now = latest_now.max(protection.sweep.now);
+            }
+            writer = writer.or_else(|| plan.writer.take());
+            plans.push(Plan {
+                temporary,
+                blobs: Arc::default(),
+                sweep: Victims::new(),
+                kept: Vec::new(),
+                spare: Victims::new(),
+                foreign: 0,
+                ..plan
+            });
+            notes.push(more);
+        }
+        let mut base = Hasher::new(Algorithm::Sha256);
+        for state in &self.states {
+            base.update(state.fingerprint().to_string().as_bytes());
+        }
+        let (sweep, kept) = common.finish();
+        let pool = Plan {
+            layout: self.pool.path().to_owned(),
+            base: base.finish(),
+            blobs: Arc::clone(&self.blobs),
+            sweep,
+            order: Order::Directories,
+            writer: writer.filter(|_| {
+                let mut kept = kept.iter();
+                kept.any(|kept| kept.because == Because::WriterAtWork)
+            }),
+            kept,
+            temporary: Vec::new(),
+            foreign: self.blobs.foreign.len(),
+            writes: Writes::default(),
+            spare: Victims::new(),
+            retire: Retire::No,
+            latest_now,
+        };
+        let plan = GroupPlan {
+            store: Some(pool),
+            layouts: plans,
+        };
+        Ok((plan, notes))
+    }
+
+    /// Returns the recent blobs that none of the layouts references. To one layout what another one has listed looks
+    /// like a blob in flight.
+    fn fresh(
+        &self,
+        layouts: &[Layout],
+        protection: &Protection,
+        observer: &dyn Observer,
+    ) -> Result<Bits> {
+        let mut fresh: Option<Bits> = None;
+        if protection.in_flight.grace <= 0 {
+            return Ok(Bits::default());
+        }
+        // Whether it can be relied on is asked when the layouts are planned.
+        let mut doubt = Doubt::None;
+        for (layout, state) in layouts.iter().zip(&self.states) {
+            let view = self.view(layout, state, protection.now, &mut doubt, observer)?;
+            let mut both = Bits::new(self.blobs.len());
+            let mut is_empty = true;
+            for (id, _) in view.graph.fresh_orphans(protection.in_flight) {
+                if fresh.as_ref().is_none_or(|fresh| fresh.contains(id)) {
+                    both.insert(id);
+                    is_empty = false;
+                }
+            }
+            fresh = Some(both);
+            if is_empty {
+                // The other layouts cannot add one.
+                break;
+            }
+        }
+        Ok(fresh.unwrap_or_default())
+    }
+
+    /// Reads what one layout leads to in the pool, and adds to the doubt whether it can be relied on.
+    fn view(
+        &self,
+        layout: &Layout,
+        state: &State,
+        now: Timestamp,
+        doubt: &mut Doubt,
+        observer: &dyn Observer,
+    ) -> Result<View> {
+        let blobs = Arc::clone(&self.blobs);
+        let graph = Graph::read(layout, state, blobs, now, observer)?;
+        *doubt = (*doubt).max(Doubt::of(&graph, || !is_still(layout, state.fingerprint())));
+        Ok(View {
+            graph,
+            layout: layout.try_clone()?,
+            state: state.clone(),
+        })
+    }
+
+    fn usage_once(
+        &self,
+        layouts: &[Layout],
+        protection: &Protection,
+        fs: &dyn Fs,
+        doubt: &mut Doubt,
+        observer: &dyn Observer,
+    ) -> Result<SharedUsage> {
+        let mut rows = Vec::with_capacity(layouts.len());
+        let mut all = Bits::new(self.blobs.len());
+        let mut known = None;
+        for (layout, state) in layouts.iter().zip(&self.states) {
+            let view = self.view(layout, state, protection.now, doubt, observer)?;
+            let files = known.get_or_insert_with(|| files(&view, fs));
+            let roots = view.graph.roots().iter();
+            let live = view
+                .graph
+                .reach(roots.filter_map(|root| root.target.as_ref().ok().copied()));
+            let images = images(&view, protection.now).len() as u64;
+            rows.push(Row {
+                total: images,
+                active: images,
+                size: Counted::new(files).take(&live),
+                reclaimable: 0,
+            });
+            all.merge(&live);
+        }
+        let files = known.unwrap_or_default();
+        let mut counted = Counted::new(&files);
+        let used = counted.take(&all);
+        let is_orphan = |id: BlobId| !all.contains(id);
+        let mut orphans = Row {
+            total: files.iter().filter(|(id, _)| is_orphan(*id)).count() as u64,
+            active: 0,
+            size: counted.take_rest(),
+            reclaimable: 0,
+        };
+        let plan = self.plan_once(layouts, protection, doubt, observer, |view| {
+            sweep_all(view, Accept::No, Accept::No, fs, &protection.sweep).map(|plan| (plan, ()))
+        });
+        let (freed, refusal) = match plan {
+            Ok((plan, _)) => (plan.totals(), None),
+            Err(error) if error.kind() == crate::ErrorKind::Refused => {
+                (crate::plan::Totals::default(), Some(error.to_string()))
+            }
+            Err(error) => return Err(error),
+        };
+        orphans.active = orphans.total.saturating_sub(freed.blobs);
+        orphans.reclaimable = freed.freed_bytes;
+        let total = Row {
+            total: rows.iter().map(|row| row.total).sum(),
+            active: rows.iter().map(|row| row.active).sum(),
+            size: used.saturating_add(orphans.size),
+            reclaimable: orphans.reclaimable,
+        };
+        Ok(SharedUsage {
+            layouts: rows,
+            orphans,
+            total,
+            refusal,
+        })
+    }
+}
+
+/// What the plans of several layouts over one list of blobs agree upon.
+#[derive(Debug, Default)]
+struct Common {
+    /// What every plan so far lets go; `None` before the first.
+    sweep: Option<HashMap<BlobId, Victim>>,
+    /// What is live in none so far, and kept by one of them.
+    kept: HashMap<BlobId, Kept>,
+}
+
+impl Common {
+    fn add(&mut self, plan: &Plan) {
+        let going: HashMap<BlobId, Victim> = plan
+            .sweep
+            .iter()
+            .map(|victim| (victim.id, victim))
+            .collect();
+        let keeps: HashMap<BlobId, Kept> = plan.kept.iter().map(|kept| (kept.id, *kept)).collect();
+        let Some(sweep) = &mut self.sweep else {
+            self.sweep = Some(going);
+            self.kept = keeps;
+            return;
+        };
+        // What one of them leads to is no orphan, however young.
+        self.kept
+            .retain(|id, _| going.contains_key(id) || keeps.contains_key(id));
+        for (id, kept) in keeps {
+            if sweep.remove(&id).is_some() {
+                self.kept.insert(id, kept);
+            }
+        }
+        sweep.retain(|id, _| going.contains_key(id));
+    }
+
+    /// Returns what goes and what is kept, in the order of the directories.
+    fn finish(self) -> (Victims, Vec<Kept>) {
+        let mut sweep: Vec<Victim> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
+        sweep.sort_by_key(|victim| victim.id);
+        let mut kept: Vec<Kept> = self.kept.into_values().collect();
+        kept.sort_by_key(|kept| kept.id);
+        (Victims::of(sweep), kept)
+    }
+}

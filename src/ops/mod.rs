@@ -1,0 +1,15 @@
+//! Whole commands: read, protect, plan, lock, execute; and again, if a layout changed in between.
+//!
+//! ```text
+//! LayoutGroup::open ─► OpenGroup::plan ─► GroupPlan ─► OpenGroup::execute ─► GroupOutcome
+//! ```
+//!
+//! [`run`] does all of it. A dry run ends with the plan.
+
+mod group;
+mod protection;
+mod run;
+
+pub use group::{LayoutGroup, OpenGroup, SharedUsage};
+pub use protection::Protection;
+pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};

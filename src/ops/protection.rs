@@ -1,0 +1,53 @@
+//! What protects a layout from a run: the grace period, the age of temporary files, and the clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::graph::InFlight;
+use crate::plan::SweepOptions;
+
+/// What is left alone because of its age.
+#[derive(Debug, Clone, Copy)]
+pub struct Protection {
+    /// The time by which protections end.
+    pub now: Timestamp,
+    /// When an orphan counts as being written.
+    pub in_flight: InFlight,
+    /// For the plan.
+    pub sweep: SweepOptions,
+}
+
+impl Protection {
+    /// How old a temporary file has to be before it is deleted, where nothing else is asked for.
+    pub const TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Returns the usual protection: orphans younger than an hour and temporary files younger than a day are kept.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self::with(now, now, Duration::from_secs(60 * 60), Self::TEMP_AGE)
+    }
+
+    /// Returns a protection by these ages. `started`: when the run began; `execute` refuses a plan whose time has not
+    /// come.
+    #[must_use]
+    pub fn with(now: Timestamp, started: Timestamp, grace: Duration, temp_age: Duration) -> Self {
+        let nanoseconds = now.as_nanosecond();
+        Self {
+            now,
+            in_flight: InFlight {
+                now: nanoseconds,
+                grace: as_nanoseconds(grace),
+            },
+            sweep: SweepOptions {
+                now: nanoseconds,
+                started: started.as_nanosecond(),
+                temp_age: as_nanoseconds(temp_age),
+            },
+        }
+    }
+}
+
+fn as_nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}

@@ -1,0 +1,171 @@
+//! The loop of every changing command.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_directory};
+use crate::fs::Disk;
+use crate::graph::Accept;
+use crate::model::snapshot::View;
+use crate::plan::{GroupPlan, Plan, Retire, SweepSnapshot, retire, sweep_all};
+use crate::progress::Observer;
+
+use super::{LayoutGroup, OpenGroup, Protection};
+
+/// How often a plan is made anew because a layout changed.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// How often a plan is made before the layouts are locked. A plan is usually made without the lock, so that a long reading keeps
+/// nobody waiting. Where others were quicker each time, it is made under the lock: they would be quicker for ever.
+const UNLOCKED_ATTEMPTS: u32 = 2;
+
+/// What to do with a plan.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// Only return it: a dry run.
+    Plan,
+    /// Execute it, waiting at most this long for the locks.
+    Execute(Duration),
+}
+
+/// What a run did, or would do.
+#[derive(Debug)]
+pub struct Finished<T> {
+    /// The plan and its outcome, `None` in a dry run: of the shared store first, if there is one, then of each layout.
+    pub parts: Vec<(Plan, Option<Outcome>)>,
+    /// What planning noted beside the plan of each layout.
+    pub notes: Vec<T>,
+}
+
+impl<T> Finished<T> {
+    fn new(plan: GroupPlan, notes: Vec<T>, outcome: Option<GroupOutcome>) -> Self {
+        let mut outcomes = outcome.into_iter().flat_map(GroupOutcome::into_outcomes);
+        let parts = plan.into_plans().map(|plan| (plan, outcomes.next()));
+        Self {
+            parts: parts.collect(),
+            notes,
+        }
+    }
+}
+
+/// Plans a group with `make`, layout by layout, and executes the plan unless this is a dry run.
+///
+/// # Errors
+/// What planning and locking say, and [`Error::Unstable`] when a layout changes each time. `make` may have errors of its
+/// own.
+pub fn run<T, E: From<Error>>(
+    group: &LayoutGroup,
+    protection: &Protection,
+    mode: Mode,
+    observer: &dyn Observer,
+    mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+) -> Result<Finished<T>, E> {
+    let mut plan = |open: &mut OpenGroup| open.plan(protection, observer, &mut make);
+    attempt(group, mode, observer, &mut plan)
+}
+
+/// Sweeps what nothing references: `gc`.
+///
+/// # Errors
+/// As [`run`], and what [`sweep_all`] refuses.
+pub fn gc(
+    group: &LayoutGroup,
+    protection: &Protection,
+    options: &GcOptions,
+    mode: Mode,
+    observer: &dyn Observer,
+) -> Result<Finished<()>> {
+    let GcOptions { missing, empty, .. } = *options;
+    attempt(group, mode, observer, &mut |open| {
+        if let ([layout], Retire::No, true) =
+            (open.layouts(), options.empty_layouts, open.is_alone())
+        {
+            let snapshot = SweepSnapshot::of(
+                layout.try_clone()?,
+                protection.now,
+                protection.in_flight,
+                observer,
+            )?;
+            match snapshot.plan(missing, empty, &protection.sweep) {
+                // Only a view that remembers its documents names the images that are in the way.
+                Err(Error::Incomplete { .. }) => {}
+                planned => return Ok((GroupPlan::of(planned?), vec![()])),
+            }
+        }
+        open.plan(protection, observer, |view| {
+            let mut plan = sweep_all(view, missing, empty, &Disk, &protection.sweep)?;
+            if options.empty_layouts == Retire::Yes {
+                retire(view, &mut plan, protection.in_flight);
+            }
+            Ok((plan, ()))
+        })
+    })
+}
+
+/// What [`gc`] accepts.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// Sweep although documents are missing.
+    pub missing: Accept,
+    /// Sweep a layout that lists nothing.
+    pub empty: Accept,
+    /// Whether a layout in which nothing is left is removed.
+    pub empty_layouts: Retire,
+}
+
+/// Plans a group that is open, with a note for each layout.
+type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>), E> + 'a;
+
+/// Makes a plan, and executes it unless this is a dry run; and again, if a layout changed in between.
+fn attempt<T, E: From<Error>>(
+    group: &LayoutGroup,
+    mode: Mode,
+    observer: &dyn Observer,
+    make: &mut Planner<'_, T, E>,
+) -> Result<Finished<T>, E> {
+    for attempt in 0..MAX_ATTEMPTS {
+        let early = match mode {
+            Mode::Execute(wait) if attempt >= UNLOCKED_ATTEMPTS => Some(wait),
+            Mode::Execute(_) | Mode::Plan => None,
+        };
+        let lockable = early.map(|_| group.open(observer)).transpose()?;
+        let mut locked = match (&lockable, early) {
+            (Some(group), Some(wait)) => Some(group.lock(wait, observer)?),
+            _ => None,
+        };
+        let mut open = group.open(observer)?;
+        let (plan, notes) = make(&mut open)?;
+        let Mode::Execute(wait) = mode else {
+            return Ok(Finished::new(plan, notes, None));
+        };
+        // Nothing to do is no reason to lock, so that a clean layout on a read-only file system is no error.
+        if plan.is_empty() {
+            let outcome = GroupOutcome::nothing(&plan);
+            return Ok(Finished::new(plan, notes, Some(outcome)));
+        }
+        let executed = match locked.take() {
+            Some(locked) => execute_group(&locked, &plan, &Disk, observer),
+            None => open.execute(&plan, wait, &Disk, observer),
+        };
+        match executed {
+            Ok(mut outcome) => {
+                // Only now: a lock file in the directory would keep it from going.
+                for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
+                    if outcome.retired
+                        && let Err(error) = remove_directory(layout.path(), &Disk)
+                    {
+                        outcome.failed.push((".".to_owned(), error));
+                    }
+                }
+                return Ok(Finished::new(plan, notes, Some(outcome)));
+            }
+            Err(Refused::Changed) => observer.changed(group.path()),
+            Err(Refused::Error(error)) => return Err(error.into()),
+        }
+    }
+    Err(E::from(Error::Unstable {
+        path: group.path().to_owned(),
+        times: MAX_ATTEMPTS,
+    }))
+}
