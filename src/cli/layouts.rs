@@ -19,7 +19,7 @@ use ocisweep::layout::discover::{Forest, distinct, sharing};
 use ocisweep::ops::LayoutGroup;
 use ocisweep::plan::{Totals, joint_totals};
 
-use super::args::{OutputArgs, TextFormat, TreeArgs};
+use super::args::{OutputArgs, SharedArgs, TextFormat, TreeArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::mistaken::{CommandLine, not_a_layout, report};
@@ -27,7 +27,7 @@ use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
 use super::render::sweep::{Aged, Shown, age_line, note_linked, total_line};
-use super::run::Done;
+use super::run::{Done, alone};
 
 /// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
 const MAX_THREADS: usize = 4;
@@ -161,6 +161,34 @@ pub fn choose_sharing(
         what: PoolProblem::Unsearched,
     };
     Err(exit.and(context.report(&error)))
+}
+
+/// Returns the group of a layout that is worked on: with `--shared-blobs` it has the others beside it.
+///
+/// # Errors
+/// As [`choose_sharing`].
+pub fn group_of(
+    context: &Context<'_>,
+    layout: &Path,
+    shared: &SharedArgs,
+) -> Result<LayoutGroup, Exit> {
+    let Some(store) = &shared.shared_blobs else {
+        return Ok(alone(context, layout));
+    };
+    if let Some(error) = not_a_layout(layout) {
+        return Err(context.report(&error));
+    }
+    let others = TreeArgs {
+        paths: shared.with.clone(),
+        recursive: true,
+    };
+    let mut layouts = vec![layout.to_owned()];
+    if !shared.with.is_empty() {
+        let others = choose_sharing(context, store, &others)?;
+        layouts.extend_from_slice(others.paths().1);
+    }
+    let (layouts, _) = distinct(layouts);
+    Ok(LayoutGroup::sharing(store, &layouts).ignoring(&context.ignored))
 }
 
 /// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop

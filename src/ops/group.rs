@@ -25,7 +25,7 @@ use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
 use crate::layout::shared_blobs::Pool;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
-use crate::model::images::images;
+use crate::model::images::{Image, images};
 use crate::model::inventory::{Counted, files};
 use crate::model::snapshot::{Doubt, View, settled};
 use crate::oci::Algorithm;
@@ -34,7 +34,7 @@ use crate::plan::{
     Because, GroupPlan, Kept, Order, Plan, Retire, Victim, Victims, left_over, sweep_all,
 };
 use crate::progress::{Observer, Phase};
-use crate::report::usage::Row;
+use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
 
@@ -74,6 +74,18 @@ pub struct SharedUsage {
     pub total: Row,
     /// Why a sweep would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
+    /// The images of each layout, if they were asked for.
+    pub images: Vec<Vec<(Image, ImageUsage)>>,
+}
+
+/// How much a measurement of a shared store tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// The bytes of each layout and of the store.
+    #[default]
+    Layouts,
+    /// Each image as well.
+    Images,
 }
 
 impl LayoutGroup {
@@ -248,6 +260,7 @@ impl OpenGroup {
     /// could be reclaimed.
     pub fn usage(
         &mut self,
+        detail: Detail,
         protection: &Protection,
         fs: &dyn Fs,
         observer: &dyn Observer,
@@ -257,7 +270,11 @@ impl OpenGroup {
             return Ok(None);
         };
         let usage = store.settle(layouts, observer, |store, doubt| {
-            store.usage_once(layouts, protection, fs, doubt, observer)
+            let mut usage = store.usage_once(layouts, protection, fs, doubt, observer)?;
+            if detail == Detail::Images {
+                usage.images = store.images(layouts, protection, fs, doubt, observer)?;
+            }
+            Ok(usage)
         });
         usage.map(Some)
     }
@@ -431,10 +448,7 @@ impl Store {
         for (layout, state) in layouts.iter().zip(&self.states) {
             let view = self.view(layout, state, protection.now, doubt, observer)?;
             let files = known.get_or_insert_with(|| files(&view, fs));
-            let roots = view.graph.roots().iter();
-            let live = view
-                .graph
-                .reach(roots.filter_map(|root| root.target.as_ref().ok().copied()));
+            let live = live_of(&view);
             let images = images(&view, protection.now).len() as u64;
             rows.push(Row {
                 total: images,
@@ -477,8 +491,46 @@ impl Store {
             orphans,
             total,
             refusal,
+            images: Vec::new(),
         })
     }
+
+    /// Measures the images of each layout. What another layout references as well is freed by none of them.
+    fn images(
+        &self,
+        layouts: &[Layout],
+        protection: &Protection,
+        fs: &dyn Fs,
+        doubt: &mut Doubt,
+        observer: &dyn Observer,
+    ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
+        let mut views = Vec::with_capacity(layouts.len());
+        for (layout, state) in layouts.iter().zip(&self.states) {
+            views.push(self.view(layout, state, protection.now, doubt, observer)?);
+        }
+        let live: Vec<Bits> = views.iter().map(live_of).collect();
+        let measure = |(number, view): (usize, &View)| {
+            let mut elsewhere = Bits::new(self.blobs.len());
+            for (_, other) in live
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number)
+            {
+                elsewhere.merge(other);
+            }
+            let images = images(view, protection.now);
+            let usages = image_usages_beside(view, &images, fs, &elsewhere);
+            images.into_iter().zip(usages).collect()
+        };
+        Ok(views.iter().enumerate().map(measure).collect())
+    }
+}
+
+/// Returns everything that the roots of a layout reach.
+fn live_of(view: &View) -> Bits {
+    let roots = view.graph.roots().iter();
+    let targets = roots.filter_map(|root| root.target.as_ref().ok().copied());
+    view.graph.reach(targets)
 }
 
 /// What the plans of several layouts over one list of blobs agree upon.

@@ -10,6 +10,6 @@ mod group;
 mod protection;
 mod run;
 
-pub use group::{LayoutGroup, OpenGroup, SharedUsage};
+pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use protection::Protection;
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};

@@ -22,7 +22,7 @@ use crate::oci::Digest;
 
 use super::prune::Prune;
 use super::remove::{Gone, Removal, SweepExtent, finish, kept_by};
-use super::{Order, SweepOptions, Victim, Victims};
+use super::{Order, Plan, SweepOptions, Victim, Victims};
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,8 +35,20 @@ pub struct PlanFile {
     grace_ns: u64,
     /// How old temporary files had to be, in nanoseconds.
     temp_age_ns: u64,
+    /// The store of blobs that the layouts share, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_blobs: Option<PlannedStore>,
     /// The layouts, in the order in which they were given.
     pub layouts: Vec<PlannedLayout>,
+}
+
+/// What a plan file says about a shared store of blobs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedStore {
+    /// The directory, as an absolute path.
+    pub path: PathBuf,
+    /// The sum of what becomes free in it, in bytes.
+    pub reclaimed_bytes: u64,
 }
 
 /// What a plan file says about one layout.
@@ -116,8 +128,25 @@ impl PlanFile {
             made_at: made_at.to_string(),
             grace_ns: ns(grace),
             temp_age_ns: ns(temp_age),
+            shared_blobs: None,
             layouts: Vec::new(),
         }
+    }
+
+    /// Adds layouts that share a store, of which the plan deletes blobs.
+    pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
+        let digest = |victim: Victim| store.blobs.digest(victim.id).map(ToString::to_string);
+        let deleted: HashSet<String> = store.sweep.iter().filter_map(digest).collect();
+        self.layouts.extend(layouts.map(|mut layout| {
+            // What another layout needs is not deleted, and its bytes count once for all layouts.
+            layout.delete.retain(|blob| deleted.contains(&blob.digest));
+            layout.reclaimed_bytes = 0;
+            layout
+        }));
+        self.shared_blobs = Some(PlannedStore {
+            path: std::path::absolute(&store.layout).unwrap_or_else(|_| store.layout.clone()),
+            reclaimed_bytes: store.totals().reclaimed_bytes(),
+        });
     }
 
     /// Returns how long an orphan counts as young.

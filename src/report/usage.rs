@@ -13,6 +13,7 @@ use crate::fs::FileFacts;
 use crate::fs::Fs;
 use crate::graph::content_of;
 use crate::graph::{Accept, Bits, RootSource};
+use crate::layout::BlobId;
 use crate::model::entries::entries;
 use crate::model::images::Image;
 use crate::model::images::TimeSource;
@@ -277,6 +278,16 @@ fn totals_of(victims: impl Iterator<Item = Victim>) -> Totals {
 /// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
 #[must_use]
 pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
+    image_usages_beside(view, images, fs, &Bits::default())
+}
+
+/// Does the same where other layouts share the blobs: what they reference (`elsewhere`) is freed by none of these images.
+pub(crate) fn image_usages_beside(
+    view: &View,
+    images: &[Image],
+    fs: &dyn Fs,
+    elsewhere: &Bits,
+) -> Vec<ImageUsage> {
     let files = files(view, fs);
     let entries = entries(view);
     let alone = Alone::of(view, &entries);
@@ -285,7 +296,9 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
         .map(|image| {
             let freed = alone.freed(image);
             let mut unique = Tally::default();
-            for file in freed.iter().filter_map(|id| files.get(*id)) {
+            let is_freed = |id: BlobId| freed.contains(&id) && !elsewhere.contains(id);
+            let here = freed.iter().filter(|id| is_freed(**id));
+            for file in here.filter_map(|id| files.get(*id)) {
                 unique.blob(&file);
             }
             let mut usage = ImageUsage {
@@ -295,7 +308,7 @@ pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsag
             for (id, _) in content_of(&view.graph, image.id, None) {
                 let len = files.get(id).map_or(0, |file| file.len);
                 usage.size = usage.size.saturating_add(len);
-                if !freed.contains(&id) {
+                if !is_freed(id) {
                     usage.shared = usage.shared.saturating_add(len);
                 }
             }

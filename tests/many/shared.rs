@@ -580,17 +580,15 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
     }
     // What has no meaning for a pool is said by the command line.
     let commune = Commune::new(Way::Empty);
-    for args in [
-        &["--max-size", "1GB"][..],
-        &["--plan", "plan.json"],
-        &["--remove-empty-layouts"],
-    ] {
-        let prune = ["prune", "-f", "--shared-blobs", "pool"];
-        commune
-            .scene
-            .run(&[&prune[..], args, &NAMES].concat())
-            .exits(2);
-    }
+    let prune = [
+        "prune",
+        "-f",
+        "--shared-blobs",
+        "pool",
+        "--remove-empty-layouts",
+    ];
+    let run = commune.scene.run(&[&prune[..], &NAMES].concat());
+    run.exits(2);
 }
 
 /// What skopeo and LXC wrote: refused alone, with a hint that works, and swept together.
@@ -655,4 +653,229 @@ fn a_second_index_of_any_layout_keeps_blobs_of_the_pool() {
     let run = scene.run(&[&GC[..], &["--ignore-index", "other.json"], &NAMES].concat());
     run.ok();
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
+}
+
+const SHARED: [&str; 2] = ["--shared-blobs", "pool"];
+
+/// Returns what only the layout at this position references.
+fn own(commune: &Commune, position: usize) -> BTreeSet<String> {
+    let others = commune.needs.iter().enumerate();
+    let others: BTreeSet<&String> = others
+        .filter(|(other, _)| *other != position)
+        .flat_map(|(_, need)| need)
+        .collect();
+    let need = commune.needs.get(position).expect("there are three");
+    need.iter()
+        .filter(|digest| !others.contains(digest))
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn rm_deletes_from_a_pool_what_no_other_layout_references() {
+    for way in WAYS {
+        let commune = Commune::new(way);
+        let scene = &commune.scene;
+        let rm = ["rm", "--grace", "0", "one", "v1"];
+        let with = ["--with", "two", "--with", "three"];
+        let before = commune.pool();
+        let bytes = scene.bytes(|path| path.starts_with("pool"));
+        let others = || ["two", "three"].map(|name| snapshot(&scene.join(name)));
+        let pictures = others();
+        let dry = scene.run(&[&rm[..], &SHARED, &with, &["-n", "--format", "json"]].concat());
+        let dry = dry.ok().json();
+        assert_eq!(commune.pool(), before, "{way:?}");
+        let run = scene.run(&[&rm[..], &SHARED, &with, &["--format", "json"]].concat());
+        let ran = run.ok().json();
+        let gone = own(&commune, 0);
+        assert!(!gone.is_empty());
+        let expected: BTreeSet<String> = before.difference(&gone).cloned().collect();
+        assert_eq!(commune.pool(), expected, "{way:?}\n{}", run.all());
+        let after = scene.bytes(|path| path.starts_with("pool"));
+        let freed = bytes.sum() - after.sum();
+        assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
+        assert_eq!(dry["totals"], ran["totals"], "{way:?}");
+        assert_eq!(crate::scene::entries(&scene.join("one")), 0);
+        for (old, new) in pictures.iter().zip(others()) {
+            let new = without_directory_times(&new);
+            assert_same(&without_directory_times(old), &new, &run.all());
+        }
+    }
+}
+
+#[test]
+fn rm_reports_what_the_other_layouts_of_a_pool_keep() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    // A tree finds the others as well.
+    let run = scene.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
+    run.ok()
+        .says("Untagged: v1")
+        .says("kept: 1 blob also used by other layouts");
+}
+
+#[test]
+fn rm_in_a_pool_needs_every_layout_that_uses_it() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let before = commune.pool();
+    let rm = ["rm", "one", "v1"];
+    scene
+        .run(&[&rm[..], &SHARED].concat())
+        .exits(2)
+        .warns("without the other layouts")
+        .warns("`--with` names each of them");
+    fs::write(scene.join("two/index.json"), b"{").expect("it can be written");
+    let run = scene.run(&[&rm[..], &SHARED, &["--with", "two", "--with", "three"]].concat());
+    assert_eq!(run.code, Some(3), "{}", run.all());
+    assert_eq!(commune.pool(), before);
+    assert_eq!(crate::scene::entries(&scene.join("one")), 1);
+}
+
+#[test]
+fn a_hold_protects_an_image_in_a_pool() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let hold = ["hold", "add", "one", "release", "v1"];
+    scene.run(&[&hold[..], &SHARED].concat()).ok();
+    let run = scene.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
+    run.exits(1).warns("hold");
+    let prune = ["prune", "-f", "-a", "--allow-empty", "--grace", "0"];
+    scene.run(&[&prune[..], &SHARED, &NAMES].concat()).ok();
+    let one = commune.needs.first().expect("there are three");
+    assert_eq!(&commune.pool(), one);
+}
+
+#[test]
+fn why_says_what_a_sweep_of_a_pool_would_do() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let why = |digest: &str| {
+        let args = ["why", "--grace", "0", "one", digest, "--with", "."];
+        scene.run(&[&args[..], &SHARED].concat())
+    };
+    let mine = own(&commune, 0);
+    why(mine.first().expect("it has some")).ok().says("v1");
+    let other = own(&commune, 1);
+    let other = other.first().expect("it has some");
+    why(other)
+        .ok()
+        .says("another layout that shares the blobs references it");
+    let orphan = commune.orphans.first().expect("there are some");
+    why(orphan).ok().says("a sweep now would delete it");
+}
+
+#[test]
+fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let run = scene.run(&[&["blobs", "--live", "one"], &SHARED[..]].concat());
+    let live: BTreeSet<String> = run
+        .ok()
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("blobs/sha256/"))
+        .map(|hex| format!("sha256:{hex}"))
+        .collect();
+    assert_eq!(Some(&live), commune.needs.first());
+    let blobs = ["blobs", "--dead", "--grace", "0"];
+    let run = scene.run(&[&blobs[..], &SHARED, &NAMES].concat());
+    let dead: BTreeSet<String> = run
+        .ok()
+        .stdout
+        .lines()
+        .map(|line| {
+            line.strip_prefix("pool/sha256/")
+                .expect("paths of the pool")
+        })
+        .map(|hex| format!("sha256:{hex}"))
+        .collect();
+    assert_eq!(dead, commune.orphans);
+}
+
+#[test]
+fn df_measures_each_image_of_a_pool() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let df = ["df", "-v", "--format", "json"];
+    let json = scene.run(&[&df[..], &SHARED, &NAMES].concat()).ok().json();
+    for position in 0..NAMES.len() {
+        let unique: u64 = own(&commune, position)
+            .iter()
+            .map(|digest| {
+                let file = scene.join(&digest.replace("sha256:", "pool/sha256/"));
+                fs::metadata(file).expect("it is there").len()
+            })
+            .sum();
+        let path = format!("/layouts/{position}/items/0/unique_bytes");
+        assert_eq!(number(&json, &path), unique, "{json:#}");
+    }
+    let text = scene.run(&[&["df", "-v"], &SHARED[..], &NAMES].concat());
+    text.ok().says("UNIQUE").says("v1");
+}
+
+#[test]
+fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
+    let prune = [
+        "prune",
+        "-a",
+        "--allow-empty",
+        "--grace",
+        "0",
+        "--plan",
+        "plan.json",
+    ];
+    let keep = ["--keep-from", "keep"];
+    let planned = || {
+        let commune = Commune::new(Way::Empty);
+        let scene = &commune.scene;
+        let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");
+        let index = index.replace("\"v1\"", "\"v2\"");
+        fs::write(scene.join("two/index.json"), index).expect("it can be written");
+        fs::write(scene.join("keep"), "v2\n").expect("it can be written");
+        let before = commune.pool();
+        scene
+            .run(&[&prune[..], &keep, &SHARED, &NAMES].concat())
+            .ok();
+        assert_eq!(commune.pool(), before);
+        commune
+    };
+    let commune = planned();
+    let apply = commune.scene.run(&["apply", "plan.json"]);
+    apply.ok();
+    assert_eq!(commune.pool(), commune.needs[1], "{}", apply.all());
+
+    // Another layout changed: nothing at all is done.
+    let commune = planned();
+    let two = commune.scene.join("two/index.json");
+    let index = fs::read_to_string(&two).expect("it can be read");
+    fs::write(&two, index.replace("\"v2\"", "\"v3\"")).expect("it can be written");
+    let before = commune.pool();
+    let run = commune.scene.run(&["apply", "plan.json"]);
+    run.exits(3).warns("two");
+    assert_eq!(commune.pool(), before);
+    assert_eq!(crate::scene::entries(&commune.scene.join("one")), 1);
+}
+
+#[test]
+fn a_budget_counts_for_each_layout_of_a_pool() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let prune = [
+        "prune",
+        "-f",
+        "-a",
+        "--allow-empty",
+        "--grace",
+        "0",
+        "--max-size",
+    ];
+    scene
+        .run(&[&prune[..], &["1GB"], &SHARED, &NAMES].concat())
+        .ok();
+    assert_eq!(commune.pool(), commune.needed());
+    scene
+        .run(&[&prune[..], &["1B"], &SHARED, &NAMES].concat())
+        .ok();
+    assert_eq!(commune.pool(), BTreeSet::new());
 }

@@ -42,6 +42,9 @@ pub struct HoldAddArgs {
     /// End the hold when this path is gone
     #[arg(long = "while", value_name = "PATH")]
     pub while_path: Option<PathBuf>,
+    /// Directory of blobs that the layout shares with others
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
     /// Hold the image that this unpacked umoci bundle was made from, while the bundle exists
     #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "while_path"])]
     pub bundle: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use ocisweep::parse::time::parse_duration;
 
-use super::{LayoutArgs, TextFormat, TreeArgs};
+use super::{LayoutArgs, SharedArgs, TextFormat};
 
 /// Check that everything is here and undamaged
 #[derive(Debug, ClapArgs)]
@@ -71,6 +71,8 @@ pub struct WhyArgs {
     /// What to explain: a digest, at least three hex digits of one, or an image as for rm
     #[arg(value_name = "DIGEST|IMAGE")]
     pub what: String,
+    #[command(flatten)]
+    pub shared: SharedArgs,
     /// Show at most so many ways
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
@@ -100,7 +102,7 @@ pub struct WhyArgs {
 )]
 pub struct BlobsArgs {
     #[command(flatten)]
-    pub layouts: TreeArgs,
+    pub layouts: LayoutArgs,
     /// Print what a complete copy needs: blobs that something references, then the files beside them,
     /// index.json last
     #[arg(long)]

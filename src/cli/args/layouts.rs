@@ -27,10 +27,21 @@ impl TreeArgs {
 pub struct LayoutArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
-    /// Take the blobs from this directory, which all layouts that use it have to be named with (skopeo
+    /// Directory of blobs shared by all given layouts; every layout that uses it must be given (skopeo
     /// --dest-shared-blob-dir, LXC)
     #[arg(long, value_name = "DIR")]
     pub shared_blobs: Option<PathBuf>,
+}
+
+/// A store of blobs that the layout shares with others, for commands that take one layout.
+#[derive(Debug, ClapArgs)]
+pub struct SharedArgs {
+    /// Directory of blobs that the layout shares with others; --with names every other layout that uses it
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
+    /// Another layout that uses the shared blobs, or a directory below which all of them are; repeatable
+    #[arg(long, value_name = "LAYOUT", requires = "shared_blobs")]
+    pub with: Vec<PathBuf>,
 }
 
 impl LayoutArgs {

@@ -17,7 +17,7 @@ mod layouts;
 
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
-pub use layouts::{LayoutArgs, TreeArgs};
+pub use layouts::{LayoutArgs, SharedArgs, TreeArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
@@ -390,6 +390,8 @@ pub struct RmArgs {
     /// Remove although documents that stay listed are missing
     #[arg(long)]
     pub allow_missing: bool,
+    #[command(flatten)]
+    pub shared: SharedArgs,
     /// Wait this long for another process that works on the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
@@ -448,13 +450,13 @@ pub struct PruneArgs {
     #[arg(long, value_name = "FILE")]
     pub keep_from: Option<PathBuf>,
     /// Remove the oldest until the rest fits, but nothing that a rule keeps: 500MB, 5GB, 2GiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "shared_blobs")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
     /// Tell age by when an image was added to the layout, or created
     #[arg(long, value_name = "CLOCK", default_value = "added")]
     pub time: ClockName,
     /// Write the plan to this file for apply, and change nothing
-    #[arg(long, value_name = "FILE", conflicts_with = "shared_blobs")]
+    #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub sweep: SweepArgs,
@@ -571,7 +573,7 @@ pub struct DfArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
     /// Show what each image takes, shares, and would free if it alone went
-    #[arg(short, long, conflicts_with = "shared_blobs")]
+    #[arg(short, long)]
     pub verbose: bool,
     /// Keep unreferenced blobs that are younger than this: a writer may be about to list them
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]

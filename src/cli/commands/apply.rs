@@ -1,21 +1,24 @@
 //! `ocisweep apply`
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ocisweep::View;
 use ocisweep::fs::Disk;
-use ocisweep::ops::Protection;
-use ocisweep::plan::KeptImage;
-use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout};
+use ocisweep::ops::{self, LayoutGroup, Protection};
+use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout, PlannedStore};
+use ocisweep::plan::{KeptImage, Plan};
 
 use crate::cli::args::{ApplyArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Account, each, shares};
 use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::Shown;
+use crate::cli::render::sweep::{Shown, parts};
 use crate::cli::run::{self, Clock, Done, protection, run_mode};
 
-/// What planning said beside the plan.
+/// What planning noted beside the plan.
+#[derive(Default)]
 struct Said {
     untagged: Vec<String>,
     kept_by: Vec<KeptImage>,
@@ -34,6 +37,10 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     };
     // What was young then and is old now is not in the plan; what a writer uses by now stops it.
     let clock = Clock::of(args.dry_run);
+    if let Some(store) = &file.shared_blobs {
+        let rule = protection(context, file.grace(), Duration::MAX, clock);
+        return shared(context, args, &rule, store, &file.layouts);
+    }
     let rule = protection(context, file.grace(), file.temp_age(), clock);
     let paths: Vec<PathBuf> = file
         .layouts
@@ -85,6 +92,45 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
     exit.and(account.finish(context, &args.output))
 }
 
+/// Applies the plan for layouts that share a store of blobs: all of it or, where one of them changed, nothing.
+fn shared(
+    context: &Context<'_>,
+    args: &ApplyArgs,
+    protection: &Protection,
+    store: &PlannedStore,
+    layouts: &[PlannedLayout],
+) -> Exit {
+    let paths: Vec<PathBuf> = layouts.iter().map(|planned| planned.path.clone()).collect();
+    let group = LayoutGroup::sharing(&store.path, &paths).ignoring(&context.ignored);
+    let mode = run_mode(args.dry_run, args.lock_wait);
+    let make = |view: &mut View| {
+        let mut all = layouts.iter();
+        let planned = all.find(|planned| planned.path == view.layout.path());
+        let planned = planned.expect("the layouts are those of the plan");
+        planned_in(planned, view, protection)
+    };
+    let mut account = Account::new("apply", args.dry_run, true);
+    let mut exit = exit::DONE;
+    match ops::run(&group, protection, mode, context.observer(), make) {
+        Ok(done) => {
+            let nothing = Said::default();
+            let notes = std::iter::once(&nothing).chain(&done.notes);
+            for (shown, said) in parts(&done).zip(notes) {
+                let ended = show(context, args, &shown, said, true);
+                let mut layout = shown.to_json(context.now, args.output.format);
+                layout.items.extend(kept_items(&said.kept_by));
+                account.add(shown.plan.layout(), &shown, ended, layout);
+                exit = exit.and(ended);
+            }
+        }
+        Err(error) => {
+            exit = report(context, &error);
+            account.failed(&store.path, &error.to_string(), exit);
+        }
+    }
+    exit.and(account.finish(context, &args.output))
+}
+
 fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
     if let ApplyError::Layout(error) = error {
         return context.report(error);
@@ -119,15 +165,23 @@ fn one(
 ) -> Result<Done<Said>, ApplyError> {
     let mode = run_mode(args.dry_run, args.lock_wait);
     run::run(context, &planned.path, rule, mode, |view| {
-        view.layout.refuse_shared_blobs()?;
-        let removal = planned.plan(view, &rule.sweep, &Disk)?;
-        let said = Said {
-            untagged: removal.untagged,
-            kept_by: removal.kept_by,
-            more_kept: removal.more_kept,
-        };
-        Ok((removal.plan, said))
+        planned_in(planned, view, rule)
     })
+}
+
+fn planned_in(
+    planned: &PlannedLayout,
+    view: &View,
+    protection: &Protection,
+) -> Result<(Plan, Said), ApplyError> {
+    view.layout.refuse_shared_blobs()?;
+    let removal = planned.plan(view, &protection.sweep, &Disk)?;
+    let said = Said {
+        untagged: removal.untagged,
+        kept_by: removal.kept_by,
+        more_kept: removal.more_kept,
+    };
+    Ok((removal.plan, said))
 }
 
 fn show(

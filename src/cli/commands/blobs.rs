@@ -5,19 +5,24 @@ use std::path::{Path, PathBuf};
 
 use ocisweep::graph::{Accept, Change, MarkOptions};
 use ocisweep::layout::BlobId;
-use ocisweep::ops::Protection;
+use ocisweep::ops::{self, GcOptions, Mode, Protection};
 use ocisweep::{Error, View};
 
 use crate::cli::args::BlobsArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::choose;
+use crate::cli::layouts::{choose, choose_sharing};
 use crate::cli::mistaken::CommandLine;
+use crate::cli::render::sweep::parts;
 use crate::cli::run::{self, Clock, accept, plan_gc, protection};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
-    let chosen = match choose(context, &args.layouts, CommandLine::default()) {
+    let line = CommandLine {
+        shared_blobs: args.layouts.shared_blobs.as_deref(),
+        ..CommandLine::default()
+    };
+    let chosen = match choose(context, &args.layouts.tree, line) {
         Ok(chosen) => chosen,
         Err(exit) => return exit,
     };
@@ -38,13 +43,16 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
             return exit.and(exit::USAGE);
         }
     }
+    if let Some(store) = args.layouts.shared_blobs.as_deref().filter(|_| args.dead) {
+        return exit.and(unreferenced_in(context, args, store));
+    }
     // Everything is read before anything is printed.
     let mut lists = Vec::with_capacity(chosen.layouts.len());
     for (number, layout) in chosen.layouts.iter().enumerate() {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let refused = if args.dead {
+        let refused = if args.dead && args.layouts.shared_blobs.is_none() {
             chosen.refuse_sharing(number)
         } else {
             Ok(())
@@ -83,7 +91,11 @@ fn print(
 /// Returns paths relative to the layout.
 fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<PathBuf>, Error> {
     let rule = protection(context, args.grace, args.temp_age, Clock::Real);
-    let view = run::read(context, &rule, layout)?;
+    let view = match &args.layouts.shared_blobs {
+        // Live are those that this layout references, whoever else does.
+        Some(store) => context.read_in(layout, store)?,
+        None => run::read(context, &rule, layout)?,
+    };
     if args.live {
         live(&view, args)
     } else if args.dead {
@@ -119,6 +131,46 @@ fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
     paths.sort();
     paths.extend(view.layout.own_files(&view.state)?);
     Ok(paths)
+}
+
+/// Prints what `gc` would delete of a shared store now, and of the layouts that use it: paths below the store, and
+/// of temporary files below the layouts.
+fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exit {
+    let group = match choose_sharing(context, store, &args.layouts.tree) {
+        Ok(group) => group,
+        Err(exit) => return exit,
+    };
+    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let mut options = GcOptions::default();
+    options.missing = accept(args.allow_missing);
+    options.empty = accept(args.allow_empty);
+    let planned = ops::gc(
+        &group,
+        &protection,
+        &options,
+        Mode::Plan,
+        context.observer(),
+    );
+    let finished = match planned {
+        Ok(finished) => finished,
+        Err(error) => return context.report(&error),
+    };
+    let mut exit = exit::DONE;
+    for shown in parts(&finished) {
+        let blobs = shown.plan.blobs();
+        let digests = shown.plan.sweep().iter();
+        let mut paths: Vec<PathBuf> = digests
+            .filter_map(|victim| {
+                let name = blobs.digest(victim.id)?.blob_name();
+                Some(Path::new(name.directory()).join(name.file()))
+            })
+            .collect();
+        paths.sort_unstable();
+        let temporary = shown.plan.temporary().iter();
+        paths.extend(temporary.map(|stray| stray.path.clone()));
+        exit = exit.and(print(context, args, Some(shown.plan.layout()), &paths));
+    }
+    exit
 }
 
 /// What `gc` would delete now.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ocisweep::Error;
 use ocisweep::fs::Disk;
 use ocisweep::model::images::{Image, images};
-use ocisweep::ops::SharedUsage;
+use ocisweep::ops::{Detail, SharedUsage};
 use ocisweep::parse::size::human_size;
 use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
         for report in &reports {
             text.push('\n');
             let is_headed = reports.len() > 1 || args.layouts.tree.recursive;
-            text.push_str(&by_image(context, report, is_headed));
+            text.push_str(&by_image(context, &report.path, &report.images, is_headed));
         }
     }
     exit = exit.and(context.print(&text));
@@ -220,11 +220,16 @@ fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
     table.render()
 }
 
-fn by_image(context: &Context<'_>, report: &Report, is_headed: bool) -> String {
+fn by_image(
+    context: &Context<'_>,
+    path: &str,
+    images: &[(Image, ImageUsage)],
+    is_headed: bool,
+) -> String {
     let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"]);
     table.names(0);
     table.fit(context.term.width());
-    let mut rows: Vec<&(Image, ImageUsage)> = report.images.iter().collect();
+    let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
     // What frees most stands first.
     rows.sort_by(|(a, a_usage), (b, b_usage)| {
         b_usage
@@ -247,13 +252,13 @@ fn by_image(context: &Context<'_>, report: &Report, is_headed: bool) -> String {
         ]);
     }
     let head = if is_headed {
-        format!("{}:\n", context.term.foreign(&report.path))
+        format!("{}:\n", context.term.foreign(path))
     } else {
         String::new()
     };
     let mut text = head + &table.render();
     let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
-    let images = report.images.iter().map(|(image, _)| image);
+    let images = images.iter().map(|(image, _)| image);
     for file in images.flat_map(|image| &image.second_indexes) {
         *listed.entry(file).or_default() += 1;
     }
@@ -327,6 +332,25 @@ impl JsonRow {
     }
 }
 
+fn json_images(images: &[(Image, ImageUsage)]) -> Vec<JsonImage> {
+    let images = images.iter();
+    images
+        .map(|(image, usage)| JsonImage {
+            digest: image.digest.to_string(),
+            names: image
+                .names
+                .iter()
+                .map(|name| name.text.to_string())
+                .collect(),
+            holds: image.holds.clone(),
+            second_indexes: image.second_indexes.clone(),
+            size_bytes: usage.size,
+            shared_bytes: usage.shared,
+            unique_bytes: usage.unique,
+        })
+        .collect()
+}
+
 impl Report {
     fn to_json(&self) -> JsonLayout {
         let row = |row: Row| JsonRow::of(&row);
@@ -339,23 +363,7 @@ impl Report {
             total: row(self.usage.total()),
             foreign: self.usage.foreign,
             refusal: self.usage.refusal.clone(),
-            items: self.is_verbose.then(|| {
-                let images = self.images.iter();
-                let items = images.map(|(image, usage)| JsonImage {
-                    digest: image.digest.to_string(),
-                    names: image
-                        .names
-                        .iter()
-                        .map(|name| name.text.to_string())
-                        .collect(),
-                    holds: image.holds.clone(),
-                    second_indexes: image.second_indexes.clone(),
-                    size_bytes: usage.size,
-                    shared_bytes: usage.shared,
-                    unique_bytes: usage.unique,
-                });
-                items.collect()
-            }),
+            items: self.is_verbose.then(|| json_images(&self.images)),
         }
     }
 }
@@ -368,16 +376,28 @@ fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
     };
     let (_, layouts) = group.paths();
     let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let detail = if args.verbose {
+        Detail::Images
+    } else {
+        Detail::Layouts
+    };
     let usage = group
         .open(context.observer())
-        .and_then(|mut open| open.usage(&protection, &Disk, context.observer()));
+        .and_then(|mut open| open.usage(detail, &protection, &Disk, context.observer()));
     let usage = match usage {
         Ok(usage) => usage.expect("the group has a shared store"),
         Err(error) => return context.report(&error),
     };
     let exit = match args.format {
         TableFormat::Json => context.print(&json::pretty(&JsonPool::of(pool, layouts, &usage))),
-        TableFormat::Table => context.print(&pool_table(context, pool, layouts, &usage)),
+        TableFormat::Table => {
+            let mut text = pool_table(context, pool, layouts, &usage);
+            for (layout, images) in layouts.iter().zip(&usage.images) {
+                text.push('\n');
+                text.push_str(&by_image(context, &layout.to_string_lossy(), images, true));
+            }
+            context.print(&text)
+        }
     };
     if let Some(refusal) = &usage.refusal {
         let hint = "until then nothing of the pool is reclaimable";
@@ -432,6 +452,9 @@ struct JsonPool {
 struct PoolLayout {
     path: String,
     images: JsonRow,
+    /// With `--verbose`: each image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<JsonImage>>,
 }
 
 #[derive(Serialize)]
@@ -450,9 +473,11 @@ impl JsonPool {
             layouts: layouts
                 .iter()
                 .zip(&usage.layouts)
-                .map(|(path, row)| PoolLayout {
+                .enumerate()
+                .map(|(number, (path, row))| PoolLayout {
                     path: path.to_string_lossy().into_owned(),
                     images: JsonRow::of(row),
+                    items: usage.images.get(number).map(|images| json_images(images)),
                 })
                 .collect(),
             shared_blobs: JsonShared {

@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Account, choose, choose_sharing, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
-use crate::cli::render::sweep::{Shown, shared_parts};
+use crate::cli::render::sweep::{Shown, parts};
 use crate::cli::run::{Clock, Done, accept, alone, protection, run_mode};
 
 /// Sweeps each layout. One that fails does not stop the others.
@@ -86,7 +86,7 @@ fn shared(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
     let mut exit = exit::DONE;
     match done {
         Ok(done) => {
-            for shown in shared_parts(&done) {
+            for shown in parts(&done) {
                 let ended = show(context, args, &shown, true);
                 let path = shown.plan.layout();
                 account.add(

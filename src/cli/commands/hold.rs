@@ -74,11 +74,15 @@ impl Failure {
 fn change(
     context: &Context<'_>,
     layout: &Path,
+    store: Option<&Path>,
     lock_wait: std::time::Duration,
     mut edit: impl FnMut(&View, &mut Holds) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     for _ in 0..MAX_ATTEMPTS {
-        let view = context.read(layout)?;
+        let view = match store {
+            Some(store) => context.read_in(layout, store)?,
+            None => context.read(layout)?,
+        };
         let mut holds = view.state.holds.clone();
         edit(&view, &mut holds)?;
         let base = view.state.fingerprint().clone();
@@ -113,51 +117,57 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
         }
     };
     let mut digest_of = None;
-    let result = change(context, &args.layout, args.lock_wait, |view, holds| {
-        if holds.holds.iter().any(|hold| hold.name == args.name) {
-            return Err(Failure::Said {
-                text: format!("cannot add hold `{}`: there is one of that name", args.name),
-                hint: Some(format!(
-                    "`ocisweep hold rm {}{} {}` ends it",
-                    dashes([&args.name]),
-                    quote_path(&args.layout),
-                    quote(&args.name)
-                )),
+    let result = change(
+        context,
+        &args.layout,
+        args.shared_blobs.as_deref(),
+        args.lock_wait,
+        |view, holds| {
+            if holds.holds.iter().any(|hold| hold.name == args.name) {
+                return Err(Failure::Said {
+                    text: format!("cannot add hold `{}`: there is one of that name", args.name),
+                    hint: Some(format!(
+                        "`ocisweep hold rm {}{} {}` ends it",
+                        dashes([&args.name]),
+                        quote_path(&args.layout),
+                        quote(&args.name)
+                    )),
+                });
+            }
+            let (digest, image, while_path) = match (&bundle, &args.image) {
+                (Some((digest, directory)), _) => (digest.clone(), None, Some(directory.clone())),
+                (None, Some(image)) => {
+                    let digest = resolve(view, image)?;
+                    (digest, Some(image.clone()), args.while_path.clone())
+                }
+                (None, None) => {
+                    return Err(Failure::said(
+                        "cannot add a hold without an image".to_owned(),
+                    ));
+                }
+            };
+            if view
+                .graph
+                .id(&digest)
+                .is_none_or(|id| !view.graph.is_present(id))
+            {
+                return Err(Failure::said(format!(
+                    "cannot hold {digest}: it is not in `{}`",
+                    args.layout.display()
+                )));
+            }
+            digest_of = Some(digest.clone());
+            holds.holds.push(Hold {
+                name: args.name.clone(),
+                digest,
+                image,
+                reason: args.reason.clone(),
+                until,
+                while_path: absolute(while_path),
             });
-        }
-        let (digest, image, while_path) = match (&bundle, &args.image) {
-            (Some((digest, directory)), _) => (digest.clone(), None, Some(directory.clone())),
-            (None, Some(image)) => {
-                let digest = resolve(view, image)?;
-                (digest, Some(image.clone()), args.while_path.clone())
-            }
-            (None, None) => {
-                return Err(Failure::said(
-                    "cannot add a hold without an image".to_owned(),
-                ));
-            }
-        };
-        if view
-            .graph
-            .id(&digest)
-            .is_none_or(|id| !view.graph.is_present(id))
-        {
-            return Err(Failure::said(format!(
-                "cannot hold {digest}: it is not in `{}`",
-                args.layout.display()
-            )));
-        }
-        digest_of = Some(digest.clone());
-        holds.holds.push(Hold {
-            name: args.name.clone(),
-            digest,
-            image,
-            reason: args.reason.clone(),
-            until,
-            while_path: absolute(while_path),
-        });
-        Ok(())
-    });
+            Ok(())
+        },
+    );
     match (result, digest_of) {
         (Ok(()), Some(digest)) => {
             let name = context.term.foreign(&args.name);
@@ -258,7 +268,7 @@ fn read_bundle(directory: &Path) -> Result<(Digest, PathBuf), String> {
 fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Exit {
     let mut misses = Vec::new();
     let mut gone = Vec::new();
-    let result = change(context, &args.layout, args.lock_wait, |_, holds| {
+    let result = change(context, &args.layout, None, args.lock_wait, |_, holds| {
         misses.clear();
         gone.clear();
         for name in &args.names {

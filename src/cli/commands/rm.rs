@@ -2,32 +2,36 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use ocisweep::fs::Disk;
-use ocisweep::graph::content_of;
+use ocisweep::graph::{Accept, content_of};
 use ocisweep::model::entries::{EntryFacts, entries};
 use ocisweep::model::images::images;
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
-use ocisweep::ops::Protection;
+use ocisweep::ops::{self, Finished};
 use ocisweep::plan::{
     Conflict, Dropped, Extent, Force, KeptImage, LeftCompanion, Moved, Pick, PlatformRequest,
     Referrers, Removal, RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
+    sweep_all,
 };
 use ocisweep::{Error, View};
 
 use crate::cli::args::{RmArgs, TextFormat};
 use crate::cli::context::{Context, quote, quote_path, rm_command, wider_hint};
 use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::group_of;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::{Shown, count, total_line};
-use crate::cli::run::{self, Clock, Done, accept, protection, run_mode};
+use crate::cli::render::sweep::{Shown, count, parts, total_line};
+use crate::cli::run::{Clock, accept, protection, run_mode};
 
 /// How many companion tags that are kept are named one by one.
 const MAX_COMPANIONS: usize = 20;
 
 /// What planning said beside the plan.
+#[derive(Default)]
 struct Said {
     untagged: Vec<String>,
     left_referrers: Vec<String>,
@@ -39,6 +43,8 @@ struct Said {
     dropped: Vec<Dropped>,
     kept_by: Vec<KeptImage>,
     more_kept: usize,
+    /// How many blobs the layout does not need any more.
+    released: usize,
 }
 
 /// Removes what the arguments name, all against one state and with one write.
@@ -55,16 +61,28 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             return exit::USAGE;
         }
     };
-    let rule = protection(
-        context,
-        args.grace,
-        Protection::TEMP_AGE,
-        Clock::of(args.dry_run),
-    );
+    if args.shared.shared_blobs.is_some() && args.shared.with.is_empty() {
+        context.term.error(
+            "cannot remove from a layout with shared blobs without the other layouts that use them",
+            Some("`--with` names each of them, or a directory below which they are"),
+        );
+        return exit::USAGE;
+    }
+    let group = match group_of(context, &args.layout, &args.shared) {
+        Ok(group) => group,
+        Err(exit) => return exit,
+    };
+    // Temporary files were not named, those of the other layouts least of all.
+    let rule = protection(context, args.grace, Duration::MAX, Clock::of(args.dry_run));
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
-    let done = run::run(context, &args.layout, &rule, mode, |view| {
+    let done = ops::run(&group, &rule, mode, context.observer(), |view| {
+        if view.layout.path() != args.layout {
+            let missing = accept(args.allow_missing);
+            let plan = sweep_all(view, missing, Accept::Yes, &Disk, &rule.sweep)?;
+            return Ok((plan, Said::default()));
+        }
         let entries = entries(view);
         let images = images(view, rule.now);
         let selector = Selector::new(view, &entries, force);
@@ -149,6 +167,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             dropped,
             kept_by,
             more_kept,
+            released: plan.sweep().len(),
         };
         Ok((plan, said))
     });
@@ -240,16 +259,22 @@ fn platforms_of_one(view: &View, entries: &[EntryFacts], text: &str) -> Option<P
     is_one.then_some(pick)
 }
 
-fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
-    let shown = Shown {
-        plan: &done.plan,
-        outcome: done.outcome.as_ref(),
-        share: None,
-        is_pool: false,
+fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<Said>) -> Exit {
+    let mut parts = parts(done);
+    // With a shared store its part comes first, and deletes what the layout releases.
+    let store = match args.shared.shared_blobs {
+        Some(_) => parts.next(),
+        None => None,
     };
-    let said = &done.said;
+    let (Some(shown), Some(said)) = (parts.next(), done.notes.first()) else {
+        return exit::DONE;
+    };
+    let totals = match &store {
+        Some(store) => shown.totals().plus(store.totals()),
+        None => shown.totals(),
+    };
     let mut exit = match args.format {
-        TextFormat::Json => context.print(&to_json(context, args, &shown, said)),
+        TextFormat::Json => context.print(&to_json(context, args, &shown, store.as_ref(), said)),
         TextFormat::Text => {
             let mut text = String::new();
             if !args.quiet {
@@ -275,8 +300,14 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                     let platform = context.term.foreign(platform);
                     let _ = writeln!(text, "{verb}: {platform} {digest}");
                 }
+                if let Some(store) = &store {
+                    text.push_str(&store.lines(context));
+                }
                 text.push_str(&shown.lines(context));
                 text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
+                if let Some(store) = &store {
+                    text.push_str(&kept_by_others(store, said));
+                }
                 for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written())
                 {
                     let verb = if args.dry_run {
@@ -293,7 +324,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
                 }
             }
             if said.deletes {
-                text.push_str(&total_line(&shown.totals(), args.dry_run));
+                text.push_str(&total_line(&totals, args.dry_run));
             }
             context.print(&text)
         }
@@ -316,14 +347,16 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
             count(more as u64, "companion tag")
         ));
     }
-    if !shown.report_trouble(context) {
-        exit = exit.and(shown.trouble_exit());
-    }
-    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
-        exit = exit.and(exit::INTERRUPTED);
-    }
-    if args.exit_code && done.outcome.is_none() && !done.plan.is_empty() {
-        exit = exit.and(exit::WOULD_CHANGE);
+    for shown in std::iter::once(&shown).chain(&store) {
+        if !shown.report_trouble(context) {
+            exit = exit.and(shown.trouble_exit());
+        }
+        if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
+            exit = exit.and(exit::INTERRUPTED);
+        }
+        if args.exit_code && shown.outcome.is_none() && !shown.is_clean() {
+            exit = exit.and(exit::WOULD_CHANGE);
+        }
     }
     // Errors come last, as docker has them.
     for conflict in &said.conflicts {
@@ -344,6 +377,19 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Done<Said>) -> Exit {
         }
     }
     exit
+}
+
+/// Returns a line for the blobs that the layout released and that other layouts still need.
+fn kept_by_others(store: &Shown<'_>, said: &Said) -> String {
+    let kept = store.plan.kept().len();
+    let here = store.plan.sweep().len() + kept;
+    match said.released.saturating_sub(here) {
+        0 => String::new(),
+        others => format!(
+            "kept: {} also used by other layouts\n",
+            count(others as u64, "blob")
+        ),
+    }
 }
 
 const fn hint(conflict: &Conflict) -> &'static str {
@@ -409,7 +455,13 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
     })
 }
 
-fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said) -> String {
+fn to_json(
+    context: &Context<'_>,
+    args: &RmArgs,
+    shown: &Shown<'_>,
+    store: Option<&Shown<'_>>,
+    said: &Said,
+) -> String {
     let mut layout = shown.to_json(context.now, args.format);
     let action = if args.dry_run { "would-untag" } else { "untag" };
     let untagged = said.untagged.iter().filter(|_| shown.is_written());
@@ -461,12 +513,17 @@ fn to_json(context: &Context<'_>, args: &RmArgs, shown: &Shown<'_>, said: &Said)
         .chain(said.misses.iter().map(ToString::to_string));
     let failures: Vec<_> = failures.collect();
     layout.error = (!failures.is_empty()).then(|| failures.join("; "));
-    let totals = layout.totals;
+    let store = store.map(|store| store.to_json(context.now, args.format));
+    let mut totals = json::Totals::default();
+    let layouts: Vec<_> = store.into_iter().chain([layout]).collect();
+    for layout in &layouts {
+        totals.add(&layout.totals);
+    }
     json::pretty(&json::Sweep {
         schema_version: json::SCHEMA_VERSION,
         command: "rm",
         dry_run: args.dry_run,
-        layouts: vec![layout],
+        layouts,
         totals,
     })
 }

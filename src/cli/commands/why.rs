@@ -11,7 +11,7 @@ use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Image, Images, images};
 use ocisweep::oci::Role;
-use ocisweep::ops::Protection;
+use ocisweep::ops::{self, GcOptions, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Because, Plan, SelectError};
 use ocisweep::report::usage::{ImageUsage, image_usages};
@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::cli::args::{TextFormat, WhyArgs};
 use crate::cli::context::{Context, quote_path, wider_hint};
 use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::group_of;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::Table;
@@ -40,7 +41,14 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
 
 fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
     let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
-    let view = run::read(context, &rule, &args.layout)?;
+    let group = match group_of(context, &args.layout, &args.shared) {
+        Ok(group) => group,
+        Err(exit) => return Ok(exit),
+    };
+    let view = match &args.shared.shared_blobs {
+        Some(store) => context.read_in(&args.layout, store)?,
+        None => run::read(context, &rule, &args.layout)?,
+    };
     context.note_unknown_lists(&view);
     let entries = entries(&view);
     let ids = match find(&view, &entries, &args.what) {
@@ -62,10 +70,13 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         Vec::new()
     };
     // Asked once, and only if something is an orphan.
-    let plan = ids
-        .iter()
-        .any(|id| !view.graph.is_rooted(*id))
-        .then(|| plan_gc(&view, &rule, Accept::No, Accept::No));
+    let plan =
+        ids.iter()
+            .any(|id| !view.graph.is_rooted(*id))
+            .then(|| match &args.shared.shared_blobs {
+                Some(_) => plan_of_store(context, &group, &rule),
+                None => plan_gc(&view, &rule, Accept::No, Accept::No),
+            });
     let limit = if args.all { usize::MAX } else { args.limit };
     let mut sizes = Images::new(&view);
     let mut subjects = Vec::new();
@@ -106,6 +117,19 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             context.print(&texts.join("\n"))
         }
     })
+}
+
+/// Plans the sweep of a shared store, as `gc` does it.
+fn plan_of_store(
+    context: &Context<'_>,
+    group: &LayoutGroup,
+    protection: &Protection,
+) -> Result<Plan, Error> {
+    let options = GcOptions::default();
+    let finished = ops::gc(group, protection, &options, Mode::Plan, context.observer())?;
+    let mut parts = finished.parts.into_iter();
+    let store = parts.next().map(|(plan, _)| plan);
+    Ok(store.expect("a shared store has a part of its own"))
 }
 
 fn hint(error: &FindError, layout: &str) -> String {
@@ -169,14 +193,17 @@ impl Fate {
                 });
             }
         };
-        if plan.sweep().iter().any(|victim| victim.id == id) {
+        // A shared store has numbers of its own.
+        let digest = view.graph.digest(id);
+        let is_it = |id| plan.blobs().digest(id) == Some(digest);
+        if plan.sweep().iter().any(|victim| is_it(victim.id)) {
             return Some(Self {
                 action: "delete",
                 why: "a sweep now would delete it".to_owned(),
                 until: None,
             });
         }
-        let kept = plan.kept().iter().find(|kept| kept.id == id);
+        let kept = plan.kept().iter().find(|kept| is_it(kept.id));
         Some(match kept.map(|kept| kept.because) {
             Some(Because::InFlight { modified }) => {
                 let grace = i128::try_from(args.grace.as_nanos()).unwrap_or(i128::MAX);
@@ -201,6 +228,10 @@ impl Fate {
                 None,
             ),
             Some(_) => keep("a sweep now would leave it".to_owned(), None),
+            None if args.shared.shared_blobs.is_some() => keep(
+                "another layout that shares the blobs references it".to_owned(),
+                None,
+            ),
             None => Self {
                 action: "none",
                 why: "it is gone meanwhile".to_owned(),

@@ -38,15 +38,15 @@ pub struct Shown<'a> {
     pub is_pool: bool,
 }
 
-/// Returns the parts of a run over a shared store, as they are shown: the store first.
-pub fn shared_parts<T>(finished: &Finished<T>) -> impl Iterator<Item = Shown<'_>> {
-    let is_pool = std::iter::once(true).chain(std::iter::repeat(false));
-    let parts = finished.parts.iter().zip(is_pool);
-    parts.map(|((plan, outcome), is_pool)| Shown {
+/// Returns the parts of a run as they are shown: a shared store first, then the layouts.
+pub fn parts<T>(finished: &Finished<T>) -> impl Iterator<Item = Shown<'_>> {
+    let has_store = finished.parts.len() > finished.notes.len();
+    let parts = finished.parts.iter().enumerate();
+    parts.map(move |(position, (plan, outcome))| Shown {
         plan,
         outcome: outcome.as_ref(),
         share: None,
-        is_pool,
+        is_pool: has_store && position == 0,
     })
 }
 

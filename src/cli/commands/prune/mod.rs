@@ -184,20 +184,26 @@ fn tell(
         };
         exit = exit.and(ended);
     }
-    if let Some(file) = &args.plan
-        && account.is_measured()
-        && let Err(error) = write_plan(file, &plan_file)
-    {
-        context
-            .term
-            .error(&format!("cannot write `{}`: {error}", file.display()), None);
-        exit = exit.and(exit::IO);
+    if let Some(file) = args.plan.as_ref().filter(|_| account.is_measured()) {
+        exit = exit.and(save_plan(context, file, &plan_file));
     }
     exit = exit.and(account.finish(context, &args.output));
     if args.output.format == TextFormat::Text && account.is_measured() {
         exit = exit.and(context.print(&kept_line(&kept, account.aged())));
     }
     exit
+}
+
+/// Writes the plan file, and reports what keeps it from being written.
+fn save_plan(context: &Context<'_>, path: &Path, plan: &PlanFile) -> Exit {
+    match write_plan(path, plan) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            let text = format!("cannot write `{}`: {error}", path.display());
+            context.term.error(&text, None);
+            exit::IO
+        }
+    }
 }
 
 /// Writes the plan such that at every moment the old file or the new one is there. A file that is no plan is left alone: a

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use ocisweep::View;
 use ocisweep::oci::Digest;
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
+use ocisweep::plan::plan_file::PlanFile;
 use ocisweep::plan::{Plan, Totals};
 
 use super::confirm::{Answer, describe_plan, put};
-use super::{Failure, Said, Wanted, planned, report, show, to_json, unmatched_in_all};
+use super::{Failure, Said, Wanted, planned, report, save_plan, show, to_json, unmatched_in_all};
 use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Account, choose_sharing};
-use crate::cli::render::sweep::{age_line, count, shared_parts};
+use crate::cli::render::sweep::{age_line, count, parts};
+use crate::cli::run::{Clock, protection};
 
 /// The images that go, by layout.
 type Going = Vec<BTreeSet<Digest>>;
@@ -31,6 +34,14 @@ pub(super) fn run(
     let group = match choose_sharing(context, pool, &args.layouts.tree) {
         Ok(group) => group,
         Err(refused) => return refused,
+    };
+    // What a plan file does not list is not deleted when it is applied.
+    let rule = &match &args.plan {
+        Some(_) => {
+            let clock = Clock::of(args.is_dry_run());
+            protection(context, args.sweep.grace, Duration::MAX, clock)
+        }
+        None => *rule,
     };
     let make = |view: &mut View| planned(context, args, wanted, rule, view);
     let is_dry_run = args.is_dry_run();
@@ -54,13 +65,12 @@ pub(super) fn run(
         Mode::Execute(args.sweep.lock_wait)
     };
     let mut account = Account::new("prune", is_dry_run, true);
-    let mut number = 0;
     // Nobody agreed to anything but what the question showed.
     let agreed = |view: &mut View| -> Result<(Plan, Said), Failure<'static>> {
         let (plan, said) = make(view).map_err(Failure::Prune)?;
-        let layouts = group.paths().1.len().max(1);
-        let shown = shown.as_ref().and_then(|shown| shown.get(number % layouts));
-        number += 1;
+        let mut layouts = group.paths().1.iter();
+        let number = layouts.position(|path| path == view.layout.path());
+        let shown = shown.as_ref().and_then(|shown| shown.get(number?));
         let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
         if said.going().any(is_new) {
             let path = view.layout.path().display().to_string();
@@ -75,11 +85,16 @@ pub(super) fn run(
                 context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
             }
             let said = std::iter::once(None).chain(done.notes.iter().map(Some));
-            for (shown, said) in shared_parts(&done).zip(said) {
+            for (shown, said) in parts(&done).zip(said) {
                 let ended = show(context, args, said, &shown, true);
                 let layout = to_json(context, args, said, &shown);
                 account.add(shown.plan.layout(), &shown, ended, layout);
                 exit = exit.and(ended);
+            }
+            if let (Some(file), Some((store, _))) = (&args.plan, done.parts.first()) {
+                let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
+                plan.share(store, done.notes.into_iter().map(|said| said.file));
+                exit = exit.and(save_plan(context, file, &plan));
             }
         }
         Err(failure) => {
