@@ -112,6 +112,14 @@ pub enum Error {
         /// How many more there are.
         more: usize,
     },
+    /// The note of the blobs that were released while a writer was at work cannot be read, and a writer is visible.
+    #[error("cannot understand `{}`: {why}; a writer is at work, and may list again what it names", path.display())]
+    ReleasedNote {
+        /// The note.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// `index.json` lists nothing although there are blobs.
     #[error("cannot sweep `{}`: `index.json` lists no image, so every one of its {blobs} blobs would go", path.display())]
     Empty {
@@ -274,6 +282,7 @@ impl Error {
             | Self::Incomplete { .. }
             | Self::Edit { .. }
             | Self::SecondIndex { .. }
+            | Self::ReleasedNote { .. }
             | Self::AheadOfClock { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,

@@ -457,6 +457,10 @@ fn hint(error: &Error) -> Option<String> {
             "nothing was changed; write the file again, or leave it out with `--ignore-index {}`: what it alone lists is kept by nothing then",
             quote(&file.to_string_lossy())
         ),
+        Error::ReleasedNote { path, .. } => format!(
+            "nothing was changed; when no writer is at work, `rm {}` forgets it, and `--grace 0` sweeps all the same",
+            quote_path(path)
+        ),
         Error::Malformed { .. } => {
             "nothing was changed; a writer may have died half way: write the layout again or restore the file".to_owned()
         }

@@ -6,7 +6,7 @@
 
 use super::{
     Fate, Meanwhile, Outcome, Refused, commit, execute, is_written, refuse_future,
-    remove_temporary, sweep, unchanged,
+    remove_temporary, sweep, trim_released, unchanged,
 };
 use crate::execute::sync::settle;
 use crate::fs::Fs;
@@ -167,6 +167,7 @@ fn execute_shared(
         if !pool.interrupted {
             remove_temporary(locked.layout(), own, fs, observer, &mut outcome);
         }
+        trim_released(locked.layout(), &own.relisted, fs);
         layouts.push(outcome);
     }
     Ok(GroupOutcome {

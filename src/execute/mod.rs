@@ -8,6 +8,7 @@
 //! | what other programs wrote is brought to the disk (`settle`) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | new documents are written | an orphan: the old image is whole, and listed |
+//! | the note of released blobs is replaced | a note of blobs that are live, which says nothing |
 //! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
 //! | the note of replaced image IDs is replaced | an old image ID that is only unknown |
@@ -15,6 +16,7 @@
 //! | the state is read again and compared | as before |
 //! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
+//! | the note of released blobs loses what is gone or live | a note that names more, which keeps garbage beside a writer |
 //! | the state is read once more | everything done |
 //! | a layout in which nothing is left is removed, if that was asked for | an empty layout, or less of it |
 //!
@@ -47,9 +49,10 @@ use crate::layout::change_detector::{Watch, is_still};
 use crate::layout::holds::{Emptied, Holds};
 use crate::layout::hollow::Hollow;
 use crate::layout::lock::Locked;
+use crate::layout::released::Released;
 use crate::layout::replaced_ids::MovedIds;
 use crate::layout::temp_files;
-use crate::layout::{BlobId, IndexTime, Layout, State, Stray, Writes};
+use crate::layout::{BlobId, IndexTime, Layout, MAX_SMALL_FILE_BYTES, State, Stray, Writes};
 use crate::oci::digest::VictimName;
 use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Retire, Tally, Totals, Victim, Victims};
@@ -252,6 +255,7 @@ pub fn execute(
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, observer, &mut outcome);
+    trim_released(layout, &plan.relisted, fs);
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;
     if plan.retire == Retire::Yes && outcome.is_complete() && !observer.stop() {
@@ -360,6 +364,11 @@ fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Resul
         fs.replace(dir.as_fd(), name.file(), &blob.bytes, FileTime::New)
             .map_err(Error::write(&file))?;
     }
+    if !writes.released.is_empty() {
+        // Before anything is untagged: without it a second sweep deletes what a writer may list again. A crash here
+        // leaves a note of blobs that are live.
+        note_released(layout, &writes.released, fs)?;
+    }
     for (name, text) in [
         ("manifest.json", &writes.manifest_json),
         ("repositories", &writes.repositories),
@@ -466,6 +475,67 @@ fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Res
     } else {
         Err(Refused::Changed)
     }
+}
+
+/// Adds blobs to the note of those that were released beside a writer. Read under the lock: another run may have added to it.
+///
+/// # Errors
+/// [`Refused::Changed`] when another program has replaced it, [`Refused::Error`] when it cannot be read or written.
+fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> Result<(), Refused> {
+    let path = layout.path().join(Released::FILE);
+    let (mut released, old) = Released::read(layout)?;
+    if !released.extend(blobs) {
+        return Ok(());
+    }
+    let new = released.to_json();
+    if new.len() as u64 > MAX_SMALL_FILE_BYTES {
+        let why = format!(
+            "it would be larger than {MAX_SMALL_FILE_BYTES} bytes; remove these images when no writer is at work"
+        );
+        return Err(Error::Edit { path, why }.into());
+    }
+    let (dir, name) = open_own(layout, Released::FILE, fs)?;
+    let is_replaced = fs
+        .replace_expected(
+            dir.as_fd(),
+            name,
+            old.as_deref(),
+            new.as_bytes(),
+            FileTime::New,
+        )
+        .map_err(Error::write(path))?;
+    if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Refused::Changed)
+    }
+}
+
+/// Drops from the note of released blobs what is gone or referenced again, and removes a note that names nothing more.
+/// Only a convenience: what the note names too much is kept beside writers, and is deleted later.
+fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
+    let Ok((mut released, Some(old))) = Released::read(layout) else {
+        return;
+    };
+    let is_wanted = |blob: &Digest| {
+        relisted.binary_search(blob).is_err() && !matches!(layout.stat_blob(blob), Ok(None))
+    };
+    if !released.retain(is_wanted) && !released.is_empty() {
+        return;
+    }
+    let (directory, name) = own_place(Released::FILE);
+    let Ok(dir) = open_dir(layout.dir(), directory, Links::Refuse) else {
+        return;
+    };
+    if !released.is_empty() {
+        let new = released.to_json();
+        let old = Some(&*old);
+        drop(fs.replace_expected(dir.as_fd(), name, old, new.as_bytes(), FileTime::New));
+        return;
+    }
+    drop(fs.remove_expected(dir.as_fd(), name, &old));
+    // Other files of this program may lie in it.
+    drop(fs.remove_temporary(layout.dir().as_fd(), directory, true));
 }
 
 /// Says whether a file has these bytes.

@@ -25,6 +25,7 @@ use crate::fs::{Links, exists, open_dir, real_path};
 use crate::layout::Layout;
 use crate::layout::holds::{Emptied, Holds};
 use crate::layout::hollow::Hollow;
+use crate::layout::released::Released;
 use crate::layout::replaced_ids::MovedIds;
 use crate::oci::Digest;
 
@@ -84,7 +85,13 @@ pub(super) fn retire(
         }
         return removed.map_err(at("index.json"));
     }
-    for file in [Emptied::FILE, Hollow::FILE, MovedIds::FILE, Holds::FILE] {
+    for file in [
+        Emptied::FILE,
+        Hollow::FILE,
+        MovedIds::FILE,
+        Released::FILE,
+        Holds::FILE,
+    ] {
         let (directory, name) = file.split_once('/').unwrap_or((".", file));
         if let Ok(own) = open_dir(layout.dir(), directory, Links::Refuse) {
             fs.remove_temporary(own.as_fd(), name, false)

@@ -17,6 +17,7 @@ impl Graph {
     /// [`Error::Incomplete`] when a document among that is damaged, or listed in `index.json` and
     /// missing: what it refers to is unknown, so nothing may be swept. [`Error::Empty`] when
     /// `index.json` lists nothing. [`Error::SecondIndex`] when it is unknown what a second index lists.
+    /// [`Error::ReleasedNote`] when it is unknown what was released beside a writer that is at work.
     pub fn mark(
         &self,
         layout: &Layout,
@@ -24,6 +25,7 @@ impl Graph {
         options: &MarkOptions<'_>,
     ) -> Result<LiveSet> {
         refuse_unknown_lists(layout, state)?;
+        self.refuse_unknown_released()?;
         if state.index.entries().is_empty()
             && self.roots.is_empty()
             && !self.blobs.is_empty()

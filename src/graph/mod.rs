@@ -27,6 +27,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::layout::blob_list::DigestTable;
+use crate::layout::released::Noted;
 use crate::layout::{BlobId, BlobList, Layout, State};
 use crate::oci::descriptor::Details;
 use crate::oci::media_type::DOCKER_ATTESTATION;
@@ -167,6 +168,10 @@ pub struct Graph {
     unverified: HashSet<BlobId>,
     in_flight: Bits,
     in_flight_reach: Bits,
+    /// Orphans that were released while a writer was at work, and what they reference, as long as a writer is visible.
+    released: Bits,
+    /// What the notes say of released blobs.
+    noted: Noted,
     /// What second indexes list. No command changes those, so what they list stays whole.
     listed_elsewhere: HashSet<BlobId>,
     /// A document was listed and was gone when it was to be read.
@@ -224,6 +229,8 @@ impl Graph {
             unverified: HashSet::new(),
             in_flight: Bits::default(),
             in_flight_reach: Bits::default(),
+            released: Bits::default(),
+            noted: Noted::default(),
             listed_elsewhere: HashSet::new(),
             has_vanished: false,
             now,

@@ -18,6 +18,7 @@ use super::{Bits, FileTable, Graph};
 use crate::error::{Error, Result};
 use crate::fs::FileFacts;
 use crate::fs::{Links, open_file, stat_at, stat_of};
+use crate::layout::released::Noted;
 use crate::layout::{BlobId, Layout};
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
@@ -259,6 +260,8 @@ impl Graph {
     /// The time of `index.json` decides nothing. Two writers do not know of each other: the one that lists its
     /// image first makes the blobs of the other one look older than the index.
     ///
+    /// While a writer is visible, what [was released beside one](crate::layout::released) is kept as well.
+    ///
     /// A rule replaces an earlier one. Without a rule no sweep can be planned.
     ///
     /// # Errors
@@ -269,7 +272,7 @@ impl Graph {
         rule: InFlight,
         observer: &dyn Observer,
     ) -> Result<()> {
-        self.protect_among(layout, rule, None, observer)
+        self.protect_among(layout, rule, None, Noted::read([layout]), observer)
     }
 
     /// Does the same where only some of the orphans are orphans: in a pool another layout may reference the rest.
@@ -278,6 +281,7 @@ impl Graph {
         layout: &Layout,
         rule: InFlight,
         joint_orphans: Option<&Bits>,
+        noted: Noted,
         observer: &dyn Observer,
     ) -> Result<()> {
         self.in_flight = Bits::default();
@@ -285,14 +289,23 @@ impl Graph {
             .fresh_orphans(rule)
             .filter(|(id, _)| joint_orphans.is_none_or(|orphans| orphans.contains(*id)))
             .collect();
-        let steps = fresh.iter().map(|(id, _)| Step::unknown(*id)).collect();
+        self.writer = self.sign_of_writer(rule, &fresh);
+        let mut released: Vec<BlobId> = Vec::new();
+        if self.writer.is_some() {
+            let ids = noted.released.iter().filter_map(|digest| self.id(digest));
+            released.extend(ids.filter(|id| !self.is_rooted(*id) && self.is_present(*id)));
+        }
+        let steps = fresh.iter().map(|(id, _)| *id);
+        let steps = steps.chain(released.iter().copied());
+        let steps = steps.map(Step::unknown).collect();
         self.follow(layout, steps, observer)?;
         self.sort_referrers();
         self.in_flight_reach = self.reach(fresh.iter().map(|(id, _)| *id));
         for (id, _) in &fresh {
             self.in_flight.insert(*id);
         }
-        self.writer = self.sign_of_writer(rule, &fresh);
+        self.released = self.reach(released);
+        self.noted = noted;
         self.flight = Some(rule);
         Ok(())
     }
@@ -364,6 +377,25 @@ impl Graph {
         }
     }
 
+    /// Refuses to sweep while it is unknown what was released beside a writer, and one is visible.
+    ///
+    /// # Errors
+    /// [`Error::ReleasedNote`].
+    pub(super) fn refuse_unknown_released(&self) -> Result<()> {
+        match (&self.noted.unknown, &self.writer) {
+            (Some((path, why)), Some(_)) => Err(Error::ReleasedNote {
+                path: path.clone(),
+                why: why.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what the notes say of released blobs.
+    pub(crate) const fn noted(&self) -> &Noted {
+        &self.noted
+    }
+
     /// Says whether any orphan is protected as in flight.
     #[must_use]
     pub fn has_in_flight(&self) -> bool {
@@ -377,6 +409,8 @@ impl Graph {
             Some(Flight::Fresh)
         } else if self.in_flight_reach.contains(id) {
             Some(Flight::UsedByFresh)
+        } else if self.released.contains(id) {
+            Some(Flight::Released)
         } else {
             None
         }
@@ -432,6 +466,8 @@ pub enum Flight {
     Fresh,
     /// A recent orphan references it.
     UsedByFresh,
+    /// It was released while a writer was at work, or is referenced by what was, and a writer is at work.
+    Released,
 }
 
 #[cfg(test)]

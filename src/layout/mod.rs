@@ -23,6 +23,7 @@ pub mod holds;
 pub(crate) mod hollow;
 pub mod lock;
 mod read;
+pub(crate) mod released;
 pub(crate) mod replaced_ids;
 mod second_indexes;
 pub mod shared_blobs;
@@ -58,7 +59,7 @@ const PARSE_ATTEMPTS: u32 = 6;
 const PARSE_PAUSE: Duration = Duration::from_millis(25);
 
 /// The largest `oci-layout`, `manifest.json` or holds file that is read, in bytes.
-const MAX_SMALL_FILE_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_SMALL_FILE_BYTES: u64 = 64 << 20;
 
 /// An open image layout.
 #[derive(Debug)]
@@ -406,8 +407,16 @@ impl Layout {
 
     /// Reads a small file of this program; `None` if it is not there or cannot be read.
     pub(crate) fn read_note(&self, file: &str) -> Option<Vec<u8>> {
-        let read = self.read_file(file, MAX_SMALL_FILE_BYTES).ok().flatten();
-        read.map(|(bytes, _)| bytes)
+        self.read_own_file(file).ok().flatten()
+    }
+
+    /// Reads a small file of this program; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Read`], and [`Error::Malformed`] when it is too large.
+    pub(crate) fn read_own_file(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let read = self.read_file(file, MAX_SMALL_FILE_BYTES)?;
+        Ok(read.map(|(bytes, _)| bytes))
     }
 
     /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a

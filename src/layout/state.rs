@@ -180,6 +180,8 @@ pub struct Writes {
     pub emptied: bool,
     /// The time that the new `index.json` gets.
     pub index_time: IndexTime,
+    /// Blobs that nothing references any more once this is written, and that are kept because a writer is at work.
+    pub released: Vec<Digest>,
     /// Platforms whose layers are about to be deleted while their documents stay.
     pub hollow: Vec<Digest>,
     /// Image IDs that a rewrite replaces, of images that were given by ID.
@@ -195,6 +197,7 @@ impl Writes {
             && self.repositories.is_none()
             && self.index.is_none()
             && self.hollow.is_empty()
+            && self.released.is_empty()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::fs::Fs;
 use crate::graph::{Accept, Bits, Graph};
 use crate::layout::change_detector::is_still;
 use crate::layout::lock::Locked;
+use crate::layout::released::Noted;
 use crate::layout::shared_blobs::Pool;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::{Image, images};
@@ -319,6 +320,8 @@ impl Store {
         mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
         let fresh = self.fresh(all, protection, observer)?;
+        // What one layout released, a writer of another one may list.
+        let noted = Noted::read(all);
         let mut latest_now = i128::MIN;
         let mut writer = None;
         let mut common = Common::default();
@@ -326,8 +329,9 @@ impl Store {
         let mut notes = Vec::with_capacity(all.len());
         for (layout, state) in all.iter().zip(&self.states) {
             let mut view = self.view(layout, state, protection.now, doubt, observer)?;
+            let rule = protection.in_flight;
             view.graph
-                .protect_among(layout, protection.in_flight, Some(&fresh), observer)?;
+                .protect_among(layout, rule, Some(&fresh), noted.clone(), observer)?;
             let (mut plan, more) = make(&mut view)?;
             if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
                 // A plan of another view says nothing of this pool.
@@ -373,6 +377,7 @@ impl Store {
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            relisted: Vec::new(),
             latest_now,
         };
         let plan = GroupPlan {

@@ -73,6 +73,8 @@ pub struct Plan {
     pub(crate) writes: Writes,
     pub(crate) spare: Victims,
     pub(crate) retire: Retire,
+    /// Blobs that the note of released blobs names and that are referenced again.
+    pub(crate) relisted: Vec<Digest>,
     /// The latest time that the plan takes for the current one, in nanoseconds since 1970.
     pub(crate) latest_now: i128,
 }
@@ -196,6 +198,8 @@ pub enum Because {
     WriterAtWork,
     /// The view was read to be shown: no grace period was asked for.
     Unprotected,
+    /// It was released while [a writer](Plan::writer) was at work, or is referenced by what was, and a writer is at work.
+    Released,
     /// It cannot be read, so nobody knows whether it is a referrer of something live.
     Unreadable,
 }
@@ -327,9 +331,19 @@ impl Plan {
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            relisted: relisted(view, |id| view.graph.is_rooted(id)),
             latest_now: view.graph.latest_now(),
         }
     }
+}
+
+/// Returns the noted blobs that are live.
+pub(crate) fn relisted(view: &View, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
+    let noted = view.graph.noted().released.iter();
+    noted
+        .filter(|digest| view.graph.id(digest).is_some_and(&is_live))
+        .cloned()
+        .collect()
 }
 
 impl Because {
@@ -339,6 +353,7 @@ impl Because {
                 modified: file.modified,
             },
             Flight::UsedByFresh => Self::UsedInFlight,
+            Flight::Released => Self::Released,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::layout::{BlobId, BlobList, Layout, Stray};
 use crate::model::inventory::look;
 use crate::model::snapshot::View;
 
-use super::{Because, Kept, Plan, Victim, Victims};
+use super::{Because, Kept, Plan, Victim, Victims, relisted};
 
 /// What to sweep. There is no default: how long something young is left alone has to be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOpt
             Err(keep) => kept.push(keep),
         }
     }
-    plan_of(view, sweep, kept, options)
+    plan_of(view, live, sweep, kept, options)
 }
 
 /// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
@@ -65,10 +65,16 @@ pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOpti
                 .map_err(|keep| kept.push(keep))
                 .is_ok()
     });
-    plan_of(view, sweep, kept, options)
+    plan_of(view, live, sweep, kept, options)
 }
 
-fn plan_of(view: &View, sweep: Victims, kept: Vec<Kept>, options: &SweepOptions) -> Plan {
+fn plan_of(
+    view: &View,
+    live: &LiveSet,
+    sweep: Victims,
+    kept: Vec<Kept>,
+    options: &SweepOptions,
+) -> Plan {
     let plan = Plan::empty(view);
     let temporary = match view.graph.protection() {
         Some(_) => left_over(&view.layout, view.graph.blobs(), options),
@@ -84,6 +90,7 @@ fn plan_of(view: &View, sweep: Victims, kept: Vec<Kept>, options: &SweepOptions)
         kept,
         temporary,
         latest_now,
+        relisted: relisted(view, |id| live.contains(id)),
         ..plan
     }
 }

@@ -171,6 +171,107 @@ fn while_a_writer_is_at_work_every_young_orphan_is_kept() {
     );
 }
 
+/// Whatever shows that a writer is at work, and however far ahead a pretended clock is.
+#[test]
+fn what_was_released_beside_a_writer_is_kept_while_one_is_visible() {
+    let writers = [
+        "oci-put-blob123456789",
+        "index.json.123456789.tmp",
+        "ingest/x/data",
+        ".umoci-123456789/blob-123456789",
+        "a young blob",
+    ];
+    for_each(
+        writers,
+        |writer| (*writer).to_owned(),
+        |writer| {
+            let mut scene = old_scene();
+            let app = scene.builder.image("linux/amd64", "app", &[b"app"]);
+            scene.builder.tag(&app.manifest, "ex.com/app:1").write();
+            let young = if *writer == "a young blob" {
+                orphan(&scene, "young", 10 * MINUTE).blob_path()
+            } else {
+                scene.builder.file(writer, b"half a blob");
+                (*writer).to_owned()
+            };
+            let run = Cmd::new(["rm"])
+                .arg(scene.path())
+                .arg("ex.com/app:1")
+                .guarded();
+            run.ok().says("kept: a writer is at work");
+            let future = ["--now", "2099-01-01T00:00:00Z"];
+            for args in [&[][..], &future] {
+                let run = gc(&scene, args);
+                for desc in [&app.manifest, &app.config] {
+                    assert!(scene.has(desc), "{}", run.all());
+                    assert!(
+                        with_action(&run.json(), "keep").contains(&desc.digest),
+                        "{}",
+                        run.all()
+                    );
+                }
+                assert!(!scene.has(&scene.orphan), "{}", run.all());
+            }
+            // The writer has ended, or crashed long ago.
+            scene.builder.age(&young, 3 * HOUR);
+            if let Some((directory, _)) = young.rsplit_once('/') {
+                scene.builder.age(directory, 3 * HOUR);
+            }
+            let run = gc(&scene, &[]);
+            assert!(!scene.has(&app.manifest), "{}", run.all());
+            assert!(!scene.builder.join(".ocisweep").exists(), "{}", run.all());
+        },
+    );
+}
+
+/// Nobody knows what a note names that cannot be read. It keeps nothing where no writer is visible.
+#[test]
+fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer() {
+    const NOTE: &str = ".ocisweep/released.json";
+    type Bad = (&'static str, fn(&Scene));
+    let bad: [Bad; 4] = [
+        ("a directory", |scene| {
+            scene.builder.file(".ocisweep/released.json/x", b"");
+        }),
+        ("deep", |scene| {
+            scene.builder.file(NOTE, &vec![b'['; 1 << 20]);
+        }),
+        ("huge", |scene| {
+            scene.builder.file(NOTE, b"");
+            let file = std::fs::File::options()
+                .write(true)
+                .open(scene.builder.join(NOTE))
+                .expect("it can be opened");
+            file.set_len(1 << 40).expect("it is sparse");
+        }),
+        ("a path in place of a digest", |scene| {
+            scene.builder.file(
+                NOTE,
+                br#"{"schema_version": 1, "blobs": ["sha256:../../index.json"]}"#,
+            );
+        }),
+    ];
+    for_each(
+        bad,
+        |(what, _)| (*what).to_owned(),
+        |(_, make)| {
+            let scene = old_scene();
+            make(&scene);
+            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            run.ok();
+            assert!(!scene.has(&scene.orphan), "{}", run.all());
+            let older = orphan(&scene, "older", 2 * HOUR);
+            scene.builder.file("oci-put-blob123456789", b"half a blob");
+            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            run.refused().warns(NOTE).warns("a writer is at work");
+            assert!(scene.has(&older), "{}", run.all());
+            let run = Cmd::gc(scene.path()).guarded();
+            run.ok();
+            assert!(!scene.has(&older), "{}", run.all());
+        },
+    );
+}
+
 #[test]
 fn what_a_young_orphan_names_is_kept_with_it() {
     // A writer that found an old blob does not write it again; its new manifest is all that tells.

@@ -368,6 +368,22 @@ fn what_a_prune_of_a_pool_releases_is_kept_while_a_writer_is_at_work() {
     for digest in commune.needed() {
         assert!(commune.pool().contains(&digest), "{}", run.all());
     }
+    // What one layout released, a writer of another one may list.
+    let sweep = ["gc", "--allow-empty", "--shared-blobs", "pool"];
+    for again in [&args[..], &sweep] {
+        let run = scene.run(&[again, &NAMES].concat());
+        run.ok().says("(released while a writer was at work)");
+        for digest in commune.needed() {
+            assert!(commune.pool().contains(&digest), "{}", run.all());
+        }
+    }
+    let note = |name: &str| scene.join(name).join(".ocisweep/released.json");
+    assert!(NAMES.iter().all(|name| note(name).exists()));
+    fs::write(note("two"), b"no note").expect("it can be written");
+    let run = scene.run(&[&sweep[..], &NAMES].concat());
+    run.exits(3)
+        .warns("cannot understand `two/.ocisweep/released.json`");
+    fs::write(note("two"), b"{\"schema_version\":1,\"blobs\":[]}").expect("it can be written");
     fs::remove_file(scene.join("three/oci-put-blob123456789")).expect("it can be removed");
     let run = scene.run(
         &[
@@ -385,6 +401,7 @@ fn what_a_prune_of_a_pool_releases_is_kept_while_a_writer_is_at_work() {
     );
     run.ok();
     assert!(commune.pool().is_empty(), "{}", run.all());
+    assert!(!NAMES.iter().any(|name| note(name).exists()));
 }
 
 #[test]

@@ -301,6 +301,55 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
     );
 }
 
+/// What one prune has kept for a writer is old to the next one, and to a plan that is applied.
+#[test]
+fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
+    let mut shelf = Shelf::new();
+    shelf.small("app:1", 10);
+    let first = shelf.overwritten("first", 20);
+    shelf.write();
+    let index = std::fs::read(shelf.layout.join("index.json")).expect("an index");
+    shelf.layout.file("oci-put-blob123456789", b"half");
+    // A plan that untags keeps and notes what it releases, as the command does.
+    let plan = shelf.layout.outside().join("plan.json");
+    call(&shelf, &["--plan"]).arg(&plan).run().ok();
+    let run = Cmd::new(["apply"]).arg(&plan).run();
+    run.ok().says("kept: a writer is at work");
+    let orphan = shelf.layout.layer(b"an older orphan");
+    let df = Cmd::new(["df", "--format", "json"]).arg(shelf.path()).run();
+    let df = df.ok().json();
+    let dry = call(&shelf, &["-n", "--format", "json"]).run();
+    call(&shelf, &["--plan"]).arg(&plan).run().ok();
+    let run = Cmd::new(["apply", "--format", "json"]).arg(&plan).run();
+    let (dry, report) = (dry.ok().json(), run.ok().json());
+    assert_eq!(dry["totals"], report["totals"], "{}", run.all());
+    assert_eq!(
+        df["layouts"][0]["total"]["reclaimable_bytes"],
+        report["totals"]["reclaimed_bytes"],
+        "{df}\n{}",
+        run.all()
+    );
+    assert!(
+        shelf.has_all(&first) && !shelf.has(&orphan),
+        "{}",
+        run.all()
+    );
+    let run = call(&shelf, &["-f"]).run();
+    run.ok()
+        .says("(released while a writer was at work)")
+        .says("removed while a writer is at work")
+        .keeps_quiet_about("nothing else is unreferenced");
+    assert!(shelf.has_all(&first), "{}", run.all());
+    // The writer lists it again, and ends. Another prune takes it at last, and the note with it.
+    shelf.layout.file("index.json", &index);
+    Cmd::new(["check"]).arg(shelf.path()).run().ok();
+    std::fs::remove_file(shelf.layout.join("oci-put-blob123456789")).expect("it is there");
+    let run = call(&shelf, &["-f"]).run();
+    run.ok();
+    assert!(!shelf.has(&first.manifest), "{}", run.all());
+    assert!(!shelf.layout.join(".ocisweep").exists(), "{}", run.all());
+}
+
 #[test]
 fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
     let mut shelf = Shelf::new();

@@ -222,6 +222,11 @@ impl Fate {
                     .to_owned(),
                 None,
             ),
+            Some(Because::Released) => keep(
+                "it was released while a writer was at work, and a writer that is at work may list it again"
+                    .to_owned(),
+                None,
+            ),
             Some(Because::Unreadable) => keep(
                 "it stays, since it cannot be read and may be a signature of something live"
                     .to_owned(),

@@ -571,6 +571,7 @@ fn in_words(because: Because, now: Timestamp) -> String {
         Because::InFlight { modified } => format!("in flight, {}", age(now, modified)),
         Because::UsedInFlight => "in flight, used by a blob that is".to_owned(),
         Because::WriterAtWork => "a writer is at work".to_owned(),
+        Because::Released => "released while a writer was at work".to_owned(),
         Because::Unreadable => "cannot be read".to_owned(),
         _ => "kept".to_owned(),
     }

@@ -26,7 +26,7 @@ pub struct KeptBytes {
     pub listed_bytes: u64,
     /// Orphans in flight.
     pub in_flight_bytes: u64,
-    /// What the prune releases and keeps because a writer is at work.
+    /// What this prune releases, or an earlier command has released, and is kept because a writer is at work.
     pub released_bytes: u64,
 }
 
@@ -154,7 +154,9 @@ pub(super) fn kept_bytes(
 /// Returns the bytes of blobs that are kept because a writer is at work, or for any other reason.
 fn kept_len(removal: &Removal, is_released: bool) -> u64 {
     let kept = removal.plan.kept.iter();
-    let kept = kept.filter(|kept| (kept.because == Because::WriterAtWork) == is_released);
+    let kept = kept.filter(|kept| {
+        matches!(kept.because, Because::WriterAtWork | Because::Released) == is_released
+    });
     kept.fold(0, |sum: u64, kept| sum.saturating_add(kept.len))
 }
 

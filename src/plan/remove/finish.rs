@@ -104,6 +104,12 @@ pub(in crate::plan) fn finish(
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();
     }
     plan.writes.replaced_ids = gone.replaced_ids.clone();
+    let is_untagged = plan.writes.index.is_some() || plan.writes.manifest_json.is_some();
+    if is_untagged && graph.writer().is_some() {
+        // What is kept for another reason now may be kept for none before the writer ends.
+        let released = plan.kept.iter().filter(|kept| graph.is_rooted(kept.id));
+        plan.writes.released = released.map(|kept| graph.digest(kept.id).clone()).collect();
+    }
     plan.writes.index_time = if graph.has_in_flight() {
         IndexTime::AsBefore
     } else {

@@ -20,6 +20,17 @@ pub(crate) struct Step<'a> {
     pub(crate) ignored: &'a [String],
     pub(crate) ask: &'a Ask,
     pub(crate) before: Disk,
+    /// What earlier commands released.
+    pub(crate) released: &'a Released,
+}
+
+/// What commands released beside a writer and left: it stays as long as a writer is visible.
+#[derive(Default)]
+pub(crate) struct Released {
+    /// Surely.
+    sure: Set,
+    /// Perhaps: where it is a matter of opinion what is live, or whether a writer was visible.
+    maybe: Set,
 }
 
 /// What a report says: kind, action, digest, names, size.
@@ -48,8 +59,8 @@ impl Step<'_> {
         snapshot(self.layout.path())
     }
 
-    /// Runs the command dry and for real, and returns how it ended or what went wrong.
-    pub(crate) fn run(&self) -> Result<String, String> {
+    /// Runs the command dry and for real, and returns how it ended and what is released by now, or what went wrong.
+    pub(crate) fn run(&self) -> Result<(String, Released), String> {
         let picture = self.now();
         let expected = expected(&self.before, self.ask);
         let promised = self.promised();
@@ -85,7 +96,7 @@ impl Step<'_> {
             "blobs"
         };
         verdict
-            .map(|()| format!("exit {code}, {what} deleted"))
+            .map(|()| (format!("exit {code}, {what} deleted"), trial.released()))
             .map_err(|error| {
                 let dry = dry.map(|dry| brief(&dry)).unwrap_or_default();
                 let index = String::from_utf8_lossy(&self.before.index);
@@ -236,9 +247,9 @@ impl Trial<'_> {
                 format!("ls calls {dangling:?} dangling, and prune says {items:?}")
             })?;
         }
-        // Beside a writer, what the first run released is old enough for the second.
-        let is_alone = self.writer() == Some(false);
-        if is_alone && matches!(self.what(), What::Prune | What::PruneAll { .. } | What::Gc) {
+        // Beside a writer as well: what the first run released it has noted.
+        let is_sure = self.writer().is_some();
+        if is_sure && matches!(self.what(), What::Prune | What::PruneAll { .. } | What::Gc) {
             let again = self.step.cmd(&["--format", "json"]);
             let now = Disk::read(self.step.layout.path(), self.step.ignored);
             let same = now.index == self.after.index && now.blobs.len() == self.after.blobs.len();
@@ -282,6 +293,36 @@ impl Trial<'_> {
             all.cut = cut(self.before(), digest, dropped, mode);
         }
         all
+    }
+
+    /// What is released by now: what was so before, and what this command untagged and left.
+    fn released(&self) -> Released {
+        let (before, after) = (self.before(), &self.after);
+        let live = |disk: &Disk, reading| disk.live(&disk.roots(), &disk.entries, reading);
+        let mut released = Released {
+            sure: self.step.released.sure.clone(),
+            maybe: self.step.released.maybe.clone(),
+        };
+        let now = after.orphans(Reading::Strict);
+        let was = live(before, Reading::Generous);
+        if self.writer() != Some(false) {
+            released.maybe.extend(was.intersection(&now).cloned());
+        }
+        let untags = matches!(
+            self.what(),
+            What::Rm(_) | What::Prune | What::PruneAll { .. }
+        );
+        let may_live = live(after, Reading::Generous);
+        if untags && self.run.code == Some(0) && self.writer() == Some(true) {
+            let was = live(before, Reading::Strict);
+            let now = after.orphans(Reading::Generous);
+            released.sure.extend(was.intersection(&now).cloned());
+        }
+        // What is listed again, or held, is released no more.
+        released
+            .sure
+            .retain(|digest| after.blobs.contains_key(digest) && !may_live.contains(digest));
+        released
     }
 
     /// Nothing that is reachable may be deleted.
@@ -340,6 +381,17 @@ impl Trial<'_> {
                 format!("{old:?} were orphans before, which is the business of gc")
             })?;
         }
+        let kept = |blobs: &Set, reading| {
+            let dead: Set = &before.orphans(reading) & blobs;
+            before.live(&dead, &[], reading)
+        };
+        let (mut sure, mut maybe) = (Set::new(), Set::new());
+        if self.writer() != Some(false) {
+            maybe = kept(&self.step.released.maybe, Reading::Generous);
+        }
+        if self.writer() == Some(true) {
+            sure = kept(&self.step.released.sure, Reading::Strict);
+        }
         for digest in &was_dead {
             let stays = self.after.blobs.contains_key(digest);
             if before.age(digest) < grace {
@@ -347,7 +399,10 @@ impl Trial<'_> {
                     format!("the orphan {digest} is fresh and was deleted")
                 })?;
             } else if sweeps && code == 0 {
-                let shielded = may_live.contains(digest);
+                ensure(stays || !sure.contains(digest), || {
+                    format!("{digest} was released beside a writer, and swept beside it")
+                })?;
+                let shielded = may_live.contains(digest) || maybe.contains(digest);
                 ensure(!stays || shielded, || {
                     format!("the orphan {digest} was kept")
                 })?;

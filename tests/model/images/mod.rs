@@ -23,7 +23,7 @@ use arbtest::arbtest;
 use crate::generate::{chance, weighted};
 use crate::support::panic_message;
 use crate::{each_seed, variable};
-use checks::Step;
+use checks::{Released, Step};
 use disk::Disk;
 
 /// Cases of the test; about ten seconds in a debug build.
@@ -178,7 +178,8 @@ const KINDS: [&str; 24] = [
 fn case(u: &mut Unstructured<'_>, story: &mut Vec<String>) -> Result<Option<String>> {
     let drawn = draw::layout(u)?;
     story.extend(drawn.story.iter().map(|line| format!("  {line}")));
-    for _ in 0..u.int_in_range(1..=3)? {
+    let mut released = Released::default();
+    for _ in 0..u.int_in_range(1..=4)? {
         let disk = Disk::read(drawn.layout.path(), &drawn.ignored);
         let ask = ask::ask(u, &disk)?;
         if !FEATURES.platforms && matches!(ask.what, ask::What::Platform { .. }) {
@@ -193,9 +194,13 @@ fn case(u: &mut Unstructured<'_>, story: &mut Vec<String>) -> Result<Option<Stri
             ignored: &drawn.ignored,
             ask: &ask,
             before: disk,
+            released: &released,
         };
         match step.run() {
-            Ok(outcome) => story.push(format!("  {outcome}")),
+            Ok((outcome, left)) => {
+                story.push(format!("  {outcome}"));
+                released = left;
+            }
             Err(error) => return Ok(Some(error)),
         }
     }

@@ -1,0 +1,161 @@
+//! A note of the blobs that were released and kept beside a writer.
+//!
+//! Many writers read `index.json` at their start and write it at their end, and do not write a blob again that exists.
+//! What `rm`, `prune` and `apply` release while a writer is visible is untagged and kept, because the writer may list it
+//! again. To a second sweep such a blob is an orphan like any other, and old by its modification time. The note tells it
+//! apart: as long as a writer is visible, every sweep keeps the noted blobs and what they reference.
+//!
+//! *Order*: the note is written before `index.json`. A crash in between leaves a note of blobs that are live, which says
+//! nothing; the next run that deletes something drops them from it. *Failure*: a note that cannot be read or understood
+//! stops every sweep beside a writer, since it is unknown what has to be kept.
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::oci::Digest;
+
+/// The blobs that were released beside a writer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Released {
+    blobs: BTreeSet<Digest>,
+}
+
+/// What the notes of all layouts say that use the same blobs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Noted {
+    /// The blobs.
+    pub(crate) released: Released,
+    /// The path of a note that cannot be read, and why.
+    pub(crate) unknown: Option<(PathBuf, String)>,
+}
+
+impl Noted {
+    /// Reads the notes of some layouts.
+    pub(crate) fn read<'a>(layouts: impl IntoIterator<Item = &'a Layout>) -> Self {
+        let mut noted = Self::default();
+        for layout in layouts {
+            match Released::read(layout) {
+                Ok((released, _)) => {
+                    noted.released.extend(released.iter());
+                }
+                Err(error) => {
+                    let why = match &error {
+                        Error::ReleasedNote { why, .. } => why.clone(),
+                        other => other.source().unwrap_or(other).to_string(),
+                    };
+                    noted.unknown = Some((layout.path().join(Released::FILE), why));
+                }
+            }
+        }
+        noted
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawFile {
+    schema_version: u32,
+    blobs: Vec<String>,
+}
+
+impl Released {
+    /// The path of the note, relative to the layout.
+    pub(crate) const FILE: &str = ".ocisweep/released.json";
+
+    /// Reads the note of a layout, and returns its bytes as well. One that does not exist names nothing.
+    ///
+    /// # Errors
+    /// [`Error::Read`], and [`Error::ReleasedNote`] when it cannot be understood in full.
+    pub(crate) fn read(layout: &Layout) -> Result<(Self, Option<Vec<u8>>)> {
+        let note = |why| Error::ReleasedNote {
+            path: layout.path().join(Self::FILE),
+            why,
+        };
+        let bytes = match layout.read_own_file(Self::FILE) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok((Self::default(), None)),
+            Err(Error::Malformed { why, .. }) => return Err(note(why)),
+            Err(error) => return Err(error),
+        };
+        let parsed = Self::parse(&bytes).map_err(note)?;
+        Ok((parsed, Some(bytes)))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let file: RawFile = serde_json::from_slice(bytes)
+            .map_err(|error| format!("not a note of released blobs: {error}"))?;
+        if file.schema_version != 1 {
+            return Err(format!("schema version {} is not 1", file.schema_version));
+        }
+        let digests = file.blobs.iter().map(|text| {
+            Digest::parse(text).map_err(|error| format!("it has an invalid digest: {error}"))
+        });
+        Ok(Self {
+            blobs: digests.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns the digests in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Digest> {
+        self.blobs.iter()
+    }
+
+    /// Returns whether it names nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+
+    /// Adds blobs. Returns whether any of them is new.
+    pub(crate) fn extend<'a>(&mut self, blobs: impl IntoIterator<Item = &'a Digest>) -> bool {
+        let before = self.blobs.len();
+        self.blobs.extend(blobs.into_iter().cloned());
+        self.blobs.len() > before
+    }
+
+    /// Keeps only some of the blobs. Returns whether any was dropped.
+    pub(crate) fn retain(&mut self, is_wanted: impl FnMut(&Digest) -> bool) -> bool {
+        let before = self.blobs.len();
+        self.blobs.retain(is_wanted);
+        self.blobs.len() < before
+    }
+
+    /// Returns the text of the note.
+    pub(crate) fn to_json(&self) -> String {
+        let file = RawFile {
+            schema_version: 1,
+            blobs: self.blobs.iter().map(ToString::to_string).collect(),
+        };
+        let mut text = serde_json::to_string_pretty(&file).expect("strings always serialise");
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_it_writes_and_takes_nothing_else_for_a_note() {
+        let digest = |seed: &[u8]| Digest::of(crate::oci::Algorithm::Sha256, seed);
+        let mut released = Released::default();
+        assert!(released.extend(&[digest(b"b"), digest(b"a"), digest(b"b")]));
+        assert!(!released.extend(&[digest(b"a")]));
+        let read = Released::parse(released.to_json().as_bytes());
+        assert_eq!(read, Ok(released.clone()));
+        assert!(released.retain(|blob| *blob == digest(b"a")));
+        assert_eq!(released.iter().collect::<Vec<_>>(), [&digest(b"a")]);
+        for text in [
+            "",
+            "{}",
+            r#"{"schema_version":2,"blobs":[]}"#,
+            r#"{"schema_version":1,"blobs":["sha256:../../x"]}"#,
+        ] {
+            assert!(Released::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
