@@ -41,6 +41,12 @@ pub trait Observer: Sync {
         let _ = layout;
     }
 
+    /// A file of another program lies under a temporary name, since a run was killed while it replaced that file. Before
+    /// anything is changed it is put back.
+    fn parked(&self, file: &Path) {
+        let _ = file;
+    }
+
     /// Says whether to stop at the next file.
     fn stop(&self) -> bool {
         false

@@ -96,6 +96,13 @@ impl Observer for Watcher<'_> {
         ));
     }
 
+    fn parked(&self, file: &Path) {
+        self.term.note(&format!(
+            "`{}` was written by another program while a run that was killed replaced it; a run that changes the layout puts it back, or keeps it as `….rescued-…` where its place is taken",
+            file.display()
+        ));
+    }
+
     fn stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -5,7 +5,7 @@
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
 use super::{
-    Fate, Meanwhile, Outcome, Refused, commit, execute, is_written, refuse_future,
+    Fate, Meanwhile, Outcome, Refused, commit, execute, is_written, recover, refuse_future,
     remove_temporary, sweep, trim_released, unchanged,
 };
 use crate::execute::sync::settle;
@@ -72,6 +72,9 @@ fn execute_shared(
     fs: &dyn Fs,
     observer: &dyn Observer,
 ) -> Result<GroupOutcome, Refused> {
+    for locked in locked {
+        recover(locked, fs)?;
+    }
     let victims = &store.sweep;
     if !victims.is_empty() || plan.layouts.iter().any(|own| !own.temporary.is_empty()) {
         refuse_future(store)?;

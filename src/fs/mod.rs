@@ -6,6 +6,7 @@
 mod disk;
 mod kind;
 mod open;
+mod own_names;
 mod stat;
 
 use std::fmt::Debug;
@@ -20,10 +21,8 @@ pub(crate) use open::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
     stat_of,
 };
+pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
 pub use stat::FileFacts;
-
-/// What names of temporary files of this program begin with.
-pub(crate) const OWN_PREFIX: &str = ".ocisweep-";
 
 /// What happened to a file that was to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +92,9 @@ pub trait Fs: Sync + Debug {
     /// Whatever another program renames into place meanwhile, and however often, is there in the end. If that cannot be
     /// done, its file is kept under a name that no sweep deletes, and the error names it.
     ///
+    /// A crash leaves at worst a temporary file `.ocisweep-swap-…`. A later sweep deletes it if it holds the expected bytes
+    /// or the new ones; else it is that of another program, and [`Fs::restore`] puts it back.
+    ///
     /// Most writers of `index.json` take no lock. One that writes between the last look and the rename
     /// would be undone without anybody noticing.
     ///
@@ -116,6 +118,14 @@ pub trait Fs: Sync + Debug {
     /// What the system says.
     fn remove_expected(&self, dir: BorrowedFd<'_>, name: &str, expected: &[u8])
     -> io::Result<bool>;
+
+    /// Gives another program's file its name back, which has a temporary one because a run was killed in
+    /// [`Fs::replace_expected`]. Where its place has been taken since, it gets a name that no sweep deletes, which is
+    /// returned.
+    ///
+    /// # Errors
+    /// What `renameat2` and reading say. The file has the temporary name then.
+    fn restore(&self, dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>>;
 
     /// Asks whether a file can be replaced by one with the same extended attributes, before anything is changed.
     ///

@@ -326,7 +326,7 @@ impl Graph {
             let name = stray.path.file_name().and_then(|name| name.to_str());
             rule.is_fresh(stray.modified)
                 && !stray.is_lock()
-                && !name.is_some_and(crate::layout::temp_files::is_own)
+                && !name.is_some_and(crate::fs::is_own)
         });
         let newest = || fresh.iter().max_by_key(|(_, modified)| *modified);
         match files.next() {

@@ -23,7 +23,7 @@ use crate::fs::{Links, modified_of, open_dir, stat_at};
 use crate::oci::{Algorithm, Digest};
 
 /// The directory of this program's own files.
-const OWN_DIRECTORY: &str = ".ocisweep";
+pub(crate) const OWN_DIRECTORY: &str = ".ocisweep";
 
 /// How many digests are hashed before they are put into the table.
 const HASHED_AT_ONCE: usize = 1 << 16;
@@ -365,7 +365,7 @@ impl BlobList {
         }
         if own {
             self.read_staging(layout, OWN_DIRECTORY, |name, is_dir| {
-                (!is_dir && name.is_some_and(temp_files::is_own)).then_some(TempName::Unmistakable)
+                (!is_dir && name.is_some_and(crate::fs::is_own)).then_some(TempName::Unmistakable)
             })?;
         }
         // Whatever lies in the others belongs to a writer, also under a name that nobody knows.

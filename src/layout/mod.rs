@@ -18,7 +18,7 @@
 pub mod blob_list;
 pub(crate) mod change_detector;
 pub mod discover;
-mod entries;
+pub(crate) mod entries;
 pub mod holds;
 pub(crate) mod hollow;
 pub mod lock;
@@ -43,6 +43,7 @@ use crate::error::{Error, NotALayout, Result};
 use crate::fs::{Links, exists, open_dir, open_file, real_path, stat_at, stat_of};
 use crate::layout::holds::Emptied;
 use crate::oci::digest::VictimName;
+use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest};
 
@@ -312,6 +313,21 @@ pub(crate) struct Place {
     pub(crate) name: String,
 }
 
+/// Returns whether another program's file bears this name of a temporary one, because a run was killed that had just
+/// exchanged the two.
+pub(crate) fn is_parked(name: &str, file: &OwnedFd) -> bool {
+    let Some(swap) = crate::fs::SwapName::parse(name) else {
+        return false;
+    };
+    let mut bytes = Vec::new();
+    let read = file.try_clone().and_then(|file| {
+        let mut file = File::from(file).take(MAX_INDEX_BYTES + 1);
+        file.read_to_end(&mut bytes)
+    });
+    // What cannot be read may be anything.
+    read.is_err() || !swap.is_expendable(&bytes)
+}
+
 /// Where a temporary file lies, opened.
 #[derive(Debug)]
 pub(crate) struct StrayPlace {
@@ -322,8 +338,21 @@ pub(crate) struct StrayPlace {
 }
 
 impl Layout {
+    /// Returns the temporary files that [hold what another program wrote](is_parked).
+    pub(crate) fn parked<'a>(&self, strays: impl IntoIterator<Item = &'a Stray>) -> Vec<PathBuf> {
+        let is_parked = |stray: &&Stray| {
+            let name = stray.path.file_name().and_then(|name| name.to_str());
+            !stray.is_dir
+                && name.is_some_and(|name| crate::fs::SwapName::parse(name).is_some())
+                && matches!(self.open_stray(stray), Ok(None))
+                && std::fs::symlink_metadata(self.path.join(&stray.path)).is_ok()
+        };
+        let parked = strays.into_iter().filter(is_parked);
+        parked.map(|stray| stray.path.clone()).collect()
+    }
+
     /// Opens the directory that a temporary file lies in. `None`: it is gone, is another kind of
-    /// file now, or somebody holds a lock on it.
+    /// file now, somebody holds a lock on it, or it [holds what another program wrote](is_parked).
     pub(crate) fn open_stray(&self, stray: &Stray) -> io::Result<Option<StrayPlace>> {
         let mut dir = self.dir.try_clone()?;
         let mut names = stray.path.iter();
@@ -347,7 +376,7 @@ impl Layout {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if lock::is_flocked(&file)? {
+        if lock::is_flocked(&file)? || !stray.is_dir && is_parked(name, &file) {
             return Ok(None);
         }
         Ok(Some(StrayPlace {

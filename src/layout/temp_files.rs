@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 
-use crate::fs::OWN_PREFIX;
+use crate::fs::is_own;
 use crate::oci::Algorithm;
 
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
@@ -64,14 +64,6 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     }
     // ocidir-rs through cap-tempfile.
     is_uuid(name).then_some(TempName::Plausible)
-}
-
-/// Says whether the name is one of this program's own temporary files.
-#[must_use]
-pub fn is_own(name: &str) -> bool {
-    name.strip_prefix(OWN_PREFIX).is_some_and(|rest| {
-        rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
 }
 
 /// Recognises a file in `blobs/<algorithm>/`.
@@ -212,6 +204,7 @@ mod tests {
             ("index-old.json", false, None),
             (".ocisweep-aB3dE6", false, Some(Unmistakable)),
             (".ocisweep-notes", false, None),
+            (".ocisweep-swap-abcdef-12-34-index.json", false, None),
             (
                 "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
                 false,

@@ -373,6 +373,7 @@ impl Store {
             }),
             kept,
             temporary: Vec::new(),
+            parked: Vec::new(),
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
             spare: Victims::new(),

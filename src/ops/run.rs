@@ -136,6 +136,10 @@ fn attempt<T, E: From<Error>>(
         };
         let mut open = group.open(observer)?;
         let (plan, notes) = make(&mut open)?;
+        for own in plan.plans() {
+            let parked = own.parked().iter();
+            parked.for_each(|file| observer.parked(&own.layout().join(file)));
+        }
         let Mode::Execute(wait) = mode else {
             return Ok(Finished::new(plan, notes, None));
         };

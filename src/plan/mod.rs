@@ -69,6 +69,7 @@ pub struct Plan {
     pub(crate) kept: Vec<Kept>,
     pub(crate) writer: Option<Writer>,
     pub(crate) temporary: Vec<Stray>,
+    pub(crate) parked: Vec<PathBuf>,
     pub(crate) foreign: usize,
     pub(crate) writes: Writes,
     pub(crate) spare: Victims,
@@ -126,6 +127,13 @@ impl Plan {
     #[must_use]
     pub fn temporary(&self) -> &[Stray] {
         &self.temporary
+    }
+
+    /// Returns the temporary files that hold what another program wrote: a run was killed in the moment in which it
+    /// exchanged the two. Whatever changes the layout puts them back first. By path relative to the layout.
+    #[must_use]
+    pub fn parked(&self) -> &[PathBuf] {
+        &self.parked
     }
 
     /// Returns the number of foreign files in `blobs/`, which are left alone.
@@ -311,6 +319,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.sweep.is_empty()
             && self.temporary.is_empty()
+            && self.parked.is_empty()
             && self.writes.is_empty()
             && self.retire == Retire::No
     }
@@ -327,6 +336,7 @@ impl Plan {
             kept: Vec::new(),
             writer: None,
             temporary: Vec::new(),
+            parked: view.layout.parked(&view.graph.blobs().temporary),
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
             spare: Victims::new(),

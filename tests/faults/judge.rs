@@ -270,7 +270,7 @@ impl Judge {
 fn is_own_temporary(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_prefix(".ocisweep-")
-        .is_some_and(|rest| rest.len() == 6)
+        .is_some_and(|rest| rest.len() == 6 || rest.starts_with("swap-"))
 }
 
 fn text(value: &Value) -> String {

@@ -47,6 +47,7 @@ mod signals;
 mod stall;
 mod stops;
 mod strace;
+mod swaps;
 mod threads;
 mod together;
 mod told;

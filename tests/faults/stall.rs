@@ -24,16 +24,27 @@ pub(crate) struct Stalled {
     /// The program.
     pid: Pid,
     line: String,
-    _log: NamedTempFile,
+    log: NamedTempFile,
 }
 
 impl Stalled {
     /// Starts the program and waits until it has made the N-th call of this name. `Err`: it ended before that.
     #[track_caller]
     pub(crate) fn after(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
+        Self::at(name, &number.to_string(), args)
+    }
+
+    /// Does the same, and stops after every further call of this name: [`Stalled::step`] lets it go on to the next.
+    #[track_caller]
+    pub(crate) fn after_each(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
+        Self::at(name, &format!("{number}+"), args)
+    }
+
+    #[track_caller]
+    fn at(name: &str, when: &str, args: &[OsString]) -> Result<Self, Run> {
         let log = NamedTempFile::new().expect("a temporary file can be made");
-        let line = format!("stop after {name} {number}: {args:?}");
-        let injection = format!("{name}:signal=STOP:when={number}");
+        let line = format!("stop after {name} {when}: {args:?}");
+        let injection = format!("{name}:signal=STOP:when={when}");
         let mut child = spawn(log.path(), &[], &[&injection], args);
         let start = Instant::now();
         let thread = loop {
@@ -62,8 +73,37 @@ impl Stalled {
             child: Some(child),
             pid: process_of(&thread).expect("a stopped process is there"),
             line,
-            _log: log,
+            log,
         })
+    }
+
+    /// Lets the run go on to the next stop.
+    #[track_caller]
+    pub(crate) fn step(&self) {
+        let stops = || {
+            let text = fs::read(self.log.path()).expect("the log of strace can be read");
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.matches("--- stopped by SIGSTOP").count()
+        };
+        let before = stops();
+        self.signal(Signal::CONT);
+        let start = Instant::now();
+        while stops() == before {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it does not stop\n{}",
+                self.line
+            );
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Kills the run where it stands.
+    #[track_caller]
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let mut child = self.child.take().expect("it is killed once");
+        child.wait().expect("`strace` ends with it");
     }
 
     /// Sends a signal, which waits until the run goes on.

@@ -159,6 +159,10 @@ impl Fs for Stopping {
         })
     }
 
+    fn restore(&self, dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>> {
+        self.pass(format!("restore {parked}"), || Disk.restore(dir, parked))
+    }
+
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         self.pass(format!("make {name}"), || Disk.make_dir(dir, name))
     }

@@ -11,9 +11,7 @@ use rustix::fs::{
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{FileTime, Fs, Removed};
-use crate::fs::FileFacts;
-use crate::fs::OWN_PREFIX;
-use crate::fs::{Links, modified_of, open_file, stat_at, stat_of};
+use crate::fs::{FileFacts, Links, OWN_PREFIX, SwapName, modified_of, open_file, stat_at, stat_of};
 use crate::oci::digest::VictimName;
 
 mod attributes;
@@ -91,6 +89,12 @@ impl Fs for Disk {
         expected: &[u8],
     ) -> io::Result<bool> {
         swap::remove(dir, name, expected)
+    }
+
+    fn restore(&self, dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>> {
+        let rescued = swap::restore(dir, parked)?;
+        self.sync_dir(dir)?;
+        Ok(rescued)
     }
 
     fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
@@ -179,9 +183,18 @@ impl<'a> Temporary<'a> {
     /// Creates a file, of this mode as far as the umask allows it: not every file system and not every sandbox knows
     /// `chmod`.
     fn create(dir: BorrowedFd<'a>, mode: u32) -> io::Result<(Self, File)> {
+        Self::create_called(dir, mode, |letters| format!("{OWN_PREFIX}{letters}"))
+    }
+
+    /// Does the same with a name that is made of six random letters.
+    fn create_called(
+        dir: BorrowedFd<'a>,
+        mode: u32,
+        make_name: impl Fn(&str) -> String,
+    ) -> io::Result<(Self, File)> {
         let random = RandomState::new();
         for attempt in 0..64_u32 {
-            let name = format!("{OWN_PREFIX}{}", letters(random.hash_one(attempt)));
+            let name = make_name(&letters(random.hash_one(attempt)));
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match rustix::fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(mode & 0o777)) {
@@ -194,6 +207,17 @@ impl<'a> Temporary<'a> {
             }
         }
         Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    /// Gives the file the name of one that changes places with another.
+    fn begin_swap(&mut self, old: &[u8], new: &[u8], name: &str) -> rustix::io::Result<()> {
+        let letters = letters(RandomState::new().hash_one(0));
+        let Some(swap) = SwapName::make(&letters, old, new, name) else {
+            return Ok(());
+        };
+        rename(self.dir, self.name(), &swap, RenameFlags::empty())?;
+        self.name = Some(swap);
+        Ok(())
     }
 
     fn name(&self) -> &str {

@@ -4,20 +4,22 @@
 //! another program that cannot be put back gets a name that no sweep deletes, and the error names it.
 //!
 //! *Order* of a replacement: the new file takes the place of the old one by an exchange of names, so that whatever was there
-//! bears a temporary name, and can be compared. If it is another file than the expected one it is put back by a second
+//! bears a temporary name, and can be compared. That name tells it from other temporary files when the run is killed there: the
+//! next run that changes something puts another program's file back. If it is another file than the expected one it is put back by a second
 //! exchange, which may in turn bring out a file that was renamed into place in between: that one is newer and is put back
 //! as well, until the exchange brings out what this program has put there last.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{Temporary, has_bytes, holds_bytes, letters, rename, unlink};
-use crate::fs::{Links, open_file, stat_at, stat_of};
+use crate::fs::{Links, OWN_PREFIX, SwapName, open_file, stat_at, stat_of};
+use crate::oci::index_json::MAX_INDEX_BYTES;
 
 /// How often a file is put back that another one was put in the place of. Each time another program has to write
 /// within microseconds.
@@ -56,7 +58,7 @@ impl Held {
 
 /// Puts a new file in the place of one with these bytes. `false`: there is none, or it has others.
 pub(super) fn replace(
-    temporary: Temporary<'_>,
+    mut temporary: Temporary<'_>,
     name: &str,
     expected: &[u8],
     bytes: &[u8],
@@ -77,6 +79,8 @@ pub(super) fn replace(
     if !old.holds(expected)? {
         return Ok(false);
     }
+    // A crash after the exchange leaves another program's file under a name by which the next run knows it.
+    temporary.begin_swap(expected, bytes, name)?;
     step("compared");
     match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
@@ -102,7 +106,7 @@ pub(super) fn replace(
         found.holds(expected)
     };
     match is_expected {
-        // A crash before this leaves the old file under the temporary name.
+        // A crash before this leaves the file that was there under the temporary name.
         Ok(true) => Ok(true),
         Ok(false) => put_back(temporary, name, ours, found, bytes).map(|()| false),
         // What cannot be read is not the expected one.
@@ -167,7 +171,10 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Re
     }
     step("compared");
     // Under a name of our own no other program writes it any more, so that what is compared is what goes.
-    let (temporary, _) = Temporary::create(dir, 0o600)?;
+    let (temporary, _) = Temporary::create_called(dir, 0o600, |letters| {
+        SwapName::make(letters, expected, expected, name)
+            .unwrap_or_else(|| format!("{OWN_PREFIX}{letters}"))
+    })?;
     match rename(dir, name, temporary.name(), RenameFlags::empty()) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(false),
@@ -217,24 +224,60 @@ fn rename_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Resu
     rename(dir, from, to, RenameFlags::NOREPLACE)
 }
 
-/// Gives a file of another program a name that no sweep deletes, and returns the error that names it.
-fn rescue(temporary: Temporary<'_>, name: &str, why: &io::Error) -> io::Error {
+/// Gives another program's file its name back, as [`Fs::restore`](crate::sys::Fs::restore) says.
+pub(super) fn restore(dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>> {
+    let Some(swap) = SwapName::parse(parked) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let is_ours = |name: &str| -> io::Result<bool> {
+        let mut bytes = Vec::new();
+        File::from(open_file(dir, name, Links::Refuse)?)
+            .take(MAX_INDEX_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(swap.is_new(&bytes))
+    };
+    match is_ours(swap.name) {
+        // Nobody has written it since: this is what the run would have done that was killed.
+        Ok(true) => {
+            step("compared");
+            rename(dir, parked, swap.name, RenameFlags::EXCHANGE)?;
+            step("put back");
+            // A crash here leaves bytes of this program under a name that says so.
+            if is_ours(parked)? {
+                drop(unlink(dir, parked, AtFlags::empty()));
+                return Ok(None);
+            }
+            // It was renamed into place in between, and is newer.
+            rename(dir, parked, swap.name, RenameFlags::EXCHANGE)?;
+        }
+        Ok(false) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    match move_to_rescued(dir, parked, swap.name) {
+        Some(rescued) => Ok(Some(rescued)),
+        None => Err(io::Error::other("no other name could be given to it")),
+    }
+}
+
+/// Gives a file of another program a name that no sweep deletes. `None`: that is impossible.
+fn move_to_rescued(dir: BorrowedFd<'_>, from: &str, name: &str) -> Option<String> {
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) => (stem, format!(".{extension}")),
         None => (name, String::new()),
     };
     let random = RandomState::new();
-    let mut rescued = temporary.name().to_owned();
-    for attempt in 0..8_u32 {
-        let free = format!(
-            "{stem}.rescued-{}{extension}",
-            letters(random.hash_one(attempt))
-        );
-        if move_to_free(temporary.dir, temporary.name(), &free).is_ok() {
-            rescued = free;
-            break;
-        }
-    }
+    (0..8_u32).find_map(|attempt| {
+        let letters = letters(random.hash_one(attempt));
+        let free = format!("{stem}.rescued-{letters}{extension}");
+        move_to_free(dir, from, &free).is_ok().then_some(free)
+    })
+}
+
+/// Gives a file of another program a name that no sweep deletes, and returns the error that names it.
+fn rescue(temporary: Temporary<'_>, name: &str, why: &io::Error) -> io::Error {
+    let rescued = move_to_rescued(temporary.dir, temporary.name(), name)
+        .unwrap_or_else(|| temporary.name().to_owned());
     temporary.keep();
     let text = format!(
         "another program wrote it in the same moment, and what it wrote could not be put back ({why}): it is kept as `{rescued}`"
@@ -251,6 +294,7 @@ use tests::step;
 
 #[cfg(test)]
 mod tests {
+    use crate::fs::SwapName;
     use std::cell::{Cell, RefCell};
     use std::fs;
     use std::os::fd::AsFd as _;
@@ -448,5 +492,46 @@ mod tests {
             assert_eq!(crate::layout::temp_files::in_root(rescued, false), None);
         }
         IS_OLD.set(false);
+    }
+
+    #[test]
+    fn what_is_parked_gets_its_name_back_unless_that_is_taken() {
+        // What is in place, what another program renames into place in between, and what is there in the end.
+        // And whether the parked file gets another name.
+        type Case = (
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static str,
+            bool,
+        );
+        let cases: [Case; 4] = [
+            ("new", &[], "parked", false),
+            ("newer", &[], "newer", true),
+            ("new", &[("compared", "newer")], "newer", true),
+            // It replaces the parked file, as it would have done without the exchange.
+            ("new", &[("put back", "newer")], "newer", false),
+        ];
+        for (place, steps, there, is_rescued) in cases {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let path = temp.path().join("index.json");
+            fs::write(&path, place).expect("a file");
+            let parked =
+                SwapName::make("abcdef", b"old", b"new", "index.json").expect("it is short");
+            fs::write(temp.path().join(&parked), "parked").expect("a file");
+            let dir = fs::File::open(temp.path()).expect("a directory");
+            writes(&path, steps);
+            let rescued = Disk.restore(dir.as_fd(), &parked).expect("nothing fails");
+            stop();
+            let text = fs::read_to_string(&path).expect("it is there");
+            let mut expected = vec!["index.json".to_owned()];
+            if is_rescued {
+                let rescued = rescued.expect("it has another name");
+                let text = fs::read_to_string(temp.path().join(&rescued)).expect("it is there");
+                assert_eq!(text, "parked");
+                expected.push(rescued);
+            }
+            assert_eq!(text, there, "{place} {steps:?}");
+            assert_eq!(names(temp.path()), expected, "{place} {steps:?}");
+        }
     }
 }

@@ -179,7 +179,7 @@ fn case(u: &mut Unstructured<'_>, story: &mut Vec<String>) -> Result<Option<Stri
     let drawn = draw::layout(u)?;
     story.extend(drawn.story.iter().map(|line| format!("  {line}")));
     let mut released = Released::default();
-    for _ in 0..u.int_in_range(1..=4)? {
+    for _ in 0..u.int_in_range(1..=3)? {
         let disk = Disk::read(drawn.layout.path(), &drawn.ignored);
         let ask = ask::ask(u, &disk)?;
         if !FEATURES.platforms && matches!(ask.what, ask::What::Platform { .. }) {

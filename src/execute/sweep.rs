@@ -1,0 +1,186 @@
+//! Deleting blobs, batch by batch, as long as the layout is what the plan rests on.
+
+use std::io::{self};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::fs::FileFacts;
+use crate::fs::{FileSystem, Fs, Removed};
+use crate::layout::{BlobId, Layout};
+use crate::oci::digest::VictimName;
+use crate::plan::{Plan, Tally, Victim, Victims};
+use crate::progress::{Observer, Phase};
+
+use super::{Fate, Outcome};
+
+/// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
+/// faster than doing both file by file: on a cold disk by a half, measured on ext4.
+const BATCH: usize = 4096;
+
+/// Deletes victims, as long as everything still is what the plan rests on.
+pub(super) fn sweep(
+    layout: &Layout,
+    plan: &Plan,
+    victims: &Victims,
+    still: &dyn Fn() -> bool,
+    fs: &dyn Fs,
+    observer: &dyn Observer,
+) -> Outcome {
+    let mut outcome = Outcome::nothing();
+    outcome.fates.reserve_exact(victims.len());
+    let mut tally = Tally::default();
+    let threads = layout
+        .blob_dirs()
+        .algorithms
+        .first()
+        .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
+    observer.begin(Phase::Sweeping, Some(victims.len() as u64));
+    let stopped = AtomicBool::new(false);
+    let context = Context {
+        layout,
+        plan,
+        fs,
+        observer,
+        stopped: &stopped,
+    };
+    let pool = thread_pool(threads, victims.len());
+    loop {
+        let batch = victims.batch(outcome.fates.len(), BATCH);
+        if batch.is_empty() {
+            break;
+        }
+        // Whoever calls has just read it for the first batch.
+        if !outcome.fates.is_empty() && !still() {
+            let rest = victims.len() - outcome.fates.len();
+            outcome.fates.extend(vec![Fate::NotTried; rest]);
+            outcome.meanwhile.changed = true;
+            break;
+        }
+        let swept = match &pool {
+            Some(pool) => pool.install(|| {
+                let looked: Vec<_> = batch
+                    .par_iter()
+                    .with_min_len(64)
+                    .map(|victim| context.look(victim))
+                    .collect();
+                batch
+                    .par_iter()
+                    .zip(looked)
+                    .with_min_len(64)
+                    .map(|(victim, looked)| context.remove(victim, looked))
+                    .collect::<Vec<_>>()
+            }),
+            None => {
+                let looked: Vec<_> = batch.iter().map(|victim| context.look(victim)).collect();
+                batch
+                    .iter()
+                    .zip(looked)
+                    .map(|(victim, looked)| context.remove(victim, looked))
+                    .collect()
+            }
+        };
+        for (victim, swept) in batch.iter().zip(swept) {
+            let fate = match swept {
+                Swept::Deleted(file) => {
+                    tally.blob(&file);
+                    Fate::Deleted
+                }
+                Swept::Gone => Fate::Gone,
+                Swept::Rewritten => Fate::Rewritten,
+                Swept::NotTried => Fate::NotTried,
+                Swept::Failed(error) => {
+                    outcome.failed.push((path_of(plan, victim.id), error));
+                    Fate::Failed
+                }
+            };
+            outcome.fates.push(fate);
+        }
+    }
+    outcome.interrupted = stopped.load(Ordering::Relaxed);
+    outcome.done = tally.totals();
+    outcome
+}
+
+/// Returns the threads that delete; `None`: one is enough, or is all there is.
+fn thread_pool(threads: usize, victims: usize) -> Option<rayon::ThreadPool> {
+    (threads > 1 && victims > 64)
+        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+        .and_then(Result::ok)
+}
+
+fn path_of(plan: &Plan, id: BlobId) -> String {
+    plan.blobs.digest(id).map_or_else(String::new, |digest| {
+        let name = digest.blob_name();
+        format!("blobs/{}/{}", name.directory(), name.file())
+    })
+}
+
+/// What happened to one victim.
+enum Swept {
+    Deleted(FileFacts),
+    Gone,
+    Rewritten,
+    Failed(io::Error),
+    NotTried,
+}
+
+struct Context<'a> {
+    layout: &'a Layout,
+    plan: &'a Plan,
+    fs: &'a dyn Fs,
+    observer: &'a dyn Observer,
+    stopped: &'a AtomicBool,
+}
+
+impl Context<'_> {
+    /// Looks at a victim again: it is deleted only if it still is the file that was decided upon.
+    fn look(&self, victim: &Victim) -> Result<FileFacts, Swept> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Swept::NotTried);
+        }
+        let (dir, name) = self.place(victim).ok_or(Swept::Gone)?;
+        match self.fs.look(dir, &name) {
+            Ok(Some(now)) => {
+                let was = victim.file;
+                // Names come and go by hard links elsewhere; they do not make it another file.
+                let is_same = FileFacts {
+                    links: was.links,
+                    ..now
+                } == was;
+                is_same.then_some(now).ok_or(Swept::Rewritten)
+            }
+            Ok(None) => Err(Swept::Gone),
+            Err(error) => Err(Swept::Failed(error)),
+        }
+    }
+
+    fn remove(&self, victim: &Victim, looked: Result<FileFacts, Swept>) -> Swept {
+        let file = match looked {
+            Ok(file) => file,
+            Err(swept) => return swept,
+        };
+        if self.observer.stop() {
+            self.stopped.store(true, Ordering::Relaxed);
+            return Swept::NotTried;
+        }
+        let Some((dir, name)) = self.place(victim) else {
+            return Swept::Gone;
+        };
+        match self.fs.remove(dir, &name) {
+            Ok(Removed::Yes) => {
+                self.observer.advance(1, file.len);
+                Swept::Deleted(file)
+            }
+            Ok(Removed::Gone) => Swept::Gone,
+            Err(error) => Swept::Failed(error),
+        }
+    }
+
+    fn place(&self, victim: &Victim) -> Option<(BorrowedFd<'_>, VictimName)> {
+        self.layout
+            .place_of_blob(self.plan.blobs.digest(victim.id)?)
+    }
+}

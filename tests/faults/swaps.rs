@@ -1,0 +1,258 @@
+//! Another program renames its own file into place while the program replaces that file: what it wrote is there in the end,
+//! also when the program is killed in between.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::commands::RM;
+use crate::judge::Files;
+use crate::scene::{Scene, grow_old};
+use crate::stall::Stalled;
+use crate::strace::{Recording, has_strace};
+use crate::support::layout::set_modified;
+use crate::support::{Cmd, Image, snapshot};
+
+/// A file that `rm` replaces, and another program at the same time.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Index,
+    Saved,
+}
+
+const TARGETS: [Target; 2] = [Target::Index, Target::Saved];
+
+impl Target {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index.json",
+            Self::Saved => "manifest.json",
+        }
+    }
+
+    /// Returns what another program makes of the file: an image more.
+    fn updated(self, scene: &Scene, image: &Image, name: &str) -> Vec<u8> {
+        let text = fs::read(scene.builder.join(self.name())).expect("it can be read");
+        let mut document: Value = serde_json::from_slice(&text).expect("it is JSON");
+        let (list, entry) = match self {
+            Self::Index => {
+                let manifest = &image.manifest;
+                let entry = json!({
+                    "mediaType": manifest.media_type,
+                    "digest": manifest.digest,
+                    "size": manifest.size,
+                    "annotations": {"org.opencontainers.image.ref.name": name},
+                });
+                (document["manifests"].as_array_mut(), entry)
+            }
+            Self::Saved => {
+                let path = |digest: &str| format!("blobs/{}", digest.replacen(':', "/", 1));
+                let layers: Vec<String> = image.layers.iter().map(|l| path(&l.digest)).collect();
+                let entry = json!({
+                    "Config": path(&image.config.digest),
+                    "RepoTags": [name],
+                    "Layers": layers,
+                });
+                (document.as_array_mut(), entry)
+            }
+        };
+        list.expect("it is a list").push(entry);
+        document.to_string().into_bytes()
+    }
+
+    /// Renames it into place.
+    fn put(self, scene: &Scene, bytes: &[u8]) {
+        let temporary = scene.builder.join("of-another-program");
+        fs::write(&temporary, bytes).expect("it can be written");
+        fs::rename(&temporary, scene.builder.join(self.name())).expect("it can be renamed");
+    }
+
+    fn there(self, scene: &Scene) -> String {
+        fs::read_to_string(scene.builder.join(self.name())).expect("it is there")
+    }
+
+    /// Returns the number of the call that exchanges this file with the new one.
+    fn exchange(self) -> u32 {
+        let scene = Scene::new();
+        let recording = Recording::of(&["openat", "renameat2"], &RM.on(scene.path()));
+        recording.run.ok();
+        let name = format!("\"{}\"", self.name());
+        let numbers = recording.numbers("renameat2", scene.path(), |call| {
+            call.text.contains(&name) && call.text.contains("RENAME_EXCHANGE")
+        });
+        let [number] = numbers[..] else {
+            panic!("{numbers:?}\n{}", recording.all());
+        };
+        number
+    }
+}
+
+fn image(scene: &mut Scene, salt: &str) -> Image {
+    let layer = format!("layer of {salt}");
+    scene
+        .builder
+        .image("linux/amd64", salt, &[b"base layer", layer.as_bytes()])
+}
+
+#[track_caller]
+fn is_whole(scene: &Scene, context: &str) {
+    let broken: Vec<_> = Files::of(scene.path()).broken().into_values().collect();
+    assert!(broken.is_empty(), "{}\n{context}", broken.join("\n"));
+}
+
+/// Returns the temporary files of exchanges.
+fn parked(scene: &Scene) -> Vec<PathBuf> {
+    let names = snapshot(scene.path()).into_keys();
+    names
+        .filter(|path| path.to_string_lossy().contains(".ocisweep-swap-"))
+        .collect()
+}
+
+/// `true`: just before the exchange, after the last comparison; `false`: just after it.
+#[test]
+fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_end() {
+    if !has_strace() {
+        return;
+    }
+    for target in TARGETS {
+        let exchange = target.exchange();
+        for is_before in [true, false] {
+            let mut scene = Scene::new();
+            let theirs = image(&mut scene, "theirs");
+            let update = target.updated(&scene, &theirs, "theirs:1");
+            let number = exchange - u32::from(is_before);
+            let stalled =
+                Stalled::after("renameat2", number, &RM.on(scene.path())).expect("it stops");
+            target.put(&scene, &update);
+            let run = stalled.go_on();
+            let context = format!("{target:?} {is_before}\n{}", run.all());
+            assert!(target.there(&scene).contains("theirs:1"), "{context}");
+            is_whole(&scene, &context);
+            assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{context}");
+            if is_before {
+                // It is met by the comparison: everything is planned again.
+                run.ok();
+                assert!(!target.there(&scene).contains("app:1"), "{context}");
+            }
+            Cmd::gc(scene.path()).run().ok();
+            is_whole(&scene, &context);
+        }
+    }
+}
+
+/// Stops the command right after the exchange that has brought out what another program wrote, and kills it.
+fn killed(target: Target, exchange: u32) -> (Scene, Vec<u8>) {
+    let mut scene = Scene::new();
+    let theirs = image(&mut scene, "theirs");
+    let update = target.updated(&scene, &theirs, "theirs:1");
+    let stalled =
+        Stalled::after_each("renameat2", exchange - 1, &RM.on(scene.path())).expect("it stops");
+    target.put(&scene, &update);
+    stalled.step();
+    stalled.kill();
+    assert!(!target.there(&scene).contains("theirs:1"));
+    let [parked] = &parked(&scene)[..] else {
+        panic!("{:?}", snapshot(scene.path()).keys());
+    };
+    let bytes = fs::read(scene.path().join(parked)).expect("it is there");
+    assert!(bytes == update, "{}", String::from_utf8_lossy(&bytes));
+    // Nobody comes by for days.
+    grow_old(scene.path());
+    (scene, update)
+}
+
+#[test]
+fn what_a_killed_run_has_parked_is_put_back_by_the_next_one() {
+    if !has_strace() {
+        return;
+    }
+    for target in TARGETS {
+        let exchange = target.exchange();
+        for command in [&["gc"][..], &["prune", "-f"], &["hold", "add"]] {
+            let (scene, update) = killed(target, exchange);
+            let mut args: Vec<&str> = vec!["--grace", "0"];
+            if command[0] == "hold" {
+                args = vec!["pin", "app:2"];
+            } else {
+                let dry = Cmd::new(command)
+                    .arg(scene.path())
+                    .args(&args)
+                    .arg("-n")
+                    .run();
+                dry.ok().warns("written by another program");
+                assert!(!target.there(&scene).contains("theirs:1"), "{}", dry.all());
+            }
+            let run = Cmd::new(command).arg(scene.path()).args(args).run();
+            let context = format!("{target:?}\n{}", run.all());
+            run.ok();
+            let there = target.there(&scene);
+            assert!(there.as_bytes() == update, "{there}\n{context}");
+            assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{context}");
+            is_whole(&scene, &context);
+        }
+    }
+}
+
+/// Nothing can be put back where a third program has written since: both are kept, and what they list.
+#[test]
+fn what_a_killed_run_has_parked_is_a_second_index_where_its_place_is_taken() {
+    if !has_strace() {
+        return;
+    }
+    let exchange = Target::Index.exchange();
+    let (mut scene, update) = killed(Target::Index, exchange);
+    let third = image(&mut scene, "third");
+    let newer = Target::Index.updated(&scene, &third, "third:1");
+    Target::Index.put(&scene, &newer);
+    grow_old(scene.path());
+    let args = ["--grace", "0", "--temp-age", "0s"];
+    let run = Cmd::new(["gc"]).arg(scene.path()).args(args).run();
+    run.ok().warns("written by another program");
+    assert!(Target::Index.there(&scene).as_bytes() == newer);
+    let rescued = snapshot(scene.path()).into_keys().find(|path| {
+        path.to_string_lossy().starts_with("index.rescued-")
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+    });
+    let rescued = rescued.unwrap_or_else(|| panic!("it is gone\n{}", run.all()));
+    let bytes = fs::read(scene.path().join(rescued)).expect("it is there");
+    assert!(bytes == update, "{}", run.all());
+    // What it lists is kept from now on.
+    let run = Cmd::new(["gc"]).arg(scene.path()).args(args).run();
+    run.ok();
+    for digest in image(&mut scene, "theirs").digests() {
+        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+        let stat = fs::metadata(scene.builder.join(&path)).expect("it is there");
+        // Not written anew just now.
+        let age = SystemTime::now().duration_since(stat.modified().expect("a time"));
+        assert!(age.is_ok_and(|age| age.as_secs() > 3600), "{path}");
+    }
+    assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{}", run.all());
+}
+
+/// Of an exchange that brought out nothing else, the old bytes are left: those are garbage like any temporary file.
+#[test]
+fn what_a_killed_run_has_replaced_is_swept_like_other_temporary_files() {
+    if !has_strace() {
+        return;
+    }
+    for (target, after) in [(Target::Index, 0), (Target::Index, 1), (Target::Saved, 0)] {
+        let number = target.exchange() - after;
+        let scene = Scene::new();
+        let stalled = Stalled::after("renameat2", number, &RM.on(scene.path())).expect("it stops");
+        stalled.kill();
+        let left = parked(&scene);
+        assert_eq!(left.len(), 1, "{left:?}");
+        for path in &left {
+            let old = SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
+            set_modified(&scene.path().join(path), old);
+        }
+        let run = Cmd::new(["gc"]).arg(scene.path()).run();
+        run.ok().says("(temporary file, ");
+        assert!(!run.stderr.contains("another program"), "{}", run.all());
+        assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{}", run.all());
+    }
+}
