@@ -7,8 +7,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rayon::prelude::*;
-
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs};
 use crate::fs::{Links, open_dir, open_file};
@@ -19,7 +17,6 @@ use crate::layout::released::Released;
 use crate::layout::replaced_ids::MovedIds;
 use crate::layout::{IndexTime, Layout, MAX_SMALL_FILE_BYTES, State, Writes};
 use crate::oci::Digest;
-use crate::progress::Observer;
 
 use super::recover::recover;
 use super::{Refused, unchanged};

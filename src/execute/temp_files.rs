@@ -3,8 +3,6 @@
 use std::io::{self};
 use std::os::fd::AsFd;
 
-use rayon::prelude::*;
-
 use crate::fs::{Fs, Removed};
 use crate::layout::blob_list::measure;
 use crate::layout::{Layout, Stray};
