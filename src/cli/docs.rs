@@ -1,4 +1,4 @@
-//! What the command says about itself: manual pages, completions, and why a command line makes no sense.
+//! Help, manual pages, completions, and usage errors.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,11 +10,12 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
-use super::args::{Args, CompletionsArgs, ManArgs};
+use super::args::{Args, CompletionsArgs, HelpArgs, ManArgs};
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::topics::{self, TOPICS};
 
-/// Prints the help that was asked for, or the reason why a command line is none, worded like every other error.
+/// Prints the requested help, or a usage error in the format of all other errors.
 pub fn refusal(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
@@ -22,7 +23,7 @@ pub fn refusal(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        // Whoever stops reading help has read enough.
+        // A reader that closes the pipe has read enough.
         drop(error.print());
         return match error.kind() {
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => exit::USAGE.code(),
@@ -30,12 +31,12 @@ pub fn refusal(error: &clap::Error) -> ExitCode {
         };
     }
     let text = in_our_words(&error.render().to_string());
-    // Without stderr there is nobody to tell.
+    // Without stderr an error cannot be reported.
     drop(io::stderr().lock().write_all(text.as_bytes()));
     exit::USAGE.code()
 }
 
-/// Says `ocisweep: …` and `hint: …` where clap says `error: …` and `tip: …`.
+/// Replaces clap's `error: …` and `tip: …` by `ocisweep: …` and `hint: …`.
 fn in_our_words(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for line in text.lines() {
@@ -48,6 +49,58 @@ fn in_our_words(text: &str) -> String {
         said.push('\n');
     }
     said
+}
+
+/// A word that is not a command, with the commands that could be written in its place.
+struct Unknown<'w> {
+    word: &'w str,
+    known: String,
+}
+
+/// Returns the command that `words` name, one word for each level.
+fn find<'c, 'w>(root: &'c Command, words: &'w [String]) -> Result<&'c Command, Unknown<'w>> {
+    words.iter().try_fold(root, |command, word| {
+        command.find_subcommand(word).ok_or_else(|| {
+            let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            Unknown {
+                word,
+                known: names.join(", "),
+            }
+        })
+    })
+}
+
+/// `ocisweep help`
+pub fn help(context: &Context<'_>, args: &HelpArgs) -> Exit {
+    if let [word] = args.words.as_slice()
+        && let Some(text) = topics::text(word)
+    {
+        return context.print(text);
+    }
+    let root = Args::command();
+    if let Err(Unknown { word, known }) = find(&root, &args.words) {
+        let topics: Vec<&str> = TOPICS.iter().map(|(name, _)| *name).collect();
+        let hint = match args.words.as_slice() {
+            [_] => format!(
+                "the commands are {known}; the topics are {}",
+                topics.join(", ")
+            ),
+            _ => format!("the commands are {known}"),
+        };
+        context.term.error(
+            &format!("no command or help topic is called `{word}`"),
+            (!known.is_empty()).then_some(hint.as_str()),
+        );
+        return exit::USAGE;
+    }
+    let words = ["ocisweep"].into_iter();
+    let words = words.chain(args.words.iter().map(String::as_str));
+    // clap itself prints what `--help` prints, with the same colours and width.
+    match root.try_get_matches_from(words.chain(["--help"])) {
+        Err(error) => drop(error.print()),
+        Ok(_) => return exit::USAGE,
+    }
+    exit::DONE
 }
 
 /// `ocisweep completions`
@@ -64,27 +117,17 @@ pub fn man(context: &Context<'_>, args: &ManArgs) -> Exit {
     if let Some(dir) = &args.dir {
         return write_pages(context, &root, dir);
     }
-    let mut command = &root;
-    for word in &args.command {
-        let Some(found) = command.find_subcommand(word) else {
-            let mut known = String::new();
-            for sub in command.get_subcommands() {
-                let _ = write!(
-                    known,
-                    "{}{}",
-                    if known.is_empty() { "" } else { ", " },
-                    sub.get_name()
-                );
-            }
+    let command = match find(&root, &args.command) {
+        Ok(command) => command,
+        Err(Unknown { word, known }) => {
             let hint = format!("the commands are {known}");
             context.term.error(
                 &format!("no command is called `{word}`"),
                 (!known.is_empty()).then_some(hint.as_str()),
             );
             return exit::USAGE;
-        };
-        command = found;
-    }
+        }
+    };
     match page(command) {
         Ok(text) => context.print(&String::from_utf8_lossy(&text)),
         Err(error) => {
@@ -105,8 +148,8 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Exit {
         let written = page(command).and_then(|text| fs::write(&path, text));
         if let Err(error) = written {
             let text = format!("cannot write `{}`: {error}", path.display());
-            let hint = (error.kind() == io::ErrorKind::NotFound)
-                .then_some("the directory has to be there");
+            let hint =
+                (error.kind() == io::ErrorKind::NotFound).then_some("the directory must exist");
             context.term.error(&text, hint);
             return exit::IO;
         }
@@ -115,7 +158,7 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Exit {
     context.print(&said)
 }
 
-/// Returns the name of a command and of those that it is a part of: `ocisweep-hold-add`.
+/// Returns the name of a command with those of its parents: `ocisweep-hold-add`.
 fn name(command: &Command) -> String {
     command
         .get_display_name()

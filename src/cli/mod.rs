@@ -17,6 +17,7 @@ mod mistaken;
 mod render;
 mod run;
 mod term;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -52,7 +53,10 @@ pub fn main() -> ExitCode {
         }
     };
     // Here, where no other thread is running yet.
-    if !matches!(args.command, Command::Completions(_) | Command::Man(_)) {
+    if !matches!(
+        args.command,
+        Command::Completions(_) | Command::Man(_) | Command::Help(_)
+    ) {
         ocisweep::threads::start();
     }
     let changes = args.command.changes();
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Blobs(args) => commands::blobs::run(&context, &args),
         Command::Completions(args) => docs::completions(&context, &args),
         Command::Man(args) => docs::man(&context, &args),
+        Command::Help(args) => docs::help(&context, &args),
     };
     term.progress().finish();
     for file in context.ignored.unused() {

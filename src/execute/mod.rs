@@ -36,11 +36,9 @@ mod sweep;
 pub(crate) mod sync;
 mod temp_files;
 
-use std::io::{self, Read as _};
-use std::os::fd::AsFd;
+use std::io;
 
 use jiff::Timestamp;
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execute::sync::settle;

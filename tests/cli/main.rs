@@ -15,6 +15,7 @@
 //! - [`inspect`]: `check`, `why` and `blobs`.
 //! - [`refusals`]: errors, with the hints that lead out of them.
 //! - [`terminal`]: colours, widths, and readers that go away.
+//! - [`topics`]: help topics, whose commands run and whose tables are true.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -28,4 +29,5 @@ mod refusals;
 mod shelf;
 mod sweep;
 mod terminal;
+mod topics;
 mod usage;

@@ -10,13 +10,13 @@ pub struct TreeArgs {
     /// Image layouts: directories with index.json and blobs/
     #[arg(required = true, value_name = "LAYOUT")]
     pub paths: Vec<PathBuf>,
-    /// Work on every layout below these directories, without following links or entering other file systems
+    /// Process every layout below these directories; does not follow links or enter other file systems
     #[arg(short, long)]
     pub recursive: bool,
 }
 
 impl TreeArgs {
-    /// Says whether several layouts are asked for, also when it turns out that there is only one.
+    /// Returns `true` if several layouts may be given, even if only one is found.
     pub const fn is_many(&self) -> bool {
         self.recursive || self.paths.len() > 1
     }
@@ -27,7 +27,7 @@ impl TreeArgs {
 pub struct LayoutArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
-    /// Directory of blobs shared by all given layouts; every layout that uses it must be given (skopeo
+    /// Directory of blobs shared by the given layouts; every layout that uses it must be given (skopeo
     /// --dest-shared-blob-dir, LXC)
     #[arg(long, value_name = "DIR")]
     pub shared_blobs: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub struct SharedArgs {
 }
 
 impl LayoutArgs {
-    /// Says whether several layouts are asked for.
+    /// Returns `true` if several layouts may be given.
     pub const fn is_many(&self) -> bool {
         self.tree.is_many()
     }

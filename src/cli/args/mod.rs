@@ -1,4 +1,4 @@
-//! The command line. Converts what was typed to the options of the library, and knows nothing else.
+//! The command line: converts arguments to options of the library.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -35,12 +35,13 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[derive(Debug, Parser)]
 #[command(version = VERSION.as_str(), about, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    long_about = "Clean OCI image layouts on disk: show what is there, and delete every blob that nothing \
-                  references any more. Works straight on `index.json` and `blobs/`; no daemon, no registry, \
-                  no network.",
-    after_help = "Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
+    long_about = "Clean OCI image layouts on disk: list images, remove names, platforms and old images, and \
+                  delete every unreferenced blob. Works directly on `index.json` and `blobs/`; needs no \
+                  daemon, no registry and no network.",
+    after_help = "Help topics: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`\n\n\
+                  Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
                   changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted. \
-                  Of several layouts the worst counts: 130, 3, 4, 6, 2, 5, 1, 10, 0"
+                  With several layouts the most severe status is returned, in this order: 130, 3, 4, 6, 2, 5, 1, 10, 0"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -70,7 +71,7 @@ pub struct Global {
         default_value = "auto"
     )]
     pub progress: When,
-    /// Take this for the present, to try out a policy (RFC 3339)
+    /// Evaluate ages as if it were TIME (RFC 3339); a real run protects no less than the current time does
     #[arg(
         long,
         global = true,
@@ -78,7 +79,7 @@ pub struct Global {
         value_name = "TIME"
     )]
     pub now: Option<Timestamp>,
-    /// Leave out a file beside index.json that lists images as well; what it alone lists is kept by nothing then
+    /// Ignore this JSON file beside index.json; images that only it lists become unreferenced
     #[arg(
         long,
         global = true,
@@ -118,87 +119,92 @@ impl From<When> for ProgressChoice {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Delete every blob that nothing references
+    /// Delete unreferenced blobs
     #[command(
-        long_about = "Delete every blob that nothing references.\n\n\
-            Everything that an entry of index.json leads to stays, tagged or not, with whatever refers \
-            to it (signatures, attestations, SBOMs), even where no entry lists that. So does what another \
-            JSON file beside index.json lists, such as hauler-index.json. index.json itself is \
-            never touched. A document that decides what is live and cannot be read stops the sweep: \
-            nothing is deleted then, and the error names the image that holds it.",
+        long_about = "Delete unreferenced blobs.\n\n\
+            Everything that an entry of index.json references is kept, tagged or not, with its referrers \
+            (signatures, attestations, SBOMs), even if no entry lists them. Everything that another JSON \
+            file beside index.json lists, such as hauler-index.json, is kept as well. index.json itself is \
+            never changed. If a document that decides what is live cannot be read, nothing is deleted and \
+            the error names the image that references it.",
         after_help = "Examples:\n  \
-            ocisweep gc -n .buildx-cache        show what would go\n  \
-            ocisweep gc .buildx-cache           delete it\n  \
-            ocisweep gc --grace 0 .buildx-cache delete recent blobs as well; no writer may be at work\n  \
-            ocisweep gc -r /var/lib/registry    every layout below a directory, with a row each\n  \
-            ocisweep gc --shared-blobs blobs app db    what none of the layouts that share blobs/ needs"
+            ocisweep gc -n .buildx-cache               show what would be deleted\n  \
+            ocisweep gc .buildx-cache                  delete it\n  \
+            ocisweep gc --grace 0 .buildx-cache        also delete recent blobs; no writer may be at work\n  \
+            ocisweep gc -r /var/lib/registry           every layout below a directory\n  \
+            ocisweep gc --shared-blobs blobs app db    layouts that share one directory of blobs"
     )]
     Gc(GcArgs),
-    /// Untag images, and delete what nothing else references
+    /// Remove images and the blobs that only they reference
     #[command(
         visible_aliases = ["rmi", "remove"],
-        long_about = "Untag images, and delete what nothing else references.\n\n\
-            An image goes with its last name, and with it untagged copies of its platforms and the \
-            signatures, attestations and SBOMs that nobody named. Whatever another image needs stays. \
-            IMAGE is a name, a tag if it is unique, repository@digest, an image ID or at least three hex \
-            digits of one, or a pattern over names. All arguments are looked up first and applied with \
-            one write of index.json; one that fails does not stop the others.",
+        long_about = "Remove images and the blobs that only they reference.\n\n\
+            An image is removed with its last name, together with its untagged platforms and its untagged \
+            or digest-tagged signatures, attestations and SBOMs. Everything that another image references \
+            is kept. IMAGE is a name, a bare tag, repository[:tag]@digest, an image ID or at least three \
+            hex digits of one, or a pattern (see `ocisweep help patterns`). A bare tag is a name without \
+            `/` and `:` as it is written in the layout: `alpine` does not select `redis:alpine`. All \
+            arguments are resolved first and applied with one write of index.json; one that fails does not \
+            stop the others.",
         after_help = "Examples:\n  \
             ocisweep rm images app:1.3\n  \
-            ocisweep rm -n images 'app:1.*'       show what would go\n  \
-            ocisweep rm -f images 4f00adc8a1b4    with every name\n  \
+            ocisweep rm -n images 'app:1.*'       show what would be removed\n  \
+            ocisweep rm -f images 4f00adc8a1b4    by image ID, with all names\n  \
             ocisweep rm images app:1.4 --platform linux/arm64,linux/arm/v7\n  \
             ocisweep rm images app:1.4 --only-platform linux/arm64"
     )]
     Rm(RmArgs),
-    /// Remove dangling images, or all that no rule keeps, and delete what nothing references
+    /// Remove dangling or expired images and delete unreferenced blobs
     #[command(
-        long_about = "Remove dangling images and delete every blob that nothing references.\n\n\
-            Dangling is what overwriting a tag leaves: an image without a name that is neither a part nor \
-            a referrer of anything that stays. Where nothing is named at all, nothing is dangling. With \
-            --all every image may go that no hold, filter or rule keeps; rules are OR-ed. With --max-size \
-            the oldest are removed, one after another, until the rest fits; what a hold, a filter or a --keep rule \
-            keeps is never removed for it. Where times are equal, the configurations say which image is newer, then \
-            the position in index.json.",
+        long_about = "Remove dangling or expired images and delete unreferenced blobs.\n\n\
+            An image is dangling if it has no name, is neither a child nor a referrer of an image that is \
+            kept, and is not named in docker save's manifest.json. Overwriting a tag leaves such an image. \
+            If no image of a layout has a name, none is dangling. With --all every image is removed that \
+            no hold, filter or rule keeps; one rule that keeps an image is enough. With --max-size the \
+            oldest images are removed, one after another, until the rest fits; images that a hold, a \
+            filter or a --keep rule keeps are never removed for it. Images of the same age are ordered by \
+            `created` in their configuration, then by their position in index.json.",
         after_help = "Examples:\n  \
-            ocisweep prune images                         asks, with the list and the bytes\n  \
+            ocisweep prune images                         show images and bytes, then ask\n  \
             ocisweep prune -f .buildx-cache\n  \
             ocisweep prune -f -a --max-size 5GB .buildx-cache\n  \
             ocisweep prune -n -v -a --keep-last 3 --keep '**:*-lts' mirror\n  \
             ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
             ocisweep prune -r mirrors                     every layout below a directory, with one question\n  \
             ocisweep prune -r --remove-empty-layouts mirrors\n\n\
-            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
+            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
+            See also: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`"
     )]
     Prune(PruneArgs),
-    /// Do exactly what a plan file says, or refuse
+    /// Apply a plan written by `prune --plan`
     #[command(after_help = "Examples:\n  \
             ocisweep prune --plan plan.json images\n  \
             ocisweep apply plan.json")]
     Apply(ApplyArgs),
-    /// Protect images from being removed or pruned
+    /// Protect images from removal
     #[command(subcommand)]
     Hold(HoldCommand),
     /// List the images of a layout
     #[command(
         visible_alias = "images",
         after_help = "Examples:\n  \
-            ocisweep ls images            the images, newest first\n  \
+            ocisweep ls images            images, newest first\n  \
             ocisweep ls --tree images     with platforms, attestations and referrers\n  \
             ocisweep ls --format json images\n  \
             ocisweep ls -f 'reference=app:*' -f until=7d images\n  \
             ocisweep ls -r mirrors        every layout below a directory\n\n\
-            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype"
+            Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
+            See also: `ocisweep help filters`, `help times`, `help patterns`"
     )]
     Ls(LsArgs),
-    /// Show how many bytes are used, and how many a prune would free
+    /// Show disk usage and reclaimable space
     #[command(
         visible_alias = "du",
-        after_help = "TOTAL counts what is there, ACTIVE what a prune with defaults keeps, SIZE its bytes on \
-            disk, and RECLAIMABLE is what such a prune frees, to the byte.\n\n\
+        after_help = "TOTAL: number of items. ACTIVE: how many of them `prune` with default options keeps. SIZE: \
+            bytes on disk. RECLAIMABLE: exactly the bytes that such a prune frees.\n\n\
             Examples:\n  \
             ocisweep df images\n  \
-            ocisweep df -v images         with what each image shares, and what it alone takes\n  \
+            ocisweep df -v images         also the shared and unique bytes of each image\n  \
             ocisweep df -r mirrors        every layout below a directory, hard links counted once"
     )]
     Df(DfArgs),
@@ -206,7 +212,7 @@ pub enum Command {
     Check(CheckArgs),
     Why(WhyArgs),
     Blobs(BlobsArgs),
-    /// Print what a shell needs to complete commands, flags and their values
+    /// Generate shell completions
     #[command(after_help = "Examples:\n  \
             ocisweep completions bash > ~/.local/share/bash-completion/completions/ocisweep\n  \
             ocisweep completions zsh > ~/.zfunc/_ocisweep\n  \
@@ -218,16 +224,28 @@ pub enum Command {
             ocisweep man prune | man -l -\n  \
             ocisweep man --dir ~/.local/share/man/man1")]
     Man(ManArgs),
+    /// Print the help of a command, or explain a topic
+    #[command(after_help = "Topics:\n  \
+            filters     select images with `ls --filter` and `prune --filter`\n  \
+            times       durations, dates and points in time\n  \
+            patterns    match names with `*`, `**`, `?` and `[a-z]`\n  \
+            sizes       sizes with decimal and binary units\n\n\
+            Examples:\n  \
+            ocisweep help prune\n  \
+            ocisweep help hold add\n  \
+            ocisweep help filters")]
+    Help(HelpArgs),
 }
 
 impl Command {
-    /// Says whether the command can change a layout.
+    /// Returns `true` if the command can change a layout.
     pub const fn changes(&self) -> bool {
         match self {
             Self::Ls(_)
             | Self::Df(_)
             | Self::Completions(_)
             | Self::Man(_)
+            | Self::Help(_)
             | Self::Hold(HoldCommand::Ls(_)) => false,
             Self::Check(_) | Self::Why(_) | Self::Blobs(_) => false,
             Self::Gc(args) => !args.dry_run,
@@ -238,7 +256,7 @@ impl Command {
         }
     }
 
-    /// Returns how much is said on stderr.
+    /// Returns how much is printed to stderr.
     pub const fn level(&self) -> Level {
         match self {
             Self::Gc(args) if args.output.quiet => Level::Quiet,
@@ -259,6 +277,7 @@ impl Command {
             | Self::Df(_)
             | Self::Completions(_)
             | Self::Man(_)
+            | Self::Help(_)
             | Self::Check(_)
             | Self::Why(_)
             | Self::Blobs(_) => Level::Normal,
@@ -275,7 +294,7 @@ pub struct CompletionsArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ManArgs {
-    /// The command, such as `prune` or `hold add`; without one, the page of ocisweep itself
+    /// The command, such as `prune` or `hold add`; default: the page of ocisweep itself
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
     /// Write the pages of all commands to this directory
@@ -283,16 +302,23 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// How a command that sweeps says what it did.
+#[derive(Debug, ClapArgs)]
+pub struct HelpArgs {
+    /// A command, such as `prune` or `hold add`, or a topic: filters, times, patterns, sizes
+    #[arg(value_name = "COMMAND|TOPIC")]
+    pub words: Vec<String>,
+}
+
+/// How a command that sweeps reports what it did.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct OutputArgs {
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print as text or json
+    /// Output format: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
-    /// Write a table into the summary of a GitHub Actions job ($GITHUB_STEP_SUMMARY) as well
+    /// Also append a table to the summary of a GitHub Actions job ($GITHUB_STEP_SUMMARY)
     #[arg(long)]
     pub summary: bool,
 }
@@ -301,18 +327,18 @@ pub struct OutputArgs {
 pub struct GcArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
-    /// Show what would go, and change nothing
+    /// Show what would be removed and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// With --dry-run: exit with status 10 when something would go
+    /// With --dry-run: exit with status 10 if something would change
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
     #[command(flatten)]
     pub sweep: SweepArgs,
-    /// Remove a layout in which nothing is left, with its directory if that is empty then
+    /// Also remove layouts that end up empty
     #[arg(long, conflicts_with = "shared_blobs")]
     pub remove_empty_layouts: bool,
-    /// Name every file that could not be deleted
+    /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,
     #[command(flatten)]
@@ -322,20 +348,20 @@ pub struct GcArgs {
 /// What every command that sweeps takes.
 #[derive(Debug, ClapArgs)]
 pub struct SweepArgs {
-    /// Keep unreferenced blobs that are younger than this: a writer may be about to list them; 0 deletes them, for a
-    /// job that is alone with its directory
+    /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list; 0 deletes them: only for a job
+    /// that no other process shares the layout with
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
-    /// Delete left-over temporary files of writers that are older than this
+    /// Delete temporary files of writers that are older than DURATION
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub temp_age: Duration,
-    /// Sweep although documents that index.json lists are missing
+    /// Proceed even if documents that index.json lists are missing
     #[arg(long)]
     pub allow_missing: bool,
-    /// Sweep although index.json lists no image, so that every blob goes
+    /// Proceed even if index.json lists no image, or if none with a name would remain
     #[arg(long)]
     pub allow_empty: bool,
-    /// Wait this long for another process that works on the layout
+    /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
 }
@@ -351,57 +377,58 @@ pub struct RmArgs {
     /// Image layout: a directory with index.json and blobs/
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
-    /// What to remove: names, tags, IDs, digests or patterns
+    /// Images to remove: names, bare tags, IDs, digests or patterns
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
-    /// Remove all names of an image given by ID, and what a hold protects
+    /// Remove an image given by ID with all its names, or a name that a hold protects; held content is kept
     #[arg(short, long)]
     pub force: bool,
-    /// Show what would go, and change nothing
+    /// Show what would be removed and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// With --dry-run: exit with status 10 when something would go
+    /// With --dry-run: exit with status 10 if something would change
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
-    /// Drop only this platform; can be repeated and comma separated
+    /// Drop only this platform; repeatable, comma separated
     ///
-    /// PLATFORM is os[/arch[/variant]], with a version and features of the system in parentheses:
-    /// windows(10.0.20348)/amd64 selects every version that begins so, linux(+lazy)/amd64 exactly that
-    /// set of features, and what is not written matches all. The digest of a child, or its first 3 or
-    /// more digits, selects one of several that are alike
+    /// PLATFORM is os[/arch[/variant]], with an optional OS version and features in parentheses:
+    /// windows(10.0.20348)/amd64 selects every version with this prefix, linux(+lazy)/amd64 exactly this
+    /// set of features. Omitted parts match everything. The digest of a child, or at least 3 hex digits of
+    /// it, selects one of several equal children
     #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["only_platform", "no_prune"])]
     pub platform: Vec<String>,
-    /// Drop all platforms but this one
+    /// Drop all other platforms; repeatable, comma separated
     #[arg(long, value_name = "PLATFORM", conflicts_with = "no_prune")]
     pub only_platform: Vec<String>,
-    /// How platforms go: rewrite (a new index), sparse (the index stays), hollow (only layers go)
+    /// How to drop platforms: rewrite (write a new index), sparse (keep the index, delete the platform's blobs), hollow
+    /// (delete only its layers)
     #[arg(long, value_name = "MODE", default_value = "rewrite")]
     pub platform_mode: ModeName,
-    /// Take only names away: entries become untagged, every blob stays
+    /// Only remove names; keep all entries and blobs
     #[arg(long)]
     pub no_prune: bool,
-    /// Keep signatures and other referrers, and with them what they are about
+    /// Keep signatures and other referrers, and with them their subject
     #[arg(long)]
     pub keep_referrers: bool,
-    /// While a writer is at work (a temporary file or an unreferenced blob younger than this), untag and keep the
-    /// blobs; 0 deletes them, for a job that is alone with its directory
+    /// While a writer is at work (a temporary file or an unreferenced blob newer than DURATION exists), untag but keep
+    /// the blobs; 0 deletes them: only for a job that no other process shares the layout with
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
-    /// Remove although documents that stay listed are missing
+    /// Proceed even if documents of other listed images are missing
     #[arg(long)]
     pub allow_missing: bool,
     #[command(flatten)]
     pub shared: SharedArgs,
-    /// Wait this long for another process that works on the layout
+    /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
-    /// Name every file that could not be deleted
+    /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,
-    /// Print as text or json
+    /// Output format: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
 }
@@ -410,60 +437,60 @@ pub struct RmArgs {
 pub struct PruneArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
-    /// Remove every image that no hold, filter or rule keeps, not only dangling ones
+    /// Remove every image that no hold, filter or rule keeps, not only dangling images
     #[arg(short, long)]
     pub all: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, visible_alias = "yes")]
     pub force: bool,
-    /// Show what would go, and change nothing
+    /// Show what would be removed and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// With --dry-run: exit with status 10 when something would go
+    /// With --dry-run: exit with status 10 if something would change
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
-    /// Only remove what passes: key=value, can be repeated
+    /// Remove only images that pass: key=value, repeatable; reference= selects names, not images
     #[arg(long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Keep the newest N of each repository
+    /// Keep the newest N images of each repository
     #[arg(long, value_name = "N")]
     pub keep_last: Option<usize>,
-    /// Keep what is younger than this
+    /// Keep images newer than DURATION
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub keep_within: Option<Duration>,
-    /// Keep the newest of each of the last N days
+    /// Keep the newest image of each of the last N days that have one
     #[arg(long, value_name = "N")]
     pub keep_daily: Option<usize>,
-    /// Keep the newest of each of the last N weeks
+    /// Keep the newest image of each of the last N weeks that have one
     #[arg(long, value_name = "N")]
     pub keep_weekly: Option<usize>,
-    /// Keep the newest of each of the last N months
+    /// Keep the newest image of each of the last N months that have one
     #[arg(long, value_name = "N")]
     pub keep_monthly: Option<usize>,
-    /// Look for the newest in each repository (name) or in the whole layout (none)
+    /// Apply keep rules per repository (name) or to the whole layout (none)
     #[arg(long, value_name = "WHAT", default_value = "name")]
     pub group_by: GroupName,
-    /// Keep what has a name that matches, whatever else is said (* stops at /, ** does not)
+    /// Always keep images with a name that matches (`*` stops at `/`, `**` does not)
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
-    /// Keep what this file lists, one reference a line; everything else goes
+    /// Keep the images listed in FILE, one reference or pattern per line, and remove all others
     #[arg(long, value_name = "FILE")]
     pub keep_from: Option<PathBuf>,
-    /// Remove the oldest until the rest fits, but nothing that a rule keeps: 500MB, 5GB, 2GiB
+    /// Remove the oldest images until the rest fits, but none that a rule keeps: 500MB, 5GB, 2GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
-    /// Tell age by when an image was added to the layout, or created
+    /// Which time counts as the age: added (to this layout) or created (image configuration)
     #[arg(long, value_name = "CLOCK", default_value = "added")]
     pub time: ClockName,
-    /// Write the plan to this file for apply, and change nothing
+    /// Write the plan to FILE for `apply` and change nothing
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub sweep: SweepArgs,
-    /// Remove a layout in which nothing is left, with its directory if that is empty then
+    /// Also remove layouts that end up empty
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
     pub remove_empty_layouts: bool,
-    /// Print what becomes of each image, and why
+    /// Print each image with the decision and its reason
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
     #[command(flatten)]
@@ -471,7 +498,7 @@ pub struct PruneArgs {
 }
 
 impl PruneArgs {
-    /// Says whether nothing is to be changed.
+    /// Returns `true` if nothing may be changed.
     pub const fn is_dry_run(&self) -> bool {
         self.dry_run || self.plan.is_some()
     }
@@ -500,16 +527,16 @@ impl From<ClockName> for TimeSource {
 
 #[derive(Debug, ClapArgs)]
 pub struct ApplyArgs {
-    /// A plan file that prune wrote
+    /// Plan file written by `prune --plan`
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Show what would go, and change nothing
+    /// Show what would be removed and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Wait this long for another process that works on the layout
+    /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
-    /// Name every file that could not be deleted
+    /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,
     #[command(flatten)]
@@ -540,23 +567,23 @@ pub struct LsArgs {
     /// Show platforms, attestations and referrers below each image
     #[arg(long, conflicts_with_all = ["quiet", "digests"])]
     pub tree: bool,
-    /// Show the digest of each image in full
+    /// Show the full digest of each image
     #[arg(long)]
     pub digests: bool,
     /// Print only image IDs, each once
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not shorten image IDs
+    /// Do not truncate image IDs
     #[arg(long)]
     pub no_trunc: bool,
-    /// Show only what passes: key=value, can be repeated
+    /// Show only images that pass: key=value, repeatable; reference= selects names
     #[arg(short, long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Show and sort by when an image was added to the layout, which is what prune goes by, or created; filters on age
-    /// go by the same, and by added without this
+    /// Which time to show, sort and filter by: added (to this layout), as prune does by default, or created (image
+    /// configuration); default: show and sort by created, filter by added
     #[arg(long, value_name = "CLOCK")]
     pub time: Option<ClockName>,
-    /// Print as table, json (one document) or jsonl (one image a line)
+    /// Output format: table, json (one document) or jsonl (one image per line)
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: ListFormat,
 }
@@ -572,16 +599,16 @@ pub enum ListFormat {
 pub struct DfArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
-    /// Show what each image takes, shares, and would free if it alone went
+    /// Show for each image its size, shared bytes, and the bytes that removing only this image frees
     #[arg(short, long)]
     pub verbose: bool,
-    /// Keep unreferenced blobs that are younger than this: a writer may be about to list them
+    /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
-    /// Count left-over temporary files of writers that are older than this as reclaimable
+    /// Count temporary files of writers that are older than DURATION as reclaimable
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub temp_age: Duration,
-    /// Print as table or json
+    /// Output format: table or json
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: TableFormat,
 }

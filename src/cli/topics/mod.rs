@@ -1,0 +1,17 @@
+//! Help topics: what several commands share, explained once with examples.
+//!
+//! Each topic is a text of at most 80 columns. `tests/cli/topics.rs` runs the commands and checks the tables in it.
+
+/// Every topic with its text, in the order in which help lists them.
+pub const TOPICS: [(&str, &str); 4] = [
+    ("filters", include_str!("filters.txt")),
+    ("times", include_str!("times.txt")),
+    ("patterns", include_str!("patterns.txt")),
+    ("sizes", include_str!("sizes.txt")),
+];
+
+/// Returns the text of a topic.
+pub fn text(name: &str) -> Option<&'static str> {
+    let mut topics = TOPICS.into_iter();
+    topics.find_map(|(topic, text)| (topic == name).then_some(text))
+}
