@@ -1,19 +1,22 @@
-//! Holds the README to what it says.
+//! Checks the README and the pages in `docs/` against the program.
 //!
 //! *Sessions*: every fenced block marked `console` is read. A line that begins with `$ ` is a command, the lines below it are
-//! what it prints, stdout and stderr together. All of them run one after another, by `sh`, in one scratch directory, in which
-//! `testdata` is a link to that of the package, and with `ocisweep` first on the `PATH`. The output is compared exactly, but:
-//! - a line `…` stands for any number of lines;
-//! - `/srv` stands for the scratch directory;
-//! - the present is some days after the test data was recorded, so that ages are always the same: the `ocisweep` on the
+//! its output, stdout and stderr together. The sessions of a page run one after another, by `sh`, in a scratch directory of
+//! the page, in which `testdata` is a link to that of the package, and with `ocisweep` first on the `PATH`. The output is
+//! compared exactly, but:
+//! - a line `…` matches any number of lines;
+//! - `/srv` is the scratch directory;
+//! - the current time is some days after the test data was recorded, so that ages are always the same: the `ocisweep` on the
 //!   `PATH` adds `--now`;
 //! - `cargo run --release --` is replaced by `ocisweep`, so that nothing is built twice, and `cargo test` is not run by
 //!   itself.
 //!
 //! A command sees in `$?` how the one before it ended. No digest and no size is replaced: they are those of the test data.
 //!
-//! *Words*: every command, every flag, every file of this repository and every key of JSON that the README names exists,
-//! and every key that the program prints is explained.
+//! *Words*: every command, flag, file, link and JSON key that a page names exists, and every key that the program prints is
+//! explained.
+//!
+//! [`wording`]: the vocabulary of the pages, the help and the recorded messages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,26 +27,56 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The present of all sessions.
+mod wording;
+
+/// The current time of all sessions.
 const NOW: &str = "2026-11-24T12:00:00Z";
 
-/// Fewer blocks or commands than these, and the README or this reader has lost some.
-const MIN_BLOCKS: usize = 15;
-const MIN_COMMANDS: usize = 40;
+/// With fewer blocks or commands than these, a page or this reader has lost some.
+const MIN_BLOCKS: usize = 35;
+const MIN_COMMANDS: usize = 100;
 
-/// One command of the README with what it is said to print.
+/// A README that is longer is not read.
+const MAX_README_LINES: usize = 200;
+
+/// One page of the documentation.
+struct Page {
+    /// Its path, relative to the package.
+    path: String,
+    text: String,
+}
+
+/// Returns the README and the pages in `docs/`.
+fn pages() -> Vec<Page> {
+    let names = fs::read_dir(package().join("docs")).expect("docs/ can be listed");
+    let mut paths: Vec<String> = names
+        .map(|entry| entry.expect("docs/ can be listed").file_name())
+        .map(|name| format!("docs/{}", name.to_string_lossy()))
+        .collect();
+    paths.push("README.md".to_owned());
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| Page {
+            text: fs::read_to_string(package().join(&path)).expect("a page is text"),
+            path,
+        })
+        .collect()
+}
+
+/// One command of a page with its expected output.
 struct Example {
-    /// Where it stands, counted from 1.
+    /// Its line, counted from 1.
     line: usize,
     command: String,
     output: Vec<String>,
 }
 
 /// Returns the sessions, block by block.
-fn blocks(readme: &str) -> Vec<Vec<Example>> {
+fn blocks(text: &str) -> Vec<Vec<Example>> {
     let mut blocks: Vec<Vec<Example>> = Vec::new();
     let mut is_open = false;
-    for (line, text) in (1..).zip(readme.lines()) {
+    for (line, text) in (1..).zip(text.lines()) {
         match (is_open, text) {
             (false, "```console") => {
                 blocks.push(Vec::new());
@@ -69,7 +102,7 @@ fn blocks(readme: &str) -> Vec<Vec<Example>> {
     blocks
 }
 
-/// Says whether the lines are the expected ones, where `…` stands for any number of them.
+/// Returns `true` if the lines are the expected ones, where `…` matches any number of them.
 fn fits(expected: &[String], found: &[&str]) -> bool {
     let is_gap = |line: &String| line == "…";
     let Some(gap) = expected.iter().position(is_gap) else {
@@ -93,7 +126,7 @@ impl Scratch {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let testdata = package().join("testdata");
         symlink(testdata, directory.path().join("testdata")).expect("a link can be made");
-        // Beside the scratch directory's own files, and so that nobody sees it.
+        // A hidden directory, so that `ls` does not show it.
         let bin = directory.path().join(".bin");
         fs::create_dir(&bin).expect("a directory can be made");
         let program = bin.join("ocisweep");
@@ -140,8 +173,8 @@ fn package() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn readme() -> String {
-    fs::read_to_string(package().join("README.md")).expect("the README is there")
+fn page(path: &str) -> String {
+    fs::read_to_string(package().join(path)).expect("a page is text")
 }
 
 /// Returns the part of the README below a heading of the second level.
@@ -154,42 +187,50 @@ fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
 }
 
 #[test]
-fn every_session_prints_what_the_readme_says() {
-    let readme = readme();
-    let blocks = blocks(&readme);
-    let commands = blocks.iter().map(Vec::len).sum::<usize>();
-    assert!(
-        blocks.len() >= MIN_BLOCKS && commands >= MIN_COMMANDS,
-        "only {} sessions with {commands} commands",
-        blocks.len()
-    );
-    let mut scratch = Scratch::new();
+fn every_session_prints_what_its_page_says() {
     let mut wrong = String::new();
-    for example in blocks.iter().flatten() {
-        let command = example
-            .command
-            .replace("cargo run --release --", "ocisweep");
-        if command.starts_with("cargo ") {
-            assert_eq!(command, "cargo test", "line {}", example.line);
-            continue;
-        }
-        let found = scratch.run(&command);
-        let lines: Vec<&str> = found.lines().collect();
-        if !fits(&example.output, &lines) {
-            wrong += &format!(
-                "line {}: $ {}\n-- README\n{}\n-- found\n{found}\n",
-                example.line,
-                example.command,
-                example.output.join("\n")
-            );
+    let (mut block_count, mut command_count) = (0, 0);
+    for Page { path, text } in pages() {
+        let blocks = blocks(&text);
+        block_count += blocks.len();
+        let mut scratch = Scratch::new();
+        for example in blocks.iter().flatten() {
+            command_count += 1;
+            let command = example
+                .command
+                .replace("cargo run --release --", "ocisweep");
+            if command.starts_with("cargo ") {
+                assert_eq!(command, "cargo test", "{path}:{}", example.line);
+                continue;
+            }
+            let found = scratch.run(&command);
+            let lines: Vec<&str> = found.lines().collect();
+            if !fits(&example.output, &lines) {
+                wrong += &format!(
+                    "{path}:{}: $ {}\n-- expected\n{}\n-- found\n{found}\n",
+                    example.line,
+                    example.command,
+                    example.output.join("\n")
+                );
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+    assert!(
+        block_count >= MIN_BLOCKS && command_count >= MIN_COMMANDS,
+        "only {block_count} sessions with {command_count} commands"
+    );
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(lines <= MAX_README_LINES, "{lines} lines");
 }
 
 #[test]
 fn set_up_is_two_commands_that_can_be_repeated() {
-    let readme = readme();
+    let readme = page("README.md");
     let blocks = blocks(section(&readme, "Set-up"));
     let [commands] = blocks.as_slice() else {
         panic!("set-up is one session");
@@ -230,7 +271,7 @@ fn commands(help: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns what stands behind `before` in `text`, as long as it is made of letters, digits and hyphens.
+/// Returns the words after each `before` in `text`: letters, digits and hyphens.
 fn words_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
     let is_part = |c: char| c == '-' || c.is_ascii_alphanumeric();
     text.match_indices(before)
@@ -244,13 +285,9 @@ fn words_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_command_and_flag_that_the_readme_names_exists() {
-    let readme = readme();
+fn every_command_and_flag_that_a_page_names_exists() {
     let all = help(&[]);
     let known = commands(&all);
-    for command in words_after(&readme, "$ ocisweep ") {
-        assert!(known.contains(command), "there is no `ocisweep {command}`");
-    }
     let mut helps = all;
     for command in &known {
         let text = help(&[command]);
@@ -259,7 +296,7 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         }
         helps += &text;
     }
-    // Those of cargo, its tests, skopeo and buildx.
+    // Flags of cargo, its tests, skopeo and buildx.
     let foreign = [
         "release",
         "path",
@@ -278,35 +315,99 @@ fn every_command_and_flag_that_the_readme_names_exists() {
         "test",
         "cache-to",
     ];
-    let wrong: Vec<&str> = [" --", "`--", "(--"]
-        .iter()
-        .flat_map(|before| words_after(&readme, before))
-        .filter(|flag| !foreign.contains(flag) && !helps.contains(&format!("--{flag}")))
-        .collect();
-    assert!(wrong.is_empty(), "there is no --{}", wrong.join(", --"));
-    for command in &known {
+    let pages = pages();
+    for Page { path, text } in &pages {
+        for command in words_after(text, "$ ocisweep ") {
+            assert!(
+                known.contains(command),
+                "{path}: there is no `ocisweep {command}`"
+            );
+        }
+        let wrong: Vec<&str> = [" --", "`--", "(--"]
+            .iter()
+            .flat_map(|before| words_after(text, before))
+            .filter(|flag| !foreign.contains(flag) && !helps.contains(&format!("--{flag}")))
+            .collect();
         assert!(
-            readme.contains(&format!("$ ocisweep {command} ")),
-            "the README does not show `ocisweep {command}`"
+            wrong.is_empty(),
+            "{path}: there is no --{}",
+            wrong.join(", --")
+        );
+    }
+    for command in &known {
+        let line = format!("$ ocisweep {command} ");
+        assert!(
+            pages.iter().any(|page| page.text.contains(&line)),
+            "no page shows `ocisweep {command}`"
         );
     }
 }
 
 #[test]
-fn every_file_that_the_readme_names_exists() {
-    let readme = readme();
+fn every_file_that_a_page_names_exists() {
     let mut seen = 0;
-    for place in ["tests/", "testdata/", "src/"] {
-        for (at, _) in readme.match_indices(place) {
-            let is_part = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-            let rest = &readme[at..];
-            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-            let path = rest[..end].trim_end_matches('.');
-            assert!(package().join(path).exists(), "there is no {path}");
+    for Page { path: page, text } in pages() {
+        for place in ["tests/", "testdata/", "src/", "docs/", ".ci/"] {
+            for (at, _) in text.match_indices(place) {
+                let is_part = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+                let rest = &text[at..];
+                let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+                let path = rest[..end].trim_end_matches('.');
+                assert!(package().join(path).exists(), "{page}: there is no {path}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} files are named");
+}
+
+/// Returns the anchor that a Markdown renderer gives to a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+/// Returns the anchors of a page.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = text.lines().filter_map(|line| {
+        if line.starts_with("```") {
+            is_code = !is_code;
+        }
+        let heading = line.trim_start_matches('#');
+        (!is_code && heading.len() < line.len()).then(|| anchor(heading.trim()))
+    });
+    headings.collect()
+}
+
+#[test]
+fn every_link_has_a_target() {
+    let mut seen = 0;
+    for Page { path, text } in pages() {
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap_or_default();
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(&path).parent().expect("a page is in a folder");
+            let target_path = match file {
+                "" => package().join(&path),
+                file => package().join(folder).join(file),
+            };
+            assert!(target_path.exists(), "{path}: no file for {target}");
+            if !heading.is_empty() {
+                let page = fs::read_to_string(&target_path).expect("a page is text");
+                assert!(
+                    anchors(&page).contains(heading),
+                    "{path}: no heading for {target}"
+                );
+            }
             seen += 1;
         }
     }
-    assert!(seen > 20, "only {seen} files are named");
+    assert!(seen > 30, "only {seen} links");
 }
 
 /// Collects the keys of all objects in a document.
@@ -323,10 +424,23 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Collects the keys that a schema knows.
+fn schema_keys(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Object(properties)) = object.get("properties") {
+                found.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|value| schema_keys(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| schema_keys(item, found)),
+        _ => {}
+    }
+}
+
 /// Returns what is in backticks in the first column of the tables.
-fn explained(section: &str) -> BTreeSet<String> {
-    section
-        .lines()
+fn explained(text: &str) -> BTreeSet<String> {
+    text.lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
         .flat_map(|column| column.split('`').skip(1).step_by(2))
         .map(str::to_owned)
@@ -334,7 +448,7 @@ fn explained(section: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_key_of_the_json_is_explained_and_no_other() {
+fn docs_explain_every_json_key_and_no_other() {
     let mut scratch = Scratch::new();
     let mut found = BTreeSet::new();
     let mut schemas = boon::Schemas::new();
@@ -352,6 +466,7 @@ fn every_key_of_the_json_is_explained_and_no_other() {
         "ocisweep hold ls --format json skopeo-old-tags",
         "ocisweep ls --format json skopeo-old-tags",
         "ocisweep ls --format jsonl bk-sbom",
+        "ocisweep ls --format json --time added bk-sbom",
         "ocisweep df --format json -v skopeo-old-tags",
         "cp -r bk-sbom torn && echo '[]' > torn/index.json",
         "ocisweep check --format json bk-sbom torn 2> /dev/null",
@@ -382,8 +497,18 @@ fn every_key_of_the_json_is_explained_and_no_other() {
             }
         }
     }
-    let readme = readme();
-    let explained = explained(section(&readme, "JSON"));
+    let mut in_schema = BTreeSet::new();
+    let schema = page("testdata/schema/output-1.json");
+    schema_keys(
+        &serde_json::from_str(&schema).expect("the schema is JSON"),
+        &mut in_schema,
+    );
+    let explained = explained(&page("docs/json.md"));
+    let missing: Vec<_> = in_schema.difference(&explained).collect();
+    assert!(
+        missing.is_empty(),
+        "in the schema, not explained: {missing:?}"
+    );
     let unknown: Vec<_> = found.difference(&explained).collect();
     assert!(unknown.is_empty(), "not explained: {unknown:?}");
     let unused: Vec<_> = explained.difference(&found).collect();
@@ -394,7 +519,7 @@ fn every_key_of_the_json_is_explained_and_no_other() {
 }
 
 #[test]
-fn a_gap_stands_for_any_number_of_lines() {
+fn a_gap_matches_any_number_of_lines() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     for (expected, found, want) in [
         ("a\nb", "a\nb", true),
