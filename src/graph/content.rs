@@ -93,7 +93,7 @@ pub(super) fn read(layout: &Layout, request: &Request) -> Found {
             return match (request.absent, &request.data) {
                 (Absent::Vanished, _) => Found::Vanished,
                 (Absent::LeadsNowhere, _) => {
-                    Found::Damaged("is a symbolic link that leads nowhere".to_owned())
+                    Found::Damaged("is a symbolic link without a target".to_owned())
                 }
                 (Absent::Missing, Some(text)) => embedded(text),
                 (Absent::Missing, None) => Found::Missing,

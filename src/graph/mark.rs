@@ -113,10 +113,8 @@ impl Graph {
                 // Kept alone it would be worthless: what it refers to is unknown.
                 broken.push(Broken {
                     digest: Some(self.digest(*id).clone()),
-                    why: format!(
-                        "cannot be read, and may be a signature of something live: {error}"
-                    )
-                    .into(),
+                    why: format!("cannot be read and may be a referrer of a live image: {error}")
+                        .into(),
                     missing: false,
                     path: Vec::new(),
                     images: Vec::new(),

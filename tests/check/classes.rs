@@ -227,7 +227,7 @@ fn links_that_lead_nowhere_and_what_is_no_file() {
     let checked = scene.report(&[]);
     checked.finds(&[(top, "missing"), (base, "unreadable")]);
     let why = texts(&checked.item(&top.digest)["reasons"]);
-    assert_eq!(why, ["is a symbolic link that leads nowhere"]);
+    assert_eq!(why, ["is a symbolic link without a target"]);
 }
 
 #[test]

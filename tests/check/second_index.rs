@@ -67,7 +67,7 @@ fn the_file_is_named_wherever_a_hold_is() {
     let why = haul.run(&["why", &haul.app.manifest.digest]);
     why.ok()
         .says("app:1, hauler-index.json → manifest ")
-        .says("0B are freed");
+        .says("removing only this image frees 0B");
 }
 
 #[test]

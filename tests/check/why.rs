@@ -152,7 +152,7 @@ fn ways_are_bounded_and_the_rest_is_counted() {
     );
     why(&scene.builder, base, &["--limit", "3"])
         .ok()
-        .says("and 1 more way; `--all` shows them\n");
+        .says("and 1 more path; `--all` shows them\n");
     let all = item(&scene.builder, base, &["--all"]);
     assert_eq!(ways(&all).len(), 4);
     assert_eq!(all["more_ways"], 0);
@@ -239,7 +239,7 @@ fn of_an_orphan_it_says_what_gc_would_do() {
     assert!(found["sweep"]["until"].is_string(), "{found}");
     why(&scene.builder, &young.digest, &[])
         .ok()
-        .says("orphan blob, 5B\nnothing leads to it; in flight until ")
+        .says("orphan blob, 5B\nunreferenced; in flight until ")
         .says("): a writer may be about to list it\n");
     let found = item(&scene.builder, &young.digest, &["--grace", "0"]);
     assert_eq!(found["sweep"]["action"], "delete");
@@ -281,7 +281,7 @@ fn an_orphan_in_a_layout_that_cannot_be_swept() {
     assert_eq!(found["sweep"]["action"], "refused");
     why(&scene.builder, &orphan.digest, &[])
         .ok()
-        .says("a sweep now would be refused: cannot sweep ");
+        .says("`gc` would be refused: cannot sweep ");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn an_orphan_that_is_about_something_gone() {
     let signature = builder.referrer(&gone, "application/vnd.example", b"signed");
     why(&builder, &signature.manifest.digest, &[])
         .ok()
-        .says(&format!("it is about {}, which is not live\n", gone.digest));
+        .says(&format!("its subject {} is unreachable\n", gone.digest));
 }
 
 #[test]
@@ -495,5 +495,5 @@ fn what_a_young_orphan_refers_to_is_in_flight_as_well() {
     assert_eq!(found["sweep"]["until"], Value::Null);
     why(&scene.builder, &layer.digest, &[])
         .ok()
-        .says("nothing leads to it; in flight: a younger blob refers to it");
+        .says("unreferenced; in flight: a recent blob references it");
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ocisweep::parse::time::parse_duration;
 use ocisweep::parse::size::parse_size;
+use ocisweep::parse::time::parse_duration;
 use tempfile::TempDir;
 
 use crate::support::{Cmd, LayoutBuilder};

@@ -779,7 +779,7 @@ fn why_says_what_a_sweep_of_a_pool_would_do() {
         .ok()
         .says("another layout that shares the blobs references it");
     let orphan = commune.orphans.first().expect("there are some");
-    why(orphan).ok().says("a sweep now would delete it");
+    why(orphan).ok().says("`gc` would delete it");
 }
 
 #[test]

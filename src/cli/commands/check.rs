@@ -318,10 +318,10 @@ fn advice(layout: &Path, finding: &Finding) -> String {
     let path = quote_path(layout);
     let mut ways = Vec::new();
     if finding.class == Class::Unreadable {
-        ways.push("run it as the user who owns the layout, and look after the disk".to_owned());
+        ways.push("run as the owner of the layout, or check the disk for errors".to_owned());
     }
     if finding.is_orphan {
-        ways.push(format!("`ocisweep gc {path}` deletes what nothing needs"));
+        ways.push(format!("`ocisweep gc {path}` deletes unreferenced blobs"));
         return ways.join("; ");
     }
     if let Some(file) = &finding.file {

@@ -188,7 +188,7 @@ impl Fate {
             Err(error) => {
                 return Some(Self {
                     action: "refused",
-                    why: format!("a sweep now would be refused: {error}"),
+                    why: format!("`gc` would be refused: {error}"),
                     until: None,
                 });
             }
@@ -199,7 +199,7 @@ impl Fate {
         if plan.sweep().iter().any(|victim| is_it(victim.id)) {
             return Some(Self {
                 action: "delete",
-                why: "a sweep now would delete it".to_owned(),
+                why: "`gc` would delete it".to_owned(),
                 until: None,
             });
         }
@@ -218,7 +218,7 @@ impl Fate {
                 )
             }
             Some(Because::UsedInFlight) => keep(
-                "in flight: a younger blob refers to it, which a writer may be about to list"
+                "in flight: a recent blob references it, which a writer may be about to list"
                     .to_owned(),
                 None,
             ),
@@ -228,18 +228,18 @@ impl Fate {
                 None,
             ),
             Some(Because::Unreadable) => keep(
-                "it stays, since it cannot be read and may be a signature of something live"
+                "it is kept, since it cannot be read and may be a referrer of a live image"
                     .to_owned(),
                 None,
             ),
-            Some(_) => keep("a sweep now would leave it".to_owned(), None),
+            Some(_) => keep("`gc` would keep it".to_owned(), None),
             None if args.shared.shared_blobs.is_some() => keep(
                 "another layout that shares the blobs references it".to_owned(),
                 None,
             ),
             None => Self {
                 action: "none",
-                why: "it is gone meanwhile".to_owned(),
+                why: "it was deleted concurrently".to_owned(),
                 until: None,
             },
         })
@@ -295,22 +295,19 @@ impl Subject<'_> {
         match self.more {
             More::Exactly(0) => {}
             More::Exactly(more) => {
-                let ways = count(more as u64, "more way");
-                line(&mut text, &format!("and {ways}; `--all` shows them"));
+                let paths = count(more as u64, "more path");
+                line(&mut text, &format!("and {paths}; `--all` shows them"));
             }
-            More::AtLeast(0) => line(&mut text, "there may be more ways"),
+            More::AtLeast(0) => line(&mut text, "there may be more paths"),
             More::AtLeast(more) => {
-                line(&mut text, &format!("and more than {more} more ways"));
+                line(&mut text, &format!("and more than {more} more paths"));
             }
         }
         if let Some(fate) = &self.fate {
-            line(&mut text, &format!("nothing leads to it; {}", fate.why));
+            line(&mut text, &format!("unreferenced; {}", fate.why));
             for subject in subjects(view, self.id) {
                 let digest = graph.digest(subject);
-                line(
-                    &mut text,
-                    &format!("it is about {digest}, which is not live"),
-                );
+                line(&mut text, &format!("its subject {digest} is unreachable"));
             }
         }
         if let Some((_, usage, parts)) = &self.image {
@@ -321,7 +318,7 @@ impl Subject<'_> {
             line(
                 &mut text,
                 &format!(
-                    "{size}, of which {shared} are shared; {unique} are freed if it alone goes"
+                    "{size}, of which {shared} are shared; removing only this image frees {unique}"
                 ),
             );
         }

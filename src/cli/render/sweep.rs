@@ -369,7 +369,7 @@ impl Shown<'_> {
         if unreadable > 0 {
             let orphans = count(unreadable, "orphan");
             context.term.error(
-                &format!("cannot read {orphans} of `{path}`: kept, since they may be signatures of something live"),
+                &format!("cannot read {orphans} of `{path}`: kept, since they may be referrers of live images"),
                 Some("run it as the user who owns the layout"),
             );
         }

@@ -305,7 +305,7 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
             troubles.push(Trouble {
                 id: *id,
                 class: Class::Unreadable,
-                why: format!("cannot be read, and may be a signature of something live: {error}"),
+                why: format!("cannot be read and may be a referrer of a live image: {error}"),
                 len: None,
                 is_orphan: true,
             });
@@ -434,7 +434,7 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
     // Of a name that the directory lists nobody can say that it was left out.
     if graph.blobs().digest(id).is_some() {
         return if graph.blobs().is_link(id) {
-            (Class::Missing, "is a symbolic link that leads nowhere")
+            (Class::Missing, "is a symbolic link without a target")
         } else {
             (Class::Missing, "vanished while it was read")
         };
@@ -443,7 +443,7 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
         Some(Absence::Listed) => (Class::Missing, "is missing"),
         Some(Absence::Torn) => (
             Class::Missing,
-            "is missing, while layers beside it are here",
+            "is missing, but other layers of the same manifest are present",
         ),
         Some(Absence::Foreign) => (
             Class::Sparse,
