@@ -121,7 +121,7 @@ pub enum Error {
         why: String,
     },
     /// `index.json` lists nothing although there are blobs.
-    #[error("cannot sweep `{}`: `index.json` lists no image, so every one of its {blobs} blobs would go", path.display())]
+    #[error("cannot sweep `{}`: `index.json` lists no image, so all of its {blobs} blobs would be deleted", path.display())]
     Empty {
         /// The layout.
         path: PathBuf,

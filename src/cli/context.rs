@@ -91,7 +91,7 @@ impl Observer for Watcher<'_> {
 
     fn changed(&self, layout: &Path) {
         self.term.detail(&format!(
-            "`{}` changed while it was read: reading it again",
+            "`{}` changed while planning; retrying",
             layout.display()
         ));
     }
@@ -400,7 +400,7 @@ fn hint(error: &Error) -> Option<String> {
             )
         }
         Error::Write { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-            "commands that look, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
+            "commands that only read, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
         }
         Error::NotInPool { .. } => {
             "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
@@ -410,7 +410,7 @@ fn hint(error: &Error) -> Option<String> {
                 "give the directory that holds `sha256`: what skopeo was given as `--dest-shared-blob-dir`".to_owned()
             }
             PoolProblem::Owned(_) => {
-                "name every layout that uses these blobs, or what the others need would go".to_owned()
+                "give every layout that uses these blobs; otherwise blobs that the others need would be deleted".to_owned()
             }
             _ => "name every layout, or run it as a user who may read all of them".to_owned(),
         },
@@ -419,11 +419,11 @@ fn hint(error: &Error) -> Option<String> {
             let mut lists = first.second_indexes.iter();
             if let Some(file) = lists.next().filter(|_| !first.missing) {
                 format!(
-                    "write again what is damaged; `--ignore-index {}` leaves that list out, and what it alone lists",
+                    "write the damaged file again; `--ignore-index {}` ignores that list, and what only it lists becomes unreferenced",
                     quote(file)
                 )
             } else if first.images.is_empty() {
-                "run it as the user who owns the layout, or write again what is damaged".to_owned()
+                "run as the owner of the layout, or write the damaged file again".to_owned()
             } else {
                 let holders = match first.images.as_slice() {
                     [_] => "the image that holds it",
@@ -437,18 +437,18 @@ fn hint(error: &Error) -> Option<String> {
                     ));
                 }
                 if first.missing {
-                    hint.push_str("; `--allow-missing` sweeps all the same");
+                    hint.push_str("; `--allow-missing` proceeds anyway");
                 }
                 hint
             }
         }
         Error::Empty { .. } => {
-            "a writer may be about to fill it; `--allow-empty` sweeps all the same".to_owned()
+            "a writer may be about to fill it; `--allow-empty` proceeds anyway".to_owned()
         }
         Error::Read { source, .. } | Error::Write { source, .. }
             if source.kind() == std::io::ErrorKind::PermissionDenied =>
         {
-            "run it as the user who owns the layout".to_owned()
+            "run as the owner of the layout".to_owned()
         }
         Error::Read { source, .. } | Error::Write { source, .. }
             if matches!(
@@ -461,7 +461,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Busy { .. } => "`--lock-wait DURATION` waits longer".to_owned(),
         Error::Unstable { .. } => "try again when its writer is done".to_owned(),
         Error::SecondIndex { file, .. } => format!(
-            "nothing was changed; write the file again, or leave it out with `--ignore-index {}`: what it alone lists is kept by nothing then",
+            "nothing was changed; write the file again, or ignore it with `--ignore-index {}`: what only it lists becomes unreferenced",
             quote(&file.to_string_lossy())
         ),
         Error::ReleasedNote { path, .. } => format!(

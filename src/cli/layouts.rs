@@ -99,7 +99,7 @@ pub fn choose(
         }
         for path in &forest.elsewhere {
             context.term.note(&format!(
-                "did not look into `{}`: another file system begins there; name it to include it",
+                "skipped `{}`: it is on another file system; give it explicitly to include it",
                 path.display()
             ));
         }
@@ -121,7 +121,7 @@ pub fn choose(
     let (layouts, again) = distinct(paths);
     for (path, first) in again.iter().filter(|_| !args.recursive) {
         context.term.note(&format!(
-            "`{}` is the same layout as `{}`: it counts once",
+            "`{}` and `{}` are the same layout; it counts once",
             path.display(),
             first.display()
         ));

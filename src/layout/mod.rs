@@ -409,7 +409,7 @@ impl Layout {
         ) else {
             return Err(Error::Malformed {
                 path,
-                why: "the link leads to no file with a name".to_owned(),
+                why: "the target of the link has no file name".to_owned(),
             });
         };
         Ok(Place {

@@ -268,10 +268,8 @@ impl PlannedLayout {
                         "it was made with `--ignore-index {}`, which has to be given again",
                         file.display()
                     ),
-                    None => {
-                        "index.json, manifest.json, the holds or another index are not what they were"
-                            .to_owned()
-                    }
+                    None => "index.json, manifest.json, the holds or another index have changed"
+                        .to_owned(),
                 },
             ));
         }
@@ -335,7 +333,7 @@ impl PlannedLayout {
             }
             let victim = fresh
                 .remove(&blob.digest)
-                .ok_or_else(|| format!("{digest} is gone, or something references it now"))?;
+                .ok_or_else(|| format!("{digest} is gone, or is referenced now"))?;
             let is_same =
                 |file: &FileFacts| file.len == blob.size && file.modified == blob.modified_ns;
             if !is_same(&victim.file) {

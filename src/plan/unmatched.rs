@@ -91,7 +91,7 @@ pub fn unmatched(
             });
         }
         found.extend(list.unused(images).into_iter().map(|line| Unmatched {
-            text: format!("nothing is called `{line}`, which the list keeps"),
+            text: format!("the `--keep-from` entry `{line}` matches no image"),
             wider: wider(line, images).map(|value| Wider { flag: "", value }),
         }));
     }

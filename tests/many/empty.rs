@@ -219,7 +219,7 @@ fn the_question_names_the_layouts_that_would_go() {
     let Ok(asked) = asked else { return };
     let text = String::from_utf8_lossy(&asked.stdout);
     assert!(
-        text.contains("This will remove layout, in which nothing is left"),
+        text.contains("This will remove the layout layout, which will be empty."),
         "{text}"
     );
     assert!(layout.join("index.json").exists(), "{text}");

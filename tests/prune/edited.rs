@@ -31,17 +31,17 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
         (
             "a live layer",
             |planned, layout| delete(layout).push(live(planned, &planned.kept.layers[0].digest)),
-            "references it now",
+            "is referenced now",
         ),
         (
             "a live config",
             |planned, layout| delete(layout).insert(0, live(planned, &planned.kept.config.digest)),
-            "references it now",
+            "is referenced now",
         ),
         (
             "a live manifest",
             |planned, layout| delete(layout).push(live(planned, &planned.kept.manifest.digest)),
-            "references it now",
+            "is referenced now",
         ),
         (
             "only a live blob",
@@ -49,12 +49,12 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
                 let blob = live(planned, &planned.kept.manifest.digest);
                 *delete(layout) = vec![blob];
             },
-            "references it now",
+            "is referenced now",
         ),
         (
             "a blob of an image whose entry stays",
             |_, layout| layout["entries"] = json!([]),
-            "references it now",
+            "is referenced now",
         ),
         (
             "a blob that is not here",
@@ -117,7 +117,7 @@ fn what_a_plan_wants_beyond_its_right_is_refused() {
         (
             "another state",
             |_, layout| layout["state"] = json!(sha256(b"another state")),
-            "not what they were",
+            "have changed",
         ),
         (
             "a file outside as a temporary one",

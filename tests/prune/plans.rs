@@ -173,7 +173,7 @@ fn a_plan_is_told_in_the_words_of_prune() {
 fn a_plan_is_done_once() {
     let planned = Planned::new();
     planned.apply(&[]).ok();
-    planned.is_refused("not what they were");
+    planned.is_refused("have changed");
 }
 
 #[test]

@@ -97,8 +97,7 @@ fn a_plan_rests_on_other_lists_too() {
         }
         let before = snapshot(shelf.path());
         let run = Cmd::new(["apply"]).arg(&plan).run();
-        run.refused()
-            .warns("or another index are not what they were");
+        run.refused().warns("or another index have changed");
         assert_same(&before, &snapshot(shelf.path()), &run.all());
     }
 }

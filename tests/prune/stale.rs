@@ -124,7 +124,7 @@ fn a_stale_plan_is_refused_with_what_changed() {
                     .layout
                     .age(&signature.blob_path(), Duration::from_secs(90_000));
             },
-            "references it now",
+            "is referenced now",
         ),
         (
             "damage in what stays",

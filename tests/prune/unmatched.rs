@@ -160,7 +160,9 @@ fn a_list_that_is_empty_or_stops_at_a_slash_is_said() {
     let run = shelf
         .call(["-n", "-q", "--allow-empty", "--keep-from", path])
         .run();
-    run.ok().warns("nothing is called `*:3`").warns("'**:3'");
+    run.ok()
+        .warns("the `--keep-from` entry `*:3` matches no image")
+        .warns("'**:3'");
 }
 
 #[test]

@@ -67,24 +67,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// Sources that are not rewritten yet.
-const LATER: &[&str] = &[
-    "docs/guide.md",
-    "tests/cli/snapshots/refused-command-lines.txt",
-    "tests/cli/snapshots/refused-unsafe.txt",
-    "tests/cli/snapshots/usage.txt",
-    "tests/cli/snapshots/refused-held.txt",
-    "src/error.rs",
-    "src/cli/shared.rs",
-    "src/cli/context.rs",
-    "src/cli/prune/question.rs",
-    "src/cli/ls.rs",
-    "src/cli/render/sweep.rs",
-    "src/cli/prune.rs",
-    "src/cli/perform.rs",
-    "src/cli/rm.rs",
-    "src/layout/mod.rs",
-    "src/plan/remove/mod.rs",
-];
+const LATER: &[&str] = &[];
 
 /// Something that a user reads.
 struct Source {

@@ -213,7 +213,7 @@ fn an_index_that_another_file_lists_is_not_rewritten_without_force() {
     let before = snapshot(layout.path());
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.exits(1).warns(
-        "unable to rewrite multi:1 (must be forced) - its digest is referred to by hauler-index.json",
+        "unable to rewrite multi:1 (must be forced) - its digest is referenced by hauler-index.json",
     );
     assert_same(&before, &snapshot(layout.path()), &run.all());
     let run = rm(&layout, &["-f", "multi:1", "--platform", "linux/arm64"]);

@@ -218,7 +218,7 @@ fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_mod
         let run = rm(&layout, &arguments);
         run.exits(1).one_error_with_hint();
         run.warns(&format!(
-            "ocisweep: conflict: unable to rewrite multi:1 (must be forced) - its digest is referred to by {said}\n"
+            "ocisweep: conflict: unable to rewrite multi:1 (must be forced) - its digest is referenced by {said}\n"
         ));
         run.warns("--platform-mode sparse")
             .warns("--platform-mode hollow")
@@ -318,7 +318,7 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
         let before = snapshot(layout.path());
         let run = rm(&layout, &["@0", "--only-platform", "linux/amd64"]);
         run.exits(1).one_error_with_hint();
-        run.warns(&format!("its digest is referred to by {pinned}\n"));
+        run.warns(&format!("its digest is referenced by {pinned}\n"));
         run.warns("--platform-mode sparse");
         assert_same(&before, &snapshot(layout.path()), &run.all());
         // Force moves the name to the new digest, so that it is true again.

@@ -534,7 +534,7 @@ fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&st
     let run = rm_sparse(layout, words);
     run.exits(1).one_error_with_hint();
     run.warns(&format!(
-        "conflict: unable to delete multi:1 (must be forced) - it is the last platform of image {} that is here, which goes with it",
+        "conflict: unable to delete multi:1 (must be forced) - it is the last platform of image {} that is present, which would be removed with it",
         short(index)
     ));
     assert_same(&before, &snapshot(layout.path()), &run.all());

@@ -137,7 +137,7 @@ fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
     }
     context.term.error(
         &error.to_string(),
-        Some("nothing of it was changed; make a new plan with `ocisweep prune --plan`"),
+        Some("this layout was not changed; make a new plan with `ocisweep prune --plan`"),
     );
     exit::REFUSED
 }

@@ -377,7 +377,7 @@ fn ends(hold: &Hold, now: Timestamp) -> String {
     let gone = hold
         .while_path
         .as_ref()
-        .map(|path| format!("without {}", path.display()));
+        .map(|path| format!("when {} is removed", path.display()));
     match (until, gone) {
         (None, None) => "never".to_owned(),
         (Some(text), None) | (None, Some(text)) => text,

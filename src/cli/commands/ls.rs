@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
     if args.tree && args.format != ListFormat::Table {
         context.term.error(
             "cannot print a tree as JSON",
-            Some("`--format json` without `--tree` tells the state of each image, `ocisweep why` its parts"),
+            Some("`--format json` without `--tree` prints the state of each image, `ocisweep why` its parts"),
         );
         return exit::USAGE;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::fs::Disk;
@@ -19,7 +20,7 @@ use ocisweep::plan::{
 use ocisweep::{Error, View};
 
 use crate::cli::args::{RmArgs, TextFormat};
-use crate::cli::context::{Context, quote, quote_path, rm_command, wider_hint};
+use crate::cli::context::{Context, dashes, quote, quote_path, rm_command, wider_hint};
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
 use crate::cli::render::json;
@@ -218,11 +219,11 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
     let together = damaged.iter().chain(&others);
     let together: Vec<String> = together.map(|image| (*image).to_owned()).collect();
     let mut hint = format!(
-        "{} removes all that is damaged",
+        "{} removes all damaged images",
         rm_command(&args.layout, &together)
     );
     if broken.iter().all(|broken| broken.missing) {
-        hint.push_str("; `--allow-missing` sweeps all the same");
+        hint.push_str("; `--allow-missing` proceeds anyway");
     }
     Some(hint)
 }
@@ -331,7 +332,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<Said>) -> Exit {
     };
     for name in &said.left_referrers {
         context.term.note(&format!(
-            "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
+            "keeping `{name}` and what it references: it has a name, and its subject is removed"
         ));
     }
     for LeftCompanion { name, owner } in said.left_companions.iter().take(MAX_COMPANIONS) {
@@ -360,9 +361,8 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<Said>) -> Exit {
     }
     // Errors come last, as docker has them.
     for conflict in &said.conflicts {
-        context
-            .term
-            .error(&conflict.to_string(), Some(hint(conflict)));
+        let hint = hint(conflict, &args.layout);
+        context.term.error(&conflict.to_string(), Some(&hint));
         exit = exit.and(exit::INCOMPLETE);
     }
     let is_forgiven = args.force
@@ -392,28 +392,41 @@ fn kept_by_others(store: &Shown<'_>, said: &Said) -> String {
     }
 }
 
-const fn hint(conflict: &Conflict) -> &'static str {
-    match conflict {
+fn hint(conflict: &Conflict, layout: &Path) -> String {
+    if let Conflict::Held {
+        can_be_forced,
+        hold,
+        ..
+    } = conflict
+    {
+        let force = match can_be_forced {
+            true => "`-f` removes the name and keeps the image; ",
+            false => "",
+        };
+        return format!(
+            "{force}`ocisweep hold rm {}{} {}` ends the hold",
+            dashes([hold.as_str()]),
+            quote_path(layout),
+            quote(hold)
+        );
+    }
+    let hint = match conflict {
         Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
-        Conflict::Held {
-            can_be_forced: true,
-            ..
-        } => "`-f` removes the name and keeps the image; `ocisweep hold rm` ends the hold",
-        Conflict::Held { .. } => "`ocisweep hold rm` ends the hold",
         Conflict::NoPlatform { .. } => {
             "`ocisweep ls --tree` shows the platforms; a digest shown there selects one of several that are alike"
         }
         Conflict::AmbiguousPlatform { .. } => "give more digits of the digest",
         Conflict::SameManifest { .. } => {
-            "`--platform-mode rewrite` takes the platform out of the index and deletes nothing"
+            "`--platform-mode rewrite` removes the platform from the index and deletes nothing"
         }
         Conflict::SharedVariant { .. } => "`-f` drops it from all of them",
         Conflict::LastPlatform { .. } => "`-f` removes the image",
         Conflict::Referred { .. } => {
-            "`--platform-mode sparse` or `--platform-mode hollow` keeps the index and its digest; `-f` rewrites it all the same"
+            "`--platform-mode sparse` or `--platform-mode hollow` keeps the index and its digest; `-f` rewrites it anyway"
         }
         _ => "`-f` overrides it",
-    }
+    };
+    hint.to_owned()
 }
 
 fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {

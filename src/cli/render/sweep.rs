@@ -370,7 +370,7 @@ impl Shown<'_> {
             let orphans = count(unreadable, "orphan");
             context.term.error(
                 &format!("cannot read {orphans} of `{path}`: kept, since they may be referrers of live images"),
-                Some("run it as the user who owns the layout"),
+                Some("run as the owner of the layout"),
             );
         }
         if self.share.is_none() {
@@ -407,14 +407,14 @@ impl Shown<'_> {
         let rewritten = count_fates(outcome, Fate::Rewritten);
         if rewritten > 0 {
             context.term.note(&format!(
-                "kept {} that a writer wrote anew meanwhile",
+                "kept {} that a writer has just written again",
                 count(rewritten, "blob")
             ));
         }
         for image in &outcome.meanwhile.broken {
             context.term.error(
                 &format!(
-                    "`{image}` was written into `{path}` during the sweep, and uses a blob that was an orphan before and is deleted now"
+                    "`{image}` was added to `{path}` during the sweep and references a deleted blob, which was unreferenced before"
                 ),
                 Some("write that image again"),
             );
@@ -431,17 +431,17 @@ impl Shown<'_> {
             }
             context.term.error(
                 &format!("{what}: {}", with_causes(error)),
-                Some("`ocisweep gc` deletes what nothing references"),
+                Some("`ocisweep gc` deletes unreferenced blobs"),
             );
             return false;
         }
         if outcome.meanwhile.changed && untried > 0 && !outcome.interrupted {
             context.term.error(
                 &format!(
-                    "{index} was written by another program right after this one: {} left where they are",
+                    "{index} was written by another program right after this one: {} not deleted",
                     count(untried, "blob")
                 ),
-                Some("look at it with `ocisweep ls`; `ocisweep gc` deletes what nothing references"),
+                Some("inspect it with `ocisweep ls`; `ocisweep gc` deletes unreferenced blobs"),
             );
             return false;
         }
@@ -469,7 +469,7 @@ fn begin_of(digest: &Digest) -> u64 {
 pub fn note_linked(context: &Context<'_>, totals: &Totals) {
     if totals.linked_bytes > 0 {
         context.term.note(&format!(
-            "{} stay on the disk: hard links outside this run keep them",
+            "{} remain on disk: hard links outside this run keep them",
             human_size(totals.linked_bytes)
         ));
     }
@@ -482,7 +482,7 @@ fn why_untried(outcome: &Outcome) -> &'static str {
     } else if outcome.late.is_some() {
         "not tried after an error"
     } else if outcome.meanwhile.changed {
-        "the layout changed meanwhile"
+        "the layout changed concurrently"
     } else {
         "interrupted"
     }
@@ -585,7 +585,7 @@ fn age(now: Timestamp, modified: i64) -> String {
             "{} old",
             human_duration(Duration::from_nanos(passed)).to_lowercase()
         ),
-        Err(_) => "from the future".to_owned(),
+        Err(_) => "modified in the future".to_owned(),
     }
 }
 
@@ -607,7 +607,7 @@ mod tests {
             outcome
         };
         assert_eq!(why_untried(&outcome(true, false)), "interrupted");
-        let changed = "the layout changed meanwhile";
+        let changed = "the layout changed concurrently";
         assert_eq!(why_untried(&outcome(false, true)), changed);
         let mut late = outcome(false, false);
         late.late = Some(ocisweep::Error::Interrupted);

@@ -145,7 +145,7 @@ fn put_back(
         placed = std::mem::replace(&mut held, got);
         is_ours = false;
     }
-    let error = io::Error::other("other programs write it all the time");
+    let error = io::Error::other("other programs replaced it repeatedly");
     Err(rescue(temporary, name, &error))
 }
 

@@ -153,7 +153,7 @@ fn try_lock(layout: &Layout) -> Result<Result<Option<OwnedFd>, String>> {
         }
     }
     Ok(Err(format!(
-        "`{}` changes hands all the time",
+        "`{}` was replaced repeatedly while locking",
         path.display()
     )))
 }

@@ -429,7 +429,7 @@ fn judge<'a>(
                 is_out_of_reach = true;
             } else if is_saved && by_name {
                 // Rules see the names in `index.json`, and these might be among those that they keep.
-                reasons.push("named in manifest.json alone, where rules do not look".to_owned());
+                reasons.push("named only in manifest.json, which rules do not read".to_owned());
                 is_out_of_reach = true;
             } else if !filters.matches(image, cache, options.time) {
                 reasons.push("does not pass the filters".to_owned());

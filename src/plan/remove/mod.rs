@@ -140,8 +140,8 @@ pub enum Conflict {
     },
     /// No platform that is here would be left.
     #[error(
-        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}{}, which goes with it",
-        if *absent == 0 { "" } else { " that is here" }
+        "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}{}, which would be removed with it",
+        if *absent == 0 { "" } else { " that is present" }
     )]
     LastPlatform {
         /// The name or short ID.
@@ -152,7 +152,7 @@ pub enum Conflict {
         absent: usize,
     },
     /// Signatures and the like are about the index, whose digest would be another one.
-    #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referred to by {}", referrers.join(", "))]
+    #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referenced by {}", referrers.join(", "))]
     Referred {
         /// The name or short ID.
         image: String,

@@ -114,7 +114,7 @@ pub(super) fn put(
     text.push_str("Are you sure you want to continue? [y/N] ");
     if context.term.prompt(&text).is_err() || context.term.broken_pipe() {
         // An answer to a question that nobody could read is none.
-        let why = "cannot ask for confirmation: nobody can read the question";
+        let why = "cannot ask for confirmation: the output is closed";
         context.term.error(why, None);
         return (Answer::No, exit::IO);
     }
@@ -144,7 +144,7 @@ fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>, clock: ClockN
     let path = context.term.foreign(&path);
     let _ = writeln!(
         text,
-        "This will remove {path}, in which nothing is left then."
+        "This will remove the layout {path}, which will be empty."
     );
     text
 }
@@ -197,7 +197,7 @@ pub(super) fn describe_plan(
     }
     text.push_str(&describe_names(context, &path, said));
     if let Some(blobs) = blobs.filter(|_| !going.is_empty()) {
-        let _ = writeln!(text, "With what nothing else references, {blobs} go.");
+        let _ = writeln!(text, "{blobs} will be deleted.");
     }
     text
 }

@@ -85,7 +85,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     if must_ask && !std::io::stdin().is_terminal() {
         context.term.error(
             "cannot ask for confirmation: standard input is not a terminal",
-            Some("`--force` prunes without a question, `--dry-run` shows what would go"),
+            Some("`--force` prunes without confirmation, `--dry-run` shows what would be removed"),
         );
         return exit::USAGE;
     }
@@ -282,7 +282,7 @@ fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String>
     };
     if scope == Scope::Dangling && policy.chooses() {
         context.term.note(
-            "without `--all` only dangling images can go, so the keep rules protect only those",
+            "without `--all` only dangling images are removed, so keep rules apply only to those",
         );
     }
     Ok(Wanted {
@@ -300,7 +300,7 @@ enum Failure<'a> {
     Library(#[from] Error),
     #[error(transparent)]
     Prune(PruneError),
-    #[error("cannot prune `{path}`: more would go than the question showed")]
+    #[error("cannot prune `{path}`: more images would be removed than were confirmed")]
     NotShown { path: String },
     /// It was said before the question.
     #[error("{0}")]
@@ -327,10 +327,9 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
             context.report(error)
         }
         Failure::Prune(error @ PruneError::LastImage { .. }) => {
-            context.term.error(
-                &error.to_string(),
-                Some("`--allow-empty` prunes all the same"),
-            );
+            context
+                .term
+                .error(&error.to_string(), Some("`--allow-empty` proceeds anyway"));
             exit::REFUSED
         }
         Failure::Prune(PruneError::Filter(error)) => {
@@ -344,7 +343,9 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
         Failure::NotShown { .. } => {
             context.term.error(
                 &failure.to_string(),
-                Some("something changed it meanwhile; nothing of it was pruned, look again"),
+                Some(
+                    "the layout was changed concurrently and was not pruned; run the command again",
+                ),
             );
             exit::REFUSED
         }
@@ -502,7 +503,7 @@ fn show(
     }
     for name in said.into_iter().flat_map(|said| &said.left_referrers) {
         context.term.note(&format!(
-            "`{name}` is about an image that goes; it was named, so it stays and keeps what it refers to"
+            "keeping `{name}` and what it references: it has a name, and its subject is removed"
         ));
     }
     if !shown.report_trouble(context) {
@@ -516,14 +517,14 @@ fn show(
     {
         context.term.error(
             &format!(
-                "cannot bring `{}` down to {}: {} stay, {}{}",
+                "cannot reduce `{}` to {}: {} remain, {}{}",
                 shown.plan.layout().display(),
                 human_size(max_size),
                 human_size(*live),
                 kept_line(&said.kept, &Aged::default()).trim_end(),
                 held_by(held)
             ),
-            Some("`--all` lets named images go, `--allow-empty` the last one, `ocisweep hold ls` shows holds; what a keep rule keeps is never taken for a budget"),
+            Some("`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls` shows holds; a budget never removes what a keep rule keeps"),
         );
         exit = exit.and(exit::BUDGET);
     }

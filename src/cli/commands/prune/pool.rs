@@ -135,7 +135,7 @@ fn question(
     if !is_clean {
         let path = group.path().to_string_lossy();
         text.push_str(&format!(
-            "This will delete {} of {} that none of the layouts references then.\n",
+            "This will delete {} of {} that no layout will reference.\n",
             count(blobs, "blob"),
             context.term.foreign(&path)
         ));
