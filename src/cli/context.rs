@@ -30,6 +30,7 @@ pub struct Context<'a> {
     /// The second indexes that are left out.
     pub ignored: IgnoredIndexes,
     watcher: Watcher<'a>,
+    has_noted_overlay: AtomicBool,
 }
 
 /// Shows progress, and knows whether a signal came.
@@ -131,6 +132,7 @@ impl<'a> Context<'a> {
             now: now.unwrap_or(started),
             started,
             ignored,
+            has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,
                 progress: term.progress(),
@@ -173,6 +175,15 @@ impl<'a> Context<'a> {
     /// What [`Layout::open`] says.
     pub fn open(&self, path: &Path) -> ocisweep::Result<Layout> {
         Ok(Layout::open(path)?.ignoring(&self.ignored))
+    }
+
+    /// Says, once in a run, that what is deleted may lie in a lower layer.
+    pub fn note_overlay(&self, blobs: &str) {
+        if !self.has_noted_overlay.swap(true, Ordering::Relaxed) {
+            self.term.note(&format!(
+                "`{blobs}` lies on an overlay file system: the bytes of files in its lower layers are not freed"
+            ));
+        }
     }
 
     /// Says of which second indexes it is unknown what they list, for commands that go on without that.

@@ -3,22 +3,22 @@
 //! *Order*: what is referenced is written before what references it. A crash between two steps leaves an orphan, or a
 //! note that says nothing.
 
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs};
-use crate::fs::{Links, open_dir, open_file};
+use crate::fs::{Links, open_dir};
 use crate::layout::holds::{Emptied, Holds};
 use crate::layout::hollow::Hollow;
 use crate::layout::lock::Locked;
-use crate::layout::released::Released;
 use crate::layout::replaced_ids::MovedIds;
-use crate::layout::{IndexTime, Layout, MAX_SMALL_FILE_BYTES, State, Writes};
+use crate::layout::{IndexTime, Layout, State, Writes};
 use crate::oci::Digest;
 
+use super::own_files::{is_there, open_own, own_place};
 use super::recover::recover;
+use super::released::note_released;
 use super::{Refused, unchanged};
 
 /// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
@@ -153,94 +153,6 @@ fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Res
     } else {
         Err(Refused::Changed)
     }
-}
-
-/// Adds blobs to the note of those that were released beside a writer. Read under the lock: another run may have added to it.
-///
-/// # Errors
-/// [`Refused::Changed`] when another program has replaced it, [`Refused::Error`] when it cannot be read or written.
-pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> Result<(), Refused> {
-    let path = layout.path().join(Released::FILE);
-    let (mut released, old) = Released::read(layout)?;
-    if !released.extend(blobs) {
-        return Ok(());
-    }
-    let new = released.to_json();
-    if new.len() as u64 > MAX_SMALL_FILE_BYTES {
-        let why = format!(
-            "it would be larger than {MAX_SMALL_FILE_BYTES} bytes; remove these images when no writer is at work"
-        );
-        return Err(Error::Edit { path, why }.into());
-    }
-    let (dir, name) = open_own(layout, Released::FILE, fs)?;
-    let is_replaced = fs
-        .replace_expected(
-            dir.as_fd(),
-            name,
-            old.as_deref(),
-            new.as_bytes(),
-            FileTime::New,
-        )
-        .map_err(Error::write(path))?;
-    if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
-        Ok(())
-    } else {
-        Err(Refused::Changed)
-    }
-}
-
-/// Drops from the note of released blobs what is gone or referenced again, and removes a note that names nothing more.
-/// Only a convenience: what the note names too much is kept beside writers, and is deleted later.
-pub(super) fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
-    let Ok((mut released, Some(old))) = Released::read(layout) else {
-        return;
-    };
-    let is_wanted = |blob: &Digest| {
-        relisted.binary_search(blob).is_err() && !matches!(layout.stat_blob(blob), Ok(None))
-    };
-    if !released.retain(is_wanted) && !released.is_empty() {
-        return;
-    }
-    let (directory, name) = own_place(Released::FILE);
-    let Ok(dir) = open_dir(layout.dir(), directory, Links::Refuse) else {
-        return;
-    };
-    if !released.is_empty() {
-        let new = released.to_json();
-        let old = Some(&*old);
-        drop(fs.replace_expected(dir.as_fd(), name, old, new.as_bytes(), FileTime::New));
-        return;
-    }
-    drop(fs.remove_expected(dir.as_fd(), name, &old));
-    // Other files of this program may lie in it.
-    drop(fs.remove_temporary(layout.dir().as_fd(), directory, true));
-}
-
-/// Says whether a file has these bytes.
-pub(super) fn is_there(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
-    let Ok(file) = open_file(dir, name, Links::Refuse) else {
-        return false;
-    };
-    let mut found = Vec::new();
-    let read = File::from(file)
-        .take(bytes.len() as u64 + 1)
-        .read_to_end(&mut found);
-    read.is_ok() && found == bytes
-}
-
-/// Splits the path of a file below `.ocisweep/`.
-fn own_place(file: &str) -> (&str, &str) {
-    file.split_once('/').unwrap_or((".", file))
-}
-
-/// Opens the directory of a file below `.ocisweep/`, which is made if need be.
-fn open_own<'a>(layout: &Layout, file: &'a str, fs: &dyn Fs) -> Result<(OwnedFd, &'a str)> {
-    let (directory, name) = own_place(file);
-    fs.make_dir(layout.dir().as_fd(), directory)
-        .map_err(Error::write(layout.path().join(directory)))?;
-    let dir = open_dir(layout.dir(), directory, Links::Refuse)
-        .map_err(|error| Error::write(layout.path().join(file))(error.into()))?;
-    Ok((dir, name))
 }
 
 /// Writes a note below `.ocisweep/`: that `index.json` lists nothing on purpose, or which platforms are hollow.

@@ -159,6 +159,10 @@ fn execute_shared(
             None => Outcome::nothing(),
         }
     };
+    pool.merges_layers = pool.done.blobs > 0
+        && locked
+            .first()
+            .is_some_and(|any| any.layout().merges_layers());
     for (locked, base) in locked.iter().zip(&bases) {
         let found = look_back(locked.layout(), base, store, &[&[], &pool.fates]);
         pool.meanwhile.changed |= found.changed;

@@ -29,8 +29,10 @@
 
 mod commit;
 mod group;
+mod own_files;
 mod recheck;
 mod recover;
+mod released;
 mod remove_layout;
 mod sweep;
 pub(crate) mod sync;
@@ -50,12 +52,13 @@ use crate::oci::{Digest, IndexDoc};
 use crate::plan::{Plan, Retire, Totals, Victim};
 use crate::progress::Observer;
 
+use commit::commit;
 pub use commit::write_holds;
-use commit::{commit, trim_released};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::look_back;
 use recover::recover;
+use released::trim_released;
 pub use remove_layout::remove_directory;
 use sweep::sweep;
 use temp_files::remove_temporary;
@@ -79,6 +82,8 @@ pub struct Outcome {
     pub meanwhile: Meanwhile,
     /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
     pub retired: bool,
+    /// Some of the files that were deleted [may be those of a lower layer](Plan::merges_layers), whose bytes stay.
+    pub merges_layers: bool,
     /// What the plan writes is written; also where it writes nothing.
     pub written: bool,
     /// What failed when something had been changed already. Nothing was deleted after that.
@@ -98,6 +103,7 @@ impl Outcome {
             interrupted: false,
             meanwhile: Meanwhile::default(),
             retired: false,
+            merges_layers: false,
             written: true,
             late: None,
         }
@@ -249,6 +255,7 @@ pub fn execute(
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, observer, &mut outcome);
+    outcome.merges_layers = outcome.done.blobs > 0 && layout.merges_layers();
     trim_released(layout, &plan.relisted, fs);
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;

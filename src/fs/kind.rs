@@ -4,6 +4,8 @@ use std::os::fd::AsFd;
 
 use rustix::io::retry_on_intr;
 
+use super::stat_of;
+
 /// A kind of file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileSystem {
@@ -11,6 +13,7 @@ pub(crate) enum FileSystem {
     Xfs,
     Btrfs,
     Tmpfs,
+    Overlay,
     Other,
 }
 
@@ -30,6 +33,7 @@ impl FileSystem {
             0x5846_5342 => Self::Xfs,
             0x9123_683E => Self::Btrfs,
             0x0102_1994 => Self::Tmpfs,
+            0x794C_7630 => Self::Overlay,
             _ => Self::Other,
         }
     }
@@ -45,7 +49,7 @@ impl FileSystem {
             Self::Tmpfs => {
                 std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
             }
-            Self::Xfs | Self::Btrfs | Self::Other => 1,
+            Self::Xfs | Self::Btrfs | Self::Overlay | Self::Other => 1,
         }
     }
 
@@ -54,7 +58,17 @@ impl FileSystem {
     pub(crate) const fn keeps_change_times(self) -> bool {
         match self {
             Self::Ext4 | Self::Xfs | Self::Btrfs | Self::Tmpfs => true,
-            Self::Other => false,
+            Self::Overlay | Self::Other => false,
         }
+    }
+
+    /// Returns whether a directory is merged from several layers of an overlay, so that a file which is deleted in it may
+    /// be one of a lower layer: a whiteout hides it then, and not a byte is freed.
+    ///
+    /// No call says of which layer a file is. Linux gives merged directories one link (`ovl_getattr`), and a directory of a
+    /// lower layer becomes one by the first deletion. A directory of the upper layer alone has its own number of links,
+    /// except on btrfs, where all have one.
+    pub(crate) fn merges_layers(dir: impl AsFd) -> bool {
+        Self::of(&dir) == Self::Overlay && stat_of(&dir).is_ok_and(|stat| stat.st_nlink == 1)
     }
 }

@@ -40,6 +40,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Stat};
 
 use crate::error::{Error, NotALayout, Result};
+use crate::fs::FileSystem;
 use crate::fs::{Links, exists, open_dir, open_file, real_path, stat_at, stat_of};
 use crate::layout::holds::Emptied;
 use crate::oci::digest::VictimName;
@@ -338,6 +339,12 @@ pub(crate) struct StrayPlace {
 }
 
 impl Layout {
+    /// Returns whether deleted blobs may be files of a lower layer of an overlay file system.
+    pub(crate) fn merges_layers(&self) -> bool {
+        let mut dirs = self.blobs.algorithms.iter();
+        dirs.any(|(_, dir)| FileSystem::merges_layers(dir))
+    }
+
     /// Returns the temporary files that [hold what another program wrote](is_parked).
     pub(crate) fn parked<'a>(&self, strays: impl IntoIterator<Item = &'a Stray>) -> Vec<PathBuf> {
         let is_parked = |stray: &&Stray| {

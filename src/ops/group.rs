@@ -378,6 +378,7 @@ impl Store {
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            merges_layers: all.first().is_some_and(Layout::merges_layers),
             relisted: Vec::new(),
             latest_now,
         };

@@ -74,6 +74,7 @@ pub struct Plan {
     pub(crate) writes: Writes,
     pub(crate) spare: Victims,
     pub(crate) retire: Retire,
+    pub(crate) merges_layers: bool,
     /// Blobs that the note of released blobs names and that are referenced again.
     pub(crate) relisted: Vec<Digest>,
     /// The latest time that the plan takes for the current one, in nanoseconds since 1970.
@@ -134,6 +135,13 @@ impl Plan {
     #[must_use]
     pub fn parked(&self) -> &[PathBuf] {
         &self.parked
+    }
+
+    /// Returns `true` if blobs lie in a directory that an overlay file system merges from several layers. The bytes of a
+    /// lower layer stay when its file is deleted.
+    #[must_use]
+    pub const fn merges_layers(&self) -> bool {
+        self.merges_layers
     }
 
     /// Returns the number of foreign files in `blobs/`, which are left alone.
@@ -341,6 +349,7 @@ impl Plan {
             writes: Writes::default(),
             spare: Victims::new(),
             retire: Retire::No,
+            merges_layers: view.layout.merges_layers(),
             relisted: relisted(view, |id| view.graph.is_rooted(id)),
             latest_now: view.graph.latest_now(),
         }

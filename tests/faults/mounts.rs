@@ -58,6 +58,23 @@ impl Mount {
         Self::new(home, &["-t", kind, "-o", "loop", image])
     }
 
+    /// Mounts an overlay of which this directory is the lower layer. `None`: that is not possible here.
+    #[track_caller]
+    pub(crate) fn overlay(lower: &Path) -> Option<Self> {
+        let home = ground();
+        let [upper, work] = ["upper", "work"].map(|name| home.path().join(name));
+        for dir in [&upper, &work] {
+            fs::create_dir(dir).expect("a directory can be made");
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        Self::new(home, &["-t", "overlay", "-o", &options, "none"])
+    }
+
     #[track_caller]
     fn new(home: TempDir, args: &[&str]) -> Option<Self> {
         if !is_root() {

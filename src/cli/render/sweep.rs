@@ -376,6 +376,13 @@ impl Shown<'_> {
         if self.share.is_none() {
             note_linked(context, &self.totals());
         }
+        let merges_layers = match self.outcome {
+            Some(outcome) => outcome.merges_layers,
+            None => self.plan.merges_layers() && !self.plan.sweep().is_empty(),
+        };
+        if merges_layers {
+            context.note_overlay(&blobs);
+        }
         let Some(outcome) = self.outcome else {
             return unreadable == 0;
         };

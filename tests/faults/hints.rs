@@ -1,0 +1,101 @@
+//! What a user is told who meets a lock, an index or blobs that the system does not let go.
+
+use crate::commands::{GC, RM};
+use crate::judge::LOCK;
+use crate::scene::Scene;
+use crate::strace::{Disturbed, Recording, args, has_strace};
+
+const RIGHTS: &str = "run it as the user who owns the layout";
+const IN_USE: &str = "another program or a mount has it: try again when that has ended";
+
+#[test]
+fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {
+    if !has_strace() {
+        return;
+    }
+    let recorded = Scene::new();
+    let recording = Recording::of(&["openat"], &RM.on(recorded.path()));
+    let name = format!("\"{LOCK}\"");
+    let numbers = recording.numbers("openat", recorded.path(), |call| {
+        call.text.contains(&name) && call.text.contains("O_CREAT")
+    });
+    let number = numbers.first().expect("a lock is made");
+    for (error, hint) in [
+        ("EACCES", RIGHTS),
+        ("EPERM", RIGHTS),
+        ("EBUSY", IN_USE),
+        ("EROFS", "work on a read-only file system"),
+    ] {
+        let scene = Scene::new();
+        let injection = format!("openat:error={error}:when={number}");
+        let failed = Disturbed::by(&injection, &RM.on(scene.path()));
+        let path = scene.path().join(LOCK);
+        failed
+            .run
+            .exits(4)
+            .warns(&format!("`{}`", path.display()))
+            .warns(hint);
+        assert!(scene.has(&scene.one.manifest), "{}", failed.run.all());
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_replaced_has_a_hint() {
+    if !has_strace() {
+        return;
+    }
+    let recorded = Scene::new();
+    let recording = Recording::of(&["openat", "renameat2"], &RM.on(recorded.path()));
+    let numbers = recording.numbers("renameat2", recorded.path(), |call| {
+        call.text.contains("\"index.json\"")
+    });
+    let number = numbers.first().expect("the index is replaced");
+    for (error, hint) in [("EACCES", RIGHTS), ("EPERM", RIGHTS), ("EBUSY", IN_USE)] {
+        let scene = Scene::new();
+        let injection = format!("renameat2:error={error}:when={number}");
+        let failed = Disturbed::by(&injection, &RM.on(scene.path()));
+        let path = scene.path().join("index.json");
+        failed.run.exits(4).warns(&format!("`{}`", path.display()));
+        failed.run.warns(hint);
+        assert!(scene.has(&scene.one.manifest), "{}", failed.run.all());
+    }
+}
+
+/// Five hundred files that cannot be deleted are one line; `-v` names them.
+#[test]
+fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
+    if !has_strace() {
+        return;
+    }
+    const FILES: usize = 500;
+    for verbose in [false, true] {
+        let scene = Scene::new();
+        for number in 0..FILES {
+            scene.builder.layer(format!("orphan {number}").as_bytes());
+        }
+        scene.grow_old();
+        let mut line = GC.on(scene.path());
+        line.extend(args(verbose.then_some("-v")));
+        let failed = Disturbed::by("unlinkat:error=EPERM", &line);
+        let run = &failed.run;
+        run.exits(1);
+        let errors: Vec<&str> = run
+            .stderr
+            .lines()
+            .filter(|line| line.contains("cannot delete"))
+            .collect();
+        let [error] = errors[..] else {
+            panic!("{errors:?}");
+        };
+        // The orphans and the temporary files of the scene as well.
+        let count: usize = error
+            .split_once("cannot delete ")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{error}"));
+        assert!(count >= FILES, "{error}");
+        assert!(error.contains("the first of them"), "{error}");
+        run.warns("`-v` names all of them");
+        let named = run.stderr.matches("not deleted: ").count();
+        assert_eq!(named, if verbose { count } else { 0 }, "{error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! An overlay file system, as in containers: what its lower layer holds is hidden and not freed.
+
+use crate::mounts::Mount;
+use crate::scene::Scene;
+use crate::support::Cmd;
+
+const LINE: &str =
+    "lies on an overlay file system: the bytes of files in its lower layers are not freed";
+
+#[test]
+fn what_a_lower_layer_keeps_is_said_once() {
+    let lower = Scene::new();
+    let second = Scene::at(&lower.path().with_file_name("second"));
+    let above = lower.path().parent().expect("it lies in a directory");
+    let Some(mount) = Mount::overlay(above) else {
+        return;
+    };
+    let name = |scene: &Scene| scene.path().file_name().expect("a name").to_owned();
+    let run = Cmd::new(["gc"])
+        .arg(mount.path().join(name(&lower)))
+        .arg(mount.path().join(name(&second)))
+        .run();
+    run.ok().warns(LINE);
+    assert_eq!(run.stderr.matches(LINE).count(), 1, "{}", run.all());
+    // The lower layer is as it was.
+    assert!(lower.orphans.iter().all(|orphan| lower.has(orphan)));
+    let layout = mount.path().join(name(&lower));
+    let rm = Cmd::new(["rm"]).arg(&layout).arg("app:1");
+    rm.run().ok().warns(LINE);
+    let dry = Cmd::new(["rm", "-n", "-f"]).arg(&layout).arg("multi:1");
+    dry.run().ok().warns(LINE);
+    let again = Cmd::new(["gc"]).arg(&layout).run();
+    assert!(!again.ok().stderr.contains(LINE), "{}", again.all());
+}
+
+/// A layout that was made in the upper layer frees what it says.
+#[test]
+fn a_layout_of_the_upper_layer_frees_its_bytes() {
+    let lower = Scene::new();
+    let Some(mount) = Mount::overlay(lower.path()) else {
+        return;
+    };
+    let scene = Scene::at(&mount.path().join("made here"));
+    let run = Cmd::new(["gc"]).arg(scene.path()).run();
+    assert!(!run.ok().stderr.contains(LINE), "{}", run.all());
+    assert!(!scene.orphans.iter().any(|orphan| scene.has(orphan)));
+}
