@@ -10,6 +10,7 @@ use ocisweep::error::{NotALayout, PoolProblem};
 use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::shared_blobs::Pool;
+use ocisweep::model::inventory::Unmeasured;
 use ocisweep::plan::{Unmatched, Wider};
 use ocisweep::progress::{Observer, Phase};
 use ocisweep::{Error, Layout, View};
@@ -175,6 +176,20 @@ impl<'a> Context<'a> {
     /// What [`Layout::open`] says.
     pub fn open(&self, path: &Path) -> ocisweep::Result<Layout> {
         Ok(Layout::open(path)?.ignoring(&self.ignored))
+    }
+
+    /// Says which blobs count as 0 bytes because they cannot be measured, and returns how that ends the run.
+    pub fn report_unmeasured(&self, path: &str, unmeasured: &Unmeasured) -> Exit {
+        let Unmeasured { blobs, first, why } = unmeasured;
+        let which = match blobs {
+            1 => format!("{first} of `{path}`"),
+            _ => format!("{blobs} blobs of `{path}`, the first of them {first}"),
+        };
+        self.term.error(
+            &format!("cannot measure {which}: {why}; counted as 0B"),
+            Some("run it as the user who owns the layout, and check the disk"),
+        );
+        super::exit::IO
     }
 
     /// Says, once in a run, that what is deleted may lie in a lower layer.

@@ -3,7 +3,7 @@
 //! *Order*: what is referenced is written before what references it. A crash between two steps leaves an orphan, or a
 //! note that says nothing.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::AsFd;
 
 use crate::error::{Error, Result};

@@ -1,21 +1,40 @@
 //! The files of the blobs of a layout, and their bytes: each inode once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::fs::{FileFacts, Fs};
 use crate::graph::{Bits, FileTable, Graph};
 use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::View;
+use crate::oci::Digest;
 
 /// How many files are looked at before what was found is put away.
 const BATCH: usize = 8192;
 
 /// The files of all blobs that can be looked at. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Files(Arc<FileTable>);
+pub struct Files(Arc<FileTable>, Option<Unmeasured>);
+
+/// Blobs whose size is unknown, so that sums count them as 0 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmeasured {
+    /// How many there are.
+    pub blobs: u64,
+    /// The first of them by digest.
+    pub first: Digest,
+    /// The error of the system for that one.
+    pub why: String,
+}
 
 impl Files {
+    /// Returns the blobs that exist and cannot be measured, if there are any.
+    #[must_use]
+    pub const fn unmeasured(&self) -> Option<&Unmeasured> {
+        self.1.as_ref()
+    }
+
     /// Returns the file of a blob.
     #[must_use]
     pub fn get(&self, id: BlobId) -> Option<FileFacts> {
@@ -38,6 +57,7 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
     let mut ids = graph.ids().take(graph.blobs().len());
     // Orphans are in the order of the numbers.
     let mut orphans = graph.orphans().peekable();
+    let failed: Mutex<Vec<(BlobId, String)>> = Mutex::default();
     loop {
         let mut batch: Vec<(BlobId, Option<FileFacts>)> = ids
             .by_ref()
@@ -48,13 +68,27 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
             })
             .collect();
         if batch.is_empty() {
-            return Files(Arc::new(files));
+            let failed = failed.into_inner();
+            let failed = failed.unwrap_or_else(PoisonError::into_inner);
+            let first = failed.iter().min_by_key(|(id, _)| graph.digest(*id));
+            let unmeasured = first.map(|(id, why)| Unmeasured {
+                blobs: failed.len() as u64,
+                first: graph.digest(*id).clone(),
+                why: why.clone(),
+            });
+            return Files(Arc::new(files), unmeasured);
         }
         batch
             .par_iter_mut()
             .with_min_len(256)
             .filter(|(_, file)| file.is_none())
-            .for_each(|(id, file)| *file = look(&view.layout, graph, *id, fs));
+            .for_each(|(id, file)| match try_look(&view.layout, graph, *id, fs) {
+                Ok(found) => *file = found,
+                Err(error) => failed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((*id, error.to_string())),
+            });
         for (id, file) in batch {
             files.push(id, file);
         }
@@ -109,6 +143,21 @@ impl<'a> Counted<'a> {
 
 /// Looks at the file of a blob; `None` if there is none, or if it cannot be looked at.
 pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
-    let (dir, name) = layout.place_of_blob(graph.digest(id))?;
-    fs.look(dir, &name).ok().flatten()
+    try_look(layout, graph, id, fs).ok().flatten()
+}
+
+/// Does the same. `None`: there is none.
+///
+/// # Errors
+/// What `fstatat` says.
+fn try_look(
+    layout: &Layout,
+    graph: &Graph,
+    id: BlobId,
+    fs: &dyn Fs,
+) -> io::Result<Option<FileFacts>> {
+    match layout.place_of_blob(graph.digest(id)) {
+        Some((dir, name)) => fs.look(dir, &name),
+        None => Ok(None),
+    }
 }

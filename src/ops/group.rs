@@ -27,7 +27,7 @@ use crate::layout::released::Noted;
 use crate::layout::shared_blobs::Pool;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::{Image, images};
-use crate::model::inventory::{Counted, files};
+use crate::model::inventory::{Counted, Unmeasured, files};
 use crate::model::snapshot::{Doubt, View, settled};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
@@ -77,6 +77,8 @@ pub struct SharedUsage {
     pub refusal: Option<String>,
     /// The images of each layout, if they were asked for.
     pub images: Vec<Vec<(Image, ImageUsage)>>,
+    /// Blobs that count as 0 bytes.
+    pub unmeasured: Option<Unmeasured>,
 }
 
 /// How much a measurement of a shared store tells.
@@ -466,6 +468,7 @@ impl Store {
             all.merge(&live);
         }
         let files = known.unwrap_or_default();
+        let unmeasured = files.unmeasured().cloned();
         let mut counted = Counted::new(&files);
         let used = counted.take(&all);
         let is_orphan = |id: BlobId| !all.contains(id);
@@ -499,6 +502,7 @@ impl Store {
             total,
             refusal,
             images: Vec::new(),
+            unmeasured,
         })
     }
 

@@ -17,7 +17,7 @@ use crate::layout::BlobId;
 use crate::model::entries::entries;
 use crate::model::images::Image;
 use crate::model::images::TimeSource;
-use crate::model::inventory::{Counted, Files, files};
+use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::View;
 use crate::plan::{
     Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals, Victim,
@@ -52,6 +52,8 @@ pub struct Usage {
     pub foreign: u64,
     /// Why a prune would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
+    /// Blobs that count as 0 bytes.
+    pub unmeasured: Option<Unmeasured>,
     /// Files with several names, which another layout may have as well.
     linked: Vec<Linked>,
 }
@@ -157,6 +159,7 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
     let files = files(view, fs);
     let mut usage = Usage {
         foreign: view.graph.blobs().foreign.len() as u64,
+        unmeasured: files.unmeasured().cloned(),
         ..Usage::default()
     };
     let mut counted = Counted::new(&files);

@@ -1,9 +1,12 @@
 //! What a user is told who meets a lock, an index or blobs that the system does not let go.
 
+use std::path::Path;
+
 use crate::commands::{GC, RM};
 use crate::judge::LOCK;
 use crate::scene::Scene;
 use crate::strace::{Disturbed, Recording, args, has_strace};
+use crate::support::{Cmd, media};
 
 const RIGHTS: &str = "run it as the user who owns the layout";
 const IN_USE: &str = "another program or a mount has it: try again when that has ended";
@@ -97,5 +100,52 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
         run.warns("`-v` names all of them");
         let named = run.stderr.matches("not deleted: ").count();
         assert_eq!(named, if verbose { count } else { 0 }, "{error}");
+    }
+}
+
+/// A blob whose size the system does not tell counts as 0 bytes, and that is said.
+#[test]
+fn a_live_blob_that_cannot_be_measured_is_said() {
+    if !has_strace() {
+        return;
+    }
+    for (command, total) in [
+        (&["df"][..], "RECLAIMABLE"),
+        (&["df", "--format", "json"], "reclaimable_bytes"),
+        (&["df", "-v"], "Images"),
+        (
+            &["prune", "-n", "-a", "--max-size", "1GB"],
+            "nothing was changed",
+        ),
+    ] {
+        let scene = Scene::new();
+        // Of images that are listed the size is asked for before, and the error is one of the whole command.
+        let layer = &scene.orphans[3];
+        let list = serde_json::json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": media::LAYER,
+                "digest": layer.digest,
+                "size": layer.size,
+            }],
+        });
+        scene
+            .builder
+            .file("hauler-index.json", list.to_string().as_bytes());
+        let mut line = args(command);
+        line.push(scene.path().into());
+        let name = Path::new(layer.hex());
+        let failed = Disturbed::on(&[name], "newfstatat:error=EIO", &line);
+        assert!(failed.faults > 0, "{}", failed.run.all());
+        failed
+            .run
+            .exits(4)
+            .says(total)
+            .warns(&format!("cannot measure {}", layer.digest))
+            .warns("Input/output error")
+            .warns("counted as 0B");
+        let mut line = args(command);
+        line.push(scene.path().into());
+        Cmd::new(line).run().ok();
     }
 }

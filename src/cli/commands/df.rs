@@ -63,7 +63,13 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
             layouts: reports.iter().map(Report::to_json).collect(),
             total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
         };
-        return exit.and(context.print(&json::pretty(&document)));
+        exit = exit.and(context.print(&json::pretty(&document)));
+        for report in &reports {
+            if let Some(unmeasured) = &report.usage.unmeasured {
+                exit = exit.and(context.report_unmeasured(&report.path, unmeasured));
+            }
+        }
+        return exit;
     }
     if reports.is_empty() {
         return exit;
@@ -87,6 +93,9 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
                 refusal,
                 Some("until then nothing of the layout is reclaimable"),
             );
+        }
+        if let Some(unmeasured) = &report.usage.unmeasured {
+            exit = exit.and(context.report_unmeasured(&report.path, unmeasured));
         }
         if report.usage.foreign > 0 {
             context.term.note(&format!(
@@ -399,6 +408,10 @@ fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
             context.print(&text)
         }
     };
+    let mut exit = exit;
+    if let Some(unmeasured) = &usage.unmeasured {
+        exit = exit.and(context.report_unmeasured(&pool.to_string_lossy(), unmeasured));
+    }
     if let Some(refusal) = &usage.refusal {
         let hint = "until then nothing of the pool is reclaimable";
         context.term.error(refusal, Some(hint));

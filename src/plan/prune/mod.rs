@@ -19,7 +19,7 @@ use crate::graph::Accept;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
-use crate::model::inventory::{Files, files};
+use crate::model::inventory::{Files, Unmeasured, files};
 use crate::model::snapshot::View;
 use crate::oci::{Digest, Role};
 
@@ -124,6 +124,8 @@ pub struct Prune {
     pub kept_links: Vec<KeptLink>,
     /// The positions of the entries that go.
     pub entries: BTreeSet<usize>,
+    /// Blobs that count as 0 bytes.
+    pub unmeasured: Option<Unmeasured>,
 }
 
 /// Why nothing is pruned.
@@ -375,6 +377,7 @@ pub(crate) fn prune_with(
         kept,
         kept_links,
         entries: gone.entries,
+        unmeasured: all_files.unmeasured().cloned(),
     })
 }
 

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use ocisweep::fs::{Disk, FileTime, Fs as _};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::images;
+use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{Mode, Protection};
@@ -57,6 +58,7 @@ struct Said {
     takes_everything: bool,
     kept: KeptBytes,
     kept_links: Vec<KeptLink>,
+    unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
     file: PlannedLayout,
     kept_by: Vec<KeptImage>,
@@ -412,6 +414,7 @@ fn planned(
         takes_everything,
         kept,
         kept_links,
+        unmeasured,
         ..
     } = pruned;
     let said = Said {
@@ -424,6 +427,7 @@ fn planned(
         takes_everything,
         kept,
         kept_links,
+        unmeasured,
         unmatched,
         file,
     };
@@ -511,6 +515,14 @@ fn show(
     }
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);
+    }
+    // Without a budget no size decides anything.
+    if let (Some(unmeasured), Some(_)) = (
+        said.and_then(|said| said.unmeasured.as_ref()),
+        args.max_size,
+    ) {
+        let path = shown.plan.layout().to_string_lossy();
+        exit = exit.and(context.report_unmeasured(&path, unmeasured));
     }
     if let (Some(said), Some(max_size)) = (said, args.max_size)
         && let Budget::Missed { live, held } = &said.budget
