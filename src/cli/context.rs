@@ -332,6 +332,12 @@ pub fn quote(text: &str) -> String {
     }
 }
 
+/// Returns names one after another, each quoted for a shell.
+pub fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    names.join(", ")
+}
+
 /// Quotes a path for a shell. A path that looks like a flag gets `./` in front.
 pub fn quote_path(path: &Path) -> String {
     let text = path.to_string_lossy();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::scene::{assert_here, assert_output, has, parts, rm, short};
+use crate::scene::{assert_here, assert_output, bare, has, parts, rm, short};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";
@@ -576,4 +576,33 @@ fn a_pattern_of_several_images_cannot_be_held() {
     let (layout, ..) = app_and_other();
     let run = hold(&layout, "add", &["all", "**"]);
     run.exits(1).warns("it names 2 images");
+}
+
+/// Names come from strangers: what a hint says can be pasted into a shell as it is.
+#[test]
+fn hints_at_holds_names_and_platforms_can_be_pasted() {
+    let mut layout = LayoutBuilder::new();
+    let odd = layout.image("linux/amd64", "odd", &[b"odd"]);
+    let (index, _) = crate::platform_words::multi(&layout, &["linux/amd64", "linux/arm64"]);
+    layout
+        .tag(&odd.manifest, "x;id:1")
+        .tag(&index, "multi:1")
+        .write();
+    let path = layout.path().display().to_string();
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["it's $(mine)", "x;id:1"])
+        .run()
+        .ok();
+    let run = bare(layout.path(), ["x;id:1"]).run();
+    run.exits(1).warns(&format!(
+        "`ocisweep hold rm {path} 'it'\\''s $(mine)'` ends the hold"
+    ));
+    let run = bare(layout.path(), ["xid:1"]).run();
+    run.exits(1).warns("hint: there is 'x;id:1'\n");
+    let run = Cmd::new(["why"]).arg(layout.path()).arg("xid:1").run();
+    run.exits(1).warns("hint: there is 'x;id:1'\n");
+    let run = bare(layout.path(), ["multi:1", "--platform", "linux/s390x"]).run();
+    run.exits(1)
+        .warns(&format!("`ocisweep ls --tree {path}` shows the platforms"));
 }

@@ -20,7 +20,7 @@ use ocisweep::plan::{
 use ocisweep::{Error, View};
 
 use crate::cli::args::{RmArgs, TextFormat};
-use crate::cli::context::{Context, dashes, quote, quote_path, rm_command, wider_hint};
+use crate::cli::context::{Context, dashes, quote, quote_path, quoted, rm_command, wider_hint};
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
 use crate::cli::render::json;
@@ -413,7 +413,10 @@ fn hint(conflict: &Conflict, layout: &Path) -> String {
     let hint = match conflict {
         Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
         Conflict::NoPlatform { .. } => {
-            "`ocisweep ls --tree` shows the platforms; a digest shown there selects one of several that are alike"
+            return format!(
+                "`ocisweep ls --tree {}` shows the platforms; a digest shown there selects one of several that are alike",
+                quote_path(layout)
+            );
         }
         Conflict::AmbiguousPlatform { .. } => "give more digits of the digest",
         Conflict::SameManifest { .. } => {
@@ -436,7 +439,7 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
             format!("`ocisweep ls {layout}` lists what is there")
         }
         SelectError::NoSuchImage { similar, .. } => {
-            format!("there is {}", similar.join(", "))
+            format!("there is {}", quoted(similar))
         }
         SelectError::Ambiguous {
             exact,

@@ -20,7 +20,7 @@ use ocisweep::{Error, View};
 use serde::Serialize;
 
 use crate::cli::args::{TextFormat, WhyArgs};
-use crate::cli::context::{Context, quote_path, wider_hint};
+use crate::cli::context::{Context, quote_path, quoted, wider_hint};
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
@@ -135,7 +135,7 @@ fn plan_of_store(
 fn hint(error: &FindError, layout: &str) -> String {
     match error {
         FindError::Image(SelectError::NoSuchImage { similar, .. }) if !similar.is_empty() => {
-            format!("there is {}", similar.join(", "))
+            format!("there is {}", quoted(similar))
         }
         FindError::Image(SelectError::NoMatch {
             wider: Some(wider), ..

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::json;
 use crate::cli::args::TextFormat;
-use crate::cli::context::{Context, with_causes};
+use crate::cli::context::{Context, quote_path, with_causes};
 use crate::cli::exit::{self, Exit};
 
 /// How many bytes of text are printed at a time.
@@ -427,6 +427,16 @@ impl Shown<'_> {
             );
         }
         let untried = count_fates(outcome, Fate::NotTried);
+        let (ls, gc) = if self.is_pool {
+            // With it every layout has to be named.
+            (String::new(), "`ocisweep gc --shared-blobs`".to_owned())
+        } else {
+            let layout = quote_path(self.plan.layout());
+            (
+                format!("inspect it with `ocisweep ls {layout}`; "),
+                format!("`ocisweep gc {layout}`"),
+            )
+        };
         if let Some(error) = &outcome.late {
             let mut what = if outcome.written && !self.plan.writes().is_empty() {
                 format!("`{path}` was changed, but not everything was done")
@@ -438,7 +448,7 @@ impl Shown<'_> {
             }
             context.term.error(
                 &format!("{what}: {}", with_causes(error)),
-                Some("`ocisweep gc` deletes unreferenced blobs"),
+                Some(&format!("{gc} deletes unreferenced blobs")),
             );
             return false;
         }
@@ -448,7 +458,7 @@ impl Shown<'_> {
                     "{index} was written by another program right after this one: {} not deleted",
                     count(untried, "blob")
                 ),
-                Some("inspect it with `ocisweep ls`; `ocisweep gc` deletes unreferenced blobs"),
+                Some(&format!("{ls}{gc} deletes unreferenced blobs")),
             );
             return false;
         }

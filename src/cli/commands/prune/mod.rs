@@ -29,7 +29,7 @@ use ocisweep::{Error, View};
 
 use self::confirm::{Answer, confirm};
 use crate::cli::args::{ClockName, GroupName, PruneArgs, TextFormat};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, quote_path};
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Account, Chosen, choose, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
@@ -536,7 +536,10 @@ fn show(
                 kept_line(&said.kept, &Aged::default()).trim_end(),
                 held_by(held)
             ),
-            Some("`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls` shows holds; a budget never removes what a keep rule keeps"),
+            Some(&format!(
+                "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",
+                quote_path(shown.plan.layout())
+            )),
         );
         exit = exit.and(exit::BUDGET);
     }
