@@ -1,7 +1,9 @@
 //! What belongs to an image without being a part of it: signatures, attestations, SBOMs, in all the ways in which writers attach
 //! them; and images that it was built upon.
 
-use crate::scene::{assert_entries, assert_here, assert_output, entries, has, parts, rm, short};
+use crate::scene::{
+    assert_entries, assert_here, assert_output, bare, entries, has, parts, rm, short,
+};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};
 
 /// Where the in-toto annotation of docker save stands.
@@ -451,6 +453,58 @@ fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
             assert_entries(&layout, &kept, &run);
             assert_here(&layout, parts(&other_sigs), &run);
         }
+    }
+}
+
+/// What keeps the signature is not its entry: no entry has the removed name afterwards, and a second run finds none.
+#[test]
+fn a_signature_that_something_else_keeps_loses_the_name_of_its_image() {
+    for keeper in ["second index", "hold", "no other"] {
+        let mut layout = LayoutBuilder::new();
+        let app = layout.image("linux/amd64", "app", &[b"app"]);
+        let sigs = silent(&layout, b"sigs");
+        let kind = "dev.cosignproject.cosign/sigs";
+        let signature = sigs.manifest.clone().annotate("kind", kind.to_owned());
+        layout
+            .tag(&app.manifest, "ex.com/a:1")
+            .entry(signature.named("ex.com/a:1").tagged("1"))
+            .write();
+        match keeper {
+            "second index" => {
+                let list = serde_json::json!({"manifests": [{
+                    "mediaType": sigs.manifest.media_type,
+                    "digest": sigs.manifest.digest,
+                    "size": sigs.manifest.size,
+                }]});
+                layout.file("hauler-index.json", list.to_string().as_bytes());
+            }
+            "hold" => {
+                let add = Cmd::new(["hold", "add"]).arg(layout.path());
+                add.args(["mine", &sigs.manifest.digest]).run().ok();
+            }
+            _ => {}
+        }
+        let dry = bare(layout.path(), ["-n", "ex.com/a:1"]).run();
+        dry.ok();
+        let run = bare(layout.path(), ["ex.com/a:1"]).run();
+        run.ok();
+        assert!(!has(&layout, &app.manifest), "{}", run.all());
+        let is_kept = keeper != "no other";
+        assert_eq!(
+            has(&layout, &sigs.manifest),
+            is_kept,
+            "{keeper} {}",
+            run.all()
+        );
+        let index = std::fs::read_to_string(layout.join("index.json")).expect("it is there");
+        assert!(
+            !index.contains("ex.com/a:1"),
+            "{keeper} {index}\n{}",
+            run.all()
+        );
+        Cmd::new(["check"]).arg(layout.path()).run().ok();
+        let again = bare(layout.path(), ["ex.com/a:1"]).run();
+        again.exits(1).warns("No such image");
     }
 }
 

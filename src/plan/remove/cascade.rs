@@ -9,7 +9,7 @@ use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::snapshot::View;
 
 use super::selection::{Gone, below, extend_below, roots_that_stay};
-use super::{Referrers, RemoveOptions};
+use super::{Referrers, RemoveOptions, take_names};
 
 /// Adds what goes along: untagged entries that were children of what goes, its untagged and
 /// digest-tag referrers, those that share its name by `kind`, and untagged images that it was built
@@ -83,6 +83,9 @@ pub(in crate::plan) fn cascade(
             }
         }
         if candidates.is_empty() {
+            if options.referrers == Referrers::Follow {
+                untag_kept_kin(entries, gone);
+            }
             return left_referrers(entries, gone, &below);
         }
         for entry in candidates {
@@ -94,6 +97,34 @@ pub(in crate::plan) fn cascade(
             {
                 gone.images.push(id);
             }
+        }
+    }
+}
+
+/// Takes the removed names from signatures that have them by their `kind` and are kept by something else: an entry that
+/// nothing but its signature has would be listed under the name as before.
+fn untag_kept_kin(entries: &[EntryFacts], gone: &mut Gone) {
+    let is_kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
+    let (kin, others): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .filter(is_kept)
+        .partition(|entry| entry.role == EntryRole::KindReferrer);
+    let mut in_use: HashSet<&str> = HashSet::new();
+    for entry in others {
+        let stays = entry.names.iter().filter(|name| {
+            let is_cut = |(at, key): &(usize, _)| *at == entry.position && *key == name.key;
+            !gone.annotations.iter().any(is_cut)
+        });
+        in_use.extend(stays.map(|name| &*name.text));
+    }
+    for entry in kin {
+        let going = entry
+            .names
+            .iter()
+            .filter(|name| gone.names.contains(&*name.text) && !in_use.contains(&*name.text));
+        let going: Vec<_> = going.collect();
+        if !going.is_empty() {
+            take_names(entry, &going, gone);
         }
     }
 }
