@@ -218,8 +218,16 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What opening the pool and reading the layout say.
     pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<View> {
-        let layout = Layout::open_in(path, &Pool::open(pool)?)?;
-        View::of(layout.ignoring(&self.ignored), self.now, self.observer())
+        View::of(self.open_in(path, pool)?, self.now, self.observer())
+    }
+
+    /// Opens a layout that keeps its blobs in a shared store.
+    ///
+    /// # Errors
+    /// What [`Layout::open_in`] says.
+    pub fn open_in(&self, path: &Path, store: &Path) -> ocisweep::Result<Layout> {
+        let layout = Layout::open_in(path, &Pool::open(store)?)?;
+        Ok(layout.ignoring(&self.ignored))
     }
 
     /// Says what went wrong, with a hint where something helps, and returns how that ends the run.

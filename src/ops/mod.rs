@@ -7,9 +7,11 @@
 //! [`run`] does all of it. A dry run ends with the plan.
 
 mod group;
+mod holds;
 mod protection;
 mod run;
 
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
+pub use holds::change_holds;
 pub use protection::Protection;
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};

@@ -17,7 +17,7 @@ pub const MAX_ATTEMPTS: u32 = 5;
 
 /// How often a plan is made before the layouts are locked. A plan is usually made without the lock, so that a long reading keeps
 /// nobody waiting. Where others were quicker each time, it is made under the lock: they would be quicker for ever.
-const UNLOCKED_ATTEMPTS: u32 = 2;
+pub(super) const UNLOCKED_ATTEMPTS: u32 = 2;
 
 /// What to do with a plan.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use crate::support::{Cmd, Image, LayoutBuilder, blobs};
+use crate::pools::{Commune, NAMES};
+use crate::support::{Cmd, Image, LayoutBuilder, blobs, digest_of};
 
 /// How many processes run at the same time.
 const RUNS: usize = 8;
@@ -62,4 +63,57 @@ fn eight_runs_beside_one_another_end_well_and_lose_nothing() {
     }
     // Manifest, configuration, index and own layer of each, and the layer of all.
     assert_eq!(left.len(), RUNS * 4 + 1, "{left:?}");
+}
+
+/// Holds change every layout all the time, and so do removals: a run that planned without the lock would find another
+/// state each time.
+#[test]
+fn runs_on_shared_blobs_and_holds_beside_one_another_end_well() {
+    let commune = Commune::new();
+    // `hold` looks for the image, and has no flag for the pool: each layout has a link to it.
+    for name in NAMES {
+        let own = commune.layout(name).join("blobs/sha256");
+        let above = own.parent().expect("it is below the layout");
+        std::fs::create_dir_all(above).expect("it can be made");
+        std::os::unix::fs::symlink(commune.pool().join("sha256"), &own).expect("a link");
+    }
+    let waiting = ["--lock-wait", "120s"];
+    thread::scope(|scope| {
+        for run in 0..RUNS {
+            let commune = &commune;
+            scope.spawn(move || {
+                for number in 0..2 * IMAGES {
+                    // All of them change the first layout, and each sweep has something to delete.
+                    let layout = commune.layout(NAMES[0]);
+                    let orphan = format!("orphan {run} {number}");
+                    let name = digest_of("sha256", orphan.as_bytes()).replacen(':', "/", 1);
+                    std::fs::write(commune.pool().join(name), orphan).expect("there is room");
+                    let hold = format!("hold-{run}-{number}");
+                    let add = Cmd::new(["hold", "add"]).arg(&layout);
+                    add.args([&hold, "stays:1"]).args(waiting).run().ok();
+                    let sweep: &[&str] = if number % 2 == 0 {
+                        &["gc"]
+                    } else {
+                        &["prune", "-f"]
+                    };
+                    let sweep = Cmd::new(sweep).args(["--grace", "0", "--shared-blobs"]);
+                    let sweep = sweep.arg(commune.pool()).args(waiting);
+                    let sweep = NAMES
+                        .iter()
+                        .fold(sweep, |sweep, name| sweep.arg(commune.layout(name)));
+                    sweep.run().ok();
+                    let end = Cmd::new(["hold", "rm"]).arg(&layout).arg(&hold);
+                    end.args(waiting).run().ok();
+                }
+            });
+        }
+    });
+    for name in NAMES {
+        let layout = commune.layout(name);
+        let ls = Cmd::new(["hold", "ls", "--format", "json"])
+            .arg(&layout)
+            .run();
+        let holds = &ls.ok().json()["holds"];
+        assert_eq!(holds.as_array().map(Vec::len), Some(0), "{}", ls.all());
+    }
 }

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::execute::{Refused, write_holds};
-use ocisweep::fs::Disk;
 use ocisweep::layout::BlobId;
 use ocisweep::layout::holds::{Hold, Holds};
-use ocisweep::layout::lock::Locked;
 use ocisweep::model::entries::entries;
 use ocisweep::oci::Digest;
 use ocisweep::oci::split_name;
+use ocisweep::ops::change_holds;
 use ocisweep::parse::size::human_duration;
 use ocisweep::parse::time::{parse_duration, parse_until};
 use ocisweep::plan::{Force, SelectError, Selector};
@@ -26,9 +24,6 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::Table;
-
-/// How often the holds are read anew because the layout changed.
-const MAX_ATTEMPTS: u32 = 5;
 
 /// The largest `umoci.json` that is read, in bytes.
 const MAX_BUNDLE_BYTES: u64 = 1 << 20;
@@ -76,27 +71,13 @@ fn change(
     layout: &Path,
     store: Option<&Path>,
     lock_wait: std::time::Duration,
-    mut edit: impl FnMut(&View, &mut Holds) -> Result<(), Failure>,
+    edit: impl FnMut(&View, &mut Holds) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    for _ in 0..MAX_ATTEMPTS {
-        let view = match store {
-            Some(store) => context.read_in(layout, store)?,
-            None => context.read(layout)?,
-        };
-        let mut holds = view.state.holds.clone();
-        edit(&view, &mut holds)?;
-        let base = view.state.fingerprint().clone();
-        let locked = Locked::acquire(&view.layout, lock_wait, context.observer())?;
-        match write_holds(&locked, &base, &holds, &Disk) {
-            Ok(()) => return Ok(()),
-            Err(Refused::Changed) => {}
-            Err(Refused::Error(error)) => return Err(error.into()),
-        }
-    }
-    Err(Failure::Library(Error::Unstable {
-        path: layout.to_owned(),
-        times: MAX_ATTEMPTS,
-    }))
+    let open = || match store {
+        Some(store) => context.open_in(layout, store),
+        None => context.open(layout),
+    };
+    change_holds(&open, context.now, lock_wait, context.observer(), edit)
 }
 
 fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {

@@ -1,0 +1,58 @@
+//! Changing the holds of a layout.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::execute::{Refused, write_holds};
+use crate::fs::Disk;
+use crate::layout::Layout;
+use crate::layout::holds::Holds;
+use crate::layout::lock::Locked;
+use crate::model::snapshot::View;
+use crate::progress::Observer;
+
+use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
+
+/// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the holds as they are, each time that the
+/// layout changed in between.
+///
+/// # Errors
+/// What opening, reading and locking say, and [`Error::Unstable`] when the layout changes each time. `edit` may have errors of
+/// its own.
+pub fn change_holds<E: From<Error>>(
+    open: &dyn Fn() -> Result<Layout>,
+    now: Timestamp,
+    lock_wait: Duration,
+    observer: &dyn Observer,
+    mut edit: impl FnMut(&View, &mut Holds) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut path = None;
+    for attempt in 0..MAX_ATTEMPTS {
+        // If others were quicker each time, the layout is read under the lock.
+        let lockable = (attempt >= UNLOCKED_ATTEMPTS).then(open).transpose()?;
+        let early = match &lockable {
+            Some(layout) => Some(Locked::acquire(layout, lock_wait, observer)?),
+            None => None,
+        };
+        let view = View::of_to_show(open()?, now, observer)?;
+        let mut holds = view.state.holds.clone();
+        edit(&view, &mut holds)?;
+        let base = view.state.fingerprint().clone();
+        let locked = match early {
+            Some(locked) => locked,
+            None => Locked::acquire(&view.layout, lock_wait, observer)?,
+        };
+        match write_holds(&locked, &base, &holds, &Disk) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Changed) => observer.changed(view.layout.path()),
+            Err(Refused::Error(error)) => return Err(error.into()),
+        }
+        path = Some(view.layout.path().to_owned());
+    }
+    Err(E::from(Error::Unstable {
+        path: path.unwrap_or_default(),
+        times: MAX_ATTEMPTS,
+    }))
+}
