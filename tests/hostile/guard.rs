@@ -184,7 +184,11 @@ pub(crate) fn on_terminal<S: AsRef<OsStr>>(
         skip("no `script` on PATH, so there is no terminal to write to");
         return None;
     }
-    let words: Vec<String> = std::iter::once(OsString::from(env!("CARGO_BIN_EXE_ocisweep")))
+    // On a busy machine a progress line would appear, whose control characters are no stranger's.
+    let program = [env!("CARGO_BIN_EXE_ocisweep"), "--progress", "never"];
+    let words: Vec<String> = program
+        .into_iter()
+        .map(OsString::from)
         .chain(args.into_iter().map(|arg| arg.as_ref().to_owned()))
         .map(|word| {
             let word = word.into_string().expect("paths of the tests are UTF-8");
