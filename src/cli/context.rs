@@ -505,7 +505,7 @@ fn hint(error: &Error) -> Option<String> {
             quote(&file.to_string_lossy())
         ),
         Error::ReleasedNote { path, .. } => format!(
-            "nothing was changed; when no writer is at work, `rm {}` forgets it, and `--grace 0` sweeps anyway",
+            "nothing was changed; when no writer is at work, `rm {}` forgets it, and `--grace 0` proceeds anyway",
             quote_path(path)
         ),
         Error::Malformed { .. } => {

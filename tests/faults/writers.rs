@@ -305,7 +305,9 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
         run.ok();
         return is_whole(scene.path(), &run.all());
     }
-    run.exits(1).warns("`new:1`").warns("references a deleted blob");
+    run.exits(1)
+        .warns("`new:1`")
+        .warns("references a deleted blob");
     // Writing it again, which the hint advises, makes it whole.
     writer.image("new:1", &[orphan]);
     is_whole(scene.path(), &run.all());
