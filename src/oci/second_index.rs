@@ -8,6 +8,8 @@
 //! *Promise*: nested values of any depth are passed over without recursion, keys count in any case and as often
 //! as they are written, and descriptors deeper inside (scan reports of syft and trivy have them) are no list.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::descriptor::{Document, Link, Role, folds_to};
@@ -22,8 +24,8 @@ enum Place {
     /// A value of an object at the top, an element of an array there, or one of `layers` or `blobs`: a digest with
     /// a size or a media type.
     Top,
-    /// An element of any other list at the top: a digest, a size and a media type. Reports have lists of what has
-    /// two of them.
+    /// An element of any other list at the top, or a value of an object there: a digest, a size and a media type. Reports
+    /// have lists of what has two of them.
     List,
 }
 
@@ -32,7 +34,8 @@ enum Place {
 /// # Errors
 /// When the text is not JSON, or an element of `manifests` has an invalid digest: what it lists is unknown.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
-    let text = std::str::from_utf8(without_mark(bytes)).map_err(|error| error.to_string())?;
+    let decoded = decoded(bytes);
+    let text = std::str::from_utf8(without_mark(&decoded)).map_err(|error| error.to_string())?;
     let mut values = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         values.push(value.map_err(|error| error.to_string())?.get());
@@ -67,11 +70,22 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
                     }
                 } else {
                     take(value, Place::Top, &mut links)?;
+                    take_values(value, &mut links)?;
                 }
             }
         }
     }
     Ok(links)
+}
+
+/// Adds the values of an object at the top, such as a map of tags, that are whole descriptors.
+fn take_values(value: &str, links: &mut Vec<Link>) -> Result<(), String> {
+    if value.starts_with('{') {
+        for (_, value) in members(value)? {
+            take(value, Place::List, links)?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds a value to what is listed, if it is a descriptor there, with everything that it refers to itself.
@@ -115,10 +129,27 @@ fn is_own(members: &[(String, &str)]) -> bool {
 /// Returns `true` if a text begins like an object or an array.
 #[must_use]
 pub fn begins_like_json(head: &[u8]) -> bool {
-    let first = without_mark(head)
+    let head = decoded(head);
+    let first = without_mark(&head)
         .iter()
         .find(|byte| !byte.is_ascii_whitespace());
     matches!(first, Some(b'{' | b'['))
+}
+
+/// Returns the text of a file in UTF-16 with a byte order mark, as PowerShell writes what is redirected into a file, in
+/// UTF-8, and every other file as it is.
+fn decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let units: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return Cow::Borrowed(bytes),
+    };
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let units = pairs.iter().copied().map(units);
+    let text: String = char::decode_utf16(units)
+        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect();
+    Cow::Owned(text.into_bytes())
 }
 
 fn without_mark(bytes: &[u8]) -> &[u8] {
@@ -133,7 +164,8 @@ const MAX_NAMED: usize = 1000;
 /// value is the digest of a blob that is here.
 pub fn seems_to_list(bytes: &[u8], mut is_here: impl FnMut(&Digest) -> bool) -> bool {
     let mut asked = 0;
-    let mut rest = bytes;
+    let bytes = decoded(bytes);
+    let mut rest = &*bytes;
     while let Some(quote) = rest.iter().position(|byte| *byte == b'"') {
         rest = rest.get(quote + 1..).unwrap_or_default();
         if value_of("manifests", rest).is_some() {
@@ -227,6 +259,11 @@ mod tests {
                 r#"{"images":[{"digest":"$A","size":1,"mediaType":"t"}]}"#,
                 "a",
             ),
+            // A map of tags one level down
+            (
+                r#"{"tags":{"v1":{"digest":"$A","size":1,"mediaType":"t"},"v2":{"digest":"$B","size":1}}}"#,
+                "a",
+            ),
             (
                 r#"{"config":{"digest":"$A","size":1},"layers":[{"digest":"$B","size":1}]}"#,
                 "ab",
@@ -261,6 +298,20 @@ mod tests {
             (" 7 \"x\" null ", ""),
         ] {
             assert_eq!(listed(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn utf_16_is_read() {
+        let text = fill(r#" {"manifests":[{"digest":"$A","size":1}]}"#);
+        for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+            let bytes: Vec<u8> = units.flat_map(to_bytes).collect();
+            assert!(begins_like_json(&bytes));
+            assert_eq!(parse(&bytes).expect("it is JSON").len(), 1);
+            let torn = &bytes[..bytes.len() - 3];
+            assert!(parse(torn).is_err());
+            assert!(seems_to_list(torn, |_| false));
         }
     }
 

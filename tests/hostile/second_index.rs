@@ -61,6 +61,7 @@ fn whatever_looks_like_a_list_keeps_what_it_lists() {
         ),
         ("bom.json", "\u{feff}{\"a\":ENTRY}"),
         ("lines.jsonl", "ENTRY\nENTRY\n"),
+        ("map.json", r#"{"tags":{"v1":ENTRY}}"#),
         ("manifest.json", r#"{"app":ENTRY}"#),
         ("repositories", r#"{"app":ENTRY}"#),
         ("b\u{f6}se\n.json", r#"{"app":ENTRY}"#),
@@ -208,5 +209,22 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         let done = execute(&locked, &plan, &Disk, &Silent);
         assert!(matches!(done, Err(Refused::Changed)), "{number}: {done:?}");
         assert!(scene.has(&scene.orphan), "{number}");
+    }
+}
+
+/// PowerShell writes what is redirected into a file in UTF-16.
+#[test]
+fn a_list_in_utf_16_keeps_what_it_lists_and_stops_a_sweep_where_it_is_torn() {
+    for is_whole in [true, false] {
+        let scene = Scene::new();
+        let text = format!("\u{feff}{{\"manifests\":[{}]}}", entry(&scene.orphan));
+        let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        if !is_whole {
+            bytes.truncate(bytes.len() - 4);
+        }
+        scene.builder.file("list.json", &bytes);
+        let run = scene.gc();
+        run.exits(if is_whole { 0 } else { 3 });
+        assert!(scene.has(&scene.orphan), "{}", run.all());
     }
 }
