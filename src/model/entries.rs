@@ -8,6 +8,7 @@ use crate::layout::BlobId;
 use crate::model::snapshot::View;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::descriptor::Details;
+use crate::oci::descriptor::is_subject_key;
 use crate::oci::docker_archive::DockerSave;
 use crate::oci::reference::{canonical, digest_tag};
 use crate::oci::{Digest, Role};
@@ -79,7 +80,7 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
             let mut about: Vec<BlobId> = details
                 .annotations
                 .iter()
-                .filter(|(key, _)| is_subject_key(key))
+                .filter(|(key, _)| names_subject(key))
                 .filter_map(|(_, text)| Digest::parse(text).ok())
                 .filter_map(|digest| graph.id(&digest))
                 .collect();
@@ -207,8 +208,8 @@ pub(crate) fn config_owners(view: &View) -> HashMap<BlobId, Vec<usize>> {
 /// Returns `true` if an annotation of an entry names the image that the entry is a referrer of:
 /// `io.containerd.manifest.subject`, `org.olareg.referrer.subject`, `org.opencontainers.image.referrer.subject`
 /// (image-spec pull request 1171), and BuildKit's `vnd.docker.reference.digest`.
-fn is_subject_key(key: &str) -> bool {
-    key.ends_with(".subject") || key == REFERENCE_DIGEST
+fn names_subject(key: &str) -> bool {
+    is_subject_key(key) || key == REFERENCE_DIGEST
 }
 
 /// Finds the entries without a name that docker save's own list names. What `index.json` names as well is named

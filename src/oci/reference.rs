@@ -438,13 +438,15 @@ impl DigestTag<'_> {
 #[must_use]
 pub fn digest_tag(tag: &str) -> Option<DigestTag<'_>> {
     let (algorithm, rest) = tag.split_once('-')?;
-    let (hex, kind) = match rest.split_once('.') {
-        None => (rest, DigestTagKind::Fallback),
-        Some((hex, "sig")) => (hex, DigestTagKind::Signature),
-        Some((hex, "att")) => (hex, DigestTagKind::Attestation),
-        Some((hex, "sbom")) => (hex, DigestTagKind::Sbom),
-        Some((_, "")) => return None,
-        Some((hex, _)) => (hex, DigestTagKind::Other),
+    let end = rest.find(['.', '-', '_']).unwrap_or(rest.len());
+    let (hex, suffix) = rest.split_at_checked(end)?;
+    let kind = match suffix {
+        "" => DigestTagKind::Fallback,
+        ".sig" => DigestTagKind::Signature,
+        ".att" => DigestTagKind::Attestation,
+        ".sbom" => DigestTagKind::Sbom,
+        "." | "-" | "_" => return None,
+        _ => DigestTagKind::Other,
     };
     let has_length = match hex_digits(algorithm) {
         Some(digits) => hex.len() == digits || hex.len() == FALLBACK_TAG_DIGITS.min(digits),
@@ -664,7 +666,16 @@ mod tests {
                 format!("blake3-{HEX}.sig"),
                 Some(("blake3", HEX, DigestTagKind::Signature)),
             ),
+            (
+                format!("sha256-{HEX}-attestation"),
+                Some(("sha256", HEX, DigestTagKind::Other)),
+            ),
+            (
+                format!("sha512-{HEX}_sbom.spdx"),
+                Some(("sha512", HEX, DigestTagKind::Other)),
+            ),
             (format!("sha256-{HEX}."), None),
+            (format!("sha256-{HEX}-"), None),
             (format!("sha256:{HEX}"), None),
             (format!("sha256-{}", HEX.to_uppercase()), None),
             (format!("sha256-{}", &HEX[1..]), None),

@@ -82,6 +82,23 @@ pub(crate) fn belongings() -> Vec<Belonging> {
             shelf.layout.tag(&desc, &tag);
             desc
         }),
+        (
+            "a digest tag with a suffix behind a hyphen",
+            |shelf, of, _| {
+                let desc = plain(shelf, "hyphen");
+                let tag = format!("{}-attestation", of.digest.replacen(':', "-", 1));
+                shelf.layout.tag(&desc, &tag);
+                desc
+            },
+        ),
+        ("an entry with a subject in another case", |shelf, of, _| {
+            let desc = plain(shelf, "Subject");
+            let entry = desc
+                .clone()
+                .annotate("com.example.Subject", of.digest.as_str());
+            shelf.layout.entry(entry);
+            desc
+        }),
         ("a digest tag of an attestation", |shelf, of, _| {
             let desc = plain(shelf, "att");
             let tag = format!("{}.att", of.digest.replacen(':', "-", 1));

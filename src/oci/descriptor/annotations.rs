@@ -22,9 +22,16 @@ const DESCRIPTIONS: [&str; 6] = [
     "ostree.final-diffid",
 ];
 
-/// The end of keys that name the subject of a referrer (`io.containerd.manifest.subject`, `org.olareg.referrer.subject`). A
+/// The end of keys, in any case, that name the subject of a referrer (`io.containerd.manifest.subject`, `org.olareg.referrer.subject`). A
 /// referrer by annotation follows its subject: it is kept with it and removed with it, so it cannot keep it.
 const SUBJECT: &str = ".subject";
+
+/// Returns `true` if an annotation with this key names the subject of a referrer.
+pub(crate) fn is_subject_key(key: &str) -> bool {
+    let end = key.len().saturating_sub(SUBJECT.len());
+    key.get(end..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(SUBJECT))
+}
 
 /// Returns `true` if a digest under this key describes content, such as a checksum of something inside a blob, and names no
 /// blob that is needed. Checksums are recognised by the last word of their key (`io.github.containers.zstd-chunked.manifest-checksum`);
@@ -36,7 +43,7 @@ fn describes(key: &str) -> bool {
         .unwrap_or_default();
     let is_word = |words: &[&str]| words.iter().any(|word| last.eq_ignore_ascii_case(word));
     DESCRIPTIONS.contains(&key)
-        || key.ends_with(SUBJECT)
+        || is_subject_key(key)
         || is_word(&[
             "checksum",
             "diffid",
@@ -70,6 +77,9 @@ mod tests {
             ("software.ocm/main", true),
             ("io.containerd.manifest.subject", false),
             ("org.olareg.referrer.subject", false),
+            ("com.example.Subject", false),
+            (".subject", false),
+            ("subject", true),
             ("", true),
             ("org.opencontainers.image.base.digest", false),
             ("vnd.docker.reference.digest", false),

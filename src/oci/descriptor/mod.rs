@@ -27,6 +27,7 @@ use super::media_type::Kind;
 use lexer::Lexer;
 use scan::{Place, Scan};
 
+pub(crate) use annotations::is_subject_key;
 pub use data::decode_data;
 pub(crate) use keys::folds_to;
 pub use lexer::ScanError;
