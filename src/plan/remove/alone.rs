@@ -188,14 +188,15 @@ impl<'a> Alone<'a> {
     fn own_names(&self, image: &Image) -> HashSet<&'a str> {
         let own = image.entries.iter();
         let own: Vec<&EntryFacts> = own.filter_map(|place| self.entries.get(*place)).collect();
-        let is_shared = |name: &str| {
-            let mut kin = own.iter().filter(|own| own.role == EntryRole::KindReferrer);
-            kin.any(|entry| entry.names.iter().any(|known| &*known.text == name))
-        };
+        let kin = own.iter().filter(|own| own.role == EntryRole::KindReferrer);
+        let shared: HashSet<&str> = kin
+            .flat_map(|entry| &entry.names)
+            .map(|name| &*name.text)
+            .collect();
         let names = own.iter().flat_map(|entry| &entry.names);
         names
             .map(|name| &*name.text)
-            .filter(|name| !is_shared(name))
+            .filter(|name| !shared.contains(name))
             .collect()
     }
 
