@@ -124,6 +124,36 @@ pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
                 assert!(is_cut_from(edited.text(), doc.text()), "{}", edited.text());
             }
         }
+        for key in details.annotations.keys() {
+            let value = line(
+                u,
+                &["app:1", "@sha256:", "\"", "\\", "\n", "\u{1f600}", "]},[{"],
+            )?;
+            let edit = Edit::ReplaceAnnotation {
+                position,
+                key: key.clone(),
+                value: value.as_str().into(),
+            };
+            if let Ok(edited) = doc.edited(&[edit]) {
+                let now = edited.details(&edited.entries()[position]);
+                let mut wanted = details.clone();
+                wanted
+                    .annotations
+                    .insert(key.clone(), value.as_str().into());
+                assert_eq!(now, wanted, "{} with {key}: {value:?}", doc.text());
+                let digests = |doc: &IndexDoc| -> Vec<String> {
+                    let entries = doc.entries().iter();
+                    entries.map(|entry| format!("{:?}", entry.digest)).collect()
+                };
+                assert_eq!(digests(&edited), digests(&doc), "{}", edited.text());
+                for (other, (before, after)) in
+                    doc.entries().iter().zip(edited.entries()).enumerate()
+                {
+                    let is_same = doc.entry_text(before) == edited.entry_text(after);
+                    assert!(is_same || other == position, "{}", edited.text());
+                }
+            }
+        }
         let digest = Digest::parse(&format!("sha256:{}", "c".repeat(64))).expect("a digest");
         let edit = Edit::ReplaceDigest {
             position,
