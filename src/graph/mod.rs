@@ -403,6 +403,45 @@ impl Graph {
         })
     }
 
+    /// Returns `true` if an image index is not here that a second index lists, or another index that an entry references:
+    /// untagged entries may be children of it. `is_left` gives the positions of the entries that count. A manifest that is
+    /// not here references no entry.
+    pub(crate) fn misses_an_index(&self, is_left: impl Fn(usize) -> bool) -> bool {
+        let is_missing = |kind: Kind, id: BlobId| {
+            let is_missing = matches!(self.looked.get(&id), Some(Looked::Missing));
+            matches!(kind, Kind::Index | Kind::Unknown) && is_missing
+        };
+        if !self
+            .looked
+            .values()
+            .any(|looked| matches!(looked, Looked::Missing))
+        {
+            return false;
+        }
+        let listed = self.roots.iter().any(|root| {
+            matches!(root.source, RootSource::SecondIndex(_))
+                && root
+                    .target
+                    .as_ref()
+                    .is_ok_and(|id| is_missing(root.kind, *id))
+        });
+        if listed {
+            return true;
+        }
+        let counts = |root: &&Root| match root.source {
+            RootSource::Entry(position) | RootSource::InsideEntry(position) => is_left(position),
+            _ => true,
+        };
+        let roots = self.roots.iter().filter(counts);
+        let live = self.reach(roots.filter_map(|root| root.target.as_ref().ok().copied()));
+        let documents = self.looked.keys().filter(|id| live.contains(**id));
+        let edges = documents
+            .filter_map(|id| self.node(*id))
+            .flat_map(|node| &node.edges);
+        let mut children = edges.filter(|edge| edge.role == Role::Child);
+        children.any(|edge| is_missing(edge.kind, edge.to))
+    }
+
     /// Returns the length of what the digest of a signed manifest is computed over; `None` for every other blob. Some
     /// descriptors declare this length, others that of the file.
     pub(crate) fn payload_len(&self, id: BlobId) -> Option<u64> {

@@ -22,15 +22,23 @@ pub fn dangling(view: &View) -> BTreeSet<usize> {
 
 /// Does the same where the entries are known already.
 pub(crate) fn dangling_among(view: &View, entries: &[EntryFacts]) -> BTreeSet<usize> {
+    let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
+    let untagged = dangling_with_tags(view, entries);
+    let untagged = untagged.into_iter().filter(is_untagged);
+    untagged.map(|entry| entry.position).collect()
+}
+
+/// Returns the dangling entries and the digest tags that go along with them.
+pub(crate) fn dangling_with_tags<'a>(
+    view: &View,
+    entries: &'a [EntryFacts],
+) -> Vec<&'a EntryFacts> {
     // A digest tag is no name: it only says what it is about.
     if !entries.iter().any(|entry| entry.role == EntryRole::Named) {
-        return BTreeSet::new();
+        return Vec::new();
     }
     let nothing = |_: &EntryFacts| false;
-    let unneeded = unneeded(view, entries, &nothing, &[], &Change::none());
-    let is_untagged = |entry: &&&EntryFacts| entry.role == EntryRole::Untagged;
-    let untagged = unneeded.iter().filter(is_untagged);
-    untagged.map(|entry| entry.position).collect()
+    unneeded(view, entries, &nothing, &[], &Change::none())
 }
 
 /// Returns the entries without a name of their own that nothing references once `is_gone` entries are removed:
@@ -44,10 +52,9 @@ pub(super) fn unneeded<'a>(
     change: &Change<'_>,
 ) -> Vec<&'a EntryFacts> {
     // The children of a document that is listed and not here are unknown: any untagged entry may be one of them.
-    let has_unknown_children = view
-        .graph
-        .missing_listed()
-        .any(|position| entries.get(position).is_some_and(|entry| !is_gone(entry)));
+    let is_left = |position: usize| entries.get(position).is_some_and(|entry| !is_gone(entry));
+    let has_unknown_children =
+        view.graph.missing_listed().any(is_left) || view.graph.misses_an_index(is_left);
     let is_follower = |entry: &&EntryFacts| match entry.role {
         EntryRole::Untagged => entry.id.is_some() && !has_unknown_children,
         EntryRole::DigestTag => entry.id.is_some(),

@@ -31,6 +31,7 @@ use crate::oci::Digest;
 
 pub use age::{Age, Tie};
 pub use dangling::dangling;
+pub(crate) use dangling::dangling_with_tags;
 pub use deletions::{Victim, Victims};
 pub use filter::{FilterError, Filters};
 pub use gc::{SweepSnapshot, sweep_all};

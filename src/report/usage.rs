@@ -14,14 +14,14 @@ use crate::fs::Fs;
 use crate::graph::content_of;
 use crate::graph::{Accept, Bits, RootSource};
 use crate::layout::BlobId;
-use crate::model::entries::entries;
+use crate::model::entries::{EntryFacts, entries};
 use crate::model::images::Image;
 use crate::model::images::TimeSource;
 use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::View;
 use crate::plan::{
     Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals, Victim,
-    joint_totals, prune_with,
+    dangling_with_tags, joint_totals, prune_with,
 };
 
 /// One row of `df`.
@@ -165,15 +165,26 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
     let mut counted = Counted::new(&files);
     let (named, untagged): (Vec<&Image>, Vec<&Image>) =
         images.iter().partition(|image| !image.names.is_empty());
+    let entries = entries(view);
+    // The digest tags of what is dangling are removed with it, and belong to its bytes.
+    let dangling: HashSet<usize> = dangling_with_tags(view, &entries)
+        .into_iter()
+        .map(|entry| entry.position)
+        .collect();
+    let stays = |image: &&&Image| {
+        let mut positions = image.entries.iter();
+        !positions.all(|position| dangling.contains(position))
+    };
     usage.images.total = named.len() as u64;
-    usage.images.active = usage.images.total;
+    usage.images.active = named.iter().filter(stays).count() as u64;
     let others = view
         .graph
         .roots()
         .iter()
         .filter(|root| !matches!(root.source, RootSource::Entry(_)))
         .filter_map(|root| root.target.as_ref().ok().copied());
-    let kept = named.iter().map(|image| image.id).chain(others);
+    let kept = named.iter().filter(stays).map(|image| image.id);
+    let kept = kept.chain(others);
     usage.images.size = counted.take(&view.graph.reach(kept));
     usage.untagged.total = untagged.len() as u64;
     let all = view
@@ -192,7 +203,7 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
         .iter()
         .map(|stray| stray.len)
         .fold(0, u64::saturating_add);
-    let going = reclaimable(view, images, fs, options, (&files, &mut usage))?;
+    let going = reclaimable(view, images, &entries, fs, options, (&files, &mut usage))?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
@@ -208,11 +219,11 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
 fn reclaimable(
     view: &View,
     images: &[Image],
+    entries: &[EntryFacts],
     fs: &dyn Fs,
     options: &SweepOptions,
     (files, usage): (&Files, &mut Usage),
 ) -> Result<Bits> {
-    let entries = entries(view);
     let (filters, policy) = (Filters::default(), Policy::default());
     let defaults = PruneOptions {
         scope: Scope::Dangling,
@@ -229,7 +240,7 @@ fn reclaimable(
         .layout
         .refuse_shared_blobs()
         .map_err(PruneError::from)
-        .and_then(|()| prune_with(view, images, &entries, &defaults, options, fs, files));
+        .and_then(|()| prune_with(view, images, entries, &defaults, options, fs, files));
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {
