@@ -606,3 +606,29 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
             &["only ci/app:1 passes the filters"],
         );
 }
+
+/// A signature that only shares a name with its image: nothing tells any more whose it is once the image has lost that name.
+#[test]
+fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
+    for (other_image, goes) in [(false, true), (true, false)] {
+        let mut shelf = Shelf::new();
+        let app = shelf.small("app:old", 20);
+        shelf.layout.tag(&app.manifest, "app:1");
+        let signature = Build::new("sig").layer(b"sig").store(&shelf.layout);
+        let entry = signature
+            .manifest
+            .clone()
+            .annotate("kind", "dev.cosignproject.cosign/sigs");
+        let name = if other_image { "app:1" } else { "app:old" };
+        shelf.layout.tag(&entry, name);
+        shelf.write();
+        let args = ["-a", "--filter", "reference=app:old"];
+        let pruned = shelf.prune(&args);
+        pruned.ok();
+        let all = pruned.run.all();
+        assert!(shelf.has_all(&app), "{all}");
+        assert_eq!(!shelf.has_all(&signature), goes, "{all}");
+        let again = shelf.call(args).args(["-n", "--exit-code"]).run();
+        again.exits(0);
+    }
+}

@@ -209,3 +209,19 @@ fn recorded_archives_stay_loadable() {
         },
     );
 }
+
+/// Another file keeps the content of an image that is removed; nothing names its element any more, and `docker load`
+/// would restore an image without a name.
+#[test]
+fn an_image_that_another_file_keeps_loses_its_element() {
+    let (shelf, one, two) = shelf();
+    let text = format!(r#"{{"manifests":[{}]}}"#, one.manifest.json().text());
+    shelf.layout.file("list.json", text.as_bytes());
+    let pruned = shelf.prune(&["-a", "--keep", "app:2"]);
+    pruned.ok().leaves(&["app:2"]);
+    assert!(shelf.has_all(&one), "{}", pruned.run.all());
+    assert!(shelf.has_all(&two), "{}", pruned.run.all());
+    let left = elements(&shelf);
+    assert_eq!(left.as_array().map(Vec::len), Some(1), "{left:#}");
+    assert_eq!(left[0]["RepoTags"][0], "app:2", "{left:#}");
+}

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::Accept;
+use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
@@ -563,7 +563,17 @@ fn followers(
             || has_role(image, EntryRole::Named)
             || has_role(image, EntryRole::Saved)
     });
-    let anchored = view.graph.reach(anchors.map(|image| image.id));
+    // So does what a hold or another file lists without an entry here.
+    let others = view.graph.roots().iter().filter(|root| {
+        !matches!(
+            root.source,
+            RootSource::Entry(_) | RootSource::InsideEntry(_)
+        )
+    });
+    let others = others.filter_map(|root| root.target.as_ref().ok().copied());
+    let anchored = view
+        .graph
+        .reach(anchors.map(|image| image.id).chain(others));
     let named: BTreeSet<&str> = entries
         .iter()
         .filter(|entry| entry.role == EntryRole::Named && entry.id.is_some())
@@ -646,6 +656,18 @@ fn plan(
         let own = positions.filter_map(|position| entries.get(*position));
         untag(own, &names, &mut gone);
     }
+    let mut along = BTreeSet::new();
+    for entry in without_image(&entries, judged) {
+        gone.entries.insert(entry.position);
+        gone.names
+            .extend(entry.names.iter().map(|name| name.text.to_string()));
+        let is_left =
+            |other: &EntryFacts| other.id == entry.id && !gone.entries.contains(&other.position);
+        if let Some(id) = entry.id.filter(|_| !entries.iter().any(is_left)) {
+            gone.images.push(id);
+            along.insert(id);
+        }
+    }
     let chosen = judged.iter().filter(|judged| judged.goes);
     for image in chosen.map(|judged| judged.image) {
         gone.entries.extend(&image.entries);
@@ -661,7 +683,6 @@ fn plan(
         missing: options.missing,
     };
     let mut left = Vec::new();
-    let mut along = BTreeSet::new();
     if !gone.images.is_empty() {
         loop {
             left = cascade(view, &entries, &remove_options, &mut gone);
@@ -678,6 +699,33 @@ fn plan(
     let mut removal = finish(view, &gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left;
     Ok((gone, removal, along))
+}
+
+/// Returns signatures and the like that only share a name with their image, where images lose that name and stay under
+/// others: nothing tells any more whose they are, and the next prune would take them by that name.
+fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'a EntryFacts> {
+    let lost: BTreeSet<&str> = judged
+        .iter()
+        .flat_map(|judged| &judged.untagged)
+        .map(String::as_str)
+        .collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let kept: BTreeSet<&str> = judged
+        .iter()
+        .filter(|judged| !judged.goes)
+        .flat_map(|judged| {
+            let names = judged.image.names.iter().map(|name| &*name.text);
+            names.filter(|name| !judged.untagged.iter().any(|lost| lost == name))
+        })
+        .collect();
+    let is_alone = |entry: &&EntryFacts| {
+        let mut names = entry.names.iter().map(|name| &*name.text);
+        entry.role == EntryRole::KindReferrer
+            && names.all(|name| lost.contains(name) && !kept.contains(name))
+    };
+    entries.iter().filter(is_alone).collect()
 }
 
 /// Adds entries without a name of their own that only what goes led to: they dangle from now on, and

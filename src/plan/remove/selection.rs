@@ -6,7 +6,9 @@ use crate::graph::content_of;
 use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
+use crate::model::entries::config_owners;
 use crate::model::snapshot::View;
+use crate::oci::docker_archive::Element;
 use crate::oci::reference::canonical;
 use crate::oci::{Digest, Role};
 
@@ -114,8 +116,8 @@ pub(in crate::plan) fn stays(gone: &Gone, root: &Root) -> bool {
     }
 }
 
-/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what
-/// goes, and which lose a blob by that.
+/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what goes, and which lose
+/// a blob by that, or are left without a name and without an entry.
 pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
@@ -136,21 +138,27 @@ pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
             .id(digest)
             .is_some_and(|id| view.graph.is_present(id) && !live.contains(id))
     };
+    let owners = config_owners(view);
+    let has_no_name_left = |element: &Element| {
+        let mut tags = element.repo_tags.iter();
+        tags.all(|tag| gone_names.contains(&tag.name))
+    };
+    // One that describes nothing here is not of the image that goes.
+    let is_here = |id: BlobId| view.graph.is_present(id);
+    let has_entry = |config: BlobId| {
+        let mut positions = owners.get(&config).into_iter().flatten();
+        positions.any(|position| !gone.entries.contains(position))
+    };
     save.elements
         .iter()
         .enumerate()
         .filter(|(_, element)| match &element.config {
-            Some(config) => {
-                view.graph.id(config).is_some_and(|id| below.contains(id))
-                    && element.blobs.iter().any(is_lost)
-            }
-            None => {
-                !element.repo_tags.is_empty()
-                    && element
-                        .repo_tags
-                        .iter()
-                        .all(|tag| gone_names.contains(&tag.name))
-            }
+            Some(config) => view.graph.id(config).is_some_and(|id| {
+                below.contains(id)
+                    && (element.blobs.iter().any(is_lost)
+                        || (has_no_name_left(element) && is_here(id) && !has_entry(id)))
+            }),
+            None => !element.repo_tags.is_empty() && has_no_name_left(element),
         })
         .map(|(position, _)| position)
         .collect()

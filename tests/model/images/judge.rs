@@ -481,6 +481,26 @@ fn everything(
         expected.untag = firm;
         expected.may_untag.extend(soft);
     }
+    if reference.is_some() {
+        // A signature that only shares a name with its image belongs to nothing once the image has lost that name.
+        let lost: BTreeSet<String> = expected
+            .untag
+            .iter()
+            .map(|(_, name)| name.clone())
+            .collect();
+        for digest in disk.listed() {
+            let names = disk.names(&digest);
+            let is_alone = disk.human_names(&digest).is_empty()
+                && !names.is_empty()
+                && names.iter().all(|name| lost.contains(name))
+                && !is_held(disk, &digest);
+            if is_alone {
+                let pairs = names.into_iter().map(|name| (digest.clone(), name));
+                expected.may_untag.extend(pairs);
+                expected.may_go.insert(digest);
+            }
+        }
+    }
     if reference.is_none() {
         // What only a second index keeps loses its entry like what has a name, or is kept with it.
         let mut roots = named.clone();

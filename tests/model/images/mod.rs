@@ -70,7 +70,7 @@ struct Features {
 /// Draws that are off wait for the program.
 const FEATURES: Features = Features {
     note_subjects: true,
-    name_filters: false,
+    name_filters: true,
     second_indexes: true,
     ignored_indexes: true,
     note_digests: true,
@@ -85,7 +85,7 @@ const FEATURES: Features = Features {
     writers: true,
     platforms: true,
     unique: true,
-    unique_with_referrers: false,
+    unique_with_referrers: true,
 };
 
 #[test]
