@@ -75,3 +75,33 @@ impl Layout {
         Ok(found.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
+    use crate::oci::{Algorithm, Digest};
+
+    /// Cut off at the limit, a document would only seem not to match its digest.
+    #[test]
+    fn a_document_over_the_limit_is_called_too_large() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let path = temp.path();
+        std::fs::create_dir_all(path.join("blobs/sha256")).expect("a directory");
+        std::fs::write(path.join("index.json"), "{\"manifests\":[]}").expect("a file");
+        let digest = Digest::of(Algorithm::Sha256, b"document");
+        let name = digest.blob_name();
+        let blob = std::fs::File::create(path.join("blobs/sha256").join(name.file()));
+        let blob = blob.expect("a file");
+        let layout = Layout::open(path).expect("it is a layout");
+        for (len, why) in [
+            (MAX_SMALL_FILE_BYTES + 1, "too large"),
+            (10, "does not match its digest"),
+        ] {
+            blob.set_len(len).expect("it is sparse");
+            let error = layout.read_document(&digest).expect_err("it is damaged");
+            assert!(matches!(&error, Error::Malformed { .. }), "{error}");
+            assert!(error.to_string().contains(why), "{len} {error}");
+        }
+    }
+}

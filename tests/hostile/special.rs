@@ -402,3 +402,38 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         run.all()
     );
 }
+
+/// One answer to whether a blob exists: a link that leads nowhere or to itself is an absent blob to every command.
+#[test]
+fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
+    for odd in [Odd::LinkToNothing, Odd::LinkToItself] {
+        let scene = Scene::new();
+        let layer = scene.app.layers.last().expect("it has one").clone();
+        assert!(odd.replace(&scene, &layer), "a link can be made");
+        let run = |args: &[&str]| Cmd::new(args).arg(scene.path()).guarded();
+        for args in [
+            &["check"][..],
+            &["ls", "--tree"],
+            &["df", "-v"],
+            &["blobs", "--live"],
+            &["gc", "--grace", "0"],
+        ] {
+            let run = run(args);
+            let context = format!("{odd:?}\n{}", run.all());
+            assert!(matches!(run.code, Some(0 | 1)), "{context}");
+            assert!(!run.stderr.contains("cannot read"), "{context}");
+            assert!(!run.stderr.contains("cannot measure"), "{context}");
+        }
+        let check = run(&["check", "--format", "json"]).json();
+        let items = check["layouts"][0]["items"].as_array().cloned();
+        let item = items
+            .unwrap_or_default()
+            .into_iter()
+            .find(|item| item["digest"] == layer.digest.as_str());
+        let class = item.map(|item| item["class"].clone());
+        assert_eq!(class, Some("missing".into()), "{odd:?} {check:#}");
+        let why = Cmd::new(["why"]).arg(scene.path()).arg(&layer.digest);
+        let why = why.guarded();
+        why.ok().says("not here");
+    }
+}
