@@ -1,7 +1,7 @@
 //! Cleans OCI image layouts on disk: lists what is in them, removes images and platforms, and deletes the blobs that nothing
 //! references any more. No daemon, no registry, no network.
 //!
-//! The command `ocisweep` is made of this library and nothing else; `README.md` tells what it does and how it differs from
+//! The command `ocisweep` is made of this library and nothing else; `README.md` and `docs/` say what it does and how it differs from
 //! docker. This page is for those who want the same from Rust.
 //!
 //! # What a layout is

@@ -187,7 +187,7 @@ impl<'a> Context<'a> {
         };
         self.term.error(
             &format!("cannot measure {which}: {why}; counted as 0B"),
-            Some("run it as the user who owns the layout, and check the disk"),
+            Some("run as the owner of the layout, or check the disk for errors"),
         );
         super::exit::IO
     }
