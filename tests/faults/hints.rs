@@ -8,7 +8,7 @@ use crate::scene::Scene;
 use crate::strace::{Disturbed, Recording, args, has_strace};
 use crate::support::{Cmd, media};
 
-const RIGHTS: &str = "run it as the user who owns the layout";
+const RIGHTS: &str = "run as the owner of the layout";
 const IN_USE: &str = "another program or a mount has it: try again when that has ended";
 
 #[test]
