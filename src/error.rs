@@ -80,7 +80,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
         /// What is wrong with it.
-        what: PoolProblem,
+        what: SharedStoreProblem,
     },
     /// A layout was given with a pool and has blobs elsewhere.
     #[error("cannot use `{}` with the shared blobs in `{}`: it has its own in `{}`", path.display(), pool.display(), blobs.display())]
@@ -219,7 +219,7 @@ pub enum NotALayout {
 /// What is wrong with a directory that is to be a pool of blobs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PoolProblem {
+pub enum SharedStoreProblem {
     /// No algorithm has a directory there.
     #[error("there is no directory `sha256`, `sha384` or `sha512` in it")]
     NoBlobs,

@@ -32,7 +32,7 @@
 //!    its head says step by step what is left where.
 //!
 //! What no collector can protect: a writer that takes no lock and decides to use an *old* orphan while that is being
-//! deleted. A [`View`] protects recent orphans ([`View::protect`] sets the grace period),
+//! deleted. A [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
 //! [`Locked`](layout::lock::Locked) takes the one lock that some writers respect,
 //! [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a [hold](layout::holds) protects for certain.
 //!
@@ -42,7 +42,7 @@
 //! their like, and from nowhere else: none of its fields can be set.
 //!
 //! ```compile_fail
-//! # fn f(plan: &mut ocisweep::plan::Plan, victim: ocisweep::plan::Victim) {
+//! # fn f(plan: &mut ocisweep::plan::Plan, victim: ocisweep::plan::Deletion) {
 //! plan.sweep.push(victim);
 //! # }
 //! ```
@@ -55,13 +55,13 @@
 //! # use std::{fs, os::unix::fs::symlink, time::Duration};
 //! # use jiff::{Timestamp, ToSpan};
 //! # use ocisweep::execute::{Refused, execute};
-//! # use ocisweep::graph::{Accept, InFlight};
+//! # use ocisweep::graph::{Accept, GracePolicy};
 //! # use ocisweep::layout::lock::Locked;
 //! # use ocisweep::progress::Silent;
 //! # use ocisweep::oci::{Algorithm, Digest};
 //! # use ocisweep::plan::{SweepOptions, sweep_all};
 //! # use ocisweep::fs::Disk;
-//! # use ocisweep::{Error, View};
+//! # use ocisweep::{Error, Snapshot};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let temp = tempfile::tempdir()?;
 //! # let layout = temp.path().join("layout");
@@ -83,20 +83,20 @@
 //! let (yes, now) = (Accept::Yes, Timestamp::now());
 //!
 //! // A blob that is seconds old is kept, though nobody asked for that.
-//! let view = View::read(&layout, now, &Silent)?;
+//! let view = Snapshot::read(&layout, now, &Silent)?;
 //! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(now))?;
 //! assert!(plan.sweep().is_empty());
 //! assert_eq!(plan.kept().len(), 1);
 //!
 //! // The blobs of another layout are refused.
-//! let view = View::read(&linked, now, &Silent)?;
+//! let view = Snapshot::read(&linked, now, &Silent)?;
 //! let refused = sweep_all(&view, yes, yes, &Disk, &plan_at(now));
 //! assert!(matches!(refused, Err(Error::SharedBlobs { .. })));
 //!
 //! // Next year that blob will be old. A plan says so, and is not done today.
 //! let next_year = now + (365 * 24).hours();
-//! let rule = InFlight { now: next_year.as_nanosecond(), grace: InFlight::HOUR };
-//! let view = View::read_protected(&layout, next_year, rule, &Silent)?;
+//! let rule = GracePolicy { now: next_year.as_nanosecond(), grace: GracePolicy::HOUR };
+//! let view = Snapshot::read_protected(&layout, next_year, rule, &Silent)?;
 //! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(next_year))?;
 //! assert_eq!(plan.sweep().len(), 1);
 //! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
@@ -108,27 +108,27 @@
 //!
 //! # The way of a sweep
 //!
-//! [`View::read`] lists the blobs, then reads `index.json`, then every document that matters. [`graph`] knows what refers to
+//! [`Snapshot::read`] lists the blobs, then reads `index.json`, then every document that matters. [`graph`] knows what refers to
 //! what; [`model`] puts that into words; [`plan`] decides, as pure functions of a view, options and the present;
 //! [`Locked`](layout::lock::Locked) keeps others out; [`execute`](execute::execute) reads `index.json` again, compares it with
 //! what the plan rests on, and does what the plan says by the few operations of [`fs`].
 //!
 //! What is here and what is damaged tells [`check`](report::check::check), from the same view and without changing anything; what keeps a
-//! blob tell [`Ways`](graph::Ways), and [`report::why`] who shares the blobs of an image.
+//! blob tell [`ReferencePaths`](graph::ReferencePaths), and [`report::why`] who shares the blobs of an image.
 //!
 //! ```
 //! use std::{fs, time::Duration};
 //!
 //! use jiff::Timestamp;
 //! use ocisweep::execute::execute;
-//! use ocisweep::graph::{Accept, InFlight};
+//! use ocisweep::graph::{Accept, GracePolicy};
 //! use ocisweep::model::images::images;
 //! use ocisweep::layout::lock::Locked;
 //! use ocisweep::progress::Silent;
 //! use ocisweep::oci::{Algorithm, Digest};
 //! use ocisweep::plan::{SweepOptions, sweep_all};
 //! use ocisweep::fs::Disk;
-//! use ocisweep::{Error, View};
+//! use ocisweep::{Error, Snapshot};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A layout with one image, `app:1`, and with a blob that nothing leads to.
@@ -155,14 +155,14 @@
 //!
 //! // Read it, and list what is there.
 //! let now = Timestamp::now();
-//! let mut view = View::read(layout.path(), now, &Silent)?;
+//! let mut view = Snapshot::read(layout.path(), now, &Silent)?;
 //! for image in images(&view, now) {
 //!     assert_eq!(&*image.names[0].text, "app:1");
 //!     assert_eq!(image.digest, manifest);
 //! }
 //!
 //! // What is younger than an hour is kept: a writer may be about to list it. No writer is at work here.
-//! view.protect(InFlight { now: now.as_nanosecond(), grace: 0 }, &Silent)?;
+//! view.protect(GracePolicy { now: now.as_nanosecond(), grace: 0 }, &Silent)?;
 //!
 //! // Mark what is live, and plan to sweep the rest.
 //! let options = SweepOptions {
@@ -184,7 +184,7 @@
 //! // What cannot be read is never taken for garbage.
 //! drop(locked);
 //! fs::write(blobs.join(manifest.encoded()), "damaged")?;
-//! let view = View::read(layout.path(), now, &Silent)?;
+//! let view = Snapshot::read(layout.path(), now, &Silent)?;
 //! let refused = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
 //! assert!(matches!(refused, Err(Error::Incomplete { .. })));
 //! # Ok(())
@@ -216,4 +216,4 @@ mod vectors;
 
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
-pub use model::View;
+pub use model::Snapshot;

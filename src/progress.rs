@@ -19,7 +19,7 @@ pub enum Phase {
 }
 
 /// Gets told about progress, and says when to stop. Called from several threads at once.
-pub trait Observer: Sync {
+pub trait Progress: Sync {
     /// A part of the work begins; `total` items, where that is known.
     fn begin(&self, phase: Phase, total: Option<u64>) {
         let _ = (phase, total);
@@ -57,4 +57,4 @@ pub trait Observer: Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Observer for Silent {}
+impl Progress for Silent {}

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use ocisweep::error::{NotALayout, PoolProblem};
+use ocisweep::error::{NotALayout, SharedStoreProblem};
 use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
-use ocisweep::layout::shared_blobs::Pool;
+use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::plan::{Unmatched, Wider};
-use ocisweep::progress::{Observer, Phase};
-use ocisweep::{Error, Layout, View};
+use ocisweep::progress::{Phase, Progress};
+use ocisweep::{Error, Layout, Snapshot};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exit::Exit;
-use super::term::{Progress, Term};
+use super::term::{ProgressLine, Term};
 
 /// What every command needs.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Context<'a> {
 #[derive(Debug)]
 struct Watcher<'a> {
     term: &'a Term,
-    progress: Progress,
+    progress: ProgressLine,
     stop: Arc<AtomicBool>,
     /// Several layouts are worked on at the same time: they are counted, not what is in them.
     counts_layouts: AtomicBool,
@@ -61,7 +61,7 @@ impl Drop for Together<'_> {
     }
 }
 
-impl Observer for Watcher<'_> {
+impl Progress for Watcher<'_> {
     fn begin(&self, phase: Phase, total: Option<u64>) {
         if self.counts_layouts.load(Ordering::Relaxed) {
             return;
@@ -144,7 +144,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns what the library tells its progress to.
-    pub fn observer(&self) -> &dyn Observer {
+    pub fn observer(&self) -> &dyn Progress {
         &self.watcher
     }
 
@@ -165,9 +165,9 @@ impl<'a> Context<'a> {
     /// Reads a layout to show what is in it.
     ///
     /// # Errors
-    /// What [`View::read`] says.
-    pub fn read(&self, path: &Path) -> ocisweep::Result<View> {
-        View::of_to_show(self.open(path)?, self.now, self.observer())
+    /// What [`Snapshot::read`] says.
+    pub fn read(&self, path: &Path) -> ocisweep::Result<Snapshot> {
+        Snapshot::of_to_show(self.open(path)?, self.now, self.observer())
     }
 
     /// Opens a layout.
@@ -202,7 +202,7 @@ impl<'a> Context<'a> {
     }
 
     /// Says of which second indexes it is unknown what they list, for commands that go on without that.
-    pub fn note_unknown_lists(&self, view: &View) {
+    pub fn note_unknown_lists(&self, view: &Snapshot) {
         for index in &view.state.second_indexes {
             if let Err(why) = &index.links {
                 self.term.note(&format!(
@@ -217,8 +217,8 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// What opening the pool and reading the layout say.
-    pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<View> {
-        View::of(self.open_in(path, pool)?, self.now, self.observer())
+    pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<Snapshot> {
+        Snapshot::of(self.open_in(path, pool)?, self.now, self.observer())
     }
 
     /// Opens a layout that keeps its blobs in a shared store.
@@ -226,7 +226,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What [`Layout::open_in`] says.
     pub fn open_in(&self, path: &Path, store: &Path) -> ocisweep::Result<Layout> {
-        let layout = Layout::open_in(path, &Pool::open(store)?)?;
+        let layout = Layout::open_in(path, &SharedStore::open(store)?)?;
         Ok(layout.ignoring(&self.ignored))
     }
 
@@ -446,10 +446,10 @@ fn hint(error: &Error) -> Option<String> {
             "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
         }
         Error::Pool { what, .. } => match what {
-            PoolProblem::NoBlobs | PoolProblem::Link(_) => {
+            SharedStoreProblem::NoBlobs | SharedStoreProblem::Link(_) => {
                 "give the directory that holds `sha256`: what skopeo was given as `--dest-shared-blob-dir`".to_owned()
             }
-            PoolProblem::Owned(_) => {
+            SharedStoreProblem::Owned(_) => {
                 "give every layout that uses these blobs; otherwise blobs that the others need would be deleted".to_owned()
             }
             _ => "name every layout, or run it as a user who may read all of them".to_owned(),

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ocisweep::Error;
-use ocisweep::error::PoolProblem;
+use ocisweep::error::SharedStoreProblem;
 use ocisweep::execute::remove_directory;
 use ocisweep::fs::Disk;
-use ocisweep::layout::discover::{Forest, distinct, sharing};
+use ocisweep::layout::discover::{Discovery, distinct, sharing};
 use ocisweep::ops::LayoutGroup;
-use ocisweep::plan::{Totals, joint_totals};
+use ocisweep::plan::{Totals, hardlink_totals};
 
 use super::args::{OutputArgs, SharedArgs, TextFormat, TreeArgs};
 use super::context::Context;
@@ -34,7 +34,7 @@ const MAX_THREADS: usize = 4;
 
 /// The layouts that a command works on.
 #[derive(Debug)]
-pub struct Chosen {
+pub struct SelectedLayouts {
     /// The layouts, each once.
     pub layouts: Vec<PathBuf>,
     /// Several were asked for: each gets a row, also if there is only one.
@@ -47,7 +47,7 @@ pub struct Chosen {
     sharing: Vec<Option<PathBuf>>,
 }
 
-impl Chosen {
+impl SelectedLayouts {
     /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two
     /// would take for garbage what only the other needs.
     ///
@@ -72,7 +72,7 @@ pub fn choose(
     context: &Context<'_>,
     args: &TreeArgs,
     line: CommandLine<'_>,
-) -> Result<Chosen, Exit> {
+) -> Result<SelectedLayouts, Exit> {
     let line = CommandLine {
         is_recursive: args.recursive,
         ..line
@@ -83,7 +83,7 @@ pub fn choose(
     let mut mistaken = Vec::new();
     let mut first = None;
     if args.recursive {
-        let mut forest = Forest::default();
+        let mut forest = Discovery::default();
         for path in &args.paths {
             let before = forest.layouts.len();
             match forest.search(path) {
@@ -126,7 +126,7 @@ pub fn choose(
             first.display()
         ));
     }
-    Ok(Chosen {
+    Ok(SelectedLayouts {
         sharing: sharing(&layouts),
         layouts,
         is_many: args.is_many(),
@@ -158,7 +158,7 @@ pub fn choose_sharing(
     };
     let error = Error::Pool {
         path: store.to_owned(),
-        what: PoolProblem::Unsearched,
+        what: SharedStoreProblem::Unsearched,
     };
     Err(exit.and(context.report(&error)))
 }
@@ -251,7 +251,7 @@ pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
         .iter()
         .map(|run| run.map_or_else(Vec::new, |done| done.deleted()))
         .collect();
-    let mut sums = joint_totals(&files);
+    let mut sums = hardlink_totals(&files);
     for (sum, run) in sums.iter_mut().zip(runs) {
         let Some(done) = run else { continue };
         let own = match &done.outcome {
@@ -278,7 +278,7 @@ pub fn remove_directories<T>(layouts: &[PathBuf], runs: &[Option<&Done<T>>]) {
 
 /// What a sweeping command says of its layouts, one after another and all together.
 #[derive(Debug)]
-pub struct Account<'a> {
+pub struct RunReport<'a> {
     /// The document that grows.
     pub document: json::Sweep<'a>,
     is_many: bool,
@@ -288,7 +288,7 @@ pub struct Account<'a> {
     measured: bool,
 }
 
-impl<'a> Account<'a> {
+impl<'a> RunReport<'a> {
     /// Begins without a layout.
     pub fn new(command: &'a str, is_dry_run: bool, is_many: bool) -> Self {
         Self {

@@ -15,7 +15,7 @@ use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Images, images};
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{Filters, Force, Selector, dangling};
-use ocisweep::{Error, Layout, View};
+use ocisweep::{Error, Layout, Snapshot};
 
 use super::context::{Context, dashes, quote, quote_path};
 use super::exit::{self, Exit};
@@ -107,7 +107,12 @@ enum Meaning {
     Image,
 }
 
-fn meaning(context: &Context<'_>, view: Option<&View>, path: &Path, word: &str) -> Option<Meaning> {
+fn meaning(
+    context: &Context<'_>,
+    view: Option<&Snapshot>,
+    path: &Path,
+    word: &str,
+) -> Option<Meaning> {
     let filter = format!("reference={word}");
     let filters = Filters::parse(&[filter], context.now, &TimeZone::UTC).ok()?;
     if let Some(view) = view {

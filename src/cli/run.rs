@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::execute::Outcome;
-use ocisweep::fs::{Disk, FileFacts};
+use ocisweep::fs::{Disk, FileStat};
 use ocisweep::graph::Accept;
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::plan::{Plan, sweep_all};
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 
 use super::context::Context;
 
@@ -55,7 +55,7 @@ pub struct Done<T> {
 
 impl<T> Done<T> {
     /// Returns the blobs that were deleted, or would be, as they were when the plan was made.
-    pub fn deleted(&self) -> Vec<FileFacts> {
+    pub fn deleted(&self) -> Vec<FileStat> {
         match &self.outcome {
             Some(outcome) => outcome
                 .deleted(&self.plan)
@@ -100,10 +100,14 @@ pub fn protection(
 /// Reads a layout and protects what is in flight.
 ///
 /// # Errors
-/// What [`View::read`] says.
-pub fn read(context: &Context<'_>, protection: &Protection, path: &Path) -> Result<View, Error> {
+/// What [`Snapshot::read`] says.
+pub fn read(
+    context: &Context<'_>,
+    protection: &Protection,
+    path: &Path,
+) -> Result<Snapshot, Error> {
     let (layout, observer) = (context.open(path)?, context.observer());
-    View::of_protected(layout, protection.now, protection.in_flight, observer)
+    Snapshot::of_protected(layout, protection.now, protection.in_flight, observer)
 }
 
 /// Returns the group of one layout.
@@ -120,7 +124,7 @@ pub fn run<T, E: From<Error>>(
     path: &Path,
     protection: &Protection,
     mode: Mode,
-    make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+    make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
 ) -> Result<Done<T>, E> {
     let group = alone(context, path);
     let finished = ops::run(&group, protection, mode, context.observer(), make)?;
@@ -133,7 +137,7 @@ pub fn run<T, E: From<Error>>(
 /// # Errors
 /// Why the layout cannot be swept.
 pub fn plan_gc(
-    view: &View,
+    view: &Snapshot,
     protection: &Protection,
     missing: Accept,
     empty: Accept,

@@ -5,16 +5,16 @@
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
 use super::{
-    Fate, Meanwhile, Outcome, Refused, commit, execute, is_written, recover, refuse_future,
-    remove_temporary, sweep, trim_released, unchanged,
+    ConcurrentChange, DeleteResult, Outcome, Refused, commit, execute, is_written, recover,
+    refuse_future, remove_temporary, sweep, trim_released, unchanged,
 };
-use crate::execute::sync::settle;
+use crate::execute::sync::sync_written;
 use crate::fs::Fs;
-use crate::layout::change_detector::is_still;
+use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
 use crate::plan::{GroupPlan, Plan};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
 use super::recheck::look_back;
 
@@ -52,7 +52,7 @@ pub(crate) fn execute_group(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
     fs: &dyn Fs,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Result<GroupOutcome, Refused> {
     match (&plan.store, locked, plan.layouts.as_slice()) {
         (None, [locked], [own]) => Ok(GroupOutcome {
@@ -70,7 +70,7 @@ fn execute_shared(
     store: &Plan,
     plan: &GroupPlan,
     fs: &dyn Fs,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Result<GroupOutcome, Refused> {
     for locked in locked {
         recover(locked, fs)?;
@@ -81,7 +81,7 @@ fn execute_shared(
     }
     if !victims.is_empty() {
         for locked in locked {
-            settle(locked, fs)?;
+            sync_written(locked, fs)?;
         }
     }
     if locked.len() != plan.layouts.len() {
@@ -123,7 +123,7 @@ fn execute_shared(
         });
         return Ok(GroupOutcome {
             store: Some(Outcome {
-                fates: vec![Fate::NotTried; victims.len()],
+                fates: vec![DeleteResult::NotTried; victims.len()],
                 late,
                 ..Outcome::nothing()
             }),
@@ -138,15 +138,15 @@ fn execute_shared(
         .collect();
     let still = || {
         let mut layouts = locked.iter().zip(&bases);
-        layouts.all(|(locked, base)| is_still(locked.layout(), base))
+        layouts.all(|(locked, base)| is_unchanged(locked.layout(), base))
     };
     let is_written = plan.layouts.iter().any(|own| !own.writes.is_empty());
     let mut pool = if is_written && !still() {
         // A writer without a lock came in between, perhaps with the old entries: what was released may be in
         // use again, and stays.
         Outcome {
-            fates: vec![Fate::NotTried; victims.len()],
-            meanwhile: Meanwhile {
+            fates: vec![DeleteResult::NotTried; victims.len()],
+            meanwhile: ConcurrentChange {
                 changed: true,
                 broken: Vec::new(),
             },

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
 //! | what another program wrote is put back that a killed run has parked | less of it parked |
-//! | what other programs wrote is brought to the disk (`settle`) | nothing done |
+//! | what other programs wrote is brought to the disk (`sync_written`) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | the note of released blobs is replaced | a note of blobs that are live, which says nothing |
@@ -43,14 +43,14 @@ use std::io;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::sync::settle;
+use crate::execute::sync::sync_written;
 use crate::fs::Fs;
-use crate::layout::change_detector::{Watch, is_still};
+use crate::layout::change_detector::{ChangeDetector, is_unchanged};
 use crate::layout::lock::Locked;
-use crate::layout::{Layout, State, Stray, Writes};
+use crate::layout::{Layout, State, TempFile, Writes};
 use crate::oci::{Digest, IndexDoc};
-use crate::plan::{Plan, Retire, Totals, Victim};
-use crate::progress::Observer;
+use crate::plan::{Deletion, Plan, Retire, Totals};
+use crate::progress::Progress;
 
 use commit::commit;
 pub use commit::write_holds;
@@ -69,17 +69,17 @@ pub struct Outcome {
     /// What was done.
     pub done: Totals,
     /// What became of each victim, in the order of the plan.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<DeleteResult>,
     /// What became of the orphans that had to make room on a full disk, in the order of the plan.
-    pub spare_fates: Vec<Fate>,
+    pub spare_fates: Vec<DeleteResult>,
     /// Files that could not be deleted, by path relative to the layout.
     pub failed: Vec<(String, io::Error)>,
     /// Temporary files that were deleted.
-    pub temporary: Vec<Stray>,
+    pub temporary: Vec<TempFile>,
     /// It was asked to stop before everything was done.
     pub interrupted: bool,
     /// What another program did to the layout meanwhile.
-    pub meanwhile: Meanwhile,
+    pub meanwhile: ConcurrentChange,
     /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
     pub retired: bool,
     /// Some of the files that were deleted [may be those of a lower layer](Plan::merges_layers), whose bytes stay.
@@ -101,7 +101,7 @@ impl Outcome {
             failed: Vec::new(),
             temporary: Vec::new(),
             interrupted: false,
-            meanwhile: Meanwhile::default(),
+            meanwhile: ConcurrentChange::default(),
             retired: false,
             merges_layers: false,
             written: true,
@@ -111,27 +111,28 @@ impl Outcome {
 
     /// Says whether everything that was planned is gone, and nobody came in between.
     fn is_complete(&self) -> bool {
-        let is_gone = |fate: &Fate| matches!(fate, Fate::Deleted | Fate::Gone);
+        let is_gone =
+            |fate: &DeleteResult| matches!(fate, DeleteResult::Deleted | DeleteResult::Gone);
         self.fates.iter().all(is_gone)
             && self.failed.is_empty()
             && self.late.is_none()
             && !self.interrupted
-            && self.meanwhile == Meanwhile::default()
+            && self.meanwhile == ConcurrentChange::default()
     }
 
     /// Returns the blobs that were deleted, as they were when the plan was made.
-    pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Victim> + use<'a> {
+    pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Deletion> + use<'a> {
         let spare = plan.spare.iter().zip(&self.spare_fates);
         spare
             .chain(plan.sweep.iter().zip(&self.fates))
-            .filter(|(_, fate)| **fate == Fate::Deleted)
+            .filter(|(_, fate)| **fate == DeleteResult::Deleted)
             .map(|(victim, _)| victim)
     }
 }
 
 /// What became of a victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum DeleteResult {
     /// Deleted.
     Deleted,
     /// Somebody else had deleted it.
@@ -146,7 +147,7 @@ pub enum Fate {
 
 /// What another program did to the layout while it was swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Meanwhile {
+pub struct ConcurrentChange {
     /// `index.json`, the holds or `manifest.json` are other than before.
     pub changed: bool,
     /// Images that were listed meanwhile and refer to a blob that this run deleted.
@@ -178,7 +179,7 @@ pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
     fs: &dyn Fs,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Result<Outcome, Refused> {
     let layout = locked.layout();
     recover(locked, fs)?;
@@ -189,7 +190,7 @@ pub fn execute(
     }
     if deletes {
         // First, because it can take long, and whatever happens meanwhile shows in what is read next.
-        settle(locked, fs)?;
+        sync_written(locked, fs)?;
     }
     // Whoever writes needs the text; for deleting it is enough that it is the same.
     let state = if plan.writes.is_empty() {
@@ -213,8 +214,8 @@ pub fn execute(
         if now.index.text() != state.index.text() && Some(now.index.text()) != new {
             return Err(Refused::Changed);
         }
-        let watch = Watch::new(locked, now.fingerprint());
-        let still = || watch.is_still();
+        let watch = ChangeDetector::new(locked, now.fingerprint());
+        let still = || watch.is_unchanged();
         outcome = sweep(layout, plan, &plan.spare, &still, fs, observer);
         spare_fates = std::mem::take(&mut outcome.fates);
         if let Err(refused) = commit(layout, state, &plan.writes, fs) {
@@ -233,7 +234,7 @@ pub fn execute(
         if !is_base {
             // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
             // back what they read at their start). What was released may be in use again: it stays.
-            outcome.fates = vec![Fate::NotTried; plan.sweep.len()];
+            outcome.fates = vec![DeleteResult::NotTried; plan.sweep.len()];
             outcome.spare_fates = spare_fates;
             match read {
                 Ok(_) => {
@@ -248,8 +249,8 @@ pub fn execute(
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
-    let watch = Watch::new(locked, &base);
-    let still = || watch.is_still();
+    let watch = ChangeDetector::new(locked, &base);
+    let still = || watch.is_unchanged();
     let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, observer);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
@@ -278,10 +279,10 @@ fn late(
     plan: &Plan,
     refused: Refused,
     so_far: Outcome,
-    spare_fates: Vec<Fate>,
+    spare_fates: Vec<DeleteResult>,
 ) -> Result<Outcome, Refused> {
     let written = is_written(layout, &plan.writes);
-    let made_room = spare_fates.contains(&Fate::Deleted);
+    let made_room = spare_fates.contains(&DeleteResult::Deleted);
     if !written && !made_room {
         return Err(refused);
     }
@@ -293,7 +294,7 @@ fn late(
         },
     };
     Ok(Outcome {
-        fates: vec![Fate::NotTried; plan.sweep.len()],
+        fates: vec![DeleteResult::NotTried; plan.sweep.len()],
         spare_fates,
         written,
         late: Some(error),
@@ -342,7 +343,7 @@ fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State, Refused> {
 /// The same, for whoever does not write: parsing 10,000 entries once more costs more than deleting a
 /// thousand files.
 fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<(), Refused> {
-    if is_still(locked.layout(), base) && locked.is_in_force()? {
+    if is_unchanged(locked.layout(), base) && locked.is_in_force()? {
         Ok(())
     } else {
         Err(Refused::Changed)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Fate, Meanwhile};
+use super::{ConcurrentChange, DeleteResult};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::layout::change_detector::is_still;
+use crate::layout::change_detector::is_unchanged;
 use crate::layout::{Layout, State};
 use crate::oci::Digest;
 use crate::plan::Plan;
@@ -19,18 +19,18 @@ pub(super) fn look_back(
     layout: &Layout,
     base: &Digest,
     plan: &Plan,
-    fates: &[&[Fate]; 2],
-) -> Meanwhile {
-    if is_still(layout, base) {
-        return Meanwhile::default();
+    fates: &[&[DeleteResult]; 2],
+) -> ConcurrentChange {
+    if is_unchanged(layout, base) {
+        return ConcurrentChange::default();
     }
     match layout.read_state() {
-        Ok(state) if state.fingerprint() == base => Meanwhile::default(),
-        Ok(state) => Meanwhile {
+        Ok(state) if state.fingerprint() == base => ConcurrentChange::default(),
+        Ok(state) => ConcurrentChange {
             changed: true,
             broken: newly_broken(layout, &state, plan, fates).unwrap_or_default(),
         },
-        Err(_) => Meanwhile {
+        Err(_) => ConcurrentChange {
             changed: true,
             broken: Vec::new(),
         },
@@ -42,13 +42,13 @@ fn newly_broken(
     layout: &Layout,
     state: &State,
     plan: &Plan,
-    fates: &[&[Fate]; 2],
+    fates: &[&[DeleteResult]; 2],
 ) -> Result<Vec<String>> {
     let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
         .into_iter()
         .zip(fates)
         .flat_map(|(victims, fates)| victims.iter().zip(*fates))
-        .filter(|(_, fate)| **fate == Fate::Deleted)
+        .filter(|(_, fate)| **fate == DeleteResult::Deleted)
         .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
         .collect();
     let blobs = Arc::new(layout.list()?);

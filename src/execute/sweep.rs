@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::{FileSystem, Fs, Removed};
 use crate::layout::{BlobId, Layout};
-use crate::oci::digest::VictimName;
-use crate::plan::{Plan, Tally, Victim, Victims};
-use crate::progress::{Observer, Phase};
+use crate::oci::digest::DeletableName;
+use crate::plan::{Deletion, Deletions, Plan, Tally};
+use crate::progress::{Phase, Progress};
 
-use super::{Fate, Outcome};
+use super::{DeleteResult, Outcome};
 
 /// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
@@ -24,10 +24,10 @@ const BATCH: usize = 4096;
 pub(super) fn sweep(
     layout: &Layout,
     plan: &Plan,
-    victims: &Victims,
+    victims: &Deletions,
     still: &dyn Fn() -> bool,
     fs: &dyn Fs,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Outcome {
     let mut outcome = Outcome::nothing();
     outcome.fates.reserve_exact(victims.len());
@@ -55,7 +55,7 @@ pub(super) fn sweep(
         // Whoever calls has just read it for the first batch.
         if !outcome.fates.is_empty() && !still() {
             let rest = victims.len() - outcome.fates.len();
-            outcome.fates.extend(vec![Fate::NotTried; rest]);
+            outcome.fates.extend(vec![DeleteResult::NotTried; rest]);
             outcome.meanwhile.changed = true;
             break;
         }
@@ -86,14 +86,14 @@ pub(super) fn sweep(
             let fate = match swept {
                 Swept::Deleted(file) => {
                     tally.blob(&file);
-                    Fate::Deleted
+                    DeleteResult::Deleted
                 }
-                Swept::Gone => Fate::Gone,
-                Swept::Rewritten => Fate::Rewritten,
-                Swept::NotTried => Fate::NotTried,
+                Swept::Gone => DeleteResult::Gone,
+                Swept::Rewritten => DeleteResult::Rewritten,
+                Swept::NotTried => DeleteResult::NotTried,
                 Swept::Failed(error) => {
                     outcome.failed.push((path_of(plan, victim.id), error));
-                    Fate::Failed
+                    DeleteResult::Failed
                 }
             };
             outcome.fates.push(fate);
@@ -120,7 +120,7 @@ fn path_of(plan: &Plan, id: BlobId) -> String {
 
 /// What happened to one victim.
 enum Swept {
-    Deleted(FileFacts),
+    Deleted(FileStat),
     Gone,
     Rewritten,
     Failed(io::Error),
@@ -131,13 +131,13 @@ struct Context<'a> {
     layout: &'a Layout,
     plan: &'a Plan,
     fs: &'a dyn Fs,
-    observer: &'a dyn Observer,
+    observer: &'a dyn Progress,
     stopped: &'a AtomicBool,
 }
 
 impl Context<'_> {
     /// Looks at a victim again: it is deleted only if it still is the file that was decided upon.
-    fn look(&self, victim: &Victim) -> Result<FileFacts, Swept> {
+    fn look(&self, victim: &Deletion) -> Result<FileStat, Swept> {
         if self.stopped.load(Ordering::Relaxed) {
             return Err(Swept::NotTried);
         }
@@ -146,7 +146,7 @@ impl Context<'_> {
             Ok(Some(now)) => {
                 let was = victim.file;
                 // Names come and go by hard links elsewhere; they do not make it another file.
-                let is_same = FileFacts {
+                let is_same = FileStat {
                     links: was.links,
                     ..now
                 } == was;
@@ -157,7 +157,7 @@ impl Context<'_> {
         }
     }
 
-    fn remove(&self, victim: &Victim, looked: Result<FileFacts, Swept>) -> Swept {
+    fn remove(&self, victim: &Deletion, looked: Result<FileStat, Swept>) -> Swept {
         let file = match looked {
             Ok(file) => file,
             Err(swept) => return swept,
@@ -179,7 +179,7 @@ impl Context<'_> {
         }
     }
 
-    fn place(&self, victim: &Victim) -> Option<(BorrowedFd<'_>, VictimName)> {
+    fn place(&self, victim: &Deletion) -> Option<(BorrowedFd<'_>, DeletableName)> {
         self.layout
             .place_of_blob(self.plan.blobs.digest(victim.id)?)
     }

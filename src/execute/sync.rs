@@ -5,7 +5,7 @@
 //! the deletion and not the new index: the old `index.json` is back and names blobs that are gone. Or
 //! it has the new index and not the new blobs, and neither image is whole.
 //!
-//! *Promise*: after [`settle`] the `index.json` that is read next under the lock is on the disk, if
+//! *Promise*: after [`sync_written`] the `index.json` that is read next under the lock is on the disk, if
 //! nobody wrote it meanwhile, and so is everything that it names.
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. Nothing was changed.
-pub(crate) fn settle(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
+pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
     let mut files = Vec::new();
     let mut is_young = false;

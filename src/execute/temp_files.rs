@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 
 use crate::fs::{Fs, Removed};
 use crate::layout::blob_list::measure;
-use crate::layout::{Layout, Stray};
+use crate::layout::{Layout, TempFile};
 use crate::plan::{Plan, Tally};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
 use super::Outcome;
 
@@ -17,7 +17,7 @@ pub(super) fn remove_temporary(
     layout: &Layout,
     plan: &Plan,
     fs: &dyn Fs,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
     outcome: &mut Outcome,
 ) {
     let mut tally = Tally::default();
@@ -40,7 +40,7 @@ pub(super) fn remove_temporary(
     outcome.done = outcome.done.plus(tally.totals());
 }
 
-fn remove_stray(layout: &Layout, stray: &Stray, fs: &dyn Fs) -> io::Result<Removed> {
+fn remove_stray(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Removed> {
     if stray.is_lock() {
         // It is the one that this run holds, and goes with it.
         return Ok(Removed::Yes);

@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::oci::digest::VictimName;
+use crate::oci::digest::DeletableName;
 
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
@@ -22,7 +22,7 @@ pub(crate) use open::{
     stat_of,
 };
 pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
-pub use stat::FileFacts;
+pub use stat::FileStat;
 
 /// What happened to a file that was to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +50,13 @@ pub trait Fs: Sync + Debug {
     ///
     /// # Errors
     /// What `fstatat` says.
-    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>>;
+    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>>;
 
     /// Deletes a blob's file by name, relative to its directory.
     ///
     /// # Errors
     /// What `unlinkat` says, but for `ENOENT`.
-    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed>;
+    fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed>;
 
     /// Deletes a temporary file, or an empty directory, by name.
     ///

@@ -6,7 +6,7 @@ use super::modified_of;
 
 /// A file as it was when it was looked at. Before it is deleted it is compared with this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileFacts {
+pub struct FileStat {
     /// Bytes; 0 for a symbolic link, which frees nothing.
     pub len: u64,
     /// When it was last written, in nanoseconds since 1970.
@@ -19,7 +19,7 @@ pub struct FileFacts {
     pub links: u32,
 }
 
-impl FileFacts {
+impl FileStat {
     /// Takes over what `stat` said of a name, without following it.
     #[must_use]
     pub(crate) fn of(stat: &Stat) -> Option<Self> {

@@ -2,9 +2,9 @@
 
 /// A growing set of numbers, one bit each.
 #[derive(Debug, Clone, Default)]
-pub struct Bits(Vec<u64>);
+pub struct BlobSet(Vec<u64>);
 
-impl Bits {
+impl BlobSet {
     /// Returns an empty set with room for numbers below `capacity`.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
@@ -52,8 +52,8 @@ impl Bits {
 mod tests {
     use super::*;
 
-    fn bits(numbers: &[u32]) -> Bits {
-        let mut bits = Bits::new(3);
+    fn bits(numbers: &[u32]) -> BlobSet {
+        let mut bits = BlobSet::new(3);
         for number in numbers {
             assert!(bits.insert(*number), "{number}");
             assert!(!bits.insert(*number), "{number}");
@@ -68,7 +68,7 @@ mod tests {
         for number in 0..1200 {
             assert_eq!(all.contains(number), numbers.contains(&number), "{number}");
         }
-        assert!(!all.is_empty() && bits(&[]).is_empty() && Bits::default().is_empty());
+        assert!(!all.is_empty() && bits(&[]).is_empty() && BlobSet::default().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::layout::BlobId;
 
 /// A blob that no root leads to.
@@ -15,7 +15,7 @@ pub struct Orphan {
     pub id: BlobId,
     /// The file; `None` when it could not be looked into, so that nobody knows whether it is a
     /// referrer of something live. Such an orphan stays.
-    pub file: Option<FileFacts>,
+    pub file: Option<FileStat>,
 }
 
 /// Blobs with their files, in the order in which they were added: 32 bytes each instead of 56.
@@ -25,7 +25,7 @@ pub(crate) struct FileTable {
     /// The device of nearly all of them.
     device: Option<u64>,
     /// Those that a row cannot tell.
-    others: HashMap<BlobId, Option<FileFacts>>,
+    others: HashMap<BlobId, Option<FileStat>>,
 }
 
 /// What differs from one file to the next.
@@ -49,7 +49,7 @@ impl FileTable {
     }
 
     /// Adds a blob that is not in the table yet.
-    pub(crate) fn push(&mut self, id: BlobId, file: Option<FileFacts>) {
+    pub(crate) fn push(&mut self, id: BlobId, file: Option<FileStat>) {
         let mut row = Row {
             len: 0,
             modified: 0,
@@ -77,19 +77,19 @@ impl FileTable {
     }
 
     /// Returns the blob at a position, with its file.
-    pub(crate) fn get(&self, position: usize) -> Option<(BlobId, Option<FileFacts>)> {
+    pub(crate) fn get(&self, position: usize) -> Option<(BlobId, Option<FileStat>)> {
         self.rows.get(position).map(|row| self.told(row))
     }
 
     /// Returns the blobs with their files.
     pub(crate) fn iter(
         &self,
-    ) -> impl ExactSizeIterator<Item = (BlobId, Option<FileFacts>)> + Clone + use<'_> {
+    ) -> impl ExactSizeIterator<Item = (BlobId, Option<FileStat>)> + Clone + use<'_> {
         self.rows.iter().map(|row| self.told(row))
     }
 
     /// Takes those out that are not wanted.
-    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(BlobId, Option<FileFacts>) -> bool) {
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(BlobId, Option<FileStat>) -> bool) {
         let mut rows = std::mem::take(&mut self.rows);
         rows.retain(|row| {
             let (id, file) = self.told(row);
@@ -102,11 +102,11 @@ impl FileTable {
         self.rows = rows;
     }
 
-    fn told(&self, row: &Row) -> (BlobId, Option<FileFacts>) {
+    fn told(&self, row: &Row) -> (BlobId, Option<FileStat>) {
         let file = if row.links == 0 {
             self.others.get(&row.id).copied().flatten()
         } else {
-            Some(FileFacts {
+            Some(FileStat {
                 len: row.len,
                 modified: row.modified,
                 device: self.device.unwrap_or_default(),
@@ -124,14 +124,14 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_put_in() {
-        let file = |device, links| FileFacts {
+        let file = |device, links| FileStat {
             len: 5,
             modified: -7,
             device,
             inode: 9,
             links,
         };
-        let blobs: Vec<(BlobId, Option<FileFacts>)> = (3..)
+        let blobs: Vec<(BlobId, Option<FileStat>)> = (3..)
             .zip([
                 Some(file(1, 2)),
                 Some(file(1, 1)),

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Bits, Graph, Looked, Root, RootSource, Ways};
+use super::{BlobSet, Graph, Looked, ReferencePaths, Root, RootSource};
 use crate::error::{Broken, Error, Result};
-use crate::graph::reachability::Needs;
+use crate::graph::reachability::Reachability;
 use crate::layout::{BlobId, Layout, State};
 
 /// How many broken documents are described with their paths and images. The others are counted.
@@ -63,7 +63,7 @@ impl Graph {
 
     /// Returns everything that hides what is live: entries and missing documents in the order of `index.json`, then what is
     /// damaged, then what cannot be read.
-    fn broken(&self, state: &State, options: &MarkOptions<'_>, live: &Bits) -> Vec<Broken> {
+    fn broken(&self, state: &State, options: &MarkOptions<'_>, live: &BlobSet) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut blobs: Vec<(usize, BlobId)> = Vec::new();
         let mut add = |broken: &mut Vec<Broken>, id: BlobId, why: &str, missing: bool| {
@@ -140,12 +140,12 @@ impl Graph {
         if blobs.is_empty() {
             return;
         }
-        let mut wanted = Bits::default();
+        let mut wanted = BlobSet::default();
         for (_, id) in blobs {
             wanted.insert(*id);
         }
-        let ways = Ways::from_roots(self, state, |root| (options.keep)(root));
-        let needs = Needs::of(self, state, &wanted);
+        let ways = ReferencePaths::from_roots(self, state, |root| (options.keep)(root));
+        let needs = Reachability::of(self, state, &wanted);
         let (mut images, mut lists) = (needs.images(), needs.second_indexes());
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {
@@ -269,7 +269,7 @@ impl std::fmt::Debug for MarkOptions<'_> {
 
 /// Everything that has to stay. Only [`Graph::mark`] makes one.
 #[derive(Debug)]
-pub struct LiveSet(Bits);
+pub struct LiveSet(BlobSet);
 
 impl LiveSet {
     /// Says whether the blob is live.

@@ -32,16 +32,16 @@ use crate::layout::{BlobId, BlobList, Layout, State};
 use crate::oci::descriptor::Details;
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
-pub use blob_set::Bits;
+pub use blob_set::BlobSet;
 pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
 pub use describe::{is_attestation, kind_of};
 pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
 pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
-pub use reference_paths::{More, Way, WayStep, Ways};
-pub use unlisted_referrers::{Flight, InFlight, Writer};
+pub use reference_paths::{More, PathStep, ReferencePath, ReferencePaths};
+pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;
 pub use walk::{content_of, lacks_layers};
 
@@ -158,18 +158,18 @@ pub struct Graph {
     /// Manifests by their subject, listed or not. BuildKit's attestations are left out.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
     /// Everything that all roots together lead to.
-    reached: Bits,
+    reached: BlobSet,
     /// `reached` as it was before in-flight orphans were followed.
-    rooted: Bits,
+    rooted: BlobSet,
     orphans: FileTable,
     /// Orphans that cannot be read, and why: each may be a referrer of something live.
     unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
     unverified: HashSet<BlobId>,
-    in_flight: Bits,
-    in_flight_reach: Bits,
+    in_flight: BlobSet,
+    in_flight_reach: BlobSet,
     /// Orphans that were released while a writer was at work, and what they reference, as long as a writer is visible.
-    released: Bits,
+    released: BlobSet,
     /// What the notes say of released blobs.
     noted: Noted,
     /// What second indexes list. No command changes those, so what they list stays whole.
@@ -179,7 +179,7 @@ pub struct Graph {
     /// The time as of which it was read: holds that had ended by then are no roots.
     now: Timestamp,
     /// The rule by which orphans are protected. `None`: they are not, so that no sweep can be planned.
-    flight: Option<InFlight>,
+    flight: Option<GracePolicy>,
     /// The sign of a writer at work.
     writer: Option<Writer>,
 }
@@ -197,7 +197,7 @@ impl Graph {
         state: &State,
         blobs: Arc<BlobList>,
         now: Timestamp,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         Self::read_and(layout, state, blobs, now, observer, Documents::Remember)
     }
@@ -208,12 +208,12 @@ impl Graph {
         state: &State,
         blobs: Arc<BlobList>,
         now: Timestamp,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
         documents: Documents,
     ) -> Result<Self> {
         crate::threads::start();
         let mut graph = Self {
-            reached: Bits::new(blobs.len()),
+            reached: BlobSet::new(blobs.len()),
             blobs,
             extra: DigestTable::default(),
             roots: Vec::new(),
@@ -223,13 +223,13 @@ impl Graph {
             embedded: HashSet::new(),
             signed: HashMap::new(),
             referrers: BTreeMap::new(),
-            rooted: Bits::default(),
+            rooted: BlobSet::default(),
             orphans: FileTable::default(),
             unreadable: Vec::new(),
             unverified: HashSet::new(),
-            in_flight: Bits::default(),
-            in_flight_reach: Bits::default(),
-            released: Bits::default(),
+            in_flight: BlobSet::default(),
+            in_flight_reach: BlobSet::default(),
+            released: BlobSet::default(),
             noted: Noted::default(),
             listed_elsewhere: HashSet::new(),
             has_vanished: false,
@@ -238,7 +238,7 @@ impl Graph {
             writer: None,
         };
         graph.add_roots(layout, state, now, observer, documents)?;
-        graph.sniff_orphans(layout, observer)?;
+        graph.find_unlisted_referrers(layout, observer)?;
         graph.sort_referrers();
         graph.rooted = graph.reached.clone();
         Ok(graph)
@@ -468,7 +468,7 @@ impl Graph {
 
     /// Returns everything that the given roots lead to, whether it could be read or not.
     #[must_use]
-    pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> Bits {
+    pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> BlobSet {
         self.reach_after(roots, &Change::none())
     }
 
@@ -478,7 +478,7 @@ impl Graph {
         &self,
         roots: impl IntoIterator<Item = BlobId>,
         change: &Change<'_>,
-    ) -> Bits {
+    ) -> BlobSet {
         let (cut, whole): (Vec<BlobId>, Vec<BlobId>) = roots
             .into_iter()
             .partition(|id| change.cut.images.contains(id) && !self.listed_elsewhere.contains(id));
@@ -497,8 +497,8 @@ impl Graph {
         mut queue: Vec<BlobId>,
         unwanted: &BTreeSet<BlobId>,
         cut: &BTreeSet<(BlobId, BlobId)>,
-    ) -> Bits {
-        let mut bits = Bits::new(self.blobs.len() + self.extra.len());
+    ) -> BlobSet {
+        let mut bits = BlobSet::new(self.blobs.len() + self.extra.len());
         queue.retain(|id| bits.insert(*id));
         while let Some(id) = queue.pop() {
             let edges = self.node(id).map_or(&[][..], |node| &node.edges);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::graph::Walk;
-use crate::graph::{Bits, Graph, RootSource};
+use crate::graph::{BlobSet, Graph, RootSource};
 use crate::layout::{BlobId, State};
 
 /// The number of the empty set of targets.
@@ -18,7 +18,7 @@ const EMPTY: u32 = 0;
 /// Many blobs are reached from the same roots: the children of one index, from each of its names. Such blobs share
 /// one set, so that `n` names of an image with `m` missing children take `n + m` steps.
 #[derive(Debug)]
-pub(crate) struct Needs<'a> {
+pub(crate) struct Reachability<'a> {
     graph: &'a Graph,
     state: &'a State,
     /// Positions of roots in ascending order, by target.
@@ -31,16 +31,16 @@ pub(crate) struct Needs<'a> {
 
 /// What the roots of a blob are called, computed once for each set of roots.
 pub(crate) struct Labels<'a, 'v, W> {
-    needs: &'a Needs<'v>,
+    needs: &'a Reachability<'v>,
     wanted: W,
     /// What is cut off the beginning of each label.
     prefix: &'static str,
     known: HashMap<u32, Arc<[String]>>,
 }
 
-impl<'v> Needs<'v> {
+impl<'v> Reachability<'v> {
     /// Finds the roots that lead to the wanted blobs.
-    pub(crate) fn of(graph: &'v Graph, state: &'v State, wanted: &Bits) -> Self {
+    pub(crate) fn of(graph: &'v Graph, state: &'v State, wanted: &BlobSet) -> Self {
         let mut positions: BTreeMap<BlobId, Vec<usize>> = BTreeMap::new();
         for (position, root) in graph.roots().iter().enumerate() {
             if let Ok(id) = root.target {

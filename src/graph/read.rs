@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::oci::descriptor::Link;
 use crate::oci::{Digest, Document, Kind, Role};
-use crate::progress::{Observer, Phase};
+use crate::progress::{Phase, Progress};
 
 /// How many documents are read before their references are followed: bounds the memory of a wide
 /// index.
@@ -87,7 +87,7 @@ impl Graph {
         layout: &Layout,
         state: &State,
         now: Timestamp,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
         documents: Documents,
     ) -> Result<()> {
         observer.begin(Phase::Reading, None);
@@ -173,7 +173,7 @@ impl Graph {
         &mut self,
         layout: &Layout,
         queue: Vec<Step>,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<()> {
         self.follow_and(layout, queue, observer, Documents::Remember)
     }
@@ -182,7 +182,7 @@ impl Graph {
         &mut self,
         layout: &Layout,
         mut queue: Vec<Step>,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
         documents: Documents,
     ) -> Result<()> {
         let mut requests: Vec<Request> = Vec::new();

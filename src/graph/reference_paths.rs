@@ -40,7 +40,7 @@ enum Via {
 
 /// Everything that leads to something, from the bottom up.
 #[derive(Debug)]
-pub struct Ways<'a> {
+pub struct ReferencePaths<'a> {
     graph: &'a Graph,
     state: &'a State,
     /// From whom a blob is reached, each once, and how.
@@ -57,16 +57,16 @@ pub struct Ways<'a> {
 
 /// One way from a root to a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
+pub struct ReferencePath {
     /// What it begins with: names of images, `hold NAME`, `manifest.json`. All of them are the first step.
     pub roots: Arc<[String]>,
     /// The blobs, the one that was asked for last.
-    pub steps: Vec<WayStep>,
+    pub steps: Vec<PathStep>,
 }
 
 /// One blob of a way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayStep {
+pub struct PathStep {
     /// The blob.
     pub id: BlobId,
     /// What it is to the step before: `linux/arm64`, `config`, `layer 3/5`.
@@ -99,7 +99,7 @@ struct Tail {
     len: usize,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> ReferencePaths<'a> {
     /// Finds out who leads to whom, once for a whole layout.
     #[must_use]
     pub fn of(graph: &'a Graph, state: &'a State) -> Self {
@@ -166,7 +166,7 @@ impl<'a> Ways<'a> {
 
     /// Returns the shortest way to a blob; `None` if no root leads to it.
     #[must_use]
-    pub fn shortest(&self, target: BlobId) -> Option<Way> {
+    pub fn shortest(&self, target: BlobId) -> Option<ReferencePath> {
         let left = *self.distance.get(&target)?;
         Some(self.in_words(&self.last_steps(target, left + 1)))
     }
@@ -216,7 +216,7 @@ impl<'a> Ways<'a> {
     /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
     /// are. None at all: no root leads to it.
     #[must_use]
-    pub fn to(&self, target: BlobId, limit: usize) -> (Vec<Way>, More) {
+    pub fn to(&self, target: BlobId, limit: usize) -> (Vec<ReferencePath>, More) {
         let Some(shortest) = self.shortest(target) else {
             return (Vec::new(), More::Exactly(0));
         };
@@ -278,7 +278,7 @@ impl<'a> Ways<'a> {
         false
     }
 
-    fn whole(&self, tails: &[Tail], position: usize) -> Way {
+    fn whole(&self, tails: &[Tail], position: usize) -> ReferencePath {
         let mut steps = Vec::new();
         let mut from = None;
         let mut at = Some(position);
@@ -290,13 +290,13 @@ impl<'a> Ways<'a> {
         self.in_words(&steps)
     }
 
-    fn in_words(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> Way {
+    fn in_words(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> ReferencePath {
         let first = steps.first().map(|(id, _)| *id);
-        Way {
+        ReferencePath {
             roots: first.map_or_else(Arc::default, |id| self.labels(id)),
             steps: steps
                 .iter()
-                .map(|&(id, from)| WayStep {
+                .map(|&(id, from)| PathStep {
                     id,
                     what: self.step_in_words(id, from),
                 })
@@ -364,7 +364,7 @@ fn short(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-impl Way {
+impl ReferencePath {
     /// Returns the way as one writes it: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. Of many roots
     /// the first are written.
     #[must_use]

@@ -14,16 +14,16 @@ use rayon::prelude::*;
 
 use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
 use super::read::Step;
-use super::{Bits, FileTable, Graph};
+use super::{BlobSet, FileTable, Graph};
 use crate::error::{Error, Result};
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::{Links, open_file, stat_at, stat_of};
 use crate::layout::released::Noted;
 use crate::layout::{BlobId, Layout};
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document};
-use crate::progress::{Observer, Phase};
+use crate::progress::{Phase, Progress};
 
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
 const BATCH: usize = 8192;
@@ -38,9 +38,9 @@ enum Sniffed {
     Gone,
     /// It cannot be read.
     Unreadable(io::Error),
-    Plain(FileFacts),
+    Plain(FileStat),
     /// It has a `subject`.
-    Referrer(FileFacts, Box<Referrer>),
+    Referrer(FileStat, Box<Referrer>),
     /// It begins like JSON, and is to be looked into in a smaller batch.
     Large,
 }
@@ -53,7 +53,11 @@ struct Referrer {
 impl Graph {
     /// Looks into every blob that is not reached, follows the referrers among them, and keeps the
     /// rest as orphans.
-    pub(super) fn sniff_orphans(&mut self, layout: &Layout, observer: &dyn Observer) -> Result<()> {
+    pub(super) fn find_unlisted_referrers(
+        &mut self,
+        layout: &Layout,
+        observer: &dyn Progress,
+    ) -> Result<()> {
         let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
         let reached = self.reached.clone();
         let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
@@ -127,7 +131,7 @@ impl Graph {
         Ok(())
     }
 
-    fn add_referrer(&mut self, id: BlobId, file: FileFacts, document: Document) {
+    fn add_referrer(&mut self, id: BlobId, file: FileStat, document: Document) {
         let subjects: Vec<_> = document.subjects().cloned().collect();
         let node = self.node_of(document, file.len, |_| {});
         let looked = self.push_node(node);
@@ -146,7 +150,7 @@ impl Graph {
         // A link is judged by itself: what it leads to is not ours, but may be a referrer.
         let link = if self.blobs.is_link(id) {
             match stat_at(dir, name.file(), Links::Refuse) {
-                Ok(stat) => FileFacts::of(&stat),
+                Ok(stat) => FileStat::of(&stat),
                 Err(error) => return failed(error),
             }
         } else {
@@ -169,7 +173,7 @@ impl Graph {
             Ok(stat) => stat,
             Err(error) => return failed(error),
         };
-        let Some(target) = FileFacts::of(&stat) else {
+        let Some(target) = FileStat::of(&stat) else {
             return link.map_or(Sniffed::Gone, Sniffed::Plain);
         };
         let facts = link.unwrap_or(target);
@@ -269,8 +273,8 @@ impl Graph {
     pub fn protect_in_flight(
         &mut self,
         layout: &Layout,
-        rule: InFlight,
-        observer: &dyn Observer,
+        rule: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<()> {
         self.protect_among(layout, rule, None, Noted::read([layout]), observer)
     }
@@ -279,12 +283,12 @@ impl Graph {
     pub(crate) fn protect_among(
         &mut self,
         layout: &Layout,
-        rule: InFlight,
-        joint_orphans: Option<&Bits>,
+        rule: GracePolicy,
+        joint_orphans: Option<&BlobSet>,
         noted: Noted,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<()> {
-        self.in_flight = Bits::default();
+        self.in_flight = BlobSet::default();
         let fresh: Vec<(BlobId, i64)> = self
             .fresh_orphans(rule)
             .filter(|(id, _)| joint_orphans.is_none_or(|orphans| orphans.contains(*id)))
@@ -311,7 +315,7 @@ impl Graph {
     }
 
     /// Returns the orphans that are younger than the grace period, with their times.
-    pub(crate) fn fresh_orphans(&self, rule: InFlight) -> impl Iterator<Item = (BlobId, i64)> {
+    pub(crate) fn fresh_orphans(&self, rule: GracePolicy) -> impl Iterator<Item = (BlobId, i64)> {
         self.orphans.iter().filter_map(move |(id, file)| {
             let modified = file?.modified;
             rule.is_fresh(modified.into()).then_some((id, modified))
@@ -319,7 +323,7 @@ impl Graph {
     }
 
     /// Returns what shows that a writer is at work: its temporary file, or a blob that it has not listed yet.
-    fn sign_of_writer(&self, rule: InFlight, fresh: &[(BlobId, i64)]) -> Option<Writer> {
+    fn sign_of_writer(&self, rule: GracePolicy, fresh: &[(BlobId, i64)]) -> Option<Writer> {
         let mut files = self.blobs.temporary.iter().filter(|stray| {
             // A lock file says nothing of blobs: readers make one as well. This program holds the lock while it
             // writes, and never lists again what was removed.
@@ -340,7 +344,7 @@ impl Graph {
 
     /// Returns the rule by which orphans are protected; `None`: they are not, so that no sweep can be planned.
     #[must_use]
-    pub const fn protection(&self) -> Option<InFlight> {
+    pub const fn protection(&self) -> Option<GracePolicy> {
         self.flight
     }
 
@@ -354,7 +358,7 @@ impl Graph {
             .orphans
             .iter()
             .filter(|(id, _)| self.in_flight.contains(*id) && !listed.contains(id));
-        let modified = |file: Option<FileFacts>| file.map_or(i64::MIN, |file| file.modified);
+        let modified = |file: Option<FileStat>| file.map_or(i64::MIN, |file| file.modified);
         let (id, file) = others.max_by_key(|(_, file)| modified(*file))?;
         Some(Writer::Blob {
             digest: self.digest(id).clone(),
@@ -404,13 +408,13 @@ impl Graph {
 
     /// Says whether, and why, an orphan is protected as in flight.
     #[must_use]
-    pub fn in_flight(&self, id: BlobId) -> Option<Flight> {
+    pub fn in_flight(&self, id: BlobId) -> Option<InFlight> {
         if self.in_flight.contains(id) {
-            Some(Flight::Fresh)
+            Some(InFlight::Fresh)
         } else if self.in_flight_reach.contains(id) {
-            Some(Flight::UsedByFresh)
+            Some(InFlight::UsedByFresh)
         } else if self.released.contains(id) {
-            Some(Flight::Released)
+            Some(InFlight::Released)
         } else {
             None
         }
@@ -419,14 +423,14 @@ impl Graph {
 
 /// When an orphan counts as being written. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InFlight {
+pub struct GracePolicy {
     /// The current time.
     pub now: i128,
     /// How long an orphan counts as being written; 0 turns the protection off.
     pub grace: i128,
 }
 
-impl InFlight {
+impl GracePolicy {
     /// The grace period where the caller names none: one hour, in nanoseconds.
     pub const HOUR: i128 = 60 * 60 * 1_000_000_000;
 
@@ -461,7 +465,7 @@ pub enum Writer {
 
 /// Why an orphan is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flight {
+pub enum InFlight {
     /// It is recent.
     Fresh,
     /// A recent orphan references it.

@@ -41,7 +41,7 @@ impl Walk {
 /// documents lead to but for what they are about.
 #[must_use]
 pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
-    // Not `Bits`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
+    // Not `BlobSet`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
     let mut seen = HashSet::from([id]);
     let mut content = vec![(id, declared)];
     let mut next = 0;

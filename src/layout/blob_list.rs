@@ -172,7 +172,7 @@ fn number_of(position: usize) -> u32 {
 
 /// A file or directory that is not a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
+pub struct TempFile {
     /// The path relative to the layout.
     pub path: PathBuf,
     /// How sure it is that a writer's temporary file has this name; `None`: foreign.
@@ -193,12 +193,12 @@ pub struct BlobList {
     /// Numbers of blobs that are symbolic links, ascending.
     links: Vec<BlobId>,
     /// Temporary files of writers, by path.
-    pub temporary: Vec<Stray>,
+    pub temporary: Vec<TempFile>,
     /// Everything else in `blobs/`, by path.
-    pub foreign: Vec<Stray>,
+    pub foreign: Vec<TempFile>,
 }
 
-impl Stray {
+impl TempFile {
     /// Says whether it is the lock file, which a killed process leaves behind.
     pub(crate) fn is_lock(&self) -> bool {
         self.path == Path::new(LOCK_FILE)
@@ -423,7 +423,7 @@ impl BlobList {
         kind: FileType,
         temp: Option<TempName>,
     ) -> Result<()> {
-        let mut stray = Stray {
+        let mut stray = TempFile {
             path: relative.join(OsStr::from_bytes(name)),
             temp,
             is_dir: kind == FileType::Directory,

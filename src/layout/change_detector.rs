@@ -33,7 +33,7 @@ const WHOLE_SECONDS: i128 = 2_000_000_000;
 
 /// Watches the state of a locked layout.
 #[derive(Debug)]
-pub(crate) struct Watch<'a> {
+pub(crate) struct ChangeDetector<'a> {
     layout: &'a Layout,
     base: &'a Digest,
     /// When the lock was there at the latest, by the clock of the file system; `None`: stamps prove nothing.
@@ -47,7 +47,7 @@ pub(crate) struct Watch<'a> {
 type Stamp = Option<(u64, u64, i64, i128, i128)>;
 type Stamps = Vec<(PathBuf, Stamp)>;
 
-impl<'a> Watch<'a> {
+impl<'a> ChangeDetector<'a> {
     /// Watches for another state than the one with the fingerprint `base`.
     pub(crate) fn new(locked: &Locked<'a>, base: &'a Digest) -> Self {
         let layout = locked.layout();
@@ -63,13 +63,13 @@ impl<'a> Watch<'a> {
     }
 
     /// Says whether the state is still the same. What cannot be read is another one.
-    pub(crate) fn is_still(&self) -> bool {
+    pub(crate) fn is_unchanged(&self) -> bool {
         // Before the reading: whoever writes after this changes a stamp.
         let stamps = self.stamps();
         if stamps.is_some() && stamps == *self.proven.borrow() {
             return true;
         }
-        let is_same = is_still(self.layout, self.base);
+        let is_same = is_unchanged(self.layout, self.base);
         self.proven.replace(stamps.filter(|_| is_same));
         is_same
     }
@@ -115,7 +115,7 @@ fn stamp_of(stat: &Stat, since: i128) -> Option<(u64, u64, i64, i128, i128)> {
 
 /// Reads what decides which blobs are live, and says whether it is what `base` stands for. What cannot
 /// be read is another state.
-pub(crate) fn is_still(layout: &Layout, base: &Digest) -> bool {
+pub(crate) fn is_unchanged(layout: &Layout, base: &Digest) -> bool {
     // The same bytes mean the same. Others may be half of a writer's work, which is worth a second look.
     matches!(layout.hash_state(), Ok(Some(found)) if found == *base)
         || layout
@@ -207,12 +207,12 @@ mod tests {
                 let base = layout.read_state().expect("valid").fingerprint().clone();
                 let locked =
                     Locked::acquire(&layout, Duration::ZERO, &Silent).expect("nobody else");
-                let watch = Watch::new(&locked, &base);
+                let watch = ChangeDetector::new(&locked, &base);
                 for _ in 0..3 {
-                    assert!(watch.is_still(), "{number}");
+                    assert!(watch.is_unchanged(), "{number}");
                 }
                 write(temp.path());
-                assert!(!watch.is_still(), "{number} after {pause:?}");
+                assert!(!watch.is_unchanged(), "{number} after {pause:?}");
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::oci::Algorithm;
 
 /// The layouts below some directories.
 #[derive(Debug, Default)]
-pub struct Forest {
+pub struct Discovery {
     /// The layouts, each below the directory through which it was found, in the order of their names.
     pub layouts: Vec<PathBuf>,
     /// Directories that could not be read.
@@ -29,13 +29,13 @@ pub struct Forest {
     pub elsewhere: Vec<PathBuf>,
 }
 
-impl Forest {
+impl Discovery {
     /// Adds the layouts below a directory, and the directory itself if it is one. A layout may lie
     /// inside another one, but not among its blobs.
     ///
     /// # Errors
     /// [`Error::NotALayout`] when the root is not a directory or contains no layout, [`Error::Read`] when it does
-    /// not exist. A directory below the root that cannot be read is in [`Forest::errors`].
+    /// not exist. A directory below the root that cannot be read is in [`Discovery::errors`].
     pub fn search(&mut self, root: &Path) -> Result<(), Error> {
         let device = match std::fs::metadata(root) {
             Ok(found) if found.is_dir() => found.dev(),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn found(root: &Path) -> Vec<String> {
-        let mut forest = Forest::default();
+        let mut forest = Discovery::default();
         forest.search(root).expect("the root has layouts");
         assert!(forest.errors.is_empty(), "{:?}", forest.errors);
         forest
@@ -251,7 +251,7 @@ mod tests {
     fn a_directory_without_a_layout_is_called_what_it_is() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let what = |name: &str| {
-            let mut forest = Forest::default();
+            let mut forest = Discovery::default();
             let found = forest.search(&temp.path().join(name));
             assert!(forest.layouts.is_empty(), "{forest:?}");
             match found {

@@ -43,13 +43,13 @@ use crate::error::{Error, NotALayout, Result};
 use crate::fs::FileSystem;
 use crate::fs::{Links, exists, open_dir, open_file, real_path, stat_at, stat_of};
 use crate::layout::holds::Emptied;
-use crate::oci::digest::VictimName;
+use crate::oci::digest::DeletableName;
 use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Algorithm, Digest};
 
 pub use crate::layout::replaced_ids::ReplacedId;
-pub use blob_list::{BlobId, BlobList, Stray};
+pub use blob_list::{BlobId, BlobList, TempFile};
 pub use second_indexes::{IgnoredIndexes, SecondIndex};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
@@ -274,7 +274,7 @@ impl Layout {
     }
 
     /// Returns the directory and the name of a blob; `None` where no blob of its algorithm can be listed.
-    pub(crate) fn place_of_blob(&self, digest: &Digest) -> Option<(BorrowedFd<'_>, VictimName)> {
+    pub(crate) fn place_of_blob(&self, digest: &Digest) -> Option<(BorrowedFd<'_>, DeletableName)> {
         let name = digest.victim_name()?;
         let dir = self.blobs.algorithm(name.algorithm())?;
         Some((dir.as_fd(), name))
@@ -346,8 +346,11 @@ impl Layout {
     }
 
     /// Returns the temporary files that [hold what another program wrote](is_parked).
-    pub(crate) fn parked<'a>(&self, strays: impl IntoIterator<Item = &'a Stray>) -> Vec<PathBuf> {
-        let is_parked = |stray: &&Stray| {
+    pub(crate) fn parked<'a>(
+        &self,
+        strays: impl IntoIterator<Item = &'a TempFile>,
+    ) -> Vec<PathBuf> {
+        let is_parked = |stray: &&TempFile| {
             let name = stray.path.file_name().and_then(|name| name.to_str());
             !stray.is_dir
                 && name.is_some_and(|name| crate::fs::SwapName::parse(name).is_some())
@@ -360,7 +363,7 @@ impl Layout {
 
     /// Opens the directory that a temporary file lies in. `None`: it is gone, is another kind of
     /// file now, somebody holds a lock on it, or it [holds what another program wrote](is_parked).
-    pub(crate) fn open_stray(&self, stray: &Stray) -> io::Result<Option<StrayPlace>> {
+    pub(crate) fn open_stray(&self, stray: &TempFile) -> io::Result<Option<StrayPlace>> {
         let mut dir = self.dir.try_clone()?;
         let mut names = stray.path.iter();
         let Some(name) = names.next_back().and_then(|name| name.to_str()) else {
@@ -457,7 +460,7 @@ impl Layout {
 
     /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a
     /// lock on it, and a directory holds only what its writer puts there.
-    pub(crate) fn is_removable(&self, stray: &Stray) -> bool {
+    pub(crate) fn is_removable(&self, stray: &TempFile) -> bool {
         let Ok(Some(place)) = self.open_stray(stray) else {
             return false;
         };
@@ -471,7 +474,7 @@ impl Layout {
     }
 
     /// Lists a temporary directory.
-    pub(crate) fn files_in(&self, stray: &Stray, dir: &OwnedFd) -> io::Result<Vec<String>> {
+    pub(crate) fn files_in(&self, stray: &TempFile, dir: &OwnedFd) -> io::Result<Vec<String>> {
         let mut files = Vec::new();
         entries::each_entry(dir, &self.path.join(&stray.path), |entry| {
             files.push(String::from_utf8_lossy(entry.name).into_owned());

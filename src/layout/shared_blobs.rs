@@ -19,13 +19,13 @@ use rustix::io::Errno;
 
 use super::entries::each_entry;
 use super::{BlobDirs, Layout};
-use crate::error::{Error, PoolProblem, Result};
+use crate::error::{Error, Result, SharedStoreProblem};
 use crate::fs::{Links, open_dir, real_path, stat_of};
 use crate::oci::Algorithm;
 
 /// A directory with a directory of blobs for each algorithm.
 #[derive(Debug)]
-pub struct Pool {
+pub struct SharedStore {
     path: PathBuf,
     dir: OwnedFd,
     algorithms: Vec<(Algorithm, OwnedFd)>,
@@ -39,7 +39,7 @@ fn identity(file: impl AsFd, path: &Path) -> Result<Identity> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-impl Pool {
+impl SharedStore {
     /// Opens a pool.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Pool {
                 Ok(fd) => algorithms.push((algorithm, fd)),
                 Err(Errno::NOENT) => {}
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let what = PoolProblem::Link(path.join(algorithm.name()));
+                    let what = SharedStoreProblem::Link(path.join(algorithm.name()));
                     return Err(Error::Pool { path, what });
                 }
                 Err(error) => {
@@ -64,7 +64,7 @@ impl Pool {
             }
         }
         if algorithms.is_empty() {
-            let what = PoolProblem::NoBlobs;
+            let what = SharedStoreProblem::NoBlobs;
             return Err(Error::Pool { path, what });
         }
         Ok(Self {
@@ -107,7 +107,7 @@ impl Pool {
         }
         Err(Error::Pool {
             path: self.path.clone(),
-            what: PoolProblem::Owned(owner.to_owned()),
+            what: SharedStoreProblem::Owned(owner.to_owned()),
         })
     }
 
@@ -134,7 +134,7 @@ impl Layout {
     /// # Errors
     /// As [`Layout::open`], and [`Error::NotInPool`] when the layout has blobs of its own, or its `blobs`
     /// leads elsewhere.
-    pub fn open_in(path: impl Into<PathBuf>, pool: &Pool) -> Result<Self> {
+    pub fn open_in(path: impl Into<PathBuf>, pool: &SharedStore) -> Result<Self> {
         let mut layout = Self::open_unchecked(path.into(), super::Blobs::Elsewhere)?;
         refuse_own_blobs(&layout, pool)?;
         layout.blobs = pool.dirs()?;
@@ -143,7 +143,7 @@ impl Layout {
 }
 
 /// Refuses a layout that does not use the pool, or not only.
-fn refuse_own_blobs(layout: &Layout, pool: &Pool) -> Result<()> {
+fn refuse_own_blobs(layout: &Layout, pool: &SharedStore) -> Result<()> {
     let path = layout.path().join("blobs");
     let not_in_pool = |blobs: PathBuf| Error::NotInPool {
         path: layout.path().to_owned(),

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use crate::graph::Graph;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::reference::Reference;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_name};
@@ -41,7 +41,7 @@ pub(crate) struct Companion<'a> {
 type Tags<'a> = HashMap<&'a str, Vec<(BlobId, &'a str)>>;
 
 /// Returns the companions among the entries, in the order of `index.json`; one for each image that has the other name.
-pub(crate) fn companions<'a>(view: &View, entries: &'a [EntryFacts]) -> Vec<Companion<'a>> {
+pub(crate) fn companions<'a>(view: &Snapshot, entries: &'a [EntryFacts]) -> Vec<Companion<'a>> {
     let named = || {
         entries
             .iter()

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::graph::Graph;
 use crate::graph::content_of;
 use crate::layout::BlobId;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::descriptor::Details;
 use crate::oci::descriptor::is_subject_key;
@@ -59,8 +59,8 @@ impl EntryRole {
 
 /// Returns the entries in the order of `index.json`.
 #[must_use]
-pub fn entries(view: &View) -> Vec<EntryFacts> {
-    let View { state, graph, .. } = view;
+pub fn entries(view: &Snapshot) -> Vec<EntryFacts> {
+    let Snapshot { state, graph, .. } = view;
     let mut cut_digests = None;
     // Many entries may share one document with many references: names of a large index.
     let mut subjects: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
@@ -133,8 +133,8 @@ pub fn entries(view: &View) -> Vec<EntryFacts> {
 
 /// Returns the names that only docker save's list has, by the position of the entry that they belong to: one that leads
 /// to the config of the element, with a name of its own if there is such an entry. `docker load` restores them.
-pub(crate) fn saved_names(view: &View) -> HashMap<usize, Vec<EntryName>> {
-    let View { state, graph, .. } = view;
+pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
+    let Snapshot { state, graph, .. } = view;
     let Some(save) = &state.docker_save else {
         return HashMap::new();
     };
@@ -180,8 +180,8 @@ pub(crate) fn saved_names(view: &View) -> HashMap<usize, Vec<EntryName>> {
 }
 
 /// Returns the positions of the entries that lead to the config of an element of docker save's list, by config.
-pub(crate) fn config_owners(view: &View) -> HashMap<BlobId, Vec<usize>> {
-    let View { state, graph, .. } = view;
+pub(crate) fn config_owners(view: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
+    let Snapshot { state, graph, .. } = view;
     let elements = state.docker_save.iter().flat_map(|save| &save.elements);
     let mut owners: HashMap<BlobId, Vec<usize>> = elements
         .filter_map(|element| graph.id(element.config.as_ref()?))

@@ -9,14 +9,14 @@ use rustix::fs::Stat;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::{is_absence, modified_of};
-use crate::graph::{Bits, Edge};
+use crate::graph::{BlobSet, Edge};
 use crate::graph::{content_of, is_attestation};
 use crate::layout::BlobId;
 use crate::model::entries::saved_names;
 use crate::model::inventory::Files;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::descriptor::PlatformView;
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, Role, Shape};
@@ -92,7 +92,7 @@ pub struct ImageConfig {
 /// Reads sizes and configurations at most once each.
 #[derive(Debug)]
 pub struct Images<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     lens: HashMap<BlobId, u64>,
     /// What is known of the files already.
     files: Files,
@@ -102,7 +102,7 @@ pub struct Images<'a> {
 
 /// Returns the images of a layout in the order of `index.json`.
 #[must_use]
-pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
+pub fn images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
     let elsewhere = listed_elsewhere(view);
@@ -152,7 +152,7 @@ pub fn images(view: &View, now: Timestamp) -> Vec<Image> {
 }
 
 /// Returns for each digest the second indexes that list it, each once.
-fn listed_elsewhere(view: &View) -> HashMap<&Digest, Vec<String>> {
+fn listed_elsewhere(view: &Snapshot) -> HashMap<&Digest, Vec<String>> {
     let mut found: HashMap<&Digest, Vec<String>> = HashMap::new();
     for index in &view.state.second_indexes {
         let label = index.label();
@@ -169,12 +169,12 @@ fn listed_elsewhere(view: &View) -> HashMap<&Digest, Vec<String>> {
 impl<'a> Images<'a> {
     /// Makes an empty cache over a layout.
     #[must_use]
-    pub fn new(view: &'a View) -> Self {
+    pub fn new(view: &'a Snapshot) -> Self {
         Self::knowing(view, &Files::default())
     }
 
     /// Makes an empty cache over a layout whose files were looked at already.
-    pub(crate) fn knowing(view: &'a View, files: &Files) -> Self {
+    pub(crate) fn knowing(view: &'a Snapshot, files: &Files) -> Self {
         Self {
             view,
             lens: HashMap::new(),
@@ -243,7 +243,7 @@ impl<'a> Images<'a> {
     }
 
     /// Returns what is known of a blob's file. Of a link that says nothing about what it leads to.
-    fn known(&self, id: BlobId) -> Option<FileFacts> {
+    fn known(&self, id: BlobId) -> Option<FileStat> {
         let file = self.files.get(id)?;
         (!self.view.graph.blobs().is_link(id)).then_some(file)
     }
@@ -282,7 +282,7 @@ impl<'a> Images<'a> {
             .map(|(part, _)| *part)
             .filter(|part| *part != id && !graph.is_present(*part))
             .collect();
-        let mut carried = Bits::default();
+        let mut carried = BlobSet::default();
         if !absent.is_empty() {
             let nodes = content.iter().filter_map(|(part, _)| graph.node(*part));
             for edge in nodes.flat_map(|node| &node.edges) {

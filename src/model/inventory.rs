@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::fs::{FileFacts, Fs};
-use crate::graph::{Bits, FileTable, Graph};
+use crate::fs::{FileStat, Fs};
+use crate::graph::{BlobSet, FileTable, Graph};
 use crate::layout::{BlobId, Layout};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
 /// How many files are looked at before what was found is put away.
@@ -37,19 +37,19 @@ impl Files {
 
     /// Returns the file of a blob.
     #[must_use]
-    pub fn get(&self, id: BlobId) -> Option<FileFacts> {
+    pub fn get(&self, id: BlobId) -> Option<FileStat> {
         self.0.get(id as usize)?.1
     }
 
     /// Returns the files with their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (BlobId, FileFacts)> {
+    pub fn iter(&self) -> impl Iterator<Item = (BlobId, FileStat)> {
         self.0.iter().filter_map(|(id, file)| Some((id, file?)))
     }
 }
 
 /// Looks at every blob, in parallel; at orphans only once, when they were looked into.
 #[must_use]
-pub fn files(view: &View, fs: &dyn Fs) -> Files {
+pub fn files(view: &Snapshot, fs: &dyn Fs) -> Files {
     use rayon::prelude::*;
 
     let graph = &view.graph;
@@ -59,7 +59,7 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
     let mut orphans = graph.orphans().peekable();
     let failed: Mutex<Vec<(BlobId, String)>> = Mutex::default();
     loop {
-        let mut batch: Vec<(BlobId, Option<FileFacts>)> = ids
+        let mut batch: Vec<(BlobId, Option<FileStat>)> = ids
             .by_ref()
             .take(BATCH)
             .map(|id| {
@@ -98,7 +98,7 @@ pub fn files(view: &View, fs: &dyn Fs) -> Files {
 /// Counts bytes row by row, each inode once.
 pub(crate) struct Counted<'a> {
     files: &'a Files,
-    seen: Bits,
+    seen: BlobSet,
     /// Inodes with several names, and their bytes.
     inodes: BTreeMap<(u64, u64), u64>,
 }
@@ -107,12 +107,12 @@ impl<'a> Counted<'a> {
     pub(crate) fn new(files: &'a Files) -> Self {
         Self {
             files,
-            seen: Bits::default(),
+            seen: BlobSet::default(),
             inodes: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn take(&mut self, ids: &Bits) -> u64 {
+    pub(crate) fn take(&mut self, ids: &BlobSet) -> u64 {
         self.take_if(|id| ids.contains(id))
     }
 
@@ -142,7 +142,7 @@ impl<'a> Counted<'a> {
 }
 
 /// Looks at the file of a blob; `None` if there is none, or if it cannot be looked at.
-pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileFacts> {
+pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileStat> {
     try_look(layout, graph, id, fs).ok().flatten()
 }
 
@@ -155,7 +155,7 @@ fn try_look(
     graph: &Graph,
     id: BlobId,
     fs: &dyn Fs,
-) -> io::Result<Option<FileFacts>> {
+) -> io::Result<Option<FileStat>> {
     match layout.place_of_blob(graph.digest(id)) {
         Some((dir, name)) => fs.look(dir, &name),
         None => Ok(None),

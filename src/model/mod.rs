@@ -6,4 +6,4 @@ pub mod images;
 pub mod inventory;
 pub mod snapshot;
 
-pub use snapshot::View;
+pub use snapshot::Snapshot;

@@ -7,14 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::graph::{Documents, Graph, InFlight};
-use crate::layout::change_detector::is_still;
+use crate::graph::{Documents, GracePolicy, Graph};
+use crate::layout::change_detector::is_unchanged;
 use crate::layout::{Layout, State};
-use crate::progress::{Observer, Phase};
+use crate::progress::{Phase, Progress};
 
 /// A layout, its state, and what refers to what in it.
 #[derive(Debug)]
-pub struct View {
+pub struct Snapshot {
     /// The layout.
     pub layout: Layout,
     /// `index.json`, holds, `manifest.json`, second indexes.
@@ -85,11 +85,11 @@ pub(crate) fn settled<T, E: From<Error>>(
     }))
 }
 
-impl View {
+impl Snapshot {
     /// Opens and reads a layout. Damage is no error: a damaged image can still be shown and removed.
     ///
-    /// Orphans younger than [an hour](InFlight::HOUR) are protected, and what they reference: a writer may be about to
-    /// list them. [`View::protect`] sets another grace period.
+    /// Orphans younger than [an hour](GracePolicy::HOUR) are protected, and what they reference: a writer may be about to
+    /// list them. [`Snapshot::protect`] sets another grace period.
     ///
     /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears
     /// between the two is in no list and can never become a victim. The other way round, an image
@@ -98,7 +98,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::Unstable`] when the layout changes each time it is read, and what [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
-    pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+    pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
         Self::of(Layout::open(path)?, now, observer)
     }
 
@@ -107,8 +107,8 @@ impl View {
     pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
+        in_flight: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         let mut view = Self::read_by(layout, now, observer, Documents::Forget)?;
         view.protect(in_flight, observer)?;
@@ -118,12 +118,12 @@ impl View {
     /// Opens and reads a layout, and protects orphans by this rule.
     ///
     /// # Errors
-    /// As [`View::read`].
+    /// As [`Snapshot::read`].
     pub fn read_protected(
         path: impl Into<PathBuf>,
         now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
+        in_flight: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         Self::of_protected(Layout::open(path)?, now, in_flight, observer)
     }
@@ -131,12 +131,12 @@ impl View {
     /// Reads a layout that is open, and protects orphans by this rule.
     ///
     /// # Errors
-    /// As [`View::of`].
+    /// As [`Snapshot::of`].
     pub fn of_protected(
         layout: Layout,
         now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
+        in_flight: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         let mut view = Self::of_to_show(layout, now, observer)?;
         view.protect(in_flight, observer)?;
@@ -147,20 +147,20 @@ impl View {
     /// deletes nothing.
     ///
     /// # Errors
-    /// As [`View::read`].
+    /// As [`Snapshot::read`].
     pub fn read_to_show(
         path: impl Into<PathBuf>,
         now: Timestamp,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         Self::of_to_show(Layout::open(path)?, now, observer)
     }
 
-    /// Reads a layout that is open to show what is in it, as [`View::read_to_show`].
+    /// Reads a layout that is open to show what is in it, as [`Snapshot::read_to_show`].
     ///
     /// # Errors
-    /// As [`View::of`].
-    pub fn of_to_show(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+    /// As [`Snapshot::of`].
+    pub fn of_to_show(layout: Layout, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
         Self::read_by(layout, now, observer, Documents::Remember)
     }
 
@@ -168,7 +168,7 @@ impl View {
     ///
     /// # Errors
     /// As [`Graph::protect_in_flight`].
-    pub fn protect(&mut self, rule: InFlight, observer: &dyn Observer) -> Result<()> {
+    pub fn protect(&mut self, rule: GracePolicy, observer: &dyn Progress) -> Result<()> {
         self.graph.protect_in_flight(&self.layout, rule, observer)
     }
 
@@ -176,24 +176,24 @@ impl View {
     ///
     /// # Errors
     /// What [`Layout::list`] and [`Layout::read_state`] refuse.
-    pub fn of(layout: Layout, now: Timestamp, observer: &dyn Observer) -> Result<Self> {
+    pub fn of(layout: Layout, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
         let mut view = Self::read_by(layout, now, observer, Documents::Remember)?;
-        view.protect(InFlight::by_default(now), observer)?;
+        view.protect(GracePolicy::by_default(now), observer)?;
         Ok(view)
     }
 
     /// Reads the same layout as it is now.
     ///
     /// # Errors
-    /// As [`View::of`].
-    pub(crate) fn again(&self, observer: &dyn Observer) -> Result<Self> {
+    /// As [`Snapshot::of`].
+    pub(crate) fn again(&self, observer: &dyn Progress) -> Result<Self> {
         Self::of(self.layout.try_clone()?, self.graph.now(), observer)
     }
 
     fn read_by(
         layout: Layout,
         now: Timestamp,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
         documents: Documents,
     ) -> Result<Self> {
         crate::threads::start();
@@ -203,7 +203,7 @@ impl View {
             let state = layout.read_state()?;
             let graph = Graph::read_and(&layout, &state, blobs, now, observer, documents)?;
             let base = state.fingerprint().clone();
-            let doubt = Doubt::of(&graph, || !is_still(&layout, &base));
+            let doubt = Doubt::of(&graph, || !is_unchanged(&layout, &base));
             Ok::<_, Error>(((state, graph), doubt))
         })?;
         Ok(Self {

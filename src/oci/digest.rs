@@ -251,12 +251,12 @@ impl BlobName {
 /// Made on the stack, since a sweep needs hundreds of thousands of them. It can only be made from a
 /// [`Digest`], so nothing else is ever unlinked as a blob.
 #[derive(Debug, Clone)]
-pub struct VictimName {
+pub struct DeletableName {
     algorithm: Algorithm,
     hex: [u8; 128],
 }
 
-impl VictimName {
+impl DeletableName {
     /// Returns the algorithm, whose name is the directory below `blobs/`.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
@@ -277,7 +277,7 @@ impl Digest {
     /// Returns the name under which the blob can be deleted; `None` for an algorithm that is not
     /// swept.
     #[must_use]
-    pub fn victim_name(&self) -> Option<VictimName> {
+    pub fn victim_name(&self) -> Option<DeletableName> {
         let algorithm = self.algorithm()?;
         let mut hex = [0; 128];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(self.bytes()) {
@@ -286,7 +286,7 @@ impl Digest {
                 *low = hex_digit(byte & 15);
             }
         }
-        Some(VictimName { algorithm, hex })
+        Some(DeletableName { algorithm, hex })
     }
 }
 

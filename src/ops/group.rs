@@ -20,21 +20,21 @@ use jiff::Timestamp;
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Refused, execute_group};
 use crate::fs::Fs;
-use crate::graph::{Accept, Bits, Graph};
-use crate::layout::change_detector::is_still;
+use crate::graph::{Accept, BlobSet, Graph};
+use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::layout::released::Noted;
-use crate::layout::shared_blobs::Pool;
+use crate::layout::shared_blobs::SharedStore;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::{Image, images};
 use crate::model::inventory::{Counted, Unmeasured, files};
-use crate::model::snapshot::{Doubt, View, settled};
+use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
 use crate::plan::{
-    Because, GroupPlan, Kept, Order, Plan, Retire, Victim, Victims, left_over, sweep_all,
+    Deletion, Deletions, GroupPlan, KeepReason, Kept, Order, Plan, Retire, left_over, sweep_all,
 };
-use crate::progress::{Observer, Phase};
+use crate::progress::{Phase, Progress};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
@@ -59,7 +59,7 @@ pub struct OpenGroup {
 /// A store that several layouts share, as it was at one moment.
 #[derive(Debug)]
 struct Store {
-    pool: Pool,
+    pool: SharedStore,
     states: Vec<State>,
     blobs: Arc<BlobList>,
 }
@@ -140,7 +140,7 @@ impl LayoutGroup {
     ///
     /// # Errors
     /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
-    pub fn open(&self, observer: &dyn Observer) -> Result<OpenGroup> {
+    pub fn open(&self, observer: &dyn Progress) -> Result<OpenGroup> {
         let Some(store) = &self.store else {
             let layouts = self.layouts.iter();
             let layouts = layouts.map(|path| Ok(Layout::open(path)?.ignoring(&self.ignored)));
@@ -149,7 +149,7 @@ impl LayoutGroup {
                 layouts: layouts.collect::<Result<_>>()?,
             });
         };
-        let pool = Pool::open(store)?;
+        let pool = SharedStore::open(store)?;
         let layouts = self.layouts.iter();
         let layouts: Vec<Layout> = layouts
             .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(&self.ignored)))
@@ -189,8 +189,8 @@ impl OpenGroup {
     pub fn plan<T, E: From<Error>>(
         &mut self,
         protection: &Protection,
-        observer: &dyn Observer,
-        mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+        observer: &dyn Progress,
+        mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
         let Self { store, layouts } = self;
         let Some(store) = store else {
@@ -199,7 +199,7 @@ impl OpenGroup {
             for layout in layouts.iter() {
                 let layout = layout.try_clone()?;
                 let mut view =
-                    View::of_protected(layout, protection.now, protection.in_flight, observer)?;
+                    Snapshot::of_protected(layout, protection.now, protection.in_flight, observer)?;
                 let (plan, note) = make(&mut view)?;
                 plans.push(plan);
                 notes.push(note);
@@ -210,7 +210,7 @@ impl OpenGroup {
             };
             return Ok((plan, notes));
         };
-        store.settle(layouts, observer, |store, doubt| {
+        store.sync_written(layouts, observer, |store, doubt| {
             store.plan_once(layouts, protection, doubt, observer, &mut make)
         })
     }
@@ -219,7 +219,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// What [`Locked::acquire`] says of any of them.
-    pub(crate) fn lock(&self, wait: Duration, observer: &dyn Observer) -> Result<Vec<Locked<'_>>> {
+    pub(crate) fn lock(&self, wait: Duration, observer: &dyn Progress) -> Result<Vec<Locked<'_>>> {
         let mut order = Vec::with_capacity(self.layouts.len());
         for (number, layout) in self.layouts.iter().enumerate() {
             order.push((layout.identity()?, number));
@@ -249,7 +249,7 @@ impl OpenGroup {
         plan: &GroupPlan,
         wait: Duration,
         fs: &dyn Fs,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<GroupOutcome, Refused> {
         let locked = self.lock(wait, observer)?;
         execute_group(&locked, plan, fs, observer)
@@ -266,13 +266,13 @@ impl OpenGroup {
         detail: Detail,
         protection: &Protection,
         fs: &dyn Fs,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<Option<SharedUsage>> {
         let Self { store, layouts } = self;
         let Some(store) = store else {
             return Ok(None);
         };
-        let usage = store.settle(layouts, observer, |store, doubt| {
+        let usage = store.sync_written(layouts, observer, |store, doubt| {
             let mut usage = store.usage_once(layouts, protection, fs, doubt, observer)?;
             if detail == Detail::Images {
                 usage.images = store.images(layouts, protection, fs, doubt, observer)?;
@@ -284,7 +284,7 @@ impl OpenGroup {
 }
 
 impl Store {
-    fn read_again(&mut self, layouts: &[Layout], observer: &dyn Observer) -> Result<()> {
+    fn read_again(&mut self, layouts: &[Layout], observer: &dyn Progress) -> Result<()> {
         crate::threads::start();
         observer.begin(Phase::Listing, None);
         self.blobs = Arc::new(BlobList::read_pool(layouts)?);
@@ -294,10 +294,10 @@ impl Store {
     }
 
     /// Does some work on what was read, and on what is read anew while a layout changes under it.
-    fn settle<T, E: From<Error>>(
+    fn sync_written<T, E: From<Error>>(
         &mut self,
         layouts: &[Layout],
-        observer: &dyn Observer,
+        observer: &dyn Progress,
         mut work: impl FnMut(&Self, &mut Doubt) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut is_read = true;
@@ -318,8 +318,8 @@ impl Store {
         all: &[Layout],
         protection: &Protection,
         doubt: &mut Doubt,
-        observer: &dyn Observer,
-        mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+        observer: &dyn Progress,
+        mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
         let fresh = self.fresh(all, protection, observer)?;
         // What one layout released, a writer of another one may list.
@@ -350,9 +350,9 @@ impl Store {
             plans.push(Plan {
                 temporary,
                 blobs: Arc::default(),
-                sweep: Victims::new(),
+                sweep: Deletions::new(),
                 kept: Vec::new(),
-                spare: Victims::new(),
+                spare: Deletions::new(),
                 foreign: 0,
                 ..plan
             });
@@ -371,14 +371,14 @@ impl Store {
             order: Order::Directories,
             writer: writer.filter(|_| {
                 let mut kept = kept.iter();
-                kept.any(|kept| kept.because == Because::WriterAtWork)
+                kept.any(|kept| kept.because == KeepReason::WriterAtWork)
             }),
             kept,
             temporary: Vec::new(),
             parked: Vec::new(),
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
-            spare: Victims::new(),
+            spare: Deletions::new(),
             retire: Retire::No,
             merges_layers: all.first().is_some_and(Layout::merges_layers),
             relisted: Vec::new(),
@@ -397,17 +397,17 @@ impl Store {
         &self,
         layouts: &[Layout],
         protection: &Protection,
-        observer: &dyn Observer,
-    ) -> Result<Bits> {
-        let mut fresh: Option<Bits> = None;
+        observer: &dyn Progress,
+    ) -> Result<BlobSet> {
+        let mut fresh: Option<BlobSet> = None;
         if protection.in_flight.grace <= 0 {
-            return Ok(Bits::default());
+            return Ok(BlobSet::default());
         }
         // Whether it can be relied on is asked when the layouts are planned.
         let mut doubt = Doubt::None;
         for (layout, state) in layouts.iter().zip(&self.states) {
             let view = self.view(layout, state, protection.now, &mut doubt, observer)?;
-            let mut both = Bits::new(self.blobs.len());
+            let mut both = BlobSet::new(self.blobs.len());
             let mut is_empty = true;
             for (id, _) in view.graph.fresh_orphans(protection.in_flight) {
                 if fresh.as_ref().is_none_or(|fresh| fresh.contains(id)) {
@@ -431,12 +431,14 @@ impl Store {
         state: &State,
         now: Timestamp,
         doubt: &mut Doubt,
-        observer: &dyn Observer,
-    ) -> Result<View> {
+        observer: &dyn Progress,
+    ) -> Result<Snapshot> {
         let blobs = Arc::clone(&self.blobs);
         let graph = Graph::read(layout, state, blobs, now, observer)?;
-        *doubt = (*doubt).max(Doubt::of(&graph, || !is_still(layout, state.fingerprint())));
-        Ok(View {
+        *doubt = (*doubt).max(Doubt::of(&graph, || {
+            !is_unchanged(layout, state.fingerprint())
+        }));
+        Ok(Snapshot {
             graph,
             layout: layout.try_clone()?,
             state: state.clone(),
@@ -449,10 +451,10 @@ impl Store {
         protection: &Protection,
         fs: &dyn Fs,
         doubt: &mut Doubt,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<SharedUsage> {
         let mut rows = Vec::with_capacity(layouts.len());
-        let mut all = Bits::new(self.blobs.len());
+        let mut all = BlobSet::new(self.blobs.len());
         let mut known = None;
         for (layout, state) in layouts.iter().zip(&self.states) {
             let view = self.view(layout, state, protection.now, doubt, observer)?;
@@ -513,15 +515,15 @@ impl Store {
         protection: &Protection,
         fs: &dyn Fs,
         doubt: &mut Doubt,
-        observer: &dyn Observer,
+        observer: &dyn Progress,
     ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
         let mut views = Vec::with_capacity(layouts.len());
         for (layout, state) in layouts.iter().zip(&self.states) {
             views.push(self.view(layout, state, protection.now, doubt, observer)?);
         }
-        let live: Vec<Bits> = views.iter().map(live_of).collect();
-        let measure = |(number, view): (usize, &View)| {
-            let mut elsewhere = Bits::new(self.blobs.len());
+        let live: Vec<BlobSet> = views.iter().map(live_of).collect();
+        let measure = |(number, view): (usize, &Snapshot)| {
+            let mut elsewhere = BlobSet::new(self.blobs.len());
             for (_, other) in live
                 .iter()
                 .enumerate()
@@ -538,7 +540,7 @@ impl Store {
 }
 
 /// Returns everything that the roots of a layout reach.
-fn live_of(view: &View) -> Bits {
+fn live_of(view: &Snapshot) -> BlobSet {
     let roots = view.graph.roots().iter();
     let targets = roots.filter_map(|root| root.target.as_ref().ok().copied());
     view.graph.reach(targets)
@@ -548,14 +550,14 @@ fn live_of(view: &View) -> Bits {
 #[derive(Debug, Default)]
 struct Common {
     /// What every plan so far lets go; `None` before the first.
-    sweep: Option<HashMap<BlobId, Victim>>,
+    sweep: Option<HashMap<BlobId, Deletion>>,
     /// What is live in none so far, and kept by one of them.
     kept: HashMap<BlobId, Kept>,
 }
 
 impl Common {
     fn add(&mut self, plan: &Plan) {
-        let going: HashMap<BlobId, Victim> = plan
+        let going: HashMap<BlobId, Deletion> = plan
             .sweep
             .iter()
             .map(|victim| (victim.id, victim))
@@ -578,11 +580,11 @@ impl Common {
     }
 
     /// Returns what goes and what is kept, in the order of the directories.
-    fn finish(self) -> (Victims, Vec<Kept>) {
-        let mut sweep: Vec<Victim> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
+    fn finish(self) -> (Deletions, Vec<Kept>) {
+        let mut sweep: Vec<Deletion> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
         sweep.sort_by_key(|victim| victim.id);
         let mut kept: Vec<Kept> = self.kept.into_values().collect();
         kept.sort_by_key(|kept| kept.id);
-        (Victims::of(sweep), kept)
+        (Deletions::of(sweep), kept)
     }
 }

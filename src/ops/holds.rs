@@ -10,8 +10,8 @@ use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::layout::holds::Holds;
 use crate::layout::lock::Locked;
-use crate::model::snapshot::View;
-use crate::progress::Observer;
+use crate::model::snapshot::Snapshot;
+use crate::progress::Progress;
 
 use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
 
@@ -25,8 +25,8 @@ pub fn change_holds<E: From<Error>>(
     open: &dyn Fn() -> Result<Layout>,
     now: Timestamp,
     lock_wait: Duration,
-    observer: &dyn Observer,
-    mut edit: impl FnMut(&View, &mut Holds) -> Result<(), E>,
+    observer: &dyn Progress,
+    mut edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut path = None;
     for attempt in 0..MAX_ATTEMPTS {
@@ -36,7 +36,7 @@ pub fn change_holds<E: From<Error>>(
             Some(layout) => Some(Locked::acquire(layout, lock_wait, observer)?),
             None => None,
         };
-        let view = View::of_to_show(open()?, now, observer)?;
+        let view = Snapshot::of_to_show(open()?, now, observer)?;
         let mut holds = view.state.holds.clone();
         edit(&view, &mut holds)?;
         let base = view.state.fingerprint().clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::graph::InFlight;
+use crate::graph::GracePolicy;
 use crate::plan::SweepOptions;
 
 /// What is left alone because of its age.
@@ -13,7 +13,7 @@ pub struct Protection {
     /// The time by which protections end.
     pub now: Timestamp,
     /// When an orphan counts as being written.
-    pub in_flight: InFlight,
+    pub in_flight: GracePolicy,
     /// For the plan.
     pub sweep: SweepOptions,
 }
@@ -35,7 +35,7 @@ impl Protection {
         let nanoseconds = now.as_nanosecond();
         Self {
             now,
-            in_flight: InFlight {
+            in_flight: GracePolicy {
                 now: nanoseconds,
                 grace: as_nanoseconds(grace),
             },

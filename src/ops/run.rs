@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_directory};
 use crate::fs::Disk;
 use crate::graph::Accept;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::plan::{GroupPlan, Plan, Retire, SweepSnapshot, retire, sweep_all};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
 use super::{LayoutGroup, OpenGroup, Protection};
 
@@ -57,8 +57,8 @@ pub fn run<T, E: From<Error>>(
     group: &LayoutGroup,
     protection: &Protection,
     mode: Mode,
-    observer: &dyn Observer,
-    mut make: impl FnMut(&mut View) -> Result<(Plan, T), E>,
+    observer: &dyn Progress,
+    mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
 ) -> Result<Finished<T>, E> {
     let mut plan = |open: &mut OpenGroup| open.plan(protection, observer, &mut make);
     attempt(group, mode, observer, &mut plan)
@@ -73,7 +73,7 @@ pub fn gc(
     protection: &Protection,
     options: &GcOptions,
     mode: Mode,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Result<Finished<()>> {
     let GcOptions { missing, empty, .. } = *options;
     attempt(group, mode, observer, &mut |open| {
@@ -121,7 +121,7 @@ type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>)
 fn attempt<T, E: From<Error>>(
     group: &LayoutGroup,
     mode: Mode,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
     for attempt in 0..MAX_ATTEMPTS {

@@ -8,20 +8,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{Bits, Change, RootSource};
+use crate::graph::{BlobSet, Change, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole, entries};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
 /// anything that stays. A layout in which no entry has a name has none, nor has one that lists a document which is missing.
 #[must_use]
-pub fn dangling(view: &View) -> BTreeSet<usize> {
+pub fn dangling(view: &Snapshot) -> BTreeSet<usize> {
     dangling_among(view, &entries(view))
 }
 
 /// Does the same where the entries are known already.
-pub(crate) fn dangling_among(view: &View, entries: &[EntryFacts]) -> BTreeSet<usize> {
+pub(crate) fn dangling_among(view: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
     let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
     let untagged = dangling_with_tags(view, entries);
     let untagged = untagged.into_iter().filter(is_untagged);
@@ -30,7 +30,7 @@ pub(crate) fn dangling_among(view: &View, entries: &[EntryFacts]) -> BTreeSet<us
 
 /// Returns the dangling entries and the digest tags that go along with them.
 pub(crate) fn dangling_with_tags<'a>(
-    view: &View,
+    view: &Snapshot,
     entries: &'a [EntryFacts],
 ) -> Vec<&'a EntryFacts> {
     // A digest tag is no name: it only says what it is about.
@@ -45,7 +45,7 @@ pub(crate) fn dangling_with_tags<'a>(
 /// untagged ones that are neither a child nor a referrer of anything that stays, and the digest tags of those. A
 /// digest tag names the referrers of its subject: it follows the subject, and does not keep it.
 pub(super) fn unneeded<'a>(
-    view: &View,
+    view: &Snapshot,
     entries: &'a [EntryFacts],
     is_gone: &dyn Fn(&EntryFacts) -> bool,
     survivors: &[BlobId],
@@ -111,7 +111,7 @@ pub(super) fn unneeded<'a>(
 }
 
 /// Returns `false` for an entry that something live needs, which stays then.
-fn keep_if(entry: &EntryFacts, live: &Bits, stays: &mut Vec<BlobId>) -> bool {
+fn keep_if(entry: &EntryFacts, live: &BlobSet, stays: &mut Vec<BlobId>) -> bool {
     let is_needed = entry
         .id
         .iter()

@@ -1,23 +1,23 @@
 //! What is to be deleted, in little memory.
 
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::graph::FileTable;
 use crate::layout::BlobId;
 
 /// A blob to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Victim {
+pub struct Deletion {
     /// The blob.
     pub id: BlobId,
     /// The file as it was when the decision was made; another file of that name stays.
-    pub file: FileFacts,
+    pub file: FileStat,
 }
 
 /// Blobs to delete, in the order in which they go: 32 bytes each. A blob is in it once.
 #[derive(Debug, Default)]
-pub struct Victims(FileTable);
+pub struct Deletions(FileTable);
 
-impl Victims {
+impl Deletions {
     /// Returns an empty list.
     #[must_use]
     pub(crate) fn new() -> Self {
@@ -27,14 +27,14 @@ impl Victims {
     /// Chooses among files, and keeps their table. What could not be looked into is no victim, whatever is chosen.
     pub(super) fn among(
         mut files: FileTable,
-        mut goes: impl FnMut(BlobId, Option<FileFacts>) -> bool,
+        mut goes: impl FnMut(BlobId, Option<FileStat>) -> bool,
     ) -> Self {
         files.retain(|id, file| goes(id, file) && file.is_some());
         Self(files)
     }
 
     /// Adds a blob at the end.
-    pub(crate) fn push(&mut self, victim: Victim) {
+    pub(crate) fn push(&mut self, victim: Deletion) {
         self.0.push(victim.id, Some(victim.file));
     }
 
@@ -52,22 +52,22 @@ impl Victims {
 
     /// Returns the blob at a position.
     #[must_use]
-    pub fn get(&self, position: usize) -> Option<Victim> {
+    pub fn get(&self, position: usize) -> Option<Deletion> {
         let (id, file) = self.0.get(position)?;
-        Some(Victim { id, file: file? })
+        Some(Deletion { id, file: file? })
     }
 
     /// Returns the blobs in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Victim> + Clone + use<'_> {
+    pub fn iter(&self) -> impl Iterator<Item = Deletion> + Clone + use<'_> {
         // Every one of them has a file.
         self.0
             .iter()
-            .filter_map(|(id, file)| Some(Victim { id, file: file? }))
+            .filter_map(|(id, file)| Some(Deletion { id, file: file? }))
     }
 
     /// Returns the blobs from a position on, at most so many.
     #[must_use]
-    pub fn batch(&self, from: usize, most: usize) -> Vec<Victim> {
+    pub fn batch(&self, from: usize, most: usize) -> Vec<Deletion> {
         (from..self.len())
             .take(most)
             .filter_map(|position| self.get(position))
@@ -75,15 +75,15 @@ impl Victims {
     }
 
     /// Takes those out that are not wanted.
-    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&Victim) -> bool) {
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&Deletion) -> bool) {
         self.0
-            .retain(|id, file| file.is_some_and(|file| wanted(&Victim { id, file })));
+            .retain(|id, file| file.is_some_and(|file| wanted(&Deletion { id, file })));
     }
 }
 
-impl Victims {
+impl Deletions {
     /// Collects blobs in their order. No trait does it: a list of what is deleted is made in this crate only.
-    pub(crate) fn of(victims: impl IntoIterator<Item = Victim>) -> Self {
+    pub(crate) fn of(victims: impl IntoIterator<Item = Deletion>) -> Self {
         let victims = victims.into_iter();
         let mut list = Self(FileTable::with_capacity(victims.size_hint().0));
         for victim in victims {
@@ -97,10 +97,10 @@ impl Victims {
 mod tests {
     use super::*;
 
-    fn victim(id: BlobId) -> Victim {
-        Victim {
+    fn victim(id: BlobId) -> Deletion {
+        Deletion {
             id,
-            file: FileFacts {
+            file: FileStat {
                 len: u64::from(id),
                 modified: 1,
                 device: 1,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn keeps_the_order_and_what_was_put_in() {
-        let mut list = Victims::of([7, 3, 5].map(victim));
+        let mut list = Deletions::of([7, 3, 5].map(victim));
         assert_eq!(list.len(), 3);
         assert!(!list.is_empty());
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(victim));
@@ -124,7 +124,7 @@ mod tests {
         list.retain(|victim| victim.id != 3);
         list.push(victim(1));
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(victim));
-        assert!(Victims::new().is_empty());
+        assert!(Deletions::new().is_empty());
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         let mut files = FileTable::default();
         files.push(1, None);
         files.push(2, Some(victim(2).file));
-        let list = Victims::among(files, |_, _| true);
+        let list = Deletions::among(files, |_, _| true);
         assert_eq!(list.iter().collect::<Vec<_>>(), [victim(2)]);
         assert_eq!(list.len(), 1);
     }

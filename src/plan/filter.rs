@@ -13,7 +13,7 @@ use crate::layout::BlobId;
 use crate::model::entries::EntryFacts;
 use crate::model::images::TimeSource;
 use crate::model::images::{Image, Images};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::reference::Reference;
@@ -188,7 +188,7 @@ impl Filters {
     /// [`FilterError::Value`] when `before` or `since` names no image, or one without a date.
     pub fn against<'f>(
         &'f self,
-        view: &View,
+        view: &Snapshot,
         entries: &[EntryFacts],
         cache: &mut Images<'_>,
         dangling: &'f BTreeSet<usize>,

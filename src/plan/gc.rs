@@ -6,23 +6,23 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::fs::Fs;
-use crate::graph::{Accept, Change, InFlight, LiveSet, MarkOptions};
+use crate::graph::{Accept, Change, GracePolicy, LiveSet, MarkOptions};
 use crate::layout::Layout;
-use crate::model::snapshot::View;
-use crate::progress::Observer;
+use crate::model::snapshot::Snapshot;
+use crate::progress::Progress;
 
 use super::sweep::{sweep, sweep_orphans};
 use super::{Plan, SweepOptions};
 
 /// Plans the sweep of everything that a layout does not lead to.
 ///
-/// Orphans younger than the grace period [of the view](View::protect) are kept, and what they reference.
+/// Orphans younger than the grace period [of the view](Snapshot::protect) are kept, and what they reference.
 ///
 /// # Errors
 /// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) where the blobs
 /// may be those of other layouts as well.
 pub fn sweep_all(
-    view: &View,
+    view: &Snapshot,
     missing: Accept,
     empty: Accept,
     fs: &dyn Fs,
@@ -36,18 +36,18 @@ pub fn sweep_all(
 /// A layout that is read for a sweep and for nothing else, in less memory: what the documents say is forgotten once they
 /// were followed.
 #[derive(Debug)]
-pub struct SweepSnapshot(View);
+pub struct SweepSnapshot(Snapshot);
 
 impl SweepSnapshot {
     /// Opens and reads a layout, and protects orphans by this rule.
     ///
     /// # Errors
-    /// As [`View::read`].
+    /// As [`Snapshot::read`].
     pub fn read(
         path: impl Into<PathBuf>,
         now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
+        in_flight: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<Self> {
         Self::of(Layout::open(path)?, now, in_flight, observer)
     }
@@ -55,20 +55,20 @@ impl SweepSnapshot {
     /// Reads a layout that is open, and protects orphans by this rule.
     ///
     /// # Errors
-    /// As [`View::of`].
+    /// As [`Snapshot::of`].
     pub fn of(
         layout: Layout,
         now: Timestamp,
-        in_flight: InFlight,
-        observer: &dyn Observer,
+        in_flight: GracePolicy,
+        observer: &dyn Progress,
     ) -> Result<Self> {
-        View::of_to_sweep(layout, now, in_flight, observer).map(Self)
+        Snapshot::of_to_sweep(layout, now, in_flight, observer).map(Self)
     }
 
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
     ///
     /// # Errors
-    /// As [`sweep_all`]; which images need a broken blob is only known to a [`View`].
+    /// As [`sweep_all`]; which images need a broken blob is only known to a [`Snapshot`].
     pub fn plan(self, missing: Accept, empty: Accept, options: &SweepOptions) -> Result<Plan> {
         let Self(mut view) = self;
         view.layout.refuse_shared_blobs()?;
@@ -78,7 +78,7 @@ impl SweepSnapshot {
     }
 }
 
-fn live(view: &View, missing: Accept, empty: Accept) -> Result<LiveSet> {
+fn live(view: &Snapshot, missing: Accept, empty: Accept) -> Result<LiveSet> {
     let everything = MarkOptions {
         keep: &|_| true,
         change: Change::none(),

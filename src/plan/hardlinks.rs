@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 
 use super::Totals;
 
@@ -25,9 +25,9 @@ struct Names {
 /// names of it went makes no difference: layouts are worked on at the same time, and whoever comes first
 /// has seen all names.
 #[must_use]
-pub fn joint_totals(layouts: &[Vec<FileFacts>]) -> Vec<Totals> {
+pub fn hardlink_totals(layouts: &[Vec<FileStat>]) -> Vec<Totals> {
     let mut inodes: HashMap<(u64, u64), Names> = HashMap::new();
-    let inode = |file: &FileFacts| (file.device, file.inode);
+    let inode = |file: &FileStat| (file.device, file.inode);
     for file in layouts.iter().flatten().filter(|file| file.links > 1) {
         let names = inodes.entry(inode(file)).or_default();
         names.links = names.links.max(file.links);
@@ -67,8 +67,8 @@ pub fn joint_totals(layouts: &[Vec<FileFacts>]) -> Vec<Totals> {
 mod tests {
     use super::*;
 
-    fn file(inode: u64, links: u32) -> FileFacts {
-        FileFacts {
+    fn file(inode: u64, links: u32) -> FileStat {
+        FileStat {
             len: 10,
             modified: 0,
             device: 1,
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn each_byte_is_counted_once_and_where_the_last_name_goes() {
-        type Case<'a> = (&'a [&'a [FileFacts]], &'a [(u64, u64)]);
+        type Case<'a> = (&'a [&'a [FileStat]], &'a [(u64, u64)]);
         let cases: &[Case<'_>] = &[
             (&[&[file(1, 1)], &[file(2, 1)]], &[(10, 0), (10, 0)]),
             (&[&[file(1, 2)], &[file(1, 2)]], &[(0, 0), (10, 0)]),
@@ -98,7 +98,7 @@ mod tests {
             (
                 &[
                     &[file(1, 2)],
-                    &[FileFacts {
+                    &[FileStat {
                         device: 2,
                         ..file(1, 2)
                     }],
@@ -107,8 +107,8 @@ mod tests {
             ),
         ];
         for (layouts, expected) in cases {
-            let layouts: Vec<Vec<FileFacts>> = layouts.iter().map(|files| files.to_vec()).collect();
-            let sums = joint_totals(&layouts);
+            let layouts: Vec<Vec<FileStat>> = layouts.iter().map(|files| files.to_vec()).collect();
+            let sums = hardlink_totals(&layouts);
             let found: Vec<_> = sums
                 .iter()
                 .map(|totals| (totals.freed_bytes, totals.linked_bytes))

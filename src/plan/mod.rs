@@ -23,20 +23,20 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::FileFacts;
-use crate::graph::{Flight, Writer};
-use crate::layout::{BlobId, BlobList, Stray, Writes};
-use crate::model::snapshot::View;
+use crate::fs::FileStat;
+use crate::graph::{InFlight, Writer};
+use crate::layout::{BlobId, BlobList, TempFile, Writes};
+use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
 pub use age::{Age, Tie};
 pub use dangling::dangling;
 pub(crate) use dangling::dangling_with_tags;
-pub use deletions::{Victim, Victims};
+pub use deletions::{Deletion, Deletions};
 pub use filter::{FilterError, Filters};
 pub use gc::{SweepSnapshot, sweep_all};
 pub use group_plan::GroupPlan;
-pub use hardlinks::joint_totals;
+pub use hardlinks::hardlink_totals;
 pub use policy::{GroupBy, KeepFrom, Policy};
 pub(crate) use prune::prune_with;
 pub use prune::{
@@ -65,15 +65,15 @@ pub struct Plan {
     pub(crate) layout: PathBuf,
     pub(crate) base: Digest,
     pub(crate) blobs: Arc<BlobList>,
-    pub(crate) sweep: Victims,
+    pub(crate) sweep: Deletions,
     pub(crate) order: Order,
     pub(crate) kept: Vec<Kept>,
     pub(crate) writer: Option<Writer>,
-    pub(crate) temporary: Vec<Stray>,
+    pub(crate) temporary: Vec<TempFile>,
     pub(crate) parked: Vec<PathBuf>,
     pub(crate) foreign: usize,
     pub(crate) writes: Writes,
-    pub(crate) spare: Victims,
+    pub(crate) spare: Deletions,
     pub(crate) retire: Retire,
     pub(crate) merges_layers: bool,
     /// Blobs that the note of released blobs names and that are referenced again.
@@ -103,7 +103,7 @@ impl Plan {
 
     /// Returns the blobs to delete.
     #[must_use]
-    pub const fn sweep(&self) -> &Victims {
+    pub const fn sweep(&self) -> &Deletions {
         &self.sweep
     }
 
@@ -127,7 +127,7 @@ impl Plan {
 
     /// Returns the stale temporary files of writers to delete.
     #[must_use]
-    pub fn temporary(&self) -> &[Stray] {
+    pub fn temporary(&self) -> &[TempFile] {
         &self.temporary
     }
 
@@ -160,7 +160,7 @@ impl Plan {
     /// Returns the orphans that may be deleted when the disk is too full to write. A command that sweeps them
     /// anyway has them in [`sweep`](Self::sweep).
     #[must_use]
-    pub const fn spare(&self) -> &Victims {
+    pub const fn spare(&self) -> &Deletions {
         &self.spare
     }
 
@@ -197,13 +197,13 @@ pub struct Kept {
     /// Bytes in it, where it could be looked at.
     pub len: u64,
     /// Why it stays.
-    pub because: Because,
+    pub because: KeepReason,
 }
 
 /// Why an orphan stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Because {
+pub enum KeepReason {
     /// It is young, and a writer may be about to list it.
     InFlight {
         /// When it was written, in nanoseconds since 1970.
@@ -270,7 +270,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one deleted blob.
-    pub fn blob(&mut self, file: &FileFacts) {
+    pub fn blob(&mut self, file: &FileStat) {
         self.totals.blobs += 1;
         self.totals.bytes = self.totals.bytes.saturating_add(file.len);
         let is_known = self.linked.contains_key(&(file.device, file.inode));
@@ -335,12 +335,12 @@ impl Plan {
 
     /// Returns a plan that does nothing to a layout.
     #[must_use]
-    pub(crate) fn empty(view: &View) -> Self {
+    pub(crate) fn empty(view: &Snapshot) -> Self {
         Self {
             layout: view.layout.path().to_owned(),
             base: view.state.fingerprint().clone(),
             blobs: view.graph.blobs().clone(),
-            sweep: Victims::new(),
+            sweep: Deletions::new(),
             order: Order::default(),
             kept: Vec::new(),
             writer: None,
@@ -348,7 +348,7 @@ impl Plan {
             parked: view.layout.parked(&view.graph.blobs().temporary),
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
-            spare: Victims::new(),
+            spare: Deletions::new(),
             retire: Retire::No,
             merges_layers: view.layout.merges_layers(),
             relisted: relisted(view, |id| view.graph.is_rooted(id)),
@@ -358,7 +358,7 @@ impl Plan {
 }
 
 /// Returns the noted blobs that are live.
-pub(crate) fn relisted(view: &View, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
+pub(crate) fn relisted(view: &Snapshot, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
     let noted = view.graph.noted().released.iter();
     noted
         .filter(|digest| view.graph.id(digest).is_some_and(&is_live))
@@ -366,14 +366,14 @@ pub(crate) fn relisted(view: &View, is_live: impl Fn(BlobId) -> bool) -> Vec<Dig
         .collect()
 }
 
-impl Because {
-    pub(crate) const fn of(flight: Flight, file: &FileFacts) -> Self {
+impl KeepReason {
+    pub(crate) const fn of(flight: InFlight, file: &FileStat) -> Self {
         match flight {
-            Flight::Fresh => Self::InFlight {
+            InFlight::Fresh => Self::InFlight {
                 modified: file.modified,
             },
-            Flight::UsedByFresh => Self::UsedInFlight,
-            Flight::Released => Self::Released,
+            InFlight::UsedByFresh => Self::UsedInFlight,
+            InFlight::Released => Self::Released,
         }
     }
 }
@@ -382,8 +382,8 @@ impl Because {
 mod tests {
     use super::*;
 
-    fn file(inode: u64, len: u64, links: u32) -> FileFacts {
-        FileFacts {
+    fn file(inode: u64, len: u64, links: u32) -> FileStat {
+        FileStat {
             len,
             modified: 0,
             device: 1,
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn an_inode_is_freed_once_and_only_when_its_last_name_goes() {
-        let cases: &[(&[FileFacts], u64, u64)] = &[
+        let cases: &[(&[FileStat], u64, u64)] = &[
             (&[file(1, 10, 1), file(2, 5, 1)], 15, 0),
             (&[file(1, 10, 2)], 0, 10),
             (&[file(1, 10, 2), file(1, 10, 2)], 10, 0),

@@ -12,17 +12,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::Accept;
-use crate::layout::{BlobId, Stray};
+use crate::layout::{BlobId, TempFile};
 use crate::model::entries::entries;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
 use super::prune::Prune;
-use super::remove::{Gone, Removal, SweepExtent, finish, kept_by};
-use super::{Order, Plan, SweepOptions, Victim, Victims};
+use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
+use super::{Deletion, Deletions, Order, Plan, SweepOptions};
 
 /// A plan file: one prune over some layouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ impl PlanFile {
 
     /// Adds layouts that share a store, of which the plan deletes blobs.
     pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
-        let digest = |victim: Victim| store.blobs.digest(victim.id).map(ToString::to_string);
+        let digest = |victim: Deletion| store.blobs.digest(victim.id).map(ToString::to_string);
         let deleted: HashSet<String> = store.sweep.iter().filter_map(digest).collect();
         self.layouts.extend(layouts.map(|mut layout| {
             // What another layout needs is not deleted, and its bytes count once for all layouts.
@@ -191,7 +191,7 @@ impl PlanFile {
 impl PlannedLayout {
     /// Writes down a prune. The path is made absolute, so that the file means the same elsewhere.
     #[must_use]
-    pub fn new(view: &View, prune: &Prune, missing: Accept, empty: Accept) -> Self {
+    pub fn new(view: &Snapshot, prune: &Prune, missing: Accept, empty: Accept) -> Self {
         let plan = &prune.removal.plan;
         let digest_at = |position: usize| {
             view.state
@@ -251,7 +251,7 @@ impl PlannedLayout {
     /// [`ApplyError::Changed`] with what changed; [`ApplyError::Layout`].
     pub fn plan(
         &self,
-        view: &View,
+        view: &Snapshot,
         options: &SweepOptions,
         fs: &dyn Fs,
     ) -> Result<Removal, ApplyError> {
@@ -273,7 +273,7 @@ impl PlannedLayout {
                 },
             ));
         }
-        let mut gone = Gone::default();
+        let mut gone = RemovalSet::default();
         for entry in &self.entries {
             let found = view.state.index.entries().get(entry.position);
             let digest = found.and_then(|found| found.digest.as_ref().ok());
@@ -313,7 +313,7 @@ impl PlannedLayout {
     /// stays; what the file says and is not in the fresh plan is a change.
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
-        let mut fresh: BTreeMap<String, Victim> = BTreeMap::new();
+        let mut fresh: BTreeMap<String, Deletion> = BTreeMap::new();
         for victim in plan.sweep.iter() {
             if let Some(digest) = plan.blobs.digest(victim.id) {
                 fresh.insert(digest.to_string(), victim);
@@ -324,7 +324,7 @@ impl PlannedLayout {
             .iter()
             .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
             .collect();
-        let mut sweep = Victims::new();
+        let mut sweep = Deletions::new();
         for blob in &self.delete {
             let digest = Digest::parse(&blob.digest)
                 .map_err(|error| format!("`{}` is {error}", blob.digest))?;
@@ -335,7 +335,7 @@ impl PlannedLayout {
                 .remove(&blob.digest)
                 .ok_or_else(|| format!("{digest} is gone, or is referenced now"))?;
             let is_same =
-                |file: &FileFacts| file.len == blob.size && file.modified == blob.modified_ns;
+                |file: &FileStat| file.len == blob.size && file.modified == blob.modified_ns;
             if !is_same(&victim.file) {
                 return Err(format!("{digest} was written again"));
             }
@@ -347,7 +347,7 @@ impl PlannedLayout {
         plan.sweep = sweep;
         plan.order = Order::Docker;
         let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();
-        let is_wanted = |stray: &Stray| wanted.contains(&stray.path);
+        let is_wanted = |stray: &TempFile| wanted.contains(&stray.path);
         plan.temporary.retain(is_wanted);
         if plan.temporary.len() != self.temporary.len() {
             return Err("a temporary file is gone or in use".to_owned());

@@ -6,8 +6,8 @@
 use rustix::fs::FileType;
 
 use crate::fs::{Links, stat_at};
-use crate::graph::InFlight;
-use crate::model::snapshot::View;
+use crate::graph::GracePolicy;
+use crate::model::snapshot::Snapshot;
 
 use super::Plan;
 
@@ -23,7 +23,7 @@ pub enum Retire {
 
 /// Plans to remove the layout, if nothing is left of it after the plan. An `index.json` that is younger
 /// than the grace period keeps it, as it was before this run.
-pub fn retire(view: &View, plan: &mut Plan, rule: InFlight) {
+pub fn retire(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
     if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
         plan.retire = Retire::Yes;
         plan.latest_now = plan.latest_now.max(rule.now);
@@ -31,8 +31,8 @@ pub fn retire(view: &View, plan: &mut Plan, rule: InFlight) {
 }
 
 /// Says whether the layout lists, holds and contains nothing after the plan.
-fn is_left_empty(view: &View, plan: &Plan) -> bool {
-    let View { layout, state, .. } = view;
+fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
+    let Snapshot { layout, state, .. } = view;
     let index = plan.writes.index.as_ref().unwrap_or(&state.index);
     let lists_nothing = index.entries().is_empty() && index.other_links().is_empty();
     // One that has ended is still somebody's note.
@@ -45,8 +45,8 @@ fn is_left_empty(view: &View, plan: &Plan) -> bool {
 }
 
 /// Says whether nobody seems to work on the layout.
-fn is_quiet(view: &View, plan: &Plan, rule: InFlight) -> bool {
-    let View { layout, state, .. } = view;
+fn is_quiet(view: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
+    let Snapshot { layout, state, .. } = view;
     let is_old = rule.grace <= 0 || rule.now - state.index_modified >= rule.grace;
     let strays = plan.blobs.temporary.iter();
     let no_writer = strays

@@ -1,14 +1,14 @@
 //! What goes when everything that is not live goes.
 
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::{Graph, LiveSet};
 use crate::layout::temp_files::TempName;
-use crate::layout::{BlobId, BlobList, Layout, Stray};
+use crate::layout::{BlobId, BlobList, Layout, TempFile};
 use crate::model::inventory::look;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 
-use super::{Because, Kept, Plan, Victim, Victims, relisted};
+use super::{Deletion, Deletions, KeepReason, Kept, Plan, relisted};
 
 /// What to sweep. There is no default: how long something young is left alone has to be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct SweepOptions {
 ///
 /// What a command releases by removing roots is never in flight itself, but is kept while something in flight
 /// references it. Only for this crate: with a live set that was marked for another removal, what is listed would go.
-pub(crate) fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
-    let View { layout, graph, .. } = view;
-    let mut sweep = Victims::new();
+pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
+    let Snapshot { layout, graph, .. } = view;
+    let mut sweep = Deletions::new();
     let mut kept = Vec::new();
     let mut orphans = graph.orphans().peekable();
     let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
@@ -55,11 +55,11 @@ pub(crate) fn sweep(view: &View, live: &LiveSet, fs: &dyn Fs, options: &SweepOpt
 
 /// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
 /// their files are [handed over](Graph::take_orphans) and not copied.
-pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOptions) -> Plan {
+pub(super) fn sweep_orphans(view: &mut Snapshot, live: &LiveSet, options: &SweepOptions) -> Plan {
     let orphans = view.graph.take_orphans();
     let graph = &view.graph;
     let mut kept = Vec::new();
-    let sweep = Victims::among(orphans, |id, file| {
+    let sweep = Deletions::among(orphans, |id, file| {
         !live.contains(id)
             && judge(graph, id, file)
                 .map_err(|keep| kept.push(keep))
@@ -69,9 +69,9 @@ pub(super) fn sweep_orphans(view: &mut View, live: &LiveSet, options: &SweepOpti
 }
 
 fn plan_of(
-    view: &View,
+    view: &Snapshot,
     live: &LiveSet,
-    sweep: Victims,
+    sweep: Deletions,
     kept: Vec<Kept>,
     options: &SweepOptions,
 ) -> Plan {
@@ -96,20 +96,24 @@ fn plan_of(
 }
 
 /// Decides about a blob that is not live.
-fn judge(graph: &Graph, id: BlobId, file: Option<FileFacts>) -> Result<Victim, Kept> {
+fn judge(graph: &Graph, id: BlobId, file: Option<FileStat>) -> Result<Deletion, Kept> {
     let keep = |len, because| Kept { id, len, because };
     match (file, graph.in_flight(id)) {
         (Some(file), _) if graph.protection().is_none() => {
-            Err(keep(file.len, Because::Unprotected))
+            Err(keep(file.len, KeepReason::Unprotected))
         }
-        (None, _) => Err(keep(0, Because::Unreadable)),
-        (Some(file), Some(flight)) => Err(keep(file.len, Because::of(flight, &file))),
-        (Some(file), None) => Ok(Victim { id, file }),
+        (None, _) => Err(keep(0, KeepReason::Unreadable)),
+        (Some(file), Some(flight)) => Err(keep(file.len, KeepReason::of(flight, &file))),
+        (Some(file), None) => Ok(Deletion { id, file }),
     }
 }
 
 /// Returns the temporary files that writers left behind.
-pub(crate) fn left_over(layout: &Layout, blobs: &BlobList, options: &SweepOptions) -> Vec<Stray> {
+pub(crate) fn left_over(
+    layout: &Layout,
+    blobs: &BlobList,
+    options: &SweepOptions,
+) -> Vec<TempFile> {
     blobs
         .temporary
         .iter()

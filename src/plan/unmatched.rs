@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::model::entries::EntryFacts;
 use crate::model::images::{Image, Images};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 
 use super::filter::{name_matches, names_match};
@@ -36,7 +36,7 @@ pub struct Wider {
 /// is only nothing to do.
 #[must_use]
 pub fn unmatched(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     filters: &Filters,

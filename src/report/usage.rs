@@ -9,19 +9,19 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::error::{ErrorKind, Result};
-use crate::fs::FileFacts;
+use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::content_of;
-use crate::graph::{Accept, Bits, RootSource};
+use crate::graph::{Accept, BlobSet, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, entries};
 use crate::model::images::Image;
 use crate::model::images::TimeSource;
 use crate::model::inventory::{Counted, Files, Unmeasured, files};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::plan::{
-    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals, Victim,
-    dangling_with_tags, joint_totals, prune_with,
+    Alone, Deletion, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals,
+    dangling_with_tags, hardlink_totals, prune_with,
 };
 
 /// One row of `df`.
@@ -61,7 +61,7 @@ pub struct Usage {
 /// A blob whose inode has several names.
 #[derive(Debug, Clone, Copy)]
 struct Linked {
-    file: FileFacts,
+    file: FileStat,
     /// A prune would delete this name.
     goes: bool,
 }
@@ -118,13 +118,13 @@ pub fn together(usages: &[&Usage]) -> Row {
             }
         }
         sum.size = sum.size.saturating_add(row.size.saturating_sub(again));
-        let goes: Vec<FileFacts> = usage
+        let goes: Vec<FileStat> = usage
             .linked
             .iter()
             .filter(|linked| linked.goes)
             .map(|linked| linked.file)
             .collect();
-        let alone: u64 = joint_totals(std::slice::from_ref(&goes))
+        let alone: u64 = hardlink_totals(std::slice::from_ref(&goes))
             .iter()
             .map(|totals| totals.freed_bytes)
             .sum();
@@ -133,7 +133,7 @@ pub fn together(usages: &[&Usage]) -> Row {
             .saturating_add(row.reclaimable.saturating_sub(alone));
         going.push(goes);
     }
-    for totals in joint_totals(&going) {
+    for totals in hardlink_totals(&going) {
         sum.reclaimable = sum.reclaimable.saturating_add(totals.freed_bytes);
     }
     sum
@@ -150,12 +150,17 @@ pub struct ImageUsage {
     pub unique: u64,
 }
 
-/// Computes `df`. The grace period is that [of the view](View::protect).
+/// Computes `df`. The grace period is that [of the view](Snapshot::protect).
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) and the like; a layout that cannot be swept is no error, but has nothing that
 /// could be reclaimed.
-pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions) -> Result<Usage> {
+pub fn usage(
+    view: &Snapshot,
+    images: &[Image],
+    fs: &dyn Fs,
+    options: &SweepOptions,
+) -> Result<Usage> {
     let files = files(view, fs);
     let mut usage = Usage {
         foreign: view.graph.blobs().foreign.len() as u64,
@@ -217,13 +222,13 @@ pub fn usage(view: &View, images: &[Image], fs: &dyn Fs, options: &SweepOptions)
 
 /// Fills in what a prune with defaults would free, and returns what it would delete.
 fn reclaimable(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     fs: &dyn Fs,
     options: &SweepOptions,
     (files, usage): (&Files, &mut Usage),
-) -> Result<Bits> {
+) -> Result<BlobSet> {
     let (filters, policy) = (Filters::default(), Policy::default());
     let defaults = PruneOptions {
         scope: Scope::Dangling,
@@ -248,7 +253,7 @@ fn reclaimable(
         }
         Err(error) => {
             usage.refuse(error.to_string());
-            return Ok(Bits::default());
+            return Ok(BlobSet::default());
         }
     };
     let plan = &pruned.removal.plan;
@@ -274,14 +279,14 @@ fn reclaimable(
     usage.untagged.active = usage.untagged.total.saturating_sub(gone);
     usage.orphans.active = usage.orphans.total.saturating_sub(orphans.blobs);
     usage.temporary.active = usage.temporary.total.saturating_sub(all.temporary);
-    let mut going = Bits::default();
+    let mut going = BlobSet::default();
     for victim in plan.sweep.iter() {
         going.insert(victim.id);
     }
     Ok(going)
 }
 
-fn totals_of(victims: impl Iterator<Item = Victim>) -> Totals {
+fn totals_of(victims: impl Iterator<Item = Deletion>) -> Totals {
     let mut tally = Tally::default();
     for victim in victims {
         tally.blob(&victim.file);
@@ -291,16 +296,16 @@ fn totals_of(victims: impl Iterator<Item = Victim>) -> Totals {
 
 /// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
 #[must_use]
-pub fn image_usages(view: &View, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
-    image_usages_beside(view, images, fs, &Bits::default())
+pub fn image_usages(view: &Snapshot, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
+    image_usages_beside(view, images, fs, &BlobSet::default())
 }
 
 /// Does the same where other layouts share the blobs: what they reference (`elsewhere`) is freed by none of these images.
 pub(crate) fn image_usages_beside(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     fs: &dyn Fs,
-    elsewhere: &Bits,
+    elsewhere: &BlobSet,
 ) -> Vec<ImageUsage> {
     let files = files(view, fs);
     let entries = entries(view);

@@ -1,6 +1,6 @@
 //! `why`: which blob or image somebody means, and who needs each of its bytes.
 //!
-//! The ways from the roots to a blob are [`Ways`](crate::graph::Ways); what a sweep would do with it is in a
+//! The ways from the roots to a blob are [`ReferencePaths`](crate::graph::ReferencePaths); what a sweep would do with it is in a
 //! [`Plan`](crate::plan::Plan).
 
 use std::collections::HashSet;
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::graph::kind_of;
-use crate::graph::reachability::Needs;
-use crate::graph::{Bits, RootSource};
+use crate::graph::reachability::Reachability;
+use crate::graph::{BlobSet, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, entries};
 use crate::model::images::{Image, Images};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
 
@@ -69,7 +69,7 @@ fn and_more(more: usize) -> String {
 ///
 /// # Errors
 /// [`FindError`].
-pub fn find(view: &View, entries: &[EntryFacts], text: &str) -> Result<Vec<BlobId>, FindError> {
+pub fn find(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Result<Vec<BlobId>, FindError> {
     let selector = Selector::new(view, entries, Force::No);
     if let Some(picked) = selector.pick_name(text) {
         return blobs_of(picked?, text);
@@ -158,7 +158,7 @@ pub struct Part {
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
-pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
+pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     let graph = &view.graph;
     let mut images = Images::new(view);
     let mut seen = HashSet::from([image.id]);
@@ -186,11 +186,11 @@ pub fn parts(view: &View, image: &Image) -> Result<Vec<Part>> {
         });
     }
     images.trouble()?;
-    let mut wanted = Bits::default();
+    let mut wanted = BlobSet::default();
     for part in &parts {
         wanted.insert(part.id);
     }
-    let needs = Needs::of(&view.graph, &view.state, &wanted);
+    let needs = Reachability::of(&view.graph, &view.state, &wanted);
     let entries = entries(view);
     let (own, along) = Alone::of(view, &entries).removed(image);
     let mut others = needs.labels(|source| is_other(&own, &along, source));

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::execute::{Refused, execute};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, Graph, InFlight};
+use ocisweep::graph::{Accept, GracePolicy, Graph};
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::images::images;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::progress::{Observer, Phase, Silent};
+use ocisweep::progress::{Phase, Progress, Silent};
 use ocisweep::report::usage::usage;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -75,7 +75,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Cost) {
 #[derive(Debug, Default)]
 struct Clock(Mutex<Vec<(Phase, Moment)>>);
 
-impl Observer for Clock {
+impl Progress for Clock {
     fn begin(&self, phase: Phase, _total: Option<u64>) {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         begun.push((phase, Moment::now()));
@@ -164,12 +164,12 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     };
     let documents = Cost::between(reading.1, sniffing.1);
     let orphans = Cost::between(sniffing.1, end);
-    let mut view = View {
+    let mut view = Snapshot {
         layout: opened,
         state,
         graph,
     };
-    let rule = InFlight {
+    let rule = GracePolicy {
         now: nanoseconds,
         grace: 0,
     };
@@ -184,7 +184,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     used.map_err(io::Error::other)?;
     let (plan, planning) = timed(|| sweep_all(&view, Accept::No, Accept::No, &Disk, &options));
     let plan = plan.map_err(io::Error::other)?;
-    let View {
+    let Snapshot {
         layout: opened,
         state,
         graph,

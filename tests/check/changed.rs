@@ -3,7 +3,7 @@
 use std::fs;
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::progress::Silent;
 use ocisweep::report::check::{CheckOptions, Class, check};
 
@@ -13,7 +13,7 @@ use crate::support::Cmd;
 #[test]
 fn what_was_removed_together_with_its_image_is_not_missing() {
     let scene = Scene::new();
-    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let run = Cmd::new(["rm"]).arg(scene.path()).arg("app:2").run();
     run.ok();
     let report = check(&view, &CheckOptions::default(), &Silent).expect("it can be checked");
@@ -24,7 +24,7 @@ fn what_was_removed_together_with_its_image_is_not_missing() {
 #[test]
 fn what_is_deleted_from_a_layout_at_rest_is_missing() {
     let scene = Scene::new();
-    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let layer = &scene.two.layers[1];
     fs::remove_file(scene.builder.join(&layer.blob_path())).expect("it was there");
     let report = check(&view, &CheckOptions::default(), &Silent).expect("it can be checked");

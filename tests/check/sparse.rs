@@ -1,7 +1,7 @@
 //! Where a copy of a part ends and a loss begins.
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
@@ -376,7 +376,7 @@ fn what_a_descriptor_carries_is_no_file() {
     let config = Desc::of(media::EMPTY, b"{}").data(b"{}");
     let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
     builder.tag(&manifest, "a").write();
-    let view = View::read(builder.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let view = Snapshot::read(builder.path(), Timestamp::now(), &Silent).expect("it can be read");
     for (desc, is_file) in [(&config, false), (&layer, true)] {
         let digest = Digest::parse(&desc.digest).expect("a digest");
         let id = view.graph.id(&digest).expect("it is referred to");

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, GracePolicy};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, SweepOptions, SweepSnapshot, sweep_all};
 use ocisweep::progress::Silent;
@@ -33,11 +33,11 @@ fn it_sweeps_what_any_other_sweeps() {
     let compared = AtomicUsize::new(0);
     for_each(layouts, CaseLayout::label, |case| {
         let (_unpacked, layout) = case.unpack();
-        let rule = InFlight {
+        let rule = GracePolicy {
             now: nanoseconds,
             grace: 0,
         };
-        let Ok(full) = View::read_protected(&layout, now, rule, &Silent) else {
+        let Ok(full) = Snapshot::read_protected(&layout, now, rule, &Silent) else {
             return;
         };
         let expected = sweep_all(&full, Accept::No, Accept::No, &Disk, &options);

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::View;
-use ocisweep::execute::{Fate, Outcome, Refused, execute};
+use ocisweep::Snapshot;
+use ocisweep::execute::{DeleteResult, Outcome, Refused, execute};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, GracePolicy};
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::images;
@@ -18,7 +18,7 @@ use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
     drop_platforms, remove, sweep_all,
 };
-use ocisweep::progress::{Observer, Silent};
+use ocisweep::progress::{Progress, Silent};
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
@@ -29,13 +29,13 @@ use crate::support::{Stopping, Way, blobs, for_each, media, sha256};
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
 
 /// Makes a plan as the command of that name does.
-pub(crate) type Make = fn(&View, &SweepOptions) -> Plan;
+pub(crate) type Make = fn(&Snapshot, &SweepOptions) -> Plan;
 
-fn view(layout: &Path) -> (View, SweepOptions) {
+fn view(layout: &Path) -> (Snapshot, SweepOptions) {
     let now = Timestamp::now();
-    let mut view = View::read(layout, now, &Silent).expect("the layout can be read");
+    let mut view = Snapshot::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
-    view.protect(InFlight { now, grace: 0 }, &Silent)
+    view.protect(GracePolicy { now, grace: 0 }, &Silent)
         .expect("nobody interrupts");
     let options = SweepOptions {
         now,
@@ -45,12 +45,17 @@ fn view(layout: &Path) -> (View, SweepOptions) {
     (view, options)
 }
 
-pub(crate) fn gc(view: &View, options: &SweepOptions) -> Plan {
+pub(crate) fn gc(view: &Snapshot, options: &SweepOptions) -> Plan {
     let plan = sweep_all(view, Accept::No, Accept::No, &Disk, options);
     plan.expect("nothing is damaged")
 }
 
-fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Option<&str>) -> Plan {
+fn rm_names(
+    view: &Snapshot,
+    options: &SweepOptions,
+    names: &[&str],
+    platform: Option<&str>,
+) -> Plan {
     let now = Timestamp::now();
     let (images, entries) = (images(view, now), entries(view));
     let selector = Selector::new(view, &entries, Force::Yes);
@@ -83,15 +88,15 @@ fn rm_names(view: &View, options: &SweepOptions, names: &[&str], platform: Optio
     removal.expect("nothing is damaged").plan
 }
 
-pub(crate) fn rm(view: &View, options: &SweepOptions) -> Plan {
+pub(crate) fn rm(view: &Snapshot, options: &SweepOptions) -> Plan {
     rm_names(view, options, &["app:1"], None)
 }
 
-fn rm_all(view: &View, options: &SweepOptions) -> Plan {
+fn rm_all(view: &Snapshot, options: &SweepOptions) -> Plan {
     rm_names(view, options, &["app:1", "app:2", "multi:1"], None)
 }
 
-fn rm_platform(view: &View, options: &SweepOptions) -> Plan {
+fn rm_platform(view: &Snapshot, options: &SweepOptions) -> Plan {
     rm_names(view, options, &["multi:1"], Some("linux/arm64"))
 }
 
@@ -110,7 +115,7 @@ pub(crate) fn perform_after(
     make: Make,
     fs: &Stopping,
     meanwhile: fn(&Path),
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Option<Result<Outcome, Refused>> {
     let (view, options) = view(layout);
     let plan = make(&view, &options);
@@ -255,12 +260,12 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
     let deleted = outcome
         .fates
         .iter()
-        .filter(|fate| **fate == Fate::Deleted)
+        .filter(|fate| **fate == DeleteResult::Deleted)
         .count();
     let untried = outcome
         .fates
         .iter()
-        .filter(|fate| **fate == Fate::NotTried)
+        .filter(|fate| **fate == DeleteResult::NotTried)
         .count();
     assert_eq!(
         (deleted, untried),
@@ -339,7 +344,7 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
         }
         let outcome = result.expect("there is room then");
         assert_eq!(orphans, 0, "{way:?} {outcome:?}");
-        assert_eq!(outcome.spare_fates, [Fate::Deleted; 5], "{way:?}");
+        assert_eq!(outcome.spare_fates, [DeleteResult::Deleted; 5], "{way:?}");
         assert!(!scene.has(&scene.one.manifest), "{way:?} {outcome:?}");
         assert!(scene.has(&scene.two.manifest), "{way:?} {outcome:?}");
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::execute::GroupOutcome;
-use ocisweep::execute::{Fate, Outcome, Refused};
+use ocisweep::execute::{DeleteResult, Outcome, Refused};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, GracePolicy};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::TimeSource;
 use ocisweep::model::images::images;
@@ -20,7 +20,7 @@ use ocisweep::plan::GroupPlan;
 use ocisweep::plan::{
     Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, prune, retire, sweep_all,
 };
-use ocisweep::progress::{Observer, Silent};
+use ocisweep::progress::{Progress, Silent};
 
 use crate::pools::{Commune, NAMES};
 use crate::scene::Scene;
@@ -30,7 +30,7 @@ use crate::support::{LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 /// Asks to stop when it has been asked so often.
 struct Patience(AtomicUsize);
 
-impl Observer for Patience {
+impl Progress for Patience {
     fn stop(&self) -> bool {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -130,7 +130,12 @@ fn only_images_that_use_what_was_deleted_are_told_of() {
         let fs = Stopping::new(Way::Meets(other), calls, scene.path());
         let outcome = perform(scene.path(), gc, &fs).expect("no panic");
         let outcome = outcome.expect("nothing fails");
-        assert!(outcome.fates.iter().all(|fate| *fate == Fate::Deleted));
+        assert!(
+            outcome
+                .fates
+                .iter()
+                .all(|fate| *fate == DeleteResult::Deleted)
+        );
         assert!(outcome.meanwhile.changed, "{outcome:?}");
         assert_eq!(outcome.meanwhile.broken, broken);
     }
@@ -184,7 +189,7 @@ impl Pooled {
 }
 
 /// Removes all images but those that are called to stay.
-fn prune_one(view: &View, options: &SweepOptions) -> Plan {
+fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
     let now = Timestamp::now();
     let policy = Policy {
         keep: vec![Glob::new("stays:*").expect("a pattern")],
@@ -245,7 +250,7 @@ fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
         let fs = Stopping::new(Way::Then(write_anew), last, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
         let untried = vec![
-            Fate::NotTried;
+            DeleteResult::NotTried;
             pooled
                 .plan
                 .store()
@@ -271,10 +276,10 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
         builder.write();
         (directory, builder)
     };
-    let make = |view: &View, options: &SweepOptions| {
+    let make = |view: &Snapshot, options: &SweepOptions| {
         let plan = sweep_all(view, Accept::No, Accept::Yes, &Disk, options);
         let mut plan = plan.expect("nothing is damaged");
-        let rule = InFlight {
+        let rule = GracePolicy {
             now: options.now,
             grace: 0,
         };
@@ -329,7 +334,7 @@ fn an_error_after_the_new_index_is_no_refusal() {
         let outcome = result.expect("something was changed");
         assert!(outcome.written && outcome.late.is_some(), "{outcome:?}");
         assert!(!outcome.fates.is_empty(), "{outcome:?}");
-        let is_untried = |fate: &Fate| *fate == Fate::NotTried;
+        let is_untried = |fate: &DeleteResult| *fate == DeleteResult::NotTried;
         assert!(outcome.fates.iter().all(is_untried), "{outcome:?}");
         assert_eq!(outcome.done.blobs, 0, "{outcome:?}");
     }
@@ -345,7 +350,11 @@ fn what_was_deleted_to_make_room_is_told_though_there_is_not_enough() {
     let result = perform(scene.path(), rm, &fs).expect("no panic");
     let outcome = result.expect("something was changed");
     assert!(!outcome.written && outcome.late.is_some(), "{outcome:?}");
-    assert_eq!(outcome.spare_fates, [Fate::Deleted; 5], "{outcome:?}");
+    assert_eq!(
+        outcome.spare_fates,
+        [DeleteResult::Deleted; 5],
+        "{outcome:?}"
+    );
     assert_eq!(outcome.done.blobs, 5, "{outcome:?}");
     assert!(scene.has(&scene.one.manifest), "{outcome:?}");
     let now = std::fs::read(scene.builder.join("index.json")).expect("it is there");

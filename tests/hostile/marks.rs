@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use ocisweep::graph::{Accept, Change, MarkOptions};
 use ocisweep::progress::Silent;
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 
 use crate::scene::Scene;
 use crate::support::{Desc, media};
 
 /// Marks everything, and returns the digests of what is in the way.
 fn in_the_way(scene: &Scene, empty: Accept) -> Result<Vec<String>, String> {
-    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -142,7 +142,7 @@ fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
         scene.builder.tag(&missing, &format!("absent:{number}"));
     }
     scene.builder.write();
-    let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),

@@ -3,20 +3,20 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, InFlight, Writer};
+use ocisweep::graph::{Accept, GracePolicy, Writer};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::progress::{Observer, Phase, Silent};
+use ocisweep::progress::{Phase, Progress, Silent};
 
 use crate::scene::Scene;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const GRACE: i128 = 3_600_000_000_000;
 
-fn view(scene: &Scene) -> View {
-    View::read(scene.path(), Timestamp::now(), &Silent).expect("the layout can be read")
+fn view(scene: &Scene) -> Snapshot {
+    Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("the layout can be read")
 }
 
 /// A time that a file can have.
@@ -41,7 +41,7 @@ fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
         (modified - GRACE, 0, false),
     ] {
         let mut view = view(&scene);
-        view.protect(InFlight { now, grace }, &Silent)
+        view.protect(GracePolicy { now, grace }, &Silent)
             .expect("nobody interrupts");
         assert_eq!(view.graph.has_in_flight(), is_young, "{now} {grace}");
     }
@@ -50,7 +50,7 @@ fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
 #[test]
 fn the_time_of_the_index_ends_no_protection() {
     let (moment, modified) = moment();
-    let rule = InFlight {
+    let rule = GracePolicy {
         now: modified + GRACE / 2,
         grace: GRACE,
     };
@@ -67,7 +67,7 @@ fn the_time_of_the_index_ends_no_protection() {
 #[test]
 fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
     let (moment, modified) = moment();
-    let rule = InFlight {
+    let rule = GracePolicy {
         now: modified + GRACE / 2,
         grace: GRACE,
     };
@@ -98,7 +98,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
         let mut view = view(&scene);
         view.protect(rule, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), expected.as_ref(), "{name} {written:?}");
-        let none = InFlight { grace: 0, ..rule };
+        let none = GracePolicy { grace: 0, ..rule };
         view.protect(none, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), None, "{name} without grace");
     }
@@ -157,7 +157,7 @@ fn a_file_from_another_age_is_an_orphan_like_others() {
 /// Deletes a file when orphans are about to be looked into.
 struct Faster(std::path::PathBuf);
 
-impl Observer for Faster {
+impl Progress for Faster {
     fn begin(&self, phase: Phase, _total: Option<u64>) {
         if phase == Phase::Sniffing {
             std::fs::remove_file(&self.0).expect("it is there");
@@ -169,7 +169,7 @@ impl Observer for Faster {
 fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
     let scene = Scene::new();
     let observer = Faster(scene.builder.join(&scene.orphan.blob_path()));
-    let view = View::read(scene.path(), Timestamp::now(), &observer);
+    let view = Snapshot::read(scene.path(), Timestamp::now(), &observer);
     let view = view.expect("the layout can be read");
     let now = Timestamp::now().as_nanosecond();
     let options = SweepOptions {

@@ -1,8 +1,8 @@
 //! What is found in the order of a directory is told in an order that does not depend on it.
 
 use jiff::Timestamp;
-use ocisweep::View;
-use ocisweep::graph::InFlight;
+use ocisweep::Snapshot;
+use ocisweep::graph::GracePolicy;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
@@ -27,8 +27,8 @@ fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_writ
             .referrer(&scene.orphan, "application/signature", payload.as_bytes());
     }
     let now = Timestamp::now();
-    let mut view = View::read(scene.path(), now, &Silent).expect("the layout can be read");
-    let rule = InFlight {
+    let mut view = Snapshot::read(scene.path(), now, &Silent).expect("the layout can be read");
+    let rule = GracePolicy {
         now: now.as_nanosecond(),
         grace: 3_600_000_000_000,
     };

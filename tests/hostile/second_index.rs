@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::execute::{Refused, execute};
 use ocisweep::fs::Disk;
 use ocisweep::graph::Accept;
@@ -194,7 +194,7 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         let list = |desc: &Desc| format!("[{}]", entry(desc));
         let text = list(&scene.app.manifest);
         scene.builder.file("other.json", text.as_bytes());
-        let view = View::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+        let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
         let now = Timestamp::now().as_nanosecond();
         let sweep_options = SweepOptions {
             now,

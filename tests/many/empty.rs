@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::execute::{execute, remove_directory};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, InFlight};
+use ocisweep::graph::{Accept, GracePolicy};
 use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep_all};
 use ocisweep::progress::Silent;
@@ -225,9 +225,9 @@ fn the_question_names_the_layouts_that_would_go() {
     assert!(layout.join("index.json").exists(), "{text}");
 }
 
-fn planned(layout: &Path) -> (View, Plan) {
+fn planned(layout: &Path) -> (Snapshot, Plan) {
     let now = Timestamp::now();
-    let view = View::read(layout, now, &Silent).expect("the layout can be read");
+    let view = Snapshot::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
     let options = SweepOptions {
         now,
@@ -236,7 +236,7 @@ fn planned(layout: &Path) -> (View, Plan) {
     };
     let plan = sweep_all(&view, Accept::No, Accept::Yes, &Disk, &options);
     let mut plan = plan.expect("nothing is damaged");
-    retire(&view, &mut plan, InFlight { now, grace: 0 });
+    retire(&view, &mut plan, GracePolicy { now, grace: 0 });
     assert_eq!(plan.retire(), Retire::Yes);
     (view, plan)
 }

@@ -8,7 +8,7 @@ use crate::draw::{Kind, Piece, Wish, World, hours_ago};
 
 /// What is to become of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub(crate) struct DeleteResult {
     pub(crate) goes: bool,
     pub(crate) reasons: Vec<String>,
     /// Neither a budget nor anything else makes it go.
@@ -295,7 +295,7 @@ impl Judge<'_> {
     }
 
     /// What is to become of each image that stands for itself, before a budget takes more.
-    pub(crate) fn fates(&self) -> BTreeMap<usize, Fate> {
+    pub(crate) fn fates(&self) -> BTreeMap<usize, DeleteResult> {
         let wish = self.wish;
         let dangling = self.dangling();
         let followers = self.followers();
@@ -323,7 +323,7 @@ impl Judge<'_> {
                 is_safe = true;
                 reasons.push("does not pass the filters".to_owned());
             }
-            let fate = Fate {
+            let fate = DeleteResult {
                 goes: false,
                 reasons,
                 is_safe,

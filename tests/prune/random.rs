@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::checks::{Pruned, prune, prune_once, references};
 use crate::draw::{Wish, World, wish, world, write};
-use crate::judge::{Fate, Judge};
+use crate::judge::{DeleteResult, Judge};
 use crate::output::sum;
 use crate::shelf::{NOW, Shelf};
 use crate::support::{Cmd, blobs, panic_message};
@@ -234,7 +234,7 @@ impl Case<'_> {
     }
 
     /// Panics unless what stays has the names that it is to have.
-    fn check_names(&self, fates: &BTreeMap<usize, Fate>) {
+    fn check_names(&self, fates: &BTreeMap<usize, DeleteResult>) {
         let pieces = self.judge.world.pieces.iter().enumerate();
         for (position, piece) in pieces.filter(|(_, piece)| !piece.names.is_empty()) {
             let is_left = self.pruned.entries.contains(&self.judge.digests[position]);
@@ -257,7 +257,7 @@ impl Case<'_> {
     }
 
     /// Panics unless the program says of each image what has to be said; returns what goes.
-    fn compare(&self, fates: &BTreeMap<usize, Fate>) -> BTreeSet<usize> {
+    fn compare(&self, fates: &BTreeMap<usize, DeleteResult>) -> BTreeSet<usize> {
         let said = self.pruned.run.all();
         let mut going = BTreeSet::new();
         let mut seen = BTreeSet::new();
@@ -350,7 +350,7 @@ impl Case<'_> {
     /// Panics unless the budget was reached with the oldest, and with no more than need be.
     fn check_budget(
         &self,
-        fates: &BTreeMap<usize, Fate>,
+        fates: &BTreeMap<usize, DeleteResult>,
         going: &BTreeSet<usize>,
         max_size: u64,
     ) -> Option<&'static str> {
@@ -401,7 +401,10 @@ impl Case<'_> {
     }
 }
 
-fn positions(fates: &BTreeMap<usize, Fate>, wanted: impl Fn(&Fate) -> bool) -> BTreeSet<usize> {
+fn positions(
+    fates: &BTreeMap<usize, DeleteResult>,
+    wanted: impl Fn(&DeleteResult) -> bool,
+) -> BTreeSet<usize> {
     let chosen = fates.iter().filter(|(_, fate)| wanted(fate));
     chosen.map(|(position, _)| *position).collect()
 }

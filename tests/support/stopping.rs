@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ocisweep::fs::FileFacts;
+use ocisweep::fs::FileStat;
 use ocisweep::fs::{Disk, FileTime, Fs, Removed};
-use ocisweep::oci::digest::VictimName;
+use ocisweep::oci::digest::DeletableName;
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug)]
@@ -104,11 +104,11 @@ impl Stopping {
 }
 
 impl Fs for Stopping {
-    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
         self.pass(format!("look {}", name.file()), || Disk.look(dir, name))
     }
 
-    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+    fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed> {
         self.pass(format!("remove {}", name.file()), || Disk.remove(dir, name))
     }
 

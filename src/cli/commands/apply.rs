@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
 use ocisweep::ops::{self, LayoutGroup, Protection};
 use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout, PlannedStore};
@@ -12,14 +12,14 @@ use ocisweep::plan::{KeptImage, Plan};
 use crate::cli::args::{ApplyArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Account, each, shares};
+use crate::cli::layouts::{RunReport, each, shares};
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Shown, parts};
 use crate::cli::run::{self, Clock, Done, protection, run_mode};
 
 /// What planning noted beside the plan.
 #[derive(Default)]
-struct Said {
+struct PlanNotes {
     untagged: Vec<String>,
     kept_by: Vec<KeptImage>,
     more_kept: usize,
@@ -61,7 +61,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
         .collect();
     let shares = shares(&done);
     let mut exit = exit::DONE;
-    let mut account = Account::new("apply", args.dry_run, is_many);
+    let mut account = RunReport::new("apply", args.dry_run, is_many);
     for ((path, run), share) in paths.iter().zip(&runs).zip(shares) {
         let ended = match run {
             None => {
@@ -103,17 +103,17 @@ fn shared(
     let paths: Vec<PathBuf> = layouts.iter().map(|planned| planned.path.clone()).collect();
     let group = LayoutGroup::sharing(&store.path, &paths).ignoring(&context.ignored);
     let mode = run_mode(args.dry_run, args.lock_wait);
-    let make = |view: &mut View| {
+    let make = |view: &mut Snapshot| {
         let mut all = layouts.iter();
         let planned = all.find(|planned| planned.path == view.layout.path());
         let planned = planned.expect("the layouts are those of the plan");
         planned_in(planned, view, protection)
     };
-    let mut account = Account::new("apply", args.dry_run, true);
+    let mut account = RunReport::new("apply", args.dry_run, true);
     let mut exit = exit::DONE;
     match ops::run(&group, protection, mode, context.observer(), make) {
         Ok(done) => {
-            let nothing = Said::default();
+            let nothing = PlanNotes::default();
             let notes = std::iter::once(&nothing).chain(&done.notes);
             for (shown, said) in parts(&done).zip(notes) {
                 let ended = show(context, args, &shown, said, true);
@@ -162,7 +162,7 @@ fn one(
     args: &ApplyArgs,
     rule: &Protection,
     planned: &PlannedLayout,
-) -> Result<Done<Said>, ApplyError> {
+) -> Result<Done<PlanNotes>, ApplyError> {
     let mode = run_mode(args.dry_run, args.lock_wait);
     run::run(context, &planned.path, rule, mode, |view| {
         planned_in(planned, view, rule)
@@ -171,12 +171,12 @@ fn one(
 
 fn planned_in(
     planned: &PlannedLayout,
-    view: &View,
+    view: &Snapshot,
     protection: &Protection,
-) -> Result<(Plan, Said), ApplyError> {
+) -> Result<(Plan, PlanNotes), ApplyError> {
     view.layout.refuse_shared_blobs()?;
     let removal = planned.plan(view, &protection.sweep, &Disk)?;
-    let said = Said {
+    let said = PlanNotes {
         untagged: removal.untagged,
         kept_by: removal.kept_by,
         more_kept: removal.more_kept,
@@ -188,7 +188,7 @@ fn show(
     context: &Context<'_>,
     args: &ApplyArgs,
     shown: &Shown<'_>,
-    said: &Said,
+    said: &PlanNotes,
     is_many: bool,
 ) -> Exit {
     let mut exit = match args.output.format {

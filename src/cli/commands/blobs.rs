@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ocisweep::graph::{Accept, Change, MarkOptions};
 use ocisweep::layout::BlobId;
 use ocisweep::ops::{self, GcOptions, Mode, Protection};
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 
 use crate::cli::args::BlobsArgs;
 use crate::cli::context::Context;
@@ -107,7 +107,7 @@ fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<Pat
 
 /// What a complete copy needs, in the order in which a writer would write it: a copy that is cut short
 /// has blobs that nothing lists, and no list without its blobs.
-fn live(view: &View, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+fn live(view: &Snapshot, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -174,7 +174,7 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
 }
 
 /// What `gc` would delete now.
-fn dead(view: &View, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+fn dead(view: &Snapshot, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
     let missing = accept(args.allow_missing);
     let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
     let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));
@@ -185,7 +185,7 @@ fn dead(view: &View, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>
 }
 
 /// The documents that entries list, each once, in the order of `index.json`.
-fn roots(context: &Context<'_>, view: &View) -> Vec<PathBuf> {
+fn roots(context: &Context<'_>, view: &Snapshot) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut absent = 0;
     for entry in view.state.index.entries() {
@@ -208,7 +208,7 @@ fn roots(context: &Context<'_>, view: &View) -> Vec<PathBuf> {
     paths
 }
 
-fn path_of(view: &View, id: BlobId) -> PathBuf {
+fn path_of(view: &Snapshot, id: BlobId) -> PathBuf {
     let name = view.graph.digest(id).blob_name();
     let path = format!("blobs/{}/{}", name.directory(), name.file());
     PathBuf::from(path)

@@ -8,7 +8,7 @@ use ocisweep::parse::size::human_size;
 use ocisweep::report::check::{
     CheckOptions, Class, Content, Count, Finding, Orphans, Report, check,
 };
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
 use crate::cli::args::{CheckArgs, TextFormat};
@@ -142,7 +142,7 @@ fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
 /// Reads and checks one layout.
 ///
 /// # Errors
-/// What [`View::read`] and [`check`] say. Damage is none.
+/// What [`Snapshot::read`] and [`check`] say. Damage is none.
 fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
     let pool = args.layouts.shared_blobs.as_deref();
     let view = match pool {
@@ -192,7 +192,7 @@ fn damaged(args: &CheckArgs, report: &Report) -> u64 {
     damaged.count() as u64
 }
 
-fn text(context: &Context<'_>, args: &CheckArgs, view: &View, report: &Report) -> String {
+fn text(context: &Context<'_>, args: &CheckArgs, view: &Snapshot, report: &Report) -> String {
     let mut text = String::new();
     let path = view.layout.path();
     let shown = report

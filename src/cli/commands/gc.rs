@@ -9,7 +9,7 @@ use ocisweep::plan::Retire;
 use crate::cli::args::{GcArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Account, choose, choose_sharing, each, remove_directories, shares};
+use crate::cli::layouts::{RunReport, choose, choose_sharing, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::sweep::{Shown, parts};
 use crate::cli::run::{Clock, Done, accept, alone, protection, run_mode};
@@ -41,7 +41,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         .collect();
     remove_directories(&chosen.layouts, &done);
     let shares = shares(&done);
-    let mut account = Account::new("gc", args.dry_run, chosen.is_many);
+    let mut account = RunReport::new("gc", args.dry_run, chosen.is_many);
     for ((path, run), share) in chosen.layouts.iter().zip(&runs).zip(shares) {
         let ended = match run {
             None => {
@@ -82,7 +82,7 @@ fn shared(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
         Err(refused) => return refused,
     };
     let done = sweep(context, args, &group);
-    let mut account = Account::new("gc", args.dry_run, true);
+    let mut account = RunReport::new("gc", args.dry_run, true);
     let mut exit = exit::DONE;
     match done {
         Ok(done) => {

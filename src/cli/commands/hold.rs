@@ -15,7 +15,7 @@ use ocisweep::ops::change_holds;
 use ocisweep::parse::size::human_duration;
 use ocisweep::parse::time::{parse_duration, parse_until};
 use ocisweep::plan::{Force, SelectError, Selector};
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs, TableFormat};
@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, command: &HoldCommand) -> Exit {
 /// Why a hold command did nothing.
 enum Failure {
     Library(Error),
-    Said { text: String, hint: Option<String> },
+    PlanNotes { text: String, hint: Option<String> },
 }
 
 impl From<Error> for Failure {
@@ -51,13 +51,13 @@ impl From<Error> for Failure {
 
 impl Failure {
     fn said(text: String) -> Self {
-        Self::Said { text, hint: None }
+        Self::PlanNotes { text, hint: None }
     }
 
     fn report(&self, context: &Context<'_>) -> Exit {
         match self {
             Self::Library(error) => context.report(error),
-            Self::Said { text, hint } => {
+            Self::PlanNotes { text, hint } => {
                 context.term.error(text, hint.as_deref());
                 exit::INCOMPLETE
             }
@@ -71,7 +71,7 @@ fn change(
     layout: &Path,
     store: Option<&Path>,
     lock_wait: std::time::Duration,
-    edit: impl FnMut(&View, &mut Holds) -> Result<(), Failure>,
+    edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let open = || match store {
         Some(store) => context.open_in(layout, store),
@@ -105,7 +105,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
         args.lock_wait,
         |view, holds| {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
-                return Err(Failure::Said {
+                return Err(Failure::PlanNotes {
                     text: format!("cannot add hold `{}`: there is one of that name", args.name),
                     hint: Some(format!(
                         "`ocisweep hold rm {}{} {}` ends it",
@@ -176,7 +176,7 @@ fn absolute(path: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Finds the one image that an argument names.
-fn resolve(view: &View, text: &str) -> Result<Digest, Failure> {
+fn resolve(view: &Snapshot, text: &str) -> Result<Digest, Failure> {
     let entries = entries(view);
     let picked = Selector::new(view, &entries, Force::No).pick(text);
     let pick = match picked {
@@ -196,7 +196,7 @@ fn resolve(view: &View, text: &str) -> Result<Digest, Failure> {
                 _ => None,
             };
             let text = error.to_string();
-            return Err(Failure::Said { text, hint });
+            return Err(Failure::PlanNotes { text, hint });
         }
     };
     let ids: BTreeSet<BlobId> = pick

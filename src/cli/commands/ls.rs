@@ -16,7 +16,7 @@ use ocisweep::parse::size::{human_duration, human_size3};
 use ocisweep::plan::{
     FilterError, Filters, Policy, Unmatched, dangling, unmatched, unmatched_everywhere,
 };
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
 use super::ls_tree::{Shown, tree};
@@ -243,7 +243,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(image: Image, view: &View, cache: &mut Images<'_>) -> Self {
+    fn of(image: Image, view: &Snapshot, cache: &mut Images<'_>) -> Self {
         let declared = image
             .entries
             .first()
@@ -407,7 +407,7 @@ struct JsonImage {
 }
 
 impl Listed {
-    fn to_json(&self, view: &View) -> JsonImage {
+    fn to_json(&self, view: &Snapshot) -> JsonImage {
         JsonImage {
             schema_version: SCHEMA_VERSION,
             layout: None,

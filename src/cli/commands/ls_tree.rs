@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::graph::Edge;
 use ocisweep::graph::{is_attestation, kind_of};
 use ocisweep::layout::BlobId;
@@ -35,7 +35,7 @@ pub struct Shown<'a> {
 /// Returns the images with what stands below them.
 pub fn tree<'v>(
     context: &Context<'_>,
-    view: &'v View,
+    view: &'v Snapshot,
     roots: &[Shown<'_>],
     cache: &mut Images<'v>,
 ) -> String {
@@ -51,7 +51,7 @@ pub fn tree<'v>(
 }
 
 /// Finds out who is about whom: by `subject`, by annotation, and by digest tag.
-fn referrers(view: &View) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
+fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
     let mut found: BTreeMap<BlobId, BTreeSet<BlobId>> = BTreeMap::new();
     for entry in entries(view) {
         for about in entry.about {
@@ -67,7 +67,7 @@ fn referrers(view: &View) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
 
 struct Maker<'a, 'c, 'v> {
     context: &'a Context<'a>,
-    view: &'v View,
+    view: &'v Snapshot,
     cache: &'c mut Images<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
     /// What is shown below the image at hand with all that is below it. Once is enough: an index of a

@@ -17,7 +17,7 @@ use ocisweep::plan::{
     Referrers, Removal, RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
     sweep_all,
 };
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 
 use crate::cli::args::{RmArgs, TextFormat};
 use crate::cli::context::{Context, dashes, quote, quote_path, quoted, rm_command, wider_hint};
@@ -33,7 +33,7 @@ const MAX_COMPANIONS: usize = 20;
 
 /// What planning said beside the plan.
 #[derive(Default)]
-struct Said {
+struct PlanNotes {
     untagged: Vec<String>,
     left_referrers: Vec<String>,
     left_companions: Vec<LeftCompanion>,
@@ -82,7 +82,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         if view.layout.path() != args.layout {
             let missing = accept(args.allow_missing);
             let plan = sweep_all(view, missing, Accept::Yes, &Disk, &rule.sweep)?;
-            return Ok((plan, Said::default()));
+            return Ok((plan, PlanNotes::default()));
         }
         let entries = entries(view);
         let images = images(view, rule.now);
@@ -157,7 +157,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             more_kept,
             ..
         } = removal;
-        let said = Said {
+        let said = PlanNotes {
             untagged,
             left_referrers,
             left_companions,
@@ -185,7 +185,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
 }
 
 /// Says whether something that was picked is damaged or missing itself.
-fn is_damaged(view: &View, pick: &Pick) -> bool {
+fn is_damaged(view: &Snapshot, pick: &Pick) -> bool {
     let graph = &view.graph;
     let is_missing = |id| !graph.is_present(id) && !graph.is_embedded(id);
     !pick.entries.is_empty()
@@ -247,7 +247,7 @@ fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
 
 /// Picks everything of one name, if it all is single manifests: then `index.json` itself is the index of
 /// that image, and each entry is a platform.
-fn platforms_of_one(view: &View, entries: &[EntryFacts], text: &str) -> Option<Pick> {
+fn platforms_of_one(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Option<Pick> {
     let pick = Selector::new(view, entries, Force::Yes).pick(text).ok()?;
     let is_manifest = |id| {
         view.graph
@@ -260,7 +260,7 @@ fn platforms_of_one(view: &View, entries: &[EntryFacts], text: &str) -> Option<P
     is_one.then_some(pick)
 }
 
-fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<Said>) -> Exit {
+fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<PlanNotes>) -> Exit {
     let mut parts = parts(done);
     // With a shared store its part comes first, and deletes what the layout releases.
     let store = match args.shared.shared_blobs {
@@ -380,7 +380,7 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<Said>) -> Exit {
 }
 
 /// Returns a line for the blobs that the layout released and that other layouts still need.
-fn kept_by_others(store: &Shown<'_>, said: &Said) -> String {
+fn kept_by_others(store: &Shown<'_>, said: &PlanNotes) -> String {
     let kept = store.plan.kept().len();
     let here = store.plan.sweep().len() + kept;
     match said.released.saturating_sub(here) {
@@ -476,7 +476,7 @@ fn to_json(
     args: &RmArgs,
     shown: &Shown<'_>,
     store: Option<&Shown<'_>>,
-    said: &Said,
+    said: &PlanNotes,
 ) -> String {
     let mut layout = shown.to_json(context.now, args.format);
     let action = if args.dry_run { "would-untag" } else { "untag" };

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, More, Way, Ways};
+use ocisweep::graph::{Accept, More, ReferencePath, ReferencePaths};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Image, Images, images};
 use ocisweep::oci::Role;
 use ocisweep::ops::{self, GcOptions, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::{human_duration, human_size};
-use ocisweep::plan::{Because, Plan, SelectError};
+use ocisweep::plan::{KeepReason, Plan, SelectError};
 use ocisweep::report::usage::{ImageUsage, image_usages};
 use ocisweep::report::why::{FindError, Part, find, parts};
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
 use crate::cli::args::{TextFormat, WhyArgs};
@@ -61,7 +61,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             return Ok(exit::INCOMPLETE);
         }
     };
-    let ways = Ways::of(&view.graph, &view.state);
+    let ways = ReferencePaths::of(&view.graph, &view.state);
     let images = images(&view, rule.now);
     let is_image = |image: &Image| ids.contains(&image.id);
     let usages = if images.iter().any(is_image) {
@@ -92,7 +92,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             ways: found,
             more,
             image,
-            fate: Fate::of(context, args, &view, id, plan.as_ref()),
+            fate: DeleteResult::of(context, args, &view, id, plan.as_ref()),
         });
     }
     sizes.trouble()?;
@@ -152,26 +152,26 @@ struct Subject<'a> {
     id: BlobId,
     /// Bytes that are here; `None`: it is not.
     len: Option<u64>,
-    ways: Vec<Way>,
+    ways: Vec<ReferencePath>,
     more: More,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
     /// What becomes of an orphan; `None` for what is live.
-    fate: Option<Fate>,
+    fate: Option<DeleteResult>,
 }
 
 /// What a sweep now would do with an orphan.
-struct Fate {
+struct DeleteResult {
     action: &'static str,
     why: String,
     /// When that changes by itself.
     until: Option<Timestamp>,
 }
 
-impl Fate {
+impl DeleteResult {
     fn of(
         context: &Context<'_>,
         args: &WhyArgs,
-        view: &View,
+        view: &Snapshot,
         id: BlobId,
         plan: Option<&Result<Plan, Error>>,
     ) -> Option<Self> {
@@ -205,7 +205,7 @@ impl Fate {
         }
         let kept = plan.kept().iter().find(|kept| is_it(kept.id));
         Some(match kept.map(|kept| kept.because) {
-            Some(Because::InFlight { modified }) => {
+            Some(KeepReason::InFlight { modified }) => {
                 let grace = i128::try_from(args.grace.as_nanos()).unwrap_or(i128::MAX);
                 let end = i128::from(modified).saturating_add(grace);
                 let until = Timestamp::from_nanosecond(end).ok();
@@ -217,17 +217,17 @@ impl Fate {
                     until,
                 )
             }
-            Some(Because::UsedInFlight) => keep(
+            Some(KeepReason::UsedInFlight) => keep(
                 "in flight: a recent blob references it, which a writer may be about to list"
                     .to_owned(),
                 None,
             ),
-            Some(Because::Released) => keep(
+            Some(KeepReason::Released) => keep(
                 "it was released while a writer was at work, and a writer that is at work may list it again"
                     .to_owned(),
                 None,
             ),
-            Some(Because::Unreadable) => keep(
+            Some(KeepReason::Unreadable) => keep(
                 "it is kept, since it cannot be read and may be a referrer of a live image"
                     .to_owned(),
                 None,
@@ -257,14 +257,14 @@ fn in_words(now: Timestamp, until: Timestamp) -> String {
 
 impl Subject<'_> {
     /// Says what the blob is: what it is to the last document of the shortest way.
-    fn what(&self, view: &View) -> String {
+    fn what(&self, view: &Snapshot) -> String {
         if let Some(step) = self.ways.first().and_then(|way| way.steps.last()) {
             return step.what.clone();
         }
         ocisweep::graph::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown).to_owned()
     }
 
-    fn state(&self, view: &View) -> &'static str {
+    fn state(&self, view: &Snapshot) -> &'static str {
         let is_here = view.graph.is_present(self.id) || view.graph.is_embedded(self.id);
         match (&self.fate, is_here) {
             (None, true) => "live",
@@ -273,7 +273,7 @@ impl Subject<'_> {
         }
     }
 
-    fn to_text(&self, context: &Context<'_>, view: &View) -> String {
+    fn to_text(&self, context: &Context<'_>, view: &Snapshot) -> String {
         let graph = &view.graph;
         let mut text = String::new();
         let size = match self.len {
@@ -325,7 +325,7 @@ impl Subject<'_> {
         text
     }
 
-    fn to_json(&self, view: &View) -> JsonItem {
+    fn to_json(&self, view: &Snapshot) -> JsonItem {
         let graph = &view.graph;
         let (more_ways, more_is_exact) = match self.more {
             More::Exactly(more) => (more, true),
@@ -382,7 +382,7 @@ impl Subject<'_> {
 }
 
 /// Returns what an orphan is about.
-fn subjects(view: &View, id: BlobId) -> Vec<BlobId> {
+fn subjects(view: &Snapshot, id: BlobId) -> Vec<BlobId> {
     let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
     edges
         .iter()
@@ -391,7 +391,7 @@ fn subjects(view: &View, id: BlobId) -> Vec<BlobId> {
         .collect()
 }
 
-fn table(context: &Context<'_>, view: &View, parts: &[Part]) -> String {
+fn table(context: &Context<'_>, view: &Snapshot, parts: &[Part]) -> String {
     let mut table = Table::new(&["BLOB", "WHAT", "SIZE", "SHARED WITH"]);
     table.names(3);
     table.fit(context.term.width());
@@ -433,7 +433,7 @@ struct JsonItem {
     size: Option<u64>,
     state: &'static str,
     ways: Vec<JsonWay>,
-    /// Ways that are not listed.
+    /// ReferencePaths that are not listed.
     more_ways: usize,
     /// Whether it is known how many.
     more_is_exact: bool,

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::execute::{Fate, Outcome};
+use ocisweep::execute::{DeleteResult, Outcome};
 use ocisweep::graph::Writer;
 use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
 use ocisweep::ops::Finished;
 use ocisweep::parse::size::{human_duration, human_size};
-use ocisweep::plan::{Because, Kept, Order, Plan, Retire, Totals, Victim};
+use ocisweep::plan::{Deletion, KeepReason, Kept, Order, Plan, Retire, Totals};
 use rayon::prelude::*;
 
 use super::json;
@@ -75,7 +75,7 @@ impl Shown<'_> {
 
     /// Returns the victims, what became of them, and their digests, in an order that is the same on every file
     /// system: two runs, or a dry run and the run, can be compared line by line.
-    fn fates(&self) -> impl Iterator<Item = (Victim, Fate, Option<&Digest>)> {
+    fn fates(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
         let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
         let mut order: Vec<(u64, usize)> = (0..self.plan.sweep().len()).map(|at| (0, at)).collect();
         if self.plan.order() == Order::Directories {
@@ -94,8 +94,11 @@ impl Shown<'_> {
         order.into_iter().filter_map(move |(_, position)| {
             let victim = self.plan.sweep().get(position)?;
             let fate = match fates {
-                Some(fates) => fates.get(position).copied().unwrap_or(Fate::NotTried),
-                None => Fate::Deleted,
+                Some(fates) => fates
+                    .get(position)
+                    .copied()
+                    .unwrap_or(DeleteResult::NotTried),
+                None => DeleteResult::Deleted,
             };
             Some((victim, fate, self.plan.blobs().digest(victim.id)))
         })
@@ -112,13 +115,13 @@ impl Shown<'_> {
     }
 
     /// Returns the orphans that were deleted to make room on a full disk, by digest.
-    fn made_room(&self) -> Vec<(Victim, &Digest)> {
+    fn made_room(&self) -> Vec<(Deletion, &Digest)> {
         let Some(outcome) = self.outcome else {
             return Vec::new();
         };
         let spare = self.plan.spare().iter().zip(&outcome.spare_fates);
         let mut found: Vec<_> = spare
-            .filter(|(_, fate)| **fate == Fate::Deleted)
+            .filter(|(_, fate)| **fate == DeleteResult::Deleted)
             .filter_map(|(victim, _)| Some((victim, self.plan.blobs().digest(victim.id)?)))
             .collect();
         found.sort_unstable_by_key(|(_, digest)| *digest);
@@ -175,7 +178,7 @@ impl Shown<'_> {
             "Would delete:"
         };
         for (_, fate, digest) in self.fates() {
-            if fate == Fate::Deleted
+            if fate == DeleteResult::Deleted
                 && let Some(digest) = digest
             {
                 put(format_args!("{verb} {digest}"));
@@ -205,7 +208,7 @@ impl Shown<'_> {
             put(format_args!("{verb} {path} (empty layout)"));
         }
         for (digest, kept) in self.kept() {
-            if kept.because != Because::WriterAtWork {
+            if kept.because != KeepReason::WriterAtWork {
                 let why = in_words(kept.because, context.now);
                 put(format_args!("Kept: {digest} ({why})"));
             }
@@ -265,12 +268,12 @@ impl Shown<'_> {
                 continue;
             }
             let (action, reason) = match fate {
-                Fate::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
-                Fate::Deleted => ("delete", "unreferenced"),
-                Fate::Gone => ("none", "gone"),
-                Fate::Rewritten => ("keep", "rewritten"),
-                Fate::Failed => ("failed", "unreferenced"),
-                Fate::NotTried => ("keep", untried),
+                DeleteResult::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
+                DeleteResult::Deleted => ("delete", "unreferenced"),
+                DeleteResult::Gone => ("none", "gone"),
+                DeleteResult::Rewritten => ("keep", "rewritten"),
+                DeleteResult::Failed => ("failed", "unreferenced"),
+                DeleteResult::NotTried => ("keep", untried),
             };
             items.push(json::Item {
                 digest: digest.map(ToString::to_string),
@@ -364,7 +367,7 @@ impl Shown<'_> {
             .plan
             .kept()
             .iter()
-            .filter(|kept| kept.because == Because::Unreadable)
+            .filter(|kept| kept.because == KeepReason::Unreadable)
             .count() as u64;
         if unreadable > 0 {
             let orphans = count(unreadable, "orphan");
@@ -411,7 +414,7 @@ impl Shown<'_> {
                 context.term.detail(&format!("not deleted: {line}"));
             }
         }
-        let rewritten = count_fates(outcome, Fate::Rewritten);
+        let rewritten = count_fates(outcome, DeleteResult::Rewritten);
         if rewritten > 0 {
             context.term.note(&format!(
                 "kept {} that a writer has just written again",
@@ -426,7 +429,7 @@ impl Shown<'_> {
                 Some("write that image again"),
             );
         }
-        let untried = count_fates(outcome, Fate::NotTried);
+        let untried = count_fates(outcome, DeleteResult::NotTried);
         let (ls, gc) = if self.is_pool {
             // With it every layout has to be named.
             (String::new(), "`ocisweep gc --shared-blobs`".to_owned())
@@ -505,7 +508,7 @@ fn why_untried(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn count_fates(outcome: &Outcome, wanted: Fate) -> u64 {
+fn count_fates(outcome: &Outcome, wanted: DeleteResult) -> u64 {
     outcome.fates.iter().filter(|fate| **fate == wanted).count() as u64
 }
 
@@ -567,7 +570,7 @@ impl Aged {
         for kept in plan.kept() {
             if matches!(
                 kept.because,
-                Because::InFlight { .. } | Because::UsedInFlight
+                KeepReason::InFlight { .. } | KeepReason::UsedInFlight
             ) {
                 self.blobs += 1;
                 self.bytes = self.bytes.saturating_add(kept.len);
@@ -583,13 +586,13 @@ impl Aged {
     }
 }
 
-fn in_words(because: Because, now: Timestamp) -> String {
+fn in_words(because: KeepReason, now: Timestamp) -> String {
     match because {
-        Because::InFlight { modified } => format!("in flight, {}", age(now, modified)),
-        Because::UsedInFlight => "in flight, used by a blob that is".to_owned(),
-        Because::WriterAtWork => "a writer is at work".to_owned(),
-        Because::Released => "released while a writer was at work".to_owned(),
-        Because::Unreadable => "cannot be read".to_owned(),
+        KeepReason::InFlight { modified } => format!("in flight, {}", age(now, modified)),
+        KeepReason::UsedInFlight => "in flight, used by a blob that is".to_owned(),
+        KeepReason::WriterAtWork => "a writer is at work".to_owned(),
+        KeepReason::Released => "released while a writer was at work".to_owned(),
+        KeepReason::Unreadable => "cannot be read".to_owned(),
         _ => "kept".to_owned(),
     }
 }

@@ -18,7 +18,7 @@ mod escape;
 mod progress;
 
 pub use escape::{escape, one_line};
-pub use progress::Progress;
+pub use progress::ProgressLine;
 
 use progress::Paused;
 
@@ -120,7 +120,7 @@ pub struct Term {
     colors: Colors,
     level: Level,
     broken: AtomicBool,
-    progress: Progress,
+    progress: ProgressLine,
 }
 
 impl Term {
@@ -149,7 +149,7 @@ impl Term {
             colors,
             level: settings.level,
             broken: AtomicBool::new(false),
-            progress: Progress::new(settings, stderr_is_terminal),
+            progress: ProgressLine::new(settings, stderr_is_terminal),
         }
     }
 
@@ -174,7 +174,7 @@ impl Term {
     }
 
     /// Returns the progress that belongs to this terminal; clones of it may go to workers.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ProgressLine {
         self.progress.clone()
     }
 
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_remembered_and_no_error() {
-        let progress = Progress::hidden();
+        let progress = ProgressLine::hidden();
         let broken = AtomicBool::new(false);
         let inner = Failing {
             room: 8,
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn other_errors_of_stdout_are_errors() {
-        let progress = Progress::hidden();
+        let progress = ProgressLine::hidden();
         let broken = AtomicBool::new(false);
         let inner = Failing {
             room: 0,
@@ -479,6 +479,6 @@ mod tests {
     fn workers_may_share_it() {
         fn shared<T: Send + Sync>() {}
         shared::<Term>();
-        shared::<Progress>();
+        shared::<ProgressLine>();
     }
 }

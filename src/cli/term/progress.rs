@@ -19,7 +19,7 @@ const REPEAT: Duration = Duration::from_secs(1);
 ///
 /// Whoever counts also draws, when an update is due and nobody else is at it. A worker never waits for the screen.
 #[derive(Debug, Clone)]
-pub struct Progress(Arc<Shared>);
+pub struct ProgressLine(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -65,7 +65,7 @@ struct Phase {
     total_bytes: Option<u64>,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Decides once whether and how progress is shown on a stderr that is a terminal or not.
     pub fn new(settings: &Settings, stderr_is_terminal: bool) -> Self {
         let can_overwrite = stderr_is_terminal && !settings.dumb;
@@ -226,7 +226,7 @@ fn millis(time: Duration) -> u64 {
 
 /// Keeps the progress line off the screen.
 #[derive(Debug)]
-pub(super) struct Paused<'a>(&'a Progress);
+pub(super) struct Paused<'a>(&'a ProgressLine);
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
@@ -349,10 +349,10 @@ mod tests {
         total_bytes: None,
     };
 
-    fn progress(mode: Mode, columns: usize) -> (Progress, Sent) {
+    fn progress(mode: Mode, columns: usize) -> (ProgressLine, Sent) {
         let sent = Sent::default();
         (
-            Progress::writing_to(Box::new(sent.clone()), mode, Some(columns)),
+            ProgressLine::writing_to(Box::new(sent.clone()), mode, Some(columns)),
             sent,
         )
     }
@@ -502,7 +502,7 @@ mod tests {
                 Mode::Hidden,
             ),
         ] {
-            let progress = Progress::new(&settings(choice, level, dumb), terminal);
+            let progress = ProgressLine::new(&settings(choice, level, dumb), terminal);
             assert_eq!(
                 progress.0.mode, want,
                 "{choice:?} {level:?} dumb={dumb} {terminal}"

@@ -11,8 +11,8 @@ use rustix::fs::{
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{FileTime, Fs, Removed};
-use crate::fs::{FileFacts, Links, OWN_PREFIX, SwapName, modified_of, open_file, stat_at, stat_of};
-use crate::oci::digest::VictimName;
+use crate::fs::{FileStat, Links, OWN_PREFIX, SwapName, modified_of, open_file, stat_at, stat_of};
+use crate::oci::digest::DeletableName;
 
 mod attributes;
 mod swap;
@@ -24,15 +24,15 @@ pub use attributes::CannotKeep;
 pub struct Disk;
 
 impl Fs for Disk {
-    fn look(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Option<FileFacts>> {
+    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
         match stat_at(dir, name.file(), Links::Refuse) {
-            Ok(stat) => Ok(FileFacts::of(&stat)),
+            Ok(stat) => Ok(FileStat::of(&stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn remove(&self, dir: BorrowedFd<'_>, name: &VictimName) -> io::Result<Removed> {
+    fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed> {
         unlink(dir, name.file(), AtFlags::empty())
     }
 

@@ -28,7 +28,7 @@ use super::temp_files::LOCK_FILE;
 use super::temp_files::{self, TempName};
 use crate::error::{Error, Result};
 use crate::fs::{Links, changed_of, open_dir, open_file, stat_at, stat_of};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
 /// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with fcntl), and
 /// the cache of linuxkit.
@@ -52,7 +52,7 @@ impl<'a> Locked<'a> {
     /// # Errors
     /// [`Error::Busy`] when another process still works on it then, [`Error::Write`] when the lock
     /// file cannot be made, [`Error::Interrupted`].
-    pub fn acquire(layout: &'a Layout, wait: Duration, observer: &dyn Observer) -> Result<Self> {
+    pub fn acquire(layout: &'a Layout, wait: Duration, observer: &dyn Progress) -> Result<Self> {
         let start = Instant::now();
         loop {
             let by = match try_lock(layout)? {
@@ -193,7 +193,7 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
         let path = layout.path().join(&name);
         let dir = match open_dir(layout.dir(), name.as_str(), Links::Refuse) {
             Ok(dir) => dir,
-            // Gone, or of another kind. One that may not be opened is of another user, who cannot be
+            // RemovalSet, or of another kind. One that may not be opened is of another user, who cannot be
             // asked; his blobs are young, which protects them.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
             Err(error) => return Err(Error::read(path)(error.into())),

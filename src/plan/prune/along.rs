@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::layout::BlobId;
 use crate::model::companions::companions;
 use crate::model::entries::EntryFacts;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 
 use super::Judged;
 
@@ -20,7 +20,7 @@ pub(super) struct Follows {
 
 /// Finds which judged images are companions of which others. An owner that is not eligible does not count.
 pub(super) fn companions_among(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     judged: &[Judged<'_>],
     is_eligible: impl Fn(&Judged<'_>) -> bool,

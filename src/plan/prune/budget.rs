@@ -9,10 +9,10 @@ use crate::graph::{Accept, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 
 use super::along::removed_along;
-use super::{Gone, Judged, PruneOptions};
+use super::{Judged, PruneOptions, RemovalSet};
 use crate::plan::Tie;
 use crate::plan::policy::Rule;
 
@@ -32,9 +32,9 @@ const MAX_HOLDERS: usize = 20;
 
 /// Returns what keeps the images that are left: holds, rules, and what is out of reach.
 pub(super) fn holders(
-    view: &View,
+    view: &Snapshot,
     judged: &[Judged<'_>],
-    gone: &Gone,
+    gone: &RemovalSet,
     files: &Files,
 ) -> Vec<BudgetHolder> {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ pub(super) fn holders(
 }
 
 /// Returns the bytes of what is live after a removal, each inode once.
-pub(super) fn live_bytes(view: &View, gone: &Gone, files: &Files) -> u64 {
+pub(super) fn live_bytes(view: &Snapshot, gone: &RemovalSet, files: &Files) -> u64 {
     let live = gone.live(view);
     Counted::new(files).take(&live)
 }
@@ -93,7 +93,7 @@ pub(super) fn live_bytes(view: &View, gone: &Gone, files: &Files) -> u64 {
 /// Chooses more images to go, the oldest first, until so many bytes are counted as freed. Says
 /// whether any was chosen.
 pub(super) fn trim(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     judged: &mut [Judged<'_>],
     excess: u64,
@@ -253,7 +253,7 @@ impl Along {
     }
 
     /// Returns everything that is live as long as these are.
-    fn reach(&self, view: &View, mut queue: Vec<BlobId>) -> HashSet<BlobId> {
+    fn reach(&self, view: &Snapshot, mut queue: Vec<BlobId>) -> HashSet<BlobId> {
         let mut seen: HashSet<BlobId> = queue.iter().copied().collect();
         while let Some(id) = queue.pop() {
             let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::graph::{Bits, RootSource};
+use crate::graph::{BlobSet, RootSource};
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::plan::remove::stays;
 
-use super::{Gone, Removal};
-use crate::plan::Because;
+use super::{Removal, RemovalSet};
+use crate::plan::KeepReason;
 
 /// What holds the bytes that stay. Each byte is counted for the first that holds it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,9 +91,9 @@ impl KeptBytes {
 
 /// Counts what stays after a removal.
 pub(super) fn kept_bytes(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
-    gone: &Gone,
+    gone: &RemovalSet,
     removal: &Removal,
     files: &Files,
 ) -> (KeptBytes, Vec<KeptLink>) {
@@ -109,7 +109,7 @@ pub(super) fn kept_bytes(
         .collect();
     let ids = named.iter().filter_map(|entry| entry.id);
     let mut holders: BTreeMap<(u64, u64), Holder> = BTreeMap::new();
-    let mut take = |live: &Bits, holder| {
+    let mut take = |live: &BlobSet, holder| {
         let bytes = counted.take(live);
         for inode in counted.linked().keys() {
             holders.entry(*inode).or_insert(holder);
@@ -155,7 +155,10 @@ pub(super) fn kept_bytes(
 fn kept_len(removal: &Removal, is_released: bool) -> u64 {
     let kept = removal.plan.kept.iter();
     let kept = kept.filter(|kept| {
-        matches!(kept.because, Because::WriterAtWork | Because::Released) == is_released
+        matches!(
+            kept.because,
+            KeepReason::WriterAtWork | KeepReason::Released
+        ) == is_released
     });
     kept.fold(0, |sum: u64, kept| sum.saturating_add(kept.len))
 }

@@ -20,7 +20,7 @@ use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
 use crate::model::inventory::{Files, Unmeasured, files};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
 
 use self::along::{Follows, companions_among, follow};
@@ -33,7 +33,7 @@ use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
 use super::policy::{Aged, Reason, Rule};
 use super::remove::{
-    Extent, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
+    Extent, Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
 use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions};
 use crate::model::images::TimeSource;
@@ -198,7 +198,7 @@ impl Judged<'_> {
 ///
 /// ```no_run
 /// use jiff::{Timestamp, tz::TimeZone};
-/// use ocisweep::View;
+/// use ocisweep::Snapshot;
 /// use ocisweep::model::entries::entries;
 /// use ocisweep::graph::Accept;
 /// use ocisweep::model::images::images;
@@ -210,7 +210,7 @@ impl Judged<'_> {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let now = Timestamp::now();
-/// let view = View::read("mirror", now, &Silent)?;
+/// let view = Snapshot::read("mirror", now, &Silent)?;
 /// let policy = Policy {
 ///     last: Some(1),
 ///     keep: vec![Glob::new("**:lts")?],
@@ -242,13 +242,13 @@ impl Judged<'_> {
 /// # }
 /// ```
 ///
-/// Orphans younger than the grace period [of the view](View::protect) are kept, and
+/// Orphans younger than the grace period [of the view](Snapshot::protect) are kept, and
 /// [`execute`](crate::execute::execute) does what [`Removal::plan`] says.
 ///
 /// # Errors
 /// [`PruneError`]; nothing is done then.
 pub fn prune(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
@@ -269,7 +269,7 @@ pub fn prune(
 
 /// Plans a prune of a layout whose files were looked at already.
 pub(crate) fn prune_with(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
@@ -383,7 +383,7 @@ pub(crate) fn prune_with(
 
 /// Finds out which images stand for themselves, and what is to become of each.
 fn judge<'a>(
-    view: &View,
+    view: &Snapshot,
     images: &'a [Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
@@ -545,7 +545,7 @@ fn has_names<'a>(entries: impl IntoIterator<Item = &'a EntryFacts>) -> bool {
 /// Returns the images that are parts or referrers of others: they follow those. What is held stands
 /// for itself: the hold is about it alone.
 fn followers(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
@@ -611,7 +611,7 @@ fn followers(
 }
 
 /// Returns what images lead to beside themselves: their content, and what is about that.
-fn below(view: &View, images: &[Image]) -> HashSet<BlobId> {
+fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
     let mut below = HashSet::new();
     for image in images {
         let mut seen = HashSet::from([image.id]);
@@ -633,14 +633,14 @@ fn below(view: &View, images: &[Image]) -> HashSet<BlobId> {
 
 /// Plans the removal of what was judged to go, with everything that nothing references.
 fn plan(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     judged: &[Judged<'_>],
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
-) -> Result<(Gone, Removal, BTreeSet<BlobId>), PruneError> {
-    let mut gone = Gone::default();
+) -> Result<(RemovalSet, Removal, BTreeSet<BlobId>), PruneError> {
+    let mut gone = RemovalSet::default();
     // What was judged to stay is not dragged along by what goes.
     let mut entries = entries.to_vec();
     for judged in judged {
@@ -730,7 +730,7 @@ fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'
 
 /// Adds entries without a name of their own that only what goes led to: they dangle from now on, and
 /// the next prune would take them. Returns the images that have no other entry.
-fn take_unneeded(view: &View, entries: &[EntryFacts], gone: &mut Gone) -> Vec<BlobId> {
+fn take_unneeded(view: &Snapshot, entries: &[EntryFacts], gone: &mut RemovalSet) -> Vec<BlobId> {
     let is_gone = |entry: &EntryFacts| gone.entries.contains(&entry.position);
     let unneeded = unneeded(view, entries, &is_gone, &gone.survivors, &gone.change());
     let mut images = Vec::new();

@@ -14,13 +14,13 @@ use crate::graph::content_of;
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::Image;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::Role;
 use crate::oci::reference::canonical;
 
 /// What references what, from below.
 pub(crate) struct Alone<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     entries: &'a [EntryFacts],
     /// The documents that reference a blob.
     parents: HashMap<BlobId, Vec<BlobId>>,
@@ -51,7 +51,7 @@ struct Taken<'a> {
 }
 
 impl<'a> Alone<'a> {
-    pub(crate) fn of(view: &'a View, entries: &'a [EntryFacts]) -> Self {
+    pub(crate) fn of(view: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
         let graph = &view.graph;
         let mut found = Self {
             view,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::graph::content_of;
-use crate::graph::{Bits, RootSource};
+use crate::graph::{BlobSet, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 
-use super::selection::{Gone, below, extend_below, roots_that_stay};
+use super::selection::{RemovalSet, below, extend_below, roots_that_stay};
 use super::{Referrers, RemoveOptions, take_names};
 
 /// Adds what goes along: untagged entries that were children of what goes, its untagged and
@@ -16,10 +16,10 @@ use super::{Referrers, RemoveOptions, take_names};
 /// upon; again and again, until nothing new is found. Whatever something that stays still leads to,
 /// stays. Returns the named referrers that stay.
 pub(in crate::plan) fn cascade(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     options: &RemoveOptions,
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) -> Vec<String> {
     let mut known: HashSet<BlobId> = gone.images.iter().copied().collect();
     loop {
@@ -103,7 +103,7 @@ pub(in crate::plan) fn cascade(
 
 /// Takes the removed names from signatures that have them by their `kind` and are kept by something else: an entry that
 /// nothing but its signature has would be listed under the name as before.
-fn untag_kept_kin(entries: &[EntryFacts], gone: &mut Gone) {
+fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     let is_kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
     let (kin, others): (Vec<_>, Vec<_>) = entries
         .iter()
@@ -133,8 +133,8 @@ fn untag_kept_kin(entries: &[EntryFacts], gone: &mut Gone) {
 fn goes_along(
     entry: &EntryFacts,
     options: &RemoveOptions,
-    gone: &Gone,
-    below: &Bits,
+    gone: &RemovalSet,
+    below: &BlobSet,
     bases: &BTreeSet<BlobId>,
 ) -> bool {
     let Some(id) = entry.id else { return false };
@@ -157,7 +157,7 @@ fn goes_along(
 }
 
 /// Returns the images that these were built upon, by their own word.
-fn bases(view: &View, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> {
+fn bases(view: &Snapshot, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> {
     let manifests = images.flat_map(|id| {
         content_of(&view.graph, id, None)
             .into_iter()
@@ -169,7 +169,7 @@ fn bases(view: &View, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> 
         .collect()
 }
 
-fn left_referrers(entries: &[EntryFacts], gone: &Gone, below: &Bits) -> Vec<String> {
+fn left_referrers(entries: &[EntryFacts], gone: &RemovalSet, below: &BlobSet) -> Vec<String> {
     let mut left: Vec<String> = entries
         .iter()
         .filter(|entry| {

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::fs::Fs;
-use crate::graph::{Accept, Bits, Cut, MarkOptions, Root, RootSource};
+use crate::graph::{Accept, BlobSet, Cut, MarkOptions, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
 use crate::oci::{Edit, Kind, Role};
-use crate::plan::{Because, Kept, Order, Plan, SweepOptions, Victim, Victims, sweep};
+use crate::plan::{Deletion, Deletions, KeepReason, Kept, Order, Plan, SweepOptions, sweep};
 
 use super::Removal;
 use super::saved::edit_lists;
-use super::selection::{Gone, SweepExtent, docker_elements, stays};
+use super::selection::{RemovalSet, SweepExtent, docker_elements, stays};
 
 /// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
 /// Linux stamps with the time of the last tick; network file systems are worse.
@@ -21,14 +21,14 @@ const CLOCK_MARGIN: i128 = 1_000_000_000;
 
 /// Makes the plan: edits of the documents, and the sweep of what they release.
 pub(in crate::plan) fn finish(
-    view: &View,
-    gone: &Gone,
+    view: &Snapshot,
+    gone: &RemovalSet,
     missing: Accept,
     extent: SweepExtent,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Removal> {
-    let View {
+    let Snapshot {
         layout,
         state,
         graph,
@@ -139,15 +139,15 @@ pub(in crate::plan) fn finish(
 /// Plans the deletion of what a removal releases, in docker's order: each image, its other
 /// documents, then its layers from the top down.
 fn release(
-    view: &View,
-    gone: &Gone,
+    view: &Snapshot,
+    gone: &RemovalSet,
     missing: Accept,
     extent: SweepExtent,
     keep: &dyn Fn(&Root) -> bool,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Plan> {
-    let View {
+    let Snapshot {
         layout,
         state,
         graph,
@@ -186,9 +186,9 @@ fn release(
         },
     )?;
     let mut plan = sweep(view, &live, fs, sweep_options);
-    let is_orphan = |victim: &Victim| !graph.is_rooted(victim.id);
+    let is_orphan = |victim: &Deletion| !graph.is_rooted(victim.id);
     // On a full disk the older orphans make room for the new index.
-    plan.spare = Victims::of(plan.sweep.iter().filter(is_orphan));
+    plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
     // What an interrupted run of this program has written, and this one lists, is no sign of a writer.
     let new = gone.nested.iter().chain(gone.replaced.values());
     let new = new.filter_map(|blob| graph.id(&blob.digest)).collect();
@@ -200,7 +200,7 @@ fn release(
         plan.kept.extend(released.map(|victim| Kept {
             id: victim.id,
             len: victim.file.len,
-            because: Because::WriterAtWork,
+            because: KeepReason::WriterAtWork,
         }));
         if plan.kept.len() > before {
             plan.writer = Some(writer);
@@ -215,24 +215,24 @@ fn release(
     // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(view, gone);
-    let mut sorted: Vec<Victim> = plan.sweep.iter().collect();
+    let mut sorted: Vec<Deletion> = plan.sweep.iter().collect();
     sorted.sort_by_key(|victim| {
         (
             ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
             graph.digest(victim.id),
         )
     });
-    plan.sweep = Victims::of(sorted);
+    plan.sweep = Deletions::of(sorted);
     Ok(plan)
 }
 
 /// Ranks blobs: each image, its other documents in the order of their parents, then its layers from
 /// the top down.
-fn docker_order(view: &View, gone: &Gone) -> BTreeMap<BlobId, usize> {
+fn docker_order(view: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
     let mut order: Vec<BlobId> = Vec::new();
     for &image in gone.superseded.iter().chain(&gone.images) {
         let mut layers = Vec::new();
-        let mut seen = Bits::default();
+        let mut seen = BlobSet::default();
         let mut documents = vec![image];
         seen.insert(image);
         let mut next = 0;

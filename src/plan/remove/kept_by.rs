@@ -9,11 +9,11 @@ use std::fmt;
 use crate::graph::{Root, RootSource};
 use crate::layout::{BlobId, SecondIndex};
 use crate::model::entries::EntryFacts;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
 use crate::plan::Plan;
 
-use super::selection::{Gone, docker_elements, stays};
+use super::selection::{RemovalSet, docker_elements, stays};
 
 /// How many images are explained.
 const MAX_IMAGES: usize = 20;
@@ -98,9 +98,9 @@ enum Relation {
 /// Returns the images whose last name is removed and whose document is not deleted, some of them, and how many more
 /// there are.
 pub(in crate::plan) fn kept_by(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
-    gone: &Gone,
+    gone: &RemovalSet,
     plan: &Plan,
 ) -> (Vec<KeptImage>, usize) {
     let graph = &view.graph;
@@ -126,7 +126,12 @@ pub(in crate::plan) fn kept_by(
 }
 
 /// Returns what loses its last name and is not deleted.
-fn kept_images(view: &View, entries: &[EntryFacts], gone: &Gone, plan: &Plan) -> Vec<BlobId> {
+fn kept_images(
+    view: &Snapshot,
+    entries: &[EntryFacts],
+    gone: &RemovalSet,
+    plan: &Plan,
+) -> Vec<BlobId> {
     let cut: HashSet<(usize, &str)> = gone
         .annotations
         .iter()
@@ -167,14 +172,14 @@ fn kept_images(view: &View, entries: &[EntryFacts], gone: &Gone, plan: &Plan) ->
 
 /// From documents up to the roots that stay.
 struct Search<'a> {
-    view: &'a View,
-    gone: &'a Gone,
+    view: &'a Snapshot,
+    gone: &'a RemovalSet,
     parents: HashMap<BlobId, Vec<(BlobId, Relation)>>,
     roots: HashMap<BlobId, Vec<&'a Root>>,
 }
 
 impl<'a> Search<'a> {
-    fn of(view: &'a View, gone: &'a Gone) -> Self {
+    fn of(view: &'a Snapshot, gone: &'a RemovalSet) -> Self {
         let graph = &view.graph;
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
         for id in graph.ids() {
@@ -268,7 +273,7 @@ impl<'a> Search<'a> {
     }
 
     fn keeper(&self, root: &Root, relation: Relation) -> Keeper {
-        let View { graph, state, .. } = self.view;
+        let Snapshot { graph, state, .. } = self.view;
         let label = || graph.root_label(state, root);
         match root.source {
             RootSource::Hold(position) => {

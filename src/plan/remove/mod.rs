@@ -22,7 +22,7 @@ use crate::layout::BlobId;
 use crate::model::companions::companions;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::Image;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME};
 
@@ -33,7 +33,7 @@ pub(super) use cascade::cascade;
 pub(super) use finish::finish;
 pub(super) use kept_by::kept_by;
 pub use kept_by::{Keeper, KeptImage};
-pub(super) use selection::{Gone, SweepExtent, stays};
+pub(super) use selection::{RemovalSet, SweepExtent, stays};
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -231,7 +231,7 @@ pub struct Moved {
 /// [`Error::Incomplete`](crate::Error::Incomplete) when what stays is damaged, so that nobody knows what it needs; nothing is
 /// done then. Removing the damaged image itself works.
 pub fn remove(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
@@ -239,7 +239,7 @@ pub fn remove(
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Removal> {
-    let mut gone = Gone::default();
+    let mut gone = RemovalSet::default();
     let conflicts = take_picks(view, images, entries, picks, options, &mut gone);
     let mut left_referrers = Vec::new();
     // Where only names go, no image does.
@@ -264,7 +264,11 @@ pub fn remove(
 }
 
 /// Returns the companions of names that nothing has any more.
-fn left_companions(view: &View, entries: &[EntryFacts], gone: &Gone) -> Vec<LeftCompanion> {
+fn left_companions(
+    view: &Snapshot,
+    entries: &[EntryFacts],
+    gone: &RemovalSet,
+) -> Vec<LeftCompanion> {
     if gone.names.is_empty() {
         return Vec::new();
     }
@@ -299,12 +303,12 @@ fn left_companions(view: &View, entries: &[EntryFacts], gone: &Gone) -> Vec<Left
 
 /// Takes over what was picked, image by image.
 fn take_picks(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
     options: &RemoveOptions,
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut names: BTreeMap<BlobId, BTreeSet<&str>> = BTreeMap::new();
@@ -446,7 +450,7 @@ fn shared_by_kind<'a>(own: impl Iterator<Item = &'a EntryFacts>) -> HashSet<&'a 
 pub(in crate::plan) fn untag<'a>(
     own: impl Iterator<Item = &'a EntryFacts>,
     picked: &BTreeSet<&str>,
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) {
     for entry in own {
         let (going, staying): (Vec<_>, Vec<_>) = entry
@@ -467,7 +471,7 @@ pub(in crate::plan) fn untag<'a>(
 }
 
 /// Takes all names of an image away and keeps one entry without a name.
-fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut Gone) {
+fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut RemovalSet) {
     let mut kept = own.clone().any(|entry| entry.role.is_nameless());
     for entry in own.filter(|entry| !entry.names.is_empty()) {
         gone.names
@@ -488,7 +492,7 @@ fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut G
 
 /// Takes names of an entry away that stays. A name can stand in several annotations (docker writes the full one and the
 /// tag), and hide another: where no annotation is left to name the entry, all of them go.
-fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut Gone) {
+fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut RemovalSet) {
     let (annotated, saved): (Vec<&EntryName>, Vec<&EntryName>) =
         names.iter().copied().partition(|name| name.is_annotation());
     for name in saved {
@@ -511,12 +515,12 @@ fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut Gone) {
 }
 
 /// Returns the holds on an image or on a manifest below it, by position and name.
-pub(super) fn holds_on(view: &View, id: BlobId) -> Vec<(usize, String)> {
+pub(super) fn holds_on(view: &Snapshot, id: BlobId) -> Vec<(usize, String)> {
     holds_among(view, &held(view), id)
 }
 
 /// Returns what holds protect, with the position of the hold.
-fn held(view: &View) -> Vec<(BlobId, usize)> {
+fn held(view: &Snapshot) -> Vec<(BlobId, usize)> {
     let roots = view.graph.roots().iter();
     roots
         .filter_map(|root| match (&root.target, root.source) {
@@ -527,7 +531,7 @@ fn held(view: &View) -> Vec<(BlobId, usize)> {
 }
 
 /// Does the same as [`holds_on`] where it is known what holds protect.
-fn holds_among(view: &View, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
+fn holds_among(view: &Snapshot, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
     if held.is_empty() {
         return Vec::new();
     }

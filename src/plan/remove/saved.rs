@@ -8,17 +8,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Writes};
 use crate::model::entries::{EntryFacts, config_owners, entries};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::DockerSave;
 use crate::oci::docker_archive::edit_repositories;
 use crate::oci::reference::canonical;
 
-use super::selection::Gone;
+use super::selection::RemovalSet;
 
 /// Adds the edited lists to what is written. `elements`: the positions of the elements that are removed.
 pub(super) fn edit_lists(
-    view: &View,
-    gone: &Gone,
+    view: &Snapshot,
+    gone: &RemovalSet,
     elements: &BTreeSet<usize>,
     writes: &mut Writes,
 ) -> Result<()> {
@@ -65,8 +65,8 @@ pub(super) fn edit_lists(
 
 /// Returns the hexadecimal digits of what is removed, and that no element which stays names.
 fn gone_ids(
-    view: &View,
-    gone: &Gone,
+    view: &Snapshot,
+    gone: &RemovalSet,
     save: &DockerSave,
     elements: &BTreeSet<usize>,
 ) -> HashSet<String> {
@@ -92,7 +92,7 @@ fn gone_ids(
 /// Which names are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
 struct Names<'a> {
     gone: HashSet<String>,
-    view: &'a View,
+    view: &'a Snapshot,
     /// The entries that lead to the config of an element, by config.
     owners: HashMap<BlobId, Vec<usize>>,
     /// The names that each entry keeps.
@@ -100,7 +100,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn of(view: &'a View, gone: &Gone) -> Self {
+    fn of(view: &'a Snapshot, gone: &RemovalSet) -> Self {
         let cut: HashSet<(usize, &str)> = gone
             .annotations
             .iter()

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::content_of;
-use crate::graph::{Accept, Bits, Change, Cut, Root, RootSource};
+use crate::graph::{Accept, BlobSet, Change, Cut, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
 use crate::model::entries::config_owners;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::docker_archive::Element;
 use crate::oci::reference::canonical;
 use crate::oci::{Digest, Role};
@@ -16,7 +16,7 @@ use super::{Dropped, Moved, Referrers};
 
 /// What is to go, while it is worked out.
 #[derive(Debug, Default)]
-pub(in crate::plan) struct Gone {
+pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) entries: BTreeSet<usize>,
     /// Names that are cut from entries which stay.
     pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
@@ -63,9 +63,9 @@ pub(in crate::plan) enum SweepExtent {
     },
 }
 
-impl Gone {
+impl RemovalSet {
     /// Returns everything that is live afterwards.
-    pub(in crate::plan) fn live(&self, view: &View) -> Bits {
+    pub(in crate::plan) fn live(&self, view: &Snapshot) -> BlobSet {
         let elements = docker_elements(view, self);
         let ids = view
             .graph
@@ -91,8 +91,8 @@ impl Gone {
 
 /// Returns the roots that a removal leaves, before docker-save elements are looked at.
 pub(super) fn roots_that_stay<'a>(
-    view: &'a View,
-    gone: &'a Gone,
+    view: &'a Snapshot,
+    gone: &'a RemovalSet,
 ) -> impl Iterator<Item = &'a Root> {
     view.graph.roots().iter().filter(|root| match root.source {
         // An element goes with its image.
@@ -102,7 +102,7 @@ pub(super) fn roots_that_stay<'a>(
 }
 
 /// Says whether a root stays, docker-save elements aside.
-pub(in crate::plan) fn stays(gone: &Gone, root: &Root) -> bool {
+pub(in crate::plan) fn stays(gone: &RemovalSet, root: &Root) -> bool {
     match root.source {
         RootSource::Entry(position) => {
             !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
@@ -118,7 +118,7 @@ pub(in crate::plan) fn stays(gone: &Gone, root: &Root) -> bool {
 
 /// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what goes, and which lose
 /// a blob by that, or are left without a name and without an entry.
-pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
+pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
     };
@@ -169,7 +169,7 @@ pub(super) fn docker_elements(view: &View, gone: &Gone) -> BTreeSet<usize> {
 struct GoneNames(HashSet<String>);
 
 impl GoneNames {
-    fn of(gone: &Gone) -> Self {
+    fn of(gone: &RemovalSet) -> Self {
         Self(gone.names.iter().map(|name| canonical(name)).collect())
     }
 
@@ -181,12 +181,12 @@ impl GoneNames {
 
 /// Returns everything below what goes: its content, and if they follow also the referrers of that. What
 /// it is itself about is not below it.
-pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
+pub(super) fn below(view: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
     let about = |id: BlobId| match referrers {
         Referrers::Follow => view.graph.referrers(id),
         Referrers::Stay => &[],
     };
-    let mut bits = Bits::default();
+    let mut bits = BlobSet::default();
     let mut queue = gone.images.clone();
     for &id in &gone.superseded {
         bits.insert(id);
@@ -198,10 +198,10 @@ pub(super) fn below(view: &View, gone: &Gone, referrers: Referrers) -> Bits {
 
 /// Adds what is below these.
 pub(super) fn extend_below(
-    view: &View,
+    view: &Snapshot,
     mut queue: Vec<BlobId>,
     referrers: Referrers,
-    bits: &mut Bits,
+    bits: &mut BlobSet,
 ) {
     let about = |id: BlobId| match referrers {
         Referrers::Follow => view.graph.referrers(id),

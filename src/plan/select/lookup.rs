@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::layout::BlobId;
 use crate::model::entries::EntryFacts;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::reference::Reference;
 
 use super::{full_name, is_full};
@@ -80,12 +80,17 @@ impl<'a> Lookup<'a> {
     }
 
     /// Returns `true` if an entry lists this blob.
-    pub(super) fn is_image(&self, view: &View, entries: &[EntryFacts], id: BlobId) -> bool {
+    pub(super) fn is_image(&self, view: &Snapshot, entries: &[EntryFacts], id: BlobId) -> bool {
         self.ids(view, entries).all.contains(&id)
     }
 
     /// Returns the images whose digest begins with these digits, whatever its algorithm is.
-    pub(super) fn ids_from(&self, view: &View, entries: &[EntryFacts], hex: &str) -> Vec<BlobId> {
+    pub(super) fn ids_from(
+        &self,
+        view: &Snapshot,
+        entries: &[EntryFacts],
+        hex: &str,
+    ) -> Vec<BlobId> {
         let encoded = &self.ids(view, entries).encoded;
         let start = encoded.partition_point(|(known, _)| known.as_str() < hex);
         let from_start = encoded.get(start..).unwrap_or_default().iter();
@@ -95,7 +100,7 @@ impl<'a> Lookup<'a> {
             .collect()
     }
 
-    fn ids(&self, view: &View, entries: &[EntryFacts]) -> &Ids {
+    fn ids(&self, view: &Snapshot, entries: &[EntryFacts]) -> &Ids {
         self.ids.get_or_init(|| {
             let all: HashSet<BlobId> = entries.iter().filter_map(|entry| entry.id).collect();
             let digits = |id: &BlobId| (view.graph.digest(*id).encoded(), *id);

@@ -13,7 +13,7 @@ use crate::layout::BlobId;
 use crate::layout::replaced_ids::MovedIds;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::Images;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
 use crate::oci::{Algorithm, Digest, Role, Shape};
@@ -166,7 +166,7 @@ impl SelectError {
 /// Finds out what arguments name, all against one state.
 #[derive(Debug)]
 pub struct Selector<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     entries: &'a [EntryFacts],
     force: Force,
     /// Read for the first ID that is unknown.
@@ -177,7 +177,7 @@ pub struct Selector<'a> {
 impl<'a> Selector<'a> {
     /// Makes a selector over the entries of a layout.
     #[must_use]
-    pub const fn new(view: &'a View, entries: &'a [EntryFacts], force: Force) -> Self {
+    pub const fn new(view: &'a Snapshot, entries: &'a [EntryFacts], force: Force) -> Self {
         Self {
             view,
             entries,

@@ -20,10 +20,10 @@
 use std::collections::HashMap;
 
 use super::read::Look;
-use crate::graph::{Bits, Edge, Graph, Node, RootSource};
+use crate::graph::{BlobSet, Edge, Graph, Node, RootSource};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Role, Shape};
 
 /// Why a blob is not there.
@@ -42,7 +42,11 @@ pub(super) enum Absence {
 }
 
 /// Judges all absent blobs of a layout.
-pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<BlobId, Absence> {
+pub(super) fn absences(
+    view: &Snapshot,
+    live: &[BlobId],
+    looks: &[Look],
+) -> HashMap<BlobId, Absence> {
     let graph = &view.graph;
     let mut found: HashMap<BlobId, Absence> = live
         .iter()
@@ -56,7 +60,7 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
     if found.is_empty() {
         return found;
     }
-    let mut here = Bits::default();
+    let mut here = BlobSet::default();
     for (id, look) in live.iter().zip(looks) {
         if matches!(look, Look::Here(..) | Look::Unreadable(_)) {
             here.insert(*id);
@@ -64,7 +68,7 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
     }
     let shares = Shares::of(graph, live);
     let hollow = Hollow::read(&view.layout);
-    let mut foreign = Bits::default();
+    let mut foreign = BlobSet::default();
     for id in live {
         let Some(node) = graph.node(*id) else {
             continue;
@@ -124,7 +128,7 @@ pub(super) fn absences(view: &View, live: &[BlobId], looks: &[Look]) -> HashMap<
 }
 
 /// Returns whether an entry of `index.json` carries the bytes of the blob that it names.
-fn is_carried_by_entry(view: &View, position: usize, id: BlobId) -> bool {
+fn is_carried_by_entry(view: &Snapshot, position: usize, id: BlobId) -> bool {
     let entry = view.state.index.entries().get(position);
     let data = entry.and_then(|entry| view.state.index.details(entry).data);
     view.graph.is_embedded(id) && data.is_some()
@@ -150,14 +154,14 @@ fn is_layer(edge: &Edge) -> bool {
 struct Shares {
     /// How many documents use a layer: 1, or 2 for more.
     users: HashMap<BlobId, u8>,
-    platforms: Bits,
+    platforms: BlobSet,
 }
 
 impl Shares {
     fn of(graph: &Graph, live: &[BlobId]) -> Self {
         let mut shares = Self {
             users: HashMap::new(),
-            platforms: Bits::default(),
+            platforms: BlobSet::default(),
         };
         let mut last: HashMap<BlobId, BlobId> = HashMap::new();
         for id in live {
@@ -178,7 +182,7 @@ impl Shares {
     }
 
     /// Says whether a layer of the document is here that nobody left there for another image.
-    fn has_own_layer(&self, id: BlobId, node: &Node, here: &Bits) -> bool {
+    fn has_own_layer(&self, id: BlobId, node: &Node, here: &BlobSet) -> bool {
         let is_platform = self.platforms.contains(id);
         node.edges.iter().any(|edge| {
             let is_shared = self.users.get(&edge.to).is_some_and(|users| *users > 1);

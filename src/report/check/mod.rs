@@ -2,7 +2,7 @@
 //!
 //! *Promise*: nothing is changed and nothing is locked. The first damage does not end it: each blob is
 //! judged by itself, and one that cannot be read is a finding like others. Only what cannot be listed
-//! or understood as a whole, such as `index.json`, is an error, and that of [`View::read`].
+//! or understood as a whole, such as `index.json`, is an error, and that of [`Snapshot::read`].
 
 mod absent;
 mod read;
@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::lacks_layers;
-use crate::graph::reachability::Needs;
-use crate::graph::{Bits, Graph, RootSource, Ways};
+use crate::graph::reachability::Reachability;
+use crate::graph::{BlobSet, Graph, ReferencePaths, RootSource};
 use crate::layout::BlobId;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
-use crate::progress::Observer;
+use crate::progress::Progress;
 
 use absent::{Absence, absences};
 use read::{Look, Verdict, hash, look};
@@ -227,12 +227,12 @@ struct Trouble {
 ///
 /// ```no_run
 /// use jiff::Timestamp;
-/// use ocisweep::View;
+/// use ocisweep::Snapshot;
 /// use ocisweep::report::check::{CheckOptions, check};
 /// use ocisweep::progress::Silent;
 ///
 /// # fn main() -> Result<(), ocisweep::Error> {
-/// let view = View::read("mirror", Timestamp::now(), &Silent)?;
+/// let view = Snapshot::read("mirror", Timestamp::now(), &Silent)?;
 /// let report = check(&view, &CheckOptions::default(), &Silent)?;
 /// for finding in report.findings.iter().filter(|finding| finding.class.is_damage()) {
 ///     println!("{:?} {} ({})", finding.digest, finding.why, finding.way.join(" → "));
@@ -243,7 +243,7 @@ struct Trouble {
 ///
 /// # Errors
 /// [`Error::Interrupted`]; nothing else.
-pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Result<Report> {
+pub fn check(view: &Snapshot, options: &CheckOptions, observer: &dyn Progress) -> Result<Report> {
     let graph = &view.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
     let sizes = Sizes::of(view, &live);
@@ -320,9 +320,9 @@ pub fn check(view: &View, options: &CheckOptions, observer: &dyn Observer) -> Re
 }
 
 /// Returns the images that lack all of their layers, each by its first label, in the order of `index.json`.
-fn without_layers(view: &View) -> Vec<String> {
-    let View { state, graph, .. } = view;
-    let mut seen = Bits::default();
+fn without_layers(view: &Snapshot) -> Vec<String> {
+    let Snapshot { state, graph, .. } = view;
+    let mut seen = BlobSet::default();
     let entries = graph.roots().iter().filter(|root| {
         let is_new = |id: &BlobId| seen.insert(*id);
         matches!(root.source, RootSource::Entry(_)) && root.target.as_ref().is_ok_and(is_new)
@@ -336,13 +336,13 @@ fn without_layers(view: &View) -> Vec<String> {
 /// Looks again at blobs that were listed and are gone. Another process may have removed them together with what references
 /// them: in a layout that changed, only what is live after the change is missing. Returns those that are not live any more.
 fn recheck(
-    view: &View,
+    view: &Snapshot,
     ids: &[BlobId],
     looks: &mut [Look],
     is_wanted: impl Fn(BlobId, u64) -> bool,
-    observer: &dyn Observer,
-) -> Result<Bits> {
-    let mut left = Bits::default();
+    observer: &dyn Progress,
+) -> Result<BlobSet> {
+    let mut left = BlobSet::default();
     let blobs = view.graph.blobs();
     let is_gone = |id: BlobId, look: &Look| {
         *look == Look::Absent && blobs.digest(id).is_some() && !blobs.is_link(id)
@@ -381,8 +381,8 @@ fn recheck(
 }
 
 /// Returns the blobs that are a configuration somewhere.
-fn configs(graph: &Graph, live: &[BlobId]) -> Bits {
-    let mut configs = Bits::default();
+fn configs(graph: &Graph, live: &[BlobId]) -> BlobSet {
+    let mut configs = BlobSet::default();
     let edges = live.iter().filter_map(|id| graph.node(*id));
     for edge in edges.flat_map(|node| &node.edges) {
         if edge.role == Role::Config {
@@ -454,8 +454,8 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
 }
 
 /// Puts into words how one gets to the blobs, and whom they concern.
-fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Report) {
-    let View { state, graph, .. } = view;
+fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Report) {
+    let Snapshot { state, graph, .. } = view;
     for root in graph.roots() {
         if let (RootSource::Entry(_), Err(why)) = (root.source, &root.target) {
             report.tally(Class::Malformed, 0);
@@ -496,12 +496,12 @@ fn describe(view: &View, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Rep
     if troubles.is_empty() {
         return;
     }
-    let ways = Ways::of(&view.graph, &view.state);
-    let mut wanted = Bits::default();
+    let ways = ReferencePaths::of(&view.graph, &view.state);
+    let mut wanted = BlobSet::default();
     for trouble in &troubles {
         wanted.insert(trouble.id);
     }
-    let needs = Needs::of(&view.graph, &view.state, &wanted);
+    let needs = Reachability::of(&view.graph, &view.state, &wanted);
     let (mut images, mut holds) = (needs.images(), needs.holds());
     let mut second_indexes = needs.second_indexes();
     for trouble in troubles {
@@ -541,8 +541,8 @@ fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
 struct Sizes(HashMap<BlobId, (u64, Option<u64>)>);
 
 impl Sizes {
-    fn of(view: &View, live: &[BlobId]) -> Self {
-        let View { state, graph, .. } = view;
+    fn of(view: &Snapshot, live: &[BlobId]) -> Self {
+        let Snapshot { state, graph, .. } = view;
         let mut sizes = Self::default();
         for entry in state.index.entries() {
             if let (Ok(digest), Some(size)) = (&entry.digest, entry.size)

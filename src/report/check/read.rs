@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::fs::stat_of;
 use crate::graph::MAX_PLAUSIBLE_MANIFEST_BYTES;
 use crate::layout::BlobId;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::digest::Hasher;
-use crate::progress::{Observer, Phase};
+use crate::progress::{Phase, Progress};
 
 /// How much is read at once, in bytes. More brings nothing: hashing is the slower half.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -48,7 +48,7 @@ pub(super) enum Verdict {
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn look(view: &View, ids: &[BlobId], observer: &dyn Observer) -> Result<Vec<Look>> {
+pub(super) fn look(view: &Snapshot, ids: &[BlobId], observer: &dyn Progress) -> Result<Vec<Look>> {
     let mut looks = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
         if observer.stop() {
@@ -64,8 +64,8 @@ pub(super) fn look(view: &View, ids: &[BlobId], observer: &dyn Observer) -> Resu
     Ok(looks)
 }
 
-fn look_at(view: &View, id: BlobId) -> Look {
-    let View { layout, graph, .. } = view;
+fn look_at(view: &Snapshot, id: BlobId) -> Look {
+    let Snapshot { layout, graph, .. } = view;
     if graph.is_embedded(id) {
         return Look::Carried;
     }
@@ -91,11 +91,11 @@ fn look_at(view: &View, id: BlobId) -> Look {
 /// # Errors
 /// [`Error::Interrupted`].
 pub(super) fn hash(
-    view: &View,
+    view: &Snapshot,
     ids: &[BlobId],
     looks: &mut [Look],
     is_wanted: impl Fn(BlobId, u64) -> bool,
-    observer: &dyn Observer,
+    observer: &dyn Progress,
 ) -> Result<()> {
     let graph = &view.graph;
     let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
@@ -135,7 +135,7 @@ pub(super) fn hash(
 }
 
 /// Reads one blob to its end. `None`: somebody asked to stop.
-fn read(view: &View, id: BlobId, buffer: &mut [u8], observer: &dyn Observer) -> Option<Look> {
+fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], observer: &dyn Progress) -> Option<Look> {
     let digest = view.graph.digest(id);
     let Some(algorithm) = digest.algorithm() else {
         return Some(Look::Here(0, Verdict::NotRead));
@@ -183,6 +183,6 @@ fn read(view: &View, id: BlobId, buffer: &mut [u8], observer: &dyn Observer) -> 
 
 /// Says whether a blob that has another digest than its name is a signed manifest whose payload has it. What the marking read
 /// is known already; this is for blobs whose descriptor calls them layers, and for orphans.
-fn is_signed(view: &View, id: BlobId, len: u64) -> bool {
+fn is_signed(view: &Snapshot, id: BlobId, len: u64) -> bool {
     len <= MAX_PLAUSIBLE_MANIFEST_BYTES && view.layout.read_document(view.graph.digest(id)).is_ok()
 }

@@ -10,11 +10,11 @@ use ocisweep::ops::{Mode, Protection};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Retire, Totals, Verdict};
 
-use super::{Done, Refusal, Said, Wanted, age, one, report, unmatched_in_all};
+use super::{Done, PlanNotes, Refusal, Wanted, age, one, report, unmatched_in_all};
 use crate::cli::args::{ClockName, PruneArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Chosen, each, shares};
+use crate::cli::layouts::{SelectedLayouts, each, shares};
 use crate::cli::render::sweep::count;
 
 /// How many images the question lists by name.
@@ -42,7 +42,7 @@ pub(super) fn confirm(
     args: &PruneArgs,
     wanted: &Wanted,
     rule: &Protection,
-    chosen: &Chosen,
+    chosen: &SelectedLayouts,
 ) -> Asked {
     let mut text = String::new();
     let mut asked = Asked {
@@ -128,7 +128,12 @@ pub(super) fn put(
     }
 }
 
-fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>, clock: ClockName) -> String {
+fn describe(
+    context: &Context<'_>,
+    path: &Path,
+    done: &Done<PlanNotes>,
+    clock: ClockName,
+) -> String {
     let blobs = done.plan.sweep().len();
     if done.plan.retire() == Retire::No {
         return describe_plan(context, path, &done.said, clock, Some(blobs));
@@ -153,7 +158,7 @@ fn describe(context: &Context<'_>, path: &Path, done: &Done<Said>, clock: ClockN
 pub(super) fn describe_plan(
     context: &Context<'_>,
     path: &Path,
-    said: &Said,
+    said: &PlanNotes,
     clock: ClockName,
     blobs: Option<usize>,
 ) -> String {
@@ -203,7 +208,7 @@ pub(super) fn describe_plan(
 }
 
 /// Says which names are removed from images that are kept under others.
-fn describe_names(context: &Context<'_>, path: &str, said: &Said) -> String {
+fn describe_names(context: &Context<'_>, path: &str, said: &PlanNotes) -> String {
     let names: Vec<(&str, &Verdict)> = said
         .verdicts
         .iter()

@@ -25,13 +25,13 @@ use ocisweep::plan::{
     Policy, Prune, PruneError, PruneOptions, Scope, Unmatched, Verdict, prune, retire, unmatched,
     unmatched_everywhere,
 };
-use ocisweep::{Error, View};
+use ocisweep::{Error, Snapshot};
 
 use self::confirm::{Answer, confirm};
 use crate::cli::args::{ClockName, GroupName, PruneArgs, TextFormat};
 use crate::cli::context::{Context, quote_path};
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Account, Chosen, choose, each, remove_directories, shares};
+use crate::cli::layouts::{RunReport, SelectedLayouts, choose, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
@@ -50,7 +50,7 @@ struct Wanted {
 }
 
 /// What planning said beside the plan.
-struct Said {
+struct PlanNotes {
     verdicts: Vec<Verdict>,
     untagged: Vec<String>,
     left_referrers: Vec<String>,
@@ -65,7 +65,7 @@ struct Said {
     more_kept: usize,
 }
 
-impl Said {
+impl PlanNotes {
     /// Returns the images that are removed or lose a name.
     fn going(&self) -> impl Iterator<Item = &Digest> {
         let going = self.verdicts.iter();
@@ -119,7 +119,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
     let runs = each(context, &chosen.layouts, |number, path| {
         let shown = match shown.get(number) {
             // Whatever it is now: nobody agreed to anything here.
-            Some(Err(text)) => return Err(Failure::Said(text)),
+            Some(Err(text)) => return Err(Failure::PlanNotes(text)),
             Some(Ok(shown)) => Some(shown),
             None => None,
         };
@@ -138,8 +138,8 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
 fn tell(
     context: &Context<'_>,
     args: &PruneArgs,
-    chosen: &Chosen,
-    runs: Vec<Option<Result<Done<Said>, Failure<'_>>>>,
+    chosen: &SelectedLayouts,
+    runs: Vec<Option<Result<Done<PlanNotes>, Failure<'_>>>>,
     was_asked: bool,
 ) -> Exit {
     let mut exit = exit::DONE;
@@ -156,7 +156,7 @@ fn tell(
     let mut kept = KeptBytes::default();
     let mut seen = HashSet::new();
     let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
-    let mut account = Account::new("prune", args.is_dry_run(), chosen.is_many);
+    let mut account = RunReport::new("prune", args.is_dry_run(), chosen.is_many);
     for ((path, run), share) in chosen.layouts.iter().zip(runs).zip(shares) {
         let ended = match run {
             None => {
@@ -306,7 +306,7 @@ enum Failure<'a> {
     NotShown { path: String },
     /// It was said before the question.
     #[error("{0}")]
-    Said(&'a Refusal),
+    PlanNotes(&'a Refusal),
 }
 
 /// Why a layout was not part of the question.
@@ -324,7 +324,7 @@ impl std::fmt::Display for Refusal {
 
 fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
     match failure {
-        Failure::Said(refusal) => refusal.exit,
+        Failure::PlanNotes(refusal) => refusal.exit,
         Failure::Library(error) | Failure::Prune(PruneError::Layout(error)) => {
             context.report(error)
         }
@@ -364,7 +364,7 @@ fn one<'a>(
     mode: Mode,
     path: &Path,
     shown: Option<&BTreeSet<Digest>>,
-) -> Result<Done<Said>, Failure<'a>> {
+) -> Result<Done<PlanNotes>, Failure<'a>> {
     run::run(context, path, rule, mode, |view| {
         let (plan, said) = planned(context, args, wanted, rule, view).map_err(Failure::Prune)?;
         let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
@@ -381,8 +381,8 @@ fn planned(
     args: &PruneArgs,
     wanted: &Wanted,
     rule: &Protection,
-    view: &View,
-) -> Result<(Plan, Said), PruneError> {
+    view: &Snapshot,
+) -> Result<(Plan, PlanNotes), PruneError> {
     view.layout.refuse_shared_blobs()?;
     let images = images(view, rule.now);
     let options = PruneOptions {
@@ -417,7 +417,7 @@ fn planned(
         unmeasured,
         ..
     } = pruned;
-    let said = Said {
+    let said = PlanNotes {
         verdicts,
         untagged: removal.untagged,
         left_referrers: removal.left_referrers,
@@ -439,14 +439,14 @@ fn planned(
 }
 
 /// Returns what matches nothing in any of the layouts.
-fn unmatched_in_all<'a>(said: impl Iterator<Item = &'a Said>) -> Vec<Unmatched> {
+fn unmatched_in_all<'a>(said: impl Iterator<Item = &'a PlanNotes>) -> Vec<Unmatched> {
     unmatched_everywhere(said.map(|said| said.unmatched.as_slice()))
 }
 
 fn to_json(
     context: &Context<'_>,
     args: &PruneArgs,
-    said: Option<&Said>,
+    said: Option<&PlanNotes>,
     shown: &Shown<'_>,
 ) -> json::SweptLayout {
     let mut layout = shown.to_json(context.now, args.output.format);
@@ -476,7 +476,7 @@ fn to_json(
 fn show(
     context: &Context<'_>,
     args: &PruneArgs,
-    said: Option<&Said>,
+    said: Option<&PlanNotes>,
     shown: &Shown<'_>,
     is_many: bool,
 ) -> Exit {

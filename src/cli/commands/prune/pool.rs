@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ocisweep::View;
+use ocisweep::Snapshot;
 use ocisweep::oci::Digest;
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::plan::plan_file::PlanFile;
 use ocisweep::plan::{Plan, Totals};
 
 use super::confirm::{Answer, describe_plan, put};
-use super::{Failure, Said, Wanted, planned, report, save_plan, show, to_json, unmatched_in_all};
+use super::{
+    Failure, PlanNotes, Wanted, planned, report, save_plan, show, to_json, unmatched_in_all,
+};
 use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Account, choose_sharing};
+use crate::cli::layouts::{RunReport, choose_sharing};
 use crate::cli::render::sweep::{age_line, count, parts};
 use crate::cli::run::{Clock, protection};
 
@@ -43,7 +45,7 @@ pub(super) fn run(
         }
         None => *rule,
     };
-    let make = |view: &mut View| planned(context, args, wanted, rule, view);
+    let make = |view: &mut Snapshot| planned(context, args, wanted, rule, view);
     let is_dry_run = args.is_dry_run();
     let mut shown = None;
     if !args.force && !is_dry_run {
@@ -64,9 +66,9 @@ pub(super) fn run(
     } else {
         Mode::Execute(args.sweep.lock_wait)
     };
-    let mut account = Account::new("prune", is_dry_run, true);
+    let mut account = RunReport::new("prune", is_dry_run, true);
     // Nobody agreed to anything but what the question showed.
-    let agreed = |view: &mut View| -> Result<(Plan, Said), Failure<'static>> {
+    let agreed = |view: &mut Snapshot| -> Result<(Plan, PlanNotes), Failure<'static>> {
         let (plan, said) = make(view).map_err(Failure::Prune)?;
         let mut layouts = group.paths().1.iter();
         let number = layouts.position(|path| path == view.layout.path());
@@ -109,7 +111,7 @@ pub(super) fn run(
     exit
 }
 
-fn going(said: &[Said]) -> Going {
+fn going(said: &[PlanNotes]) -> Going {
     said.iter()
         .map(|said| said.going().cloned().collect())
         .collect()
@@ -119,7 +121,7 @@ fn question(
     context: &Context<'_>,
     args: &PruneArgs,
     group: &LayoutGroup,
-    done: &Finished<Said>,
+    done: &Finished<PlanNotes>,
 ) -> (Answer, Exit) {
     let mut text = String::new();
     let mut totals = Totals::default();

@@ -9,7 +9,7 @@ use crate::graph::{Edge, Graph};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
 use crate::model::images::{Images, platform_of};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::descriptor::Details;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Digest, Role, Shape};
@@ -58,7 +58,7 @@ impl Child<'_> {
 /// but attestations and indexes. An image that is one manifest is its own child, once for each of
 /// `listed_as`: the entries of `index.json` that list it, each with the platform that it writes.
 pub(in crate::plan) fn children<'a>(
-    view: &'a View,
+    view: &'a Snapshot,
     cache: &mut Images<'a>,
     image: BlobId,
     listed_as: &[(usize, Option<Platform>)],
@@ -181,7 +181,7 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
 
 /// Answers whether a platform is here: a copy of an index, or an earlier drop, may have left it out.
 pub(super) struct Here<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     /// The note of earlier drops.
     hollow: OnceCell<Hollow>,
     /// How many documents use a layer: 1, or 2 for more.
@@ -189,7 +189,7 @@ pub(super) struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    pub(super) const fn new(view: &'a View) -> Self {
+    pub(super) const fn new(view: &'a Snapshot) -> Self {
         Self {
             view,
             hollow: OnceCell::new(),

@@ -17,13 +17,13 @@ use crate::layout::BlobId;
 use crate::layout::replaced_ids::ReplacedId;
 use crate::model::entries::EntryFacts;
 use crate::model::images::{Image, Images};
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Role, Shape};
 
 use crate::plan::remove::{
-    Dropped, Gone, Removal, RemoveOptions, SweepExtent, cascade, finish, holds_on, kept_by,
+    Dropped, Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, holds_on, kept_by,
 };
 use crate::plan::{Conflict, Force, Pick, SweepOptions};
 use children::{Child, Here, available, listed, written};
@@ -74,7 +74,7 @@ pub enum Which {
     reason = "the same facts as `remove`, and the request"
 )]
 pub fn drop_platforms(
-    view: &View,
+    view: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
@@ -83,7 +83,7 @@ pub fn drop_platforms(
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Removal> {
-    let mut gone = Gone::default();
+    let mut gone = RemovalSet::default();
     let mut conflicts = Vec::new();
     let here = Here::new(view);
     for pick in &Pick::merged(picks) {
@@ -133,7 +133,7 @@ enum Failed {
 /// Splits what one argument picked into images of one or more platforms. Where `index.json` itself is
 /// the image index (apko), the manifests of one name are the platforms of one image; every index is an
 /// image of its own.
-fn units<'a>(view: &View, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
+fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
     let mut units: Vec<Vec<&Image>> = Vec::new();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     // In the order of `index.json`.
@@ -161,7 +161,7 @@ fn units<'a>(view: &View, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image
 
 /// What the platforms of one image are dropped by.
 struct Dropping<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     entries: &'a [EntryFacts],
     pick: &'a Pick,
     request: &'a PlatformRequest,
@@ -191,7 +191,7 @@ enum Scope {
 
 impl Dropping<'_> {
     /// Drops platforms from one image: all of them or, with a conflict, none.
-    fn unit(&self, unit: &[&Image], gone: &mut Gone) -> Result<(), Failed> {
+    fn unit(&self, unit: &[&Image], gone: &mut RemovalSet) -> Result<(), Failed> {
         let view = self.view;
         let of_image = self.children_of(unit)?;
         let all: Vec<&Child<'_>> = of_image.iter().flat_map(|(_, children)| children).collect();
@@ -392,7 +392,7 @@ impl Dropping<'_> {
         Ok(())
     }
 
-    fn apply(&self, loss: Loss<'_, '_>, gone: &mut Gone) -> Result<(), Failed> {
+    fn apply(&self, loss: Loss<'_, '_>, gone: &mut RemovalSet) -> Result<(), Failed> {
         let Self {
             view,
             entries,
@@ -489,7 +489,7 @@ struct Part {
 impl Part {
     /// Adds attestations, and other children that are about a platform which goes. One that is itself a
     /// platform which stays is not a part of another, whatever its subject is.
-    fn of(view: &View, image: &Image, going: &[&Child<'_>], staying: &[&Child<'_>]) -> Self {
+    fn of(view: &Snapshot, image: &Image, going: &[&Child<'_>], staying: &[&Child<'_>]) -> Self {
         let graph = &view.graph;
         let kept: BTreeSet<BlobId> = staying.iter().map(|child| child.id).collect();
         let platforms: BTreeSet<BlobId> = staying
@@ -547,14 +547,14 @@ impl Part {
     }
 
     /// Says whether a hold is on something that goes, or on an index that loses something.
-    fn touches(&self, view: &View, hold: usize) -> bool {
+    fn touches(&self, view: &Snapshot, hold: usize) -> bool {
         let held = view.state.holds.holds.get(hold);
         held.and_then(|hold| view.graph.id(&hold.digest))
             .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
     }
 
     /// Says whether an index leads to something that goes.
-    fn is_below(&self, view: &View, index: BlobId) -> bool {
+    fn is_below(&self, view: &Snapshot, index: BlobId) -> bool {
         listed(&view.graph, index).iter().any(|(parent, edge)| {
             let step = (*parent, edge.to);
             self.edges.contains(&step) || self.descriptors.contains_key(&step)
@@ -563,7 +563,12 @@ impl Part {
 }
 
 /// Entries go, and the manifest stays for a platform that it is listed for as well.
-fn some_entries(entries: &[EntryFacts], image: &Image, going: &[&Child<'_>], gone: &mut Gone) {
+fn some_entries(
+    entries: &[EntryFacts],
+    image: &Image,
+    going: &[&Child<'_>],
+    gone: &mut RemovalSet,
+) {
     let positions: BTreeSet<usize> = going.iter().filter_map(|child| child.entry).collect();
     let names = |is_going: bool| {
         let positions = &positions;
@@ -583,7 +588,7 @@ fn some_entries(entries: &[EntryFacts], image: &Image, going: &[&Child<'_>], gon
 }
 
 /// The last platform goes: so does the image.
-fn whole(image: &Image, gone: &mut Gone) {
+fn whole(image: &Image, gone: &mut RemovalSet) {
     gone.entries.extend(&image.entries);
     gone.names
         .extend(image.names.iter().map(|name| name.text.to_string()));
@@ -593,12 +598,12 @@ fn whole(image: &Image, gone: &mut Gone) {
 
 /// The index stays, and what it leads to no longer counts.
 fn sparse(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
     going: &[&Child<'_>],
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) {
     cut_from(view, entries, image, part, going, gone);
     gone.unwanted.extend(&part.ids);
@@ -609,12 +614,12 @@ fn sparse(
 
 /// Only layers go.
 fn hollow(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
     going: &[&Child<'_>],
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) {
     cut_from(view, entries, image, part, going, gone);
     for child in going {
@@ -653,12 +658,12 @@ fn hollow(
 /// where they are listed again without a name, and from referrers. Those are about the image or about a
 /// platform, which `subject` leads to; they are no images that need it.
 fn cut_from(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
     going: &[&Child<'_>],
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) {
     let graph = &view.graph;
     gone.cut.images.insert(image.id);

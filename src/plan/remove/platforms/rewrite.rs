@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::layout::{BlobId, NewBlob, SecondIndex};
 use crate::model::entries::EntryFacts;
 use crate::model::images::Image;
-use crate::model::snapshot::View;
+use crate::model::snapshot::Snapshot;
 use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_pin};
-use crate::plan::remove::{Gone, Moved, RemoveOptions};
+use crate::plan::remove::{Moved, RemovalSet, RemoveOptions};
 use crate::plan::{Conflict, Force};
 
 use super::{Failed, Part, written};
@@ -19,12 +19,12 @@ const MAX_DEPTH: usize = 32;
 
 /// Makes a new index take the place of the old one.
 pub(super) fn rewrite(
-    view: &View,
+    view: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
     options: &RemoveOptions,
-    gone: &mut Gone,
+    gone: &mut RemovalSet,
 ) -> Result<(), Failed> {
     let referrers = referrers(view, entries, image.id, part);
     if !referrers.is_empty() && options.force == Force::No {
@@ -78,7 +78,7 @@ pub(super) fn rewrite(
 }
 
 /// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
-fn referrers(view: &View, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
+fn referrers(view: &Snapshot, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
     let describe = |id: BlobId| {
         let name = entries
             .iter()
@@ -136,7 +136,7 @@ fn repinned(name: &str, new: &NewBlob) -> String {
 }
 
 struct Rewriter<'a> {
-    view: &'a View,
+    view: &'a Snapshot,
     part: &'a Part,
     done: BTreeMap<BlobId, Option<NewBlob>>,
     nested: Vec<NewBlob>,
