@@ -55,7 +55,7 @@
 //! # use std::{fs, os::unix::fs::symlink, time::Duration};
 //! # use jiff::{Timestamp, ToSpan};
 //! # use ocisweep::execute::{Refused, execute};
-//! # use ocisweep::graph::{Accept, GracePolicy};
+//! # use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 //! # use ocisweep::layout::lock::Locked;
 //! # use ocisweep::progress::Silent;
 //! # use ocisweep::oci::{Algorithm, Digest};
@@ -80,24 +80,25 @@
 //!     started: now.as_nanosecond(),
 //!     temp_age: 0,
 //! };
-//! let (yes, now) = (Accept::Yes, Timestamp::now());
+//! let (missing, empty) = (MissingDocuments::Allow, EmptyIndex::Allow);
+//! let now = Timestamp::now();
 //!
 //! // A blob that is seconds old is kept, though nobody asked for that.
 //! let view = Snapshot::read(&layout, now, &Silent)?;
-//! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(now))?;
+//! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(now))?;
 //! assert!(plan.sweep().is_empty());
 //! assert_eq!(plan.kept().len(), 1);
 //!
 //! // The blobs of another layout are refused.
 //! let view = Snapshot::read(&linked, now, &Silent)?;
-//! let refused = sweep_all(&view, yes, yes, &Disk, &plan_at(now));
+//! let refused = sweep_all(&view, missing, empty, &Disk, &plan_at(now));
 //! assert!(matches!(refused, Err(Error::SharedBlobs { .. })));
 //!
 //! // Next year that blob will be old. A plan says so, and is not done today.
 //! let next_year = now + (365 * 24).hours();
 //! let rule = GracePolicy { now: next_year.as_nanosecond(), grace: GracePolicy::HOUR };
 //! let view = Snapshot::read_protected(&layout, next_year, rule, &Silent)?;
-//! let plan = sweep_all(&view, yes, yes, &Disk, &plan_at(next_year))?;
+//! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(next_year))?;
 //! assert_eq!(plan.sweep().len(), 1);
 //! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
 //! let refused = execute(&locked, &plan, &Disk, &Silent);
@@ -121,7 +122,7 @@
 //!
 //! use jiff::Timestamp;
 //! use ocisweep::execute::execute;
-//! use ocisweep::graph::{Accept, GracePolicy};
+//! use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 //! use ocisweep::model::images::images;
 //! use ocisweep::layout::lock::Locked;
 //! use ocisweep::progress::Silent;
@@ -170,7 +171,7 @@
 //!     started: now.as_nanosecond(),
 //!     temp_age: i128::MAX,
 //! };
-//! let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &options)?;
+//! let plan = sweep_all(&view, MissingDocuments::Refuse, EmptyIndex::Refuse, &Disk, &options)?;
 //! assert_eq!(plan.totals().blobs, 1);
 //! assert_eq!(plan.totals().reclaimed_bytes(), 40);
 //!
@@ -185,7 +186,7 @@
 //! drop(locked);
 //! fs::write(blobs.join(manifest.encoded()), "damaged")?;
 //! let view = Snapshot::read(layout.path(), now, &Silent)?;
-//! let refused = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
+//! let refused = sweep_all(&view, MissingDocuments::Refuse, EmptyIndex::Refuse, &Disk, &options);
 //! assert!(matches!(refused, Err(Error::Incomplete { .. })));
 //! # Ok(())
 //! # }

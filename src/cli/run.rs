@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ocisweep::execute::Outcome;
 use ocisweep::fs::{Disk, FileStat};
-use ocisweep::graph::Accept;
+use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::plan::{Plan, sweep_all};
 use ocisweep::{Error, Snapshot};
@@ -139,13 +139,8 @@ pub fn run<T, E: From<Error>>(
 pub fn plan_gc(
     view: &Snapshot,
     protection: &Protection,
-    missing: Accept,
-    empty: Accept,
+    missing: MissingDocuments,
+    empty: EmptyIndex,
 ) -> Result<Plan, Error> {
     sweep_all(view, missing, empty, &Disk, &protection.sweep)
-}
-
-/// Turns a flag into the library's word.
-pub const fn accept(flag: bool) -> Accept {
-    if flag { Accept::Yes } else { Accept::No }
 }

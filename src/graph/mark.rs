@@ -29,7 +29,7 @@ impl Graph {
         if state.index.entries().is_empty()
             && self.roots.is_empty()
             && !self.blobs.is_empty()
-            && options.empty == Accept::No
+            && options.empty == EmptyIndex::Refuse
             && !layout.was_emptied(state)
         {
             return Err(Error::Empty {
@@ -84,7 +84,7 @@ impl Graph {
                 Ok(id) => {
                     let is_entry = matches!(root.source, RootSource::Entry(_));
                     if is_entry
-                        && options.missing == Accept::No
+                        && options.missing == MissingDocuments::Refuse
                         && self.is_missing_root(*id, root)
                         && seen.insert(*id)
                     {
@@ -199,14 +199,40 @@ fn refuse_unknown_lists(layout: &Layout, state: &State) -> Result<()> {
     }
 }
 
-/// Whether something doubtful is accepted, because the user said so.
+/// Whether documents that stay listed may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Accept {
-    /// Refuse.
+pub enum MissingDocuments {
+    /// Refuse: what they reference is unknown.
     #[default]
-    No,
+    Refuse,
+    /// Go on without what they reference.
+    Allow,
+}
+
+impl MissingDocuments {
+    /// Returns the choice that a flag makes.
+    #[must_use]
+    pub const fn allow_if(flag: bool) -> Self {
+        if flag { Self::Allow } else { Self::Refuse }
+    }
+}
+
+/// Whether a layout may be swept, or become one, that lists no image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmptyIndex {
+    /// Refuse: an index that was lost lists nothing either.
+    #[default]
+    Refuse,
     /// Go on.
-    Yes,
+    Allow,
+}
+
+impl EmptyIndex {
+    /// Returns the choice that a flag makes.
+    #[must_use]
+    pub const fn allow_if(flag: bool) -> Self {
+        if flag { Self::Allow } else { Self::Refuse }
+    }
 }
 
 /// What is to be different from what the documents say.
@@ -253,9 +279,9 @@ pub struct MarkOptions<'a> {
     /// What stays beside the roots: the children of an index that is about to be written.
     pub extra: &'a [BlobId],
     /// Accept that documents which `index.json` lists are missing.
-    pub missing: Accept,
+    pub missing: MissingDocuments,
     /// Accept that `index.json` lists nothing.
-    pub empty: Accept,
+    pub empty: EmptyIndex,
 }
 
 impl std::fmt::Debug for MarkOptions<'_> {

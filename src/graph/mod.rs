@@ -39,7 +39,7 @@ pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
 pub use describe::{is_attestation, kind_of};
 pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
-pub use mark::{Accept, Change, Cut, LiveSet, MarkOptions};
+pub use mark::{Change, Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments};
 pub use reference_paths::{More, PathStep, ReferencePath, ReferencePaths};
 pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;

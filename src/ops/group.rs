@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Refused, execute_group};
 use crate::fs::Fs;
-use crate::graph::{Accept, BlobSet, Graph};
+use crate::graph::{BlobSet, EmptyIndex, Graph, MissingDocuments};
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::layout::released::Noted;
@@ -481,7 +481,14 @@ impl Store {
             reclaimable: 0,
         };
         let plan = self.plan_once(layouts, protection, doubt, observer, |view| {
-            sweep_all(view, Accept::No, Accept::No, fs, &protection.sweep).map(|plan| (plan, ()))
+            sweep_all(
+                view,
+                MissingDocuments::Refuse,
+                EmptyIndex::Refuse,
+                fs,
+                &protection.sweep,
+            )
+            .map(|plan| (plan, ()))
         });
         let (freed, refusal) = match plan {
             Ok((plan, _)) => (plan.totals(), None),

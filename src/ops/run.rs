@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_directory};
 use crate::fs::Disk;
-use crate::graph::Accept;
+use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::snapshot::Snapshot;
 use crate::plan::{GroupPlan, Plan, Retire, SweepSnapshot, retire, sweep_all};
 use crate::progress::Progress;
@@ -107,9 +107,9 @@ pub fn gc(
 #[non_exhaustive]
 pub struct GcOptions {
     /// Sweep although documents are missing.
-    pub missing: Accept,
+    pub missing: MissingDocuments,
     /// Sweep a layout that lists nothing.
-    pub empty: Accept,
+    pub empty: EmptyIndex,
     /// Whether a layout in which nothing is left is removed.
     pub empty_layouts: Retire,
 }

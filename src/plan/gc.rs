@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::fs::Fs;
-use crate::graph::{Accept, Change, GracePolicy, LiveSet, MarkOptions};
+use crate::graph::{Change, EmptyIndex, GracePolicy, LiveSet, MarkOptions, MissingDocuments};
 use crate::layout::Layout;
 use crate::model::snapshot::Snapshot;
 use crate::progress::Progress;
@@ -23,8 +23,8 @@ use super::{Plan, SweepOptions};
 /// may be those of other layouts as well.
 pub fn sweep_all(
     view: &Snapshot,
-    missing: Accept,
-    empty: Accept,
+    missing: MissingDocuments,
+    empty: EmptyIndex,
     fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Plan> {
@@ -69,7 +69,12 @@ impl SweepSnapshot {
     ///
     /// # Errors
     /// As [`sweep_all`]; which images need a broken blob is only known to a [`Snapshot`].
-    pub fn plan(self, missing: Accept, empty: Accept, options: &SweepOptions) -> Result<Plan> {
+    pub fn plan(
+        self,
+        missing: MissingDocuments,
+        empty: EmptyIndex,
+        options: &SweepOptions,
+    ) -> Result<Plan> {
         let Self(mut view) = self;
         view.layout.refuse_shared_blobs()?;
         let live = live(&view, missing, empty)?;
@@ -78,7 +83,7 @@ impl SweepSnapshot {
     }
 }
 
-fn live(view: &Snapshot, missing: Accept, empty: Accept) -> Result<LiveSet> {
+fn live(view: &Snapshot, missing: MissingDocuments, empty: EmptyIndex) -> Result<LiveSet> {
     let everything = MarkOptions {
         keep: &|_| true,
         change: Change::none(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::fs::FileStat;
 use crate::fs::Fs;
-use crate::graph::Accept;
+use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::layout::{BlobId, TempFile};
 use crate::model::entries::entries;
 use crate::model::snapshot::Snapshot;
@@ -191,7 +191,12 @@ impl PlanFile {
 impl PlannedLayout {
     /// Writes down a prune. The path is made absolute, so that the file means the same elsewhere.
     #[must_use]
-    pub fn new(view: &Snapshot, prune: &Prune, missing: Accept, empty: Accept) -> Self {
+    pub fn new(
+        view: &Snapshot,
+        prune: &Prune,
+        missing: MissingDocuments,
+        empty: EmptyIndex,
+    ) -> Self {
         let plan = &prune.removal.plan;
         let digest_at = |position: usize| {
             view.state
@@ -213,8 +218,8 @@ impl PlannedLayout {
                     digest: digest_at(position),
                 })
                 .collect(),
-            allow_missing: missing == Accept::Yes,
-            allow_empty: empty == Accept::Yes,
+            allow_missing: missing == MissingDocuments::Allow,
+            allow_empty: empty == EmptyIndex::Allow,
             delete: plan
                 .sweep
                 .iter()
@@ -298,11 +303,10 @@ impl PlannedLayout {
                 gone.unwanted.insert(id);
             }
         }
-        let accept = |flag| if flag { Accept::Yes } else { Accept::No };
         let extent = SweepExtent::Everything {
-            empty: accept(self.allow_empty),
+            empty: EmptyIndex::allow_if(self.allow_empty),
         };
-        let missing = accept(self.allow_missing);
+        let missing = MissingDocuments::allow_if(self.allow_missing);
         let mut removal = finish(view, &gone, missing, extent, options, fs)?;
         self.narrow(&mut removal).map_err(changed)?;
         (removal.kept_by, removal.more_kept) = kept_by(view, &entries(view), &gone, &removal.plan);

@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, Result};
 use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::content_of;
-use crate::graph::{Accept, BlobSet, RootSource};
+use crate::graph::{BlobSet, EmptyIndex, MissingDocuments, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, entries};
 use crate::model::images::Image;
@@ -238,8 +238,8 @@ fn reclaimable(
         time: TimeSource::Added,
         now: Timestamp::UNIX_EPOCH,
         zone: TimeZone::UTC,
-        empty: Accept::No,
-        missing: Accept::No,
+        empty: EmptyIndex::Refuse,
+        missing: MissingDocuments::Refuse,
     };
     let pruned = view
         .layout

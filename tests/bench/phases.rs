@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::execute::{Refused, execute};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy, Graph};
+use ocisweep::graph::{EmptyIndex, GracePolicy, Graph, MissingDocuments};
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::images::images;
@@ -182,7 +182,15 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     let (known, known_cost) = timed(|| images(&view, now));
     let (used, usage) = timed(|| usage(&view, &known, &Disk, &options));
     used.map_err(io::Error::other)?;
-    let (plan, planning) = timed(|| sweep_all(&view, Accept::No, Accept::No, &Disk, &options));
+    let (plan, planning) = timed(|| {
+        sweep_all(
+            &view,
+            MissingDocuments::Refuse,
+            EmptyIndex::Refuse,
+            &Disk,
+            &options,
+        )
+    });
     let plan = plan.map_err(io::Error::other)?;
     let Snapshot {
         layout: opened,

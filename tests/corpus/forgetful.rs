@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy};
+use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, SweepOptions, SweepSnapshot, sweep_all};
 use ocisweep::progress::Silent;
@@ -40,13 +40,19 @@ fn it_sweeps_what_any_other_sweeps() {
         let Ok(full) = Snapshot::read_protected(&layout, now, rule, &Silent) else {
             return;
         };
-        let expected = sweep_all(&full, Accept::No, Accept::No, &Disk, &options);
+        let expected = sweep_all(
+            &full,
+            MissingDocuments::Refuse,
+            EmptyIndex::Refuse,
+            &Disk,
+            &options,
+        );
         if expected.is_ok() {
             compared.fetch_add(1, Ordering::Relaxed);
         }
         let lean = SweepSnapshot::read(&layout, now, rule, &Silent);
         let lean = lean.expect("the other could be read");
-        let found = lean.plan(Accept::No, Accept::No, &options);
+        let found = lean.plan(MissingDocuments::Refuse, EmptyIndex::Refuse, &options);
         match (found, expected) {
             (Ok(found), Ok(expected)) => assert_eq!(going(&found), going(&expected)),
             (Err(found), Err(expected)) => assert_eq!(found.kind(), expected.kind()),

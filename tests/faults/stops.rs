@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::execute::{DeleteResult, Outcome, Refused, execute};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy};
+use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::images;
@@ -46,7 +46,13 @@ fn view(layout: &Path) -> (Snapshot, SweepOptions) {
 }
 
 pub(crate) fn gc(view: &Snapshot, options: &SweepOptions) -> Plan {
-    let plan = sweep_all(view, Accept::No, Accept::No, &Disk, options);
+    let plan = sweep_all(
+        view,
+        MissingDocuments::Refuse,
+        EmptyIndex::Refuse,
+        &Disk,
+        options,
+    );
     plan.expect("nothing is damaged")
 }
 

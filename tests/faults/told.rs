@@ -10,7 +10,7 @@ use ocisweep::Snapshot;
 use ocisweep::execute::GroupOutcome;
 use ocisweep::execute::{DeleteResult, Outcome, Refused};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy};
+use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::TimeSource;
 use ocisweep::model::images::images;
@@ -203,8 +203,8 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
         time: TimeSource::Added,
         now,
         zone: TimeZone::UTC,
-        empty: Accept::No,
-        missing: Accept::No,
+        empty: EmptyIndex::Refuse,
+        missing: MissingDocuments::Refuse,
     };
     let (images, entries) = (images(view, now), entries(view));
     let pruned = prune(view, &images, &entries, &prune_options, options, &Disk);
@@ -277,7 +277,13 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
         (directory, builder)
     };
     let make = |view: &Snapshot, options: &SweepOptions| {
-        let plan = sweep_all(view, Accept::No, Accept::Yes, &Disk, options);
+        let plan = sweep_all(
+            view,
+            MissingDocuments::Refuse,
+            EmptyIndex::Allow,
+            &Disk,
+            options,
+        );
         let mut plan = plan.expect("nothing is damaged");
         let rule = GracePolicy {
             now: options.now,

@@ -14,7 +14,7 @@ type Spoil = fn(&[u8]) -> Vec<u8>;
 /// A document of a scene.
 type Which = fn(&Scene) -> &Desc;
 
-/// ReferencePaths to spoil the bytes of a document, with names for messages.
+/// Ways to spoil the bytes of a document, with names for messages.
 const SPOILS: [(&str, Spoil); 8] = [
     ("empty", |_| Vec::new()),
     ("truncated", |bytes| bytes[..bytes.len() / 2].to_vec()),

@@ -1,7 +1,7 @@
 //! What stands in the way of a sweep, asked of the library: nothing that is in the way is left out, and nothing else is in the way.
 
 use jiff::Timestamp;
-use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
 use ocisweep::progress::Silent;
 use ocisweep::{Error, Snapshot};
 
@@ -9,13 +9,13 @@ use crate::scene::Scene;
 use crate::support::{Desc, media};
 
 /// Marks everything, and returns the digests of what is in the way.
-fn in_the_way(scene: &Scene, empty: Accept) -> Result<Vec<String>, String> {
+fn in_the_way(scene: &Scene, empty: EmptyIndex) -> Result<Vec<String>, String> {
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
         extra: &[],
-        missing: Accept::No,
+        missing: MissingDocuments::Refuse,
         empty,
     };
     match view.graph.mark(&view.layout, &view.state, &options) {
@@ -46,7 +46,7 @@ fn everything_that_is_damaged_is_told_once() {
         .chain([&scene.app.manifest, &scene.amd64.manifest])
         .map(|desc| desc.digest.clone())
         .collect();
-    let mut found = in_the_way(&scene, Accept::No).expect("something is in the way");
+    let mut found = in_the_way(&scene, EmptyIndex::Refuse).expect("something is in the way");
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
@@ -65,7 +65,7 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
         let mut scene = Scene::new();
         let layer = Desc::new(media::LAYER, &digest, 5);
         scene.builder.tag(&layer, "layer").write();
-        let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+        let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
         assert_eq!(found.contains(&digest), is_in_the_way, "{found:?}");
     }
 }
@@ -74,9 +74,9 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
 fn a_layout_is_not_empty_as_long_as_something_is_held() {
     let mut scene = Scene::new();
     scene.builder.clear_entries().write();
-    let empty = in_the_way(&scene, Accept::No);
+    let empty = in_the_way(&scene, EmptyIndex::Refuse);
     assert!(empty.is_err(), "{empty:?}");
-    assert_eq!(in_the_way(&scene, Accept::Yes), Ok(Vec::new()));
+    assert_eq!(in_the_way(&scene, EmptyIndex::Allow), Ok(Vec::new()));
     let holds = serde_json::json!({
         "schema_version": 1,
         "holds": [{"name": "release", "digest": scene.app.manifest.digest}],
@@ -84,7 +84,7 @@ fn a_layout_is_not_empty_as_long_as_something_is_held() {
     scene
         .builder
         .file(".ocisweep/holds.json", holds.to_string().as_bytes());
-    assert_eq!(in_the_way(&scene, Accept::No), Ok(Vec::new()));
+    assert_eq!(in_the_way(&scene, EmptyIndex::Refuse), Ok(Vec::new()));
 }
 
 /// A blob of a type that nobody knows may be any text.
@@ -94,7 +94,11 @@ fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
         let mut scene = Scene::new();
         let text = scene.builder.blob(media::STRANGE, begins.as_bytes());
         scene.builder.tag(&text, "text").write();
-        assert_eq!(in_the_way(&scene, Accept::No), Ok(Vec::new()), "{begins}");
+        assert_eq!(
+            in_the_way(&scene, EmptyIndex::Refuse),
+            Ok(Vec::new()),
+            "{begins}"
+        );
     }
     let mut scene = Scene::new();
     let layer = scene.builder.layer(b"told before the slip");
@@ -121,7 +125,7 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
             scene.builder.tag(desc, name);
         }
         scene.builder.write();
-        let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+        let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
         assert_eq!(found, std::slice::from_ref(&text.digest));
     }
     // An index that promises it is read when the text was read already.
@@ -129,7 +133,7 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
     let text = scene.builder.blob(media::STRANGE, b"{ oops");
     let index = scene.builder.index(&[text.clone().typed(media::MANIFEST)]);
     scene.builder.tag(&text, "one").tag(&index, "two").write();
-    let found = in_the_way(&scene, Accept::No).expect("nothing else is wrong");
+    let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
     assert_eq!(found, [text.digest]);
 }
 
@@ -147,8 +151,8 @@ fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
         keep: &|_| true,
         change: Change::none(),
         extra: &[],
-        missing: Accept::No,
-        empty: Accept::No,
+        missing: MissingDocuments::Refuse,
+        empty: EmptyIndex::Refuse,
     };
     let Err(Error::Incomplete { broken, .. }) =
         view.graph.mark(&view.layout, &view.state, &options)

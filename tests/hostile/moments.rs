@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy, Writer};
+use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments, Writer};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent};
@@ -124,7 +124,13 @@ fn a_temporary_file_goes_when_it_is_older_than_was_said() {
             started: now,
             temp_age: GRACE,
         };
-        let plan = sweep_all(&view(&scene), Accept::No, Accept::No, &Disk, &options);
+        let plan = sweep_all(
+            &view(&scene),
+            MissingDocuments::Refuse,
+            EmptyIndex::Refuse,
+            &Disk,
+            &options,
+        );
         let plan = plan.expect("nothing is damaged");
         assert_eq!(plan.temporary().len(), usize::from(goes), "{now}");
     }
@@ -177,7 +183,13 @@ fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
         started: now,
         temp_age: GRACE,
     };
-    let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &options);
+    let plan = sweep_all(
+        &view,
+        MissingDocuments::Refuse,
+        EmptyIndex::Refuse,
+        &Disk,
+        &options,
+    );
     let plan = plan.expect("nothing is damaged");
     assert!(
         plan.sweep().is_empty() && plan.kept().is_empty(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::execute::{Refused, execute};
 use ocisweep::fs::Disk;
-use ocisweep::graph::Accept;
+use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::Silent;
@@ -201,7 +201,13 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
             started: now,
             temp_age: i128::MAX,
         };
-        let plan = sweep_all(&view, Accept::No, Accept::No, &Disk, &sweep_options);
+        let plan = sweep_all(
+            &view,
+            MissingDocuments::Refuse,
+            EmptyIndex::Refuse,
+            &Disk,
+            &sweep_options,
+        );
         let plan = plan.expect("nothing is damaged");
         assert_eq!(plan.totals().blobs, 1);
         change(&scene, &list(&scene.orphan));

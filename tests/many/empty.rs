@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use ocisweep::Snapshot;
 use ocisweep::execute::{execute, remove_directory};
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, GracePolicy};
+use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep_all};
 use ocisweep::progress::Silent;
@@ -234,7 +234,13 @@ fn planned(layout: &Path) -> (Snapshot, Plan) {
         started: now,
         temp_age: 0,
     };
-    let plan = sweep_all(&view, Accept::No, Accept::Yes, &Disk, &options);
+    let plan = sweep_all(
+        &view,
+        MissingDocuments::Refuse,
+        EmptyIndex::Allow,
+        &Disk,
+        &options,
+    );
     let mut plan = plan.expect("nothing is damaged");
     retire(&view, &mut plan, GracePolicy { now, grace: 0 });
     assert_eq!(plan.retire(), Retire::Yes);

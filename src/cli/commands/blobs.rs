@@ -3,7 +3,8 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ocisweep::graph::{Accept, Change, MarkOptions};
+use ocisweep::graph::MissingDocuments;
+use ocisweep::graph::{Change, EmptyIndex, MarkOptions};
 use ocisweep::layout::BlobId;
 use ocisweep::ops::{self, GcOptions, Mode, Protection};
 use ocisweep::{Error, Snapshot};
@@ -14,7 +15,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_sharing};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::sweep::parts;
-use crate::cli::run::{self, Clock, accept, plan_gc, protection};
+use crate::cli::run::{self, Clock, plan_gc, protection};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
@@ -112,9 +113,9 @@ fn live(view: &Snapshot, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
         keep: &|_| true,
         change: Change::none(),
         extra: &[],
-        missing: accept(args.allow_missing),
+        missing: MissingDocuments::allow_if(args.allow_missing),
         // A copy of a layout without images is a layout without images.
-        empty: Accept::Yes,
+        empty: EmptyIndex::Allow,
     };
     let live = view.graph.mark(&view.layout, &view.state, &options)?;
     let listed = BlobId::try_from(view.graph.blobs().len()).unwrap_or(BlobId::MAX);
@@ -142,8 +143,8 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
     };
     let protection = protection(context, args.grace, args.temp_age, Clock::Real);
     let mut options = GcOptions::default();
-    options.missing = accept(args.allow_missing);
-    options.empty = accept(args.allow_empty);
+    options.missing = MissingDocuments::allow_if(args.allow_missing);
+    options.empty = EmptyIndex::allow_if(args.allow_empty);
     let planned = ops::gc(
         &group,
         &protection,
@@ -175,8 +176,8 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
 
 /// What `gc` would delete now.
 fn dead(view: &Snapshot, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
-    let missing = accept(args.allow_missing);
-    let plan = plan_gc(view, rule, missing, accept(args.allow_empty))?;
+    let missing = MissingDocuments::allow_if(args.allow_missing);
+    let plan = plan_gc(view, rule, missing, EmptyIndex::allow_if(args.allow_empty))?;
     let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));
     let mut paths: Vec<PathBuf> = blobs.collect();
     paths.sort_unstable();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ocisweep::Error;
+use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::ops::{self, Finished, GcOptions, LayoutGroup};
 use ocisweep::plan::Retire;
 
@@ -12,7 +13,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, choose, choose_sharing, each, remove_directories, shares};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::sweep::{Shown, parts};
-use crate::cli::run::{Clock, Done, accept, alone, protection, run_mode};
+use crate::cli::run::{Clock, Done, alone, protection, run_mode};
 
 /// Sweeps each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
@@ -112,8 +113,8 @@ fn sweep(context: &Context<'_>, args: &GcArgs, group: &LayoutGroup) -> Result<Fi
     let protection = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
     let mode = run_mode(args.dry_run, args.sweep.lock_wait);
     let mut options = GcOptions::default();
-    options.missing = accept(args.sweep.allow_missing);
-    options.empty = accept(args.sweep.allow_empty);
+    options.missing = MissingDocuments::allow_if(args.sweep.allow_missing);
+    options.empty = EmptyIndex::allow_if(args.sweep.allow_empty);
     if args.remove_empty_layouts {
         options.empty_layouts = Retire::Yes;
     }

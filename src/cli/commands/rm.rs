@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, content_of};
+use ocisweep::graph::content_of;
+use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::{EntryFacts, entries};
 use ocisweep::model::images::images;
 use ocisweep::oci::Shape;
@@ -26,7 +27,7 @@ use crate::cli::layouts::group_of;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Shown, count, parts, total_line};
-use crate::cli::run::{Clock, accept, protection, run_mode};
+use crate::cli::run::{Clock, protection, run_mode};
 
 /// How many companion tags that are kept are named one by one.
 const MAX_COMPANIONS: usize = 20;
@@ -80,8 +81,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
     let mut damaged: Vec<&str> = Vec::new();
     let done = ops::run(&group, &rule, mode, context.observer(), |view| {
         if view.layout.path() != args.layout {
-            let missing = accept(args.allow_missing);
-            let plan = sweep_all(view, missing, Accept::Yes, &Disk, &rule.sweep)?;
+            let missing = MissingDocuments::allow_if(args.allow_missing);
+            let plan = sweep_all(view, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
             return Ok((plan, PlanNotes::default()));
         }
         let entries = entries(view);
@@ -121,7 +122,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             } else {
                 Extent::Images
             },
-            missing: accept(args.allow_missing),
+            missing: MissingDocuments::allow_if(args.allow_missing),
         };
         let removal = match &request {
             None => remove(

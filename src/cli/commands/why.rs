@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{Accept, More, ReferencePath, ReferencePaths};
+use ocisweep::graph::{EmptyIndex, MissingDocuments, More, ReferencePath, ReferencePaths};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Image, Images, images};
@@ -75,7 +75,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             .any(|id| !view.graph.is_rooted(*id))
             .then(|| match &args.shared.shared_blobs {
                 Some(_) => plan_of_store(context, &group, &rule),
-                None => plan_gc(&view, &rule, Accept::No, Accept::No),
+                None => plan_gc(&view, &rule, MissingDocuments::Refuse, EmptyIndex::Refuse),
             });
     let limit = if args.all { usize::MAX } else { args.limit };
     let mut sizes = Images::new(&view);
@@ -433,7 +433,7 @@ struct JsonItem {
     size: Option<u64>,
     state: &'static str,
     ways: Vec<JsonWay>,
-    /// ReferencePaths that are not listed.
+    /// Reference paths that are not listed.
     more_ways: usize,
     /// Whether it is known how many.
     more_is_exact: bool,

@@ -193,7 +193,7 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
         let path = layout.path().join(&name);
         let dir = match open_dir(layout.dir(), name.as_str(), Links::Refuse) {
             Ok(dir) => dir,
-            // RemovalSet, or of another kind. One that may not be opened is of another user, who cannot be
+            // Gone, or of another kind. One that may not be opened is of another user, who cannot be
             // asked; his blobs are young, which protects them.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
             Err(error) => return Err(Error::read(path)(error.into())),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use crate::graph::{Accept, RootSource};
+use crate::graph::{EmptyIndex, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
@@ -184,7 +184,7 @@ pub(super) fn trim(
             continue;
         };
         let is_wanted = !has_names || !judged.image.names.is_empty();
-        if is_wanted && wanted_left == 1 && options.empty == Accept::No {
+        if is_wanted && wanted_left == 1 && options.empty == EmptyIndex::Refuse {
             // The last image stays: an importer of a cache without its tag fails the build.
             continue;
         }

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{Accept, RootSource};
+use crate::graph::{EmptyIndex, MissingDocuments, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
@@ -66,9 +66,9 @@ pub struct PruneOptions<'a> {
     /// Where days and weeks begin.
     pub zone: TimeZone,
     /// Accept that the last image goes.
-    pub empty: Accept,
+    pub empty: EmptyIndex,
     /// Accept that documents which stay listed are missing.
-    pub missing: Accept,
+    pub missing: MissingDocuments,
 }
 
 /// What becomes of one image, and why.
@@ -200,7 +200,7 @@ impl Judged<'_> {
 /// use jiff::{Timestamp, tz::TimeZone};
 /// use ocisweep::Snapshot;
 /// use ocisweep::model::entries::entries;
-/// use ocisweep::graph::Accept;
+/// use ocisweep::graph::{EmptyIndex, MissingDocuments};
 /// use ocisweep::model::images::images;
 /// use ocisweep::progress::Silent;
 /// use ocisweep::oci::glob::Glob;
@@ -224,8 +224,8 @@ impl Judged<'_> {
 ///     time: TimeSource::Added,
 ///     now,
 ///     zone: TimeZone::system(),
-///     empty: Accept::No,
-///     missing: Accept::No,
+///     empty: EmptyIndex::Refuse,
+///     missing: MissingDocuments::Refuse,
 /// };
 /// let sweep = SweepOptions {
 ///     now: now.as_nanosecond(),
@@ -313,7 +313,7 @@ pub(crate) fn prune_with(
         .collect();
     let is_last =
         !gone.entries.is_empty() && (left.is_empty() || (has_names(entries) && !has_names(left)));
-    if is_last && options.empty == Accept::No {
+    if is_last && options.empty == EmptyIndex::Refuse {
         return Err(PruneError::LastImage {
             path: view.layout.path().display().to_string(),
             images: images.len(),

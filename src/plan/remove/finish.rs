@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::fs::Fs;
-use crate::graph::{Accept, BlobSet, Cut, MarkOptions, Root, RootSource};
+use crate::graph::{BlobSet, Cut, EmptyIndex, MarkOptions, MissingDocuments, Root, RootSource};
 use crate::layout::{BlobId, IndexTime};
 use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
@@ -23,7 +23,7 @@ const CLOCK_MARGIN: i128 = 1_000_000_000;
 pub(in crate::plan) fn finish(
     view: &Snapshot,
     gone: &RemovalSet,
-    missing: Accept,
+    missing: MissingDocuments,
     extent: SweepExtent,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
@@ -141,7 +141,7 @@ pub(in crate::plan) fn finish(
 fn release(
     view: &Snapshot,
     gone: &RemovalSet,
-    missing: Accept,
+    missing: MissingDocuments,
     extent: SweepExtent,
     keep: &dyn Fn(&Root) -> bool,
     sweep_options: &SweepOptions,
@@ -180,7 +180,7 @@ fn release(
             extra: &gone.survivors,
             missing,
             empty: match extent {
-                SweepExtent::Released => Accept::Yes,
+                SweepExtent::Released => EmptyIndex::Allow,
                 SweepExtent::Everything { empty } => empty,
             },
         },

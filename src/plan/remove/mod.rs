@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::error::Result;
 use crate::fs::Fs;
 use crate::graph::content_of;
-use crate::graph::{Accept, RootSource};
+use crate::graph::{MissingDocuments, RootSource};
 use crate::layout::BlobId;
 use crate::model::companions::companions;
 use crate::model::entries::{EntryFacts, EntryRole};
@@ -45,7 +45,7 @@ pub struct RemoveOptions {
     /// Whether anything but names goes.
     pub extent: Extent,
     /// Accept that documents which stay listed are missing.
-    pub missing: Accept,
+    pub missing: MissingDocuments,
 }
 
 /// What becomes of the referrers of a removed image.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::content_of;
-use crate::graph::{Accept, BlobSet, Change, Cut, Root, RootSource};
+use crate::graph::{BlobSet, Change, Cut, EmptyIndex, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
 use crate::model::entries::config_owners;
@@ -59,7 +59,7 @@ pub(in crate::plan) enum SweepExtent {
     /// Everything that nothing references.
     Everything {
         /// Accept that `index.json` lists nothing to begin with.
-        empty: Accept,
+        empty: EmptyIndex,
     },
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::fs::{Disk, FileTime, Fs as _};
+use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::images;
 use ocisweep::model::inventory::Unmeasured;
@@ -36,7 +37,7 @@ use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, count};
-use crate::cli::run::{self, Clock, Done, accept, protection};
+use crate::cli::run::{self, Clock, Done, protection};
 
 /// The largest plan file that is replaced, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 30;
@@ -393,8 +394,8 @@ fn planned(
         time: args.time.into(),
         now: context.now,
         zone: wanted.zone.clone(),
-        empty: accept(args.sweep.allow_empty),
-        missing: accept(args.sweep.allow_missing),
+        empty: EmptyIndex::allow_if(args.sweep.allow_empty),
+        missing: MissingDocuments::allow_if(args.sweep.allow_missing),
     };
     let entries = entries(view);
     let unmatched = unmatched(view, &images, &entries, &wanted.filters, &wanted.policy);
