@@ -48,12 +48,12 @@ pub trait Progress: Sync {
     }
 
     /// Says whether to stop at the next file.
-    fn stop(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         false
     }
 }
 
-/// An observer that looks away.
+/// Progress that is not shown, and a run that is never cancelled.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -105,7 +105,7 @@ impl Progress for Watcher<'_> {
         ));
     }
 
-    fn stop(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
@@ -144,7 +144,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns what the library tells its progress to.
-    pub fn observer(&self) -> &dyn Progress {
+    pub fn watcher(&self) -> &dyn Progress {
         &self.watcher
     }
 
@@ -159,7 +159,7 @@ impl<'a> Context<'a> {
 
     /// Says whether a signal asked to stop.
     pub fn stopped(&self) -> bool {
-        self.watcher.stop()
+        self.watcher.is_cancelled()
     }
 
     /// Reads a layout to show what is in it.
@@ -167,7 +167,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What [`Snapshot::read`] says.
     pub fn read(&self, path: &Path) -> ocisweep::Result<Snapshot> {
-        Snapshot::of_to_show(self.open(path)?, self.now, self.observer())
+        Snapshot::of_to_show(self.open(path)?, self.now, self.watcher())
     }
 
     /// Opens a layout.
@@ -218,7 +218,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What opening the pool and reading the layout say.
     pub fn read_in(&self, path: &Path, pool: &Path) -> ocisweep::Result<Snapshot> {
-        Snapshot::of(self.open_in(path, pool)?, self.now, self.observer())
+        Snapshot::of(self.open_in(path, pool)?, self.now, self.watcher())
     }
 
     /// Opens a layout that keeps its blobs in a shared store.

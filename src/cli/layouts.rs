@@ -269,7 +269,7 @@ pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
 pub fn remove_directories<T>(layouts: &[PathBuf], runs: &[Option<&Done<T>>]) {
     for (path, run) in layouts.iter().zip(runs).rev() {
         let outcome = run.and_then(|done| done.outcome.as_ref());
-        if outcome.is_some_and(|outcome| outcome.retired) {
+        if outcome.is_some_and(|outcome| outcome.layout_removed) {
             // What stood in the way was said when the layout went.
             drop(remove_directory(path, &Disk));
         }
@@ -316,7 +316,7 @@ impl<'a> RunReport<'a> {
         let state = match exit.state() {
             "done" if shown.is_clean() => "clean",
             "done" if shown.outcome.is_none() => "would change",
-            "done" if shown.retires() => "removed",
+            "done" if shown.removes_layout() => "removed",
             state => state,
         };
         self.push(path, Some(totals), state, layout);

@@ -106,7 +106,7 @@ pub fn read(
     protection: &Protection,
     path: &Path,
 ) -> Result<Snapshot, Error> {
-    let (layout, observer) = (context.open(path)?, context.observer());
+    let (layout, observer) = (context.open(path)?, context.watcher());
     Snapshot::of_protected(layout, protection.now, protection.in_flight, observer)
 }
 
@@ -127,7 +127,7 @@ pub fn run<T, E: From<Error>>(
     make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
 ) -> Result<Done<T>, E> {
     let group = alone(context, path);
-    let finished = ops::run(&group, protection, mode, context.observer(), make)?;
+    let finished = ops::run(&group, protection, mode, context.watcher(), make)?;
     Ok(Done::try_from(finished)?)
 }
 

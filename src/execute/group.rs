@@ -52,14 +52,14 @@ pub(crate) fn execute_group(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
     fs: &dyn Fs,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<GroupOutcome, Refused> {
     match (&plan.store, locked, plan.layouts.as_slice()) {
         (None, [locked], [own]) => Ok(GroupOutcome {
             store: None,
-            layouts: vec![execute(locked, own, fs, observer)?],
+            layouts: vec![execute(locked, own, fs, progress)?],
         }),
-        (Some(store), _, _) => execute_shared(locked, store, plan, fs, observer),
+        (Some(store), _, _) => execute_shared(locked, store, plan, fs, progress),
         // Without a store of their own several layouts are several groups.
         (None, _, _) => Err(Refused::Changed),
     }
@@ -70,7 +70,7 @@ fn execute_shared(
     store: &Plan,
     plan: &GroupPlan,
     fs: &dyn Fs,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<GroupOutcome, Refused> {
     for locked in locked {
         recover(locked, fs)?;
@@ -155,7 +155,7 @@ fn execute_shared(
     } else {
         match locked.first() {
             // The directories of blobs are the same for all of them.
-            Some(any) => sweep(any.layout(), store, victims, &still, fs, observer),
+            Some(any) => sweep(any.layout(), store, victims, &still, fs, progress),
             None => Outcome::nothing(),
         }
     };
@@ -172,7 +172,7 @@ fn execute_shared(
     for (locked, own) in locked.iter().zip(&plan.layouts) {
         let mut outcome = Outcome::nothing();
         if !pool.interrupted {
-            remove_temporary(locked.layout(), own, fs, observer, &mut outcome);
+            remove_temporary(locked.layout(), own, fs, progress, &mut outcome);
         }
         trim_released(locked.layout(), &own.relisted, fs);
         layouts.push(outcome);

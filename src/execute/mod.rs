@@ -49,7 +49,7 @@ use crate::layout::change_detector::{ChangeDetector, is_unchanged};
 use crate::layout::lock::Locked;
 use crate::layout::{Layout, State, TempFile, Writes};
 use crate::oci::{Digest, IndexDoc};
-use crate::plan::{Deletion, Plan, Retire, Totals};
+use crate::plan::{Deletion, EmptyLayouts, Plan, Totals};
 use crate::progress::Progress;
 
 use commit::commit;
@@ -81,7 +81,7 @@ pub struct Outcome {
     /// What another program did to the layout meanwhile.
     pub meanwhile: ConcurrentChange,
     /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
-    pub retired: bool,
+    pub layout_removed: bool,
     /// Some of the files that were deleted [may be those of a lower layer](Plan::merges_layers), whose bytes stay.
     pub merges_layers: bool,
     /// What the plan writes is written; also where it writes nothing.
@@ -102,7 +102,7 @@ impl Outcome {
             temporary: Vec::new(),
             interrupted: false,
             meanwhile: ConcurrentChange::default(),
-            retired: false,
+            layout_removed: false,
             merges_layers: false,
             written: true,
             late: None,
@@ -179,12 +179,12 @@ pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
     fs: &dyn Fs,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<Outcome, Refused> {
     let layout = locked.layout();
     recover(locked, fs)?;
     let deletes = !(plan.sweep.is_empty() && plan.spare.is_empty() && plan.temporary.is_empty());
-    if deletes || plan.retire == Retire::Yes {
+    if deletes || plan.empty_layout == EmptyLayouts::Remove {
         layout.refuse_to_sweep_alone()?;
         refuse_future(plan)?;
     }
@@ -216,7 +216,7 @@ pub fn execute(
         }
         let watch = ChangeDetector::new(locked, now.fingerprint());
         let still = || watch.is_unchanged();
-        outcome = sweep(layout, plan, &plan.spare, &still, fs, observer);
+        outcome = sweep(layout, plan, &plan.spare, &still, fs, progress);
         spare_fates = std::mem::take(&mut outcome.fates);
         if let Err(refused) = commit(layout, state, &plan.writes, fs) {
             return late(layout, plan, refused, outcome, spare_fates);
@@ -251,18 +251,21 @@ pub fn execute(
     let made_room = outcome;
     let watch = ChangeDetector::new(locked, &base);
     let still = || watch.is_unchanged();
-    let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, observer);
+    let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, progress);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
-    remove_temporary(layout, plan, fs, observer, &mut outcome);
+    remove_temporary(layout, plan, fs, progress, &mut outcome);
     outcome.merges_layers = outcome.done.blobs > 0 && layout.merges_layers();
     trim_released(layout, &plan.relisted, fs);
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;
-    if plan.retire == Retire::Yes && outcome.is_complete() && !observer.stop() {
-        match remove_layout::retire(layout, &base, fs) {
-            Ok(retired) => outcome.retired = retired,
+    if plan.empty_layout == EmptyLayouts::Remove
+        && outcome.is_complete()
+        && !progress.is_cancelled()
+    {
+        match remove_layout::remove_layout(layout, &base, fs) {
+            Ok(retired) => outcome.layout_removed = retired,
             Err(failed) => outcome.failed.push(failed),
         }
     }

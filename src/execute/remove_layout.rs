@@ -37,7 +37,7 @@ const STAGING: [&str; 4] = ["ingest", ".uploads", ".sync", "_uploads"];
 ///
 /// # Errors
 /// What the system says, with the file. What went until then is no loss: nothing was in it.
-pub(super) fn retire(
+pub(super) fn remove_layout(
     layout: &Layout,
     base: &Digest,
     fs: &dyn Fs,

@@ -27,7 +27,7 @@ pub(super) fn sweep(
     victims: &Deletions,
     still: &dyn Fn() -> bool,
     fs: &dyn Fs,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Outcome {
     let mut outcome = Outcome::nothing();
     outcome.fates.reserve_exact(victims.len());
@@ -37,13 +37,13 @@ pub(super) fn sweep(
         .algorithms
         .first()
         .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
-    observer.begin(Phase::Sweeping, Some(victims.len() as u64));
+    progress.begin(Phase::Sweeping, Some(victims.len() as u64));
     let stopped = AtomicBool::new(false);
     let context = Context {
         layout,
         plan,
         fs,
-        observer,
+        progress,
         stopped: &stopped,
     };
     let pool = thread_pool(threads, victims.len());
@@ -131,7 +131,7 @@ struct Context<'a> {
     layout: &'a Layout,
     plan: &'a Plan,
     fs: &'a dyn Fs,
-    observer: &'a dyn Progress,
+    progress: &'a dyn Progress,
     stopped: &'a AtomicBool,
 }
 
@@ -162,7 +162,7 @@ impl Context<'_> {
             Ok(file) => file,
             Err(swept) => return swept,
         };
-        if self.observer.stop() {
+        if self.progress.is_cancelled() {
             self.stopped.store(true, Ordering::Relaxed);
             return Swept::NotTried;
         }
@@ -171,7 +171,7 @@ impl Context<'_> {
         };
         match self.fs.remove(dir, &name) {
             Ok(Removed::Yes) => {
-                self.observer.advance(1, file.len);
+                self.progress.advance(1, file.len);
                 Swept::Deleted(file)
             }
             Ok(Removed::Gone) => Swept::Gone,

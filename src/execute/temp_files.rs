@@ -17,12 +17,12 @@ pub(super) fn remove_temporary(
     layout: &Layout,
     plan: &Plan,
     fs: &dyn Fs,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
     outcome: &mut Outcome,
 ) {
     let mut tally = Tally::default();
     for stray in &plan.temporary {
-        if observer.stop() {
+        if progress.is_cancelled() {
             outcome.interrupted = true;
             break;
         }

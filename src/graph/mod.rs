@@ -197,9 +197,9 @@ impl Graph {
         state: &State,
         blobs: Arc<BlobList>,
         now: Timestamp,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::read_and(layout, state, blobs, now, observer, Documents::Remember)
+        Self::read_and(layout, state, blobs, now, progress, Documents::Remember)
     }
 
     /// Does the same, with a choice.
@@ -208,7 +208,7 @@ impl Graph {
         state: &State,
         blobs: Arc<BlobList>,
         now: Timestamp,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         documents: Documents,
     ) -> Result<Self> {
         crate::threads::start();
@@ -237,8 +237,8 @@ impl Graph {
             flight: None,
             writer: None,
         };
-        graph.add_roots(layout, state, now, observer, documents)?;
-        graph.find_unlisted_referrers(layout, observer)?;
+        graph.add_roots(layout, state, now, progress, documents)?;
+        graph.find_unlisted_referrers(layout, progress)?;
         graph.sort_referrers();
         graph.rooted = graph.reached.clone();
         Ok(graph)

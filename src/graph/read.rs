@@ -87,10 +87,10 @@ impl Graph {
         layout: &Layout,
         state: &State,
         now: Timestamp,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         documents: Documents,
     ) -> Result<()> {
-        observer.begin(Phase::Reading, None);
+        progress.begin(Phase::Reading, None);
         let mut queue = Vec::new();
         for (position, entry) in state.index.entries().iter().enumerate() {
             let source = RootSource::Entry(position);
@@ -146,7 +146,7 @@ impl Graph {
                 queue.push(Step::to(id, link.kind, data_of(link)));
             }
         }
-        self.follow_and(layout, queue, observer, documents)
+        self.follow_and(layout, queue, progress, documents)
     }
 
     fn add_root(&mut self, source: RootSource, digest: &Digest, kind: Kind) -> BlobId {
@@ -173,16 +173,16 @@ impl Graph {
         &mut self,
         layout: &Layout,
         queue: Vec<Step>,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<()> {
-        self.follow_and(layout, queue, observer, Documents::Remember)
+        self.follow_and(layout, queue, progress, Documents::Remember)
     }
 
     fn follow_and(
         &mut self,
         layout: &Layout,
         mut queue: Vec<Step>,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         documents: Documents,
     ) -> Result<()> {
         let mut requests: Vec<Request> = Vec::new();
@@ -250,7 +250,7 @@ impl Graph {
             if requests.is_empty() {
                 return Ok(());
             }
-            if observer.stop() {
+            if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
             let found: Vec<_> = requests
@@ -258,7 +258,7 @@ impl Graph {
                 .with_max_len(32)
                 .map(|request| read(layout, request))
                 .collect();
-            observer.advance(requests.len() as u64, 0);
+            progress.advance(requests.len() as u64, 0);
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {
                 self.look(request.id, found, &mut queue);

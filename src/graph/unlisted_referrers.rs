@@ -56,20 +56,20 @@ impl Graph {
     pub(super) fn find_unlisted_referrers(
         &mut self,
         layout: &Layout,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<()> {
         let listed = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
         let reached = self.reached.clone();
         let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
         let count = unreached.clone().count();
-        observer.begin(Phase::Sniffing, Some(count as u64));
+        progress.begin(Phase::Sniffing, Some(count as u64));
         let mut orphans = FileTable::with_capacity(count);
         loop {
             let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();
             if batch.is_empty() {
                 break;
             }
-            if observer.stop() {
+            if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
             let mut sniffed: Vec<_> = batch
@@ -95,7 +95,7 @@ impl Graph {
                     }
                 }
             }
-            observer.advance(batch.len() as u64, 0);
+            progress.advance(batch.len() as u64, 0);
             for (id, sniffed) in batch.into_iter().zip(sniffed) {
                 let file = match sniffed {
                     // Nothing is too large in the second round.
@@ -125,7 +125,7 @@ impl Graph {
             .flat_map(|(_, referrers)| referrers)
             .map(|&id| Step::referrer(id))
             .collect();
-        self.follow(layout, found, observer)?;
+        self.follow(layout, found, progress)?;
         orphans.retain(|id, _| !self.reached.contains(id));
         self.orphans = orphans;
         Ok(())
@@ -274,9 +274,9 @@ impl Graph {
         &mut self,
         layout: &Layout,
         rule: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<()> {
-        self.protect_among(layout, rule, None, Noted::read([layout]), observer)
+        self.protect_among(layout, rule, None, Noted::read([layout]), progress)
     }
 
     /// Does the same where only some of the orphans are orphans: in a pool another layout may reference the rest.
@@ -286,7 +286,7 @@ impl Graph {
         rule: GracePolicy,
         joint_orphans: Option<&BlobSet>,
         noted: Noted,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<()> {
         self.in_flight = BlobSet::default();
         let fresh: Vec<(BlobId, i64)> = self
@@ -302,7 +302,7 @@ impl Graph {
         let steps = fresh.iter().map(|(id, _)| *id);
         let steps = steps.chain(released.iter().copied());
         let steps = steps.map(Step::unknown).collect();
-        self.follow(layout, steps, observer)?;
+        self.follow(layout, steps, progress)?;
         self.sort_referrers();
         self.in_flight_reach = self.reach(fresh.iter().map(|(id, _)| *id));
         for (id, _) in &fresh {

@@ -98,8 +98,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`Error::Unstable`] when the layout changes each time it is read, and what [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
-    pub fn read(path: impl Into<PathBuf>, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
-        Self::of(Layout::open(path)?, now, observer)
+    pub fn read(path: impl Into<PathBuf>, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
+        Self::of(Layout::open(path)?, now, progress)
     }
 
     /// Reads a layout for a sweep and for nothing else: documents are forgotten once they were followed, so that its
@@ -108,10 +108,10 @@ impl Snapshot {
         layout: Layout,
         now: Timestamp,
         in_flight: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        let mut view = Self::read_by(layout, now, observer, Documents::Forget)?;
-        view.protect(in_flight, observer)?;
+        let mut view = Self::read_by(layout, now, progress, Documents::Forget)?;
+        view.protect(in_flight, progress)?;
         Ok(view)
     }
 
@@ -123,9 +123,9 @@ impl Snapshot {
         path: impl Into<PathBuf>,
         now: Timestamp,
         in_flight: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::of_protected(Layout::open(path)?, now, in_flight, observer)
+        Self::of_protected(Layout::open(path)?, now, in_flight, progress)
     }
 
     /// Reads a layout that is open, and protects orphans by this rule.
@@ -136,10 +136,10 @@ impl Snapshot {
         layout: Layout,
         now: Timestamp,
         in_flight: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        let mut view = Self::of_to_show(layout, now, observer)?;
-        view.protect(in_flight, observer)?;
+        let mut view = Self::of_to_show(layout, now, progress)?;
+        view.protect(in_flight, progress)?;
         Ok(view)
     }
 
@@ -151,34 +151,34 @@ impl Snapshot {
     pub fn read_to_show(
         path: impl Into<PathBuf>,
         now: Timestamp,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::of_to_show(Layout::open(path)?, now, observer)
+        Self::of_to_show(Layout::open(path)?, now, progress)
     }
 
     /// Reads a layout that is open to show what is in it, as [`Snapshot::read_to_show`].
     ///
     /// # Errors
     /// As [`Snapshot::of`].
-    pub fn of_to_show(layout: Layout, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
-        Self::read_by(layout, now, observer, Documents::Remember)
+    pub fn of_to_show(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
+        Self::read_by(layout, now, progress, Documents::Remember)
     }
 
     /// Protects orphans by this rule, in place of the one before.
     ///
     /// # Errors
     /// As [`Graph::protect_in_flight`].
-    pub fn protect(&mut self, rule: GracePolicy, observer: &dyn Progress) -> Result<()> {
-        self.graph.protect_in_flight(&self.layout, rule, observer)
+    pub fn protect(&mut self, rule: GracePolicy, progress: &dyn Progress) -> Result<()> {
+        self.graph.protect_in_flight(&self.layout, rule, progress)
     }
 
     /// Reads a layout that is open, for example [in a pool](Layout::open_in).
     ///
     /// # Errors
     /// What [`Layout::list`] and [`Layout::read_state`] refuse.
-    pub fn of(layout: Layout, now: Timestamp, observer: &dyn Progress) -> Result<Self> {
-        let mut view = Self::read_by(layout, now, observer, Documents::Remember)?;
-        view.protect(GracePolicy::by_default(now), observer)?;
+    pub fn of(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
+        let mut view = Self::read_by(layout, now, progress, Documents::Remember)?;
+        view.protect(GracePolicy::by_default(now), progress)?;
         Ok(view)
     }
 
@@ -186,22 +186,22 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::of`].
-    pub(crate) fn again(&self, observer: &dyn Progress) -> Result<Self> {
-        Self::of(self.layout.try_clone()?, self.graph.now(), observer)
+    pub(crate) fn again(&self, progress: &dyn Progress) -> Result<Self> {
+        Self::of(self.layout.try_clone()?, self.graph.now(), progress)
     }
 
     fn read_by(
         layout: Layout,
         now: Timestamp,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         documents: Documents,
     ) -> Result<Self> {
         crate::threads::start();
         let (state, graph) = settled(layout.path(), || {
-            observer.begin(Phase::Listing, None);
+            progress.begin(Phase::Listing, None);
             let blobs = Arc::new(layout.list()?);
             let state = layout.read_state()?;
-            let graph = Graph::read_and(&layout, &state, blobs, now, observer, documents)?;
+            let graph = Graph::read_and(&layout, &state, blobs, now, progress, documents)?;
             let base = state.fingerprint().clone();
             let doubt = Doubt::of(&graph, || !is_unchanged(&layout, &base));
             Ok::<_, Error>(((state, graph), doubt))

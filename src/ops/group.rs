@@ -32,7 +32,8 @@ use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
 use crate::plan::{
-    Deletion, Deletions, GroupPlan, KeepReason, Kept, Order, Plan, Retire, left_over, sweep_all,
+    Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, left_over,
+    sweep_all,
 };
 use crate::progress::{Phase, Progress};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
@@ -140,7 +141,7 @@ impl LayoutGroup {
     ///
     /// # Errors
     /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
-    pub fn open(&self, observer: &dyn Progress) -> Result<OpenGroup> {
+    pub fn open(&self, progress: &dyn Progress) -> Result<OpenGroup> {
         let Some(store) = &self.store else {
             let layouts = self.layouts.iter();
             let layouts = layouts.map(|path| Ok(Layout::open(path)?.ignoring(&self.ignored)));
@@ -160,7 +161,7 @@ impl LayoutGroup {
             states: Vec::new(),
             blobs: Arc::default(),
         };
-        store.read_again(&layouts, observer)?;
+        store.read_again(&layouts, progress)?;
         Ok(OpenGroup {
             store: Some(store),
             layouts,
@@ -189,7 +190,7 @@ impl OpenGroup {
     pub fn plan<T, E: From<Error>>(
         &mut self,
         protection: &Protection,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
         let Self { store, layouts } = self;
@@ -199,7 +200,7 @@ impl OpenGroup {
             for layout in layouts.iter() {
                 let layout = layout.try_clone()?;
                 let mut view =
-                    Snapshot::of_protected(layout, protection.now, protection.in_flight, observer)?;
+                    Snapshot::of_protected(layout, protection.now, protection.in_flight, progress)?;
                 let (plan, note) = make(&mut view)?;
                 plans.push(plan);
                 notes.push(note);
@@ -210,8 +211,8 @@ impl OpenGroup {
             };
             return Ok((plan, notes));
         };
-        store.sync_written(layouts, observer, |store, doubt| {
-            store.plan_once(layouts, protection, doubt, observer, &mut make)
+        store.sync_written(layouts, progress, |store, doubt| {
+            store.plan_once(layouts, protection, doubt, progress, &mut make)
         })
     }
 
@@ -219,7 +220,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// What [`Locked::acquire`] says of any of them.
-    pub(crate) fn lock(&self, wait: Duration, observer: &dyn Progress) -> Result<Vec<Locked<'_>>> {
+    pub(crate) fn lock(&self, wait: Duration, progress: &dyn Progress) -> Result<Vec<Locked<'_>>> {
         let mut order = Vec::with_capacity(self.layouts.len());
         for (number, layout) in self.layouts.iter().enumerate() {
             order.push((layout.identity()?, number));
@@ -233,7 +234,7 @@ impl OpenGroup {
                 continue;
             };
             let left = wait.saturating_sub(start.elapsed());
-            locked.push((number, Locked::acquire(layout, left, observer)?));
+            locked.push((number, Locked::acquire(layout, left, progress)?));
         }
         locked.sort_by_key(|(number, _)| *number);
         Ok(locked.into_iter().map(|(_, locked)| locked).collect())
@@ -249,10 +250,10 @@ impl OpenGroup {
         plan: &GroupPlan,
         wait: Duration,
         fs: &dyn Fs,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<GroupOutcome, Refused> {
-        let locked = self.lock(wait, observer)?;
-        execute_group(&locked, plan, fs, observer)
+        let locked = self.lock(wait, progress)?;
+        execute_group(&locked, plan, fs, progress)
     }
 
     /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if documents are not
@@ -266,16 +267,16 @@ impl OpenGroup {
         detail: Detail,
         protection: &Protection,
         fs: &dyn Fs,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Option<SharedUsage>> {
         let Self { store, layouts } = self;
         let Some(store) = store else {
             return Ok(None);
         };
-        let usage = store.sync_written(layouts, observer, |store, doubt| {
-            let mut usage = store.usage_once(layouts, protection, fs, doubt, observer)?;
+        let usage = store.sync_written(layouts, progress, |store, doubt| {
+            let mut usage = store.usage_once(layouts, protection, fs, doubt, progress)?;
             if detail == Detail::Images {
-                usage.images = store.images(layouts, protection, fs, doubt, observer)?;
+                usage.images = store.images(layouts, protection, fs, doubt, progress)?;
             }
             Ok(usage)
         });
@@ -284,9 +285,9 @@ impl OpenGroup {
 }
 
 impl Store {
-    fn read_again(&mut self, layouts: &[Layout], observer: &dyn Progress) -> Result<()> {
+    fn read_again(&mut self, layouts: &[Layout], progress: &dyn Progress) -> Result<()> {
         crate::threads::start();
-        observer.begin(Phase::Listing, None);
+        progress.begin(Phase::Listing, None);
         self.blobs = Arc::new(BlobList::read_pool(layouts)?);
         let states = layouts.iter().map(Layout::read_state);
         self.states = states.collect::<Result<_>>()?;
@@ -297,14 +298,14 @@ impl Store {
     fn sync_written<T, E: From<Error>>(
         &mut self,
         layouts: &[Layout],
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         mut work: impl FnMut(&Self, &mut Doubt) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut is_read = true;
         let path = self.pool.path().to_owned();
         settled(&path, || {
             if !std::mem::take(&mut is_read) {
-                self.read_again(layouts, observer)?;
+                self.read_again(layouts, progress)?;
             }
             let mut doubt = Doubt::None;
             let worked = work(self, &mut doubt);
@@ -318,10 +319,10 @@ impl Store {
         all: &[Layout],
         protection: &Protection,
         doubt: &mut Doubt,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
         mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
-        let fresh = self.fresh(all, protection, observer)?;
+        let fresh = self.fresh(all, protection, progress)?;
         // What one layout released, a writer of another one may list.
         let noted = Noted::read(all);
         let mut latest_now = i128::MIN;
@@ -330,10 +331,10 @@ impl Store {
         let mut plans = Vec::with_capacity(all.len());
         let mut notes = Vec::with_capacity(all.len());
         for (layout, state) in all.iter().zip(&self.states) {
-            let mut view = self.view(layout, state, protection.now, doubt, observer)?;
+            let mut view = self.view(layout, state, protection.now, doubt, progress)?;
             let rule = protection.in_flight;
             view.graph
-                .protect_among(layout, rule, Some(&fresh), noted.clone(), observer)?;
+                .protect_among(layout, rule, Some(&fresh), noted.clone(), progress)?;
             let (mut plan, more) = make(&mut view)?;
             if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
                 // A plan of another view says nothing of this pool.
@@ -379,7 +380,7 @@ impl Store {
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
             spare: Deletions::new(),
-            retire: Retire::No,
+            empty_layout: EmptyLayouts::Keep,
             merges_layers: all.first().is_some_and(Layout::merges_layers),
             relisted: Vec::new(),
             latest_now,
@@ -397,7 +398,7 @@ impl Store {
         &self,
         layouts: &[Layout],
         protection: &Protection,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<BlobSet> {
         let mut fresh: Option<BlobSet> = None;
         if protection.in_flight.grace <= 0 {
@@ -406,7 +407,7 @@ impl Store {
         // Whether it can be relied on is asked when the layouts are planned.
         let mut doubt = Doubt::None;
         for (layout, state) in layouts.iter().zip(&self.states) {
-            let view = self.view(layout, state, protection.now, &mut doubt, observer)?;
+            let view = self.view(layout, state, protection.now, &mut doubt, progress)?;
             let mut both = BlobSet::new(self.blobs.len());
             let mut is_empty = true;
             for (id, _) in view.graph.fresh_orphans(protection.in_flight) {
@@ -431,10 +432,10 @@ impl Store {
         state: &State,
         now: Timestamp,
         doubt: &mut Doubt,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Snapshot> {
         let blobs = Arc::clone(&self.blobs);
-        let graph = Graph::read(layout, state, blobs, now, observer)?;
+        let graph = Graph::read(layout, state, blobs, now, progress)?;
         *doubt = (*doubt).max(Doubt::of(&graph, || {
             !is_unchanged(layout, state.fingerprint())
         }));
@@ -451,13 +452,13 @@ impl Store {
         protection: &Protection,
         fs: &dyn Fs,
         doubt: &mut Doubt,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<SharedUsage> {
         let mut rows = Vec::with_capacity(layouts.len());
         let mut all = BlobSet::new(self.blobs.len());
         let mut known = None;
         for (layout, state) in layouts.iter().zip(&self.states) {
-            let view = self.view(layout, state, protection.now, doubt, observer)?;
+            let view = self.view(layout, state, protection.now, doubt, progress)?;
             let files = known.get_or_insert_with(|| files(&view, fs));
             let live = live_of(&view);
             let images = images(&view, protection.now).len() as u64;
@@ -480,7 +481,7 @@ impl Store {
             size: counted.take_rest(),
             reclaimable: 0,
         };
-        let plan = self.plan_once(layouts, protection, doubt, observer, |view| {
+        let plan = self.plan_once(layouts, protection, doubt, progress, |view| {
             sweep_all(
                 view,
                 MissingDocuments::Refuse,
@@ -522,11 +523,11 @@ impl Store {
         protection: &Protection,
         fs: &dyn Fs,
         doubt: &mut Doubt,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
         let mut views = Vec::with_capacity(layouts.len());
         for (layout, state) in layouts.iter().zip(&self.states) {
-            views.push(self.view(layout, state, protection.now, doubt, observer)?);
+            views.push(self.view(layout, state, protection.now, doubt, progress)?);
         }
         let live: Vec<BlobSet> = views.iter().map(live_of).collect();
         let measure = |(number, view): (usize, &Snapshot)| {

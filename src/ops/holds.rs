@@ -25,7 +25,7 @@ pub fn change_holds<E: From<Error>>(
     open: &dyn Fn() -> Result<Layout>,
     now: Timestamp,
     lock_wait: Duration,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
     mut edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut path = None;
@@ -33,20 +33,20 @@ pub fn change_holds<E: From<Error>>(
         // If others were quicker each time, the layout is read under the lock.
         let lockable = (attempt >= UNLOCKED_ATTEMPTS).then(open).transpose()?;
         let early = match &lockable {
-            Some(layout) => Some(Locked::acquire(layout, lock_wait, observer)?),
+            Some(layout) => Some(Locked::acquire(layout, lock_wait, progress)?),
             None => None,
         };
-        let view = Snapshot::of_to_show(open()?, now, observer)?;
+        let view = Snapshot::of_to_show(open()?, now, progress)?;
         let mut holds = view.state.holds.clone();
         edit(&view, &mut holds)?;
         let base = view.state.fingerprint().clone();
         let locked = match early {
             Some(locked) => locked,
-            None => Locked::acquire(&view.layout, lock_wait, observer)?,
+            None => Locked::acquire(&view.layout, lock_wait, progress)?,
         };
         match write_holds(&locked, &base, &holds, &Disk) {
             Ok(()) => return Ok(()),
-            Err(Refused::Changed) => observer.changed(view.layout.path()),
+            Err(Refused::Changed) => progress.changed(view.layout.path()),
             Err(Refused::Error(error)) => return Err(error.into()),
         }
         path = Some(view.layout.path().to_owned());

@@ -7,7 +7,7 @@ use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_direc
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::snapshot::Snapshot;
-use crate::plan::{GroupPlan, Plan, Retire, SweepSnapshot, retire, sweep_all};
+use crate::plan::{EmptyLayouts, GroupPlan, Plan, SweepSnapshot, remove_if_empty, sweep_all};
 use crate::progress::Progress;
 
 use super::{LayoutGroup, OpenGroup, Protection};
@@ -57,11 +57,11 @@ pub fn run<T, E: From<Error>>(
     group: &LayoutGroup,
     protection: &Protection,
     mode: Mode,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
     mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
 ) -> Result<Finished<T>, E> {
-    let mut plan = |open: &mut OpenGroup| open.plan(protection, observer, &mut make);
-    attempt(group, mode, observer, &mut plan)
+    let mut plan = |open: &mut OpenGroup| open.plan(protection, progress, &mut make);
+    attempt(group, mode, progress, &mut plan)
 }
 
 /// Sweeps what nothing references: `gc`.
@@ -73,18 +73,18 @@ pub fn gc(
     protection: &Protection,
     options: &GcOptions,
     mode: Mode,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<Finished<()>> {
     let GcOptions { missing, empty, .. } = *options;
-    attempt(group, mode, observer, &mut |open| {
-        if let ([layout], Retire::No, true) =
+    attempt(group, mode, progress, &mut |open| {
+        if let ([layout], EmptyLayouts::Keep, true) =
             (open.layouts(), options.empty_layouts, open.is_alone())
         {
             let snapshot = SweepSnapshot::of(
                 layout.try_clone()?,
                 protection.now,
                 protection.in_flight,
-                observer,
+                progress,
             )?;
             match snapshot.plan(missing, empty, &protection.sweep) {
                 // Only a view that remembers its documents names the images that are in the way.
@@ -92,10 +92,10 @@ pub fn gc(
                 planned => return Ok((GroupPlan::of(planned?), vec![()])),
             }
         }
-        open.plan(protection, observer, |view| {
+        open.plan(protection, progress, |view| {
             let mut plan = sweep_all(view, missing, empty, &Disk, &protection.sweep)?;
-            if options.empty_layouts == Retire::Yes {
-                retire(view, &mut plan, protection.in_flight);
+            if options.empty_layouts == EmptyLayouts::Remove {
+                remove_if_empty(view, &mut plan, protection.in_flight);
             }
             Ok((plan, ()))
         })
@@ -111,7 +111,7 @@ pub struct GcOptions {
     /// Sweep a layout that lists nothing.
     pub empty: EmptyIndex,
     /// Whether a layout in which nothing is left is removed.
-    pub empty_layouts: Retire,
+    pub empty_layouts: EmptyLayouts,
 }
 
 /// Plans a group that is open, with a note for each layout.
@@ -121,7 +121,7 @@ type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>)
 fn attempt<T, E: From<Error>>(
     group: &LayoutGroup,
     mode: Mode,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
     for attempt in 0..MAX_ATTEMPTS {
@@ -129,16 +129,16 @@ fn attempt<T, E: From<Error>>(
             Mode::Execute(wait) if attempt >= UNLOCKED_ATTEMPTS => Some(wait),
             Mode::Execute(_) | Mode::Plan => None,
         };
-        let lockable = early.map(|_| group.open(observer)).transpose()?;
+        let lockable = early.map(|_| group.open(progress)).transpose()?;
         let mut locked = match (&lockable, early) {
-            (Some(group), Some(wait)) => Some(group.lock(wait, observer)?),
+            (Some(group), Some(wait)) => Some(group.lock(wait, progress)?),
             _ => None,
         };
-        let mut open = group.open(observer)?;
+        let mut open = group.open(progress)?;
         let (plan, notes) = make(&mut open)?;
         for own in plan.plans() {
             let parked = own.parked().iter();
-            parked.for_each(|file| observer.parked(&own.layout().join(file)));
+            parked.for_each(|file| progress.parked(&own.layout().join(file)));
         }
         let Mode::Execute(wait) = mode else {
             return Ok(Finished::new(plan, notes, None));
@@ -149,14 +149,14 @@ fn attempt<T, E: From<Error>>(
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
         let executed = match locked.take() {
-            Some(locked) => execute_group(&locked, &plan, &Disk, observer),
-            None => open.execute(&plan, wait, &Disk, observer),
+            Some(locked) => execute_group(&locked, &plan, &Disk, progress),
+            None => open.execute(&plan, wait, &Disk, progress),
         };
         match executed {
             Ok(mut outcome) => {
                 // Only now: a lock file in the directory would keep it from going.
                 for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
-                    if outcome.retired
+                    if outcome.layout_removed
                         && let Err(error) = remove_directory(layout.path(), &Disk)
                     {
                         outcome.failed.push((".".to_owned(), error));
@@ -164,7 +164,7 @@ fn attempt<T, E: From<Error>>(
                 }
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
-            Err(Refused::Changed) => observer.changed(group.path()),
+            Err(Refused::Changed) => progress.changed(group.path()),
             Err(Refused::Error(error)) => return Err(error.into()),
         }
     }

@@ -47,9 +47,9 @@ impl SweepSnapshot {
         path: impl Into<PathBuf>,
         now: Timestamp,
         in_flight: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        Self::of(Layout::open(path)?, now, in_flight, observer)
+        Self::of(Layout::open(path)?, now, in_flight, progress)
     }
 
     /// Reads a layout that is open, and protects orphans by this rule.
@@ -60,9 +60,9 @@ impl SweepSnapshot {
         layout: Layout,
         now: Timestamp,
         in_flight: GracePolicy,
-        observer: &dyn Progress,
+        progress: &dyn Progress,
     ) -> Result<Self> {
-        Snapshot::of_to_sweep(layout, now, in_flight, observer).map(Self)
+        Snapshot::of_to_sweep(layout, now, in_flight, progress).map(Self)
     }
 
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].

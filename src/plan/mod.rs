@@ -49,7 +49,7 @@ pub use remove::{
     Conflict, Dropped, Extent, Keeper, KeptImage, LeftCompanion, Moved, Referrers, Removal,
     RemoveOptions, remove,
 };
-pub use remove_layout::{Retire, retire};
+pub use remove_layout::{EmptyLayouts, remove_if_empty};
 pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
@@ -74,7 +74,7 @@ pub struct Plan {
     pub(crate) foreign: usize,
     pub(crate) writes: Writes,
     pub(crate) spare: Deletions,
-    pub(crate) retire: Retire,
+    pub(crate) empty_layout: EmptyLayouts,
     pub(crate) merges_layers: bool,
     /// Blobs that the note of released blobs names and that are referenced again.
     pub(crate) relisted: Vec<Digest>,
@@ -166,8 +166,8 @@ impl Plan {
 
     /// Returns what becomes of the layout itself when nothing is left in it.
     #[must_use]
-    pub const fn retire(&self) -> Retire {
-        self.retire
+    pub const fn empty_layout(&self) -> EmptyLayouts {
+        self.empty_layout
     }
 
     /// Drops the list of blobs if the plan names none: in a large tree most layouts are clean.
@@ -330,7 +330,7 @@ impl Plan {
             && self.temporary.is_empty()
             && self.parked.is_empty()
             && self.writes.is_empty()
-            && self.retire == Retire::No
+            && self.empty_layout == EmptyLayouts::Keep
     }
 
     /// Returns a plan that does nothing to a layout.
@@ -349,7 +349,7 @@ impl Plan {
             foreign: view.graph.blobs().foreign.len(),
             writes: Writes::default(),
             spare: Deletions::new(),
-            retire: Retire::No,
+            empty_layout: EmptyLayouts::Keep,
             merges_layers: view.layout.merges_layers(),
             relisted: relisted(view, |id| view.graph.is_rooted(id)),
             latest_now: view.graph.latest_now(),

@@ -13,19 +13,19 @@ use super::Plan;
 
 /// What becomes of the layout itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Retire {
-    /// It stays.
+pub enum EmptyLayouts {
+    /// It is kept.
     #[default]
-    No,
-    /// Its own files go, and its directory if nothing else is in it.
-    Yes,
+    Keep,
+    /// Its own files are removed, and its directory if nothing else is in it.
+    Remove,
 }
 
 /// Plans to remove the layout, if nothing is left of it after the plan. An `index.json` that is younger
 /// than the grace period keeps it, as it was before this run.
-pub fn retire(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
+pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
     if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
-        plan.retire = Retire::Yes;
+        plan.empty_layout = EmptyLayouts::Remove;
         plan.latest_now = plan.latest_now.max(rule.now);
     }
 }

@@ -18,7 +18,8 @@ use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{LayoutGroup, OpenGroup, Protection};
 use ocisweep::plan::GroupPlan;
 use ocisweep::plan::{
-    Filters, Plan, Policy, PruneOptions, Retire, Scope, SweepOptions, prune, retire, sweep_all,
+    EmptyLayouts, Filters, Plan, Policy, PruneOptions, Scope, SweepOptions, prune, remove_if_empty,
+    sweep_all,
 };
 use ocisweep::progress::{Progress, Silent};
 
@@ -31,7 +32,7 @@ use crate::support::{LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 struct Patience(AtomicUsize);
 
 impl Progress for Patience {
-    fn stop(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
@@ -289,15 +290,15 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
             now: options.now,
             grace: 0,
         };
-        retire(view, &mut plan, rule);
-        assert_eq!(plan.retire(), Retire::Yes);
+        remove_if_empty(view, &mut plan, rule);
+        assert_eq!(plan.empty_layout(), EmptyLayouts::Remove);
         plan
     };
     let number = {
         let (_directory, builder) = prepare();
         let fs = Stopping::new(Way::Dies, 0, builder.path());
         let outcome = perform(builder.path(), make, &fs).expect("no panic");
-        assert!(outcome.expect("nothing fails").retired);
+        assert!(outcome.expect("nothing fails").layout_removed);
         let calls = fs.calls();
         let is_last = |call: &String| call == "temporary blobs";
         calls.iter().position(is_last).expect("it goes") + 1
@@ -307,7 +308,7 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
         let fs = Stopping::new(Way::Then(other), number, builder.path());
         let outcome = perform(builder.path(), make, &fs).expect("no panic");
         let outcome = outcome.expect("nothing fails");
-        assert!(!outcome.retired, "{outcome:?}");
+        assert!(!outcome.layout_removed, "{outcome:?}");
         for file in ["index.json", "oci-layout"] {
             assert!(builder.join(file).exists(), "{file}: {outcome:?}");
         }

@@ -10,7 +10,7 @@ use ocisweep::execute::{execute, remove_directory};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::layout::lock::Locked;
-use ocisweep::plan::{Plan, Retire, SweepOptions, retire, sweep_all};
+use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_all};
 use ocisweep::progress::Silent;
 
 use crate::scene::{Scene, entries, of_layouts};
@@ -242,8 +242,8 @@ fn planned(layout: &Path) -> (Snapshot, Plan) {
         &options,
     );
     let mut plan = plan.expect("nothing is damaged");
-    retire(&view, &mut plan, GracePolicy { now, grace: 0 });
-    assert_eq!(plan.retire(), Retire::Yes);
+    remove_if_empty(&view, &mut plan, GracePolicy { now, grace: 0 });
+    assert_eq!(plan.empty_layout(), EmptyLayouts::Remove);
     (view, plan)
 }
 
@@ -255,7 +255,7 @@ fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
     let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody holds it");
     let outcome = execute(&locked, &plan, &disk, &Silent);
     drop(locked);
-    let retired = outcome.is_ok_and(|outcome| outcome.retired);
+    let retired = outcome.is_ok_and(|outcome| outcome.layout_removed);
     if retired {
         drop(remove_directory(layout, &disk));
     }

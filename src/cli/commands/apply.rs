@@ -111,7 +111,7 @@ fn shared(
     };
     let mut account = RunReport::new("apply", args.dry_run, true);
     let mut exit = exit::DONE;
-    match ops::run(&group, protection, mode, context.observer(), make) {
+    match ops::run(&group, protection, mode, context.watcher(), make) {
         Ok(done) => {
             let nothing = PlanNotes::default();
             let notes = std::iter::once(&nothing).chain(&done.notes);

@@ -145,13 +145,7 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
     let mut options = GcOptions::default();
     options.missing = MissingDocuments::allow_if(args.allow_missing);
     options.empty = EmptyIndex::allow_if(args.allow_empty);
-    let planned = ops::gc(
-        &group,
-        &protection,
-        &options,
-        Mode::Plan,
-        context.observer(),
-    );
+    let planned = ops::gc(&group, &protection, &options, Mode::Plan, context.watcher());
     let finished = match planned {
         Ok(finished) => finished,
         Err(error) => return context.report(&error),

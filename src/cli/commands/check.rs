@@ -162,7 +162,7 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, 
             None => Orphans::Count,
         },
     };
-    let report = check(&view, &options, context.observer())?;
+    let report = check(&view, &options, context.watcher())?;
     Ok(match args.format {
         TextFormat::Json => Checked {
             text: String::new(),

@@ -391,8 +391,8 @@ fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
         Detail::Layouts
     };
     let usage = group
-        .open(context.observer())
-        .and_then(|mut open| open.usage(detail, &protection, &Disk, context.observer()));
+        .open(context.watcher())
+        .and_then(|mut open| open.usage(detail, &protection, &Disk, context.watcher()));
     let usage = match usage {
         Ok(usage) => usage.expect("the group has a shared store"),
         Err(error) => return context.report(&error),

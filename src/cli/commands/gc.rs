@@ -5,7 +5,7 @@ use std::path::Path;
 use ocisweep::Error;
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::ops::{self, Finished, GcOptions, LayoutGroup};
-use ocisweep::plan::Retire;
+use ocisweep::plan::EmptyLayouts;
 
 use crate::cli::args::{GcArgs, TextFormat};
 use crate::cli::context::Context;
@@ -116,9 +116,9 @@ fn sweep(context: &Context<'_>, args: &GcArgs, group: &LayoutGroup) -> Result<Fi
     options.missing = MissingDocuments::allow_if(args.sweep.allow_missing);
     options.empty = EmptyIndex::allow_if(args.sweep.allow_empty);
     if args.remove_empty_layouts {
-        options.empty_layouts = Retire::Yes;
+        options.empty_layouts = EmptyLayouts::Remove;
     }
-    ops::gc(group, &protection, &options, mode, context.observer())
+    ops::gc(group, &protection, &options, mode, context.watcher())
 }
 
 /// Says what became of a layout, and returns how it ended.

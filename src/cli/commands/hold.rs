@@ -77,7 +77,7 @@ fn change(
         Some(store) => context.open_in(layout, store),
         None => context.open(layout),
     };
-    change_holds(&open, context.now, lock_wait, context.observer(), edit)
+    change_holds(&open, context.now, lock_wait, context.watcher(), edit)
 }
 
 fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {

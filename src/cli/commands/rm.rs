@@ -79,7 +79,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
     let force = if args.force { Force::Yes } else { Force::No };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
-    let done = ops::run(&group, &rule, mode, context.observer(), |view| {
+    let done = ops::run(&group, &rule, mode, context.watcher(), |view| {
         if view.layout.path() != args.layout {
             let missing = MissingDocuments::allow_if(args.allow_missing);
             let plan = sweep_all(view, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;

@@ -126,7 +126,7 @@ fn plan_of_store(
     protection: &Protection,
 ) -> Result<Plan, Error> {
     let options = GcOptions::default();
-    let finished = ops::gc(group, protection, &options, Mode::Plan, context.observer())?;
+    let finished = ops::gc(group, protection, &options, Mode::Plan, context.watcher())?;
     let mut parts = finished.parts.into_iter();
     let store = parts.next().map(|(plan, _)| plan);
     Ok(store.expect("a shared store has a part of its own"))

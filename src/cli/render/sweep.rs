@@ -11,7 +11,7 @@ use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
 use ocisweep::ops::Finished;
 use ocisweep::parse::size::{human_duration, human_size};
-use ocisweep::plan::{Deletion, KeepReason, Kept, Order, Plan, Retire, Totals};
+use ocisweep::plan::{Deletion, EmptyLayouts, KeepReason, Kept, Order, Plan, Totals};
 use rayon::prelude::*;
 
 use super::json;
@@ -61,10 +61,10 @@ impl Shown<'_> {
     }
 
     /// Says whether the layout itself was removed, or would be.
-    pub fn retires(&self) -> bool {
+    pub fn removes_layout(&self) -> bool {
         match self.outcome {
-            Some(outcome) => outcome.retired,
-            None => self.plan.retire() == Retire::Yes,
+            Some(outcome) => outcome.layout_removed,
+            None => self.plan.empty_layout() == EmptyLayouts::Remove,
         }
     }
 
@@ -197,7 +197,7 @@ impl Shown<'_> {
             let size = human_size(stray.len);
             put(format_args!("{verb} {path} (temporary file, {size})"));
         }
-        if self.retires() {
+        if self.removes_layout() {
             let verb = if self.outcome.is_some() {
                 "Removed:"
             } else {
@@ -314,7 +314,7 @@ impl Shown<'_> {
                 platform: None,
             });
         }
-        if self.retires() {
+        if self.removes_layout() {
             items.push(json::Item {
                 digest: None,
                 path: Some(".".to_owned()),

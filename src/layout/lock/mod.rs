@@ -52,7 +52,7 @@ impl<'a> Locked<'a> {
     /// # Errors
     /// [`Error::Busy`] when another process still works on it then, [`Error::Write`] when the lock
     /// file cannot be made, [`Error::Interrupted`].
-    pub fn acquire(layout: &'a Layout, wait: Duration, observer: &dyn Progress) -> Result<Self> {
+    pub fn acquire(layout: &'a Layout, wait: Duration, progress: &dyn Progress) -> Result<Self> {
         let start = Instant::now();
         loop {
             let by = match try_lock(layout)? {
@@ -75,7 +75,7 @@ impl<'a> Locked<'a> {
                     waited,
                 });
             }
-            if observer.stop() {
+            if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
             std::thread::sleep(PAUSE.min(wait - waited));

@@ -243,7 +243,7 @@ struct Trouble {
 ///
 /// # Errors
 /// [`Error::Interrupted`]; nothing else.
-pub fn check(view: &Snapshot, options: &CheckOptions, observer: &dyn Progress) -> Result<Report> {
+pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -> Result<Report> {
     let graph = &view.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
     let sizes = Sizes::of(view, &live);
@@ -257,7 +257,7 @@ pub fn check(view: &Snapshot, options: &CheckOptions, observer: &dyn Progress) -
             (None, _) | (Some(_), Orphans::Skip) => {}
         }
     }
-    let mut looks = look(view, &ids, observer)?;
+    let mut looks = look(view, &ids, progress)?;
     let configs = configs(graph, &live);
     let is_wanted = |id: BlobId, len: u64| {
         let is_small_config = configs.contains(id) && len <= MAX_CONFIG_BYTES;
@@ -267,8 +267,8 @@ pub fn check(view: &Snapshot, options: &CheckOptions, observer: &dyn Progress) -
         let is_orphan = !graph.is_rooted(id);
         options.content == Content::All || is_small_config || is_document || is_orphan
     };
-    hash(view, &ids, &mut looks, is_wanted, observer)?;
-    let left = recheck(view, &ids, &mut looks, is_wanted, observer)?;
+    hash(view, &ids, &mut looks, is_wanted, progress)?;
+    let left = recheck(view, &ids, &mut looks, is_wanted, progress)?;
     let absences = absences(view, &live, looks.get(..live.len()).unwrap_or_default());
     let mut troubles = Vec::new();
     for (position, (id, look)) in ids.iter().zip(looks).enumerate() {
@@ -340,7 +340,7 @@ fn recheck(
     ids: &[BlobId],
     looks: &mut [Look],
     is_wanted: impl Fn(BlobId, u64) -> bool,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<BlobSet> {
     let mut left = BlobSet::default();
     let blobs = view.graph.blobs();
@@ -357,7 +357,7 @@ fn recheck(
     if gone.is_empty() {
         return Ok(left);
     }
-    let now = match view.again(observer) {
+    let now = match view.again(progress) {
         Ok(now) => now,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         // Removed altogether, or unreadable now: what is gone is reported as it was found.
@@ -373,10 +373,10 @@ fn recheck(
             left.insert(id);
         } else if let Some(place) = looks.get_mut(position) {
             // It may have been written again meanwhile.
-            *place = look(view, &[id], observer)?.pop().unwrap_or(Look::Absent);
+            *place = look(view, &[id], progress)?.pop().unwrap_or(Look::Absent);
         }
     }
-    hash(view, ids, looks, is_wanted, observer)?;
+    hash(view, ids, looks, is_wanted, progress)?;
     Ok(left)
 }
 

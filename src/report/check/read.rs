@@ -48,10 +48,10 @@ pub(super) enum Verdict {
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn look(view: &Snapshot, ids: &[BlobId], observer: &dyn Progress) -> Result<Vec<Look>> {
+pub(super) fn look(view: &Snapshot, ids: &[BlobId], progress: &dyn Progress) -> Result<Vec<Look>> {
     let mut looks = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
-        if observer.stop() {
+        if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
         let found: Vec<Look> = batch
@@ -95,7 +95,7 @@ pub(super) fn hash(
     ids: &[BlobId],
     looks: &mut [Look],
     is_wanted: impl Fn(BlobId, u64) -> bool,
-    observer: &dyn Progress,
+    progress: &dyn Progress,
 ) -> Result<()> {
     let graph = &view.graph;
     let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn hash(
         .iter()
         .map(|(len, ..)| *len)
         .fold(0, u64::saturating_add);
-    observer.begin_bytes(Phase::Hashing, tasks.len() as u64, bytes);
+    progress.begin_bytes(Phase::Hashing, tasks.len() as u64, bytes);
     // One by one in this order, whoever is free; splitting the list in halves would give all large
     // ones to one thread.
     let found: Vec<(usize, Option<Look>)> = tasks
@@ -120,7 +120,7 @@ pub(super) fn hash(
         .par_bridge()
         .map_init(
             || vec![0; BUFFER_BYTES],
-            |buffer, (_, position, id)| (position, read(view, id, buffer, observer)),
+            |buffer, (_, position, id)| (position, read(view, id, buffer, progress)),
         )
         .collect();
     for (position, look) in found {
@@ -135,7 +135,7 @@ pub(super) fn hash(
 }
 
 /// Reads one blob to its end. `None`: somebody asked to stop.
-fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], observer: &dyn Progress) -> Option<Look> {
+fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], progress: &dyn Progress) -> Option<Look> {
     let digest = view.graph.digest(id);
     let Some(algorithm) = digest.algorithm() else {
         return Some(Look::Here(0, Verdict::NotRead));
@@ -158,7 +158,7 @@ fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], observer: &dyn Progress)
     let mut hasher = Hasher::new(algorithm);
     let mut len = 0_u64;
     loop {
-        if observer.stop() {
+        if progress.is_cancelled() {
             return None;
         }
         match file.read(buffer) {
@@ -166,13 +166,13 @@ fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], observer: &dyn Progress)
             Ok(read) => {
                 hasher.update(buffer.get(..read).unwrap_or_default());
                 len = len.saturating_add(read as u64);
-                observer.advance(0, read as u64);
+                progress.advance(0, read as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return unreadable(error),
         }
     }
-    observer.advance(1, 0);
+    progress.advance(1, 0);
     let verdict = if hasher.finish() == *digest || is_signed(view, id, len) {
         Verdict::Right
     } else {

@@ -8,7 +8,7 @@ use std::path::Path;
 use ocisweep::oci::Digest;
 use ocisweep::ops::{Mode, Protection};
 use ocisweep::parse::size::human_size;
-use ocisweep::plan::{Retire, Totals, Verdict};
+use ocisweep::plan::{EmptyLayouts, Totals, Verdict};
 
 use super::{Done, PlanNotes, Refusal, Wanted, age, one, report, unmatched_in_all};
 use crate::cli::args::{ClockName, PruneArgs};
@@ -135,7 +135,7 @@ fn describe(
     clock: ClockName,
 ) -> String {
     let blobs = done.plan.sweep().len();
-    if done.plan.retire() == Retire::No {
+    if done.plan.empty_layout() == EmptyLayouts::Keep {
         return describe_plan(context, path, &done.said, clock, Some(blobs));
     }
     let mut text = describe_plan(

@@ -23,8 +23,8 @@ use ocisweep::parse::size::human_size;
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
     Age, Budget, BudgetHolder, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan,
-    Policy, Prune, PruneError, PruneOptions, Scope, Unmatched, Verdict, prune, retire, unmatched,
-    unmatched_everywhere,
+    Policy, Prune, PruneError, PruneOptions, Scope, Unmatched, Verdict, prune, remove_if_empty,
+    unmatched, unmatched_everywhere,
 };
 use ocisweep::{Error, Snapshot};
 
@@ -434,7 +434,7 @@ fn planned(
     };
     let mut plan = removal.plan;
     if args.remove_empty_layouts {
-        retire(view, &mut plan, rule.in_flight);
+        remove_if_empty(view, &mut plan, rule.in_flight);
     }
     Ok((plan, said))
 }

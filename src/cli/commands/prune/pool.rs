@@ -49,7 +49,7 @@ pub(super) fn run(
     let is_dry_run = args.is_dry_run();
     let mut shown = None;
     if !args.force && !is_dry_run {
-        let done = match ops::run(&group, rule, Mode::Plan, context.observer(), make) {
+        let done = match ops::run(&group, rule, Mode::Plan, context.watcher(), make) {
             Ok(done) => done,
             Err(error) => return report(context, &Failure::Prune(error)),
         };
@@ -81,7 +81,7 @@ pub(super) fn run(
         Ok((plan, said))
     };
     let mut exit = exit::DONE;
-    match ops::run(&group, rule, mode, context.observer(), agreed) {
+    match ops::run(&group, rule, mode, context.watcher(), agreed) {
         Ok(done) => {
             if shown.is_none() {
                 context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
