@@ -262,8 +262,8 @@ fn names_that_are_handed_on_are_followed() {
     let path = |text: &str| -> Path { text.split("::").map(str::to_owned).collect() };
     for (used, defined) in [
         ("oci::Digest", "oci::digest"),
-        ("fs::FileFacts", "fs::stat"),
-        ("model::View", "model::snapshot"),
+        ("fs::FileStat", "fs::stat"),
+        ("model::Snapshot", "model::snapshot"),
         ("graph::Graph", "graph"),
     ] {
         assert_eq!(library.defines(&path(used)), Some(&path(defined)), "{used}");
