@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::scene::{Checked, Scene, texts};
+use crate::check::scene::{Checked, Scene, texts};
 use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, cases, for_each, media, snapshot};
 
 /// Layouts that are damaged as they were recorded: docker left elements in `manifest.json` of which

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::scene::{Checked, Scene};
+use crate::check::scene::{Checked, Scene};
 use crate::support::{Cmd, Run, assert_same, cases, for_each, snapshot};
 
 fn blobs(layout: &Path, args: &[&str]) -> Run {

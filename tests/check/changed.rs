@@ -7,7 +7,7 @@ use ocisweep::Snapshot;
 use ocisweep::progress::Silent;
 use ocisweep::report::check::{CheckOptions, Class, check};
 
-use crate::scene::Scene;
+use crate::check::scene::Scene;
 use crate::support::Cmd;
 
 #[test]

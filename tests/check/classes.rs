@@ -1,6 +1,6 @@
 //! Every class that `check` knows, one damage after another.
 
-use crate::scene::{Scene, texts};
+use crate::check::scene::{Scene, texts};
 use crate::support::{Desc, Doc, LayoutBuilder, assert_same, media, snapshot};
 
 #[test]

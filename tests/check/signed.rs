@@ -1,6 +1,6 @@
 //! Signed docker schema 1 manifests: the digest is that of the payload, whatever the descriptor calls them.
 
-use crate::scene::Checked;
+use crate::check::scene::Checked;
 use crate::support::{Cmd, Desc, LayoutBuilder, Run, base64, digest_of, media};
 
 /// What `protected` says, and how the file differs from what it should be.

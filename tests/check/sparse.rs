@@ -5,11 +5,11 @@ use ocisweep::Snapshot;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
-use crate::scene::{Scene, texts};
+use crate::check::scene::{Scene, texts};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};
 
 /// Runs `check` on a layout.
-fn check(builder: LayoutBuilder) -> crate::scene::Checked {
+fn check(builder: LayoutBuilder) -> crate::check::scene::Checked {
     builder.write();
     Scene {
         builder,

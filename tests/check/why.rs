@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::scene::{Scene, texts};
+use crate::check::scene::{Scene, texts};
 use crate::support::{Cmd, Desc, Doc, LayoutBuilder, Run, assert_same, cases, for_each, snapshot};
 
 /// Runs `why` with more arguments.

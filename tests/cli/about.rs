@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 use crate::support::Cmd;
 
 #[test]

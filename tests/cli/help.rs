@@ -1,6 +1,6 @@
 //! `--help` of every command, those that are added later included.
 
-use crate::shelf::matches;
+use crate::cli::shelf::matches;
 use crate::support::Cmd;
 
 /// Returns the help of a command.
@@ -49,7 +49,7 @@ fn the_help_of_every_command_is_known() {
         known.push(format!("{name}.txt"));
     }
     // A command that is no more leaves no help behind.
-    let files = std::fs::read_dir(crate::shelf::package().join("tests/cli/snapshots"))
+    let files = std::fs::read_dir(crate::cli::shelf::package().join("tests/cli/snapshots"))
         .expect("the snapshots can be listed");
     for file in files {
         let name = file.expect("the snapshots can be listed").file_name();

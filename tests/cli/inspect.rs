@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 
 #[test]
 fn whole_sparse_and_damaged_layouts() {

@@ -1,6 +1,6 @@
 //! `ls` in all its formats.
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 use crate::support::Cmd;
 
 #[test]

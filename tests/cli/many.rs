@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 
 /// Moves the layouts into a tree, one of them damaged.
 fn tree() -> Shelf {

@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 
 #[test]
 fn what_is_no_layout() {
@@ -28,7 +28,7 @@ fn what_is_no_layout() {
         r#"{"imageLayoutVersion":"2.0.0"}"#,
     )
     .expect("a file can be made");
-    let tar = crate::shelf::package().join("testdata/corpus/bk-sbom.tar");
+    let tar = crate::cli::shelf::package().join("testdata/corpus/bk-sbom.tar");
     fs::copy(tar, shelf.join("image.tar")).expect("a file can be copied");
     for layout in [
         "skopeo-dir",

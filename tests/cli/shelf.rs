@@ -117,7 +117,7 @@ pub(crate) fn matches(name: &str, text: &str) {
     let expected = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         expected == text,
-        "{name}.txt is not what the program says now; if that is meant, `OCISWEEP_UPDATE=1 cargo test --test cli` \
+        "{name}.txt is not what the program says now; if that is meant, `OCISWEEP_UPDATE=1 cargo test --test suite cli::` \
          writes it\n{}",
         first_difference(&expected, text)
     );

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use crate::shelf::{NOW, Shelf};
+use crate::cli::shelf::{NOW, Shelf};
 
 #[test]
 fn gc() {

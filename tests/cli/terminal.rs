@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::shelf::{NOW, Shelf};
+use crate::cli::shelf::{NOW, Shelf};
 use crate::support::Run;
 
 /// Runs a line of shell in the directory of a shelf, with `$OCISWEEP` for the program.

@@ -1,6 +1,6 @@
 //! `df`, and that it keeps its word.
 
-use crate::shelf::Shelf;
+use crate::cli::shelf::Shelf;
 use crate::support::{Cmd, cases, for_each};
 
 #[test]

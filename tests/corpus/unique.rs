@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::corpus::sweepable;
 use crate::support::{Cmd, for_each};
-use crate::sweepable;
 
 #[test]
 fn unique_is_what_rm_frees() {

@@ -1,7 +1,7 @@
 //! Blobs that nothing but an annotation names: kept while what bears the annotation is, and never missed.
 
-use crate::guard::Guarded as _;
-use crate::scene::Scene;
+use crate::hostile::guard::Guarded as _;
+use crate::hostile::scene::Scene;
 use crate::support::{Cmd, Desc, Doc, Obj, for_each, media};
 
 const KEY: &str = "containerd.io/snapshot/nydus-ref";

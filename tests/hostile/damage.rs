@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::guard::{Guarded as _, run};
-use crate::scene::{Scene, assert_no_panic};
+use crate::hostile::guard::{Guarded as _, run};
+use crate::hostile::scene::{Scene, assert_no_panic};
 use crate::support::{Cmd, Desc, Doc, Run, assert_same, for_each, media};
 
 /// A way to spoil the bytes of a document.

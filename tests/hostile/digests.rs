@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::scene::{Scene, assert_no_panic};
+use crate::hostile::scene::{Scene, assert_no_panic};
 use crate::support::{Desc, Doc, Json, LayoutBuilder, Obj, assert_same, for_each, media};
 
 /// 64 digits.

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::guard::{Guarded as _, bounded};
-use crate::scene::{Scene, assert_no_panic, assert_one_error, outline};
+use crate::hostile::guard::{Guarded as _, bounded};
+use crate::hostile::scene::{Scene, assert_no_panic, assert_one_error, outline};
 use crate::support::{Cmd, Desc, Doc, Json, LayoutBuilder, Obj, for_each, media, sha256};
 
 /// As deep as an attacker cares to make it.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::guard::Guarded as _;
-use crate::scene::{Scene, assert_one_error, total, with_action};
+use crate::hostile::guard::Guarded as _;
+use crate::hostile::scene::{Scene, assert_one_error, total, with_action};
 use crate::support::{Cmd, Desc, Run, assert_same, for_each, without_directory_times};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -569,7 +569,7 @@ fn a_lock_that_is_given_back_in_time_is_waited_for() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(scene.has(&scene.orphan), "it did not wait for the lock");
     drop(lock);
-    let output = crate::guard::watch(child, "gc --lock-wait 60s");
+    let output = crate::hostile::guard::watch(child, "gc --lock-wait 60s");
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(!scene.has(&scene.orphan));
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::thread;
 
-use crate::guard::Guarded as _;
-use crate::scene::{Scene, assert_one_error};
+use crate::hostile::guard::Guarded as _;
+use crate::hostile::scene::{Scene, assert_one_error};
 use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, for_each, media};
 
 /// Checks the items on many threads: a file that does not parse is read again after a pause, so the calls wait most of the time.

@@ -5,7 +5,7 @@ use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
 use ocisweep::progress::Silent;
 use ocisweep::{Error, Snapshot};
 
-use crate::scene::Scene;
+use crate::hostile::scene::Scene;
 use crate::support::{Desc, media};
 
 /// Marks everything, and returns the digests of what is in the way.

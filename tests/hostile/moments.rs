@@ -10,7 +10,7 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent};
 
-use crate::scene::Scene;
+use crate::hostile::scene::Scene;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const GRACE: i128 = 3_600_000_000_000;

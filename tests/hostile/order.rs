@@ -6,7 +6,7 @@ use ocisweep::graph::GracePolicy;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
-use crate::scene::Scene;
+use crate::hostile::scene::Scene;
 
 /// So many that no directory has them in order by chance.
 const MANY: usize = 12;

@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 
-use crate::guard::{Guarded as _, on_terminal, run, shell};
-use crate::scene::{Scene, assert_no_panic, with_action};
+use crate::hostile::guard::{Guarded as _, on_terminal, run, shell};
+use crate::hostile::scene::{Scene, assert_no_panic, with_action};
 use crate::support::{Cmd, Obj, for_each, media};
 
 /// Names that try something.

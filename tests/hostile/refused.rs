@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::guard::Guarded as _;
-use crate::scene::{Scene, assert_one_error};
+use crate::hostile::guard::Guarded as _;
+use crate::hostile::scene::{Scene, assert_one_error};
 use crate::support::{Cmd, Run, assert_same, for_each, snapshot};
 
 /// Sweeps `path`, and panics unless that is refused and everything in `around` is as it was.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::guard::{Guarded as _, Unprivileged, read_only};
-use crate::scene::{Scene, assert_one_error, total, with_action};
+use crate::hostile::guard::{Guarded as _, Unprivileged, read_only};
+use crate::hostile::scene::{Scene, assert_one_error, total, with_action};
 use crate::support::{Cmd, Run, Snapshot, assert_same, snapshot};
 
 /// Runs the program on a scene as a user for whom permissions count, after `relative` got `mode`. What the layout looked like

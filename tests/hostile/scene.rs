@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::guard::Guarded as _;
+use crate::hostile::guard::Guarded as _;
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, Snapshot, assert_same, snapshot};
 
 /// A sound layout with one orphan, and a victim beside it that nobody may touch.

@@ -13,8 +13,8 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::guard::Guarded as _;
-use crate::scene::Scene;
+use crate::hostile::guard::Guarded as _;
+use crate::hostile::scene::Scene;
 use crate::support::{Cmd, Desc, media};
 
 fn entry(desc: &Desc) -> String {

@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::guard::bounded;
-use crate::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
+use crate::hostile::guard::bounded;
+use crate::hostile::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
 use crate::support::{Desc, Doc, Run, for_each, hex, media};
 
 /// Makes a file of this length that takes no room on the disk.

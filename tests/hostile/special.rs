@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::guard::{Guarded as _, is_root, skip};
-use crate::scene::{Scene, assert_no_panic, total, with_action};
+use crate::hostile::guard::{Guarded as _, is_root, skip};
+use crate::hostile::scene::{Scene, assert_no_panic, total, with_action};
 use crate::support::{Cmd, Desc, assert_same, for_each, media, snapshot};
 
 /// What may stand under a name where a blob is expected.

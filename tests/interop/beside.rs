@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::seen::tags;
+use crate::interop::seen::tags;
+use crate::interop::workshop::Workshop;
 use crate::support::Cmd;
-use crate::workshop::Workshop;
 
 /// How many images are written beside the sweeps.
 const IMAGES: usize = 6;

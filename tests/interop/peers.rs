@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::interop::workshop::Workshop;
 use crate::support::{Cmd, blobs, cases};
-use crate::workshop::Workshop;
 
 /// How a sweep of one layout ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::seen::{Readers, see, tags};
+use crate::interop::seen::{Readers, see, tags};
+use crate::interop::workshop::Workshop;
 use crate::support::{Cmd, Run, blobs, media, sha256};
-use crate::workshop::Workshop;
 
 /// Builds a layout of umoci in which tags share layers, and two share an image.
 fn family(shop: &Workshop, layout: &str) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use crate::interop::workshop::Workshop;
 use crate::support::snapshot::What;
 use crate::support::{sha256, snapshot};
-use crate::workshop::Workshop;
 
 /// Everything about one tag.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::seen::{Readers, see, tags};
+use crate::interop::seen::{Readers, see, tags};
+use crate::interop::workshop::Workshop;
 use crate::support::{Cmd, Snapshot, blobs, media, sha256, snapshot};
-use crate::workshop::Workshop;
 
 /// Builds images of umoci to copy from: `one` and `two` share a layer, `three` shares nothing.
 fn sources(shop: &Workshop) {

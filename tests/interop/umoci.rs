@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::seen::{Readers, see, tags};
+use crate::interop::seen::{Readers, see, tags};
+use crate::interop::workshop::Workshop;
 use crate::support::{Cmd, blobs};
-use crate::workshop::Workshop;
 
 /// Builds a layout with several tags, each of which has a past: umoci leaves the replaced manifests and configs behind.
 fn with_a_past(shop: &Workshop, layout: &str) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use crate::scene::{Scene, number, of_layouts, rows};
+use crate::many::scene::{Scene, number, of_layouts, rows};
 use crate::support::{assert_same, snapshot};
 
 #[test]

@@ -13,7 +13,7 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::scene::{Scene, entries, of_layouts};
+use crate::many::scene::{Scene, entries, of_layouts};
 use crate::support::{LayoutBuilder, Stopping, Way, assert_same, for_each, snapshot};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

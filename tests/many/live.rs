@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::scene::{Scene, of_layouts};
+use crate::many::scene::{Scene, of_layouts};
 use crate::support::{assert_same, snapshot, without_directory_times};
 
 /// The first bytes of a bbolt database: a page header, then the magic number.

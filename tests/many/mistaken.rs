@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::scene::Scene;
+use crate::many::scene::Scene;
 use crate::support::{LayoutBuilder, assert_same, snapshot};
 
 /// Makes `images` with `redis:7`, `redis:8` and `alpine:3`, and returns the ID of `alpine:3`.

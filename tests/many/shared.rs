@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::scene::{Scene, number, of_layouts};
+use crate::many::scene::{Scene, number, of_layouts};
 use crate::support::{
     Desc, Doc, LayoutBuilder, assert_same, snapshot, unpack, without_directory_times,
 };
@@ -552,7 +552,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
         let run = scene.run(&[&prune[..], &shared, &NAMES].concat());
         let ran = run.ok().json();
         assert_eq!(commune.pool(), commune.needs[1], "{way:?}\n{}", run.all());
-        let counts = NAMES.map(|name| crate::scene::entries(&scene.join(name)));
+        let counts = NAMES.map(|name| crate::many::scene::entries(&scene.join(name)));
         assert_eq!(counts, [0, 1, 0], "{way:?}");
         let after = scene.bytes(|path| path.starts_with("pool"));
         assert_eq!(
@@ -712,7 +712,7 @@ fn rm_deletes_from_a_pool_what_no_other_layout_references() {
         let freed = bytes.sum() - after.sum();
         assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
         assert_eq!(dry["totals"], ran["totals"], "{way:?}");
-        assert_eq!(crate::scene::entries(&scene.join("one")), 0);
+        assert_eq!(crate::many::scene::entries(&scene.join("one")), 0);
         for (old, new) in pictures.iter().zip(others()) {
             let new = without_directory_times(&new);
             assert_same(&without_directory_times(old), &new, &run.all());
@@ -746,7 +746,7 @@ fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     let run = scene.run(&[&rm[..], &SHARED, &["--with", "two", "--with", "three"]].concat());
     assert_eq!(run.code, Some(3), "{}", run.all());
     assert_eq!(commune.pool(), before);
-    assert_eq!(crate::scene::entries(&scene.join("one")), 1);
+    assert_eq!(crate::many::scene::entries(&scene.join("one")), 1);
 }
 
 #[test]
@@ -871,7 +871,7 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     let run = commune.scene.run(&["apply", "plan.json"]);
     run.exits(3).warns("two");
     assert_eq!(commune.pool(), before);
-    assert_eq!(crate::scene::entries(&commune.scene.join("one")), 1);
+    assert_eq!(crate::many::scene::entries(&commune.scene.join("one")), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::scene::{Bytes, Scene, number, of_layouts, rows};
+use crate::many::scene::{Bytes, Scene, number, of_layouts, rows};
 use crate::support::{Desc, LayoutBuilder};
 
 const REPOSITORIES: usize = 200;

@@ -15,8 +15,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::world::{
+    Content, Data, Document, IndexStyle, Place, Ref, Role, State, World, role,
+};
 use crate::support::media;
-use crate::world::{Content, Data, Document, IndexStyle, Place, Ref, Role, State, World, role};
 
 /// What a sweep may and must do.
 #[derive(Clone, Debug, Default)]

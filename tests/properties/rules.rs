@@ -16,8 +16,8 @@ use ocisweep::plan::plan_file::PlanFile;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::draw::{Top, json_bytes, line, plan_bytes};
-use crate::oracle::{is_cut_from, is_plain, members};
+use super::draw::{Top, json_bytes, line, plan_bytes};
+use super::oracle::{is_cut_from, is_plain, members};
 
 /// A rule with its name. It says whether the input was one that the reader takes; most faults lie behind that.
 pub(crate) type Rule = (&'static str, fn(&mut Unstructured<'_>) -> Result<bool>);

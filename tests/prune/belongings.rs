@@ -1,7 +1,7 @@
 //! What has no name of its own and belongs to an image: signatures, attestations and the like, in every way in which programs
 //! write them.
 
-use crate::shelf::Shelf;
+use crate::prune::shelf::Shelf;
 use crate::support::{Desc, Doc};
 
 /// The media type of the signatures here.

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::belongings::belongings;
-use crate::checks::listed;
-use crate::shelf::{Build, Shelf, bulk};
+use crate::prune::belongings::belongings;
+use crate::prune::checks::listed;
+use crate::prune::shelf::{Build, Shelf, bulk};
 use crate::support::{blobs, for_each};
 
 /// What else than its clock decides which of two images is older.

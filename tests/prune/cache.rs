@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::checks::{listed, prune, references};
-use crate::shelf::{Shelf, bulk, days_ago};
+use crate::prune::checks::{listed, prune, references};
+use crate::prune::shelf::{Shelf, bulk, days_ago};
 use crate::support::{Desc, Doc, Obj, blobs, cases, for_each, media, unpack};
 
 /// Exports of the large cache.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::shelf::NOW;
+use crate::prune::shelf::NOW;
 use crate::support::{
     Cmd, Run, Snapshot, assert_same, blobs, differences, snapshot, without_directory_times,
 };

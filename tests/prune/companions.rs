@@ -1,6 +1,6 @@
 //! Companion tags: `app:1-esgztoc` is kept with `app:1`, and counts with it.
 
-use crate::shelf::{Build, Shelf};
+use crate::prune::shelf::{Build, Shelf};
 use crate::support::{Desc, Doc, Image, for_each};
 
 /// The annotation of acceleration services for the image that one was converted from.

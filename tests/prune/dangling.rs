@@ -1,8 +1,8 @@
 //! What overwriting a tag leaves goes; what only lacks a name stays.
 
-use crate::belongings::{SIGNATURE, belongings};
-use crate::checks::prune;
-use crate::shelf::{Build, Shelf};
+use crate::prune::belongings::{SIGNATURE, belongings};
+use crate::prune::checks::prune;
+use crate::prune::shelf::{Build, Shelf};
 use crate::support::{Cmd, Desc, Doc, Image, blobs, for_each, media};
 
 /// A shelf with `app:1`, and an image without a name that was `app:1` before.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arbtest::arbitrary::{Result, Unstructured};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::shelf::{NOW, Shelf, bulk, days_ago};
+use crate::prune::shelf::{NOW, Shelf, bulk, days_ago};
 use crate::support::{Desc, Doc, Json, Obj, media, sha256};
 
 /// What an image is.

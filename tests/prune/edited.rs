@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::plans::Planned;
+use crate::prune::plans::Planned;
 use crate::support::{Cmd, assert_same, blobs, for_each, sha256, snapshot};
 
 fn write(planned: &Planned, json: &Value) {

@@ -1,6 +1,6 @@
 //! `--all`: every image goes that no hold, filter or rule keeps; but never the last one by accident.
 
-use crate::shelf::{Build, NOW, Shelf};
+use crate::prune::shelf::{Build, NOW, Shelf};
 use crate::support::{Cmd, assert_same, blobs, snapshot};
 
 #[test]
@@ -120,7 +120,7 @@ fn a_hold_that_ended_holds_nothing() {
     let kept = || {
         let run = Cmd::new(["prune"]).arg(shelf.path()).args(later).run();
         run.ok();
-        let mut names: Vec<String> = crate::checks::verdicts(&run)
+        let mut names: Vec<String> = crate::prune::checks::verdicts(&run)
             .into_iter()
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -178,7 +178,7 @@ fn the_last_image_needs_allow_empty() {
     run.ok();
     assert!(blobs(shelf.path()).is_empty(), "{}", run.all());
     assert!(
-        crate::checks::listed(shelf.path()).is_empty(),
+        crate::prune::checks::listed(shelf.path()).is_empty(),
         "{}",
         run.all()
     );
@@ -222,7 +222,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
         .call(["-a", "-n", "--allow-empty", "--format", "json"])
         .run();
     run.ok();
-    for verdict in crate::checks::verdicts(&run) {
+    for verdict in crate::prune::checks::verdicts(&run) {
         // Nothing is dangling where nothing is named.
         assert_eq!(
             verdict.reasons,
@@ -232,7 +232,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
         );
     }
     shelf.prune(&["-a", "--keep-last", "1"]).ok();
-    assert_eq!(crate::checks::listed(shelf.path()).len(), 1);
+    assert_eq!(crate::prune::checks::listed(shelf.path()).len(), 1);
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn a_dry_run_of_several_names_says_each() {
 fn a_digest_tag_of_an_unlisted_subject_follows_what_keeps_that() {
     let mut shelf = Shelf::new();
     shelf.small("app:1", 10);
-    let build = |salt: &str| crate::shelf::Build::new(salt).layer(salt.as_bytes());
+    let build = |salt: &str| crate::prune::shelf::Build::new(salt).layer(salt.as_bytes());
     let subject = build("subject").store(&shelf.layout);
     let sbom = shelf
         .layout

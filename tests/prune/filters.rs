@@ -1,7 +1,7 @@
 //! `--filter`, which means the same to `ls` and to `prune`.
 
-use crate::checks::verdicts;
-use crate::shelf::{Build, NOW, Shelf};
+use crate::prune::checks::verdicts;
+use crate::prune::shelf::{Build, NOW, Shelf};
 use crate::support::{Cmd, Desc, Doc, for_each, media};
 
 const CHART: &str = "application/vnd.example.chart";

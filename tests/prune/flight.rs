@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::checks::verdicts;
-use crate::shelf::{Build, Shelf};
+use crate::prune::checks::verdicts;
+use crate::prune::shelf::{Build, Shelf};
 use crate::support::{Cmd, Doc, assert_same, for_each, media, snapshot};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -172,7 +172,7 @@ fn a_damaged_image_that_goes_stops_nothing() {
     shelf.layout.file(&bad.manifest.blob_path(), b"{\"schema");
     shelf
         .layout
-        .modified(&bad.manifest.blob_path(), crate::shelf::days_ago(50));
+        .modified(&bad.manifest.blob_path(), crate::prune::shelf::days_ago(50));
     shelf.refuses(&[], 3).one_error_with_hint().warns("bad:1");
     let pruned = shelf.prune(&["-a", "--keep", "app:1"]);
     pruned.ok().leaves(&["app:1"]);

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::checks::{listed, prune_call, verdicts};
-use crate::pty::on_terminal;
-use crate::shelf::{Build, NOW, Shelf, bulk};
+use crate::prune::checks::{listed, prune_call, verdicts};
+use crate::prune::pty::on_terminal;
+use crate::prune::shelf::{Build, NOW, Shelf, bulk};
 use crate::support::{Cmd, Doc, blobs, media, unpack};
 
 fn names(layout: &Path) -> Vec<String> {

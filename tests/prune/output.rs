@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::checks::{listed, prune_call};
-use crate::shelf::{Build, NOW, Shelf, bulk};
+use crate::prune::checks::{listed, prune_call};
+use crate::prune::shelf::{Build, NOW, Shelf, bulk};
 use crate::support::{Cmd, Desc, assert_same, blobs, for_each, media, snapshot};
 
 /// A name that stays, one that goes by rule, one overwritten, one orphan.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::checks::{listed, verdicts};
-use crate::shelf::{Build, NOW, Shelf};
+use crate::prune::checks::{listed, verdicts};
+use crate::prune::shelf::{Build, NOW, Shelf};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, blobs, snapshot};
 
 /// A shelf with a plan for it.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
-use crate::skip;
+use crate::prune::skip;
 use crate::support::Run;
 
 /// The variable that makes an absent program a failure.

@@ -1,8 +1,8 @@
 //! The question before a prune: what goes and how many bytes, then `y` or nothing.
 
-use crate::checks::listed;
-use crate::pty::{on_terminal, when_asked, with_redirection};
-use crate::shelf::{Build, NOW, Shelf};
+use crate::prune::checks::listed;
+use crate::prune::pty::{on_terminal, when_asked, with_redirection};
+use crate::prune::shelf::{Build, NOW, Shelf};
 use crate::support::{Run, assert_same, for_each, snapshot};
 
 const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
@@ -93,7 +93,7 @@ fn what_goes_is_shown_before_with_its_bytes() {
         return;
     };
     let (shown, _) = run.stdout.split_once(QUESTION).expect("it asks");
-    for verdict in crate::checks::verdicts(&dry)
+    for verdict in crate::prune::checks::verdicts(&dry)
         .iter()
         .filter(|verdict| verdict.goes)
     {

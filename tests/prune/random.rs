@@ -10,11 +10,11 @@ use std::path::Path;
 use arbtest::arbtest;
 use serde_json::Value;
 
-use crate::checks::{Pruned, prune, prune_once, references};
-use crate::draw::{Wish, World, wish, world, write};
-use crate::judge::{DeleteResult, Judge};
-use crate::output::sum;
-use crate::shelf::{NOW, Shelf};
+use crate::prune::checks::{Pruned, prune, prune_once, references};
+use crate::prune::draw::{Wish, World, wish, world, write};
+use crate::prune::judge::{DeleteResult, Judge};
+use crate::prune::output::sum;
+use crate::prune::shelf::{NOW, Shelf};
 use crate::support::{Cmd, blobs, panic_message};
 
 /// Cases for the test; some seconds in a debug build.
@@ -116,7 +116,7 @@ fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
     };
     plain_is_what_df_says(&shelf);
     if world.pieces.len() <= 5 {
-        crate::unique::check(shelf.path());
+        crate::prune::unique::check(shelf.path());
     }
     let list = shelf.layout.outside().join("list");
     let lines = wish.keep_from.clone().unwrap_or_default().join("\n");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::shelf::{Build, Shelf, days_ago};
+use crate::prune::shelf::{Build, Shelf, days_ago};
 use crate::support::{Doc, Run, for_each};
 
 /// Names with their age in days.
@@ -178,7 +178,7 @@ fn periods_without_an_image_do_not_count() {
             .args(["-a", "-n", "--format", "json"])
             .run();
         run.ok();
-        crate::checks::verdicts(&run)
+        crate::prune::checks::verdicts(&run)
             .into_iter()
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -394,7 +394,7 @@ fn what_has_no_date_is_never_old() {
                 .args(*args)
                 .run();
             run.ok();
-            let verdicts = crate::checks::verdicts(&run);
+            let verdicts = crate::prune::checks::verdicts(&run);
             let app = verdicts.iter().find(|verdict| verdict.names == ["app:1"]);
             assert!(app.is_some_and(|verdict| !verdict.goes), "{}", run.all());
         },
@@ -419,7 +419,7 @@ fn age_is_told_by_the_clock_that_was_asked_for() {
             .args(["-a", "-n", "--keep-last", "3", "--format", "json"])
             .run();
         run.ok();
-        let verdicts = crate::checks::verdicts(&run).into_iter();
+        let verdicts = crate::prune::checks::verdicts(&run).into_iter();
         verdicts
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -451,7 +451,7 @@ fn now_tries_out_a_policy() {
             .arg("--allow-empty")
             .run();
         run.ok();
-        let verdicts = crate::checks::verdicts(&run).into_iter();
+        let verdicts = crate::prune::checks::verdicts(&run).into_iter();
         verdicts
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -525,7 +525,7 @@ fn keep_from(shelf: &Shelf, text: &str) -> String {
 fn a_list_keeps_what_it_names_and_everything_else_goes() {
     let shelf = shelf();
     let digest = {
-        let listed = crate::checks::listed(shelf.path());
+        let listed = crate::prune::checks::listed(shelf.path());
         let found = listed.iter().find(|(_, names)| names == &["old"]);
         found.expect("it is listed").0.clone()
     };

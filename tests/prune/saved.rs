@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::checks::prune;
-use crate::shelf::{Build, Shelf};
+use crate::prune::checks::prune;
+use crate::prune::shelf::{Build, Shelf};
 use crate::support::{Image, assert_same, blobs, for_each, snapshot, unpack};
 
 fn elements(shelf: &Shelf) -> Value {
@@ -197,7 +197,7 @@ fn recorded_archives_stay_loadable() {
             let is_whole = elements
                 .as_array()
                 .is_some_and(|list| list.iter().all(|element| is_here(&element)));
-            let run = crate::checks::prune_call(&unpacked.root);
+            let run = crate::prune::checks::prune_call(&unpacked.root);
             let run = run
                 .args(["-a", "-f", "--grace", "0", "--allow-empty"])
                 .run();

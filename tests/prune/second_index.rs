@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shelf::{Build, Shelf};
+use crate::prune::shelf::{Build, Shelf};
 use crate::support::{Cmd, Desc, Image, assert_same, snapshot};
 
 const LIST: &str = "aGVsbG8=-index.json";

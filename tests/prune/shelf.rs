@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::checks::{Pruned, prune, prune_call, strings};
+use crate::prune::checks::{Pruned, prune, prune_call, strings};
 use crate::support::{
     Cmd, Desc, Image, Json, LayoutBuilder, Obj, Run, assert_same, blobs, media, sha256, snapshot,
 };

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::plans::Planned;
-use crate::shelf::{NOW, Shelf, bulk};
-use crate::skip;
+use crate::prune::plans::Planned;
+use crate::prune::shelf::{NOW, Shelf, bulk};
+use crate::prune::skip;
 use crate::support::{Cmd, Doc, Run, for_each};
 
 /// Something that happens between plan and apply, and what the refusal says of it.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::filters::{ALL, check, passes, shelf};
-use crate::shelf::{NOW, Shelf, days_ago};
+use crate::prune::filters::{ALL, check, passes, shelf};
+use crate::prune::shelf::{NOW, Shelf, days_ago};
 use crate::support::{Cmd, for_each};
 
 #[test]
@@ -119,7 +119,7 @@ fn before_and_since_compare_when_images_were_built() {
     // Built: prod January, dangling March, dev June, multi and sparse September.
     let shelf = shelf();
     let short = |name: &str| {
-        let listed = crate::checks::listed(shelf.path());
+        let listed = crate::prune::checks::listed(shelf.path());
         let found = listed
             .iter()
             .find(|(_, names)| names.iter().any(|other| other == name));

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::belongings::belongings;
-use crate::shelf::{Build, NOW, Shelf, bulk};
+use crate::prune::belongings::belongings;
+use crate::prune::shelf::{Build, NOW, Shelf, bulk};
 use crate::support::{Cmd, Doc, for_each};
 
 /// Returns what `df -v` says of each image: its digest and UNIQUE.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shelf::{NOW, Shelf};
+use crate::prune::shelf::{NOW, Shelf};
 use crate::support::{Cmd, for_each};
 
 fn mirror() -> Shelf {
@@ -105,7 +105,7 @@ fn what_matches_is_not_mentioned() {
     ] {
         let mut shelf = Shelf::new();
         let build = |salt: &str| {
-            let build = crate::shelf::Build::new(salt).layer(salt.as_bytes());
+            let build = crate::prune::shelf::Build::new(salt).layer(salt.as_bytes());
             build.created("2026-01-01T00:00:00Z")
         };
         shelf.named("ghcr.io/acme/app:1-lts", 30, &build("1"));

@@ -11,12 +11,12 @@ use arbtest::arbitrary::Unstructured;
 use arbtest::arbtest;
 use serde_json::{Value, json};
 
-use crate::generate::{self, Mood};
-use crate::oracle::judge;
-use crate::output::sum;
+use crate::model::generate::{self, Mood};
+use crate::model::oracle::judge;
+use crate::model::world::{IndexStyle, World};
+use crate::model::write::{Written, describe, write};
+use crate::prune::output::sum;
 use crate::support::{Cmd, Run, differences, panic_message, snapshot, without_directory_times};
-use crate::world::{IndexStyle, World};
-use crate::write::{Written, describe, write};
 
 /// Cases of each mood.
 const CASES: u64 = 40;
@@ -146,7 +146,7 @@ fn check(world: &World, names: &[u8], all: bool) -> bool {
         );
     }
     // What the entries that are left need, by the judge.
-    let left = crate::checks::listed(layout);
+    let left = crate::prune::checks::listed(layout);
     let mut rest = world.clone();
     let mut open: Vec<&String> = left.iter().map(|(digest, _)| digest).collect();
     rest.entries.retain(|entry| {

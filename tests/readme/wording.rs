@@ -11,7 +11,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{package, pages};
+use crate::readme::{package, pages};
 
 /// Words to avoid, in lower case, each with what to write instead. A word matches as a whole.
 const AVOIDED: &[(&str, &str)] = &[

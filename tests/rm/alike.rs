@@ -1,7 +1,7 @@
 //! One name on several images, and an image that has another ID than before.
 
-use crate::platform_words::images_of;
-use crate::scene::{
+use crate::rm::platform_words::images_of;
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
 };
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};

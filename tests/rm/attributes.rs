@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 
-use crate::files::app_and_other;
-use crate::scene::bare;
-use crate::skip;
+use crate::rm::files::app_and_other;
+use crate::rm::scene::bare;
+use crate::rm::skip;
 use crate::support::{Cmd, LayoutBuilder};
 
 const ACL: &str = "system.posix_acl_access";

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::files::app_and_other;
-use crate::platform_words::multi;
-use crate::scene::{assert_here, bare, has, parts};
+use crate::rm::files::app_and_other;
+use crate::rm::platform_words::multi;
+use crate::rm::scene::{assert_here, bare, has, parts};
 use crate::support::{Cmd, LayoutBuilder, assert_same, snapshot, without_directory_times};
 
 const SIGN: &str = "oci-put-blob470874052";

@@ -1,6 +1,6 @@
 //! Companion tags: `rm app:1` removes `app:1`, and says that `app:1-esgztoc` is kept.
 
-use crate::scene::{assert_entries, assert_here, assert_output, has, parts, rm};
+use crate::rm::scene::{assert_entries, assert_here, assert_output, has, parts, rm};
 use crate::support::{Desc, Doc, Image, LayoutBuilder, media};
 
 /// Stores an eStargz image and its table of contents, as `ctr-remote image convert --estargz-external-toc` does.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::platform_words::multi;
-use crate::scene::{assert_here, assert_no_litter, bare, entries, field, has, parts};
+use crate::rm::platform_words::multi;
+use crate::rm::scene::{assert_here, assert_no_litter, bare, entries, field, has, parts};
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
@@ -35,7 +35,7 @@ fn can_inject() -> bool {
         std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
         "{REQUIRE}=1, but {reason}"
     );
-    crate::skip(reason);
+    crate::rm::skip(reason);
     false
 }
 
@@ -119,7 +119,7 @@ impl Scene {
                 true
             }
             Some(digest) => {
-                let text = fs::read_to_string(crate::scene::blob_path(path, &digest));
+                let text = fs::read_to_string(crate::rm::scene::blob_path(path, &digest));
                 let text = text.unwrap_or_else(|error| panic!("{digest}: {error}\n{}", run.all()));
                 assert!(
                     text.contains(self.images[0].manifest.hex()),
@@ -232,7 +232,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
             bare(scene.layout.path(), arguments).run();
             let gc = Cmd::gc(scene.layout.path()).run();
             gc.ok();
-            let twin = crate::crash::scene();
+            let twin = crate::rm::crash::scene();
             bare(twin.layout.path(), arguments).run().ok();
             if !is_early {
                 assert_eq!(scene.digest(), digest, "{}", gc.all());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::scene::{assert_here, assert_output, bare, entries, has, parts, rm};
+use crate::rm::scene::{assert_here, assert_output, bare, entries, has, parts, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
 
 /// How something listed can be unusable.

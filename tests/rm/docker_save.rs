@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::scene::{assert_here, assert_output, bare, dockered, has, parts, rm, short};
+use crate::rm::scene::{assert_here, assert_output, bare, dockered, has, parts, rm, short};
 use crate::support::{Image, LayoutBuilder, Run};
 
 /// What docker save writes for two images, the first with three names; odd spaces on purpose.

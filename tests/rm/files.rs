@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
-use crate::scene::{
+use crate::rm::scene::{
     assert_entries, assert_here, assert_no_litter, assert_output, bare, entries, has, is_file,
     parts, rm,
 };
@@ -122,7 +122,7 @@ fn the_mode_of_index_json_stays() {
 #[test]
 fn the_owner_of_index_json_stays() {
     if !rustix::process::geteuid().is_root() {
-        crate::skip("only root can give a file to somebody else");
+        crate::rm::skip("only root can give a file to somebody else");
         return;
     }
     let (layout, ..) = app_and_other();
@@ -342,7 +342,7 @@ fn hard_links_elsewhere_keep_the_bytes_and_that_is_said() {
     run.says(&format!("Deleted: {}\n", layer.digest))
         .ends_with_line(&format!(
             "Total reclaimed space: {}",
-            crate::scene::human(freed)
+            crate::rm::scene::human(freed)
         ))
         .warns("hard links outside this run keep them");
     assert!(elsewhere.exists());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::scene::{assert_here, assert_output, bare, has, parts, rm, short};
+use crate::rm::scene::{assert_here, assert_output, bare, has, parts, rm, short};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";
@@ -541,7 +541,7 @@ fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
     drop(held);
     let run = hold(&layout, "add", &["release", "app:1"]);
     run.ok();
-    crate::scene::assert_no_litter(layout.path(), &run.all());
+    crate::rm::scene::assert_no_litter(layout.path(), &run.all());
     assert_eq!(listed(&layout).len(), 1);
 }
 
@@ -583,7 +583,7 @@ fn a_pattern_of_several_images_cannot_be_held() {
 fn hints_at_holds_names_and_platforms_can_be_pasted() {
     let mut layout = LayoutBuilder::new();
     let odd = layout.image("linux/amd64", "odd", &[b"odd"]);
-    let (index, _) = crate::platform_words::multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let (index, _) = crate::rm::platform_words::multi(&layout, &["linux/amd64", "linux/arm64"]);
     layout
         .tag(&odd.manifest, "x;id:1")
         .tag(&index, "multi:1")

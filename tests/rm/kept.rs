@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::scene::{assert_here, bare, has, parts, rm, rm_sparse, short};
+use crate::rm::scene::{assert_here, bare, has, parts, rm, rm_sparse, short};
 use crate::support::{Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, snapshot};
 
 const LIST: &str = "hauler-index.json";

@@ -1,6 +1,6 @@
 //! Thousands of names: each test ends in about a second, and took minutes where the work grew with the square.
 
-use crate::scene::{bare, entries, field, has};
+use crate::rm::scene::{bare, entries, field, has};
 use crate::support::LayoutBuilder;
 
 #[test]

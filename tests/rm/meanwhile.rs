@@ -8,8 +8,8 @@ use std::process::Child;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::platform_words::multi;
-use crate::scene::{
+use crate::rm::platform_words::multi;
+use crate::rm::scene::{
     assert_entries, assert_here, assert_no_litter, bare, dockered, entries, field, has, parts,
 };
 use crate::support::{Image, LayoutBuilder, Run};

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::scene::{assert_entries, bare, human, parts, rm, short};
+use crate::rm::scene::{assert_entries, bare, human, parts, rm, short};
 use crate::support::{Image, LayoutBuilder, assert_same, snapshot};
 
 fn app_and_other() -> (LayoutBuilder, Image, Image) {
@@ -168,13 +168,13 @@ fn json_says_which_names_have_another_image_now() {
     gone.sort();
     expected.sort();
     assert_eq!(gone, expected, "{}", run.all());
-    let new = crate::scene::field(&crate::scene::entries(layout.path())[0], "digest");
+    let new = crate::rm::scene::field(&crate::rm::scene::entries(layout.path())[0], "digest");
     let item = run.json();
     let items = item
         .pointer("/layouts/0/items")
         .and_then(Value::as_array)
         .expect("a layout has items");
-    let length = std::fs::metadata(crate::scene::blob_path(
+    let length = std::fs::metadata(crate::rm::scene::blob_path(
         layout.path(),
         new.as_deref().expect("a digest"),
     ));
@@ -267,7 +267,7 @@ fn no_name_steers_a_terminal() {
             .stdin(Stdio::null())
             .output();
         let Ok(output) = output else {
-            crate::skip("no `script` on PATH, so there is no terminal to write to");
+            crate::rm::skip("no `script` on PATH, so there is no terminal to write to");
             return;
         };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

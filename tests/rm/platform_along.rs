@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use crate::platform_rewrite::{assert_normal, new_index};
-use crate::platform_words::{images_of, layout_of, multi};
-use crate::scene::{
+use crate::rm::platform_rewrite::{assert_normal, new_index};
+use crate::rm::platform_words::{images_of, layout_of, multi};
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
 };
 use crate::support::{Desc, Doc, Image, LayoutBuilder, assert_same, media, snapshot};
@@ -325,7 +325,7 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
         let run = rm(&layout, &["-f", "@0", "--only-platform", "linux/amd64"]);
         run.ok();
         assert!(!has(&layout, &images[1].manifest), "{}", run.all());
-        let entry = crate::scene::entries(layout.path()).remove(0);
+        let entry = crate::rm::scene::entries(layout.path()).remove(0);
         let digest = field(&entry, "digest").expect("it has a digest");
         assert_ne!(digest, index.digest, "{}", run.all());
         assert!(

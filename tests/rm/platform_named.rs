@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::platform_words::multi;
-use crate::scene::{
+use crate::rm::platform_words::multi;
+use crate::rm::scene::{
     assert_entries, assert_here, bare, entries, field, has, parts, rm, rm_sparse, short,
 };
 use crate::support::{
@@ -704,7 +704,8 @@ fn an_index_with_a_subject_frees_its_platform() {
         for nested in [false, true] {
             let mut layout = LayoutBuilder::new();
             let subject = layout.image("linux/amd64", "subject", &[b"subject"]);
-            let images = crate::platform_words::images_of(&layout, &["linux/amd64", "linux/arm64"]);
+            let images =
+                crate::rm::platform_words::images_of(&layout, &["linux/amd64", "linux/arm64"]);
             let children: Vec<Desc> = images
                 .iter()
                 .zip(["linux/amd64", "linux/arm64"])
@@ -819,7 +820,7 @@ fn one_manifest_for_two_platforms_is_kept_for_the_one_that_stays() {
         let is_other = left.contains(&"linux/s390x");
         assert_eq!(has(&layout, &other.manifest), is_other, "{}", run.all());
         let digest = field(&entries(layout.path())[0], "digest").expect("a digest");
-        let path = crate::scene::blob_path(layout.path(), &digest);
+        let path = crate::rm::scene::blob_path(layout.path(), &digest);
         let text = std::fs::read_to_string(path).expect("the new index");
         let new: Value = serde_json::from_str(&text).expect("JSON");
         let found: Vec<String> = new["manifests"]

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::platform_words::{images_of, multi};
-use crate::scene::{
+use crate::rm::platform_words::{images_of, multi};
+use crate::rm::scene::{
     assert_entries, assert_here, bare, blob_path, dockered, entries, field, has, human, parts, rm,
     short,
 };

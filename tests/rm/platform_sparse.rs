@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use crate::platform_words::{images_of, multi};
-use crate::scene::{
+use crate::rm::platform_words::{images_of, multi};
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, entries, has, parts, rm, rm_sparse, short,
 };
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, media, snapshot};

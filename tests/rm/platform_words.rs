@@ -1,7 +1,7 @@
 //! `--platform`: docker's grammar, what matches what, and everything that is refused: platforms that are not there, names that would
 //! lose the platform as well, holds, the last platform.
 
-use crate::scene::{
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, bare, entries, field, has, parts, rm, short,
 };
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, assert_same, for_each, media, snapshot};

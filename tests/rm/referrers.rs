@@ -1,7 +1,7 @@
 //! What belongs to an image without being a part of it: signatures, attestations, SBOMs, in all the ways in which writers attach
 //! them; and images that it was built upon.
 
-use crate::scene::{
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, bare, entries, has, parts, rm, short,
 };
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::scene::{assert_entries, assert_here, assert_output, dockered, has, parts, rm, short};
+use crate::rm::scene::{
+    assert_entries, assert_here, assert_output, dockered, has, parts, rm, short,
+};
 use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, for_each, sha256, snapshot,
 };

@@ -1,7 +1,7 @@
 //! Several arguments: one state for all of them, one write, errors at the end, and exit codes as docker has them. IDs of images
 //! with several names.
 
-use crate::scene::{assert_entries, assert_here, assert_output, bare, parts, rm, short};
+use crate::rm::scene::{assert_entries, assert_here, assert_output, bare, parts, rm, short};
 use crate::support::{Desc, Image, LayoutBuilder, assert_same, snapshot};
 
 /// Images `alpha`, `bravo` and `charlie`, each under its own names.

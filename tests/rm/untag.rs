@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::scene::{
+use crate::rm::scene::{
     assert_entries, assert_here, assert_output, dockered, entries, has, parts, rm, short,
 };
 use crate::support::json::{IMAGE_NAME, REF_NAME};
@@ -422,7 +422,7 @@ fn a_name_in_two_annotations_is_taken_away_whole() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     layout
-        .entry(crate::scene::dockered(
+        .entry(crate::rm::scene::dockered(
             &image.manifest,
             "docker.io/library/app:1",
         ))

@@ -9,8 +9,8 @@ use super::FEATURES;
 use super::ask::{Ask, What, Word, cut};
 use super::disk::{Disk, Entry, Reading, Set};
 use super::judge::{Expected, Pair, expected, followers, matches};
+use crate::model::{changes, ensure};
 use crate::support::{Cmd, LayoutBuilder, Run, Snapshot, differences, snapshot};
-use crate::{changes, ensure};
 
 const GRACE: Duration = Duration::from_secs(3600);
 

@@ -20,9 +20,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
 
-use crate::generate::{chance, weighted};
+use crate::model::generate::{chance, weighted};
+use crate::model::{each_seed, variable};
 use crate::support::panic_message;
-use crate::{each_seed, variable};
 use checks::{Released, Step};
 use disk::Disk;
 

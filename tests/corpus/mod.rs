@@ -3,9 +3,6 @@
 //! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`. What `rm` makes of the same
 //! layouts is in [`scenarios`], and what `df` and `why` say of each image in [`unique`].
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod forgetful;
 mod scenarios;
 mod unique;
@@ -15,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use support::snapshot::What;
-use support::{
+use crate::support::snapshot::What;
+use crate::support::{
     CaseLayout, Cmd, Snapshot, Unpacked, assert_same, blobs, cases, for_each, snapshot, unpack,
     without_directory_times,
 };
@@ -77,7 +74,7 @@ impl Bench {
 /// Makes writers' temporary files as young as they were when the writer ran; the archives are older than any limit.
 fn refresh_temporary_files(layout: &Path) {
     for path in temporary_files(layout) {
-        support::layout::set_modified(&path, SystemTime::now());
+        crate::support::layout::set_modified(&path, SystemTime::now());
     }
 }
 
@@ -291,7 +288,7 @@ fn old_temporary_files_of_a_killed_writer_go_and_young_ones_stay() {
         let two_days = Duration::from_secs(2 * 24 * 3600);
         let then = SystemTime::now().checked_sub(two_days);
         for file in &files {
-            support::layout::set_modified(file, then.expect("the clock is past 1970"));
+            crate::support::layout::set_modified(file, then.expect("the clock is past 1970"));
         }
         let picture = bench.now();
         let dry = Cmd::gc(&bench.layout).arg("-n").run();

@@ -10,23 +10,20 @@
 //! The cases are the same in every run. `OCISWEEP_MODEL_CASES` sets their number, `OCISWEEP_MODEL_FIRST` the number of the first,
 //! and `OCISWEEP_MODEL_SEED` runs the one that a failure names.
 
-#[path = "../support/mod.rs"]
-mod support;
-
-mod generate;
+pub(crate) mod generate;
 mod images;
-mod oracle;
-mod world;
-mod write;
+pub(crate) mod oracle;
+pub(crate) mod world;
+pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use arbtest::arbtest;
 
+use crate::support::{Cmd, Run, Snapshot, differences, snapshot, without_directory_times};
 use generate::Mood;
 use oracle::{Verdict, judge};
-use support::{Cmd, Run, Snapshot, differences, snapshot, without_directory_times};
 use world::{Content, Data, IndexStyle, Node, Place, State, World};
 use write::{Written, describe, write};
 

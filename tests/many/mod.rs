@@ -8,9 +8,6 @@
 //! - [`shared`]: layouts that share a pool of blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod arguments;
 mod empty;
 mod live;

@@ -19,9 +19,6 @@
 //!
 //! Every call runs under a watchdog ([`guard`]); what needs rights or programs that are not there is skipped with the reason.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod annotations;
 mod damage;
 mod digests;

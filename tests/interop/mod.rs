@@ -12,9 +12,6 @@
 //! - [`rm`]: those of `rm` and `hold`.
 //! - [`beside`]: the programs and the sweeps at the same time.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod beside;
 mod peers;
 mod rm;

@@ -10,9 +10,6 @@
 //! - [`many`]: many names and many children.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod around;
 mod blobs;
 mod changed;

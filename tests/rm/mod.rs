@@ -30,9 +30,6 @@
     reason = "a test that runs out of bounds fails, as it should"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod alike;
 #[cfg(target_os = "linux")]
 mod attributes;

@@ -3,7 +3,7 @@
 //! Every test here compares whole outputs with a file in `tests/cli/snapshots/`, so that no word changes unseen. The layouts
 //! are those of `testdata/corpus`, the present is always the same day, and nothing is redacted but the directory of the test.
 //!
-//! `OCISWEEP_UPDATE=1 cargo test --test cli` writes the files anew; what changed is then for `git diff` to tell.
+//! `OCISWEEP_UPDATE=1 cargo test --test suite cli::` writes the files anew; what changed is then for `git diff` to tell.
 //!
 //! - [`shelf`]: layouts to work on, and the comparison.
 //! - [`about`]: version, manual pages, completions, and command lines that are none.
@@ -16,9 +16,6 @@
 //! - [`refusals`]: errors, with the hints that lead out of them.
 //! - [`terminal`]: colours, widths, and readers that go away.
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod about;
 mod help;

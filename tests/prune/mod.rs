@@ -25,18 +25,6 @@
     reason = "a test that runs out of bounds fails, as it should"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
-#[path = "../model/generate.rs"]
-mod generate;
-#[path = "../model/oracle.rs"]
-mod oracle;
-#[path = "../model/world.rs"]
-mod world;
-#[path = "../model/write.rs"]
-mod write;
-
 mod belongings;
 mod budget;
 mod cache;

@@ -1,0 +1,27 @@
+//! All tests of the command and the library but those of `tests/faults`, in one binary: it is linked once, and its tests
+//! share both cores to the end. One suite: `cargo test --test suite rm::`.
+//!
+//! | module | what it tests |
+//! | --- | --- |
+//! | `rm`, `prune`, `check`, `many`, `cli` | the command line |
+//! | `corpus` | recorded layouts of real tools |
+//! | `hostile` | malformed and adversarial layouts |
+//! | `model`, `properties` | random layouts and commands against oracles |
+//! | `interop` | real clients before, beside and after |
+//! | `readme` | every session of the README and of `docs/` |
+//! | `tidy` | rules about the sources |
+
+mod support;
+
+mod check;
+mod cli;
+mod corpus;
+mod hostile;
+mod interop;
+mod many;
+mod model;
+mod properties;
+mod prune;
+mod readme;
+mod rm;
+mod tidy;
