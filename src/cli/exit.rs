@@ -52,7 +52,7 @@ impl Exit {
             0 => "done",
             10 => "would change",
             1 => "incomplete",
-            2 => "not understood",
+            2 => "usage-error",
             3 => "refused",
             5 => "over budget",
             6 => "busy",

@@ -168,7 +168,7 @@ fn a_forged_depth_is_judged_in_time_and_told_in_short() {
         .run();
     let checked = Checked::of(run);
     assert_eq!(checked.count("sparse"), 2000);
-    let way = texts(&checked.item(&image.layers[0].digest)["way"]);
+    let way = texts(&checked.item(&image.layers[0].digest)["reference_path"]);
     assert_eq!(way.len(), 10, "{way:?}");
     assert_eq!((&*way[0], &*way[5]), ("deep", "1994 more"));
     assert!(way[9].starts_with("layer 1/1 "), "{way:?}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::check::scene::{Checked, Scene};
-use crate::support::{Cmd, Run, assert_same, cases, for_each, snapshot};
+use crate::support::{Cmd, LayoutBuilder, Run, assert_same, cases, for_each, snapshot};
 
 fn blobs(layout: &Path, args: &[&str]) -> Run {
     Cmd::new(["blobs"]).arg(layout).args(args).run()
@@ -66,9 +66,10 @@ fn dead_is_what_gc_deletes() {
         |layout| layout.label(),
         |layout| {
             let (_unpacked, directory) = layout.unpack();
-            let dead: BTreeSet<String> = lines(&blobs(&directory, &["--dead", "--grace", "0"]))
-                .into_iter()
-                .collect();
+            let dead: BTreeSet<String> =
+                lines(&blobs(&directory, &["--unreferenced", "--grace", "0"]))
+                    .into_iter()
+                    .collect();
             let before = files(&directory);
             Cmd::gc(&directory).run().ok();
             let after = files(&directory);
@@ -97,7 +98,10 @@ fn what_is_in_flight_is_neither_live_nor_dead() {
         .builder
         .age(&old.blob_path(), Duration::from_secs(3 * 3600));
     let before = snapshot(scene.path());
-    assert_eq!(lines(&blobs(scene.path(), &["--dead"])), [old.blob_path()]);
+    assert_eq!(
+        lines(&blobs(scene.path(), &["--unreferenced"])),
+        [old.blob_path()]
+    );
     let live = lines(&blobs(scene.path(), &["--live"]));
     assert!(!live.contains(&young.blob_path()) && !live.contains(&old.blob_path()));
     assert_eq!(live.len(), 17 + 2, "{live:?}");
@@ -124,7 +128,7 @@ fn roots_are_the_documents_that_entries_list() {
 fn a_damaged_document_refuses_what_rests_on_it() {
     let scene = Scene::new();
     scene.overwrite(&scene.two.manifest, b"damaged");
-    for which in ["--live", "--dead"] {
+    for which in ["--live", "--unreferenced"] {
         let run = blobs(scene.path(), &[which]);
         run.refused().one_error_with_hint();
         assert_eq!(run.stdout, "");
@@ -136,11 +140,11 @@ fn a_damaged_document_refuses_what_rests_on_it() {
 fn a_document_that_is_missing_can_be_accepted() {
     let scene = Scene::new();
     scene.builder.drop_blob(&scene.two.manifest);
-    for which in ["--live", "--dead"] {
+    for which in ["--live", "--unreferenced"] {
         blobs(scene.path(), &[which]).refused();
         let run = blobs(scene.path(), &[which, "--allow-missing", "--grace", "0"]);
         let has_private = lines(&run).contains(&scene.two.layers[1].blob_path());
-        assert_eq!(has_private, which == "--dead", "{}", run.all());
+        assert_eq!(has_private, which == "--unreferenced", "{}", run.all());
     }
 }
 
@@ -152,8 +156,11 @@ fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
         lines(&blobs(scene.path(), &["--live"])),
         ["oci-layout", "index.json"]
     );
-    blobs(scene.path(), &["--dead", "--grace", "0"]).refused();
-    let dead = blobs(scene.path(), &["--dead", "--grace", "0", "--allow-empty"]);
+    blobs(scene.path(), &["--unreferenced", "--grace", "0"]).refused();
+    let dead = blobs(
+        scene.path(),
+        &["--unreferenced", "--grace", "0", "--allow-empty"],
+    );
     assert_eq!(lines(&dead).len(), 17);
 }
 
@@ -255,5 +262,20 @@ fn paths_can_end_with_a_zero_byte() {
 fn one_question_at_a_time() {
     let scene = Scene::new();
     blobs(scene.path(), &[]).exits(2);
-    blobs(scene.path(), &["--live", "--dead"]).exits(2);
+    blobs(scene.path(), &["--live", "--unreferenced"]).exits(2);
+}
+
+#[test]
+fn the_old_name_of_unreferenced_is_understood_for_now() {
+    let mut layout = LayoutBuilder::new();
+    let image = layout.image("linux/amd64", "one", &[b"layer"]);
+    layout.entry(image.manifest.tagged("v1"));
+    layout.layer(b"an orphan");
+    layout.write();
+    let list = |flag: &str| lines(&blobs(layout.path(), &[flag, "--grace", "0"]));
+    assert!(!list("--dead").is_empty());
+    assert_eq!(list("--dead"), list("--unreferenced"));
+    // Only the new one is in the help.
+    let help = Cmd::new(["blobs", "--help"]).run();
+    assert!(!help.ok().stdout.contains("--dead"));
 }

@@ -31,7 +31,7 @@ fn a_layer_that_is_other_than_its_digest() {
     assert_eq!(item["path"], layer.blob_path());
     assert_eq!(item["size"], 3);
     assert_eq!(item["damage"], true);
-    let way = texts(&item["way"]);
+    let way = texts(&item["reference_path"]);
     let [name, manifest, last] = way.as_slice() else {
         panic!("{way:?}");
     };
@@ -60,7 +60,7 @@ fn the_command_that_is_advised_removes_the_damage() {
     checked.finds(&[(shared, "wrong-digest")]);
     let item = checked.item(&shared.digest);
     assert_eq!(texts(&item["names"]), ["app:1", "app:2", "multi"]);
-    let advice = item["advice"].as_str().expect("advice");
+    let advice = item["hint"].as_str().expect("advice");
     let command = advice.split('`').nth(1).expect("a command");
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     crate::support::Cmd::new(words).run().ok();
@@ -80,7 +80,7 @@ fn a_blob_of_another_length_is_found_without_reading_it() {
             (&item["size"], &item["declared_size"]),
             (&3.into(), &5.into())
         );
-        let way = texts(&item["way"]);
+        let way = texts(&item["reference_path"]);
         assert_eq!(way[0], "multi");
         assert!(way[2].starts_with("linux/arm64 "), "{way:?}");
     }
@@ -295,9 +295,7 @@ fn orphans_are_counted_and_read_on_demand() {
         checked.finds(&[(&bad, "wrong-digest")]);
         assert_eq!(checked.count("orphan"), 1);
         assert_eq!(texts(&checked.item(&bad.digest)["names"]), [""; 0]);
-        let advice = checked.item(&bad.digest)["advice"]
-            .as_str()
-            .expect("advice");
+        let advice = checked.item(&bad.digest)["hint"].as_str().expect("advice");
         assert!(advice.contains("ocisweep gc "), "{advice}");
     }
 }
@@ -325,7 +323,7 @@ fn an_unlisted_signature_is_live_and_checked() {
     scene.overwrite(payload, b"forged");
     let checked = scene.report(&[]);
     checked.finds(&[(payload, "wrong-digest")]);
-    let way = texts(&checked.item(&payload.digest)["way"]);
+    let way = texts(&checked.item(&payload.digest)["reference_path"]);
     assert!(way[2].starts_with("referrer "), "{way:?}");
     assert_eq!(texts(&checked.item(&payload.digest)["names"]), ["app:1"]);
 }

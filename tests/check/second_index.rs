@@ -82,7 +82,7 @@ fn a_list_of_live_blobs_has_the_file_and_what_it_lists() {
     let run = haul.run(&["blobs", "--live", "--ignore-index", LIST]);
     run.ok().keeps_quiet_about(LIST);
     run.keeps_quiet_about(haul.chart.manifest.hex());
-    haul.run(&["blobs", "--dead", "--grace", "0"])
+    haul.run(&["blobs", "--unreferenced", "--grace", "0"])
         .ok()
         .keeps_quiet_about("blobs");
 }
@@ -147,7 +147,7 @@ fn a_torn_file_stops_no_reading_and_is_told() {
         .says("malformed: hauler-index.json: it lists blobs");
     for args in [
         &["blobs", "--live"][..],
-        &["blobs", "--dead"],
+        &["blobs", "--unreferenced"],
         &["gc"],
         &["prune", "-f"],
     ] {

@@ -310,7 +310,10 @@ fn what_index_json_lists_is_missing() {
     scene.builder.drop_blob(&scene.one.manifest);
     let checked = scene.report(&[]);
     checked.finds(&[(&scene.multi, "missing"), (&scene.one.manifest, "missing")]);
-    assert_eq!(texts(&checked.item(&scene.multi.digest)["way"])[0], "multi");
+    assert_eq!(
+        texts(&checked.item(&scene.multi.digest)["reference_path"])[0],
+        "multi"
+    );
     assert_eq!(checked.count("orphan"), 8, "{}", checked.run.all());
 }
 
@@ -419,7 +422,7 @@ fn docker_save_and_holds_name_what_must_be_here() {
     let checked = scene.report(&[]);
     let item = checked.item(&scene.one.manifest.digest);
     assert_eq!(texts(&item["holds"]), ["keep"]);
-    assert!(item["advice"].as_str().expect("advice").contains("hold rm"));
+    assert!(item["hint"].as_str().expect("advice").contains("hold rm"));
 }
 
 #[test]

@@ -33,12 +33,12 @@ fn item(builder: &LayoutBuilder, what: &str, args: &[&str]) -> Value {
 
 /// Returns the ways as people see them, digests cut to four digits.
 fn ways(item: &Value) -> Vec<String> {
-    let ways = item["ways"].as_array().expect("ways");
+    let ways = item["paths"].as_array().expect("ways");
     ways.iter()
         .map(|way| {
             let mut parts = vec![texts(&way["roots"]).join(", ")];
             for step in way["steps"].as_array().expect("steps") {
-                parts.push(step["what"].as_str().expect("a text").to_owned());
+                parts.push(step["role"].as_str().expect("a text").to_owned());
             }
             parts.join(" → ")
         })
@@ -147,7 +147,7 @@ fn ways_are_bounded_and_the_rest_is_counted() {
     let found = item(&scene.builder, base, &["--limit", "1"]);
     assert_eq!(ways(&found).len(), 1);
     assert_eq!(
-        (&found["more_ways"], &found["more_is_exact"]),
+        (&found["more_paths"], &found["more_is_exact"]),
         (&3.into(), &true.into())
     );
     why(&scene.builder, base, &["--limit", "3"])
@@ -155,7 +155,7 @@ fn ways_are_bounded_and_the_rest_is_counted() {
         .says("and 1 more path; `--all` shows them\n");
     let all = item(&scene.builder, base, &["--all"]);
     assert_eq!(ways(&all).len(), 4);
-    assert_eq!(all["more_ways"], 0);
+    assert_eq!(all["more_paths"], 0);
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn a_forged_layout_with_endless_ways_is_explained_soon() {
     assert_eq!(ways(&found).len(), 2);
     assert_eq!(found["more_is_exact"], false);
     assert!(
-        found["more_ways"].as_u64() > Some(100),
+        found["more_paths"].as_u64() > Some(100),
         "{}",
-        found["more_ways"]
+        found["more_paths"]
     );
     why(&builder, &image.layers[0].digest, &[])
         .ok()
@@ -232,7 +232,7 @@ fn of_an_orphan_it_says_what_gc_would_do() {
         .age(&old.blob_path(), Duration::from_secs(3 * 3600));
     let found = item(&scene.builder, &old.digest, &[]);
     assert_eq!(found["state"], "orphan");
-    assert_eq!(found["ways"], Value::Array(Vec::new()));
+    assert_eq!(found["paths"], Value::Array(Vec::new()));
     assert_eq!(found["sweep"]["action"], "delete");
     let found = item(&scene.builder, &young.digest, &[]);
     assert_eq!(found["sweep"]["action"], "keep");
@@ -371,7 +371,7 @@ fn of_an_image_it_says_who_shares_each_blob() {
         .map(|part| {
             (
                 part["digest"].as_str().expect("a digest").to_owned(),
-                part["what"].as_str().expect("a text").to_owned(),
+                part["role"].as_str().expect("a text").to_owned(),
                 texts(&part["shared_with"]).join(", "),
             )
         })
@@ -441,7 +441,7 @@ fn the_bytes_are_those_of_df() {
                 }
                 // An entry leads to it, so there is a way.
                 assert_ne!(
-                    found["ways"].as_array().map(Vec::len),
+                    found["paths"].as_array().map(Vec::len),
                     Some(0),
                     "{}",
                     why.all()
@@ -472,7 +472,7 @@ fn what_the_corpus_calls_garbage_has_no_way_and_the_rest_has_one() {
                         .arg(&digest)
                         .run();
                     let found = &why.ok().json()["items"][0];
-                    let ways = found["ways"].as_array().expect("ways");
+                    let ways = found["paths"].as_array().expect("ways");
                     assert_eq!(!ways.is_empty(), is_live, "{}", why.all());
                     assert_eq!(found["sweep"].is_null(), is_live, "{}", why.all());
                 }

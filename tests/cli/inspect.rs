@@ -81,7 +81,7 @@ fn lists_of_paths() {
         &["blobs", "--live", "docker-save-names"][..],
         &["blobs", "--roots", "skopeo-old-tags"],
         &["blobs", "--roots", "skopeo-old-tags", "docker-save-names"],
-        &["blobs", "--dead", "skopeo-interrupted"],
+        &["blobs", "--unreferenced", "skopeo-interrupted"],
     ] {
         shelf.run(args).ok();
     }

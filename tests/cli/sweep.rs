@@ -264,7 +264,7 @@ fn what_is_told_does_not_depend_on_the_order_of_a_directory() {
     let commands: [&[&str]; 8] = [
         &["ls", "--tree", "regctl"],
         &["gc", "-n", "--format", "json", "umoci-new"],
-        &["blobs", "--dead", "umoci-new"],
+        &["blobs", "--unreferenced", "umoci-new"],
         &["check", "--orphans", "umoci-new"],
         &["why", "regctl", "77f3"],
         &["prune", "-f", "-a", "--keep", "v1.0", "umoci-new"],

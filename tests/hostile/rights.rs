@@ -231,7 +231,7 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
         &["df", path, "-v"],
         &["check", path],
         &["why", path, "app"],
-        &["blobs", path, "--dead"],
+        &["blobs", path, "--unreferenced"],
         &["gc", path, "-n", "--grace", "0"],
         &["gc", path, "--dry-run"],
     ];

@@ -241,7 +241,7 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
     let json = scene.run(&["check", "--format", "json", "-r", "tree"]);
     let json = json.exits(1).json();
     assert_eq!(number(&json, "/damaged"), 1);
-    let blobs = scene.run(&["blobs", "--dead", "--grace", "0", "-r", "tree"]);
+    let blobs = scene.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
     let paths: Vec<&str> = blobs.ok().stdout.lines().collect();
     assert_eq!(paths.len(), 3, "{}", blobs.all());
     for (path, layout) in paths

@@ -33,7 +33,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["check"],
     &["check", "--format", "json"],
     &["blobs", "--live"],
-    &["blobs", "--dead", "--grace", "0"],
+    &["blobs", "--unreferenced", "--grace", "0"],
     &["blobs", "--roots"],
     &["gc", "--grace", "0"],
     &["gc", "-n", "--grace", "0"],

@@ -288,7 +288,7 @@ fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
             assert_eq!(digests(&scene.join("tree/owner/blobs/sha256")), before);
         }
         assert_eq!(df, 20, "only the orphan of the one that stands alone");
-        let run = scene.run(&["blobs", "--dead", "--grace", "0", "-r", "tree"]);
+        let run = scene.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
         run.refused().keeps_quiet_about("owner");
     }
 }
@@ -795,7 +795,7 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
         .map(|hex| format!("sha256:{hex}"))
         .collect();
     assert_eq!(Some(&live), commune.needs.first());
-    let blobs = ["blobs", "--dead", "--grace", "0"];
+    let blobs = ["blobs", "--unreferenced", "--grace", "0"];
     let run = scene.run(&[&blobs[..], &SHARED, &NAMES].concat());
     let dead: BTreeSet<String> = run
         .ok()

@@ -118,7 +118,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
     // What reads agrees with what deletes.
     let path = layout.path();
     let df = Cmd::new(["df", "--format", "json"]).arg(path).run();
-    let dead = Cmd::new(["blobs", "--dead"]).arg(path).run();
+    let dead = Cmd::new(["blobs", "--unreferenced"]).arg(path).run();
     let why = Cmd::new(["why"]).arg(path).arg(&app.manifest.digest).run();
     why.ok().says("released while a writer was at work");
     let hex = |digest: &str| digest.replacen(':', "/", 1);

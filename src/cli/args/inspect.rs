@@ -91,7 +91,7 @@ pub struct WhyArgs {
 /// Print paths of blobs for rsync, tar and scripts
 #[derive(Debug, ClapArgs)]
 #[command(
-    group = clap::ArgGroup::new("which").required(true).args(["live", "dead", "roots"]),
+    group = clap::ArgGroup::new("which").required(true).args(["live", "unreferenced", "roots"]),
     long_about = "Print paths of blobs, one per line, for rsync, tar and scripts.\n\n\
                   Paths are relative to the layout; with several layouts each path starts with that of its \
                   layout. --live and --dead refuse where gc refuses, since an incomplete list is worse than \
@@ -99,7 +99,7 @@ pub struct WhyArgs {
     after_help = "Examples:\n  \
                   ocisweep blobs --live images | rsync -a --files-from=- images/ backup/\n  \
                   ocisweep blobs --live -0 images | tar -C images --null -T - -cf images.tar\n  \
-                  ocisweep blobs --dead images | wc -l"
+                  ocisweep blobs --unreferenced images | wc -l"
 )]
 pub struct BlobsArgs {
     #[command(flatten)]
@@ -108,24 +108,24 @@ pub struct BlobsArgs {
     #[arg(long)]
     pub live: bool,
     /// Print what gc would delete now, including temporary files of writers
-    #[arg(long)]
-    pub dead: bool,
+    #[arg(long, alias = "dead")]
+    pub unreferenced: bool,
     /// Print the documents that index.json lists
     #[arg(long)]
     pub roots: bool,
     /// Separate paths with NUL instead of newline
     #[arg(short = '0', long)]
     pub null: bool,
-    /// With --dead: omit unreferenced blobs newer than DURATION, which a writer may be about to list
+    /// With --unreferenced: omit unreferenced blobs newer than DURATION, which a writer may be about to list
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,
-    /// With --dead: include temporary files of writers that are older than DURATION
+    /// With --unreferenced: include temporary files of writers that are older than DURATION
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub temp_age: Duration,
     /// Proceed even if documents that index.json lists are missing
     #[arg(long)]
     pub allow_missing: bool,
-    /// With --dead: proceed even if index.json lists no image, so that every blob is unreferenced
+    /// With --unreferenced: proceed even if index.json lists no image, so that every blob is unreferenced
     #[arg(long)]
     pub allow_empty: bool,
 }

@@ -44,7 +44,12 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
             return exit.and(exit::USAGE);
         }
     }
-    if let Some(store) = args.layouts.shared_blobs.as_deref().filter(|_| args.dead) {
+    if let Some(store) = args
+        .layouts
+        .shared_blobs
+        .as_deref()
+        .filter(|_| args.unreferenced)
+    {
         return exit.and(unreferenced_in(context, args, store));
     }
     // Everything is read before anything is printed.
@@ -53,7 +58,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let refused = if args.dead && args.layouts.shared_blobs.is_none() {
+        let refused = if args.unreferenced && args.layouts.shared_blobs.is_none() {
             chosen.refuse_sharing(number)
         } else {
             Ok(())
@@ -99,8 +104,8 @@ fn one(context: &Context<'_>, args: &BlobsArgs, layout: &Path) -> Result<Vec<Pat
     };
     if args.live {
         live(&view, args)
-    } else if args.dead {
-        dead(&view, &rule, args)
+    } else if args.unreferenced {
+        unreferenced(&view, &rule, args)
     } else {
         Ok(roots(context, &view))
     }
@@ -169,7 +174,11 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
 }
 
 /// What `gc` would delete now.
-fn dead(view: &Snapshot, rule: &Protection, args: &BlobsArgs) -> Result<Vec<PathBuf>, Error> {
+fn unreferenced(
+    view: &Snapshot,
+    rule: &Protection,
+    args: &BlobsArgs,
+) -> Result<Vec<PathBuf>, Error> {
     let missing = MissingDocuments::allow_if(args.allow_missing);
     let plan = plan_gc(view, rule, missing, EmptyIndex::allow_if(args.allow_empty))?;
     let blobs = plan.sweep().iter().map(|victim| path_of(view, victim.id));

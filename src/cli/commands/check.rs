@@ -300,8 +300,8 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
         );
     }
     if finding.class.is_damage() {
-        let advice = advice(layout, finding);
-        line(text, &format!("  {}", context.term.foreign(&advice)));
+        let hint = hint(layout, finding);
+        line(text, &format!("  {}", context.term.foreign(&hint)));
     }
 }
 
@@ -314,7 +314,7 @@ fn names(names: &[String]) -> String {
 }
 
 /// Returns what helps against a damage.
-fn advice(layout: &Path, finding: &Finding) -> String {
+fn hint(layout: &Path, finding: &Finding) -> String {
     let path = quote_path(layout);
     let mut ways = Vec::new();
     if finding.class == Class::Unreadable {
@@ -420,19 +420,19 @@ struct JsonItem {
     /// Bytes that a descriptor declares.
     declared_size: Option<u64>,
     reasons: Vec<String>,
-    /// How a root leads to it.
-    way: Vec<String>,
+    /// The reference path from a root to it.
+    reference_path: Vec<String>,
     /// Images that need it.
     #[serde(serialize_with = "json::shared")]
     names: Arc<[String]>,
     #[serde(serialize_with = "json::shared")]
     holds: Arc<[String]>,
-    /// Files beside `index.json` that lead to it.
+    /// Second indexes that reference it.
     #[serde(serialize_with = "json::shared")]
     second_indexes: Arc<[String]>,
-    /// What helps; absent where nothing is damaged.
+    /// What repairs it; absent where nothing is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
+    hint: Option<String>,
 }
 
 impl JsonLayout {
@@ -483,11 +483,11 @@ impl JsonItem {
             size: finding.len,
             declared_size: finding.declared,
             reasons: vec![finding.why.clone().into()],
-            way: finding.way.clone(),
+            reference_path: finding.way.clone(),
             names: finding.images.clone(),
             holds: finding.holds.clone(),
             second_indexes: finding.second_indexes.clone(),
-            advice: damage.then(|| advice(layout, finding)),
+            hint: damage.then(|| hint(layout, finding)),
         }
     }
 }

@@ -89,7 +89,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         subjects.push(Subject {
             id,
             len: sizes.len(id),
-            ways: found,
+            paths: found,
             more,
             image,
             fate: DeleteResult::of(context, args, &view, id, plan.as_ref()),
@@ -152,7 +152,7 @@ struct Subject<'a> {
     id: BlobId,
     /// Bytes that are here; `None`: it is not.
     len: Option<u64>,
-    ways: Vec<ReferencePath>,
+    paths: Vec<ReferencePath>,
     more: More,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
     /// What becomes of an orphan; `None` for what is live.
@@ -238,7 +238,7 @@ impl DeleteResult {
                 None,
             ),
             None => Self {
-                action: "none",
+                action: "already-gone",
                 why: "it was deleted concurrently".to_owned(),
                 until: None,
             },
@@ -258,7 +258,7 @@ fn in_words(now: Timestamp, until: Timestamp) -> String {
 impl Subject<'_> {
     /// Says what the blob is: what it is to the last document of the shortest way.
     fn what(&self, view: &Snapshot) -> String {
-        if let Some(step) = self.ways.first().and_then(|way| way.steps.last()) {
+        if let Some(step) = self.paths.first().and_then(|way| way.steps.last()) {
             return step.what.clone();
         }
         ocisweep::graph::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown).to_owned()
@@ -288,7 +288,7 @@ impl Subject<'_> {
         };
         let what = context.term.foreign(&what).into_owned();
         line(&mut text, &format!("{digest}  {what}, {size}"));
-        for way in &self.ways {
+        for way in &self.paths {
             let way = way.parts(graph).join(" → ");
             line(&mut text, &context.term.foreign(&way));
         }
@@ -327,7 +327,7 @@ impl Subject<'_> {
 
     fn to_json(&self, view: &Snapshot) -> JsonItem {
         let graph = &view.graph;
-        let (more_ways, more_is_exact) = match self.more {
+        let (more_paths, more_is_exact) = match self.more {
             More::Exactly(more) => (more, true),
             More::AtLeast(more) => (more, false),
         };
@@ -336,22 +336,22 @@ impl Subject<'_> {
             kind: self.what(view),
             size: self.len,
             state: self.state(view),
-            ways: self
-                .ways
+            paths: self
+                .paths
                 .iter()
-                .map(|way| JsonWay {
+                .map(|way| JsonPath {
                     roots: Arc::clone(&way.roots),
                     steps: way
                         .steps
                         .iter()
                         .map(|step| JsonStep {
                             digest: graph.digest(step.id).to_string(),
-                            what: step.what.clone(),
+                            role: step.what.clone(),
                         })
                         .collect(),
                 })
                 .collect(),
-            more_ways,
+            more_paths,
             more_is_exact,
             sweep: self.fate.as_ref().map(|fate| JsonFate {
                 action: fate.action,
@@ -371,7 +371,7 @@ impl Subject<'_> {
                     .iter()
                     .map(|part| JsonPart {
                         digest: graph.digest(part.id).to_string(),
-                        what: part.what.clone(),
+                        role: part.what.clone(),
                         size: part.len,
                         shared_with: part.shared_with.clone(),
                     })
@@ -432,9 +432,9 @@ struct JsonItem {
     /// Bytes that are here.
     size: Option<u64>,
     state: &'static str,
-    ways: Vec<JsonWay>,
+    paths: Vec<JsonPath>,
     /// Reference paths that are not listed.
-    more_ways: usize,
+    more_paths: usize,
     /// Whether it is known how many.
     more_is_exact: bool,
     /// What a sweep now would do with an orphan.
@@ -443,7 +443,7 @@ struct JsonItem {
 }
 
 #[derive(Serialize)]
-struct JsonWay {
+struct JsonPath {
     #[serde(serialize_with = "json::shared")]
     roots: Arc<[String]>,
     steps: Vec<JsonStep>,
@@ -452,7 +452,7 @@ struct JsonWay {
 #[derive(Serialize)]
 struct JsonStep {
     digest: String,
-    what: String,
+    role: String,
 }
 
 #[derive(Serialize)]
@@ -474,7 +474,7 @@ struct JsonImage {
 #[derive(Serialize)]
 struct JsonPart {
     digest: String,
-    what: String,
+    role: String,
     size: Option<u64>,
     #[serde(serialize_with = "json::shared")]
     shared_with: Arc<[String]>,

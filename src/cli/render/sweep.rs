@@ -270,7 +270,7 @@ impl Shown<'_> {
             let (action, reason) = match fate {
                 DeleteResult::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
                 DeleteResult::Deleted => ("delete", "unreferenced"),
-                DeleteResult::Gone => ("none", "gone"),
+                DeleteResult::Gone => ("already-gone", "gone"),
                 DeleteResult::Rewritten => ("keep", "rewritten"),
                 DeleteResult::Failed => ("failed", "unreferenced"),
                 DeleteResult::NotTried => ("keep", untried),
