@@ -94,7 +94,7 @@ pub struct WhyArgs {
     group = clap::ArgGroup::new("which").required(true).args(["live", "unreferenced", "roots"]),
     long_about = "Print paths of blobs, one per line, for rsync, tar and scripts.\n\n\
                   Paths are relative to the layout; with several layouts each path starts with that of its \
-                  layout. --live and --dead refuse where gc refuses, since an incomplete list is worse than \
+                  layout. --live and --unreferenced refuse where gc refuses, since an incomplete list is worse than \
                   none.",
     after_help = "Examples:\n  \
                   ocisweep blobs --live images | rsync -a --files-from=- images/ backup/\n  \
