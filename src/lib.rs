@@ -75,11 +75,7 @@
 //! # symlink(layout.join("blobs"), linked.join("blobs"))?;
 //! # fs::copy(layout.join("oci-layout"), linked.join("oci-layout"))?;
 //! # fs::copy(layout.join("index.json"), linked.join("index.json"))?;
-//! let plan_at = |now: Timestamp| SweepOptions {
-//!     now: now.as_nanosecond(),
-//!     started: now.as_nanosecond(),
-//!     temp_age: 0,
-//! };
+//! let plan_at = |now: Timestamp| SweepOptions::new(now, now, Duration::ZERO);
 //! let (missing, empty) = (MissingDocuments::Allow, EmptyIndex::Allow);
 //! let now = Timestamp::now();
 //!
@@ -96,7 +92,7 @@
 //!
 //! // Next year that blob will be old. A plan says so, and is not done today.
 //! let next_year = now + (365 * 24).hours();
-//! let rule = GracePolicy { now: next_year.as_nanosecond(), grace: GracePolicy::HOUR };
+//! let rule = GracePolicy::new(next_year, GracePolicy::HOUR);
 //! let view = Snapshot::read_protected(&layout, next_year, rule, &Silent)?;
 //! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(next_year))?;
 //! assert_eq!(plan.sweep().len(), 1);
@@ -163,14 +159,10 @@
 //! }
 //!
 //! // What is younger than an hour is kept: a writer may be about to list it. No writer is at work here.
-//! view.protect(GracePolicy { now: now.as_nanosecond(), grace: 0 }, &Silent)?;
+//! view.protect(GracePolicy::new(now, Duration::ZERO), &Silent)?;
 //!
 //! // Mark what is live, and plan to sweep the rest.
-//! let options = SweepOptions {
-//!     now: now.as_nanosecond(),
-//!     started: now.as_nanosecond(),
-//!     temp_age: i128::MAX,
-//! };
+//! let options = SweepOptions::new(now, now, Duration::MAX);
 //! let plan = sweep_all(&view, MissingDocuments::Refuse, EmptyIndex::Refuse, &Disk, &options)?;
 //! assert_eq!(plan.totals().blobs, 1);
 //! assert_eq!(plan.totals().reclaimed_bytes(), 40);

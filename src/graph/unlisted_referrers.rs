@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
@@ -421,30 +422,36 @@ impl Graph {
     }
 }
 
-/// When an orphan counts as being written. Times in nanoseconds since 1970.
+/// When an orphan counts as being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GracePolicy {
-    /// The current time.
-    pub now: i128,
-    /// How long an orphan counts as being written; 0 turns the protection off.
-    pub grace: i128,
+    /// The current time, in nanoseconds since 1970, as file systems tell times.
+    pub(crate) now: i128,
+    /// How long an orphan counts as being written, in nanoseconds; 0 turns the protection off.
+    pub(crate) grace: i128,
 }
 
 impl GracePolicy {
-    /// The grace period where the caller names none: one hour, in nanoseconds.
-    pub const HOUR: i128 = 60 * 60 * 1_000_000_000;
+    /// The grace period where the caller names none.
+    pub const HOUR: Duration = Duration::from_secs(60 * 60);
 
-    /// Returns the rule that holds where the caller names none. A time in the future ends no protection.
-    pub(crate) fn by_default(now: Timestamp) -> Self {
+    /// Returns a policy: what is younger than `grace` at `now` counts as being written. A grace period of zero turns the
+    /// protection off.
+    #[must_use]
+    pub fn new(now: Timestamp, grace: Duration) -> Self {
         Self {
-            now: now.min(crate::clock::now()).as_nanosecond(),
-            grace: Self::HOUR,
+            now: now.as_nanosecond(),
+            grace: i128::try_from(grace.as_nanos()).unwrap_or(i128::MAX),
         }
     }
 
+    /// Returns the policy that is active where the caller names none. A time in the future ends no protection.
+    pub(crate) fn by_default(now: Timestamp) -> Self {
+        Self::new(now.min(crate::clock::now()), Self::HOUR)
+    }
+
     /// Returns `true` if what was written at this time may be in use by a writer that has not listed it yet.
-    #[must_use]
-    pub const fn is_fresh(&self, modified: i128) -> bool {
+    pub(crate) const fn is_fresh(&self, modified: i128) -> bool {
         self.grace > 0 && self.now.saturating_sub(modified) < self.grace
     }
 }

@@ -32,22 +32,10 @@ impl Protection {
     /// come.
     #[must_use]
     pub fn with(now: Timestamp, started: Timestamp, grace: Duration, temp_age: Duration) -> Self {
-        let nanoseconds = now.as_nanosecond();
         Self {
             now,
-            in_flight: GracePolicy {
-                now: nanoseconds,
-                grace: as_nanoseconds(grace),
-            },
-            sweep: SweepOptions {
-                now: nanoseconds,
-                started: started.as_nanosecond(),
-                temp_age: as_nanoseconds(temp_age),
-            },
+            in_flight: GracePolicy::new(now, grace),
+            sweep: SweepOptions::new(now, started, temp_age),
         }
     }
-}
-
-fn as_nanoseconds(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }

@@ -1,5 +1,9 @@
 //! What goes when everything that is not live goes.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::{Graph, LiveSet};
@@ -10,16 +14,29 @@ use crate::model::snapshot::Snapshot;
 
 use super::{Deletion, Deletions, KeepReason, Kept, Plan, relisted};
 
-/// What to sweep. There is no default: how long something young is left alone has to be said.
+/// What to sweep. There is no default: how long a recent file is left alone has to be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepOptions {
-    /// The present, in nanoseconds since 1970.
-    pub now: i128,
-    /// When the reading of the layout began, by the system's clock, in nanoseconds since 1970. Other
-    /// than `now` this is never a pretended time.
-    pub started: i128,
-    /// How old a writer's temporary file has to be before it goes, in nanoseconds.
-    pub temp_age: i128,
+    /// The current time, in nanoseconds since 1970.
+    pub(crate) now: i128,
+    /// When the reading of the layout began, by the system's clock, in nanoseconds since 1970.
+    pub(crate) started: i128,
+    /// How old a writer's temporary file has to be before it is deleted, in nanoseconds.
+    pub(crate) temp_age: i128,
+}
+
+impl SweepOptions {
+    /// Returns options for a run that began at `started` by the system's clock. `now` may be another time, to try out a
+    /// policy: a plan for a time that has not come is not executed. `temp_age`: how old a writer's temporary file has to be
+    /// before it is deleted.
+    #[must_use]
+    pub fn new(now: Timestamp, started: Timestamp, temp_age: Duration) -> Self {
+        Self {
+            now: now.as_nanosecond(),
+            started: started.as_nanosecond(),
+            temp_age: i128::try_from(temp_age.as_nanos()).unwrap_or(i128::MAX),
+        }
+    }
 }
 
 /// Plans the sweep of everything that is not live: of what no root leads to, and of what only roots

@@ -149,7 +149,6 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     let path = layout.place.layout();
     let telling = telling(bench, layout)?;
     let now = Timestamp::now();
-    let nanoseconds = now.as_nanosecond();
     let opened = OciLayout::open(&path).map_err(io::Error::other)?;
     let (blobs, list) = timed(|| opened.list());
     let blobs = Arc::new(blobs.map_err(io::Error::other)?);
@@ -169,16 +168,9 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
         state,
         graph,
     };
-    let rule = GracePolicy {
-        now: nanoseconds,
-        grace: 0,
-    };
+    let rule = GracePolicy::new(now, Duration::ZERO);
     view.protect(rule, &Silent).map_err(io::Error::other)?;
-    let options = SweepOptions {
-        now: nanoseconds,
-        started: nanoseconds,
-        temp_age: 0,
-    };
+    let options = SweepOptions::new(now, now, Duration::ZERO);
     let (known, known_cost) = timed(|| images(&view, now));
     let (used, usage) = timed(|| usage(&view, &known, &Disk, &options));
     used.map_err(io::Error::other)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::Snapshot;
@@ -11,7 +12,7 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, SweepOptions, SweepSnapshot, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::support::{CaseLayout, cases, for_each};
+use crate::support::{CaseLayout, at, cases, for_each};
 
 fn going(plan: &Plan) -> BTreeSet<Digest> {
     let victims = plan.sweep().iter();
@@ -24,19 +25,12 @@ fn going(plan: &Plan) -> BTreeSet<Digest> {
 fn it_sweeps_what_any_other_sweeps() {
     let now = Timestamp::now();
     let nanoseconds = now.as_nanosecond();
-    let options = SweepOptions {
-        now: nanoseconds,
-        started: nanoseconds,
-        temp_age: 0,
-    };
+    let options = SweepOptions::new(at(nanoseconds), at(nanoseconds), Duration::ZERO);
     let layouts: Vec<_> = cases().into_iter().flat_map(|case| case.layouts).collect();
     let compared = AtomicUsize::new(0);
     for_each(layouts, CaseLayout::label, |case| {
         let (_unpacked, layout) = case.unpack();
-        let rule = GracePolicy {
-            now: nanoseconds,
-            grace: 0,
-        };
+        let rule = GracePolicy::new(at(nanoseconds), Duration::ZERO);
         let Ok(full) = Snapshot::read_protected(&layout, now, rule, &Silent) else {
             return;
         };

@@ -24,7 +24,7 @@ use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
 use crate::kill::count;
 use crate::scene::{LEFT_OVERS, Scene};
-use crate::support::{Stopping, Way, blobs, for_each, media, sha256};
+use crate::support::{Stopping, Way, at, blobs, for_each, media, sha256};
 
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
 
@@ -35,13 +35,9 @@ fn view(layout: &Path) -> (Snapshot, SweepOptions) {
     let now = Timestamp::now();
     let mut view = Snapshot::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
-    view.protect(GracePolicy { now, grace: 0 }, &Silent)
+    view.protect(GracePolicy::new(at(now), Duration::ZERO), &Silent)
         .expect("nobody interrupts");
-    let options = SweepOptions {
-        now,
-        started: now,
-        temp_age: 0,
-    };
+    let options = SweepOptions::new(at(now), at(now), Duration::ZERO);
     (view, options)
 }
 

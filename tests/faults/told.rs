@@ -286,10 +286,7 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
             options,
         );
         let mut plan = plan.expect("nothing is damaged");
-        let rule = GracePolicy {
-            now: options.now,
-            grace: 0,
-        };
+        let rule = GracePolicy::new(Timestamp::now(), Duration::ZERO);
         remove_if_empty(view, &mut plan, rule);
         assert_eq!(plan.empty_layout(), EmptyLayouts::Remove);
         plan

@@ -11,6 +11,7 @@ use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent};
 
 use crate::hostile::scene::Scene;
+use crate::support::{at, lasting};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const GRACE: i128 = 3_600_000_000_000;
@@ -41,7 +42,7 @@ fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
         (modified - GRACE, 0, false),
     ] {
         let mut view = view(&scene);
-        view.protect(GracePolicy { now, grace }, &Silent)
+        view.protect(GracePolicy::new(at(now), lasting(grace)), &Silent)
             .expect("nobody interrupts");
         assert_eq!(view.graph.has_in_flight(), is_young, "{now} {grace}");
     }
@@ -50,10 +51,7 @@ fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
 #[test]
 fn the_time_of_the_index_ends_no_protection() {
     let (moment, modified) = moment();
-    let rule = GracePolicy {
-        now: modified + GRACE / 2,
-        grace: GRACE,
-    };
+    let rule = GracePolicy::new(at(modified + GRACE / 2), lasting(GRACE));
     for index in [moment - DAY, moment, moment + Duration::from_secs(60)] {
         let scene = Scene::new();
         scene.builder.modified(&scene.orphan.blob_path(), moment);
@@ -67,10 +65,7 @@ fn the_time_of_the_index_ends_no_protection() {
 #[test]
 fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
     let (moment, modified) = moment();
-    let rule = GracePolicy {
-        now: modified + GRACE / 2,
-        grace: GRACE,
-    };
+    let rule = GracePolicy::new(at(modified + GRACE / 2), lasting(GRACE));
     let file = |name: &str| Some(Writer::File(name.into()));
     for (name, written, blob_written, expected) in [
         (
@@ -98,7 +93,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
         let mut view = view(&scene);
         view.protect(rule, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), expected.as_ref(), "{name} {written:?}");
-        let none = GracePolicy { grace: 0, ..rule };
+        let none = GracePolicy::new(at(modified + GRACE / 2), Duration::ZERO);
         view.protect(none, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), None, "{name} without grace");
     }
@@ -119,11 +114,7 @@ fn a_temporary_file_goes_when_it_is_older_than_was_said() {
     scene.builder.file("oci-put-blob123456789", b"half a blob");
     scene.builder.modified("oci-put-blob123456789", moment);
     for (now, goes) in [(modified + GRACE, false), (modified + GRACE + 1, true)] {
-        let options = SweepOptions {
-            now,
-            started: now,
-            temp_age: GRACE,
-        };
+        let options = SweepOptions::new(at(now), at(now), lasting(GRACE));
         let plan = sweep_all(
             &view(&scene),
             MissingDocuments::Refuse,
@@ -178,11 +169,7 @@ fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
     let view = Snapshot::read(scene.path(), Timestamp::now(), &observer);
     let view = view.expect("the layout can be read");
     let now = Timestamp::now().as_nanosecond();
-    let options = SweepOptions {
-        now,
-        started: now,
-        temp_age: GRACE,
-    };
+    let options = SweepOptions::new(at(now), at(now), lasting(GRACE));
     let plan = sweep_all(
         &view,
         MissingDocuments::Refuse,

@@ -7,6 +7,7 @@ use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
 use crate::hostile::scene::Scene;
+use crate::support::lasting;
 
 /// So many that no directory has them in order by chance.
 const MANY: usize = 12;
@@ -28,10 +29,7 @@ fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_writ
     }
     let now = Timestamp::now();
     let mut view = Snapshot::read(scene.path(), now, &Silent).expect("the layout can be read");
-    let rule = GracePolicy {
-        now: now.as_nanosecond(),
-        grace: 3_600_000_000_000,
-    };
+    let rule = GracePolicy::new(now, lasting(3_600_000_000_000));
     for _ in 0..2 {
         for subject in [&scene.app.manifest, &scene.orphan] {
             let subject = Digest::parse(&subject.digest).expect("a digest");

@@ -15,7 +15,7 @@ use ocisweep::progress::Silent;
 
 use crate::hostile::guard::Guarded as _;
 use crate::hostile::scene::Scene;
-use crate::support::{Cmd, Desc, media};
+use crate::support::{Cmd, Desc, at, media};
 
 fn entry(desc: &Desc) -> String {
     format!(
@@ -196,11 +196,7 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         scene.builder.file("other.json", text.as_bytes());
         let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
         let now = Timestamp::now().as_nanosecond();
-        let sweep_options = SweepOptions {
-            now,
-            started: now,
-            temp_age: i128::MAX,
-        };
+        let sweep_options = SweepOptions::new(at(now), at(now), Duration::MAX);
         let plan = sweep_all(
             &view,
             MissingDocuments::Refuse,

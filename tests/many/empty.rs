@@ -14,7 +14,7 @@ use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_al
 use ocisweep::progress::Silent;
 
 use crate::many::scene::{Scene, entries, of_layouts};
-use crate::support::{LayoutBuilder, Stopping, Way, assert_same, for_each, snapshot};
+use crate::support::{LayoutBuilder, Stopping, Way, assert_same, at, for_each, snapshot};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE: [&str; 5] = [
@@ -229,11 +229,7 @@ fn planned(layout: &Path) -> (Snapshot, Plan) {
     let now = Timestamp::now();
     let view = Snapshot::read(layout, now, &Silent).expect("the layout can be read");
     let now = now.as_nanosecond();
-    let options = SweepOptions {
-        now,
-        started: now,
-        temp_age: 0,
-    };
+    let options = SweepOptions::new(at(now), at(now), Duration::ZERO);
     let plan = sweep_all(
         &view,
         MissingDocuments::Refuse,
@@ -242,7 +238,7 @@ fn planned(layout: &Path) -> (Snapshot, Plan) {
         &options,
     );
     let mut plan = plan.expect("nothing is damaged");
-    remove_if_empty(&view, &mut plan, GracePolicy { now, grace: 0 });
+    remove_if_empty(&view, &mut plan, GracePolicy::new(at(now), Duration::ZERO));
     assert_eq!(plan.empty_layout(), EmptyLayouts::Remove);
     (view, plan)
 }

@@ -93,3 +93,13 @@ pub(crate) fn for_each<T>(
         failures.join("\n")
     );
 }
+
+/// Returns a time from nanoseconds since 1970.
+pub(crate) fn at(nanoseconds: i128) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(nanoseconds).expect("a time that can be told")
+}
+
+/// Returns a duration from nanoseconds.
+pub(crate) fn lasting(nanoseconds: i128) -> std::time::Duration {
+    std::time::Duration::from_nanos(u64::try_from(nanoseconds).expect("no negative duration"))
+}

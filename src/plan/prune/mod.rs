@@ -197,6 +197,8 @@ impl Judged<'_> {
 /// Which images would go if the newest of each repository stayed, and whatever is called `…:lts`:
 ///
 /// ```no_run
+/// use std::time::Duration;
+///
 /// use jiff::{Timestamp, tz::TimeZone};
 /// use ocisweep::Snapshot;
 /// use ocisweep::model::entries::entries;
@@ -227,11 +229,7 @@ impl Judged<'_> {
 ///     empty: EmptyIndex::Refuse,
 ///     missing: MissingDocuments::Refuse,
 /// };
-/// let sweep = SweepOptions {
-///     now: now.as_nanosecond(),
-///     started: now.as_nanosecond(),
-///     temp_age: 24 * 3600 * 1_000_000_000,
-/// };
+/// let sweep = SweepOptions::new(now, now, Duration::from_secs(24 * 3600));
 /// let (images, entries) = (images(&view, now), entries(&view));
 /// let plan = prune(&view, &images, &entries, &options, &sweep, &Disk)?;
 /// for verdict in plan.verdicts.iter().filter(|verdict| verdict.goes) {
