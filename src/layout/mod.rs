@@ -27,6 +27,8 @@ pub(crate) mod released;
 pub(crate) mod replaced_ids;
 mod second_indexes;
 pub mod shared_blobs;
+#[cfg(feature = "oci-spec")]
+mod spec;
 mod stat;
 mod state;
 pub mod temp_files;

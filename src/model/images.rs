@@ -17,8 +17,8 @@ use crate::layout::BlobId;
 use crate::model::entries::saved_names;
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
-use crate::oci::descriptor::PlatformView;
 use crate::oci::platform::Platform;
+use crate::oci::platform::platform_of;
 use crate::oci::{Digest, Role, Shape};
 use crate::oci::{EntryName, entry_names};
 
@@ -433,21 +433,5 @@ impl<'a> Images<'a> {
                 os_features: raw.os_features.unwrap_or_default(),
             }),
         })
-    }
-}
-
-/// Returns a platform as a value from what a descriptor says.
-#[must_use]
-pub fn platform_of(view: &PlatformView) -> Platform {
-    Platform {
-        os: view.os.clone().into(),
-        architecture: view.architecture.clone().into(),
-        variant: view.variant.clone().map(Into::into),
-        os_version: view.os_version.clone().map(Into::into),
-        os_features: view
-            .os_features
-            .iter()
-            .map(|feature| feature.clone().into())
-            .collect(),
     }
 }

@@ -13,10 +13,10 @@ pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// The annotation of the image-spec: a full name or only a tag.
-pub const REF_NAME: &str = oci_spec::image::ANNOTATION_REF_NAME;
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The annotation that old zarf writes in place of the other two.
-pub const BASE_NAME: &str = oci_spec::image::ANNOTATION_BASE_IMAGE_NAME;
+pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// One name of an entry, and the annotation that carries it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -156,6 +156,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "oci-spec")]
     #[test]
     fn agrees_with_oci_spec_on_the_names() {
         use oci_spec::image::MediaType;

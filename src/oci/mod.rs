@@ -12,6 +12,8 @@ pub mod platform;
 pub mod reference;
 pub mod second_index;
 pub(crate) mod signed;
+#[cfg(feature = "oci-spec")]
+pub mod spec;
 
 pub use annotations::{
     BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME, REFERENCE_DIGEST, REFERENCE_TYPE, SAVED_NAME,

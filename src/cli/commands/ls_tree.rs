@@ -7,8 +7,9 @@ use ocisweep::graph::Edge;
 use ocisweep::graph::{is_attestation, kind_of};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
-use ocisweep::model::images::{Image, Images, Presence, Sizes, platform_of};
+use ocisweep::model::images::{Image, Images, Presence, Sizes};
 use ocisweep::oci::REFERENCE_DIGEST;
+use ocisweep::oci::platform::platform_of;
 use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::parse::size::human_size3;
 

@@ -445,7 +445,7 @@ impl<'a> Selector<'a> {
                 .as_ref()
                 .and_then(|details| details.platform.as_ref())
                 .filter(|platform| edge.role == Role::Child && &*platform.os != "unknown")
-                .map(|platform| crate::model::images::platform_of(platform).to_string());
+                .map(|platform| crate::oci::platform::platform_of(platform).to_string());
             let what = match (edge.role, &platform) {
                 (_, Some(platform)) => format!("platform {platform}"),
                 (Role::Child, None) => "a child".to_owned(),

@@ -8,9 +8,10 @@ use crate::graph::is_attestation;
 use crate::graph::{Edge, Graph};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
-use crate::model::images::{Images, platform_of};
+use crate::model::images::Images;
 use crate::model::snapshot::Snapshot;
 use crate::oci::descriptor::Details;
+use crate::oci::platform::platform_of;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Digest, Role, Shape};
 

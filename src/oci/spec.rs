@@ -1,0 +1,170 @@
+//! Conversions to and from the types of the `oci-spec` crate (feature `oci-spec`).
+//!
+//! The types of this crate keep what a strict parser refuses: unknown algorithms, entries without a digest, keys in any
+//! case. A conversion to `oci-spec` fails for these; a conversion from `oci-spec` never does but for a digest.
+//!
+//! ```
+//! use ocisweep::oci::{Digest, platform::Platform};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let digest: oci_spec::image::Digest =
+//!     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse()?;
+//! let own = Digest::try_from(&digest)?;
+//! assert_eq!(oci_spec::image::Digest::try_from(&own)?, digest);
+//!
+//! let own = Platform::parse_specifier("linux/arm64/v8", &Platform::host())?;
+//! let platform = oci_spec::image::Platform::try_from(&own)?;
+//! assert_eq!(platform.architecture(), &oci_spec::image::Arch::ARM64);
+//! # Ok(())
+//! # }
+//! ```
+
+use oci_spec::OciSpecError;
+use oci_spec::image;
+use serde_json::Value;
+
+use super::platform::{Platform, platform_of};
+use super::{Digest, DigestError, IndexDoc};
+use crate::oci::index_json::Entry;
+
+impl TryFrom<&image::Digest> for Digest {
+    type Error = DigestError;
+
+    /// # Errors
+    /// What [`Digest::parse`] refuses.
+    fn try_from(digest: &image::Digest) -> Result<Self, DigestError> {
+        Self::parse(digest.as_ref())
+    }
+}
+
+impl TryFrom<&image::Descriptor> for Digest {
+    type Error = DigestError;
+
+    /// Returns the digest of what the descriptor references.
+    ///
+    /// # Errors
+    /// What [`Digest::parse`] refuses.
+    fn try_from(descriptor: &image::Descriptor) -> Result<Self, DigestError> {
+        Self::try_from(descriptor.digest())
+    }
+}
+
+impl TryFrom<&Digest> for image::Digest {
+    type Error = OciSpecError;
+
+    /// # Errors
+    /// What `oci-spec` refuses.
+    fn try_from(digest: &Digest) -> Result<Self, OciSpecError> {
+        digest.to_string().parse()
+    }
+}
+
+impl TryFrom<&Platform> for image::Platform {
+    type Error = OciSpecError;
+
+    /// # Errors
+    /// What `oci-spec` refuses; it takes any operating system and architecture.
+    fn try_from(platform: &Platform) -> Result<Self, OciSpecError> {
+        // Not as a whole by JSON: `oci-spec` 0.10 writes `os_version` and `os_features`, the specification a dot.
+        let os: image::Os =
+            serde_json::from_value(Value::from(&*platform.os)).map_err(OciSpecError::SerDe)?;
+        let architecture: image::Arch =
+            serde_json::from_value(Value::from(&*platform.architecture))
+                .map_err(OciSpecError::SerDe)?;
+        let mut builder = image::PlatformBuilder::default()
+            .os(os)
+            .architecture(architecture);
+        if let Some(variant) = &platform.variant {
+            builder = builder.variant(variant.clone());
+        }
+        if let Some(version) = &platform.os_version {
+            builder = builder.os_version(version.clone());
+        }
+        if !platform.os_features.is_empty() {
+            builder = builder.os_features(platform.os_features.clone());
+        }
+        builder.build()
+    }
+}
+
+impl From<&image::Platform> for Platform {
+    fn from(platform: &image::Platform) -> Self {
+        Self {
+            os: platform.os().to_string(),
+            architecture: platform.architecture().to_string(),
+            variant: platform.variant().clone(),
+            os_version: platform.os_version().clone(),
+            os_features: platform.os_features().clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl IndexDoc {
+    /// Returns the index as `oci-spec` reads it.
+    ///
+    /// # Errors
+    /// What `oci-spec` refuses: one entry without a digest or a size is enough.
+    pub fn to_spec(&self) -> Result<image::ImageIndex, OciSpecError> {
+        image::ImageIndex::from_reader(self.text().as_bytes())
+    }
+
+    /// Returns one entry as `oci-spec` reads it, whatever the others are.
+    ///
+    /// # Errors
+    /// What `oci-spec` refuses.
+    pub fn descriptor(&self, entry: &Entry) -> Result<image::Descriptor, OciSpecError> {
+        let text = self.entry_text(entry);
+        let mut descriptor: image::Descriptor =
+            serde_json::from_str(text).map_err(OciSpecError::SerDe)?;
+        // `oci-spec` does not read `os.version` and `os.features`.
+        if let Some(platform) = &self.details(entry).platform {
+            let platform = image::Platform::try_from(&platform_of(platform))?;
+            descriptor.set_platform(Some(platform));
+        }
+        Ok(descriptor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_the_same_there_and_back() {
+        for text in [
+            "linux/amd64",
+            "linux/arm/v7",
+            "windows(10.0.20348.2700)/amd64",
+            "linux(+nydus.remoteimage.v1)/arm64",
+            "plan9/riscv128",
+        ] {
+            let own = Platform::parse_specifier(text, &Platform::host())
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            let spec = image::Platform::try_from(&own).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(Platform::from(&spec), own, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_converted_though_another_one_is_not_valid() {
+        let text = br#"{"schemaVersion":2,"manifests":[
+            {"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,
+             "digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+             "platform":{"os":"windows","architecture":"amd64","os.version":"10.0.20348.1"}},
+            {"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7}]}"#;
+        let index = IndexDoc::parse(text.to_vec()).expect("an index");
+        let [first, second] = index.entries() else {
+            panic!("there are two entries");
+        };
+        let descriptor = index.descriptor(first).expect("a valid descriptor");
+        assert_eq!(descriptor.size(), 7);
+        let platform = descriptor.platform().as_ref().expect("a platform");
+        assert_eq!(platform.os_version().as_deref(), Some("10.0.20348.1"));
+        assert_eq!(
+            first.digest,
+            Ok(Digest::try_from(&descriptor).expect("a digest"))
+        );
+        assert!(index.descriptor(second).is_err());
+        assert!(index.to_spec().is_err());
+    }
+}
