@@ -1,8 +1,99 @@
 //! Cleans OCI image layouts on disk: lists what is in them, removes images and platforms, and deletes the blobs that nothing
-//! references any more. No daemon, no registry, no network.
+//! references any more. No daemon, no registry, no network. Linux only.
 //!
-//! The command `ocisweep` is made of this library and nothing else; `README.md` and `docs/` say what it does and how it differs from
-//! docker. This page is for those who want the same from Rust.
+//! The command `ocisweep` consists of this library and of words: `README.md` and `docs/` describe what it does and how it differs
+//! from docker. This page is for callers in Rust.
+//!
+//! # List
+//!
+//! A [`Snapshot`] is a layout as it was at one moment; [`model`] tells what people see in it.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temp = tempfile::tempdir()?;
+//! # tar::Archive::new(std::fs::File::open("testdata/corpus/skopeo-old-tags.tar")?).unpack(temp.path())?;
+//! # let layout = temp.path().join("skopeo-old-tags");
+//! use jiff::Timestamp;
+//! use ocisweep::model::images::{Images, images};
+//! use ocisweep::{Snapshot, progress::Silent};
+//!
+//! let now = Timestamp::now();
+//! let snapshot = Snapshot::read(&layout, now, &Silent)?;
+//! let mut cache = Images::new(&snapshot);
+//! for image in images(&snapshot, now) {
+//!     let names: Vec<&str> = image.names.iter().map(|name| &*name.text).collect();
+//!     let sizes = cache.sizes(image.id, None);
+//!     println!("{} {} {} bytes", image.digest, names.join(", "), sizes.disk);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Sweep
+//!
+//! [`ops`] runs whole commands: read, protect, plan, lock, execute, and again if the layout changed in between.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temp = tempfile::tempdir()?;
+//! # tar::Archive::new(std::fs::File::open("testdata/corpus/skopeo-old-tags.tar")?).unpack(temp.path())?;
+//! # let layout = temp.path().join("skopeo-old-tags");
+//! use std::time::Duration;
+//!
+//! use jiff::Timestamp;
+//! use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, gc};
+//! use ocisweep::progress::Silent;
+//!
+//! let group = LayoutGroup::of(&layout);
+//! let protection = Protection::new(Timestamp::now());
+//! let options = GcOptions::default();
+//!
+//! // What would be deleted.
+//! let planned = gc(&group, &protection, &options, Mode::Plan, &Silent)?;
+//! println!("{} bytes", planned.totals().reclaimed_bytes());
+//!
+//! // Delete it, waiting at most ten seconds for the lock.
+//! let mode = Mode::Execute(Duration::from_secs(10));
+//! let finished = gc(&group, &protection, &options, mode, &Silent)?;
+//! assert!(finished.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Orphans younger than an hour are kept: a writer may be about to list them. A layout whose blobs are behind a link, which
+//! other layouts may use, is refused; [`LayoutGroup::sharing`](ops::LayoutGroup::sharing) takes all layouts that share a store.
+//!
+//! # Prune
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temp = tempfile::tempdir()?;
+//! # tar::Archive::new(std::fs::File::open("testdata/corpus/skopeo-old-tags.tar")?).unpack(temp.path())?;
+//! # let layout = temp.path().join("skopeo-old-tags");
+//! use std::time::Duration;
+//!
+//! use jiff::Timestamp;
+//! use ocisweep::ops::{LayoutGroup, Mode, Protection, prune};
+//! use ocisweep::plan::{Filters, Policy, PruneOptions, Scope};
+//! use ocisweep::progress::Silent;
+//!
+//! let now = Timestamp::now();
+//! let policy = Policy { last: Some(3), ..Policy::default() };
+//! let filters = Filters::default();
+//! let options = PruneOptions::new(Scope::All, &filters, &policy, now);
+//! let group = LayoutGroup::of(&layout);
+//! let mode = Mode::Execute(Duration::from_secs(10));
+//! let finished = prune(&group, &Protection::new(now), &options, mode, &Silent)?;
+//! for verdict in finished.notes.iter().flatten().filter(|verdict| verdict.goes) {
+//!     println!("removed {}: {}", verdict.digest, verdict.reasons.join("; "));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`ops::remove`] removes images by name. What these functions do in one call can be done step by step:
+//! [`LayoutGroup::open`](ops::LayoutGroup::open), [`OpenGroup::plan`](ops::OpenGroup::plan),
+//! [`OpenGroup::execute`](ops::OpenGroup::execute).
 //!
 //! # What a layout is
 //!
@@ -103,90 +194,27 @@
 //! # }
 //! ```
 //!
-//! # The way of a sweep
+//! # From `main` to `unlink`
 //!
-//! [`Snapshot::read`] lists the blobs, then reads `index.json`, then every document that matters. [`graph`] knows what refers to
-//! what; [`model`] puts that into words; [`plan`] decides, as pure functions of a view, options and the present;
-//! [`Locked`](layout::lock::Locked) keeps others out; [`execute`](execute::execute) reads `index.json` again, compares it with
-//! what the plan rests on, and does what the plan says by the few operations of [`fs`].
+//! | room | what happens there |
+//! | --- | --- |
+//! | [`ops`] | the loop of every changing command, over one layout or a group that shares its blobs |
+//! | [`layout`] | opens directories, lists blobs, reads `index.json`, holds, second indexes and locks |
+//! | [`graph`] | reads documents, knows what references what, and marks what is live |
+//! | [`model`] | images, names and entries, as people see them |
+//! | [`plan`] | decides, as pure functions of a snapshot, options and the time |
+//! | [`execute`] | compares the state again, writes, and deletes what the plan says |
+//! | [`fs`] | the only room that changes a file |
+//! | [`report`] | `df`, `check`, `why`: questions that change nothing |
+//! | [`oci`], [`parse`] | values of the specifications; times and sizes as texts |
 //!
-//! What is here and what is damaged tells [`check`](report::check::check), from the same view and without changing anything; what keeps a
-//! blob tell [`ReferencePaths`](graph::ReferencePaths), and [`report::why`] who shares the blobs of an image.
-//!
-//! ```
-//! use std::{fs, time::Duration};
-//!
-//! use jiff::Timestamp;
-//! use ocisweep::execute::execute;
-//! use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
-//! use ocisweep::model::images::images;
-//! use ocisweep::layout::lock::Locked;
-//! use ocisweep::progress::Silent;
-//! use ocisweep::oci::{Algorithm, Digest};
-//! use ocisweep::plan::{SweepOptions, sweep_all};
-//! use ocisweep::fs::Disk;
-//! use ocisweep::{Error, Snapshot};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A layout with one image, `app:1`, and with a blob that nothing leads to.
-//! let layout = tempfile::tempdir()?;
-//! let blobs = layout.path().join("blobs/sha256");
-//! fs::create_dir_all(&blobs)?;
-//! let put = |bytes: &str| {
-//!     let digest = Digest::of(Algorithm::Sha256, bytes.as_bytes());
-//!     fs::write(blobs.join(digest.encoded()), bytes).map(|()| (digest, bytes.len()))
-//! };
-//! let (config, size) = put("{}")?;
-//! let manifest = format!(
-//!     r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
-//!       "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":{size}}},"layers":[]}}"#
-//! );
-//! let (manifest, size) = put(&manifest)?;
-//! let index = format!(
-//!     r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",
-//!       "digest":"{manifest}","size":{size},"annotations":{{"org.opencontainers.image.ref.name":"app:1"}}}}]}}"#
-//! );
-//! fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-//! fs::write(layout.path().join("index.json"), index)?;
-//! let (orphan, _) = put("a layer of an image that was overwritten")?;
-//!
-//! // Read it, and list what is there.
-//! let now = Timestamp::now();
-//! let mut view = Snapshot::read(layout.path(), now, &Silent)?;
-//! for image in images(&view, now) {
-//!     assert_eq!(&*image.names[0].text, "app:1");
-//!     assert_eq!(image.digest, manifest);
-//! }
-//!
-//! // What is younger than an hour is kept: a writer may be about to list it. No writer is at work here.
-//! view.protect(GracePolicy::new(now, Duration::ZERO), &Silent)?;
-//!
-//! // Mark what is live, and plan to sweep the rest.
-//! let options = SweepOptions::new(now, now, Duration::MAX);
-//! let plan = sweep_all(&view, MissingDocuments::Refuse, EmptyIndex::Refuse, &Disk, &options)?;
-//! assert_eq!(plan.totals().blobs, 1);
-//! assert_eq!(plan.totals().reclaimed_bytes(), 40);
-//!
-//! // Do it, under the lock. `Refused::Changed` asks to read and plan again.
-//! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
-//! let outcome = execute(&locked, &plan, &Disk, &Silent).expect("nobody else writes here");
-//! assert_eq!(outcome.done, plan.totals());
-//! assert!(!blobs.join(orphan.encoded()).exists());
-//! assert_eq!(fs::read_dir(&blobs)?.count(), 2);
-//!
-//! // What cannot be read is never taken for garbage.
-//! drop(locked);
-//! fs::write(blobs.join(manifest.encoded()), "damaged")?;
-//! let view = Snapshot::read(layout.path(), now, &Silent)?;
-//! let refused = sweep_all(&view, MissingDocuments::Refuse, EmptyIndex::Refuse, &Disk, &options);
-//! assert!(matches!(refused, Err(Error::Incomplete { .. })));
-//! # Ok(())
-//! # }
-//! ```
+//! A room uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `layout`, `fs`, `error`, `oci`. A test
+//! draws the arrows.
 //!
 //! # Features
 //!
-//! `cli`, on by default, brings what only the command needs. `default-features = false` leaves it out.
+//! `cli`, on by default, adds what only the command needs. `oci-spec`, on by default, adds [conversions](oci::spec) to and from
+//! the types of the `oci-spec` crate. `default-features = false` leaves both out.
 //!
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
 

@@ -8,6 +8,7 @@
 //! | `hostile` | malformed and adversarial layouts |
 //! | `model`, `properties` | random layouts and commands against oracles |
 //! | `interop` | real clients before, beside and after |
+//! | `library` | the library as a program that embeds it calls it |
 //! | `readme` | every session of the README and of `docs/` |
 //! | `tidy` | rules about the sources |
 
@@ -18,6 +19,7 @@ mod cli;
 mod corpus;
 mod hostile;
 mod interop;
+mod library;
 mod many;
 mod model;
 mod properties;

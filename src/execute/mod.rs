@@ -110,7 +110,8 @@ impl Outcome {
     }
 
     /// Says whether everything that was planned is gone, and nobody came in between.
-    fn is_complete(&self) -> bool {
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
         let is_gone =
             |fate: &DeleteResult| matches!(fate, DeleteResult::Deleted | DeleteResult::Gone);
         self.fates.iter().all(is_gone)

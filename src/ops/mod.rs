@@ -9,9 +9,13 @@
 mod group;
 mod holds;
 mod protection;
+mod prune;
+mod remove;
 mod run;
 
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use holds::change_holds;
 pub use protection::Protection;
+pub use prune::prune;
+pub use remove::{RemoveError, remove};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};

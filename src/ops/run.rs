@@ -7,7 +7,9 @@ use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_direc
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::snapshot::Snapshot;
-use crate::plan::{EmptyLayouts, GroupPlan, Plan, SweepSnapshot, remove_if_empty, sweep_all};
+use crate::plan::{
+    EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, remove_if_empty, sweep_all,
+};
 use crate::progress::Progress;
 
 use super::{LayoutGroup, OpenGroup, Protection};
@@ -38,6 +40,25 @@ pub struct Finished<T> {
 }
 
 impl<T> Finished<T> {
+    /// Returns what was freed, or would be.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let parts = self.parts.iter().map(|(plan, outcome)| match outcome {
+            Some(outcome) => outcome.done,
+            None => plan.totals(),
+        });
+        parts.fold(Totals::default(), Totals::plus)
+    }
+
+    /// Returns `true` if everything that was planned is done, or nothing was to be done; `false` in a dry run of something.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.parts.iter().all(|(plan, outcome)| match outcome {
+            Some(outcome) => outcome.is_complete(),
+            None => plan.is_empty(),
+        })
+    }
+
     fn new(plan: GroupPlan, notes: Vec<T>, outcome: Option<GroupOutcome>) -> Self {
         let mut outcomes = outcome.into_iter().flat_map(GroupOutcome::into_outcomes);
         let parts = plan.into_plans().map(|plan| (plan, outcomes.next()));

@@ -71,6 +71,25 @@ pub struct PruneOptions<'a> {
     pub missing: MissingDocuments,
 }
 
+impl<'a> PruneOptions<'a> {
+    /// Returns options without a size budget: ages by when images were added, days in UTC, and the safe choices: the last
+    /// image and missing documents are refused.
+    #[must_use]
+    pub fn new(scope: Scope, filters: &'a Filters, policy: &'a Policy, now: Timestamp) -> Self {
+        Self {
+            scope,
+            filters,
+            policy,
+            max_size: None,
+            time: TimeSource::default(),
+            now,
+            zone: TimeZone::UTC,
+            empty: EmptyIndex::default(),
+            missing: MissingDocuments::default(),
+        }
+    }
+}
+
 /// What becomes of one image, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

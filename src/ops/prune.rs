@@ -1,0 +1,30 @@
+//! `prune` over a group of layouts.
+
+use crate::fs::Disk;
+use crate::model::entries::entries;
+use crate::model::images::images;
+use crate::plan::{self, PruneError, PruneOptions, Verdict};
+use crate::progress::Progress;
+
+use super::{Finished, LayoutGroup, Mode, Protection, run};
+
+/// Removes the images that options choose, and deletes what nothing references then. The notes tell for each layout what
+/// becomes of each image, and why.
+///
+/// # Errors
+/// What [`plan::prune`](plan::prune()) refuses, and what [`run`] returns.
+pub fn prune(
+    group: &LayoutGroup,
+    protection: &Protection,
+    options: &PruneOptions<'_>,
+    mode: Mode,
+    progress: &dyn Progress,
+) -> Result<Finished<Vec<Verdict>>, PruneError> {
+    run(group, protection, mode, progress, |view| {
+        let images = images(view, protection.now);
+        let entries = entries(view);
+        let sweep = &protection.sweep;
+        let pruned = plan::prune(view, &images, &entries, options, sweep, &Disk)?;
+        Ok((pruned.removal.plan, pruned.verdicts))
+    })
+}

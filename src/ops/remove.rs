@@ -1,0 +1,59 @@
+//! `rm` from one layout of a group.
+
+use crate::error::Error;
+use crate::fs::Disk;
+use crate::graph::EmptyIndex;
+use crate::model::entries::entries;
+use crate::model::images::images;
+use crate::plan::{self, Conflict, Plan, RemoveOptions, SelectError, Selector, sweep_all};
+use crate::progress::Progress;
+
+use super::{Finished, LayoutGroup, Mode, Protection, run};
+
+/// Why nothing is removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// An argument names no image, or several.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// An image is held, has several names, or is needed by another one.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// The layout cannot be read, planned or written.
+    #[error(transparent)]
+    Layout(#[from] Error),
+}
+
+/// Removes images by name, ID or pattern from the first layout of a group, all or none of them, and deletes what no layout
+/// of the group references then. The notes tell the names that are removed.
+///
+/// # Errors
+/// [`RemoveError`]; nothing is changed then.
+pub fn remove(
+    group: &LayoutGroup,
+    protection: &Protection,
+    names: &[&str],
+    options: &RemoveOptions,
+    mode: Mode,
+    progress: &dyn Progress,
+) -> Result<Finished<Vec<String>>, RemoveError> {
+    let first = group.paths().1.first();
+    run(group, protection, mode, progress, |view| {
+        let sweep = &protection.sweep;
+        if first.is_some_and(|first| view.layout.path() != first) {
+            let plan = sweep_all(view, options.missing, EmptyIndex::Allow, &Disk, sweep)?;
+            return Ok::<(Plan, Vec<String>), RemoveError>((plan, Vec::new()));
+        }
+        let entries = entries(view);
+        let images = images(view, protection.now);
+        let selector = Selector::new(view, &entries, options.force);
+        let picks = names.iter().map(|name| selector.pick(name));
+        let picks = picks.collect::<Result<Vec<_>, _>>()?;
+        let removal = plan::remove(view, &images, &entries, &picks, options, sweep, &Disk)?;
+        match removal.conflicts.into_iter().next() {
+            Some(conflict) => Err(RemoveError::Conflict(conflict)),
+            None => Ok((removal.plan, removal.untagged)),
+        }
+    })
+}

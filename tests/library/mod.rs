@@ -1,0 +1,154 @@
+//! The library as a program that embeds it calls it: whole commands over a layout.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan as _};
+use ocisweep::Error;
+use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, RemoveError, gc, prune, remove};
+use ocisweep::plan::{Filters, Policy, PruneOptions, RemoveOptions, Scope};
+use ocisweep::progress::Silent;
+
+use crate::support::{LayoutBuilder, blobs};
+
+const NOW: Mode = Mode::Execute(Duration::ZERO);
+
+/// Two images that share a layer, `app:1` and `app:2`, and an orphan.
+fn layout() -> LayoutBuilder {
+    let mut layout = LayoutBuilder::new();
+    for tag in ["app:1", "app:2"] {
+        let image = layout.image("linux/amd64", tag, &[b"base", tag.as_bytes()]);
+        layout.tag(&image.manifest, tag);
+    }
+    layout.layer(b"an orphan");
+    layout.write();
+    layout
+}
+
+fn protection() -> Protection {
+    Protection::new(Timestamp::now())
+}
+
+#[test]
+fn gc_plans_and_then_deletes_what_it_planned() {
+    let layout = layout();
+    let group = LayoutGroup::of(layout.path());
+    let options = GcOptions::default();
+    let before = blobs(layout.path());
+    let planned = gc(&group, &protection(), &options, Mode::Plan, &Silent).expect("a plan");
+    assert_eq!(planned.totals().blobs, 1);
+    assert!(!planned.is_complete());
+    assert_eq!(blobs(layout.path()), before);
+    let finished = gc(&group, &protection(), &options, NOW, &Silent).expect("a sweep");
+    assert_eq!(finished.totals(), planned.totals());
+    assert!(finished.is_complete());
+    assert_eq!(blobs(layout.path()).len(), before.len() - 1);
+}
+
+#[test]
+fn what_is_recent_is_kept_without_being_asked_for() {
+    let layout = layout();
+    let orphan = layout.layer(b"written a moment ago");
+    layout.fresh([&orphan]);
+    let group = LayoutGroup::of(layout.path());
+    let finished = gc(&group, &protection(), &GcOptions::default(), NOW, &Silent);
+    assert_eq!(finished.expect("a sweep").totals().blobs, 1);
+    assert!(blobs(layout.path()).contains_key(&orphan.digest));
+}
+
+#[test]
+fn a_plan_for_the_future_is_not_executed() {
+    let layout = layout();
+    let before = blobs(layout.path());
+    let group = LayoutGroup::of(layout.path());
+    let ahead = Timestamp::now() + (365 * 24).hours();
+    let run = |mode| {
+        gc(
+            &group,
+            &Protection::new(ahead),
+            &GcOptions::default(),
+            mode,
+            &Silent,
+        )
+    };
+    assert_eq!(
+        run(Mode::Plan).expect("a plan can be shown").totals().blobs,
+        1
+    );
+    let refused = run(NOW).expect_err("it is not executed");
+    assert!(matches!(refused, Error::AheadOfClock { .. }), "{refused}");
+    assert_eq!(blobs(layout.path()), before);
+}
+
+#[test]
+fn blobs_of_another_layout_are_refused_without_being_asked_for() {
+    let layout = layout();
+    let before = blobs(layout.path());
+    let other = tempfile::tempdir().expect("a temporary directory can be made");
+    for file in ["oci-layout", "index.json"] {
+        let text = r#"{"imageLayoutVersion":"1.0.0","schemaVersion":2,"manifests":[]}"#;
+        fs::write(other.path().join(file), text).expect("it can be written");
+    }
+    symlink(layout.join("blobs"), other.path().join("blobs")).expect("a link can be made");
+    let group = LayoutGroup::of(other.path());
+    let mut options = GcOptions::default();
+    options.empty = ocisweep::graph::EmptyIndex::Allow;
+    let refused = gc(&group, &protection(), &options, NOW, &Silent);
+    assert!(
+        matches!(refused, Err(Error::SharedBlobs { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(blobs(layout.path()), before);
+}
+
+#[test]
+fn remove_takes_all_arguments_or_none() {
+    let layout = layout();
+    let group = LayoutGroup::of(layout.path());
+    let options = RemoveOptions::default();
+    let before = blobs(layout.path());
+    let run = |names: &[&str], mode| remove(&group, &protection(), names, &options, mode, &Silent);
+    let missed = run(&["app:1", "absent:1"], NOW).expect_err("one name is not there");
+    assert!(matches!(missed, RemoveError::Select(_)), "{missed}");
+    assert_eq!(blobs(layout.path()), before);
+    let finished = run(&["app:1"], NOW).expect("it can be removed");
+    assert_eq!(finished.notes, [["app:1"]]);
+    // Its manifest, its configuration and its own layer; `base` is shared, and the orphan was not named.
+    assert_eq!(finished.totals().blobs, 3);
+    assert_eq!(blobs(layout.path()).len(), before.len() - 3);
+}
+
+#[test]
+fn prune_tells_why() {
+    let layout = layout();
+    let group = LayoutGroup::of(layout.path());
+    let policy = Policy {
+        last: Some(1),
+        ..Policy::default()
+    };
+    let filters = Filters::default();
+    let options = PruneOptions::new(Scope::All, &filters, &policy, Timestamp::now());
+    let finished = prune(&group, &protection(), &options, NOW, &Silent).expect("a prune");
+    let verdicts: Vec<_> = finished.notes.iter().flatten().collect();
+    assert_eq!(verdicts.len(), 2);
+    assert!(verdicts.iter().all(|verdict| !verdict.reasons.is_empty()));
+    assert_eq!(verdicts.iter().filter(|verdict| verdict.goes).count(), 1);
+    // The older image with its own layer, and the orphan.
+    assert_eq!(finished.totals().blobs, 4);
+}
+
+#[test]
+fn a_group_needs_a_store_to_be_one() {
+    let layouts: Vec<PathBuf> = vec![layout().path().to_owned()];
+    let group = LayoutGroup::sharing("no/such/store", &layouts);
+    let failed = gc(
+        &group,
+        &protection(),
+        &GcOptions::default(),
+        Mode::Plan,
+        &Silent,
+    );
+    assert!(failed.is_err());
+}
