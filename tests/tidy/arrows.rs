@@ -14,6 +14,12 @@ const ROOMS: &[&str] = &[
     "model", "plan", "execute", "report", "ops",
 ];
 
+/// The rooms of the command, from the bottom up. All of them are above the library.
+const COMMAND_ROOMS: &[&str] = &[
+    "exit", "term", "args", "context", "render", "mistaken", "run", "layouts", "topics", "docs",
+    "commands",
+];
+
 /// A path in the source: `["oci", "digest"]`.
 type Path = Vec<String>;
 
@@ -34,7 +40,7 @@ struct Library {
 impl Library {
     fn read() -> Self {
         let sources = sources("src");
-        let is_in = |source: &&Source| !source.is_in(&["src/cli/", "src/main.rs"]);
+        let is_in = |source: &&Source| !source.is_in(&["src/main.rs"]);
         let sources: Vec<&Source> = sources.iter().filter(is_in).collect();
         let names: BTreeSet<Path> = sources.iter().map(|source| module(source)).collect();
         let files = sources
@@ -196,9 +202,16 @@ fn from_root(path: &str, here: &Path, files: &BTreeSet<Path>) -> Option<Path> {
 fn every_room_uses_only_those_below_it() {
     let library = Library::read();
     let rank = |file: &Path| {
-        let room = file.first().expect("only the root has no room");
-        let rank = ROOMS.iter().position(|known| known == room);
-        rank.unwrap_or_else(|| panic!("{room} has no place among {ROOMS:?}"))
+        let place = |room: &String, rooms: &[&str]| {
+            let place = rooms.iter().position(|known| known == room);
+            place.unwrap_or_else(|| panic!("{room} has no place among {rooms:?}"))
+        };
+        match file.as_slice() {
+            [room] if room == "cli" => ROOMS.len() + COMMAND_ROOMS.len(),
+            [room, inner, ..] if room == "cli" => ROOMS.len() + place(inner, COMMAND_ROOMS),
+            [room, ..] => place(room, ROOMS),
+            [] => panic!("only the root has no room"),
+        }
     };
     let mut upward = Vec::new();
     let mut arrows = 0;

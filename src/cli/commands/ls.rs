@@ -26,13 +26,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, each};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
-use crate::cli::render::table::Table;
-
-/// What stands where there is no name.
-pub const NONE: &str = "<none>";
-
-/// What `EXTRA` says of an image of which manifests are here and no layer is.
-pub const NO_LAYERS: &str = "partial (no layers)";
+use crate::cli::render::table::{NO_LAYERS, NONE, Table};
 
 /// Lists each layout. One that fails does not stop the others.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {

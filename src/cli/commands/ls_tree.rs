@@ -13,8 +13,8 @@ use ocisweep::oci::platform::platform_of;
 use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::parse::size::human_size3;
 
-use super::ls::{NO_LAYERS, NONE};
 use crate::cli::context::Context;
+use crate::cli::render::table::{NO_LAYERS, NONE};
 use crate::cli::render::tree::{TreeNode, render};
 
 /// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.

@@ -11,6 +11,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::cli::term::one_line;
 
+/// Printed in place of a name where there is none, as in docker.
+pub const NONE: &str = "<none>";
+
+/// `EXTRA` of an image of which manifests are present and no layer is.
+pub const NO_LAYERS: &str = "partial (no layers)";
+
 /// Columns between two cells.
 const PADDING: usize = 3;
 /// Least width of a cell with its padding.
