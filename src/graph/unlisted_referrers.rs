@@ -265,7 +265,7 @@ impl Graph {
     /// The time of `index.json` decides nothing. Two writers do not know of each other: the one that lists its
     /// image first makes the blobs of the other one look older than the index.
     ///
-    /// While a writer is visible, what [was released beside one](crate::layout::released) is kept as well.
+    /// While a writer is visible, what was released beside one is kept as well.
     ///
     /// A rule replaces an earlier one. Without a rule no sweep can be planned.
     ///

@@ -4,7 +4,7 @@
 //! LayoutGroup::open ─► OpenGroup::plan ─► GroupPlan ─► OpenGroup::execute ─► GroupOutcome
 //! ```
 //!
-//! [`run`] does all of it. A dry run ends with the plan.
+//! [`run`](run()) does all of it. A dry run ends with the plan.
 
 mod group;
 mod holds;

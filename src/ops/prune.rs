@@ -12,7 +12,7 @@ use super::{Finished, LayoutGroup, Mode, Protection, run};
 /// becomes of each image, and why.
 ///
 /// # Errors
-/// What [`plan::prune`](plan::prune()) refuses, and what [`run`] returns.
+/// What [`plan::prune`](plan::prune()) refuses, and what [`run`](super::run()) returns.
 pub fn prune(
     group: &LayoutGroup,
     protection: &Protection,

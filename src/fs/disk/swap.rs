@@ -224,7 +224,7 @@ fn rename_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Resu
     rename(dir, from, to, RenameFlags::NOREPLACE)
 }
 
-/// Gives another program's file its name back, as [`Fs::restore`](crate::sys::Fs::restore) says.
+/// Gives another program's file its name back, as [`Fs::restore`](crate::fs::Fs::restore) says.
 pub(super) fn restore(dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>> {
     let Some(swap) = SwapName::parse(parked) else {
         return Err(io::ErrorKind::InvalidInput.into());
