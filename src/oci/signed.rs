@@ -36,6 +36,11 @@ pub(crate) fn identify(digest: &Digest, bytes: &[u8]) -> Identity {
     }
 }
 
+/// Returns the length in bytes of what a signed manifest says its payload is, whatever digest that has.
+pub(crate) fn payload_len(bytes: &[u8]) -> Option<u64> {
+    Some(payload(bytes)?.len() as u64)
+}
+
 #[derive(Deserialize)]
 struct Signed {
     signatures: Vec<Signature>,

@@ -201,4 +201,23 @@ fn headers_that_lie_are_damage() {
     let desc = signed(&layout, "sha256", &[&layer], Some(&sign));
     layout.tag(&desc, "old:1").write();
     gc(&layout).refused().warns("does not match its digest");
+    // Its length is that of the payload that was signed, as declared: only the digest is wrong. Where the length of the
+    // file is declared, that is right as well.
+    for args in [&[][..], &["--quick"]] {
+        check(&layout, args).finds(&[(&desc, "wrong-digest")]);
+    }
+    let file = std::fs::metadata(layout.join(&desc.blob_path())).expect("it is there");
+    let mut layout = LayoutBuilder::new();
+    let layer = layout.layer(b"old");
+    let desc = signed(&layout, "sha256", &[&layer], Some(&sign));
+    let desc = Desc::new(media::SCHEMA1_SIGNED, &desc.digest, file.len());
+    layout.tag(&desc, "old:1").write();
+    check(&layout, &[]).finds(&[(&desc, "wrong-digest")]);
+    // Another length is a wrong one.
+    let desc = Desc::new(media::SCHEMA1_SIGNED, &desc.digest, 7);
+    let mut layout = LayoutBuilder::new();
+    let layer = layout.layer(b"old");
+    signed(&layout, "sha256", &[&layer], Some(&sign));
+    layout.tag(&desc, "old:1").write();
+    check(&layout, &[]).finds(&[(&desc, "wrong-size")]);
 }

@@ -413,14 +413,18 @@ fn judge(
         }
         Look::Here(len, verdict) => (len, verdict),
     };
-    let (class, why) = if let Some(declared) = sizes.other_than(id, len) {
+    // Docker declares the length of the payload: that is right where the file is longer by its signatures.
+    let other = sizes
+        .other_than(id, len)
+        .filter(|declared| verdict != Verdict::WrongPayload(*declared));
+    let (class, why) = if let Some(declared) = other {
         let digest = match verdict {
             Verdict::Right => ", though its digest is right",
-            Verdict::Wrong | Verdict::NotRead => "",
+            Verdict::Wrong | Verdict::WrongPayload(_) | Verdict::NotRead => "",
         };
         let why = format!("is {len} bytes long, and {declared} are declared{digest}");
         (Class::WrongSize, why)
-    } else if verdict == Verdict::Wrong {
+    } else if matches!(verdict, Verdict::Wrong | Verdict::WrongPayload(_)) {
         (Class::WrongDigest, "does not match its digest".to_owned())
     } else if let Some(why) = graph.damage(id) {
         (Class::Malformed, why.to_owned())

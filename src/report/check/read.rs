@@ -12,6 +12,7 @@ use crate::graph::MAX_PLAUSIBLE_MANIFEST_BYTES;
 use crate::layout::BlobId;
 use crate::model::snapshot::Snapshot;
 use crate::oci::digest::Hasher;
+use crate::oci::signed::{Identity, identify, payload_len};
 use crate::progress::{Phase, Progress};
 
 /// How much is read at once, in bytes. More brings nothing: hashing is the slower half.
@@ -42,6 +43,8 @@ pub(super) enum Verdict {
     Right,
     /// It has another one.
     Wrong,
+    /// It is a signed manifest, and its payload, which has another one, is so many bytes long.
+    WrongPayload(u64),
 }
 
 /// Looks at blobs without reading them. What was read as a document already is known.
@@ -173,16 +176,30 @@ fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], progress: &dyn Progress)
         }
     }
     progress.advance(1, 0);
-    let verdict = if hasher.finish() == *digest || is_signed(view, id, len) {
+    let verdict = if hasher.finish() == *digest {
         Verdict::Right
     } else {
-        Verdict::Wrong
+        of_payload(view, id, len)
     };
     Some(Look::Here(len, verdict))
 }
 
-/// Says whether a blob that has another digest than its name is a signed manifest whose payload has it. What the marking read
-/// is known already; this is for blobs whose descriptor calls them layers, and for orphans.
-fn is_signed(view: &Snapshot, id: BlobId, len: u64) -> bool {
-    len <= MAX_PLAUSIBLE_MANIFEST_BYTES && view.layout.read_document(view.graph.digest(id)).is_ok()
+/// Compares the payload of a blob that has another digest than its name, where it is a signed manifest. What the marking
+/// understood is known already; this is for blobs whose descriptor calls them layers, for orphans and for damage.
+fn of_payload(view: &Snapshot, id: BlobId, len: u64) -> Verdict {
+    if len > MAX_PLAUSIBLE_MANIFEST_BYTES {
+        return Verdict::Wrong;
+    }
+    let digest = view.graph.digest(id);
+    let mut bytes = Vec::new();
+    let file = view.layout.open_blob(digest).map(File::from);
+    let read = file.and_then(|file| file.take(len).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Verdict::Wrong;
+    }
+    match (identify(digest, &bytes), payload_len(&bytes)) {
+        (Identity::Whole | Identity::Payload(_), _) => Verdict::Right,
+        (Identity::Other, Some(len)) => Verdict::WrongPayload(len),
+        (Identity::Other, None) => Verdict::Wrong,
+    }
 }
