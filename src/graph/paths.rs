@@ -17,10 +17,11 @@ impl Graph {
                 let entry = state.index.entries().get(position);
                 let name = entry
                     .and_then(|entry| entry_names(&state.index.details(entry)).into_iter().next());
-                match (name, &root.target) {
+                // What else stands in an entry is no label of it.
+                match (name, entry.map(|entry| &entry.digest)) {
                     (Some(name), _) => name.text.into(),
-                    (None, Ok(id)) => self.digest(*id).short(),
-                    (None, Err(_)) => format!("@{position}"),
+                    (None, Some(Ok(digest))) => digest.short(),
+                    (None, _) => format!("@{position}"),
                 }
             }
             RootSource::IndexField => "index.json".to_owned(),

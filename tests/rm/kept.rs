@@ -119,6 +119,51 @@ fn a_hold_a_child_and_a_subject_are_named() {
     );
 }
 
+/// The image keeps its entry because of the hold, so the line names the hold and what it is on.
+#[test]
+fn a_hold_on_a_platform_is_named() {
+    let mut layout = LayoutBuilder::new();
+    let child = layout.image("linux/amd64", "child", &[b"child"]);
+    let other = layout.image("linux/arm64", "other", &[b"other"]);
+    let multi = layout.index(&[
+        child.manifest.clone().platform("linux/amd64"),
+        other.manifest.clone().platform("linux/arm64"),
+    ]);
+    layout.tag(&multi, "multi:1").entry(&child.manifest).write();
+    Cmd::new(["hold", "add"])
+        .arg(layout.path())
+        .args(["release", &child.manifest.digest])
+        .run()
+        .ok();
+    let run = rm(&layout, &["-f", "multi:1"]);
+    let hold = format!(
+        "kept: hold \"release\" on its part {}",
+        short(&child.manifest)
+    );
+    assert_eq!(kept(&run), [&hold, "kept: listed without a name"]);
+    assert_here(&layout, parts(&other), &run);
+}
+
+/// An annotation of an entry is no part of what it names: the entry is what keeps it.
+#[test]
+fn the_entry_whose_annotation_keeps_an_image_is_named() {
+    let mut layout = LayoutBuilder::new();
+    let app = layout.image("linux/amd64", "app", &[b"app"]);
+    let user = layout.image("linux/amd64", "user", &[b"user"]);
+    let note = "containerd.io/snapshot/nydus-ref";
+    let entry = user.manifest.clone().annotate(note, &*app.manifest.digest);
+    layout.tag(&app.manifest, "app:1").entry(&entry).write();
+    let run = rm(&layout, &["app:1"]);
+    let part = format!("kept: part of {}", short(&user.manifest));
+    assert_eq!(kept(&run), [part], "{}", run.all());
+    assert_here(&layout, parts(&app), &run);
+    // `why` leads there from the same entry.
+    let why = Cmd::new(["why"])
+        .arg(layout.path())
+        .arg(&app.manifest.digest);
+    why.run().ok().says(short(&user.manifest));
+}
+
 #[test]
 fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() {
     let mut layout = LayoutBuilder::new();

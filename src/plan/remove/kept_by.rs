@@ -13,6 +13,7 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
 use crate::plan::Plan;
 
+use super::holds_on;
 use super::selection::{RemovalSet, docker_elements, stays};
 
 /// How many images are explained.
@@ -45,6 +46,8 @@ pub enum Keeper {
     Untagged,
     /// A hold, by name.
     Hold(String),
+    /// A hold on something below the image: its name, and the short digest of what it is on.
+    HoldBelow(String, String),
     /// Another file that lists it.
     List(String),
     /// It is the subject of this one.
@@ -62,7 +65,7 @@ impl Keeper {
     /// removal leaves.
     const fn rank(&self) -> u8 {
         match self {
-            Self::Hold(_) => 0,
+            Self::Hold(_) | Self::HoldBelow(..) => 0,
             Self::List(_) => 1,
             Self::Subject(_) | Self::Child(_) | Self::Referrer(_) | Self::Part(_) => 2,
             Self::Untagged => 3,
@@ -75,6 +78,7 @@ impl fmt::Display for Keeper {
         match self {
             Self::Untagged => f.write_str("listed without a name"),
             Self::Hold(name) => write!(f, "hold \"{name}\""),
+            Self::HoldBelow(name, part) => write!(f, "hold \"{name}\" on its part {part}"),
             Self::List(file) => write!(f, "also listed in {file}"),
             Self::Subject(name) => write!(f, "subject of {name}"),
             Self::Child(name) => write!(f, "child of {name}"),
@@ -113,6 +117,11 @@ pub(in crate::plan) fn kept_by(
     let search = Search::of(view, gone);
     let images = kept.into_iter().filter_map(|id| {
         let mut by = search.keepers(id);
+        if !gone.images.contains(&id) {
+            // Only names were removed, because of such a hold.
+            by.extend(holds_below(view, id));
+            by.sort_by_key(Keeper::rank);
+        }
         let more = by.len().saturating_sub(MAX_KEEPERS);
         by.truncate(MAX_KEEPERS);
         (!by.is_empty()).then(|| KeptImage {
@@ -123,6 +132,15 @@ pub(in crate::plan) fn kept_by(
         })
     });
     (images.collect(), more)
+}
+
+/// Returns the holds on parts of an image, which keep names from taking the image along.
+fn holds_below(view: &Snapshot, id: BlobId) -> impl Iterator<Item = Keeper> {
+    let own = view.graph.digest(id).clone();
+    let holds = holds_on(view, id).into_iter();
+    let holds = holds.filter_map(|(position, _)| view.state.holds.holds.get(position));
+    let below = holds.filter(move |hold| hold.digest != own);
+    below.map(|hold| Keeper::HoldBelow(hold.name.clone(), hold.digest.short()))
 }
 
 /// Returns what loses its last name and is not deleted.
@@ -307,6 +325,10 @@ mod tests {
         for (keeper, text) in [
             (Keeper::Untagged, "listed without a name"),
             (Keeper::Hold("release".to_owned()), "hold \"release\""),
+            (
+                Keeper::HoldBelow("release".to_owned(), "ab12".to_owned()),
+                "hold \"release\" on its part ab12",
+            ),
             (
                 Keeper::List("hauler-index.json".to_owned()),
                 "also listed in hauler-index.json",
