@@ -216,6 +216,8 @@ fn without_all_only_what_dangles_goes() {
         .leaves(&["app:1", "app:2", "app:3", "app:4", "app:5"])
         .deletes(&dangling.digests());
     pruned.run.exits(5).warns("--all");
+    let holder = "the choice by scope and filters keeps 5 images with ";
+    pruned.run.warns(holder);
 }
 
 #[test]

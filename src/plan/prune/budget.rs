@@ -73,7 +73,7 @@ pub(super) fn holders(
             what: match what {
                 What::Hold(name) => format!("hold \"{name}\""),
                 What::Rule(rule) => rule.to_string(),
-                What::OutOfReach => "scope and filters".to_owned(),
+                What::OutOfReach => "the choice by scope and filters".to_owned(),
                 What::Companion => "an image of which it is a companion".to_owned(),
                 What::Last => "the last image".to_owned(),
             },
