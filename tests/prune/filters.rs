@@ -632,3 +632,22 @@ fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
         again.exits(0);
     }
 }
+
+/// A rule keeps one of two images that have one name; the signature that has it as well is that of the one that is kept.
+#[test]
+fn a_signature_stays_with_the_image_that_keeps_its_name() {
+    let mut shelf = Shelf::new();
+    let old = shelf.named("ex.com/a:1", 50, &Build::new("old").weighs(500));
+    let new = shelf.named("ex.com/a:1", 40, &Build::new("new").weighs(600));
+    let signature = Build::new("signature").layer(b"sig").store(&shelf.layout);
+    let kind = "dev.cosignproject.cosign/sigs";
+    let entry = signature.manifest.clone().tagged("ex.com/a:1");
+    shelf.layout.entry(entry.annotate("kind", kind));
+    shelf.write();
+    crate::unique::check(shelf.path());
+    let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
+    pruned.ok();
+    assert!(!shelf.has(&old.manifest), "{}", pruned.run.all());
+    assert!(shelf.has_all(&new), "{}", pruned.run.all());
+    assert!(shelf.has_all(&signature), "{}", pruned.run.all());
+}

@@ -119,6 +119,32 @@ fn children_that_are_listed_beside_their_index_count_for_it() {
     check(shelf.path());
 }
 
+/// Elements of docker save go with their image, also without a name and where nothing but another one has their blobs.
+#[test]
+fn what_only_an_element_of_an_image_names_is_unique_to_it() {
+    for tags in [&[][..], &["app:1"], &["app:1", "saved:1"]] {
+        for is_shared in [false, true] {
+            let mut shelf = Shelf::new();
+            let image = shelf.named("app:1", 9, &Build::new("app").weighs(1000));
+            let extra = shelf.layout.layer(&bulk("extra", 5000));
+            if is_shared {
+                let other = shelf
+                    .layout
+                    .manifest(&image.config, std::slice::from_ref(&extra));
+                shelf.layout.tag(&other, "other:1");
+            }
+            let layers = [image.layers[0].clone(), extra];
+            shelf.layout.save_element(&[], &image.config, &layers);
+            shelf
+                .layout
+                .save_element(tags, &image.config, &image.layers);
+            shelf.write();
+            let unique = unique_of(&check(shelf.path()), &image.manifest.digest);
+            assert_eq!(unique > 5000, !is_shared, "{tags:?}: {unique}");
+        }
+    }
+}
+
 /// An orphan that a writer has just put may be about to list what an image has.
 #[test]
 fn what_an_orphan_in_flight_uses_is_not_unique() {

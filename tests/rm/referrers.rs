@@ -456,6 +456,31 @@ fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
     }
 }
 
+/// The signature has the name of both images, so it belongs to the one that stays.
+#[test]
+fn what_shares_the_name_of_two_images_by_its_kind_stays_with_the_second() {
+    let mut layout = LayoutBuilder::new();
+    let old = layout.image("linux/amd64", "old", &[b"old"]);
+    let new = layout.image("linux/amd64", "new", &[b"new"]);
+    let sigs = silent(&layout, b"sigs");
+    let kind = "dev.cosignproject.cosign/sigs";
+    let signature = sigs.manifest.clone().annotate("kind", kind.to_owned());
+    layout
+        .tag(&old.manifest, "ex.com/a:1")
+        .tag(&new.manifest, "ex.com/a:1")
+        .entry(signature.tagged("ex.com/a:1"))
+        .write();
+    let run = rm(&layout, &[&format!("ex.com/a:1@{}", old.manifest.digest)]);
+    run.ok();
+    assert!(!has(&layout, &old.manifest), "{}", run.all());
+    assert_here(&layout, parts(&new).into_iter().chain(parts(&sigs)), &run);
+    let run = rm(&layout, &["ex.com/a:1"]);
+    run.ok();
+    for desc in [&new.manifest, &sigs.manifest] {
+        assert!(!has(&layout, desc), "{}", run.all());
+    }
+}
+
 /// What keeps the signature is not its entry: no entry has the removed name afterwards, and a second run finds none.
 #[test]
 fn a_signature_that_something_else_keeps_loses_the_name_of_its_image() {

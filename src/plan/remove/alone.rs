@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::graph::RootSource;
 use crate::graph::content_of;
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::entries::{EntryFacts, EntryRole, config_owners};
 use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Role;
@@ -33,12 +33,16 @@ pub(crate) struct Alone<'a> {
     about: HashMap<BlobId, Vec<usize>>,
     /// Entries that share the name of the image which they belong to.
     namesakes: HashMap<&'a str, Vec<usize>>,
+    /// Entries of images by their names, if signatures and the like may share those.
+    bearers: HashMap<&'a str, Vec<usize>>,
     /// Root documents by the image that they were built upon.
     built_upon: HashMap<BlobId, Vec<BlobId>>,
     /// Elements of docker save by their config.
     by_config: HashMap<BlobId, Vec<usize>>,
     /// Elements without a config.
     without_config: Vec<usize>,
+    /// The entries that lead to the config of an element, by config.
+    owners: HashMap<BlobId, Vec<usize>>,
 }
 
 /// What a removal takes, while it is worked out.
@@ -62,9 +66,11 @@ impl<'a> Alone<'a> {
             untagged: HashMap::new(),
             about: HashMap::new(),
             namesakes: HashMap::new(),
+            bearers: HashMap::new(),
             built_upon: HashMap::new(),
             by_config: HashMap::new(),
             without_config: Vec::new(),
+            owners: config_owners(view),
         };
         for id in graph.ids() {
             let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
@@ -110,6 +116,15 @@ impl<'a> Alone<'a> {
                     }
                 }
                 EntryRole::Named | EntryRole::Saved => {}
+            }
+        }
+        if !found.namesakes.is_empty() {
+            let images = entries.iter();
+            for entry in images.filter(|entry| entry.role != EntryRole::KindReferrer) {
+                for name in &entry.names {
+                    let bearers = found.bearers.entry(&name.text).or_default();
+                    bearers.push(entry.position);
+                }
             }
         }
         let save = view.state.docker_save.iter();
@@ -243,8 +258,11 @@ impl<'a> Alone<'a> {
                 };
                 let is_kept = entry.id.is_some_and(|id| {
                     search.is_live(id) || (bases.contains(&id) && search.is_base_in_use(id))
-                }) || (entry.role != EntryRole::KindReferrer
-                    && entry.about.iter().any(|about| search.is_live(*about)));
+                }) || if entry.role == EntryRole::KindReferrer {
+                    self.has_bearer_left(entry, taken)
+                } else {
+                    entry.about.iter().any(|about| search.is_live(*about))
+                };
                 !is_kept
             });
             if candidates.len() == before {
@@ -265,7 +283,18 @@ impl<'a> Alone<'a> {
         !candidates.is_empty()
     }
 
-    /// Takes the elements of docker save whose config belongs to what is taken, and which lose a blob by that.
+    /// Returns `true` if an image that stays has a name of what shares one by its `kind`.
+    fn has_bearer_left(&self, entry: &EntryFacts, taken: &Taken<'_>) -> bool {
+        let bearers = entry
+            .names
+            .iter()
+            .filter_map(|name| self.bearers.get(&*name.text));
+        let mut bearers = bearers.flatten();
+        bearers.any(|position| !taken.entries.contains(position))
+    }
+
+    /// Takes the elements of docker save whose config belongs to what is taken, and which lose a blob by that or are left
+    /// without a name and without an entry.
     fn take_elements(&self, image: BlobId, taken: &mut Taken<'a>) {
         let Some(save) = &self.view.state.docker_save else {
             return;
@@ -276,30 +305,34 @@ impl<'a> Alone<'a> {
         let parts = self.below(taken.images.clone(), |role| {
             !matches!(role, Role::Subject | Role::Annotation)
         });
-        for number in parts
-            .iter()
-            .filter_map(|id| self.by_config.get(id))
-            .flatten()
-        {
-            let blobs = save.elements.get(*number).map(|element| &element.blobs);
-            let mut blobs = blobs.into_iter().flatten();
-            let is_lost = blobs.any(|blob| {
-                graph
-                    .id(blob)
-                    .is_some_and(|id| graph.is_present(id) && !search.is_live(id))
-            });
-            if is_lost {
-                elements.insert(*number);
+        let gone: HashSet<String> = taken.names.iter().map(|name| canonical(name)).collect();
+        let has_no_name_left = |number: usize| {
+            let tags = save.elements.get(number).map(|element| &element.repo_tags);
+            let mut tags = tags.into_iter().flatten();
+            tags.all(|tag| gone.contains(&canonical(&tag.name)))
+        };
+        let has_entry = |config: BlobId| {
+            let mut owners = self.owners.get(&config).into_iter().flatten();
+            owners.any(|position| !taken.entries.contains(position))
+        };
+        for &config in parts.iter().filter(|id| self.by_config.contains_key(id)) {
+            let is_left_alone = graph.is_present(config) && !has_entry(config);
+            for &number in self.by_config.get(&config).into_iter().flatten() {
+                let blobs = save.elements.get(number).map(|element| &element.blobs);
+                let mut blobs = blobs.into_iter().flatten();
+                let is_lost = blobs.any(|blob| {
+                    graph
+                        .id(blob)
+                        .is_some_and(|id| graph.is_present(id) && !search.is_live(id))
+                });
+                if is_lost || (is_left_alone && has_no_name_left(number)) {
+                    elements.insert(number);
+                }
             }
         }
-        if !self.without_config.is_empty() {
-            let gone: HashSet<String> = taken.names.iter().map(|name| canonical(name)).collect();
-            for number in &self.without_config {
-                let tags = save.elements.get(*number).map(|element| &element.repo_tags);
-                let mut tags = tags.into_iter().flatten();
-                if tags.all(|tag| gone.contains(&canonical(&tag.name))) {
-                    elements.insert(*number);
-                }
+        for &number in &self.without_config {
+            if has_no_name_left(number) {
+                elements.insert(number);
             }
         }
         taken.elements = elements;

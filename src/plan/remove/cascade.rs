@@ -38,12 +38,13 @@ pub(in crate::plan) fn cascade(
                     && !gone.replaced.contains_key(&entry.position)
             })
             .collect();
+        let in_use = names_in_use(entries, gone);
         // A referrer may have referrers of its own that only a digest tag ties to it: they are candidates together, or
         // each would keep the other.
         loop {
             let before = candidates.len();
             others.retain(|entry| {
-                let goes_along = goes_along(entry, options, gone, &below, &bases);
+                let goes_along = goes_along(entry, options, gone, &below, &bases, &in_use);
                 if goes_along {
                     candidates.push(entry);
                 }
@@ -104,19 +105,11 @@ pub(in crate::plan) fn cascade(
 /// Takes the removed names from signatures that have them by their `kind` and are kept by something else: an entry that
 /// nothing but its signature has would be listed under the name as before.
 fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
-    let is_kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
-    let (kin, others): (Vec<_>, Vec<_>) = entries
-        .iter()
-        .filter(is_kept)
-        .partition(|entry| entry.role == EntryRole::KindReferrer);
-    let mut in_use: HashSet<&str> = HashSet::new();
-    for entry in others {
-        let stays = entry.names.iter().filter(|name| {
-            let is_cut = |(at, key): &(usize, _)| *at == entry.position && *key == name.key;
-            !gone.annotations.iter().any(is_cut)
-        });
-        in_use.extend(stays.map(|name| &*name.text));
-    }
+    let in_use = names_in_use(entries, gone);
+    let is_kin = |entry: &&EntryFacts| {
+        entry.role == EntryRole::KindReferrer && !gone.entries.contains(&entry.position)
+    };
+    let kin: Vec<&EntryFacts> = entries.iter().filter(is_kin).collect();
     for entry in kin {
         let going = entry
             .names
@@ -129,6 +122,30 @@ fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     }
 }
 
+/// Returns the names that images keep. What shares one of them by its `kind` is of those images.
+fn names_in_use<'a>(entries: &'a [EntryFacts], gone: &RemovalSet) -> HashSet<&'a str> {
+    let is_kept = |entry: &&EntryFacts| {
+        entry.role != EntryRole::KindReferrer && !gone.entries.contains(&entry.position)
+    };
+    let cut: HashSet<(usize, &str)> = gone
+        .annotations
+        .iter()
+        .map(|(position, key)| (*position, *key))
+        .collect();
+    let kept = entries.iter().filter(is_kept);
+    let names = kept.flat_map(|entry| entry.names.iter().map(|name| (entry.position, name)));
+    names
+        .filter(|(position, name)| {
+            if name.is_annotation() {
+                !cut.contains(&(*position, name.key))
+            } else {
+                !gone.saved.contains(&(*position, name.text.to_string()))
+            }
+        })
+        .map(|(_, name)| &*name.text)
+        .collect()
+}
+
 /// Returns `true` if an entry belongs to what goes, by what is known of it alone.
 fn goes_along(
     entry: &EntryFacts,
@@ -136,6 +153,7 @@ fn goes_along(
     gone: &RemovalSet,
     below: &BlobSet,
     bases: &BTreeSet<BlobId>,
+    in_use: &HashSet<&str>,
 ) -> bool {
     let Some(id) = entry.id else { return false };
     let is_untagged = entry.role == EntryRole::Untagged;
@@ -147,10 +165,12 @@ fn goes_along(
             EntryRole::Untagged | EntryRole::DigestTag => {
                 entry.about.iter().any(|about| below.contains(*about))
             }
-            EntryRole::KindReferrer => entry
-                .names
-                .iter()
-                .any(|name| gone.names.contains(name.text.as_ref())),
+            EntryRole::KindReferrer => {
+                let mut names = entry.names.iter().map(|name| &*name.text);
+                // Another image may have the name as well.
+                names.clone().any(|name| gone.names.contains(name))
+                    && !names.any(|name| in_use.contains(name))
+            }
             // What docker save's own list names is nobody's part.
             EntryRole::Named | EntryRole::Saved => false,
         }
