@@ -165,3 +165,29 @@ fn found_digest<'a>(items: &'a [serde_json::Value], name: &str) -> &'a serde_jso
     let item = items.iter().find(|item| item["names"][0] == name);
     &item.expect("it is listed")["digest"]
 }
+
+/// When the last name is gone, a second run sees a layout without names; it takes nothing that the first one kept.
+#[test]
+fn what_another_file_keeps_is_kept_also_when_no_name_is_left() {
+    let mut shelf = Shelf::new();
+    let old = shelf.overwritten("old", 50);
+    let child = Build::new("child").layer(b"child").store(&shelf.layout);
+    let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
+    shelf.layout.tag(&index, "app:all").entry(&child.manifest);
+    shelf.write();
+    tags(&shelf, LIST, &[&old.manifest, &child.manifest]);
+    let everything = ["-a", "--allow-empty"];
+    let pruned = shelf.prune(&everything);
+    pruned.ok().leaves(&[]);
+    let before = snapshot(shelf.path());
+    for image in [&old, &child] {
+        let is_listed = pruned.entries.contains(&image.manifest.digest);
+        assert!(is_listed && shelf.has_all(image), "{}", pruned.run.all());
+    }
+    let again = shelf.call(["-f", "-a", "--allow-empty"]).run();
+    assert_same(&before, &snapshot(shelf.path()), &again.ok().all());
+    // Without the file they are images without names like others.
+    let args = [&everything[..], &["--ignore-index", LIST]].concat();
+    shelf.prune(&args).ok();
+    assert!(!shelf.has(&old.manifest) && !shelf.has(&child.manifest));
+}

@@ -611,7 +611,11 @@ fn followers(
             }
             EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
-            EntryRole::Untagged => below.contains(&image.id) || is_about_another(),
+            // What a hold or another file keeps is no image of its own here either, or a run that takes the last name
+            // would leave something to the next one.
+            EntryRole::Untagged => {
+                below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
+            }
         }
     };
     images
