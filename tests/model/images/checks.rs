@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::FEATURES;
 use super::ask::{Ask, What, Word, cut};
 use super::disk::{Disk, Entry, Reading, Set};
-use super::judge::{Expected, Pair, expected, followers, matches};
+use super::judge::{Expected, Pair, expected, followers, passes_glob};
 use crate::model::{changes, ensure};
 use crate::support::{Cmd, LayoutBuilder, Run, Snapshot, differences, snapshot};
 
@@ -773,7 +773,7 @@ impl Trial<'_> {
             let foreign: Vec<&Pair> = lost
                 .iter()
                 .filter(|(digest, name)| {
-                    !matches(glob, name) && self.after.listed().contains(digest)
+                    !passes_glob(glob, name) && self.after.listed().contains(digest)
                 })
                 .collect();
             ensure(foreign.is_empty(), || {

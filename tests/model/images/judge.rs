@@ -263,6 +263,11 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// Returns `true` if a name passes a filter. A pinned name counts as the tag that stands before its digest.
+pub(crate) fn passes_glob(pattern: &str, name: &str) -> bool {
+    matches(pattern, name) || matches(pattern, name.split('@').next().unwrap_or_default())
+}
+
 fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
     let mut expected = Expected::default();
     let mut chosen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -304,6 +309,14 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
         let left: BTreeSet<String> = disk.names(digest).difference(names).cloned().collect();
         let is_last = left.is_empty();
         let is_by_id = by_id.contains(digest);
+        let is_kin = disk.is_kind_referrer(digest) && !is_by_id;
+        if is_kin && (!is_held(disk, digest) || chosen.len() > 1) {
+            // It follows its image; where something keeps it, its name may stay on it.
+            let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
+            expected.may_untag.extend(pairs);
+            expected.may_go.insert(digest.clone());
+            continue;
+        }
         if is_last && is_held(disk, digest) && !is_by_id && !force {
             is_error = true;
             only_unknown = false;
@@ -316,12 +329,6 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
             continue;
         }
         let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
-        if disk.is_kind_referrer(digest) && !is_by_id {
-            // It follows its image; where something keeps it, its name may stay on it.
-            expected.may_untag.extend(pairs);
-            expected.may_go.insert(digest.clone());
-            continue;
-        }
         expected.untag.extend(pairs);
         if !is_last {
             continue;
@@ -378,7 +385,8 @@ fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
         if named.contains(&digest) || !disk.human_names(&digest).is_empty() {
             continue;
         }
-        // A digest tag of something that is nowhere in the layout outlived its image.
+        // A digest tag of something that is nowhere in the layout outlived its image. So may a signature with the name of its
+        // image: it is all that has the name then.
         let tags: Vec<String> = disk
             .names(&digest)
             .iter()
@@ -388,7 +396,7 @@ fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
         let outlived = tags
             .iter()
             .any(|cut| !listed.iter().any(|other| other.starts_with(cut.as_str())));
-        if !generous.contains(&digest) && !outlived {
+        if !generous.contains(&digest) && !outlived && !disk.is_kind_referrer(&digest) {
             expected.go(&digest);
         } else if !strict.contains(&digest) {
             expected.may_go.insert(digest);
@@ -435,19 +443,22 @@ fn everything(
         }
         let is_kept = is_held(disk, &digest)
             || must_keep.contains(&digest)
-            || keep.is_some_and(|glob| names.iter().any(|name| matches(glob, name)));
+            || keep.is_some_and(|glob| names.iter().any(|name| passes_glob(glob, name)));
         if is_kept {
             named.insert(digest);
             continue;
         }
-        let passes = |name: &&String| reference.is_none_or(|glob| matches(glob, name));
+        let passes = |name: &&String| reference.is_none_or(|glob| passes_glob(glob, name));
         let selected: BTreeSet<Pair> = names
             .iter()
             .filter(passes)
             .map(|name| (digest.clone(), name.clone()))
             .collect();
         let goes = selected.len() == names.len();
-        if may_keep.contains(&digest) || second.contains(&digest) {
+        // Rules leave alone what only docker's list names.
+        let by_rule = keep.is_some() || keep_last.is_some();
+        let is_out_of_reach = by_rule && is_only_saved(disk, &digest);
+        if may_keep.contains(&digest) || second.contains(&digest) || is_out_of_reach {
             expected.may_untag.extend(selected);
             if goes {
                 expected.may_go.insert(digest);
@@ -533,6 +544,12 @@ fn everything(
     expected
 }
 
+/// Returns `true` if only docker's list names an image.
+fn is_only_saved(disk: &Disk, digest: &str) -> bool {
+    let mut own = disk.entries.iter().filter(|entry| entry.digest == digest);
+    own.all(|entry| entry.names.is_empty())
+}
+
 /// Returns the newest images of each repository: those that a rule must keep, and those that it may keep.
 fn newest(disk: &Disk, count: usize) -> (Set, Set) {
     let mut groups: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
@@ -555,8 +572,9 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
     let mut must = Set::new();
     for tags in groups.values() {
         let images: Set = tags.iter().map(|(digest, _)| digest.clone()).collect();
-        let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"));
-        // Whether tags or images count is nowhere said.
+        let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"))
+            || images.iter().any(|digest| is_only_saved(disk, digest));
+        // Whether tags or images count is nowhere said, nor whether a rule counts what only docker's list names.
         if images.len() < tags.len() || companion {
             may.extend(images.iter().cloned());
             if images.len() <= count && !companion {
@@ -660,16 +678,16 @@ fn platform(
     }
     let by_id = matches!(image, Word::Id(_));
     if mode == "rewrite" {
-        let others = if by_id {
-            names.len() > 1
-        } else {
-            names.len() > 1 || has_unnamed_entry(disk, digest)
-        };
+        let others = names.len() > 1;
         let me = Set::from([digest.to_owned()]);
         let pinned = disk.entries.iter().any(|entry| {
             entry.digest == *digest && entry.names.iter().any(|name| name.contains('@'))
         });
-        let by_blob = disk.blobs.keys().any(|blob| {
+        // What is an orphan refers to nothing that anybody reads.
+        let live = disk.live(&disk.roots(), &disk.entries, Reading::Strict);
+        let mut blobs = disk.blobs.keys();
+        let by_orphan = blobs.any(|blob| disk.subject(blob).as_deref() == Some(digest));
+        let by_blob = live.iter().any(|blob| {
             disk.subject(blob).as_deref() == Some(digest)
                 || (blob != digest && disk.json(blob).is_some_and(|json| lists(json, digest)))
         });
@@ -680,7 +698,9 @@ fn platform(
             expected.codes.extend([1, 3]);
         }
         // What has several entries without a name is one image under one digest.
-        if by_id && names.is_empty() || others && refers {
+        let is_listed_twice = has_unnamed_entry(disk, digest) && !by_id;
+        if by_id && names.is_empty() || others && refers || is_listed_twice || by_orphan && !refers
+        {
             expected.codes.extend([0, 1, 3]);
         }
         expected.may_go.insert(digest.to_owned());
@@ -694,7 +714,12 @@ fn platform(
             }
         }
     } else {
-        let connected = followers(disk, dropped);
+        let mut going = dropped.clone();
+        if is_last && force {
+            // The image goes with its last platform, and what is about it goes along.
+            going.insert(digest.to_owned());
+        }
+        let connected = followers(disk, &going);
         for other in disk.listed() {
             if connected.contains(&other) && other != *digest && disk.human_names(&other).is_empty()
             {
