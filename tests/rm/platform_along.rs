@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::rm::platform_rewrite::{assert_normal, new_index};
 use crate::rm::platform_words::{images_of, layout_of, multi};
+use crate::rm::scene::bare;
 use crate::rm::scene::{
     assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
 };
@@ -341,4 +342,36 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
     layout.tag(&other.manifest, &pinned).write();
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.exits(1).warns(&pinned);
+}
+
+/// A signature that only has the name of its image was made for the digest as well (cosign and hauler store them so).
+#[test]
+fn an_index_whose_name_a_signature_shares_is_not_rewritten_without_force() {
+    let mut layout = LayoutBuilder::new();
+    let (index, _) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let config = layout.empty_config();
+    let payload = layout.layer(b"signature");
+    let signature = layout.manifest(&config, &[payload]);
+    let entry = signature.clone().tagged("multi:1");
+    layout
+        .tag(&index, "multi:1")
+        .entry(entry.annotate("kind", "dev.cosignproject.cosign/sigs"))
+        .write();
+    for image in ["multi:1", short(&index)] {
+        let before = snapshot(layout.path());
+        let run = rm(&layout, &[image, "--platform", "linux/arm64"]);
+        run.exits(1).warns(&format!(
+            "its digest is referenced by {}\n",
+            short(&signature)
+        ));
+        assert_same(&before, &snapshot(layout.path()), &run.all());
+    }
+    // The other modes keep the digest.
+    let dry = ["multi:1", "--platform", "linux/arm64", "-n"];
+    bare(layout.path(), dry)
+        .args(["--platform-mode", "sparse"])
+        .run()
+        .ok();
+    rm(&layout, &["-f", "multi:1", "--platform", "linux/arm64"]).ok();
+    assert!(has(&layout, &signature) && !has(&layout, &index));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::layout::{BlobId, NewBlob, SecondIndex};
-use crate::model::entries::EntryFacts;
+use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Algorithm, Digest, Edit, IndexDoc};
@@ -26,7 +26,7 @@ pub(super) fn rewrite(
     options: &RemoveOptions,
     gone: &mut RemovalSet,
 ) -> Result<(), Failed> {
-    let referrers = referrers(view, entries, image.id, part);
+    let referrers = referrers(view, entries, image, part);
     if !referrers.is_empty() && options.force == Force::No {
         return Err(Conflict::Referred {
             image: image
@@ -78,11 +78,20 @@ pub(super) fn rewrite(
 }
 
 /// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
-fn referrers(view: &Snapshot, entries: &[EntryFacts], index: BlobId, part: &Part) -> Vec<String> {
+fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part) -> Vec<String> {
+    let index = image.id;
+    let own: BTreeSet<&str> = image.names.iter().map(|name| &*name.text).collect();
+    // Signatures and the like that have the name of their image by their `kind` were made for its digest as well.
+    let shares_name = |entry: &EntryFacts| {
+        let mut names = entry.names.iter();
+        entry.role == EntryRole::KindReferrer
+            && entry.id != Some(index)
+            && names.any(|name| own.contains(&*name.text))
+    };
     let describe = |id: BlobId| {
         let name = entries
             .iter()
-            .filter(|entry| entry.id == Some(id))
+            .filter(|entry| entry.id == Some(id) && entry.role != EntryRole::KindReferrer)
             .find_map(|entry| entry.names.first());
         name.map_or_else(
             || view.graph.digest(id).short(),
@@ -91,7 +100,7 @@ fn referrers(view: &Snapshot, entries: &[EntryFacts], index: BlobId, part: &Part
     };
     let listed = entries
         .iter()
-        .filter(|entry| entry.about.contains(&index))
+        .filter(|entry| entry.about.contains(&index) || shares_name(entry))
         .filter_map(|entry| entry.id);
     let all: BTreeSet<BlobId> = listed
         .chain(view.graph.referrers(index).iter().copied())
