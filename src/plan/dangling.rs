@@ -38,16 +38,18 @@ pub(crate) fn dangling_with_tags<'a>(
         return Vec::new();
     }
     let nothing = |_: &EntryFacts| false;
-    unneeded(view, entries, &nothing, &[], &Change::none())
+    unneeded(view, entries, &nothing, &nothing, &[], &Change::none())
 }
 
 /// Returns the entries without a name of their own that nothing references once `is_gone` entries are removed:
 /// untagged ones that are neither a child nor a referrer of anything that stays, and the digest tags of those. A
-/// digest tag names the referrers of its subject: it follows the subject, and does not keep it.
+/// digest tag names the referrers of its subject: it follows the subject, and does not keep it. `is_spared` entries stay, with
+/// all that they reference.
 pub(super) fn unneeded<'a>(
     view: &Snapshot,
     entries: &'a [EntryFacts],
     is_gone: &dyn Fn(&EntryFacts) -> bool,
+    is_spared: &dyn Fn(&EntryFacts) -> bool,
     survivors: &[BlobId],
     change: &Change<'_>,
 ) -> Vec<&'a EntryFacts> {
@@ -56,7 +58,7 @@ pub(super) fn unneeded<'a>(
     let has_unknown_children =
         view.graph.missing_listed().any(is_left) || view.graph.misses_an_index(is_left);
     let is_follower = |entry: &&EntryFacts| match entry.role {
-        EntryRole::Untagged => entry.id.is_some() && !has_unknown_children,
+        EntryRole::Untagged => entry.id.is_some() && !has_unknown_children && !is_spared(entry),
         EntryRole::DigestTag => entry.id.is_some(),
         _ => false,
     };

@@ -651,3 +651,33 @@ fn a_signature_stays_with_the_image_that_keeps_its_name() {
     assert!(shelf.has_all(&new), "{}", pruned.run.all());
     assert!(shelf.has_all(&signature), "{}", pruned.run.all());
 }
+
+/// The subject of a removed referrer dangles from then on. Nobody chose it where it does not pass the filters.
+#[test]
+fn what_dangles_once_the_others_are_removed_has_to_pass_the_filters_too() {
+    for (filter, goes) in [
+        ("reference=ex.com/sbom:*", false),
+        ("until=24h", true),
+        ("mediatype=application/vnd.oci.image.manifest.v1+json", true),
+        ("artifacttype=application/vnd.example.sbom", false),
+    ] {
+        let mut shelf = Shelf::new();
+        shelf.named("app:1", 0, &Build::new("app").weighs(500));
+        let subject = shelf.untagged(50, &Build::new("subject").weighs(600));
+        let config = shelf.layout.empty_config();
+        let layer = shelf.layout.layer(b"sbom");
+        let doc = Doc::manifest(&config, &[layer]).subject(&subject.manifest);
+        let sbom = shelf
+            .layout
+            .put(&doc.artifact_type("application/vnd.example.sbom"));
+        shelf.layout.tag(&sbom, "ex.com/sbom:1");
+        shelf.write();
+        let args = ["-a", "--filter", filter, "--keep", "app:1"];
+        let pruned = shelf.prune(&args);
+        pruned.ok().leaves(&["app:1"]);
+        assert!(!shelf.has(&sbom), "{filter}\n{}", pruned.run.all());
+        let is_here = shelf.has_all(&subject);
+        assert_eq!(is_here, !goes, "{filter}\n{}", pruned.run.all());
+        shelf.prune(&args).ok().deletes(&[]);
+    }
+}

@@ -8,7 +8,7 @@ mod along;
 mod budget;
 mod kept;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -302,9 +302,24 @@ pub(crate) fn prune_with(
     let mut judged = judge(
         view, images, entries, options, &filters, &mut cache, &dangling,
     );
+    // What dangles once the others are removed was not shown to the filters yet.
+    let of_id: HashMap<BlobId, &Image> = images.iter().map(|image| (image.id, image)).collect();
+    let mut passes = |id: BlobId| {
+        let mut image = of_id.get(&id).into_iter();
+        options.filters.is_empty()
+            || image.any(|image| filters.matches(image, &mut cache, options.time))
+    };
     let mut budget = Budget::None;
     let removal = loop {
-        let (gone, removal, along) = plan(view, entries, &judged, options, sweep_options, fs)?;
+        let (gone, removal, along) = plan(
+            view,
+            entries,
+            &judged,
+            &mut passes,
+            options,
+            sweep_options,
+            fs,
+        )?;
         let Some(max_size) = options.max_size else {
             break (gone, removal, along);
         };
@@ -652,11 +667,12 @@ fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
     below
 }
 
-/// Plans the removal of what was judged to go, with everything that nothing references.
+/// Plans the removal of what was judged to go, with everything that nothing references and that passes the filters.
 fn plan(
     view: &Snapshot,
     entries: &[EntryFacts],
     judged: &[Judged<'_>],
+    passes: &mut dyn FnMut(BlobId) -> bool,
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
@@ -707,7 +723,7 @@ fn plan(
     if !gone.images.is_empty() {
         loop {
             left = cascade(view, &entries, &remove_options, &mut gone);
-            let unneeded = take_unneeded(view, &entries, &mut gone);
+            let unneeded = take_unneeded(view, &entries, passes, &mut gone);
             if unneeded.is_empty() {
                 break;
             }
@@ -750,10 +766,39 @@ fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'
 }
 
 /// Adds entries without a name of their own that only what goes led to: they dangle from now on, and
-/// the next prune would take them. Returns the images that have no other entry.
-fn take_unneeded(view: &Snapshot, entries: &[EntryFacts], gone: &mut RemovalSet) -> Vec<BlobId> {
+/// the next prune would take them. What does not pass the filters stays, as it would then. Returns the images that have no
+/// other entry.
+fn take_unneeded(
+    view: &Snapshot,
+    entries: &[EntryFacts],
+    passes: &mut dyn FnMut(BlobId) -> bool,
+    gone: &mut RemovalSet,
+) -> Vec<BlobId> {
     let is_gone = |entry: &EntryFacts| gone.entries.contains(&entry.position);
-    let unneeded = unneeded(view, entries, &is_gone, &gone.survivors, &gone.change());
+    let change = gone.change();
+    let mut spared: HashSet<BlobId> = HashSet::new();
+    let unneeded = loop {
+        let is_spared = |entry: &EntryFacts| entry.id.is_some_and(|id| spared.contains(&id));
+        let found = unneeded(
+            view,
+            entries,
+            &is_gone,
+            &is_spared,
+            &gone.survivors,
+            &change,
+        );
+        let untagged = found
+            .iter()
+            .filter(|entry| entry.role == EntryRole::Untagged);
+        let kept: Vec<BlobId> = untagged
+            .filter_map(|entry| entry.id)
+            .filter(|id| !passes(*id))
+            .collect();
+        if kept.is_empty() {
+            break found;
+        }
+        spared.extend(kept);
+    };
     let mut images = Vec::new();
     for entry in &unneeded {
         gone.entries.insert(entry.position);
