@@ -520,7 +520,11 @@ impl Trial<'_> {
                 let with_image = self.expected.may_go.contains(&pair.0) && gone.contains(&pair.0);
                 let selected =
                     self.expected.untag.contains(pair) || self.expected.may_untag.contains(pair);
-                !selected && !with_image
+                // A signature that something else keeps loses the name with its image.
+                let mut others = lost.iter().filter(|(on, _)| *on != pair.0);
+                let with_kin =
+                    before.is_kind_referrer(&pair.0) && others.any(|(_, name)| *name == pair.1);
+                !selected && !with_image && !with_kin
             })
             .collect();
         ensure(more.is_empty(), || {

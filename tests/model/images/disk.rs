@@ -213,10 +213,17 @@ impl Disk {
             .collect()
     }
 
-    /// Returns `true` if the entries of an image call it a signature, an attestation or an SBOM by their `kind`.
+    /// Returns `true` if the entries of an image call it a signature, an attestation or an SBOM by their `kind`, and another
+    /// image has one of its names.
     pub(crate) fn is_kind_referrer(&self, digest: &str) -> bool {
         let mut of_digest = self.entries.iter().filter(|entry| entry.digest == digest);
-        of_digest.any(Entry::has_referrer_kind)
+        of_digest.any(|entry| {
+            let mut others = self.entries.iter();
+            entry.has_referrer_kind()
+                && others.any(|other| {
+                    !other.has_referrer_kind() && !other.names.is_disjoint(&entry.names)
+                })
+        })
     }
 
     /// Returns every descriptor's digest in a document, with `subject`.
@@ -261,7 +268,8 @@ impl Disk {
         self.json(digest)?.get("subject").and_then(self::digest)
     }
 
-    fn is_attestation(&self, digest: &str) -> bool {
+    /// Returns `true` if a manifest is an attestation as BuildKit lists them.
+    pub(crate) fn is_attestation(&self, digest: &str) -> bool {
         let artifact = self.json(digest).and_then(|json| json.get("artifactType"));
         artifact.and_then(Value::as_str) == Some(media::ATTESTATION)
     }

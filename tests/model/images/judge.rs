@@ -74,6 +74,18 @@ impl Expected {
 
 /// Returns the children and referrers of these images, transitively, listed or not.
 pub(crate) fn followers(disk: &Disk, gone: &Set) -> Set {
+    followers_but(disk, gone, &|_| false)
+}
+
+/// Does the same without referrers that are left over: attestations that no entry lists.
+fn certain_followers(disk: &Disk, gone: &Set) -> Set {
+    let listed = disk.listed();
+    followers_but(disk, gone, &|digest| {
+        disk.is_attestation(digest) && !listed.contains(digest)
+    })
+}
+
+fn followers_but(disk: &Disk, gone: &Set, is_left_over: &dyn Fn(&str) -> bool) -> Set {
     let mut found = gone.clone();
     loop {
         let mut next = found.clone();
@@ -87,7 +99,7 @@ pub(crate) fn followers(disk: &Disk, gone: &Set) -> Set {
         for digest in disk.blobs.keys() {
             if disk
                 .subject(digest)
-                .is_some_and(|subject| next.contains(&subject))
+                .is_some_and(|subject| next.contains(&subject) && !is_left_over(digest))
             {
                 next.insert(digest.clone());
             }
@@ -119,7 +131,11 @@ fn cascade(disk: &Disk, expected: &mut Expected) {
         (expected.may_go.clone(), Reading::Strict, false),
         (expected.must_go.clone(), Reading::Generous, true),
     ] {
-        let connected = followers(disk, &going);
+        let connected = if certain {
+            certain_followers(disk, &going)
+        } else {
+            followers(disk, &going)
+        };
         let follows = |digest: &String| {
             connected.contains(digest)
                 && !going.contains(digest)
@@ -151,6 +167,17 @@ fn cascade(disk: &Disk, expected: &mut Expected) {
 
 fn is_held(disk: &Disk, digest: &str) -> bool {
     disk.holds.values().any(|held| held == digest)
+}
+
+/// Returns `true` if a hold is on an image or on something below it.
+fn is_part_held(disk: &Disk, digest: &str) -> bool {
+    let mut parts = Set::from([digest.to_owned()]);
+    let mut open = vec![digest.to_owned()];
+    while let Some(part) = open.pop() {
+        let down = disk.down(&part, Reading::WithoutSubjects);
+        open.extend(down.into_iter().filter(|child| parts.insert(child.clone())));
+    }
+    parts.iter().any(|part| is_held(disk, part))
 }
 
 fn has_unnamed_entry(disk: &Disk, digest: &str) -> bool {
@@ -202,6 +229,11 @@ fn select(disk: &Disk, word: &Word, force: bool) -> Selected {
             } else {
                 exact
             };
+            // A pinned name counts as a tag of its repository.
+            let pinned = named(&|name| name.starts_with(&format!("{normal}@")));
+            if found.is_empty() && !pinned.is_empty() {
+                return Selected::Unsure(pinned);
+            }
             match images(&found) {
                 0 if found.is_empty() => Selected::Nothing,
                 2.. if !force => Selected::Nothing,
@@ -284,7 +316,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
                 }
             }
             Selected::Image(digest) => {
-                if is_held(disk, &digest) || (disk.names(&digest).len() > 1 && !force) {
+                if is_part_held(disk, &digest) || (disk.names(&digest).len() > 1 && !force) {
                     is_error = true;
                     only_unknown = false;
                 } else {
@@ -310,14 +342,14 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
         let is_last = left.is_empty();
         let is_by_id = by_id.contains(digest);
         let is_kin = disk.is_kind_referrer(digest) && !is_by_id;
-        if is_kin && (!is_held(disk, digest) || chosen.len() > 1) {
+        if is_kin && (!is_part_held(disk, digest) || chosen.len() > 1) {
             // It follows its image; where something keeps it, its name may stay on it.
             let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
             expected.may_untag.extend(pairs);
             expected.may_go.insert(digest.clone());
             continue;
         }
-        if is_last && is_held(disk, digest) && !is_by_id && !force {
+        if is_last && is_part_held(disk, digest) && !is_by_id && !force {
             is_error = true;
             only_unknown = false;
             if has_unnamed_entry(disk, digest) {
@@ -340,7 +372,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
                 .and_then(Value::as_object)
                 .is_some_and(|notes| notes.len() > 1)
         };
-        if is_held(disk, digest)
+        if is_part_held(disk, digest)
             && !FEATURES.held_names
             && disk
                 .entries
@@ -353,7 +385,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
             may_refuse = true;
         }
         // Whether an entry without a name keeps the image or is only listed twice is nowhere said.
-        if is_held(disk, digest) || (has_unnamed_entry(disk, digest) && !is_by_id) {
+        if is_part_held(disk, digest) || (has_unnamed_entry(disk, digest) && !is_by_id) {
             expected.may_go.insert(digest.clone());
         } else {
             expected.go(digest);
@@ -385,8 +417,7 @@ fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
         if named.contains(&digest) || !disk.human_names(&digest).is_empty() {
             continue;
         }
-        // A digest tag of something that is nowhere in the layout outlived its image. So may a signature with the name of its
-        // image: it is all that has the name then.
+        // A digest tag of something that is nowhere in the layout outlived its image.
         let tags: Vec<String> = disk
             .names(&digest)
             .iter()
@@ -396,7 +427,7 @@ fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
         let outlived = tags
             .iter()
             .any(|cut| !listed.iter().any(|other| other.starts_with(cut.as_str())));
-        if !generous.contains(&digest) && !outlived && !disk.is_kind_referrer(&digest) {
+        if !generous.contains(&digest) && !outlived {
             expected.go(&digest);
         } else if !strict.contains(&digest) {
             expected.may_go.insert(digest);
@@ -455,9 +486,11 @@ fn everything(
             .map(|name| (digest.clone(), name.clone()))
             .collect();
         let goes = selected.len() == names.len();
-        // Rules leave alone what only docker's list names.
+        // Rules leave alone what only docker's list names, and keep companions with what they keep.
         let by_rule = keep.is_some() || keep_last.is_some();
-        let is_out_of_reach = by_rule && is_only_saved(disk, &digest);
+        let mut own = names.iter();
+        let is_companion = by_rule && own.all(|name| name.ends_with("-esgztoc"));
+        let is_out_of_reach = by_rule && is_only_saved(disk, &digest) || is_companion;
         if may_keep.contains(&digest) || second.contains(&digest) || is_out_of_reach {
             expected.may_untag.extend(selected);
             if goes {
@@ -648,16 +681,29 @@ fn platform(
         return Expected::code(&[1]);
     }
     let here = |child: &str| disk.blobs.contains_key(child);
+    let has_layers = |child: &str| {
+        let layers = disk.json(child).and_then(|json| json.get("layers"));
+        let mut layers = layers.and_then(Value::as_array).into_iter().flatten();
+        layers.any(|layer| {
+            let digest = layer.get("digest").and_then(Value::as_str);
+            digest.is_some_and(here)
+        })
+    };
     let all = children(disk, digest);
     let left = all
         .iter()
         .filter(|child| child.about.is_none() && !dropped.contains(&child.digest));
     let left: Vec<String> = left.map(|child| child.digest.clone()).collect();
     let is_last = !left.iter().any(|child| here(child));
-    let was_here = dropped.iter().any(|child| here(child));
+    let mut platforms = all.iter().filter(|child| child.about.is_none());
+    let was_here = platforms.any(|child| dropped.contains(&child.digest) && here(&child.digest));
     let mut expected = Expected::code(&[0]);
     if !was_here {
         // Whether an image has a platform whose manifest is missing is nowhere said.
+        expected.codes.extend([1, 3]);
+    }
+    if !left.iter().any(|child| has_layers(child)) {
+        // Nor whether one is here that has lost all of its layers.
         expected.codes.extend([1, 3]);
     }
     let names = disk.names(digest);
