@@ -9,7 +9,7 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::descriptor::Details;
 use crate::oci::descriptor::is_subject_key;
-use crate::oci::docker_archive::DockerSave;
+use crate::oci::docker_archive::{DockerSave, Element};
 use crate::oci::reference::{canonical, digest_tag};
 use crate::oci::{Digest, Role};
 use crate::oci::{EntryName, SAVED_NAME, entry_names, split_name};
@@ -177,6 +177,21 @@ pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
         }
     }
     found
+}
+
+/// Returns the elements of docker save's list, with their positions, whose config no entry leads to: archives of old
+/// versions list images so, and other tools remove entries and leave the element.
+pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
+    let owners = config_owners(view);
+    let elements = view.state.docker_save.iter();
+    let elements = elements.flat_map(|save| &save.elements).enumerate();
+    let has_entry = |config: &Digest| {
+        let config = view.graph.id(config);
+        config.is_some_and(|config| owners.get(&config).is_some_and(|own| !own.is_empty()))
+    };
+    elements
+        .filter(|(_, element)| !element.config.as_ref().is_some_and(has_entry))
+        .collect()
 }
 
 /// Returns the positions of the entries that lead to the config of an element of docker save's list, by config.

@@ -475,3 +475,57 @@ fn repositories_never_name_what_is_gone() {
     run.ok();
     assert_eq!(save.read("repositories"), "{\"other\":{\"1\":\"x\"}}");
 }
+
+/// Another tool has removed the entries of an image, and the list still has it: its name is one that can be removed.
+#[test]
+fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
+    let save = || {
+        let mut layout = LayoutBuilder::new();
+        let alpha = layout.image("linux/amd64", "alpha", &[b"shared", b"alpha"]);
+        let config = layout.config("linux/amd64", "only here");
+        let layer = layout.layer(b"only here");
+        let layers = [alpha.layers[0].clone(), layer.clone()];
+        layout
+            .tag(&alpha.manifest, "alpha:1")
+            .save_element(&["alpha:1"], &alpha.config, &alpha.layers)
+            .save_element(&["old:1", "ghcr.io/acme/old:1"], &config, &layers)
+            .repositories(&[("alpha", "1", "a"), ("old", "1", "b")]);
+        layout.write();
+        (layout, alpha, config, layer)
+    };
+    let read = |layout: &LayoutBuilder, name: &str| {
+        fs::read_to_string(layout.join(name)).expect("it can be read")
+    };
+    let (layout, alpha, config, layer) = save();
+    // One of two names.
+    let run = rm(&layout, &["docker.io/library/old:1"]);
+    run.ok();
+    assert_output(&run, &["old:1"], &[]);
+    assert!(read(&layout, "manifest.json").contains("[\"ghcr.io/acme/old:1\"]"));
+    assert!(!read(&layout, "repositories").contains("old"));
+    // The last one, and with it what nothing else names.
+    let run = rm(&layout, &["ghcr.io/acme/old:1"]);
+    run.ok();
+    assert_output(&run, &["ghcr.io/acme/old:1"], &[&config, &layer]);
+    assert_here(&layout, parts(&alpha), &run);
+    assert!(!read(&layout, "manifest.json").contains("old"));
+    rm(&layout, &["ghcr.io/acme/old:1"])
+        .exits(1)
+        .warns("No such image: ghcr.io/acme/old:1");
+    // A pattern stands for these names too, and a bare word or a platform for none of them.
+    let (layout, alpha, config, layer) = save();
+    for arguments in [&["old"][..], &["old:1", "--platform", "linux/amd64"]] {
+        rm(&layout, arguments).exits(1).warns("No such image: old:");
+    }
+    let run = rm(&layout, &["**old*"]);
+    run.ok();
+    for desc in [&config, &layer] {
+        assert!(!has(&layout, desc), "{}", run.all());
+    }
+    assert_here(&layout, parts(&alpha), &run);
+    // Without its blobs only the names go.
+    let (layout, _, config, layer) = save();
+    let run = rm(&layout, &["--no-prune", "old:1", "ghcr.io/acme/old:1"]);
+    run.ok();
+    assert_here(&layout, [&config, &layer], &run);
+}

@@ -87,7 +87,10 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         }
         let entries = entries(view);
         let images = images(view, rule.now);
-        let selector = Selector::new(view, &entries, force);
+        let mut selector = Selector::new(view, &entries, force);
+        if request.is_none() {
+            selector = selector.with_saved_names();
+        }
         let mut picks: Vec<Pick> = Vec::new();
         let mut misses = Vec::new();
         damaged.clear();
@@ -164,7 +167,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             left_companions,
             conflicts,
             misses,
-            deletes: !images.is_empty() || !moved.is_empty(),
+            // What only manifest.json lists is no image with an ID.
+            deletes: !images.is_empty() || !moved.is_empty() || plan.sweep().len() > 0,
             moved,
             dropped,
             kept_by,

@@ -38,8 +38,10 @@ pub(in crate::plan) fn finish(
         RootSource::DockerSave(position) => !elements.contains(&position),
         _ => stays(gone, root),
     };
-    let is_nothing =
-        gone.entries.is_empty() && gone.replaced.is_empty() && gone.cut == Cut::default();
+    let is_nothing = gone.entries.is_empty()
+        && gone.elements.is_empty()
+        && gone.replaced.is_empty()
+        && gone.cut == Cut::default();
     let mut plan = if is_nothing && extent == SweepExtent::Released {
         Plan::empty(view)
     } else {

@@ -20,10 +20,11 @@ use crate::graph::content_of;
 use crate::graph::{MissingDocuments, RootSource};
 use crate::layout::BlobId;
 use crate::model::companions::companions;
-use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::entries::{EntryFacts, EntryRole, unlisted_elements};
 use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
+use crate::oci::docker_archive::Element;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, EntryName, REF_NAME};
 
 use super::{Force, Pick, Plan, SweepOptions};
@@ -343,6 +344,7 @@ fn take_picks(
             );
         }
     }
+    take_saved(view, picks, options, gone);
     let held = held(view);
     let mut done = BTreeSet::new();
     for id in order {
@@ -424,6 +426,30 @@ fn take_picks(
         gone.unwanted.insert(id);
     }
     conflicts
+}
+
+/// Takes names of images that only docker save's list has. An element goes with the last of its names.
+fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &mut RemovalSet) {
+    let picked: BTreeSet<&str> = picks
+        .iter()
+        .flat_map(|pick| &pick.saved)
+        .map(AsRef::as_ref)
+        .collect();
+    if picked.is_empty() {
+        return;
+    }
+    gone.names
+        .extend(picked.iter().map(|name| (*name).to_owned()));
+    if options.extent == Extent::Names {
+        return;
+    }
+    let elements = unlisted_elements(view).into_iter();
+    let is_left = |element: &Element| {
+        let mut tags = element.repo_tags.iter();
+        tags.any(|tag| !picked.contains(&*tag.name))
+    };
+    let going = elements.filter(|(_, element)| !element.repo_tags.is_empty() && !is_left(element));
+    gone.elements.extend(going.map(|(position, _)| position));
 }
 
 /// Returns the entries of an image.

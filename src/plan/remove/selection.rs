@@ -22,6 +22,8 @@ pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
     /// Names that only docker save's list has, of entries that stay.
     pub(in crate::plan) saved: BTreeSet<(usize, String)>,
+    /// Elements of docker save that no entry leads to, by position.
+    pub(in crate::plan) elements: BTreeSet<usize>,
     /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
@@ -161,6 +163,7 @@ pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<us
             None => !element.repo_tags.is_empty() && has_no_name_left(element),
         })
         .map(|(position, _)| position)
+        .chain(gone.elements.iter().copied())
         .collect()
 }
 

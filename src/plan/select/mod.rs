@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::BlobId;
 use crate::layout::replaced_ids::MovedIds;
-use crate::model::entries::{EntryFacts, EntryRole};
+use crate::model::entries::{EntryFacts, EntryRole, unlisted_elements};
 use crate::model::images::Images;
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
@@ -41,6 +41,8 @@ pub struct Pick {
     pub images: BTreeSet<BlobId>,
     /// Entries that name no blob, by position.
     pub entries: BTreeSet<usize>,
+    /// Names in docker save's `manifest.json` of images that no entry lists.
+    pub saved: BTreeSet<Box<str>>,
 }
 
 impl Pick {
@@ -62,6 +64,7 @@ impl Pick {
                 }
                 joined.images.extend(other.images);
                 joined.entries.extend(other.entries);
+                joined.saved.extend(other.saved);
                 place = place.min(position);
             }
             merged.insert(place.min(merged.len()), joined);
@@ -172,6 +175,8 @@ pub struct Selector<'a> {
     /// Read for the first ID that is unknown.
     moved: OnceCell<MovedIds>,
     lookup: Lookup<'a>,
+    /// Names of images that only docker save's `manifest.json` lists, where they count.
+    saved: Vec<&'a str>,
 }
 
 impl<'a> Selector<'a> {
@@ -184,7 +189,20 @@ impl<'a> Selector<'a> {
             force,
             moved: OnceCell::new(),
             lookup: Lookup::new(),
+            saved: Vec::new(),
         }
+    }
+
+    /// Lets arguments name images as well that only docker save's `manifest.json` lists. They have no ID and no platforms:
+    /// their names can be removed, and nothing else can be asked of them.
+    #[must_use]
+    pub fn with_saved_names(mut self) -> Self {
+        let elements = unlisted_elements(self.view).into_iter();
+        self.saved = elements
+            .flat_map(|(_, element)| &element.repo_tags)
+            .map(|tag| &*tag.name)
+            .collect();
+        self
     }
 
     /// Finds out what one argument names.
@@ -200,6 +218,9 @@ impl<'a> Selector<'a> {
         }
         if let Some(found) = self.pick_name(text) {
             return found;
+        }
+        if let Some(found) = self.by_saved_name(text) {
+            return Ok(found);
         }
         if let Some(found) = self.by_id(text) {
             return found;
@@ -323,6 +344,21 @@ impl<'a> Selector<'a> {
         (!pick.names.is_empty()).then_some(Ok(pick))
     }
 
+    /// A name that only docker save's `manifest.json` has, of an image that no entry lists.
+    fn by_saved_name(&self, text: &str) -> Option<Pick> {
+        let exact = self.saved.iter().filter(|name| **name == text);
+        let mut saved: BTreeSet<Box<str>> = exact.map(|name| (*name).into()).collect();
+        if saved.is_empty() {
+            let wanted = full_name(text)?;
+            let same = |name: &&&str| full_name(name).as_ref() == Some(&wanted);
+            saved.extend(self.saved.iter().filter(same).map(|name| (*name).into()));
+        }
+        (!saved.is_empty()).then(|| Pick {
+            saved,
+            ..Pick::default()
+        })
+    }
+
     /// A digest, or at least three hex digits of the beginning of an ID.
     fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let whole = whole_digest(text);
@@ -392,6 +428,12 @@ impl<'a> Selector<'a> {
     /// Returns all names that a pattern matches.
     fn matching(&self, glob: &Glob) -> Pick {
         let mut pick = Pick::default();
+        let familiar = |name: &str| full_name(name).map(|reference| reference.familiar());
+        for name in &self.saved {
+            if glob.matches(name) || familiar(name).is_some_and(|name| glob.matches(&name)) {
+                pick.saved.insert((*name).into());
+            }
+        }
         for named in self.names() {
             let reference = is_full(&named).then(|| full_name(named.text)).flatten();
             // Of a pinned name a pattern may also mean the tag that it stands for.
