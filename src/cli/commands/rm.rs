@@ -168,7 +168,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             conflicts,
             misses,
             // What only manifest.json lists is no image with an ID.
-            deletes: !images.is_empty() || !moved.is_empty() || plan.sweep().len() > 0,
+            deletes: !images.is_empty() || !moved.is_empty() || !plan.sweep().is_empty(),
             moved,
             dropped,
             kept_by,

@@ -252,7 +252,9 @@ fn word(u: &mut Unstructured<'_>, disk: &Disk) -> Result<Word> {
     }
     let (digest, name) = u.choose(&names)?.clone();
     Ok(match kind {
-        "at" if name.contains(':') && !name.contains('@') => Word::At(name, digest),
+        "at" if name.contains(':') && !name.contains('@') && listed.contains(&digest) => {
+            Word::At(name, digest)
+        }
         "glob" => Word::Glob(pattern(u, disk)?),
         _ => Word::Name(name),
     })

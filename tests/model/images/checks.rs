@@ -500,7 +500,8 @@ impl Trial<'_> {
         })?;
         let (was, is) = (before.listed(), self.after.listed());
         let gone: Set = was.difference(&is).cloned().collect();
-        let kept: Vec<&String> = self.expected.must_go.difference(&gone).collect();
+        let kept = self.expected.must_go.difference(&gone);
+        let kept: Vec<&String> = kept.filter(|digest| was.contains(*digest)).collect();
         ensure(
             code != 0 && self.expected.untag.is_empty() || kept.is_empty(),
             || format!("{kept:?} had to go and are listed"),
@@ -678,6 +679,7 @@ impl Trial<'_> {
                 format!("repositories still names {name}")
             })?;
         }
+        let lost_pairs = self.lost_names();
         let mut elements = BTreeMap::new();
         for element in &self.after.elements {
             elements.insert(
@@ -691,7 +693,10 @@ impl Trial<'_> {
             .cloned()
             .collect();
         for element in &before.elements {
-            let of_gone = gone.iter().any(|digest| before.is_of(element, digest));
+            let mut tags = element.tags.iter();
+            let is_untagged = before.unlisted_elements().contains(&element)
+                && tags.all(|name| lost_pairs.contains(&(element.config.clone(), name.clone())));
+            let of_gone = is_untagged || gone.iter().any(|digest| before.is_of(element, digest));
             let stands = elements.contains_key(&(element.config.clone(), element.layers.clone()));
             ensure(stands != of_gone, || {
                 format!("an element of manifest.json: kept {stands}, its image gone {of_gone}")

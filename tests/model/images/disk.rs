@@ -187,13 +187,27 @@ impl Disk {
             let names = self.names(&digest);
             found.extend(names.into_iter().map(|name| (digest.clone(), name)));
         }
+        for element in self.unlisted_elements() {
+            let tags = element.tags.iter();
+            found.extend(tags.map(|name| (element.config.clone(), name.clone())));
+        }
         found
+    }
+
+    /// Returns docker's elements whose manifest no entry lists. Their config stands for the image.
+    pub(crate) fn unlisted_elements(&self) -> Vec<&Element> {
+        let listed = self.listed();
+        let elements = self.elements.iter();
+        elements
+            .filter(|element| !listed.iter().any(|digest| self.is_of(element, digest)))
+            .collect()
     }
 
     /// Returns `true` if docker's element describes this manifest.
     pub(crate) fn is_of(&self, element: &Element, digest: &str) -> bool {
         let config = self.json(digest).and_then(|json| json.get("config"));
         config.and_then(self::digest).as_deref() == Some(element.config.as_str())
+            || element.config == digest
     }
 
     /// Returns the JSON of a blob.

@@ -457,6 +457,19 @@ impl Hand<'_, '_> {
                 rows.push((name.to_owned(), tag.to_owned(), config.hex().to_owned()));
             }
         }
+        if FEATURES.saved_names && self.chance(25)? {
+            let (desc, config, layers) = self.manifest("linux/amd64")?;
+            let mut tags = vec![format!("ex.com/gone:{}", self.next())];
+            if self.chance(40)? {
+                tags.push(format!("ex.com/gone:{}", self.next()));
+            }
+            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+            self.tell(format!(
+                "only docker's list has {} as {tags:?}",
+                short(&desc)
+            ));
+            self.drawn.layout.save_element(&tags, &config, &layers);
+        }
         if !rows.is_empty() && self.chance(60)? {
             let mut object: Vec<(String, Obj)> = Vec::new();
             for (name, tag, id) in rows {

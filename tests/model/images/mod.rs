@@ -147,7 +147,7 @@ fn commands_take_what_they_name_and_nothing_else() {
 }
 
 /// What must occur in the stories.
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 25] = [
     "second index hauler-index.json",
     "-tags.json",
     "only in the second index",
@@ -162,6 +162,7 @@ const KINDS: [&str; 24] = [
     "untagged child",
     "form 5",
     "docker's list",
+    "only docker's list has",
     "orphan",
     "all blobs have one time",
     "temporary file",
