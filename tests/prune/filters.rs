@@ -644,7 +644,7 @@ fn a_signature_stays_with_the_image_that_keeps_its_name() {
     let entry = signature.manifest.clone().tagged("ex.com/a:1");
     shelf.layout.entry(entry.annotate("kind", kind));
     shelf.write();
-    crate::unique::check(shelf.path());
+    crate::prune::unique::check(shelf.path());
     let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
     pruned.ok();
     assert!(!shelf.has(&old.manifest), "{}", pruned.run.all());
