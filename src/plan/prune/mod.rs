@@ -7,15 +7,13 @@
 mod along;
 mod budget;
 mod kept;
+mod options;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{EmptyIndex, MissingDocuments, RootSource};
+use crate::graph::{EmptyIndex, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, Images};
@@ -28,6 +26,7 @@ pub use self::budget::BudgetHolder;
 use self::budget::{holders, live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
+pub use self::options::{PruneOptions, Scope};
 use super::age::{Age, Ties, ages};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
@@ -35,60 +34,7 @@ use super::policy::{Aged, Reason, Rule};
 use super::remove::{
     Extent, Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
-use super::{FilterError, Filters, Force, Policy, Referrers, SweepOptions};
-use crate::model::images::TimeSource;
-
-/// Which images may go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// Only dangling ones.
-    #[default]
-    Dangling,
-    /// Every image that no hold, filter or rule keeps.
-    All,
-}
-
-/// How to prune.
-#[derive(Debug, Clone)]
-pub struct PruneOptions<'a> {
-    /// Which images may go.
-    pub scope: Scope,
-    /// Only what passes these goes.
-    pub filters: &'a Filters,
-    /// What stays.
-    pub policy: &'a Policy,
-    /// Bytes that live blobs may take, with every inode counted once.
-    pub max_size: Option<u64>,
-    /// Which clock tells the age.
-    pub time: TimeSource,
-    /// The present.
-    pub now: Timestamp,
-    /// Where days and weeks begin.
-    pub zone: TimeZone,
-    /// Accept that the last image goes.
-    pub empty: EmptyIndex,
-    /// Accept that documents which stay listed are missing.
-    pub missing: MissingDocuments,
-}
-
-impl<'a> PruneOptions<'a> {
-    /// Returns options without a size budget: ages by when images were added, days in UTC, and the safe choices: the last
-    /// image and missing documents are refused.
-    #[must_use]
-    pub fn new(scope: Scope, filters: &'a Filters, policy: &'a Policy, now: Timestamp) -> Self {
-        Self {
-            scope,
-            filters,
-            policy,
-            max_size: None,
-            time: TimeSource::default(),
-            now,
-            zone: TimeZone::UTC,
-            empty: EmptyIndex::default(),
-            missing: MissingDocuments::default(),
-        }
-    }
-}
+use super::{FilterError, Force, Policy, Referrers, SweepOptions};
 
 /// What becomes of one image, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
