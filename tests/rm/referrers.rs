@@ -456,6 +456,35 @@ fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
     }
 }
 
+/// Its image has lost the name, so the name goes with the signature, which is said; other referrers of that name stay.
+#[test]
+fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() {
+    for is_alone in [true, false] {
+        let mut layout = LayoutBuilder::new();
+        let (sigs, sboms) = (silent(&layout, b"sigs"), silent(&layout, b"sboms"));
+        let other = layout.image("linux/amd64", "other", &[b"other"]);
+        let entry = |image: &Image, kind: &str| {
+            let entry = image.manifest.clone().tagged("ex.com/a:1");
+            entry.annotate("kind", format!("dev.cosignproject.cosign/{kind}"))
+        };
+        layout
+            .tag(&other.manifest, "ex.com/b:1")
+            .entry(entry(&sigs, "sigs"));
+        if !is_alone {
+            layout.entry(entry(&sboms, "sboms"));
+        }
+        layout.write();
+        let run = rm(&layout, &[short(&sigs.manifest)]);
+        run.ok();
+        let is_told = run.stdout.contains("Untagged: ex.com/a:1\n");
+        assert_eq!(is_told, is_alone, "{}", run.all());
+        assert!(!has(&layout, &sigs.manifest), "{}", run.all());
+        if !is_alone {
+            assert_here(&layout, parts(&sboms), &run);
+        }
+    }
+}
+
 /// The signature has the name of both images, so it belongs to the one that stays.
 #[test]
 fn what_shares_the_name_of_two_images_by_its_kind_stays_with_the_second() {

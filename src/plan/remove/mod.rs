@@ -414,7 +414,7 @@ fn take_picks(
             continue;
         }
         gone.entries.extend(&image.entries);
-        let shared_by_kind = shared_by_kind(own());
+        let shared_by_kind = shared_by_kind(own(), entries, id);
         gone.names.extend(
             image
                 .names
@@ -463,12 +463,26 @@ fn own_entries<'a>(
         .filter_map(|position| entries.get(*position))
 }
 
-/// Returns the names that are those of the image which these entries are about by their `kind`: removing a signature
-/// takes neither the name from the image nor its other referrers along.
-fn shared_by_kind<'a>(own: impl Iterator<Item = &'a EntryFacts>) -> HashSet<&'a str> {
-    own.filter(|entry| entry.role == EntryRole::KindReferrer)
+/// Returns the names that other entries have as well, where an image is a signature or the like by its `kind`: removing it
+/// takes neither the name from its image nor the other referrers along.
+fn shared_by_kind<'a>(
+    own: impl Iterator<Item = &'a EntryFacts>,
+    entries: &[EntryFacts],
+    id: BlobId,
+) -> HashSet<&'a str> {
+    let kin = own.filter(|entry| entry.role == EntryRole::KindReferrer);
+    let mut names = kin.flat_map(|entry| &entry.names).peekable();
+    if names.peek().is_none() {
+        return HashSet::new();
+    }
+    let others = entries.iter().filter(|entry| entry.id != Some(id));
+    let others: HashSet<&str> = others
         .flat_map(|entry| &entry.names)
         .map(|name| &*name.text)
+        .collect();
+    names
+        .map(|name| &*name.text)
+        .filter(|name| others.contains(name))
         .collect()
 }
 
