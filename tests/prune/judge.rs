@@ -187,7 +187,8 @@ impl Judge<'_> {
                         || below.contains(position)
                         || anchored.contains(position)
                 } else {
-                    below.contains(position)
+                    // What a hold keeps is kept with it here as well.
+                    below.contains(position) || anchored.contains(position)
                 };
                 self.is_entry(*position)
                     && !self.is_named(*position)

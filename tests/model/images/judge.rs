@@ -316,7 +316,17 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
                 }
             }
             Selected::Image(digest) => {
-                if is_part_held(disk, &digest) || (disk.names(&digest).len() > 1 && !force) {
+                let names = disk.names(&digest);
+                // An ID beside all of the names is no conflict any more.
+                let is_left = |name: &String| {
+                    let mut others = words.iter().filter(|other| *other != word);
+                    !others.any(|other| match select(disk, other, force) {
+                        Selected::Names(found) => found.contains(&(digest.clone(), name.clone())),
+                        _ => false,
+                    })
+                };
+                let is_conflict = names.len() > 1 && !force && names.iter().any(is_left);
+                if is_part_held(disk, &digest) || is_conflict {
                     is_error = true;
                     only_unknown = false;
                 } else {
