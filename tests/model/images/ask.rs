@@ -17,6 +17,19 @@ pub(crate) struct Ask {
     pub(crate) force: bool,
     /// Whether it says `--grace 0`.
     pub(crate) alone: bool,
+    /// What goes along, where it removes images.
+    pub(crate) extent: Extent,
+}
+
+/// What goes along with the last name of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Its entries, parts and referrers.
+    All,
+    /// Its entries and parts: `--keep-referrers`.
+    NoReferrers,
+    /// Nothing: `--no-prune`.
+    Nothing,
 }
 
 /// What a command does.
@@ -118,6 +131,11 @@ impl Ask {
         if self.alone && self.has_grace() {
             add(&["--grace", "0"]);
         }
+        match self.extent {
+            Extent::All => {}
+            Extent::NoReferrers => add(&["--keep-referrers"]),
+            Extent::Nothing => add(&["--no-prune"]),
+        }
         if !matches!(self.what, What::HoldAdd { .. } | What::HoldRm(_)) {
             for file in ignored {
                 add(&["--ignore-index", file]);
@@ -173,7 +191,23 @@ pub(crate) fn ask(u: &mut Unstructured<'_>, disk: &Disk) -> Result<Ask> {
         force = chance(u, 60)?;
     }
     let alone = !FEATURES.writers || chance(u, 40)?;
-    Ok(Ask { what, force, alone })
+    let extent = match what {
+        What::Rm(_) => weighted(
+            u,
+            &[
+                (80, Extent::All),
+                (10, Extent::NoReferrers),
+                (10, Extent::Nothing),
+            ],
+        )?,
+        _ => Extent::All,
+    };
+    Ok(Ask {
+        what,
+        force,
+        alone,
+        extent,
+    })
 }
 
 fn everything(u: &mut Unstructured<'_>, disk: &Disk) -> Result<What> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::FEATURES;
-use super::ask::{Ask, What, Word, cut};
+use super::ask::{Ask, Extent, What, Word, cut};
 use super::disk::{Disk, Entry, Reading, Set};
 use super::judge::{Expected, Pair, expected, followers, passes_glob};
 use crate::model::{changes, ensure};
@@ -123,7 +123,9 @@ impl Step<'_> {
                 let df = self.tell(grace);
                 df.pointer("/layouts/0/total/reclaimable_bytes")?.as_u64()
             }
-            What::Rm(words) if FEATURES.unique && self.ask.force => {
+            What::Rm(words)
+                if FEATURES.unique && self.ask.force && self.ask.extent == Extent::All =>
+            {
                 let [Word::Id(prefix)] = words.as_slice() else {
                     return None;
                 };
@@ -694,7 +696,8 @@ impl Trial<'_> {
             .collect();
         for element in &before.elements {
             let mut tags = element.tags.iter();
-            let is_untagged = before.unlisted_elements().contains(&element)
+            let is_untagged = self.step.ask.extent != Extent::Nothing
+                && before.unlisted_elements().contains(&element)
                 && tags.all(|name| lost_pairs.contains(&(element.config.clone(), name.clone())));
             let of_gone = is_untagged || gone.iter().any(|digest| before.is_of(element, digest));
             let stands = elements.contains_key(&(element.config.clone(), element.layers.clone()));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::FEATURES;
-use super::ask::{Ask, What, Word, children};
+use super::ask::{Ask, Extent, What, Word, children};
 use super::disk::{Disk, Entry, Reading, Set, digest_tag};
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub(crate) fn expected(disk: &Disk, ask: &Ask) -> Expected {
             keep,
             keep_last,
         } => everything(disk, reference.as_deref(), keep.as_deref(), *keep_last),
-        What::Rm(words) => rm(disk, words, ask.force),
+        What::Rm(words) => rm(disk, words, ask.force, ask.extent),
         What::Platform {
             digest,
             dropped,
@@ -74,18 +74,23 @@ impl Expected {
 
 /// Returns the children and referrers of these images, transitively, listed or not.
 pub(crate) fn followers(disk: &Disk, gone: &Set) -> Set {
-    followers_but(disk, gone, &|_| false)
+    followers_but(disk, gone, Extent::All, &|_| false)
 }
 
 /// Does the same without referrers that are left over: attestations that no entry lists.
-fn certain_followers(disk: &Disk, gone: &Set) -> Set {
+fn certain_followers(disk: &Disk, gone: &Set, extent: Extent) -> Set {
     let listed = disk.listed();
-    followers_but(disk, gone, &|digest| {
+    followers_but(disk, gone, extent, &|digest| {
         disk.is_attestation(digest) && !listed.contains(digest)
     })
 }
 
-fn followers_but(disk: &Disk, gone: &Set, is_left_over: &dyn Fn(&str) -> bool) -> Set {
+fn followers_but(
+    disk: &Disk,
+    gone: &Set,
+    extent: Extent,
+    is_left_over: &dyn Fn(&str) -> bool,
+) -> Set {
     let mut found = gone.clone();
     loop {
         let mut next = found.clone();
@@ -96,15 +101,17 @@ fn followers_but(disk: &Disk, gone: &Set, is_left_over: &dyn Fn(&str) -> bool) -
                 next.extend(digest.map(str::to_owned));
             }
         }
-        for digest in disk.blobs.keys() {
-            if disk
-                .subject(digest)
-                .is_some_and(|subject| next.contains(&subject) && !is_left_over(digest))
-            {
-                next.insert(digest.clone());
+        if extent == Extent::All {
+            for digest in disk.blobs.keys() {
+                if disk
+                    .subject(digest)
+                    .is_some_and(|subject| next.contains(&subject) && !is_left_over(digest))
+                {
+                    next.insert(digest.clone());
+                }
             }
+            next.extend(disk.referrers(&next));
         }
-        next.extend(disk.referrers(&next));
         if next == found {
             return found;
         }
@@ -126,15 +133,15 @@ fn other_roots(disk: &Disk, gone: &Set) -> Set {
 }
 
 /// Adds what goes with the images that go: untagged and digest-tagged children and referrers that nothing kept reaches.
-fn cascade(disk: &Disk, expected: &mut Expected) {
+fn cascade(disk: &Disk, expected: &mut Expected, extent: Extent) {
     for (going, reading, certain) in [
         (expected.may_go.clone(), Reading::Strict, false),
         (expected.must_go.clone(), Reading::Generous, true),
     ] {
         let connected = if certain {
-            certain_followers(disk, &going)
+            certain_followers(disk, &going, extent)
         } else {
-            followers(disk, &going)
+            followers_but(disk, &going, extent, &|_| false)
         };
         let follows = |digest: &String| {
             connected.contains(digest)
@@ -300,8 +307,11 @@ pub(crate) fn passes_glob(pattern: &str, name: &str) -> bool {
     matches(pattern, name) || matches(pattern, name.split('@').next().unwrap_or_default())
 }
 
-fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
+fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
     let mut expected = Expected::default();
+    // A hold keeps the content, and names alone are none.
+    let is_part_held =
+        |disk: &Disk, digest: &str| extent != Extent::Nothing && is_part_held(disk, digest);
     let mut chosen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut by_id = Set::new();
     let mut is_error = false;
@@ -356,7 +366,9 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
             // It follows its image; where something keeps it, its name may stay on it.
             let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
             expected.may_untag.extend(pairs);
-            expected.may_go.insert(digest.clone());
+            if extent == Extent::All {
+                expected.may_go.insert(digest.clone());
+            }
             continue;
         }
         if is_last && is_part_held(disk, digest) && !is_by_id && !force {
@@ -401,7 +413,12 @@ fn rm(disk: &Disk, words: &[Word], force: bool) -> Expected {
             expected.go(digest);
         }
     }
-    cascade(disk, &mut expected);
+    if extent == Extent::Nothing {
+        expected.must_go.clear();
+        expected.may_go.clear();
+    } else {
+        cascade(disk, &mut expected, extent);
+    }
     expected.codes = if may_refuse {
         [0, 1, 3].into()
     } else if is_unsure {
@@ -578,7 +595,7 @@ fn everything(
         }
         expected.may_go.extend(expected.must_go.clone());
     }
-    cascade(disk, &mut expected);
+    cascade(disk, &mut expected, Extent::All);
     if keep_last.is_some() {
         expected
             .must_go

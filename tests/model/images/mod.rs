@@ -147,7 +147,7 @@ fn commands_take_what_they_name_and_nothing_else() {
 }
 
 /// What must occur in the stories.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 27] = [
     "second index hauler-index.json",
     "-tags.json",
     "only in the second index",
@@ -171,6 +171,8 @@ const KINDS: [&str; 25] = [
     "--platform-mode sparse",
     "--platform-mode hollow",
     "--keep-last",
+    "--no-prune",
+    "--keep-referrers",
     "exit 1",
     "exit 0, blobs deleted",
 ];
