@@ -33,6 +33,17 @@ pub enum Removed {
     Gone,
 }
 
+/// What happened to a file that was to be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renamed {
+    /// This call moved it.
+    Yes,
+    /// It was gone already.
+    Gone,
+    /// Another file has the name there; both are as they were.
+    Taken,
+}
+
 /// The time that a replaced file has afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileTime {
@@ -57,6 +68,17 @@ pub trait Fs: Sync + Debug {
     /// # Errors
     /// What `unlinkat` says, but for `ENOENT`.
     fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed>;
+
+    /// Moves a blob's file from one directory to another of the same file system, and overwrites nothing.
+    ///
+    /// # Errors
+    /// What `renameat2` says, but for `ENOENT` of the file and `EEXIST`.
+    fn move_blob(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &DeletableName,
+    ) -> io::Result<Renamed>;
 
     /// Deletes a temporary file, or an empty directory, by name.
     ///

@@ -34,7 +34,7 @@ pub struct IndexDoc {
 /// One element of `manifests`.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    span: Range<usize>,
+    pub(super) span: Range<usize>,
     /// Which of several `manifests` arrays it stands in.
     array: usize,
     /// The digest, or the reason why there is none to follow.

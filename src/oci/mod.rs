@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod docker_archive;
 pub mod glob;
+pub mod index_change;
 pub mod index_json;
 mod json_edit;
 pub mod media_type;
@@ -22,5 +23,6 @@ pub use annotations::{
 pub use descriptor::{Document, Role, Shape};
 pub use digest::{Algorithm, BlobName, Digest, DigestError};
 pub use docker_archive::DockerSave;
+pub use index_change::{IndexChange, RestoredIndex, TextChange};
 pub use index_json::{Edit, IndexDoc};
 pub use media_type::Kind;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ocisweep::fs::FileStat;
-use ocisweep::fs::{Disk, FileTime, Fs, Removed};
+use ocisweep::fs::{Disk, FileTime, Fs, Removed, Renamed};
 use ocisweep::oci::digest::DeletableName;
 
 /// What happens at the chosen call.
@@ -110,6 +110,17 @@ impl Fs for Stopping {
 
     fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed> {
         self.pass(format!("remove {}", name.file()), || Disk.remove(dir, name))
+    }
+
+    fn move_blob(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &DeletableName,
+    ) -> io::Result<Renamed> {
+        self.pass(format!("move {}", name.file()), || {
+            Disk.move_blob(from, to, name)
+        })
     }
 
     fn remove_temporary(

@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{FileTime, Fs, Removed};
+use super::{FileTime, Fs, Removed, Renamed};
 use crate::fs::{FileStat, Links, OWN_PREFIX, SwapName, modified_of, open_file, stat_at, stat_of};
 use crate::oci::digest::DeletableName;
 
@@ -34,6 +34,20 @@ impl Fs for Disk {
 
     fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed> {
         unlink(dir, name.file(), AtFlags::empty())
+    }
+
+    fn move_blob(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &DeletableName,
+    ) -> io::Result<Renamed> {
+        match swap::move_between(from, to, name.file()) {
+            Ok(()) => Ok(Renamed::Yes),
+            Err(Errno::NOENT) => Ok(Renamed::Gone),
+            Err(Errno::EXIST) => Ok(Renamed::Taken),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn remove_temporary(

@@ -216,6 +216,24 @@ fn move_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result
     }
 }
 
+/// Moves a file to another directory, where no other file has its name, by the first call that the file system knows.
+pub(super) fn move_between(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &str,
+) -> rustix::io::Result<()> {
+    let rename = || rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE);
+    match retry_on_intr(rename) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {}
+        result => return result,
+    }
+    let link = || rustix::fs::linkat(from, name, to, name, AtFlags::empty());
+    retry_on_intr(link)?;
+    // A crash here leaves both names for the same file. An error as well, and then the blob is where it has been.
+    let unlink = || rustix::fs::unlinkat(from, name, AtFlags::empty());
+    retry_on_intr(unlink)
+}
+
 fn rename_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
     #[cfg(test)]
     if tests::is_old_file_system() {

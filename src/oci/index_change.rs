@@ -1,0 +1,561 @@
+//! What a change took from a text, such that it can be put back later.
+//!
+//! While the text is the one that the change left, putting back gives every byte. Another program may have written
+//! `index.json` since: then each entry is put back at its place among the entries that are there now. *Promise*: what others
+//! wrote stays, a name that is on another image now stays there, and the result is parsed and compared with what was asked
+//! before anybody can write it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::annotations::entry_names;
+use super::descriptor::folds_to;
+use super::digest::{Algorithm, Digest};
+use super::index_json::{Edit, Entry, IndexDoc};
+use super::json_edit::{Splice, apply, members, offset_in};
+
+/// One piece of a text that was replaced by another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextChange {
+    /// The digest of the text before.
+    pub old: String,
+    /// The digest of the text after.
+    pub new: String,
+    /// How many bytes before the piece are the same.
+    start: usize,
+    /// How many bytes after it are the same.
+    end: usize,
+    /// The piece as it was before.
+    text: String,
+}
+
+impl TextChange {
+    /// Compares two texts.
+    #[must_use]
+    pub fn between(old: &str, new: &str) -> Self {
+        let same = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
+            let same = a.zip(b).take_while(|(a, b)| a == b);
+            same.map(|(a, _)| a.len_utf8()).sum::<usize>()
+        };
+        let start = same(&mut old.chars(), &mut new.chars());
+        let (old_rest, new_rest) = (
+            old.get(start..).unwrap_or_default(),
+            new.get(start..).unwrap_or_default(),
+        );
+        let end = same(&mut old_rest.chars().rev(), &mut new_rest.chars().rev());
+        let text = old_rest
+            .get(..old_rest.len().saturating_sub(end))
+            .unwrap_or_default();
+        Self {
+            old: digest_of(old),
+            new: digest_of(new),
+            start,
+            end,
+            text: text.to_owned(),
+        }
+    }
+
+    /// Returns `true` if the text is the one before the change.
+    #[must_use]
+    pub fn is_undone(&self, today: &str) -> bool {
+        digest_of(today) == self.old
+    }
+
+    /// Returns the text before the change; `None`: today's text is not the one after it.
+    #[must_use]
+    pub fn undone(&self, today: &str) -> Option<String> {
+        if digest_of(today) != self.new {
+            return None;
+        }
+        let head = today.get(..self.start)?;
+        let tail = today.get(today.len().checked_sub(self.end)?..)?;
+        let text = [head, &self.text, tail].concat();
+        (digest_of(&text) == self.old).then_some(text)
+    }
+}
+
+fn digest_of(text: &str) -> String {
+    Digest::of(Algorithm::Sha256, text.as_bytes()).to_string()
+}
+
+/// What a change took from `index.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexChange {
+    /// The bytes.
+    #[serde(flatten)]
+    pub text: TextChange,
+    /// The entries that are not there any more as they were, in their order.
+    entries: Vec<RemovedEntry>,
+    /// The entries that took the place of some of them.
+    replacements: Vec<String>,
+}
+
+/// An entry that was removed or edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RemovedEntry {
+    /// Its place among the entries before.
+    position: usize,
+    /// The digest of the text of the entry before it that stayed as it was; `None`: it was before all of those.
+    after: Option<String>,
+    /// As it was written.
+    text: String,
+}
+
+/// What `index.json` becomes when a change is undone.
+#[derive(Debug, Default)]
+pub struct RestoredIndex {
+    /// The new text; `None`: everything is there.
+    pub index: Option<IndexDoc>,
+    /// The names that are put back.
+    pub names: Vec<String>,
+    /// The digests of the entries that are put back.
+    pub digests: Vec<Digest>,
+    /// Names that are on another image now, and stay there.
+    pub moved: Vec<String>,
+}
+
+impl IndexChange {
+    /// Compares two indexes, of which the second one is an edit of the first.
+    #[must_use]
+    pub fn between(old: &IndexDoc, new: &IndexDoc) -> Self {
+        let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
+        for (position, entry) in new.entries().iter().enumerate() {
+            let places = places.entry(new.entry_text(entry)).or_default();
+            places.push_back(position);
+        }
+        let mut is_same = vec![false; new.entries().len()];
+        let mut next = 0;
+        let mut after: Option<&str> = None;
+        let mut entries = Vec::new();
+        for (position, entry) in old.entries().iter().enumerate() {
+            let text = old.entry_text(entry);
+            let found = places.get_mut(text).and_then(|places| {
+                while places.front().is_some_and(|place| *place < next) {
+                    places.pop_front();
+                }
+                places.pop_front()
+            });
+            match found {
+                Some(place) => {
+                    next = place + 1;
+                    after = Some(text);
+                    if let Some(is_same) = is_same.get_mut(place) {
+                        *is_same = true;
+                    }
+                }
+                None => entries.push(RemovedEntry {
+                    position,
+                    after: after.map(digest_of),
+                    text: text.to_owned(),
+                }),
+            }
+        }
+        let replacements = new.entries().iter().zip(is_same);
+        let replacements = replacements
+            .filter(|(_, is_same)| !is_same)
+            .map(|(entry, _)| new.entry_text(entry).to_owned());
+        Self {
+            text: TextChange::between(old.text(), new.text()),
+            entries,
+            replacements: replacements.collect(),
+        }
+    }
+
+    /// Returns the names that the change took, as far as no replacement has them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let kept: HashSet<String> = self
+            .replacements
+            .iter()
+            .flat_map(|text| names(text))
+            .collect();
+        let removed = self.entries.iter().flat_map(|entry| names(&entry.text));
+        removed.filter(|name| !kept.contains(name)).collect()
+    }
+
+    /// Returns what today's index becomes when the change is undone.
+    ///
+    /// # Errors
+    /// A text that says what is impossible.
+    pub fn undone(&self, today: &IndexDoc) -> Result<RestoredIndex, String> {
+        if self.text.is_undone(today.text()) {
+            return Ok(RestoredIndex::default());
+        }
+        if let Some(text) = self.text.undone(today.text()) {
+            let index = parse(text)?;
+            let mut restored = RestoredIndex {
+                names: self.names(),
+                ..RestoredIndex::default()
+            };
+            for entry in &self.entries {
+                restored.digests.extend(digest(&entry.text));
+            }
+            restored.index = Some(index);
+            return Ok(restored);
+        }
+        self.merged(today)
+    }
+
+    /// Puts each entry back at its place among entries that others have written.
+    fn merged(&self, today: &IndexDoc) -> Result<RestoredIndex, String> {
+        let entries = today.entries().iter().enumerate();
+        let mut list: Vec<Item> = entries
+            .map(|(position, entry)| Item {
+                position: Some(position),
+                names: names_of(today, entry),
+                digest: entry.digest.clone().ok(),
+                text: today.entry_text(entry).to_owned(),
+            })
+            .collect();
+        let places: HashMap<String, String> = list
+            .iter()
+            .map(|item| (digest_of(&item.text), item.text.clone()))
+            .collect();
+        let mut cuts = Vec::new();
+        for replacement in &self.replacements {
+            // One that others have changed since is theirs.
+            if let Some(at) = list.iter().position(|item| item.text == *replacement) {
+                let item = list.remove(at);
+                cuts.extend(item.position.map(|position| Edit::RemoveEntry { position }));
+            }
+        }
+        let mut restored = RestoredIndex::default();
+        let mut last: Option<(&Option<String>, usize)> = None;
+        for removed in &self.entries {
+            if let Some(at) = list.iter().position(|item| item.text == removed.text) {
+                last = Some((&removed.after, at));
+                continue;
+            }
+            let Some(item) = free_of_others(removed, &list, &mut restored.moved)? else {
+                continue;
+            };
+            let place = |after: &str| {
+                let text = places.get(after)?;
+                list.iter().position(|item| item.text == *text)
+            };
+            let at = match (&last, &removed.after) {
+                (Some((after, at)), _) if *after == &removed.after => at + 1,
+                (_, None) => 0,
+                (_, Some(after)) => {
+                    place(after).map_or(removed.position.min(list.len()), |at| at + 1)
+                }
+            };
+            restored.names.extend_from_slice(&item.names);
+            restored.digests.extend(item.digest.clone());
+            list.insert(at, item);
+            last = Some((&removed.after, at));
+        }
+        if !cuts.is_empty() || list.iter().any(|item| item.position.is_none()) {
+            let frame = today.edited(&cuts)?;
+            restored.index = Some(filled(&frame, &list)?);
+        }
+        Ok(restored)
+    }
+}
+
+/// An entry of the list that is put together.
+struct Item {
+    /// Its place in today's index; `None`: it is put back.
+    position: Option<usize>,
+    text: String,
+    names: Vec<String>,
+    digest: Option<Digest>,
+}
+
+/// Returns an entry without the names that are on other images now. `None`: nothing is left of it that is not
+/// listed already.
+fn free_of_others(
+    removed: &RemovedEntry,
+    list: &[Item],
+    moved: &mut Vec<String>,
+) -> Result<Option<Item>, String> {
+    let own = alone(&removed.text)?;
+    let Some(entry) = own.entries().first() else {
+        return Ok(None);
+    };
+    let own_digest = entry.digest.clone().ok();
+    let details = own.details(entry);
+    let own_names = entry_names(&details);
+    let mut taken = Vec::new();
+    for item in list {
+        let is_same = own_digest.is_some() && item.digest == own_digest;
+        if is_same && own_names.is_empty() {
+            return Ok(None);
+        }
+        for name in own_names
+            .iter()
+            .filter(|own| item.names.iter().any(|name| **name == *own.text))
+        {
+            if is_same {
+                // Another program has listed it again.
+                return Ok(None);
+            }
+            if !taken.contains(&name) {
+                taken.push(name);
+            }
+        }
+    }
+    moved.extend(taken.iter().map(|name| name.text.to_string()));
+    let is_untagged = !taken.is_empty() && taken.len() == own_names.len();
+    if is_untagged && own_digest.is_some() && list.iter().any(|item| item.digest == own_digest) {
+        return Ok(None);
+    }
+    let keys: Vec<&str> = if is_untagged {
+        // A short name beside a full one says the same, and goes with it.
+        let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
+        all.filter(|key| details.annotations.contains_key(*key))
+            .collect()
+    } else {
+        taken.iter().map(|name| name.key).collect()
+    };
+    let edits: Vec<Edit> = keys
+        .into_iter()
+        .map(|key| Edit::RemoveAnnotation {
+            position: 0,
+            key: key.into(),
+        })
+        .collect();
+    let edited = own.edited(&edits)?;
+    Ok(edited.entries().first().map(|entry| Item {
+        position: None,
+        text: edited.entry_text(entry).to_owned(),
+        names: names_of(&edited, entry),
+        digest: own_digest,
+    }))
+}
+
+/// Returns the index with the given entries, of which those without a position are put in between.
+fn filled(frame: &IndexDoc, list: &[Item]) -> Result<IndexDoc, String> {
+    let entries = frame.entries();
+    let text = frame.text();
+    let mut splices = Vec::new();
+    let mut before = 0;
+    for run in list.chunk_by(|a, b| a.position.is_none() == b.position.is_none()) {
+        let new: Vec<&str> = run.iter().map(|item| item.text.as_str()).collect();
+        if run.iter().any(|item| item.position.is_none()) {
+            splices.push(insertion(text, entries, before, &new)?);
+        } else {
+            before += run.len();
+        }
+    }
+    let index = parse(apply(text, splices)?)?;
+    let found = index.entries().iter().map(|entry| index.entry_text(entry));
+    if !found.eq(list.iter().map(|item| item.text.as_str())) {
+        return Err("the entries do not read as asked".to_owned());
+    }
+    if index.other_links() != frame.other_links() {
+        return Err("a reference outside the entries changed".to_owned());
+    }
+    Ok(index)
+}
+
+/// Inserts entries behind as many others.
+fn insertion(text: &str, entries: &[Entry], before: usize, new: &[&str]) -> Result<Splice, String> {
+    let Some(first) = entries.first() else {
+        return into_empty(text, new);
+    };
+    let between = |start: usize, end: usize| text.get(start..end).unwrap_or_default();
+    let gap = match entries.get(1) {
+        Some(second) if !between(first.span.end, second.span.start).contains(']') => {
+            between(first.span.end, second.span.start).to_owned()
+        }
+        _ => {
+            let head = text.get(..first.span.start).unwrap_or_default();
+            let blanks = head.len() - head.trim_end().len();
+            format!(",{}", between(first.span.start - blanks, first.span.start))
+        }
+    };
+    let joined = new.join(&gap);
+    let (at, with) = match before.checked_sub(1).and_then(|last| entries.get(last)) {
+        Some(last) => (last.span.end, format!("{gap}{joined}")),
+        None => (first.span.start, format!("{joined}{gap}")),
+    };
+    Ok(Splice {
+        range: at..at,
+        with,
+    })
+}
+
+/// Fills an empty list.
+fn into_empty(text: &str, new: &[&str]) -> Result<Splice, String> {
+    let all = members(text)?;
+    let list = all
+        .iter()
+        .rev()
+        .find(|(name, _)| folds_to(name, "manifests"));
+    let (_, list) = list.ok_or_else(|| "it has no `manifests`".to_owned())?;
+    let with = if text.trim_end().contains('\n') {
+        format!("[\n    {}\n  ]", new.join(",\n    "))
+    } else {
+        format!("[{}]", new.join(","))
+    };
+    Ok(Splice {
+        range: offset_in(text, list)?,
+        with,
+    })
+}
+
+fn parse(text: String) -> Result<IndexDoc, String> {
+    IndexDoc::parse(text.into_bytes())
+        .map_err(|error| format!("the result is not an index: {error}"))
+}
+
+/// Reads an entry alone.
+fn alone(text: &str) -> Result<IndexDoc, String> {
+    parse(format!(r#"{{"manifests":[{text}]}}"#))
+}
+
+fn names(text: &str) -> Vec<String> {
+    let Ok(index) = alone(text) else {
+        return Vec::new();
+    };
+    let entries = index.entries().iter();
+    entries.flat_map(|entry| names_of(&index, entry)).collect()
+}
+
+fn names_of(index: &IndexDoc, entry: &Entry) -> Vec<String> {
+    let names = entry_names(&index.details(entry)).into_iter();
+    names.map(|name| name.text.into()).collect()
+}
+
+fn digest(text: &str) -> Option<Digest> {
+    let index = alone(text).ok()?;
+    index.entries().first()?.digest.clone().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seed: &str, name: &str) -> String {
+        let digest = Digest::of(Algorithm::Sha256, seed.as_bytes());
+        format!(
+            r#"{{"digest":"{digest}","size":1,"annotations":{{"org.opencontainers.image.ref.name":"{name}"}}}}"#
+        )
+    }
+
+    fn index(entries: &[String], gap: &str) -> IndexDoc {
+        let text = format!(r#"{{"x":1.0,"manifests":[ {} ]}}"#, entries.join(gap));
+        IndexDoc::parse(text.into_bytes()).expect("an index")
+    }
+
+    fn texts(index: &IndexDoc) -> Vec<String> {
+        let entries = index.entries().iter();
+        entries
+            .map(|entry| index.entry_text(entry).to_owned())
+            .collect()
+    }
+
+    fn without(index: &IndexDoc, positions: &[usize]) -> IndexDoc {
+        let edits: Vec<Edit> = positions
+            .iter()
+            .map(|position| Edit::RemoveEntry {
+                position: *position,
+            })
+            .collect();
+        index.edited(&edits).expect("an edit")
+    }
+
+    #[test]
+    fn gives_back_every_byte_while_nobody_else_has_written() {
+        let all: Vec<String> = ["a", "b", "ä", "d"]
+            .iter()
+            .map(|name| entry(name, name))
+            .collect();
+        let old = index(&all, " ,\n ");
+        for mask in 0..16_usize {
+            let gone: Vec<usize> = (0..4).filter(|at| mask & (1 << at) != 0).collect();
+            let new = without(&old, &gone);
+            let change = IndexChange::between(&old, &new);
+            let restored = change.undone(&new).expect("it can be undone");
+            assert_eq!(restored.names.len(), gone.len());
+            let text = restored
+                .index
+                .map_or(new.text().to_owned(), |index| index.text().to_owned());
+            assert_eq!(text, old.text(), "{gone:?}");
+            let again = change.undone(&old).expect("it can be undone");
+            assert!(again.index.is_none() && again.names.is_empty());
+        }
+    }
+
+    #[test]
+    fn puts_entries_at_their_place_among_those_of_others() {
+        let all: Vec<String> = ["a", "b", "c", "d"]
+            .iter()
+            .map(|name| entry(name, name))
+            .collect();
+        let old = index(&all, ", ");
+        for mask in 1..16_usize {
+            let gone: Vec<usize> = (0..4).filter(|at| mask & (1 << at) != 0).collect();
+            let new = without(&old, &gone);
+            let change = IndexChange::between(&old, &new);
+            let mut now = texts(&new);
+            now.push(entry("e", "e"));
+            let today = index(&now, ",\t");
+            let restored = change.undone(&today).expect("it can be undone");
+            let restored = restored.index.expect("something is put back");
+            let mut expected = all.clone();
+            expected.push(entry("e", "e"));
+            assert_eq!(texts(&restored), expected, "{gone:?}");
+            assert!(restored.text().starts_with(r#"{"x":1.0,"#));
+            let again = change.undone(&restored).expect("it can be undone");
+            assert!(again.index.is_none(), "{gone:?}");
+        }
+    }
+
+    #[test]
+    fn fills_an_index_that_lists_nothing() {
+        let old = index(&[entry("a", "a")], ",");
+        let change = IndexChange::between(&old, &without(&old, &[0]));
+        for text in [
+            r#"{"manifests":null}"#,
+            r#"{"manifests":[]}"#,
+            "{\n  \"manifests\": []\n}\n",
+        ] {
+            let today = IndexDoc::parse(text.into()).expect("an index");
+            let restored = change.undone(&today).expect("it can be undone");
+            let restored = restored.index.expect("something is put back");
+            assert_eq!(texts(&restored), [entry("a", "a")], "{text}");
+        }
+    }
+
+    #[test]
+    fn leaves_a_name_on_the_image_that_has_it_now() {
+        let old = index(&[entry("a", "app:1"), entry("b", "b")], ",");
+        let change = IndexChange::between(&old, &without(&old, &[0]));
+        let today = index(&[entry("b", "b"), entry("c", "app:1")], ",");
+        let restored = change.undone(&today).expect("it can be undone");
+        assert_eq!(restored.moved, ["app:1"]);
+        assert_eq!(restored.digests.len(), 1);
+        let now = restored.index.expect("the image is listed again");
+        let texts = texts(&now);
+        assert_eq!(texts.len(), 3);
+        assert!(names(&texts[0]).is_empty() && digest(&texts[0]) == digest(&entry("a", "")));
+        assert_eq!(texts[2], entry("c", "app:1"));
+        let again = change.undone(&now).expect("it can be undone");
+        assert!(again.index.is_none());
+    }
+
+    #[test]
+    fn an_edited_entry_becomes_what_it_was() {
+        let old = index(&[entry("a", "a"), entry("b", "b")], ",");
+        let edit = Edit::RemoveAnnotation {
+            position: 0,
+            key: super::super::REF_NAME.into(),
+        };
+        let new = old.edited(&[edit]).expect("an edit");
+        let change = IndexChange::between(&old, &new);
+        assert_eq!(change.names(), ["a"]);
+        let mut now = texts(&new);
+        now.insert(0, entry("e", "e"));
+        let restored = change.undone(&index(&now, ",")).expect("it can be undone");
+        let restored = restored.index.expect("something is put back");
+        let expected = [entry("a", "a"), entry("e", "e"), entry("b", "b")];
+        let mut sorted = texts(&restored);
+        sorted.sort();
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(sorted, expected);
+    }
+}
