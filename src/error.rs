@@ -154,6 +154,14 @@ pub enum Error {
         /// The time.
         now: Timestamp,
     },
+    /// The trash cannot do what was asked.
+    #[error("cannot use the trash of `{}`: {why}", path.display())]
+    Trash {
+        /// The layout.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A signal asked to stop before anything was changed.
     #[error("interrupted")]
     Interrupted,
@@ -284,6 +292,7 @@ impl Error {
             | Self::SecondIndex { .. }
             | Self::ReleasedNote { .. }
             | Self::AheadOfClock { .. }
+            | Self::Trash { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
             Self::Busy { .. } | Self::Unstable { .. } => ErrorKind::Busy,

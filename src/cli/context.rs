@@ -10,6 +10,7 @@ use ocisweep::error::{NotALayout, SharedStoreProblem};
 use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::shared_blobs::SharedStore;
+use ocisweep::layout::trash::TrashOptions;
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::plan::{Unmatched, Wider};
 use ocisweep::progress::{Phase, Progress};
@@ -30,6 +31,8 @@ pub struct Context<'a> {
     pub started: Timestamp,
     /// The second indexes that are left out.
     pub ignored: IgnoredIndexes,
+    /// That what is deleted goes into the trash.
+    pub trash: Option<TrashOptions>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
 }
@@ -133,6 +136,7 @@ impl<'a> Context<'a> {
             now: now.unwrap_or(started),
             started,
             ignored,
+            trash: None,
             has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,

@@ -27,6 +27,7 @@ use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
 use super::render::sweep::{Aged, Shown, age_line, note_linked, total_line};
+use super::render::trashed::TrashTotals;
 use super::run::{Done, alone};
 
 /// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
@@ -150,7 +151,10 @@ pub fn choose_sharing(
     };
     let exit = match choose(context, args, line) {
         Ok(chosen) if chosen.is_complete => {
-            return Ok(LayoutGroup::sharing(store, &chosen.layouts).ignoring(&context.ignored));
+            let group = LayoutGroup::sharing(store, &chosen.layouts);
+            return Ok(group
+                .ignoring(&context.ignored)
+                .trashing(context.trash.as_ref()));
         }
         Ok(chosen) => chosen.exit,
         Err(exit) if args.recursive => exit,
@@ -188,7 +192,8 @@ pub fn group_of(
         layouts.extend_from_slice(others.paths().1);
     }
     let (layouts, _) = distinct(layouts);
-    Ok(LayoutGroup::sharing(store, &layouts).ignoring(&context.ignored))
+    let group = LayoutGroup::sharing(store, &layouts).ignoring(&context.ignored);
+    Ok(group.trashing(context.trash.as_ref()))
 }
 
 /// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop
@@ -284,6 +289,7 @@ pub struct RunReport<'a> {
     is_many: bool,
     rows: Vec<(String, Row)>,
     totals: Totals,
+    trashed: TrashTotals,
     aged: Aged,
     measured: bool,
 }
@@ -302,6 +308,7 @@ impl<'a> RunReport<'a> {
             is_many,
             rows: Vec::new(),
             totals: Totals::default(),
+            trashed: TrashTotals::default(),
             aged: Aged::default(),
             measured: false,
         }
@@ -311,6 +318,7 @@ impl<'a> RunReport<'a> {
     pub fn add(&mut self, path: &Path, shown: &Shown<'_>, exit: Exit, layout: json::SweptLayout) {
         let totals = shown.totals();
         self.totals = self.totals.plus(totals);
+        self.trashed.add(shown);
         self.aged.add(shown.plan);
         self.measured = true;
         let state = match exit.state() {
@@ -329,6 +337,7 @@ impl<'a> RunReport<'a> {
             items: Vec::new(),
             foreign: 0,
             totals: json::Totals::default(),
+            trash: None,
             state: None,
             error: Some(error.to_owned()),
         };
@@ -393,6 +402,7 @@ impl<'a> RunReport<'a> {
                 // What was not measured has no total; the errors have said why.
                 if self.measured {
                     text.push_str(&total_line(&self.totals, is_dry_run));
+                    text.push_str(&self.trashed.line(is_dry_run));
                     if self.document.command != "prune" {
                         text.push_str(&age_line(&self.aged));
                     }

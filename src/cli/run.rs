@@ -61,6 +61,7 @@ impl<T> Done<T> {
                 .deleted(&self.plan)
                 .map(|victim| victim.file)
                 .collect(),
+            None if self.plan.is_trashing() => Vec::new(),
             None => self.plan.sweep().iter().map(|victim| victim.file).collect(),
         }
     }
@@ -112,7 +113,9 @@ pub fn read(
 
 /// Returns the group of one layout.
 pub fn alone(context: &Context<'_>, path: &Path) -> LayoutGroup {
-    LayoutGroup::of(path).ignoring(&context.ignored)
+    LayoutGroup::of(path)
+        .ignoring(&context.ignored)
+        .trashing(context.trash.as_ref())
 }
 
 /// Plans one layout, and executes the plan unless this is a dry run.

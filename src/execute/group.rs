@@ -155,7 +155,7 @@ fn execute_shared(
     } else {
         match locked.first() {
             // The directories of blobs are the same for all of them.
-            Some(any) => sweep(any.layout(), store, victims, &still, fs, progress),
+            Some(any) => sweep(any.layout(), store, victims, &still, (fs, None), progress),
             None => Outcome::nothing(),
         }
     };

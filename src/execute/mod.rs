@@ -15,7 +15,7 @@
 //! | the note of replaced image IDs is replaced | an old image ID that is only unknown |
 //! | the note of hollow platforms is replaced | a note of platforms that are whole, which says nothing |
 //! | the state is read again and compared | as before |
-//! | blobs are deleted | fewer orphans; nothing that is referred to is touched |
+//! | blobs are deleted, or moved into the trash | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
 //! | the note of released blobs loses what is gone or live | a note that names more, which keeps garbage beside a writer |
 //! | the state is read once more | everything done |
@@ -28,6 +28,7 @@
 //! effect at the next file.
 
 mod commit;
+mod cure;
 mod group;
 mod own_files;
 mod recheck;
@@ -37,7 +38,10 @@ mod remove_layout;
 mod sweep;
 pub(crate) mod sync;
 mod temp_files;
+mod trash;
+mod undo;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use jiff::Timestamp;
@@ -54,6 +58,8 @@ use crate::progress::Progress;
 
 use commit::commit;
 pub use commit::write_holds;
+pub use cure::Restored;
+pub(crate) use cure::cure_locked;
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::look_back;
@@ -62,6 +68,11 @@ use released::trim_released;
 pub use remove_layout::remove_directory;
 use sweep::sweep;
 use temp_files::remove_temporary;
+use trash::OpenRun;
+pub use trash::Trashed;
+pub(crate) use trash::empty_run;
+pub use undo::{UndoPlan, Undone};
+pub(crate) use undo::{execute_undo, plan_undo, put_back_blob};
 
 /// What became of a plan.
 #[derive(Debug)]
@@ -86,6 +97,10 @@ pub struct Outcome {
     pub merges_layers: bool,
     /// What the plan writes is written; also where it writes nothing.
     pub written: bool,
+    /// What went into the trash.
+    pub trashed: Option<Trashed>,
+    /// What was put back from the trash, because it is referenced.
+    pub restored: Vec<Restored>,
     /// What failed when something had been changed already. Nothing was deleted after that.
     pub late: Option<Error>,
 }
@@ -105,6 +120,8 @@ impl Outcome {
             layout_removed: false,
             merges_layers: false,
             written: true,
+            trashed: None,
+            restored: Vec::new(),
             late: None,
         }
     }
@@ -136,6 +153,10 @@ impl Outcome {
 pub enum DeleteResult {
     /// Deleted.
     Deleted,
+    /// Moved into the trash.
+    Trashed,
+    /// Moved into the trash, and put back, since it was listed meanwhile.
+    Restored,
     /// Somebody else had deleted it.
     Gone,
     /// Another file stands under its name: a writer wrote it anew, so it stays.
@@ -202,11 +223,17 @@ pub fn execute(
     };
     let mut outcome = Outcome::nothing();
     let mut spare_fates = Vec::new();
+    let run = begin_run(layout, plan, state.as_ref(), fs)?;
+    let own = run.as_ref();
     if let Some(state) = &state
-        && let Err(refused) = commit(layout, state, &plan.writes, fs)
+        && let Err(refused) = with_room(layout, own, fs, || commit(layout, state, &plan.writes, fs))
     {
-        if !is_full(&refused) || plan.spare.is_empty() {
-            return late(layout, plan, refused, Outcome::nothing(), Vec::new());
+        if !is_full(&refused) || plan.spare.is_empty() || run.is_some() {
+            let ended = late(layout, plan, refused, Outcome::nothing(), Vec::new());
+            if let (Err(_), Some(run)) = (&ended, &run) {
+                trash::discard(layout, run, fs);
+            }
+            return ended;
         }
         // The disk is so full that the new index does not fit. What is garbage already makes room:
         // nothing that the old index lists is touched.
@@ -217,7 +244,7 @@ pub fn execute(
         }
         let watch = ChangeDetector::new(locked, now.fingerprint());
         let still = || watch.is_unchanged();
-        outcome = sweep(layout, plan, &plan.spare, &still, fs, progress);
+        outcome = sweep(layout, plan, &plan.spare, &still, (fs, None), progress);
         spare_fates = std::mem::take(&mut outcome.fates);
         if let Err(refused) = commit(layout, state, &plan.writes, fs) {
             return late(layout, plan, refused, outcome, spare_fates);
@@ -237,6 +264,10 @@ pub fn execute(
             // back what they read at their start). What was released may be in use again: it stays.
             outcome.fates = vec![DeleteResult::NotTried; plan.sweep.len()];
             outcome.spare_fates = spare_fates;
+            outcome.trashed = run.map(|run| Trashed {
+                run: run.name,
+                ..Trashed::default()
+            });
             match read {
                 Ok(_) => {
                     let fates = [&*outcome.spare_fates, &*outcome.fates];
@@ -252,7 +283,10 @@ pub fn execute(
     let made_room = outcome;
     let watch = ChangeDetector::new(locked, &base);
     let still = || watch.is_unchanged();
-    let mut outcome = sweep(layout, plan, &plan.sweep, &still, fs, progress);
+    let mut outcome = sweep(layout, plan, &plan.sweep, &still, (fs, own), progress);
+    if let Some(run) = &run {
+        end_run(layout, plan, run, &base, fs, &mut outcome);
+    }
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
@@ -271,6 +305,69 @@ pub fn execute(
         }
     }
     Ok(outcome)
+}
+
+/// Begins a run that moves what goes into the trash, if that was asked for.
+fn begin_run(
+    layout: &Layout,
+    plan: &Plan,
+    state: Option<&State>,
+    fs: &dyn Fs,
+) -> Result<Option<OpenRun>, Refused> {
+    let Some(options) = &plan.trash else {
+        return Ok(None);
+    };
+    with_room(layout, None, fs, || {
+        Ok(trash::begin(layout, plan, state, options, fs)?)
+    })
+}
+
+/// Does something again after the oldest run of the trash was emptied, as long as the disk is full. Without a trash it
+/// is done once.
+fn with_room<T>(
+    layout: &Layout,
+    own: Option<&OpenRun>,
+    fs: &dyn Fs,
+    mut work: impl FnMut() -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    let name = own.map(|run| run.name.as_str());
+    loop {
+        match work() {
+            Err(refused) if is_full(&refused) && trash::make_room(layout, name, fs)? => {}
+            result => return result,
+        }
+    }
+}
+
+/// Puts back what was listed while the run was moving it, and takes the run back if it did nothing.
+fn end_run(
+    layout: &Layout,
+    plan: &Plan,
+    run: &OpenRun,
+    base: &Digest,
+    fs: &dyn Fs,
+    outcome: &mut Outcome,
+) {
+    let Some(trashed) = &mut outcome.trashed else {
+        return;
+    };
+    if trashed.blobs > 0 && !plan.is_sparse && !is_unchanged(layout, base) {
+        // What cannot be put back is named by what is read at the end.
+        outcome.restored = cure::cure(layout, Some(&run.name), fs).unwrap_or_default();
+        let restored: BTreeSet<&Digest> = outcome.restored.iter().map(|it| &it.digest).collect();
+        for (victim, fate) in plan.sweep.iter().zip(&mut outcome.fates) {
+            let digest = plan.blobs.digest(victim.id);
+            if *fate == DeleteResult::Trashed && digest.is_some_and(|it| restored.contains(it)) {
+                *fate = DeleteResult::Restored;
+                trashed.blobs = trashed.blobs.saturating_sub(1);
+                trashed.bytes = trashed.bytes.saturating_sub(victim.file.len);
+            }
+        }
+    }
+    if trashed.blobs == 0 && plan.writes.is_empty() {
+        trash::discard(layout, run, fs);
+        outcome.trashed = None;
+    }
 }
 
 /// Ends after a commit that failed. Where something has been changed by then, that is no refusal: the outcome tells

@@ -48,7 +48,7 @@ fn newly_broken(
         .into_iter()
         .zip(fates)
         .flat_map(|(victims, fates)| victims.iter().zip(*fates))
-        .filter(|(_, fate)| **fate == DeleteResult::Deleted)
+        .filter(|(_, fate)| matches!(fate, DeleteResult::Deleted | DeleteResult::Trashed))
         .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
         .collect();
     let blobs = Arc::new(layout.list()?);

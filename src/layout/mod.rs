@@ -32,6 +32,7 @@ mod spec;
 mod stat;
 mod state;
 pub mod temp_files;
+pub mod trash;
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -162,6 +162,11 @@ impl IndexChange {
         }
     }
 
+    /// Returns the digests of the entries that are not there any more as they were.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.entries.iter().filter_map(|entry| digest(&entry.text))
+    }
+
     /// Returns the names that the change took, as far as no replacement has them.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -188,9 +193,7 @@ impl IndexChange {
                 names: self.names(),
                 ..RestoredIndex::default()
             };
-            for entry in &self.entries {
-                restored.digests.extend(digest(&entry.text));
-            }
+            restored.digests.extend(self.digests());
             restored.index = Some(index);
             return Ok(restored);
         }

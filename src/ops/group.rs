@@ -25,6 +25,7 @@ use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::layout::released::Noted;
 use crate::layout::shared_blobs::SharedStore;
+use crate::layout::trash::TrashOptions;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::{Image, images};
 use crate::model::inventory::{Counted, Unmeasured, files};
@@ -46,6 +47,7 @@ pub struct LayoutGroup {
     store: Option<PathBuf>,
     layouts: Vec<PathBuf>,
     ignored: IgnoredIndexes,
+    trash: Option<TrashOptions>,
 }
 
 /// A group that is open.
@@ -100,6 +102,7 @@ impl LayoutGroup {
             store: None,
             layouts: vec![layout.into()],
             ignored: IgnoredIndexes::default(),
+            trash: None,
         }
     }
 
@@ -111,6 +114,7 @@ impl LayoutGroup {
             store: Some(store.into()),
             layouts: layouts.to_vec(),
             ignored: IgnoredIndexes::default(),
+            trash: None,
         }
     }
 
@@ -119,6 +123,22 @@ impl LayoutGroup {
     pub fn ignoring(mut self, ignored: &IgnoredIndexes) -> Self {
         self.ignored = ignored.clone();
         self
+    }
+
+    /// Moves what a run deletes into the trash of the layout, which has to be a single one.
+    #[must_use]
+    pub fn trashing(mut self, options: Option<&TrashOptions>) -> Self {
+        self.trash = options.cloned();
+        self
+    }
+
+    /// Opens one layout of the group, without a shared store.
+    pub(super) fn open_layout(&self, path: &Path) -> Result<Layout> {
+        Ok(Layout::open(path)?.ignoring(&self.ignored))
+    }
+
+    pub(super) const fn trash(&self) -> Option<&TrashOptions> {
+        self.trash.as_ref()
     }
 
     /// Returns the shared store, if there is one, and the layouts.
@@ -384,6 +404,8 @@ impl Store {
             merges_layers: all.first().is_some_and(Layout::merges_layers),
             relisted: Vec::new(),
             latest_now,
+            is_sparse: false,
+            trash: None,
         };
         let plan = GroupPlan {
             store: Some(pool),

@@ -12,6 +12,7 @@ mod protection;
 mod prune;
 mod remove;
 mod run;
+mod trash;
 
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use holds::change_holds;
@@ -19,3 +20,4 @@ pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
+pub use trash::{EmptyRequest, UndoRequest, empty_trash, undo, undo_blob};

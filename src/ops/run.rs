@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Outcome, Refused, execute_group, remove_directory};
+use crate::execute::{
+    GroupOutcome, Outcome, Refused, Restored, cure_locked, execute_group, remove_directory,
+};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
+use crate::layout::lock::Locked;
 use crate::model::snapshot::Snapshot;
 use crate::plan::{
     EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, remove_if_empty, sweep_all,
@@ -145,6 +148,10 @@ fn attempt<T, E: From<Error>>(
     progress: &dyn Progress,
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
+    let mut cured = match mode {
+        Mode::Execute(wait) => cured(group, wait, progress)?,
+        Mode::Plan => Vec::new(),
+    };
     for attempt in 0..MAX_ATTEMPTS {
         let early = match mode {
             Mode::Execute(wait) if attempt >= UNLOCKED_ATTEMPTS => Some(wait),
@@ -156,7 +163,10 @@ fn attempt<T, E: From<Error>>(
             _ => None,
         };
         let mut open = group.open(progress)?;
-        let (plan, notes) = make(&mut open)?;
+        let (mut plan, notes) = make(&mut open)?;
+        if let Some(options) = group.trash() {
+            plan.trash(options, group.path())?;
+        }
         for own in plan.plans() {
             let parked = own.parked().iter();
             parked.for_each(|file| progress.parked(&own.layout().join(file)));
@@ -166,7 +176,8 @@ fn attempt<T, E: From<Error>>(
         };
         // Nothing to do is no reason to lock, so that a clean layout on a read-only file system is no error.
         if plan.is_empty() {
-            let outcome = GroupOutcome::nothing(&plan);
+            let mut outcome = GroupOutcome::nothing(&plan);
+            tell(&mut outcome, &mut cured);
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
         let executed = match locked.take() {
@@ -183,6 +194,7 @@ fn attempt<T, E: From<Error>>(
                         outcome.failed.push((".".to_owned(), error));
                     }
                 }
+                tell(&mut outcome, &mut cured);
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
             Err(Refused::Changed) => progress.changed(group.path()),
@@ -193,4 +205,30 @@ fn attempt<T, E: From<Error>>(
         path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Puts back what is referenced, missing and in the trash of a single layout, before anything is planned.
+fn cured(
+    group: &LayoutGroup,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>, Error> {
+    let (None, [path]) = group.paths() else {
+        return Ok(Vec::new());
+    };
+    let layout = group.open_layout(path)?;
+    // What stands in the way of reading the trash is no reason not to work on the layout: nothing is put there then.
+    if layout.trashed_names().is_ok_and(|runs| runs.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let locked = Locked::acquire(&layout, wait, progress)?;
+    cure_locked(&locked, &Disk)
+}
+
+/// Adds to an outcome what was put back before.
+fn tell(outcome: &mut GroupOutcome, cured: &mut Vec<Restored>) {
+    if let Some(own) = outcome.layouts.first_mut() {
+        cured.append(&mut own.restored);
+        own.restored = std::mem::take(cured);
+    }
 }

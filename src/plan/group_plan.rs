@@ -1,5 +1,11 @@
 //! A plan for a group of layouts over one store of blobs.
 
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::layout::trash::TrashOptions;
+
+use super::EmptyLayouts;
 use super::{Plan, Totals};
 
 /// What is to be done to a group of layouts, and to the store of blobs that they share.
@@ -11,6 +17,24 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
+    /// Moves into the trash what a single layout deletes. The layout stays then, for what lies there.
+    ///
+    /// # Errors
+    /// [`Error::Trash`] for layouts that share their blobs.
+    pub(crate) fn trash(&mut self, options: &TrashOptions, path: &Path) -> Result<()> {
+        if self.store.is_some() {
+            return Err(Error::Trash {
+                path: path.to_owned(),
+                why: "layouts with shared blobs have none".to_owned(),
+            });
+        }
+        for own in &mut self.layouts {
+            own.trash = Some(options.clone());
+            own.empty_layout = EmptyLayouts::Keep;
+        }
+        Ok(())
+    }
+
     /// Returns the plan of a single layout.
     #[must_use]
     pub fn of(plan: Plan) -> Self {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use crate::fs::FileStat;
 use crate::graph::{InFlight, Writer};
+use crate::layout::trash::TrashOptions;
 use crate::layout::{BlobId, BlobList, TempFile, Writes};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
@@ -80,6 +81,10 @@ pub struct Plan {
     pub(crate) relisted: Vec<Digest>,
     /// The latest time that the plan takes for the current one, in nanoseconds since 1970.
     pub(crate) latest_now: i128,
+    /// It deletes blobs that are still referenced, on purpose.
+    pub(crate) is_sparse: bool,
+    /// What is deleted goes into the trash.
+    pub(crate) trash: Option<TrashOptions>,
 }
 
 impl Plan {
@@ -168,6 +173,12 @@ impl Plan {
     #[must_use]
     pub const fn empty_layout(&self) -> EmptyLayouts {
         self.empty_layout
+    }
+
+    /// Returns `true` if what is deleted goes into the trash.
+    #[must_use]
+    pub const fn is_trashing(&self) -> bool {
+        self.trash.is_some()
     }
 
     /// Drops the list of blobs if the plan names none: in a large tree most layouts are clean.
@@ -314,7 +325,8 @@ impl Plan {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut tally = Tally::default();
-        for victim in self.sweep.iter() {
+        // What goes into the trash frees nothing.
+        for victim in self.sweep.iter().filter(|_| self.trash.is_none()) {
             tally.blob(&victim.file);
         }
         for stray in &self.temporary {
@@ -353,6 +365,8 @@ impl Plan {
             merges_layers: view.layout.merges_layers(),
             relisted: relisted(view, |id| view.graph.is_rooted(id)),
             latest_now: view.graph.latest_now(),
+            is_sparse: false,
+            trash: None,
         }
     }
 }

@@ -41,6 +41,8 @@ fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
     let lists_nothing = lists_nothing && state.second_indexes.is_empty();
     let every_blob_goes = plan.sweep.len() == plan.blobs.len();
     let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
+    // What lies in the trash can be put back.
+    let is_ours = is_ours && layout.trashed_names().is_ok_and(|runs| runs.is_empty());
     lists_nothing && holds_nothing && every_blob_goes && is_ours
 }
 

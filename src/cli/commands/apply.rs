@@ -101,7 +101,9 @@ fn shared(
     layouts: &[PlannedLayout],
 ) -> Exit {
     let paths: Vec<PathBuf> = layouts.iter().map(|planned| planned.path.clone()).collect();
-    let group = LayoutGroup::sharing(&store.path, &paths).ignoring(&context.ignored);
+    let group = LayoutGroup::sharing(&store.path, &paths)
+        .ignoring(&context.ignored)
+        .trashing(context.trash.as_ref());
     let mode = run_mode(args.dry_run, args.lock_wait);
     let make = |view: &mut Snapshot| {
         let mut all = layouts.iter();

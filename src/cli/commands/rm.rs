@@ -27,6 +27,7 @@ use crate::cli::layouts::group_of;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
 use crate::cli::render::sweep::{Shown, count, parts, total_line};
+use crate::cli::render::trashed::TrashTotals;
 use crate::cli::run::{Clock, protection, run_mode};
 
 /// How many companion tags that are kept are named one by one.
@@ -332,6 +333,9 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<PlanNotes>) -> Exi
             if said.deletes {
                 text.push_str(&total_line(&totals, args.dry_run));
             }
+            let mut trashed = TrashTotals::default();
+            trashed.add(&shown);
+            text.push_str(&trashed.line(args.dry_run));
             context.print(&text)
         }
     };

@@ -23,12 +23,25 @@ pub struct SweptLayout {
     /// Foreign files in `blobs/`, which were left alone.
     pub foreign: u64,
     pub totals: Totals,
+    /// What went into the trash, or would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trash: Option<Trash>,
     /// Of several layouts: how this one ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What a run moved into the trash.
+#[derive(Debug, Serialize)]
+pub struct Trash {
+    /// The name of the run; absent in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    pub blobs: u64,
+    pub bytes: u64,
 }
 
 /// One file.

@@ -6,4 +6,5 @@ pub mod rows;
 pub mod summary;
 pub mod sweep;
 pub mod table;
+pub mod trashed;
 pub mod tree;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::execute::{DeleteResult, Outcome};
+use ocisweep::execute::{DeleteResult, Outcome, Trashed};
 use ocisweep::graph::Writer;
 use ocisweep::layout::BlobId;
 use ocisweep::oci::Digest;
@@ -98,6 +98,7 @@ impl Shown<'_> {
                     .get(position)
                     .copied()
                     .unwrap_or(DeleteResult::NotTried),
+                None if self.plan.is_trashing() => DeleteResult::Trashed,
                 None => DeleteResult::Deleted,
             };
             Some((victim, fate, self.plan.blobs().digest(victim.id)))
@@ -172,13 +173,29 @@ impl Shown<'_> {
     }
 
     fn each_line(&self, context: &Context<'_>, put: &mut dyn FnMut(std::fmt::Arguments<'_>)) {
+        for restored in self.outcome.iter().flat_map(|outcome| &outcome.restored) {
+            let digest = &restored.digest;
+            match &restored.needed_by {
+                Some(image) => {
+                    let image = context.term.foreign(image);
+                    put(format_args!("Restored: {digest} needed by {image}"));
+                }
+                None => put(format_args!("Restored: {digest}")),
+            }
+        }
         let verb = if self.outcome.is_some() {
             "Deleted:"
         } else {
             "Would delete:"
         };
+        let (trash_verb, is_trashing) = match self.outcome {
+            Some(_) => ("Moved to trash:", true),
+            None => ("Would move to trash:", self.plan.is_trashing()),
+        };
         for (_, fate, digest) in self.fates() {
-            if fate == DeleteResult::Deleted
+            if let (DeleteResult::Trashed, true, Some(digest)) = (fate, is_trashing, digest) {
+                put(format_args!("{trash_verb} {digest}"));
+            } else if fate == DeleteResult::Deleted
                 && let Some(digest) = digest
             {
                 put(format_args!("{verb} {digest}"));
@@ -252,9 +269,35 @@ impl Shown<'_> {
             },
             foreign: self.plan.foreign() as u64,
             totals,
+            trash: self.trash_json(),
             state: None,
             error: None,
         }
+    }
+
+    /// Returns what went into the trash, or would.
+    pub fn trashed(&self) -> Option<Trashed> {
+        match self.outcome {
+            Some(outcome) => outcome.trashed.clone(),
+            None if self.plan.is_trashing() && !self.plan.is_empty() => {
+                let sweep = self.plan.sweep();
+                Some(Trashed {
+                    run: String::new(),
+                    blobs: sweep.len() as u64,
+                    bytes: sweep.iter().map(|victim| victim.file.len).sum(),
+                })
+            }
+            None => None,
+        }
+    }
+
+    fn trash_json(&self) -> Option<json::Trash> {
+        let trashed = self.trashed()?;
+        Some(json::Trash {
+            run: (!trashed.run.is_empty()).then_some(trashed.run),
+            blobs: trashed.blobs,
+            bytes: trashed.bytes,
+        })
     }
 
     fn items(&self, now: Timestamp) -> Vec<json::Item> {
@@ -270,6 +313,9 @@ impl Shown<'_> {
             let (action, reason) = match fate {
                 DeleteResult::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
                 DeleteResult::Deleted => ("delete", "unreferenced"),
+                DeleteResult::Trashed if self.outcome.is_none() => ("would-trash", "unreferenced"),
+                DeleteResult::Trashed => ("trash", "unreferenced"),
+                DeleteResult::Restored => ("keep", "listed concurrently"),
                 DeleteResult::Gone => ("already-gone", "gone"),
                 DeleteResult::Rewritten => ("keep", "rewritten"),
                 DeleteResult::Failed => ("failed", "unreferenced"),

@@ -106,6 +106,7 @@ pub(in crate::plan) fn finish(
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();
     }
     plan.writes.replaced_ids = gone.replaced_ids.clone();
+    plan.is_sparse = gone.cut != Cut::default();
     let is_untagged = plan.writes.index.is_some() || plan.writes.manifest_json.is_some();
     if is_untagged && graph.writer().is_some() {
         // What is kept for another reason now may be kept for none before the writer ends.

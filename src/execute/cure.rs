@@ -1,0 +1,166 @@
+//! Putting back from the trash what is referenced and missing.
+//!
+//! Most writers take no lock, and do not write a blob again that exists. One that lists an old orphan in the moment in which
+//! it goes has an image without a blob. *Promise*: what goes into the trash is put back when it is listed, by the same run if
+//! it was listed meanwhile, or by the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::trash::open_place;
+use crate::error::{Error, Result};
+use crate::fs::{Fs, Links, Renamed, open_dir};
+use crate::graph::Graph;
+use crate::layout::lock::Locked;
+use crate::layout::{Layout, State};
+use crate::oci::Digest;
+
+/// How often what was put back is looked into for more that is missing: a document can lead to another one.
+const MAX_ROUNDS: usize = 16;
+
+/// A blob that was put back from the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The blob.
+    pub digest: Digest,
+    /// Its bytes.
+    pub len: u64,
+    /// An image that needs it, if one does.
+    pub needed_by: Option<String>,
+}
+
+/// Puts back what is referenced, missing and in the trash. `only`: the run to look into; else those are left out that took
+/// blobs which are still referenced, on purpose.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
+pub(super) fn cure(layout: &Layout, only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
+    let mut places: BTreeMap<Digest, (String, u64)> = BTreeMap::new();
+    for run in layout.trashed_runs()? {
+        let is_sparse = matches!(&run.record, Ok(Some(record)) if record.sparse);
+        let is_meant = only.map_or(!is_sparse, |only| run.name == only);
+        for (digest, file) in run.blobs.into_iter().filter(|_| is_meant) {
+            places.insert(digest, (run.name.clone(), file.len));
+        }
+    }
+    let mut restored = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        if places.is_empty() {
+            break;
+        }
+        let state = layout.read_state()?;
+        let needed = needed(layout, &state, &places)?;
+        if needed.is_empty() {
+            break;
+        }
+        for (digest, needed_by) in needed {
+            let Some((run, len)) = places.remove(&digest) else {
+                continue;
+            };
+            if move_back(layout, &run, &digest, fs)? == Renamed::Yes {
+                restored.push(Restored {
+                    digest,
+                    len,
+                    needed_by: Some(needed_by),
+                });
+            }
+        }
+        sync_blobs(layout, fs)?;
+    }
+    Ok(restored)
+}
+
+/// Does so in a locked layout, whichever run has it.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`].
+pub(crate) fn cure_locked(locked: &Locked<'_>, fs: &dyn Fs) -> Result<Vec<Restored>> {
+    cure(locked.layout(), None, fs)
+}
+
+/// Returns which of these blobs are referenced and missing, each with an image that needs it.
+fn needed(
+    layout: &Layout,
+    state: &State,
+    places: &BTreeMap<Digest, (String, u64)>,
+) -> Result<Vec<(Digest, String)>> {
+    let blobs = Arc::new(layout.list()?);
+    let graph = Graph::read(
+        layout,
+        state,
+        blobs,
+        Timestamp::UNIX_EPOCH,
+        &crate::progress::Silent,
+    )?;
+    let missing: Vec<_> = places
+        .keys()
+        .filter_map(|digest| Some((digest, graph.id(digest)?)))
+        .filter(|(_, id)| !graph.is_present(*id))
+        .collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut seen = BTreeSet::new();
+    let mut needed = Vec::new();
+    for root in graph.roots() {
+        let Ok(id) = root.target else { continue };
+        let reach = graph.reach([id]);
+        for (digest, id) in &missing {
+            if reach.contains(*id) && seen.insert(*digest) {
+                needed.push(((*digest).clone(), graph.root_label(state, root)));
+            }
+        }
+    }
+    Ok(needed)
+}
+
+/// Moves a blob from the trash to its place.
+pub(super) fn move_back(
+    layout: &Layout,
+    run: &str,
+    digest: &Digest,
+    fs: &dyn Fs,
+) -> Result<Renamed> {
+    let path = layout.blob_path(digest);
+    let Some(name) = digest.victim_name() else {
+        return Ok(Renamed::Gone);
+    };
+    let Some(from) = open_place(layout, run, digest)? else {
+        return Ok(Renamed::Gone);
+    };
+    let made: OwnedFd;
+    let to = match layout.blob_dirs().algorithm(name.algorithm()) {
+        Some(dir) => dir,
+        None => {
+            let root = layout.blob_dirs().root.as_ref();
+            let root =
+                root.ok_or_else(|| Error::write(&path)(std::io::ErrorKind::NotFound.into()))?;
+            let algorithm = name.algorithm().name();
+            fs.make_dir(root.as_fd(), algorithm)
+                .map_err(Error::write(&path))?;
+            made = open_dir(root, algorithm, Links::Refuse)
+                .map_err(|error| Error::write(&path)(error.into()))?;
+            &made
+        }
+    };
+    let moved = fs
+        .move_blob(from.as_fd(), to.as_fd(), &name)
+        .map_err(Error::write(&path))?;
+    if layout.blob_dirs().algorithm(name.algorithm()).is_none() {
+        // It is not among those that are brought to the disk together.
+        fs.sync_dir(to.as_fd()).map_err(Error::write(&path))?;
+    }
+    Ok(moved)
+}
+
+/// Brings the names of blobs to the disk: what lists them comes later.
+pub(super) fn sync_blobs(layout: &Layout, fs: &dyn Fs) -> Result<()> {
+    for (_, dir) in &layout.blob_dirs().algorithms {
+        fs.sync_dir(dir.as_fd())
+            .map_err(Error::write(layout.path().join("blobs")))?;
+    }
+    Ok(())
+}

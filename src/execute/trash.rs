@@ -1,0 +1,288 @@
+//! Moving what goes into the trash, and emptying the trash.
+//!
+//! *Order* of a run, and what a crash leaves:
+//!
+//! | step | a crash here leaves |
+//! | --- | --- |
+//! | runs whose time is over are emptied: the record first | a run without a record, which the next run with `--trash` empties |
+//! | the directory of the run is made | the same |
+//! | the record is written, and brought to the disk | a run that took nothing; it can be undone, which does nothing |
+//! | documents and `index.json` are written | blobs of removed images as orphans; undoing lists them again |
+//! | blobs are moved, one by one | each in one of both places; undoing takes what is there |
+//!
+//! A file is moved by a rename, so that at every moment it has one name.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::Dev;
+
+use crate::error::{Error, Result};
+use crate::fs::{FileTime, Fs, Links, exists, is_own, open_dir, stat_of};
+use crate::layout::blob_list::OWN_DIRECTORY;
+use crate::layout::entries::each_entry;
+use crate::layout::trash::{
+    ALGORITHMS, MAX_RECORD_BYTES, RECORD, RecordedDeletion, RunRecord, TRASH, TrashOptions,
+    TrashedRun, name_of_run,
+};
+use crate::layout::{Layout, State};
+use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
+use crate::plan::Plan;
+
+/// What a run moved into the trash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trashed {
+    /// The name of the run.
+    pub run: String,
+    /// How many blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A run that moves blobs into the trash.
+#[derive(Debug)]
+pub(super) struct OpenRun {
+    pub(super) name: String,
+    dir: OwnedFd,
+    algorithms: Vec<(Algorithm, OwnedFd)>,
+}
+
+impl OpenRun {
+    /// Returns the directory for blobs of an algorithm.
+    pub(super) fn place(&self, algorithm: Algorithm) -> Option<BorrowedFd<'_>> {
+        let mut dirs = self.algorithms.iter();
+        let (_, dir) = dirs.find(|(known, _)| *known == algorithm)?;
+        Some(dir.as_fd())
+    }
+}
+
+/// Begins a run: empties the trash of what is over, and writes the record. `None`: the plan does nothing that could be
+/// undone.
+///
+/// # Errors
+/// [`Error::Write`], and [`Error::Trash`] where blobs cannot be moved into it. Nothing was moved.
+pub(super) fn begin(
+    layout: &Layout,
+    plan: &Plan,
+    state: Option<&State>,
+    options: &TrashOptions,
+    fs: &dyn Fs,
+) -> Result<Option<OpenRun>> {
+    let writes = &plan.writes;
+    let is_written =
+        writes.index.is_some() || writes.manifest_json.is_some() || writes.repositories.is_some();
+    if plan.sweep.is_empty() && !is_written {
+        return Ok(None);
+    }
+    let now = crate::clock::now();
+    let trash = open_or_make(layout, fs)?;
+    refuse_other_device(layout, &trash)?;
+    let mut last = None;
+    for run in layout.trashed_runs()? {
+        last = Some(run.name.clone());
+        if run.is_expired(now) {
+            empty_run(layout, &run, fs)?;
+        }
+    }
+    let record = record_of(layout, plan, state, options, now)?;
+    let name = name_of_run(now, last.as_deref());
+    let path = layout.trash_path().join(&name);
+    let dir = make(&trash, &name, fs).map_err(Error::write(&path))?;
+    let written = (|| {
+        let mut algorithms = Vec::new();
+        for algorithm in ALGORITHMS {
+            let mut victims = plan.sweep.iter();
+            let is_used = victims.any(|victim| {
+                let digest = plan.blobs.digest(victim.id);
+                digest.is_some_and(|digest| digest.algorithm() == Some(algorithm))
+            });
+            if is_used {
+                algorithms.push((algorithm, make(&dir, algorithm.name(), fs)?));
+            }
+        }
+        fs.replace(
+            dir.as_fd(),
+            RECORD,
+            record.to_json().as_bytes(),
+            FileTime::New,
+        )?;
+        Ok(algorithms)
+    })();
+    let run = OpenRun {
+        name,
+        dir,
+        algorithms: Vec::new(),
+    };
+    match written {
+        Ok(algorithms) => Ok(Some(OpenRun { algorithms, ..run })),
+        Err(error) => {
+            discard(layout, &run, fs);
+            Err(Error::write(path.join(RECORD))(error))
+        }
+    }
+}
+
+fn make(parent: &OwnedFd, name: &str, fs: &dyn Fs) -> std::io::Result<OwnedFd> {
+    fs.make_dir(parent.as_fd(), name)?;
+    Ok(open_dir(parent, name, Links::Refuse)?)
+}
+
+fn open_or_make(layout: &Layout, fs: &dyn Fs) -> Result<OwnedFd> {
+    let path = layout.trash_path();
+    let own = make(layout.dir(), OWN_DIRECTORY, fs).map_err(Error::write(&path))?;
+    make(&own, TRASH, fs).map_err(Error::write(&path))
+}
+
+/// A rename does not lead to another file system.
+fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
+    let device = |dir: &OwnedFd| -> Result<Dev> {
+        let stat = stat_of(dir).map_err(|error| Error::read(layout.path())(error.into()))?;
+        Ok(stat.st_dev)
+    };
+    let own = device(trash)?;
+    for (algorithm, dir) in &layout.blob_dirs().algorithms {
+        if device(dir)? != own {
+            return Err(Error::Trash {
+                path: layout.path().to_owned(),
+                why: format!("`blobs/{}` is on another file system", algorithm.name()),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn record_of(
+    layout: &Layout,
+    plan: &Plan,
+    state: Option<&State>,
+    options: &TrashOptions,
+    now: jiff::Timestamp,
+) -> Result<RunRecord> {
+    let writes = &plan.writes;
+    let ends = now
+        .checked_add(options.keep)
+        .unwrap_or(jiff::Timestamp::MAX);
+    let changed = |name: &str, new: Option<&String>| {
+        let old = std::str::from_utf8(state?.text_of(name)?).ok()?;
+        Some(TextChange::between(old, new?))
+    };
+    let index = state.zip(plan.writes.index.as_ref());
+    let deletions = plan.sweep.iter().filter_map(|victim| {
+        Some(RecordedDeletion {
+            digest: plan.blobs.digest(victim.id)?.to_string(),
+            size: victim.file.len,
+        })
+    });
+    let index = index.map(|(state, new)| IndexChange::between(&state.index, new));
+    let mut missing = Vec::new();
+    for digest in index.iter().flat_map(IndexChange::digests) {
+        if layout.look_at_blob(&digest)?.is_none() {
+            missing.push(digest.to_string());
+        }
+    }
+    let record = RunRecord {
+        schema_version: 1,
+        command: options.command.clone(),
+        started: now.to_string(),
+        ends: ends.to_string(),
+        undone: None,
+        sparse: plan.is_sparse,
+        index,
+        manifest_json: changed("manifest.json", plan.writes.manifest_json.as_ref()),
+        repositories: changed("repositories", plan.writes.repositories.as_ref()),
+        deletions: deletions.collect(),
+        released: writes.released.iter().map(ToString::to_string).collect(),
+        missing,
+    };
+    if record.to_json().len() as u64 > MAX_RECORD_BYTES {
+        return Err(Error::Trash {
+            path: layout.path().to_owned(),
+            why: format!("the record of this run would be larger than {MAX_RECORD_BYTES} bytes"),
+        });
+    }
+    Ok(record)
+}
+
+/// Takes back a run that did nothing. What cannot be removed is emptied later.
+pub(super) fn discard(layout: &Layout, run: &OpenRun, fs: &dyn Fs) {
+    let dir = run.dir.as_fd();
+    drop(fs.remove_temporary(dir, RECORD, false));
+    for algorithm in ALGORITHMS {
+        drop(fs.remove_temporary(dir, algorithm.name(), true));
+    }
+    if let Ok(Some(trash)) = layout.open_trash() {
+        drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
+    }
+    remove_if_empty(layout, fs);
+}
+
+/// Deletes a run and its blobs for good. The record goes first: what is left of the others is no image any more.
+///
+/// # Errors
+/// [`Error::Write`]. A later run goes on.
+pub(crate) fn empty_run(layout: &Layout, run: &TrashedRun, fs: &dyn Fs) -> Result<()> {
+    let Some(trash) = layout.open_trash()? else {
+        return Ok(());
+    };
+    let path = layout.trash_path().join(&run.name);
+    let failed = |error: std::io::Error| Error::write(&path)(error);
+    let Ok(dir) = open_dir(&trash, &*run.name, Links::Refuse) else {
+        return Ok(());
+    };
+    let mut own = vec![RECORD.to_owned()];
+    each_entry(&dir, &path, |entry| {
+        let name = std::str::from_utf8(entry.name).ok();
+        own.extend(name.filter(|name| is_own(name)).map(str::to_owned));
+    })?;
+    for name in own {
+        fs.remove_temporary(dir.as_fd(), &name, false)
+            .map_err(failed)?;
+    }
+    fs.sync_dir(dir.as_fd()).map_err(failed)?;
+    for algorithm in ALGORITHMS {
+        let Ok(own) = open_dir(&dir, algorithm.name(), Links::Refuse) else {
+            continue;
+        };
+        let blobs = run.blobs.iter().map(|(digest, _)| digest);
+        for digest in blobs.filter(|digest| digest.algorithm() == Some(algorithm)) {
+            if let Some(name) = digest.victim_name() {
+                fs.remove(own.as_fd(), &name).map_err(failed)?;
+            }
+        }
+        drop(fs.remove_temporary(dir.as_fd(), algorithm.name(), true));
+    }
+    // What else lies there is none of ours, and keeps its directory.
+    drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
+    remove_if_empty(layout, fs);
+    Ok(())
+}
+
+/// Removes the directories of the trash when nothing is in them.
+pub(super) fn remove_if_empty(layout: &Layout, fs: &dyn Fs) {
+    if let Ok(own) = open_dir(layout.dir(), OWN_DIRECTORY, Links::Refuse) {
+        drop(fs.remove_temporary(own.as_fd(), TRASH, true));
+        drop(fs.remove_temporary(layout.dir().as_fd(), OWN_DIRECTORY, true));
+    }
+}
+
+/// Empties the oldest run of the trash but one, on a full disk. `false`: there is none.
+pub(super) fn make_room(layout: &Layout, own: Option<&str>, fs: &dyn Fs) -> Result<bool> {
+    let runs = layout.trashed_runs()?;
+    let mut runs = runs.iter().filter(|run| Some(run.name.as_str()) != own);
+    match runs.find(|run| run.record.is_ok()) {
+        Some(oldest) => empty_run(layout, oldest, fs).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Opens the directory of blobs in the trash that has one.
+pub(super) fn open_place(layout: &Layout, run: &str, digest: &Digest) -> Result<Option<OwnedFd>> {
+    let (Some(trash), Some(algorithm)) = (layout.open_trash()?, digest.algorithm()) else {
+        return Ok(None);
+    };
+    let dir = open_dir(&trash, run, Links::Refuse);
+    let own = dir.and_then(|dir| open_dir(&dir, algorithm.name(), Links::Refuse));
+    let Ok(own) = own else { return Ok(None) };
+    let is_there = exists(&own, digest.blob_name().file());
+    Ok(is_there.is_ok_and(|is_there| is_there).then_some(own))
+}
