@@ -424,6 +424,10 @@ fn hint(error: &Error) -> Option<String> {
             }
             _ => return None,
         },
+        Error::Trash { path, .. } => format!(
+            "`ocisweep trash ls {}` shows what can be undone; `--trash=0` deletes without a trash",
+            quote_path(path)
+        ),
         Error::SharedBlobs { path, link } => format!(
             "`ocisweep gc --shared-blobs {} {} LAYOUT...` sweeps it, with every other layout that uses the same blobs",
             pool_behind(link),

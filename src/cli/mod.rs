@@ -18,6 +18,7 @@ mod render;
 mod run;
 mod term;
 mod topics;
+mod trash;
 
 use std::process::ExitCode;
 
@@ -45,13 +46,22 @@ pub fn main() -> ExitCode {
     };
     let term = Term::new(&settings);
     let ignored = IgnoredIndexes::new(args.global.ignore_index);
-    let context = match Context::new(&term, args.global.now, ignored) {
+    let mut context = match Context::new(&term, args.global.now, ignored) {
         Ok(context) => context,
         Err(error) => {
             term.error(&format!("cannot catch signals: {error}"), None);
             return exit::IO.code();
         }
     };
+    if let Some(asked) = args.command.trash() {
+        match trash::options(asked, env(trash::VARIABLE)) {
+            Ok(options) => context.trash = options,
+            Err(text) => {
+                term.error(&text, Some("such as 14d; 0 deletes without a trash"));
+                return exit::USAGE.code();
+            }
+        }
+    }
     // Here, where no other thread is running yet.
     if !matches!(
         args.command,
@@ -66,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => commands::apply::run(&context, &args),
         Command::Rm(args) => commands::rm::run(&context, &args),
         Command::Hold(command) => commands::hold::run(&context, &command),
+        Command::Undo(args) => commands::undo::run(&context, &args),
+        Command::Trash(command) => commands::trash::run(&context, &command),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Df(args) => commands::df::run(&context, &args),
         Command::Check(args) => commands::check::run(&context, &args),

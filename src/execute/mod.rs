@@ -230,7 +230,10 @@ pub fn execute(
     {
         if !is_full(&refused) || plan.spare.is_empty() || run.is_some() {
             let ended = late(layout, plan, refused, Outcome::nothing(), Vec::new());
-            if let (Err(_), Some(run)) = (&ended, &run) {
+            // docker save's files may be written already: then the run has something to undo.
+            if let (Err(_), Some(run)) = (&ended, &run)
+                && is_unchanged(layout, state.fingerprint())
+            {
                 trash::discard(layout, run, fs);
             }
             return ended;

@@ -68,15 +68,10 @@ pub(super) fn begin(
     options: &TrashOptions,
     fs: &dyn Fs,
 ) -> Result<Option<OpenRun>> {
-    let writes = &plan.writes;
-    let is_written =
-        writes.index.is_some() || writes.manifest_json.is_some() || writes.repositories.is_some();
-    if plan.sweep.is_empty() && !is_written {
+    if !plan.leaves_a_run() {
         return Ok(None);
     }
     let now = crate::clock::now();
-    let trash = open_or_make(layout, fs)?;
-    refuse_other_device(layout, &trash)?;
     let mut last = None;
     for run in layout.trashed_runs()? {
         last = Some(run.name.clone());
@@ -84,6 +79,9 @@ pub(super) fn begin(
             empty_run(layout, &run, fs)?;
         }
     }
+    // Only now: with its last run the directory went.
+    let trash = open_or_make(layout, fs)?;
+    refuse_other_device(layout, &trash)?;
     let record = record_of(layout, plan, state, options, now)?;
     let name = name_of_run(now, last.as_deref());
     let path = layout.trash_path().join(&name);

@@ -175,6 +175,16 @@ impl Plan {
         self.empty_layout
     }
 
+    /// Returns `true` if the plan does something that can be undone: with a trash it leaves a run there.
+    #[must_use]
+    pub fn leaves_a_run(&self) -> bool {
+        let writes = &self.writes;
+        let is_written = writes.index.is_some()
+            || writes.manifest_json.is_some()
+            || writes.repositories.is_some();
+        self.trash.is_some() && (is_written || !self.sweep.is_empty())
+    }
+
     /// Returns `true` if what is deleted goes into the trash.
     #[must_use]
     pub const fn is_trashing(&self) -> bool {

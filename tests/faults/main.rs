@@ -11,6 +11,7 @@
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
+//! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
 //! After each fault the same question is asked, by a walk of its own ([`judge`]): is every image that is still named whole?
@@ -53,4 +54,5 @@ mod swaps;
 mod threads;
 mod together;
 mod told;
+mod trash;
 mod writers;

@@ -25,6 +25,7 @@
 //! - [`crash`]: killed at any moment, and calls that fail.
 //! - [`beside`]: what is released while a writer is at work.
 //! - [`meanwhile`]: what others do while it waits.
+//! - [`undo`]: what went into the trash comes back.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -54,6 +55,7 @@ mod referrers;
 mod scene;
 mod selecting;
 mod several;
+mod undo;
 mod untag;
 
 /// Says why a test did not run.

@@ -14,10 +14,12 @@ use ocisweep::plan::PlatformMode;
 mod hold;
 mod inspect;
 mod layouts;
+mod trash;
 
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 pub use layouts::{LayoutArgs, SharedArgs, TreeArgs};
+pub use trash::{TrashArgs, TrashCommand, TrashEmptyArgs, TrashLsArgs, UndoArgs};
 
 use super::term::{ColorChoice, Level, ProgressChoice};
 
@@ -181,6 +183,22 @@ pub enum Command {
             ocisweep prune --plan plan.json images\n  \
             ocisweep apply plan.json")]
     Apply(ApplyArgs),
+    /// Restore what a run with --trash removed
+    #[command(
+        long_about = "Restore what a run with --trash removed.\n\n\
+            Blobs are moved back first, then the entries of index.json are restored at their places. What \
+            other programs have written since stays: a name that is on another image now stays there. \
+            Undoing a run twice changes nothing.",
+        after_help = "Examples:\n  \
+            ocisweep rm --trash images app:1.3\n  \
+            ocisweep undo images                      the last run\n  \
+            ocisweep undo -n images 20261129          show what undoing a run would restore\n  \
+            ocisweep undo images --blob sha256:4f00adc8a1b4b54c3a4a4e9a3b1b8a2ee1c0c6f6c4a0b0d3b1fbd0a4f3a0a8c5"
+    )]
+    Undo(UndoArgs),
+    /// List or delete what runs with --trash removed
+    #[command(subcommand)]
+    Trash(TrashCommand),
     /// Protect images from removal
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -246,13 +264,28 @@ impl Command {
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Help(_)
-            | Self::Hold(HoldCommand::Ls(_)) => false,
+            | Self::Hold(HoldCommand::Ls(_))
+            | Self::Trash(TrashCommand::Ls(_)) => false,
+            Self::Undo(args) => !args.dry_run,
+            Self::Trash(TrashCommand::Empty(args)) => !args.dry_run,
             Self::Check(_) | Self::Why(_) | Self::Blobs(_) => false,
             Self::Gc(args) => !args.dry_run,
             Self::Rm(args) => !args.dry_run,
             Self::Prune(args) => !args.is_dry_run(),
             Self::Apply(args) => !args.dry_run,
             Self::Hold(_) => true,
+        }
+    }
+
+    /// Returns how long what the command deletes stays in the trash; `None`: that is not said. The outer `None`: it deletes
+    /// nothing that could go there.
+    pub const fn trash(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Gc(args) => Some(args.trash.trash),
+            Self::Rm(args) => Some(args.trash.trash),
+            Self::Prune(args) => Some(args.trash.trash),
+            Self::Apply(args) => Some(args.trash.trash),
+            _ => None,
         }
     }
 
@@ -268,11 +301,14 @@ impl Command {
             Self::Apply(args) if args.verbose => Level::Verbose,
             Self::Apply(args) if args.output.quiet => Level::Quiet,
             Self::Check(args) if args.quiet => Level::Quiet,
+            Self::Undo(args) if args.quiet => Level::Quiet,
             Self::Gc(_)
             | Self::Prune(_)
             | Self::Apply(_)
             | Self::Rm(_)
             | Self::Hold(_)
+            | Self::Undo(_)
+            | Self::Trash(_)
             | Self::Ls(_)
             | Self::Df(_)
             | Self::Completions(_)
@@ -335,6 +371,8 @@ pub struct GcArgs {
     pub exit_code: bool,
     #[command(flatten)]
     pub sweep: SweepArgs,
+    #[command(flatten)]
+    pub trash: TrashArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with = "shared_blobs")]
     pub remove_empty_layouts: bool,
@@ -419,6 +457,8 @@ pub struct RmArgs {
     pub allow_missing: bool,
     #[command(flatten)]
     pub shared: SharedArgs,
+    #[command(flatten)]
+    pub trash: TrashArgs,
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
@@ -487,6 +527,8 @@ pub struct PruneArgs {
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub sweep: SweepArgs,
+    #[command(flatten)]
+    pub trash: TrashArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
     pub remove_empty_layouts: bool,
@@ -536,6 +578,8 @@ pub struct ApplyArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    #[command(flatten)]
+    pub trash: TrashArgs,
     /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,

@@ -10,4 +10,6 @@ pub mod ls;
 mod ls_tree;
 pub mod prune;
 pub mod rm;
+pub mod trash;
+pub mod undo;
 pub mod why;

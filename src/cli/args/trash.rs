@@ -1,0 +1,88 @@
+//! Arguments of `undo` and `trash`, and the flag that fills the trash.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Subcommand};
+use ocisweep::parse::time::parse_duration;
+
+use super::{TableFormat, TextFormat};
+
+/// Where what is deleted goes.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct TrashArgs {
+    /// Move what is removed into the trash of the layout for at least DURATION (14d if none is given), so that `undo`
+    /// can restore it; 0 deletes at once; default: $OCISWEEP_TRASH, else 0
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "14d", value_parser = parse_duration)]
+    pub trash: Option<Duration>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct UndoArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Run to undo, as `trash ls` names it, or the beginning of its name; default: the last one
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Restore only this blob, from the latest run that has it
+    #[arg(long, value_name = "DIGEST", conflicts_with = "run")]
+    pub blob: Option<String>,
+    /// Show what would be restored and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Wait at most DURATION for another process to release the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
+    /// Print only the total
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Output format: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: TextFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrashCommand {
+    /// List the runs in the trash of a layout
+    #[command(after_help = "Examples:\n  \
+        ocisweep trash ls images\n  \
+        ocisweep trash ls --format json images")]
+    Ls(TrashLsArgs),
+    /// Delete what is in the trash of a layout
+    #[command(after_help = "Examples:\n  \
+        ocisweep trash empty -n images               show what would be deleted\n  \
+        ocisweep trash empty images\n  \
+        ocisweep trash empty --older-than 7d images\n  \
+        ocisweep trash empty images 20261129         one run, by the beginning of its name")]
+    Empty(TrashEmptyArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TrashLsArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Output format: table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: TableFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TrashEmptyArgs {
+    /// Image layout: a directory with index.json and blobs/
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Run to delete, as `trash ls` names it, or the beginning of its name; default: all
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Delete only runs that are older than DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "run")]
+    pub older_than: Option<Duration>,
+    /// Show what would be deleted and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Wait at most DURATION for another process to release the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
+}

@@ -1,0 +1,54 @@
+//! Whether what a command deletes goes into the trash.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use ocisweep::layout::trash::TrashOptions;
+use ocisweep::parse::time::parse_duration;
+
+use super::context::quote;
+
+/// The variable that stands for `--trash`.
+pub const VARIABLE: &str = "OCISWEEP_TRASH";
+
+/// How many bytes of a command line a record keeps.
+const MAX_COMMAND: usize = 4096;
+
+/// Returns what was asked for, by the flag or else by the variable. `None`: no trash.
+///
+/// # Errors
+/// A text that says what is wrong with the variable.
+pub fn options(
+    flag: Option<Duration>,
+    variable: Option<OsString>,
+) -> Result<Option<TrashOptions>, String> {
+    let variable = variable.filter(|text| !text.is_empty());
+    let keep = match (flag, variable) {
+        (Some(keep), _) => keep,
+        (None, None) => Duration::ZERO,
+        (None, Some(text)) => {
+            let text = text.to_string_lossy();
+            parse_duration(&text)
+                .map_err(|error| format!("cannot use `{VARIABLE}={text}`: {error}"))?
+        }
+    };
+    Ok((keep > Duration::ZERO).then(|| TrashOptions {
+        keep,
+        command: command_line(),
+    }))
+}
+
+/// Returns the arguments of this process, as they can be pasted into a shell.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
+    let mut text = words.join(" ");
+    if text.len() > MAX_COMMAND {
+        let end = (0..=MAX_COMMAND)
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,186 @@
+//! SIGKILL and errors at every changing system call of runs that fill, undo and empty the trash.
+//!
+//! After each of them every image that is named is whole, every blob is in the layout or in the trash, and a second run of the
+//! same command ends the work.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::judge::Files;
+use crate::kill::{CHANGING, changes, count};
+use crate::scene::Scene;
+use crate::strace::{Disturbed, Recording, args, has_strace, wants_all};
+use crate::support::Cmd;
+
+/// A command that is disturbed, on a layout that others have prepared.
+struct Case {
+    /// Commands that come before.
+    before: &'static [&'static [&'static str]],
+    /// The command: its name, then what stands after the layout.
+    command: &'static [&'static str],
+    /// It deletes what is in the trash.
+    empties: bool,
+}
+
+const GC: &[&str] = &["gc", "--trash", "--grace", "0", "--temp-age", "1000d"];
+const RM: &[&str] = &["rm", "--trash", "--grace", "0", "-f", "app:1", "multi:1"];
+const DROP: &[&str] = &[
+    "rm",
+    "--trash",
+    "--grace",
+    "0",
+    "multi:1",
+    "--platform",
+    "linux/arm64",
+];
+const PRUNE: &[&str] = &[
+    "prune",
+    "--trash",
+    "-a",
+    "-f",
+    "--keep",
+    "multi:*",
+    "--grace",
+    "0",
+    "--temp-age",
+    "1000d",
+];
+const UNDO: &[&str] = &["undo"];
+const EMPTY: &[&str] = &["trash empty"];
+
+fn line(command: &[&str], layout: &Path) -> Vec<OsString> {
+    let (name, rest) = command.split_first().expect("a command has a name");
+    let mut words = args(name.split(' '));
+    words.push(layout.into());
+    words.extend(args(rest));
+    words
+}
+
+impl Case {
+    fn scene(&self) -> Scene {
+        let scene = Scene::new();
+        for command in self.before {
+            Cmd::new(line(command, scene.path())).run().ok();
+        }
+        scene
+    }
+
+    /// Panics unless what is named is whole, and nothing is lost.
+    #[track_caller]
+    fn check(&self, layout: &Path, blobs: &BTreeSet<String>, context: &str) {
+        let files = Files::of(layout);
+        let broken = files.broken();
+        assert!(broken.is_empty(), "{broken:?}\n{context}");
+        if !self.empties {
+            let lost: Vec<_> = blobs.difference(&places(&files)).cloned().collect();
+            assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
+        }
+    }
+
+    fn survives(&self, faults: &[&str], is_sample: bool) {
+        if !has_strace() {
+            return;
+        }
+        let recorded = self.scene();
+        let blobs = places(&Files::of(recorded.path()));
+        let start = Files::of(recorded.path());
+        let recording = Recording::of(&CHANGING, &line(self.command, recorded.path()));
+        recording.run.ok();
+        let end = named(recorded.path());
+        let mut done = 0_usize;
+        for name in CHANGING {
+            for number in recording.numbers(name, recorded.path(), changes) {
+                for fault in faults {
+                    done += 1;
+                    if is_sample && !wants_all() && done % 3 != 0 {
+                        continue;
+                    }
+                    let scene = self.scene();
+                    let injection = format!("{name}:{fault}:when={number}");
+                    let disturbed = Disturbed::by(&injection, &line(self.command, scene.path()));
+                    let mut context = format!("{injection}\n{}", disturbed.run.all());
+                    self.check(scene.path(), &blobs, &context);
+                    let again = Cmd::new(line(self.command, scene.path())).run();
+                    context = format!("{context}\nthen\n{}", again.all());
+                    assert!(matches!(again.code, Some(0 | 1)), "{context}");
+                    self.check(scene.path(), &blobs, &context);
+                    assert_eq!(named(scene.path()), end, "{context}");
+                    if self.command.contains(&"--trash") {
+                        undo_all(scene.path(), &start, &mut context);
+                    }
+                }
+            }
+        }
+        assert!(done > 4, "only {done} faults\n{}", recording.all());
+        count(&format!("{:?}: {done} faults", self.command));
+    }
+}
+
+/// Undoes every run from the last one on, and panics unless each file is there again.
+#[track_caller]
+fn undo_all(layout: &Path, start: &Files, context: &mut String) {
+    let list = Cmd::new(["trash", "ls", "--format", "json"])
+        .arg(layout)
+        .run();
+    let report = list.ok().json();
+    let runs = report.pointer("/runs").and_then(|runs| runs.as_array());
+    for run in runs.expect("a list").iter().rev() {
+        let name = run["run"].as_str().expect("a name");
+        let undo = Cmd::new(["undo"]).arg(layout).arg(name).run();
+        *context = format!("{context}\nthen\n{}", undo.all());
+        assert_eq!(undo.code, Some(0), "{context}");
+    }
+    let now = Files::of(layout);
+    for path in start.paths() {
+        let is_own = path.starts_with(".ocisweep") || path.ends_with(".lock");
+        let is_temporary = !path.starts_with("blobs/") && start.get(path) == Some(b"half a blob");
+        if !is_own && !is_temporary && start.get(path) != Some(b"half a blob") {
+            assert!(now.get(path) == start.get(path), "{path}\n{context}");
+        }
+    }
+}
+
+/// Returns the names of blobs, wherever they are.
+fn places(files: &Files) -> BTreeSet<String> {
+    let paths = files.paths();
+    let blobs = paths.into_iter().filter_map(|path| {
+        let name = path.rsplit('/').next()?;
+        let is_blob = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_blob.then(|| name.to_owned())
+    });
+    blobs.collect()
+}
+
+/// Returns `index.json`.
+fn named(layout: &Path) -> Vec<u8> {
+    let files = Files::of(layout);
+    files.get("index.json").expect("it is there").to_vec()
+}
+
+const KILL: &[&str] = &["signal=KILL"];
+const ERRORS: &[&str] = &["error=EIO", "error=ENOSPC", "error=EACCES"];
+
+macro_rules! cases {
+    ($($kill:ident, $fail:ident: $before:expr, $command:expr, $empties:expr;)*) => {$(
+        #[test]
+        fn $kill() {
+            Case { before: $before, command: $command, empties: $empties }.survives(KILL, false);
+        }
+
+        #[test]
+        fn $fail() {
+            Case { before: $before, command: $command, empties: $empties }.survives(ERRORS, true);
+        }
+    )*};
+}
+
+cases! {
+    gc_can_be_killed, calls_of_gc_can_fail: &[], GC, false;
+    rm_can_be_killed, calls_of_rm_can_fail: &[], RM, false;
+    dropping_a_platform_can_be_killed, calls_of_dropping_a_platform_can_fail: &[], DROP, false;
+    prune_can_be_killed, calls_of_prune_can_fail: &[], PRUNE, false;
+    undo_can_be_killed, calls_of_undo_can_fail: &[RM], UNDO, false;
+    undoing_a_rewrite_can_be_killed, calls_of_undoing_a_rewrite_can_fail: &[DROP], UNDO, false;
+    emptying_can_be_killed, calls_of_emptying_can_fail: &[GC, RM], EMPTY, true;
+}

@@ -1,0 +1,641 @@
+//! `--trash`, `undo` and `trash`: what goes can be brought back, to the byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::files::app_and_other;
+use crate::platform_words::multi;
+use crate::scene::{assert_here, bare, has, parts};
+use crate::support::{
+    Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
+};
+
+/// The bytes of every file that is not this program's own.
+type Bytes = BTreeMap<PathBuf, Vec<u8>>;
+
+fn bytes(layout: &Path) -> Bytes {
+    let names = snapshot(layout).into_keys();
+    names
+        .filter(|name| !name.starts_with(".ocisweep") && layout.join(name).is_file())
+        .map(|name| {
+            let bytes = fs::read(layout.join(&name)).expect("it can be read");
+            (name, bytes)
+        })
+        .collect()
+}
+
+/// Panics unless every file is as it was; `more`: documents that the run wrote may be there as well.
+#[track_caller]
+fn assert_back(before: &Bytes, layout: &Path, more: bool, run: &Run) {
+    let mut now = bytes(layout);
+    if more {
+        now.retain(|name, _| !name.starts_with("blobs") || before.contains_key(name));
+    }
+    let names = |bytes: &Bytes| bytes.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&now), names(before), "{}", run.all());
+    assert!(now == *before, "other bytes\n{}", run.all());
+}
+
+fn trashing(layout: &Path, args: &[&str]) -> Run {
+    let (command, args) = args.split_first().expect("a command");
+    Cmd::new([command])
+        .arg(layout)
+        .args(["--trash", "--grace", "0"])
+        .args(args)
+        .run()
+}
+
+fn undo(layout: &Path, args: &[&str]) -> Run {
+    Cmd::new(["undo"]).arg(layout).args(args).run()
+}
+
+fn runs(layout: &Path) -> Vec<Value> {
+    let run = Cmd::new(["trash", "ls", "--format", "json"])
+        .arg(layout)
+        .run();
+    let report = run.ok().json();
+    let runs = report.pointer("/runs").and_then(Value::as_array);
+    runs.expect("a list").clone()
+}
+
+fn names(layout: &Path) -> Vec<String> {
+    let name = |run: &Value| run["run"].as_str().expect("a name").to_owned();
+    runs(layout).iter().map(name).collect()
+}
+
+fn in_trash(layout: &Path) -> usize {
+    let names = snapshot(&layout.join(".ocisweep/trash")).into_keys();
+    names.filter(|name| name.components().count() == 3).count()
+}
+
+#[test]
+fn what_a_command_removes_comes_back_to_the_byte() {
+    for (args, more) in [
+        (&["rm", "app:1"][..], false),
+        (&["rm", "--no-prune", "app:1"], false),
+        (&["rm", "multi:1"], false),
+        (&["rm", "multi:1", "--platform", "linux/arm64"], true),
+        (
+            &[
+                "rm",
+                "multi:1",
+                "--platform",
+                "linux/arm64",
+                "--platform-mode",
+                "sparse",
+            ],
+            false,
+        ),
+        (
+            &[
+                "rm",
+                "multi:1",
+                "--platform",
+                "linux/arm64",
+                "--platform-mode",
+                "hollow",
+            ],
+            false,
+        ),
+        (&["rm", "-f", "app:1", "other:1", "multi:1"], false),
+        (&["gc"], false),
+        (&["prune", "-f"], false),
+        (&["prune", "-f", "-a", "--keep", "multi:*"], false),
+    ] {
+        let (layout, _) = scene();
+        let before = bytes(layout.path());
+        let run = trashing(layout.path(), args);
+        run.ok()
+            .says("Moved to trash: ")
+            .keeps_quiet_about("Deleted: ");
+        assert_ne!(bytes(layout.path()), before, "{}", run.all());
+        let picture = snapshot(layout.path());
+        let dry = undo(layout.path(), &["-n"]);
+        dry.ok().says("; nothing was changed");
+        assert_same(&picture, &snapshot(layout.path()), &dry.all());
+        let back = undo(layout.path(), &[]);
+        back.ok();
+        assert_back(&before, layout.path(), more, &back);
+        assert_eq!(in_trash(layout.path()), 0, "{}", back.all());
+        let again = undo(layout.path(), &[]);
+        again.ok().warns("was undone before");
+        assert_back(&before, layout.path(), more, &again);
+        Cmd::new(["check"]).arg(layout.path()).run().ok();
+        // Now it goes for good.
+        Cmd::new([args[0]])
+            .arg(layout.path())
+            .args(["--grace", "0"])
+            .args(&args[1..])
+            .run()
+            .ok();
+    }
+}
+
+/// Three images with names, docker's list, and an orphan.
+fn scene() -> (LayoutBuilder, Vec<Image>) {
+    let mut layout = LayoutBuilder::new();
+    let (index, mut images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+    let app = layout.image("linux/amd64", "app", &[b"linux/amd64", b"app"]);
+    let other = layout.image("linux/amd64", "other", &[b"linux/amd64", b"other"]);
+    let dangling = layout.image("linux/amd64", "dangling", &[b"dangling"]);
+    layout.layer(b"nobody refers to this");
+    layout
+        .tag(&index, "multi:1")
+        .tag(&app.manifest, "app:1")
+        .entry(&dangling.manifest)
+        .tag(&other.manifest, "other:1")
+        .save_element(&["app:1"], &app.config, &app.layers)
+        .save_element(&["other:1"], &other.config, &other.layers)
+        .write();
+    images.extend([app, other]);
+    (layout, images)
+}
+
+#[test]
+fn each_of_several_runs_is_undone_in_turn() {
+    let (layout, _) = scene();
+    let path = layout.path();
+    let mut pictures = Vec::new();
+    for args in [
+        &["rm", "app:1"][..],
+        &["gc"],
+        &["rm", "-f", "multi:1", "--platform", "linux/arm64"],
+        &["prune", "-f", "-a", "--keep", "multi:*"],
+    ] {
+        pictures.push(bytes(path));
+        trashing(path, args).ok();
+    }
+    let names = names(path);
+    assert_eq!(names.len(), 4);
+    for (name, before) in names.iter().zip(&pictures).rev() {
+        let run = undo(path, &[name]);
+        run.ok();
+        assert_back(before, path, true, &run);
+    }
+    assert_eq!(in_trash(path), 0);
+}
+
+#[test]
+fn runs_are_undone_in_any_order() {
+    let (layout, images) = scene();
+    let path = layout.path();
+    let entries = |path: &Path| {
+        let mut entries = crate::scene::entries(path);
+        entries.sort();
+        entries
+    };
+    let before = entries(path);
+    for args in [&["rm", "app:1"][..], &["rm", "other:1"], &["rm", "multi:1"]] {
+        trashing(path, args).ok();
+    }
+    let names = names(path);
+    let mut last = undo(path, &[&names[1]]);
+    for name in [&names[0], &names[2]] {
+        last.warns("");
+        last = undo(path, &[name]);
+    }
+    assert_eq!(entries(path), before, "{}", last.all());
+    assert_here(&layout, images.iter().flat_map(parts), &last);
+    Cmd::new(["check"]).arg(path).run().ok();
+}
+
+#[test]
+fn what_others_wrote_since_stays() {
+    let (layout, app, _) = app_and_other();
+    let path = layout.path().to_owned();
+    trashing(&path, &["rm", "app:1"]).ok();
+    let text = fs::read_to_string(path.join("index.json")).expect("it is there");
+    let new = layout.image("linux/amd64", "new", &[b"new"]);
+    let entry = format!(
+        r#"{{"digest":"{}","size":{},"mediaType":"application/vnd.oci.image.manifest.v1+json","annotations":{{"org.opencontainers.image.ref.name":"app:1"}}}}"#,
+        new.manifest.digest,
+        fs::metadata(path.join(new.manifest.blob_path()))
+            .expect("it is there")
+            .len(),
+    );
+    let at = text.rfind(']').expect("a list");
+    let text = format!("{},{entry}{}", &text[..at], &text[at..]);
+    fs::write(path.join("index.json"), &text).expect("it can be written");
+    let run = undo(&path, &[]);
+    run.ok()
+        .warns("`app:1` is on another image now and stays there");
+    assert_here(&layout, parts(&app).into_iter().chain(parts(&new)), &run);
+    let entries = crate::scene::entries(&path);
+    assert_eq!(entries.len(), 3, "{}", run.all());
+    assert!(entries.contains(&entry), "{entries:?}");
+    let named = entries.iter().filter(|entry| entry.contains("app:1"));
+    assert_eq!(named.count(), 1, "{entries:?}");
+    let again = undo(&path, &[]);
+    again.ok();
+    assert_eq!(crate::scene::entries(&path), entries, "{}", again.all());
+    Cmd::new(["check"]).arg(&path).run().ok();
+}
+
+#[test]
+fn a_duration_of_zero_and_no_variable_delete_at_once() {
+    for (flag, variable, is_trashed) in [
+        (None, None, false),
+        (None, Some(""), false),
+        (None, Some("14d"), true),
+        (None, Some("0"), false),
+        (Some("--trash=0"), Some("14d"), false),
+        (Some("--trash=1h"), Some("0"), true),
+        (Some("--trash"), None, true),
+    ] {
+        let (layout, app, _) = app_and_other();
+        let mut cmd = bare(layout.path(), ["--grace", "0"]);
+        if let Some(flag) = flag {
+            cmd = cmd.arg(flag);
+        }
+        if let Some(variable) = variable {
+            cmd = cmd.env("OCISWEEP_TRASH", variable);
+        }
+        let run = cmd.arg("app:1").run();
+        run.ok();
+        assert!(!has(&layout, &app.manifest));
+        assert_eq!(
+            in_trash_or_none(layout.path()) > 0,
+            is_trashed,
+            "{}",
+            run.all()
+        );
+    }
+    let (layout, ..) = app_and_other();
+    let run = bare(layout.path(), ["app:1"])
+        .env("OCISWEEP_TRASH", "soon")
+        .run();
+    run.exits(2)
+        .one_error_with_hint()
+        .warns("OCISWEEP_TRASH=soon");
+}
+
+fn in_trash_or_none(layout: &Path) -> usize {
+    if layout.join(".ocisweep/trash").is_dir() {
+        in_trash(layout)
+    } else {
+        0
+    }
+}
+
+#[test]
+fn nothing_but_its_own_rules_empties_the_trash() {
+    let (layout, _) = scene();
+    let path = layout.path();
+    trashing(path, &["rm", "-f", "app:1", "other:1"]).ok();
+    let count = in_trash(path);
+    assert!(count > 0);
+    for args in [
+        &["gc", "--grace", "0", "--temp-age", "0s"][..],
+        &["prune", "-f", "-a", "--grace", "0", "--allow-empty"],
+        &[
+            "gc",
+            "--grace",
+            "0",
+            "--temp-age",
+            "0s",
+            "--allow-empty",
+            "--remove-empty-layouts",
+        ],
+        &["check"],
+        &["df"],
+        &["blobs", "--live"],
+    ] {
+        let run = Cmd::new([args[0]]).arg(path).args(&args[1..]).run();
+        run.ok();
+        assert_eq!(in_trash(path), count, "{}", run.all());
+        assert!(!run.all().contains("foreign"), "{}", run.all());
+    }
+    assert!(
+        path.join("index.json").is_file(),
+        "the layout is kept with its trash"
+    );
+    // Its time is over: the next run with `--trash` empties it, and no other one.
+    let name = names(path).remove(0);
+    let record = path.join(".ocisweep/trash").join(&name).join("run.json");
+    let text = fs::read_to_string(&record).expect("it is there");
+    let ends = runs(path)[0]["ends"].as_str().expect("a time").to_owned();
+    fs::write(&record, text.replace(&ends, "2020-01-01T00:00:00Z")).expect("it can be written");
+    layout.layer(b"another orphan");
+    Cmd::new(["gc", "--grace", "0", "-n", "--allow-empty", "--trash"])
+        .arg(path)
+        .run()
+        .ok();
+    assert_eq!(names(path), [name.as_str()]);
+    Cmd::new(["gc", "--grace", "0", "--allow-empty", "--trash"])
+        .arg(path)
+        .run()
+        .ok();
+    let left = names(path);
+    assert_eq!((left.len(), left.contains(&name)), (1, false));
+    let run = Cmd::new(["trash", "empty"]).arg(path).run();
+    run.ok().ends_with_line("Total reclaimed space: 14B");
+    assert!(!path.join(".ocisweep/trash").exists(), "{}", run.all());
+}
+
+#[test]
+fn a_dry_run_says_what_the_run_does() {
+    let (layout, app, _) = app_and_other();
+    let picture = snapshot(layout.path());
+    let dry = trashing(layout.path(), &["rm", "-n", "app:1"]);
+    dry.ok()
+        .says(&format!("Would move to trash: {}\n", app.manifest.digest))
+        .says("Would reclaim 0B; nothing was changed\n");
+    assert_same(&picture, &snapshot(layout.path()), &dry.all());
+    let json = trashing(layout.path(), &["rm", "-n", "--format", "json", "app:1"]);
+    let dry_report = json.ok().json();
+    let run = trashing(layout.path(), &["rm", "app:1"]);
+    run.ok()
+        .says(&format!("Moved to trash: {}\n", app.manifest.digest))
+        .says("Total reclaimed space: 0B\n")
+        .says("(ocisweep undo ");
+    let own = &runs(layout.path())[0];
+    let dry = dry_report.pointer("/layouts/0/trash").expect("a trash");
+    assert_eq!(
+        (&dry["blobs"], &dry["bytes"]),
+        (&own["blobs"], &own["bytes"])
+    );
+    assert!(
+        own["command"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("rm ")),
+        "{own}"
+    );
+    assert_eq!(own["names"], serde_json::json!(["app:1"]));
+}
+
+#[test]
+fn what_is_listed_again_is_put_back_by_the_next_run() {
+    for args in [
+        &["gc", "--grace", "0"][..],
+        &["prune", "-f", "--grace", "0"],
+        &["gc", "--grace", "0", "--trash"],
+    ] {
+        let (layout, app, _) = app_and_other();
+        let path = layout.path();
+        let index = fs::read(path.join("index.json")).expect("it is there");
+        trashing(path, &["rm", "app:1"]).ok();
+        // A writer that does not write blobs again which it saw.
+        fs::write(path.join("index.json"), &index).expect("it can be written");
+        let check = Cmd::new(["check"]).arg(path).run();
+        assert_ne!(check.code, Some(0), "{}", check.all());
+        let run = Cmd::new([args[0]]).arg(path).args(&args[1..]).run();
+        let line = format!("Restored: {} needed by app:1\n", app.manifest.digest);
+        run.ok().says(&line).keeps_quiet_about("Deleted: ");
+        assert_here(&layout, parts(&app), &run);
+        Cmd::new(["check"]).arg(path).run().ok();
+    }
+}
+
+#[test]
+fn platforms_that_were_taken_out_on_purpose_are_not_put_back() {
+    for mode in ["sparse", "hollow"] {
+        let mut layout = LayoutBuilder::new();
+        let (index, _) = multi(&layout, &["linux/amd64", "linux/arm64"]);
+        layout.tag(&index, "multi:1").write();
+        let args = [
+            "rm",
+            "multi:1",
+            "--platform",
+            "linux/arm64",
+            "--platform-mode",
+            mode,
+        ];
+        trashing(layout.path(), &args).ok();
+        let count = in_trash(layout.path());
+        assert!(count > 0);
+        let run = Cmd::new(["gc", "--grace", "0", "--trash"])
+            .arg(layout.path())
+            .run();
+        run.ok().keeps_quiet_about("Restored: ");
+        assert_eq!(in_trash(layout.path()), count, "{}", run.all());
+    }
+}
+
+#[test]
+fn one_blob_alone_comes_back() {
+    let (layout, app, _) = app_and_other();
+    trashing(layout.path(), &["rm", "app:1"]).ok();
+    let digest = &app.config.digest;
+    let dry = undo(layout.path(), &["--blob", digest, "-n"]);
+    dry.ok().says("; nothing was changed");
+    assert!(!has(&layout, &app.config));
+    for says in [
+        format!("Restored: {digest}\n"),
+        "Total restored: 0 blobs".to_owned(),
+    ] {
+        let run = undo(layout.path(), &["--blob", digest]);
+        run.ok().says(&says);
+        assert!(
+            has(&layout, &app.config) && !has(&layout, &app.manifest),
+            "{}",
+            run.all()
+        );
+    }
+    let other = format!("sha256:{}", "0".repeat(64));
+    undo(layout.path(), &["--blob", &other]).refused();
+    undo(layout.path(), &["--blob", "app"]).exits(2);
+    // The rest of the run.
+    let run = undo(layout.path(), &[]);
+    assert_here(&layout, parts(&app), run.ok());
+}
+
+#[test]
+fn a_run_whose_blobs_are_gone_is_refused() {
+    let (layout, app, _) = app_and_other();
+    let path = layout.path();
+    trashing(path, &["rm", "app:1"]).ok();
+    let name = names(path).remove(0);
+    let blob = path
+        .join(".ocisweep/trash")
+        .join(&name)
+        .join(app.config.blob_path().trim_start_matches("blobs/"));
+    fs::remove_file(&blob).expect("it lies in the trash");
+    let picture = without_directory_times(&snapshot(path));
+    let run = undo(path, &[]);
+    run.refused()
+        .one_error_with_hint()
+        .warns(&app.config.digest);
+    let now = without_directory_times(&snapshot(path));
+    assert_same(&picture, &now, &run.all());
+    undo(path, &["2020"])
+        .refused()
+        .warns("there is no run 2020");
+}
+
+#[test]
+fn a_damaged_file_in_the_place_of_a_blob_is_reported_and_kept() {
+    let (layout, app, _) = app_and_other();
+    trashing(layout.path(), &["rm", "app:1"]).ok();
+    layout.file(&app.config.blob_path(), b"damaged");
+    let run = undo(layout.path(), &[]);
+    run.exits(1).warns(&app.config.digest);
+    let bytes = fs::read(layout.join(&app.config.blob_path())).expect("it is there");
+    assert_eq!(bytes, b"damaged", "{}", run.all());
+    assert_eq!(in_trash(layout.path()), 1, "{}", run.all());
+}
+
+#[test]
+fn each_layout_of_a_tree_has_a_run_of_its_own() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let mut before = Vec::new();
+    for name in ["a", "b", "c"] {
+        let mut layout = LayoutBuilder::at(&temp.path().join(name));
+        let app = layout.image("linux/amd64", name, &[b"app"]);
+        if name != "c" {
+            layout.layer(name.as_bytes());
+        }
+        layout.tag(&app.manifest, "app:1").write();
+        before.push((temp.path().join(name), bytes(&temp.path().join(name))));
+    }
+    let run = Cmd::new(["gc", "-r", "--grace", "0", "--trash"])
+        .arg(temp.path())
+        .run();
+    run.ok()
+        .says("Moved to trash: 2 blobs, 2B, of 2 layouts (ocisweep undo LAYOUT)\n");
+    for (path, before) in &before {
+        if !path.ends_with("c") {
+            assert_eq!(runs(path).len(), 1);
+            let run = undo(path, &[]);
+            run.ok();
+            assert_back(before, path, false, &run);
+        } else {
+            assert!(!path.join(".ocisweep").exists());
+        }
+    }
+}
+
+#[test]
+fn layouts_with_shared_blobs_have_no_trash() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let store = temp.path().join("blobs/sha256");
+    fs::create_dir_all(&store).expect("a directory");
+    let path = temp.path().join("app");
+    fs::create_dir(&path).expect("a directory");
+    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
+    fs::write(
+        path.join("index.json"),
+        r#"{"schemaVersion":2,"manifests":[]}"#,
+    )
+    .expect("a file");
+    let run = Cmd::new([
+        "gc",
+        "--trash",
+        "--grace",
+        "0",
+        "--allow-empty",
+        "--shared-blobs",
+    ])
+    .arg(temp.path().join("blobs"))
+    .arg(&path)
+    .run();
+    run.refused()
+        .one_error_with_hint()
+        .warns("layouts with shared blobs have none");
+}
+
+#[test]
+fn trash_is_emptied_by_age_and_by_name() {
+    let (layout, _) = scene();
+    let path = layout.path();
+    for args in [&["rm", "app:1"][..], &["rm", "other:1"], &["gc"]] {
+        trashing(path, args).ok();
+    }
+    let all = names(path);
+    let empty = |args: &[&str]| Cmd::new(["trash", "empty"]).arg(path).args(args).run();
+    empty(&["--older-than", "1h"])
+        .ok()
+        .says("Total reclaimed space: 0B");
+    assert_eq!(names(path), all);
+    let picture = snapshot(path);
+    let dry = empty(&["-n", &all[1]]);
+    dry.ok().says("Would empty: ");
+    assert_same(&picture, &snapshot(path), &dry.all());
+    empty(&[&all[1]]).ok().says("Emptied: ");
+    assert_eq!(names(path), [all[0].as_str(), all[2].as_str()]);
+    std::thread::sleep(Duration::from_millis(1100));
+    empty(&["--older-than", "1s"]).ok();
+    assert!(!path.join(".ocisweep/trash").exists());
+    empty(&[]).ok().says("Total reclaimed space: 0B");
+    undo(path, &[])
+        .refused()
+        .one_error_with_hint()
+        .warns("it is empty");
+}
+
+/// Random layouts and commands: each run is undone in turn, and every file is as it was before that run.
+#[test]
+fn random_runs_are_undone_to_the_byte() {
+    for seed in 0..24_u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7472_6173_6821;
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut layout = LayoutBuilder::new();
+        let count = 2 + draw(5);
+        for number in 0..count {
+            let salt = format!("image {number}");
+            let layers: Vec<Vec<u8>> = (0..1 + draw(3))
+                .map(|_| format!("layer {}", draw(6)).into_bytes())
+                .collect();
+            let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+            let image = layout.image("linux/amd64", &salt, &layers);
+            match draw(4) {
+                0 => layout.entry(&image.manifest),
+                1 => {
+                    let tag = format!("app:{number}");
+                    layout.tag(&image.manifest, &tag);
+                    layout.save_element(&[&tag], &image.config, &image.layers)
+                }
+                2 => layout
+                    .tag(&image.manifest, &format!("app:{number}"))
+                    .tag(&image.manifest, &format!("also:{number}")),
+                _ => layout.tag(&image.manifest, &format!("app:{number}")),
+            };
+            if draw(3) == 0 {
+                layout.referrer(&image.manifest, crate::support::media::STRANGE, b"signed");
+            }
+            if draw(3) == 0 {
+                layout.layer(format!("orphan {number}").as_bytes());
+            }
+        }
+        layout.write();
+        let path = layout.path();
+        let mut pictures: Vec<(Bytes, String)> = Vec::new();
+        for _ in 0..2 + draw(4) {
+            let name = format!("app:{}", draw(count));
+            let args: Vec<&str> = match draw(5) {
+                0 => vec!["gc", "--allow-empty"],
+                1 => vec!["prune", "-f", "--allow-empty"],
+                2 => vec!["prune", "-f", "-a", "--keep-last", "1", "--allow-empty"],
+                3 => vec!["rm", "--no-prune", &name],
+                _ => vec!["rm", "-f", &name],
+            };
+            let before = bytes(path);
+            let known = names(path).len();
+            let run = trashing(path, &args);
+            assert!(
+                matches!(run.code, Some(0 | 1)),
+                "seed {seed}\n{}",
+                run.all()
+            );
+            let now = names(path);
+            if now.len() > known {
+                pictures.push((before, now[known].clone()));
+            } else {
+                assert!(bytes(path) == before, "seed {seed}\n{}", run.all());
+            }
+        }
+        for (before, name) in pictures.iter().rev() {
+            let run = undo(path, &[name]);
+            run.ok();
+            assert_back(before, path, false, &run);
+        }
+    }
+}
