@@ -222,7 +222,7 @@ fn what_others_wrote_since_stays() {
     fs::write(path.join("index.json"), &text).expect("it can be written");
     let run = undo(&path, &[]);
     run.ok()
-        .warns("`app:1` is on another image now and stays there");
+        .warns("`app:1` now refers to another image and was not restored");
     assert_here(&layout, parts(&app).into_iter().chain(parts(&new)), &run);
     let entries = crate::scene::entries(&path);
     assert_eq!(entries.len(), 3, "{}", run.all());

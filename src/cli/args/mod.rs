@@ -187,13 +187,13 @@ pub enum Command {
     #[command(
         long_about = "Restore what a run with --trash removed.\n\n\
             Blobs are moved back first, then the entries of index.json are restored at their places. What \
-            other programs have written since stays: a name that is on another image now stays there. \
-            Undoing a run twice changes nothing.",
+            other programs have written since is kept: a name that now refers to another image is not \
+            restored. Undoing a run twice changes nothing.",
         after_help = "Examples:\n  \
             ocisweep rm --trash images app:1.3\n  \
             ocisweep undo images                      the last run\n  \
             ocisweep undo -n images 20261129          show what undoing a run would restore\n  \
-            ocisweep undo images --blob sha256:4f00adc8a1b4b54c3a4a4e9a3b1b8a2ee1c0c6f6c4a0b0d3b1fbd0a4f3a0a8c5"
+            ocisweep undo images --blob DIGEST       a single blob"
     )]
     Undo(UndoArgs),
     /// List or delete what runs with --trash removed

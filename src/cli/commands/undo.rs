@@ -100,7 +100,7 @@ fn show(context: &Context<'_>, args: &UndoArgs, undone: &Undone) -> Exit {
     }
     for name in &plan.index.moved {
         context.term.note(&format!(
-            "`{name}` is on another image now and stays there; the image that had it is restored without that name"
+            "`{name}` now refers to another image and was not restored; the image that had it is listed without that name"
         ));
     }
     for file in &plan.left {
