@@ -18,6 +18,7 @@
 //! | blobs are deleted, or moved into the trash | fewer orphans; nothing that is referred to is touched |
 //! | temporary files are deleted | fewer of them |
 //! | the note of released blobs loses what is gone or live | a note that names more, which keeps garbage beside a writer |
+//! | what was listed meanwhile is moved back from the trash | less of it moved back; the next run goes on |
 //! | the state is read once more | everything done |
 //! | a layout in which nothing is left is removed, if that was asked for | an empty layout, or less of it |
 //!
@@ -287,15 +288,16 @@ pub fn execute(
     let watch = ChangeDetector::new(locked, &base);
     let still = || watch.is_unchanged();
     let mut outcome = sweep(layout, plan, &plan.sweep, &still, (fs, own), progress);
-    if let Some(run) = &run {
-        end_run(layout, plan, run, &base, fs, &mut outcome);
-    }
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
     remove_temporary(layout, plan, fs, progress, &mut outcome);
     outcome.merges_layers = outcome.done.blobs > 0 && layout.merges_layers();
     trim_released(layout, &plan.relisted, fs);
+    if let Some(run) = &run {
+        // Last, so that it meets whatever came in between.
+        end_run(layout, plan, run, &base, fs, &mut outcome);
+    }
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;
     if plan.empty_layout == EmptyLayouts::Remove

@@ -165,7 +165,7 @@ fn attempt<T, E: From<Error>>(
         let mut open = group.open(progress)?;
         let (mut plan, notes) = make(&mut open)?;
         if let Some(options) = group.trash() {
-            plan.trash(options, group.path())?;
+            plan = plan.trashing(options, group.path())?;
         }
         for own in plan.plans() {
             let parked = own.parked().iter();

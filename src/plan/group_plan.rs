@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::layout::trash::TrashOptions;
 
-use super::EmptyLayouts;
 use super::{Plan, Totals};
 
 /// What is to be done to a group of layouts, and to the store of blobs that they share.
@@ -21,18 +20,18 @@ impl GroupPlan {
     ///
     /// # Errors
     /// [`Error::Trash`] for layouts that share their blobs.
-    pub(crate) fn trash(&mut self, options: &TrashOptions, path: &Path) -> Result<()> {
+    pub(crate) fn trashing(self, options: &TrashOptions, path: &Path) -> Result<Self> {
         if self.store.is_some() {
             return Err(Error::Trash {
                 path: path.to_owned(),
                 why: "layouts with shared blobs have none".to_owned(),
             });
         }
-        for own in &mut self.layouts {
-            own.trash = Some(options.clone());
-            own.empty_layout = EmptyLayouts::Keep;
-        }
-        Ok(())
+        let layouts = self.layouts.into_iter();
+        Ok(Self {
+            store: None,
+            layouts: layouts.map(|own| own.trashing(options)).collect(),
+        })
     }
 
     /// Returns the plan of a single layout.

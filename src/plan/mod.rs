@@ -175,6 +175,16 @@ impl Plan {
         self.empty_layout
     }
 
+    /// Moves what goes into the trash. The layout itself is kept then, for what lies there.
+    #[must_use]
+    pub fn trashing(self, options: &TrashOptions) -> Self {
+        Self {
+            trash: Some(options.clone()),
+            empty_layout: EmptyLayouts::Keep,
+            ..self
+        }
+    }
+
     /// Returns `true` if the plan does something that can be undone: with a trash it leaves a run there.
     #[must_use]
     pub fn leaves_a_run(&self) -> bool {

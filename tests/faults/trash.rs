@@ -6,12 +6,18 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
+
+use ocisweep::Snapshot;
+use ocisweep::layout::trash::TrashOptions;
+use ocisweep::plan::{Plan, SweepOptions};
 
 use crate::judge::Files;
 use crate::kill::{CHANGING, changes, count};
 use crate::scene::Scene;
+use crate::stops::{Make, gc, perform, rm};
 use crate::strace::{Disturbed, Recording, args, has_strace, wants_all};
-use crate::support::Cmd;
+use crate::support::{Cmd, Stopping, Way};
 
 /// A command that is disturbed, on a layout that others have prepared.
 struct Case {
@@ -48,6 +54,106 @@ const PRUNE: &[&str] = &[
 ];
 const UNDO: &[&str] = &["undo"];
 const EMPTY: &[&str] = &["trash empty"];
+
+/// How a run in this process uses the trash.
+fn options() -> TrashOptions {
+    TrashOptions {
+        keep: Duration::from_secs(1000),
+        command: "a test".to_owned(),
+    }
+}
+
+fn gc_trashing(view: &Snapshot, options_of_gc: &SweepOptions) -> Plan {
+    gc(view, options_of_gc).trashing(&options())
+}
+
+fn rm_trashing(view: &Snapshot, options_of_rm: &SweepOptions) -> Plan {
+    rm(view, options_of_rm).trashing(&options())
+}
+
+/// Lists the lost image of the scene, as a writer without a lock does that found its blobs there.
+fn list_lost(layout: &Path) {
+    let path = layout.join("index.json");
+    let text = std::fs::read_to_string(&path).expect("it is there");
+    let mut index: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let twin = Scene::new();
+    let lost = &twin.orphans[0];
+    let entry = serde_json::json!({
+        "mediaType": lost.media_type, "digest": lost.digest, "size": lost.size,
+        "annotations": {"org.opencontainers.image.ref.name": "lost:1"},
+    });
+    let list = index["manifests"].as_array_mut().expect("a list");
+    if !list.iter().any(|known| known["digest"] == entry["digest"]) {
+        list.push(entry);
+        std::fs::write(&path, index.to_string()).expect("it can be written");
+    }
+}
+
+/// A writer that uses an old orphan again, right before or after any call of a sweep: with a trash nothing is lost.
+#[test]
+fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
+    for make in [gc_trashing as Make, rm_trashing] {
+        let recorded = Scene::new();
+        let fs = Stopping::new(Way::Dies, 0, recorded.path());
+        let outcome = perform(recorded.path(), make, &fs).expect("nothing panics");
+        outcome.expect("nothing fails");
+        let calls = fs.calls();
+        let mut restored = 0;
+        for number in 1..=calls.len() {
+            for way in [Way::Meets(list_lost), Way::Then(list_lost)] {
+                let scene = Scene::new();
+                let blobs = places(&Files::of(scene.path()));
+                let fs = Stopping::new(way, number, scene.path());
+                let result = perform(scene.path(), make, &fs).expect("nothing panics");
+                let context = format!("{way:?} {number} {:?}: {result:?}", calls[number - 1]);
+                if let Ok(outcome) = &result {
+                    restored += outcome.restored.len();
+                    assert!(outcome.meanwhile.broken.is_empty(), "{context}");
+                }
+                let files = Files::of(scene.path());
+                assert!(files.broken().is_empty(), "{:?}\n{context}", files.broken());
+                let lost: Vec<_> = blobs.difference(&places(&files)).cloned().collect();
+                assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
+            }
+        }
+        // What `rm` moves is none of the lost image.
+        let is_gc = !calls.iter().any(|call| call == "replace index.json");
+        assert!(restored > 0 || !is_gc, "{calls:?}");
+    }
+}
+
+/// Stopped at any call of this process, below every system call.
+#[test]
+fn a_trashing_run_can_stop_at_any_call() {
+    for make in [gc_trashing as Make, rm_trashing] {
+        let recorded = Scene::new();
+        let fs = Stopping::new(Way::Dies, 0, recorded.path());
+        let outcome = perform(recorded.path(), make, &fs).expect("nothing panics");
+        outcome.expect("nothing fails");
+        for number in 1..=fs.calls().len() {
+            for way in [
+                Way::Dies,
+                Way::Fails,
+                Way::Lies,
+                Way::Panics,
+                Way::Fills,
+                Way::StaysFull,
+            ] {
+                let scene = Scene::new();
+                let start = Files::of(scene.path());
+                let blobs = places(&start);
+                let fs = Stopping::new(way, number, scene.path());
+                let result = perform(scene.path(), make, &fs);
+                let mut context = format!("{way:?} {number}: {result:?}\n{:?}", fs.calls());
+                let files = Files::of(scene.path());
+                assert!(files.broken().is_empty(), "{:?}\n{context}", files.broken());
+                let lost: Vec<_> = blobs.difference(&places(&files)).cloned().collect();
+                assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
+                undo_all(scene.path(), &start, &mut context);
+            }
+        }
+    }
+}
 
 fn line(command: &[&str], layout: &Path) -> Vec<OsString> {
     let (name, rest) = command.split_first().expect("a command has a name");
@@ -93,7 +199,7 @@ impl Case {
             for number in recording.numbers(name, recorded.path(), changes) {
                 for fault in faults {
                     done += 1;
-                    if is_sample && !wants_all() && done % 3 != 0 {
+                    if is_sample && !wants_all() && !done.is_multiple_of(3) {
                         continue;
                     }
                     let scene = self.scene();

@@ -143,3 +143,36 @@ fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
     let last = all.last().expect("there are images").clone();
     is_whole(&shop, &[last, "base".to_owned()], &said);
 }
+
+/// A writer that uses old orphans again, without a lock, beside a sweep that leaves it no time: with a trash nothing is lost.
+#[test]
+fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
+    let Some(shop) = Workshop::open() else {
+        return;
+    };
+    let all = source(&shop);
+    shop.copy("oci:source:base", "oci:layout:base", &[]);
+    let sweep: &[&str] = &["gc", "--trash", "--grace", "0", "--lock-wait", "0s"];
+    let (said, runs) = beside(&shop, &[sweep], || {
+        for tag in &all {
+            let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
+            shop.copy(&from, &to, &[]);
+        }
+    });
+    assert!(runs >= IMAGES, "{runs} sweeps are none at all");
+    let last = Cmd::new(["gc", "--trash", "--grace", "0"])
+        .arg(shop.path("layout"))
+        .run();
+    last.ok();
+    let wanted = [all.as_slice(), &["base".to_owned()]].concat();
+    is_whole(&shop, &wanted, &format!("{said}{}", last.all()));
+    // What another collector deletes is none of what lies in the trash, and it does not trip over it.
+    Cmd::new(["rm", "--trash", "--grace", "0"])
+        .arg(shop.path("layout"))
+        .arg(&all[0])
+        .run()
+        .ok();
+    shop.umoci(&["gc", "--layout", "layout"]);
+    Cmd::new(["undo"]).arg(shop.path("layout")).run().ok();
+    is_whole(&shop, &wanted, "after umoci gc and undo");
+}
