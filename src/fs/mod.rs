@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::oci::Digest;
 use crate::oci::digest::DeletableName;
 
 pub use disk::{CannotKeep, Disk};
@@ -79,6 +80,21 @@ pub trait Fs: Sync + Debug {
         to: BorrowedFd<'_>,
         name: &DeletableName,
     ) -> io::Result<Renamed>;
+
+    /// Puts a copy of an open file in the place of a blob, or where there is none, if it has this digest: a temporary file
+    /// beside it, verified and brought to the disk, renamed over it, and the directory brought to the disk. Where the file
+    /// system can, the copy shares its bytes with the file. `false`: the file has another digest, and nothing was changed.
+    ///
+    /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn copy_blob(
+        &self,
+        source: BorrowedFd<'_>,
+        dir: BorrowedFd<'_>,
+        digest: &Digest,
+    ) -> io::Result<bool>;
 
     /// Deletes a temporary file, or an empty directory, by name.
     ///

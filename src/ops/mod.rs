@@ -11,6 +11,7 @@ mod holds;
 mod protection;
 mod prune;
 mod remove;
+mod repair;
 mod run;
 mod trash;
 
@@ -19,5 +20,6 @@ pub use holds::change_holds;
 pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};
+pub use repair::{Repaired, repair, restore_missing};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
 pub use trash::{EmptyRequest, UndoRequest, empty_trash, undo, undo_blob};

@@ -1,4 +1,4 @@
-//! The commands that look closely and change nothing: `check`, `why` and `blobs`.
+//! The commands that look closely and change nothing: `check`, but for its `--repair`, `why` and `blobs`.
 //!
 //! - [`scene`]: a layout in which everything is whole, to be damaged by a test.
 //! - [`classes`]: every class that `check` knows, one damage after another.
@@ -7,6 +7,7 @@
 //! - [`signed`]: signed docker schema 1 manifests.
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
 //! - [`blobs`]: lists of paths, and that a copy by them is complete.
+//! - [`repair`]: `check --repair`.
 //! - [`many`]: many names and many children.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
@@ -15,6 +16,7 @@ mod blobs;
 mod changed;
 mod classes;
 mod many;
+mod repair;
 mod scene;
 mod second_index;
 mod signed;

@@ -472,6 +472,8 @@ fn docs_explain_every_json_key_and_no_other() {
         "ocisweep check --format json bk-sbom torn 2> /dev/null",
         "cp -r skopeo-old-tags bare && rm bare/blobs/sha256/1052f5952d3b* bare/blobs/sha256/8572c7c8a47a* bare/blobs/sha256/2f624e1e9539*",
         "ocisweep ls --format json bare",
+        "cp -r bk-sbom cured && rm $(ls -d cured/blobs/sha256/* | head -1)",
+        "ocisweep check --repair --from bk-sbom --format json cured",
         "ocisweep check --format json bare 2> /dev/null",
         "rm skopeo-old-tags/blobs/sha256/2f624e1e9539* && ocisweep check --quick --format json skopeo-old-tags",
         "ocisweep why --format json skopeo-old-tags b",

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use ocisweep::fs::FileStat;
 use ocisweep::fs::{Disk, FileTime, Fs, Removed, Renamed};
+use ocisweep::oci::Digest;
 use ocisweep::oci::digest::DeletableName;
 
 /// What happens at the chosen call.
@@ -120,6 +121,17 @@ impl Fs for Stopping {
     ) -> io::Result<Renamed> {
         self.pass(format!("move {}", name.file()), || {
             Disk.move_blob(from, to, name)
+        })
+    }
+
+    fn copy_blob(
+        &self,
+        source: BorrowedFd<'_>,
+        dir: BorrowedFd<'_>,
+        digest: &Digest,
+    ) -> io::Result<bool> {
+        self.pass(format!("replace {digest}"), || {
+            Disk.copy_blob(source, dir, digest)
         })
     }
 

@@ -12,7 +12,7 @@ use super::{LayoutArgs, SharedArgs, TextFormat};
 #[derive(Debug, ClapArgs)]
 #[command(
     long_about = "Verify that every blob that the images of a layout need is present, has the declared size and \
-                  matches its digest. Nothing is changed or locked; all problems are reported, not only the \
+                  matches its digest. Without --repair nothing is changed or locked; all problems are reported, not only the \
                   first.\n\n\
                   Damage: missing, wrong-size, wrong-digest, malformed, unreadable. No damage: sparse (content \
                   that partial copies leave out: a whole platform, all layers of an image, foreign layers), \
@@ -26,6 +26,7 @@ use super::{LayoutArgs, SharedArgs, TextFormat};
                   ocisweep check --quick images       compare only the size of layers\n  \
                   ocisweep check -r mirrors           every layout below a directory\n  \
                   ocisweep check --complete mirror    report a missing platform as damage\n  \
+                  ocisweep check --repair --from mirror images\n  \
                   ocisweep check --format json images | jq '.layouts[].items[] | select(.damage)'"
 )]
 pub struct CheckArgs {
@@ -40,6 +41,16 @@ pub struct CheckArgs {
     /// Also verify the digests of unreferenced blobs, which a writer may use again
     #[arg(long, conflicts_with = "shared_blobs")]
     pub orphans: bool,
+    /// Replace missing and damaged blobs: by what is in the trash, then by what is in the directories of --from; every copy is
+    /// verified
+    #[arg(long, conflicts_with_all = ["quick", "shared_blobs"])]
+    pub repair: bool,
+    /// With --repair: a layout or a directory such as blobs/ to copy blobs from; repeatable
+    #[arg(long, value_name = "LAYOUT|DIR", requires = "repair")]
+    pub from: Vec<PathBuf>,
+    /// With --repair: wait at most DURATION for another process to release the layout
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub lock_wait: Duration,
     /// Also print sparse content and the names of foreign files
     #[arg(short, long)]
     pub verbose: bool,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocisweep::ops::Repaired;
 use ocisweep::parse::size::human_size;
 use ocisweep::report::check::{
     CheckOptions, Class, Content, Count, Finding, Orphans, Report, check,
@@ -11,6 +12,7 @@ use ocisweep::report::check::{
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
+use super::repair;
 use crate::cli::args::{CheckArgs, TextFormat};
 use crate::cli::context::{Context, dashes, quote, quote_path, rm_command};
 use crate::cli::exit::{self, Exit};
@@ -145,32 +147,32 @@ fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
 /// What [`Snapshot::read`] and [`check`] say. Damage is none.
 fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
     let pool = args.layouts.shared_blobs.as_deref();
+    let options = options_of(args);
+    let repaired = if args.repair {
+        let is_meant = |finding: &Finding| is_damage(args, finding.class);
+        repair::run(context, args, path, &options, is_meant)?
+    } else {
+        Vec::new()
+    };
     let view = match pool {
         Some(pool) => context.read_in(path, pool)?,
         None => context.read(path)?,
-    };
-    let options = CheckOptions {
-        content: if args.quick {
-            Content::Documents
-        } else {
-            Content::All
-        },
-        orphans: match pool {
-            // What this layout does not lead to is what the others have.
-            Some(_) => Orphans::Skip,
-            None if args.orphans => Orphans::Read,
-            None => Orphans::Count,
-        },
     };
     let report = check(&view, &options, context.watcher())?;
     Ok(match args.format {
         TextFormat::Json => Checked {
             text: String::new(),
-            layout: JsonLayout::of(args, path, &report),
+            layout: JsonLayout {
+                repaired: repaired.iter().map(JsonRepaired::of).collect(),
+                ..JsonLayout::of(args, path, &report)
+            },
             blobs: total(&report),
         },
         TextFormat::Text => Checked {
-            text: text(context, args, &view, &report),
+            text: {
+                let lines = repair::lines(context, &repaired);
+                text(context, args, &view, &report, lines)
+            },
             layout: JsonLayout {
                 damaged: damaged(args, &report),
                 ..JsonLayout::of(args, path, &Report::default())
@@ -178,6 +180,22 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, 
             blobs: total(&report),
         },
     })
+}
+
+fn options_of(args: &CheckArgs) -> CheckOptions {
+    CheckOptions {
+        content: if args.quick {
+            Content::Documents
+        } else {
+            Content::All
+        },
+        orphans: match &args.layouts.shared_blobs {
+            // What this layout does not lead to is what the others have.
+            Some(_) => Orphans::Skip,
+            None if args.orphans => Orphans::Read,
+            None => Orphans::Count,
+        },
+    }
 }
 
 fn is_damage(args: &CheckArgs, class: Class) -> bool {
@@ -192,8 +210,13 @@ fn damaged(args: &CheckArgs, report: &Report) -> u64 {
     damaged.count() as u64
 }
 
-fn text(context: &Context<'_>, args: &CheckArgs, view: &Snapshot, report: &Report) -> String {
-    let mut text = String::new();
+fn text(
+    context: &Context<'_>,
+    args: &CheckArgs,
+    view: &Snapshot,
+    report: &Report,
+    mut text: String,
+) -> String {
     let path = view.layout.path();
     let shown = report
         .findings
@@ -389,9 +412,29 @@ struct JsonLayout {
     /// Images of which manifests are here and no layer is; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     without_layers: Vec<String>,
+    /// What was repaired before; absent if nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    repaired: Vec<JsonRepaired>,
     /// Why nothing was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JsonRepaired {
+    digest: String,
+    /// The file that was copied; `null`: it was moved back from the trash.
+    from: Option<String>,
+}
+
+impl JsonRepaired {
+    fn of(repaired: &Repaired) -> Self {
+        let from = repaired.from.as_ref();
+        Self {
+            digest: repaired.digest.to_string(),
+            from: from.map(|path| path.to_string_lossy().into_owned()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -459,6 +502,7 @@ impl JsonLayout {
             },
             damaged: damaged(args, report),
             without_layers: report.without_layers.clone(),
+            repaired: Vec::new(),
             error: None,
         }
     }

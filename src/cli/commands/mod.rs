@@ -9,6 +9,7 @@ pub mod hold;
 pub mod ls;
 mod ls_tree;
 pub mod prune;
+mod repair;
 pub mod rm;
 pub mod trash;
 pub mod undo;

@@ -12,9 +12,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{FileTime, Fs, Removed, Renamed};
 use crate::fs::{FileStat, Links, OWN_PREFIX, SwapName, modified_of, open_file, stat_at, stat_of};
+use crate::oci::Digest;
 use crate::oci::digest::DeletableName;
 
 mod attributes;
+mod copy;
 mod swap;
 
 pub use attributes::CannotKeep;
@@ -48,6 +50,15 @@ impl Fs for Disk {
             Err(Errno::EXIST) => Ok(Renamed::Taken),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn copy_blob(
+        &self,
+        source: BorrowedFd<'_>,
+        dir: BorrowedFd<'_>,
+        digest: &Digest,
+    ) -> io::Result<bool> {
+        copy::copy(source, dir, digest)
     }
 
     fn remove_temporary(

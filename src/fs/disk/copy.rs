@@ -1,0 +1,89 @@
+//! Copying a blob, verified while it is copied.
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use rustix::fs::RenameFlags;
+
+use super::{Fs as _, Temporary, rename};
+use crate::fs::{Disk, Links, open_file};
+use crate::oci::Digest;
+use crate::oci::digest::Hasher;
+
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 18;
+
+/// Copies a file into a directory of blobs if it has this digest. `false`: it has another one, or the algorithm is unknown.
+pub(super) fn copy(
+    source: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    digest: &Digest,
+) -> io::Result<bool> {
+    let Some(algorithm) = digest.algorithm() else {
+        return Ok(false);
+    };
+    let (temporary, mut file) = Temporary::create(dir, 0o644)?;
+    let mut hasher = Hasher::new(algorithm);
+    if rustix::fs::ioctl_ficlone(&file, source).is_ok() {
+        // What was cloned is read again: that is what will be there.
+        let clone = open_file(dir, temporary.name(), Links::Refuse)?;
+        feed(&mut File::from(clone), &mut hasher, None)?;
+    } else {
+        let mut source = File::from(source.try_clone_to_owned()?);
+        feed(&mut source, &mut hasher, Some(&mut file))?;
+    }
+    if hasher.finish() != *digest {
+        return Ok(false);
+    }
+    Disk.sync(file.as_fd())?;
+    let name = digest.blob_name();
+    rename(dir, temporary.name(), name.file(), RenameFlags::empty())?;
+    temporary.keep();
+    Disk.sync_dir(dir)?;
+    Ok(true)
+}
+
+fn feed(from: &mut impl Read, hasher: &mut Hasher, mut to: Option<&mut File>) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = buffer.get(..read).unwrap_or_default();
+        hasher.update(bytes);
+        if let Some(to) = &mut to {
+            to.write_all(bytes)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn copies_only_what_has_the_digest_and_leaves_nothing_else() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let (from, to) = (temp.path().join("source"), temp.path().join("blobs"));
+        std::fs::write(&from, "a layer").expect("a file");
+        std::fs::create_dir(&to).expect("a directory");
+        let dir = File::open(&to).expect("a directory");
+        let right = Digest::of(Algorithm::Sha256, b"a layer");
+        let wrong = Digest::of(Algorithm::Sha256, b"another layer");
+        std::fs::write(to.join(right.encoded()), "damaged").expect("a file");
+        for (digest, expected) in [(&wrong, false), (&right, true)] {
+            let source = File::open(&from).expect("a file");
+            let copied = Disk.copy_blob(source.as_fd(), dir.as_fd(), digest);
+            assert_eq!(copied.expect("nothing fails"), expected);
+        }
+        let names = std::fs::read_dir(&to).expect("a list").count();
+        assert_eq!(names, 1, "something else is left");
+        let bytes = std::fs::read(to.join(right.encoded())).expect("it is there");
+        assert_eq!(bytes, b"a layer");
+    }
+}

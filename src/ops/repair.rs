@@ -1,0 +1,136 @@
+//! Replacing blobs that are missing or damaged by whole ones from elsewhere.
+//!
+//! *Promise*: nothing is put in place that has not been read in full and has its digest. Whatever else is in a source is left
+//! alone, and so is everything in the layout that is not damaged.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::execute::{Restored, cure_locked};
+use crate::fs::{Disk, Fs as _, Links, open_dir, open_file};
+use crate::layout::Layout;
+use crate::layout::lock::Locked;
+use crate::oci::Digest;
+use crate::progress::Progress;
+
+/// Where a blob was taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repaired {
+    /// The blob.
+    pub digest: Digest,
+    /// The file; `None`: it was moved back from the trash.
+    pub from: Option<PathBuf>,
+}
+
+/// Moves back from the trash what is referenced and missing.
+///
+/// # Errors
+/// What locking, reading and moving say.
+pub fn restore_missing(
+    layout: &Layout,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>> {
+    layout.refuse_shared_blobs()?;
+    if layout.trashed_names()?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let locked = Locked::acquire(layout, wait, progress)?;
+    cure_locked(&locked, &Disk)
+}
+
+/// Replaces these blobs by copies from the trash, or else from one of the sources: layouts, or directories like `blobs`.
+/// Those that no source has in full are left as they are.
+///
+/// # Errors
+/// What locking and writing say, and [`Error::Interrupted`]. What was replaced until then is whole.
+pub fn repair(
+    layout: &Layout,
+    damaged: &[Digest],
+    sources: &[PathBuf],
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Repaired>> {
+    layout.refuse_shared_blobs()?;
+    let mut repaired = Vec::new();
+    if damaged.is_empty() {
+        return Ok(repaired);
+    }
+    let locked = Locked::acquire(layout, wait, progress)?;
+    let layout = locked.layout();
+    let trash = layout.trashed_runs()?;
+    let trash = trash
+        .iter()
+        .rev()
+        .map(|run| layout.trash_path().join(&run.name));
+    let places = sources
+        .iter()
+        .flat_map(|source| [source.join("blobs"), source.clone()]);
+    let places: Vec<PathBuf> = trash.chain(places).collect();
+    for digest in damaged {
+        if progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        if let Some(from) = replace(layout, digest, &places)? {
+            repaired.push(Repaired {
+                digest: digest.clone(),
+                from: Some(from),
+            });
+        }
+    }
+    Ok(repaired)
+}
+
+/// Replaces a blob from the first place that has it in full.
+fn replace(layout: &Layout, digest: &Digest, places: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let name = digest.blob_name();
+    for place in places {
+        let path = place.join(name.directory()).join(name.file());
+        // What cannot be opened there may be had elsewhere.
+        let Ok(source) = open_file(rustix::fs::CWD, &*path, Links::Follow) else {
+            continue;
+        };
+        if !File::from(source.try_clone().map_err(Error::read(&path))?)
+            .metadata()
+            .is_ok_and(|found| found.is_file())
+        {
+            continue;
+        }
+        if put(layout, digest, &source)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn put(layout: &Layout, digest: &Digest, source: &OwnedFd) -> Result<bool> {
+    let path = layout.blob_path(digest);
+    let Some(algorithm) = digest.algorithm() else {
+        return Ok(false);
+    };
+    let made: OwnedFd;
+    let dir = match layout.blob_dirs().algorithm(algorithm) {
+        Some(dir) => dir,
+        None => {
+            let root = layout.blob_dirs().root.as_ref();
+            let root =
+                root.ok_or_else(|| Error::write(&path)(std::io::ErrorKind::NotFound.into()))?;
+            Disk.make_dir(root.as_fd(), algorithm.name())
+                .map_err(Error::write(&path))?;
+            made = open_dir(root, algorithm.name(), Links::Refuse)
+                .map_err(|error| Error::write(&path)(error.into()))?;
+            &made
+        }
+    };
+    match Disk.copy_blob(source.as_fd(), dir.as_fd(), digest) {
+        Ok(is_copied) => Ok(is_copied),
+        // The source is damaged as well.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            Ok(false)
+        }
+        Err(error) => Err(Error::write(path)(error)),
+    }
+}

@@ -1,0 +1,134 @@
+//! `check --repair`: what is missing or damaged is replaced by what is whole elsewhere, and by nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use crate::scene::Scene;
+use crate::support::{Cmd, assert_same, snapshot, without_directory_times};
+
+fn copy(from: &Path, to: &Path) {
+    for path in snapshot(from).keys() {
+        let (source, target) = (from.join(path), to.join(path));
+        if source.is_dir() {
+            fs::create_dir_all(&target).expect("a directory can be made");
+        } else {
+            fs::copy(&source, &target).expect("a file can be copied");
+        }
+    }
+}
+
+/// A scene that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
+fn damaged() -> (Scene, tempfile::TempDir) {
+    let scene = Scene::new();
+    let mirror = tempfile::tempdir().expect("a temporary directory");
+    copy(scene.path(), mirror.path());
+    let path = |desc: &crate::support::Desc| scene.builder.join(&desc.blob_path());
+    fs::remove_file(path(&scene.one.manifest)).expect("it is there");
+    fs::remove_file(path(&scene.one.layers[1])).expect("it is there");
+    fs::write(path(&scene.two.layers[1]), "t").expect("it can be written");
+    fs::write(path(&scene.two.config), "{\"other\":1}").expect("it can be written");
+    fs::write(path(&scene.arm64.layers[1]), "ARM64").expect("it can be written");
+    (scene, mirror)
+}
+
+#[test]
+fn a_mirror_makes_a_layout_whole() {
+    for below in ["", "blobs"] {
+        let (scene, mirror) = damaged();
+        scene.check(&[]).exits(1);
+        let from = mirror.path().join(below);
+        let from = from.to_str().expect("a path is text");
+        let before = snapshot(mirror.path());
+        let run = scene.check(&["--repair", "--from", from]);
+        run.ok()
+            .says(&format!(
+                "Repaired: {} from {from}",
+                scene.one.manifest.digest
+            ))
+            .says("no damage in ");
+        assert_eq!(run.stdout.matches("Repaired: ").count(), 5, "{}", run.all());
+        assert_same(&before, &snapshot(mirror.path()), &run.all());
+        let bytes = |path: &Path| {
+            let names = snapshot(path).into_iter();
+            names
+                .map(|(name, stat)| (name, stat.content))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(bytes(scene.path()), bytes(mirror.path()), "{}", run.all());
+        let again = scene.check(&["--repair", "--from", from]);
+        again.ok().keeps_quiet_about("Repaired: ");
+    }
+}
+
+#[test]
+fn what_is_not_of_its_digest_is_refused() {
+    let (scene, mirror) = damaged();
+    let wrong = mirror.path().join(scene.one.layers[1].blob_path());
+    fs::write(&wrong, "ONE").expect("it can be written");
+    fs::remove_file(mirror.path().join(scene.two.config.blob_path())).expect("it is there");
+    let config = scene.builder.join(&scene.two.config.blob_path());
+    let before = fs::read(&config).expect("it is there");
+    let from = mirror.path().to_str().expect("a path is text");
+    let run = scene.check(&["--repair", "--from", from]);
+    run.exits(1)
+        .says(&format!("missing: {}", scene.one.layers[1].digest))
+        .says(&scene.two.config.digest);
+    assert_eq!(run.stdout.matches("Repaired: ").count(), 3, "{}", run.all());
+    assert!(
+        !scene
+            .builder
+            .join(&scene.one.layers[1].blob_path())
+            .exists()
+    );
+    assert_eq!(
+        fs::read(&config).expect("it is there"),
+        before,
+        "{}",
+        run.all()
+    );
+    let litter = snapshot(scene.path()).into_keys();
+    let litter: Vec<_> = litter
+        .filter(|path| path.to_string_lossy().contains(".ocisweep-"))
+        .collect();
+    assert!(litter.is_empty(), "{litter:?}");
+}
+
+#[test]
+fn the_trash_is_asked_first() {
+    let scene = Scene::new();
+    let index = fs::read(scene.builder.join("index.json")).expect("it is there");
+    Cmd::new(["rm", "--trash", "--grace", "0"])
+        .arg(scene.path())
+        .arg("app:1")
+        .run()
+        .ok();
+    fs::write(scene.builder.join("index.json"), &index).expect("it can be written");
+    // One of them is there again, and damaged: the copy in the trash is whole.
+    scene
+        .builder
+        .file(&scene.one.config.blob_path(), b"damaged");
+    let run = scene.check(&["--repair"]);
+    run.ok()
+        .says(&format!(
+            "Restored: {} from the trash\n",
+            scene.one.manifest.digest
+        ))
+        .says(&format!("Repaired: {} from ", scene.one.config.digest));
+    let json = scene.check(&["--repair", "--format", "json"]);
+    assert!(json.ok().json().pointer("/layouts/0/repaired").is_none());
+}
+
+#[test]
+fn a_source_that_does_not_exist_is_an_error_before_anything_is_changed() {
+    let (scene, _mirror) = damaged();
+    let before = without_directory_times(&snapshot(scene.path()));
+    let run = scene.check(&["--repair", "--from", "/nowhere/at/all"]);
+    run.exits(4).warns("/nowhere/at/all");
+    let now = without_directory_times(&snapshot(scene.path()));
+    assert_same(&before, &now, &run.all());
+    scene.check(&["--from", "/tmp"]).exits(2);
+    scene
+        .check(&["--repair"])
+        .exits(1)
+        .keeps_quiet_about("Repaired: ");
+}
