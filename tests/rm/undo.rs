@@ -337,6 +337,33 @@ fn nothing_but_its_own_rules_empties_the_trash() {
 }
 
 #[test]
+fn df_has_a_row_for_the_trash_and_counts_it_nowhere_else() {
+    let (layout, ..) = app_and_other();
+    let df = || Cmd::new(["df"]).arg(layout.path()).run();
+    let json = || {
+        let run = Cmd::new(["df", "--format", "json"])
+            .arg(layout.path())
+            .run();
+        run.ok()
+            .json()
+            .pointer("/layouts/0")
+            .expect("a layout")
+            .clone()
+    };
+    df().ok().keeps_quiet_about("Trash");
+    let before = json();
+    trashing(layout.path(), &["rm", "app:1"]).ok();
+    let (now, run) = (json(), &runs(layout.path())[0]);
+    assert_eq!(now["trash"]["size_bytes"], run["bytes"]);
+    assert_eq!(now["trash"]["reclaimable_bytes"], run["bytes"]);
+    assert_eq!(now["trash"]["total"], run["blobs"]);
+    let bytes = |row: &Value| row["total"]["size_bytes"].as_u64().expect("a number");
+    let moved = run["bytes"].as_u64().expect("a number");
+    assert_eq!(bytes(&before), bytes(&now) + moved);
+    df().ok().says("Trash       3         0 ");
+}
+
+#[test]
 fn a_dry_run_says_what_the_run_does() {
     let (layout, app, _) = app_and_other();
     let picture = snapshot(layout.path());

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ocisweep::Error;
+use ocisweep::Layout;
 use ocisweep::fs::Disk;
 use ocisweep::model::images::{Image, images};
 use ocisweep::ops::{Detail, SharedUsage};
 use ocisweep::parse::size::human_size;
+use ocisweep::plan::Tally;
 use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ struct Report {
     path: String,
     usage: Usage,
     images: Vec<(Image, ImageUsage)>,
+    /// What lies in the trash; no other row counts it.
+    trash: Row,
     /// Images were asked for.
     is_verbose: bool,
 }
@@ -76,7 +80,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
     }
     let mut text = String::new();
     match reports.as_slice() {
-        [report] if !args.layouts.tree.recursive => text.push_str(&rows(context, &report.usage)),
+        [report] if !args.layouts.tree.recursive => text.push_str(&rows(context, report)),
         reports => text.push_str(&by_layout(context, reports)),
     }
     if args.verbose {
@@ -113,6 +117,7 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
     let view = run::read(context, &rule, path)?;
     let images = images(&view, rule.now);
     let usage = usage(&view, &images, &Disk, &rule.sweep)?;
+    let trash = in_trash(&view.layout)?;
     let usages = if args.verbose {
         image_usages(&view, &images, &Disk)
     } else {
@@ -121,31 +126,54 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
     Ok(Report {
         path: path.to_string_lossy().into_owned(),
         usage,
+        trash,
         images: images.into_iter().zip(usages).collect(),
         is_verbose: args.verbose,
     })
 }
 
+/// Measures the trash. `trash empty` frees it.
+fn in_trash(layout: &Layout) -> Result<Row, Error> {
+    let mut tally = Tally::default();
+    for run in layout.trashed_runs()? {
+        for (_, file) in &run.blobs {
+            tally.blob(file);
+        }
+    }
+    let totals = tally.totals();
+    Ok(Row {
+        total: totals.blobs,
+        active: 0,
+        size: totals.freed_bytes.saturating_add(totals.linked_bytes),
+        reclaimable: totals.freed_bytes,
+    })
+}
+
 /// docker's table, with rows that fit a layout.
-fn rows(context: &Context<'_>, usage: &Usage) -> String {
+fn rows(context: &Context<'_>, report: &Report) -> String {
+    let usage = &report.usage;
     let mut table = Table::new(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
     table.fit(context.term.width());
-    let rows = [
+    let mut rows = vec![
         ("Images", usage.images),
         ("Untagged", usage.untagged),
         ("Orphans", usage.orphans),
         ("Temporary", usage.temporary),
     ];
-    for (name, row) in rows {
+    if report.trash.total > 0 {
+        rows.push(("Trash", report.trash));
+    }
+    for (name, row) in &rows {
         table.row(vec![
-            name.to_owned(),
+            (*name).to_owned(),
             row.total.to_string(),
             row.active.to_string(),
             human_size(row.size),
-            reclaimable(&row),
+            reclaimable(row),
         ]);
     }
-    add_bars(&mut table, &rows.map(|(_, row)| row));
+    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
+    add_bars(&mut table, &rows);
     table.render()
 }
 
@@ -299,6 +327,8 @@ struct JsonLayout {
     untagged: JsonRow,
     orphans: JsonRow,
     temporary: JsonRow,
+    /// What `trash empty` frees; no other row counts it.
+    trash: JsonRow,
     total: JsonRow,
     foreign: u64,
     /// Why a prune would refuse.
@@ -369,6 +399,7 @@ impl Report {
             untagged: row(self.usage.untagged),
             orphans: row(self.usage.orphans),
             temporary: row(self.usage.temporary),
+            trash: row(self.trash),
             total: row(self.usage.total()),
             foreign: self.usage.foreign,
             refusal: self.usage.refusal.clone(),
