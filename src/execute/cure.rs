@@ -38,14 +38,7 @@ pub struct Restored {
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
 pub(super) fn cure(layout: &Layout, only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
-    let mut places: BTreeMap<Digest, (String, u64)> = BTreeMap::new();
-    for run in layout.trashed_runs()? {
-        let is_sparse = matches!(&run.record, Ok(Some(record)) if record.sparse);
-        let is_meant = only.map_or(!is_sparse, |only| run.name == only);
-        for (digest, file) in run.blobs.into_iter().filter(|_| is_meant) {
-            places.insert(digest, (run.name.clone(), file.len));
-        }
-    }
+    let mut places = places(layout, only)?;
     let mut restored = Vec::new();
     for _ in 0..MAX_ROUNDS {
         if places.is_empty() {
@@ -71,6 +64,33 @@ pub(super) fn cure(layout: &Layout, only: Option<&str>, fs: &dyn Fs) -> Result<V
         sync_blobs(layout, fs)?;
     }
     Ok(restored)
+}
+
+/// Returns which run has each of the blobs in the trash, the latest one, and their sizes.
+fn places(layout: &Layout, only: Option<&str>) -> Result<BTreeMap<Digest, (String, u64)>> {
+    let mut places = BTreeMap::new();
+    for run in layout.trashed_runs()? {
+        let is_sparse = matches!(&run.record, Ok(Some(record)) if record.sparse);
+        let is_meant = only.map_or(!is_sparse, |only| run.name == only);
+        for (digest, file) in run.blobs.into_iter().filter(|_| is_meant) {
+            places.insert(digest, (run.name.clone(), file.len));
+        }
+    }
+    Ok(places)
+}
+
+/// Says whether something is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
+/// written is no error.
+///
+/// # Errors
+/// [`Error::Read`].
+pub(crate) fn needs_cure(layout: &Layout) -> Result<bool> {
+    let places = places(layout, None)?;
+    if places.is_empty() {
+        return Ok(false);
+    }
+    let state = layout.read_state()?;
+    Ok(!needed(layout, &state, &places)?.is_empty())
 }
 
 /// Does so in a locked layout, whichever run has it.

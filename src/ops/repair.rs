@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{Restored, cure_locked};
+use crate::execute::{Restored, cure_locked, needs_cure};
 use crate::fs::{Disk, Fs as _, Links, open_dir, open_file};
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
@@ -35,7 +35,7 @@ pub fn restore_missing(
     progress: &dyn Progress,
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
-    if layout.trashed_names()?.is_empty() {
+    if !needs_cure(layout)? {
         return Ok(Vec::new());
     }
     let locked = Locked::acquire(layout, wait, progress)?;

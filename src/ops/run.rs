@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::execute::{
-    GroupOutcome, Outcome, Refused, Restored, cure_locked, execute_group, remove_directory,
+    GroupOutcome, Outcome, Refused, Restored, cure_locked, execute_group, needs_cure,
+    remove_directory,
 };
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
@@ -217,8 +218,7 @@ fn cured(
         return Ok(Vec::new());
     };
     let layout = group.open_layout(path)?;
-    // What stands in the way of reading the trash is no reason not to work on the layout: nothing is put there then.
-    if layout.trashed_names().is_ok_and(|runs| runs.is_empty()) {
+    if !needs_cure(&layout)? {
         return Ok(Vec::new());
     }
     let locked = Locked::acquire(&layout, wait, progress)?;
