@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::scene::Scene;
+use crate::check::scene::Scene;
 use crate::support::{Cmd, assert_same, snapshot, without_directory_times};
 
 fn copy(from: &Path, to: &Path) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::files::app_and_other;
-use crate::platform_words::multi;
-use crate::scene::{assert_here, bare, has, parts};
+use crate::rm::files::app_and_other;
+use crate::rm::platform_words::multi;
+use crate::rm::scene::{assert_here, bare, has, parts};
 use crate::support::{
     Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
@@ -184,7 +184,7 @@ fn runs_are_undone_in_any_order() {
     let (layout, images) = scene();
     let path = layout.path();
     let entries = |path: &Path| {
-        let mut entries = crate::scene::entries(path);
+        let mut entries = crate::rm::scene::entries(path);
         entries.sort();
         entries
     };
@@ -224,14 +224,14 @@ fn what_others_wrote_since_stays() {
     run.ok()
         .warns("`app:1` now refers to another image and was not restored");
     assert_here(&layout, parts(&app).into_iter().chain(parts(&new)), &run);
-    let entries = crate::scene::entries(&path);
+    let entries = crate::rm::scene::entries(&path);
     assert_eq!(entries.len(), 3, "{}", run.all());
     assert!(entries.contains(&entry), "{entries:?}");
     let named = entries.iter().filter(|entry| entry.contains("app:1"));
     assert_eq!(named.count(), 1, "{entries:?}");
     let again = undo(&path, &[]);
     again.ok();
-    assert_eq!(crate::scene::entries(&path), entries, "{}", again.all());
+    assert_eq!(crate::rm::scene::entries(&path), entries, "{}", again.all());
     Cmd::new(["check"]).arg(&path).run().ok();
 }
 
