@@ -697,6 +697,7 @@ impl Trial<'_> {
         for element in &before.elements {
             let mut tags = element.tags.iter();
             let is_untagged = self.step.ask.extent != Extent::Nothing
+                && !element.tags.is_empty()
                 && before.unlisted_elements().contains(&element)
                 && tags.all(|name| lost_pairs.contains(&(element.config.clone(), name.clone())));
             let of_gone = is_untagged || gone.iter().any(|digest| before.is_of(element, digest));
