@@ -251,8 +251,8 @@ pub struct Broken {
     pub why: Box<str>,
     /// It is only missing, which `--allow-missing` accepts.
     pub missing: bool,
-    /// How a root leads to it: the names or the ID of an image first, the document last. Empty for all but the first few of
-    /// many, and for what no root leads to.
+    /// How a root references it: the names or the ID of an image first, the document last. Empty for all but the first few of
+    /// many, and for what no root reaches.
     pub path: Vec<String>,
     /// What to give to `rm` so that nothing refers to the document any more: every image that leads
     /// to it. Empty where the path is.

@@ -105,14 +105,14 @@
 //! ```
 //!
 //! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, among which are the names. It leads
-//! to a manifest, or to an index of manifests for several platforms; a manifest leads to its configuration and its layers, and
+//! to a manifest, or to an index of manifests for several platforms; a manifest references its configuration and its layers, and
 //! by `subject` to what it is about. Blobs are never told how many documents lead to them: whoever wants to delete one has to
 //! read all documents first. That is what this library is for.
 //!
 //! # What is promised
 //!
 //! 1. **Nothing that is still referenced is lost.** What stays is found by marking from every entry, every [hold](layout::holds) and
-//!    every element of docker save's `manifest.json`. Where a document cannot be read, what it leads to is unknown, and
+//!    every element of docker save's `manifest.json`. Where a document cannot be read, what it references is unknown, and
 //!    [`Graph::mark`](graph::Graph::mark) refuses. Only `mark` makes a [`LiveSet`](graph::LiveSet), and only with one can a
 //!    sweep be planned.
 //! 2. **It does not give up on an ordinary layout.** Docker's media types, indexes of which only some platforms are here,

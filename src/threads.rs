@@ -66,7 +66,7 @@ fn start_up_to(wanted: usize) {
     drop(built);
 }
 
-/// Says whether the calling thread is the only one that works, so that it must not wait for another one.
+/// Returns `true` if the calling thread is the only one that works, so that it must not wait for another one.
 #[must_use]
 pub fn is_alone() -> bool {
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1

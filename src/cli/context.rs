@@ -1,4 +1,4 @@
-//! What every command needs: the terminal, the present, and the signals.
+//! What every command needs: the terminal, the current time, and the signals.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -25,7 +25,7 @@ use super::term::{ProgressLine, Term};
 pub struct Context<'a> {
     /// Where output goes.
     pub term: &'a Term,
-    /// The present, read once, or what `--now` pretends.
+    /// The current time, read once, or what `--now` pretends.
     pub now: Timestamp,
     /// When this run began.
     pub started: Timestamp,
@@ -161,7 +161,7 @@ impl<'a> Context<'a> {
         Together(watcher)
     }
 
-    /// Says whether a signal asked to stop.
+    /// Returns `true` if a signal asked to stop.
     pub fn stopped(&self) -> bool {
         self.watcher.is_cancelled()
     }
@@ -360,7 +360,7 @@ pub fn quote_path(path: &Path) -> String {
     }
 }
 
-/// Returns the directory that a link in the place of blobs leads to, as `--shared-blobs` takes it.
+/// Returns the directory that a link in the place of blobs references, as `--shared-blobs` takes it.
 fn pool_behind(link: &Path) -> String {
     let target = std::fs::canonicalize(link).ok();
     let is_whole = link.file_name().is_some_and(|name| name == "blobs");
@@ -374,7 +374,7 @@ fn pool_behind(link: &Path) -> String {
     pool.map_or_else(|| "DIR".to_owned(), |pool| quote_path(&pool))
 }
 
-/// Says whether nothing at all lies in `blobs`, as skopeo leaves it that was told to share blobs.
+/// Returns `true` if nothing at all lies in `blobs`, as skopeo leaves it that was told to share blobs.
 fn has_no_blobs(layout: &Path) -> bool {
     std::fs::read_dir(layout.join("blobs")).map_or(true, |mut names| names.next().is_none())
 }

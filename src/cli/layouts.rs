@@ -370,7 +370,7 @@ impl<'a> RunReport<'a> {
         &self.aged
     }
 
-    /// Says whether any layout was measured.
+    /// Returns `true` if any layout was measured.
     pub const fn is_measured(&self) -> bool {
         self.measured
     }

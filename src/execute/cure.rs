@@ -79,7 +79,7 @@ fn places(layout: &Layout, only: Option<&str>) -> Result<BTreeMap<Digest, (Strin
     Ok(places)
 }
 
-/// Says whether something is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
+/// Returns `true` if something is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
 /// written is no error.
 ///
 /// # Errors
@@ -170,7 +170,7 @@ pub(super) fn move_back(
         .move_blob(from.as_fd(), to.as_fd(), &name)
         .map_err(Error::write(&path))?;
     if layout.blob_dirs().algorithm(name.algorithm()).is_none() {
-        // It is not among those that are brought to the disk together.
+        // It is not among those that are flushed to disk together.
         fs.sync_dir(to.as_fd()).map_err(Error::write(&path))?;
     }
     Ok(moved)

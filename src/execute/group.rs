@@ -1,7 +1,7 @@
 //! Executing the plan of a group: a single layout, or layouts that share a store of blobs.
 //!
 //! *Order*: as for a single layout, with every layout in the place of the one: all are locked, what others
-//! wrote to any of them is brought to the disk, all are read again and compared, then each is written, then
+//! wrote to any of them is flushed to disk, all are read again and compared, then each is written, then
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
 use super::{

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
 //! | what another program wrote is put back that a killed run has parked | less of it parked |
-//! | what other programs wrote is brought to the disk (`sync_written`) | nothing done |
+//! | what other programs wrote is flushed to disk (`sync_written`) | nothing done |
 //! | the state is read again and compared | nothing done |
 //! | new documents are written | an orphan: the old image is whole, and listed |
 //! | the note of released blobs is replaced | a note of blobs that are live, which says nothing |
@@ -127,7 +127,7 @@ impl Outcome {
         }
     }
 
-    /// Says whether everything that was planned is gone, and nobody came in between.
+    /// Returns `true` if everything that was planned is gone, and nobody came in between.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let is_gone =
@@ -408,7 +408,7 @@ fn late(
     })
 }
 
-/// Says whether the new `index.json` is there, though the call that wrote it reported an error: it may have failed to
+/// Returns `true` if the new `index.json` is there, though the call that wrote it reported an error: it may have failed to
 /// flush the directory, or to write the holds after it.
 fn is_written(layout: &Layout, writes: &Writes) -> bool {
     writes.index.as_ref().is_some_and(|new| {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Fs, Links, open_dir, open_file};
 use crate::layout::Layout;
 
-/// Says whether a file has these bytes.
+/// Returns `true` if a file has these bytes.
 pub(super) fn is_there(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
     let Ok(file) = open_file(dir, name, Links::Refuse) else {
         return false;

@@ -32,7 +32,7 @@ use crate::oci::Digest;
 /// Directories in which writers stage files.
 const STAGING: [&str; 4] = ["ingest", ".uploads", ".sync", "_uploads"];
 
-/// Removes what makes a directory a layout. `base`: the state in which nothing is left. Says whether it
+/// Removes what makes a directory a layout. `base`: the state in which nothing is left. Returns `true` if it
 /// went; `false`: somebody came in between, and the layout stays.
 ///
 /// # Errors
@@ -129,7 +129,7 @@ pub fn remove_directory(path: &Path, fs: &dyn Fs) -> io::Result<()> {
     Ok(())
 }
 
-/// Says whether something is gone. What is not empty, or is no directory, stays.
+/// Returns `true` if something is gone. What is not empty, or is no directory, stays.
 fn gone<T>(removed: io::Result<T>) -> io::Result<bool> {
     match removed {
         Ok(_) => Ok(true),

@@ -62,7 +62,7 @@ pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     Ok(())
 }
 
-/// Says whether a file was changed so long ago that everything which was written before is on the disk.
+/// Returns `true` if a file was changed so long ago that everything which was written before is on the disk.
 /// Times in nanoseconds since 1970, by the clock of the file system; `now` may be earlier than it is.
 fn is_written_back(kind: FileSystem, changed: i128, now: Option<i128>) -> bool {
     kind.keeps_change_times() && now.is_some_and(|now| now - changed > WRITTEN_BACK)

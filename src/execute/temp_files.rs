@@ -11,7 +11,7 @@ use crate::progress::Progress;
 
 use super::Outcome;
 
-/// Deletes left-over temporary files. A directory goes only if it holds nothing but what its writer
+/// Deletes stale temporary files. A directory goes only if it holds nothing but what its writer
 /// puts there, and only when it is still unlocked.
 pub(super) fn remove_temporary(
     layout: &Layout,

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | runs whose time is over are emptied: the record first | a run without a record, which the next run with `--trash` empties |
 //! | the directory of the run is made | the same |
-//! | the record is written, and brought to the disk | a run that took nothing; it can be undone, which does nothing |
+//! | the record is written, and flushed to disk | a run that took nothing; it can be undone, which does nothing |
 //! | documents and `index.json` are written | blobs of removed images as orphans; undoing lists them again |
 //! | blobs are moved, one by one | each in one of both places; undoing takes what is there |
 //!

@@ -5,7 +5,7 @@
 //! | step | a crash here leaves |
 //! | --- | --- |
 //! | what another program wrote is put back that a killed run has parked | less of it parked |
-//! | blobs are moved back, one by one, and brought to the disk | some of them as orphans; undoing again goes on |
+//! | blobs are moved back, one by one, and flushed to disk | some of them as orphans; undoing again goes on |
 //! | `index.json` is replaced, only while it is what was read | the old one or the new one, whose blobs are all there |
 //! | docker save's `manifest.json` and `repositories` are replaced | an image that one of them does not name |
 //! | what is referenced, missing and in another run is put back | fewer of those; the next run goes on |
@@ -166,7 +166,7 @@ fn undone_text(change: &TextChange, today: Option<&[u8]>) -> TextState {
     }
 }
 
-/// Says whether the blob that is in its place is of its digest.
+/// Returns `true` if the blob that is in its place is of its digest.
 fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
     let path = layout.blob_path(digest);
     let Some(algorithm) = digest.algorithm() else {

@@ -53,7 +53,7 @@ impl FileSystem {
         }
     }
 
-    /// Says whether nobody can choose the time of a file's last change (`st_ctime`). On FAT it is the
+    /// Returns `true` if nobody can choose the time of a file's last change (`st_ctime`). On FAT it is the
     /// mtime, which a copy takes over; what is unknown may do the same.
     pub(crate) const fn keeps_change_times(self) -> bool {
         match self {

@@ -48,7 +48,7 @@ pub enum Renamed {
 /// The time that a replaced file has afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileTime {
-    /// The present.
+    /// The current time.
     New,
     /// That of the file it replaces.
     AsBefore,
@@ -82,7 +82,7 @@ pub trait Fs: Sync + Debug {
     ) -> io::Result<Renamed>;
 
     /// Puts a copy of an open file in the place of a blob, or where there is none, if it has this digest: a temporary file
-    /// beside it, verified and brought to the disk, renamed over it, and the directory brought to the disk. Where the file
+    /// beside it, verified and flushed to disk, renamed over it, and the directory flushed to disk. Where the file
     /// system can, the copy shares its bytes with the file. `false`: the file has another digest, and nothing was changed.
     ///
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
@@ -108,8 +108,8 @@ pub trait Fs: Sync + Debug {
     ) -> io::Result<Removed>;
 
     /// Puts a new file in the place of one, or where there is none, such that at every moment the old
-    /// or the new one is there in full: a temporary file beside it, brought to the disk, renamed over
-    /// it, and the directory brought to the disk. Mode, owner, ACL and extended attributes are those of the old file.
+    /// or the new one is there in full: a temporary file beside it, flushed to disk, renamed over
+    /// it, and the directory flushed to disk. Mode, owner, ACL and extended attributes are those of the old file.
     ///
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
     ///
@@ -174,13 +174,13 @@ pub trait Fs: Sync + Debug {
         Ok(())
     }
 
-    /// Makes a directory, if it is not there yet, and brings it to the disk.
+    /// Makes a directory, if it is not there yet, and flushes it to disk.
     ///
     /// # Errors
     /// What `mkdirat` and `fsync` say.
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
 
-    /// Brings a file to the disk.
+    /// Flushes a file to disk.
     ///
     /// # Errors
     /// What `fsync` says.
@@ -192,7 +192,7 @@ pub trait Fs: Sync + Debug {
     /// What `fsync` says, but for `EINVAL`.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// Brings everything to the disk that lies in the same file system as this directory, whoever
+    /// Flushes everything to disk that lies in the same file system as this directory, whoever
     /// wrote it.
     ///
     /// # Errors

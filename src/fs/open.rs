@@ -86,7 +86,7 @@ pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Says whether there is such a name. Only a clear "no" is one.
+/// Returns `true` if there is such a name. Only a clear "no" is one.
 pub(crate) fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {
     match stat_at(dir, name, Links::Refuse) {
         Ok(_) => Ok(true),
@@ -95,7 +95,7 @@ pub(crate) fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Says whether an error means that no file is there: nothing, a link that leads nowhere or to itself, or a
+/// Returns `true` if an error means that no file is there: nothing, a link that leads nowhere or to itself, or a
 /// directory in its place.
 pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(

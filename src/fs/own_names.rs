@@ -5,7 +5,7 @@ use crate::oci::{Algorithm, Digest};
 /// What names of temporary files of this program begin with.
 pub(crate) const OWN_PREFIX: &str = ".ocisweep-";
 
-/// Says whether the name is one of this program's own temporary files.
+/// Returns `true` if the name is one of this program's own temporary files.
 #[must_use]
 pub(crate) fn is_own(name: &str) -> bool {
     name.strip_prefix(OWN_PREFIX).is_some_and(is_letters) || SwapName::parse(name).is_some()

@@ -33,13 +33,13 @@ impl BlobSet {
         }
     }
 
-    /// Says whether no number is in the set.
+    /// Returns `true` if no number is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Says whether the number is in the set.
+    /// Returns `true` if the number is in the set.
     #[must_use]
     pub fn contains(&self, number: u32) -> bool {
         self.0

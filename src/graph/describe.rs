@@ -5,7 +5,7 @@ use crate::layout::BlobId;
 use crate::oci::descriptor::Details;
 use crate::oci::{Kind, REFERENCE_TYPE, Shape};
 
-/// Says whether a child of an index is an attestation of another child.
+/// Returns `true` if a child of an index is an attestation of another child.
 #[must_use]
 pub fn is_attestation(edge: &Edge) -> bool {
     edge.details

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::fs::FileStat;
 use crate::layout::BlobId;
 
-/// A blob that no root leads to.
+/// A blob that no root reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orphan {
     /// The blob.

@@ -157,7 +157,7 @@ impl Graph {
         }
     }
 
-    /// Says whether an entry of `index.json` names a blob that is not there. Of an unknown algorithm
+    /// Returns `true` if an entry of `index.json` names a blob that is not there. Of an unknown algorithm
     /// only documents are looked for, so nothing is known of its leaves.
     pub(super) fn is_missing_root(&self, id: BlobId, root: &Root) -> bool {
         let is_here = self.is_present(id) || self.is_embedded(id);
@@ -298,7 +298,7 @@ impl std::fmt::Debug for MarkOptions<'_> {
 pub struct LiveSet(BlobSet);
 
 impl LiveSet {
-    /// Says whether the blob is live.
+    /// Returns `true` if the blob is live.
     #[must_use]
     pub fn contains(&self, id: BlobId) -> bool {
         self.0.contains(id)

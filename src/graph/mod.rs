@@ -1,11 +1,11 @@
 //! What refers to what in a layout.
 //!
-//! The graph holds every document that a root leads to, and every manifest that no root leads to but
+//! The graph holds every document that a root reaches, and every manifest that no root reaches but
 //! whose `subject` something live is. Blobs are numbers ([`BlobId`]): those that lie in the layout
 //! first, then those that are only referred to.
 //!
 //! *Promise*: [`mark`](Graph::mark) is the only maker of a [`LiveSet`], and makes one only when
-//! everything that the roots lead to could be read. What is reached by any path counts; there is one
+//! everything that the roots reach could be read. What is reached by any path counts; there is one
 //! visited set, no recursion over input, and a cycle costs nothing.
 
 mod blob_set;
@@ -106,8 +106,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Says whether the document lives as long as its `subject`. BuildKit always lists its attestation
-    /// manifests in their index, so that an unlisted one is a left-over of an earlier export.
+    /// Returns `true` if the document lives as long as its `subject`. BuildKit always lists its attestation
+    /// manifests in their index, so that an unlisted one is a stale of an earlier export.
     fn counts_as_referrer(&self) -> bool {
         !self
             .artifact_type
@@ -122,7 +122,7 @@ pub(crate) enum Documents {
     /// They are remembered.
     Remember,
     /// What they say is forgotten, which leaves a million blobs a fifth less memory. That is for a sweep of what no root
-    /// leads to, and for nothing else: what the roots lead to is known, and [`Graph::mark`] finds all of it live, whatever
+    /// references, and for nothing else: what the roots reach is known, and [`Graph::mark`] finds all of it live, whatever
     /// it is asked.
     Forget,
 }
@@ -266,7 +266,7 @@ impl Graph {
         &self.blobs
     }
 
-    /// Returns the blobs that no root leads to, in the order of the directories.
+    /// Returns the blobs that no root reaches, in the order of the directories.
     pub fn orphans(&self) -> impl ExactSizeIterator<Item = Orphan> {
         self.orphans.iter().map(|(id, file)| Orphan { id, file })
     }
@@ -308,7 +308,7 @@ impl Graph {
         }
     }
 
-    /// Says whether the blob lies in the layout.
+    /// Returns `true` if the blob lies in the layout.
     #[must_use]
     pub fn is_present(&self, id: BlobId) -> bool {
         if (id as usize) < self.blobs.len() {
@@ -323,7 +323,7 @@ impl Graph {
         }
     }
 
-    /// Says whether a descriptor carries the bytes of this blob, which is not there itself.
+    /// Returns `true` if a descriptor carries the bytes of this blob, which is not there itself.
     #[must_use]
     pub fn is_embedded(&self, id: BlobId) -> bool {
         self.embedded.contains(&id)
@@ -460,7 +460,7 @@ impl Graph {
         self.referrers.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Says whether some root leads to the blob, so that it is no orphan yet.
+    /// Returns `true` if some root references the blob, so that it is no orphan yet.
     #[must_use]
     pub fn is_rooted(&self, id: BlobId) -> bool {
         self.rooted.contains(id)
@@ -485,7 +485,7 @@ impl Graph {
         let none = BTreeSet::new();
         let mut live = self.walk(whole, change.unwanted, &none);
         if !cut.is_empty() {
-            // A walk of its own: what another image leads to is never cut, and what this image
+            // A walk of its own: what another image references is never cut, and what this image
             // cannot reach any more must not look visited.
             live.merge(&self.walk(cut, change.unwanted, &change.cut.edges));
         }

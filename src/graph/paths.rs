@@ -1,4 +1,4 @@
-//! How a root leads to a blob, in words.
+//! How a root reaches a blob, in words.
 
 use std::collections::HashMap;
 

@@ -95,7 +95,7 @@ impl<'v> Reachability<'v> {
     }
 
     /// Returns what to give to `rm` so that nothing refers to a blob any more: a name or short ID of
-    /// each image that leads to it.
+    /// each image that references it.
     pub(crate) fn images(&self) -> Labels<'_, 'v, impl Fn(RootSource) -> bool + use<>> {
         self.labels(|source| matches!(source, RootSource::Entry(_) | RootSource::InsideEntry(_)))
     }

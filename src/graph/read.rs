@@ -81,7 +81,7 @@ impl Step {
 }
 
 impl Graph {
-    /// Reads what the roots lead to.
+    /// Reads what the roots reach.
     pub(super) fn add_roots(
         &mut self,
         layout: &Layout,

@@ -1,4 +1,4 @@
-//! From a blob up to the roots: who leads to it, and over which documents.
+//! From a blob up to the roots: who references it, and over which documents.
 //!
 //! *Promise*: what is found here is what marking follows, no more and no less: references of documents,
 //! `subject` included, and from a subject to its referrers. A way visits no document twice. How many ways
@@ -83,7 +83,7 @@ pub enum More {
 }
 
 impl More {
-    /// Says whether there are none.
+    /// Returns `true` if there are none.
     #[must_use]
     pub const fn is_none(self) -> bool {
         matches!(self, Self::Exactly(0))
@@ -100,7 +100,7 @@ struct Tail {
 }
 
 impl<'a> ReferencePaths<'a> {
-    /// Finds out who leads to whom, once for a whole layout.
+    /// Finds out who references whom, once for a whole layout.
     #[must_use]
     pub fn of(graph: &'a Graph, state: &'a State) -> Self {
         Self::from_roots(graph, state, |_| true)
@@ -164,7 +164,7 @@ impl<'a> ReferencePaths<'a> {
         ways
     }
 
-    /// Returns the shortest way to a blob; `None` if no root leads to it.
+    /// Returns the shortest way to a blob; `None` if no root references it.
     #[must_use]
     pub fn shortest(&self, target: BlobId) -> Option<ReferencePath> {
         let left = *self.distance.get(&target)?;
@@ -172,7 +172,7 @@ impl<'a> ReferencePaths<'a> {
     }
 
     /// Returns the shortest way to a blob in words, without the middle of a long one; nothing if no
-    /// root leads to it. No real image is nested so deep, and in a forged layout the ways to all blobs
+    /// root references it. No real image is nested so deep, and in a forged layout the ways to all blobs
     /// would fill the memory.
     #[must_use]
     pub fn shortest_in_short(&self, target: BlobId) -> Vec<String> {
@@ -194,7 +194,7 @@ impl<'a> ReferencePaths<'a> {
         }
     }
 
-    /// Returns the last steps of the shortest way to a blob, at most so many.
+    /// Returns the last steps of the shortest way to a blob, at most N.
     fn last_steps(&self, target: BlobId, steps: usize) -> Vec<(BlobId, Option<(BlobId, Via)>)> {
         let mut found = Vec::new();
         let mut at = target;
@@ -214,7 +214,7 @@ impl<'a> ReferencePaths<'a> {
     }
 
     /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
-    /// are. None at all: no root leads to it.
+    /// are. None at all: no root references it.
     #[must_use]
     pub fn to(&self, target: BlobId, limit: usize) -> (Vec<ReferencePath>, More) {
         let Some(shortest) = self.shortest(target) else {

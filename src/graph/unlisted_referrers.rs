@@ -1,8 +1,8 @@
 //! Looking into orphans: cosign and others write referrers that no entry of `index.json` lists.
 //!
-//! A manifest that no root leads to is live when its `subject` is, with everything below it. The one
+//! A manifest that no root reaches is live when its `subject` is, with everything below it. The one
 //! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
-//! left-over of an earlier export. Only orphans that are small and begin like JSON are read.
+//! stale of an earlier export. Only orphans that are small and begin like JSON are read.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -148,7 +148,7 @@ impl Graph {
         let Some((dir, name)) = digest.and_then(|digest| layout.place_of_blob(digest)) else {
             return Sniffed::Gone;
         };
-        // A link is judged by itself: what it leads to is not ours, but may be a referrer.
+        // A link is judged by itself: what it references is not ours, but may be a referrer.
         let link = if self.blobs.is_link(id) {
             match stat_at(dir, name.file(), Links::Refuse) {
                 Ok(stat) => FileStat::of(&stat),
@@ -401,7 +401,7 @@ impl Graph {
         &self.noted
     }
 
-    /// Says whether any orphan is protected as in flight.
+    /// Returns `true` if any orphan is protected as in flight.
     #[must_use]
     pub fn has_in_flight(&self) -> bool {
         !self.in_flight.is_empty()

@@ -199,7 +199,7 @@ pub struct BlobList {
 }
 
 impl TempFile {
-    /// Says whether it is the lock file, which a killed process leaves behind.
+    /// Returns `true` if it is the lock file, which a killed process leaves behind.
     pub(crate) fn is_lock(&self) -> bool {
         self.path == Path::new(LOCK_FILE)
     }
@@ -212,7 +212,7 @@ impl BlobList {
         self.table.len()
     }
 
-    /// Says whether there is no blob.
+    /// Returns `true` if there is no blob.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -230,7 +230,7 @@ impl BlobList {
         self.table.digest(id)
     }
 
-    /// Says whether the blob is a symbolic link.
+    /// Returns `true` if the blob is a symbolic link.
     #[must_use]
     pub fn is_link(&self, id: BlobId) -> bool {
         self.links.binary_search(&id).is_ok()
@@ -342,7 +342,7 @@ impl BlobList {
             };
             match name {
                 OWN_DIRECTORY if is_dir => own = true,
-                // Who holds it is no left-over; that is asked when it is to be deleted.
+                // Who holds it is no stale; that is asked when it is to be deleted.
                 LOCK_FILE if entry.kind == FileType::RegularFile => {
                     let recognised = TempName::Unmistakable;
                     found.push((entry.name.to_owned(), entry.kind, recognised));

@@ -62,7 +62,7 @@ impl<'a> ChangeDetector<'a> {
         }
     }
 
-    /// Says whether the state is still the same. What cannot be read is another one.
+    /// Returns `true` if the state is still the same. What cannot be read is another one.
     pub(crate) fn is_unchanged(&self) -> bool {
         // Before the reading: whoever writes after this changes a stamp.
         let stamps = self.stamps();

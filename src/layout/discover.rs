@@ -44,7 +44,7 @@ impl Discovery {
             Err(error) => return Err(Error::read(root)(error)),
         };
         let before = (self.layouts.len(), self.errors.len());
-        // Whether the directory at each depth of the present path is a layout.
+        // Whether the directory at each depth of the current time path is a layout.
         let mut path_is_layout: Vec<bool> = Vec::new();
         let mut walk = WalkDir::new(root).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {
@@ -94,7 +94,7 @@ impl Discovery {
     }
 }
 
-/// Says whether a directory calls itself a layout. One that cannot be used is one as well: opening it
+/// Returns `true` if a directory calls itself a layout. One that cannot be used is one as well: opening it
 /// says why.
 fn is_layout(path: &Path) -> Result<bool, Error> {
     let has = |name: &str| match std::fs::symlink_metadata(path.join(name)) {

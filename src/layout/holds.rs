@@ -146,7 +146,7 @@ impl Holds {
 }
 
 impl Hold {
-    /// Says whether the hold stands at `now`.
+    /// Returns `true` if the hold stands at `now`.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)

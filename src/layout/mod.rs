@@ -283,7 +283,7 @@ impl Layout {
         Some((dir.as_fd(), name))
     }
 
-    /// Looks at a blob's file, or at what a link leads to; `None` if there is nothing.
+    /// Looks at a blob's file, or at what a link references; `None` if there is nothing.
     ///
     /// # Errors
     /// [`Error::Read`] when that cannot be told.
@@ -437,7 +437,7 @@ impl Layout {
         Ok(read.map(|(bytes, _)| bytes))
     }
 
-    /// Says whether `index.json` lists nothing because this program removed the last image, and
+    /// Returns `true` if `index.json` lists nothing because this program removed the last image, and
     /// nobody wrote it since.
     #[must_use]
     pub fn was_emptied(&self, state: &State) -> bool {
@@ -461,7 +461,7 @@ impl Layout {
         Ok(read.map(|(bytes, _)| bytes))
     }
 
-    /// Says whether a temporary file could be deleted: it is there, it can be opened, nobody holds a
+    /// Returns `true` if a temporary file could be deleted: it is there, it can be opened, nobody holds a
     /// lock on it, and a directory holds only what its writer puts there.
     pub(crate) fn is_removable(&self, stray: &TempFile) -> bool {
         let Ok(Some(place)) = self.open_stray(stray) else {

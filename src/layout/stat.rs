@@ -13,7 +13,7 @@ use crate::layout::hollow::Hollow;
 use crate::oci::Digest;
 
 impl Layout {
-    /// Looks at a blob's file, or at what a link leads to. `None`: it is not there, or is a link that leads nowhere or to
+    /// Looks at a blob's file, or at what a link references. `None`: it is not there, or is a link that leads nowhere or to
     /// itself.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Layout {
         Ok(files)
     }
 
-    /// Says whether a blob is there, whatever its algorithm.
+    /// Returns `true` if a blob is there, whatever its algorithm.
     ///
     /// # Errors
     /// [`Error::Read`] when that cannot be told.

@@ -189,7 +189,7 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// Says whether there is nothing to write.
+    /// Returns `true` if there is nothing to write.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.blobs.is_empty()

@@ -136,7 +136,7 @@ pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
     }
 }
 
-/// Says whether a directory holds what its owner has not finished or has thrown away, so that a layout
+/// Returns `true` if a directory holds what its owner has not finished or has thrown away, so that a layout
 /// in it is none: zot's `.uploads` and `.sync`, olareg's `_uploads`, trash cans, and what this program keeps. `in_layout`: it
 /// lies directly in a layout, where every hidden directory is a writer's, and so are the blobs.
 #[must_use]
@@ -152,7 +152,7 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
         || in_layout && (matches!(name, "blobs" | "ingest" | "_uploads") || name.starts_with('.'))
 }
 
-/// Says whether a file inside a temporary directory is one that its writer puts there. A directory
+/// Returns `true` if a file inside a temporary directory is one that its writer puts there. A directory
 /// that holds anything else is left alone.
 #[must_use]
 pub fn inside(directory: &str, file: &str) -> bool {

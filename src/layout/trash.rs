@@ -134,7 +134,7 @@ impl RunRecord {
 }
 
 impl TrashedRun {
-    /// Returns the bytes that emptying it frees, as far as no other name leads to them.
+    /// Returns the bytes that emptying it frees, as far as no other name references them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, file)| file.len).sum()
@@ -281,7 +281,7 @@ fn following(name: &str) -> Option<String> {
     Some(format!("{head}-{next:09}"))
 }
 
-/// Says whether a name is that of a run.
+/// Returns `true` if a name is that of a run.
 fn is_run(name: &str) -> bool {
     let mut parts = name.split('-');
     let mut is_next = |len: usize| {

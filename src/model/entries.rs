@@ -51,7 +51,7 @@ pub enum EntryRole {
 }
 
 impl EntryRole {
-    /// Says whether `index.json` gives it no name.
+    /// Returns `true` if `index.json` gives it no name.
     pub(crate) const fn is_nameless(self) -> bool {
         matches!(self, Self::Saved | Self::Untagged)
     }
@@ -179,7 +179,7 @@ pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
     found
 }
 
-/// Returns the elements of docker save's list, with their positions, whose config no entry leads to: archives of old
+/// Returns the elements of docker save's list, with their positions, whose config no entry references: archives of old
 /// versions list images so, and other tools remove entries and leave the element.
 pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
     let owners = config_owners(view);

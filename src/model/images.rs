@@ -223,7 +223,7 @@ impl<'a> Images<'a> {
         sizes
     }
 
-    /// Returns the length of a blob's file, or of what a link leads to; `None` if it is not there.
+    /// Returns the length of a blob's file, or of what a link references; `None` if it is not there.
     pub fn len(&mut self, id: BlobId) -> Option<u64> {
         if !self.view.graph.is_present(id) {
             return None;
@@ -242,7 +242,7 @@ impl<'a> Images<'a> {
         Some(len)
     }
 
-    /// Returns what is known of a blob's file. Of a link that says nothing about what it leads to.
+    /// Returns what is known of a blob's file. Of a link that says nothing about what it references.
     fn known(&self, id: BlobId) -> Option<FileStat> {
         let file = self.files.get(id)?;
         (!self.view.graph.blobs().is_link(id)).then_some(file)

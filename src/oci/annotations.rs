@@ -73,7 +73,7 @@ fn agree_but_for_pins(full: &str, short: &str) -> bool {
     }
 }
 
-/// Says whether a short name is the end of a full one: its tag, its digest, or the whole without the
+/// Returns `true` if a short name is the end of a full one: its tag, its digest, or the whole without the
 /// registry (hauler).
 fn agree(full: &str, short: &str) -> bool {
     full.strip_suffix(short)

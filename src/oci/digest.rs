@@ -196,7 +196,7 @@ impl Digest {
         self.encoded().chars().take(12).collect()
     }
 
-    /// Says whether `bytes` have this digest; `None` when the algorithm is unknown.
+    /// Returns `true` if `bytes` have this digest; `None` when the algorithm is unknown.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
         self.algorithm()

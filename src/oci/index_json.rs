@@ -820,7 +820,7 @@ mod tests {
         }
     }
 
-    /// Random documents with random blanks, nested lists and odd strings: every subset of removals
+    /// Random documents with random spaces, nested lists and odd strings: every subset of removals
     /// leaves the rest byte for byte.
     #[test]
     fn random_subsets_of_random_documents() {

@@ -41,7 +41,7 @@ pub(super) fn member_spans(text: &str, object: &str) -> Result<Vec<Member>, Stri
             span: start..end,
             value,
         });
-        // Between a value and the next member there are only blanks and one comma.
+        // Between a value and the next member there are only spaces and one comma.
         start = text
             .get(end..whole.end)
             .and_then(|rest| rest.find(','))

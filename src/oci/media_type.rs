@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 /// `artifactType` of BuildKit's attestation manifests. BuildKit always lists those in their parent
-/// index, so an unlisted one is a left-over of an earlier export and not a live referrer.
+/// index, so an unlisted one is a stale of an earlier export and not a live referrer.
 pub const DOCKER_ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
 
 impl Kind {
@@ -60,13 +60,13 @@ impl Kind {
         }
     }
 
-    /// Says whether a blob of this kind is never read while marking.
+    /// Returns `true` if a blob of this kind is never read while marking.
     #[must_use]
     pub const fn is_leaf(self) -> bool {
         matches!(self, Self::Config | Self::Layer)
     }
 
-    /// Says whether a blob of this kind has to parse as JSON.
+    /// Returns `true` if a blob of this kind has to parse as JSON.
     #[must_use]
     pub const fn is_document(self) -> bool {
         matches!(self, Self::Index | Self::Manifest)
@@ -90,7 +90,7 @@ fn is_layer(essence: &str) -> bool {
     })
 }
 
-/// Says whether layers of this type must not be distributed, so that registries and copies leave them
+/// Returns `true` if layers of this type must not be distributed, so that registries and copies leave them
 /// out: those of Windows base images, which come from their makers (image-spec `layer.md`,
 /// "Non-Distributable Layers"; docker's "foreign" layers).
 #[must_use]

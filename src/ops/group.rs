@@ -447,7 +447,7 @@ impl Store {
         Ok(fresh.unwrap_or_default())
     }
 
-    /// Reads what one layout leads to in the pool, and adds to the doubt whether it can be relied on.
+    /// Reads what one layout references in the pool, and adds to the doubt whether it can be relied on.
     fn view(
         &self,
         layout: &Layout,
@@ -598,7 +598,7 @@ impl Common {
             self.kept = keeps;
             return;
         };
-        // What one of them leads to is no orphan, however young.
+        // What one of them references is no orphan, however young.
         self.kept
             .retain(|id, _| going.contains_key(id) || keeps.contains_key(id));
         for (id, kept) in keeps {

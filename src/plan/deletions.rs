@@ -44,7 +44,7 @@ impl Deletions {
         self.0.len()
     }
 
-    /// Says whether none goes.
+    /// Returns `true` if none goes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -65,7 +65,7 @@ impl Deletions {
             .filter_map(|(id, file)| Some(Deletion { id, file: file? }))
     }
 
-    /// Returns the blobs from a position on, at most so many.
+    /// Returns the blobs from a position on, at most N.
     #[must_use]
     pub fn batch(&self, from: usize, most: usize) -> Vec<Deletion> {
         (from..self.len())

@@ -160,7 +160,7 @@ impl Filters {
         Ok(())
     }
 
-    /// Says whether any filter was given.
+    /// Returns `true` if any filter was given.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         !self.is_any
@@ -268,7 +268,7 @@ pub struct Resolved<'f> {
 }
 
 impl Resolved<'_> {
-    /// Says whether an image passes all filters.
+    /// Returns `true` if an image passes all filters.
     pub fn matches(&self, image: &Image, cache: &mut Images<'_>, source: TimeSource) -> bool {
         let filters = self.filters;
         let is_dangling = || {

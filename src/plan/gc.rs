@@ -1,4 +1,4 @@
-//! `gc`: everything that nothing leads to.
+//! `gc`: everything that nothing references.
 
 use std::path::PathBuf;
 

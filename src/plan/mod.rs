@@ -261,7 +261,7 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes that become free: once per inode, and only when its last name goes.
     pub freed_bytes: u64,
-    /// Bytes that stay because another name outside this run leads to the same inode.
+    /// Bytes that stay because another name outside this run references the same inode.
     pub linked_bytes: u64,
     /// Temporary files of writers deleted.
     pub temporary: u64,
@@ -355,7 +355,7 @@ impl Plan {
         tally.totals()
     }
 
-    /// Says whether there is nothing to do.
+    /// Returns `true` if there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sweep.is_empty()

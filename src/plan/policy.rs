@@ -213,7 +213,7 @@ pub struct Aged<'a> {
 }
 
 impl Policy {
-    /// Says whether any rule chooses what goes. `--keep` alone only protects.
+    /// Returns `true` if any rule chooses what goes. `--keep` alone only protects.
     #[must_use]
     pub const fn chooses(&self) -> bool {
         self.last.is_some()

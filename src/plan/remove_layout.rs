@@ -30,7 +30,7 @@ pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
     }
 }
 
-/// Says whether the layout lists, holds and contains nothing after the plan.
+/// Returns `true` if the layout lists, holds and contains nothing after the plan.
 fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
     let Snapshot { layout, state, .. } = view;
     let index = plan.writes.index.as_ref().unwrap_or(&state.index);
@@ -46,7 +46,7 @@ fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
     lists_nothing && holds_nothing && every_blob_goes && is_ours
 }
 
-/// Says whether nobody seems to work on the layout.
+/// Returns `true` if nobody seems to work on the layout.
 fn is_quiet(view: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
     let Snapshot { layout, state, .. } = view;
     let is_old = rule.grace <= 0 || rule.now - state.index_modified >= rule.grace;
@@ -54,7 +54,7 @@ fn is_quiet(view: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
     let no_writer = strays
         .filter(|stray| !stray.is_lock())
         .all(|stray| plan.temporary.contains(stray));
-    // A link leads to somebody else's file.
+    // A link references somebody else's file.
     let is_file = stat_at(layout.dir(), "index.json", Links::Refuse)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
     is_old && no_writer && is_file

@@ -39,7 +39,7 @@ impl SweepOptions {
     }
 }
 
-/// Plans the sweep of everything that is not live: of what no root leads to, and of what only roots
+/// Plans the sweep of everything that is not live: of what no root reaches, and of what only roots
 /// lead to that the caller removes.
 ///
 /// What a command releases by removing roots is never in flight itself, but is kept while something in flight

@@ -44,7 +44,7 @@ pub struct Usage {
     pub images: Row,
     /// Images without a name.
     pub untagged: Row,
-    /// Blobs that no root leads to.
+    /// Blobs that no root reaches.
     pub orphans: Row,
     /// Temporary files of writers.
     pub temporary: Row,

@@ -212,7 +212,7 @@ fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> Stri
     }
 }
 
-/// Says whether a root is another one than the entries that are removed with an image, and than the elements of docker save
+/// Returns `true` if a root is another one than the entries that are removed with an image, and than the elements of docker save
 /// that are.
 fn is_other(own: &HashSet<usize>, along: &HashSet<usize>, source: RootSource) -> bool {
     match source {

@@ -122,7 +122,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Says whether everybody who took part did exactly what was to be done.
+    /// Returns `true` if everybody who took part did exactly what was to be done.
     pub(crate) fn is_sound(&self) -> bool {
         self.sweeping
             .iter()

@@ -3,7 +3,7 @@
 //! A layout is a function of its shape: the same blobs with the same bytes each time. So a fresh one
 //! is generated for each run instead of copied, and no run finds what another one left.
 //!
-//! *Order*: blobs first, `index.json` last, then everything is brought to the disk. Without that, files that
+//! *Order*: blobs first, `index.json` last, then everything is flushed to disk. Without that, files that
 //! were never written out would be deleted, which costs less than deleting real ones, and the disk
 //! would be busy while the run is measured.
 

@@ -136,7 +136,7 @@ impl Meter {
         .collect()
     }
 
-    /// Says whether system calls can be counted.
+    /// Returns `true` if system calls can be counted.
     pub(crate) const fn counts_calls(&self) -> bool {
         self.strace.is_some()
     }
@@ -216,7 +216,7 @@ impl Meter {
     }
 }
 
-/// Says whether this process may trace others: in many containers it may not.
+/// Returns `true` if this process may trace others: in many containers it may not.
 fn can_trace(strace: &Path) -> bool {
     Command::new(strace)
         .args(["-f", "-c", "-o", "/dev/null", "true"])

@@ -82,7 +82,7 @@ impl Shape {
         )
     }
 
-    /// Says whether it is for reading layers. A sweep never does that, so that its cost is left out.
+    /// Returns `true` if it is for reading layers. A sweep never does that, so that its cost is left out.
     pub(crate) const fn is_for_hashing(&self) -> bool {
         self.live.layer_bytes > 0
     }

@@ -196,7 +196,7 @@ fn a_cycle_is_walked_once() {
         .tag(&image.manifest, "app")
         .tag(&signature.manifest, "sig")
         .write();
-    // Each of the two leads to the other.
+    // Each of the two references the other.
     assert_eq!(
         ways(&item(&builder, &signature.layers[0].digest, &[])),
         [
@@ -439,7 +439,7 @@ fn the_bytes_are_those_of_df() {
                 for key in ["size_bytes", "shared_bytes", "unique_bytes"] {
                     assert_eq!(found["image"][key], image[key], "{key}\n{}", why.all());
                 }
-                // An entry leads to it, so there is a way.
+                // An entry references it, so there is a way.
                 assert_ne!(
                     found["paths"].as_array().map(Vec::len),
                     Some(0),

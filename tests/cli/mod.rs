@@ -1,7 +1,7 @@
 //! What people and scripts see, word for word.
 //!
 //! Every test here compares whole outputs with a file in `tests/cli/snapshots/`, so that no word changes unseen. The layouts
-//! are those of `testdata/corpus`, the present is always the same day, and nothing is redacted but the directory of the test.
+//! are those of `testdata/corpus`, the current time is always the same day, and nothing is redacted but the directory of the test.
 //!
 //! `OCISWEEP_UPDATE=1 cargo test --test suite cli::` writes the files anew; what changed is then for `git diff` to tell.
 //!

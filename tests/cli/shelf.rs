@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{Cmd, Run};
 
-/// The present of all tests here: some days after the corpus was recorded, so that nothing in it is young.
+/// The current time of all tests here: some days after the corpus was recorded, so that nothing in it is young.
 pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
 
 /// A directory with layouts of the corpus below their own names; calls run in it, so that paths are short and the same

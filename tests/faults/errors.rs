@@ -33,7 +33,7 @@ pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EINTR", "Interrupted system call"),
 ];
 
-/// Says whether a call is to fail in a way: a default run takes each fifth call, and one of the ways.
+/// Returns `true` if a call is to fail in a way: a default run takes each fifth call, and one of the ways.
 pub(crate) fn is_wanted(turn: usize, position: usize) -> bool {
     wants_all() || turn.is_multiple_of(5) && turn / 5 % ERRORS.len() == position
 }
@@ -197,12 +197,12 @@ fn happens(
     Some(run)
 }
 
-/// Says whether the orphans are all there.
+/// Returns `true` if the orphans are all there.
 fn has_every(scene: &Scene) -> bool {
     scene.orphans.iter().all(|desc| scene.has(desc))
 }
 
-/// Says whether the errors are lines, and one of them names a path and the cause.
+/// Returns `true` if the errors are lines, and one of them names a path and the cause.
 pub(crate) fn says_why(run: &Run, words: &str) -> bool {
     !run.stderr.contains("panicked")
         && run.stderr.lines().any(|line| {

@@ -266,7 +266,7 @@ impl Judge {
     }
 }
 
-/// Says whether a file is one that the program writes before it renames it.
+/// Returns `true` if a file is one that the program writes before it renames it.
 fn is_own_temporary(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_prefix(".ocisweep-")

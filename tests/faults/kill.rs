@@ -24,7 +24,7 @@ pub(crate) const CHANGING: [&str; 15] = [
     "fallocate",
 ];
 
-/// Says whether a call changes something: of those that open a file only the ones that make one.
+/// Returns `true` if a call changes something: of those that open a file only the ones that make one.
 pub(crate) fn changes(call: &Call) -> bool {
     call.name != "openat" || call.text.contains("O_CREAT")
 }

@@ -4,7 +4,7 @@
 //! - [`errors`]: an error from every system call that reads or changes something.
 //! - [`reading`]: what `check` makes of blobs that cannot be read.
 //! - [`disk`]: full and read-only file systems.
-//! - [`power`]: a file system that forgets what was not brought to the disk.
+//! - [`power`]: a file system that forgets what was not flushed to disk.
 //! - [`pools`]: kills and errors where several layouts share their blobs.
 //! - [`stops`]: a file system, in this process, that stops at call N, for every N.
 //! - [`writers`]: other programs that write the layout at the same time.

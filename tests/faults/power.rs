@@ -1,4 +1,4 @@
-//! A power loss: the file system stops, and what was not brought to the disk by then is gone.
+//! A power loss: the file system stops, and what was not flushed to disk by then is gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, Write as _};

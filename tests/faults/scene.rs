@@ -114,7 +114,7 @@ impl Scene {
         self.builder.path()
     }
 
-    /// Says whether a blob is there.
+    /// Returns `true` if a blob is there.
     pub(crate) fn has(&self, desc: &Desc) -> bool {
         self.builder.join(&desc.blob_path()).is_file()
     }

@@ -20,7 +20,7 @@ const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
 /// The variable that asks for every fault instead of a sample.
 const EXTENT: &str = "OCISWEEP_FAULTS";
 
-/// Says whether all of these programs are there, and if not, that a test is skipped.
+/// Returns `true` if all of these programs are there, and if not, that a test is skipped.
 #[track_caller]
 pub(crate) fn has_tools(tools: &[&str]) -> bool {
     let absent: Vec<&str> = tools
@@ -40,7 +40,7 @@ pub(crate) fn has_tools(tools: &[&str]) -> bool {
     false
 }
 
-/// Says whether `strace` is there and may trace.
+/// Returns `true` if `strace` is there and may trace.
 #[track_caller]
 pub(crate) fn has_strace() -> bool {
     if !has_tools(&["strace"]) {
@@ -66,7 +66,7 @@ pub(crate) fn has_strace() -> bool {
     probe.status.success()
 }
 
-/// Says whether every fault is wanted.
+/// Returns `true` if every fault is wanted.
 pub(crate) fn wants_all() -> bool {
     std::env::var_os(EXTENT).is_some_and(|value| value == "all")
 }

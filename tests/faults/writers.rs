@@ -380,7 +380,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&Scene) -> &'
     ));
 }
 
-/// Says whether everything was deleted already when the run was stopped: who writes afterwards cannot be seen.
+/// Returns `true` if everything was deleted already when the run was stopped: who writes afterwards cannot be seen.
 fn is_over(before: &Files, scene: &Scene) -> bool {
     let after = Files::of(scene.path());
     let gone = before

@@ -498,7 +498,7 @@ fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
                 .builder
                 .symlink(link, scene.builder.outside().join(target));
             let run = Cmd::gc(scene.path()).args(["--temp-age", "0s"]).guarded();
-            // A link in the place of the holds leads to nothing that could be read as holds.
+            // A link in the place of the holds references nothing that could be read as holds.
             assert!(matches!(run.code, Some(0 | 1 | 3 | 4)), "{}", run.all());
             assert_same(&before, &crate::support::snapshot(&victim), &run.all());
             scene.assert_whole(&run.all());

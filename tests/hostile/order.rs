@@ -22,7 +22,7 @@ fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_writ
             "application/signature",
             payload.as_bytes(),
         );
-        // Nothing live leads to what these are about.
+        // Nothing live references what these are about.
         scene
             .builder
             .referrer(&scene.orphan, "application/signature", payload.as_bytes());

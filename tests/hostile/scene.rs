@@ -64,7 +64,7 @@ impl Scene {
         snapshot(self.builder.outside())
     }
 
-    /// Says whether a blob is there, be it file or link.
+    /// Returns `true` if a blob is there, be it file or link.
     pub(crate) fn has(&self, desc: &Desc) -> bool {
         fs::symlink_metadata(self.builder.join(&desc.blob_path())).is_ok()
     }

@@ -50,7 +50,7 @@ impl Odd {
         )
     }
 
-    /// Puts it in the place of a blob. Says whether that is possible here.
+    /// Puts it in the place of a blob. Returns `true` if that is possible here.
     fn replace(self, scene: &Scene, desc: &Desc) -> bool {
         let relative = desc.blob_path();
         let victim = scene.builder.outside().join("victim");
@@ -193,7 +193,7 @@ fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
                 if !odd.replace(&scene, &desc) {
                     return;
                 }
-                // A link to nothing is there: perhaps what it leads to is not mounted. What lies below it is not known.
+                // A link to nothing is there: perhaps what it references is not mounted. What lies below it is not known.
                 scene.gc_is_refused().warns(&desc.digest);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
                     let run = Cmd::new(call).arg(scene.path()).guarded();

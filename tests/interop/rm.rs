@@ -153,7 +153,7 @@ fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
             run.exits(1).warns("hold \"dev\" is using its image");
         }
         rm(&shop, layout, &["top"]);
-        // The other one is moved by umoci itself, so that no tag leads to the manifest of the bundle any more.
+        // The other one is moved by umoci itself, so that no tag references the manifest of the bundle any more.
         shop.umoci(&["tag", "--image", &format!("{layout}:alone"), "top-again"]);
         rm(&shop, layout, &["middle"]);
         shop.gc(layout);

@@ -31,7 +31,7 @@ const GC: [&str; 5] = ["gc", "--grace", "0", "--shared-blobs", "pool"];
 /// Three layouts with an image each, a layer that all of them have, and orphans: one that nobody needs, and one with a document.
 struct Commune {
     scene: Scene,
-    /// What each layout leads to.
+    /// What each layout references.
     needs: Vec<BTreeSet<String>>,
     orphans: BTreeSet<String>,
 }

@@ -71,12 +71,12 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// Says whether there is a file.
+    /// Returns `true` if there is a file.
     pub(crate) fn present(self) -> bool {
         self != Self::Absent
     }
 
-    /// Says whether the bytes are not those of the digest.
+    /// Returns `true` if the bytes are not those of the digest.
     pub(crate) fn damaged(self) -> bool {
         matches!(self, Self::Forged | Self::Cut | Self::Hollow)
     }

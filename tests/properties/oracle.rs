@@ -37,7 +37,7 @@ pub(crate) fn members(text: &str) -> Option<Vec<(String, &RawValue)>> {
         .map(|members| members.0)
 }
 
-/// Says whether no object in it has two members whose names a lenient reader takes for one, and no name is odd.
+/// Returns `true` if no object in it has two members whose names a lenient reader takes for one, and no name is odd.
 pub(crate) fn is_plain(text: &str) -> bool {
     let Some(members) = members(text) else {
         return serde_json::from_str::<Vec<&RawValue>>(text)
@@ -56,7 +56,7 @@ pub(crate) fn is_plain(text: &str) -> bool {
             .all(|(name, value)| name.is_ascii() && is_plain(value.get()))
 }
 
-/// Says whether `short` is `long` with some bytes left out.
+/// Returns `true` if `short` is `long` with some bytes left out.
 pub(crate) fn is_cut_from(short: &str, long: &str) -> bool {
     let mut rest = long.bytes();
     short.bytes().all(|byte| rest.any(|other| other == byte))

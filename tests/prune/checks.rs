@@ -11,7 +11,7 @@ use crate::support::{
     Cmd, Run, Snapshot, assert_same, blobs, differences, snapshot, without_directory_times,
 };
 
-/// Begins a call of `prune` on a layout at the present.
+/// Begins a call of `prune` on a layout at the current time.
 pub(crate) fn prune_call(layout: &Path) -> Cmd {
     Cmd::new(["prune", "--now", NOW]).arg(layout)
 }

@@ -31,9 +31,9 @@ pub(crate) struct Piece {
     pub(crate) about: Option<usize>,
     /// The image that it signs by its name.
     pub(crate) digest_tag_of: Option<usize>,
-    /// When it was added, in hours before the present; `None` is 1970.
+    /// When it was added, in hours before the current time; `None` is 1970.
     pub(crate) hours: Option<u64>,
-    /// When it was built, in hours before the present; `None` is nothing that its config says.
+    /// When it was built, in hours before the current time; `None` is nothing that its config says.
     pub(crate) created: Option<u64>,
     /// The value of the label `env`.
     pub(crate) label: Option<&'static str>,
@@ -275,7 +275,7 @@ impl Wish {
     }
 }
 
-/// Returns the moment so many hours before the present.
+/// Returns the moment so many hours before the current time.
 pub(crate) fn hours_ago(hours: u64) -> Timestamp {
     let now: Timestamp = NOW.parse().expect("a time");
     now - SignedDuration::from_hours(i64::try_from(hours).expect("small"))

@@ -33,7 +33,7 @@ fn shelf() -> Shelf {
 
 #[test]
 fn rules_keep_what_they_name() {
-    // The present is a Saturday: what is up to five days old is of this week, up to twenty of this month.
+    // The current time is a Saturday: what is up to five days old is of this week, up to twenty of this month.
     let cases: [(&[&str], &[&str]); 12] = [
         (
             &["--keep-last", "1"],

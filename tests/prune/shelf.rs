@@ -1,6 +1,6 @@
 //! Layouts to prune.
 //!
-//! Times are fixed: the present is [`NOW`], given to the program with `--now`, and everything that a test does not date itself is
+//! Times are fixed: the current time is [`NOW`], given to the program with `--now`, and everything that a test does not date itself is
 //! a hundred days old. So nothing here is in flight, and no test depends on the clock.
 
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use crate::support::{
     Cmd, Desc, Image, Json, LayoutBuilder, Obj, Run, assert_same, blobs, media, sha256, snapshot,
 };
 
-/// The present, as `--now` takes it.
+/// The current time, as `--now` takes it.
 pub(crate) const NOW: &str = "2026-11-21T12:00:00Z";
 
-/// The present, in seconds since 1970.
+/// The current time, in seconds since 1970.
 const NOW_SECONDS: u64 = 1_795_262_400;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the moment so many days before the present.
+/// Returns the moment so many days before the current time.
 pub(crate) fn days_ago(days: u64) -> SystemTime {
     let days = u32::try_from(days).expect("a number of days");
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS) - DAY * days
@@ -203,12 +203,12 @@ impl Shelf {
         self.layout.path()
     }
 
-    /// Says whether a blob is there.
+    /// Returns `true` if a blob is there.
     pub(crate) fn has(&self, desc: &Desc) -> bool {
         self.layout.join(&desc.blob_path()).exists()
     }
 
-    /// Says whether an image is there with everything.
+    /// Returns `true` if an image is there with everything.
     pub(crate) fn has_all(&self, image: &Image) -> bool {
         let here = blobs(self.path());
         image
@@ -228,7 +228,7 @@ impl Shelf {
         self
     }
 
-    /// Begins a call of `prune` on this layout at the present.
+    /// Begins a call of `prune` on this layout at the current time.
     pub(crate) fn call<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         prune_call(self.path()).args(args)
     }

@@ -19,7 +19,7 @@ const RENAME: &str = "?rename,?renameat,?renameat2";
 const UNLINK: &str = "?unlink,?unlinkat";
 const SYNC: &str = "?fsync,?fdatasync";
 
-/// Says whether calls can be made to fail here.
+/// Returns `true` if calls can be made to fail here.
 fn can_inject() -> bool {
     let tried = Command::new("strace")
         .args(["-f", "-o", "/dev/null", "true"])

@@ -393,7 +393,7 @@ pub(crate) fn parts(image: &Image) -> Vec<&Desc> {
     parts
 }
 
-/// Says whether a blob is there.
+/// Returns `true` if a blob is there.
 pub(crate) fn has(layout: &LayoutBuilder, desc: &Desc) -> bool {
     layout.join(&desc.blob_path()).exists()
 }
@@ -436,7 +436,7 @@ pub(crate) fn short(desc: &Desc) -> &str {
     desc.hex().get(..12).expect("a digest has 64 digits")
 }
 
-/// Says whether something is a plain file.
+/// Returns `true` if something is a plain file.
 pub(crate) fn is_file(picture: &Snapshot, name: &str) -> bool {
     picture
         .get(Path::new(name))

@@ -175,7 +175,7 @@ impl Obj {
         self
     }
 
-    /// Says whether the object has no key.
+    /// Returns `true` if the object has no key.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -154,7 +154,7 @@ fn sources(directory: &str) -> Vec<Source> {
     files.iter().map(|path| Source::read(path)).collect()
 }
 
-/// Replaces what is in comments, strings and characters by blanks. Lines stay lines.
+/// Replaces what is in comments, strings and characters by spaces. Lines stay lines.
 fn blanked(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -254,7 +254,7 @@ fn character(text: &str) -> usize {
     }
 }
 
-/// Says whether `line` has `word` and not as a part of a longer one.
+/// Returns `true` if `line` has `word` and not as a part of a longer one.
 fn has_word(line: &str, word: &str) -> bool {
     let is_part = |c: char| c == '_' || c.is_alphanumeric();
     line.match_indices(word).any(|(at, _)| {

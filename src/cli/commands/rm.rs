@@ -190,7 +190,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
     }
 }
 
-/// Says whether something that was picked is damaged or missing itself.
+/// Returns `true` if something that was picked is damaged or missing itself.
 fn is_damaged(view: &Snapshot, pick: &Pick) -> bool {
     let graph = &view.graph;
     let is_missing = |id| !graph.is_present(id) && !graph.is_embedded(id);

@@ -60,7 +60,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Says whether the layout itself was removed, or would be.
+    /// Returns `true` if the layout itself was removed, or would be.
     pub fn removes_layout(&self) -> bool {
         match self.outcome {
             Some(outcome) => outcome.layout_removed,
@@ -68,7 +68,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Says whether nothing was to be done.
+    /// Returns `true` if nothing was to be done.
     pub fn is_clean(&self) -> bool {
         self.plan.is_empty()
     }
@@ -137,7 +137,7 @@ impl Shown<'_> {
         }
     }
 
-    /// Says whether what the plan writes is written, or would be.
+    /// Returns `true` if what the plan writes is written, or would be.
     pub fn is_written(&self) -> bool {
         self.outcome.is_none_or(|outcome| outcome.written)
     }
@@ -626,7 +626,7 @@ impl Aged {
         }
     }
 
-    /// Says whether age alone keeps everything that nothing references.
+    /// Returns `true` if age alone keeps everything that nothing references.
     pub const fn is_all(&self) -> bool {
         self.blobs > 0 && !self.has_more
     }

@@ -1,8 +1,8 @@
 //! Tables as docker prints them.
 //!
-//! The layout is that of Go's text/tabwriter with docker's settings: a column takes its widest cell and three blanks,
+//! The layout is that of Go's text/tabwriter with docker's settings: a column takes its widest cell and three spaces,
 //! at least ten columns of the screen, and the last cell of a row is not padded. Widths are measured as a terminal
-//! shows them. Beyond docker, a table may be [fitted](Table::fit) to a terminal, and no row ends in blanks.
+//! shows them. Beyond docker, a table may be [fitted](Table::fit) to a terminal, and no row ends in spaces.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -165,7 +165,7 @@ fn table_width(widths: &[usize]) -> usize {
         .fold(*last, |sum, &width| sum.saturating_add(whole_cell(width)))
 }
 
-/// Appends blanks.
+/// Appends spaces.
 pub(crate) fn pad(text: &mut String, blanks: usize) {
     text.extend(std::iter::repeat_n(' ', blanks));
 }

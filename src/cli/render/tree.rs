@@ -2,7 +2,7 @@
 //!
 //! An image is a block: its names, one below the other, with the details beside the last one; its children; a blank
 //! line when it has children. docker's look with three differences: the first column is as wide as a terminal shows it
-//! (docker counts bytes, and so leaves four blanks too many below a branch), no line ends in blanks, and children may
+//! (docker counts bytes, and so leaves four spaces too many below a branch), no line ends in spaces, and children may
 //! have children.
 
 use std::mem;

@@ -174,12 +174,12 @@ fn unlink(dir: BorrowedFd<'_>, name: &str, flags: AtFlags) -> io::Result<Removed
     }
 }
 
-/// Says whether a file has exactly these bytes.
+/// Returns `true` if a file has exactly these bytes.
 fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
     holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
 }
 
-/// Says whether a file has exactly these bytes from where it is read next.
+/// Returns `true` if a file has exactly these bytes from where it is read next.
 fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
     file.take(expected.len() as u64 + 1)
@@ -195,7 +195,7 @@ struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    /// Writes what is to take the place of a file, and brings it to the disk.
+    /// Writes what is to take the place of a file, and flushes it to disk.
     fn write(dir: BorrowedFd<'a>, name: &str, bytes: &[u8], time: FileTime) -> io::Result<Self> {
         let old = open_old(dir, name)?;
         let mode = old.as_ref().map_or(0o644, |(_, stat)| stat.st_mode);

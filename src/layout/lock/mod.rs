@@ -82,7 +82,7 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Says whether whoever wants the lock now finds this one in his way.
+    /// Returns `true` if whoever wants the lock now finds this one in his way.
     ///
     /// # Errors
     /// [`Error::Read`] when the lock file cannot be looked at.
@@ -158,7 +158,7 @@ fn try_lock(layout: &Layout) -> Result<Result<Option<OwnedFd>, String>> {
     )))
 }
 
-/// Says whether there is a lock file.
+/// Returns `true` if there is a lock file.
 fn is_there(layout: &Layout) -> Result<bool> {
     match stat_at(layout.dir(), LOCK_FILE, Links::Refuse) {
         Ok(_) => Ok(true),
@@ -167,7 +167,7 @@ fn is_there(layout: &Layout) -> Result<bool> {
     }
 }
 
-/// Says whether the open file is the one at the lock's path.
+/// Returns `true` if the open file is the one at the lock's path.
 fn is_at_path(layout: &Layout, file: &OwnedFd) -> Result<bool> {
     let path = || layout.path().join(LOCK_FILE);
     let held = stat_of(file).map_err(|error| Error::read(path())(error.into()))?;
@@ -234,7 +234,7 @@ fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Says whether somebody holds an exclusive flock on the file or directory. Asked with a shared
+/// Returns `true` if somebody holds an exclusive flock on the file or directory. Asked with a shared
 /// lock, which disturbs nobody who asks the same.
 pub(crate) fn is_flocked(file: &OwnedFd) -> io::Result<bool> {
     match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)) {

@@ -28,7 +28,7 @@ const DATABASES: [&str; 2] = ["cache.db", "meta.db"];
 /// The number at byte 16 of a bbolt database, in the order of bytes of the machine that wrote it.
 const MAGIC: u32 = 0xED0C_DAED;
 
-/// Says whether a zot that runs owns the layout. Looked for in every directory above it.
+/// Returns `true` if a zot that runs owns the layout. Looked for in every directory above it.
 ///
 /// # Errors
 /// [`Error::Read`] when a database cannot be asked that belongs to the owner of the layout.

@@ -16,7 +16,7 @@ use crate::plan::KeepReason;
 pub struct KeptBytes {
     /// Names that stay.
     pub names: u64,
-    /// What they lead to.
+    /// What they reference.
     pub names_bytes: u64,
     /// What holds lead to.
     pub held_bytes: u64,

@@ -1,7 +1,7 @@
 //! `prune`: which images go by rule, filter and budget, and why each of the others stays.
 //!
 //! *Promise*: the removal is the same as `rm` of the chosen images, so whatever something that stays
-//! leads to stays; each image has a reason that was computed and not guessed; the bytes that are
+//! references stays; each image has a reason that was computed and not guessed; the bytes that are
 //! announced are those of the plan.
 
 mod along;

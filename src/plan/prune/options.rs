@@ -30,7 +30,7 @@ pub struct PruneOptions<'a> {
     pub max_size: Option<u64>,
     /// Which clock tells the age.
     pub time: TimeSource,
-    /// The present.
+    /// The current time.
     pub now: Timestamp,
     /// Where days and weeks begin.
     pub zone: TimeZone,

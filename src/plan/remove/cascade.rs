@@ -13,7 +13,7 @@ use super::{Referrers, RemoveOptions, take_names};
 
 /// Adds what goes along: untagged entries that were children of what goes, its untagged and
 /// digest-tag referrers, those that share its name by `kind`, and untagged images that it was built
-/// upon; again and again, until nothing new is found. Whatever something that stays still leads to,
+/// upon; again and again, until nothing new is found. Whatever something that stays still references,
 /// stays. Returns the named referrers that stay.
 pub(in crate::plan) fn cascade(
     view: &Snapshot,

@@ -15,7 +15,7 @@ use super::Removal;
 use super::saved::edit_lists;
 use super::selection::{RemovalSet, SweepExtent, docker_elements, stays};
 
-/// How far the clock that stamps files can be behind the one that tells the present, in nanoseconds.
+/// How far the clock that stamps files can be behind the one that tells the current time, in nanoseconds.
 /// Linux stamps with the time of the last tick; network file systems are worse.
 const CLOCK_MARGIN: i128 = 1_000_000_000;
 

@@ -1,6 +1,6 @@
 //! `rm`: which names and entries go, what goes along with them, and what that releases.
 //!
-//! *Promise*: a blob is released only if no root that stays leads to it. Nothing is found by walking
+//! *Promise*: a blob is released only if no root that stays references it. Nothing is found by walking
 //! down from what is removed and deleting on the way: that is how docker tears shared layers out of
 //! other images.
 

@@ -22,7 +22,7 @@ pub(in crate::plan) struct RemovalSet {
     pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
     /// Names that only docker save's list has, of entries that stay.
     pub(in crate::plan) saved: BTreeSet<(usize, String)>,
-    /// Elements of docker save that no entry leads to, by position.
+    /// Elements of docker save that no entry references, by position.
     pub(in crate::plan) elements: BTreeSet<usize>,
     /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
@@ -103,7 +103,7 @@ pub(super) fn roots_that_stay<'a>(
     })
 }
 
-/// Says whether a root stays, docker-save elements aside.
+/// Returns `true` if a root stays, docker-save elements aside.
 pub(in crate::plan) fn stays(gone: &RemovalSet, root: &Root) -> bool {
     match root.source {
         RootSource::Entry(position) => {

@@ -159,7 +159,7 @@ fn moved_in_words(moved: &[MovedImage]) -> String {
 }
 
 impl SelectError {
-    /// Says whether it only means that nothing is there to remove, which `-f` forgives.
+    /// Returns `true` if it only means that nothing is there to remove, which `-f` forgives.
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NoSuchImage { .. } | Self::NoMatch { .. })
@@ -673,7 +673,7 @@ fn is_id_prefix(hex: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Says whether a name is more than a tag.
+/// Returns `true` if a name is more than a tag.
 fn is_full(named: &Named<'_>) -> bool {
     named.text.contains(['/', ':', '@'])
         || named

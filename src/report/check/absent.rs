@@ -134,7 +134,7 @@ fn is_carried_by_entry(view: &Snapshot, position: usize, id: BlobId) -> bool {
     view.graph.is_embedded(id) && data.is_some()
 }
 
-/// Says whether what is referred to is content of that document: not an image of its own.
+/// Returns `true` if what is referred to is content of that document: not an image of its own.
 fn is_part(edge: &Edge) -> bool {
     match edge.role {
         Role::Config | Role::Layer | Role::Blob => true,
@@ -144,7 +144,7 @@ fn is_part(edge: &Edge) -> bool {
     }
 }
 
-/// Says whether it is content that takes room: configurations are small, alike, and kept by those who
+/// Returns `true` if it is content that takes room: configurations are small, alike, and kept by those who
 /// leave layers out.
 fn is_layer(edge: &Edge) -> bool {
     is_part(edge) && edge.role != Role::Config
@@ -181,7 +181,7 @@ impl Shares {
         shares
     }
 
-    /// Says whether a layer of the document is here that nobody left there for another image.
+    /// Returns `true` if a layer of the document is here that nobody left there for another image.
     fn has_own_layer(&self, id: BlobId, node: &Node, here: &BlobSet) -> bool {
         let is_platform = self.platforms.contains(id);
         node.edges.iter().any(|edge| {

@@ -44,7 +44,7 @@ pub enum Class {
     Unreadable,
     /// It is not here because this is a copy of a part, or because it is a foreign layer. No damage.
     Sparse,
-    /// Nothing leads to it. No damage; `gc` deletes such blobs.
+    /// Nothing references it. No damage; `gc` deletes such blobs.
     Orphan,
     /// A file in `blobs/` that is no blob. No damage.
     Foreign,
@@ -80,7 +80,7 @@ impl Class {
         }
     }
 
-    /// Says whether such a blob makes a layout damaged.
+    /// Returns `true` if such a blob makes a layout damaged.
     #[must_use]
     pub const fn is_damage(self) -> bool {
         match self {
@@ -140,7 +140,7 @@ pub struct Finding {
     pub len: Option<u64>,
     /// The length in bytes that a descriptor declares: one that differs, if there is one.
     pub declared: Option<u64>,
-    /// How a root leads to it, the shortest way, without the middle of a long one; empty for an orphan.
+    /// How a root references it, the shortest way, without the middle of a long one; empty for an orphan.
     pub way: Vec<String>,
     /// The images that need it: what to give to `rm` so that nothing does any more.
     pub images: Arc<[String]>,
@@ -150,7 +150,7 @@ pub struct Finding {
     pub second_indexes: Arc<[String]>,
     /// The second index that is wrong itself.
     pub file: Option<PathBuf>,
-    /// Nothing leads to it, so that a sweep deletes it.
+    /// Nothing references it, so that a sweep deletes it.
     pub is_orphan: bool,
 }
 

@@ -546,14 +546,14 @@ impl Part {
         part
     }
 
-    /// Says whether a hold is on something that goes, or on an index that loses something.
+    /// Returns `true` if a hold is on something that goes, or on an index that loses something.
     fn touches(&self, view: &Snapshot, hold: usize) -> bool {
         let held = view.state.holds.holds.get(hold);
         held.and_then(|hold| view.graph.id(&hold.digest))
             .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
     }
 
-    /// Says whether an index leads to something that goes.
+    /// Returns `true` if an index references something that goes.
     fn is_below(&self, view: &Snapshot, index: BlobId) -> bool {
         listed(&view.graph, index).iter().any(|(parent, edge)| {
             let step = (*parent, edge.to);
@@ -596,7 +596,7 @@ fn whole(image: &Image, gone: &mut RemovalSet) {
     gone.unwanted.insert(image.id);
 }
 
-/// The index stays, and what it leads to no longer counts.
+/// The index stays, and what it references no longer counts.
 fn sparse(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -656,7 +656,7 @@ fn hollow(
 
 /// Says from where on the references that are cut do not count: from the image, from its nested indexes
 /// where they are listed again without a name, and from referrers. Those are about the image or about a
-/// platform, which `subject` leads to; they are no images that need it.
+/// platform, which `subject` references; they are no images that need it.
 fn cut_from(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -699,7 +699,7 @@ fn cut_from(
     }
 }
 
-/// Says whether something else of an image's content is such.
+/// Returns `true` if something else of an image's content is such.
 fn leads_to(graph: &Graph, image: BlobId, is_such: impl Fn(BlobId) -> bool) -> bool {
     let content = content_of(graph, image, None);
     content.iter().any(|(id, _)| *id != image && is_such(*id))
