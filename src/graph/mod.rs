@@ -107,7 +107,7 @@ pub struct Node {
 
 impl Node {
     /// Returns `true` if the document lives as long as its `subject`. BuildKit always lists its attestation
-    /// manifests in their index, so that an unlisted one is a stale of an earlier export.
+    /// manifests in their index, so that an unlisted one is left from an earlier export.
     fn counts_as_referrer(&self) -> bool {
         !self
             .artifact_type

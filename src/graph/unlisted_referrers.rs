@@ -2,7 +2,7 @@
 //!
 //! A manifest that no root reaches is live when its `subject` is, with everything below it. The one
 //! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
-//! stale of an earlier export. Only orphans that are small and begin like JSON are read.
+//! left from an earlier export. Only orphans that are small and begin like JSON are read.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -342,7 +342,7 @@ impl BlobList {
             };
             match name {
                 OWN_DIRECTORY if is_dir => own = true,
-                // Who holds it is no stale; that is asked when it is to be deleted.
+                // Whether it is stale is asked when it is to be deleted.
                 LOCK_FILE if entry.kind == FileType::RegularFile => {
                     let recognised = TempName::Unmistakable;
                     found.push((entry.name.to_owned(), entry.kind, recognised));

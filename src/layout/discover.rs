@@ -44,7 +44,7 @@ impl Discovery {
             Err(error) => return Err(Error::read(root)(error)),
         };
         let before = (self.layouts.len(), self.errors.len());
-        // Whether the directory at each depth of the current time path is a layout.
+        // Whether the directory at each depth of the current path is a layout.
         let mut path_is_layout: Vec<bool> = Vec::new();
         let mut walk = WalkDir::new(root).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {

@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 /// `artifactType` of BuildKit's attestation manifests. BuildKit always lists those in their parent
-/// index, so an unlisted one is a stale of an earlier export and not a live referrer.
+/// index, so an unlisted one is left from an earlier export and not a live referrer.
 pub const DOCKER_ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
 
 impl Kind {

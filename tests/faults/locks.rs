@@ -87,7 +87,7 @@ fn a_lock_that_a_killed_process_left_is_removed_with_the_other_left_overs() {
     run.ok()
         .says("Deleted: index.json.lock (temporary file, 0B)");
     assert!(!scene.builder.join(LOCK).exists(), "{}", run.all());
-    // A lock that somebody holds is no stale.
+    // A lock that is held is not stale.
     let held = exclusive(open(&scene.builder.join(LOCK)));
     let run = Cmd::new(GC.on(scene.path())).run();
     run.ok().keeps_quiet_about(LOCK);

@@ -125,7 +125,7 @@ impl ProgressLine {
         self.draw_when_due(now);
     }
 
-    /// Says how many bytes the current time phase has to go through.
+    /// Says how many bytes the current phase has to go through.
     pub fn expect_bytes(&self, total: u64) {
         if let Some(phase) = &mut self.screen().phase {
             phase.total_bytes = Some(total);
