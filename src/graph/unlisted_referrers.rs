@@ -1,7 +1,7 @@
 //! Looking into orphans: cosign and others write referrers that no entry of `index.json` lists.
 //!
 //! A manifest that no root reaches is live when its `subject` is, with everything below it. The one
-//! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is a
+//! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is
 //! left from an earlier export. Only orphans that are small and begin like JSON are read.
 
 use std::collections::BTreeSet;
