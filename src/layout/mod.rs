@@ -9,6 +9,7 @@
 //!   *.json                of other tools: what lists descriptors is a second index, see `second`
 //!   ingest/ .umoci-*/ …   temporary files of writers, see `temp`
 //!   .ocisweep/holds.json  protections that this program keeps
+//!   .ocisweep/trash/…     what runs with `--trash` took away, see [`trash`]
 //! ```
 //!
 //! *Promise*: every directory is opened once and files are reached by name relative to it, so that
