@@ -4,7 +4,7 @@
 //! it goes has an image without a blob. *Promise*: what goes into the trash is put back when it is listed, by the same run if
 //! it was listed meanwhile, or by the next one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use super::trash::open_place;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Links, Renamed, open_dir};
-use crate::graph::Graph;
+use crate::graph::reachability::Reachability;
+use crate::graph::{BlobSet, Graph};
 use crate::layout::lock::Locked;
 use crate::layout::{Layout, State};
 use crate::oci::Digest;
@@ -123,18 +124,18 @@ fn needed(
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut seen = BTreeSet::new();
-    let mut needed = Vec::new();
-    for root in graph.roots() {
-        let Ok(id) = root.target else { continue };
-        let reach = graph.reach([id]);
-        for (digest, id) in &missing {
-            if reach.contains(*id) && seen.insert(*digest) {
-                needed.push(((*digest).clone(), graph.root_label(state, root)));
-            }
-        }
+    let mut wanted = BlobSet::default();
+    for (_, id) in &missing {
+        wanted.insert(*id);
     }
-    Ok(needed)
+    // One walk for all of them: a trash can hold as many blobs as a layout.
+    let reachability = Reachability::of(&graph, state, &wanted);
+    let mut labels = reachability.labels(|_| true);
+    let needed = missing.into_iter().filter_map(|(digest, id)| {
+        let label = labels.of(id).first().cloned()?;
+        Some((digest.clone(), label))
+    });
+    Ok(needed.collect())
 }
 
 /// Moves a blob from the trash to its place.

@@ -666,3 +666,45 @@ fn random_runs_are_undone_to_the_byte() {
         }
     }
 }
+
+#[test]
+fn a_tree_is_undone_layout_by_layout() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let names = ["a", "b", "c"];
+    let paths = names.map(|name| temp.path().join(name));
+    let before = names.map(|name| {
+        let path = temp.path().join(name);
+        let mut layout = LayoutBuilder::at(&path);
+        let app = layout.image("linux/amd64", name, &[b"app"]);
+        layout.tag(&app.manifest, "app:1");
+        // Nothing is removed from the last one.
+        if name != "c" {
+            layout.layer(name.as_bytes());
+        }
+        layout.write();
+        bytes(&path)
+    });
+    let gc = ["gc", "-r", "--grace", "0", "--trash"];
+    let gone = Cmd::new(gc).arg(temp.path()).run();
+    gone.ok();
+    let after = paths.each_ref().map(|path| bytes(path));
+    assert_ne!(after, before);
+    let undo = |args: &[&str]| Cmd::new(["undo", "-r"]).arg(temp.path()).args(args).run();
+
+    let dry = undo(&["-n", "--format", "json"]);
+    let layouts = dry.ok().json()["layouts"].clone();
+    assert_eq!(layouts.as_array().map(Vec::len), Some(2), "{}", dry.all());
+    assert_eq!(paths.each_ref().map(|path| bytes(path)), after);
+
+    let run = undo(&[]);
+    run.ok().says("Total restored: 1 blob, 1B, and 0 names");
+    for (path, before) in paths.iter().zip(&before) {
+        assert_back(before, path, false, &run);
+    }
+    // Done twice, it changes nothing.
+    let again = undo(&[]);
+    again.ok().warns("was undone before");
+    for (path, before) in paths.iter().zip(&before) {
+        assert_back(before, path, false, &again);
+    }
+}

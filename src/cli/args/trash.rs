@@ -22,6 +22,9 @@ pub struct UndoArgs {
     /// Image layout: a directory with index.json and blobs/
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
+    /// Undo the last run of every layout below this directory, without following links or entering other file systems
+    #[arg(short, long, conflicts_with_all = ["run", "blob"])]
+    pub recursive: bool,
     /// Run to undo, as `trash ls` names it, or the beginning of its name; default: the last one
     #[arg(value_name = "RUN")]
     pub run: Option<String>,

@@ -1,6 +1,7 @@
 //! `ocisweep undo`
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ocisweep::Error;
 use ocisweep::execute::Undone;
@@ -9,9 +10,11 @@ use ocisweep::ops::{self, UndoRequest};
 use ocisweep::parse::size::human_size;
 use serde::Serialize;
 
-use crate::cli::args::{TextFormat, UndoArgs};
+use crate::cli::args::{TextFormat, TreeArgs, UndoArgs};
 use crate::cli::context::{Context, quote_path};
 use crate::cli::exit::{self, Exit};
+use crate::cli::layouts::choose;
+use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::run::run_mode;
@@ -28,25 +31,85 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
             }
         };
     }
-    let open = || context.open(&args.layout);
+    if args.recursive {
+        return tree(context, args);
+    }
+    match one(context, args, &args.layout) {
+        Ok((document, exit)) => exit.and(print(context, args, &document)),
+        Err(exit) => exit,
+    }
+}
+
+/// Undoes the last run of every layout below a directory that has a trash.
+fn tree(context: &Context<'_>, args: &UndoArgs) -> Exit {
+    let tree = TreeArgs {
+        paths: vec![args.layout.clone()],
+        recursive: true,
+    };
+    let chosen = match choose(context, &tree, CommandLine::default()) {
+        Ok(chosen) => chosen,
+        Err(exit) => return exit,
+    };
+    let mut exit = chosen.exit;
+    let mut documents = Vec::new();
+    for path in &chosen.layouts {
+        if context.stopped() {
+            return exit.and(exit::INTERRUPTED);
+        }
+        let runs = context.open(path).and_then(|layout| layout.trashed_runs());
+        match runs {
+            Ok(runs) if runs.iter().all(|run| matches!(run.record, Ok(None))) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                exit = exit.and(context.report(&error));
+                continue;
+            }
+        }
+        match one(context, args, path) {
+            Ok((document, ended)) => {
+                exit = exit.and(ended);
+                if args.format == TextFormat::Text {
+                    let path = path.to_string_lossy();
+                    let head = format!("{}:\n", context.term.foreign(&path));
+                    exit = exit.and(context.print(&head));
+                    exit = exit.and(print(context, args, &document));
+                }
+                documents.push(document);
+            }
+            Err(ended) => exit = exit.and(ended),
+        }
+    }
+    match args.format {
+        TextFormat::Json => exit.and(context.print(&json::pretty(&Documents {
+            schema_version: json::SCHEMA_VERSION,
+            command: "undo",
+            dry_run: args.dry_run,
+            layouts: documents,
+        }))),
+        TextFormat::Text => exit,
+    }
+}
+
+/// Undoes a run of one layout, and reports what could not be restored.
+///
+/// # Errors
+/// The exit status, after the reason was printed.
+fn one(context: &Context<'_>, args: &UndoArgs, layout: &Path) -> Result<(Document, Exit), Exit> {
+    let open = || context.open(layout);
     let request = match &args.run {
         Some(name) => UndoRequest::Run(name),
         None => UndoRequest::Last,
     };
     let mode = run_mode(args.dry_run, args.lock_wait);
     match ops::undo(&open, request, mode, context.watcher()) {
-        Ok(undone) => show(context, args, &undone),
-        Err(error) => report(context, args, &error),
+        Ok(undone) => Ok(show(context, args, layout, &undone)),
+        Err(error) => Err(report(context, layout, &error)),
     }
 }
 
-fn report(context: &Context<'_>, args: &UndoArgs, error: &Error) -> Exit {
-    let hint = matches!(error, Error::Trash { .. }).then(|| {
-        format!(
-            "`ocisweep trash ls {}` lists the runs",
-            quote_path(&args.layout)
-        )
-    });
+fn report(context: &Context<'_>, layout: &Path, error: &Error) -> Exit {
+    let hint = matches!(error, Error::Trash { .. })
+        .then(|| format!("`ocisweep trash ls {}` lists the runs", quote_path(layout)));
     context.report_with(error, hint)
 }
 
@@ -58,7 +121,7 @@ fn blob(context: &Context<'_>, args: &UndoArgs, digest: &Digest) -> Exit {
     let mode = run_mode(args.dry_run, args.lock_wait);
     let restored = match ops::undo_blob(&layout, digest, mode, context.watcher()) {
         Ok(restored) => restored,
-        Err(error) => return report(context, args, &error),
+        Err(error) => return report(context, &args.layout, &error),
     };
     let document = Document {
         blobs: restored
@@ -68,12 +131,17 @@ fn blob(context: &Context<'_>, args: &UndoArgs, digest: &Digest) -> Exit {
             })
             .into_iter()
             .collect(),
-        ..Document::new(args)
+        ..Document::new(args, &args.layout)
     };
     print(context, args, &document)
 }
 
-fn show(context: &Context<'_>, args: &UndoArgs, undone: &Undone) -> Exit {
+fn show(
+    context: &Context<'_>,
+    args: &UndoArgs,
+    layout: &Path,
+    undone: &Undone,
+) -> (Document, Exit) {
     let Undone { plan, restored } = undone;
     let blob = |digest: &Digest, size| JsonBlob {
         digest: digest.to_string(),
@@ -89,9 +157,9 @@ fn show(context: &Context<'_>, args: &UndoArgs, undone: &Undone) -> Exit {
             .map(|(digest, size)| blob(digest, *size))
             .chain(others)
             .collect(),
-        ..Document::new(args)
+        ..Document::new(args, layout)
     };
-    let mut exit = print(context, args, &document);
+    let mut exit = exit::DONE;
     if plan.is_done {
         context.term.note(&format!(
             "run {} was undone before; nothing was changed",
@@ -104,7 +172,7 @@ fn show(context: &Context<'_>, args: &UndoArgs, undone: &Undone) -> Exit {
         ));
     }
     for file in &plan.left {
-        let path = args.layout.join(file);
+        let path = layout.join(file);
         context.term.error(
             &format!(
                 "cannot restore `{}`: another program has written it since",
@@ -121,12 +189,12 @@ fn show(context: &Context<'_>, args: &UndoArgs, undone: &Undone) -> Exit {
             ),
             Some(&format!(
                 "`ocisweep check {}` shows what is damaged",
-                quote_path(&args.layout)
+                quote_path(layout)
             )),
         );
         exit = exit.and(exit::INCOMPLETE);
     }
-    exit
+    (document, exit)
 }
 
 fn print(context: &Context<'_>, args: &UndoArgs, document: &Document) -> Exit {
@@ -174,6 +242,15 @@ struct Document {
     moved: Vec<String>,
 }
 
+/// What `-r` did, layout by layout.
+#[derive(Serialize)]
+struct Documents {
+    schema_version: u32,
+    command: &'static str,
+    dry_run: bool,
+    layouts: Vec<Document>,
+}
+
 #[derive(Serialize)]
 struct JsonBlob {
     digest: String,
@@ -181,12 +258,12 @@ struct JsonBlob {
 }
 
 impl Document {
-    fn new(args: &UndoArgs) -> Self {
+    fn new(args: &UndoArgs, layout: &Path) -> Self {
         Self {
             schema_version: json::SCHEMA_VERSION,
             command: "undo",
             dry_run: args.dry_run,
-            path: args.layout.to_string_lossy().into_owned(),
+            path: layout.to_string_lossy().into_owned(),
             run: None,
             blobs: Vec::new(),
             names: Vec::new(),
