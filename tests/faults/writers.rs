@@ -495,6 +495,10 @@ fn an_old_orphan_that_is_used_again_comes_back_from_the_trash() {
     let rounds = rounds.map_or(ROUNDS, |text| text.parse().expect("a number of images"));
     let with = race(rounds, &["--trash"]);
     let without = race(rounds, &[]);
-    println!("{rounds} images beside gc: {with} broken with --trash, {without} without");
+    let said =
+        format!("{rounds} images beside gc: {with} broken with --trash, {without} without\n");
+    std::io::stderr()
+        .write_all(said.as_bytes())
+        .expect("the numbers can be written");
     assert_eq!(with, 0, "{without} without a trash");
 }
