@@ -71,3 +71,10 @@ fn start_up_to(wanted: usize) {
 pub fn is_alone() -> bool {
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1
 }
+
+/// Returns the threads that delete; `None`: one is enough, or is all there is.
+pub(crate) fn thread_pool(threads: usize, victims: usize) -> Option<rayon::ThreadPool> {
+    (threads > 1 && victims > 64)
+        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+        .and_then(Result::ok)
+}

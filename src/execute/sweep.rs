@@ -14,6 +14,8 @@ use crate::oci::digest::DeletableName;
 use crate::plan::{Deletion, Deletions, Plan, Tally};
 use crate::progress::{Phase, Progress};
 
+use crate::threads::thread_pool;
+
 use super::trash::{OpenRun, Trashed};
 use super::{DeleteResult, Outcome};
 
@@ -114,13 +116,6 @@ pub(super) fn sweep(
         ..trashed
     });
     outcome
-}
-
-/// Returns the threads that delete; `None`: one is enough, or is all there is.
-fn thread_pool(threads: usize, victims: usize) -> Option<rayon::ThreadPool> {
-    (threads > 1 && victims > 64)
-        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-        .and_then(Result::ok)
 }
 
 fn path_of(plan: &Plan, id: BlobId) -> String {

@@ -14,10 +14,11 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use rayon::prelude::*;
 use rustix::fs::Dev;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileTime, Fs, Links, exists, is_own, open_dir, stat_of};
+use crate::fs::{FileSystem, FileTime, Fs, Links, exists, is_own, open_dir, stat_of};
 use crate::layout::blob_list::OWN_DIRECTORY;
 use crate::layout::entries::each_entry;
 use crate::layout::trash::{
@@ -27,6 +28,8 @@ use crate::layout::trash::{
 use crate::layout::{Layout, State};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
 use crate::plan::Plan;
+
+use crate::threads::thread_pool;
 
 /// What a run moved into the trash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -242,11 +245,17 @@ pub(crate) fn empty_run(layout: &Layout, run: &TrashedRun, fs: &dyn Fs) -> Resul
             continue;
         };
         let blobs = run.blobs.iter().map(|(digest, _)| digest);
-        for digest in blobs.filter(|digest| digest.algorithm() == Some(algorithm)) {
-            if let Some(name) = digest.victim_name() {
-                fs.remove(own.as_fd(), &name).map_err(failed)?;
-            }
+        let names: Vec<_> = blobs
+            .filter(|digest| digest.algorithm() == Some(algorithm))
+            .filter_map(Digest::victim_name)
+            .collect();
+        let remove = |name| fs.remove(own.as_fd(), name).map(drop);
+        let threads = FileSystem::of(&own).unlink_threads();
+        match thread_pool(threads, names.len()) {
+            Some(pool) => pool.install(|| names.par_iter().try_for_each(remove)),
+            None => names.iter().try_for_each(remove),
         }
+        .map_err(failed)?;
         drop(fs.remove_temporary(dir.as_fd(), algorithm.name(), true));
     }
     // What else lies there is none of ours, and keeps its directory.
