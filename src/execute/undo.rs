@@ -13,7 +13,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
 
 use super::Refused;
@@ -21,11 +20,10 @@ use super::commit::swap;
 use super::cure::{Restored, cure, move_back, sync_blobs};
 use super::recover::recover;
 use crate::error::{Error, Result};
-use crate::fs::{FileTime, Fs, Links, Renamed, open_dir};
+use crate::fs::{FileTime, Fs, Links, Renamed, has_digest, open_dir};
 use crate::layout::lock::Locked;
 use crate::layout::trash::{RECORD, RunRecord, TrashedRun};
 use crate::layout::{Layout, State};
-use crate::oci::digest::Hasher;
 use crate::oci::{Digest, RestoredIndex, TextChange};
 
 /// What undoing a run changes, as far as it can be told before.
@@ -169,21 +167,11 @@ fn undone_text(change: &TextChange, today: Option<&[u8]>) -> TextState {
 /// Returns `true` if the blob that is in its place is of its digest.
 fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
     let path = layout.blob_path(digest);
-    let Some(algorithm) = digest.algorithm() else {
+    if digest.algorithm().is_none() {
         return Ok(true);
-    };
-    let file = layout.open_blob(digest).map_err(Error::read(&path))?;
-    let mut file = File::from(file);
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish() == *digest),
-            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::read(&path)(error)),
-        }
     }
+    let file = layout.open_blob(digest).map_err(Error::read(&path))?;
+    has_digest(&mut File::from(file), digest).map_err(Error::read(&path))
 }
 
 /// Undoes a run as planned for this state.

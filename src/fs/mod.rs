@@ -8,6 +8,7 @@ mod kind;
 mod open;
 mod own_names;
 mod stat;
+mod verify;
 
 use std::fmt::Debug;
 use std::io;
@@ -24,6 +25,7 @@ pub(crate) use open::{
 };
 pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
 pub use stat::FileStat;
+pub(crate) use verify::has_digest;
 
 /// What happened to a file that was to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

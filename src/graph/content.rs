@@ -9,7 +9,7 @@ use crate::fs::stat_of;
 use crate::layout::{BlobId, Layout};
 use crate::oci::descriptor::{ScanError, decode_data};
 use crate::oci::digest::Hasher;
-use crate::oci::signed::{Identity, identify};
+use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 use crate::oci::{Digest, Document, Kind, Shape};
 
 /// The largest document of a known type that is read, in bytes. Registries accept 4 MiB; an index of
@@ -18,8 +18,7 @@ const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
 /// A blob of unknown type up to this size is checked against its digest before it is taken for
 /// something that refers to nothing: a manifest that a crash left empty or full of zeros looks so.
-/// No registry takes a larger manifest.
-pub(crate) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = MAX_MANIFEST_BYTES;
 
 /// A document that has to be read.
 pub(super) struct Request {

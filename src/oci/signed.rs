@@ -12,6 +12,9 @@ use serde::Deserialize;
 use super::descriptor::decode_data;
 use super::digest::Digest;
 
+/// The longest manifest, in bytes: no registry takes a longer one, signed or not.
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
 /// What a digest says about some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Identity {

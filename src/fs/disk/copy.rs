@@ -1,18 +1,15 @@
 //! Copying a blob, verified while it is copied.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::RenameFlags;
 
 use super::{Fs as _, Temporary, rename};
+use crate::fs::verify::{copies_digest, has_payload};
 use crate::fs::{Disk, Links, open_file};
 use crate::oci::Digest;
-use crate::oci::digest::Hasher;
-
-/// Bytes that are read at a time.
-const PIECE: usize = 1 << 18;
 
 /// Copies a file into a directory of blobs if it has this digest. `false`: it has another one, or the algorithm is unknown.
 pub(super) fn copy(
@@ -20,20 +17,16 @@ pub(super) fn copy(
     dir: BorrowedFd<'_>,
     digest: &Digest,
 ) -> io::Result<bool> {
-    let Some(algorithm) = digest.algorithm() else {
-        return Ok(false);
-    };
     let (temporary, mut file) = Temporary::create(dir, 0o644)?;
-    let mut hasher = Hasher::new(algorithm);
-    if rustix::fs::ioctl_ficlone(&file, source).is_ok() {
+    let reopened = || open_file(dir, temporary.name(), Links::Refuse).map(File::from);
+    let is_equal = if rustix::fs::ioctl_ficlone(&file, source).is_ok() {
         // What was cloned is read again: that is what will be there.
-        let clone = open_file(dir, temporary.name(), Links::Refuse)?;
-        feed(&mut File::from(clone), &mut hasher, None)?;
+        copies_digest(&mut reopened()?, &mut io::sink(), digest)?
     } else {
         let mut source = File::from(source.try_clone_to_owned()?);
-        feed(&mut source, &mut hasher, Some(&mut file))?;
-    }
-    if hasher.finish() != *digest {
+        copies_digest(&mut source, &mut file, digest)?
+    };
+    if !is_equal && !has_payload(&mut reopened()?, digest)? {
         return Ok(false);
     }
     Disk.sync(file.as_fd())?;
@@ -42,23 +35,6 @@ pub(super) fn copy(
     temporary.keep();
     Disk.sync_dir(dir)?;
     Ok(true)
-}
-
-fn feed(from: &mut impl Read, hasher: &mut Hasher, mut to: Option<&mut File>) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let bytes = buffer.get(..read).unwrap_or_default();
-        hasher.update(bytes);
-        if let Some(to) = &mut to {
-            to.write_all(bytes)?;
-        }
-    }
 }
 
 #[cfg(test)]
