@@ -6,6 +6,7 @@
 //! lock. The threads are not those of the pool that reads documents: while one of those waits for a part of
 //! its work it takes up other work, and would begin a layout in the middle of another one.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use ocisweep::error::SharedStoreProblem;
 use ocisweep::execute::remove_directory;
 use ocisweep::fs::Disk;
 use ocisweep::layout::discover::{Discovery, distinct, sharing};
-use ocisweep::ops::LayoutGroup;
+use ocisweep::ops::{Finished, LayoutGroup};
 use ocisweep::plan::{Totals, hardlink_totals};
 
 use super::args::{OutputArgs, SharedArgs, TextFormat, TreeArgs};
@@ -26,7 +27,7 @@ use super::mistaken::{CommandLine, not_a_layout, report};
 use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
-use super::render::sweep::{Aged, Shown, age_line, note_linked, total_line};
+use super::render::sweep::{Aged, Shown, age_line, note_linked, parts, total_line};
 use super::render::trashed::TrashTotals;
 use super::run::{Done, alone};
 
@@ -241,6 +242,15 @@ pub fn each<T: Send>(
         .collect()
 }
 
+/// What came of each layout: `None` where it was not begun.
+pub type Runs<T, E> = [Option<Result<Done<T>, E>>];
+
+/// Returns what was done in each layout; `None` where nothing was.
+pub fn done_in<T, E>(runs: &Runs<T, E>) -> Vec<Option<&Done<T>>> {
+    let done = runs.iter().map(|run| run.as_ref()?.as_ref().ok());
+    done.collect()
+}
+
 /// Returns what was freed in each layout, or would be: a byte that hard links bring into several of them is
 /// counted where its last name goes.
 pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
@@ -312,6 +322,73 @@ impl<'a> RunReport<'a> {
             aged: Aged::default(),
             measured: false,
         }
+    }
+
+    /// Takes up what came of each layout, and returns how they ended. `show` prints a layout, and returns how it ended and
+    /// what the document says of it; `report` prints why nothing was done in one.
+    pub fn add_runs<T, E: fmt::Display>(
+        &mut self,
+        layouts: &[PathBuf],
+        runs: &Runs<T, E>,
+        mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
+        report: impl Fn(&E) -> Exit,
+    ) -> Exit {
+        let shares = shares(&done_in(runs));
+        let mut exit = exit::DONE;
+        for ((path, run), share) in layouts.iter().zip(runs).zip(shares) {
+            exit = exit.and(match run {
+                None => {
+                    self.interrupted(path);
+                    exit::INTERRUPTED
+                }
+                Some(Ok(done)) => {
+                    let shown = Shown {
+                        plan: &done.plan,
+                        outcome: done.outcome.as_ref(),
+                        share: self.is_many.then_some(share),
+                        is_pool: false,
+                    };
+                    let (ended, layout) = show(&shown, Some(&done.said));
+                    self.add(path, &shown, ended, layout);
+                    ended
+                }
+                Some(Err(error)) => self.refused(path, error, &report),
+            });
+        }
+        exit
+    }
+
+    /// Takes up what came of a shared store and its layouts, likewise. What planning noted is `None` for the store.
+    pub fn add_group<T, E: fmt::Display>(
+        &mut self,
+        store: &Path,
+        run: &Result<Finished<T>, E>,
+        mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
+        report: impl Fn(&E) -> Exit,
+    ) -> Exit {
+        let done = match run {
+            Ok(done) => done,
+            Err(error) => return self.refused(store, error, report),
+        };
+        let mut exit = exit::DONE;
+        let said = std::iter::once(None).chain(done.notes.iter().map(Some));
+        for (shown, said) in parts(done).zip(said) {
+            let (ended, layout) = show(&shown, said);
+            self.add(shown.plan.layout(), &shown, ended, layout);
+            exit = exit.and(ended);
+        }
+        exit
+    }
+
+    fn refused<E: fmt::Display>(
+        &mut self,
+        path: &Path,
+        error: &E,
+        report: impl Fn(&E) -> Exit,
+    ) -> Exit {
+        let ended = report(error);
+        self.failed(path, &error.to_string(), ended);
+        ended
     }
 
     /// Takes a layout up. `exit`: how it ended; `layout`: what the document says of it.

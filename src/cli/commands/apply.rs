@@ -12,13 +12,13 @@ use ocisweep::plan::{KeptImage, Plan};
 use crate::cli::args::{ApplyArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, each, shares};
+use crate::cli::layouts::{RunReport, each};
+use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::{Shown, parts};
+use crate::cli::render::sweep::Shown;
 use crate::cli::run::{self, Clock, Done, protection, run_mode};
 
 /// What planning noted beside the plan.
-#[derive(Default)]
 struct PlanNotes {
     untagged: Vec<String>,
     kept_by: Vec<KeptImage>,
@@ -55,40 +55,13 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
             .expect("there is one for each path");
         one(context, args, &rule, planned)
     });
-    let done: Vec<_> = runs
-        .iter()
-        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
-        .collect();
-    let shares = shares(&done);
-    let mut exit = exit::DONE;
     let mut account = RunReport::new("apply", args.dry_run, is_many);
-    for ((path, run), share) in paths.iter().zip(&runs).zip(shares) {
-        let ended = match run {
-            None => {
-                account.interrupted(path);
-                exit::INTERRUPTED
-            }
-            Some(Ok(done)) => {
-                let shown = Shown {
-                    plan: &done.plan,
-                    outcome: done.outcome.as_ref(),
-                    share: is_many.then_some(share),
-                    is_pool: false,
-                };
-                let ended = show(context, args, &shown, &done.said, is_many);
-                let mut layout = shown.to_json(context.now, args.output.format);
-                layout.items.extend(kept_items(&done.said.kept_by));
-                account.add(path, &shown, ended, layout);
-                ended
-            }
-            Some(Err(error)) => {
-                let ended = report(context, error);
-                account.failed(path, &error.to_string(), ended);
-                ended
-            }
-        };
-        exit = exit.and(ended);
-    }
+    let exit = account.add_runs(
+        &paths,
+        &runs,
+        |shown, said| show(context, args, shown, said, is_many),
+        |error| report(context, error),
+    );
     exit.and(account.finish(context, &args.output))
 }
 
@@ -112,24 +85,13 @@ fn shared(
         planned_in(planned, view, protection)
     };
     let mut account = RunReport::new("apply", args.dry_run, true);
-    let mut exit = exit::DONE;
-    match ops::run(&group, protection, mode, context.watcher(), make) {
-        Ok(done) => {
-            let nothing = PlanNotes::default();
-            let notes = std::iter::once(&nothing).chain(&done.notes);
-            for (shown, said) in parts(&done).zip(notes) {
-                let ended = show(context, args, &shown, said, true);
-                let mut layout = shown.to_json(context.now, args.output.format);
-                layout.items.extend(kept_items(&said.kept_by));
-                account.add(shown.plan.layout(), &shown, ended, layout);
-                exit = exit.and(ended);
-            }
-        }
-        Err(error) => {
-            exit = report(context, &error);
-            account.failed(&store.path, &error.to_string(), exit);
-        }
-    }
+    let run = ops::run(&group, protection, mode, context.watcher(), make);
+    let exit = account.add_group(
+        &store.path,
+        &run,
+        |shown, said| show(context, args, shown, said, true),
+        |error| report(context, error),
+    );
     exit.and(account.finish(context, &args.output))
 }
 
@@ -186,13 +148,14 @@ fn planned_in(
     Ok((removal.plan, said))
 }
 
+/// Says what became of a layout, and returns how it ended and what the document says of it.
 fn show(
     context: &Context<'_>,
     args: &ApplyArgs,
     shown: &Shown<'_>,
-    said: &PlanNotes,
+    said: Option<&PlanNotes>,
     is_many: bool,
-) -> Exit {
+) -> (Exit, json::SweptLayout) {
     let mut exit = match args.output.format {
         TextFormat::Json => exit::DONE,
         TextFormat::Text if args.output.quiet => exit::DONE,
@@ -202,14 +165,15 @@ fn show(
             } else {
                 "Untagged"
             };
-            let mut text: String = said
-                .untagged
-                .iter()
+            let untagged = said.into_iter().flat_map(|said| &said.untagged);
+            let mut text: String = untagged
                 .filter(|_| shown.is_written())
                 .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
                 .collect();
             text.push_str(&shown.lines(context));
-            text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
+            if let Some(said) = said {
+                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
+            }
             context.print(&shown.headed(context, text, is_many))
         }
     };
@@ -219,5 +183,9 @@ fn show(
     if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
         exit = exit.and(exit::INTERRUPTED);
     }
-    exit
+    let mut layout = shown.to_json(context.now, args.output.format);
+    if let Some(said) = said {
+        layout.items.extend(kept_items(&said.kept_by));
+    }
+    (exit, layout)
 }

@@ -10,9 +10,10 @@ use ocisweep::plan::EmptyLayouts;
 use crate::cli::args::{GcArgs, TextFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, choose, choose_sharing, each, remove_directories, shares};
+use crate::cli::layouts::{RunReport, choose, choose_sharing, done_in, each, remove_directories};
 use crate::cli::mistaken::CommandLine;
-use crate::cli::render::sweep::{Shown, parts};
+use crate::cli::render::json;
+use crate::cli::render::sweep::Shown;
 use crate::cli::run::{Clock, Done, alone, protection, run_mode};
 
 /// Sweeps each layout. One that fails does not stop the others.
@@ -24,7 +25,6 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         Ok(chosen) => chosen,
         Err(exit) => return exit,
     };
-    let mut exit = chosen.exit;
     let runs = each(context, &chosen.layouts, |number, path| {
         let mut run = chosen
             .refuse_sharing(number)
@@ -36,44 +36,18 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
         }
         run
     });
-    let done: Vec<_> = runs
-        .iter()
-        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
-        .collect();
-    remove_directories(&chosen.layouts, &done);
-    let shares = shares(&done);
+    remove_directories(&chosen.layouts, &done_in(&runs));
     let mut account = RunReport::new("gc", args.dry_run, chosen.is_many);
-    for ((path, run), share) in chosen.layouts.iter().zip(&runs).zip(shares) {
-        let ended = match run {
-            None => {
-                account.interrupted(path);
-                exit::INTERRUPTED
-            }
-            Some(Ok(done)) => {
-                let shown = Shown {
-                    plan: &done.plan,
-                    outcome: done.outcome.as_ref(),
-                    share: chosen.is_many.then_some(share),
-                    is_pool: false,
-                };
-                let ended = show(context, args, &shown, chosen.is_many);
-                account.add(
-                    path,
-                    &shown,
-                    ended,
-                    shown.to_json(context.now, args.output.format),
-                );
-                ended
-            }
-            Some(Err(error)) => {
-                let ended = context.report(error);
-                account.failed(path, &error.to_string(), ended);
-                ended
-            }
-        };
-        exit = exit.and(ended);
-    }
-    exit.and(account.finish(context, &args.output))
+    let ended = account.add_runs(
+        &chosen.layouts,
+        &runs,
+        |shown, _| show(context, args, shown, chosen.is_many),
+        |error| context.report(error),
+    );
+    chosen
+        .exit
+        .and(ended)
+        .and(account.finish(context, &args.output))
 }
 
 /// Sweeps a pool. One layout that cannot be read or marked stops it: what it needs would be unknown.
@@ -84,26 +58,12 @@ fn shared(context: &Context<'_>, args: &GcArgs, pool: &Path) -> Exit {
     };
     let done = sweep(context, args, &group);
     let mut account = RunReport::new("gc", args.dry_run, true);
-    let mut exit = exit::DONE;
-    match done {
-        Ok(done) => {
-            for shown in parts(&done) {
-                let ended = show(context, args, &shown, true);
-                let path = shown.plan.layout();
-                account.add(
-                    path,
-                    &shown,
-                    ended,
-                    shown.to_json(context.now, args.output.format),
-                );
-                exit = exit.and(ended);
-            }
-        }
-        Err(error) => {
-            exit = context.report(&error);
-            account.failed(pool, &error.to_string(), exit);
-        }
-    }
+    let exit = account.add_group(
+        pool,
+        &done,
+        |shown, _| show(context, args, shown, true),
+        |error| context.report(error),
+    );
     exit.and(account.finish(context, &args.output))
 }
 
@@ -121,8 +81,13 @@ fn sweep(context: &Context<'_>, args: &GcArgs, group: &LayoutGroup) -> Result<Fi
     ops::gc(group, &protection, &options, mode, context.watcher())
 }
 
-/// Says what became of a layout, and returns how it ended.
-fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) -> Exit {
+/// Says what became of a layout, and returns how it ended and what the document says of it.
+fn show(
+    context: &Context<'_>,
+    args: &GcArgs,
+    shown: &Shown<'_>,
+    is_many: bool,
+) -> (Exit, json::SweptLayout) {
     let mut exit = exit::DONE;
     if args.output.format == TextFormat::Text && !args.output.quiet {
         exit = shown.print(context, is_many);
@@ -137,5 +102,5 @@ fn show(context: &Context<'_>, args: &GcArgs, shown: &Shown<'_>, is_many: bool) 
         }
         _ => {}
     }
-    exit
+    (exit, shown.to_json(context.now, args.output.format))
 }

@@ -32,7 +32,7 @@ use self::confirm::{Answer, confirm};
 use crate::cli::args::{ClockName, GroupName, PruneArgs, TextFormat};
 use crate::cli::context::{Context, quote_path};
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, SelectedLayouts, choose, each, remove_directories, shares};
+use crate::cli::layouts::{RunReport, SelectedLayouts, choose, done_in, each, remove_directories};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::kept::{kept_items, kept_lines};
@@ -143,50 +143,30 @@ fn tell(
     runs: Vec<Option<Result<Done<PlanNotes>, Failure<'_>>>>,
     was_asked: bool,
 ) -> Exit {
-    let mut exit = exit::DONE;
-    let done: Vec<_> = runs
-        .iter()
-        .map(|run| run.as_ref().and_then(|run| run.as_ref().ok()))
-        .collect();
+    let done = done_in(&runs);
     let said = done.iter().flatten().map(|done| &done.said);
     if !was_asked {
         context.warn_unmatched(&unmatched_in_all(said));
     }
     remove_directories(&chosen.layouts, &done);
-    let shares = shares(&done);
     let mut kept = KeptBytes::default();
     let mut seen = HashSet::new();
-    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
     let mut account = RunReport::new("prune", args.is_dry_run(), chosen.is_many);
-    for ((path, run), share) in chosen.layouts.iter().zip(runs).zip(shares) {
-        let ended = match run {
-            None => {
-                account.interrupted(path);
-                exit::INTERRUPTED
+    let mut exit = account.add_runs(
+        &chosen.layouts,
+        &runs,
+        |shown, said| {
+            if let Some(said) = said {
+                kept.add(&said.kept, &said.kept_links, &mut seen);
             }
-            Some(Ok(done)) => {
-                let shown = Shown {
-                    plan: &done.plan,
-                    outcome: done.outcome.as_ref(),
-                    share: chosen.is_many.then_some(share),
-                    is_pool: false,
-                };
-                kept.add(&done.said.kept, &done.said.kept_links, &mut seen);
-                let said = Some(&done.said);
-                let ended = show(context, args, said, &shown, chosen.is_many);
-                let layout = to_json(context, args, said, &shown);
-                account.add(path, &shown, ended, layout);
-                plan_file.layouts.push(done.said.file);
-                ended
-            }
-            Some(Err(failure)) => {
-                let ended = report(context, &failure);
-                account.failed(path, &failure.to_string(), ended);
-                ended
-            }
-        };
-        exit = exit.and(ended);
-    }
+            let ended = show(context, args, said, shown, chosen.is_many);
+            (ended, to_json(context, args, said, shown))
+        },
+        |failure| report(context, failure),
+    );
+    let done = runs.into_iter().flatten().flatten();
+    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
+    plan_file.layouts.extend(done.map(|done| done.said.file));
     if let Some(file) = args.plan.as_ref().filter(|_| account.is_measured()) {
         exit = exit.and(save_plan(context, file, &plan_file));
     }

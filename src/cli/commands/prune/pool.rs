@@ -16,9 +16,9 @@ use super::{
 };
 use crate::cli::args::{PruneArgs, TextFormat};
 use crate::cli::context::Context;
-use crate::cli::exit::{self, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::layouts::{RunReport, choose_sharing};
-use crate::cli::render::sweep::{age_line, count, parts};
+use crate::cli::render::sweep::{age_line, count};
 use crate::cli::run::{Clock, protection};
 
 /// The images that go, by layout.
@@ -80,29 +80,25 @@ pub(super) fn run(
         }
         Ok((plan, said))
     };
-    let mut exit = exit::DONE;
-    match ops::run(&group, rule, mode, context.watcher(), agreed) {
-        Ok(done) => {
-            if shown.is_none() {
-                context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
-            }
-            let said = std::iter::once(None).chain(done.notes.iter().map(Some));
-            for (shown, said) in parts(&done).zip(said) {
-                let ended = show(context, args, said, &shown, true);
-                let layout = to_json(context, args, said, &shown);
-                account.add(shown.plan.layout(), &shown, ended, layout);
-                exit = exit.and(ended);
-            }
-            if let (Some(file), Some((store, _))) = (&args.plan, done.parts.first()) {
-                let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
-                plan.share(store, done.notes.into_iter().map(|said| said.file));
-                exit = exit.and(save_plan(context, file, &plan));
-            }
-        }
-        Err(failure) => {
-            exit = report(context, &failure);
-            account.failed(pool, &failure.to_string(), exit);
-        }
+    let run = ops::run(&group, rule, mode, context.watcher(), agreed);
+    if let (Ok(done), None) = (&run, &shown) {
+        context.warn_unmatched(&unmatched_in_all(done.notes.iter()));
+    }
+    let mut exit = account.add_group(
+        pool,
+        &run,
+        |shown, said| {
+            let ended = show(context, args, said, shown, true);
+            (ended, to_json(context, args, said, shown))
+        },
+        |failure| report(context, failure),
+    );
+    if let (Some(file), Ok(done)) = (&args.plan, run)
+        && let Some((store, _)) = done.parts.first()
+    {
+        let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
+        plan.share(store, done.notes.into_iter().map(|said| said.file));
+        exit = exit.and(save_plan(context, file, &plan));
     }
     exit = exit.and(account.finish(context, &args.output));
     if args.output.format == TextFormat::Text {
