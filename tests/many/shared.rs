@@ -810,6 +810,25 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
     assert_eq!(dead, commune.orphans);
 }
 
+/// The layouts are looked for once, and a path that could not be told from two lines is refused.
+#[test]
+fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    let blobs = ["blobs", "--unreferenced", "--grace", "0"];
+    let run = scene.run(&[&blobs[..], &SHARED, &NAMES, &["one/"]].concat());
+    let notes = run.ok().stderr.matches("are the same layout").count();
+    assert_eq!(notes, 1, "{}", run.all());
+    fs::rename(scene.join("pool"), scene.join("odd\npool")).expect("it can be moved");
+    let odd = ["--shared-blobs", "odd\npool"];
+    let run = scene.run(&[&blobs[..], &odd, &NAMES].concat());
+    run.exits(2).one_error_with_hint();
+    assert_eq!(run.stdout, "", "{}", run.all());
+    let run = scene.run(&[&blobs[..], &odd, &["-0"], &NAMES].concat());
+    let paths = run.ok().stdout.matches("odd\npool/sha256/").count();
+    assert_eq!(paths, commune.orphans.len(), "{}", run.all());
+}
+
 #[test]
 fn df_measures_each_image_of_a_pool() {
     let commune = Commune::new(Way::Empty);

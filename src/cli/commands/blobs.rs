@@ -19,8 +19,12 @@ use crate::cli::run::{self, Clock, plan_gc, protection};
 
 /// Lists the blobs of each layout. One that is refused does not stop the others.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
+    let store = args.layouts.shared_blobs.as_deref();
+    if let Some(store) = store.filter(|_| args.unreferenced) {
+        return unreferenced_in(context, args, store);
+    }
     let line = CommandLine {
-        shared_blobs: args.layouts.shared_blobs.as_deref(),
+        shared_blobs: store,
         ..CommandLine::default()
     };
     let chosen = match choose(context, &args.layouts.tree, line) {
@@ -29,28 +33,11 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
     };
     let mut exit = chosen.exit;
     let prefix = |layout| chosen.is_many.then_some(layout);
-    if chosen.is_many && !args.null {
-        let odd = chosen.layouts.iter().filter(|layout| has_line_end(layout));
-        for layout in odd.clone() {
-            context.term.error(
-                &format!(
-                    "cannot list `{}`: its path has a line end",
-                    layout.display()
-                ),
-                Some("`-0` ends each path with a zero byte"),
-            );
+    if chosen.is_many {
+        let paths = chosen.layouts.iter().map(PathBuf::as_path);
+        if let Err(refused) = refuse_line_ends(context, args, paths) {
+            return exit.and(refused);
         }
-        if odd.count() > 0 {
-            return exit.and(exit::USAGE);
-        }
-    }
-    if let Some(store) = args
-        .layouts
-        .shared_blobs
-        .as_deref()
-        .filter(|_| args.unreferenced)
-    {
-        return exit.and(unreferenced_in(context, args, store));
     }
     // Everything is read before anything is printed.
     let mut lists = Vec::with_capacity(chosen.layouts.len());
@@ -58,7 +45,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let refused = if args.unreferenced && args.layouts.shared_blobs.is_none() {
+        let refused = if args.unreferenced {
             chosen.refuse_sharing(number)
         } else {
             Ok(())
@@ -74,8 +61,22 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Exit {
     exit
 }
 
-fn has_line_end(path: &Path) -> bool {
-    path.as_os_str().as_bytes().contains(&b'\n')
+/// Refuses directories whose paths could not be told from the end of a line.
+fn refuse_line_ends<'a>(
+    context: &Context<'_>,
+    args: &BlobsArgs,
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<(), Exit> {
+    let mut refused = Ok(());
+    let has_line_end = |path: &&Path| path.as_os_str().as_bytes().contains(&b'\n');
+    for path in paths.filter(|_| !args.null).filter(has_line_end) {
+        context.term.error(
+            &format!("cannot list `{}`: its path has a line end", path.display()),
+            Some("`-0` ends each path with a zero byte"),
+        );
+        refused = Err(exit::USAGE);
+    }
+    refused
 }
 
 fn print(
@@ -146,6 +147,11 @@ fn unreferenced_in(context: &Context<'_>, args: &BlobsArgs, store: &Path) -> Exi
         Ok(group) => group,
         Err(exit) => return exit,
     };
+    let (_, layouts) = group.paths();
+    let paths = std::iter::once(store).chain(layouts.iter().map(PathBuf::as_path));
+    if let Err(refused) = refuse_line_ends(context, args, paths) {
+        return refused;
+    }
     let protection = protection(context, args.grace, args.temp_age, Clock::Real);
     let mut options = GcOptions::default();
     options.missing = MissingDocuments::allow_if(args.allow_missing);
