@@ -47,7 +47,7 @@ pub trait Progress: Sync {
         let _ = file;
     }
 
-    /// Returns `true` if to stop at the next file.
+    /// Returns `true` if the run is cancelled: it stops at the next file.
     fn is_cancelled(&self) -> bool {
         false
     }

@@ -65,21 +65,16 @@ impl<T> Done<T> {
             None => self.plan.sweep().iter().map(|victim| victim.file).collect(),
         }
     }
-}
 
-impl<T> TryFrom<Finished<T>> for Done<T> {
-    type Error = Error;
-
-    fn try_from(finished: Finished<T>) -> Result<Self, Error> {
+    /// Takes what a run over the group of a single layout returned.
+    pub fn of_single(finished: Finished<T>) -> Self {
         let mut parts = finished.parts.into_iter();
         let mut notes = finished.notes.into_iter();
-        match (parts.next(), notes.next()) {
-            (Some((plan, outcome)), Some(said)) => Ok(Self {
-                plan,
-                said,
-                outcome,
-            }),
-            _ => Err(Error::Interrupted),
+        let (plan, outcome) = parts.next().expect("a group has a layout");
+        Self {
+            plan,
+            said: notes.next().expect("each layout has its notes"),
+            outcome,
         }
     }
 }
@@ -107,8 +102,12 @@ pub fn read(
     protection: &Protection,
     path: &Path,
 ) -> Result<Snapshot, Error> {
-    let (layout, observer) = (context.open(path)?, context.watcher());
-    Snapshot::of_protected(layout, protection.now, protection.in_flight, observer)
+    Snapshot::of_protected(
+        context.open(path)?,
+        protection.now,
+        protection.in_flight,
+        context.watcher(),
+    )
 }
 
 /// Returns the group of one layout.
@@ -131,7 +130,7 @@ pub fn run<T, E: From<Error>>(
 ) -> Result<Done<T>, E> {
     let group = alone(context, path);
     let finished = ops::run(&group, protection, mode, context.watcher(), make)?;
-    Ok(Done::try_from(finished)?)
+    Ok(Done::of_single(finished))
 }
 
 /// Plans the sweep of everything that nothing keeps, as `gc` does it. Commands that report what `gc` would do use this,

@@ -5,19 +5,20 @@
 //! it was listed meanwhile, or by the next one.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::trash::open_place;
+use super::trash::{make, open_place};
 use crate::error::{Error, Result};
-use crate::fs::{Fs, Links, Renamed, open_dir};
+use crate::fs::{Fs, Renamed};
 use crate::graph::reachability::Reachability;
 use crate::graph::{BlobSet, Graph};
 use crate::layout::lock::Locked;
 use crate::layout::{Layout, State};
-use crate::oci::Digest;
+use crate::oci::{Algorithm, Digest};
 
 /// How often what was put back is looked into for more that is missing: a document can lead to another one.
 const MAX_ROUNDS: usize = 16;
@@ -152,21 +153,7 @@ pub(super) fn move_back(
     let Some(from) = open_place(layout, run, digest)? else {
         return Ok(Renamed::Gone);
     };
-    let made: OwnedFd;
-    let to = match layout.blob_dirs().algorithm(name.algorithm()) {
-        Some(dir) => dir,
-        None => {
-            let root = layout.blob_dirs().root.as_ref();
-            let root =
-                root.ok_or_else(|| Error::write(&path)(std::io::ErrorKind::NotFound.into()))?;
-            let algorithm = name.algorithm().name();
-            fs.make_dir(root.as_fd(), algorithm)
-                .map_err(Error::write(&path))?;
-            made = open_dir(root, algorithm, Links::Refuse)
-                .map_err(|error| Error::write(&path)(error.into()))?;
-            &made
-        }
-    };
+    let to = blob_dir(layout, name.algorithm(), fs).map_err(Error::write(&path))?;
     let moved = fs
         .move_blob(from.as_fd(), to.as_fd(), &name)
         .map_err(Error::write(&path))?;
@@ -175,6 +162,16 @@ pub(super) fn move_back(
         fs.sync_dir(to.as_fd()).map_err(Error::write(&path))?;
     }
     Ok(moved)
+}
+
+/// Opens the directory of an algorithm's blobs, and makes it where the layout had none when it was opened.
+pub(crate) fn blob_dir(layout: &Layout, algorithm: Algorithm, fs: &dyn Fs) -> io::Result<OwnedFd> {
+    if let Some(dir) = layout.blob_dirs().algorithm(algorithm) {
+        return dir.try_clone();
+    }
+    let root = layout.blob_dirs().root.as_ref();
+    let root = root.ok_or(io::ErrorKind::NotFound)?;
+    make(root, algorithm.name(), fs)
 }
 
 /// Brings the names of blobs to the disk: what lists them comes later.

@@ -60,7 +60,7 @@ use crate::progress::Progress;
 use commit::commit;
 pub use commit::write_holds;
 pub use cure::Restored;
-pub(crate) use cure::{cure_locked, needs_cure};
+pub(crate) use cure::{blob_dir, cure_locked, needs_cure};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::look_back;

@@ -101,12 +101,7 @@ pub(super) fn begin(
                 algorithms.push((algorithm, make(&dir, algorithm.name(), fs)?));
             }
         }
-        fs.replace(
-            dir.as_fd(),
-            RECORD,
-            record.to_json().as_bytes(),
-            FileTime::New,
-        )?;
+        fs.replace(dir.as_fd(), RECORD, record.as_bytes(), FileTime::New)?;
         Ok(algorithms)
     })();
     let run = OpenRun {
@@ -123,7 +118,8 @@ pub(super) fn begin(
     }
 }
 
-fn make(parent: &OwnedFd, name: &str, fs: &dyn Fs) -> std::io::Result<OwnedFd> {
+/// Opens a directory, and makes it where there is none.
+pub(super) fn make(parent: &OwnedFd, name: &str, fs: &dyn Fs) -> std::io::Result<OwnedFd> {
     fs.make_dir(parent.as_fd(), name)?;
     Ok(open_dir(parent, name, Links::Refuse)?)
 }
@@ -152,13 +148,17 @@ fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// Returns the text of the record of a run, before anything of it is done.
+///
+/// # Errors
+/// [`Error::Trash`] where it would be too large to be read again.
 fn record_of(
     layout: &Layout,
     plan: &Plan,
     state: Option<&State>,
     options: &TrashOptions,
     now: jiff::Timestamp,
-) -> Result<RunRecord> {
+) -> Result<String> {
     let writes = &plan.writes;
     let ends = now
         .checked_add(options.keep)
@@ -195,13 +195,14 @@ fn record_of(
         released: writes.released.iter().map(ToString::to_string).collect(),
         missing,
     };
-    if record.to_json().len() as u64 > MAX_RECORD_BYTES {
+    let text = record.to_json();
+    if text.len() as u64 > MAX_RECORD_BYTES {
         return Err(Error::Trash {
             path: layout.path().to_owned(),
             why: format!("the record of this run would be larger than {MAX_RECORD_BYTES} bytes"),
         });
     }
-    Ok(record)
+    Ok(text)
 }
 
 /// Takes back a run that did nothing. What cannot be removed is emptied later.

@@ -162,30 +162,35 @@ impl LayoutGroup {
     /// # Errors
     /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
     pub fn open(&self, progress: &dyn Progress) -> Result<OpenGroup> {
+        let (pool, layouts) = self.open_layouts()?;
+        let store = pool.map(|pool| {
+            let mut store = Store {
+                pool,
+                states: Vec::new(),
+                blobs: Arc::default(),
+            };
+            store.read_again(&layouts, progress)?;
+            Ok::<_, Error>(store)
+        });
+        Ok(OpenGroup {
+            store: store.transpose()?,
+            layouts,
+        })
+    }
+
+    /// Opens all layouts, and a shared store.
+    pub(super) fn open_layouts(&self) -> Result<(Option<SharedStore>, Vec<Layout>)> {
+        let layouts = self.layouts.iter();
         let Some(store) = &self.store else {
-            let layouts = self.layouts.iter();
-            let layouts = layouts.map(|path| Ok(Layout::open(path)?.ignoring(&self.ignored)));
-            return Ok(OpenGroup {
-                store: None,
-                layouts: layouts.collect::<Result<_>>()?,
-            });
+            let layouts = layouts.map(|path| self.open_layout(path));
+            return Ok((None, layouts.collect::<Result<_>>()?));
         };
         let pool = SharedStore::open(store)?;
-        let layouts = self.layouts.iter();
         let layouts: Vec<Layout> = layouts
             .map(|path| Ok(Layout::open_in(path, &pool)?.ignoring(&self.ignored)))
             .collect::<Result<_>>()?;
         pool.refuse_unless_with_owner(&layouts)?;
-        let mut store = Store {
-            pool,
-            states: Vec::new(),
-            blobs: Arc::default(),
-        };
-        store.read_again(&layouts, progress)?;
-        Ok(OpenGroup {
-            store: Some(store),
-            layouts,
-        })
+        Ok((Some(pool), layouts))
     }
 }
 
@@ -231,33 +236,9 @@ impl OpenGroup {
             };
             return Ok((plan, notes));
         };
-        store.sync_written(layouts, progress, |store, doubt| {
+        store.until_settled(layouts, progress, |store, doubt| {
             store.plan_once(layouts, protection, doubt, progress, &mut make)
         })
-    }
-
-    /// Locks all layouts, waiting up to `wait` altogether. The guards are in the order of the layouts.
-    ///
-    /// # Errors
-    /// What [`Locked::acquire`] says of any of them.
-    pub(crate) fn lock(&self, wait: Duration, progress: &dyn Progress) -> Result<Vec<Locked<'_>>> {
-        let mut order = Vec::with_capacity(self.layouts.len());
-        for (number, layout) in self.layouts.iter().enumerate() {
-            order.push((layout.identity()?, number));
-        }
-        // Two processes with the same layouts in another order would wait for one another.
-        order.sort_unstable();
-        let start = Instant::now();
-        let mut locked: Vec<(usize, Locked<'_>)> = Vec::with_capacity(order.len());
-        for (_, number) in order {
-            let Some(layout) = self.layouts.get(number) else {
-                continue;
-            };
-            let left = wait.saturating_sub(start.elapsed());
-            locked.push((number, Locked::acquire(layout, left, progress)?));
-        }
-        locked.sort_by_key(|(number, _)| *number);
-        Ok(locked.into_iter().map(|(_, locked)| locked).collect())
     }
 
     /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
@@ -272,7 +253,7 @@ impl OpenGroup {
         fs: &dyn Fs,
         progress: &dyn Progress,
     ) -> Result<GroupOutcome, Refused> {
-        let locked = self.lock(wait, progress)?;
+        let locked = lock_all(&self.layouts, wait, progress)?;
         execute_group(&locked, plan, fs, progress)
     }
 
@@ -293,7 +274,7 @@ impl OpenGroup {
         let Some(store) = store else {
             return Ok(None);
         };
-        let usage = store.sync_written(layouts, progress, |store, doubt| {
+        let usage = store.until_settled(layouts, progress, |store, doubt| {
             let mut usage = store.usage_once(layouts, protection, fs, doubt, progress)?;
             if detail == Detail::Images {
                 usage.images = store.images(layouts, protection, fs, doubt, progress)?;
@@ -302,6 +283,31 @@ impl OpenGroup {
         });
         usage.map(Some)
     }
+}
+
+/// Locks layouts, waiting up to `wait` altogether. The guards are in the order of the layouts.
+///
+/// # Errors
+/// What [`Locked::acquire`] says of any of them.
+pub(super) fn lock_all<'a>(
+    layouts: &'a [Layout],
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Locked<'a>>> {
+    let mut order = Vec::with_capacity(layouts.len());
+    for (number, layout) in layouts.iter().enumerate() {
+        order.push((layout.identity()?, number, layout));
+    }
+    // Two processes with the same layouts in another order would wait for one another.
+    order.sort_unstable_by_key(|(identity, number, _)| (*identity, *number));
+    let start = Instant::now();
+    let mut locked: Vec<(usize, Locked<'a>)> = Vec::with_capacity(order.len());
+    for (_, number, layout) in order {
+        let left = wait.saturating_sub(start.elapsed());
+        locked.push((number, Locked::acquire(layout, left, progress)?));
+    }
+    locked.sort_by_key(|(number, _)| *number);
+    Ok(locked.into_iter().map(|(_, locked)| locked).collect())
 }
 
 impl Store {
@@ -315,7 +321,7 @@ impl Store {
     }
 
     /// Does some work on what was read, and on what is read anew while a layout changes under it.
-    fn sync_written<T, E: From<Error>>(
+    fn until_settled<T, E: From<Error>>(
         &mut self,
         layouts: &[Layout],
         progress: &dyn Progress,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{Restored, cure_locked, needs_cure};
-use crate::fs::{Disk, Fs as _, Links, open_dir, open_file};
+use crate::execute::{Restored, blob_dir, cure_locked, needs_cure};
+use crate::fs::{Disk, Fs as _, Links, open_file};
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
@@ -35,6 +35,15 @@ pub fn restore_missing(
     progress: &dyn Progress,
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
+    cure_if_needed(layout, wait, progress)
+}
+
+/// Locks the layout and moves blobs back, if there are any to move.
+pub(super) fn cure_if_needed(
+    layout: &Layout,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Vec<Restored>> {
     if !needs_cure(layout)? {
         return Ok(Vec::new());
     }
@@ -111,20 +120,7 @@ fn put(layout: &Layout, digest: &Digest, source: &OwnedFd) -> Result<bool> {
     let Some(algorithm) = digest.algorithm() else {
         return Ok(false);
     };
-    let made: OwnedFd;
-    let dir = match layout.blob_dirs().algorithm(algorithm) {
-        Some(dir) => dir,
-        None => {
-            let root = layout.blob_dirs().root.as_ref();
-            let root =
-                root.ok_or_else(|| Error::write(&path)(std::io::ErrorKind::NotFound.into()))?;
-            Disk.make_dir(root.as_fd(), algorithm.name())
-                .map_err(Error::write(&path))?;
-            made = open_dir(root, algorithm.name(), Links::Refuse)
-                .map_err(|error| Error::write(&path)(error.into()))?;
-            &made
-        }
-    };
+    let dir = blob_dir(layout, algorithm, &Disk).map_err(Error::write(&path))?;
     match Disk.copy_blob(source.as_fd(), dir.as_fd(), digest) {
         Ok(is_copied) => Ok(is_copied),
         // The source is damaged as well.

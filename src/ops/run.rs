@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{
-    GroupOutcome, Outcome, Refused, Restored, cure_locked, execute_group, needs_cure,
-    remove_directory,
-};
+use crate::execute::{GroupOutcome, Outcome, Refused, Restored, execute_group, remove_directory};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
-use crate::layout::lock::Locked;
 use crate::model::snapshot::Snapshot;
 use crate::plan::{
     EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, remove_if_empty, sweep_all,
 };
 use crate::progress::Progress;
 
+use super::group::lock_all;
+use super::repair::cure_if_needed;
 use super::{LayoutGroup, OpenGroup, Protection};
 
 /// How often a plan is made anew because a layout changed.
@@ -158,9 +156,9 @@ fn attempt<T, E: From<Error>>(
             Mode::Execute(wait) if attempt >= UNLOCKED_ATTEMPTS => Some(wait),
             Mode::Execute(_) | Mode::Plan => None,
         };
-        let lockable = early.map(|_| group.open(progress)).transpose()?;
+        let lockable = early.map(|_| group.open_layouts()).transpose()?;
         let mut locked = match (&lockable, early) {
-            (Some(group), Some(wait)) => Some(group.lock(wait, progress)?),
+            (Some((_, layouts)), Some(wait)) => Some(lock_all(layouts, wait, progress)?),
             _ => None,
         };
         let mut open = group.open(progress)?;
@@ -217,12 +215,7 @@ fn cured(
     let (None, [path]) = group.paths() else {
         return Ok(Vec::new());
     };
-    let layout = group.open_layout(path)?;
-    if !needs_cure(&layout)? {
-        return Ok(Vec::new());
-    }
-    let locked = Locked::acquire(&layout, wait, progress)?;
-    cure_locked(&locked, &Disk)
+    cure_if_needed(&group.open_layout(path)?, wait, progress)
 }
 
 /// Adds to an outcome what was put back before.

@@ -28,7 +28,8 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Exit {
     let runs = each(context, &chosen.layouts, |number, path| {
         let mut run = chosen
             .refuse_sharing(number)
-            .and_then(|()| Done::try_from(sweep(context, args, &alone(context, path))?));
+            .and_then(|()| sweep(context, args, &alone(context, path)))
+            .map(Done::of_single);
         if chosen.is_many
             && let Ok(done) = &mut run
         {
