@@ -146,6 +146,12 @@ pub enum Error {
         /// How often.
         times: u32,
     },
+    /// The layout was changed since it was read, and nothing that rests on what was read is done. Plan again.
+    #[error("`{}` was changed by another program in the meantime", path.display())]
+    Changed {
+        /// The layout.
+        path: PathBuf,
+    },
     /// The plan takes a later time for the current one, by which protections have ended that are still needed.
     #[error("cannot sweep `{}`: the plan was made as of {now}, which is in the future", path.display())]
     AheadOfClock {
@@ -269,7 +275,7 @@ pub enum ErrorKind {
     Refused,
     /// A file could not be read or written.
     Io,
-    /// Another process works on the layout.
+    /// Another process works on the layout, or has changed it: trying again helps.
     Busy,
     /// A signal asked to stop.
     Interrupted,
@@ -295,7 +301,7 @@ impl Error {
             | Self::Trash { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
-            Self::Busy { .. } | Self::Unstable { .. } => ErrorKind::Busy,
+            Self::Busy { .. } | Self::Unstable { .. } | Self::Changed { .. } => ErrorKind::Busy,
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }
@@ -304,6 +310,12 @@ impl Error {
     pub(crate) fn read(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Read { path, source }
+    }
+
+    /// Makes the error of a layout that was changed since it was read.
+    pub(crate) fn changed(layout: &Path) -> Self {
+        let path = layout.to_owned();
+        Self::Changed { path }
     }
 
     /// Makes a write error; for `map_err`.

@@ -145,7 +145,7 @@
 //! ```
 //! # use std::{fs, os::unix::fs::symlink, time::Duration};
 //! # use jiff::{Timestamp, ToSpan};
-//! # use ocisweep::execute::{Refused, execute};
+//! # use ocisweep::execute::execute;
 //! # use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 //! # use ocisweep::layout::lock::Locked;
 //! # use ocisweep::progress::Silent;
@@ -189,7 +189,7 @@
 //! assert_eq!(plan.sweep().len(), 1);
 //! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
 //! let refused = execute(&locked, &plan, &Disk, &Silent);
-//! assert!(matches!(refused, Err(Refused::Error(Error::AheadOfClock { .. }))));
+//! assert!(matches!(refused, Err(Error::AheadOfClock { .. })));
 //! # Ok(())
 //! # }
 //! ```

@@ -507,7 +507,7 @@ fn hint(error: &Error) -> Option<String> {
             "another program or a mount has it: try again when that has ended".to_owned()
         }
         Error::Busy { .. } => "`--lock-wait DURATION` waits longer".to_owned(),
-        Error::Unstable { .. } => "try again when its writer is done".to_owned(),
+        Error::Unstable { .. } | Error::Changed { .. } => "try again when its writer is done".to_owned(),
         Error::SecondIndex { file, .. } => format!(
             "nothing was changed; write the file again, or ignore it with `--ignore-index {}`: what only it lists becomes unreferenced",
             quote(&file.to_string_lossy())

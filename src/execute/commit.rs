@@ -19,15 +19,10 @@ use crate::oci::Digest;
 use super::own_files::{is_there, open_own, own_place};
 use super::recover::recover;
 use super::released::note_released;
-use super::{Refused, unchanged};
+use super::unchanged;
 
 /// Writes what the plan says, in the order of [`Writes`], to a layout whose index is that of `state`.
-pub(super) fn commit(
-    layout: &Layout,
-    state: &State,
-    writes: &Writes,
-    fs: &dyn Fs,
-) -> Result<(), Refused> {
+pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn Fs) -> Result<()> {
     probe(layout, writes, fs)?;
     let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
@@ -119,7 +114,7 @@ fn probe_holds(layout: &Layout, fs: &dyn Fs) -> Result<()> {
 /// disk everything is written twice.
 ///
 /// # Errors
-/// [`Refused::Changed`]: a writer without a lock was faster. What is written so far is no harm, nothing was released yet.
+/// [`Error::Changed`]: a writer without a lock was faster. What is written so far is no harm, nothing was released yet.
 pub(super) fn swap(
     layout: &Layout,
     name: &str,
@@ -127,7 +122,7 @@ pub(super) fn swap(
     new: &[u8],
     time: FileTime,
     fs: &dyn Fs,
-) -> Result<(), Refused> {
+) -> Result<()> {
     let path = layout.path().join(name);
     let place = layout.place_of(name)?;
     let is_replaced = fs
@@ -136,12 +131,12 @@ pub(super) fn swap(
     if is_replaced || is_there(place.dir.as_fd(), &place.name, new) {
         Ok(())
     } else {
-        Err(Refused::Changed)
+        Err(Error::changed(layout.path()))
     }
 }
 
 /// Does the same with the holds.
-fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Result<(), Refused> {
+fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Result<()> {
     let path = layout.path().join(Holds::FILE);
     let (dir, name) = open_own(layout, Holds::FILE, fs)?;
     let (old, new) = (state.text_of(Holds::FILE), holds.to_json());
@@ -151,7 +146,7 @@ fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Res
     if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
         Ok(())
     } else {
-        Err(Refused::Changed)
+        Err(Error::changed(layout.path()))
     }
 }
 
@@ -165,14 +160,8 @@ pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -
 /// Writes the holds of a locked layout.
 ///
 /// # Errors
-/// [`Refused::Changed`] when the layout is other than `base`, [`Refused::Error`] when the file cannot
-/// be written. The old holds stand then.
-pub fn write_holds(
-    locked: &Locked<'_>,
-    base: &Digest,
-    holds: &Holds,
-    fs: &dyn Fs,
-) -> Result<(), Refused> {
+/// [`Error::Changed`] when the layout is other than `base`, others when the file cannot be written. The old holds stand then.
+pub fn write_holds(locked: &Locked<'_>, base: &Digest, holds: &Holds, fs: &dyn Fs) -> Result<()> {
     recover(locked, fs)?;
     let state = unchanged(locked, base)?;
     probe_holds(locked.layout(), fs)?;

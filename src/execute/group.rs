@@ -4,10 +4,13 @@
 //! wrote to any of them is flushed to disk, all are read again and compared, then each is written, then
 //! blobs go, and before each further batch all are compared again. A crash leaves orphans.
 
+use std::path::Path;
+
 use super::{
-    ConcurrentChange, DeleteResult, Outcome, Refused, commit, execute, is_written, recover,
-    refuse_future, remove_temporary, sweep, trim_released, unchanged,
+    ConcurrentChange, DeleteResult, Outcome, commit, execute, is_written, recover, refuse_future,
+    remove_temporary, sweep, trim_released, unchanged,
 };
+use crate::error::{Error, Result};
 use crate::execute::sync::sync_written;
 use crate::fs::Fs;
 use crate::layout::change_detector::is_unchanged;
@@ -46,14 +49,13 @@ impl GroupOutcome {
 /// Executes the plan of a group. `locked` are all its layouts, in the order of the plan.
 ///
 /// # Errors
-/// [`Refused::Changed`] when a layout is other than the plan rests on, [`Refused::Error`] when one cannot be
-/// read or written. No blob was deleted then.
+/// [`Error::Changed`] when a layout is other than the plan rests on, others when one cannot be read or written. No blob was deleted then.
 pub(crate) fn execute_group(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
     fs: &dyn Fs,
     progress: &dyn Progress,
-) -> Result<GroupOutcome, Refused> {
+) -> Result<GroupOutcome> {
     match (&plan.store, locked, plan.layouts.as_slice()) {
         (None, [locked], [own]) => Ok(GroupOutcome {
             store: None,
@@ -61,8 +63,13 @@ pub(crate) fn execute_group(
         }),
         (Some(store), _, _) => execute_shared(locked, store, plan, fs, progress),
         // Without a store of their own several layouts are several groups.
-        (None, _, _) => Err(Refused::Changed),
+        (None, _, _) => Err(is_other(plan)),
     }
+}
+
+/// Returns the error of a plan that is not for these layouts.
+fn is_other(plan: &GroupPlan) -> Error {
+    Error::changed(plan.plans().next().map_or(Path::new(""), Plan::layout))
 }
 
 fn execute_shared(
@@ -71,7 +78,7 @@ fn execute_shared(
     plan: &GroupPlan,
     fs: &dyn Fs,
     progress: &dyn Progress,
-) -> Result<GroupOutcome, Refused> {
+) -> Result<GroupOutcome> {
     for locked in locked {
         recover(locked, fs)?;
     }
@@ -85,7 +92,7 @@ fn execute_shared(
         }
     }
     if locked.len() != plan.layouts.len() {
-        return Err(Refused::Changed);
+        return Err(is_other(plan));
     }
     let mut states = Vec::with_capacity(locked.len());
     for (locked, own) in locked.iter().zip(&plan.layouts) {
@@ -103,11 +110,11 @@ fn execute_shared(
         // every blob is there.
         let is_written_now = match commit(locked.layout(), state, &own.writes, fs) {
             Ok(()) => true,
-            Err(Refused::Changed) => return Err(Refused::Changed),
-            Err(Refused::Error(error)) => {
+            Err(error @ Error::Changed { .. }) => return Err(error),
+            Err(error) => {
                 let is_written_now = is_written(locked.layout(), &own.writes);
                 if !is_written_now && !is_any_written {
-                    return Err(error.into());
+                    return Err(error);
                 }
                 late = Some(error);
                 is_written_now

@@ -177,33 +177,17 @@ pub struct ConcurrentChange {
     pub broken: Vec<String>,
 }
 
-/// Why nothing was done.
-#[derive(Debug)]
-pub enum Refused {
-    /// The state is other than the plan rests on: plan again.
-    Changed,
-    /// It cannot be done.
-    Error(Error),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
 /// Does what the plan says. Nothing but the plan decides what goes.
 ///
 /// # Errors
-/// [`Refused::Changed`] when the layout is other than the plan rests on, [`Refused::Error`] when it
-/// cannot be read or written. Nothing was deleted then, and no entry removed: an error that comes later is
+/// [`Error::Changed`] when the layout is other than the plan rests on, others when it cannot be read or written. Nothing was deleted then, and no entry removed: an error that comes later is
 /// [part of the outcome](Outcome::late).
 pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
     fs: &dyn Fs,
     progress: &dyn Progress,
-) -> Result<Outcome, Refused> {
+) -> Result<Outcome> {
     let layout = locked.layout();
     recover(locked, fs)?;
     let deletes = !(plan.sweep.is_empty() && plan.spare.is_empty() && plan.temporary.is_empty());
@@ -244,7 +228,7 @@ pub fn execute(
         let now = layout.read_state()?;
         let new = plan.writes.index.as_ref().map(IndexDoc::text);
         if now.index.text() != state.index.text() && Some(now.index.text()) != new {
-            return Err(Refused::Changed);
+            return Err(Error::changed(layout.path()));
         }
         let watch = ChangeDetector::new(locked, now.fingerprint());
         let still = || watch.is_unchanged();
@@ -318,12 +302,12 @@ fn begin_run(
     plan: &Plan,
     state: Option<&State>,
     fs: &dyn Fs,
-) -> Result<Option<OpenRun>, Refused> {
+) -> Result<Option<OpenRun>> {
     let Some(options) = &plan.trash else {
         return Ok(None);
     };
     with_room(layout, None, fs, || {
-        Ok(trash::begin(layout, plan, state, options, fs)?)
+        trash::begin(layout, plan, state, options, fs)
     })
 }
 
@@ -333,8 +317,8 @@ fn with_room<T>(
     layout: &Layout,
     own: Option<&OpenRun>,
     fs: &dyn Fs,
-    mut work: impl FnMut() -> Result<T, Refused>,
-) -> Result<T, Refused> {
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let name = own.map(|run| run.name.as_str());
     loop {
         match work() {
@@ -383,22 +367,15 @@ fn end_run(
 fn late(
     layout: &Layout,
     plan: &Plan,
-    refused: Refused,
+    error: Error,
     so_far: Outcome,
     spare_fates: Vec<DeleteResult>,
-) -> Result<Outcome, Refused> {
+) -> Result<Outcome> {
     let written = is_written(layout, &plan.writes);
     let made_room = spare_fates.contains(&DeleteResult::Deleted);
     if !written && !made_room {
-        return Err(refused);
+        return Err(error);
     }
-    let error = match refused {
-        Refused::Error(error) => error,
-        Refused::Changed => Error::Unstable {
-            path: plan.layout.clone(),
-            times: 1,
-        },
-    };
     Ok(Outcome {
         fates: vec![DeleteResult::NotTried; plan.sweep.len()],
         spare_fates,
@@ -437,31 +414,26 @@ fn refuse_future(plan: &Plan) -> Result<()> {
 /// does not is met as late as can be.
 ///
 /// # Errors
-/// [`Refused::Changed`] when it is other than `base`, or when others do not meet the lock.
-fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State, Refused> {
+/// [`Error::Changed`] when it is other than `base`, or when others do not meet the lock.
+fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State> {
     let state = locked.layout().read_state()?;
     if state.fingerprint() != base || !locked.is_in_force()? {
-        return Err(Refused::Changed);
+        return Err(Error::changed(locked.layout().path()));
     }
     Ok(state)
 }
 
 /// The same, for whoever does not write: parsing 10,000 entries once more costs more than deleting a
 /// thousand files.
-fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<(), Refused> {
+fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<()> {
     if is_unchanged(locked.layout(), base) && locked.is_in_force()? {
         Ok(())
     } else {
-        Err(Refused::Changed)
+        Err(Error::changed(locked.layout().path()))
     }
 }
 
-fn is_full(refused: &Refused) -> bool {
-    match refused {
-        Refused::Error(Error::Write { source, .. }) => matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ),
-        Refused::Error(_) | Refused::Changed => false,
-    }
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Write { source, .. }
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }

@@ -2,9 +2,8 @@
 
 use std::os::fd::AsFd as _;
 
-use super::Refused;
 use super::own_files::{is_there, open_own, own_place};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, open_dir};
 use crate::layout::released::Released;
 use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
@@ -13,8 +12,8 @@ use crate::oci::Digest;
 /// Adds blobs to the note of those that were released beside a writer. Read under the lock: another run may have added to it.
 ///
 /// # Errors
-/// [`Refused::Changed`] when another program has replaced it, [`Refused::Error`] when it cannot be read or written.
-pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> Result<(), Refused> {
+/// [`Error::Changed`] when another program has replaced it, others when it cannot be read or written.
+pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> Result<()> {
     let path = layout.path().join(Released::FILE);
     let (mut released, old) = Released::read(layout)?;
     if !released.extend(blobs) {
@@ -25,7 +24,7 @@ pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> R
         let why = format!(
             "it would be larger than {MAX_SMALL_FILE_BYTES} bytes; remove these images when no writer is at work"
         );
-        return Err(Error::Edit { path, why }.into());
+        return Err(Error::Edit { path, why });
     }
     let (dir, name) = open_own(layout, Released::FILE, fs)?;
     let is_replaced = fs
@@ -40,7 +39,7 @@ pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> R
     if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
         Ok(())
     } else {
-        Err(Refused::Changed)
+        Err(Error::changed(layout.path()))
     }
 }
 

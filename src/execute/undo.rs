@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 
-use super::Refused;
 use super::commit::swap;
 use super::cure::{Restored, cure, move_back, sync_blobs};
 use super::recover::recover;
@@ -177,14 +176,13 @@ fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
 /// Undoes a run as planned for this state.
 ///
 /// # Errors
-/// [`Refused::Changed`] when the layout is other than the plan rests on, [`Refused::Error`] when something cannot be
-/// moved or written. What was put back until then is there; undoing again goes on.
+/// [`Error::Changed`] when the layout is other than the plan rests on, others when something cannot be moved or written. What was put back until then is there; undoing again goes on.
 pub(crate) fn execute_undo(
     locked: &Locked<'_>,
     state: &State,
     mut plan: UndoPlan,
     fs: &dyn Fs,
-) -> Result<Undone, Refused> {
+) -> Result<Undone> {
     let layout = locked.layout();
     if plan.is_done {
         let restored = Vec::new();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Refused, execute_group};
+use crate::execute::{GroupOutcome, execute_group};
 use crate::fs::Fs;
 use crate::graph::{BlobSet, EmptyIndex, Graph, MissingDocuments};
 use crate::layout::change_detector::is_unchanged;
@@ -244,7 +244,7 @@ impl OpenGroup {
     /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
     ///
     /// # Errors
-    /// [`Refused::Changed`] when one of the layouts is other than the plan rests on, [`Refused::Error`]
+    /// [`Error::Changed`] when one of the layouts is other than the plan rests on, others
     /// when one is busy, or cannot be read or written. Nothing was deleted then.
     pub fn execute(
         &self,
@@ -252,7 +252,7 @@ impl OpenGroup {
         wait: Duration,
         fs: &dyn Fs,
         progress: &dyn Progress,
-    ) -> Result<GroupOutcome, Refused> {
+    ) -> Result<GroupOutcome> {
         let locked = lock_all(&self.layouts, wait, progress)?;
         execute_group(&locked, plan, fs, progress)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::{Refused, write_holds};
+use crate::execute::write_holds;
 use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::layout::holds::Holds;
@@ -46,8 +46,8 @@ pub fn change_holds<E: From<Error>>(
         };
         match write_holds(&locked, &base, &holds, &Disk) {
             Ok(()) => return Ok(()),
-            Err(Refused::Changed) => progress.changed(view.layout.path()),
-            Err(Refused::Error(error)) => return Err(error.into()),
+            Err(Error::Changed { .. }) => progress.changed(view.layout.path()),
+            Err(error) => return Err(error.into()),
         }
         path = Some(view.layout.path().to_owned());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Outcome, Refused, Restored, execute_group, remove_directory};
+use crate::execute::{GroupOutcome, Outcome, Restored, execute_group, remove_directory};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::snapshot::Snapshot;
@@ -196,8 +196,8 @@ fn attempt<T, E: From<Error>>(
                 tell(&mut outcome, &mut cured);
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
-            Err(Refused::Changed) => progress.changed(group.path()),
-            Err(Refused::Error(error)) => return Err(error.into()),
+            Err(Error::Changed { .. }) => progress.changed(group.path()),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(E::from(Error::Unstable {

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::{
-    Refused, UndoPlan, Undone, empty_run, execute_undo, plan_undo, put_back_blob,
-};
+use crate::execute::{UndoPlan, Undone, empty_run, execute_undo, plan_undo, put_back_blob};
 use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
@@ -51,8 +49,8 @@ pub fn undo(
         let (state, plan) = planned(&layout, request)?;
         match execute_undo(&locked, &state, plan, &Disk) {
             Ok(undone) => return Ok(undone),
-            Err(Refused::Changed) => progress.changed(layout.path()),
-            Err(Refused::Error(error)) => return Err(error),
+            Err(Error::Changed { .. }) => progress.changed(layout.path()),
+            Err(error) => return Err(error),
         }
         path = Some(layout.path().to_owned());
     }

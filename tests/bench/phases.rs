@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ocisweep::Snapshot;
-use ocisweep::execute::{Refused, execute};
+use ocisweep::execute::execute;
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, Graph, MissingDocuments};
 use ocisweep::layout::Layout as OciLayout;
@@ -194,8 +194,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     let (done, delete) = timed(|| execute(&locked, &plan, &Disk, &Silent));
     match done {
         Ok(_) => {}
-        Err(Refused::Error(error)) => return Err(io::Error::other(error)),
-        Err(Refused::Changed) => return Err(io::Error::other("somebody else wrote")),
+        Err(error) => return Err(io::Error::other(error)),
     }
     if let Some(fault) = layout.fault_after_sweep()? {
         return Err(io::Error::other(fault));

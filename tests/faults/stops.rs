@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::Snapshot;
-use ocisweep::execute::{DeleteResult, Outcome, Refused, execute};
+use ocisweep::execute::{DeleteResult, Outcome, execute};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::layout::lock::Locked;
@@ -19,6 +18,7 @@ use ocisweep::plan::{
     drop_platforms, remove, sweep_all,
 };
 use ocisweep::progress::{Progress, Silent};
+use ocisweep::{Error, Snapshot};
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
 use crate::judge::Files;
@@ -103,11 +103,7 @@ fn rm_platform(view: &Snapshot, options: &SweepOptions) -> Plan {
 }
 
 /// Executes the plan on this file system. `None`: it panicked, as it was told to.
-pub(crate) fn perform(
-    layout: &Path,
-    make: Make,
-    fs: &Stopping,
-) -> Option<Result<Outcome, Refused>> {
+pub(crate) fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result<Outcome, Error>> {
     perform_after(layout, make, fs, |_| {}, &Silent)
 }
 
@@ -118,7 +114,7 @@ pub(crate) fn perform_after(
     fs: &Stopping,
     meanwhile: fn(&Path),
     observer: &dyn Progress,
-) -> Option<Result<Outcome, Refused>> {
+) -> Option<Result<Outcome, Error>> {
     let (view, options) = view(layout);
     let plan = make(&view, &options);
     let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody locks it");
@@ -340,7 +336,7 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
         let result = perform(scene.path(), rm, &fs).expect("nothing panics");
         let orphans = scene.orphans.iter().filter(|desc| scene.has(desc)).count();
         if matches!(way, Way::MeetsFull(_)) {
-            assert!(matches!(result, Err(Refused::Changed)), "{result:?}");
+            assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
             assert_eq!(blobs(scene.path()), before);
             continue;
         }
@@ -373,7 +369,7 @@ fn a_plan_for_another_state_or_another_lock_does_nothing() {
             let before = blobs(scene.path());
             let result =
                 perform_after(scene.path(), make, &fs, meanwhile, &Silent).expect("no panic");
-            assert!(matches!(result, Err(Refused::Changed)), "{result:?}");
+            assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
             assert_eq!(blobs(scene.path()), before);
             let calls = fs.calls();
             assert!(

@@ -5,8 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ocisweep::Error;
 use ocisweep::Snapshot;
-use ocisweep::execute::{Refused, execute};
+use ocisweep::execute::execute;
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::layout::lock::Locked;
@@ -209,7 +210,10 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         change(&scene, &list(&scene.orphan));
         let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody else");
         let done = execute(&locked, &plan, &Disk, &Silent);
-        assert!(matches!(done, Err(Refused::Changed)), "{number}: {done:?}");
+        assert!(
+            matches!(done, Err(Error::Changed { .. })),
+            "{number}: {done:?}"
+        );
         assert!(scene.has(&scene.orphan), "{number}");
     }
 }
