@@ -1,4 +1,4 @@
-//! What the library tells while it works, and how it is asked to stop.
+//! Progress reporting and cancellation.
 
 use std::path::Path;
 
@@ -10,30 +10,58 @@ pub enum Phase {
     Listing,
     /// Documents are read and followed.
     Reading,
-    /// Orphans are looked into: they may be referrers that no entry lists.
-    Sniffing,
+    /// Orphans are inspected: they may be referrers that no entry lists.
+    ScanningOrphans,
     /// Files are deleted.
     Sweeping,
     /// Blobs are read in full and compared with their digests.
     Hashing,
 }
 
-/// Gets told about progress, and says when to stop. Called from several threads at once.
+/// The extent of a part of the work, as far as it is known when that begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Total {
+    /// Number of items.
+    pub items: Option<u64>,
+    /// Number of bytes.
+    pub bytes: Option<u64>,
+}
+
+impl Total {
+    /// Returns the extent of a number of items.
+    #[must_use]
+    pub fn of(items: usize) -> Self {
+        Self {
+            items: Some(items as u64),
+            bytes: None,
+        }
+    }
+
+    /// Adds the number of bytes that the items have together.
+    #[must_use]
+    pub fn with_bytes(self, bytes: u64) -> Self {
+        let bytes = Some(bytes);
+        Self { bytes, ..self }
+    }
+}
+
+/// Receives progress, and cancels a run. All methods do nothing unless they are implemented. They are called from several
+/// threads at once, but for [`begin`](Self::begin) and [`finish`](Self::finish): at most one phase is active at a time.
 pub trait Progress: Sync {
-    /// A part of the work begins; `total` items, where that is known.
-    fn begin(&self, phase: Phase, total: Option<u64>) {
+    /// A phase begins.
+    fn begin(&self, phase: Phase, total: Total) {
         let _ = (phase, total);
     }
 
-    /// A part of the work begins of which the bytes are known as well.
-    fn begin_bytes(&self, phase: Phase, total: u64, bytes: u64) {
-        let _ = bytes;
-        self.begin(phase, Some(total));
-    }
-
-    /// Some items are done.
+    /// Some items of the current phase are done.
     fn advance(&self, items: u64, bytes: u64) {
         let _ = (items, bytes);
+    }
+
+    /// A phase ends, whether its work was done, cancelled or failed. Every `begin` has its `finish`.
+    fn finish(&self, phase: Phase) {
+        let _ = phase;
     }
 
     /// A layout changed while it was planned, and is read again.
@@ -50,6 +78,27 @@ pub trait Progress: Sync {
     /// Returns `true` if the run is cancelled: it stops at the next file.
     fn is_cancelled(&self) -> bool {
         false
+    }
+}
+
+/// A phase that has begun. It ends when this is dropped.
+#[must_use = "the phase ends at once"]
+pub(crate) struct Running<'a> {
+    progress: &'a dyn Progress,
+    phase: Phase,
+}
+
+impl<'a> Running<'a> {
+    /// Begins a phase.
+    pub(crate) fn begin(progress: &'a dyn Progress, phase: Phase, total: Total) -> Self {
+        progress.begin(phase, total);
+        Self { progress, phase }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.progress.finish(self.phase);
     }
 }
 

@@ -13,7 +13,7 @@ use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::plan::{Unmatched, Wider};
-use ocisweep::progress::{Phase, Progress};
+use ocisweep::progress::{Phase, Progress, Total};
 use ocisweep::{Error, Layout, Snapshot};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -65,23 +65,23 @@ impl Drop for Together<'_> {
 }
 
 impl Progress for Watcher<'_> {
-    fn begin(&self, phase: Phase, total: Option<u64>) {
+    // The line passes from one phase to the next: `finish` is not needed.
+    fn begin(&self, phase: Phase, total: Total) {
         if self.counts_layouts.load(Ordering::Relaxed) {
             return;
         }
-        match phase {
-            Phase::Listing => self.progress.phase("listing", total),
-            Phase::Reading => self.progress.phase_of("reading", "documents", total),
-            Phase::Sniffing => self.progress.phase_of("looking into", "orphans", total),
-            Phase::Sweeping => self.progress.phase("sweeping", total),
-            Phase::Hashing => self.progress.phase("hashing", total),
-            _ => self.progress.phase("working on", total),
+        let (name, noun) = match phase {
+            Phase::Listing => ("listing", "blobs"),
+            Phase::Reading => ("reading", "documents"),
+            Phase::ScanningOrphans => ("inspecting", "orphans"),
+            Phase::Sweeping => ("sweeping", "blobs"),
+            Phase::Hashing => ("hashing", "blobs"),
+            _ => ("working on", "blobs"),
+        };
+        self.progress.phase_of(name, noun, total.items);
+        if let Some(bytes) = total.bytes {
+            self.progress.expect_bytes(bytes);
         }
-    }
-
-    fn begin_bytes(&self, phase: Phase, total: u64, bytes: u64) {
-        self.begin(phase, Some(total));
-        self.progress.expect_bytes(bytes);
     }
 
     fn advance(&self, items: u64, bytes: u64) {

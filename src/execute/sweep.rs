@@ -12,7 +12,7 @@ use crate::fs::{FileSystem, Fs, Removed, Renamed};
 use crate::layout::{BlobId, Layout};
 use crate::oci::digest::DeletableName;
 use crate::plan::{Deletion, Deletions, Plan, Tally};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 
 use crate::threads::thread_pool;
 
@@ -41,7 +41,7 @@ pub(super) fn sweep(
         .algorithms
         .first()
         .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
-    progress.begin(Phase::Sweeping, Some(victims.len() as u64));
+    let _sweeping = Running::begin(progress, Phase::Sweeping, Total::of(victims.len()));
     let stopped = AtomicBool::new(false);
     let context = Context {
         layout,

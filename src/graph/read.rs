@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::oci::descriptor::Link;
 use crate::oci::{Digest, Document, Kind, Role};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 
 /// How many documents are read before their references are followed: bounds the memory of a wide
 /// index.
@@ -90,7 +90,7 @@ impl Graph {
         progress: &dyn Progress,
         documents: Documents,
     ) -> Result<()> {
-        progress.begin(Phase::Reading, None);
+        let _reading = Running::begin(progress, Phase::Reading, Total::default());
         let mut queue = Vec::new();
         for (position, entry) in state.index.entries().iter().enumerate() {
             let source = RootSource::Entry(position);

@@ -24,7 +24,7 @@ use crate::layout::{BlobId, Layout};
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 
 /// How many orphans are looked into before what was found is taken over: bounds the memory.
 const BATCH: usize = 8192;
@@ -63,7 +63,7 @@ impl Graph {
         let reached = self.reached.clone();
         let mut unreached = (0..listed).filter(|id| !reached.contains(*id));
         let count = unreached.clone().count();
-        progress.begin(Phase::Sniffing, Some(count as u64));
+        let _scanning = Running::begin(progress, Phase::ScanningOrphans, Total::of(count));
         let mut orphans = FileTable::with_capacity(count);
         loop {
             let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Documents, GracePolicy, Graph};
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::{Layout, State};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 
 /// A layout, its state, and what refers to what in it.
 #[derive(Debug)]
@@ -198,8 +198,9 @@ impl Snapshot {
     ) -> Result<Self> {
         crate::threads::start();
         let (state, graph) = settled(layout.path(), || {
-            progress.begin(Phase::Listing, None);
+            let listing = Running::begin(progress, Phase::Listing, Total::default());
             let blobs = Arc::new(layout.list()?);
+            drop(listing);
             let state = layout.read_state()?;
             let graph = Graph::read_and(&layout, &state, blobs, now, progress, documents)?;
             let base = state.fingerprint().clone();

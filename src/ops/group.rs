@@ -36,7 +36,7 @@ use crate::plan::{
     Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, left_over,
     sweep_all,
 };
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
@@ -313,7 +313,7 @@ pub(super) fn lock_all<'a>(
 impl Store {
     fn read_again(&mut self, layouts: &[Layout], progress: &dyn Progress) -> Result<()> {
         crate::threads::start();
-        progress.begin(Phase::Listing, None);
+        let _listing = Running::begin(progress, Phase::Listing, Total::default());
         self.blobs = Arc::new(BlobList::read_pool(layouts)?);
         let states = layouts.iter().map(Layout::read_state);
         self.states = states.collect::<Result<_>>()?;

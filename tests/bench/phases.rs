@@ -18,7 +18,7 @@ use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
 use ocisweep::model::images::images;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::progress::{Phase, Progress, Silent};
+use ocisweep::progress::{Phase, Progress, Silent, Total};
 use ocisweep::report::usage::usage;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -76,7 +76,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Cost) {
 struct Clock(Mutex<Vec<(Phase, Moment)>>);
 
 impl Progress for Clock {
-    fn begin(&self, phase: Phase, _total: Option<u64>) {
+    fn begin(&self, phase: Phase, _total: Total) {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         begun.push((phase, Moment::now()));
     }

@@ -8,7 +8,7 @@ use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments, Writer};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
-use ocisweep::progress::{Phase, Progress, Silent};
+use ocisweep::progress::{Phase, Progress, Silent, Total};
 
 use crate::hostile::scene::Scene;
 use crate::support::{at, lasting};
@@ -155,8 +155,8 @@ fn a_file_from_another_age_is_an_orphan_like_others() {
 struct Faster(std::path::PathBuf);
 
 impl Progress for Faster {
-    fn begin(&self, phase: Phase, _total: Option<u64>) {
-        if phase == Phase::Sniffing {
+    fn begin(&self, phase: Phase, _total: Total) {
+        if phase == Phase::ScanningOrphans {
             std::fs::remove_file(&self.0).expect("it is there");
         }
     }

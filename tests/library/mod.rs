@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan as _};
 use ocisweep::Error;
 use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, RemoveError, gc, prune, remove};
 use ocisweep::plan::{Filters, Policy, PruneOptions, RemoveOptions, Scope};
-use ocisweep::progress::Silent;
+use ocisweep::progress::{Phase, Progress, Silent, Total};
 
 use crate::support::{LayoutBuilder, blobs};
 
@@ -151,4 +152,81 @@ fn a_group_needs_a_store_to_be_one() {
         &Silent,
     );
     assert!(failed.is_err());
+}
+
+/// Writes down which phases begin and end; cancels once a number of them has begun.
+struct Phases {
+    seen: Mutex<Vec<(Phase, &'static str)>>,
+    cancel_after: usize,
+}
+
+impl Phases {
+    fn new(cancel_after: usize) -> Self {
+        let seen = Mutex::default();
+        Self { seen, cancel_after }
+    }
+
+    fn note(&self, phase: Phase, what: &'static str) {
+        self.seen.lock().expect("no panic").push((phase, what));
+    }
+
+    /// Returns the phases in their order, after checking that each ends before the next begins.
+    fn into_pairs(self) -> Vec<Phase> {
+        let seen = self.seen.into_inner().expect("no panic");
+        let (pairs, rest) = seen.as_chunks::<2>();
+        assert_eq!(rest, [], "{seen:?}");
+        let begins_and_ends = |pair: &[(Phase, &str); 2]| {
+            let [(begun, begin), (ended, end)] = *pair;
+            assert_eq!((begun, begin, end), (ended, "begin", "finish"), "{seen:?}");
+            begun
+        };
+        pairs.iter().map(begins_and_ends).collect()
+    }
+}
+
+impl Progress for Phases {
+    fn begin(&self, phase: Phase, _total: Total) {
+        self.note(phase, "begin");
+    }
+
+    fn finish(&self, phase: Phase) {
+        self.note(phase, "finish");
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.seen.lock().expect("no panic").len() > self.cancel_after
+    }
+}
+
+#[test]
+fn every_phase_that_begins_finishes_also_when_cancelled() {
+    let layout = layout();
+    let group = LayoutGroup::of(layout.path());
+    let all = Phases::new(usize::MAX);
+    gc(&group, &protection(), &GcOptions::default(), NOW, &all).expect("a sweep");
+    let all = all.into_pairs();
+    for phase in [
+        Phase::Listing,
+        Phase::Reading,
+        Phase::ScanningOrphans,
+        Phase::Sweeping,
+    ] {
+        assert!(all.contains(&phase), "{all:?}");
+    }
+    layout.layer(b"another orphan");
+    for cancel_after in 0..2 * all.len() {
+        let some = Phases::new(cancel_after);
+        let result = gc(
+            &group,
+            &protection(),
+            &GcOptions::default(),
+            Mode::Plan,
+            &some,
+        );
+        let some = some.into_pairs();
+        assert!(
+            all.starts_with(&some) || result.is_ok(),
+            "{some:?} of {all:?}"
+        );
+    }
 }

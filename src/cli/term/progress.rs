@@ -102,12 +102,7 @@ impl ProgressLine {
         }))
     }
 
-    /// Begins a phase, such as `sweeping`, that counts blobs.
-    pub fn phase(&self, name: &'static str, total: Option<u64>) {
-        self.phase_of(name, "blobs", total);
-    }
-
-    /// Begins a phase that counts other things; `noun` is their plural.
+    /// Begins a phase, such as `sweeping`; `noun` is the plural of what it counts.
     ///
     /// The half second of silence is counted from the first phase, so that a run of short ones shows something.
     pub fn phase_of(&self, name: &'static str, noun: &'static str, total: Option<u64>) {

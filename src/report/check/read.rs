@@ -13,7 +13,7 @@ use crate::layout::BlobId;
 use crate::model::snapshot::Snapshot;
 use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, identify, payload_len};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Running, Total};
 
 /// How much is read at once, in bytes. More brings nothing: hashing is the slower half.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -115,7 +115,8 @@ pub(super) fn hash(
         .iter()
         .map(|(len, ..)| *len)
         .fold(0, u64::saturating_add);
-    progress.begin_bytes(Phase::Hashing, tasks.len() as u64, bytes);
+    let total = Total::of(tasks.len()).with_bytes(bytes);
+    let _hashing = Running::begin(progress, Phase::Hashing, total);
     // One by one in this order, whoever is free; splitting the list in halves would give all large
     // ones to one thread.
     let found: Vec<(usize, Option<Look>)> = tasks
