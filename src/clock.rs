@@ -6,6 +6,10 @@
 use jiff::Timestamp;
 
 /// Returns the time of the system's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "protections end by the clock of the system alone"
+)]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -217,6 +217,13 @@
 //! the types of the `oci-spec` crate. `default-features = false` leaves both out.
 //!
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "tests make and change layouts, and read the clock"
+    )
+)]
 
 mod clock;
 pub mod error;

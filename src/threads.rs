@@ -18,6 +18,7 @@ pub fn start() {
 
 /// Returns how many threads rayon would start.
 fn wanted() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "rayon reads the same variable")]
     let asked = std::env::var("RAYON_NUM_THREADS");
     let asked = asked.ok().and_then(|text| text.parse().ok());
     asked.filter(|count| *count > 0).unwrap_or_else(|| {

@@ -12,6 +12,11 @@
 //! | `readme` | every session of the README and of `docs/` |
 //! | `tidy` | rules about the sources |
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and change layouts, and read the clock"
+)]
+
 mod support;
 
 mod check;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use ocisweep::error::{NotALayout, SharedStoreProblem};
 use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
@@ -29,6 +30,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// When this run began.
     pub started: Timestamp,
+    /// The time zone of times that are given without one.
+    pub zone: TimeZone,
     /// The second indexes that are left out.
     pub ignored: IgnoredIndexes,
     /// That what is deleted goes into the trash.
@@ -130,11 +133,21 @@ impl<'a> Context<'a> {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command reads the clock once"
+        )]
         let started = Timestamp::now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command has the time zone of its user"
+        )]
+        let zone = TimeZone::system();
         Ok(Self {
             term,
             now: now.unwrap_or(started),
             started,
+            zone,
             ignored,
             trash: None,
             has_noted_overlay: AtomicBool::new(false),

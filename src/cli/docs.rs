@@ -145,6 +145,10 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Exit {
     while let Some(command) = open.pop() {
         open.extend(command.get_subcommands());
         let path = dir.join(format!("{}.1", name(command)));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "pages go into the directory that the user named"
+        )]
         let written = page(command).and_then(|text| fs::write(&path, text));
         if let Err(error) = written {
             let text = format!("cannot write `{}`: {error}", path.display());

@@ -35,6 +35,10 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return docs::refusal(&error),
     };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command reads the environment, the library does not"
+    )]
     let env = |name| std::env::var_os(name);
     let settings = Settings {
         color: args.global.color.into(),

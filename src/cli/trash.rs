@@ -40,6 +40,10 @@ pub fn options(
 
 /// Returns the arguments of this process, as they can be pasted into a shell.
 fn command_line() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the record of a run names what was typed"
+    )]
     let words = std::env::args_os().skip(1);
     let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
     let mut text = words.join(" ");

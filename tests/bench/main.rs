@@ -11,6 +11,10 @@
 //!
 //! Every run is checked: exactly the garbage is gone afterwards, or the report says that it failed and
 //! the exit status is 1. Without any argument, as `cargo test --benches` calls it, only the smoke test runs.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the bench makes and deletes layouts, and reads the clock"
+)]
 
 mod args;
 mod contend;

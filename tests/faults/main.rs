@@ -19,6 +19,10 @@
 //! A default run takes a sample of the errors; `OCISWEEP_FAULTS=all` takes all of them. What needs `strace`, `mkfs` or root
 //! and does not find it says that it was skipped, and why; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a failure.
 #![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and change layouts, and read the clock"
+)]
+#![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
 )]

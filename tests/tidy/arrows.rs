@@ -39,9 +39,9 @@ struct Library {
 
 impl Library {
     fn read() -> Self {
-        let sources = sources("src");
-        let is_in = |source: &&Source| !source.is_in(&["src/main.rs"]);
-        let sources: Vec<&Source> = sources.iter().filter(is_in).collect();
+        let sources = sources(&["src"]);
+        let is_library = |source: &&Source| source.path != "src/main.rs";
+        let sources: Vec<&Source> = sources.iter().filter(is_library).collect();
         let names: BTreeSet<Path> = sources.iter().map(|source| module(source)).collect();
         let files = sources
             .iter()
@@ -96,12 +96,15 @@ fn uses(source: &Source, files: &BTreeSet<Path>) -> Uses {
     let here = module(source);
     let mut text = String::new();
     for (_, line) in source.body() {
-        text.push_str(line);
-        text.push(' ');
+        let code = line.trim();
+        if !code.starts_with("//") {
+            text.push_str(code);
+            text.push('\n');
+        }
     }
     let mut uses = Uses::default();
     let mut rest = text.as_str();
-    while let Some(at) = find_word(rest, "use") {
+    while let Some(at) = find_use(rest) {
         let before = rest[..at].trim_end();
         let is_test = before.ends_with("#[cfg(test)]");
         let is_export = before.ends_with("pub")
@@ -136,13 +139,13 @@ fn uses(source: &Source, files: &BTreeSet<Path>) -> Uses {
     uses
 }
 
-/// Returns where a word begins.
-fn find_word(text: &str, word: &str) -> Option<usize> {
-    let is_part = |c: char| c == '_' || c.is_alphanumeric();
-    let mut found = text.match_indices(word).map(|(at, _)| at);
+/// Returns where the next `use` is: at the beginning of a line, or behind nothing but its visibility.
+fn find_use(text: &str) -> Option<usize> {
+    let mut found = text.match_indices("use ").map(|(at, _)| at);
     found.find(|at| {
-        !text[..*at].chars().next_back().is_some_and(is_part)
-            && text[at + word.len()..].starts_with(' ')
+        let before = text[..*at].rsplit('\n').next().unwrap_or_default();
+        let is_visibility = |text: &str| text == "pub" || text.starts_with("pub(");
+        before.is_empty() || is_visibility(before.trim_end())
     })
 }
 

@@ -88,7 +88,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
     let until = match args
         .until
         .as_deref()
-        .map(|text| end_of(text, context.now))
+        .map(|text| end_of(text, context.now, &context.zone))
         .transpose()
     {
         Ok(until) => until,
@@ -160,14 +160,14 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
 }
 
 /// Reads when a hold ends: unlike a filter a duration looks ahead here.
-fn end_of(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+fn end_of(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
     let cannot = |why: String| format!("cannot use `--until {text}`: {why}");
     if let Ok(duration) = parse_duration(text) {
         return now
             .checked_add(duration)
             .map_err(|error| cannot(error.to_string()));
     }
-    parse_until(text, now, &TimeZone::system()).map_err(|error| cannot(error.to_string()))
+    parse_until(text, now, zone).map_err(|error| cannot(error.to_string()))
 }
 
 /// A relative path would mean something else in another directory.

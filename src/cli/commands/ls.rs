@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use ocisweep::graph::{kind_of, lacks_layers};
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::TimeSource;
@@ -37,7 +36,7 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
         );
         return exit::USAGE;
     }
-    let filters = match Filters::parse(&args.filter, context.now, &TimeZone::system()) {
+    let filters = match Filters::parse(&args.filter, context.now, &context.zone) {
         Ok(filters) => filters,
         Err(error) => {
             context.term.error(&error.to_string(), None);

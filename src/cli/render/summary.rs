@@ -20,6 +20,10 @@ pub fn append(
     rows: &[(String, Row)],
     is_dry_run: bool,
 ) -> Exit {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the job names the file in its environment"
+    )]
     let Some(path) = std::env::var_os(FILE).filter(|path| !path.is_empty()) else {
         context.term.note(&format!(
             "`{FILE}` is not set, so there is no summary to write to"
@@ -28,6 +32,10 @@ pub fn append(
     };
     let text = markdown(command, rows, is_dry_run);
     // Other steps have written there before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the summary of a job is no part of a layout"
+    )]
     let written = OpenOptions::new()
         .append(true)
         .create(true)

@@ -114,6 +114,10 @@ impl Drop for Locked<'_> {
         let Some(file) = &self.file else { return };
         if is_at_path(self.layout, file).unwrap_or(false) {
             // Left behind, the file is as harmless as after a crash.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the lock file is removed by its holder"
+            )]
             let _ = retry_on_intr(|| {
                 rustix::fs::unlinkat(self.layout.dir(), LOCK_FILE, AtFlags::empty())
             });
@@ -129,6 +133,7 @@ fn try_lock(layout: &Layout) -> Result<Result<Option<OwnedFd>, String>> {
     // A second round is needed when the file was unlinked between open and flock.
     for _ in 0..16 {
         let mode = Mode::from_raw_mode(0o644);
+        #[expect(clippy::disallowed_methods, reason = "a lock needs a file to lie on")]
         let opened = retry_on_intr(|| rustix::fs::openat(layout.dir(), LOCK_FILE, flags, mode));
         let file = match opened {
             Ok(file) => file,

@@ -197,7 +197,7 @@ fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
     let text = plan.to_json()?;
     match std::fs::metadata(path) {
         // A pipe, or `/dev/stdout`.
-        Ok(found) if !found.is_file() => return std::fs::write(path, text),
+        Ok(found) if !found.is_file() => return overwrite(path, &text),
         Ok(found) if found.len() > 0 => {
             let mut bytes = Vec::new();
             let file = std::fs::File::open(path)?;
@@ -219,17 +219,25 @@ fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
         _ => Path::new("."),
     };
     let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
-        return std::fs::write(path, text);
+        return overwrite(path, &text);
     };
     let directory = std::fs::File::open(directory)?;
     Disk.replace(directory.as_fd(), name, text.as_bytes(), FileTime::New)
 }
 
+/// Writes a plan to what cannot be replaced.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user named the file, and it is no part of a layout"
+)]
+fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
 /// Turns what was typed into the library's words.
 fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String> {
-    let zone = TimeZone::system();
-    let filters =
-        Filters::parse(&args.filter, context.now, &zone).map_err(|error| error.to_string())?;
+    let filters = Filters::parse(&args.filter, context.now, &context.zone)
+        .map_err(|error| error.to_string())?;
     let keep = args
         .keep
         .iter()
@@ -272,7 +280,7 @@ fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String>
         filters,
         policy,
         scope,
-        zone,
+        zone: context.zone.clone(),
     })
 }
 
