@@ -299,6 +299,12 @@ impl Graph {
         }
     }
 
+    /// Returns the references of a document; none if the blob was not read as one.
+    #[must_use]
+    pub fn edges(&self, id: BlobId) -> &[Edge] {
+        self.node(id).map_or(&[], |node| &node.edges)
+    }
+
     /// Returns why a blob cannot be used, if it is there and damaged.
     #[must_use]
     pub fn damage(&self, id: BlobId) -> Option<&str> {
@@ -501,7 +507,7 @@ impl Graph {
         let mut bits = BlobSet::new(self.blobs.len() + self.extra.len());
         queue.retain(|id| bits.insert(*id));
         while let Some(id) = queue.pop() {
-            let edges = self.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = self.edges(id);
             let next = edges
                 .iter()
                 .map(|edge| edge.to)

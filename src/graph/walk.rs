@@ -29,7 +29,7 @@ impl Walk {
                 _ => continue,
             }
             found.push(id);
-            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = graph.edges(id);
             queue.extend(edges.iter().map(|edge| edge.to));
             queue.extend(graph.referrers(id));
         }
@@ -47,8 +47,7 @@ pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(Blob
     let mut next = 0;
     while let Some(&(id, _)) = content.get(next) {
         next += 1;
-        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-        for edge in edges {
+        for edge in graph.edges(id) {
             if edge.role != Role::Subject && seen.insert(edge.to) {
                 content.push((edge.to, edge.size));
             }
@@ -66,8 +65,7 @@ pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
     let mut queue = vec![id];
     let mut is_listed = false;
     while let Some(id) = queue.pop() {
-        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-        for edge in edges {
+        for edge in graph.edges(id) {
             // An attestation is not part of what runs, and its layers are small.
             if is_attestation(edge) {
                 continue;

@@ -140,24 +140,22 @@ fn carries(
         return false;
     }
     let ids: HashSet<BlobId> = ids.into_iter().collect();
-    let mut children = edges(graph, owner).filter(|(role, _)| *role == Role::Child);
-    ids.contains(&owner) || children.any(|(_, child)| ids.contains(&child))
+    ids.contains(&owner) || children(graph, owner).any(|child| ids.contains(&child))
 }
 
 /// Returns the blobs that a document names in annotations or as its subject, and those that its children name.
 fn carried_by_document(graph: &Graph, id: BlobId) -> Vec<BlobId> {
-    let children = edges(graph, id)
-        .filter(|(role, _)| *role == Role::Child)
-        .map(|(_, child)| child);
     std::iter::once(id)
-        .chain(children)
-        .flat_map(|document| edges(graph, document))
-        .filter(|(role, _)| matches!(role, Role::Annotation | Role::Subject))
-        .map(|(_, id)| id)
+        .chain(children(graph, id))
+        .flat_map(|document| graph.edges(document))
+        .filter(|edge| matches!(edge.role, Role::Annotation | Role::Subject))
+        .map(|edge| edge.to)
         .collect()
 }
 
-fn edges(graph: &Graph, id: BlobId) -> impl Iterator<Item = (Role, BlobId)> {
-    let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-    edges.iter().map(|edge| (edge.role, edge.to))
+fn children(graph: &Graph, id: BlobId) -> impl Iterator<Item = BlobId> {
+    let edges = graph.edges(id).iter();
+    edges
+        .filter(|edge| edge.role == Role::Child)
+        .map(|edge| edge.to)
 }

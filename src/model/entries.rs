@@ -86,7 +86,7 @@ pub fn entries(view: &Snapshot) -> Vec<EntryFacts> {
                 .collect();
             if let Some(id) = id {
                 let subjects = subjects.entry(id).or_insert_with(|| {
-                    let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+                    let edges = graph.edges(id);
                     let subjects = edges.iter().filter(|edge| edge.role == Role::Subject);
                     subjects.map(|edge| edge.to).collect()
                 });

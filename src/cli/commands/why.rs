@@ -383,7 +383,7 @@ impl Subject<'_> {
 
 /// Returns what an orphan is about.
 fn subjects(view: &Snapshot, id: BlobId) -> Vec<BlobId> {
-    let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+    let edges = view.graph.edges(id);
     edges
         .iter()
         .filter(|edge| edge.role == Role::Subject)

@@ -256,7 +256,7 @@ impl Along {
     fn reach(&self, view: &Snapshot, mut queue: Vec<BlobId>) -> HashSet<BlobId> {
         let mut seen: HashSet<BlobId> = queue.iter().copied().collect();
         while let Some(id) = queue.pop() {
-            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = view.graph.edges(id);
             let below = edges.iter().map(|edge| edge.to);
             let about = view.graph.referrers(id).iter();
             let about = about.chain(self.belongings.get(&id).into_iter().flatten());

@@ -599,7 +599,7 @@ fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
         let mut seen = HashSet::from([image.id]);
         let mut queue = vec![image.id];
         while let Some(id) = queue.pop() {
-            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = view.graph.edges(id);
             let content = edges
                 .iter()
                 .filter(|edge| edge.role != Role::Subject)

@@ -73,7 +73,7 @@ impl<'a> Alone<'a> {
             owners: config_owners(view),
         };
         for id in graph.ids() {
-            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = graph.edges(id);
             let below = edges.iter().map(|edge| edge.to);
             for to in below.chain(graph.referrers(id).iter().copied()) {
                 let parents = found.parents.entry(to).or_default();
@@ -341,7 +341,7 @@ impl<'a> Alone<'a> {
     /// Returns what a document references in a role that counts, and its referrers.
     fn next(&self, id: BlobId, counts: impl Fn(Role) -> bool) -> Vec<BlobId> {
         let graph = &self.view.graph;
-        let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
+        let edges = graph.edges(id);
         let edges = edges.iter().filter(|edge| counts(edge.role));
         let below = edges.map(|edge| edge.to);
         below.chain(graph.referrers(id).iter().copied()).collect()
@@ -460,6 +460,5 @@ impl<'s, 'a> Search<'s, 'a> {
 }
 
 fn references(graph: &crate::graph::Graph, document: BlobId, id: BlobId) -> bool {
-    let edges = graph.node(document).map_or(&[][..], |node| &node.edges);
-    edges.iter().any(|edge| edge.to == id)
+    graph.edges(document).iter().any(|edge| edge.to == id)
 }

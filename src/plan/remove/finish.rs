@@ -241,7 +241,7 @@ fn docker_order(view: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
         let mut next = 0;
         while let Some(&id) = documents.get(next) {
             next += 1;
-            let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+            let edges = view.graph.edges(id);
             let mut own = Vec::new();
             for edge in edges.iter().filter(|edge| edge.role != Role::Subject) {
                 let is_layer =

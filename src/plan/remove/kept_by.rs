@@ -201,8 +201,7 @@ impl<'a> Search<'a> {
         let graph = &view.graph;
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
         for id in graph.ids() {
-            let edges = graph.node(id).map_or(&[][..], |node| &node.edges);
-            for edge in edges {
+            for edge in graph.edges(id) {
                 let relation = match edge.role {
                     Role::Child => Relation::Child,
                     Role::Subject => Relation::Subject,

@@ -214,7 +214,7 @@ pub(super) fn extend_below(
         if !bits.insert(id) {
             continue;
         }
-        let edges = view.graph.node(id).map_or(&[][..], |node| &node.edges);
+        let edges = view.graph.edges(id);
         queue.extend(
             edges
                 .iter()

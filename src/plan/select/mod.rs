@@ -521,7 +521,7 @@ impl<'a> Selector<'a> {
         }
         let children = children(self.view, &mut Images::new(self.view), image, &[]);
         let has_config = |child: BlobId| {
-            let edges = graph.node(child).map_or(&[][..], |node| &node.edges);
+            let edges = graph.edges(child);
             let mut configs = edges.iter().filter(|edge| edge.role == Role::Config);
             configs.any(|edge| edge.to == part)
         };

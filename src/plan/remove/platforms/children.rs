@@ -114,7 +114,7 @@ pub(super) fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
     let mut queue = vec![image];
     let mut found = Vec::new();
     while let Some(index) = queue.pop() {
-        let edges = graph.node(index).map_or(&[][..], |node| &node.edges);
+        let edges = graph.edges(index);
         for edge in edges.iter().filter(|edge| edge.role == Role::Child) {
             found.push((index, edge));
             let is_index = graph
@@ -207,7 +207,7 @@ impl<'a> Here<'a> {
             return false;
         }
         let is_here = |layer: &Edge| graph.is_present(layer.to) || graph.is_carried_by(layer);
-        let edges = graph.node(child.id).map_or(&[][..], |node| &node.edges);
+        let edges = graph.edges(child.id);
         let layers = || edges.iter().filter(|edge| edge.role == Role::Layer);
         let is_whole = layers().all(|layer| layer.is_foreign || is_here(layer));
         if is_whole {

@@ -623,10 +623,7 @@ fn hollow(
 ) {
     cut_from(view, entries, image, part, going, gone);
     for child in going {
-        let edges = view
-            .graph
-            .node(child.id)
-            .map_or(&[][..], |node| &node.edges);
+        let edges = view.graph.edges(child.id);
         gone.cut.edges.extend(
             edges
                 .iter()
