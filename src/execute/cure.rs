@@ -147,7 +147,7 @@ pub(super) fn move_back(
     fs: &dyn Fs,
 ) -> Result<Renamed> {
     let path = layout.blob_path(digest);
-    let Some(name) = digest.victim_name() else {
+    let Some(name) = digest.deletable_name() else {
         return Ok(Renamed::Gone);
     };
     let Some(from) = open_place(layout, run, digest)? else {

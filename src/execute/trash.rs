@@ -248,7 +248,7 @@ pub(crate) fn empty_run(layout: &Layout, run: &TrashedRun, fs: &dyn Fs) -> Resul
         let blobs = run.blobs.iter().map(|(digest, _)| digest);
         let names: Vec<_> = blobs
             .filter(|digest| digest.algorithm() == Some(algorithm))
-            .filter_map(Digest::victim_name)
+            .filter_map(Digest::deletable_name)
             .collect();
         let remove = |name| fs.remove(own.as_fd(), name).map(drop);
         let threads = FileSystem::of(&own).unlink_threads();

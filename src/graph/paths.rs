@@ -35,7 +35,7 @@ impl Graph {
                     .and_then(|save| save.elements.get(position))
                     .and_then(|element| element.repo_tags.first());
                 match tag {
-                    Some(tag) => format!("manifest.json {}", tag.name),
+                    Some(tag) => format!("manifest.json {tag}"),
                     None => "manifest.json".to_owned(),
                 }
             }
@@ -63,7 +63,7 @@ impl Graph {
                 let details = edge.details.as_deref();
                 if let Some(platform) = details.and_then(|details| details.platform.as_ref())
                     && !platform.os.is_empty()
-                    && &*platform.os != "unknown"
+                    && platform.os != "unknown"
                 {
                     let mut text = format!("{}/{}", platform.os, platform.architecture);
                     if let Some(variant) = &platform.variant {

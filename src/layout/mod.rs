@@ -279,7 +279,7 @@ impl Layout {
 
     /// Returns the directory and the name of a blob; `None` where no blob of its algorithm can be listed.
     pub(crate) fn place_of_blob(&self, digest: &Digest) -> Option<(BorrowedFd<'_>, DeletableName)> {
-        let name = digest.victim_name()?;
+        let name = digest.deletable_name()?;
         let dir = self.blobs.algorithm(name.algorithm())?;
         Some((dir.as_fd(), name))
     }

@@ -168,9 +168,9 @@ pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
         let names = found.entry(position).or_default();
         known.extend(names.iter().map(|name| canonical(&name.text)));
         for tag in &element.repo_tags {
-            if !tag.name.is_empty() && known.insert(canonical(&tag.name)) {
+            if !tag.is_empty() && known.insert(canonical(tag)) {
                 names.push(EntryName {
-                    text: tag.name.as_str().into(),
+                    text: tag.as_str().into(),
                     key: SAVED_NAME,
                 });
             }

@@ -18,7 +18,6 @@ use crate::model::entries::saved_names;
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
 use crate::oci::platform::Platform;
-use crate::oci::platform::platform_of;
 use crate::oci::{Digest, Role, Shape};
 use crate::oci::{EntryName, entry_names};
 
@@ -368,7 +367,7 @@ impl<'a> Images<'a> {
         edge.and_then(|edge| edge.details.as_ref())
             .and_then(|details| details.platform.as_ref())
             .filter(|platform| !platform.os.is_empty() || !platform.architecture.is_empty())
-            .map(platform_of)
+            .cloned()
             .or_else(|| self.own_config(manifest)?.platform)
     }
 

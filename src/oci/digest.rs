@@ -277,7 +277,7 @@ impl Digest {
     /// Returns the name under which the blob can be deleted; `None` for an algorithm that is not
     /// swept.
     #[must_use]
-    pub fn victim_name(&self) -> Option<DeletableName> {
+    pub fn deletable_name(&self) -> Option<DeletableName> {
         let algorithm = self.algorithm()?;
         let mut hex = [0; 128];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(self.bytes()) {
@@ -429,7 +429,7 @@ mod tests {
             assert_eq!(digest.to_string(), text);
             let name = digest.blob_name();
             assert_eq!(format!("{}:{}", name.directory(), name.file()), text);
-            let victim = digest.victim_name();
+            let victim = digest.deletable_name();
             assert_eq!(victim.is_some(), digest.algorithm().is_some());
             if let Some(victim) = victim {
                 assert_eq!(victim.file(), name.file());

@@ -18,7 +18,7 @@ use super::json_edit::{Splice, apply, cut_runs, elements, member_spans, offset_i
 pub struct Element {
     span: Range<usize>,
     /// Names with tag, as `docker load` restores them.
-    pub repo_tags: Vec<RepoTag>,
+    pub repo_tags: Vec<String>,
     /// The elements of `RepoTags` as written, list by list: the names and any `null`, which names nothing.
     tag_lists: Vec<Vec<Tag>>,
     /// Its config, if that is a blob.
@@ -30,13 +30,6 @@ pub struct Element {
 
 /// One element of `RepoTags`: where it stands, and the name.
 type Tag = (Range<usize>, Option<String>);
-
-/// One name of an element.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoTag {
-    /// The name.
-    pub name: String,
-}
 
 /// `manifest.json` as docker writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,7 +137,7 @@ impl Element {
                 paths(value)?;
                 let list = tag_list(text, value)?;
                 let names = list.iter().filter_map(|(_, name)| name.clone());
-                element.repo_tags.extend(names.map(|name| RepoTag { name }));
+                element.repo_tags.extend(names);
                 element.tag_lists.push(list);
             }
         }

@@ -23,7 +23,7 @@ use oci_spec::OciSpecError;
 use oci_spec::image;
 use serde_json::Value;
 
-use super::platform::{Platform, platform_of};
+use super::platform::Platform;
 use super::{Digest, DigestError, IndexDoc};
 use crate::oci::index_json::Entry;
 
@@ -118,7 +118,7 @@ impl IndexDoc {
             serde_json::from_str(text).map_err(OciSpecError::SerDe)?;
         // `oci-spec` does not read `os.version` and `os.features`.
         if let Some(platform) = &self.details(entry).platform {
-            let platform = image::Platform::try_from(&platform_of(platform))?;
+            let platform = image::Platform::try_from(platform)?;
             descriptor.set_platform(Some(platform));
         }
         Ok(descriptor)

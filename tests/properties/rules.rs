@@ -235,11 +235,11 @@ pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     assert_eq!(edited.elements.len(), kept.len(), "{}", edited.text());
     for (now, before) in edited.elements.iter().zip(kept) {
         assert_eq!((&now.config, &now.blobs), (&before.config, &before.blobs));
-        let names = before.repo_tags.iter().map(|tag| &tag.name);
+        let names = before.repo_tags.iter();
         let wanted: Vec<_> = names
-            .filter(|name| !(is_name_gone && *name == "app:1"))
+            .filter(|name| !(is_name_gone && **name == "app:1"))
             .collect();
-        let found: Vec<_> = now.repo_tags.iter().map(|tag| &tag.name).collect();
+        let found: Vec<_> = now.repo_tags.iter().collect();
         assert_eq!(found, wanted, "{} became {}", save.text(), edited.text());
     }
     for element in &save.elements {

@@ -9,7 +9,6 @@ use ocisweep::layout::BlobId;
 use ocisweep::model::entries::entries;
 use ocisweep::model::images::{Image, Images, Presence, Sizes};
 use ocisweep::oci::REFERENCE_DIGEST;
-use ocisweep::oci::platform::platform_of;
 use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::parse::size::human_size3;
 
@@ -192,7 +191,7 @@ impl<'v> Maker<'_, '_, 'v> {
                 .as_ref()
                 .and_then(|details| details.platform.as_ref())
                 .filter(|platform| !platform.os.is_empty())
-                .map(platform_of);
+                .cloned();
             let platform = written
                 .or_else(|| self.cache.platform(edge.to, Some(edge)))
                 .filter(|platform| platform.os != "unknown");

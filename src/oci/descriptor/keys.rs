@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::PlatformView;
+use crate::oci::platform::Platform;
 
 /// A key of a document or descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +76,9 @@ impl PlatformKey {
     }
 
     /// Takes over a value; what is not a string counts as absent.
-    pub(super) fn set(self, platform: &mut PlatformView, text: Option<Cow<'_, str>>) {
-        let text: Option<Box<str>> = text.map(Into::into);
-        let filled = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
+    pub(super) fn set(self, platform: &mut Platform, text: Option<Cow<'_, str>>) {
+        let text = text.map(Cow::into_owned);
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         match self {
             Self::Os => platform.os = text.unwrap_or_default(),
             Self::Architecture => platform.architecture = text.unwrap_or_default(),

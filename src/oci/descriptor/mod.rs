@@ -24,6 +24,7 @@ use std::io;
 
 use super::digest::Digest;
 use super::media_type::Kind;
+use super::platform::Platform;
 use lexer::Lexer;
 use scan::{Place, Scan};
 
@@ -51,28 +52,13 @@ pub enum Role {
     Other,
 }
 
-/// The platform object of a descriptor, as written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PlatformView {
-    /// `os`.
-    pub os: Box<str>,
-    /// `architecture`.
-    pub architecture: Box<str>,
-    /// `variant`.
-    pub variant: Option<Box<str>>,
-    /// `os.version`.
-    pub os_version: Option<Box<str>>,
-    /// `os.features`.
-    pub os_features: Vec<Box<str>>,
-}
-
 /// The parts of a descriptor that say more than where the blob is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
     /// `mediaType`, as written.
     pub media_type: Box<str>,
-    /// `platform`.
-    pub platform: Option<PlatformView>,
+    /// `platform`, as written.
+    pub platform: Option<Platform>,
     /// `annotations`; values that are not strings are left out.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// `artifactType`.
@@ -615,7 +601,7 @@ mod tests {
         assert_eq!(details.artifact_type.as_deref(), Some("t"));
         assert_eq!(details.annotations.len(), 1);
         let platform = details.platform.as_ref().expect("it has one");
-        assert_eq!(&*platform.os, "linux");
+        assert_eq!(platform.os, "linux");
         assert_eq!(platform.variant.as_deref(), Some("v7"));
         assert_eq!(platform.os_version.as_deref(), Some("1"));
         assert_eq!(platform.os_features.len(), 1);

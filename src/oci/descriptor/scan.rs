@@ -10,9 +10,10 @@ use super::annotations::{BASE_DIGEST, named_blob};
 use super::keys::{Key, PlatformKey};
 use super::lexer::{Keep, Lexer, ScanError};
 use super::report::{Mark, Marks, Value};
-use super::{Details, Document, Link, PlatformView, Role, Shape};
+use super::{Details, Document, Link, Role, Shape};
 use crate::oci::digest::Digest;
 use crate::oci::media_type::{Kind, is_nondistributable};
+use crate::oci::platform::Platform;
 
 /// How deep objects are remembered. Readers in Go give up at 10,000 levels.
 const MAX_FRAME_DEPTH: usize = 1 << 16;
@@ -289,7 +290,7 @@ impl Scan {
     }
 
     /// Returns the platform of the descriptor that many containers above.
-    fn platform(&mut self, above: usize) -> Option<&mut PlatformView> {
+    fn platform(&mut self, above: usize) -> Option<&mut Platform> {
         self.owner(above)?.details().platform.as_mut()
     }
 
@@ -337,7 +338,7 @@ impl Scan {
             }
             Place::Platform => {
                 if let Some(owner) = self.owner(0) {
-                    owner.details().platform = Some(PlatformView::default());
+                    owner.details().platform = Some(Platform::default());
                 }
                 Place::Platform
             }

@@ -10,7 +10,6 @@
 
 mod selector;
 
-use crate::oci::descriptor::PlatformView;
 use std::env::consts;
 use std::fmt::{self, Write as _};
 
@@ -375,22 +374,6 @@ impl Platform {
 /// Writes `os/arch[/variant]`, with version and features in parentheses behind the system, as
 /// `platforms.FormatAll` does. Where that writes characters that its own grammar refuses (`macOS 13`),
 /// they are percent-encoded: what is shown can be typed.
-/// Returns a platform as a value from what a descriptor says.
-#[must_use]
-pub fn platform_of(view: &PlatformView) -> Platform {
-    Platform {
-        os: view.os.clone().into(),
-        architecture: view.architecture.clone().into(),
-        variant: view.variant.clone().map(Into::into),
-        os_version: view.os_version.clone().map(Into::into),
-        os_features: view
-            .os_features
-            .iter()
-            .map(|feature| feature.clone().into())
-            .collect(),
-    }
-}
-
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.os.is_empty() {

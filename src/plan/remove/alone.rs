@@ -309,7 +309,7 @@ impl<'a> Alone<'a> {
         let has_no_name_left = |number: usize| {
             let tags = save.elements.get(number).map(|element| &element.repo_tags);
             let mut tags = tags.into_iter().flatten();
-            tags.all(|tag| gone.contains(&canonical(&tag.name)))
+            tags.all(|tag| gone.contains(&canonical(tag)))
         };
         let has_entry = |config: BlobId| {
             let mut owners = self.owners.get(&config).into_iter().flatten();

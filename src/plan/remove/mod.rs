@@ -446,7 +446,7 @@ fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &m
     let elements = unlisted_elements(view).into_iter();
     let is_left = |element: &Element| {
         let mut tags = element.repo_tags.iter();
-        tags.any(|tag| !picked.contains(&*tag.name))
+        tags.any(|tag| !picked.contains(tag.as_str()))
     };
     let going = elements.filter(|(_, element)| !element.repo_tags.is_empty() && !is_left(element));
     gone.elements.extend(going.map(|(position, _)| position));

@@ -47,7 +47,7 @@ pub(super) fn edit_lists(
     };
     let listed = |save: &DockerSave| -> HashSet<String> {
         let tags = save.elements.iter().flat_map(|element| &element.repo_tags);
-        tags.map(|tag| canonical(&tag.name)).collect()
+        tags.map(|tag| canonical(tag)).collect()
     };
     let (before, after) = (listed(save), listed(&edited));
     let gone_ids = gone_ids(view, gone, save, elements);

@@ -143,7 +143,7 @@ pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<us
     let owners = config_owners(view);
     let has_no_name_left = |element: &Element| {
         let mut tags = element.repo_tags.iter();
-        tags.all(|tag| gone_names.contains(&tag.name))
+        tags.all(|tag| gone_names.contains(tag))
     };
     // One that describes nothing here is not of the image that goes.
     let is_here = |id: BlobId| view.graph.is_present(id);

@@ -200,7 +200,7 @@ impl<'a> Selector<'a> {
         let elements = unlisted_elements(self.view).into_iter();
         self.saved = elements
             .flat_map(|(_, element)| &element.repo_tags)
-            .map(|tag| &*tag.name)
+            .map(String::as_str)
             .collect();
         self
     }
@@ -486,8 +486,8 @@ impl<'a> Selector<'a> {
                 .details
                 .as_ref()
                 .and_then(|details| details.platform.as_ref())
-                .filter(|platform| edge.role == Role::Child && &*platform.os != "unknown")
-                .map(|platform| crate::oci::platform::platform_of(platform).to_string());
+                .filter(|platform| edge.role == Role::Child && platform.os != "unknown")
+                .map(|platform| platform.to_string());
             let what = match (edge.role, &platform) {
                 (_, Some(platform)) => format!("platform {platform}"),
                 (Role::Child, None) => "a child".to_owned(),

@@ -11,7 +11,6 @@ use crate::layout::hollow::Hollow;
 use crate::model::images::Images;
 use crate::model::snapshot::Snapshot;
 use crate::oci::descriptor::Details;
-use crate::oci::platform::platform_of;
 use crate::oci::platform::{Platform, PlatformSelector};
 use crate::oci::{Digest, Role, Shape};
 
@@ -105,7 +104,7 @@ pub(in crate::plan) fn children<'a>(
 
 /// Returns the platform that a descriptor writes.
 pub(super) fn written(details: &Details) -> Option<Platform> {
-    details.platform.as_ref().map(platform_of)
+    details.platform.clone()
 }
 
 /// Returns everything that an image's indexes list, with the index that lists it.
