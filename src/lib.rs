@@ -14,13 +14,13 @@
 //! # tar::Archive::new(std::fs::File::open("testdata/corpus/skopeo-old-tags.tar")?).unpack(temp.path())?;
 //! # let layout = temp.path().join("skopeo-old-tags");
 //! use jiff::Timestamp;
-//! use ocisweep::model::images::{Images, images};
+//! use ocisweep::model::images::{ImageInspector, list_images};
 //! use ocisweep::{Snapshot, progress::Silent};
 //!
 //! let now = Timestamp::now();
 //! let snapshot = Snapshot::read(&layout, now, &Silent)?;
-//! let mut cache = Images::new(&snapshot);
-//! for image in images(&snapshot, now) {
+//! let mut cache = ImageInspector::new(&snapshot);
+//! for image in list_images(&snapshot, now) {
 //!     let names: Vec<&str> = image.names.iter().map(|name| &*name.text).collect();
 //!     let sizes = cache.sizes(image.id, None);
 //!     println!("{} {} {} bytes", image.digest, names.join(", "), sizes.disk);

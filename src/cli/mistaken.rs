@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use ocisweep::error::NotALayout;
-use ocisweep::model::entries::entries;
-use ocisweep::model::images::{Images, images};
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::{ImageInspector, list_images};
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{Filters, Force, Selector, dangling};
 use ocisweep::{Error, Layout, Snapshot};
@@ -116,12 +116,12 @@ fn meaning(
     let filter = format!("reference={word}");
     let filters = Filters::parse(&[filter], context.now, &TimeZone::UTC).ok()?;
     if let Some(view) = view {
-        let mut cache = Images::new(view);
-        let (entries, dangling) = (entries(view), dangling(view));
+        let mut cache = ImageInspector::new(view);
+        let (entries, dangling) = (list_entries(view), dangling(view));
         let filters = filters.against(view, &entries, &mut cache, &dangling).ok();
         let time = ocisweep::model::images::TimeSource::Added;
         let is_name = filters.is_some_and(|filters| {
-            images(view, context.now)
+            list_images(view, context.now)
                 .iter()
                 .any(|image| filters.matches(image, &mut cache, time))
         });

@@ -40,7 +40,7 @@ pub use describe::{is_attestation, kind_of};
 pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
 pub use mark::{Change, Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments};
-pub use reference_paths::{More, PathStep, ReferencePath, ReferencePaths};
+pub use reference_paths::{PathStep, ReferencePath, ReferencePaths, Remaining};
 pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;
 pub use walk::{content_of, lacks_layers};

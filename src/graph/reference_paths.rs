@@ -75,14 +75,14 @@ pub struct PathStep {
 
 /// How many ways there are beside those that were asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum More {
+pub enum Remaining {
     /// So many.
     Exactly(usize),
     /// So many, and then the counting was given up.
     AtLeast(usize),
 }
 
-impl More {
+impl Remaining {
     /// Returns `true` if there are none.
     #[must_use]
     pub const fn is_none(self) -> bool {
@@ -216,9 +216,9 @@ impl<'a> ReferencePaths<'a> {
     /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
     /// are. None at all: no root references it.
     #[must_use]
-    pub fn to(&self, target: BlobId, limit: usize) -> (Vec<ReferencePath>, More) {
+    pub fn to(&self, target: BlobId, limit: usize) -> (Vec<ReferencePath>, Remaining) {
         let Some(shortest) = self.shortest(target) else {
-            return (Vec::new(), More::Exactly(0));
+            return (Vec::new(), Remaining::Exactly(0));
         };
         let mut tails = vec![Tail {
             id: target,
@@ -248,7 +248,7 @@ impl<'a> ReferencePaths<'a> {
                     ways.push(shortest);
                     count = 1;
                 }
-                return (ways, More::AtLeast(count.saturating_sub(limit)));
+                return (ways, Remaining::AtLeast(count.saturating_sub(limit)));
             }
             for &(from, via) in parents {
                 if self.is_on(&tails, position, from) {
@@ -264,7 +264,7 @@ impl<'a> ReferencePaths<'a> {
                 });
             }
         }
-        (ways, More::Exactly(count.saturating_sub(limit)))
+        (ways, Remaining::Exactly(count.saturating_sub(limit)))
     }
 
     fn is_on(&self, tails: &[Tail], position: usize, id: BlobId) -> bool {

@@ -59,7 +59,7 @@ impl EntryRole {
 
 /// Returns the entries in the order of `index.json`.
 #[must_use]
-pub fn entries(view: &Snapshot) -> Vec<EntryFacts> {
+pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
     let Snapshot { state, graph, .. } = view;
     let mut cut_digests = None;
     // Many entries may share one document with many references: names of a large index.

@@ -90,18 +90,18 @@ pub struct ImageConfig {
 
 /// Reads sizes and configurations at most once each.
 #[derive(Debug)]
-pub struct Images<'a> {
+pub struct ImageInspector<'a> {
     view: &'a Snapshot,
     lens: HashMap<BlobId, u64>,
     /// What is known of the files already.
     files: Files,
     configs: HashMap<BlobId, Option<ImageConfig>>,
-    trouble: Option<Error>,
+    error: Option<Error>,
 }
 
 /// Returns the images of a layout in the order of `index.json`.
 #[must_use]
-pub fn images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
+pub fn list_images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
     let elsewhere = listed_elsewhere(view);
@@ -165,21 +165,21 @@ fn listed_elsewhere(view: &Snapshot) -> HashMap<&Digest, Vec<String>> {
     found
 }
 
-impl<'a> Images<'a> {
+impl<'a> ImageInspector<'a> {
     /// Makes an empty cache over a layout.
     #[must_use]
     pub fn new(view: &'a Snapshot) -> Self {
-        Self::knowing(view, &Files::default())
+        Self::with_inventory(view, &Files::default())
     }
 
     /// Makes an empty cache over a layout whose files were looked at already.
-    pub(crate) fn knowing(view: &'a Snapshot, files: &Files) -> Self {
+    pub(crate) fn with_inventory(view: &'a Snapshot, files: &Files) -> Self {
         Self {
             view,
             lens: HashMap::new(),
             files: files.clone(),
             configs: HashMap::new(),
-            trouble: None,
+            error: None,
         }
     }
 
@@ -188,8 +188,8 @@ impl<'a> Images<'a> {
     ///
     /// # Errors
     /// The first [`Error::Read`].
-    pub fn trouble(&mut self) -> Result<()> {
-        self.trouble.take().map_or(Ok(()), Err)
+    pub fn take_error(&mut self) -> Result<()> {
+        self.error.take().map_or(Ok(()), Err)
     }
 
     /// Returns the digest of a number.
@@ -202,7 +202,7 @@ impl<'a> Images<'a> {
         match view.layout.look_at_blob(view.graph.digest(id)) {
             Ok(found) => found,
             Err(error) => {
-                self.trouble.get_or_insert(error);
+                self.error.get_or_insert(error);
                 None
             }
         }
@@ -406,7 +406,7 @@ impl<'a> Images<'a> {
             Err(error) if is_absence(&error) => return None,
             Err(error) => {
                 let path = view.layout.blob_path(digest);
-                self.trouble.get_or_insert(Error::read(path)(error));
+                self.error.get_or_insert(Error::read(path)(error));
                 return None;
             }
         }

@@ -27,7 +27,7 @@ use crate::layout::released::Noted;
 use crate::layout::shared_blobs::SharedStore;
 use crate::layout::trash::TrashOptions;
 use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
-use crate::model::images::{Image, images};
+use crate::model::images::{Image, list_images};
 use crate::model::inventory::{Counted, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::Algorithm;
@@ -489,7 +489,7 @@ impl Store {
             let view = self.view(layout, state, protection.now, doubt, progress)?;
             let files = known.get_or_insert_with(|| files(&view, fs));
             let live = live_of(&view);
-            let images = images(&view, protection.now).len() as u64;
+            let images = list_images(&view, protection.now).len() as u64;
             rows.push(Row {
                 total: images,
                 active: images,
@@ -567,7 +567,7 @@ impl Store {
             {
                 elsewhere.merge(other);
             }
-            let images = images(view, protection.now);
+            let images = list_images(view, protection.now);
             let usages = image_usages_beside(view, &images, fs, &elsewhere);
             images.into_iter().zip(usages).collect()
         };

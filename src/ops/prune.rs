@@ -1,8 +1,8 @@
 //! `prune` over a group of layouts.
 
 use crate::fs::Disk;
-use crate::model::entries::entries;
-use crate::model::images::images;
+use crate::model::entries::list_entries;
+use crate::model::images::list_images;
 use crate::plan::{self, PruneError, PruneOptions, Verdict};
 use crate::progress::Progress;
 
@@ -21,8 +21,8 @@ pub fn prune(
     progress: &dyn Progress,
 ) -> Result<Finished<Vec<Verdict>>, PruneError> {
     run(group, protection, mode, progress, |view| {
-        let images = images(view, protection.now);
-        let entries = entries(view);
+        let images = list_images(view, protection.now);
+        let entries = list_entries(view);
         let sweep = &protection.sweep;
         let pruned = plan::prune(view, &images, &entries, options, sweep, &Disk)?;
         Ok((pruned.removal.plan, pruned.verdicts))

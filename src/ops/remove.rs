@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::fs::Disk;
 use crate::graph::EmptyIndex;
-use crate::model::entries::entries;
-use crate::model::images::images;
+use crate::model::entries::list_entries;
+use crate::model::images::list_images;
 use crate::plan::{self, Conflict, Plan, RemoveOptions, SelectError, Selector, sweep_all};
 use crate::progress::Progress;
 
@@ -45,8 +45,8 @@ pub fn remove(
             let plan = sweep_all(view, options.missing, EmptyIndex::Allow, &Disk, sweep)?;
             return Ok::<(Plan, Vec<String>), RemoveError>((plan, Vec::new()));
         }
-        let entries = entries(view);
-        let images = images(view, protection.now);
+        let entries = list_entries(view);
+        let images = list_images(view, protection.now);
         let selector = Selector::new(view, &entries, options.force);
         let picks = names.iter().map(|name| selector.pick(name));
         let picks = picks.collect::<Result<Vec<_>, _>>()?;

@@ -11,7 +11,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::model::images::{Image, Images};
+use crate::model::images::{Image, ImageInspector};
 
 use crate::model::images::TimeSource;
 
@@ -89,7 +89,7 @@ pub(super) enum Ties {
 /// Returns the age of each image. `created` is read only where times are equal.
 pub(super) fn ages<'i>(
     images: impl Iterator<Item = &'i Image> + Clone,
-    cache: &mut Images<'_>,
+    cache: &mut ImageInspector<'_>,
     clock: TimeSource,
     ties: Ties,
 ) -> Vec<Age> {

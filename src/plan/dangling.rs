@@ -10,14 +10,14 @@ use std::collections::BTreeSet;
 
 use crate::graph::{BlobSet, Change, RootSource};
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, EntryRole, entries};
+use crate::model::entries::{EntryFacts, EntryRole, list_entries};
 use crate::model::snapshot::Snapshot;
 
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
 /// anything that stays. A layout in which no entry has a name has none, nor has one that lists a document which is missing.
 #[must_use]
 pub fn dangling(view: &Snapshot) -> BTreeSet<usize> {
-    dangling_among(view, &entries(view))
+    dangling_among(view, &list_entries(view))
 }
 
 /// Does the same where the entries are known already.

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use crate::layout::BlobId;
 use crate::model::entries::EntryFacts;
 use crate::model::images::TimeSource;
-use crate::model::images::{Image, Images};
+use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 use crate::oci::platform::{Platform, PlatformSelector};
@@ -190,7 +190,7 @@ impl Filters {
         &'f self,
         view: &Snapshot,
         entries: &[EntryFacts],
-        cache: &mut Images<'_>,
+        cache: &mut ImageInspector<'_>,
         dangling: &'f BTreeSet<usize>,
     ) -> Result<Resolved<'f>, FilterError> {
         let mut resolve = |key: &str, text: &String| {
@@ -269,7 +269,12 @@ pub struct Resolved<'f> {
 
 impl Resolved<'_> {
     /// Returns `true` if an image passes all filters.
-    pub fn matches(&self, image: &Image, cache: &mut Images<'_>, source: TimeSource) -> bool {
+    pub fn matches(
+        &self,
+        image: &Image,
+        cache: &mut ImageInspector<'_>,
+        source: TimeSource,
+    ) -> bool {
         let filters = self.filters;
         let is_dangling = || {
             image.names.is_empty()
@@ -322,7 +327,7 @@ impl Resolved<'_> {
         })
     }
 
-    fn has_platform(&self, image: &Image, cache: &mut Images<'_>) -> bool {
+    fn has_platform(&self, image: &Image, cache: &mut ImageInspector<'_>) -> bool {
         let manifests = cache.manifests(image.id);
         manifests.into_iter().any(|(manifest, edge)| {
             let platform = cache.platform(manifest, edge);
@@ -334,7 +339,7 @@ impl Resolved<'_> {
 
     /// One configuration of a present platform has to satisfy all terms; without a readable one
     /// nothing matches, not even a negation.
-    fn labels_match(&self, image: &Image, cache: &mut Images<'_>) -> bool {
+    fn labels_match(&self, image: &Image, cache: &mut ImageInspector<'_>) -> bool {
         if self.filters.labels.is_empty() {
             return true;
         }
@@ -353,7 +358,12 @@ impl Resolved<'_> {
         })
     }
 
-    fn dates_match(&self, image: &Image, cache: &mut Images<'_>, source: TimeSource) -> bool {
+    fn dates_match(
+        &self,
+        image: &Image,
+        cache: &mut ImageInspector<'_>,
+        source: TimeSource,
+    ) -> bool {
         if self.before.is_some() || self.since.is_some() {
             let Some(created) = cache.config(image.id).and_then(|config| config.created) else {
                 return false;

@@ -16,7 +16,7 @@ use crate::fs::FileStat;
 use crate::fs::Fs;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::layout::{BlobId, TempFile};
-use crate::model::entries::entries;
+use crate::model::entries::list_entries;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
@@ -309,7 +309,8 @@ impl PlannedLayout {
         let missing = MissingDocuments::allow_if(self.allow_missing);
         let mut removal = finish(view, &gone, missing, extent, options, fs)?;
         self.narrow(&mut removal).map_err(changed)?;
-        (removal.kept_by, removal.more_kept) = kept_by(view, &entries(view), &gone, &removal.plan);
+        (removal.kept_by, removal.more_kept) =
+            kept_by(view, &list_entries(view), &gone, &removal.plan);
         Ok(removal)
     }
 

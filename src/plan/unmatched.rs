@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::entries::EntryFacts;
-use crate::model::images::{Image, Images};
+use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 
@@ -49,7 +49,7 @@ pub fn unmatched(
             wider: None,
         });
     }
-    let mut cache = Images::new(view);
+    let mut cache = ImageInspector::new(view);
     // None of these filters is on what dangles.
     let dangling = BTreeSet::new();
     for (text, term) in filters.terms() {

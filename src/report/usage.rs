@@ -14,7 +14,7 @@ use crate::fs::Fs;
 use crate::graph::content_of;
 use crate::graph::{BlobSet, EmptyIndex, MissingDocuments, RootSource};
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, entries};
+use crate::model::entries::{EntryFacts, list_entries};
 use crate::model::images::Image;
 use crate::model::images::TimeSource;
 use crate::model::inventory::{Counted, Files, Unmeasured, files};
@@ -170,7 +170,7 @@ pub fn usage(
     let mut counted = Counted::new(&files);
     let (named, untagged): (Vec<&Image>, Vec<&Image>) =
         images.iter().partition(|image| !image.names.is_empty());
-    let entries = entries(view);
+    let entries = list_entries(view);
     // The digest tags of what is dangling are removed with it, and belong to its bytes.
     let dangling: HashSet<usize> = dangling_with_tags(view, &entries)
         .into_iter()
@@ -308,7 +308,7 @@ pub(crate) fn image_usages_beside(
     elsewhere: &BlobSet,
 ) -> Vec<ImageUsage> {
     let files = files(view, fs);
-    let entries = entries(view);
+    let entries = list_entries(view);
     let alone = Alone::of(view, &entries);
     images
         .iter()

@@ -11,8 +11,8 @@ use crate::graph::kind_of;
 use crate::graph::reachability::Reachability;
 use crate::graph::{BlobSet, RootSource};
 use crate::layout::BlobId;
-use crate::model::entries::{EntryFacts, entries};
-use crate::model::images::{Image, Images};
+use crate::model::entries::{EntryFacts, list_entries};
+use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
@@ -160,7 +160,7 @@ pub struct Part {
 /// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
 pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     let graph = &view.graph;
-    let mut images = Images::new(view);
+    let mut images = ImageInspector::new(view);
     let mut seen = HashSet::from([image.id]);
     let kind = kind_of(graph, image.id, Kind::of(&image.media_type));
     let mut queue = vec![(image.id, kind.to_owned())];
@@ -185,13 +185,13 @@ pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
             shared_with: [].into(),
         });
     }
-    images.trouble()?;
+    images.take_error()?;
     let mut wanted = BlobSet::default();
     for part in &parts {
         wanted.insert(part.id);
     }
     let needs = Reachability::of(&view.graph, &view.state, &wanted);
-    let entries = entries(view);
+    let entries = list_entries(view);
     let (own, along) = Alone::of(view, &entries).removed(image);
     let mut others = needs.labels(|source| is_other(&own, &along, source));
     for part in &mut parts {

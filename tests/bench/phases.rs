@@ -16,7 +16,7 @@ use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, Graph, MissingDocuments};
 use ocisweep::layout::Layout as OciLayout;
 use ocisweep::layout::lock::Locked;
-use ocisweep::model::images::images;
+use ocisweep::model::images::list_images;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 use ocisweep::report::usage::usage;
@@ -171,7 +171,7 @@ fn ours(bench: &Bench, layout: &Layout) -> io::Result<Vec<(&'static str, Cost)>>
     let rule = GracePolicy::new(now, Duration::ZERO);
     view.protect(rule, &Silent).map_err(io::Error::other)?;
     let options = SweepOptions::new(now, now, Duration::ZERO);
-    let (known, known_cost) = timed(|| images(&view, now));
+    let (known, known_cost) = timed(|| list_images(&view, now));
     let (used, usage) = timed(|| usage(&view, &known, &Disk, &options));
     used.map_err(io::Error::other)?;
     let (plan, planning) = timed(|| {

@@ -10,8 +10,8 @@ use ocisweep::execute::{DeleteResult, Outcome, execute};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::layout::lock::Locked;
-use ocisweep::model::entries::entries;
-use ocisweep::model::images::images;
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::list_images;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::plan::{
     Force, Plan, PlatformMode, PlatformRequest, RemoveOptions, Selector, SweepOptions, Which,
@@ -59,7 +59,7 @@ fn rm_names(
     platform: Option<&str>,
 ) -> Plan {
     let now = Timestamp::now();
-    let (images, entries) = (images(view, now), entries(view));
+    let (images, entries) = (list_images(view, now), list_entries(view));
     let selector = Selector::new(view, &entries, Force::Yes);
     let picks: Vec<_> = names
         .iter()

@@ -10,9 +10,9 @@ use ocisweep::execute::GroupOutcome;
 use ocisweep::execute::{DeleteResult, Outcome};
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
-use ocisweep::model::entries::entries;
+use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::TimeSource;
-use ocisweep::model::images::images;
+use ocisweep::model::images::list_images;
 use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{LayoutGroup, OpenGroup, Protection};
 use ocisweep::plan::GroupPlan;
@@ -207,7 +207,7 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
         empty: EmptyIndex::Refuse,
         missing: MissingDocuments::Refuse,
     };
-    let (images, entries) = (images(view, now), entries(view));
+    let (images, entries) = (list_images(view, now), list_entries(view));
     let pruned = prune(view, &images, &entries, &prune_options, options, &Disk);
     pruned.expect("nothing is damaged").removal.plan
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ocisweep::Error;
 use ocisweep::Layout;
 use ocisweep::fs::Disk;
-use ocisweep::model::images::{Image, images};
+use ocisweep::model::images::{Image, list_images};
 use ocisweep::ops::{Detail, SharedUsage};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::Tally;
@@ -115,7 +115,7 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
 fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
     let rule = protection(context, args.grace, args.temp_age, Clock::Real);
     let view = run::read(context, &rule, path)?;
-    let images = images(&view, rule.now);
+    let images = list_images(&view, rule.now);
     let usage = usage(&view, &images, &Disk, &rule.sweep)?;
     let trash = in_trash(&view.layout)?;
     let usages = if args.verbose {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::layout::BlobId;
 use ocisweep::layout::holds::{Hold, Holds};
-use ocisweep::model::entries::entries;
+use ocisweep::model::entries::list_entries;
 use ocisweep::oci::Digest;
 use ocisweep::oci::split_name;
 use ocisweep::ops::change_holds;
@@ -177,7 +177,7 @@ fn absolute(path: Option<PathBuf>) -> Option<PathBuf> {
 
 /// Finds the one image that an argument names.
 fn resolve(view: &Snapshot, text: &str) -> Result<Digest, Failure> {
-    let entries = entries(view);
+    let entries = list_entries(view);
     let picked = Selector::new(view, &entries, Force::No).pick(text);
     let pick = match picked {
         Ok(pick) => pick,
@@ -289,7 +289,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Exit {
         Ok(view) => view,
         Err(error) => return context.report(&error),
     };
-    let entries = entries(&view);
+    let entries = list_entries(&view);
     let image_of = |hold: &Hold| {
         let id = view.graph.id(&hold.digest);
         entries

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use ocisweep::graph::{kind_of, lacks_layers};
-use ocisweep::model::entries::entries;
+use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::TimeSource;
-use ocisweep::model::images::{Image, Images, Presence, Sizes, images};
+use ocisweep::model::images::{Image, ImageInspector, Presence, Sizes, list_images};
 use ocisweep::oci::Kind;
 use ocisweep::oci::reference::Reference;
 use ocisweep::oci::split_name;
@@ -142,14 +142,14 @@ fn list(
     };
     let view = view.map_err(Failure::Layout)?;
     context.note_unknown_lists(&view);
-    let mut cache = Images::new(&view);
-    let mut found = images(&view, context.now);
+    let mut cache = ImageInspector::new(&view);
+    let mut found = list_images(&view, context.now);
     let mut list = List::default();
     // What was not asked for is read neither from the disk nor from configurations.
     let clock = args.time.map_or(TimeSource::default(), Into::into);
     if !args.filter.is_empty() {
         let dangling = dangling(&view);
-        let entries = entries(&view);
+        let entries = list_entries(&view);
         list.unmatched = unmatched(&view, &found, &entries, filters, &Policy::default());
         let filters = filters
             .against(&view, &entries, &mut cache, &dangling)
@@ -209,7 +209,7 @@ fn list(
             });
         }
     }
-    list.trouble = cache.trouble().err();
+    list.trouble = cache.take_error().err();
     let entries = view.state.index.entries().iter().enumerate();
     list.complaints = entries
         .filter_map(|(position, entry)| {
@@ -236,7 +236,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(image: Image, view: &Snapshot, cache: &mut Images<'_>) -> Self {
+    fn of(image: Image, view: &Snapshot, cache: &mut ImageInspector<'_>) -> Self {
         let declared = image
             .entries
             .first()

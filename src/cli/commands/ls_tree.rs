@@ -6,8 +6,8 @@ use ocisweep::Snapshot;
 use ocisweep::graph::Edge;
 use ocisweep::graph::{is_attestation, kind_of};
 use ocisweep::layout::BlobId;
-use ocisweep::model::entries::entries;
-use ocisweep::model::images::{Image, Images, Presence, Sizes};
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::{Image, ImageInspector, Presence, Sizes};
 use ocisweep::oci::REFERENCE_DIGEST;
 use ocisweep::oci::{Digest, Role, Shape};
 use ocisweep::parse::size::human_size3;
@@ -37,7 +37,7 @@ pub fn tree<'v>(
     context: &Context<'_>,
     view: &'v Snapshot,
     roots: &[Shown<'_>],
-    cache: &mut Images<'v>,
+    cache: &mut ImageInspector<'v>,
 ) -> String {
     let mut maker = Maker {
         context,
@@ -53,7 +53,7 @@ pub fn tree<'v>(
 /// Finds out who is about whom: by `subject`, by annotation, and by digest tag.
 fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
     let mut found: BTreeMap<BlobId, BTreeSet<BlobId>> = BTreeMap::new();
-    for entry in entries(view) {
+    for entry in list_entries(view) {
         for about in entry.about {
             if let Some(id) = entry.id
                 && id != about
@@ -68,7 +68,7 @@ fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
 struct Maker<'a, 'c, 'v> {
     context: &'a Context<'a>,
     view: &'v Snapshot,
-    cache: &'c mut Images<'v>,
+    cache: &'c mut ImageInspector<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
     /// What is shown below the image at hand with all that is below it. Once is enough: an index of a
     /// few kilobytes can have millions of paths through it.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ocisweep::fs::Disk;
 use ocisweep::graph::content_of;
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
-use ocisweep::model::entries::{EntryFacts, entries};
-use ocisweep::model::images::images;
+use ocisweep::model::entries::{EntryFacts, list_entries};
+use ocisweep::model::images::list_images;
 use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::ops::{self, Finished};
@@ -86,8 +86,8 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
             let plan = sweep_all(view, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
             return Ok((plan, PlanNotes::default()));
         }
-        let entries = entries(view);
-        let images = images(view, rule.now);
+        let entries = list_entries(view);
+        let images = list_images(view, rule.now);
         let mut selector = Selector::new(view, &entries, force);
         if request.is_none() {
             selector = selector.with_saved_names();

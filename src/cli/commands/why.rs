@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{EmptyIndex, MissingDocuments, More, ReferencePath, ReferencePaths};
+use ocisweep::graph::{EmptyIndex, MissingDocuments, ReferencePath, ReferencePaths, Remaining};
 use ocisweep::layout::BlobId;
-use ocisweep::model::entries::entries;
-use ocisweep::model::images::{Image, Images, images};
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::{Image, ImageInspector, list_images};
 use ocisweep::oci::Role;
 use ocisweep::ops::{self, GcOptions, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::{human_duration, human_size};
@@ -50,7 +50,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         None => run::read(context, &rule, &args.layout)?,
     };
     context.note_unknown_lists(&view);
-    let entries = entries(&view);
+    let entries = list_entries(&view);
     let ids = match find(&view, &entries, &args.what) {
         Ok(ids) => ids,
         Err(error) => {
@@ -62,7 +62,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
         }
     };
     let ways = ReferencePaths::of(&view.graph, &view.state);
-    let images = images(&view, rule.now);
+    let images = list_images(&view, rule.now);
     let is_image = |image: &Image| ids.contains(&image.id);
     let usages = if images.iter().any(is_image) {
         image_usages(&view, &images, &Disk)
@@ -78,7 +78,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
                 None => plan_gc(&view, &rule, MissingDocuments::Refuse, EmptyIndex::Refuse),
             });
     let limit = if args.all { usize::MAX } else { args.limit };
-    let mut sizes = Images::new(&view);
+    let mut sizes = ImageInspector::new(&view);
     let mut subjects = Vec::new();
     for id in ids {
         let (found, more) = ways.to(id, limit);
@@ -95,7 +95,7 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             fate: DeleteResult::of(context, args, &view, id, plan.as_ref()),
         });
     }
-    sizes.trouble()?;
+    sizes.take_error()?;
     Ok(match args.format {
         TextFormat::Json => {
             let document = JsonWhy {
@@ -153,7 +153,7 @@ struct Subject<'a> {
     /// Bytes that are here; `None`: it is not.
     len: Option<u64>,
     paths: Vec<ReferencePath>,
-    more: More,
+    more: Remaining,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
     /// What becomes of an orphan; `None` for what is live.
     fate: Option<DeleteResult>,
@@ -293,13 +293,13 @@ impl Subject<'_> {
             line(&mut text, &context.term.foreign(&way));
         }
         match self.more {
-            More::Exactly(0) => {}
-            More::Exactly(more) => {
+            Remaining::Exactly(0) => {}
+            Remaining::Exactly(more) => {
                 let paths = count(more as u64, "more path");
                 line(&mut text, &format!("and {paths}; `--all` shows them"));
             }
-            More::AtLeast(0) => line(&mut text, "there may be more paths"),
-            More::AtLeast(more) => {
+            Remaining::AtLeast(0) => line(&mut text, "there may be more paths"),
+            Remaining::AtLeast(more) => {
                 line(&mut text, &format!("and more than {more} more paths"));
             }
         }
@@ -328,8 +328,8 @@ impl Subject<'_> {
     fn to_json(&self, view: &Snapshot) -> JsonItem {
         let graph = &view.graph;
         let (more_paths, more_is_exact) = match self.more {
-            More::Exactly(more) => (more, true),
-            More::AtLeast(more) => (more, false),
+            Remaining::Exactly(more) => (more, true),
+            Remaining::AtLeast(more) => (more, false),
         };
         JsonItem {
             digest: graph.digest(self.id).to_string(),

@@ -16,7 +16,7 @@ use crate::fs::Fs;
 use crate::graph::{EmptyIndex, RootSource};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
-use crate::model::images::{Image, Images};
+use crate::model::images::{Image, ImageInspector};
 use crate::model::inventory::{Files, Unmeasured, files};
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
@@ -166,9 +166,9 @@ impl Judged<'_> {
 ///
 /// use jiff::{Timestamp, tz::TimeZone};
 /// use ocisweep::Snapshot;
-/// use ocisweep::model::entries::entries;
+/// use ocisweep::model::entries::list_entries;
 /// use ocisweep::graph::{EmptyIndex, MissingDocuments};
-/// use ocisweep::model::images::images;
+/// use ocisweep::model::images::list_images;
 /// use ocisweep::progress::Silent;
 /// use ocisweep::oci::glob::Glob;
 /// use ocisweep::plan::{Filters, Policy, PruneOptions, Scope, SweepOptions, prune};
@@ -195,7 +195,7 @@ impl Judged<'_> {
 ///     missing: MissingDocuments::Refuse,
 /// };
 /// let sweep = SweepOptions::new(now, now, Duration::from_secs(24 * 3600));
-/// let (images, entries) = (images(&view, now), entries(&view));
+/// let (images, entries) = (list_images(&view, now), list_entries(&view));
 /// let plan = prune(&view, &images, &entries, &options, &sweep, &Disk)?;
 /// for verdict in plan.verdicts.iter().filter(|verdict| verdict.goes) {
 ///     println!("{} {:?}: {}", verdict.digest, verdict.names, verdict.reasons.join(", "));
@@ -240,7 +240,7 @@ pub(crate) fn prune_with(
     fs: &dyn Fs,
     all_files: &Files,
 ) -> Result<Prune, PruneError> {
-    let mut cache = Images::knowing(view, all_files);
+    let mut cache = ImageInspector::with_inventory(view, all_files);
     let dangling = dangling_among(view, entries);
     let filters = options
         .filters
@@ -346,7 +346,7 @@ pub(crate) fn prune_with(
         });
     }
     // Judged without a label or a date that it has, an image would go or take the place of one that stays.
-    cache.trouble()?;
+    cache.take_error()?;
     Ok(Prune {
         removal,
         verdicts,
@@ -366,7 +366,7 @@ fn judge<'a>(
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
     filters: &Resolved<'_>,
-    cache: &mut Images<'_>,
+    cache: &mut ImageInspector<'_>,
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
     let follows = followers(view, images, entries, dangling);

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Writes};
-use crate::model::entries::{EntryFacts, config_owners, entries};
+use crate::model::entries::{EntryFacts, config_owners, list_entries};
 use crate::model::snapshot::Snapshot;
 use crate::oci::DockerSave;
 use crate::oci::docker_archive::edit_repositories;
@@ -121,7 +121,7 @@ impl<'a> Names<'a> {
             gone: gone.names.iter().map(|name| canonical(name)).collect(),
             view,
             owners: config_owners(view),
-            left: entries(view)
+            left: list_entries(view)
                 .iter()
                 .filter(|entry| !gone.entries.contains(&entry.position))
                 .map(|entry| (entry.position, left_of(entry)))

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::layout::BlobId;
 use crate::layout::replaced_ids::MovedIds;
 use crate::model::entries::{EntryFacts, EntryRole, unlisted_elements};
-use crate::model::images::Images;
+use crate::model::images::ImageInspector;
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
@@ -519,7 +519,7 @@ impl<'a> Selector<'a> {
         if !is_index(image) {
             return None;
         }
-        let children = children(self.view, &mut Images::new(self.view), image, &[]);
+        let children = children(self.view, &mut ImageInspector::new(self.view), image, &[]);
         let has_config = |child: BlobId| {
             let edges = graph.edges(child);
             let mut configs = edges.iter().filter(|edge| edge.role == Role::Config);

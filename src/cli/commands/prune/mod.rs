@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::fs::{Disk, FileTime, Fs as _};
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
-use ocisweep::model::entries::entries;
-use ocisweep::model::images::images;
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::list_images;
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
@@ -373,7 +373,7 @@ fn planned(
     view: &Snapshot,
 ) -> Result<(Plan, PlanNotes), PruneError> {
     view.layout.refuse_shared_blobs()?;
-    let images = images(view, rule.now);
+    let images = list_images(view, rule.now);
     let options = PruneOptions {
         scope: wanted.scope,
         filters: &wanted.filters,
@@ -385,7 +385,7 @@ fn planned(
         empty: EmptyIndex::allow_if(args.sweep.allow_empty),
         missing: MissingDocuments::allow_if(args.sweep.allow_missing),
     };
-    let entries = entries(view);
+    let entries = list_entries(view);
     let unmatched = unmatched(view, &images, &entries, &wanted.filters, &wanted.policy);
     let pruned =
         prune(view, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {

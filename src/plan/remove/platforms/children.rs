@@ -8,7 +8,7 @@ use crate::graph::is_attestation;
 use crate::graph::{Edge, Graph};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
-use crate::model::images::Images;
+use crate::model::images::ImageInspector;
 use crate::model::snapshot::Snapshot;
 use crate::oci::descriptor::Details;
 use crate::oci::platform::{Platform, PlatformSelector};
@@ -59,7 +59,7 @@ impl Child<'_> {
 /// `listed_as`: the entries of `index.json` that list it, each with the platform that it writes.
 pub(in crate::plan) fn children<'a>(
     view: &'a Snapshot,
-    cache: &mut Images<'a>,
+    cache: &mut ImageInspector<'a>,
     image: BlobId,
     listed_as: &[(usize, Option<Platform>)],
 ) -> Vec<Child<'a>> {

@@ -16,7 +16,7 @@ use crate::graph::content_of;
 use crate::layout::BlobId;
 use crate::layout::replaced_ids::ReplacedId;
 use crate::model::entries::EntryFacts;
-use crate::model::images::{Image, Images};
+use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
 use crate::oci::REFERENCE_DIGEST;
 use crate::oci::platform::{Platform, PlatformSelector};
@@ -264,7 +264,7 @@ impl Dropping<'_> {
         unit: &[&'a Image],
     ) -> Result<Vec<(&'a Image, Vec<Child<'_>>)>, Failed> {
         let view = self.view;
-        let mut cache = Images::new(view);
+        let mut cache = ImageInspector::new(view);
         let mut found = Vec::new();
         for &image in unit {
             // Its platforms are unknown, which is not the same as having none.
@@ -283,7 +283,7 @@ impl Dropping<'_> {
                 .collect();
             found.push((image, children(view, &mut cache, image.id, &listed_as)));
         }
-        cache.trouble()?;
+        cache.take_error()?;
         Ok(found)
     }
 
