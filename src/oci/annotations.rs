@@ -1,12 +1,12 @@
-//! How an entry of `index.json` is called.
+//! The names of an entry of `index.json`, and the annotations that hold them.
 
 use crate::oci::Digest;
 use crate::oci::descriptor::Details;
 
-/// The annotation of BuildKit's attestation manifests that tells them apart.
+/// The annotation by which BuildKit marks its attestation manifests.
 pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
-/// The annotation that names the platform manifest which an attestation belongs to.
+/// The annotation that names the platform manifest of an attestation.
 pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// The annotation that containerd, BuildKit, docker save and hauler write: a full name.
@@ -15,19 +15,19 @@ pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The annotation of the image-spec: a full name or only a tag.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// The annotation that old zarf writes in place of the other two.
+/// The annotation that old versions of zarf write instead of the other two.
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// One name of an entry, and the annotation that carries it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryName {
-    /// The text, as written.
+    /// The name, as written.
     pub text: Box<str>,
-    /// The annotation; removing it takes the name away. [`SAVED_NAME`] for a name that only docker save's list has.
+    /// The annotation; removing it removes the name. [`SAVED_NAME`] for a name that is only in docker save's list.
     pub key: &'static str,
 }
 
-/// Where a name stands that no annotation holds: `manifest.json` of docker save.
+/// The key of a name that no annotation holds: it is in `manifest.json` of docker save.
 pub const SAVED_NAME: &str = "manifest.json";
 
 impl EntryName {
@@ -40,9 +40,8 @@ impl EntryName {
 
 /// Returns the names of an entry; none if it is untagged.
 ///
-/// `io.containerd.image.name` comes first if it agrees with `ref.name` or that is absent. Where the
-/// two disagree (`buildx imagetools create` copies the former from another image) both are names. An
-/// empty text is no name.
+/// `io.containerd.image.name` is the only name if `ref.name` agrees with it. Where the two disagree (`buildx imagetools
+/// create` copies the former from another image) both are names. An empty string is not a name.
 #[must_use]
 pub fn entry_names(details: &Details) -> Vec<EntryName> {
     let get = |key: &'static str| {
@@ -63,7 +62,7 @@ pub fn entry_names(details: &Details) -> Vec<EntryName> {
     }
 }
 
-/// Does the same as [`agree`] for names of which one or both may be pinned to a digest. Two digests have to be equal.
+/// As [`agree`], for names that may be pinned to a digest. Two digests must be equal.
 fn agree_but_for_pins(full: &str, short: &str) -> bool {
     match (split_pin(full), split_pin(short)) {
         (Some((full, pin)), Some((short, other))) => pin == other && agree(full, short),
@@ -73,8 +72,7 @@ fn agree_but_for_pins(full: &str, short: &str) -> bool {
     }
 }
 
-/// Returns `true` if a short name is the end of a full one: its tag, its digest, or the whole without the
-/// registry (hauler).
+/// Returns `true` if a short name is the end of a full one: its tag, its digest, or all but the registry (hauler).
 fn agree(full: &str, short: &str) -> bool {
     full.strip_suffix(short)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with([':', '/', '@']))
@@ -87,33 +85,28 @@ fn has_tag(name: &str) -> bool {
     last.contains([':', '@'])
 }
 
-/// Splits a name into repository and tag, as `ls` shows them. A bare tag has no repository. Of a pinned
-/// name (`repository:tag@digest`) both stand before the `@`.
+/// Splits a name into repository and tag, as `ls` shows them. A bare tag has no repository. In a pinned
+/// name (`repository:tag@digest`) both precede the `@`.
 #[must_use]
 pub fn split_name(name: &str) -> (Option<&str>, Option<&str>) {
-    let (name, is_pinned) = match split_pin(name) {
-        Some((name, _)) => (name, true),
-        None => (name, false),
-    };
+    let pinned = split_pin(name);
+    let name = pinned.as_ref().map_or(name, |(name, _)| name);
     if let Some((repository, rest)) = name.split_once('@') {
-        // Not a digest; shown as it is written.
+        // Not a digest: shown as written.
         return (Some(repository), Some(rest));
     }
     let start_of_last = name.rfind('/').map_or(0, |slash| slash + 1);
-    match name
-        .get(start_of_last..)
-        .and_then(|last| last.find(':'))
-        .map(|colon| start_of_last + colon)
-    {
-        Some(colon) => (name.get(..colon), name.get(colon + 1..)),
-        // Without a pin a single word is a tag; `name@digest` always begins with a repository.
-        None if start_of_last > 0 || is_pinned => (Some(name), None),
+    let last = name.get(start_of_last..).unwrap_or_default();
+    match last.split_once(':') {
+        Some((component, tag)) => (name.get(..start_of_last + component.len()), Some(tag)),
+        // A single word is a tag, unless it is pinned: `name@digest` always begins with a repository.
+        None if start_of_last > 0 || pinned.is_some() => (Some(name), None),
         None => (None, Some(name)),
     }
 }
 
-/// Splits a pinned name into what stands before the `@` and the digest that the name is true of (zarf,
-/// k0s, hauler, skopeo). `None`: the name is not pinned.
+/// Splits a pinned name at its `@` into the name and the digest (zarf, k0s, hauler, skopeo). Returns `None` if the name is
+/// not pinned.
 #[must_use]
 pub fn split_pin(name: &str) -> Option<(&str, Digest)> {
     let (name, digest) = name.rsplit_once('@')?;
@@ -143,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_full_name_wins_if_it_agrees_and_both_count_if_not() {
+    fn a_full_name_replaces_a_short_one_that_agrees_with_it() {
         let full = CONTAINERD_NAME;
         let short = REF_NAME;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
@@ -188,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_is_a_whole_digest_behind_a_name() {
+    fn a_pin_is_a_whole_digest_after_a_name() {
         let (name, digest) = split_pin(PINNED).expect("a pinned name");
         assert_eq!(name, "a/b:v1");
         assert!(digest.to_string().starts_with("sha256:e3b0c442"));

@@ -1,4 +1,4 @@
-//! What the image-spec and its docker relatives say, as values. Nothing here reads or writes a file.
+//! The formats of the image-spec and of docker, as values. Nothing here reads or writes a file.
 
 mod annotations;
 pub mod descriptor;

@@ -1,18 +1,18 @@
 //! Annotations that name a blob.
 //!
-//! Some tools refer to a blob by an annotation alone: nydus names the layer that its data lies in
-//! (`containerd.io/snapshot/nydus-ref`), SOCI its index (`com.amazon.soci.index-digest`), flatpak its signatures. So a digest in
-//! the place of a value counts as a reference, if a blob with that digest is here.
+//! Some tools reference a blob only by an annotation: nydus the layer that holds its data (`containerd.io/snapshot/nydus-ref`),
+//! SOCI its index (`com.amazon.soci.index-digest`), flatpak its signatures. So a value that is the digest of a blob in the
+//! layout counts as a reference.
 
 use crate::oci::digest::Digest;
 
-/// The annotation that names the image which an image is built on.
+/// The annotation that names the base of an image.
 pub(super) const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// Keys whose digest describes something and needs no blob.
+/// Keys whose digest describes something and references no blob.
 const DESCRIPTIONS: [&str; 6] = [
     BASE_DIGEST,
-    // An attestation follows the manifest that it is about, and does not keep it.
+    // An attestation is kept with its subject and does not keep it.
     "vnd.docker.reference.digest",
     // The digest of a layer before compression (containerd, BuildKit, oras).
     "containerd.io/uncompressed",
@@ -22,8 +22,8 @@ const DESCRIPTIONS: [&str; 6] = [
     "ostree.final-diffid",
 ];
 
-/// The end of keys, in any case, that name the subject of a referrer (`io.containerd.manifest.subject`, `org.olareg.referrer.subject`). A
-/// referrer by annotation follows its subject: it is kept with it and removed with it, so it cannot keep it.
+/// The suffix, in any case, of keys that name the subject of a referrer (`io.containerd.manifest.subject`,
+/// `org.olareg.referrer.subject`). A referrer is kept and removed with its subject, so it does not keep it.
 const SUBJECT: &str = ".subject";
 
 /// Returns `true` if an annotation with this key names the subject of a referrer.
@@ -33,9 +33,9 @@ pub(crate) fn is_subject_key(key: &str) -> bool {
         .is_some_and(|end| end.eq_ignore_ascii_case(SUBJECT))
 }
 
-/// Returns `true` if a digest under this key describes content, such as a checksum of something inside a blob, and names no
-/// blob that is needed. Checksums are recognised by the last word of their key (`io.github.containers.zstd-chunked.manifest-checksum`);
-/// a key in doubt names a blob.
+/// Returns `true` if a digest under this key describes content, such as a checksum of something inside a blob, and references
+/// no blob. Checksums are recognised by the last word of their key (`io.github.containers.zstd-chunked.manifest-checksum`);
+/// any other key references a blob.
 fn describes(key: &str) -> bool {
     let last = key
         .rsplit(['.', '/', '-', '_', ':'])
@@ -56,8 +56,8 @@ fn describes(key: &str) -> bool {
         || key.to_ascii_lowercase().ends_with("diff_id")
 }
 
-/// Returns the digest of the blob that an annotation names. Blobs of unknown algorithms are never deleted, so they need not be
-/// named.
+/// Returns the digest of the blob that an annotation references. Blobs of unknown algorithms are never deleted and need no
+/// reference.
 pub(super) fn named_blob(key: &str, value: &str) -> Option<Digest> {
     let digest = Digest::parse(value).ok()?;
     (digest.algorithm().is_some() && !describes(key)).then_some(digest)
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_names_a_blob_unless_its_key_says_what_it_describes() {
+    fn a_digest_references_a_blob_unless_its_key_describes_content() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (key, names) in [
             ("containerd.io/snapshot/nydus-ref", true),

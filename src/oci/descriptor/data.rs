@@ -1,7 +1,7 @@
 //! `data` of a descriptor: the blob itself, in base64.
 
 /// Decodes the `data` of a descriptor: standard base64 of RFC 4648 with padding, as `descriptor.md`
-/// demands. `None` for anything else.
+/// requires. Returns `None` for anything else.
 #[must_use]
 pub fn decode_data(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');

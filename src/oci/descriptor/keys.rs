@@ -1,4 +1,4 @@
-//! The keys that mean something in a document, whatever their case.
+//! The known keys of a document, in any case.
 
 use std::borrow::Cow;
 
@@ -75,7 +75,7 @@ impl PlatformKey {
             .map(|(_, key)| key)
     }
 
-    /// Takes over a value; what is not a string counts as absent.
+    /// Stores a value; one that is not a string (`None`) counts as absent.
     pub(super) fn set(self, platform: &mut Platform, text: Option<Cow<'_, str>>) {
         let text = text.map(Cow::into_owned);
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -89,8 +89,8 @@ impl PlatformKey {
     }
 }
 
-/// Compares as Go's `encoding/json` does: simple case folding, which takes the long s (U+017F) for
-/// an s and the Kelvin sign (U+212A) for a k.
+/// Compares like Go's `encoding/json`: by simple case folding, in which the long s (U+017F) equals `s` and the Kelvin sign
+/// (U+212A) equals `k`.
 pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
     if text.len() == lower.len() {
         return text.eq_ignore_ascii_case(lower);

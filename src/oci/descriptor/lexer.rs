@@ -1,8 +1,7 @@
 //! JSON tokens from a reader, in bounded memory.
 //!
-//! *Promise*: accepts everything that `encoding/json` of Go accepts, since most readers of layouts are written in Go: numbers of
-//! any size, halves of surrogate pairs, and bytes that are not UTF-8 (the last two read as U+FFFD). Everything else follows
-//! RFC 8259.
+//! *Promise*: accepts everything that Go's `encoding/json` accepts, because most readers of layouts are written in Go: numbers of
+//! any size, unpaired surrogates, and bytes that are not UTF-8 (both read as U+FFFD). Otherwise it follows RFC 8259.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
@@ -11,41 +10,41 @@ use std::io::{self, BufRead};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
-    /// The text is not JSON.
+    /// The input is not JSON.
     #[error("{what} at byte {offset}")]
     Syntax {
         /// What is wrong.
         what: &'static str,
-        /// Where, counted from 0.
+        /// The position, counted from 0.
         offset: u64,
     },
-    /// The text is nested deeper than readers of its type accept.
+    /// The input is nested deeper than readers of its type accept.
     #[error("nested deeper than {limit} levels")]
     TooDeep {
-        /// The number of levels that is accepted.
+        /// The accepted number of levels.
         limit: usize,
     },
-    /// The text cannot be read.
+    /// The input cannot be read.
     #[error(transparent)]
     Read(#[from] io::Error),
 }
 
 impl ScanError {
-    /// Returns `true` if the text could not be read, so that nothing is known about its syntax.
+    /// Returns `true` if the input could not be read, so that its syntax is unknown.
     #[must_use]
     pub const fn is_io(&self) -> bool {
         matches!(self, Self::Read(_))
     }
 }
 
-/// How much of a string is kept, in bytes.
+/// The most bytes of a string that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Keep(usize);
 
 impl Keep {
     /// The string is only checked.
     pub(super) const NOTHING: Self = Self(0);
-    /// The longest known key has 12 bytes, or twice as many when letters are written in another case.
+    /// The longest known key has 12 bytes, or more with the letters that [`folds_to`](super::folds_to) accepts.
     pub(super) const KEY: Self = Self(64);
     /// No digest is longer.
     pub(super) const DIGEST: Self = Self(512);
@@ -56,15 +55,15 @@ impl Keep {
 pub(super) struct Lexer<R> {
     input: R,
     offset: u64,
-    /// The last string that was read, without its escapes.
+    /// The last string, unescaped.
     text: Vec<u8>,
     keep: usize,
     is_cut: bool,
-    /// The longest text and the longest `data` that are kept, in bytes.
+    /// The most bytes that are kept of a string with a meaning, and of `data`.
     limits: (usize, usize),
 }
 
-/// Returns what is buffered. Empty: the end. Signals are no reason to give up.
+/// Returns the buffered bytes; none at the end of the input. Retries when a signal interrupts the call.
 fn buffered<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
     loop {
         match input.fill_buf() {
@@ -73,17 +72,17 @@ fn buffered<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
             Err(error) => return Err(error),
         }
     }
-    // The buffer is filled, so that this reads nothing. Returned from inside the loop it would borrow `input` for all rounds.
+    // The buffer is filled, so this reads nothing. Returning it from inside the loop would borrow `input` for all rounds.
     input.fill_buf()
 }
 
 impl<R: BufRead> Lexer<R> {
-    /// Reads a text that is held as a whole, whose strings are kept at any length.
+    /// Reads input that is in memory: strings are kept at any length.
     pub(super) const fn whole(input: R) -> Self {
         Self::with_limits(input, (usize::MAX, usize::MAX))
     }
 
-    /// Reads a text of any size. No media type or annotation that counts is longer than 4 KiB, and no `data` than 1 MiB.
+    /// Reads input of any size. No media type or annotation that counts is longer than 4 KiB, and no `data` than 1 MiB.
     pub(super) const fn stream(input: R) -> Self {
         Self::with_limits(input, (4 << 10, 1 << 20))
     }
@@ -99,7 +98,7 @@ impl<R: BufRead> Lexer<R> {
         }
     }
 
-    /// Returns how much is kept of a text that is passed on.
+    /// Returns how much is kept of a string with a meaning.
     pub(super) const fn text_limit(&self) -> Keep {
         Keep(self.limits.0)
     }
@@ -125,7 +124,7 @@ impl<R: BufRead> Lexer<R> {
         Ok(buffered(&mut self.input)?.first().copied())
     }
 
-    /// Takes one byte; the end of the text is an error.
+    /// Takes one byte; the end of the input is an error.
     pub(super) fn take(&mut self) -> Result<u8, ScanError> {
         match self.peek()? {
             Some(byte) => {
@@ -136,25 +135,22 @@ impl<R: BufRead> Lexer<R> {
         }
     }
 
-    /// Skips white space and returns the byte after it, which is not taken. `None`: the end.
+    /// Skips white space and returns the next byte without taking it; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<u8>, ScanError> {
         loop {
             let buffer = buffered(&mut self.input)?;
-            let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-            let found = buffer.iter().position(|byte| !is_blank(byte));
-            let (blanks, byte) = match found {
-                Some(at) => (at, buffer.get(at).copied()),
-                None => (buffer.len(), None),
-            };
+            let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            let spaces = buffer.iter().take_while(|byte| is_space(byte)).count();
+            let byte = buffer.get(spaces).copied();
             let is_end = buffer.is_empty();
-            self.consume(blanks);
+            self.consume(spaces);
             if byte.is_some() || is_end {
                 return Ok(byte);
             }
         }
     }
 
-    /// Skips white space and takes the byte after it.
+    /// Skips white space and takes the next byte.
     pub(super) fn take_next(&mut self) -> Result<u8, ScanError> {
         self.next()?;
         self.take()
@@ -189,7 +185,7 @@ impl<R: BufRead> Lexer<R> {
         }
     }
 
-    /// Returns the last string; `None` if it was longer than what was to be kept.
+    /// Returns the last string; `None` if it was too long to be kept.
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         (!self.is_cut).then(|| String::from_utf8_lossy(&self.text))
     }
@@ -207,7 +203,7 @@ impl<R: BufRead> Lexer<R> {
     /// Reads the rest of an escape.
     fn escape(&mut self) -> Result<(), ScanError> {
         let mut letter = self.take()?;
-        // Half of a surrogate pair that waits for its other half.
+        // The first half of a surrogate pair.
         let mut high = None;
         loop {
             if letter != b'u' {
@@ -265,7 +261,7 @@ impl<R: BufRead> Lexer<R> {
         Ok(unit)
     }
 
-    /// Reads the rest of a number that begins with `first`. `None`: it is not a whole number from 0 to 2⁶⁴ − 1.
+    /// Reads the rest of a number that begins with `first`. Returns `None` if it is not an integer from 0 to 2⁶⁴ − 1.
     pub(super) fn number(&mut self, first: u8) -> Result<Option<u64>, ScanError> {
         let is_negative = first == b'-';
         let first = if is_negative { self.take()? } else { first };

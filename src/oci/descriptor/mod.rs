@@ -1,16 +1,13 @@
-//! What a JSON document refers to.
+//! The references of a JSON document.
 //!
-//! One tolerant scan serves every document a layout can hold: image indexes, manifests of OCI and
-//! docker, artifact manifests, schema 1, BuildKit caches, and JSON of unknown types.
+//! One tolerant scan reads every document of a layout: image indexes, manifests of OCI and docker, artifact manifests, schema 1,
+//! BuildKit caches, and JSON of unknown types.
 //!
-//! *Promise*: everything that any reader of the field could take for a reference is found. Keys are
-//! compared without regard to case because Go's `encoding/json` accepts them so; a key that is there
-//! twice is followed twice, because readers differ in which one wins; an object with the shape of a
-//! descriptor counts wherever it stands. Reading too much keeps garbage, reading too little loses
-//! data.
+//! *Promise*: everything that any reader could take for a reference is found. Keys match in any case, as in Go's
+//! `encoding/json`; a repeated key is followed each time, because readers differ in which one wins; an object with the shape of a
+//! descriptor counts in any place. Reading too much keeps garbage, reading too little loses data.
 //!
-//! *Failure*: what does not parse, or has an invalid digest where a descriptor must be, is reported
-//! and never guessed at.
+//! *Failure*: a syntax error, or an invalid digest where a descriptor must be, is reported and never guessed at.
 
 mod annotations;
 mod data;
@@ -33,10 +30,10 @@ pub use data::decode_data;
 pub(crate) use keys::folds_to;
 pub use lexer::ScanError;
 
-/// The part a referenced blob plays in the document that refers to it.
+/// The role of a blob in the document that references it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Listed in `manifests` of an index. Not always an image: BuildKit lists cache layers so.
+    /// Listed in `manifests` of an index. Not always an image: BuildKit lists the layers of a cache there.
     Child,
     /// The `config` of a manifest.
     Config,
@@ -44,52 +41,51 @@ pub enum Role {
     Layer,
     /// Listed in `blobs` of an artifact manifest.
     Blob,
-    /// The `subject`: what this document is a referrer of.
+    /// The `subject`, of which this document is a referrer.
     Subject,
-    /// Named by a digest in the place of a value among `annotations`. It is needed if it is here; its absence means nothing.
+    /// Named by the value of an annotation. It is kept if it is present; its absence means nothing.
     Annotation,
     /// A descriptor in any other place.
     Other,
 }
 
-/// The parts of a descriptor that say more than where the blob is.
+/// The parts of a descriptor beside digest and size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
     /// `mediaType`, as written.
     pub media_type: Box<str>,
     /// `platform`, as written.
     pub platform: Option<Platform>,
-    /// `annotations`; values that are not strings are left out.
+    /// `annotations`, without values that are not strings.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// `artifactType`.
     pub artifact_type: Option<Box<str>>,
-    /// `data`: the blob itself in base64, as written.
+    /// `data`: the blob in base64, as written.
     pub data: Option<Box<str>>,
 }
 
 /// One reference from a document to a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Where the reference stands.
+    /// The place of the reference.
     pub role: Role,
     /// The blob.
     pub digest: Digest,
-    /// What the descriptor's media type promises. Where several media types are written, the one
-    /// that makes the blob a document wins.
+    /// The kind that the media type declares. Of several media types the one that makes the blob a document wins.
     pub kind: Kind,
-    /// The declared size in bytes, where it is a non-negative integer.
+    /// The declared size in bytes, if it is a non-negative integer.
     pub size: Option<u64>,
-    /// The blob is fetched from elsewhere and need not lie in a layout: its descriptor has `urls`, or a
-    /// media type of layers that must not be distributed.
+    /// The blob is fetched from elsewhere and need not be in a layout: its descriptor has `urls`, or the media type of a
+    /// nondistributable layer.
     pub is_foreign: bool,
-    /// Kept for children of an index and for what carries `data`; other links have none.
+    /// The details of a child of an index and of a descriptor with `data`; `None` for other links.
     pub details: Option<Box<Details>>,
 }
 
-/// Everything that a document refers to.
+/// A document and its references.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    /// The references, in the order of the text.
+    /// The references, in the order of the document.
     pub links: Vec<Link>,
     /// `mediaType` at the top.
     pub media_type: Option<Box<str>>,
@@ -97,14 +93,14 @@ pub struct Document {
     pub artifact_type: Option<Box<str>>,
     /// `org.opencontainers.image.base.digest` among the document's own annotations.
     pub base_digest: Option<Digest>,
-    /// What the document is, by its content.
+    /// The type of the document, by its content.
     pub shape: Shape,
-    /// The first thing that makes a document of a known type damaged, such as an invalid digest.
-    /// Without meaning for a document of another shape.
+    /// The first reason why a document of a known type is damaged, such as an invalid digest. Without meaning for another
+    /// shape.
     pub damage: Option<Box<str>>,
 }
 
-/// What a document is, by its content.
+/// The type of a document, by its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// Its `mediaType` says so, or it has descriptors in `manifests`.
@@ -117,7 +113,7 @@ pub enum Shape {
 }
 
 impl Link {
-    /// Makes a reference by a digest alone.
+    /// Returns a reference that consists of a digest.
     pub(crate) const fn to(role: Role, digest: Digest) -> Self {
         Self {
             role,
@@ -130,14 +126,14 @@ impl Link {
     }
 }
 
-/// How deep a document of a known type may be nested: as deep as readers in Go accept it (`encoding/json`).
+/// The most levels of a document of a known type, as in Go's `encoding/json`.
 const MAX_DEPTH: usize = 10_000;
 
 impl Document {
     /// Scans one document of a known type.
     ///
     /// # Errors
-    /// When `bytes` are not one JSON value, or nested deeper than 10,000 levels.
+    /// If `bytes` are not one JSON value, or nested deeper than 10,000 levels.
     pub fn scan(bytes: &[u8]) -> Result<Self, ScanError> {
         Self::scan_at(bytes, Place::Top, MAX_DEPTH)
     }
@@ -145,16 +141,16 @@ impl Document {
     /// Scans one document of any depth.
     ///
     /// # Errors
-    /// When `bytes` are not one JSON value.
+    /// If `bytes` are not one JSON value.
     pub fn scan_deep(bytes: &[u8]) -> Result<Self, ScanError> {
         Self::scan_at(bytes, Place::Top, usize::MAX)
     }
 
-    /// Scans one descriptor, such as an element of `manifests` in `index.json`. The first link is
-    /// the descriptor itself, with its [`Details`].
+    /// Scans one descriptor, such as an element of `manifests` in `index.json`. The first link is the descriptor itself, with
+    /// its [`Details`].
     ///
     /// # Errors
-    /// When `bytes` are not one JSON value.
+    /// If `bytes` are not one JSON value.
     pub fn scan_descriptor(bytes: &[u8]) -> Result<Self, ScanError> {
         Self::scan_at(bytes, Place::Item(Role::Child), MAX_DEPTH)
     }
@@ -169,16 +165,16 @@ impl Document {
         }
     }
 
-    /// Scans a stream of JSON values one after another (one document, or JSON lines) without holding
-    /// it: for blobs of unknown types, which can be of any size and nested to any depth.
+    /// Scans a stream of JSON values (one document, or JSON lines) in bounded memory: for blobs of unknown types, which can be of
+    /// any size and depth.
     ///
-    /// Returns what was found, also when the stream turns out not to be JSON further on: some readers
-    /// stop after the first value and never see the rest. The error says why the scan ended early.
+    /// Returns what was found even if a later part is not JSON, because some readers stop after the first value. The error is the
+    /// reason why the scan ended early.
     pub fn scan_stream(reader: impl io::Read) -> (Self, Result<(), ScanError>) {
         Self::scan_values(io::BufReader::with_capacity(1 << 16, reader))
     }
 
-    /// Does the same for a stream that is buffered.
+    /// As [`Self::scan_stream`], for a buffered stream.
     pub(crate) fn scan_values(reader: impl io::BufRead) -> (Self, Result<(), ScanError>) {
         let mut scan = Scan::default();
         let mut lexer = Lexer::stream(reader);
@@ -195,7 +191,7 @@ impl Document {
         (scan.finish(), result)
     }
 
-    /// Returns the digest of the `subject`, if there is one.
+    /// Returns the digest of each `subject`.
     pub fn subjects(&self) -> impl Iterator<Item = &Digest> {
         self.links
             .iter()
@@ -216,7 +212,7 @@ mod tests {
         text.replace("$A", A).replace("$B", B).replace("$C", C)
     }
 
-    /// Scans both ways and returns `role letter` pairs such as `C a`.
+    /// Scans as a whole and as a stream, and returns the role and the first digit of each link.
     fn links(text: &str) -> Vec<(Role, char)> {
         let text = fill(text);
         let document = Document::scan(text.as_bytes()).expect("the case is valid JSON");
@@ -226,17 +222,12 @@ mod tests {
         document
             .links
             .iter()
-            .map(|link| {
-                (
-                    link.role,
-                    link.digest.encoded().chars().next().unwrap_or(' '),
-                )
-            })
+            .map(|link| (link.role, char::from(link.digest.encoded().as_bytes()[0])))
             .collect()
     }
 
     #[test]
-    fn finds_every_reference_in_odd_spellings() {
+    fn references_in_any_spelling_are_found() {
         use Role::{Blob, Child, Config, Layer, Other, Subject};
         let cases: &[(&str, &[(Role, char)])] = &[
             (
@@ -290,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_kind_wins_over_a_leaf_in_duplicated_media_types() {
+    fn a_document_type_wins_over_a_layer_type_in_a_repeated_media_type() {
         let index = "application/vnd.oci.image.index.v1+json";
         let layer = "application/vnd.oci.image.layer.v1.tar";
         for (first, second) in [(index, layer), (layer, index)] {
@@ -303,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_in_a_manifest() {
+    fn damage_of_a_manifest_is_described() {
         let cases = [
             (
                 r#"{"layers":[{"digest":"sha256:../../x"}]}"#,
@@ -343,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_one_document() {
+    fn anything_but_one_json_value_is_an_error() {
         for text in [
             "",
             " ",
@@ -370,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_whatever_go_reads() {
+    fn json_that_go_accepts_is_accepted() {
         for head in [
             &b"{\"x\":1e400,"[..],
             b"{\"x\":99999999999999999999999999,",
@@ -390,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_any_depth_where_the_type_is_unknown_and_that_of_go_where_it_is_known() {
+    fn unknown_types_may_be_nested_to_any_depth_and_known_types_as_in_go() {
         let at = |depth: usize, open: &str, close: &str| {
             let inside = fill(r#"{"digest":"$A","size":1,"annotations":{"key":"$B"}}"#);
             open.repeat(depth) + &inside + &close.repeat(depth)
@@ -407,7 +398,7 @@ mod tests {
                 let levels = depth * open.matches(['[', '{']).count() + 2;
                 let document = Document::scan_deep(text.as_bytes()).expect("JSON");
                 let found: Vec<_> = document.links.iter().map(|link| &link.digest).collect();
-                // An annotation is no descriptor with annotations of its own.
+                // The annotations of an annotation are not followed.
                 let wanted = if open.contains("annotations") { 1 } else { 2 };
                 assert!(found.len() >= wanted, "{depth} of {open}");
                 let (streamed, result) = Document::scan_stream(text.as_bytes());
@@ -423,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_what_annotations_name() {
+    fn annotations_reference_blobs() {
         use Role::{Annotation, Child, Config, Layer, Other, Subject};
         let cases: &[(&str, &[(Role, char)])] = &[
             (r#"{"annotations":{"x":"$A"}}"#, &[(Annotation, 'a')]),
@@ -464,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_refer_to_nothing() {
+    fn reports_reference_no_blobs() {
         let inside = r#""x":[{"digest":"$A","size":1,"mediaType":"m"}]"#;
         let reports = [
             r#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"p","subject":[{"name":"x","digest":{"sha256":"0"}}],INSIDE}"#,
@@ -478,7 +469,7 @@ mod tests {
         for report in reports {
             let text = report.replace("INSIDE", inside);
             assert_eq!(links(&text), [], "{text}");
-            // With anything that only an image has, or beside another value, it is followed.
+            // With a key of an image, or beside another value, it is followed.
             let manifest = text.replacen('{', r#"{"layers":[{"digest":"$C"}],"#, 1);
             assert!(links(&manifest).len() > 1, "{manifest}");
             let (document, _) = Document::scan_stream(fill(&format!("{text}\n{{}}")).as_bytes());
@@ -502,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_json_lines_and_strings_of_any_length() {
+    fn json_lines_and_strings_of_any_length_are_streamed() {
         let long = "x".repeat(100_000);
         let escapes = "\\n\\\\".repeat(20_000);
         let wide = "\u{20ac}".repeat(20_000);
@@ -516,15 +507,11 @@ mod tests {
         let text = format!("{{\"digest\":\"{A}\",\"size\":1}} x");
         let (document, result) = Document::scan_stream(text.as_bytes());
         assert!(result.is_err());
-        assert_eq!(
-            document.links.len(),
-            1,
-            "what was found before the end counts"
-        );
+        assert_eq!(document.links.len(), 1, "the links before the error count");
     }
 
     #[test]
-    fn tells_documents_by_their_content() {
+    fn the_shape_of_a_document_follows_its_content() {
         let cases = [
             (r#"{"manifests":[]}"#, Shape::Other),
             (
@@ -551,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_is_fetched_from_elsewhere() {
+    fn foreign_layers_are_recognised() {
         let cases = [
             ("", false),
             (r#","urls":["https://example.com"]"#, true),
@@ -582,14 +569,14 @@ mod tests {
             let found: Vec<bool> = document.links.iter().map(|link| link.is_foreign).collect();
             assert_eq!(found, [want, false], "{text}");
         }
-        // What looks like a descriptor counts wherever it stands.
+        // An object with the shape of a descriptor counts in any place.
         let text = fill(r#"{"layers":[{"digest":"$A","urls":[{"digest":"$B","size":1}]}]}"#);
         let document = Document::scan(text.as_bytes()).expect("it is valid JSON");
         assert_eq!(document.links.len(), 2, "{document:?}");
     }
 
     #[test]
-    fn keeps_the_details_of_children() {
+    fn details_of_children_are_kept() {
         let text = fill(
             r#"{"manifests":[{"mediaType":"m","digest":"$A","size":7,"platform":{"os":"linux","architecture":"arm","variant":"v7","os.version":"1","os.features":["f",1]},"annotations":{"k":"v","n":1,"o":{}},"artifactType":"t"}]}"#,
         );

@@ -1,45 +1,57 @@
-//! Reports that describe content and hold none.
+//! Reports that describe content and reference none.
 //!
-//! A statement of provenance, a bill of materials or a list of vulnerabilities repeats the descriptors of the image that it is
-//! about, base images and build caches included. It can be read without any of those blobs, so following them would keep
-//! garbage for ever. A report is recognised by the fields that its format demands at the top; anything else is followed.
+//! A statement of provenance, a bill of materials or a list of vulnerabilities repeats the descriptors of its subject, base images
+//! and build caches included. It is complete without any of those blobs, so following them would keep garbage for ever. A
+//! report is recognised by the fields that its format requires at the top; anything else is followed.
 
-/// A field by which a report is recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
-    /// in-toto: `_type`.
-    StatementType,
-    /// in-toto: `predicateType`.
-    PredicateType,
-    /// SPDX 2: `spdxVersion`.
-    SpdxVersion,
-    /// SPDX 2: `SPDXID`.
-    SpdxId,
-    /// SPDX 3: `@context`.
-    Context,
-    /// SPDX 3: `@graph`.
-    Elements,
-    /// CycloneDX: `bomFormat`.
-    BomFormat,
-    /// CycloneDX: `specVersion`.
-    SpecVersion,
-    /// syft: `url` in `schema`.
-    SchemaUrl,
-    /// syft: `artifacts`.
-    Artifacts,
-    /// syft: `source`.
-    Source,
-    /// trivy: `SchemaVersion`.
-    SchemaVersion,
-    /// trivy: `ArtifactName`.
-    ArtifactName,
-    /// trivy: `Results`.
-    Results,
-    /// trivy: `Metadata`.
-    Metadata,
+/// What a field must hold.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Is(&'static str),
+    Begins(&'static str),
+    Contains(&'static str),
+    Text,
+    Number,
+    Array,
+    Object,
 }
 
-/// What a field holds.
+/// The keys by which reports are recognised, and what they must hold. The first one is the key `url` in `schema`, the others are
+/// at the top.
+const FIELDS: [(&str, Rule); 15] = [
+    ("schema.url", Rule::Contains("/anchore/syft/")),
+    ("_type", Rule::Begins("https://in-toto.io/Statement/")),
+    ("predicateType", Rule::Text),
+    ("spdxVersion", Rule::Begins("SPDX-")),
+    ("SPDXID", Rule::Text),
+    ("@context", Rule::Begins("https://spdx.org/rdf/")),
+    ("@graph", Rule::Array),
+    ("bomFormat", Rule::Is("CycloneDX")),
+    ("specVersion", Rule::Text),
+    ("artifacts", Rule::Array),
+    ("source", Rule::Object),
+    ("SchemaVersion", Rule::Number),
+    ("ArtifactName", Rule::Text),
+    ("Results", Rule::Array),
+    ("Metadata", Rule::Object),
+];
+
+/// The fields that each format requires: in-toto, SPDX 2, SPDX 3, CycloneDX, syft, and two of trivy.
+const FORMATS: [&[&str]; 7] = [
+    &["_type", "predicateType"],
+    &["spdxVersion", "SPDXID"],
+    &["@context", "@graph"],
+    &["bomFormat", "specVersion"],
+    &["schema.url", "artifacts", "source"],
+    &["SchemaVersion", "ArtifactName", "Results"],
+    &["SchemaVersion", "ArtifactName", "Metadata"],
+];
+
+/// A field by which a report is recognised: its position in [`FIELDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(usize);
+
+/// The value of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value<'v> {
     Text(&'v str),
@@ -50,77 +62,48 @@ pub(super) enum Value<'v> {
 }
 
 impl Mark {
+    /// `url` in `schema`.
+    pub(super) const SCHEMA_URL: Self = Self(0);
+
     /// Returns the field of a key at the top.
     pub(super) fn of(key: &str) -> Option<Self> {
-        Some(match key {
-            "_type" => Self::StatementType,
-            "predicateType" => Self::PredicateType,
-            "spdxVersion" => Self::SpdxVersion,
-            "SPDXID" => Self::SpdxId,
-            "@context" => Self::Context,
-            "@graph" => Self::Elements,
-            "bomFormat" => Self::BomFormat,
-            "specVersion" => Self::SpecVersion,
-            "artifacts" => Self::Artifacts,
-            "source" => Self::Source,
-            "SchemaVersion" => Self::SchemaVersion,
-            "ArtifactName" => Self::ArtifactName,
-            "Results" => Self::Results,
-            "Metadata" => Self::Metadata,
-            _ => return None,
-        })
+        let position = FIELDS.iter().position(|(field, _)| *field == key)?;
+        Some(Self(position)).filter(|mark| *mark != Self::SCHEMA_URL)
     }
 
-    /// Returns `true` if the field holds what the format demands.
+    /// Returns `true` if the field holds what the format requires.
     fn holds(self, value: Value<'_>) -> bool {
-        match (self, value) {
-            (Self::StatementType, Value::Text(text)) => {
-                text.starts_with("https://in-toto.io/Statement/")
-            }
-            (Self::SpdxVersion, Value::Text(text)) => text.starts_with("SPDX-"),
-            (Self::Context, Value::Text(text)) => text.starts_with("https://spdx.org/rdf/"),
-            (Self::BomFormat, Value::Text(text)) => text == "CycloneDX",
-            (Self::SchemaUrl, Value::Text(text)) => text.contains("/anchore/syft/"),
-            (
-                Self::PredicateType | Self::SpdxId | Self::SpecVersion | Self::ArtifactName,
-                Value::Text(_),
-            )
-            | (Self::SchemaVersion, Value::Number)
-            | (Self::Elements | Self::Artifacts | Self::Results, Value::Array)
-            | (Self::Source | Self::Metadata, Value::Object) => true,
+        let rule = FIELDS.get(self.0).map(|(_, rule)| *rule);
+        match (rule, value) {
+            (Some(Rule::Is(wanted)), Value::Text(text)) => text == wanted,
+            (Some(Rule::Begins(start)), Value::Text(text)) => text.starts_with(start),
+            (Some(Rule::Contains(part)), Value::Text(text)) => text.contains(part),
+            (Some(Rule::Text), Value::Text(_))
+            | (Some(Rule::Number), Value::Number)
+            | (Some(Rule::Array), Value::Array)
+            | (Some(Rule::Object), Value::Object) => true,
             _ => false,
         }
     }
-
-    const fn bit(self) -> u16 {
-        1 << self as u16
-    }
 }
 
-/// The fields that were found in a document.
+/// The fields that were found in a document, one bit each.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Marks(u16);
 
 impl Marks {
     pub(super) fn note(&mut self, mark: Mark, value: Value<'_>) {
         if mark.holds(value) {
-            self.0 |= mark.bit();
+            self.0 |= 1 << mark.0;
         }
     }
 
-    /// Returns `true` if the document has every field that one of the formats demands.
+    /// Returns `true` if the document has every field that one of the formats requires.
     pub(super) fn is_report(self) -> bool {
-        let formats: [&[Mark]; 7] = [
-            &[Mark::StatementType, Mark::PredicateType],
-            &[Mark::SpdxVersion, Mark::SpdxId],
-            &[Mark::Context, Mark::Elements],
-            &[Mark::BomFormat, Mark::SpecVersion],
-            &[Mark::SchemaUrl, Mark::Artifacts, Mark::Source],
-            &[Mark::SchemaVersion, Mark::ArtifactName, Mark::Results],
-            &[Mark::SchemaVersion, Mark::ArtifactName, Mark::Metadata],
-        ];
-        formats
-            .iter()
-            .any(|marks| marks.iter().all(|mark| self.0 & mark.bit() != 0))
+        let has = |key: &&str| {
+            let mut fields = FIELDS.iter().enumerate();
+            fields.any(|(position, (field, _))| field == key && self.0 & (1 << position) != 0)
+        };
+        self.0 != 0 && FORMATS.iter().any(|fields| fields.iter().all(has))
     }
 }

@@ -1,10 +1,11 @@
-//! The scan of JSON values: knows where in a document each value stands, and finds references there.
+//! The scan of JSON values: tracks the place of each value in a document and finds the references.
 //!
-//! *Promise*: no recursion over input. A level of nesting costs one bit, and up to [`MAX_FRAME_DEPTH`] what is known of an
-//! object that may be a descriptor. Below that nothing is remembered, and every digest counts as a reference.
+//! *Promise*: no recursion over input. A level of nesting costs one bit and, down to [`MAX_FRAME_DEPTH`], the state of an
+//! object that may be a descriptor. Below that no state is kept, and every digest counts as a reference.
 
 use std::borrow::Cow;
 use std::io::BufRead;
+use std::ops::Range;
 
 use super::annotations::{BASE_DIGEST, named_blob};
 use super::keys::{Key, PlatformKey};
@@ -15,10 +16,10 @@ use crate::oci::digest::Digest;
 use crate::oci::media_type::{Kind, is_nondistributable};
 use crate::oci::platform::Platform;
 
-/// How deep objects are remembered. Readers in Go give up at 10,000 levels.
+/// The depth to which the state of objects is kept. Readers in Go give up at 10,000 levels.
 const MAX_FRAME_DEPTH: usize = 1 << 16;
 
-/// Where in the document a value stands.
+/// The place of a value in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Top,
@@ -50,8 +51,8 @@ pub(super) enum Place {
 enum Slot {
     /// A value at this place.
     At(Place),
-    /// A field of the object that is open. An object or array there is scanned like any other (in-toto statements have
-    /// objects under `digest`).
+    /// A field of the open object. An object or array there is scanned like any other (in-toto statements have objects under
+    /// `digest`).
     Digest,
     Size,
     MediaType,
@@ -65,7 +66,7 @@ enum Slot {
     Mark(Mark),
 }
 
-/// A value that is neither an object nor an array. A string is the last one of the lexer.
+/// A value that is neither an object nor an array. A string is the last string of the lexer.
 #[derive(Debug, Clone, Copy)]
 enum Scalar {
     Text,
@@ -75,7 +76,7 @@ enum Scalar {
 }
 
 impl Scalar {
-    const fn in_words(self) -> &'static str {
+    const fn describe(self) -> &'static str {
         match self {
             Self::Text => "a string",
             Self::Number(_) => "a number",
@@ -109,7 +110,7 @@ impl Levels {
         self.depth -= 1;
     }
 
-    /// Returns `true` if the innermost container is an object; `None`: all are closed.
+    /// Returns whether the innermost container is an object; `None` if all are closed.
     fn is_object(&self) -> Option<bool> {
         let last = self.depth.checked_sub(1)?;
         let bits = self.bits.get(last / 64)?;
@@ -117,10 +118,10 @@ impl Levels {
     }
 }
 
-/// What is known of an open container. Containers at [`Place::Inner`] have none until a key is met that a descriptor may have.
+/// The state of an open container. One at [`Place::Inner`] gets a frame at the first key that a descriptor may have.
 #[derive(Debug)]
 struct Frame {
-    /// How many containers are open, with this one.
+    /// How many containers are open, including this one.
     depth: usize,
     place: Place,
     candidate: Candidate,
@@ -134,15 +135,15 @@ pub(super) struct Scan {
     values: usize,
     levels: Levels,
     frames: Vec<Frame>,
-    /// The key of the annotation that is read.
+    /// The key of the current annotation.
     annotation: String,
 }
 
 impl Scan {
     pub(super) fn finish(self) -> Document {
         let mut document = self.document;
-        // The keys alone prove nothing: BuildKit's cache configuration has `layers` without digests,
-        // an image configuration has a `config`, and zarf's has `manifests` of another sort.
+        // The keys alone prove nothing: BuildKit's cache configuration has `layers` without digests, an image configuration
+        // has a `config`, and a file of zarf has other `manifests`.
         let has = |wanted: &[Role]| {
             document
                 .links
@@ -175,7 +176,7 @@ impl Scan {
     /// Scans one value.
     ///
     /// # Errors
-    /// When the text is not JSON, cannot be read, or has more than `limit` levels.
+    /// If the input is not JSON, cannot be read, or has more than `limit` levels.
     pub(super) fn value<R: BufRead>(
         &mut self,
         lexer: &mut Lexer<R>,
@@ -185,53 +186,36 @@ impl Scan {
         self.values += 1;
         let mut slot = Slot::At(place);
         loop {
-            let is_open = match lexer.take_next()? {
-                b'{' => {
-                    self.open_object(slot);
-                    true
-                }
-                b'[' => {
-                    self.open_array(slot);
-                    true
+            let scalar = match lexer.take_next()? {
+                bracket @ (b'{' | b'[') => {
+                    self.open(slot, bracket == b'{');
+                    None
                 }
                 b'"' => {
                     lexer.string(self.kept_of(slot, lexer))?;
-                    self.scalar(slot, Scalar::Text, lexer);
-                    false
+                    Some(Scalar::Text)
                 }
-                b't' => {
-                    lexer.word(b"rue")?;
-                    self.scalar(slot, Scalar::Boolean, lexer);
-                    false
-                }
-                b'f' => {
-                    lexer.word(b"alse")?;
-                    self.scalar(slot, Scalar::Boolean, lexer);
-                    false
-                }
-                b'n' => {
-                    lexer.word(b"ull")?;
-                    self.scalar(slot, Scalar::Null, lexer);
-                    false
-                }
-                first @ (b'-' | b'0'..=b'9') => {
-                    let number = lexer.number(first)?;
-                    self.scalar(slot, Scalar::Number(number), lexer);
-                    false
-                }
+                b't' => lexer.word(b"rue").map(|()| Some(Scalar::Boolean))?,
+                b'f' => lexer.word(b"alse").map(|()| Some(Scalar::Boolean))?,
+                b'n' => lexer.word(b"ull").map(|()| Some(Scalar::Null))?,
+                first @ (b'-' | b'0'..=b'9') => Some(Scalar::Number(lexer.number(first)?)),
                 _ => return Err(lexer.error("no JSON value")),
             };
+            if let Some(scalar) = scalar {
+                self.scalar(slot, scalar, lexer);
+            }
             if self.levels.depth > limit {
                 return Err(ScanError::TooDeep { limit });
             }
-            match self.after(lexer, is_open)? {
+            match self.after(lexer, scalar.is_none())? {
                 Some(next) => slot = next,
                 None => return Ok(()),
             }
         }
     }
 
-    /// Reads on to the next value, and closes what ends before it. `None`: the outermost value is complete.
+    /// Reads up to the next value and closes the containers that end before it. Returns `None` if the outermost value is
+    /// complete.
     fn after<R: BufRead>(
         &mut self,
         lexer: &mut Lexer<R>,
@@ -246,7 +230,7 @@ impl Scan {
                 is_open = false;
                 continue;
             }
-            // Before the first value there is no comma.
+            // No comma precedes the first value.
             if !is_open && lexer.take()? != b',' {
                 return Err(lexer.error("no `,` after a value"));
             }
@@ -281,7 +265,7 @@ impl Scan {
         self.frame().map_or(Place::Inner, |frame| frame.place)
     }
 
-    /// Returns the object that the innermost containers belong to: a descriptor above its `annotations`, `platform` or `urls`.
+    /// Returns the object that is this number of containers above: a descriptor above its `annotations`, `platform` or `urls`.
     fn owner(&mut self, above: usize) -> Option<&mut Candidate> {
         let position = self.frames.len().checked_sub(above + 1)?;
         self.frames
@@ -289,23 +273,20 @@ impl Scan {
             .map(|frame| &mut frame.candidate)
     }
 
-    /// Returns the platform of the descriptor that many containers above.
+    /// Returns the platform of the descriptor that is this number of containers above.
     fn platform(&mut self, above: usize) -> Option<&mut Platform> {
         self.owner(above)?.details().platform.as_mut()
     }
 
-    fn open(&mut self, place: Place, is_object: bool) {
-        self.levels.push(is_object);
-        if place != Place::Inner {
-            self.frames.push(Frame {
-                depth: self.levels.depth,
-                place,
-                candidate: Candidate::default(),
-            });
-        }
+    fn push_frame(&mut self, place: Place) {
+        self.frames.push(Frame {
+            depth: self.levels.depth,
+            place,
+            candidate: Candidate::default(),
+        });
     }
 
-    /// Returns where an object or array stands, and takes note that it is not the text that a field should hold.
+    /// Returns the place of an object or array, and records that it is not the string that a field should hold.
     fn place_of(&mut self, slot: Slot, value: Value<'_>) -> Place {
         match slot {
             Slot::At(place) => return place,
@@ -328,58 +309,56 @@ impl Scan {
         Place::Inner
     }
 
-    fn open_object(&mut self, slot: Slot) {
-        let place = match self.place_of(slot, Value::Object) {
-            Place::List(role) => {
+    fn open(&mut self, slot: Slot, is_object: bool) {
+        let value = if is_object {
+            Value::Object
+        } else {
+            Value::Array
+        };
+        let place = match (self.place_of(slot, value), is_object) {
+            (Place::List(role), true) => {
                 if !matches!(role, Role::Config | Role::Subject) {
                     self.damage(|| format!("`{}` is an object", key_of(role)));
                 }
                 Place::Item(role)
             }
-            Place::Platform => {
-                if let Some(owner) = self.owner(0) {
-                    owner.details().platform = Some(Platform::default());
-                }
-                Place::Platform
-            }
-            Place::FsLayers | Place::Features | Place::Urls | Place::Url => Place::Inner,
-            place @ (Place::Top
-            | Place::Item(_)
-            | Place::FsLayer
-            | Place::Annotations
-            | Place::Schema
-            | Place::Inner) => place,
-        };
-        self.open(place, true);
-    }
-
-    fn open_array(&mut self, slot: Slot) {
-        let place = match self.place_of(slot, Value::Array) {
-            place @ Place::List(role) => {
+            (place @ Place::List(role), false) => {
                 if matches!(role, Role::Config | Role::Subject) {
                     self.damage(|| format!("`{}` is an array", key_of(role)));
                 }
                 place
             }
-            place @ (Place::FsLayers | Place::Features | Place::Urls) => place,
-            Place::Item(role) => {
+            (Place::Item(role), false) => {
                 self.damage(|| {
                     format!("an array where a descriptor must be, in `{}`", key_of(role))
                 });
                 Place::Inner
             }
-            Place::Top => {
+            (Place::Top, false) => {
                 self.damage(|| "an array, not an object".to_owned());
                 Place::Inner
             }
-            Place::FsLayer
-            | Place::Annotations
-            | Place::Platform
-            | Place::Url
-            | Place::Schema
-            | Place::Inner => Place::Inner,
+            (Place::Platform, true) => {
+                if let Some(owner) = self.owner(0) {
+                    owner.details().platform = Some(Platform::default());
+                }
+                Place::Platform
+            }
+            (
+                place @ (Place::Top
+                | Place::Item(_)
+                | Place::FsLayer
+                | Place::Annotations
+                | Place::Schema),
+                true,
+            )
+            | (place @ (Place::FsLayers | Place::Features | Place::Urls), false) => place,
+            _ => Place::Inner,
         };
-        self.open(place, false);
+        self.levels.push(is_object);
+        if place != Place::Inner {
+            self.push_frame(place);
+        }
     }
 
     fn close(&mut self) {
@@ -390,7 +369,7 @@ impl Scan {
         }
     }
 
-    /// Returns what an element of the innermost array means.
+    /// Returns the meaning of an element of the innermost array.
     fn element(&mut self) -> Slot {
         match self.place() {
             Place::List(role) => Slot::At(Place::Item(role)),
@@ -401,7 +380,7 @@ impl Scan {
         }
     }
 
-    /// Returns what the value of the key that was just read means in the innermost object, which stands at `place`.
+    /// Returns the meaning of the value of the last key in the innermost object, whose place is `place`.
     fn member<R: BufRead>(&mut self, place: Place, lexer: &Lexer<R>) -> Slot {
         let inner = Slot::At(Place::Inner);
         let key = lexer.text();
@@ -409,7 +388,7 @@ impl Scan {
             Place::Annotations => {
                 self.annotation.clear();
                 self.annotation.push_str(&key.unwrap_or(Cow::Borrowed("…")));
-                // What looks like a descriptor counts, even in this place.
+                // An object with the shape of a descriptor counts, even here.
                 if let Key::Size | Key::MediaType = Key::of(&self.annotation)
                     && let Some(candidate) = self.owner(0)
                 {
@@ -424,14 +403,14 @@ impl Scan {
             Place::Schema => {
                 let is_url = key.as_deref() == Some("url");
                 return if is_url {
-                    Slot::Mark(Mark::SchemaUrl)
+                    Slot::Mark(Mark::SCHEMA_URL)
                 } else {
                     inner
                 };
             }
             _ => {}
         }
-        // A key that is longer than every known one is none of them.
+        // A key that is longer than every known key is unknown.
         let Some(key) = key else { return inner };
         let is_top = place == Place::Top;
         let is_item = matches!(place, Place::Item(_));
@@ -458,11 +437,7 @@ impl Scan {
             if self.levels.depth > MAX_FRAME_DEPTH {
                 return inner;
             }
-            self.frames.push(Frame {
-                depth: self.levels.depth,
-                place: Place::Inner,
-                candidate: Candidate::default(),
-            });
+            self.push_frame(Place::Inner);
         }
         if matches!(slot, Slot::Size | Slot::MediaType)
             && let Some(frame) = self.frame()
@@ -472,7 +447,7 @@ impl Scan {
         slot
     }
 
-    /// Returns how much of a string has to be kept.
+    /// Returns how much of a string to keep.
     fn kept_of<R: BufRead>(&self, slot: Slot, lexer: &Lexer<R>) -> Keep {
         match slot {
             Slot::Digest => Keep::DIGEST,
@@ -489,10 +464,10 @@ impl Scan {
         }
     }
 
-    /// Takes note of a value that is neither an object nor an array.
+    /// Records a value that is neither an object nor an array.
     fn scalar<R: BufRead>(&mut self, slot: Slot, value: Scalar, lexer: &Lexer<R>) {
         let text = match value {
-            // What is longer than what is kept is no text that means something.
+            // A string that is too long to be kept has no meaning.
             Scalar::Text => lexer.text(),
             _ => None,
         };
@@ -571,16 +546,16 @@ impl Scan {
             // Go writes `null` for an empty list and for an absent object (umoci's `manifests`).
             Place::List(_) | Place::FsLayers if matches!(value, Scalar::Null) => {}
             Place::Item(role) => self.damage(|| {
-                let what = value.in_words();
+                let what = value.describe();
                 format!("{what} where a descriptor must be, in `{}`", key_of(role))
             }),
             Place::List(role) => {
-                self.damage(|| format!("`{}` is {}", key_of(role), value.in_words()));
+                self.damage(|| format!("`{}` is {}", key_of(role), value.describe()));
             }
             Place::FsLayers | Place::FsLayer => {
-                self.damage(|| format!("{} in `fsLayers`", value.in_words()));
+                self.damage(|| format!("{} in `fsLayers`", value.describe()));
             }
-            Place::Top => self.damage(|| format!("{}, not an object", value.in_words())),
+            Place::Top => self.damage(|| format!("{}, not an object", value.describe())),
             Place::Url => {
                 let is_url = matches!(value, Scalar::Text) && text.is_none_or(|t| !t.is_empty());
                 if is_url && let Some(owner) = self.owner(1) {
@@ -612,7 +587,7 @@ impl Scan {
         self.push_digest(Err("not a string".to_owned()));
     }
 
-    /// Takes note of an annotation, which belongs to the object that its object stands in.
+    /// Records an annotation for the object that contains `annotations`.
     fn annotate(&mut self, text: &str) {
         let position = self.frames.len().checked_sub(2);
         let Some(owner) = position.and_then(|position| self.frames.get_mut(position)) else {
@@ -628,7 +603,7 @@ impl Scan {
             }
             Place::Item(_) => {
                 let annotations = &mut owner.candidate.details().annotations;
-                // Of a key that is there twice the last value counts, as in Go.
+                // The last value of a repeated key counts, as in Go.
                 annotations.insert(self.annotation.as_str().into(), text.into());
             }
             _ => {}
@@ -648,7 +623,7 @@ fn key_of(role: Role) -> &'static str {
     }
 }
 
-/// Returns where the value of a key at the top stands.
+/// Returns the place of the value of a key at the top.
 const fn top_place(key: Key) -> Place {
     match key {
         Key::Manifests => Place::List(Role::Child),
@@ -661,11 +636,11 @@ const fn top_place(key: Key) -> Place {
     }
 }
 
-/// An object that may be a descriptor, while it is read.
+/// The state of an object that may be a descriptor.
 #[derive(Debug, Default)]
 struct Candidate {
     digests: Vec<Result<Digest, String>>,
-    /// Blobs that its annotations name.
+    /// Blobs that its annotations reference.
     named: Vec<Digest>,
     kind: Option<Kind>,
     size: Option<u64>,
@@ -698,9 +673,8 @@ impl Candidate {
             Place::Item(role) => (role, true),
             Place::FsLayer => (Role::Layer, true),
             Place::Top => {
-                // The annotations of a document count whatever it is.
-                let named = std::mem::take(&mut self.named);
-                scan.emit_named(named, &[]);
+                // The annotations of a document count whatever its type.
+                scan.emit_named(std::mem::take(&mut self.named), 0..0);
                 if !self.shaped {
                     return;
                 }
@@ -718,13 +692,9 @@ impl Candidate {
         if required && self.digests.is_empty() {
             scan.damage(|| format!("a descriptor without digest in `{}`", key_of(role)));
         }
-        let has_data = self
-            .details
-            .as_ref()
-            .is_some_and(|details| details.data.is_some());
         let mut details = match role {
             Role::Child => Some(self.details.unwrap_or_default()),
-            _ => self.details.filter(|_| has_data),
+            _ => self.details.filter(|details| details.data.is_some()),
         };
         let first = scan.document.links.len();
         let count = self.digests.len();
@@ -748,35 +718,27 @@ impl Candidate {
                 Err(_) => {}
             }
         }
-        let own: Vec<Digest> = match self.named.is_empty() {
-            true => Vec::new(),
-            false => scan
-                .document
-                .links
-                .iter()
-                .skip(first)
-                .map(|link| link.digest.clone())
-                .collect(),
-        };
-        // An object without a digest is no descriptor, unless it stands where one must be.
+        let own = first..scan.document.links.len();
+        // An object without a digest is not a descriptor, unless one must be in its place.
         if required || !own.is_empty() {
-            scan.emit_named(self.named, &own);
+            scan.emit_named(self.named, own);
         }
     }
 }
 
 impl Scan {
-    /// Adds what annotations name, but for the blob that they belong to.
-    fn emit_named(&mut self, named: Vec<Digest>, own: &[Digest]) {
+    /// Adds the references of annotations, except to the blobs of their own descriptor: those of the links `own`.
+    fn emit_named(&mut self, named: Vec<Digest>, own: Range<usize>) {
         for digest in named {
-            if !own.contains(&digest) {
+            let own = self.document.links.get(own.clone()).unwrap_or_default();
+            if !own.iter().any(|link| link.digest == digest) {
                 self.document.links.push(Link::to(Role::Annotation, digest));
             }
         }
     }
 }
 
-/// Cuts text from a document for a message.
+/// Shortens a string of a document for a message.
 fn shorten(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(80) {
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
