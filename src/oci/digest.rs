@@ -1,15 +1,14 @@
 //! Digests, and the only names under which a blob file can be deleted.
 //!
-//! The grammar is that of image-spec `descriptor.md`: `algorithm ":" encoded`. For the three
-//! algorithms whose blobs this crate can verify (sha256, sha384, sha512) the encoded part has to be
-//! lower-case hex of the exact length, as the specification demands; other algorithms are valid
-//! text, are followed when something refers to them, and are never deleted.
+//! The grammar is that of image-spec `descriptor.md`: `algorithm ":" encoded`. For the three algorithms whose blobs this crate can
+//! verify (sha256, sha384, sha512) the encoded part must be lower-case hex of the exact length, as the specification requires.
+//! Digests of other algorithms are followed when something references them, and their blobs are never deleted.
 
 use std::fmt;
 
 use sha2::Digest as _;
 
-/// An algorithm whose blobs can be verified and, when nothing refers to them, deleted.
+/// An algorithm whose blobs can be verified and, if unreferenced, deleted.
 ///
 /// sha256 and sha512 are registered in image-spec `descriptor.md`; sha384 is accepted by every Go
 /// reader through `opencontainers/go-digest`.
@@ -24,7 +23,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm that is swept, in the order in which directories are listed.
+    /// Every algorithm whose blobs are swept, in the order in which directories are listed.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// Returns the name, which is also the directory below `blobs/`.
@@ -65,14 +64,14 @@ pub enum Digest {
     Sha384(Box<[u8; 48]>),
     /// `sha512:…`.
     Sha512(Box<[u8; 64]>),
-    /// Another algorithm, as written. Valid by the grammar, but not verifiable here.
+    /// Another algorithm, as written. Valid by the grammar, but not verifiable.
     Other(Box<str>),
 }
 
-/// Why a text is not a digest.
+/// Why a string is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// The text does not follow `algorithm ":" encoded`.
+    /// The string does not follow `algorithm ":" encoded`.
     #[error("not a digest")]
     Grammar,
     /// The algorithm is known and the encoded part is not lower-case hex of its length.
@@ -80,15 +79,15 @@ pub enum DigestError {
     Encoded(Algorithm),
 }
 
-/// The longest digest text that is accepted, in bytes. The specification sets no limit; a file name
-/// cannot be longer than 255 bytes on any Linux file system.
+/// The longest digest that is accepted, in bytes. The specification sets no limit; a file name cannot be longer than 255 bytes
+/// on any Linux file system.
 const MAX_TEXT_BYTES: usize = 512;
 
 impl Digest {
-    /// Parses the text of a descriptor's `digest` (image-spec `descriptor.md`, "Digests").
+    /// Parses the `digest` of a descriptor (image-spec `descriptor.md`, "Digests").
     ///
     /// # Errors
-    /// [`DigestError`] for anything that is not a digest; such a text never becomes a path.
+    /// [`DigestError`] for anything that is not a digest; such a string never becomes a path.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(DigestError::Grammar);
@@ -107,8 +106,7 @@ impl Digest {
 
     /// Returns the digest whose encoded part is `hex`, if it is lower-case hex of the right length.
     ///
-    /// This is how file names in `blobs/<algorithm>/` become digests; everything else there is
-    /// foreign.
+    /// File names in `blobs/<algorithm>/` become digests by this; any other file there is foreign.
     #[must_use]
     pub fn from_hex(algorithm: Algorithm, hex: &[u8]) -> Option<Self> {
         match algorithm {
@@ -126,7 +124,7 @@ impl Digest {
         hasher.finish()
     }
 
-    /// Returns the algorithm, or `None` for one that cannot be verified here.
+    /// Returns the algorithm, or `None` for one that cannot be verified.
     #[must_use]
     pub const fn algorithm(&self) -> Option<Algorithm> {
         match self {
@@ -150,44 +148,31 @@ impl Digest {
     /// Returns the directory below `blobs/` and the file name of the blob.
     #[must_use]
     pub fn blob_name(&self) -> BlobName {
-        match self {
-            Self::Other(text) => {
-                let (name, encoded) = text.split_once(':').unwrap_or((text, ""));
-                BlobName {
-                    directory: name.into(),
-                    file: encoded.into(),
-                }
-            }
-            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => BlobName {
-                directory: self.algorithm().map_or("", Algorithm::name).into(),
-                file: self.encoded().into(),
-            },
+        BlobName {
+            directory: self.algorithm_name().into(),
+            file: self.encoded().into(),
         }
     }
 
-    /// Returns the name of the algorithm, also of one that cannot be verified here.
+    /// Returns the name of the algorithm, even of one that cannot be verified.
     #[must_use]
     pub fn algorithm_name(&self) -> &str {
         match self {
             Self::Other(text) => text.split_once(':').map_or("", |(name, _)| name),
-            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
-                self.algorithm().map_or("", Algorithm::name)
-            }
+            Self::Sha256(_) => Algorithm::Sha256.name(),
+            Self::Sha384(_) => Algorithm::Sha384.name(),
+            Self::Sha512(_) => Algorithm::Sha512.name(),
         }
     }
 
-    /// Returns the encoded part: hex digits, or for an unknown algorithm the text as written.
+    /// Returns the encoded part: hex digits, or for an unknown algorithm what is written.
     #[must_use]
     pub fn encoded(&self) -> String {
-        match self {
-            Self::Other(text) => text.split_once(':').map_or("", |(_, rest)| rest).to_owned(),
-            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
-                let bytes = self.bytes();
-                let mut hex = String::with_capacity(bytes.len() * 2);
-                push_hex(&mut hex, bytes);
-                hex
-            }
+        if let Self::Other(text) = self {
+            return text.split_once(':').map_or("", |(_, rest)| rest).to_owned();
         }
+        self.deletable_name()
+            .map_or_else(String::new, |name| name.file().to_owned())
     }
 
     /// Returns the short form of an image ID: the first 12 characters of the encoded part.
@@ -196,7 +181,7 @@ impl Digest {
         self.encoded().chars().take(12).collect()
     }
 
-    /// Returns `true` if `bytes` have this digest; `None` when the algorithm is unknown.
+    /// Returns whether `bytes` have this digest; `None` if the algorithm is unknown.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
         self.algorithm()
@@ -206,13 +191,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(text) => f.write_str(text),
-            Self::Sha256(_) | Self::Sha384(_) | Self::Sha512(_) => {
-                let name = self.algorithm().map_or("", Algorithm::name);
-                write!(f, "{name}:{}", self.encoded())
-            }
-        }
+        write!(f, "{}:{}", self.algorithm_name(), self.encoded())
     }
 }
 
@@ -222,10 +201,9 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Where a blob lies below `blobs/`: one directory and one file name, both safe as path components.
+/// The place of a blob below `blobs/`: one directory and one file name, both safe as path components.
 ///
-/// It can only be made from a [`Digest`], so that text from a document never becomes a path and
-/// nothing but a blob is ever unlinked.
+/// It can only be made from a [`Digest`], so that a string from a document never becomes a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobName {
     directory: Box<str>,
@@ -248,8 +226,8 @@ impl BlobName {
 
 /// The name under which a blob can be deleted: one of the swept algorithms and its hex digits.
 ///
-/// Made on the stack, since a sweep needs hundreds of thousands of them. It can only be made from a
-/// [`Digest`], so nothing else is ever unlinked as a blob.
+/// It is on the stack, since a sweep needs hundreds of thousands of them. It can only be made from a [`Digest`], so that nothing
+/// else is ever unlinked as a blob.
 #[derive(Debug, Clone)]
 pub struct DeletableName {
     algorithm: Algorithm,
@@ -274,8 +252,7 @@ impl DeletableName {
 }
 
 impl Digest {
-    /// Returns the name under which the blob can be deleted; `None` for an algorithm that is not
-    /// swept.
+    /// Returns the name under which the blob can be deleted; `None` for an algorithm that is not swept.
     #[must_use]
     pub fn deletable_name(&self) -> Option<DeletableName> {
         let algorithm = self.algorithm()?;
@@ -302,7 +279,7 @@ enum State {
 }
 
 impl Hasher {
-    /// Starts a hash.
+    /// Returns the hash of no bytes.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
@@ -321,7 +298,7 @@ impl Hasher {
         }
     }
 
-    /// Returns the digest of what was added.
+    /// Returns the digest of the added bytes.
     #[must_use]
     pub fn finish(self) -> Digest {
         match self.0 {
@@ -342,7 +319,7 @@ fn is_algorithm(name: &str) -> bool {
     })
 }
 
-/// `encoded ::= [a-zA-Z0-9=_-]+`: no dot and no slash, so it is always one harmless file name.
+/// `encoded ::= [a-zA-Z0-9=_-]+`: no dot and no slash, so that it is always a single safe file name.
 fn is_encoded(encoded: &str) -> bool {
     !encoded.is_empty()
         && encoded
@@ -355,7 +332,7 @@ fn decode<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
-    // Whether a digit was wrong is asked once for all of them: a listing decodes millions.
+    // Checked once after all digits: a listing decodes millions.
     let mut wrong = 0;
     for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
         let [high, low] = pair else { return None };
@@ -366,13 +343,12 @@ fn decode<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
     (wrong & NO_DIGIT == 0).then_some(bytes)
 }
 
-/// The bits that say of a nibble that it is none.
+/// The bits that mark a character that is not a digit.
 const NO_DIGIT: u8 = 0xf0;
 
-/// Returns the value of each character as a digit.
+/// The value of each character as a digit.
 ///
-/// Upper case is refused: descriptor.md demands lower case, and a case-folding reading would give one
-/// blob two names.
+/// Upper case is refused: `descriptor.md` requires lower case, and folding case would give one blob two names.
 const NIBBLES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value = 0;
@@ -387,14 +363,7 @@ fn nibble(digit: u8) -> u8 {
     NIBBLES[usize::from(digit)]
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        text.push(char::from(hex_digit(byte >> 4)));
-        text.push(char::from(hex_digit(byte & 15)));
-    }
-}
-
-/// Returns the digit for a value below 16.
+/// Returns the digit of a value below 16.
 const fn hex_digit(value: u8) -> u8 {
     if value < 10 {
         b'0' + value
@@ -408,12 +377,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fits_in_forty_bytes() {
+    fn a_digest_takes_forty_bytes() {
         assert_eq!(std::mem::size_of::<Digest>(), 40);
     }
 
     #[test]
-    fn reads_and_prints_the_grammar_of_the_specification() {
+    fn digests_of_the_grammar_are_parsed_and_printed() {
         let hex64 = "0123456789abcdef".repeat(4);
         let hex96 = "0123456789abcdef".repeat(6);
         let hex128 = "0123456789abcdef".repeat(8);
@@ -439,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_become_another_path_or_another_name() {
+    fn a_string_that_could_be_another_path_or_name_is_refused() {
         let hex = "0123456789abcdef".repeat(4);
         for text in [
             String::new(),
@@ -468,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_the_published_hashes_of_the_empty_string() {
+    fn the_empty_string_has_its_published_digests() {
         let cases = [
             (
                 Algorithm::Sha256,
