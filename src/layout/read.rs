@@ -13,7 +13,7 @@ use super::{Layout, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, State, en
 use crate::error::{Error, NotALayout, Result};
 use crate::fs::{Links, modified_of, open_file, stat_of};
 use crate::layout::holds::Holds;
-use crate::oci::index_json::{IndexError, MAX_INDEX_BYTES};
+use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::{Digest, DockerSave, IndexDoc};
 
 impl Layout {
@@ -24,17 +24,9 @@ impl Layout {
     /// times, [`Error::Read`] when it cannot be read.
     pub fn read_state(&self) -> Result<State> {
         let (index_modified, index) = self
-            .parse_repeatedly(
-                "index.json",
-                MAX_INDEX_BYTES,
-                |bytes| match IndexDoc::parse(bytes) {
-                    Ok(index) => Ok(index),
-                    Err(error @ IndexError::Syntax(_)) => Err(format!("not valid JSON: {error}")),
-                    Err(error @ IndexError::NotAnIndex(_)) => {
-                        Err(format!("not an image index: {error}"))
-                    }
-                },
-            )?
+            .parse_repeatedly("index.json", MAX_INDEX_BYTES, |bytes| {
+                IndexDoc::parse(bytes).map_err(|error| error.to_string())
+            })?
             .ok_or_else(|| Error::NotALayout {
                 path: self.path.clone(),
                 what: NotALayout::NoIndex,

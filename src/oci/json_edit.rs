@@ -1,7 +1,7 @@
 //! Editing JSON by cutting spans out of its text.
 //!
-//! `serde_json::value::RawValue` borrows from the input, so the address of a value tells where in the
-//! text it stands. Nothing is written again that was not asked for: every other byte stays.
+//! `serde_json::value::RawValue` borrows from the input, so the address of a value gives its position in the text. Only the
+//! requested spans are replaced; every other byte is kept.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// Applies splices to a text.
 pub(super) fn apply(text: &str, mut splices: Vec<Splice>) -> Result<String, String> {
     splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
-    let outside = || "a span lies outside the text".to_owned();
+    let outside = || "a span is outside the text".to_owned();
     let mut edited = String::with_capacity(text.len());
     let mut copied = 0;
     for splice in &splices {
@@ -27,8 +27,7 @@ pub(super) fn apply(text: &str, mut splices: Vec<Splice>) -> Result<String, Stri
     Ok(edited)
 }
 
-/// Returns the spans of an object's members, each from right behind the brace or comma before it,
-/// with the key and the span of the value.
+/// Returns the members of an object with their spans. The span of a member begins after the preceding brace or comma.
 pub(super) fn member_spans(text: &str, object: &str) -> Result<Vec<Member>, String> {
     let whole = offset_in(text, object)?;
     let mut start = whole.start + 1;
@@ -41,7 +40,7 @@ pub(super) fn member_spans(text: &str, object: &str) -> Result<Vec<Member>, Stri
             span: start..end,
             value,
         });
-        // Between a value and the next member there are only spaces and one comma.
+        // Only spaces and one comma are between a value and the next member.
         start = text
             .get(end..whole.end)
             .and_then(|rest| rest.find(','))
@@ -71,8 +70,8 @@ pub(super) struct Splice {
     pub(super) with: String,
 }
 
-/// Cuts the elements that are marked. Each run of them takes the comma before it along, or, at the
-/// head of the list, the one after it.
+/// Cuts the marked elements. Each run of them is cut with the comma before it or, at the beginning of the list, with the one
+/// after it.
 pub(super) fn cut_runs(spans: &[(Range<usize>, bool)]) -> Vec<Splice> {
     let mut splices = Vec::new();
     let mut before: Option<usize> = None;
@@ -99,25 +98,21 @@ pub(super) fn cut_runs(spans: &[(Range<usize>, bool)]) -> Vec<Splice> {
     splices
 }
 
-/// Returns where `part`, a slice of `text`, lies in it.
+/// Returns the range of `part` in `text`, of which it is a slice.
 pub(super) fn offset_in(text: &str, part: &str) -> Result<Range<usize>, String> {
     (part.as_ptr() as usize)
         .checked_sub(text.as_ptr() as usize)
-        .filter(|start| {
-            start
-                .checked_add(part.len())
-                .is_some_and(|end| end <= text.len())
-        })
-        .map(|start| start..start + part.len())
-        .ok_or_else(|| "a value does not lie in the text".to_owned())
+        .and_then(|start| Some(start..start.checked_add(part.len())?))
+        .filter(|range| range.end <= text.len())
+        .ok_or_else(|| "a value is not in the text".to_owned())
 }
 
-/// Returns the members of an object: keys as read, values as written.
+/// Returns the members of an object: unescaped keys, and values as written.
 pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
     struct Members;
 
     impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(String, &'de RawValue)>;
+        type Value = Vec<(String, &'de str)>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -125,21 +120,17 @@ pub(super) fn members(object: &str) -> Result<Vec<(String, &str)>, String> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
-            while let Some(member) = map.next_entry::<String, &RawValue>()? {
-                members.push(member);
+            while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+                members.push((key, value.get()));
             }
             Ok(members)
         }
     }
 
-    serde_json::Deserializer::from_str(object)
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    deserializer
         .deserialize_map(Members)
-        .map(|members| {
-            members
-                .into_iter()
-                .map(|(name, raw)| (name, raw.get()))
-                .collect()
-        })
+        .and_then(|members| deserializer.end().map(|()| members))
         .map_err(|error| error.to_string())
 }
 
@@ -155,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_of_one_place_are_refused_and_neighbours_are_not() {
+    fn overlapping_edits_are_refused_and_adjacent_edits_are_not() {
         let text = "abcdef";
         assert_eq!(apply(text, vec![cut(2..4), cut(0..2)]).as_deref(), Ok("ef"));
         assert_eq!(
