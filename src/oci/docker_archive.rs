@@ -1,10 +1,10 @@
 //! `manifest.json` and `repositories` of `docker save`, beside `index.json` in the same archive.
 //!
-//! Old docker and podman load images from these and not from `index.json`, so what an element names
-//! has to stay while the element stands, and an element has to go when its image goes: a stale one
-//! makes the whole archive unloadable (seen with docker's classic store and with podman).
+//! Old docker and podman load images from these and not from `index.json`, so the blobs of an element must be kept as long as
+//! the element, and an element must be removed with its image: a stale one makes the whole archive unloadable (seen with
+//! docker's classic store and with podman).
 //!
-//! Like `index.json` both are edited by cutting spans; every other byte stays.
+//! Both are edited like `index.json`, by cutting spans; every other byte is kept.
 
 use std::ops::Range;
 
@@ -19,34 +19,31 @@ pub struct Element {
     span: Range<usize>,
     /// Names with tag, as `docker load` restores them.
     pub repo_tags: Vec<String>,
-    /// The elements of `RepoTags` as written, list by list: the names and any `null`, which names nothing.
+    /// The elements of each `RepoTags`, as written: names, and `null`, which is not a name.
     tag_lists: Vec<Vec<Tag>>,
-    /// Its config, if that is a blob.
+    /// Its config, if it is a blob.
     pub config: Option<Digest>,
-    /// The blobs that it names: its config, then its layers. Paths outside `blobs/` (legacy
-    /// `<id>/layer.tar`) are other files, which are never deleted, and are left out.
+    /// Its blobs: the config, then the layers. Paths outside `blobs/` (legacy `<id>/layer.tar`) are other files, which are never
+    /// deleted, and are omitted.
     pub blobs: Vec<Digest>,
 }
 
-/// One element of `RepoTags`: where it stands, and the name.
+/// The span of an element of `RepoTags`, and the name.
 type Tag = (Range<usize>, Option<String>);
 
 /// `manifest.json` as docker writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DockerSave {
     text: String,
-    /// The elements in the order of the text.
+    /// The elements in the order of the file.
     pub elements: Vec<Element>,
 }
 
 impl DockerSave {
-    /// Parses `manifest.json`, or says that the file is something else.
-    ///
-    /// A file of that name which is not an array belongs to somebody else and is left alone: `None`.
+    /// Parses `manifest.json`. Returns `None` for a file that is not an array: it belongs to another program and is left alone.
     ///
     /// # Errors
-    /// When it begins like an array and cannot be read as one: then it may name blobs that must
-    /// stay, and nobody can tell which.
+    /// If it begins like an array and cannot be parsed as one: then it is unknown which blobs it references.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
             return Ok(None);
@@ -61,11 +58,11 @@ impl DockerSave {
         Ok(Some(Self { text, elements }))
     }
 
-    /// Returns the file without the elements at these positions, and without the names of other elements
-    /// for which `gone` returns `true`; it takes the position of the element and the name.
+    /// Returns the file without the `removed` elements, by position, and without the names of other elements for which `gone`
+    /// returns `true`; it takes the position of the element and the name.
     ///
     /// # Errors
-    /// A text that says what does not fit together; nothing to be expected from a parsed file.
+    /// A description of a defect of this module; not to be expected for a parsed file.
     pub fn edited(
         &self,
         removed: impl Fn(usize) -> bool,
@@ -115,7 +112,7 @@ impl Element {
         let mut layers = Vec::new();
         for member in member_spans(text, raw)? {
             let value = text.get(member.value);
-            let value = value.expect("the span of a member lies in the text that was searched");
+            let value = value.expect("the span of a member is in the text that was parsed");
             let paths = |value: &str| -> Result<Vec<Option<String>>, String> {
                 serde_json::from_str::<Option<Vec<Option<String>>>>(value)
                     .map(Option::unwrap_or_default)
@@ -156,7 +153,7 @@ fn tag_list(text: &str, value: &str) -> Result<Vec<Tag>, String> {
         .collect()
 }
 
-/// Returns the blob that a path like `blobs/sha256/<hex>` names.
+/// Returns the digest of the blob at a path like `blobs/sha256/<hex>`.
 #[must_use]
 pub fn blob_of(path: &str) -> Option<Digest> {
     let path = path.strip_prefix("./").unwrap_or(path);
@@ -164,12 +161,11 @@ pub fn blob_of(path: &str) -> Option<Digest> {
     Digest::from_hex(Algorithm::from_name(algorithm)?, hex.as_bytes())
 }
 
-/// Returns `repositories`, docker's oldest list of names (`{"repo":{"tag":"id"}}`), without the names
-/// for which `gone` returns `true`; it takes the name and the ID. A repository without tags is removed. `None`:
-/// nothing changes.
+/// Returns `repositories`, docker's oldest list of names (`{"repo":{"tag":"id"}}`), without the names for which `gone` returns
+/// `true`; it takes the name and the ID. A repository without tags is removed. Returns `None` if nothing changes.
 ///
 /// # Errors
-/// When the file is not such an object.
+/// If the file is not such an object.
 pub fn edit_repositories(
     text: &str,
     gone: impl Fn(&str, &str) -> bool,
@@ -179,7 +175,7 @@ pub fn edit_repositories(
     let mut splices: Vec<Splice> = Vec::new();
     for repository in member_spans(text, top.get())? {
         let value = text.get(repository.value);
-        let value = value.expect("the span of a member lies in the text that was searched");
+        let value = value.expect("the span of a member is in the text that was parsed");
         let tags: Vec<_> = member_spans(text, value)?
             .into_iter()
             .map(|tag| {
@@ -208,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_docker_writes_and_leaves_strangers_alone() {
+    fn files_of_docker_are_parsed_and_others_left_alone() {
         let hex = "a".repeat(64);
         let text = format!(
             r#"[{{"Config":"blobs/sha256/{hex}","RepoTags":null,"Layers":["blobs/sha256/{hex}","x/layer.tar","blobs/sha256/../x"],"LayerSources":{{}}}}]"#
@@ -234,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_elements_and_names_away_and_keeps_every_other_byte() {
+    fn removed_elements_and_names_are_cut_and_every_other_byte_is_kept() {
         let text = r#"[ {"Config":"x","RepoTags":["a:1", "b:1"]},
  {"Config":"y","RepoTags":["c:1"],"Layers":[]} ]"#;
         let save = DockerSave::parse(text.as_bytes())
@@ -266,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_names_out_of_repositories() {
+    fn names_are_cut_from_repositories() {
         let text = r#"{"a":{"1":"x", "2":"y"},"b/c":{"1":"z"}}"#;
         let edited =
             |gone: &[&str]| edit_repositories(text, |name, _| gone.contains(&name)).expect("valid");

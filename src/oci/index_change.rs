@@ -1,9 +1,8 @@
-//! What a change took from a text, such that it can be put back later.
+//! A change of a file, stored such that it can be undone later.
 //!
-//! While the text is the one that the change left, putting back gives every byte. Another program may have written
-//! `index.json` since: then each entry is put back at its place among the entries that are there now. *Promise*: what others
-//! wrote stays, a name that is on another image now stays there, and the result is parsed and compared with what was asked
-//! before anybody can write it.
+//! If the file is as the change left it, undoing restores every byte. If another program has written `index.json` since, each
+//! entry is restored at its position among the current entries. *Promise*: the changes of others are kept, a name that has moved
+//! to another image is kept there, and the result is parsed and compared with the request before it is returned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -15,23 +14,23 @@ use super::digest::{Algorithm, Digest};
 use super::index_json::{Edit, Entry, IndexDoc};
 use super::json_edit::{Splice, apply, members, offset_in};
 
-/// One piece of a text that was replaced by another one.
+/// One part of a file that was replaced by another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextChange {
-    /// The digest of the text before.
+    /// The digest of the file before.
     pub old: String,
-    /// The digest of the text after.
+    /// The digest of the file after.
     pub new: String,
-    /// How many bytes before the piece are the same.
+    /// The number of equal bytes before the part.
     start: usize,
-    /// How many bytes after it are the same.
+    /// The number of equal bytes after it.
     end: usize,
-    /// The piece as it was before.
+    /// The part as it was before.
     text: String,
 }
 
 impl TextChange {
-    /// Compares two texts.
+    /// Compares two versions.
     #[must_use]
     pub fn between(old: &str, new: &str) -> Self {
         let same = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
@@ -56,13 +55,13 @@ impl TextChange {
         }
     }
 
-    /// Returns `true` if the text is the one before the change.
+    /// Returns `true` if the current version is the one before the change.
     #[must_use]
     pub fn is_undone(&self, today: &str) -> bool {
         digest_of(today) == self.old
     }
 
-    /// Returns the text before the change; `None`: today's text is not the one after it.
+    /// Returns the version before the change; `None` if the current version is not the one after it.
     #[must_use]
     pub fn undone(&self, today: &str) -> Option<String> {
         if digest_of(today) != self.new {
@@ -79,44 +78,44 @@ fn digest_of(text: &str) -> String {
     Digest::of(Algorithm::Sha256, text.as_bytes()).to_string()
 }
 
-/// What a change took from `index.json`.
+/// A change of `index.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexChange {
     /// The bytes.
     #[serde(flatten)]
     pub text: TextChange,
-    /// The entries that are not there any more as they were, in their order.
+    /// The entries that were removed or edited, in their order.
     entries: Vec<RemovedEntry>,
-    /// The entries that took the place of some of them.
+    /// The entries that replaced some of them.
     replacements: Vec<String>,
 }
 
 /// An entry that was removed or edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct RemovedEntry {
-    /// Its place among the entries before.
+    /// Its position among the entries before.
     position: usize,
-    /// The digest of the text of the entry before it that stayed as it was; `None`: it was before all of those.
+    /// The digest of the preceding unchanged entry; `None` if there was none.
     after: Option<String>,
-    /// As it was written.
+    /// The entry, as it was written.
     text: String,
 }
 
-/// What `index.json` becomes when a change is undone.
+/// `index.json` after a change was undone.
 #[derive(Debug, Default)]
 pub struct RestoredIndex {
-    /// The new text; `None`: everything is there.
+    /// The new index; `None` if there is nothing to restore.
     pub index: Option<IndexDoc>,
-    /// The names that are put back.
+    /// The names that are restored.
     pub names: Vec<String>,
-    /// The digests of the entries that are put back.
+    /// The digests of the entries that are restored.
     pub digests: Vec<Digest>,
-    /// Names that are on another image now, and stay there.
+    /// Names that have moved to another image and are kept there.
     pub moved: Vec<String>,
 }
 
 impl IndexChange {
-    /// Compares two indexes, of which the second one is an edit of the first.
+    /// Compares an index with its edited version.
     #[must_use]
     pub fn between(old: &IndexDoc, new: &IndexDoc) -> Self {
         let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
@@ -162,12 +161,12 @@ impl IndexChange {
         }
     }
 
-    /// Returns the digests of the entries that are not there any more as they were.
+    /// Returns the digests of the entries that were removed or edited.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.entries.iter().filter_map(|entry| digest(&entry.text))
     }
 
-    /// Returns the names that the change took, as far as no replacement has them.
+    /// Returns the names that the change removed: those that no replacement has.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let kept: HashSet<String> = self
@@ -179,28 +178,26 @@ impl IndexChange {
         removed.filter(|name| !kept.contains(name)).collect()
     }
 
-    /// Returns what today's index becomes when the change is undone.
+    /// Undoes the change in the current index.
     ///
     /// # Errors
-    /// A text that says what is impossible.
+    /// A description of what is impossible.
     pub fn undone(&self, today: &IndexDoc) -> Result<RestoredIndex, String> {
         if self.text.is_undone(today.text()) {
             return Ok(RestoredIndex::default());
         }
-        if let Some(text) = self.text.undone(today.text()) {
-            let index = parse(text)?;
-            let mut restored = RestoredIndex {
+        match self.text.undone(today.text()) {
+            Some(text) => Ok(RestoredIndex {
+                index: Some(parse(text)?),
                 names: self.names(),
-                ..RestoredIndex::default()
-            };
-            restored.digests.extend(self.digests());
-            restored.index = Some(index);
-            return Ok(restored);
+                digests: self.digests().collect(),
+                moved: Vec::new(),
+            }),
+            None => self.merged(today),
         }
-        self.merged(today)
     }
 
-    /// Puts each entry back at its place among entries that others have written.
+    /// Restores each entry at its position among the entries of other programs.
     fn merged(&self, today: &IndexDoc) -> Result<RestoredIndex, String> {
         let entries = today.entries().iter().enumerate();
         let mut list: Vec<Item> = entries
@@ -217,7 +214,7 @@ impl IndexChange {
             .collect();
         let mut cuts = Vec::new();
         for replacement in &self.replacements {
-            // One that others have changed since is theirs.
+            // A replacement that another program has changed since belongs to that program.
             if let Some(at) = list.iter().position(|item| item.text == *replacement) {
                 let item = list.remove(at);
                 cuts.extend(item.position.map(|position| Edit::RemoveEntry { position }));
@@ -257,17 +254,16 @@ impl IndexChange {
     }
 }
 
-/// An entry of the list that is put together.
+/// An entry of the merged list.
 struct Item {
-    /// Its place in today's index; `None`: it is put back.
+    /// Its position in the current index; `None` if it is restored.
     position: Option<usize>,
     text: String,
     names: Vec<String>,
     digest: Option<Digest>,
 }
 
-/// Returns an entry without the names that are on other images now. `None`: nothing is left of it that is not
-/// listed already.
+/// Returns an entry without the names that have moved to other images; `None` if the rest of it is listed already.
 fn free_of_others(
     removed: &RemovedEntry,
     list: &[Item],
@@ -305,7 +301,7 @@ fn free_of_others(
         return Ok(None);
     }
     let keys: Vec<&str> = if is_untagged {
-        // A short name beside a full one says the same, and goes with it.
+        // The short name beside a full name is the same name and is removed with it.
         let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
         all.filter(|key| details.annotations.contains_key(*key))
             .collect()
@@ -328,7 +324,7 @@ fn free_of_others(
     }))
 }
 
-/// Returns the index with the given entries, of which those without a position are put in between.
+/// Returns the index with the given entries, inserting those without a position.
 fn filled(frame: &IndexDoc, list: &[Item]) -> Result<IndexDoc, String> {
     let entries = frame.entries();
     let text = frame.text();
@@ -345,7 +341,7 @@ fn filled(frame: &IndexDoc, list: &[Item]) -> Result<IndexDoc, String> {
     let index = parse(apply(text, splices)?)?;
     let found = index.entries().iter().map(|entry| index.entry_text(entry));
     if !found.eq(list.iter().map(|item| item.text.as_str())) {
-        return Err("the entries do not read as asked".to_owned());
+        return Err("the entries do not match the request".to_owned());
     }
     if index.other_links() != frame.other_links() {
         return Err("a reference outside the entries changed".to_owned());
@@ -353,7 +349,7 @@ fn filled(frame: &IndexDoc, list: &[Item]) -> Result<IndexDoc, String> {
     Ok(index)
 }
 
-/// Inserts entries behind as many others.
+/// Inserts entries after the first `before` entries.
 fn insertion(text: &str, entries: &[Entry], before: usize, new: &[&str]) -> Result<Splice, String> {
     let Some(first) = entries.first() else {
         return into_empty(text, new);
@@ -365,8 +361,7 @@ fn insertion(text: &str, entries: &[Entry], before: usize, new: &[&str]) -> Resu
         }
         _ => {
             let head = text.get(..first.span.start).unwrap_or_default();
-            let blanks = head.len() - head.trim_end().len();
-            format!(",{}", between(first.span.start - blanks, first.span.start))
+            format!(",{}", between(head.trim_end().len(), head.len()))
         }
     };
     let joined = new.join(&gap);
@@ -380,7 +375,7 @@ fn insertion(text: &str, entries: &[Entry], before: usize, new: &[&str]) -> Resu
     })
 }
 
-/// Fills an empty list.
+/// Fills an empty array of entries.
 fn into_empty(text: &str, new: &[&str]) -> Result<Splice, String> {
     let all = members(text)?;
     let list = all
@@ -404,7 +399,7 @@ fn parse(text: String) -> Result<IndexDoc, String> {
         .map_err(|error| format!("the result is not an index: {error}"))
 }
 
-/// Reads an entry alone.
+/// Returns an index of one entry.
 fn alone(text: &str) -> Result<IndexDoc, String> {
     parse(format!(r#"{{"manifests":[{text}]}}"#))
 }
@@ -461,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_every_byte_while_nobody_else_has_written() {
+    fn undo_restores_every_byte_of_an_unchanged_index() {
         let all: Vec<String> = ["a", "b", "ä", "d"]
             .iter()
             .map(|name| entry(name, name))
@@ -483,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn puts_entries_at_their_place_among_those_of_others() {
+    fn entries_are_restored_at_their_position_among_new_entries() {
         let all: Vec<String> = ["a", "b", "c", "d"]
             .iter()
             .map(|name| entry(name, name))
@@ -508,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn fills_an_index_that_lists_nothing() {
+    fn entries_are_restored_into_an_empty_index() {
         let old = index(&[entry("a", "a")], ",");
         let change = IndexChange::between(&old, &without(&old, &[0]));
         for text in [
@@ -524,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_a_name_on_the_image_that_has_it_now() {
+    fn a_name_that_moved_to_another_image_is_kept_there() {
         let old = index(&[entry("a", "app:1"), entry("b", "b")], ",");
         let change = IndexChange::between(&old, &without(&old, &[0]));
         let today = index(&[entry("b", "b"), entry("c", "app:1")], ",");
@@ -541,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_entry_becomes_what_it_was() {
+    fn an_edited_entry_is_restored() {
         let old = index(&[entry("a", "a"), entry("b", "b")], ",");
         let edit = Edit::RemoveAnnotation {
             position: 0,

@@ -1,22 +1,21 @@
 //! JSON files beside `index.json` that list descriptors: indexes of other tools.
 //!
-//! hauler keeps its whole store in `hauler-index.json`, kitops an index and a map of tags for each repository.
-//! Their readers trust these files, so what they list has to stay. A file is such an index by its content,
-//! whatever its name is: it has descriptors in `manifests`, as values at the top, or as elements of an array
-//! at the top.
+//! hauler keeps its whole store in `hauler-index.json`, kitops an index and a map of tags for each repository. Their readers
+//! trust these files, so everything they list must be kept. A file is such an index by its content, not by its name: it has
+//! descriptors in `manifests`, as values at the top, or as elements of an array at the top.
 //!
-//! *Promise*: nested values of any depth are passed over without recursion, keys count in any case and as often
-//! as they are written, and descriptors deeper inside (scan reports of syft and trivy have them) are no list.
+//! *Promise*: values of any depth are skipped without recursion, keys match in any case, repeated keys count each time, and
+//! descriptors in deeper levels (scan reports of syft and trivy have them) are not listed.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
 use super::descriptor::{Document, Link, Role, folds_to};
-use super::digest::{Algorithm, Digest};
+use super::digest::Digest;
 use super::json_edit::{elements, members};
 
-/// Where a value stands, and so what it takes to be a descriptor.
+/// The place of a value, which determines what makes it a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// An element of `manifests`: a digest is enough, as for an entry of `index.json`.
@@ -25,14 +24,14 @@ enum Place {
     /// a size or a media type.
     Top,
     /// An element of any other list at the top, or a value of an object there: a digest, a size and a media type. Reports
-    /// have lists of what has two of them.
+    /// have lists of objects with two of them.
     List,
 }
 
-/// Returns what a file lists; nothing if it is another kind of JSON.
+/// Returns the listed references of a file; none if it is another kind of JSON.
 ///
 /// # Errors
-/// When the text is not JSON, or an element of `manifests` has an invalid digest: what it lists is unknown.
+/// If the file is not JSON, or an element of `manifests` has an invalid digest: what it lists is unknown.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
     let decoded = decoded(bytes);
     let text = std::str::from_utf8(without_mark(&decoded)).map_err(|error| error.to_string())?;
@@ -41,7 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Link>, String> {
         values.push(value.map_err(|error| error.to_string())?.get());
     }
     let mut links = Vec::new();
-    // One value a line is a list as well.
+    // JSON lines are a list too.
     let is_list = values.len() > 1;
     for value in values {
         if value.starts_with('[') {
@@ -88,7 +87,7 @@ fn take_values(value: &str, links: &mut Vec<Link>) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds a value to what is listed, if it is a descriptor there, with everything that it refers to itself.
+/// Adds a value, with the references in it, if it is a descriptor in its place.
 fn take(value: &str, place: Place, links: &mut Vec<Link>) -> Result<(), String> {
     if !value.starts_with('{') {
         return Ok(());
@@ -119,14 +118,14 @@ fn take(value: &str, place: Place, links: &mut Vec<Link>) -> Result<(), String> 
     }
 }
 
-/// Returns `true` for what this program writes itself: plan files and JSON output.
+/// Returns `true` for plan files and JSON output of this program.
 fn is_own(members: &[(String, &str)]) -> bool {
     let has = |wanted: &str| members.iter().any(|(key, _)| key == wanted);
     let is_line = has("digest") && has("kind") && has("names");
     has("schema_version") && (has("command") || has("made_at") || is_line)
 }
 
-/// Returns `true` if a text begins like an object or an array.
+/// Returns `true` if a file begins like a JSON object or array.
 #[must_use]
 pub fn begins_like_json(head: &[u8]) -> bool {
     let head = decoded(head);
@@ -136,8 +135,8 @@ pub fn begins_like_json(head: &[u8]) -> bool {
     matches!(first, Some(b'{' | b'['))
 }
 
-/// Returns the text of a file in UTF-16 with a byte order mark, as PowerShell writes what is redirected into a file, in
-/// UTF-8, and every other file as it is.
+/// Converts a file in UTF-16 with a byte order mark, as PowerShell writes redirected output, to UTF-8, and returns any other
+/// file unchanged.
 fn decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
     let units: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -156,12 +155,11 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// How many digests of a text are compared with the blobs that are here. A text with more of them is taken for one
-/// that names some.
+/// The most digests that are compared with the blobs of the layout. A file with more of them is assumed to list some.
 const MAX_NAMED: usize = 1000;
 
-/// Returns `true` if a text that cannot be parsed seems to list blobs: it has `"manifests":` in it, or a `"digest":` whose
-/// value is the digest of a blob that is here.
+/// Returns `true` if a file that cannot be parsed seems to list blobs: it contains `"manifests":`, or a `"digest":` whose value
+/// is the digest of a blob in the layout.
 pub fn seems_to_list(bytes: &[u8], mut is_here: impl FnMut(&Digest) -> bool) -> bool {
     let mut asked = 0;
     let bytes = decoded(bytes);
@@ -182,7 +180,7 @@ pub fn seems_to_list(bytes: &[u8], mut is_here: impl FnMut(&Digest) -> bool) -> 
     false
 }
 
-/// Returns what follows the colon, if a key stands here whose opening quote was passed.
+/// Returns the value after the colon, if `text` begins with this key after its opening quote.
 fn value_of<'a>(key: &str, text: &'a [u8]) -> Option<&'a [u8]> {
     let (found, rest) = text.split_at_checked(key.len())?;
     if !found.eq_ignore_ascii_case(key.as_bytes()) {
@@ -192,15 +190,11 @@ fn value_of<'a>(key: &str, text: &'a [u8]) -> Option<&'a [u8]> {
     Some(rest.strip_prefix(b":")?.trim_ascii_start())
 }
 
-/// Reads a digest of a known algorithm in quotes.
+/// Returns the quoted digest at the beginning, if its algorithm is known.
 fn first_digest(text: &[u8]) -> Option<Digest> {
     let text = text.strip_prefix(b"\"")?;
-    let longest = Algorithm::ALL
-        .into_iter()
-        .map(|algorithm| algorithm.name().len() + 1 + algorithm.hex_len())
-        .max()
-        .unwrap_or_default();
-    let head = text.get(..text.len().min(longest + 1))?;
+    // Longer than any digest of a known algorithm, with its closing quote.
+    let head = text.get(..text.len().min(256))?;
     let end = head.iter().position(|byte| *byte == b'"')?;
     let digest = Digest::parse(std::str::from_utf8(head.get(..end)?).ok()?).ok()?;
     digest.algorithm().is_some().then_some(digest)
@@ -233,7 +227,7 @@ mod tests {
                 r#"{"schemaVersion":2,"manifests":[{"mediaType":"t","digest":"$A","size":1},{"digest":"$B"}]}"#,
                 "ab",
             ),
-            // Odd case, keys that are there twice, and other things in the list.
+            // Odd case, repeated keys, and other values in the list.
             (
                 r#"{"Manifests":[{"Digest":"$A"}],"manifests":[null,7,{"DIGEST":"$B"},{"name":"x"}]}"#,
                 "ab",
@@ -254,7 +248,7 @@ mod tests {
                 "ab",
             ),
             (r#"{"digest":"$A","size":1,"mediaType":"t"}"#, ""),
-            // Any list of whole descriptors, and a manifest that somebody saved.
+            // Any list of complete descriptors, and a saved manifest.
             (
                 r#"{"images":[{"digest":"$A","size":1,"mediaType":"t"}]}"#,
                 "a",
@@ -302,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_read() {
+    fn utf_16_is_decoded() {
         let text = fill(r#" {"manifests":[{"digest":"$A","size":1}]}"#);
         for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
             let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
@@ -316,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_program_writes_is_none() {
+    fn files_of_this_program_are_not_an_index() {
         for text in [
             r#"{"schema_version":1,"command":"ls","manifests":[{"digest":"$A","size":1}]}"#,
             r#"{"schema_version":1,"made_at":"x","x":{"digest":"$A","size":1}}"#,
@@ -328,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_no_obstacle() {
+    fn values_of_any_depth_are_skipped() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let text = format!(r#"{{"x":{deep},"manifests":[{{"digest":"$A","size":1}}],"y":{deep}}}"#);
         assert_eq!(listed(&text), "a");
     }
 
     #[test]
-    fn what_cannot_be_parsed_is_an_error() {
+    fn a_file_that_cannot_be_parsed_is_an_error() {
         for text in [
             r#"{"manifests":[{"digest":"$A","size":1}"#,
             r#"{"manifests":[{"digest":"$A","size":1}]}}"#,
@@ -349,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_text_seems_to_list_what_is_here() {
+    fn a_truncated_file_seems_to_list_the_blobs_of_the_layout() {
         for (text, expected) in [
             (r#"{"latest":{"mediaType":"t","digest":"$A","si"#, true),
             (r#"{"latest":{"mediaType":"t","Digest" : "$A""#, true),

@@ -1,10 +1,10 @@
 //! Signed docker schema 1 manifests (`application/vnd.docker.distribution.manifest.v1+prettyjws`).
 //!
-//! The file holds the signed text, and its digest is that of the payload: the manifest as it was before its signatures were
-//! put in (distribution `manifest/schema1`, libtrust `ParsePrettySignature`). Each signature has a header that says how
-//! to get it back: the first `formatLength` bytes of the file, then `formatTail`.
+//! The digest of such a file is that of its payload: the manifest before the signatures were inserted (distribution
+//! `manifest/schema1`, libtrust `ParsePrettySignature`). The header of each signature describes the payload: the first
+//! `formatLength` bytes of the file, then `formatTail`.
 //!
-//! The media type decides nothing here. Registries and copies label these documents in several ways, or not at all; only a
+//! The media type is not considered. Registries and copies label these documents in several ways, or not at all; only a
 //! payload with the right digest proves one.
 
 use serde::Deserialize;
@@ -12,10 +12,10 @@ use serde::Deserialize;
 use super::descriptor::decode_data;
 use super::digest::Digest;
 
-/// The longest manifest, in bytes: no registry takes a longer one, signed or not.
+/// The longest manifest, in bytes: no registry accepts a longer one, signed or not.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
-/// What a digest says about some bytes.
+/// The relation of a digest to some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The digest is that of the bytes, or its algorithm is unknown.
@@ -26,7 +26,7 @@ pub(crate) enum Identity {
     Other,
 }
 
-/// Compares bytes with a digest, and the payload where they are a signed manifest.
+/// Compares bytes, or their payload if they are a signed manifest, with a digest.
 pub(crate) fn identify(digest: &Digest, bytes: &[u8]) -> Identity {
     if digest.matches(bytes) != Some(false) {
         return Identity::Whole;
@@ -39,7 +39,7 @@ pub(crate) fn identify(digest: &Digest, bytes: &[u8]) -> Identity {
     }
 }
 
-/// Returns the length in bytes of what a signed manifest says its payload is, whatever digest that has.
+/// Returns the length of the payload of a signed manifest in bytes, whatever its digest.
 pub(crate) fn payload_len(bytes: &[u8]) -> Option<u64> {
     Some(payload(bytes)?.len() as u64)
 }
@@ -62,9 +62,9 @@ struct Format {
     format_tail: String,
 }
 
-/// Returns the payload of a signed manifest. `None`: the bytes are not one, or its signatures disagree.
+/// Returns the payload of a signed manifest; `None` if the bytes are not one, or its signatures disagree.
 fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
-    // Without this most damaged blobs would be parsed as JSON for nothing.
+    // Most damaged blobs need not be parsed as JSON.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return None;
     }
@@ -97,7 +97,7 @@ fn decode_url(text: &str) -> Option<Vec<u8>> {
         .map(|letter| match letter {
             '-' => '+',
             '_' => '/',
-            // Not of this alphabet: what decodes it is to refuse it.
+            // Not in this alphabet: the decoder must refuse it.
             '+' | '/' => '!',
             other => other,
         })
@@ -137,7 +137,7 @@ mod tests {
         )
     }
 
-    /// Returns the signed text for these headers.
+    /// Returns the signed manifest with these headers.
     fn signed(headers: &[String]) -> String {
         let blocks: Vec<String> = headers
             .iter()
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_lie_prove_nothing() {
+    fn false_headers_prove_nothing() {
         let tail = encode(b"\n}");
         let length = (PAYLOAD.len() - 2).to_string();
         let cases = [

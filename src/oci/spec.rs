@@ -1,7 +1,7 @@
 //! Conversions to and from the types of the `oci-spec` crate (feature `oci-spec`).
 //!
-//! The types of this crate keep what a strict parser refuses: unknown algorithms, entries without a digest, keys in any
-//! case. A conversion to `oci-spec` fails for these; a conversion from `oci-spec` never does but for a digest.
+//! The types of this crate accept what a strict parser refuses: unknown algorithms, entries without a digest, keys in any
+//! case. A conversion to `oci-spec` fails for these; a conversion from `oci-spec` fails only for a digest.
 //!
 //! ```
 //! use ocisweep::oci::{Digest, platform::Platform};
@@ -40,7 +40,7 @@ impl TryFrom<&image::Digest> for Digest {
 impl TryFrom<&image::Descriptor> for Digest {
     type Error = DigestError;
 
-    /// Returns the digest of what the descriptor references.
+    /// Returns the digest of the referenced blob.
     ///
     /// # Errors
     /// What [`Digest::parse`] refuses.
@@ -63,17 +63,14 @@ impl TryFrom<&Platform> for image::Platform {
     type Error = OciSpecError;
 
     /// # Errors
-    /// What `oci-spec` refuses; it takes any operating system and architecture.
+    /// What `oci-spec` refuses; it accepts any operating system and architecture.
     fn try_from(platform: &Platform) -> Result<Self, OciSpecError> {
-        // Not as a whole by JSON: `oci-spec` 0.10 writes `os_version` and `os_features`, the specification a dot.
-        let os: image::Os =
-            serde_json::from_value(Value::from(&*platform.os)).map_err(OciSpecError::SerDe)?;
-        let architecture: image::Arch =
-            serde_json::from_value(Value::from(&*platform.architecture))
-                .map_err(OciSpecError::SerDe)?;
-        let mut builder = image::PlatformBuilder::default()
-            .os(os)
-            .architecture(architecture);
+        // Field by field: `oci-spec` 0.10 writes `os_version` and `os_features`, the specification has a dot.
+        let os = Value::from(&*platform.os);
+        let os: image::Os = serde_json::from_value(os).map_err(OciSpecError::SerDe)?;
+        let arch = Value::from(&*platform.architecture);
+        let arch: image::Arch = serde_json::from_value(arch).map_err(OciSpecError::SerDe)?;
+        let mut builder = image::PlatformBuilder::default().os(os).architecture(arch);
         if let Some(variant) = &platform.variant {
             builder = builder.variant(variant.clone());
         }
@@ -100,7 +97,7 @@ impl From<&image::Platform> for Platform {
 }
 
 impl IndexDoc {
-    /// Returns the index as `oci-spec` reads it.
+    /// Returns the index as parsed by `oci-spec`.
     ///
     /// # Errors
     /// What `oci-spec` refuses: one entry without a digest or a size is enough.
@@ -108,7 +105,7 @@ impl IndexDoc {
         image::ImageIndex::from_reader(self.text().as_bytes())
     }
 
-    /// Returns one entry as `oci-spec` reads it, whatever the others are.
+    /// Returns one entry as parsed by `oci-spec`, even if others are invalid.
     ///
     /// # Errors
     /// What `oci-spec` refuses.
@@ -130,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn platforms_are_the_same_there_and_back() {
+    fn converting_a_platform_and_back_changes_nothing() {
         for text in [
             "linux/amd64",
             "linux/arm/v7",
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_converted_though_another_one_is_not_valid() {
+    fn an_entry_is_converted_even_if_another_is_invalid() {
         let text = br#"{"schemaVersion":2,"manifests":[
             {"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,
              "digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
