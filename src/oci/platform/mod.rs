@@ -1,12 +1,10 @@
-//! Platforms: the text people type, the values in documents, and whether one selects the other.
+//! Platforms: specifiers that users type, values in documents, and comparisons.
 //!
-//! *Promises*: the specifier grammar and the normalisation are those of `containerd/platforms` as
-//! docker uses them. Two comparisons exist. [`Platform::matches_strict`] is containerd's: whether an
-//! image runs on a host. [`Platform::is_selected_by`] is that of `--platform`: what is written has to
-//! be equal, and what is not written matches all. The first must not decide what is removed: by it
-//! `windows(10.0.26100)` runs, and so selects, images of every build from 20348 on. *Failure*: an
-//! empty text is an error here. For docker an empty `--platform` is no flag at all, and a script with
-//! an unset variable then removes the whole image.
+//! *Promises*: the grammar of specifiers and the normalisation are those of `containerd/platforms` as docker uses them. There
+//! are two comparisons. [`Platform::matches_strict`] is containerd's: an image runs on a host. [`Platform::is_selected_by`] is
+//! that of `--platform`: the parts of the specifier must be equal, and any other part matches. The first must not decide what is
+//! removed: by it `windows(10.0.26100)` selects images of every build from 20348 on. *Failure*: an empty string is an error. For
+//! docker an empty `--platform` is no flag, so that a script with an unset variable removes the whole image.
 
 mod selector;
 
@@ -15,7 +13,7 @@ use std::fmt::{self, Write as _};
 
 pub use selector::PlatformSelector;
 
-/// Operating systems that a single word may name, as in Go's list of them.
+/// Operating systems that a single word may name, as listed by Go.
 const KNOWN_OS: [&str; 17] = [
     "aix",
     "android",
@@ -36,7 +34,7 @@ const KNOWN_OS: [&str; 17] = [
     "zos",
 ];
 
-/// Architectures that a single word may name, as in Go's list of them.
+/// Architectures that a single word may name, as listed by Go.
 const KNOWN_ARCHITECTURES: [&str; 24] = [
     "386",
     "amd64",
@@ -64,83 +62,50 @@ const KNOWN_ARCHITECTURES: [&str; 24] = [
     "wasm",
 ];
 
-/// Build number of Windows Server 2022, from which on Windows runs images of older builds, down to
-/// this one.
+/// The build number of Windows Server 2022. Windows of this or a later build runs images of older builds down to this one.
 const WINDOWS_STABLE_BUILD: u16 = 20348;
 
-/// Says why a text is not a platform.
+/// Why a string is not a platform. Each variant has the whole string last.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {
-    /// Nothing was given, or a list has an empty item.
+    /// The string, or an item of a list, is empty.
     #[error("the platform is empty, write for example `linux/arm64`")]
     Empty,
-    /// The text has a `*`.
-    #[error("`{text}`: wildcards are not supported in a platform")]
-    Wildcard {
-        /// What was given.
-        text: String,
-    },
-    /// The first part is no operating system, even by its form.
-    #[error("`{part}` is not a valid operating system in platform `{text}`")]
-    InvalidOs {
-        /// What was given.
-        text: String,
-        /// The first part.
-        part: String,
-    },
-    /// A later part is empty or has a character that is not allowed.
-    #[error(
-        "`{part}` is not a valid part of platform `{text}`, letters, digits, `_`, `.` and `-` are"
-    )]
-    InvalidPart {
-        /// What was given.
-        text: String,
-        /// The part.
-        part: String,
-    },
-    /// The version or a feature in parentheses has a broken percent escape.
-    #[error("`{option}` in platform `{text}` has a broken escape")]
-    InvalidOption {
-        /// What was given.
-        text: String,
-        /// The version or feature.
-        option: String,
-    },
+    /// The string has a `*`.
+    #[error("`{0}`: wildcards are not supported in a platform")]
+    Wildcard(String),
+    /// This first part does not have the form of an operating system.
+    #[error("`{0}` is not a valid operating system in platform `{1}`")]
+    InvalidOs(String, String),
+    /// This later part is empty or has a character that is not allowed.
+    #[error("`{0}` is not a valid part of platform `{1}`, letters, digits, `_`, `.` and `-` are")]
+    InvalidPart(String, String),
+    /// This version or feature in parentheses has an invalid percent escape.
+    #[error("`{0}` in platform `{1}` has a broken escape")]
+    InvalidOption(String, String),
     /// The parentheses are empty, as a script with an unset variable writes them.
-    #[error("the version in platform `{text}` is empty, leave out the parentheses to select all")]
-    EmptyOption {
-        /// What was given.
-        text: String,
-    },
-    /// The text begins like a digest and is not one.
-    #[error("`{text}` is neither a digest nor the first 3 or more digits of one")]
-    InvalidDigest {
-        /// What was given.
-        text: String,
-    },
+    #[error("the version in platform `{0}` is empty, leave out the parentheses to select all")]
+    EmptyOption(String),
+    /// The string begins like a digest and is not one.
+    #[error("`{0}` is neither a digest nor the first 3 or more digits of one")]
+    InvalidDigest(String),
     /// A single word is neither an operating system nor an architecture.
-    #[error("`{text}` is not a known operating system or architecture")]
-    Unknown {
-        /// What was given.
-        text: String,
-    },
+    #[error("`{0}` is not a known operating system or architecture")]
+    Unknown(String),
     /// There are more than three parts.
-    #[error("`{text}` has too many parts, a platform is `os/arch` or `os/arch/variant`")]
-    TooManyParts {
-        /// What was given.
-        text: String,
-    },
+    #[error("`{0}` has too many parts, a platform is `os/arch` or `os/arch/variant`")]
+    TooManyParts(String),
 }
 
-/// What a manifest runs on, with the fields of the image-spec.
+/// A platform with the fields of the image-spec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Platform {
     /// Operating system in Go's spelling, such as `linux`.
     pub os: String,
     /// Architecture in Go's spelling, such as `arm64`.
     pub architecture: String,
-    /// Variant of the architecture, such as `v7`; an empty one counts as none.
+    /// Variant of the architecture, such as `v7`; an empty one counts as absent.
     pub variant: Option<String>,
     /// Version of the operating system, such as `10.0.20348.2700`.
     pub os_version: Option<String>,
@@ -151,7 +116,7 @@ pub struct Platform {
 impl Platform {
     /// Returns the platform that this program was built for.
     ///
-    /// The variant of a 32-bit ARM processor is not looked up; without one it counts as `v7`.
+    /// The variant of a 32-bit ARM processor is not detected; without one it counts as `v7`.
     #[must_use]
     pub fn host() -> Self {
         let little = cfg!(target_endian = "little");
@@ -181,12 +146,11 @@ impl Platform {
         }
     }
 
-    /// Returns the platform that `text` names: `os`, `arch`, `os/arch` or `os/arch/variant`.
+    /// Parses a specifier: `os`, `arch`, `os/arch` or `os/arch/variant`.
     ///
-    /// What is left out comes from `host`. The operating system may carry options:
-    /// `windows(10.0.17763+win32k)/amd64`. Two parts are always system and architecture, so
-    /// `arm64/v8` is a system called `arm64`; nothing will match it. The variant stays as typed as
-    /// far as docker leaves it (`linux/arm64/v8`); see [`Self::normalized`].
+    /// Omitted parts come from `host`. The operating system may have options: `windows(10.0.17763+win32k)/amd64`. Two parts are
+    /// always system and architecture, so `arm64/v8` is a system `arm64`, which matches nothing. The variant is kept as typed
+    /// where docker keeps it (`linux/arm64/v8`); see [`Self::normalized`].
     ///
     /// ```
     /// use ocisweep::oci::platform::Platform;
@@ -198,26 +162,21 @@ impl Platform {
     /// ```
     ///
     /// # Errors
-    ///
-    /// Each in the place where `platforms.Parse` has it; beyond that, an empty text is
-    /// [`PlatformError::Empty`].
+    /// Those of `platforms.Parse` in the same order, and [`PlatformError::Empty`] for an empty string.
     pub fn parse_specifier(text: &str, host: &Self) -> Result<Self, PlatformError> {
         if text.is_empty() {
             return Err(PlatformError::Empty);
         }
         let owned = || text.to_owned();
         if text.contains('*') {
-            return Err(PlatformError::Wildcard { text: owned() });
+            return Err(PlatformError::Wildcard(owned()));
         }
         let mut parts = text.splitn(4, '/');
         let first = parts.next().unwrap_or_default();
         let (os, os_version, os_features) = parse_os(text, first)?;
         let rest: Vec<&str> = parts.collect();
         if let Some(part) = rest.iter().find(|part| !is_part(part)) {
-            return Err(PlatformError::InvalidPart {
-                text: owned(),
-                part: (*part).to_owned(),
-            });
+            return Err(PlatformError::InvalidPart((*part).to_owned(), owned()));
         }
         let base = Self {
             os,
@@ -230,7 +189,7 @@ impl Platform {
             [architecture] => Ok(base.with_architecture(architecture)),
             [architecture, variant] => {
                 let (architecture, variant) = normalize_architecture(architecture, variant);
-                // docker shows the `v8` that was typed, and drops it on comparison.
+                // docker prints the `v8` and ignores it in comparisons.
                 let variant = if architecture == "arm64" && variant.is_empty() {
                     "v8".to_owned()
                 } else {
@@ -242,11 +201,11 @@ impl Platform {
                     ..base
                 })
             }
-            _ => Err(PlatformError::TooManyParts { text: owned() }),
+            _ => Err(PlatformError::TooManyParts(owned())),
         }
     }
 
-    /// Fills in the half that a single word leaves open.
+    /// Adds the part that a single word omits.
     fn complete(self, text: &str, host: &Self) -> Result<Self, PlatformError> {
         if KNOWN_OS.contains(&self.os.as_str()) {
             let variant = host
@@ -266,16 +225,14 @@ impl Platform {
         if KNOWN_ARCHITECTURES.contains(&platform.architecture.as_str()) {
             Ok(platform)
         } else {
-            Err(PlatformError::Unknown {
-                text: text.to_owned(),
-            })
+            Err(PlatformError::Unknown(text.to_owned()))
         }
     }
 
-    /// Sets the architecture that was typed without a variant.
+    /// Sets an architecture that was typed without a variant.
     fn with_architecture(self, architecture: &str) -> Self {
         let (architecture, variant) = normalize_architecture(architecture, "");
-        // `linux/arm` is shown as it was typed; that it means v7 comes back on comparison.
+        // `linux/arm` is printed as typed; comparisons add the `v7` again.
         let variant = if architecture == "arm" && variant == "v7" {
             String::new()
         } else {
@@ -288,13 +245,11 @@ impl Platform {
         }
     }
 
-    /// Returns the one spelling in which equal platforms are equal.
+    /// Returns the normal form, in which equivalent platforms are equal.
     ///
-    /// Lower case; `aarch64` is `arm64`, `x86_64` is `amd64`, `i386` is `386`; `arm` without
-    /// variant is `v7`; `arm64/v8` and `amd64/v1` have no variant; features are sorted and unique
-    /// (`platforms.Normalize`). Differing from there, an empty system stays empty instead of
-    /// becoming the host's: a document that does not say what it is must not be dropped for being
-    /// like the host.
+    /// Lower case; `aarch64` is `arm64`, `x86_64` is `amd64`, `i386` is `386`; `arm` without variant is `v7`; `arm64/v8` and
+    /// `amd64/v1` have no variant; features are sorted and unique (`platforms.Normalize`). Unlike there an empty system remains
+    /// empty instead of becoming the host's: a document without a platform must not be dropped because of the host.
     #[must_use]
     pub fn normalized(&self) -> Self {
         let (architecture, variant) = normalize_architecture(
@@ -313,20 +268,17 @@ impl Platform {
         }
     }
 
-    /// Returns whether an image for `self` is what `wanted` asks for (`platforms.OnlyStrict`).
+    /// Returns `true` if an image for `self` runs on `wanted` (`platforms.OnlyStrict`).
     ///
-    /// Both are normalised; then system, architecture and variant are equal, and `self` needs no
-    /// feature that `wanted` lacks. For Windows the versions must be compatible too: a missing one
-    /// fits any, builds before 20348 only themselves, later ones everything from 20348 up to
-    /// themselves.
+    /// In normal form, system, architecture and variant are equal, and `wanted` has every feature of `self`. For Windows the
+    /// versions must be compatible: a missing one with any, a build before 20348 only with itself, a later one with every build
+    /// from 20348 to itself.
     ///
-    /// This is for choosing what runs on a host, never for choosing what is removed.
+    /// This chooses what runs on a host, never what is removed.
     #[must_use]
     pub fn matches_strict(&self, wanted: &Self) -> bool {
         let (ours, wanted) = (self.normalized(), wanted.normalized());
-        ours.os == wanted.os
-            && ours.architecture == wanted.architecture
-            && ours.variant == wanted.variant
+        ours.has_base_of(&wanted)
             && (wanted.os != "windows"
                 || windows_versions_fit(wanted.os_version.as_deref(), ours.os_version.as_deref()))
             && ours
@@ -335,11 +287,10 @@ impl Platform {
                 .all(|feature| wanted.os_features.binary_search(feature).is_ok())
     }
 
-    /// Returns whether `wanted` selects `self`.
+    /// Returns `true` if `wanted` selects `self`.
     ///
-    /// Both are normalised; then system, architecture and variant are equal. A version in `wanted`
-    /// selects the versions that begin with its dot-separated parts, of every system. Features in
-    /// `wanted` select exactly that set. What `wanted` does not write matches all.
+    /// In normal form, system, architecture and variant are equal. A version in `wanted` selects the versions that begin with its
+    /// dot-separated parts, for every system. Features in `wanted` select exactly that set. Any other part matches.
     ///
     /// ```
     /// use ocisweep::oci::platform::Platform;
@@ -363,17 +314,19 @@ impl Platform {
                 wanted.split('.').all(|part| parts.next() == Some(part))
             }
         };
-        ours.os == wanted.os
-            && ours.architecture == wanted.architecture
-            && ours.variant == wanted.variant
+        ours.has_base_of(&wanted)
             && is_version
             && (wanted.os_features.is_empty() || wanted.os_features == ours.os_features)
     }
+
+    fn has_base_of(&self, wanted: &Self) -> bool {
+        (&self.os, &self.architecture, &self.variant)
+            == (&wanted.os, &wanted.architecture, &wanted.variant)
+    }
 }
 
-/// Writes `os/arch[/variant]`, with version and features in parentheses behind the system, as
-/// `platforms.FormatAll` does. Where that writes characters that its own grammar refuses (`macOS 13`),
-/// they are percent-encoded: what is shown can be typed.
+/// Writes `os/arch[/variant]`, with version and features in parentheses after the system, like `platforms.FormatAll`. Characters
+/// that its own grammar refuses (`macOS 13`) are percent-encoded, so that the output can be typed.
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.os.is_empty() {
@@ -412,26 +365,19 @@ fn is_part_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
 }
 
-/// Reads `os`, `os(version)`, `os(version+feature+…)` or `os(+feature)`.
+/// Parses `os`, `os(version)`, `os(version+feature+…)` or `os(+feature)`.
 fn parse_os(
     text: &str,
     part: &str,
 ) -> Result<(String, Option<String>, Vec<String>), PlatformError> {
-    let invalid = || PlatformError::InvalidOs {
-        text: text.to_owned(),
-        part: part.to_owned(),
-    };
+    let invalid = || PlatformError::InvalidOs(part.to_owned(), text.to_owned());
     let option = |raw: &str| {
-        unescape_option(raw).ok_or_else(|| PlatformError::InvalidOption {
-            text: text.to_owned(),
-            option: raw.to_owned(),
-        })
+        unescape_option(raw)
+            .ok_or_else(|| PlatformError::InvalidOption(raw.to_owned(), text.to_owned()))
     };
 
     if part.ends_with("()") {
-        return Err(PlatformError::EmptyOption {
-            text: text.to_owned(),
-        });
+        return Err(PlatformError::EmptyOption(text.to_owned()));
     }
     let (os, options) = match part.split_once('(') {
         Some((os, rest)) => (os, Some(rest.strip_suffix(')').ok_or_else(invalid)?)),
@@ -456,7 +402,7 @@ fn parse_os(
     Ok((normalize_os(os), os_version, os_features))
 }
 
-/// Undoes `%2F` and the like; `None` for a broken escape or bytes that are no text.
+/// Decodes `%2F` and the like; `None` for an invalid escape or bytes that are not UTF-8.
 fn unescape_option(raw: &str) -> Option<String> {
     let mut pieces = raw.split('%');
     let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
@@ -470,7 +416,7 @@ fn unescape_option(raw: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Percent-encodes everything that the grammar does not allow in a version or a feature.
+/// Percent-encodes every byte that the grammar does not allow in a version or a feature.
 fn escape_option(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -493,7 +439,7 @@ fn normalize_os(os: &str) -> String {
     }
 }
 
-/// Returns architecture and variant in the one spelling; an empty variant is none.
+/// Returns architecture and variant in normal form; an empty variant is absent.
 fn normalize_architecture(architecture: &str, variant: &str) -> (String, String) {
     let (architecture, variant) = (architecture.to_lowercase(), variant.to_lowercase());
     let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
@@ -503,8 +449,7 @@ fn normalize_architecture(architecture: &str, variant: &str) -> (String, String)
         ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
         ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
         ("aarch64" | "arm64", variant) => ("arm64", variant),
-        // The old names of the hard and soft float builds decide, whatever variant stands beside
-        // them.
+        // The old names of the hard and soft float builds imply the variant, whatever is given.
         ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
         ("armel", _) | ("arm", "6") => ("arm", "v6"),
         ("arm", "5") => ("arm", "v5"),
@@ -514,45 +459,37 @@ fn normalize_architecture(architecture: &str, variant: &str) -> (String, String)
     (architecture.to_owned(), variant.to_owned())
 }
 
-/// Returns whether an image of version `ours` runs where `wanted` is asked for.
+/// Returns `true` if an image of version `ours` runs on version `wanted`.
 fn windows_versions_fit(wanted: Option<&str>, ours: Option<&str>) -> bool {
     let (Some(wanted), Some(ours)) = (wanted, ours) else {
         return true;
     };
-    // A version that cannot be read asks for nothing, but an image with such a version fits
-    // nothing.
-    let wanted = windows_version(wanted);
-    if wanted == (0, 0, 0) {
+    // An invalid `wanted` version matches any, but an image with an invalid version matches none.
+    let (wanted, build) = windows_version(wanted);
+    if (wanted, build) == ((0, 0), 0) {
         return true;
     }
-    let ours = windows_version(ours);
-    let ((major, minor, build), (our_major, our_minor, our_build)) = (wanted, ours);
-    if (major, minor) != (our_major, our_minor) {
-        return false;
-    }
-    if build < WINDOWS_STABLE_BUILD {
-        build == our_build
-    } else {
-        (WINDOWS_STABLE_BUILD..=build).contains(&our_build)
-    }
+    let (ours, our_build) = windows_version(ours);
+    ours == wanted
+        && if build < WINDOWS_STABLE_BUILD {
+            build == our_build
+        } else {
+            (WINDOWS_STABLE_BUILD..=build).contains(&our_build)
+        }
 }
 
-/// Returns major, minor and build number of `10.0.20348[.1]`, or zeros.
-fn windows_version(text: &str) -> (u8, u8, u16) {
-    let mut numbers = text.splitn(4, '.');
-    let mut next = || {
-        numbers
-            .next()
-            .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+/// Returns version and build number of `10.0.20348[.1]`, or zeros.
+fn windows_version(text: &str) -> ((u8, u8), u16) {
+    fn number<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
+        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits?.parse().ok()
+    }
+    let mut parts = text.splitn(4, '.');
+    let mut parse = || {
+        let version = (number(parts.next())?, number(parts.next())?);
+        Some((version, number(parts.next())?))
     };
-    let read = |major: Option<&str>, minor: Option<&str>, build: Option<&str>| {
-        Some((
-            major?.parse().ok()?,
-            minor?.parse().ok()?,
-            build?.parse().ok()?,
-        ))
-    };
-    read(next(), next(), next()).unwrap_or_default()
+    parse().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -570,6 +507,20 @@ mod tests {
 
     fn parse(text: &str) -> Platform {
         Platform::parse_specifier(text, &host()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Compares the fields of a platform with the cells of a row.
+    fn assert_fields(platform: &Platform, row: &[String]) {
+        let fields = [
+            platform.os.clone(),
+            platform.architecture.clone(),
+            platform.variant.clone().unwrap_or_default(),
+            platform.os_version.clone().unwrap_or_default(),
+            platform.os_features.join(" "),
+        ];
+        for (at, field) in fields.iter().enumerate() {
+            assert_eq!(field, cell(row, at), "{platform:?}, field {at}");
+        }
     }
 
     #[test]
@@ -618,52 +569,33 @@ mod tests {
             let ours = Platform::parse_specifier(text, &host());
             if cell(row, 2) == "!" {
                 let theirs = cell(row, 3);
-                let same = match ours.expect_err(text) {
-                    PlatformError::Empty => text.is_empty(),
-                    PlatformError::Wildcard { .. } => {
-                        theirs.contains("wildcards not yet supported")
-                    }
-                    PlatformError::InvalidOs { .. } => {
-                        theirs.contains("is an invalid OS component")
-                    }
-                    PlatformError::InvalidPart { .. } => theirs.contains("is an invalid component"),
-                    PlatformError::Unknown { .. } => {
-                        theirs.contains("unknown operating system or architecture")
-                    }
-                    PlatformError::TooManyParts { .. } => {
-                        theirs.contains("cannot parse platform specifier")
-                    }
-                    PlatformError::InvalidOption { .. }
-                    | PlatformError::EmptyOption { .. }
-                    | PlatformError::InvalidDigest { .. } => false,
+                let expected = match ours.expect_err(text) {
+                    PlatformError::Empty if text.is_empty() => "",
+                    PlatformError::Wildcard(..) => "wildcards not yet supported",
+                    PlatformError::InvalidOs(..) => "is an invalid OS component",
+                    PlatformError::InvalidPart(..) => "is an invalid component",
+                    PlatformError::Unknown(..) => "unknown operating system or architecture",
+                    PlatformError::TooManyParts(..) => "cannot parse platform specifier",
+                    other => panic!("{text:?}: {other}"),
                 };
-                assert!(same, "{text:?}: {theirs}");
+                assert!(theirs.contains(expected), "{text:?}: {theirs}");
                 continue;
             }
             let ours = ours.unwrap_or_else(|error| panic!("{text:?}: {error}"));
-            let found = [
-                ours.os.clone(),
-                ours.architecture.clone(),
-                ours.variant.clone().unwrap_or_default(),
-                ours.os_version.clone().unwrap_or_default(),
-                ours.os_features.join(" "),
-                ours.normalized().to_string(),
-            ];
-            for (at, found) in found.iter().enumerate() {
-                assert_eq!(found, cell(row, at + 2), "{text:?}, cell {}", at + 2);
-            }
+            assert_fields(&ours, row.get(2..).unwrap_or_default());
+            assert_eq!(ours.normalized().to_string(), cell(row, 7), "{text:?}");
         }
     }
 
     #[test]
-    fn matches_strictly() {
+    fn strict_matches_agree_with_containerd_and_docker() {
         for file in ["platform.tsv", "platform-docker.tsv"] {
             for row in rows(file).iter().filter(|row| cell(row, 0) == "strict") {
                 let (wanted, ours) = (parse(cell(row, 1)), parse(cell(row, 2)));
                 assert_eq!(
                     ours.matches_strict(&wanted).to_string(),
                     cell(row, 3),
-                    "{file}: {wanted} asked, {ours} there"
+                    "{file}: {wanted} wanted, {ours} present"
                 );
             }
         }
@@ -672,71 +604,36 @@ mod tests {
     #[test]
     fn windows_versions_follow_the_build_number() {
         let cases = [
-            (
-                "windows(10.0.17763)/amd64",
-                "windows(10.0.17763.9999)/amd64",
-                true,
-            ),
-            (
-                "windows(10.0.17763)/amd64",
-                "windows(10.0.18362)/amd64",
-                false,
-            ),
-            ("windows(10.0.17763)/amd64", "windows/amd64", true),
-            ("windows(10.0.17763)/amd64", "windows(junk)/amd64", false),
-            ("windows(junk)/amd64", "windows(10.0.17763)/amd64", true),
-            ("windows(10.0)/amd64", "windows(10.0.17763)/amd64", true),
-            (
-                "windows(10.0.26100)/amd64",
-                "windows(10.0.20348)/amd64",
-                true,
-            ),
-            (
-                "windows(10.0.26100)/amd64",
-                "windows(10.0.17763)/amd64",
-                false,
-            ),
-            (
-                "windows(10.0.20348)/amd64",
-                "windows(10.0.26100)/amd64",
-                false,
-            ),
-            (
-                "windows(10.1.20348)/amd64",
-                "windows(10.0.20348)/amd64",
-                false,
-            ),
-            (
-                "windows(10.0.99999)/amd64",
-                "windows(10.0.17763)/amd64",
-                true,
-            ),
-            ("linux(5)/amd64", "linux(6)/amd64", true),
-            (
-                "windows(10.0.17763+win32k)/amd64",
-                "windows(10.0.17763)/amd64",
-                true,
-            ),
-            (
-                "windows(10.0.17763)/amd64",
-                "windows(10.0.17763+win32k)/amd64",
-                false,
-            ),
-            ("windows(+b+a)/amd64", "windows(+a)/amd64", true),
-            ("windows(+a)/amd64", "windows(+a+a)/amd64", true),
-            ("windows(+a)/amd64", "windows(+a+b)/amd64", false),
+            ("windows(10.0.17763)", "windows(10.0.17763.9999)", true),
+            ("windows(10.0.17763)", "windows(10.0.18362)", false),
+            ("windows(10.0.17763)", "windows", true),
+            ("windows(10.0.17763)", "windows(junk)", false),
+            ("windows(junk)", "windows(10.0.17763)", true),
+            ("windows(10.0)", "windows(10.0.17763)", true),
+            ("windows(10.0.26100)", "windows(10.0.20348)", true),
+            ("windows(10.0.26100)", "windows(10.0.17763)", false),
+            ("windows(10.0.20348)", "windows(10.0.26100)", false),
+            ("windows(10.1.20348)", "windows(10.0.20348)", false),
+            ("windows(10.0.99999)", "windows(10.0.17763)", true),
+            ("linux(5)", "linux(6)", true),
+            ("windows(10.0.17763+win32k)", "windows(10.0.17763)", true),
+            ("windows(10.0.17763)", "windows(10.0.17763+win32k)", false),
+            ("windows(+b+a)", "windows(+a)", true),
+            ("windows(+a)", "windows(+a+a)", true),
+            ("windows(+a)", "windows(+a+b)", false),
         ];
+        let on_amd64 = |text: &str| parse(&format!("{text}/amd64"));
         for (wanted, ours, fits) in cases {
             assert_eq!(
-                parse(ours).matches_strict(&parse(wanted)),
+                on_amd64(ours).matches_strict(&on_amd64(wanted)),
                 fits,
-                "{wanted} asked, {ours} there"
+                "{wanted} wanted, {ours} present"
             );
         }
     }
 
     #[test]
-    fn reads_and_writes_options_of_the_system() {
+    fn options_of_the_system_are_parsed_and_printed() {
         let cases = [
             ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
             ("windows(+b+a)/amd64", "windows(+a+b)/amd64"),
@@ -766,14 +663,14 @@ mod tests {
         ] {
             let result = Platform::parse_specifier(text, &host());
             assert!(
-                matches!(result, Err(PlatformError::InvalidOs { .. })),
+                matches!(result, Err(PlatformError::InvalidOs(..))),
                 "{text}: {result:?}"
             );
         }
         for text in ["windows()/amd64", "windows()"] {
             let result = Platform::parse_specifier(text, &host());
             assert!(
-                matches!(result, Err(PlatformError::EmptyOption { .. })),
+                matches!(result, Err(PlatformError::EmptyOption(..))),
                 "{text}: {result:?}"
             );
         }
@@ -786,7 +683,7 @@ mod tests {
         ] {
             let result = Platform::parse_specifier(text, &host());
             assert!(
-                matches!(result, Err(PlatformError::InvalidOption { .. })),
+                matches!(result, Err(PlatformError::InvalidOption(..))),
                 "{text}: {result:?}"
             );
         }
@@ -815,7 +712,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_selects_and_what_is_not_written_matches_all() {
+    fn given_parts_must_be_equal_and_omitted_parts_match_all() {
         let version = "windows(10.0.20348.2700)/amd64";
         let twin = "linux(+nydus.remoteimage.v1)/amd64";
         let both = "windows(10.0.17763.1+win32k)/amd64";
@@ -866,14 +763,13 @@ mod tests {
             assert_eq!(
                 parse(ours).is_selected_by(&parse(wanted)),
                 is_selected,
-                "{wanted} asked, {ours} there"
+                "{wanted} wanted, {ours} present"
             );
         }
     }
 
-    /// Without versions and features the two comparisons are one.
     #[test]
-    fn selects_as_docker_where_neither_version_nor_feature_is_written() {
+    fn both_comparisons_agree_without_versions_and_features() {
         let mut seen = 0;
         for file in ["platform.tsv", "platform-docker.tsv"] {
             for row in rows(file).iter().filter(|row| cell(row, 0) == "strict") {
@@ -885,16 +781,16 @@ mod tests {
                 assert_eq!(
                     parse(ours).is_selected_by(&parse(wanted)).to_string(),
                     cell(row, 3),
-                    "{file}: {wanted} asked, {ours} there"
+                    "{file}: {wanted} wanted, {ours} present"
                 );
             }
         }
         assert!(seen > 200, "{seen}");
     }
 
-    /// The rows of `platform-options.tsv` are read off containerd's grammar and its documented tests.
+    /// The rows of `platform-options.tsv` come from containerd's grammar and its documented tests.
     #[test]
-    fn reads_options_as_containerd() {
+    fn options_are_parsed_as_in_containerd() {
         for row in rows("platform-options.tsv") {
             let text = cell(&row, 0);
             let found = Platform::parse_specifier(text, &host());
@@ -903,21 +799,12 @@ mod tests {
                 continue;
             }
             let found = found.unwrap_or_else(|error| panic!("{text}: {error}"));
-            let fields = [
-                found.os.clone(),
-                found.architecture.clone(),
-                found.variant.clone().unwrap_or_default(),
-                found.os_version.clone().unwrap_or_default(),
-                found.os_features.join(" "),
-            ];
-            for (at, field) in fields.iter().enumerate() {
-                assert_eq!(field, cell(&row, at + 1), "{text:?}, cell {}", at + 1);
-            }
+            assert_fields(&found, row.get(1..).unwrap_or_default());
         }
     }
 
     #[test]
-    fn what_is_shown_can_be_typed_and_is_the_same() {
+    fn a_printed_platform_can_be_parsed() {
         let texts = [
             "10.0.20348.2700",
             "macOS 13",
@@ -952,7 +839,7 @@ mod tests {
     }
 
     #[test]
-    fn values_from_documents_are_normalised_without_the_host() {
+    fn platforms_of_documents_are_normalised_without_the_host() {
         let given = Platform {
             os: String::new(),
             architecture: "AArch64".to_owned(),
@@ -972,7 +859,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_has_names_of_go() {
+    fn the_host_is_known_to_go() {
         let host = Platform::host();
         assert!(KNOWN_OS.contains(&host.os.as_str()), "{host}");
         assert!(

@@ -1,31 +1,29 @@
-//! What `--platform` and the filter `platform=` name: platforms, or one child by its digest.
+//! Values of `--platform` and the filter `platform=`: a platform, or one child by its digest.
 
 use std::fmt;
 
 use super::{Platform, PlatformError};
 use crate::oci::{Algorithm, Digest};
 
-/// The fewest hexadecimal digits that stand for a digest, as for image IDs.
+/// The fewest hexadecimal digits that abbreviate a digest, as for image IDs.
 const MIN_DIGITS: usize = 3;
 
-/// What a platform flag names.
+/// A value of `--platform`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlatformSelector {
-    /// Everything that this platform selects.
+    /// Every child that this platform selects.
     Platform(Platform),
-    /// The child whose digest is this or begins so: `sha256:` and hexadecimal digits, or the digits
-    /// alone. Of two children alike in platform it selects one.
+    /// The child whose digest begins with this: `sha256:` and hexadecimal digits, or only digits. It selects one of two
+    /// children with the same platform.
     Digest(String),
 }
 
 impl PlatformSelector {
-    /// Returns what `text` names.
-    ///
-    /// A platform wins over a digest: `386` is an architecture.
+    /// Parses a value. A platform wins over a digest: `386` is an architecture.
     ///
     /// # Errors
-    /// As for [`Platform::parse_specifier`]; [`PlatformError::InvalidDigest`] for a text with a colon
-    /// that is not the beginning of a digest.
+    /// As for [`Platform::parse_specifier`]; [`PlatformError::InvalidDigest`] for a string with a colon that is not the
+    /// beginning of a digest.
     pub fn parse(text: &str, host: &Platform) -> Result<Self, PlatformError> {
         if let Some((algorithm, digits)) = text.split_once(':') {
             let is_digest = Digest::parse(text).is_ok()
@@ -33,21 +31,17 @@ impl PlatformSelector {
             return if is_digest {
                 Ok(Self::Digest(text.to_owned()))
             } else {
-                Err(PlatformError::InvalidDigest {
-                    text: text.to_owned(),
-                })
+                Err(PlatformError::InvalidDigest(text.to_owned()))
             };
         }
         match Platform::parse_specifier(text, host) {
             Ok(platform) => Ok(Self::Platform(platform)),
-            Err(PlatformError::Unknown { .. }) if is_prefix(text) => {
-                Ok(Self::Digest(text.to_owned()))
-            }
+            Err(PlatformError::Unknown(_)) if is_prefix(text) => Ok(Self::Digest(text.to_owned())),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns what a repeatable, comma separated flag names, in the order given.
+    /// Parses a repeatable, comma-separated flag, in order.
     ///
     /// # Errors
     /// The first error of an item; an empty value or item is [`PlatformError::Empty`].
@@ -59,7 +53,7 @@ impl PlatformSelector {
             .collect()
     }
 
-    /// Returns whether this names the manifest with that digest and that platform.
+    /// Returns `true` if this selects the manifest with that digest and that platform.
     #[must_use]
     pub fn selects(&self, digest: &Digest, platform: Option<&Platform>) -> bool {
         match self {
@@ -72,7 +66,7 @@ impl PlatformSelector {
     }
 }
 
-/// Writes it as it can be typed.
+/// Writes it as it is typed.
 impl fmt::Display for PlatformSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_or_its_beginning_stands_in_place_of_a_platform() {
+    fn a_digest_or_its_prefix_is_accepted_as_a_platform() {
         let digest = Digest::parse(DIGEST).expect("a digest");
         for text in [DIGEST, "sha256:386", "386d", "386d1b74e0b0", &DIGEST[7..]] {
             let selector = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -120,7 +114,7 @@ mod tests {
             let selector = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(!selector.selects(&digest, Some(&host())), "{text}");
         }
-        // An architecture is one, however much it looks like digits.
+        // An architecture, although it looks like the prefix of a digest.
         let Ok(PlatformSelector::Platform(platform)) = parse("386") else {
             panic!("386 is an architecture");
         };
@@ -128,17 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_an_error() {
+    fn anything_else_is_an_error() {
         for text in ["sha256:", "sha256:38", "sha256:38G", "md5:", ":abc", "A:b"] {
             assert!(
-                matches!(parse(text), Err(PlatformError::InvalidDigest { .. })),
+                matches!(parse(text), Err(PlatformError::InvalidDigest(_))),
                 "{text}: {:?}",
                 parse(text)
             );
         }
         for text in ["ab", "foo", "abG", "abcx"] {
             assert!(
-                matches!(parse(text), Err(PlatformError::Unknown { .. })),
+                matches!(parse(text), Err(PlatformError::Unknown(_))),
                 "{text}"
             );
         }
