@@ -1,24 +1,23 @@
-//! Patterns for names: Go's `path.Match`, and `**` for what may cross a `/`.
+//! Patterns for names: Go's `path.Match`, with `**` to cross a `/`.
 //!
-//! *Promises*: a pattern is judged once, as a whole, before anything is matched, so that a typing
-//! error never passes for "no match" (docker ignores it silently). Matching takes time in the order
-//! of pattern length times text length, whatever the pattern: names and patterns may come from
-//! strangers.
+//! *Promises*: a pattern is checked as a whole before it is matched, so that a typing error is never reported as "no match" (docker
+//! ignores it silently). Matching takes time proportional to the length of the pattern times that of the name for any pattern:
+//! both may be hostile.
 //!
-//! | in a pattern | stands for |
+//! | pattern | matches |
 //! | --- | --- |
-//! | `*` | any text without `/`, also none |
-//! | `**` | any text, also none |
-//! | `?` | one character that is not `/` |
-//! | `[abc]`, `[a-z]`, `[^a-z]` | one character of these, or none of these (which may be `/`, as in Go) |
-//! | `\c` | the character `c` itself |
+//! | `*` | any string without `/`, including an empty one |
+//! | `**` | any string, including an empty one |
+//! | `?` | one character except `/` |
+//! | `[abc]`, `[a-z]`, `[^a-z]` | one of these characters, or any other (even `/`, as in Go) |
+//! | `\c` | the character `c` |
 //!
-//! One result differs from Go. There a star is tried in its first fitting place only, which is
-//! wrong where a later class takes a `/`: `[ab]*[^a]*` fits `a*/cb` here and not there.
+//! One result differs from Go, which tries a star only at the first match of the rest and so misses a later class that matches
+//! a `/`: `[ab]*[^a]*` matches `a*/cb` here and not there.
 
 use std::fmt;
 
-/// Says that a pattern is malformed.
+/// A malformed pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bad pattern `{pattern}`: {why}")]
 pub struct BadPattern {
@@ -28,7 +27,7 @@ pub struct BadPattern {
     pub why: BadPatternReason,
 }
 
-/// What can be wrong with a pattern.
+/// Why a pattern is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadPatternReason {
@@ -46,7 +45,7 @@ pub enum BadPatternReason {
     IncompleteRange,
 }
 
-/// A pattern that has been checked.
+/// A valid pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     pattern: Box<str>,
@@ -69,8 +68,8 @@ enum Token {
 }
 
 impl Token {
-    /// Returns whether this token takes `c`; a star takes it and stays.
-    fn takes(&self, c: char) -> bool {
+    /// Returns `true` if this token matches `c`; a star can match further characters.
+    fn matches(&self, c: char) -> bool {
         match self {
             Self::Literal(literal) => *literal == c,
             Self::One | Self::Within => c != '/',
@@ -87,11 +86,10 @@ impl Token {
 }
 
 impl Glob {
-    /// Returns the pattern that `pattern` writes down.
+    /// Parses a pattern.
     ///
     /// # Errors
-    ///
-    /// [`BadPattern`] wherever Go's `path.ErrBadPattern` would come up for some text.
+    /// [`BadPattern`] if Go returns `path.ErrBadPattern` for some string.
     pub fn new(pattern: &str) -> Result<Self, BadPattern> {
         let tokens = tokens(pattern).map_err(|why| BadPattern {
             pattern: pattern.to_owned(),
@@ -103,8 +101,7 @@ impl Glob {
         })
     }
 
-    /// Returns whether `text` has a character that makes it a pattern rather than a name: `*`, `?`
-    /// or `[` without a backslash before it.
+    /// Returns `true` if `text` is a pattern rather than a name: it has a `*`, `?` or `[` that is not escaped.
     #[must_use]
     pub fn is_pattern(text: &str) -> bool {
         let mut chars = text.chars();
@@ -118,14 +115,14 @@ impl Glob {
         false
     }
 
-    /// Returns the pattern as it was written.
+    /// Returns the pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.pattern
     }
 
-    /// Returns patterns that match more because they cross `/`, the closest first: each `*` as `**`, all of them, and
-    /// anything in front. For the hint where this pattern matches nothing.
+    /// Returns patterns that match more because they cross `/`, the closest first: each `*` as `**`, all of them, and with a `**/`
+    /// in front. They are for the hint after a pattern that matches nothing.
     #[must_use]
     pub fn wider(&self) -> Vec<Self> {
         if self.pattern.is_empty() {
@@ -156,11 +153,11 @@ impl Glob {
             .collect()
     }
 
-    /// Returns whether the whole of `text` fits the pattern.
+    /// Returns `true` if the pattern matches the whole of `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        // All positions in the pattern that the text read so far can lead to, instead of one with a
-        // way back: a way back costs exponential time on `a*a*a*…b`.
+        // The set of positions in the pattern that are possible after each character. Backtracking takes exponential time for
+        // `a*a*a*…b`.
         let mut here = vec![false; self.tokens.len() + 1];
         let mut next = here.clone();
         mark(&mut here, 0);
@@ -168,7 +165,7 @@ impl Glob {
         for c in text.chars() {
             next.fill(false);
             for (at, token) in self.tokens.iter().enumerate() {
-                if here.get(at) == Some(&true) && token.takes(c) {
+                if here.get(at) == Some(&true) && token.matches(c) {
                     mark(&mut next, if token.is_star() { at } else { at + 1 });
                 }
             }
@@ -181,7 +178,7 @@ impl Glob {
         here.last() == Some(&true)
     }
 
-    /// Adds the positions behind stars that are reached: a star may stand for nothing.
+    /// Adds the positions after reached stars: a star matches an empty string.
     fn pass_stars(&self, positions: &mut [bool]) {
         for (at, token) in self.tokens.iter().enumerate() {
             if token.is_star() && positions.get(at) == Some(&true) {
@@ -191,10 +188,10 @@ impl Glob {
     }
 }
 
-/// How many stars are widened one by one: patterns may come from strangers.
+/// The most stars that are widened one by one: patterns may be hostile.
 const MAX_WIDENED: usize = 8;
 
-/// Returns where stars are that do not cross `/`.
+/// Returns the positions of stars that do not cross `/`.
 fn single_stars(pattern: &str) -> Vec<usize> {
     let mut stars = Vec::new();
     let mut rest = pattern;
@@ -234,7 +231,7 @@ fn tokens(pattern: &str) -> Result<Vec<Token>, BadPatternReason> {
     while let Some((c, after)) = split_char(rest) {
         rest = after;
         let token = match c {
-            // Any longer run of stars means the same as two.
+            // A longer run of stars is equivalent to two.
             '*' if tokens.last().is_some_and(Token::is_star) => {
                 tokens.pop();
                 Token::Across
@@ -258,7 +255,7 @@ fn tokens(pattern: &str) -> Result<Vec<Token>, BadPatternReason> {
     Ok(tokens)
 }
 
-/// Reads a class whose `[` is taken; returns it and what follows its `]`.
+/// Parses a class after its `[`; returns it and the rest after its `]`.
 fn class(rest: &str) -> Result<(Token, &str), BadPatternReason> {
     let (negated, mut rest) = rest
         .strip_prefix('^')
@@ -287,7 +284,7 @@ fn class(rest: &str) -> Result<(Token, &str), BadPatternReason> {
     }
 }
 
-/// Reads one character of a class, which may be escaped.
+/// Parses one character of a class, which may be escaped.
 fn class_char(rest: &str) -> Result<(char, &str), BadPatternReason> {
     match split_char(rest).ok_or(BadPatternReason::UnclosedClass)? {
         ('-' | ']', _) => Err(BadPatternReason::IncompleteRange),
@@ -332,11 +329,8 @@ mod tests {
             if pattern.contains("**") {
                 continue;
             }
-            let ours =
-                Glob::new(pattern).map_or(
-                    "!",
-                    |glob| if glob.matches(text) { "true" } else { "false" },
-                );
+            let ours = Glob::new(pattern).map(|glob| glob.matches(text).to_string());
+            let ours = ours.unwrap_or_else(|_| "!".to_owned());
             assert_eq!(ours, wanted, "{pattern:?} against {text:?}");
         }
     }
@@ -369,7 +363,7 @@ mod tests {
             ("**[^/]", "a/b", true),
             ("**?", "a/", false),
             ("日**語", "日/本/語", true),
-            // The one result in which Go differs, see the head of the module.
+            // The result that differs from Go, see the head of the module.
             ("[ab]*[^a]*", "a*/cb", true),
         ];
         for (pattern, text, wanted) in cases {
@@ -379,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_pattern_is_refused_whatever_it_would_be_matched_against() {
+    fn bad_patterns_are_refused() {
         let cases = [
             ("\\", BadPatternReason::TrailingBackslash),
             ("zzz\\", BadPatternReason::TrailingBackslash),
@@ -412,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_patterns_from_names() {
+    fn patterns_are_distinguished_from_names() {
         let cases = [
             ("alpine:3", false),
             ("", false),
@@ -432,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_patterns_take_no_more_than_the_product_of_the_lengths() {
+    fn hostile_patterns_take_at_most_the_product_of_the_lengths() {
         let text = "a".repeat(5000);
         for pattern in [
             "a*".repeat(500) + "b",

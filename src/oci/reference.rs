@@ -1,8 +1,8 @@
 //! Names of images: docker's reference grammar, its defaults, and its short form.
 //!
-//! *Promises*: [`Reference::parse_normalized`] accepts what `distribution/reference` accepts, reads
-//! it the same way and refuses the rest with its words, because users know both. Written by hand:
-//! the grammar is small, and a regular expression engine is not.
+//! *Promises*: [`Reference::parse_normalized`] accepts what `distribution/reference` accepts, gives the same result, and refuses
+//! the rest with the same messages, because users know both. It is written by hand: the grammar is small, and a regular
+//! expression engine is not.
 //!
 //! ```text
 //! reference  = [ domain "/" ] path [ ":" tag ] [ "@" digest ]
@@ -13,26 +13,28 @@
 
 use std::fmt;
 
-/// The registry that is meant when none is named.
+use super::digest::Algorithm;
+
+/// The registry of names without one.
 const DEFAULT_DOMAIN: &str = "docker.io";
-/// An older name of the same registry.
+/// An older name of that registry.
 const LEGACY_DOMAIN: &str = "index.docker.io";
 /// The namespace of names that have a single component.
 const OFFICIAL_PREFIX: &str = "library/";
 const DEFAULT_TAG: &str = "latest";
-/// Longest path in bytes, the domain not counted (distribution/reference since 0.6).
+/// The longest path in bytes, without the domain (distribution/reference since 0.6).
 const MAX_PATH_BYTES: usize = 255;
 const MAX_TAG_BYTES: usize = 128;
-/// Hexadecimal digits that any digest in a reference has at least.
+/// The fewest hexadecimal digits of a digest in a reference.
 const MIN_DIGEST_DIGITS: usize = 32;
-/// Digits that the referrers tag of the distribution-spec keeps of a longer digest.
+/// The digits of a longer digest that the referrers tag of the distribution-spec keeps.
 const FALLBACK_TAG_DIGITS: usize = 64;
 
-/// Says why a text is not a reference, in docker's words.
+/// Why a string is not a reference, in docker's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// The text does not follow the grammar.
+    /// The string does not follow the grammar.
     #[error("invalid reference format")]
     Format,
     /// The path has upper-case letters.
@@ -41,25 +43,25 @@ pub enum ReferenceError {
         /// The path with its defaults, without tag.
         name: String,
     },
-    /// The text would follow the grammar in lower case.
+    /// The string would follow the grammar in lower case.
     #[error("repository name must be lowercase")]
     WouldBeLower,
     /// The path is longer than 255 bytes.
     #[error("repository name must not be more than {MAX_PATH_BYTES} characters")]
     TooLong,
-    /// The text is 64 hexadecimal digits, which is an image ID.
+    /// The string consists of 64 hexadecimal digits, like an image ID.
     #[error("invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")]
     Identifier {
-        /// What was given.
+        /// The string.
         text: String,
     },
-    /// The digest is not written in lower case.
+    /// The digest is not in lower case.
     #[error("invalid checksum digest format")]
     DigestFormat,
     /// The digest has the wrong number of digits for its algorithm.
     #[error("invalid checksum digest length")]
     DigestLength,
-    /// The algorithm is none of sha256, sha384 and sha512.
+    /// The algorithm is not sha256, sha384 or sha512.
     #[error("unsupported digest algorithm")]
     DigestAlgorithm,
 }
@@ -69,8 +71,8 @@ pub enum ReferenceError {
 pub struct Reference {
     /// The registry, such as `docker.io` or `localhost:5000`.
     ///
-    /// Empty in one odd case that docker has as well: `a_b.c/x`, whose first component looks like a
-    /// domain, is none, and is a good path component.
+    /// Empty in one odd case, as in docker: the first component of `a_b.c/x` looks like a domain, is not a valid one, and is a
+    /// valid component of a path.
     pub domain: String,
     /// The repository on that registry, such as `library/alpine`.
     pub path: String,
@@ -81,11 +83,10 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Returns the reference that a person means by `text`: `alpine:3` is
-    /// `docker.io/library/alpine:3`.
+    /// Parses a name as typed and adds docker's defaults: `alpine:3` is `docker.io/library/alpine:3`.
     ///
-    /// The first component is a domain if it has a `.` or `:`, is `localhost`, or has an upper-case
-    /// letter (`ParseNormalizedNamed`). No tag is added; see [`Self::with_default_tag`].
+    /// The first component is a domain if it has a `.` or `:`, is `localhost`, or has an upper-case letter
+    /// (`ParseNormalizedNamed`). No tag is added; see [`Self::with_default_tag`].
     ///
     /// ```
     /// use ocisweep::oci::reference::Reference;
@@ -97,8 +98,7 @@ impl Reference {
     /// ```
     ///
     /// # Errors
-    ///
-    /// [`ReferenceError`] where docker has one, with the same text.
+    /// [`ReferenceError`] where docker has an error, with the same message.
     pub fn parse_normalized(text: &str) -> Result<Self, ReferenceError> {
         if text.len() == 64 && is_lower_hex(text) {
             return Err(ReferenceError::Identifier {
@@ -114,8 +114,7 @@ impl Reference {
         }
         let full = format!("{domain}/{remainder}");
         let Some(reference) = split_full(&full) else {
-            // Upper case that is left stands in a tag or domain, where it is allowed, unless it is
-            // not ASCII.
+            // Any other upper case is in a tag or domain, where it is allowed, or is not ASCII.
             let lower = full.to_lowercase();
             return Err(if lower != full && split_full(&lower).is_some() {
                 ReferenceError::WouldBeLower
@@ -132,8 +131,7 @@ impl Reference {
         Ok(reference)
     }
 
-    /// Returns the reference with the tag `latest` if it has neither tag nor digest
-    /// (`TagNameOnly`).
+    /// Adds the tag `latest` if the reference has neither tag nor digest (`TagNameOnly`).
     #[must_use]
     pub fn with_default_tag(self) -> Self {
         if self.tag.is_some() || self.digest.is_some() {
@@ -145,7 +143,7 @@ impl Reference {
         }
     }
 
-    /// Returns the reference without its digest: the tag of the repository that a pinned name stands for.
+    /// Removes the digest of a pinned name.
     #[must_use]
     pub fn without_digest(self) -> Self {
         Self {
@@ -154,7 +152,7 @@ impl Reference {
         }
     }
 
-    /// Returns the whole reference as docker prints it: `alpine:3` (`FamiliarString`).
+    /// Returns the reference as docker prints it: `alpine:3` (`FamiliarString`).
     #[must_use]
     pub fn familiar(&self) -> String {
         self.complete(self.familiar_name())
@@ -166,21 +164,20 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.canonical_name();
         }
-        // `docker.io/library/a/b` keeps its namespace: only names of one component are official.
+        // `docker.io/library/a/b` keeps its namespace: only names with one component are official.
         match self.path.strip_prefix(OFFICIAL_PREFIX) {
             Some(official) if !official.contains('/') => official.to_owned(),
             _ => self.path.clone(),
         }
     }
 
-    /// Returns the whole reference with domain and namespace: `docker.io/library/alpine:3`.
+    /// Returns the reference with domain and namespace: `docker.io/library/alpine:3`.
     #[must_use]
     pub fn canonical(&self) -> String {
         self.complete(self.canonical_name())
     }
 
-    /// Returns the name with domain and namespace, without tag and digest:
-    /// `docker.io/library/alpine`.
+    /// Returns the name with domain and namespace, without tag and digest: `docker.io/library/alpine`.
     #[must_use]
     pub fn canonical_name(&self) -> String {
         if self.domain.is_empty() {
@@ -210,7 +207,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Returns a name as docker completes it; what is no reference stays as it is.
+/// Returns a name with docker's defaults; a string that is not a reference is returned unchanged.
 pub(crate) fn canonical(text: &str) -> String {
     Reference::parse_normalized(text).map_or_else(
         |_| text.to_owned(),
@@ -218,7 +215,7 @@ pub(crate) fn canonical(text: &str) -> String {
     )
 }
 
-/// Splits a text into domain and the rest, and fills in what docker fills in.
+/// Splits a name into domain and rest, and adds docker's defaults.
 fn split_domain(text: &str) -> (&str, String) {
     let (domain, rest) = match text.split_once('/') {
         Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
@@ -229,7 +226,7 @@ fn split_domain(text: &str) -> (&str, String) {
         {
             (first, rest)
         }
-        // `localhost:5000` alone is a repository with a tag.
+        // `localhost:5000` without a path is a repository with a tag.
         _ => (DEFAULT_DOMAIN, text),
     };
     if domain == DEFAULT_DOMAIN && !rest.contains('/') {
@@ -239,10 +236,9 @@ fn split_domain(text: &str) -> (&str, String) {
     }
 }
 
-/// Takes a text with domain apart, or returns `None` where the grammar is broken.
+/// Splits a name with a domain into its parts; `None` if it does not follow the grammar.
 ///
-/// No part has an `@`, a tag has neither `:` nor `/`, and a path has no `:`, so that each separator
-/// can be found by itself.
+/// No part has an `@`, a tag has neither `:` nor `/`, and a path has no `:`, so each separator can be found independently.
 fn split_full(text: &str) -> Option<Reference> {
     let (text, digest) = match text.split_once('@') {
         Some((text, digest)) if is_digest(digest) => (text, Some(digest.to_owned())),
@@ -275,19 +271,8 @@ fn split_full(text: &str) -> Option<Reference> {
 fn is_domain(text: &str) -> bool {
     let (host, port) = match text.rfind(']') {
         // Colons within the brackets belong to the address.
-        Some(bracket) => {
-            let (host, port) = text.split_at(bracket + 1);
-            if port.is_empty() {
-                (host, None)
-            } else if let Some(port) = port.strip_prefix(':') {
-                (host, Some(port))
-            } else {
-                return false;
-            }
-        }
-        None => text
-            .split_once(':')
-            .map_or((text, None), |(host, port)| (host, Some(port))),
+        Some(bracket) => text.split_at(bracket + 1),
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     let host_fits = match host
         .strip_prefix('[')
@@ -298,8 +283,8 @@ fn is_domain(text: &str) -> bool {
         }
         None => host.split('.').all(is_label),
     };
-    host_fits
-        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    host_fits && (port.is_empty() || port.strip_prefix(':').is_some_and(is_number))
 }
 
 fn is_label(text: &str) -> bool {
@@ -309,7 +294,7 @@ fn is_label(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Returns whether `text` is lower-case words joined by `.`, `_`, `__` or any number of dashes.
+/// Returns `true` if `text` consists of lower-case words joined by `.`, `_`, `__` or any number of dashes.
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !text.starts_with(is_word) || !text.ends_with(is_word) {
@@ -327,8 +312,7 @@ fn is_tag(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// Returns whether `text` has the form of a digest within a reference; [`check_digest`] is
-/// stricter.
+/// Returns `true` if `text` has the form of a digest in a reference; [`check_digest`] is stricter.
 fn is_digest(text: &str) -> bool {
     let Some((algorithm, hex)) = text.split_once(':') else {
         return false;
@@ -342,45 +326,33 @@ fn is_digest(text: &str) -> bool {
         && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Checks what go-digest checks once the form is right.
+/// Checks a digest of the right form like go-digest.
 fn check_digest(digest: &str) -> Result<(), ReferenceError> {
     let (algorithm, hex) = digest.split_once(':').ok_or(ReferenceError::DigestFormat)?;
-    let Some(digits) = hex_digits(algorithm) else {
-        let lower = !algorithm.bytes().any(|b| b.is_ascii_uppercase());
-        return Err(if lower {
-            ReferenceError::DigestAlgorithm
-        } else {
-            ReferenceError::DigestFormat
-        });
-    };
-    if hex.len() != digits {
-        return Err(ReferenceError::DigestLength);
-    }
-    if is_lower_hex(hex) {
-        Ok(())
-    } else {
-        Err(ReferenceError::DigestFormat)
+    match hex_digits(algorithm) {
+        None if algorithm.bytes().any(|b| b.is_ascii_uppercase()) => {
+            Err(ReferenceError::DigestFormat)
+        }
+        None => Err(ReferenceError::DigestAlgorithm),
+        Some(digits) if hex.len() != digits => Err(ReferenceError::DigestLength),
+        Some(_) if !is_lower_hex(hex) => Err(ReferenceError::DigestFormat),
+        Some(_) => Ok(()),
     }
 }
 
-/// Returns the number of hexadecimal digits of a digest.
+/// Returns the number of hexadecimal digits of a digest of a known algorithm.
 fn hex_digits(algorithm: &str) -> Option<usize> {
-    match algorithm {
-        "sha256" => Some(64),
-        "sha384" => Some(96),
-        "sha512" => Some(128),
-        _ => None,
-    }
+    Algorithm::from_name(algorithm).map(Algorithm::hex_len)
 }
 
 fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What a digest tag says about the image whose digest it carries.
+/// The relation of a digest tag to the image whose digest it contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DigestTagKind {
-    /// `sha256-<hex>`: the referrers of the image, by the fallback of the distribution-spec.
+    /// `sha256-<hex>`: the referrers of the image, as in the fallback of the distribution-spec.
     Fallback,
     /// `sha256-<hex>.sig`: cosign's signatures.
     Signature,
@@ -392,22 +364,21 @@ pub enum DigestTagKind {
     Other,
 }
 
-/// A tag that belongs to another image, whose digest it spells.
+/// A tag that contains the digest of another image and belongs to that image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DigestTag<'a> {
     /// The algorithm, such as `sha256`.
     pub algorithm: &'a str,
     /// The digest in lower-case hexadecimal, or its first 64 digits; see [`Self::refers_to`].
     pub hex: &'a str,
-    /// What the tag stands for.
+    /// The relation to the image.
     pub kind: DigestTagKind,
 }
 
 impl DigestTag<'_> {
-    /// Returns whether this tag belongs to the image with `digest` (`algorithm:hex`).
+    /// Returns `true` if this tag belongs to the image with `digest` (`algorithm:hex`).
     ///
-    /// A tag has at most 128 characters, so the distribution-spec keeps only the first 64 digits of
-    /// a longer digest.
+    /// A tag has at most 128 characters, so the distribution-spec keeps only the first 64 digits of a longer digest.
     #[must_use]
     pub fn refers_to(&self, digest: &str) -> bool {
         digest.split_once(':').is_some_and(|(algorithm, hex)| {
@@ -416,25 +387,24 @@ impl DigestTag<'_> {
         })
     }
 
-    /// Returns `true` if only the beginning of the digest may be known. Of an unknown algorithm nobody
-    /// can tell.
+    /// Returns `true` if the tag may contain only the beginning of the digest. For an unknown algorithm that is always
+    /// possible.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.hex.len() == FALLBACK_TAG_DIGITS
             && hex_digits(self.algorithm).is_none_or(|digits| self.hex.len() < digits)
     }
 
-    /// Returns `true` if the algorithm is one whose digests this crate can check. A tag of another
-    /// algorithm is a digest tag only if a digest that it refers to is known.
+    /// Returns `true` if this crate can verify digests of the algorithm. A tag of another algorithm is a digest tag only if a
+    /// digest that it belongs to is known.
     #[must_use]
     pub fn has_known_algorithm(&self) -> bool {
         hex_digits(self.algorithm).is_some()
     }
 }
 
-/// Returns what the tag `tag` says about another image, if it has the form of a digest tag.
-///
-/// Give the bare tag: of `ghcr.io/acme/app:sha256-….sig` the part behind the colon.
+/// Parses a bare tag (the part of `ghcr.io/acme/app:sha256-….sig` after the colon); `None` if it does not have the form of a digest
+/// tag.
 #[must_use]
 pub fn digest_tag(tag: &str) -> Option<DigestTag<'_>> {
     let (algorithm, rest) = tag.split_once('-')?;
@@ -530,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_domains() {
+    fn domains_are_recognised() {
         let cases = [
             ("[::1]/x", Some("[::1]")),
             ("[::1]:5000/x:y", Some("[::1]:5000")),
@@ -564,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_in_upper_case() {
+    fn the_part_in_upper_case_is_reported() {
         let cases = [
             ("Alpine", "library/Alpine"),
             ("alpinE:3", "library/alpinE"),
@@ -590,7 +560,7 @@ mod tests {
         assert!(Reference::parse_normalized(&format!("{domain}/{path}:tag")).is_ok());
         let longer = Reference::parse_normalized(&format!("{domain}/{path}a"));
         assert_eq!(longer, Err(ReferenceError::TooLong));
-        // The namespace that is filled in counts.
+        // The added namespace counts.
         assert!(Reference::parse_normalized(&"a".repeat(247)).is_ok());
         assert_eq!(
             Reference::parse_normalized(&"a".repeat(248)),
@@ -599,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_form_is_read_back_as_it_was() {
+    fn the_canonical_form_parses_to_the_same_reference() {
         for row in rows("reference.tsv") {
             if let Ok(reference) = Reference::parse_normalized(cell(&row, 0)) {
                 assert_eq!(
@@ -613,97 +583,62 @@ mod tests {
     }
 
     #[test]
-    fn recognises_digest_tags() {
-        let long = format!("{HEX}{HEX}");
-        let middle = format!("{HEX}{}", &HEX[..32]);
+    fn digest_tags_are_recognised() {
+        use DigestTagKind::{Attestation, Fallback, Other, Sbom, Signature};
+        let long = &format!("{HEX}{HEX}");
+        let middle = &format!("{HEX}{}", &HEX[..32]);
         let cases = [
-            (
-                format!("sha256-{HEX}"),
-                Some(("sha256", HEX, DigestTagKind::Fallback)),
-            ),
-            (
-                format!("sha256-{HEX}.sig"),
-                Some(("sha256", HEX, DigestTagKind::Signature)),
-            ),
-            (
-                format!("sha256-{HEX}.att"),
-                Some(("sha256", HEX, DigestTagKind::Attestation)),
-            ),
-            (
-                format!("sha256-{HEX}.sbom"),
-                Some(("sha256", HEX, DigestTagKind::Sbom)),
-            ),
-            (
-                format!("sha512-{long}"),
-                Some(("sha512", long.as_str(), DigestTagKind::Fallback)),
-            ),
-            (
-                format!("sha512-{long}.sig"),
-                Some(("sha512", long.as_str(), DigestTagKind::Signature)),
-            ),
-            (
-                format!("sha384-{middle}.sbom"),
-                Some(("sha384", middle.as_str(), DigestTagKind::Sbom)),
-            ),
-            (
-                format!("sha512-{HEX}"),
-                Some(("sha512", HEX, DigestTagKind::Fallback)),
-            ),
-            (
-                format!("sha512-{HEX}.sig"),
-                Some(("sha512", HEX, DigestTagKind::Signature)),
-            ),
-            (format!("sha256-{long}"), None),
-            (
-                format!("sha256-{HEX}.SIG"),
-                Some(("sha256", HEX, DigestTagKind::Other)),
-            ),
-            (
-                format!("sha256-{HEX}.0123456789ab.meta"),
-                Some(("sha256", HEX, DigestTagKind::Other)),
-            ),
-            (
-                format!("blake3-{HEX}.sig"),
-                Some(("blake3", HEX, DigestTagKind::Signature)),
-            ),
-            (
-                format!("sha256-{HEX}-attestation"),
-                Some(("sha256", HEX, DigestTagKind::Other)),
-            ),
-            (
-                format!("sha512-{HEX}_sbom.spdx"),
-                Some(("sha512", HEX, DigestTagKind::Other)),
-            ),
-            (format!("sha256-{HEX}."), None),
-            (format!("sha256-{HEX}-"), None),
-            (format!("sha256:{HEX}"), None),
-            (format!("sha256-{}", HEX.to_uppercase()), None),
-            (format!("sha256-{}", &HEX[1..]), None),
-            (format!("sha256-{HEX}0"), None),
-            (format!("SHA256-{HEX}"), None),
-            (format!("sha1-{}", &HEX[..31]), None),
-            (format!("sha256-{}g", &HEX[1..]), None),
-            (format!(" sha256-{HEX}"), None),
-            (format!("repo:sha256-{HEX}"), None),
-            (format!("sha256--{HEX}"), None),
-            ("sha256-".to_owned(), None),
-            ("-".to_owned(), None),
-            (String::new(), None),
-            ("latest".to_owned(), None),
-            (format!("sha256-{}", "é".repeat(32)), None),
+            ("sha256", HEX, "", Fallback),
+            ("sha256", HEX, ".sig", Signature),
+            ("sha256", HEX, ".att", Attestation),
+            ("sha256", HEX, ".sbom", Sbom),
+            ("sha512", long, "", Fallback),
+            ("sha512", long, ".sig", Signature),
+            ("sha384", middle, ".sbom", Sbom),
+            ("sha512", HEX, "", Fallback),
+            ("sha512", HEX, ".sig", Signature),
+            ("sha256", HEX, ".SIG", Other),
+            ("sha256", HEX, ".0123456789ab.meta", Other),
+            ("blake3", HEX, ".sig", Signature),
+            ("sha256", HEX, "-attestation", Other),
+            ("sha512", HEX, "_sbom.spdx", Other),
         ];
-        for (tag, wanted) in &cases {
-            let wanted = wanted.map(|(algorithm, hex, kind)| DigestTag {
+        for (algorithm, hex, suffix, kind) in cases {
+            let tag = format!("{algorithm}-{hex}{suffix}");
+            let wanted = DigestTag {
                 algorithm,
                 hex,
                 kind,
-            });
-            assert_eq!(digest_tag(tag), wanted, "{tag}");
+            };
+            assert_eq!(digest_tag(&tag), Some(wanted), "{tag}");
+        }
+        let others = [
+            format!("sha256-{long}"),
+            format!("sha256-{HEX}."),
+            format!("sha256-{HEX}-"),
+            format!("sha256:{HEX}"),
+            format!("sha256-{}", HEX.to_uppercase()),
+            format!("sha256-{}", &HEX[1..]),
+            format!("sha256-{HEX}0"),
+            format!("SHA256-{HEX}"),
+            format!("sha1-{}", &HEX[..31]),
+            format!("sha256-{}g", &HEX[1..]),
+            format!(" sha256-{HEX}"),
+            format!("repo:sha256-{HEX}"),
+            format!("sha256--{HEX}"),
+            "sha256-".to_owned(),
+            "-".to_owned(),
+            String::new(),
+            "latest".to_owned(),
+            format!("sha256-{}", "é".repeat(32)),
+        ];
+        for tag in others {
+            assert_eq!(digest_tag(&tag), None, "{tag}");
         }
     }
 
     #[test]
-    fn a_cut_digest_tag_belongs_to_all_digests_that_begin_so() {
+    fn a_shortened_digest_tag_belongs_to_every_digest_with_that_prefix() {
         let tag = format!("sha512-{HEX}");
         let tag = digest_tag(&tag).expect("a digest tag");
         assert!(tag.is_cut());
