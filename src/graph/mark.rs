@@ -149,7 +149,7 @@ impl Graph {
         let (mut images, mut lists) = (needs.images(), needs.second_indexes());
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {
-                broken.path = ways.shortest_in_short(*id);
+                broken.path = ways.shortest_abbreviated(*id);
                 // All that hold it, also those that are about to go: removing one of several helps nobody.
                 broken.images = images.of(*id).to_vec();
                 broken.second_indexes = lists.of(*id).to_vec();

@@ -13,7 +13,6 @@ mod content;
 mod describe;
 mod file_table;
 mod mark;
-mod paths;
 pub(crate) mod reachability;
 mod read;
 mod reference_paths;

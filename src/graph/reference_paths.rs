@@ -1,118 +1,115 @@
-//! From a blob up to the roots: who references it, and over which documents.
+//! Reference paths from the roots to a blob.
 //!
-//! *Promise*: what is found here is what marking follows, no more and no less: references of documents,
-//! `subject` included, and from a subject to its referrers. A way visits no document twice. How many ways
-//! there are can grow without bounds in a forged layout; the work is bounded, and it is said when more
-//! were not looked for.
+//! *Promise*: the paths consist of exactly the references that marking follows: those of documents, including `subject`, and from
+//! a subject to its referrers. A path contains no document twice. The number of paths is not bounded in a forged layout; the work
+//! is, and the result says when the search was stopped.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::paths::numbers;
-use super::{Graph, Root};
-use crate::graph::kind_of;
-use crate::layout::BlobId;
-use crate::layout::State;
+use super::describe::numbers;
+use super::{Graph, Root, kind_of};
+use crate::layout::{BlobId, State};
 use crate::oci::Kind;
 
-/// How many ways are counted at most, shown or not.
-const MAX_WAYS: usize = 10_000;
+/// The most paths that are counted, shown or not.
+const MAX_PATHS: usize = 10_000;
 
-/// How many comparisons the search for ways may take: well below a second, and some 100 MB at worst.
+/// The most comparisons of a search: well below a second, and some 100 MB at worst.
 const MAX_WORK: usize = 4_000_000;
 
-/// How many names of one image begin a way that is shown in short.
+/// The most labels of roots at the beginning of a shortened path.
 const MAX_ROOTS: usize = 5;
 
-/// How many steps of a long way are shown at each end.
+/// The number of steps that a shortened path has at each end.
 const ENDS: usize = 4;
 
-/// How a blob is reached from another one.
+/// How a blob is reached from another blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Via {
-    /// It stands at this position of that document's references, and is the how manyth of so many of
-    /// its role there.
+    /// By the reference at this position in that document, with its position among those of the same role (1-based), and
+    /// their number.
     Part(u32, (u32, u32)),
     /// That blob is its `subject`.
     Subject,
 }
 
-/// Everything that leads to something, from the bottom up.
+/// The references of a layout from the blobs up to the roots.
 #[derive(Debug)]
 pub struct ReferencePaths<'a> {
     graph: &'a Graph,
     state: &'a State,
-    /// From whom a blob is reached, each once, and how.
+    /// The blobs from which a blob is reached, each once, and how.
     parents: HashMap<BlobId, Vec<(BlobId, Via)>>,
-    /// The positions of the roots that are a blob.
+    /// The positions of the roots whose target is a blob.
     roots: HashMap<BlobId, Vec<usize>>,
-    /// How many steps the shortest way from a root has.
+    /// The number of steps of the shortest path from a root.
     distance: HashMap<BlobId, usize>,
-    /// The blob at which the beginning of a long shortest way ends that is shown.
+    /// The last blob of the shown beginning of a long shortest path.
     anchors: HashMap<BlobId, BlobId>,
-    /// What the roots that are a blob are called, once that was asked.
+    /// The known labels of the roots whose target is a blob.
     labels: Mutex<HashMap<BlobId, Arc<[String]>>>,
 }
 
-/// One way from a root to a blob.
+/// One path from a root to a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferencePath {
-    /// What it begins with: names of images, `hold NAME`, `manifest.json`. All of them are the first step.
+    /// The labels of its root: names of images, `hold NAME`, `manifest.json`. All of them are the first step.
     pub roots: Arc<[String]>,
-    /// The blobs, the one that was asked for last.
+    /// The blobs, the requested one last.
     pub steps: Vec<PathStep>,
 }
 
-/// One blob of a way.
+/// One blob of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathStep {
     /// The blob.
     pub id: BlobId,
-    /// What it is to the step before: `linux/arm64`, `config`, `layer 3/5`.
-    pub what: String,
+    /// Its role in the previous step: `linux/arm64`, `config`, `layer 3/5`.
+    pub role: String,
 }
 
-/// How many ways there are beside those that were asked for.
+/// The number of paths beside the returned ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remaining {
-    /// So many.
+    /// Exactly N.
     Exactly(usize),
-    /// So many, and then the counting was given up.
+    /// At least N: the search was stopped.
     AtLeast(usize),
 }
 
 impl Remaining {
-    /// Returns `true` if there are none.
+    /// Returns `true` if there are no more paths.
     #[must_use]
-    pub const fn is_none(self) -> bool {
+    pub const fn is_zero(self) -> bool {
         matches!(self, Self::Exactly(0))
     }
 }
 
-/// A way that does not yet begin at a root: its first blob, and where the rest of it stands.
+/// The end of a path: its first blob, and the position of the shorter end after it.
 #[derive(Debug, Clone, Copy)]
 struct Tail {
     id: BlobId,
-    /// How the blob after this one is reached, and where its own tail stands.
+    /// The position of the tail that begins at the next blob, and how that is reached.
     next: Option<(usize, Via)>,
     len: usize,
 }
 
 impl<'a> ReferencePaths<'a> {
-    /// Finds out who references whom, once for a whole layout.
+    /// Collects the references of a layout.
     #[must_use]
     pub fn of(graph: &'a Graph, state: &'a State) -> Self {
         Self::from_roots(graph, state, |_| true)
     }
 
-    /// Does the same from some of the roots.
+    /// As [`Self::of`], from some of the roots.
     pub(super) fn from_roots(
         graph: &'a Graph,
         state: &'a State,
         wanted: impl Fn(&Root) -> bool,
     ) -> Self {
-        let mut ways = Self {
+        let mut paths = Self {
             graph,
             state,
             parents: HashMap::new(),
@@ -127,56 +124,56 @@ impl<'a> ReferencePaths<'a> {
             if !wanted(root) {
                 continue;
             }
-            ways.roots.entry(id).or_default().push(position);
-            if ways.distance.insert(id, 0).is_none() {
+            paths.roots.entry(id).or_default().push(position);
+            if paths.distance.insert(id, 0).is_none() {
                 queue.push_back(id);
             }
         }
         let mut seen = HashSet::new();
         while let Some(id) = queue.pop_front() {
-            let steps = ways.distance.get(&id).copied().unwrap_or_default() + 1;
-            let node = graph.node(id);
-            let edges = node.map_or(&[][..], |node| &node.edges);
-            let numbers = node.map_or_else(Vec::new, numbers);
-            let parts = (0..).zip(edges).zip(numbers).map(|((at, edge), number)| {
-                let number = (short(number.0), short(number.1));
-                (edge.to, Via::Part(at, number))
-            });
+            let steps = paths.distance.get(&id).copied().unwrap_or_default() + 1;
+            let edges = graph.edges(id);
+            let parts = (0..)
+                .zip(edges)
+                .zip(numbers(edges))
+                .map(|((at, edge), number)| {
+                    let number = (short(number.0), short(number.1));
+                    (edge.to, Via::Part(at, number))
+                });
             let referrers = graph.referrers(id).iter().map(|&to| (to, Via::Subject));
             seen.clear();
             for (to, via) in parts.chain(referrers) {
                 if !seen.insert(to) {
                     continue;
                 }
-                ways.parents.entry(to).or_default().push((id, via));
-                if ways.distance.contains_key(&to) {
+                paths.parents.entry(to).or_default().push((id, via));
+                if paths.distance.contains_key(&to) {
                     continue;
                 }
-                ways.distance.insert(to, steps);
+                paths.distance.insert(to, steps);
                 queue.push_back(to);
                 if steps + 1 == ENDS {
-                    ways.anchors.insert(to, to);
-                } else if let Some(anchor) = ways.anchors.get(&id) {
-                    ways.anchors.insert(to, *anchor);
+                    paths.anchors.insert(to, to);
+                } else if let Some(anchor) = paths.anchors.get(&id) {
+                    paths.anchors.insert(to, *anchor);
                 }
             }
         }
-        ways
+        paths
     }
 
-    /// Returns the shortest way to a blob; `None` if no root references it.
+    /// Returns the shortest path to a blob; `None` if no root reaches it.
     #[must_use]
     pub fn shortest(&self, target: BlobId) -> Option<ReferencePath> {
         let left = *self.distance.get(&target)?;
-        Some(self.in_words(&self.last_steps(target, left + 1)))
+        Some(self.describe(&self.last_steps(target, left + 1)))
     }
 
-    /// Returns the shortest way to a blob in words, without the middle of a long one; nothing if no
-    /// root references it. No real image is nested so deep, and in a forged layout the ways to all blobs
-    /// would fill the memory.
+    /// Returns a description of the shortest path to a blob, without the middle of a long one; empty if no root reaches it. No real
+    /// image is nested so deeply, and in a forged layout the paths to all blobs would fill the memory.
     #[must_use]
-    pub fn shortest_in_short(&self, target: BlobId) -> Vec<String> {
-        let parts = |id, steps| self.in_words(&self.last_steps(id, steps)).parts(self.graph);
+    pub fn shortest_abbreviated(&self, target: BlobId) -> Vec<String> {
+        let parts = |id, steps| self.describe(&self.last_steps(id, steps)).parts(self.graph);
         let Some(&distance) = self.distance.get(&target) else {
             return Vec::new();
         };
@@ -187,20 +184,20 @@ impl<'a> ReferencePaths<'a> {
                 let mut short = parts(anchor, ENDS);
                 short.push(format!("{left_out} more"));
                 let last = parts(target, ENDS);
-                // Before these steps stands no root.
+                // The first part names the root, which these steps do not begin with.
                 short.extend(last.into_iter().skip(1));
                 short
             }
         }
     }
 
-    /// Returns the last steps of the shortest way to a blob, at most N.
+    /// Returns the last steps of the shortest path to a blob, at most N.
     fn last_steps(&self, target: BlobId, steps: usize) -> Vec<(BlobId, Option<(BlobId, Via)>)> {
         let mut found = Vec::new();
         let mut at = target;
         while found.len() < steps {
             let is_root = self.distance.get(&at) == Some(&0);
-            // The first parent is the one over which it was found first.
+            // The blob was found first from its first parent.
             let parents = self.parents.get(&at).filter(|_| !is_root);
             let from = parents.and_then(|parents| parents.first()).copied();
             found.push((at, from));
@@ -213,8 +210,8 @@ impl<'a> ReferencePaths<'a> {
         found
     }
 
-    /// Returns ways to a blob, the shortest first, at most `limit` of them, and how many more there
-    /// are. None at all: no root references it.
+    /// Returns at most `limit` paths to a blob, the shortest first, and the number of further ones. Returns no path if no root
+    /// reaches it.
     #[must_use]
     pub fn to(&self, target: BlobId, limit: usize) -> (Vec<ReferencePath>, Remaining) {
         let Some(shortest) = self.shortest(target) else {
@@ -225,11 +222,11 @@ impl<'a> ReferencePaths<'a> {
             next: None,
             len: 1,
         }];
-        let mut ways = Vec::new();
+        let mut paths = Vec::new();
         let mut count = 0;
         let mut work = 0;
-        // By the length that the way will have at least; among equals the one that is nearest to a root,
-        // or every beginning would be tried before the first end; then in the order of their finding.
+        // By the least possible length of the whole path; then by the distance from a root, or every tail would be extended
+        // before the first path is complete; then in the order in which they were found.
         let mut queue = BinaryHeap::from([Reverse((0, 0, 0))]);
         while let Some(Reverse((_, _, position))) = queue.pop() {
             let Some(&tail) = tails.get(position) else {
@@ -237,18 +234,18 @@ impl<'a> ReferencePaths<'a> {
             };
             if self.roots.contains_key(&tail.id) {
                 if count < limit {
-                    ways.push(self.whole(&tails, position));
+                    paths.push(self.whole(&tails, position));
                 }
                 count += 1;
             }
             let parents = self.parents.get(&tail.id).map_or(&[][..], Vec::as_slice);
             work += (parents.len() + 1) * tail.len;
-            if count >= MAX_WAYS.max(limit) || work > MAX_WORK {
-                if ways.is_empty() {
-                    ways.push(shortest);
+            if count >= MAX_PATHS.max(limit) || work > MAX_WORK {
+                if paths.is_empty() {
+                    paths.push(shortest);
                     count = 1;
                 }
-                return (ways, Remaining::AtLeast(count.saturating_sub(limit)));
+                return (paths, Remaining::AtLeast(count.saturating_sub(limit)));
             }
             for &(from, via) in parents {
                 if self.is_on(&tails, position, from) {
@@ -264,7 +261,7 @@ impl<'a> ReferencePaths<'a> {
                 });
             }
         }
-        (ways, Remaining::Exactly(count.saturating_sub(limit)))
+        (paths, Remaining::Exactly(count.saturating_sub(limit)))
     }
 
     fn is_on(&self, tails: &[Tail], position: usize, id: BlobId) -> bool {
@@ -287,10 +284,10 @@ impl<'a> ReferencePaths<'a> {
             from = tail.next.map(|(_, via)| (tail.id, via));
             at = tail.next.map(|(next, _)| next);
         }
-        self.in_words(&steps)
+        self.describe(&steps)
     }
 
-    fn in_words(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> ReferencePath {
+    fn describe(&self, steps: &[(BlobId, Option<(BlobId, Via)>)]) -> ReferencePath {
         let first = steps.first().map(|(id, _)| *id);
         ReferencePath {
             roots: first.map_or_else(Arc::default, |id| self.labels(id)),
@@ -298,13 +295,13 @@ impl<'a> ReferencePaths<'a> {
                 .iter()
                 .map(|&(id, from)| PathStep {
                     id,
-                    what: self.step_in_words(id, from),
+                    role: self.describe_step(id, from),
                 })
                 .collect(),
         }
     }
 
-    fn step_in_words(&self, id: BlobId, from: Option<(BlobId, Via)>) -> String {
+    fn describe_step(&self, id: BlobId, from: Option<(BlobId, Via)>) -> String {
         let graph = self.graph;
         match from {
             None => {
@@ -317,56 +314,35 @@ impl<'a> ReferencePaths<'a> {
             }
             Some((_, Via::Subject)) => "referrer".to_owned(),
             Some((from, Via::Part(position, (number, total)))) => {
-                let edge = graph
-                    .node(from)
-                    .and_then(|node| node.edges.get(position as usize));
                 let number = (number as usize, total as usize);
-                edge.map_or_else(
-                    || graph.what(id).to_owned(),
-                    |edge| graph.edge_in_words(edge, number),
-                )
+                match graph.edges(from).get(position as usize) {
+                    Some(edge) => graph.describe_edge(edge, number),
+                    None => kind_of(graph, id, Kind::Unknown).to_owned(),
+                }
             }
         }
     }
 
-    /// Returns how the roots that are this blob are called, each once. An ID stands for an entry without
-    /// a name, and says nothing beside a name of the same image.
+    /// Returns the labels of the roots whose target is this blob.
     fn labels(&self, id: BlobId) -> Arc<[String]> {
         let mut known = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        let labels = known
-            .entry(id)
-            .or_insert_with(|| self.compute_labels(id).into());
+        let labels = known.entry(id).or_insert_with(|| {
+            let positions = self.roots.get(&id).into_iter().flatten();
+            let roots = positions.filter_map(|position| self.graph.roots().get(*position));
+            self.graph.root_labels(self.state, roots).into()
+        });
         Arc::clone(labels)
-    }
-
-    fn compute_labels(&self, id: BlobId) -> Vec<String> {
-        let (graph, state) = (self.graph, self.state);
-        let mut seen = HashSet::new();
-        let mut labels: Vec<String> = self
-            .roots
-            .get(&id)
-            .into_iter()
-            .flatten()
-            .filter_map(|position| graph.roots().get(*position))
-            .map(|root| graph.root_label(state, root))
-            .filter(|label| seen.insert(label.clone()))
-            .collect();
-        if labels.len() > 1 {
-            let short = graph.digest(id).short();
-            labels.retain(|label| *label != short);
-        }
-        labels
     }
 }
 
-/// No document has more references than this; they would not fit into the largest that is read.
+/// No document has more references: they would not fit into the largest one that is read.
 fn short(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl ReferencePath {
-    /// Returns the way as one writes it: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. Of many roots
-    /// the first are written.
+    /// Returns the parts of the path as text: `app:1.4`, `index ab12…`, `linux/arm64 0b77…`, `layer 3/5 …`. Of many roots only
+    /// the first ones are included.
     #[must_use]
     pub fn parts(&self, graph: &Graph) -> Vec<String> {
         let mut roots = self
@@ -381,7 +357,7 @@ impl ReferencePath {
         parts.extend(
             self.steps
                 .iter()
-                .map(|step| format!("{} {}", step.what, graph.digest(step.id).short())),
+                .map(|step| format!("{} {}", step.role, graph.digest(step.id).short())),
         );
         parts
     }

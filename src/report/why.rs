@@ -168,7 +168,7 @@ pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     while let Some((id, what)) = queue.pop() {
         let before = queue.len();
         if let Some(node) = graph.node(id) {
-            for (edge, own) in node.edges.iter().zip(graph.parts_in_words(node)) {
+            for (edge, own) in node.edges.iter().zip(graph.describe_edges(&node.edges)) {
                 if edge.role != Role::Subject && seen.insert(edge.to) {
                     queue.push((edge.to, part_in_words(image, id, &what, own)));
                 }

@@ -259,7 +259,7 @@ impl Subject<'_> {
     /// Says what the blob is: what it is to the last document of the shortest way.
     fn what(&self, view: &Snapshot) -> String {
         if let Some(step) = self.paths.first().and_then(|way| way.steps.last()) {
-            return step.what.clone();
+            return step.role.clone();
         }
         ocisweep::graph::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown).to_owned()
     }
@@ -346,7 +346,7 @@ impl Subject<'_> {
                         .iter()
                         .map(|step| JsonStep {
                             digest: graph.digest(step.id).to_string(),
-                            role: step.what.clone(),
+                            role: step.role.clone(),
                         })
                         .collect(),
                 })

@@ -519,7 +519,7 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
             why: trouble.why.into(),
             len,
             declared,
-            way: ways.shortest_in_short(id),
+            way: ways.shortest_abbreviated(id),
             images: images.of(id),
             holds: holds.of(id),
             second_indexes: second_indexes.of(id),
