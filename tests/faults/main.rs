@@ -7,6 +7,7 @@
 //! - [`power`]: a file system that forgets what was not flushed to disk.
 //! - [`pools`]: kills and errors where several layouts share their blobs.
 //! - [`stops`]: a file system, in this process, that stops at call N, for every N.
+//! - [`race`]: writers without a lock that use an old orphan again, with a trash and without one.
 //! - [`writers`]: other programs that write the layout at the same time.
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
@@ -48,6 +49,7 @@ mod mounts;
 mod overlay;
 mod pools;
 mod power;
+mod race;
 mod reading;
 mod scene;
 mod signals;

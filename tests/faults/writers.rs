@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -18,25 +18,32 @@ use crate::kill::count;
 use crate::scene::Scene;
 use crate::stall::Stalled;
 use crate::strace::{Recording, args, has_strace, wants_all};
-use crate::support::{Cmd, LayoutBuilder, digest_of, for_each, media};
+use crate::support::{Cmd, digest_of, for_each, media};
 
 /// How many images a writer writes in a loop beside the program.
 const IMAGES: usize = 40;
 
 /// A writer in this process.
 #[derive(Clone, Debug)]
-struct Writer {
+pub(crate) struct Writer {
     layout: PathBuf,
 }
 
 /// An image that a writer has written and not listed.
 #[derive(Debug)]
-struct Written {
+pub(crate) struct Written {
     entry: Value,
 }
 
+impl Written {
+    /// Returns the entry that lists it.
+    pub(crate) const fn entry(&self) -> &Value {
+        &self.entry
+    }
+}
+
 impl Writer {
-    fn new(layout: &Path) -> Self {
+    pub(crate) fn new(layout: &Path) -> Self {
         Self {
             layout: layout.to_owned(),
         }
@@ -56,7 +63,7 @@ impl Writer {
     }
 
     /// Writes an image of these layers, its manifest last.
-    fn image(&self, name: &str, layers: &[&[u8]]) -> Written {
+    pub(crate) fn image(&self, name: &str, layers: &[&[u8]]) -> Written {
         let layers: Vec<Value> = layers
             .iter()
             .map(|bytes| self.blob(media::LAYER, bytes))
@@ -84,7 +91,7 @@ impl Writer {
     }
 
     /// Overwrites the index in place, as all but umoci and regctl do.
-    fn overwrite(&self, index: &Value) {
+    pub(crate) fn overwrite(&self, index: &Value) {
         let text = index.to_string();
         let mut file = OpenOptions::new()
             .write(true)
@@ -151,7 +158,7 @@ fn is_whole(layout: &Path, context: &str) {
 }
 
 /// Runs `write` in a thread of its own, and `sweep` again and again until that is done.
-fn beside(write: impl FnOnce() + Send, mut sweep: impl FnMut()) {
+pub(crate) fn beside(write: impl FnOnce() + Send, mut sweep: impl FnMut()) {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -449,57 +456,4 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
         "{}",
         run.all()
     );
-}
-
-/// How many images a writer writes over one another beside sweeps; `OCISWEEP_RACE` asks for more.
-const ROUNDS: usize = 150;
-
-/// Writes images under one name in turn, each of which uses what the sweeps have not deleted yet, and returns how many of
-/// them lacked a blob when two more sweeps were over.
-fn race(rounds: usize, options: &[&str]) -> usize {
-    let builder = LayoutBuilder::new();
-    builder.write();
-    let writer = Writer::new(builder.path());
-    let sweeps = AtomicUsize::new(0);
-    let mut broken = 0;
-    let write = || {
-        for round in 0..rounds {
-            let name = format!("v{}", round % 3);
-            let layers: Vec<String> = (0..12).map(|layer| format!("{name} {layer}")).collect();
-            let layers: Vec<&[u8]> = layers.iter().map(String::as_bytes).collect();
-            let image = writer.image(&name, &layers);
-            writer.overwrite(&json!({"schemaVersion": 2, "manifests": [image.entry]}));
-            // The sweep that met the writer, and a whole one after it.
-            let seen = sweeps.load(Ordering::SeqCst);
-            while sweeps.load(Ordering::SeqCst) < seen + 3 {
-                thread::sleep(Duration::from_micros(200));
-            }
-            broken += usize::from(!Files::of(builder.path()).broken().is_empty());
-        }
-    };
-    beside(write, || {
-        let gc = Cmd::new(["gc", "--grace", "0", "--lock-wait", "0s"]);
-        let run = gc.args(options).arg(builder.path()).run();
-        // 1: it names an image that lacks a blob now; 3: that image stops the next sweep.
-        assert!(matches!(run.code, Some(0 | 1 | 3)), "{}", run.all());
-        sweeps.fetch_add(1, Ordering::SeqCst);
-    });
-    broken
-}
-
-/// The one race that no collector can close from outside: a writer without a lock decides to use an old orphan just before
-/// that is deleted. With a trash the orphan comes back.
-#[test]
-fn an_old_orphan_that_is_used_again_comes_back_from_the_trash() {
-    let rounds = std::env::var("OCISWEEP_RACE").ok();
-    let rounds = rounds.map_or(ROUNDS, |text| text.parse().expect("a number of images"));
-    // Runs end soon, so that the trash does not grow with the number of images.
-    let with = race(rounds, &["--trash=20s"]);
-    let without = race(rounds, &[]);
-    let said =
-        format!("{rounds} images beside gc: {with} broken with --trash, {without} without\n");
-    std::io::stderr()
-        .write_all(said.as_bytes())
-        .expect("the numbers can be written");
-    assert_eq!(with, 0, "{without} without a trash");
 }
