@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::check::scene::{Checked, Scene, texts};
-use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, cases, for_each, media, snapshot};
+use crate::support::findings::texts;
+use crate::support::{
+    Cmd, Desc, Findings, IntactLayout, LayoutBuilder, assert_same, cases, for_each, media, snapshot,
+};
 
 /// Layouts that are damaged as they were recorded: docker left elements in `manifest.json` of which
 /// the blobs were not saved, and skopeo keeps shared blobs outside of the layouts.
@@ -22,7 +24,7 @@ fn nothing_that_other_programs_write_is_damage() {
             let run = Cmd::new(["check", "--format", "json"])
                 .arg(&directory)
                 .run();
-            let checked = Checked::of(run);
+            let checked = Findings::of(run);
             let is_damaged = DAMAGED.contains(&layout.case.as_str());
             checked.run.exits(i32::from(is_damaged));
             // What is garbage there is an orphan here.
@@ -57,7 +59,7 @@ fn every_blob_of_the_corpus_that_is_damaged_is_found() {
                 let run = Cmd::new(["check", "--format", "json"])
                     .arg(&directory)
                     .run();
-                let checked = Checked::of(run);
+                let checked = Findings::of(run);
                 let item = checked.item(&digest);
                 assert_eq!(item["class"], "wrong-digest", "{}", checked.run.all());
                 checked.run.exits(1);
@@ -69,10 +71,10 @@ fn every_blob_of_the_corpus_that_is_damaged_is_found() {
 
 #[test]
 fn several_layouts_each_get_their_words() {
-    let whole = Scene::new();
-    let broken = Scene::new();
+    let whole = IntactLayout::new();
+    let broken = IntactLayout::new();
     broken.builder.drop_blob(&broken.one.layers[1]);
-    let damaged = Scene::new();
+    let damaged = IntactLayout::new();
     damaged.builder.file("index.json", b"{\"manifests\": [");
     let run = Cmd::new(["check"])
         .arg(whole.path())
@@ -104,7 +106,7 @@ fn several_layouts_each_get_their_words() {
 
 #[test]
 fn what_is_broken_as_a_whole_is_refused_as_elsewhere() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.file("index.json", b"{\"manifests\": [");
     scene.check(&[]).refused().one_error_with_hint();
     scene.builder.remove("index.json");
@@ -113,7 +115,7 @@ fn what_is_broken_as_a_whole_is_refused_as_elsewhere() {
 
 #[test]
 fn a_writer_with_a_lock_is_no_obstacle() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let _lock = scene.builder.flock("index.json.lock");
     scene.report(&[]).finds(&[]);
 }
@@ -166,7 +168,7 @@ fn a_forged_depth_is_judged_in_time_and_told_in_short() {
     let run = Cmd::new(["check", "--format", "json"])
         .arg(builder.path())
         .run();
-    let checked = Checked::of(run);
+    let checked = Findings::of(run);
     assert_eq!(checked.count("sparse"), 2000);
     let way = texts(&checked.item(&image.layers[0].digest)["reference_path"]);
     assert_eq!(way.len(), 10, "{way:?}");

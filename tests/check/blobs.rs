@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::check::scene::{Checked, Scene};
-use crate::support::{Cmd, LayoutBuilder, Run, assert_same, cases, for_each, snapshot};
+use crate::support::{
+    Cmd, Findings, IntactLayout, LayoutBuilder, Run, assert_same, cases, for_each, snapshot,
+};
 
 fn blobs(layout: &Path, args: &[&str]) -> Run {
     Cmd::new(["blobs"]).arg(layout).args(args).run()
@@ -47,7 +48,7 @@ fn live_is_what_a_complete_copy_needs() {
             });
             assert_eq!(before, after);
             let check =
-                |path: &Path| Checked::of(Cmd::new(["check", "--format", "json"]).arg(path).run());
+                |path: &Path| Findings::of(Cmd::new(["check", "--format", "json"]).arg(path).run());
             let (before, after) = (check(&directory), check(copied.path()));
             assert_eq!(before.found(), after.found());
             assert_eq!(before.count("ok"), after.count("ok"));
@@ -90,7 +91,7 @@ fn files(directory: &Path) -> BTreeSet<String> {
 
 #[test]
 fn what_is_in_flight_is_neither_live_nor_dead() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let young = scene.builder.layer(b"young");
     scene.builder.fresh([&young]);
     let old = scene.builder.layer(b"old");
@@ -110,7 +111,7 @@ fn what_is_in_flight_is_neither_live_nor_dead() {
 
 #[test]
 fn roots_are_the_documents_that_entries_list() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     let one = scene.one.manifest.clone();
     scene.builder.tag(&one, "again").write();
     let roots = lines(&blobs(scene.path(), &["--roots"]));
@@ -126,7 +127,7 @@ fn roots_are_the_documents_that_entries_list() {
 
 #[test]
 fn a_damaged_document_refuses_what_rests_on_it() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.overwrite(&scene.two.manifest, b"damaged");
     for which in ["--live", "--unreferenced"] {
         let run = blobs(scene.path(), &[which]);
@@ -138,7 +139,7 @@ fn a_damaged_document_refuses_what_rests_on_it() {
 
 #[test]
 fn a_document_that_is_missing_can_be_accepted() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.drop_blob(&scene.two.manifest);
     for which in ["--live", "--unreferenced"] {
         blobs(scene.path(), &[which]).refused();
@@ -150,7 +151,7 @@ fn a_document_that_is_missing_can_be_accepted() {
 
 #[test]
 fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     scene.builder.clear_entries().write();
     assert_eq!(
         lines(&blobs(scene.path(), &["--live"])),
@@ -166,7 +167,7 @@ fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
 
 #[test]
 fn holds_and_the_files_of_docker_save_belong_to_a_copy() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     let one = scene.one.clone();
     scene
         .builder
@@ -209,7 +210,7 @@ fn blobs_of_any_algorithm_belong_to_a_copy() {
 
 #[test]
 fn paths_of_several_layouts_begin_with_theirs() {
-    let (one, two) = (Scene::new(), Scene::new());
+    let (one, two) = (IntactLayout::new(), IntactLayout::new());
     let run = Cmd::new(["blobs", "--roots"])
         .arg(one.path())
         .arg(two.path())
@@ -232,14 +233,14 @@ fn paths_of_several_layouts_begin_with_theirs() {
 
 #[test]
 fn paths_can_end_with_a_zero_byte() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let run = blobs(scene.path(), &["--live", "-0"]);
     let paths: Vec<&str> = run.ok().stdout.split_terminator('\0').collect();
     assert_eq!(paths, lines(&blobs(scene.path(), &["--live"])));
     // A layout whose path has a line end can be listed so, and only so.
     let odd = scene.builder.outside().join("odd\nname");
     fs::rename(scene.path(), &odd).expect("it can be renamed");
-    let other = Scene::new();
+    let other = IntactLayout::new();
     let call = |args: &[&str]| {
         let layouts = [&*odd, other.path()];
         Cmd::new(["blobs", "--roots"])
@@ -260,7 +261,7 @@ fn paths_can_end_with_a_zero_byte() {
 
 #[test]
 fn one_question_at_a_time() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     blobs(scene.path(), &[]).exits(2);
     blobs(scene.path(), &["--live", "--unreferenced"]).exits(2);
 }

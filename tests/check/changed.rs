@@ -7,12 +7,11 @@ use ocisweep::Snapshot;
 use ocisweep::progress::Silent;
 use ocisweep::report::check::{CheckOptions, Class, check};
 
-use crate::check::scene::Scene;
-use crate::support::Cmd;
+use crate::support::{Cmd, IntactLayout};
 
 #[test]
 fn what_was_removed_together_with_its_image_is_not_missing() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let run = Cmd::new(["rm"]).arg(scene.path()).arg("app:2").run();
     run.ok();
@@ -23,7 +22,7 @@ fn what_was_removed_together_with_its_image_is_not_missing() {
 
 #[test]
 fn what_is_deleted_from_a_layout_at_rest_is_missing() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let layer = &scene.two.layers[1];
     fs::remove_file(scene.builder.join(&layer.blob_path())).expect("it was there");

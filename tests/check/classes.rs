@@ -1,11 +1,11 @@
 //! Every class that `check` knows, one damage after another.
 
-use crate::check::scene::{Scene, texts};
-use crate::support::{Desc, Doc, LayoutBuilder, assert_same, media, snapshot};
+use crate::support::findings::texts;
+use crate::support::{Desc, Doc, IntactLayout, LayoutBuilder, assert_same, media, snapshot};
 
 #[test]
 fn a_whole_layout_is_ok_and_stays_as_it_is() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let before = snapshot(scene.path());
     let checked = scene.report(&[]);
     checked.finds(&[]);
@@ -21,7 +21,7 @@ fn a_whole_layout_is_ok_and_stays_as_it_is() {
 
 #[test]
 fn a_layer_that_is_other_than_its_digest() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let layer = &scene.one.layers[1];
     scene.overwrite(layer, b"eno");
     let checked = scene.report(&[]);
@@ -53,7 +53,7 @@ fn a_layer_that_is_other_than_its_digest() {
 
 #[test]
 fn the_command_that_is_advised_removes_the_damage() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let shared = &scene.one.layers[0];
     scene.overwrite(shared, b"esab");
     let checked = scene.report(&[]);
@@ -69,7 +69,7 @@ fn the_command_that_is_advised_removes_the_damage() {
 
 #[test]
 fn a_blob_of_another_length_is_found_without_reading_it() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let layer = &scene.arm64.layers[1];
     scene.overwrite(layer, b"arm");
     for args in [&[][..], &["--quick"]] {
@@ -94,9 +94,9 @@ fn a_descriptor_that_declares_another_length_of_a_right_blob() {
     let config = builder.config("linux/amd64", "");
     let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
     builder.tag(&manifest, "a").write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.finds(&[(&layer, "wrong-size")]);
@@ -114,9 +114,9 @@ fn an_entry_that_declares_another_length_of_its_manifest() {
     builder
         .entry(image.manifest.clone().set("size", 1).tagged("a"))
         .write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     scene
         .report(&["--quick"])
@@ -131,9 +131,9 @@ fn two_descriptors_that_disagree_cannot_both_be_right() {
     let one = builder.manifest(&config, std::slice::from_ref(&layer));
     let two = builder.manifest(&config, &[layer.clone().set("size", 9)]);
     builder.tag(&one, "one").tag(&two, "two").write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.finds(&[(&layer, "wrong-size")]);
@@ -142,7 +142,7 @@ fn two_descriptors_that_disagree_cannot_both_be_right() {
 
 #[test]
 fn damaged_documents_stop_a_sweep_and_not_a_check() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     // Of the length that is declared, so that only reading tells.
     let zeros = vec![b' '; usize::try_from(scene.two.manifest.size).expect("small")];
     scene.overwrite(&scene.two.manifest, &zeros);
@@ -160,7 +160,7 @@ fn damaged_documents_stop_a_sweep_and_not_a_check() {
 
 #[test]
 fn a_config_is_read_also_when_layers_are_not() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let config = &scene.one.config;
     scene.overwrite(
         config,
@@ -180,9 +180,9 @@ fn a_document_that_is_its_digest_and_no_document() {
         crate::support::Obj::new().with("layers", 7),
     ));
     builder.tag(&broken, "broken").tag(&odd, "odd").write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.finds(&[(&broken, "malformed"), (&odd, "malformed")]);
@@ -195,9 +195,9 @@ fn an_entry_that_names_no_blob() {
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     let bad = Desc::new(media::MANIFEST, "sha256:../../etc/passwd", 7);
     builder.tag(&image.manifest, "a").tag(&bad, "bad").write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.run.exits(1);
@@ -215,7 +215,7 @@ fn an_entry_that_names_no_blob() {
 
 #[test]
 fn links_that_lead_nowhere_and_what_is_no_file() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let [base, top] = scene.one.layers.as_slice() else {
         panic!("two layers");
     };
@@ -232,7 +232,7 @@ fn links_that_lead_nowhere_and_what_is_no_file() {
 
 #[test]
 fn links_to_whole_blobs_are_whole() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     for desc in [&scene.one.layers[1], &scene.two.manifest] {
         let elsewhere = scene.builder.outside().join(desc.hex());
         std::fs::rename(scene.builder.join(&desc.blob_path()), &elsewhere).expect("moved");
@@ -250,9 +250,9 @@ fn every_algorithm_that_is_swept_is_checked() {
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
         let manifest = builder.put_as(algorithm, &doc);
         builder.tag(&manifest, "a").write();
-        let scene = Scene {
+        let scene = IntactLayout {
             builder,
-            ..Scene::new()
+            ..IntactLayout::new()
         };
         let checked = scene.report(&[]);
         checked.finds(&[]);
@@ -269,9 +269,9 @@ fn what_nobody_can_compare_is_only_measured() {
     let config = builder.config("linux/amd64", "");
     let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
     builder.tag(&manifest, "a").write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.finds(&[]);
@@ -283,7 +283,7 @@ fn what_nobody_can_compare_is_only_measured() {
 
 #[test]
 fn orphans_are_counted_and_read_on_demand() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.layer(b"whole orphan");
     let bad = scene.builder.layer(b"orphan");
     scene.overwrite(&bad, b"nahpro");
@@ -302,7 +302,7 @@ fn orphans_are_counted_and_read_on_demand() {
 
 #[test]
 fn foreign_files_are_counted_and_named_on_demand() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.file("blobs/sha256/README", b"what is this");
     scene.builder.file("blobs/notes.txt", b"and this");
     let checked = scene.report(&[]);
@@ -318,7 +318,7 @@ fn foreign_files_are_counted_and_named_on_demand() {
 
 #[test]
 fn an_unlisted_signature_is_live_and_checked() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let payload = &scene.signature.layers[0];
     scene.overwrite(payload, b"forged");
     let checked = scene.report(&[]);
@@ -331,7 +331,7 @@ fn an_unlisted_signature_is_live_and_checked() {
 /// For a sweep it counts as it stands: nothing depends on it, and doubt keeps.
 #[test]
 fn an_unlisted_signature_that_is_other_than_its_digest() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let doc = Doc::manifest(&scene.builder.empty_config(), &[])
         .artifact_type("application/signature")
         .subject(&scene.one.manifest);
@@ -342,7 +342,7 @@ fn an_unlisted_signature_that_is_other_than_its_digest() {
 
 #[test]
 fn many_damages_are_all_found() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let damaged: Vec<&Desc> = [&scene.one, &scene.two, &scene.amd64, &scene.arm64]
         .iter()
         .map(|image| &image.layers[1])
@@ -368,7 +368,7 @@ fn many_damages_are_all_found() {
 
 #[test]
 fn of_many_images_some_are_named_and_json_names_all() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     for number in 3..9 {
         let name = format!("app:{number}");
         let image = scene

@@ -1,6 +1,5 @@
 //! The commands that look closely and change nothing: `check`, but for its `--repair`, `why` and `blobs`.
 //!
-//! - [`scene`]: a layout in which everything is whole, to be damaged by a test.
 //! - [`classes`]: every class that `check` knows, one damage after another.
 //! - [`changed`]: a layout that changes meanwhile.
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
@@ -17,7 +16,6 @@ mod changed;
 mod classes;
 mod many;
 mod repair;
-mod scene;
 mod second_index;
 mod signed;
 mod sparse;

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::check::scene::Scene;
-use crate::support::{Cmd, assert_same, snapshot, without_directory_times};
+use crate::support::{Cmd, IntactLayout, assert_same, snapshot, without_directory_times};
 
 fn copy(from: &Path, to: &Path) {
     for path in snapshot(from).keys() {
@@ -18,8 +17,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A scene that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
-fn damaged() -> (Scene, tempfile::TempDir) {
-    let scene = Scene::new();
+fn damaged() -> (IntactLayout, tempfile::TempDir) {
+    let scene = IntactLayout::new();
     let mirror = tempfile::tempdir().expect("a temporary directory");
     copy(scene.path(), mirror.path());
     let path = |desc: &crate::support::Desc| scene.builder.join(&desc.blob_path());
@@ -95,7 +94,7 @@ fn what_is_not_of_its_digest_is_refused() {
 
 #[test]
 fn the_trash_is_asked_first() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let index = fs::read(scene.builder.join("index.json")).expect("it is there");
     Cmd::new(["rm", "--trash", "--grace", "0"])
         .arg(scene.path())

@@ -1,7 +1,6 @@
 //! Signed docker schema 1 manifests: the digest is that of the payload, whatever the descriptor calls them.
 
-use crate::check::scene::Checked;
-use crate::support::{Cmd, Desc, LayoutBuilder, Run, base64, digest_of, media};
+use crate::support::{Cmd, Desc, Findings, LayoutBuilder, Run, base64, digest_of, media};
 
 /// What `protected` says, and how the file differs from what it should be.
 struct Sign<'a> {
@@ -67,12 +66,12 @@ fn signed(
     desc
 }
 
-fn check(layout: &LayoutBuilder, args: &[&str]) -> Checked {
+fn check(layout: &LayoutBuilder, args: &[&str]) -> Findings {
     let run = Cmd::new(["check", "--format", "json"])
         .arg(layout.path())
         .args(args)
         .run();
-    Checked::of(run)
+    Findings::of(run)
 }
 
 fn gc(layout: &LayoutBuilder) -> Run {

@@ -5,22 +5,22 @@ use ocisweep::Snapshot;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
-use crate::check::scene::{Scene, texts};
-use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};
+use crate::support::findings::texts;
+use crate::support::{Cmd, Desc, Doc, Image, IntactLayout, LayoutBuilder, media};
 
 /// Runs `check` on a layout.
-fn check(builder: LayoutBuilder) -> crate::check::scene::Checked {
+fn check(builder: LayoutBuilder) -> crate::support::Findings {
     builder.write();
-    Scene {
+    IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     }
     .report(&[])
 }
 
 #[test]
 fn a_platform_that_was_not_copied_is_sparse() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     for desc in [
         &scene.arm64.manifest,
         &scene.arm64.config,
@@ -45,7 +45,7 @@ fn a_platform_that_was_not_copied_is_sparse() {
 #[test]
 fn what_rm_leaves_out_is_never_damage() {
     for mode in ["rewrite", "sparse", "hollow"] {
-        let scene = Scene::new();
+        let scene = IntactLayout::new();
         let rm = [
             "rm",
             "multi",
@@ -115,9 +115,9 @@ fn a_hollow_platform_stays_no_damage_when_the_image_that_shared_a_layer_goes() {
         assert!(!builder.join(&other.manifest.blob_path()).exists(), "{way}");
         // The documents of the platform still refer to the layer: nothing that is referred to goes.
         assert!(builder.join(&arm64.layers[0].blob_path()).exists(), "{way}");
-        let scene = Scene {
+        let scene = IntactLayout {
             builder,
-            ..Scene::new()
+            ..IntactLayout::new()
         };
         let checked = scene.report(&[]);
         checked.finds(&[(&arm64.layers[1], "sparse")]);
@@ -164,9 +164,9 @@ fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
         rm(&builder, &words).ok();
     }
     rm(&builder, &["other:*"]).ok();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     scene
         .report(&[])
@@ -193,7 +193,7 @@ fn what_only_another_document_carries_is_absent() {
         .tag(&without, "without:1")
         .tag(&with, "with:1")
         .write();
-    let states = |scene: &Scene| -> Vec<String> {
+    let states = |scene: &IntactLayout| -> Vec<String> {
         let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
         let report = run.ok().json();
         ["without:1", "with:1"]
@@ -205,9 +205,9 @@ fn what_only_another_document_carries_is_absent() {
             })
             .to_vec()
     };
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     let checked = scene.report(&[]);
     checked.finds(&[(&carried, "missing")]);
@@ -231,9 +231,9 @@ fn what_only_another_document_carries_is_absent() {
         .tag(&without, "without:1")
         .tag(&with, "with:1")
         .write();
-    let scene = Scene {
+    let scene = IntactLayout {
         builder,
-        ..Scene::new()
+        ..IntactLayout::new()
     };
     scene.report(&[]).finds(&[(&carried, "sparse")]);
     assert_eq!(states(&scene), ["partial", "whole"]);
@@ -267,7 +267,7 @@ fn a_manifest_that_only_another_descriptor_carries_is_missing_where_it_is_listed
 
 #[test]
 fn a_layer_that_got_lost_is_missing() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     for (layer, name) in [
         (&scene.one.layers[1], "app:1"),
         (&scene.signature.config, "app:1"),
@@ -305,7 +305,7 @@ fn an_image_without_any_layer_is_sparse() {
 
 #[test]
 fn what_index_json_lists_is_missing() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.drop_blob(&scene.multi);
     scene.builder.drop_blob(&scene.one.manifest);
     let checked = scene.report(&[]);
@@ -412,7 +412,7 @@ fn docker_save_and_holds_name_what_must_be_here() {
     // Without `manifest.json` this would be an image without layers.
     check(builder).finds(&[(&image.layers[0], "missing"), (&image.layers[1], "missing")]);
 
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     Cmd::new(["hold", "add"])
         .arg(scene.path())
         .args(["keep", "app:1"])
@@ -443,7 +443,7 @@ fn a_build_cache_that_lost_a_layer_is_damaged() {
 /// A copy that lost all layers looks like one that left them out, so it is reported and is no damage.
 #[test]
 fn an_image_without_any_layers_is_reported() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let told = "without any layers: ";
     scene.check(&[]).ok().keeps_quiet_about(told);
     let ls = |args: &[&str]| {

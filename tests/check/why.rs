@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::check::scene::{Scene, texts};
-use crate::support::{Cmd, Desc, Doc, LayoutBuilder, Run, assert_same, cases, for_each, snapshot};
+use crate::support::findings::texts;
+use crate::support::{
+    Cmd, Desc, Doc, IntactLayout, LayoutBuilder, Run, assert_same, cases, for_each, snapshot,
+};
 
 /// Runs `why` with more arguments.
 fn why(builder: &LayoutBuilder, what: &str, args: &[&str]) -> Run {
@@ -51,7 +53,7 @@ fn short(desc: &Desc) -> &str {
 
 #[test]
 fn every_way_is_shown_and_the_shortest_comes_first() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let before = snapshot(scene.path());
     let base = &scene.one.layers[0];
     let found = item(&scene.builder, &base.digest, &[]);
@@ -84,7 +86,7 @@ fn every_way_is_shown_and_the_shortest_comes_first() {
 
 #[test]
 fn referrers_live_by_what_they_are_about() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     let payload = &scene.signature.layers[0].digest.clone();
     assert_eq!(
         ways(&item(&scene.builder, payload, &[])),
@@ -102,7 +104,7 @@ fn referrers_live_by_what_they_are_about() {
 
 #[test]
 fn holds_and_docker_save_are_roots_of_their_own() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     Cmd::new(["hold", "add"])
         .arg(scene.path())
         .args(["release", "app:2"])
@@ -127,7 +129,7 @@ fn holds_and_docker_save_are_roots_of_their_own() {
 
 #[test]
 fn names_of_one_image_share_its_ways() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     let manifest = scene.one.manifest.clone();
     scene
         .builder
@@ -142,7 +144,7 @@ fn names_of_one_image_share_its_ways() {
 
 #[test]
 fn ways_are_bounded_and_the_rest_is_counted() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let base = &scene.one.layers[0].digest;
     let found = item(&scene.builder, base, &["--limit", "1"]);
     assert_eq!(ways(&found).len(), 1);
@@ -208,7 +210,7 @@ fn a_cycle_is_walked_once() {
 
 #[test]
 fn what_is_not_here_has_ways_as_well() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     scene.builder.drop_blob(&scene.arm64.manifest);
     let found = item(&scene.builder, &scene.arm64.manifest.digest, &[]);
     assert_eq!(
@@ -223,7 +225,7 @@ fn what_is_not_here_has_ways_as_well() {
 
 #[test]
 fn of_an_orphan_it_says_what_gc_would_do() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let young = scene.builder.layer(b"young");
     scene.builder.fresh([&young]);
     let old = scene.builder.layer(b"old");
@@ -253,7 +255,7 @@ fn of_an_orphan_it_says_what_gc_would_do() {
 
 #[test]
 fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let young = scene.builder.layer(b"young");
     scene.builder.fresh([&young]);
     let found = item(&scene.builder, &young.digest, &[]);
@@ -274,7 +276,7 @@ fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
 
 #[test]
 fn an_orphan_in_a_layout_that_cannot_be_swept() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let orphan = scene.builder.layer(b"orphan");
     scene.overwrite(&scene.two.manifest, b"damaged");
     let found = item(&scene.builder, &orphan.digest, &[]);
@@ -298,7 +300,7 @@ fn an_orphan_that_is_about_something_gone() {
 
 #[test]
 fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let layer = &scene.one.layers[1];
     for what in [
         layer.hex().to_owned(),
@@ -330,7 +332,7 @@ fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
 
 #[test]
 fn what_nobody_knows_is_an_error() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let absent = Desc::missing(crate::support::media::LAYER, "absent");
     for what in [
         &*absent.digest,
@@ -349,7 +351,7 @@ fn what_nobody_knows_is_an_error() {
 
 #[test]
 fn a_name_wins_over_a_digest() {
-    let mut scene = Scene::new();
+    let mut scene = IntactLayout::new();
     let prefix = scene.one.layers[1].hex()[..4].to_owned();
     let two = scene.two.manifest.clone();
     scene.builder.tag(&two, &prefix);
@@ -359,7 +361,7 @@ fn a_name_wins_over_a_digest() {
 
 #[test]
 fn of_an_image_it_says_who_shares_each_blob() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let found = item(&scene.builder, "app:2", &[]);
     assert_eq!(found["digest"], scene.two.manifest.digest);
     let image = &found["image"];
@@ -407,7 +409,7 @@ fn of_an_image_it_says_who_shares_each_blob() {
 
 #[test]
 fn platforms_are_told_apart() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let run = why(&scene.builder, "multi", &[]);
     run.ok()
         .says("linux/arm64 layer 2/2")
@@ -483,7 +485,7 @@ fn what_the_corpus_calls_garbage_has_no_way_and_the_rest_has_one() {
 
 #[test]
 fn what_a_young_orphan_refers_to_is_in_flight_as_well() {
-    let scene = Scene::new();
+    let scene = IntactLayout::new();
     let image = scene.builder.image("linux/amd64", "new", &[b"reused"]);
     let layer = &image.layers[0];
     scene.builder.fresh([&image.manifest, &image.config]);

@@ -4,8 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::cli::shelf::Shelf;
-use crate::support::Cmd;
+use crate::support::{Cmd, TestDir};
 
 #[test]
 fn the_version_is_that_of_the_package() {
@@ -86,7 +85,7 @@ fn shells_learn_every_command() {
 
 #[test]
 fn a_command_line_that_is_none_is_told_why() {
-    let mut shelf = Shelf::new(&[]);
+    let mut dir = TestDir::with_cases(&[]);
     for line in [
         "prun layout",
         "gc",
@@ -99,7 +98,7 @@ fn a_command_line_that_is_none_is_told_why() {
         "man --dir nowhere/at/all",
     ] {
         let words: Vec<&str> = line.split(' ').collect();
-        shelf.run(&words);
+        dir.run_noted(&words);
     }
-    shelf.matches("refused-command-lines");
+    dir.matches("refused-command-lines");
 }

@@ -1,7 +1,7 @@
 //! `--help` of every command, those that are added later included.
 
-use crate::cli::shelf::matches;
 use crate::support::Cmd;
+use crate::support::transcript::matches;
 
 /// Returns the help of a command.
 fn help(words: &[&str], flag: &str) -> String {
@@ -49,8 +49,9 @@ fn the_help_of_every_command_is_known() {
         known.push(format!("{name}.txt"));
     }
     // A command that is no more leaves no help behind.
-    let files = std::fs::read_dir(crate::cli::shelf::package().join("tests/cli/snapshots"))
-        .expect("the snapshots can be listed");
+    let files =
+        std::fs::read_dir(crate::support::transcript::package().join("tests/cli/snapshots"))
+            .expect("the snapshots can be listed");
     for file in files {
         let name = file.expect("the snapshots can be listed").file_name();
         let name = name.to_string_lossy();

@@ -1,11 +1,10 @@
 //! `ls` in all its formats.
 
-use crate::cli::shelf::Shelf;
-use crate::support::Cmd;
+use crate::support::{Cmd, TestDir};
 
 #[test]
 fn tables() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "docker-save-names", "regctl"]);
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "docker-save-names", "regctl"]);
     for args in [
         &["ls", "skopeo-old-tags"][..],
         &["ls", "--digests", "skopeo-old-tags"],
@@ -19,14 +18,14 @@ fn tables() {
         &["ls", "-f", "reference=**/app:v*", "docker-save-names"],
         &["ls", "-f", "reference=nothing", "docker-save-names"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("ls");
+    dir.matches("ls");
 }
 
 #[test]
 fn trees() {
-    let mut shelf = Shelf::new(&[
+    let mut dir = TestDir::with_cases(&[
         "bk-sbom",
         "ctr-export",
         "cosign-save-bundle",
@@ -41,43 +40,41 @@ fn trees() {
         "docker-classic-save",
         "regctl",
     ] {
-        shelf.run(&["ls", "--tree", layout]).ok();
+        dir.run_noted(&["ls", "--tree", layout]).ok();
     }
-    shelf
-        .run(&["hold", "add", "bk-sbom", "release", "ex.com/sbom:v1"])
+    dir.run_noted(&["hold", "add", "bk-sbom", "release", "ex.com/sbom:v1"])
         .ok();
-    shelf
-        .run(&["ls", "--tree", "bk-sbom", "skopeo-old-tags"])
+    dir.run_noted(&["ls", "--tree", "bk-sbom", "skopeo-old-tags"])
         .ok();
-    shelf.matches("ls-tree");
+    dir.matches("ls-tree");
 }
 
 #[test]
 fn json() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "ctr-export"]);
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
     for args in [
         &["ls", "--format", "json", "skopeo-old-tags"][..],
         &["ls", "--format", "jsonl", "skopeo-old-tags"],
         &["ls", "--format", "json", "ctr-export", "skopeo-old-tags"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("ls-json");
+    dir.matches("ls-json");
 }
 
 #[test]
 fn a_line_of_jsonl_is_an_image_of_json() {
-    let shelf = Shelf::new(&["skopeo-old-tags"]);
-    let whole = shelf
-        .cmd(&["ls", "--format", "json", "skopeo-old-tags"])
+    let dir = TestDir::with_cases(&["skopeo-old-tags"]);
+    let whole = dir
+        .cmd_now(&["ls", "--format", "json", "skopeo-old-tags"])
         .run();
     let whole = whole.ok().json();
     let images = whole["layouts"][0]["images"]
         .as_array()
         .expect("images")
         .clone();
-    let lines = shelf
-        .cmd(&["ls", "--format", "jsonl", "skopeo-old-tags"])
+    let lines = dir
+        .cmd_now(&["ls", "--format", "jsonl", "skopeo-old-tags"])
         .run();
     let lines: Vec<String> = lines.ok().stdout.lines().map(str::to_owned).collect();
     assert_eq!(images.len(), lines.len());
@@ -89,7 +86,7 @@ fn a_line_of_jsonl_is_an_image_of_json() {
 
 #[test]
 fn the_age_is_that_of_the_day_that_is_asked_for() {
-    let shelf = Shelf::new(&["skopeo-old-tags"]);
+    let dir = TestDir::with_cases(&["skopeo-old-tags"]);
     for (now, age) in [
         ("2026-11-20T22:26:02Z", "Less than a second ago"),
         ("2026-11-20T22:27:10Z", "About a minute ago"),
@@ -99,7 +96,7 @@ fn the_age_is_that_of_the_day_that_is_asked_for() {
         ("2028-12-30T00:00:00Z", "2 years ago"),
     ] {
         let run = Cmd::new(["--now", now, "ls", "skopeo-old-tags"])
-            .current_dir(shelf.path())
+            .current_dir(dir.path())
             .run();
         run.ok().says(age);
     }

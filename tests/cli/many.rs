@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use crate::cli::shelf::Shelf;
+use crate::support::TestDir;
 
 /// Moves the layouts into a tree, one of them damaged.
-fn tree() -> Shelf {
-    let shelf = Shelf::new(&["bkcache-max", "oras-retag", "skopeo-old-tags", "umoci-new"]);
-    let root = shelf.blob("umoci-new", "432956dc8772");
+fn tree() -> TestDir {
+    let dir = TestDir::with_cases(&["bkcache-max", "oras-retag", "skopeo-old-tags", "umoci-new"]);
+    let root = dir.blob("umoci-new", "432956dc8772");
     fs::write(root, "damaged").expect("a blob can be damaged");
     for (from, to) in [
         ("bkcache-max", "tree/ci/cache"),
@@ -15,46 +15,44 @@ fn tree() -> Shelf {
         ("skopeo-old-tags", "tree/mirror/nested"),
         ("umoci-new", "tree/damaged"),
     ] {
-        let to = shelf.join(to);
+        let to = dir.join(to);
         let parent = to.parent().expect("it lies in the tree");
         fs::create_dir_all(parent).expect("directories can be made");
-        fs::rename(shelf.join(from), to).expect("a layout can be moved");
+        fs::rename(dir.join(from), to).expect("a layout can be moved");
     }
-    shelf
+    dir
 }
 
 #[test]
 fn a_tree() {
-    let mut shelf = tree();
-    shelf.run(&["ls", "-r", "tree"]).ok();
-    shelf.run(&["df", "-r", "tree"]).ok();
-    shelf.run(&["gc", "-n", "-q", "-r", "tree"]).refused();
-    shelf.run(&["prune", "-n", "-r", "tree/mirror"]).ok();
-    shelf.run(&["prune", "-f", "-r", "tree"]).refused();
-    shelf
-        .run(&["gc", "-r", "tree/mirror", "tree/mirror/nested"])
+    let mut dir = tree();
+    dir.run_noted(&["ls", "-r", "tree"]).ok();
+    dir.run_noted(&["df", "-r", "tree"]).ok();
+    dir.run_noted(&["gc", "-n", "-q", "-r", "tree"]).refused();
+    dir.run_noted(&["prune", "-n", "-r", "tree/mirror"]).ok();
+    dir.run_noted(&["prune", "-f", "-r", "tree"]).refused();
+    dir.run_noted(&["gc", "-r", "tree/mirror", "tree/mirror/nested"])
         .ok();
-    shelf.run(&["gc", "tree/mirror", "tree/./mirror"]).ok();
-    shelf.run(&["gc", "-r", "tree/ci/cache/blobs"]).refused();
-    shelf.matches("many");
+    dir.run_noted(&["gc", "tree/mirror", "tree/./mirror"]).ok();
+    dir.run_noted(&["gc", "-r", "tree/ci/cache/blobs"])
+        .refused();
+    dir.matches("many");
 }
 
 #[test]
 fn a_tree_as_json() {
-    let mut shelf = tree();
-    shelf
-        .run(&["df", "--format", "json", "-r", "tree/mirror"])
+    let mut dir = tree();
+    dir.run_noted(&["df", "--format", "json", "-r", "tree/mirror"])
         .ok();
-    shelf
-        .run(&["prune", "-f", "--format", "json", "-r", "tree/mirror"])
+    dir.run_noted(&["prune", "-f", "--format", "json", "-r", "tree/mirror"])
         .ok();
-    shelf.matches("many-json");
+    dir.matches("many-json");
 }
 
 #[test]
 fn a_pool() {
-    let mut shelf = Shelf::new(&["skopeo-shared", "lxc-shared"]);
-    let orphan = shelf
+    let mut dir = TestDir::with_cases(&["skopeo-shared", "lxc-shared"]);
+    let orphan = dir
         .join("skopeo-shared/shared/sha256")
         .join("ab".repeat(32));
     fs::write(&orphan, "an orphan").expect("a blob can be written");
@@ -62,17 +60,19 @@ fn a_pool() {
     crate::support::layout::set_modified(&orphan, old);
     let (one, two) = ("skopeo-shared/one", "skopeo-shared/two");
     let pool = ["--shared-blobs", "skopeo-shared/shared"];
-    shelf.run(&[&["ls"][..], &pool, &[one, two]].concat()).ok();
-    shelf.run(&[&["df"][..], &pool, &[one, two]].concat()).ok();
-    shelf.run(&[&["gc"][..], &pool, &[one, two]].concat()).ok();
+    dir.run_noted(&[&["ls"][..], &pool, &[one, two]].concat())
+        .ok();
+    dir.run_noted(&[&["df"][..], &pool, &[one, two]].concat())
+        .ok();
+    dir.run_noted(&[&["gc"][..], &pool, &[one, two]].concat())
+        .ok();
     let prune = ["prune", "-n", "-v", "-a", "--filter", "reference=m"];
-    shelf.run(&[&prune[..], &pool, &[one, two]].concat()).ok();
-    shelf
-        .run(&[&["gc"][..], &pool, &[one, "lxc-shared/c1/oci"]].concat())
+    dir.run_noted(&[&prune[..], &pool, &[one, two]].concat())
+        .ok();
+    dir.run_noted(&[&["gc"][..], &pool, &[one, "lxc-shared/c1/oci"]].concat())
         .refused();
-    shelf
-        .run(&["gc", "--shared-blobs", "skopeo-shared", one, two])
+    dir.run_noted(&["gc", "--shared-blobs", "skopeo-shared", one, two])
         .refused();
-    shelf.run(&["rm", "lxc-shared/c1/oci", "*"]);
-    shelf.matches("pool");
+    dir.run_noted(&["rm", "lxc-shared/c1/oci", "*"]);
+    dir.matches("pool");
 }

@@ -5,7 +5,7 @@
 //!
 //! `OCISWEEP_UPDATE=1 cargo test --test suite cli::` writes the files anew; what changed is then for `git diff` to tell.
 //!
-//! - [`shelf`]: layouts to work on, and the comparison.
+//! - [`dir`]: layouts to work on, and the comparison.
 //! - [`about`]: version, manual pages, completions, and command lines that are none.
 //! - [`help`]: `--help` of every command.
 //! - [`list`]: `ls` in all its formats.
@@ -23,7 +23,6 @@ mod inspect;
 mod list;
 mod many;
 mod refusals;
-mod shelf;
 mod sweep;
 mod terminal;
 mod topics;

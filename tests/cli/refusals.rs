@@ -4,11 +4,11 @@ use std::fs;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cli::shelf::Shelf;
+use crate::support::TestDir;
 
 #[test]
 fn what_is_no_layout() {
-    let mut shelf = Shelf::new(&["skopeo-dir", "bk-sbom"]);
+    let mut dir = TestDir::with_cases(&["skopeo-dir", "bk-sbom"]);
     for directory in [
         "registry/docker/registry/v2",
         "store/blobs/sha256",
@@ -16,20 +16,20 @@ fn what_is_no_layout() {
         "begun/blobs/sha256",
         "empty",
     ] {
-        fs::create_dir_all(shelf.join(directory)).expect("a directory can be made");
+        fs::create_dir_all(dir.join(directory)).expect("a directory can be made");
     }
     fs::write(
-        shelf.join("begun/oci-layout"),
+        dir.join("begun/oci-layout"),
         r#"{"imageLayoutVersion":"1.0.0"}"#,
     )
     .expect("a file can be made");
     fs::write(
-        shelf.join("bk-sbom/oci-layout"),
+        dir.join("bk-sbom/oci-layout"),
         r#"{"imageLayoutVersion":"2.0.0"}"#,
     )
     .expect("a file can be made");
-    let tar = crate::cli::shelf::package().join("testdata/corpus/bk-sbom.tar");
-    fs::copy(tar, shelf.join("image.tar")).expect("a file can be copied");
+    let tar = crate::support::transcript::package().join("testdata/corpus/bk-sbom.tar");
+    fs::copy(tar, dir.join("image.tar")).expect("a file can be copied");
     for layout in [
         "skopeo-dir",
         "registry",
@@ -39,15 +39,15 @@ fn what_is_no_layout() {
         "bk-sbom",
         "image.tar",
     ] {
-        shelf.run(&["gc", layout]).refused();
+        dir.run_noted(&["gc", layout]).refused();
     }
-    shelf.run(&["gc", "nowhere"]).exits(4);
-    shelf.matches("refused-no-layout");
+    dir.run_noted(&["gc", "nowhere"]).exits(4);
+    dir.matches("refused-no-layout");
 }
 
 #[test]
 fn what_cannot_be_swept_safely() {
-    let mut shelf = Shelf::new(&[
+    let mut dir = TestDir::with_cases(&[
         "lxc-shared",
         "skopeo-shared",
         "bkcache-max",
@@ -55,10 +55,10 @@ fn what_cannot_be_swept_safely() {
         "bk-multi",
     ]);
     let empty = r#"{"schemaVersion":2,"manifests":[]}"#;
-    fs::write(shelf.join("bkcache-min/index.json"), empty).expect("a file can be written");
-    let root = shelf.blob("bkcache-max", "19929b8ee442");
+    fs::write(dir.join("bkcache-min/index.json"), empty).expect("a file can be written");
+    let root = dir.blob("bkcache-max", "19929b8ee442");
     fs::write(root, "damaged").expect("a blob can be damaged");
-    let child = shelf.blob("bk-multi", "d4d8122b37b8");
+    let child = dir.blob("bk-multi", "d4d8122b37b8");
     fs::write(child, "damaged").expect("a blob can be damaged");
     for layout in [
         "lxc-shared/c1/oci",
@@ -67,31 +67,31 @@ fn what_cannot_be_swept_safely() {
         "bkcache-max",
         "bk-multi",
     ] {
-        shelf.run(&["gc", layout]).refused();
+        dir.run_noted(&["gc", layout]).refused();
     }
-    fs::write(shelf.join("bkcache-min/index.json"), &empty[..20]).expect("a file can be written");
-    shelf.run(&["gc", "bkcache-min"]).refused();
-    shelf.run(&["rm", "bkcache-max", "latest"]).ok();
-    shelf.matches("refused-unsafe");
+    fs::write(dir.join("bkcache-min/index.json"), &empty[..20]).expect("a file can be written");
+    dir.run_noted(&["gc", "bkcache-min"]).refused();
+    dir.run_noted(&["rm", "bkcache-max", "latest"]).ok();
+    dir.matches("refused-unsafe");
 }
 
 #[test]
 fn busy() {
-    let mut shelf = Shelf::new(&["umoci-new"]);
-    let lock = fs::File::create(shelf.join("umoci-new/index.json.lock")).expect("a lock file");
+    let mut dir = TestDir::with_cases(&["umoci-new"]);
+    let lock = fs::File::create(dir.join("umoci-new/index.json.lock")).expect("a lock file");
     flock(&lock, FlockOperation::LockExclusive).expect("it can be locked");
-    shelf.run(&["gc", "--lock-wait", "0", "umoci-new"]).exits(6);
-    shelf
-        .run(&["rm", "--lock-wait", "0", "umoci-new", "base"])
+    dir.run_noted(&["gc", "--lock-wait", "0", "umoci-new"])
+        .exits(6);
+    dir.run_noted(&["rm", "--lock-wait", "0", "umoci-new", "base"])
         .exits(6);
     // Nobody needs a lock to look.
-    shelf.run(&["gc", "-n", "umoci-new"]).ok();
-    shelf.matches("busy");
+    dir.run_noted(&["gc", "-n", "umoci-new"]).ok();
+    dir.matches("busy");
 }
 
 #[test]
 fn which_image_is_meant() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "regctl", "docker-save-names"]);
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "regctl", "docker-save-names"]);
     let child = "sha256:c6dc3ecb26255ef87cef8143f22c26b5504ae4884956d144f6412e2433f46566";
     for args in [
         &["rm", "skopeo-old-tags", "x"][..],
@@ -104,17 +104,16 @@ fn which_image_is_meant() {
         &["rm", "docker-save-names", "v1"],
         &["rm", "regctl", child],
     ] {
-        shelf.run(args).exits(1);
+        dir.run_noted(args).exits(1);
     }
-    shelf.run(&["rm", "-f", "skopeo-old-tags", "x"]).ok();
-    shelf.matches("refused-which");
+    dir.run_noted(&["rm", "-f", "skopeo-old-tags", "x"]).ok();
+    dir.matches("refused-which");
 }
 
 #[test]
 fn what_is_held_or_the_last_of_its_kind() {
-    let mut shelf = Shelf::new(&["docker-save-names", "bk-sbom", "regctl"]);
-    shelf
-        .run(&["hold", "add", "docker-save-names", "release", "app"])
+    let mut dir = TestDir::with_cases(&["docker-save-names", "bk-sbom", "regctl"]);
+    dir.run_noted(&["hold", "add", "docker-save-names", "release", "app"])
         .ok();
     for args in [
         &["rm", "docker-save-names", "app"][..],
@@ -137,25 +136,24 @@ fn what_is_held_or_the_last_of_its_kind() {
             "linux/amd64,linux/arm64",
         ],
     ] {
-        shelf.run(args).exits(1);
+        dir.run_noted(args).exits(1);
     }
-    shelf.run(&["prune", "-f", "-a", "bk-sbom"]).refused();
-    shelf
-        .run(&[
-            "prune",
-            "-n",
-            "-a",
-            "--max-size",
-            "1kB",
-            "docker-save-names",
-        ])
-        .exits(5);
-    shelf.matches("refused-held");
+    dir.run_noted(&["prune", "-f", "-a", "bk-sbom"]).refused();
+    dir.run_noted(&[
+        "prune",
+        "-n",
+        "-a",
+        "--max-size",
+        "1kB",
+        "docker-save-names",
+    ])
+    .exits(5);
+    dir.matches("refused-held");
 }
 
 #[test]
 fn what_makes_no_sense() {
-    let mut shelf = Shelf::new(&["bk-sbom"]);
+    let mut dir = TestDir::with_cases(&["bk-sbom"]);
     for args in [
         &[][..],
         &["sweep"],
@@ -183,7 +181,7 @@ fn what_makes_no_sense() {
             "soon",
         ],
     ] {
-        shelf.run(args).exits(2);
+        dir.run_noted(args).exits(2);
     }
-    shelf.matches("usage");
+    dir.matches("usage");
 }

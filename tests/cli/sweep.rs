@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use crate::cli::shelf::{NOW, Shelf};
+use crate::support::TestDir;
+use crate::support::test_dir::NOW;
 
 #[test]
 fn gc() {
-    let mut shelf = Shelf::new(&["umoci-new", "bk-multi", "skopeo-interrupted"]);
+    let mut dir = TestDir::with_cases(&["umoci-new", "bk-multi", "skopeo-interrupted"]);
     for args in [
         &["gc", "-n", "umoci-new"][..],
         &["gc", "-n", "umoci-new", "bk-multi"],
@@ -19,60 +20,55 @@ fn gc() {
         &["gc", "-n", "skopeo-interrupted"],
         &["gc", "-n", "--temp-age", "30d", "skopeo-interrupted"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("gc");
+    dir.matches("gc");
 }
 
 #[test]
 fn gc_tells_what_it_keeps_and_what_it_leaves_alone() {
-    let mut shelf = Shelf::new(&["umoci-new"]);
+    let mut dir = TestDir::with_cases(&["umoci-new"]);
     let now: Timestamp = NOW.parse().expect("the present is a time");
     let ten_minutes_ago = SystemTime::from(now) - Duration::from_secs(600);
     File::options()
         .write(true)
-        .open(shelf.blob("umoci-new", "e6a8a78fd47a"))
+        .open(dir.blob("umoci-new", "e6a8a78fd47a"))
         .and_then(|file| file.set_modified(ten_minutes_ago))
         .expect("the time of a blob can be set");
-    std::fs::write(shelf.join("umoci-new/blobs/sha256/notes"), "").expect("a file can be made");
-    shelf.run(&["gc", "-n", "umoci-new"]).ok();
-    shelf
-        .run(&["gc", "-n", "--exit-code", "umoci-new"])
+    std::fs::write(dir.join("umoci-new/blobs/sha256/notes"), "").expect("a file can be made");
+    dir.run_noted(&["gc", "-n", "umoci-new"]).ok();
+    dir.run_noted(&["gc", "-n", "--exit-code", "umoci-new"])
         .exits(10);
-    shelf
-        .run(&["gc", "-n", "--format", "json", "umoci-new"])
+    dir.run_noted(&["gc", "-n", "--format", "json", "umoci-new"])
         .ok();
-    shelf.run(&["gc", "--grace", "5m", "umoci-new"]).ok();
-    shelf.matches("gc-kept");
+    dir.run_noted(&["gc", "--grace", "5m", "umoci-new"]).ok();
+    dir.matches("gc-kept");
 }
 
 /// Makes a layout whose writer has not written its index yet.
-fn begin(shelf: &Shelf) {
-    fs::create_dir(shelf.join("begun")).expect("a directory can be made");
+fn begin(dir: &TestDir) {
+    fs::create_dir(dir.join("begun")).expect("a directory can be made");
     let text = r#"{"imageLayoutVersion":"1.0.0"}"#;
-    fs::write(shelf.join("begun/oci-layout"), text).expect("a file can be written");
+    fs::write(dir.join("begun/oci-layout"), text).expect("a file can be written");
 }
 
 #[test]
 fn gc_json() {
-    let mut shelf = Shelf::new(&["umoci-new", "skopeo-interrupted", "skopeo-dir"]);
-    begin(&shelf);
-    shelf
-        .run(&["gc", "-n", "--format", "json", "umoci-new"])
+    let mut dir = TestDir::with_cases(&["umoci-new", "skopeo-interrupted", "skopeo-dir"]);
+    begin(&dir);
+    dir.run_noted(&["gc", "-n", "--format", "json", "umoci-new"])
         .ok();
     // What is no layout stops all, and what is only begun stops nobody.
-    shelf
-        .run(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
+    dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
         .refused();
-    shelf
-        .run(&["gc", "--format", "json", "skopeo-interrupted", "begun"])
+    dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "begun"])
         .refused();
-    shelf.matches("gc-json");
+    dir.matches("gc-json");
 }
 
 #[test]
 fn rm() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "regctl", "bk-sbom", "umoci-new"]);
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "regctl", "bk-sbom", "umoci-new"]);
     for args in [
         &["rm", "-n", "skopeo-old-tags", "a"][..],
         &["rm", "skopeo-old-tags", "a"],
@@ -100,29 +96,28 @@ fn rm() {
             "hollow",
         ],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("rm");
+    dir.matches("rm");
 }
 
 #[test]
 fn rm_json() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "bk-sbom"]);
-    shelf
-        .run(&["rm", "--format", "json", "-n", "skopeo-old-tags", "b", "x"])
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "bk-sbom"]);
+    dir.run_noted(&["rm", "--format", "json", "-n", "skopeo-old-tags", "b", "x"])
         .exits(1);
     let arm64 = ["ex.com/sbom:v1", "--platform", "linux/arm64"];
     let words: Vec<&str> = ["rm", "--format", "json", "bk-sbom"]
         .into_iter()
         .chain(arm64)
         .collect();
-    shelf.run(&words).ok();
-    shelf.matches("rm-json");
+    dir.run_noted(&words).ok();
+    dir.matches("rm-json");
 }
 
 #[test]
 fn prune() {
-    let mut shelf = Shelf::new(&["oras-retag", "docker-classic-save"]);
+    let mut dir = TestDir::with_cases(&["oras-retag", "docker-classic-save"]);
     for args in [
         &["prune", "-n", "-v", "oras-retag"][..],
         &["prune", "-f", "oras-retag"],
@@ -164,40 +159,38 @@ fn prune() {
             "docker-classic-save",
         ],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("prune");
+    dir.matches("prune");
 }
 
 #[test]
 fn prune_json() {
-    let mut shelf = Shelf::new(&["oras-retag"]);
-    shelf
-        .run(&["prune", "-n", "--format", "json", "oras-retag"])
+    let mut dir = TestDir::with_cases(&["oras-retag"]);
+    dir.run_noted(&["prune", "-n", "--format", "json", "oras-retag"])
         .ok();
-    shelf
-        .run(&["prune", "-f", "--format", "json", "oras-retag"])
+    dir.run_noted(&["prune", "-f", "--format", "json", "oras-retag"])
         .ok();
-    shelf.matches("prune-json");
+    dir.matches("prune-json");
 }
 
 #[test]
 fn a_plan_and_what_becomes_of_it() {
-    let mut shelf = Shelf::new(&["oras-retag"]);
+    let mut dir = TestDir::with_cases(&["oras-retag"]);
     for args in [
         &["prune", "--plan", "plan.json", "oras-retag"][..],
         &["apply", "-n", "plan.json"],
         &["apply", "plan.json"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.run(&["apply", "plan.json"]).refused();
-    shelf.matches("plan");
+    dir.run_noted(&["apply", "plan.json"]).refused();
+    dir.matches("plan");
 }
 
 #[test]
 fn holds() {
-    let mut shelf = Shelf::new(&["docker-classic-save"]);
+    let mut dir = TestDir::with_cases(&["docker-classic-save"]);
     for args in [
         &[
             "hold",
@@ -222,17 +215,17 @@ fn holds() {
         &["hold", "rm", "docker-classic-save", "week"],
         &["hold", "ls", "docker-classic-save"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("hold");
+    dir.matches("hold");
 }
 
 /// Steps of a job share one file, and each adds to it.
 #[test]
 fn a_summary_for_a_job() {
-    let mut shelf = Shelf::new(&["bkcache-max", "oras-retag"]);
-    begin(&shelf);
-    let file = shelf.join("summary.md");
+    let mut dir = TestDir::with_cases(&["bkcache-max", "oras-retag"]);
+    begin(&dir);
+    let file = dir.join("summary.md");
     fs::write(&file, "from another step\n").expect("a file can be written");
     for words in [
         &["gc", "-n", "-q", "--summary", "bkcache-max"][..],
@@ -240,22 +233,22 @@ fn a_summary_for_a_job() {
         &["gc", "-q", "--summary", "bkcache-max", "begun"],
         &["prune", "-f", "-q", "--summary", "-r", "."],
     ] {
-        let run = shelf.cmd(words).env("GITHUB_STEP_SUMMARY", &file).run();
-        shelf.note(&format!("ocisweep {}", words.join(" ")), &run);
+        let run = dir.cmd_now(words).env("GITHUB_STEP_SUMMARY", &file).run();
+        dir.note(&format!("ocisweep {}", words.join(" ")), &run);
     }
     let text = fs::read_to_string(&file).expect("a summary is text");
-    shelf.text.push_str(&text);
-    let unset = shelf.cmd(&["gc", "--summary", "oras-retag"]);
+    dir.text.push_str(&text);
+    let unset = dir.cmd_now(&["gc", "--summary", "oras-retag"]);
     let unset = unset.env("GITHUB_STEP_SUMMARY", "").run();
     unset.ok().warns("`GITHUB_STEP_SUMMARY` is not set");
-    let nowhere = shelf.cmd(&["gc", "-q", "--summary", "oras-retag"]);
+    let nowhere = dir.cmd_now(&["gc", "-q", "--summary", "oras-retag"]);
     let nowhere = nowhere
-        .env("GITHUB_STEP_SUMMARY", shelf.join("no/such/file"))
+        .env("GITHUB_STEP_SUMMARY", dir.join("no/such/file"))
         .run();
     nowhere
         .exits(4)
         .warns("no/such/file`: No such file or directory");
-    shelf.matches("summary");
+    dir.matches("summary");
 }
 
 /// Every file system lists a directory in an order of its own, and the same one in another where names came in another order.
@@ -277,14 +270,14 @@ fn what_is_told_does_not_depend_on_the_order_of_a_directory() {
     let mut texts = Vec::new();
     for ground in grounds.iter().filter(|ground| ground.is_dir()) {
         for is_reversed in [false, true] {
-            let mut shelf = Shelf::below(ground, &cases);
+            let mut dir = TestDir::below(ground, &cases);
             for case in cases {
-                relist(&shelf.join(case).join("blobs/sha256"), is_reversed);
+                relist(&dir.join(case).join("blobs/sha256"), is_reversed);
             }
             for args in commands {
-                shelf.run(args);
+                dir.run_noted(args);
             }
-            texts.push(shelf.text);
+            texts.push(dir.text);
         }
     }
     let first = texts.first().expect("there is a temporary directory");

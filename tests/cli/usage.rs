@@ -1,11 +1,10 @@
 //! `df`, and that it keeps its word.
 
-use crate::cli::shelf::Shelf;
-use crate::support::{Cmd, cases, for_each};
+use crate::support::{Cmd, TestDir, cases, for_each};
 
 #[test]
 fn tables() {
-    let mut shelf = Shelf::new(&[
+    let mut dir = TestDir::with_cases(&[
         "bkcache-max",
         "docker-classic-save",
         "skopeo-interrupted",
@@ -24,34 +23,35 @@ fn tables() {
         ],
         &["df", "-v", "docker-classic-save", "skopeo-old-tags"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("df");
+    dir.matches("df");
 }
 
 #[test]
 fn json() {
-    let mut shelf = Shelf::new(&["skopeo-old-tags", "skopeo-interrupted"]);
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "skopeo-interrupted"]);
     for args in [
         &["df", "--format", "json", "skopeo-interrupted"][..],
         &["df", "-v", "--format", "json", "skopeo-old-tags"],
     ] {
-        shelf.run(args).ok();
+        dir.run_noted(args).ok();
     }
-    shelf.matches("df-json");
+    dir.matches("df-json");
 }
 
 #[test]
 fn what_is_in_the_way_of_a_prune_is_said() {
-    let mut shelf = Shelf::new(&["skopeo-shared", "lxc-shared", "bkcache-max"]);
-    let root = shelf.blob("bkcache-max", "19929b8ee442");
+    let mut dir = TestDir::with_cases(&["skopeo-shared", "lxc-shared", "bkcache-max"]);
+    let root = dir.blob("bkcache-max", "19929b8ee442");
     std::fs::write(root, "damaged").expect("a blob can be damaged");
-    std::fs::write(shelf.join("bkcache-max/blobs/sha256/notes"), "").expect("a file can be made");
+    std::fs::write(dir.join("bkcache-max/blobs/sha256/notes"), "").expect("a file can be made");
     for layout in ["skopeo-shared/one", "lxc-shared/c1/oci", "bkcache-max"] {
-        shelf.run(&["df", layout]).ok();
+        dir.run_noted(&["df", layout]).ok();
     }
-    shelf.run(&["df", "--format", "json", "bkcache-max"]).ok();
-    shelf.matches("df-refused");
+    dir.run_noted(&["df", "--format", "json", "bkcache-max"])
+        .ok();
+    dir.matches("df-refused");
 }
 
 /// RECLAIMABLE is what a prune with defaults frees, to the byte, and nothing is left for a second one.

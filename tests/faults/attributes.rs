@@ -3,9 +3,9 @@
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::commands::{HOLD_RM, RM, RM_PLATFORM};
-use crate::guard::skip;
-use crate::judge::Files;
-use crate::strace::{Disturbed, has_strace};
+use crate::strace::Disturbed;
+use crate::support::Files;
+use crate::support::environment::{has_strace, skip};
 
 #[test]
 fn where_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it() {

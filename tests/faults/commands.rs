@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::judge::{Files, Judge, LOCK};
-use crate::scene::Scene;
+use crate::judge::{Judge, LOCK, NOTE};
 use crate::strace::args;
-use crate::support::Cmd;
+use crate::support::{Cmd, Files, FullLayout};
 
 /// A command line, without the layout.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +54,8 @@ pub(crate) const APPLY: Command = command(&["apply"], &[]);
 
 impl Command {
     /// Makes a scene for it.
-    pub(crate) fn scene(&self) -> Scene {
-        let scene = Scene::new();
+    pub(crate) fn scene(&self) -> FullLayout {
+        let scene = FullLayout::new();
         if self.is_apply() {
             let mut words = PRUNE.on(scene.path());
             words.extend(["--plan".into(), plan_of(scene.path()).into()]);
@@ -100,7 +99,9 @@ impl Command {
         Judge {
             before,
             after,
-            settled: Files::of(scene.path()).without(&sparse),
+            settled: Files::of(scene.path())
+                .without_blobs(&sparse)
+                .without_file(NOTE),
             sparse,
         }
     }
@@ -123,7 +124,9 @@ impl Command {
         tidy(layout, &mut context);
         // Between the manifest and its attestation a kill leaves the attestation, which the index lists: no second run
         // finds the platform to drop it with. It costs its bytes until the image goes.
-        let settled = Files::of(layout).without(&judge.sparse);
+        let settled = Files::of(layout)
+            .without_blobs(&judge.sparse)
+            .without_file(NOTE);
         let differences = settled.differences(&judge.settled);
         assert!(
             differences.is_empty(),

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use crate::commands::{Command, GC, HOLD_RM, RM, RM_PLATFORM};
-use crate::guard::{NOBODY, is_root, run, skip};
-use crate::judge::Files;
 use crate::mounts::Mount;
-use crate::scene::Scene;
-use crate::strace::has_tools;
-use crate::support::{Cmd, for_each};
+use crate::support::environment::{NOBODY, has_tools, is_root, skip};
+use crate::support::run::run;
+use crate::support::{Cmd, Files, FullLayout, for_each};
 
 /// A way to make a file system.
 type Make = fn() -> Option<Mount>;
@@ -25,13 +23,13 @@ const KINDS: [(&str, Make); 3] = [
 ];
 
 /// Calls `check` with a scene on a full file system of each kind, and with what fills it.
-fn on_full_disks(prepare: fn(&mut Scene), check: impl Fn(&Scene, &Path)) {
+fn on_full_disks(prepare: fn(&mut FullLayout), check: impl Fn(&FullLayout, &Path)) {
     for_each(
         KINDS,
         |(kind, _)| (*kind).to_owned(),
         |(_, make)| {
             let Some(mount) = make() else { return };
-            let mut scene = Scene::at(&mount.path().join("layout"));
+            let mut scene = FullLayout::at(&mount.path().join("layout"));
             prepare(&mut scene);
             let ballast = mount.fill();
             let more = fs::File::create(scene.builder.join("more"))
@@ -43,15 +41,15 @@ fn on_full_disks(prepare: fn(&mut Scene), check: impl Fn(&Scene, &Path)) {
     );
 }
 
-fn without_orphans(scene: &mut Scene) {
+fn without_orphans(scene: &mut FullLayout) {
     Cmd::gc(scene.path()).args(["--temp-age", "0s"]).run().ok();
 }
 
 /// On xfs a new file takes more than its one block; a real layer makes room for it.
-fn with_large_orphan(scene: &mut Scene) {
+fn with_large_orphan(scene: &mut FullLayout) {
     let large = scene.builder.layer(&vec![b'l'; 1 << 20]);
     scene.orphans.push(large);
-    scene.grow_old();
+    scene.make_old();
 }
 
 #[test]
@@ -111,8 +109,8 @@ fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
     let Some(mount) = Mount::tmpfs("2m") else {
         return;
     };
-    let scene = Scene::at(&mount.path().join("layout"));
-    let mut clean = Scene::at(&mount.path().join("clean"));
+    let scene = FullLayout::at(&mount.path().join("layout"));
+    let mut clean = FullLayout::at(&mount.path().join("clean"));
     without_orphans(&mut clean);
     mount.seal();
     let before = Files::of(scene.path());
@@ -144,7 +142,7 @@ fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
     if !is_root() || !has_tools(&["unshare"]) {
         return skip("only root can give files away");
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let mut open = vec![scene.path().to_owned()];
     while let Some(path) = open.pop() {
         if path.is_dir() {
@@ -168,7 +166,7 @@ fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
     assert_eq!(mode_of(&scene), before, "{}", run.all());
 }
 
-fn mode_of(scene: &Scene) -> u32 {
+fn mode_of(scene: &FullLayout) -> u32 {
     let found = fs::metadata(scene.builder.join("index.json"));
     found.expect("there is an index").permissions().mode()
 }

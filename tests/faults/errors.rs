@@ -6,11 +6,12 @@ use std::path::Path;
 use crate::commands::{
     APPLY, Command, GC, HOLD_ADD, HOLD_RM, PRUNE, RM, RM_ALL, RM_PLATFORM, RM_SPARSE,
 };
-use crate::judge::{Files, Judge};
+use crate::judge::Judge;
 use crate::kill::{CHANGING, count};
-use crate::scene::{LEFT_OVERS, Scene};
-use crate::strace::{Call, Disturbed, Recording, has_strace, wants_all};
-use crate::support::{Run, for_each};
+use crate::strace::{Call, Disturbed, Recording, wants_all};
+use crate::support::environment::has_strace;
+use crate::support::samples::STALE_FILES;
+use crate::support::{Files, FullLayout, Run, for_each};
 
 /// Every call with which the program reads something.
 pub(crate) const READING: [&str; 7] = [
@@ -156,7 +157,7 @@ fn happens(
             // A temporary file that cannot be looked at is left alone, without a word, and so is one of our own that
             // cannot be removed: the next sweep takes it.
             let is_left_over = |line: &&str| {
-                LEFT_OVERS.iter().any(|name| line.ends_with(name))
+                STALE_FILES.iter().any(|name| line.ends_with(name))
                     || line.contains("more:  .ocisweep-")
                     || line.contains("more:  .ocisweep/.ocisweep-")
                     // Only a convenience: without that note the next gc asks for `--allow-empty`.
@@ -198,7 +199,7 @@ fn happens(
 }
 
 /// Returns `true` if the orphans are all there.
-fn has_every(scene: &Scene) -> bool {
+fn has_every(scene: &FullLayout) -> bool {
     scene.orphans.iter().all(|desc| scene.has(desc))
 }
 
@@ -297,7 +298,7 @@ fn what_cannot_be_read_decides_nothing() {
         return;
     }
     for fault in ["openat:error=EIO", "read:error=EIO"] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let before = Files::of(scene.path());
         let config = scene.builder.join(&scene.one.config.blob_path());
         let name = config.file_name().expect("a file has a name");

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::commands::{GC, RM};
 use crate::judge::LOCK;
-use crate::scene::Scene;
-use crate::strace::{Disturbed, Recording, args, has_strace};
-use crate::support::{Cmd, media};
+use crate::strace::{Disturbed, Recording, args};
+use crate::support::environment::has_strace;
+use crate::support::{Cmd, FullLayout, media};
 
 const RIGHTS: &str = "run as the owner of the layout";
 const IN_USE: &str = "another program or a mount has it: try again when that has ended";
@@ -16,7 +16,7 @@ fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {
     if !has_strace() {
         return;
     }
-    let recorded = Scene::new();
+    let recorded = FullLayout::new();
     let recording = Recording::of(&["openat"], &RM.on(recorded.path()));
     let name = format!("\"{LOCK}\"");
     let numbers = recording.numbers("openat", recorded.path(), |call| {
@@ -29,7 +29,7 @@ fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {
         ("EBUSY", IN_USE),
         ("EROFS", "work on a read-only file system"),
     ] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let injection = format!("openat:error={error}:when={number}");
         let failed = Disturbed::by(&injection, &RM.on(scene.path()));
         let path = scene.path().join(LOCK);
@@ -47,14 +47,14 @@ fn an_index_that_cannot_be_replaced_has_a_hint() {
     if !has_strace() {
         return;
     }
-    let recorded = Scene::new();
+    let recorded = FullLayout::new();
     let recording = Recording::of(&["openat", "renameat2"], &RM.on(recorded.path()));
     let numbers = recording.numbers("renameat2", recorded.path(), |call| {
         call.text.contains("\"index.json\"")
     });
     let number = numbers.first().expect("the index is replaced");
     for (error, hint) in [("EACCES", RIGHTS), ("EPERM", RIGHTS), ("EBUSY", IN_USE)] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let injection = format!("renameat2:error={error}:when={number}");
         let failed = Disturbed::by(&injection, &RM.on(scene.path()));
         let path = scene.path().join("index.json");
@@ -72,11 +72,11 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
     }
     const FILES: usize = 500;
     for verbose in [false, true] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         for number in 0..FILES {
             scene.builder.layer(format!("orphan {number}").as_bytes());
         }
-        scene.grow_old();
+        scene.make_old();
         let mut line = GC.on(scene.path());
         line.extend(args(verbose.then_some("-v")));
         let failed = Disturbed::by("unlinkat:error=EPERM", &line);
@@ -118,7 +118,7 @@ fn a_live_blob_that_cannot_be_measured_is_said() {
             "nothing was changed",
         ),
     ] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         // Of images that are listed the size is asked for before, and the error is one of the whole command.
         let layer = &scene.orphans[3];
         let list = serde_json::json!({

@@ -3,7 +3,8 @@
 use crate::commands::{
     APPLY, Command, GC, HOLD_ADD, HOLD_RM, PRUNE, RM, RM_ALL, RM_PLATFORM, RM_SPARSE,
 };
-use crate::strace::{Call, Disturbed, Recording, has_strace};
+use crate::strace::{Call, Disturbed, Recording};
+use crate::support::environment::has_strace;
 
 /// Every call with which the program changes something, and those between which order matters.
 pub(crate) const CHANGING: [&str; 15] = [

@@ -6,9 +6,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 
 use crate::commands::{Command, GC, HOLD_ADD, HOLD_RM, RM, RM_PLATFORM};
-use crate::judge::{Files, LOCK};
-use crate::scene::Scene;
-use crate::support::{Cmd, for_each};
+use crate::judge::LOCK;
+use crate::support::{Cmd, Files, FullLayout, for_each};
 
 /// Takes a lock in the layout. It is held while the answer lives.
 type Take = fn(&Path) -> File;
@@ -59,7 +58,7 @@ fn who_holds_a_lock_is_not_disturbed() {
         cases,
         |((holder, _), command)| format!("{holder}: {command:?}"),
         |((_, take), command)| {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let before = Files::of(scene.path());
             // Nothing reads the files of the layout from here on: closing one gives up a POSIX lock on it.
             let lock = take(scene.path());
@@ -79,7 +78,7 @@ fn who_holds_a_lock_is_not_disturbed() {
 
 #[test]
 fn a_lock_that_a_killed_process_left_is_removed_with_the_other_left_overs() {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     Cmd::new(GC.on(scene.path())).run().ok();
     scene.builder.file(LOCK, b"");
     // There is nothing else to do.

@@ -15,10 +15,11 @@
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
-//! After each fault the same question is asked, by a walk of its own ([`judge`]): is every image that is still named whole?
+//! After each fault the same question is asked, by a walk that shares no code with the program ([`judge`]): is every image that is still named whole?
 //!
 //! A default run takes a sample of the errors; `OCISWEEP_FAULTS=all` takes all of them. What needs `strace`, `mkfs` or root
 //! and does not find it says that it was skipped, and why; with `OCISWEEP_REQUIRE_TOOLS=1` an absent program is a failure.
+
 #![expect(
     clippy::disallowed_methods,
     reason = "tests make and change layouts, and read the clock"
@@ -28,12 +29,6 @@
     reason = "a test that runs out of bounds fails, as it should"
 )]
 
-#[path = "../hostile/guard.rs"]
-#[expect(
-    dead_code,
-    reason = "only some of the ways to run the program are needed"
-)]
-mod guard;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -51,7 +46,6 @@ mod pools;
 mod power;
 mod race;
 mod reading;
-mod scene;
 mod signals;
 mod stall;
 mod stops;

@@ -7,9 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::guard::{is_root, skip};
-use crate::scene::ground;
-use crate::strace::has_tools;
+use crate::support::environment::{has_tools, is_root, skip};
+use crate::support::samples::memory_dir;
 
 /// A mounted file system, which goes when this is dropped.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Mount {
     #[track_caller]
     pub(crate) fn tmpfs(size: &str) -> Option<Self> {
         let size = format!("size={size}");
-        Self::new(ground(), &["-t", "tmpfs", "-o", &size, "none"])
+        Self::new(memory_dir(), &["-t", "tmpfs", "-o", &size, "none"])
     }
 
     /// Makes a file system of this kind in a file, with these options of its `mkfs`, and mounts it. `None`: that is not
@@ -38,7 +37,7 @@ impl Mount {
         if !has_tools(&[&mkfs]) {
             return None;
         }
-        let home = ground();
+        let home = memory_dir();
         let image = home.path().join("image");
         File::create(&image)
             .and_then(|file| file.set_len(mebibytes << 20))
@@ -61,7 +60,7 @@ impl Mount {
     /// Mounts an overlay of which this directory is the lower layer. `None`: that is not possible here.
     #[track_caller]
     pub(crate) fn overlay(lower: &Path) -> Option<Self> {
-        let home = ground();
+        let home = memory_dir();
         let [upper, work] = ["upper", "work"].map(|name| home.path().join(name));
         for dir in [&upper, &work] {
             fs::create_dir(dir).expect("a directory can be made");

@@ -1,21 +1,20 @@
 //! An overlay file system, as in containers: what its lower layer holds is hidden and not freed.
 
 use crate::mounts::Mount;
-use crate::scene::Scene;
-use crate::support::Cmd;
+use crate::support::{Cmd, FullLayout};
 
 const LINE: &str =
     "lies on an overlay file system: the bytes of files in its lower layers are not freed";
 
 #[test]
 fn what_a_lower_layer_keeps_is_said_once() {
-    let lower = Scene::new();
-    let second = Scene::at(&lower.path().with_file_name("second"));
+    let lower = FullLayout::new();
+    let second = FullLayout::at(&lower.path().with_file_name("second"));
     let above = lower.path().parent().expect("it lies in a directory");
     let Some(mount) = Mount::overlay(above) else {
         return;
     };
-    let name = |scene: &Scene| scene.path().file_name().expect("a name").to_owned();
+    let name = |scene: &FullLayout| scene.path().file_name().expect("a name").to_owned();
     let run = Cmd::new(["gc"])
         .arg(mount.path().join(name(&lower)))
         .arg(mount.path().join(name(&second)))
@@ -36,11 +35,11 @@ fn what_a_lower_layer_keeps_is_said_once() {
 /// A layout that was made in the upper layer frees what it says.
 #[test]
 fn a_layout_of_the_upper_layer_frees_its_bytes() {
-    let lower = Scene::new();
+    let lower = FullLayout::new();
     let Some(mount) = Mount::overlay(lower.path()) else {
         return;
     };
-    let scene = Scene::at(&mount.path().join("made here"));
+    let scene = FullLayout::at(&mount.path().join("made here"));
     let run = Cmd::new(["gc"]).arg(scene.path()).run();
     assert!(!run.ok().stderr.contains(LINE), "{}", run.all());
     assert!(!scene.orphans.iter().any(|orphan| scene.has(orphan)));

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::errors::{ERRORS, READING, is_wanted, says_why};
-use crate::judge::{Files, Judge};
+use crate::judge::Judge;
 use crate::kill::{CHANGING, changes, count};
-use crate::scene::{ground, grow_old};
-use crate::strace::{Call, Disturbed, Recording, args, has_strace};
-use crate::support::{Cmd, LayoutBuilder, for_each, media};
+use crate::strace::{Call, Disturbed, Recording, args};
+use crate::support::environment::has_strace;
+use crate::support::samples::{make_old, memory_dir};
+use crate::support::{Cmd, Files, LayoutBuilder, for_each, media};
 
 pub(crate) const NAMES: [&str; 2] = ["one", "two"];
 
@@ -37,7 +38,7 @@ pub(crate) struct Commune {
 
 impl Commune {
     pub(crate) fn new() -> Self {
-        let directory = ground();
+        let directory = memory_dir();
         let commune = Self { directory };
         let pool = commune.pool().join("sha256");
         fs::create_dir_all(&pool).expect("the pool can be made");
@@ -60,7 +61,7 @@ impl Commune {
             }
             fs::remove_dir(&own).expect("it is empty");
         }
-        grow_old(commune.directory.path());
+        make_old(commune.directory.path());
         commune
     }
 

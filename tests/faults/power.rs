@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use crate::commands::{Command, GC, HOLD_ADD, RM, RM_ALL, RM_PLATFORM, RM_SPARSE};
-use crate::judge::Files;
 use crate::mounts::Mount;
-use crate::scene::Scene;
-use crate::strace::has_tools;
-use crate::support::{Cmd, Desc, Run, for_each};
+use crate::support::environment::has_tools;
+use crate::support::{Cmd, Desc, Files, FullLayout, Run, for_each};
 
 /// A way to make a file system.
 type Make = fn() -> Option<Mount>;
@@ -30,7 +28,7 @@ enum Last {
 }
 
 /// Puts a scene on a disk of each kind, lets `work` happen to it, cuts the power, and looks at what is left.
-fn on_disks(work: impl Fn(&mut Scene) -> Run, look: impl Fn(&Scene, &Run)) {
+fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &Run)) {
     if !has_tools(&["xfs_io"]) {
         return;
     }
@@ -42,7 +40,7 @@ fn on_disks(work: impl Fn(&mut Scene) -> Run, look: impl Fn(&Scene, &Run)) {
         |((kind, _), last)| format!("{kind}, {last:?}"),
         |((_, make), last)| {
             let Some(mut mount) = make() else { return };
-            let mut scene = Scene::at(&mount.path().join("layout"));
+            let mut scene = FullLayout::at(&mount.path().join("layout"));
             sync(mount.path());
             let run = work(&mut scene);
             if matches!(last, Last::Names) {
@@ -75,7 +73,7 @@ fn cut(path: &Path) {
 
 /// Panics if an entry, a hold or a docker-save element has lost a blob.
 #[track_caller]
-fn is_whole(scene: &Scene, run: &Run) {
+fn is_whole(scene: &FullLayout, run: &Run) {
     let broken = Files::of(scene.path()).broken();
     let broken: Vec<_> = broken.into_values().collect();
     assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), run.all());
@@ -128,7 +126,7 @@ impl Writer {
     }
 
     /// Lists these in `index.json` and in no other file.
-    fn list(self, scene: &mut Scene, entries: &[(&Desc, &str)]) {
+    fn list(self, scene: &mut FullLayout, entries: &[(&Desc, &str)]) {
         let path = scene.builder.join("index.json");
         let before = fs::read(&path).expect("the index can be read");
         scene.builder.clear_entries();

@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::judge::Files;
-use crate::support::{Cmd, LayoutBuilder, digest_of, media};
+use crate::support::{Cmd, Files, LayoutBuilder, digest_of, media};
 use crate::writers::{Writer, beside};
 
 /// How many images a writer writes over one another beside sweeps; `OCISWEEP_RACE` asks for more.

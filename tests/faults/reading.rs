@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::scene::Scene;
-use crate::strace::{Disturbed, has_strace};
-use crate::support::{Run, assert_same, for_each, snapshot};
+use crate::strace::Disturbed;
+use crate::support::environment::has_strace;
+use crate::support::{FullLayout, Run, assert_same, for_each, snapshot};
 
 /// Lets one call on the file of a blob fail.
-fn check(scene: &Scene, digest: &str, injection: &str) -> Disturbed {
+fn check(scene: &FullLayout, digest: &str, injection: &str) -> Disturbed {
     let file = digest.replacen(':', "/", 1);
     let path = scene.builder.join("blobs").join(&file);
     let name = path.file_name().map(Path::new).expect("a blob has a name");
@@ -39,7 +39,7 @@ fn a_blob_on_a_bad_sector_is_named_and_the_others_are_read() {
     if !has_strace() {
         return;
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let before = snapshot(scene.path());
     let blobs = [
         scene.one.layers[0].digest.clone(),
@@ -72,7 +72,7 @@ fn an_interrupted_call_is_made_again() {
     if !has_strace() {
         return;
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     for digest in [&scene.one.layers[0].digest, &scene.two.manifest.digest] {
         for call in ["openat", "read", "fstat"] {
             let disturbed = check(&scene, digest, &format!("{call}:error=EINTR:when=1"));

@@ -7,12 +7,11 @@ use rustix::process::{Signal, kill_process};
 use tempfile::NamedTempFile;
 
 use crate::commands::{Command, GC, RM};
-use crate::guard::{run_of, watch};
-use crate::judge::{Files, LOCK};
-use crate::scene::Scene;
+use crate::judge::LOCK;
 use crate::stall::{Stalled, process_of};
-use crate::strace::{Call, Disturbed, Recording, args, has_strace, spawn};
-use crate::support::{Cmd, Run, blobs};
+use crate::strace::{Call, Disturbed, Recording, args, spawn};
+use crate::support::environment::has_strace;
+use crate::support::{Cmd, Files, FullLayout, Run, blobs};
 
 /// Enough for four threads and more than one batch.
 const MANY: usize = 5000;
@@ -120,7 +119,7 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     if !has_strace() {
         return;
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     Cmd::new(GC.on(scene.path())).run().ok();
     let live = blobs(scene.path());
     for number in 0..MANY {
@@ -150,10 +149,7 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     let thread = text.split(' ').next().unwrap_or_default();
     let program = process_of(thread).expect("the program runs");
     kill_process(program, Signal::INT).expect("the program runs");
-    let run = run_of(
-        "gc of many, stopped".to_owned(),
-        &watch(child, "gc of many, stopped"),
-    );
+    let run = Run::wait("gc of many, stopped".to_owned(), child);
     run.exits(130);
     let left = blobs(scene.path());
     assert!(left.len() > live.len(), "nothing is left to stop");

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
-use crate::guard::{run_of, watch};
 use crate::strace::spawn;
 use crate::support::Run;
 
@@ -61,7 +60,7 @@ impl Stalled {
                 .expect("a child can be waited for")
                 .is_some()
             {
-                return Err(run_of(line.clone(), &watch(child, &line)));
+                return Err(Run::wait(line.clone(), child));
             }
             assert!(
                 start.elapsed() < PATIENCE,
@@ -116,7 +115,7 @@ impl Stalled {
     pub(crate) fn go_on(mut self) -> Run {
         self.signal(Signal::CONT);
         let child = self.child.take().expect("it goes on once");
-        run_of(self.line.clone(), &watch(child, &self.line))
+        Run::wait(self.line.clone(), child)
     }
 }
 

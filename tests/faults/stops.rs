@@ -21,10 +21,9 @@ use ocisweep::progress::{Progress, Silent};
 use ocisweep::{Error, Snapshot};
 
 use crate::commands::{Command, GC, RM, RM_ALL, RM_PLATFORM};
-use crate::judge::Files;
 use crate::kill::count;
-use crate::scene::{LEFT_OVERS, Scene};
-use crate::support::{Stopping, Way, at, blobs, for_each, media, sha256};
+use crate::support::samples::STALE_FILES;
+use crate::support::{Files, FullLayout, Stopping, Way, at, blobs, for_each, media, sha256};
 
 const WAYS: [Way; 5] = [Way::Dies, Way::Fails, Way::Lies, Way::Panics, Way::Fills];
 
@@ -151,7 +150,7 @@ fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
 fn survives(command: Command, make: Make) {
     let judge = command.judge();
     let undisturbed = {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, scene.path());
         let outcome = perform(scene.path(), make, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
@@ -176,7 +175,7 @@ fn survives(command: Command, make: Make) {
         stops,
         |(way, at)| format!("{command:?}: {way:?} at {at}, {}", undisturbed[at - 1]),
         |(way, at)| {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let orphans: BTreeSet<_> = scene
                 .orphans
                 .iter()
@@ -246,7 +245,7 @@ fn orphan(number: usize) -> String {
 
 #[test]
 fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     for number in 0..MANY {
         scene.builder.layer(orphan(number).as_bytes());
     }
@@ -282,14 +281,14 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
 #[test]
 fn nothing_goes_before_what_the_layout_says_is_on_the_disk() {
     for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         if !has_orphans {
             for orphan in &scene.orphans {
                 scene.builder.drop_blob(orphan);
             }
         }
         if !has_left_overs {
-            for left_over in LEFT_OVERS {
+            for left_over in STALE_FILES {
                 scene.builder.remove(left_over);
             }
             std::fs::remove_dir(scene.builder.join(".umoci-123456789")).expect("it is empty");
@@ -322,7 +321,7 @@ pub(crate) fn write_anew(layout: &Path) {
 #[test]
 fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
     let number = {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, scene.path());
         let outcome = perform(scene.path(), rm, &fs).expect("nothing panics");
         outcome.expect("nothing fails");
@@ -330,7 +329,7 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
         fs.calls().iter().position(is_index).expect("it is written") + 1
     };
     for way in [Way::Fills, Way::FillsLate, Way::MeetsFull(write_anew)] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let before = blobs(scene.path());
         let fs = Stopping::new(way, number, scene.path());
         let result = perform(scene.path(), rm, &fs).expect("nothing panics");
@@ -364,7 +363,7 @@ fn release(layout: &Path) {
 fn a_plan_for_another_state_or_another_lock_does_nothing() {
     for make in [gc as Make, rm, rm_platform] {
         for meanwhile in [write_anew as fn(&Path), lock_anew, release] {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let fs = Stopping::new(Way::Dies, 0, scene.path());
             let before = blobs(scene.path());
             let result =

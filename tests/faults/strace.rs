@@ -11,60 +11,10 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::NamedTempFile;
 
-use crate::guard::{on_path, run_of, skip, watch};
 use crate::support::Run;
-
-/// The variable that makes an absent program a failure.
-const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
 
 /// The variable that asks for every fault instead of a sample.
 const EXTENT: &str = "OCISWEEP_FAULTS";
-
-/// Returns `true` if all of these programs are there, and if not, that a test is skipped.
-#[track_caller]
-pub(crate) fn has_tools(tools: &[&str]) -> bool {
-    let absent: Vec<&str> = tools
-        .iter()
-        .copied()
-        .filter(|tool| !on_path(tool))
-        .collect();
-    if absent.is_empty() {
-        return true;
-    }
-    let reason = format!("not on PATH: {}", absent.join(", "));
-    assert!(
-        std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
-        "{REQUIRE}=1, but {reason}"
-    );
-    skip(&reason);
-    false
-}
-
-/// Returns `true` if `strace` is there and may trace.
-#[track_caller]
-pub(crate) fn has_strace() -> bool {
-    if !has_tools(&["strace"]) {
-        return false;
-    }
-    let probe = Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=unlinkat",
-            "true",
-        ])
-        .stdin(Stdio::null())
-        .output()
-        .expect("`strace` can be started");
-    if !probe.status.success() {
-        let why = String::from_utf8_lossy(&probe.stderr).into_owned();
-        skip(&format!("`strace` may not trace here: {}", why.trim()));
-    }
-    probe.status.success()
-}
 
 /// Returns `true` if every fault is wanted.
 pub(crate) fn wants_all() -> bool {
@@ -101,7 +51,7 @@ impl Recording {
             &[&format!("trace={}", names.join(","))],
             args,
         );
-        let run = run_of(line.clone(), &watch(child, &line));
+        let run = Run::wait(line.clone(), child);
         Self {
             run,
             calls: parse(&read(log.path())),
@@ -175,7 +125,7 @@ impl Disturbed {
         let log = log_file();
         let line = format!("strace -P {files:?} -e inject={injection} {args:?}");
         let child = spawn(log.path(), files, &[injection], args);
-        let run = run_of(line.clone(), &watch(child, &line));
+        let run = Run::wait(line.clone(), child);
         let text = read(log.path());
         let faults = text
             .lines()

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::commands::RM;
-use crate::judge::Files;
-use crate::scene::{Scene, grow_old};
 use crate::stall::Stalled;
-use crate::strace::{Recording, has_strace};
+use crate::strace::Recording;
+use crate::support::environment::has_strace;
 use crate::support::layout::set_modified;
-use crate::support::{Cmd, Image, snapshot};
+use crate::support::samples::make_old;
+use crate::support::{Cmd, Files, FullLayout, Image, snapshot};
 
 /// A file that `rm` replaces, and another program at the same time.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl Target {
     }
 
     /// Returns what another program makes of the file: an image more.
-    fn updated(self, scene: &Scene, image: &Image, name: &str) -> Vec<u8> {
+    fn updated(self, scene: &FullLayout, image: &Image, name: &str) -> Vec<u8> {
         let text = fs::read(scene.builder.join(self.name())).expect("it can be read");
         let mut document: Value = serde_json::from_slice(&text).expect("it is JSON");
         let (list, entry) = match self {
@@ -63,19 +63,19 @@ impl Target {
     }
 
     /// Renames it into place.
-    fn put(self, scene: &Scene, bytes: &[u8]) {
+    fn put(self, scene: &FullLayout, bytes: &[u8]) {
         let temporary = scene.builder.join("of-another-program");
         fs::write(&temporary, bytes).expect("it can be written");
         fs::rename(&temporary, scene.builder.join(self.name())).expect("it can be renamed");
     }
 
-    fn there(self, scene: &Scene) -> String {
+    fn there(self, scene: &FullLayout) -> String {
         fs::read_to_string(scene.builder.join(self.name())).expect("it is there")
     }
 
     /// Returns the number of the call that exchanges this file with the new one.
     fn exchange(self) -> u32 {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let recording = Recording::of(&["openat", "renameat2"], &RM.on(scene.path()));
         recording.run.ok();
         let name = format!("\"{}\"", self.name());
@@ -89,7 +89,7 @@ impl Target {
     }
 }
 
-fn image(scene: &mut Scene, salt: &str) -> Image {
+fn image(scene: &mut FullLayout, salt: &str) -> Image {
     let layer = format!("layer of {salt}");
     scene
         .builder
@@ -97,13 +97,13 @@ fn image(scene: &mut Scene, salt: &str) -> Image {
 }
 
 #[track_caller]
-fn is_whole(scene: &Scene, context: &str) {
+fn is_whole(scene: &FullLayout, context: &str) {
     let broken: Vec<_> = Files::of(scene.path()).broken().into_values().collect();
     assert!(broken.is_empty(), "{}\n{context}", broken.join("\n"));
 }
 
 /// Returns the temporary files of exchanges.
-fn parked(scene: &Scene) -> Vec<PathBuf> {
+fn parked(scene: &FullLayout) -> Vec<PathBuf> {
     let names = snapshot(scene.path()).into_keys();
     names
         .filter(|path| path.to_string_lossy().contains(".ocisweep-swap-"))
@@ -119,7 +119,7 @@ fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_en
     for target in TARGETS {
         let exchange = target.exchange();
         for is_before in [true, false] {
-            let mut scene = Scene::new();
+            let mut scene = FullLayout::new();
             let theirs = image(&mut scene, "theirs");
             let update = target.updated(&scene, &theirs, "theirs:1");
             let number = exchange - u32::from(is_before);
@@ -143,8 +143,8 @@ fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_en
 }
 
 /// Stops the command right after the exchange that has brought out what another program wrote, and kills it.
-fn killed(target: Target, exchange: u32) -> (Scene, Vec<u8>) {
-    let mut scene = Scene::new();
+fn killed(target: Target, exchange: u32) -> (FullLayout, Vec<u8>) {
+    let mut scene = FullLayout::new();
     let theirs = image(&mut scene, "theirs");
     let update = target.updated(&scene, &theirs, "theirs:1");
     let stalled =
@@ -159,7 +159,7 @@ fn killed(target: Target, exchange: u32) -> (Scene, Vec<u8>) {
     let bytes = fs::read(scene.path().join(parked)).expect("it is there");
     assert!(bytes == update, "{}", String::from_utf8_lossy(&bytes));
     // Nobody comes by for days.
-    grow_old(scene.path());
+    make_old(scene.path());
     (scene, update)
 }
 
@@ -206,7 +206,7 @@ fn what_a_killed_run_has_parked_is_a_second_index_where_its_place_is_taken() {
     let third = image(&mut scene, "third");
     let newer = Target::Index.updated(&scene, &third, "third:1");
     Target::Index.put(&scene, &newer);
-    grow_old(scene.path());
+    make_old(scene.path());
     let args = ["--grace", "0", "--temp-age", "0s"];
     let run = Cmd::new(["gc"]).arg(scene.path()).args(args).run();
     run.ok().warns("written by another program");
@@ -241,7 +241,7 @@ fn what_a_killed_run_has_replaced_is_swept_like_other_temporary_files() {
     }
     for (target, after) in [(Target::Index, 0), (Target::Index, 1), (Target::Saved, 0)] {
         let number = target.exchange() - after;
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let stalled = Stalled::after("renameat2", number, &RM.on(scene.path())).expect("it stops");
         stalled.kill();
         let left = parked(&scene);

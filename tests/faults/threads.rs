@@ -1,8 +1,9 @@
 //! Where no thread can be started, one does everything.
 
 use crate::commands::{GC, RM_PLATFORM};
-use crate::scene::Scene;
-use crate::strace::{Disturbed, args, has_strace};
+use crate::strace::{Disturbed, args};
+use crate::support::FullLayout;
+use crate::support::environment::has_strace;
 
 /// Every call that starts a thread fails.
 const NO_THREAD: &str = "clone,clone3:error=EAGAIN";
@@ -19,14 +20,14 @@ fn without_a_second_thread_everything_is_done_by_the_first() {
         let disturbed = Disturbed::by(NO_THREAD, &command.on(scene.path()));
         disturbed.run.ok();
         assert!(disturbed.faults > 0, "{}", disturbed.run.all());
-        let differences = crate::judge::Files::of(scene.path()).differences(&judge.after);
+        let differences = crate::support::Files::of(scene.path()).differences(&judge.after);
         assert!(
             differences.is_empty(),
             "{differences}\n{}",
             disturbed.run.all()
         );
     }
-    let (one, two) = (Scene::new(), Scene::new());
+    let (one, two) = (FullLayout::new(), FullLayout::new());
     let call = [
         "ls".as_ref(),
         one.path().as_os_str(),

@@ -24,9 +24,8 @@ use ocisweep::progress::{Progress, Silent};
 use ocisweep::{Error, Snapshot};
 
 use crate::pools::{Commune, NAMES};
-use crate::scene::Scene;
 use crate::stops::{Make, gc, perform, perform_after, rm, write_anew};
-use crate::support::{LayoutBuilder, Stopping, Way, assert_same, media, sha256};
+use crate::support::{FullLayout, LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 
 /// Asks to stop when it has been asked so often.
 struct Patience(AtomicUsize);
@@ -45,7 +44,7 @@ impl Progress for Patience {
 fn a_stop_is_told_whatever_it_falls_on() {
     for make in [gc as Make, rm] {
         let undisturbed = {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let observer = Patience(AtomicUsize::new(usize::MAX));
             let fs = Stopping::new(Way::Dies, 0, scene.path());
             let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
@@ -54,7 +53,7 @@ fn a_stop_is_told_whatever_it_falls_on() {
             usize::MAX - observer.0.into_inner()
         };
         for patience in 0..undisturbed {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let fs = Stopping::new(Way::Dies, 0, scene.path());
             let observer = Patience(AtomicUsize::new(patience));
             let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
@@ -120,13 +119,13 @@ fn only_images_that_use_what_was_deleted_are_told_of() {
         (list_three, &["again:1"][..]),
     ] {
         let calls = {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let fs = Stopping::new(Way::Dies, 0, scene.path());
             let outcome = perform(scene.path(), gc, &fs).expect("no panic");
             outcome.expect("nothing fails");
             fs.calls().len()
         };
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         // Everything is decided, and nothing can be done about it any more.
         let fs = Stopping::new(Way::Meets(other), calls, scene.path());
         let outcome = perform(scene.path(), gc, &fs).expect("no panic");
@@ -314,7 +313,7 @@ fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
 
 /// The number of the call that replaces `index.json`, from 1.
 fn number_of_index(make: Make) -> usize {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let fs = Stopping::new(Way::Dies, 0, scene.path());
     let outcome = perform(scene.path(), make, &fs).expect("no panic");
     outcome.expect("nothing fails");
@@ -327,7 +326,7 @@ fn number_of_index(make: Make) -> usize {
 fn an_error_after_the_new_index_is_no_refusal() {
     let number = number_of_index(rm);
     for (way, is_written) in [(Way::Lies, true), (Way::Fails, false)] {
-        let scene = Scene::new();
+        let scene = FullLayout::new();
         let fs = Stopping::new(way, number, scene.path());
         let result = perform(scene.path(), rm, &fs).expect("no panic");
         assert!(scene.has(&scene.one.manifest), "{result:?}");
@@ -351,7 +350,7 @@ fn an_error_after_the_new_index_is_no_refusal() {
 #[test]
 fn what_was_deleted_to_make_room_is_told_though_there_is_not_enough() {
     let number = number_of_index(rm);
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let index = std::fs::read(scene.builder.join("index.json")).expect("it is there");
     let fs = Stopping::new(Way::StaysFull, number, scene.path());
     let result = perform(scene.path(), rm, &fs).expect("no panic");

@@ -12,12 +12,11 @@ use ocisweep::Snapshot;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::plan::{Plan, SweepOptions};
 
-use crate::judge::Files;
 use crate::kill::{CHANGING, changes, count};
-use crate::scene::Scene;
 use crate::stops::{Make, gc, perform, rm};
-use crate::strace::{Disturbed, Recording, args, has_strace, wants_all};
-use crate::support::{Cmd, Stopping, Way};
+use crate::strace::{Disturbed, Recording, args, wants_all};
+use crate::support::environment::has_strace;
+use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 
 /// A command that is disturbed, on a layout that others have prepared.
 struct Case {
@@ -76,7 +75,7 @@ fn list_lost(layout: &Path) {
     let path = layout.join("index.json");
     let text = std::fs::read_to_string(&path).expect("it is there");
     let mut index: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    let twin = Scene::new();
+    let twin = FullLayout::new();
     let lost = &twin.orphans[0];
     let entry = serde_json::json!({
         "mediaType": lost.media_type, "digest": lost.digest, "size": lost.size,
@@ -93,7 +92,7 @@ fn list_lost(layout: &Path) {
 #[test]
 fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
     for make in [gc_trashing as Make, rm_trashing] {
-        let recorded = Scene::new();
+        let recorded = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, recorded.path());
         let outcome = perform(recorded.path(), make, &fs).expect("nothing panics");
         outcome.expect("nothing fails");
@@ -101,7 +100,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
         let mut restored = 0;
         for number in 1..=calls.len() {
             for way in [Way::Meets(list_lost), Way::Then(list_lost)] {
-                let scene = Scene::new();
+                let scene = FullLayout::new();
                 let blobs = places(&Files::of(scene.path()));
                 let fs = Stopping::new(way, number, scene.path());
                 let result = perform(scene.path(), make, &fs).expect("nothing panics");
@@ -126,7 +125,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
 #[test]
 fn a_trashing_run_can_stop_at_any_call() {
     for make in [gc_trashing as Make, rm_trashing] {
-        let recorded = Scene::new();
+        let recorded = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, recorded.path());
         let outcome = perform(recorded.path(), make, &fs).expect("nothing panics");
         outcome.expect("nothing fails");
@@ -139,7 +138,7 @@ fn a_trashing_run_can_stop_at_any_call() {
                 Way::Fills,
                 Way::StaysFull,
             ] {
-                let scene = Scene::new();
+                let scene = FullLayout::new();
                 let start = Files::of(scene.path());
                 let blobs = places(&start);
                 let fs = Stopping::new(way, number, scene.path());
@@ -164,8 +163,8 @@ fn line(command: &[&str], layout: &Path) -> Vec<OsString> {
 }
 
 impl Case {
-    fn scene(&self) -> Scene {
-        let scene = Scene::new();
+    fn scene(&self) -> FullLayout {
+        let scene = FullLayout::new();
         for command in self.before {
             Cmd::new(line(command, scene.path())).run().ok();
         }

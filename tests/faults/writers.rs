@@ -13,12 +13,12 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::commands::{Command, GC, RM};
-use crate::judge::{Files, LOCK};
+use crate::judge::LOCK;
 use crate::kill::count;
-use crate::scene::Scene;
 use crate::stall::Stalled;
-use crate::strace::{Recording, args, has_strace, wants_all};
-use crate::support::{Cmd, digest_of, for_each, media};
+use crate::strace::{Recording, args, wants_all};
+use crate::support::environment::has_strace;
+use crate::support::{Cmd, Files, FullLayout, digest_of, for_each, media};
 
 /// How many images a writer writes in a loop beside the program.
 const IMAGES: usize = 40;
@@ -173,7 +173,7 @@ pub(crate) fn beside(write: impl FnOnce() + Send, mut sweep: impl FnMut()) {
 
 #[test]
 fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let writer = Writer::new(scene.path());
     let listed = AtomicBool::new(false);
     let mut removed = Vec::new();
@@ -229,7 +229,7 @@ fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
 
 #[test]
 fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let writer = Writer::new(scene.path());
     let mut runs = Vec::new();
     beside(
@@ -271,7 +271,7 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
 /// The kernel stamps files with the last tick of its clock, so that an index and the blobs after it can be equally old.
 #[test]
 fn a_blob_of_the_same_instant_as_the_index_may_be_in_flight() {
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let time = SystemTime::now() - Duration::from_secs(60);
     let young = &scene.orphans[3];
     scene
@@ -289,7 +289,7 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     if !has_strace() {
         return;
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let writer = Writer::new(scene.path());
     let stalled = Stalled::after("unlinkat", 1, &GC.on(scene.path())).expect("it deletes");
     // The layer is there, so the writer does not write it.
@@ -322,11 +322,11 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
 
 /// At every moment of a run another program overwrites the index with the entries from before the run and one more, which
 /// uses a blob that the run is about to delete.
-fn meets_another_writer_at_any_moment(command: Command, reused: fn(&Scene) -> &'static [u8]) {
+fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) -> &'static [u8]) {
     if !has_strace() {
         return;
     }
-    let recorded = Scene::new();
+    let recorded = FullLayout::new();
     let calls = [
         "syncfs",
         "fsync",
@@ -357,7 +357,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&Scene) -> &'
         moments,
         |(name, number)| format!("{command:?} after {name} {number}"),
         |(name, number)| {
-            let scene = Scene::new();
+            let scene = FullLayout::new();
             let writer = Writer::new(scene.path());
             let mut index = writer.read();
             let Ok(stalled) = Stalled::after(name, *number, &command.on(scene.path())) else {
@@ -388,7 +388,7 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&Scene) -> &'
 }
 
 /// Returns `true` if everything was deleted already when the run was stopped: who writes afterwards cannot be seen.
-fn is_over(before: &Files, scene: &Scene) -> bool {
+fn is_over(before: &Files, scene: &FullLayout) -> bool {
     let after = Files::of(scene.path());
     let gone = before
         .paths()
@@ -412,13 +412,13 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     if !has_strace() {
         return;
     }
-    let scene = Scene::new();
+    let scene = FullLayout::new();
     let writer = Writer::new(scene.path());
     let words = ["rm", "--lock-wait", "0s"];
     let mut command = args(words);
     command.extend([scene.path().into(), "app:1".into()]);
     // The listing of the root after the lock is taken.
-    let recorded = Scene::new();
+    let recorded = FullLayout::new();
     let mut recorded_command = args(words);
     recorded_command.extend([recorded.path().into(), "app:1".into()]);
     let recording = Recording::of(&["flock", "getdents64"], &recorded_command);

@@ -1,13 +1,11 @@
 //! Blobs that nothing but an annotation names: kept while what bears the annotation is, and never missed.
 
-use crate::hostile::guard::Guarded as _;
-use crate::hostile::scene::Scene;
-use crate::support::{Cmd, Desc, Doc, Obj, for_each, media};
+use crate::support::{Cmd, Desc, Doc, GuardedLayout, Obj, for_each, media};
 
 const KEY: &str = "containerd.io/snapshot/nydus-ref";
 
 /// Makes something that is live and has the annotation.
-type Bear = (&'static str, fn(&mut Scene, &str, &str));
+type Bear = (&'static str, fn(&mut GuardedLayout, &str, &str));
 
 fn bearers() -> [Bear; 8] {
     [
@@ -66,17 +64,17 @@ fn a_blob_that_an_annotation_names_is_kept_with_all_below_it() {
         bearers(),
         |(name, _)| (*name).to_owned(),
         |(_, bear)| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let layer = scene.builder.layer(b"needed");
             let image = scene.builder.image("linux/amd64", "named", &[b"below"]);
             bear(&mut scene, KEY, &layer.digest);
             scene.builder.write();
-            let run = Cmd::gc(scene.path()).guarded();
+            let run = Cmd::gc(scene.path()).run();
             run.ok();
             assert!(scene.has(&layer), "{}", run.all());
             assert!(!scene.has(&image.manifest), "{}", run.all());
 
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let image = scene.builder.image("linux/amd64", "named", &[b"below"]);
             bear(&mut scene, KEY, &image.manifest.digest);
             scene.builder.write();
@@ -84,19 +82,19 @@ fn a_blob_that_an_annotation_names_is_kept_with_all_below_it() {
                 &["gc", "--grace", "0"][..],
                 &["prune", "-f", "--grace", "0"],
             ] {
-                let run = Cmd::new(call).arg(scene.path()).guarded();
+                let run = Cmd::new(call).arg(scene.path()).run();
                 run.ok();
                 for desc in [&image.manifest, &image.config, &image.layers[0]] {
                     assert!(scene.has(desc), "{}", run.all());
                 }
             }
-            let check = Cmd::new(["check"]).arg(scene.path()).guarded();
+            let check = Cmd::new(["check"]).arg(scene.path()).run();
             check.ok();
             let why = Cmd::new(["why"])
                 .arg(scene.path())
                 .arg(&image.layers[0].digest);
-            why.guarded().ok();
-            let live = Cmd::new(["blobs", "--live"]).arg(scene.path()).guarded();
+            why.run().ok();
+            let live = Cmd::new(["blobs", "--live"]).arg(scene.path()).run();
             live.ok().says(image.layers[0].hex());
         },
     );
@@ -114,11 +112,11 @@ fn what_only_describes_keeps_nothing() {
     ];
     for key in keys {
         for (name, bear) in bearers() {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let digest = scene.orphan.digest.clone();
             bear(&mut scene, key, &digest);
             scene.builder.write();
-            let run = Cmd::gc(scene.path()).guarded();
+            let run = Cmd::gc(scene.path()).run();
             run.ok();
             assert!(!scene.has(&scene.orphan), "{key} of {name}\n{}", run.all());
         }
@@ -137,13 +135,13 @@ fn what_an_annotation_names_in_vain_is_not_missed() {
     ];
     for value in values {
         for (name, bear) in bearers() {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             bear(&mut scene, KEY, value);
             scene.builder.write();
-            let check = Cmd::new(["check"]).arg(scene.path()).guarded();
+            let check = Cmd::new(["check"]).arg(scene.path()).run();
             check.ok();
             check.keeps_quiet_about(absent.hex());
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             run.keeps_quiet_about(absent.hex());
             assert!(run.stderr.is_empty(), "{name}\n{}", run.all());
         }
@@ -156,11 +154,11 @@ fn what_an_annotation_names_goes_when_the_last_bearer_goes() {
         if name == "index.json" {
             continue;
         }
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let layer = scene.builder.layer(b"needed");
         bear(&mut scene, KEY, &layer.digest);
         scene.builder.write();
-        let run = Cmd::new(["rm"]).arg(scene.path()).arg("bearer:1").guarded();
+        let run = Cmd::new(["rm"]).arg(scene.path()).arg("bearer:1").run();
         run.ok();
         if name == "an entry" {
             // The image has another entry, which has no such annotation.
@@ -172,7 +170,7 @@ fn what_an_annotation_names_goes_when_the_last_bearer_goes() {
 
 #[test]
 fn a_platform_keeps_what_its_twin_needs() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let plain = scene.builder.image("linux/amd64", "plain", &[b"base"]);
     let reference = scene
         .builder
@@ -188,7 +186,7 @@ fn a_platform_keeps_what_its_twin_needs() {
     let run = Cmd::new(["rm"])
         .arg(scene.path())
         .args(["pair:1", "--platform", "linux/amd64"])
-        .guarded();
+        .run();
     run.ok();
     assert!(!scene.has(&plain.manifest), "{}", run.all());
     assert!(scene.has(&plain.layers[0]), "{}", run.all());

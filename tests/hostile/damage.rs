@@ -4,15 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::hostile::guard::{Guarded as _, run};
-use crate::hostile::scene::{Scene, assert_no_panic};
-use crate::support::{Cmd, Desc, Doc, Run, assert_same, for_each, media};
+use crate::support::run::run;
+use crate::support::{Cmd, Desc, Doc, GuardedLayout, Run, assert_same, for_each, media};
 
 /// A way to spoil the bytes of a document.
 type Spoil = fn(&[u8]) -> Vec<u8>;
 
 /// A document of a scene.
-type Which = fn(&Scene) -> &Desc;
+type Which = fn(&GuardedLayout) -> &Desc;
 
 /// Ways to spoil the bytes of a document, with names for messages.
 const SPOILS: [(&str, Spoil); 8] = [
@@ -33,7 +32,7 @@ const SPOILS: [(&str, Spoil); 8] = [
     }),
 ];
 
-fn spoil(scene: &Scene, desc: &Desc, how: Spoil) {
+fn spoil(scene: &GuardedLayout, desc: &Desc, how: Spoil) {
     let path = scene.builder.join(&desc.blob_path());
     let bytes = fs::read(&path).expect("the document can be read");
     scene.builder.file(&desc.blob_path(), &how(&bytes));
@@ -61,7 +60,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
                 (|scene| &scene.arm64.manifest, "multi", "linux/arm64"),
             ];
             for (which, image, step) in cases {
-                let scene = Scene::new();
+                let scene = GuardedLayout::new();
                 let desc = which(&scene).clone();
                 spoil(&scene, &desc, *how);
                 let run = scene.gc_is_refused();
@@ -73,12 +72,12 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
                     run.all()
                 );
                 // A dry run refuses what the run refuses, and says the same.
-                let dry = Cmd::gc(scene.path()).arg("-n").guarded();
+                let dry = Cmd::gc(scene.path()).arg("-n").run();
                 dry.refused();
                 assert_eq!(dry.stderr, run.stderr);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).guarded();
-                    assert_no_panic(&run);
+                    let run = Cmd::new(call).arg(scene.path()).run();
+                    run.no_panic();
                 }
             }
         },
@@ -87,7 +86,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
 
 #[test]
 fn damage_below_two_indexes_is_found_and_the_whole_path_told() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let image = scene.builder.image("linux/s390x", "deep", &[b"deep"]);
     let inner = scene
         .builder
@@ -104,7 +103,7 @@ fn damage_below_two_indexes_is_found_and_the_whole_path_told() {
 
 #[test]
 fn several_damaged_documents_are_still_one_error() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     for desc in [
         &scene.app.manifest,
         &scene.arm64.manifest,
@@ -122,7 +121,7 @@ fn damage_in_a_document_of_unknown_type_stops_the_sweep() {
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
             for media_type in [media::STRANGE, ""] {
-                let mut scene = Scene::new();
+                let mut scene = GuardedLayout::new();
                 let hidden = scene.builder.layer(b"hidden");
                 let text = format!("{{\"thing\":{}}}", hidden.json().text());
                 let strange = scene.builder.blob(media_type, text.as_bytes());
@@ -136,7 +135,7 @@ fn damage_in_a_document_of_unknown_type_stops_the_sweep() {
 
 #[test]
 fn damage_in_an_unlisted_referrer_stops_nothing_and_loses_nothing_it_still_names() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let signature =
         scene
             .builder
@@ -148,7 +147,7 @@ fn damage_in_an_unlisted_referrer_stops_nothing_and_loses_nothing_it_still_names
     scene
         .builder
         .file(&signature.manifest.blob_path(), text.as_bytes());
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(
         scene.has(&signature.manifest) && scene.has(&signature.layers[0]),
         "{}",
@@ -162,13 +161,13 @@ fn damaged_orphans_are_swept_like_any_other() {
         SPOILS,
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let old = scene.builder.image("linux/amd64", "old", &[b"old"]);
             let index = scene.builder.index(std::slice::from_ref(&old.manifest));
             for desc in [&old.manifest, &old.config, &old.layers[0], &index] {
                 spoil(&scene, desc, *how);
             }
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             for desc in [&old.manifest, &old.config, &old.layers[0], &index] {
                 assert!(!scene.has(desc), "{}", run.all());
             }
@@ -182,11 +181,11 @@ fn damage_in_configs_and_layers_is_not_gcs_business() {
         SPOILS,
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             for desc in [&scene.app.config, &scene.app.layers[0], &scene.arm64.config] {
                 spoil(&scene, desc, *how);
             }
-            scene.gc_takes_only_the_orphan();
+            scene.gc_deletes_only_the_orphan();
         },
     );
 }
@@ -211,7 +210,7 @@ fn a_known_type_that_holds_something_else_is_damage() {
         |text| (*text).to_owned(),
         |text| {
             for media_type in [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST] {
-                let mut scene = Scene::new();
+                let mut scene = GuardedLayout::new();
                 let desc = scene.builder.blob(media_type, text.as_bytes());
                 scene.builder.tag(&desc, "odd").write();
                 scene.gc_is_refused().warns(&desc.digest);
@@ -234,7 +233,7 @@ fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
         types,
         |said| (*said).to_owned(),
         |said| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let image = scene
                 .builder
                 .image("linux/amd64", "said", &[b"below a lie"]);
@@ -246,7 +245,7 @@ fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
             // Listed by what it is said to be, once as a root and once below an index.
             let index = scene.builder.index(&[both.clone().typed(said)]);
             scene.builder.tag(&both, "both").tag(&index, "lie").write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             for desc in [&image.manifest, &image.config, &image.layers[0], &config] {
                 assert!(scene.has(desc), "{}", run.all());
             }
@@ -272,7 +271,7 @@ fn command_in(hint: &str) -> &str {
 }
 
 /// Runs the command that a hint shows in a shell, with a program in place of ours that only notes its arguments.
-fn paste(scene: &Scene, hint: &str) -> (Run, Vec<String>) {
+fn paste(scene: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
     // A function and not a script: a file that was just written cannot be run while another test forks
     // with the descriptor still open.
     let notes = scene.builder.outside().join("notes");
@@ -320,7 +319,7 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
         names,
         |name| (*name).to_owned(),
         |name| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let image = scene.builder.image("linux/amd64", "named", &[b"named"]);
             scene.builder.tag(&image.manifest, name).write();
             scene.builder.file(&image.manifest.blob_path(), b"");
@@ -350,7 +349,7 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
 
 #[test]
 fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
-    type Break = fn(&mut Scene);
+    type Break = fn(&mut GuardedLayout);
     let cases: [(&str, Break); 8] = [
         ("a manifest", |scene| {
             let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
@@ -377,12 +376,12 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
             scene.builder.file(&image.manifest.blob_path(), b"");
         }),
         ("an entry that is nonsense", |scene| {
-            let digest = "sha256:../../victim";
+            let digest = "sha256:../../outside";
             scene.builder.entry(Desc::new(media::MANIFEST, digest, 7));
             scene.builder.write();
         }),
         ("an entry that is nonsense and has a name", |scene| {
-            let digest = "sha256:../../victim";
+            let digest = "sha256:../../outside";
             let entry = Desc::new(media::MANIFEST, digest, 7);
             scene.builder.tag(&entry, "nonsense").write();
         }),
@@ -403,7 +402,7 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
         cases,
         |(name, _)| (*name).to_owned(),
         |(_, damage)| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             damage(&mut scene);
             let bin = scene.builder.outside().join("bin");
             fs::create_dir_all(&bin).expect("a directory can be made");
@@ -432,11 +431,11 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
 
 #[test]
 fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let odd = scene.builder.outside().join("it's; touch pwned");
     fs::rename(scene.path(), &odd).expect("a directory can have any name");
     fs::write(odd.join(scene.app.manifest.blob_path()), b"").expect("a blob can be spoiled");
-    let run = Cmd::gc(&odd).guarded();
+    let run = Cmd::gc(&odd).run();
     run.refused();
     let (pasted, words) = paste(&scene, hint(&run));
     pasted.ok();
@@ -450,7 +449,7 @@ fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
 #[test]
 fn a_referrer_that_nothing_can_be_known_of_is_not_swept_when_its_subject_lives() {
     // A document whose `subject` is there twice, in odd case, and in a list: every reader's reading keeps it.
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let nowhere = Desc::missing(media::MANIFEST, "nowhere");
     let docs = [
@@ -463,7 +462,7 @@ fn a_referrer_that_nothing_can_be_known_of_is_not_swept_when_its_subject_lives()
         Doc::manifest(&config, &[]).with("SUBJECT", &scene.app.manifest),
     ];
     let referrers: Vec<Desc> = docs.iter().map(|doc| scene.builder.put(doc)).collect();
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     for referrer in &referrers {
         assert!(scene.has(referrer), "{}", run.all());
     }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::hostile::scene::{Scene, assert_no_panic};
-use crate::support::{Desc, Doc, Json, LayoutBuilder, Obj, assert_same, for_each, media};
+use crate::support::{
+    Desc, Doc, GuardedLayout, Json, LayoutBuilder, Obj, assert_same, for_each, media,
+};
 
 /// 64 digits.
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -68,13 +69,13 @@ const PLACES: [Place; 10] = [
 fn no_digests() -> Vec<(String, Json)> {
     let long = "a".repeat(1 << 20);
     let texts = [
-        format!("sha256:../../../victim/sha256/{HEX}"),
-        format!("sha256:../../../victim/{HEX}"),
+        format!("sha256:../../../outside/sha256/{HEX}"),
+        format!("sha256:../../../outside/{HEX}"),
         "sha256:..".to_owned(),
         "sha256:.".to_owned(),
         format!("..:{HEX}"),
-        format!("../../victim/sha256:{HEX}"),
-        format!("sha256/../../../victim/sha256:{HEX}"),
+        format!("../../outside/sha256:{HEX}"),
+        format!("sha256/../../../outside/sha256:{HEX}"),
         format!("/:{HEX}"),
         format!("sha256:{HEX}/.."),
         format!("sha256:/{HEX}"),
@@ -129,7 +130,7 @@ fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
                 no_digests(),
                 |(name, _)| name.clone(),
                 |(_, digest)| {
-                    let mut scene = Scene::new();
+                    let mut scene = GuardedLayout::new();
                     make(&mut scene.builder, digest);
                     scene.builder.write();
                     scene.gc_is_refused();
@@ -142,11 +143,11 @@ fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
 #[test]
 fn a_descriptor_without_digest_is_damage() {
     let without = |media_type: &str| Desc::missing(media_type, "x").without("digest");
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     scene.builder.entry(without(media::MANIFEST)).write();
     scene.gc_is_refused();
 
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let manifest = scene
         .builder
         .manifest(&without(media::CONFIG), &[without(media::LAYER)]);
@@ -160,7 +161,7 @@ fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_no
         no_digests(),
         |(name, _)| name.clone(),
         |(_, digest)| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let hidden = scene.builder.layer(b"hidden in a document of its own kind");
             let fields = Obj::new()
                 .with("things", Json::array([bad(media::LAYER, digest)]))
@@ -170,7 +171,7 @@ fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_no
             scene.builder.tag(&strange, "strange").write();
             let before = scene.picture();
             let run = scene.gc();
-            assert_no_panic(&run);
+            run.no_panic();
             assert!(scene.has(&hidden), "{}", run.all());
             scene.assert_whole(&run.all());
             // A number that no reader takes makes the document unreadable as a whole; that may be refused.
@@ -188,19 +189,19 @@ fn an_invalid_digest_in_a_document_that_nothing_refers_to_does_not_matter() {
         no_digests(),
         |(name, _)| name.clone(),
         |(_, digest)| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let config = scene.builder.empty_config();
             let doc = Doc::manifest(&config, &[bad(media::LAYER, digest)])
                 .subject(&bad(media::MANIFEST, digest));
             scene.builder.put(&doc);
-            scene.gc_takes_only_the_orphan();
+            scene.gc_deletes_only_the_orphan();
         },
     );
 }
 
 #[test]
 fn both_of_two_digests_in_one_descriptor_are_followed() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let one = scene.builder.image("linux/amd64", "one", &[b"one"]);
     let two = scene.builder.image("linux/amd64", "two", &[b"two"]);
     let both = one
@@ -208,7 +209,7 @@ fn both_of_two_digests_in_one_descriptor_are_followed() {
         .clone()
         .with("digest", two.manifest.digest.as_str());
     scene.builder.entry(both).write();
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     for desc in [&one.manifest, &one.layers[0], &two.manifest, &two.layers[0]] {
         assert!(scene.has(desc), "{}", run.all());
     }
@@ -227,7 +228,7 @@ fn a_valid_digest_of_an_unknown_algorithm_stays_below_blobs() {
         digests,
         |digest| (*digest).to_owned(),
         |digest| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let config = scene.builder.config("linux/amd64", "strange digest");
             let layer = Desc::new(media::LAYER, digest, 7);
             scene.builder.file(&layer.blob_path(), b"1234567");
@@ -235,7 +236,7 @@ fn a_valid_digest_of_an_unknown_algorithm_stays_below_blobs() {
                 .builder
                 .manifest(&config, std::slice::from_ref(&layer));
             scene.builder.tag(&manifest, "strange").write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&layer), "{}", run.all());
         },
     );
@@ -244,8 +245,8 @@ fn a_valid_digest_of_an_unknown_algorithm_stays_below_blobs() {
 #[test]
 fn docker_save_paths_never_lead_out_of_the_layout() {
     let paths = [
-        "../victim/precious",
-        "blobs/sha256/../../../victim/precious",
+        "../outside/precious",
+        "blobs/sha256/../../../outside/precious",
         "/etc/passwd",
         "blobs/sha256/",
         "blobs//",
@@ -257,7 +258,7 @@ fn docker_save_paths_never_lead_out_of_the_layout() {
         paths,
         |path| (*path).to_owned(),
         |path| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let named = scene.builder.layer(b"only manifest.json names this");
             let element = Obj::new()
                 .with("Config", *path)
@@ -267,7 +268,7 @@ fn docker_save_paths_never_lead_out_of_the_layout() {
                     Json::array([Json::from(*path), Json::from(named.blob_path())]),
                 );
             scene.builder.raw_save_element(element).write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&named), "{}", run.all());
         },
     );
@@ -295,13 +296,13 @@ fn docker_save_keys_count_in_any_case_and_twice() {
         make,
         |(name, _)| (*name).to_owned(),
         |(_, make)| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let one = scene.builder.blob(media::CONFIG, b"{\"config\":1}");
             let two = scene.builder.layer(b"a layer of docker save");
             let text = make(&one.blob_path(), &two.blob_path());
             scene.builder.file("manifest.json", text.as_bytes());
             let run = scene.gc();
-            assert_no_panic(&run);
+            run.no_panic();
             // Refusing what is ambiguous is as safe as following both.
             assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
             assert!(scene.has(&one) && scene.has(&two), "{}", run.all());
@@ -313,14 +314,14 @@ fn docker_save_keys_count_in_any_case_and_twice() {
 #[test]
 fn a_damaged_list_of_docker_save_is_refused_and_a_stranger_of_that_name_left_alone() {
     for text in ["[", "[1]", "[{\"Layers\":5}]", "[{\"Layers\":[5]}]", "[}"] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.file("manifest.json", text.as_bytes());
         scene.gc_is_refused();
     }
     for text in ["", "{}", "{\"name\":\"web app\"}", "no JSON at all"] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.file("manifest.json", text.as_bytes());
-        let run = scene.gc_takes_only_the_orphan();
+        let run = scene.gc_deletes_only_the_orphan();
         let now = fs::read_to_string(scene.builder.join("manifest.json"));
         assert_eq!(now.ok().as_deref(), Some(text), "{}", run.all());
     }
@@ -336,12 +337,12 @@ fn a_damaged_list_of_holds_is_refused() {
         "{}".to_owned(),
         "{\"schema_version\":1}".to_owned(),
         format!("{{\"schema_version\":2,\"holds\":[{{\"name\":\"a\",\"digest\":\"{good}\"}}]}}"),
-        "{\"schema_version\":1,\"holds\":[{\"name\":\"a\",\"digest\":\"sha256:../../victim\"}]}"
+        "{\"schema_version\":1,\"holds\":[{\"name\":\"a\",\"digest\":\"sha256:../../outside\"}]}"
             .to_owned(),
         "{\"schema_version\":1,\"holds\":[{\"name\":\"a\"}]}".to_owned(),
     ];
     for_each(texts, String::clone, |text| {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.file(".ocisweep/holds.json", text.as_bytes());
         scene.gc_is_refused();
     });

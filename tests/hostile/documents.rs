@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use crate::hostile::guard::{Guarded as _, bounded};
-use crate::hostile::scene::{Scene, assert_no_panic, assert_one_error, outline};
-use crate::support::{Cmd, Desc, Doc, Json, LayoutBuilder, Obj, for_each, media, sha256};
+use crate::support::environment::bounded;
+use crate::support::snapshot::outline;
+use crate::support::{
+    Cmd, Desc, Doc, GuardedLayout, Json, LayoutBuilder, Obj, for_each, media, sha256,
+};
 
 /// As deep as an attacker cares to make it.
 const DEEP: usize = 100_000;
@@ -27,7 +29,7 @@ fn chain(builder: &LayoutBuilder, bottom: &Desc, depth: usize) -> Desc {
 }
 
 /// Runs the commands that only read, and panics unless each ends well with little output.
-fn reads_well(scene: &Scene) {
+fn reads_well(scene: &GuardedLayout) {
     let calls: [&[&str]; 8] = [
         &["ls"],
         &["ls", "--tree"],
@@ -42,9 +44,9 @@ fn reads_well(scene: &Scene) {
         calls,
         |call| call.join(" "),
         |call| {
-            let run = Cmd::new(*call).arg(scene.path()).guarded();
+            let run = Cmd::new(*call).arg(scene.path()).run();
             run.ok();
-            assert_no_panic(&run);
+            run.no_panic();
             let bytes = run.stdout.len();
             assert!(
                 bytes < 8 << 20,
@@ -56,7 +58,7 @@ fn reads_well(scene: &Scene) {
 
 #[test]
 fn a_chain_of_100_000_indexes_is_followed_to_its_end() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let bottom = scene
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
@@ -64,11 +66,11 @@ fn a_chain_of_100_000_indexes_is_followed_to_its_end() {
     scene.builder.tag(&top, "deep").write();
     // The calls that walk furthest; each takes seconds when the program is built without optimisation.
     for call in [["ls", "--tree"], ["df", "-v"]] {
-        let run = Cmd::new(call).arg(scene.path()).guarded();
+        let run = Cmd::new(call).arg(scene.path()).run();
         run.ok();
         assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
     }
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     let left = fs::read_dir(scene.builder.join("blobs/sha256"))
         .expect("blobs can be listed")
         .count();
@@ -78,7 +80,7 @@ fn a_chain_of_100_000_indexes_is_followed_to_its_end() {
 
 #[test]
 fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let bottom = scene
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
@@ -88,7 +90,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
     let before = outline(scene.builder.outside());
     let run = scene.gc();
     run.refused().warns(&bottom.manifest.digest).warns("deep");
-    assert_one_error(&run);
+    run.one_error();
     let line = run.stderr.lines().map(str::len).max();
     assert!(
         line < Some(4096),
@@ -103,7 +105,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
 #[test]
 fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
     const LENGTH: usize = 10_000;
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let mut living = scene.app.manifest.clone();
     let mut dead = Desc::missing(media::MANIFEST, "nowhere");
@@ -115,7 +117,7 @@ fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
             .builder
             .put(&Doc::manifest(&config, &[]).subject(&dead));
     }
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(scene.has(&living) && !scene.has(&dead), "{}", run.all());
     let left = fs::read_dir(scene.builder.join("blobs/sha256"))
         .expect("blobs can be listed")
@@ -125,7 +127,7 @@ fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
 
 #[test]
 fn a_diamond_with_four_million_paths_is_walked_once() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let bottom = scene
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
@@ -144,14 +146,14 @@ fn a_diamond_with_four_million_paths_is_walked_once() {
         .tag(&level[1], "right")
         .write();
     reads_well(&scene);
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(scene.has(&bottom.layers[0]), "{}", run.all());
 }
 
 #[test]
 fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
     // 48 documents and 43 million paths through them: enough to fill the memory of whoever writes down each.
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let mut level = vec![scene.app.manifest.clone()];
     for number in 0..16 {
         level = ["left", "middle", "right"]
@@ -183,7 +185,7 @@ fn what_readers_in_go_take_for_json_hides_no_reference() {
         |(name, _)| (*name).to_owned(),
         |(_, head)| {
             // Below a document of unknown type.
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let hidden = scene.builder.layer(b"behind it");
             let tail = format!("\"thing\":{}}}", hidden.json().text());
             let strange = scene
@@ -195,7 +197,7 @@ fn what_readers_in_go_take_for_json_hides_no_reference() {
             scene.assert_whole(&run.all());
 
             // In a signature that no entry lists.
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let payload = scene.builder.layer(b"signed");
             let config = scene.builder.empty_config();
             let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
@@ -211,7 +213,7 @@ fn what_readers_in_go_take_for_json_hides_no_reference() {
             scene.assert_whole(&run.all());
 
             // In a manifest that is listed: an error, or followed.
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let payload = scene.builder.layer(b"listed");
             let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
             let bytes = [head, &doc.text().as_bytes()[1..]].concat();
@@ -226,7 +228,7 @@ fn what_readers_in_go_take_for_json_hides_no_reference() {
 
 #[test]
 fn an_index_that_lists_itself_is_damaged_and_nothing_is_swept() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let own = Desc::new(media::INDEX, &sha256(b"self"), 7);
     let desc = scene.builder.put_forged("self", &Doc::index(&[own]));
     scene.builder.tag(&desc, "self").write();
@@ -236,7 +238,7 @@ fn an_index_that_lists_itself_is_damaged_and_nothing_is_swept() {
 #[test]
 fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
     for length in [2_usize, 3, 50] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let seeds: Vec<String> = (0..length)
             .map(|number| format!("cycle {number}"))
             .collect();
@@ -249,8 +251,8 @@ fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
         scene.builder.tag(&docs[0], "cycle").write();
         scene.gc_is_refused();
         for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-            let run = Cmd::new(call).arg(scene.path()).guarded();
-            assert_no_panic(&run);
+            let run = Cmd::new(call).arg(scene.path()).run();
+            run.no_panic();
             assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
         }
     }
@@ -258,7 +260,7 @@ fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
 
 #[test]
 fn forged_cycles_among_orphans_end_and_harm_nobody() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let desc = |seed: &str| Desc::new(media::MANIFEST, &sha256(seed.as_bytes()), 7);
     for (seed, subject) in [("one", "two"), ("two", "one"), ("three", "three")] {
@@ -267,7 +269,7 @@ fn forged_cycles_among_orphans_end_and_harm_nobody() {
     }
     let lists_itself = Doc::index(&[desc("four")]).subject(&desc("four"));
     scene.builder.put_forged("four", &lists_itself);
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
 }
 
 /// JSON in which `depth` arrays or objects lie in each other, with `inside` in the innermost.
@@ -291,7 +293,7 @@ fn json_nested_without_end_is_an_error_in_index_json() {
         texts,
         |text| text.chars().take(30).collect(),
         |text| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             scene.builder.raw_index(text.as_bytes()).write();
             scene.gc_is_refused();
         },
@@ -301,7 +303,7 @@ fn json_nested_without_end_is_an_error_in_index_json() {
 #[test]
 fn json_nested_without_end_in_a_manifest_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let hidden = scene.builder.layer(b"at the bottom of the nest");
         let nest = nested(DEEP, open, hidden.json().text(), close);
         let doc = Doc::manifest(&scene.app.config, &scene.app.layers).with("x", Json::raw(nest));
@@ -315,14 +317,14 @@ fn json_nested_without_end_in_a_manifest_loses_nothing() {
 fn json_nested_without_end_in_a_document_of_unknown_type_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         for media_type in [media::STRANGE, "", "application/octet-stream"] {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let hidden = scene.builder.layer(b"at the bottom of the nest");
             let nest = nested(DEEP, open, hidden.json().text(), close);
             let strange = scene.builder.blob(media_type, nest.as_bytes());
             scene.builder.tag(&strange, "strange").write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&hidden), "{}", run.all());
-            Cmd::new(["check"]).arg(scene.path()).guarded().ok();
+            Cmd::new(["check"]).arg(scene.path()).run().ok();
         }
     }
 }
@@ -339,7 +341,7 @@ fn a_deep_layer_of_a_model_is_a_layer_like_others() {
         ),
         nested(50_000, "[", "", "]"),
     ] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let config = scene
             .builder
             .blob("application/vnd.cncf.model.config.v1+json", b"{}");
@@ -351,7 +353,7 @@ fn a_deep_layer_of_a_model_is_a_layer_like_others() {
             .manifest(&config, std::slice::from_ref(&layer));
         scene.builder.tag(&manifest, "model:1").write();
         reads_well(&scene);
-        let run = scene.gc_takes_only_the_orphan();
+        let run = scene.gc_deletes_only_the_orphan();
         assert!(scene.has(&layer), "{}", run.all());
     }
 }
@@ -367,7 +369,7 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
     ];
     for report in reports {
         for media_type in ["application/json", "", "text/plain"] {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let text = report.replace("INSIDE", scene.orphan.json().text());
             let layer = scene.builder.blob(media_type, text.as_bytes());
             let config = scene.builder.empty_config();
@@ -375,7 +377,7 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
                 Doc::manifest(&config, std::slice::from_ref(&layer)).subject(&scene.app.manifest);
             let referrer = scene.builder.put(&doc);
             scene.builder.entry(&referrer).write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&layer) && scene.has(&referrer), "{}", run.all());
             // One field less, and it is a document like others.
             let text =
@@ -385,10 +387,10 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
                 text.replacen("anchore", "other", 1)
                     .replacen("ArtifactName", "artifactname", 1);
             let text = text.replacen("predicateType", "predicatetype", 1);
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let strange = scene.builder.blob(media_type, text.as_bytes());
             scene.builder.tag(&strange, "strange").write();
-            let run = Cmd::gc(scene.path()).guarded();
+            let run = Cmd::gc(scene.path()).run();
             assert!(scene.has(&scene.orphan), "{}", run.all());
         }
     }
@@ -396,11 +398,11 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
 
 #[test]
 fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let subject = scene.app.manifest.json();
     let nest = nested(DEEP, "{\"subject\":", subject.text(), "}");
     let nested = scene.builder.blob(media::STRANGE, nest.as_bytes());
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(!scene.has(&nested), "{}", run.all());
 }
 
@@ -423,7 +425,7 @@ fn numbers_that_no_integer_holds_break_nothing() {
         sizes,
         |size| (*size).to_owned(),
         |size| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let layers: Vec<Desc> = [b"one", b"two"]
                 .map(|bytes| scene.builder.layer(bytes).set("size", Json::raw(*size)))
                 .to_vec();
@@ -440,7 +442,7 @@ fn numbers_that_no_integer_holds_break_nothing() {
                 .tag(&index, "index")
                 .write();
             reads_well(&scene);
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             for layer in &layers {
                 assert!(scene.has(layer), "{}", run.all());
             }
@@ -467,12 +469,12 @@ fn configs_that_lie_about_everything_break_no_listing() {
         configs,
         |text| (*text).to_owned(),
         |text| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let config = scene.builder.blob(media::CONFIG, text.as_bytes());
             let manifest = scene.builder.manifest(&config, &[]);
             scene.builder.tag(&manifest, "liar").write();
             reads_well(&scene);
-            scene.gc_takes_only_the_orphan();
+            scene.gc_deletes_only_the_orphan();
         },
     );
 }
@@ -484,7 +486,7 @@ fn times_far_from_now_break_nothing() {
     let old = SystemTime::UNIX_EPOCH - Duration::from_secs(30 * 365 * 86_400);
     for time in [SystemTime::UNIX_EPOCH, old, SystemTime::now() + far] {
         for file in ["index.json", "blob", "orphan"] {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let file = match file {
                 "blob" => scene.app.manifest.blob_path(),
                 "orphan" => scene.orphan.blob_path(),
@@ -492,17 +494,17 @@ fn times_far_from_now_break_nothing() {
             };
             scene.builder.modified(&file, time);
             reads_well(&scene);
-            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            let run = Cmd::new(["gc"]).arg(scene.path()).run();
             run.ok();
             scene.assert_whole(&run.all());
-            scene.gc_takes_only_the_orphan();
+            scene.gc_deletes_only_the_orphan();
         }
     }
 }
 
 #[test]
 fn every_case_of_a_key_is_followed() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let config = scene.builder.config("linux/amd64", "odd case");
     let layers = [scene.builder.layer(b"one"), scene.builder.layer(b"two")];
     let odd = layers[0]
@@ -520,7 +522,7 @@ fn every_case_of_a_key_is_followed() {
         .with("ManifestS", Json::array([&manifest]));
     let index = scene.builder.put(&Doc::custom(media::INDEX, fields));
     scene.builder.tag(&index, "odd").write();
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     for desc in [&config, &layers[0], &layers[1], &manifest] {
         assert!(scene.has(desc), "{}\n{}", desc.digest, run.all());
     }
@@ -531,7 +533,7 @@ fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
     let types = [media::MANIFEST, media::LAYER, media::CONFIG, media::STRANGE];
     for first in types {
         for second in types {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let image = scene
                 .builder
                 .image("linux/amd64", "two types", &[b"two types"]);
@@ -540,7 +542,7 @@ fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
             let entry = image.manifest.clone().typed(second);
             scene.builder.tag(&index, "index").tag(&entry, "entry");
             scene.builder.write();
-            let run = scene.gc_takes_only_the_orphan();
+            let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&image.manifest), "{}", run.all());
             // What both call a layer or a config is a leaf: nobody reads it as anything else.
             let is_leaf = [first, second].map(|said| [media::LAYER, media::CONFIG].contains(&said));
@@ -561,7 +563,7 @@ fn documents_of_an_unknown_algorithm_are_followed() {
         "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709",
         "x+y:A-b_c=",
     ] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let config = scene.builder.config("linux/amd64", "unknown algorithm");
         let layer = scene.builder.layer(b"of an unknown algorithm");
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
@@ -570,7 +572,7 @@ fn documents_of_an_unknown_algorithm_are_followed() {
             .forged(digest, &doc.media_type, doc.text().as_bytes());
         let index = scene.builder.index(std::slice::from_ref(&manifest));
         scene.builder.tag(&index, "index").write();
-        let run = scene.gc_takes_only_the_orphan();
+        let run = scene.gc_deletes_only_the_orphan();
         for desc in [&config, &layer, &manifest] {
             assert!(scene.has(desc), "{}", run.all());
         }
@@ -581,7 +583,7 @@ fn documents_of_an_unknown_algorithm_are_followed() {
 #[test]
 fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
     for is_in_entry in [true, false] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let layer = scene
             .builder
             .layer(b"only a document that is no file refers to this");
@@ -602,7 +604,7 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
             scene.builder.index_fields(fields);
         }
         scene.builder.write();
-        let run = scene.gc_takes_only_the_orphan();
+        let run = scene.gc_deletes_only_the_orphan();
         for desc in [&config, &layer] {
             assert!(scene.has(desc), "{}", run.all());
         }

@@ -3,17 +3,18 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::hostile::guard::Guarded as _;
-use crate::hostile::scene::{Scene, assert_one_error, total, with_action};
-use crate::support::{Cmd, Desc, Run, assert_same, for_each, without_directory_times};
+use crate::support::{
+    Cmd, Desc, GuardedLayout, Run, assert_same, for_each, total, with_action,
+    without_directory_times,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A scene in which everything is two days old.
-fn old_scene() -> Scene {
-    let scene = Scene::new();
+fn old_scene() -> GuardedLayout {
+    let scene = GuardedLayout::new();
     for desc in scene.live() {
         scene.builder.age(&desc.blob_path(), 2 * DAY);
     }
@@ -24,19 +25,19 @@ fn old_scene() -> Scene {
 
 /// Sweeps with these arguments and nothing else, as a report.
 #[track_caller]
-fn gc(scene: &Scene, args: &[&str]) -> Run {
+fn gc(scene: &GuardedLayout, args: &[&str]) -> Run {
     let run = Cmd::new(["gc"])
         .arg(scene.path())
         .args(["--format", "json"])
         .args(args)
-        .guarded();
+        .run();
     run.ok();
     scene.assert_whole(&run.all());
     run
 }
 
 /// Adds an orphan of this age.
-fn orphan(scene: &Scene, text: &str, age: Duration) -> Desc {
+fn orphan(scene: &GuardedLayout, text: &str, age: Duration) -> Desc {
     let desc = scene.builder.layer(text.as_bytes());
     scene.builder.age(&desc.blob_path(), age);
     desc
@@ -62,7 +63,7 @@ fn a_young_orphan_is_kept_and_named() {
         assert_eq!(with_action(&report, word), gone, "{}", run.all());
     }
     assert!(scene.has(&young) && !scene.has(&older) && !scene.has(&scene.orphan));
-    let text = Cmd::new(["gc"]).arg(scene.path()).guarded();
+    let text = Cmd::new(["gc"]).arg(scene.path()).run();
     let said = format!("{}{}", text.ok().stdout, text.stderr);
     let short = young.hex().get(..12).expect("a digest is longer");
     assert!(
@@ -94,18 +95,18 @@ fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
     let scene = old_scene();
     orphan(&scene, "young", 10 * MINUTE);
     orphan(&scene, "younger", MINUTE);
-    let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+    let run = Cmd::new(["gc"]).arg(scene.path()).run();
     run.ok()
         .says("Total reclaimed space: 21B\n")
         .ends_with_line("kept 12B: 2 blobs in flight (`--grace`)");
     // From now on there is nothing else: whoever expected something to go reads why, and the way out.
     for flag in ["-n", "-q"] {
-        let run = Cmd::new(["gc", flag]).arg(scene.path()).guarded();
+        let run = Cmd::new(["gc", flag]).arg(scene.path()).run();
         run.ok().ends_with_line(
             "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it where no writer is at work",
         );
     }
-    let run = Cmd::gc(scene.path()).guarded();
+    let run = Cmd::gc(scene.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 12B");
 }
 
@@ -194,10 +195,7 @@ fn what_was_released_beside_a_writer_is_kept_while_one_is_visible() {
                 scene.builder.file(writer, b"half a blob");
                 (*writer).to_owned()
             };
-            let run = Cmd::new(["rm"])
-                .arg(scene.path())
-                .arg("ex.com/app:1")
-                .guarded();
+            let run = Cmd::new(["rm"]).arg(scene.path()).arg("ex.com/app:1").run();
             run.ok().says("kept: a writer is at work");
             let future = ["--now", "2099-01-01T00:00:00Z"];
             for args in [&[][..], &future] {
@@ -228,7 +226,7 @@ fn what_was_released_beside_a_writer_is_kept_while_one_is_visible() {
 #[test]
 fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer() {
     const NOTE: &str = ".ocisweep/released.json";
-    type Bad = (&'static str, fn(&Scene));
+    type Bad = (&'static str, fn(&GuardedLayout));
     let bad: [Bad; 4] = [
         ("a directory", |scene| {
             scene.builder.file(".ocisweep/released.json/x", b"");
@@ -257,15 +255,15 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
         |(_, make)| {
             let scene = old_scene();
             make(&scene);
-            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            let run = Cmd::new(["gc"]).arg(scene.path()).run();
             run.ok();
             assert!(!scene.has(&scene.orphan), "{}", run.all());
             let older = orphan(&scene, "older", 2 * HOUR);
             scene.builder.file("oci-put-blob123456789", b"half a blob");
-            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            let run = Cmd::new(["gc"]).arg(scene.path()).run();
             run.refused().warns(NOTE).warns("a writer is at work");
             assert!(scene.has(&older), "{}", run.all());
-            let run = Cmd::gc(scene.path()).guarded();
+            let run = Cmd::gc(scene.path()).run();
             run.ok();
             assert!(!scene.has(&older), "{}", run.all());
         },
@@ -342,7 +340,7 @@ fn made_by_writer(file: &str) -> String {
     parts.join("/")
 }
 
-fn leave(scene: &Scene, file: &str, age: Duration) {
+fn leave(scene: &GuardedLayout, file: &str, age: Duration) {
     scene.builder.file(file, b"half a blob");
     scene.builder.age(file, age).age(&made_by_writer(file), age);
 }
@@ -451,7 +449,7 @@ fn a_temporary_directory_with_something_else_in_it_stays() {
             ] {
                 scene.builder.age(&path, 30 * DAY);
             }
-            let run = Cmd::new(["gc"]).arg(scene.path()).guarded();
+            let run = Cmd::new(["gc"]).arg(scene.path()).run();
             assert!(matches!(run.code, Some(0 | 1)), "{}", run.all());
             assert!(scene.builder.join(&file).is_file(), "{}", run.all());
             scene.assert_whole(&run.all());
@@ -475,9 +473,9 @@ fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
         ".ocisweep".to_owned(),
     ];
     for_each(links, String::clone, |link| {
-        for target in ["victim", "victim/precious"] {
+        for target in ["outside", "outside/precious"] {
             let scene = old_scene();
-            let victim = scene.builder.outside().join("victim");
+            let outside = scene.builder.outside().join("outside");
             // Names that would be deleted if the link were followed.
             let inside = [
                 format!("{hex}/data"),
@@ -485,22 +483,22 @@ fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
                 "data".to_owned(),
             ];
             for name in &inside {
-                let path = victim.join(name);
+                let path = outside.join(name);
                 let parent = path.parent().expect("a file lies in a directory");
-                fs::create_dir_all(parent).expect("the victim can be made");
-                fs::write(&path, b"precious").expect("the victim can be written");
+                fs::create_dir_all(parent).expect("the outside can be made");
+                fs::write(&path, b"precious").expect("the outside can be written");
                 let old = std::time::SystemTime::now() - 30 * DAY;
                 crate::support::layout::set_modified(&path, old);
                 crate::support::layout::set_modified(parent, old);
             }
-            let before = crate::support::snapshot(&victim);
+            let before = crate::support::snapshot(&outside);
             scene
                 .builder
                 .symlink(link, scene.builder.outside().join(target));
-            let run = Cmd::gc(scene.path()).args(["--temp-age", "0s"]).guarded();
+            let run = Cmd::gc(scene.path()).args(["--temp-age", "0s"]).run();
             // A link in the place of the holds references nothing that could be read as holds.
             assert!(matches!(run.code, Some(0 | 1 | 3 | 4)), "{}", run.all());
-            assert_same(&before, &crate::support::snapshot(&victim), &run.all());
+            assert_same(&before, &crate::support::snapshot(&outside), &run.all());
             scene.assert_whole(&run.all());
         }
     });
@@ -508,11 +506,11 @@ fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
 
 /// Sweeps without waiting, and panics unless the layout is called busy and nothing changed.
 #[track_caller]
-fn is_busy(scene: &Scene) {
+fn is_busy(scene: &GuardedLayout) {
     let before = scene.picture();
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
     run.exits(6);
-    assert_one_error(&run);
+    run.one_error();
     // The lock that it takes before it looks for others comes and goes in the directory.
     assert_same(
         &without_directory_times(&before),
@@ -523,25 +521,25 @@ fn is_busy(scene: &Scene) {
 
 #[test]
 fn a_layout_that_buildkit_has_locked_is_busy() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let lock = scene.builder.flock("index.json.lock");
     is_busy(&scene);
     // Who only reads takes no lock.
     for call in [&["ls"][..], &["df"], &["gc", "-n", "--grace", "0"]] {
-        Cmd::new(call).arg(scene.path()).guarded().ok();
+        Cmd::new(call).arg(scene.path()).run().ok();
     }
     drop(lock);
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
 }
 
 #[test]
 fn a_layout_that_umoci_works_on_is_busy() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.file(".umoci-123/blob-5", b"half a blob");
     let lock = scene.builder.flock(".umoci-123");
     is_busy(&scene);
     drop(lock);
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
     assert!(
         scene.builder.join(".umoci-123/blob-5").exists(),
         "it is young"
@@ -550,11 +548,11 @@ fn a_layout_that_umoci_works_on_is_busy() {
 
 #[test]
 fn a_layout_that_podman_has_locked_is_busy() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let lock = scene.builder.flock("index.lock");
     is_busy(&scene);
     drop(lock);
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
     assert!(
         scene.builder.join("index.lock").exists(),
         "the file is podman's"
@@ -563,21 +561,20 @@ fn a_layout_that_podman_has_locked_is_busy() {
 
 #[test]
 fn a_lock_that_is_given_back_in_time_is_waited_for() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let lock = scene.builder.flock("index.json.lock");
     let child = Cmd::gc(scene.path()).args(["--lock-wait", "60s"]).spawn();
     std::thread::sleep(Duration::from_millis(300));
     assert!(scene.has(&scene.orphan), "it did not wait for the lock");
     drop(lock);
-    let output = crate::hostile::guard::watch(child, "gc --lock-wait 60s");
-    assert_eq!(output.code, Some(0), "{output:?}");
+    Run::wait("gc --lock-wait 60s".to_owned(), child).ok();
     assert!(!scene.has(&scene.orphan));
 }
 
 #[test]
 fn a_run_leaves_no_lock_file_behind() {
-    let scene = Scene::new();
-    scene.gc_takes_only_the_orphan();
+    let scene = GuardedLayout::new();
+    scene.gc_deletes_only_the_orphan();
     assert!(!scene.builder.join("index.json.lock").exists());
     // Nor one that a killed process left.
     scene.builder.file("index.json.lock", b"");
@@ -592,23 +589,23 @@ fn a_run_leaves_no_lock_file_behind() {
 #[test]
 fn a_lock_file_that_is_a_trap_harms_nobody() {
     for target in ["precious", "new file"] {
-        let scene = Scene::new();
-        let victim = scene.builder.outside().join("victim");
+        let scene = GuardedLayout::new();
+        let outside = scene.builder.outside().join("outside");
         scene
             .builder
-            .symlink("index.json.lock", victim.join(target));
-        let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
-        assert!(!victim.join("new file").exists(), "{}", run.all());
+            .symlink("index.json.lock", outside.join(target));
+        let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
+        assert!(!outside.join("new file").exists(), "{}", run.all());
         scene.assert_whole(&run.all());
     }
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.fifo("index.json.lock");
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
     scene.assert_whole(&run.all());
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.directory("index.json.lock");
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).guarded();
+    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
     run.exits(4);
-    assert_one_error(&run);
+    run.one_error();
     scene.assert_whole(&run.all());
 }

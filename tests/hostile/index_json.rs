@@ -4,9 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::thread;
 
-use crate::hostile::guard::Guarded as _;
-use crate::hostile::scene::{Scene, assert_one_error};
-use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, for_each, media};
+use crate::support::{Cmd, Desc, GuardedLayout, LayoutBuilder, assert_same, for_each, media};
 
 /// Checks the items on many threads: a file that does not parse is read again after a pause, so the calls wait most of the time.
 fn in_parallel<T: Sync>(items: Vec<T>, check: impl Fn(&[T]) + Sync) {
@@ -19,15 +17,15 @@ fn in_parallel<T: Sync>(items: Vec<T>, check: impl Fn(&[T]) + Sync) {
 }
 
 /// The text of a small index.
-fn text_of(scene: &Scene) -> String {
+fn text_of(scene: &GuardedLayout) -> String {
     fs::read_to_string(scene.builder.join("index.json")).expect("the index can be read")
 }
 
 #[test]
 fn an_index_truncated_anywhere_is_refused_and_nothing_is_swept() {
-    let full = text_of(&Scene::new());
+    let full = text_of(&GuardedLayout::new());
     in_parallel((0..full.len()).collect(), |lengths| {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         for length in lengths {
             fs::write(scene.builder.join("index.json"), &full[..*length])
                 .expect("the index can be written");
@@ -38,7 +36,7 @@ fn an_index_truncated_anywhere_is_refused_and_nothing_is_swept() {
 
 #[test]
 fn what_is_no_index_is_refused_and_nothing_is_swept() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let full = text_of(&scene);
     let manifest = fs::read(scene.builder.join(&scene.app.manifest.blob_path()));
     let manifest = manifest.expect("the manifest can be read");
@@ -102,13 +100,13 @@ fn what_is_no_index_is_refused_and_nothing_is_swept() {
             cases,
             |(name, _)| (*name).to_owned(),
             |(_, bytes)| {
-                let mut scene = Scene::new();
+                let mut scene = GuardedLayout::new();
                 scene.builder.raw_index(bytes).write();
                 scene.gc_is_refused();
                 // Listing what cannot be understood is an error as well, and not an empty list. A list with an entry that is
                 // nonsense can be shown; what is in doubt is only what may go.
                 let is_list = bytes.starts_with(b"{\"manifests\":[");
-                let run = Cmd::new(["ls"]).arg(scene.path()).guarded();
+                let run = Cmd::new(["ls"]).arg(scene.path()).run();
                 assert!(is_list || run.code == Some(3), "{}", run.all());
             },
         );
@@ -126,23 +124,23 @@ fn an_index_that_lists_nothing_needs_a_word() {
         texts,
         |text| (*text).to_owned(),
         |text| {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             scene.builder.raw_index(text.as_bytes()).write();
             scene.gc_is_refused().warns("--allow-empty");
-            let run = Cmd::gc(scene.path()).arg("--allow-empty").guarded();
+            let run = Cmd::gc(scene.path()).arg("--allow-empty").run();
             run.ok();
             assert!(
                 !scene.has(&scene.orphan) && !scene.has(&scene.multi),
                 "{}",
                 run.all()
             );
-            scene.assert_victim(&run.all());
+            scene.assert_outside(&run.all());
         },
     );
     // Where there is nothing to lose, nothing is asked.
     let builder = LayoutBuilder::new();
     builder.write();
-    Cmd::gc(builder.path()).guarded().ok();
+    Cmd::gc(builder.path()).run().ok();
 }
 
 #[test]
@@ -158,13 +156,13 @@ fn every_list_of_manifests_is_followed_whatever_its_case() {
         |one, two| format!(r#"{{"manifests":[{one}],"manifests":null,"manifests":[{two}]}}"#),
     ];
     for frame in frames {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let text = frame(
             scene.app.manifest.clone().tagged("app").json().text(),
             scene.multi.clone().tagged("multi").json().text(),
         );
         scene.builder.raw_index(text.as_bytes()).write();
-        scene.gc_takes_only_the_orphan();
+        scene.gc_deletes_only_the_orphan();
         let now = text_of(&scene);
         assert_eq!(now, text, "gc never touches index.json");
     }
@@ -172,7 +170,7 @@ fn every_list_of_manifests_is_followed_whatever_its_case() {
 
 #[test]
 fn what_index_json_says_outside_its_list_counts() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let subject = scene.builder.image("linux/amd64", "subject", &[b"subject"]);
     let strange = scene.builder.layer(b"a descriptor in a key of its own");
     let full = text_of(&scene);
@@ -183,7 +181,7 @@ fn what_index_json_says_outside_its_list_counts() {
         &full[1..]
     );
     scene.builder.raw_index(text.as_bytes()).write();
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     for desc in [&subject.manifest, &subject.layers[0], &strange] {
         assert!(scene.has(desc), "{}", run.all());
     }
@@ -191,7 +189,7 @@ fn what_index_json_says_outside_its_list_counts() {
 
 #[test]
 fn an_index_that_is_no_file_is_refused_and_nobody_waits_for_it() {
-    type Make = fn(&Scene);
+    type Make = fn(&GuardedLayout);
     let kinds: [(&str, Make); 6] = [
         ("FIFO", |scene| {
             scene.builder.fifo("index.json");
@@ -216,11 +214,11 @@ fn an_index_that_is_no_file_is_refused_and_nobody_waits_for_it() {
         kinds,
         |(name, _)| (*name).to_owned(),
         |(_, make)| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             make(&scene);
             scene.gc_is_refused();
             for call in [["ls"], ["df"]] {
-                let run = Cmd::new(call).arg(scene.path()).guarded();
+                let run = Cmd::new(call).arg(scene.path()).run();
                 run.refused();
             }
         },
@@ -229,23 +227,23 @@ fn an_index_that_is_no_file_is_refused_and_nobody_waits_for_it() {
 
 #[test]
 fn an_index_that_is_a_link_to_itself_is_an_error() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.symlink("index.json", "index.json");
     let before = scene.picture();
     let run = scene.gc();
     assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
-    assert_one_error(&run);
+    run.one_error();
     assert_same(&before, &scene.picture(), &run.all());
 }
 
 #[test]
 fn a_linked_index_is_read_through_the_link() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let text = text_of(&scene);
     let real = scene.builder.outside().join("the real index.json");
     fs::rename(scene.builder.join("index.json"), &real).expect("the index can be moved");
     symlink(&real, scene.builder.join("index.json")).expect("the link can be made");
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     let link = fs::read_link(scene.builder.join("index.json"));
     assert_eq!(link.ok().as_deref(), Some(real.as_path()), "{}", run.all());
     assert_eq!(fs::read_to_string(real).ok(), Some(text), "{}", run.all());
@@ -253,17 +251,17 @@ fn a_linked_index_is_read_through_the_link() {
 
 #[test]
 fn a_layout_without_its_marker_is_one_when_it_has_blobs() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.without_marker();
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
 }
 
 #[test]
 fn a_marker_with_more_in_it_is_accepted() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let text = b"\n {\"x\": [1], \"imageLayoutVersion\": \"1.0.0\", \"y\": null} \n";
     scene.builder.file("oci-layout", text);
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
 }
 
 #[test]
@@ -288,7 +286,7 @@ fn a_marker_of_another_version_or_none_at_all_is_refused() {
         texts,
         |text| String::from_utf8_lossy(text).into_owned(),
         |text| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             scene.builder.file("oci-layout", text);
             scene.gc_is_refused();
         },
@@ -297,16 +295,16 @@ fn a_marker_of_another_version_or_none_at_all_is_refused() {
 
 #[test]
 fn a_marker_that_is_no_file_is_refused_and_nobody_waits_for_it() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.fifo("oci-layout");
     scene.gc_is_refused();
     for target in ["/dev/zero", "/dev/null", "nowhere", "oci-layout"] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.symlink("oci-layout", target);
         let before = scene.picture();
         let run = scene.gc();
         assert!(matches!(run.code, Some(3 | 4)), "{target}\n{}", run.all());
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &scene.picture(), &run.all());
     }
 }
@@ -319,14 +317,14 @@ fn a_missing_root_needs_a_word() {
         media::DOCKER_LIST,
         media::STRANGE,
     ] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let missing = Desc::missing(media_type, "gone");
         scene.builder.tag(&missing, "gone").write();
         let run = scene.gc_is_refused();
         run.warns(&missing.digest)
             .warns("gone")
             .warns("--allow-missing");
-        let run = Cmd::gc(scene.path()).arg("--allow-missing").guarded();
+        let run = Cmd::gc(scene.path()).arg("--allow-missing").run();
         run.ok();
         assert!(!scene.has(&scene.orphan), "{}", run.all());
         scene.assert_whole(&run.all());
@@ -335,21 +333,21 @@ fn a_missing_root_needs_a_word() {
 
 #[test]
 fn allowing_what_is_missing_allows_nothing_that_is_damaged() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let missing = Desc::missing(media::MANIFEST, "gone");
     scene.builder.tag(&missing, "gone").write();
     scene.builder.file(&scene.app.manifest.blob_path(), b"");
     let before = scene.picture();
     let run = Cmd::gc(scene.path())
         .args(["--allow-missing", "--allow-empty"])
-        .guarded();
+        .run();
     run.refused().warns(&scene.app.manifest.digest);
     assert_same(&before, &scene.picture(), &run.all());
 }
 
 #[test]
 fn missing_children_configs_and_layers_are_normal() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene
         .builder
         .drop_blob(&scene.arm64.manifest)

@@ -5,11 +5,10 @@ use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
 use ocisweep::progress::Silent;
 use ocisweep::{Error, Snapshot};
 
-use crate::hostile::scene::Scene;
-use crate::support::{Desc, media};
+use crate::support::{Desc, GuardedLayout, media};
 
 /// Marks everything, and returns the digests of what is in the way.
-fn in_the_way(scene: &Scene, empty: EmptyIndex) -> Result<Vec<String>, String> {
+fn in_the_way(scene: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, String> {
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
@@ -30,7 +29,7 @@ fn in_the_way(scene: &Scene, empty: EmptyIndex) -> Result<Vec<String>, String> {
 
 #[test]
 fn everything_that_is_damaged_is_told_once() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let missing = ["one", "two"].map(|seed| Desc::missing(media::MANIFEST, seed));
     for (number, missing) in missing.iter().enumerate() {
         for tag in ["first", "second"] {
@@ -62,7 +61,7 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
             false,
         ),
     ] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let layer = Desc::new(media::LAYER, &digest, 5);
         scene.builder.tag(&layer, "layer").write();
         let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
@@ -72,7 +71,7 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
 
 #[test]
 fn a_layout_is_not_empty_as_long_as_something_is_held() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     scene.builder.clear_entries().write();
     let empty = in_the_way(&scene, EmptyIndex::Refuse);
     assert!(empty.is_err(), "{empty:?}");
@@ -91,7 +90,7 @@ fn a_layout_is_not_empty_as_long_as_something_is_held() {
 #[test]
 fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
     for begins in ["{", "[", "{\"text\": oops", "[1, 2,, 3]"] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let text = scene.builder.blob(media::STRANGE, begins.as_bytes());
         scene.builder.tag(&text, "text").write();
         assert_eq!(
@@ -100,12 +99,12 @@ fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
             "{begins}"
         );
     }
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let layer = scene.builder.layer(b"told before the slip");
     let text = format!("{{\"thing\": {}, oops", layer.json().text());
     let text = scene.builder.blob(media::STRANGE, text.as_bytes());
     scene.builder.tag(&text, "text").write();
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(scene.has(&layer), "{}", run.all());
 }
 
@@ -113,7 +112,7 @@ fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
 #[test]
 fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_better() {
     for is_first in [true, false] {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let text = scene.builder.blob(media::STRANGE, b"{ oops");
         let promised = text.clone().typed(media::MANIFEST);
         let both = if is_first {
@@ -129,7 +128,7 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
         assert_eq!(found, std::slice::from_ref(&text.digest));
     }
     // An index that promises it is read when the text was read already.
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let text = scene.builder.blob(media::STRANGE, b"{ oops");
     let index = scene.builder.index(&[text.clone().typed(media::MANIFEST)]);
     scene.builder.tag(&text, "one").tag(&index, "two").write();
@@ -140,7 +139,7 @@ fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_bette
 #[test]
 fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
     const IMAGES: usize = 5_000;
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     for number in 0..IMAGES {
         let missing = Desc::missing(media::MANIFEST, &format!("absent {number}"));
         scene.builder.tag(&missing, &format!("absent:{number}"));

@@ -10,13 +10,12 @@ use ocisweep::oci::Digest;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 
-use crate::hostile::scene::Scene;
-use crate::support::{at, lasting};
+use crate::support::{GuardedLayout, at, lasting};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const GRACE: i128 = 3_600_000_000_000;
 
-fn view(scene: &Scene) -> Snapshot {
+fn view(scene: &GuardedLayout) -> Snapshot {
     Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("the layout can be read")
 }
 
@@ -28,7 +27,7 @@ fn moment() -> (SystemTime, i128) {
 
 #[test]
 fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let (moment, modified) = moment();
     scene.builder.modified("index.json", moment - DAY);
     let orphan = scene.orphan.blob_path();
@@ -53,7 +52,7 @@ fn the_time_of_the_index_ends_no_protection() {
     let (moment, modified) = moment();
     let rule = GracePolicy::new(at(modified + GRACE / 2), lasting(GRACE));
     for index in [moment - DAY, moment, moment + Duration::from_secs(60)] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.modified(&scene.orphan.blob_path(), moment);
         scene.builder.modified("index.json", index);
         let mut view = view(&scene);
@@ -85,7 +84,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
             file("oci-put-blob123456789"),
         ),
     ] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.file(name, b"half a blob");
         scene.builder.modified(name, written);
         let orphan = scene.orphan.blob_path();
@@ -97,7 +96,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
         view.protect(none, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), None, "{name} without grace");
     }
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.modified(&scene.orphan.blob_path(), moment);
     let mut view = view(&scene);
     view.protect(rule, &Silent).expect("nobody interrupts");
@@ -110,7 +109,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
 #[test]
 fn a_temporary_file_goes_when_it_is_older_than_was_said() {
     let (moment, modified) = moment();
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.file("oci-put-blob123456789", b"half a blob");
     scene.builder.modified("oci-put-blob123456789", moment);
     for (now, goes) in [(modified + GRACE, false), (modified + GRACE + 1, true)] {
@@ -130,7 +129,7 @@ fn a_temporary_file_goes_when_it_is_older_than_was_said() {
 /// What has a time that does not fit in is told as near as it can be.
 #[test]
 fn a_file_from_another_age_is_an_orphan_like_others() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let orphan = scene.orphan.blob_path();
     let far = UNIX_EPOCH + Duration::from_secs(13_000_000_000);
     scene.builder.modified(&orphan, far);
@@ -164,7 +163,7 @@ impl Progress for Faster {
 
 #[test]
 fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let observer = Faster(scene.builder.join(&scene.orphan.blob_path()));
     let view = Snapshot::read(scene.path(), Timestamp::now(), &observer);
     let view = view.expect("the layout can be read");

@@ -6,15 +6,14 @@ use ocisweep::graph::GracePolicy;
 use ocisweep::oci::Digest;
 use ocisweep::progress::Silent;
 
-use crate::hostile::scene::Scene;
-use crate::support::lasting;
+use crate::support::{GuardedLayout, lasting};
 
 /// So many that no directory has them in order by chance.
 const MANY: usize = 12;
 
 #[test]
 fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_written() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     for number in 0..MANY {
         let payload = format!("signature {number}");
         scene.builder.referrer(

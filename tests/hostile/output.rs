@@ -1,10 +1,10 @@
 //! Names come from strangers: they neither steer a terminal nor make up rows.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
-use crate::hostile::guard::{Guarded as _, on_terminal, run, shell};
-use crate::hostile::scene::{Scene, assert_no_panic, with_action};
-use crate::support::{Cmd, Obj, for_each, media};
+use crate::support::environment::{Terminal, shell};
+use crate::support::run::run;
+use crate::support::{Cmd, GuardedLayout, Obj, for_each, media, with_action};
 
 /// Names that try something.
 fn names() -> Vec<String> {
@@ -41,8 +41,8 @@ fn names() -> Vec<String> {
 }
 
 /// A scene in which the image has this name by both annotations, as have a platform, a type and an annotation.
-fn named(name: &str) -> Scene {
-    let mut scene = Scene::new();
+fn named(name: &str) -> GuardedLayout {
+    let mut scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let platform = Obj::new()
         .with("os", name)
@@ -72,31 +72,43 @@ fn named(name: &str) -> Scene {
     scene
 }
 
+/// Runs the program on a terminal and returns every byte that it writes there, with the exit code.
+#[track_caller]
+fn on_terminal<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+) -> Option<(Option<i32>, Vec<u8>)> {
+    // On a busy machine a progress line would appear, whose control characters are the program's own.
+    let progress = ["--progress", "never"].map(OsString::from);
+    let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+    let output = Terminal::program(progress.into_iter().chain(args), "")?.bytes("");
+    Some((output.code, output.stdout))
+}
+
 #[test]
 fn through_a_pipe_every_row_is_one_line() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     for name in names() {
         let entry = scene.app.manifest.clone().tagged(&name);
         scene.builder.entry(entry);
     }
     scene.builder.write();
-    let quiet = Cmd::new(["ls", "-q"]).arg(scene.path()).guarded();
+    let quiet = Cmd::new(["ls", "-q"]).arg(scene.path()).run();
     assert_eq!(
         quiet.ok().stdout.lines().count(),
         2,
         "two images\n{}",
         quiet.all()
     );
-    let mut plain = Scene::new();
+    let mut plain = GuardedLayout::new();
     for number in 0..names().len() {
         let entry = plain.app.manifest.clone().tagged(&format!("plain{number}"));
         plain.builder.entry(entry);
     }
     plain.builder.write();
     for call in [&["ls"][..], &["ls", "--no-trunc"], &["ls", "--digests"]] {
-        let expected = Cmd::new(call).arg(plain.path()).guarded();
+        let expected = Cmd::new(call).arg(plain.path()).run();
         let expected = expected.ok().stdout.split('\n').count();
-        let run = Cmd::new(call).arg(scene.path()).guarded();
+        let run = Cmd::new(call).arg(scene.path()).run();
         // Names that are empty or alike share a row or say `<none>`; no name makes one more.
         let rows = run.ok().stdout.split('\n').count();
         assert!(rows <= expected, "{rows} lines, {expected} expected");
@@ -110,12 +122,12 @@ fn through_a_pipe_every_row_is_one_line() {
 
 #[test]
 fn through_a_pipe_names_are_raw_but_for_line_ends() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     scene
         .builder
         .tag(&scene.app.manifest.clone(), "esc\u{1b}[31m\u{202e}end")
         .write();
-    let run = Cmd::new(["ls", "--no-trunc"]).arg(scene.path()).guarded();
+    let run = Cmd::new(["ls", "--no-trunc"]).arg(scene.path()).run();
     run.ok().says("esc\u{1b}[31m\u{202e}end");
 }
 
@@ -126,9 +138,7 @@ fn json_carries_names_exactly() {
         |name| name.chars().take(20).collect(),
         |name| {
             let scene = named(name);
-            let run = Cmd::new(["ls", "--format", "json"])
-                .arg(scene.path())
-                .guarded();
+            let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
             let json = run.ok().json();
             if !name.trim().is_empty() {
                 let text = serde_json::to_string(name).expect("a name can be written as JSON");
@@ -144,7 +154,7 @@ fn json_carries_names_exactly() {
             }
             let lines = Cmd::new(["ls", "--format", "jsonl"])
                 .arg(scene.path())
-                .guarded();
+                .run();
             for line in lines.ok().stdout.lines() {
                 let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
                 assert!(parsed.is_ok(), "no JSON: {line:?}");
@@ -233,7 +243,7 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
         "{\"layers\":\u{1b}]0;owned\u{7}}".to_owned(),
     ];
     for_each(texts, String::clone, |text| {
-        let mut scene = Scene::new();
+        let mut scene = GuardedLayout::new();
         let manifest = scene.builder.blob(media::MANIFEST, text.as_bytes());
         scene.builder.tag(&manifest, "odd").write();
         let path = scene.path().to_str().expect("paths of the tests are UTF-8");
@@ -252,7 +262,7 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
 
 #[test]
 fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let name = "long".repeat(25_000);
     scene
         .builder
@@ -266,18 +276,16 @@ fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
         // Cut to the width, or a column that is wide once: but not every row as wide as the name.
         assert!(
             longest < Some(2000),
-            "a row of {longest:?} letters on a terminal of 100"
+            "a row of {longest:?} letters on a terminal of 200"
         );
     }
-    let run = Cmd::new(["ls", "--format", "json"])
-        .arg(scene.path())
-        .guarded();
+    let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
     run.ok().says(&name);
 }
 
 #[test]
 fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     for number in 0..2000 {
         scene
             .builder
@@ -297,7 +305,7 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
             .map(OsStr::new)
             .chain([scene.path().as_os_str()]);
         let listing = run(shell("{ \"$@\"; echo \"code $?\" >&2; } | true", &[], args));
-        assert_no_panic(&listing);
+        listing.no_panic();
         assert!(listing.stderr.contains("code 0"), "{}", listing.all());
         assert_eq!(listing.stderr.lines().count(), 1, "{}", listing.all());
     }
@@ -308,17 +316,17 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
         "0".as_ref(),
     ];
     let sweep = run(shell("{ \"$@\"; echo \"code $?\" >&2; } | true", &[], args));
-    assert_no_panic(&sweep);
+    sweep.no_panic();
     scene.assert_whole(&sweep.all());
     assert!(!scene.has(&scene.orphan), "{}", sweep.all());
-    let again = Cmd::gc_json(scene.path()).guarded();
+    let again = Cmd::gc_json(scene.path()).run();
     let left = with_action(&again.ok().json(), "delete");
     assert!(left.is_empty(), "{} files were left", left.len());
 }
 
 #[test]
 fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     for call in [
         &["ls"][..],
         &["df"],
@@ -331,7 +339,7 @@ fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
             .map(OsStr::new)
             .chain([scene.path().as_os_str()]);
         let run = run(shell("\"$@\" > /dev/full", &[], args));
-        assert_no_panic(&run);
+        run.no_panic();
         assert_ne!(
             run.code,
             Some(0),

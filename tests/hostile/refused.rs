@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::hostile::guard::Guarded as _;
-use crate::hostile::scene::{Scene, assert_one_error};
-use crate::support::{Cmd, Run, assert_same, for_each, snapshot};
+use crate::support::{Cmd, GuardedLayout, Run, assert_same, for_each, snapshot};
 
 /// Sweeps `path`, and panics unless that is refused and everything in `around` is as it was.
 #[track_caller]
 fn refused(path: &Path, around: &Path) -> Run {
     let before = snapshot(around);
-    let run = Cmd::gc(path).guarded();
+    let run = Cmd::gc(path).run();
     run.refused();
-    assert_one_error(&run);
+    run.one_error();
     assert_same(&before, &snapshot(around), &run.all());
     run
 }
@@ -103,10 +101,10 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
 
 #[test]
 fn a_layout_with_a_stray_name_of_ocm_is_none_of_its_artifact_sets() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let stray = format!("blobs/sha256.{}", "ab".repeat(32));
     scene.builder.file(&stray, b"stray");
-    scene.gc_takes_only_the_orphan();
+    scene.gc_deletes_only_the_orphan();
     assert!(scene.builder.join(&stray).exists(), "it is foreign");
 }
 
@@ -123,7 +121,7 @@ fn what_is_not_plain_utf_8_is_called_so() {
             (1, "byte order mark of UTF-16"),
             (2, "it is UTF-16"),
         ] {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let text = fs::read_to_string(scene.builder.join(name)).expect("it is text");
             let bytes = match kind {
                 0 => format!("\u{feff}{text}").into_bytes(),
@@ -142,7 +140,7 @@ fn what_is_not_plain_utf_8_is_called_so() {
 
 #[test]
 fn a_tar_file_is_refused_by_name_with_a_hint() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let temp = TempDir::new().expect("a temporary directory can be made");
     let path = temp.path().join("image.tar");
     let file = fs::File::create(&path).expect("the archive can be made");
@@ -189,9 +187,9 @@ fn a_path_that_is_not_there_cannot_be_read() {
     let temp = TempDir::new().expect("a temporary directory can be made");
     let missing = temp.path().join("missing");
     for command in ["gc", "ls", "df"] {
-        let run = Cmd::new([command]).arg(&missing).guarded();
+        let run = Cmd::new([command]).arg(&missing).run();
         run.exits(4).warns("missing");
-        assert_one_error(&run);
+        run.one_error();
     }
     assert!(!missing.exists(), "it was made");
 }
@@ -203,7 +201,7 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
         cases,
         |link| (*link).to_owned(),
         |link| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             let real = scene.builder.outside().join("pool");
             let path = scene.builder.join(link);
             if path.exists() {
@@ -222,7 +220,7 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
             scene.gc_is_refused().one_error_with_hint();
             // What only reads needs no refusal.
             for call in [["ls"], ["df"]] {
-                Cmd::new(call).arg(scene.path()).guarded().ok();
+                Cmd::new(call).arg(scene.path()).run().ok();
             }
         },
     );
@@ -236,12 +234,12 @@ fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
         ("blobs", "blobs"),
         ("blobs/sha256", "sha256"),
     ] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         scene.builder.symlink(link, target);
         let before = scene.picture();
         let run = scene.gc();
         assert!(matches!(run.code, Some(3 | 4)), "{link}\n{}", run.all());
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &scene.picture(), &run.all());
     }
 }
@@ -250,7 +248,7 @@ fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
 fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
     for place in ["blobs", "blobs/sha256"] {
         for kind in ["file", "fifo"] {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             scene.builder.remove(place);
             if kind == "file" {
                 scene.builder.file(place, b"not a directory");
@@ -264,7 +262,7 @@ fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
                 "{place}: {kind}\n{}",
                 run.all()
             );
-            assert_one_error(&run);
+            run.one_error();
             assert_same(&before, &scene.picture(), &run.all());
         }
     }
@@ -272,10 +270,10 @@ fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
 
 #[test]
 fn the_layout_itself_may_be_reached_through_a_link() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let link = scene.builder.outside().join("link");
     std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
-    let run = Cmd::gc(&link).guarded();
+    let run = Cmd::gc(&link).run();
     run.ok();
     assert!(!scene.has(&scene.orphan), "{}", run.all());
     scene.assert_whole(&run.all());
@@ -283,10 +281,10 @@ fn the_layout_itself_may_be_reached_through_a_link() {
 
 #[test]
 fn a_layout_given_twice_is_swept_once() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let link = scene.builder.outside().join("link");
     std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
-    let run = Cmd::gc(scene.path()).arg(scene.path()).arg(&link).guarded();
+    let run = Cmd::gc(scene.path()).arg(scene.path()).arg(&link).run();
     run.ok();
     assert!(!scene.has(&scene.orphan), "{}", run.all());
     scene.assert_whole(&run.all());
@@ -294,11 +292,11 @@ fn a_layout_given_twice_is_swept_once() {
 
 #[test]
 fn one_layout_that_is_refused_takes_no_other_with_it() {
-    let (bad, good) = (Scene::new(), Scene::new());
+    let (bad, good) = (GuardedLayout::new(), GuardedLayout::new());
     bad.builder.file("index.json", b"[]");
     let before = bad.picture();
     for layouts in [[&bad, &good], [&good, &bad]] {
-        let run = Cmd::gc(layouts[0].path()).arg(layouts[1].path()).guarded();
+        let run = Cmd::gc(layouts[0].path()).arg(layouts[1].path()).run();
         assert_ne!(run.code, Some(0), "{}", run.all());
         assert_same(&before, &bad.picture(), &run.all());
         good.assert_whole(&run.all());
@@ -307,14 +305,14 @@ fn one_layout_that_is_refused_takes_no_other_with_it() {
 
 #[test]
 fn names_of_layouts_are_printed_on_one_line_whatever_they_contain() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let odd = scene
         .builder
         .outside()
         .join("a\nb\u{1b}]0;owned\u{7}\u{202e}\r c");
     fs::rename(scene.path(), &odd).expect("a directory can have any name");
     fs::write(odd.join("index.json"), b"[]").expect("the index can be written");
-    let run = Cmd::gc(&odd).guarded();
+    let run = Cmd::gc(&odd).run();
     run.refused();
-    assert_one_error(&run);
+    run.one_error();
 }

@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::hostile::guard::{Guarded as _, Unprivileged, read_only};
-use crate::hostile::scene::{Scene, assert_one_error, total, with_action};
-use crate::support::{Cmd, Run, Snapshot, assert_same, snapshot};
+use crate::support::environment::{Unprivileged, read_only};
+use crate::support::{
+    Cmd, GuardedLayout, Run, Snapshot, assert_same, snapshot, total, with_action,
+};
 
 /// Runs the program on a scene as a user for whom permissions count, after `relative` got `mode`. What the layout looked like
 /// before and after is taken with the old permissions.
 fn with_mode(
-    scene: &Scene,
+    scene: &GuardedLayout,
     relative: &str,
     mode: u32,
     args: &[&str],
@@ -37,26 +38,26 @@ const GC: [&str; 5] = ["gc", "--grace", "0", "--format", "json"];
 
 #[test]
 fn a_document_that_may_not_be_read_stops_the_sweep() {
-    let which: [fn(&Scene) -> String; 3] = [
+    let which: [fn(&GuardedLayout) -> String; 3] = [
         |scene| scene.app.manifest.blob_path(),
         |scene| scene.multi.blob_path(),
         |scene| scene.arm64.manifest.blob_path(),
     ];
     for which in which {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let path = which(&scene);
         let Some((run, before, after)) = with_mode(&scene, &path, 0o000, &GC) else {
             return;
         };
         run.refused();
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &after, &run.all());
     }
 }
 
 #[test]
 fn a_layer_that_may_not_be_read_is_no_obstacle() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let path = scene.app.layers[0].blob_path();
     if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
         run.ok();
@@ -67,7 +68,7 @@ fn a_layer_that_may_not_be_read_is_no_obstacle() {
 
 #[test]
 fn an_orphan_that_may_not_be_read_may_be_a_signature_and_stays() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let signature =
         scene
             .builder
@@ -85,7 +86,7 @@ fn an_orphan_that_may_not_be_read_may_be_a_signature_and_stays() {
 
 #[test]
 fn what_an_unreadable_referrer_may_name_is_not_swept() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let signature =
         scene
             .builder
@@ -111,22 +112,22 @@ fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
         ("", 0o300),
         ("", 0o000),
     ] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let Some((run, before, after)) = with_mode(&scene, directory, mode, &GC) else {
             return;
         };
         run.exits(4);
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &after, &run.all());
     }
 }
 
 #[test]
 fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     if let Some((run, before, after)) = with_mode(&scene, "blobs/sha256", 0o600, &GC) {
         assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &after, &run.all());
     }
 }
@@ -134,25 +135,25 @@ fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
 #[test]
 fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
     for file in ["index.json", "oci-layout"] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let Some((run, before, after)) = with_mode(&scene, file, 0o000, &GC) else {
             return;
         };
         run.exits(4).warns(file);
-        assert_one_error(&run);
+        run.one_error();
         assert_same(&before, &after, &run.all());
     }
 }
 
 #[test]
 fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_goes_on() {
-    let which: [fn(&Scene) -> String; 3] = [
+    let which: [fn(&GuardedLayout) -> String; 3] = [
         |scene| scene.app.layers[0].digest.clone(),
         |scene| scene.app.config.digest.clone(),
         |scene| scene.arm64.manifest.digest.clone(),
     ];
     for which in which {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let digest = which(&scene);
         let damaged = scene.arm64.layers[0].clone();
         scene.builder.file(&damaged.blob_path(), b"damaged");
@@ -178,7 +179,7 @@ fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_goes_on() {
 
 #[test]
 fn files_that_cannot_be_deleted_are_told_and_the_exit_code_says_so() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let other = scene.builder.layer(b"another orphan");
     let Some((run, _, _)) = with_mode(&scene, "blobs/sha256", 0o500, &GC) else {
         return;
@@ -196,12 +197,12 @@ fn files_that_cannot_be_deleted_are_told_and_the_exit_code_says_so() {
 
 #[test]
 fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let Some((run, before, after)) = with_mode(&scene, "", 0o500, &GC) else {
         return;
     };
     run.exits(4);
-    assert_one_error(&run);
+    run.one_error();
     assert_same(&before, &after, &run.all());
     for call in [
         &["ls"][..],
@@ -221,7 +222,7 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
 
 #[test]
 fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let before = scene.picture();
     let path = scene.path().to_str().expect("paths of the tests are UTF-8");
     let calls: [&[&str]; 9] = [
@@ -243,14 +244,14 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
     }
     if let Some(run) = read_only(scene.path(), ["gc", path, "--grace", "0"]) {
         run.exits(4);
-        assert_one_error(&run);
+        run.one_error();
     }
     assert_same(&before, &scene.picture(), "a read-only layout");
 }
 
 #[test]
 fn a_sweep_needs_no_right_to_write_the_blobs_themselves() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.mode(&scene.orphan.blob_path(), 0o444);
     let user = Unprivileged::owning(scene.builder.outside());
     let layout = scene.path().to_str().expect("paths of the tests are UTF-8");
@@ -263,7 +264,7 @@ fn a_sweep_needs_no_right_to_write_the_blobs_themselves() {
 
 #[test]
 fn permissions_are_never_changed() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     for (relative, mode) in [
         ("index.json", 0o640),
         ("oci-layout", 0o400),
@@ -276,7 +277,7 @@ fn permissions_are_never_changed() {
     let orphan = scene.builder.join(&scene.orphan.blob_path());
     let inside = orphan.strip_prefix(scene.builder.outside());
     before.remove(inside.expect("the orphan lies in the layout"));
-    Cmd::gc(scene.path()).guarded().ok();
+    Cmd::gc(scene.path()).run().ok();
     assert_same(
         &crate::support::without_directory_times(&before),
         &crate::support::without_directory_times(&scene.picture()),

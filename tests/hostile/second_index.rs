@@ -14,9 +14,7 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{SweepOptions, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::hostile::guard::Guarded as _;
-use crate::hostile::scene::Scene;
-use crate::support::{Cmd, Desc, at, media};
+use crate::support::{Cmd, Desc, GuardedLayout, at, media};
 
 fn entry(desc: &Desc) -> String {
     format!(
@@ -27,7 +25,7 @@ fn entry(desc: &Desc) -> String {
 
 /// Sweeps with a file of this name and text, and says whether the orphan is still there.
 fn keeps(name: &str, text: &str) -> bool {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let text = text
         .replace("ENTRY", &entry(&scene.orphan))
         .replace("DIGEST", &scene.orphan.digest);
@@ -114,7 +112,7 @@ fn a_list_that_is_torn_stops_the_sweep() {
         r#"{"manifests":[{"digest":"sha256:../../x","size":1}]}"#,
         "{\"latest\":ENTRY,\"\u{1}\":1}",
     ] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let text = text.replace("ENTRY", &entry(&scene.orphan));
         scene.builder.file("other.json", text.as_bytes());
         let run = scene.gc_is_refused();
@@ -122,7 +120,7 @@ fn a_list_that_is_torn_stops_the_sweep() {
             .warns("`--ignore-index other.json`");
         let run = Cmd::gc(scene.path())
             .args(["--ignore-index", "other.json"])
-            .guarded();
+            .run();
         run.ok();
         assert!(!scene.has(&scene.orphan), "{}", run.all());
     }
@@ -130,7 +128,7 @@ fn a_list_that_is_torn_stops_the_sweep() {
 
 #[test]
 fn what_is_no_file_is_not_read() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.fifo("fifo.json").directory("directory.json");
     scene
         .builder
@@ -145,7 +143,7 @@ fn what_is_no_file_is_not_read() {
     assert!(!scene.has(&scene.orphan), "{}", run.all());
     scene.assert_whole(&run.all());
     // A link to a list is one.
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let list = scene.builder.outside().join("list");
     fs::write(&list, format!("[{}]", entry(&scene.orphan))).expect("it can be written");
     scene.builder.symlink("link.json", &list);
@@ -162,7 +160,7 @@ fn depth_is_passed_over_and_damage_is_told_with_its_way() {
         "deep.json",
         &format!(r#"{{"x":{deep},"app":ENTRY}}"#)
     ));
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let lost = scene.builder.forged(
         &Desc::missing(media::MANIFEST, "lost").digest,
         media::MANIFEST,
@@ -179,7 +177,7 @@ fn depth_is_passed_over_and_damage_is_told_with_its_way() {
 /// A list that appears, changes or goes after the plan was made is met under the lock.
 #[test]
 fn a_list_that_changes_after_the_plan_makes_it_void() {
-    let changes: [fn(&Scene, &str); 3] = [
+    let changes: [fn(&GuardedLayout, &str); 3] = [
         |scene, text| {
             scene.builder.file("new.json", text.as_bytes());
         },
@@ -191,7 +189,7 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         },
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let list = |desc: &Desc| format!("[{}]", entry(desc));
         let text = list(&scene.app.manifest);
         scene.builder.file("other.json", text.as_bytes());
@@ -222,7 +220,7 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
 #[test]
 fn a_list_in_utf_16_keeps_what_it_lists_and_stops_a_sweep_where_it_is_torn() {
     for is_whole in [true, false] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let text = format!("\u{feff}{{\"manifests\":[{}]}}", entry(&scene.orphan));
         let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         if !is_whole {

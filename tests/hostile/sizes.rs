@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::hostile::guard::bounded;
-use crate::hostile::scene::{Scene, assert_no_panic, assert_one_error, outline, total};
-use crate::support::{Desc, Doc, Run, for_each, hex, media};
+use crate::support::environment::bounded;
+use crate::support::snapshot::outline;
+use crate::support::{Desc, Doc, GuardedLayout, Run, for_each, hex, media, total};
 
 /// Makes a file of this length that takes no room on the disk.
-fn sparse(scene: &Scene, relative: &str, head: &[u8], len: u64) {
+fn sparse(scene: &GuardedLayout, relative: &str, head: &[u8], len: u64) {
     let mut file = fs::File::create(scene.builder.join(relative)).expect("the file can be made");
     file.write_all(head).expect("the file can be written");
     file.set_len(len).expect("a sparse file can be made");
@@ -24,7 +24,7 @@ fn sparse(scene: &Scene, relative: &str, head: &[u8], len: u64) {
 }
 
 /// Sweeps with little memory.
-fn bounded_gc(scene: &Scene) -> Run {
+fn bounded_gc(scene: &GuardedLayout) -> Run {
     let path = scene.path().to_str().expect("paths of the tests are UTF-8");
     bounded(["gc", path, "--grace", "0"])
 }
@@ -35,18 +35,18 @@ const GIB: u64 = 1 << 30;
 fn a_manifest_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
     for head in ["", "{\"schemaVersion\":2,\"layers\":[", "{\"config\":{}}"] {
         for media_type in [media::MANIFEST, media::INDEX, media::DOCKER_LIST] {
-            let mut scene = Scene::new();
+            let mut scene = GuardedLayout::new();
             let huge = Desc::missing(media_type, "huge");
             sparse(&scene, &huge.blob_path(), head.as_bytes(), GIB);
             scene.builder.tag(&huge, "huge").write();
             let before = outline(scene.builder.outside());
             let run = bounded_gc(&scene);
             run.refused().warns(&huge.digest);
-            assert_one_error(&run);
+            run.one_error();
             assert!(before == outline(scene.builder.outside()), "{}", run.all());
             let path = scene.path().to_str().expect("paths of the tests are UTF-8");
             for call in [["ls", path], ["df", path]] {
-                assert_no_panic(&bounded(call));
+                bounded(call).no_panic();
             }
         }
     }
@@ -55,7 +55,7 @@ fn a_manifest_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
 #[test]
 fn an_index_json_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
     for head in ["", "{\"schemaVersion\":2,\"manifests\":["] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         sparse(&scene, "index.json", head.as_bytes(), GIB);
         let before = outline(scene.builder.outside());
         let path = scene.path().to_str().expect("paths of the tests are UTF-8");
@@ -66,7 +66,7 @@ fn an_index_json_of_a_gigabyte_is_one_error_and_is_not_read_into_memory() {
         ] {
             let run = bounded(call.iter().copied());
             run.refused();
-            assert_one_error(&run);
+            run.one_error();
         }
         assert!(
             before == outline(scene.builder.outside()),
@@ -83,13 +83,13 @@ fn other_files_of_a_gigabyte_are_not_read_into_memory() {
         |file| (*file).to_owned(),
         |file| {
             for head in ["", "[", "{"] {
-                let scene = Scene::new();
+                let scene = GuardedLayout::new();
                 scene.builder.file(file, b"");
                 sparse(&scene, file, head.as_bytes(), GIB);
                 let before = outline(scene.builder.outside());
                 let run = bounded_gc(&scene);
                 run.refused();
-                assert_one_error(&run);
+                run.one_error();
                 assert!(before == outline(scene.builder.outside()), "{}", run.all());
             }
         },
@@ -98,7 +98,7 @@ fn other_files_of_a_gigabyte_are_not_read_into_memory() {
 
 #[test]
 fn blobs_of_a_gigabyte_are_counted_without_being_read() {
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let layer = Desc::missing(media::LAYER, "huge layer");
     let strange = Desc::missing("application/octet-stream", "huge and strange");
     let orphan = Desc::missing(media::LAYER, "huge orphan");
@@ -121,7 +121,7 @@ fn blobs_of_a_gigabyte_are_counted_without_being_read() {
 #[test]
 fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     const TEXT: usize = 200 << 20;
-    let mut scene = Scene::new();
+    let mut scene = GuardedLayout::new();
     let hidden = scene.builder.layer(b"behind a giant string");
     let path = scene.builder.join("blobs/sha256/being-written");
     let mut file = fs::File::create(&path).expect("the file can be made");
@@ -153,7 +153,7 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
 #[test]
 fn an_unlisted_signature_may_be_as_long_as_a_registry_takes_it() {
     const LONGEST: usize = 4 << 20;
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let signature = |length: usize| {
         let config = scene.builder.empty_config();
         let doc = Doc::manifest(&config, &[])

@@ -6,9 +6,10 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::hostile::guard::{Guarded as _, is_root, skip};
-use crate::hostile::scene::{Scene, assert_no_panic, total, with_action};
-use crate::support::{Cmd, Desc, assert_same, for_each, media, snapshot};
+use crate::support::environment::{is_root, skip};
+use crate::support::{
+    Cmd, Desc, GuardedLayout, assert_same, for_each, media, snapshot, total, with_action,
+};
 
 /// What may stand under a name where a blob is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +52,9 @@ impl Odd {
     }
 
     /// Puts it in the place of a blob. Returns `true` if that is possible here.
-    fn replace(self, scene: &Scene, desc: &Desc) -> bool {
+    fn replace(self, scene: &GuardedLayout, desc: &Desc) -> bool {
         let relative = desc.blob_path();
-        let victim = scene.builder.outside().join("victim");
+        let outside = scene.builder.outside().join("outside");
         scene.builder.remove(&relative);
         match self {
             Self::Fifo => {
@@ -98,7 +99,7 @@ impl Odd {
                 scene.builder.symlink(&relative, desc.hex());
             }
             Self::LinkToDirectory => {
-                scene.builder.symlink(&relative, &victim);
+                scene.builder.symlink(&relative, &outside);
             }
             Self::LinkToFifo => {
                 scene.builder.fifo("pipe").symlink(&relative, "../../pipe");
@@ -114,12 +115,12 @@ fn what_is_no_file_is_left_alone_and_a_link_goes_without_its_target() {
         Odd::ALL,
         |odd| format!("{odd:?}"),
         |odd| {
-            let scene = Scene::new();
+            let scene = GuardedLayout::new();
             if !odd.replace(&scene, &scene.orphan) {
                 return;
             }
             let before = scene.picture();
-            let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
+            let dry = Cmd::gc_json(scene.path()).arg("-n").run();
             assert_eq!(
                 total(&dry.ok().json(), "reclaimed_bytes"),
                 0,
@@ -127,7 +128,7 @@ fn what_is_no_file_is_left_alone_and_a_link_goes_without_its_target() {
                 dry.all()
             );
             assert_same(&before, &scene.picture(), &dry.all());
-            let run = Cmd::gc_json(scene.path()).guarded();
+            let run = Cmd::gc_json(scene.path()).run();
             let report = run.ok().json();
             assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
             scene.assert_whole(&run.all());
@@ -151,7 +152,7 @@ fn nobody_opens_what_stands_for_a_config_or_a_layer() {
         |odd| format!("{odd:?}"),
         |odd| {
             for is_config in [false, true] {
-                let scene = Scene::new();
+                let scene = GuardedLayout::new();
                 let desc = if is_config {
                     scene.app.config.clone()
                 } else {
@@ -160,11 +161,11 @@ fn nobody_opens_what_stands_for_a_config_or_a_layer() {
                 if !odd.replace(&scene, &desc) {
                     return;
                 }
-                let run = scene.gc_takes_only_the_orphan();
+                let run = scene.gc_deletes_only_the_orphan();
                 assert!(scene.has(&desc), "{}", run.all());
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).guarded();
-                    assert_no_panic(&run);
+                    let run = Cmd::new(call).arg(scene.path()).run();
+                    run.no_panic();
                 }
             }
         },
@@ -178,7 +179,7 @@ fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
         |odd| format!("{odd:?}"),
         |odd| {
             for place in 0..4 {
-                let mut scene = Scene::new();
+                let mut scene = GuardedLayout::new();
                 let desc = match place {
                     0 => scene.app.manifest.clone(),
                     1 => scene.multi.clone(),
@@ -196,8 +197,8 @@ fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
                 // A link to nothing is there: perhaps what it references is not mounted. What lies below it is not known.
                 scene.gc_is_refused().warns(&desc.digest);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).guarded();
-                    assert_no_panic(&run);
+                    let run = Cmd::new(call).arg(scene.path()).run();
+                    run.no_panic();
                 }
             }
         },
@@ -207,7 +208,7 @@ fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
 #[test]
 fn documents_behind_links_are_read_and_what_they_name_stays() {
     // Bazel's rules write every blob as a link into a cache.
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let cache = scene.builder.outside().join("cache");
     fs::create_dir_all(&cache).expect("the cache can be made");
     for desc in scene.live() {
@@ -217,12 +218,12 @@ fn documents_behind_links_are_read_and_what_they_name_stays() {
         symlink(&target, &path).expect("a link can be made");
     }
     let before = snapshot(&cache);
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert_same(&before, &snapshot(&cache), &run.all());
 }
 
 /// Makes the orphan a link to `target`, whose content it has.
-fn link_orphan_to(scene: &Scene, target: &Path) {
+fn link_orphan_to(scene: &GuardedLayout, target: &Path) {
     let path = scene.builder.join(&scene.orphan.blob_path());
     fs::copy(&path, target).expect("the blob can be copied");
     scene.builder.symlink(&scene.orphan.blob_path(), target);
@@ -230,12 +231,12 @@ fn link_orphan_to(scene: &Scene, target: &Path) {
 
 #[test]
 fn a_linked_orphan_goes_only_as_a_link_and_frees_nothing() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let target = scene.builder.outside().join("somebody else's");
     link_orphan_to(&scene, &target);
     let content = fs::read(&target).expect("the target can be read");
-    let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
-    let run = Cmd::gc_json(scene.path()).guarded();
+    let dry = Cmd::gc_json(scene.path()).arg("-n").run();
+    let run = Cmd::gc_json(scene.path()).run();
     for (run, action) in [(&dry, "would-delete"), (&run, "delete")] {
         let report = run.ok().json();
         assert_eq!(
@@ -251,20 +252,20 @@ fn a_linked_orphan_goes_only_as_a_link_and_frees_nothing() {
 
 #[test]
 fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let live = scene.builder.join(&scene.app.layers[0].blob_path());
     scene.builder.symlink(&scene.orphan.blob_path(), &live);
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(live.is_file(), "{}", run.all());
     // And the other way round: a live link to what is an orphan by its own name keeps it.
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let layer = &scene.app.layers[0];
     let bytes = fs::read(scene.builder.join(&layer.blob_path())).expect("a layer can be read");
     scene.builder.file("kept/elsewhere", &bytes);
     scene
         .builder
         .symlink(&layer.blob_path(), "../../kept/elsewhere");
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     assert!(
         scene.builder.join("kept/elsewhere").is_file(),
         "{}",
@@ -274,13 +275,13 @@ fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
 
 #[test]
 fn hard_links_are_freed_once_and_only_with_their_last_name() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let size = scene.orphan.size;
     let original = scene.builder.join(&scene.orphan.blob_path());
     let twin = Desc::missing(media::LAYER, "the same file again");
     scene.builder.hard_link(&twin.blob_path(), &original);
     let expect = |key: &str, bytes: u64| {
-        let dry = Cmd::gc_json(scene.path()).arg("-n").guarded();
+        let dry = Cmd::gc_json(scene.path()).arg("-n").run();
         assert_eq!(total(&dry.ok().json(), key), bytes, "{}", dry.all());
     };
     // Two names in the layout, both garbage.
@@ -289,7 +290,7 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
     let outside = scene.builder.outside().join("outside");
     fs::hard_link(&original, &outside).expect("a hard link can be made");
     expect("reclaimed_bytes", 0);
-    let run = Cmd::gc_json(scene.path()).guarded();
+    let run = Cmd::gc_json(scene.path()).run();
     assert_eq!(
         total(&run.ok().json(), "reclaimed_bytes"),
         0,
@@ -306,10 +307,10 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
 
 #[test]
 fn garbage_that_is_a_second_name_of_a_live_blob_frees_nothing() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let live = scene.builder.join(&scene.app.layers[0].blob_path());
     scene.builder.hard_link(&scene.orphan.blob_path(), &live);
-    let run = Cmd::gc_json(scene.path()).guarded();
+    let run = Cmd::gc_json(scene.path()).run();
     assert_eq!(
         total(&run.ok().json(), "reclaimed_bytes"),
         0,
@@ -325,7 +326,7 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
     // More than the program looks at before it begins to delete, so that some names are gone when their twin is looked at.
     const FILES: usize = 6000;
     const TWINS: usize = 200;
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     scene.builder.remove(&scene.orphan.blob_path());
     let mut freed = 0;
     for number in 0..FILES {
@@ -338,8 +339,8 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
             scene.builder.hard_link(&twin.blob_path(), &original);
         }
     }
-    let dry = Cmd::gc_json(scene.path()).arg("-n").guarded().ok().json();
-    let run = Cmd::gc_json(scene.path()).guarded().ok().json();
+    let dry = Cmd::gc_json(scene.path()).arg("-n").run().ok().json();
+    let run = Cmd::gc_json(scene.path()).run().ok().json();
     assert_eq!(total(&dry, "reclaimed_bytes"), freed);
     assert_eq!(dry.get("totals"), run.get("totals"));
     assert_eq!(
@@ -350,7 +351,7 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
 
 #[test]
 fn foreign_files_in_the_pool_are_left_alone_and_counted() {
-    let scene = Scene::new();
+    let scene = GuardedLayout::new();
     let hex = "ab".repeat(32);
     let files = [
         "blobs/notes.txt".to_owned(),
@@ -384,7 +385,7 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
             .builder
             .age(file, std::time::Duration::from_secs(90 * 86_400));
     }
-    let run = scene.gc_takes_only_the_orphan();
+    let run = scene.gc_deletes_only_the_orphan();
     for file in &files {
         let bytes = fs::read(scene.builder.join(file)).ok();
         assert_eq!(
@@ -407,10 +408,10 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
 #[test]
 fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
     for odd in [Odd::LinkToNothing, Odd::LinkToItself] {
-        let scene = Scene::new();
+        let scene = GuardedLayout::new();
         let layer = scene.app.layers.last().expect("it has one").clone();
         assert!(odd.replace(&scene, &layer), "a link can be made");
-        let run = |args: &[&str]| Cmd::new(args).arg(scene.path()).guarded();
+        let run = |args: &[&str]| Cmd::new(args).arg(scene.path()).run();
         for args in [
             &["check"][..],
             &["ls", "--tree"],
@@ -433,7 +434,7 @@ fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
         let class = item.map(|item| item["class"].clone());
         assert_eq!(class, Some("missing".into()), "{odd:?} {check:#}");
         let why = Cmd::new(["why"]).arg(scene.path()).arg(&layer.digest);
-        let why = why.guarded();
+        let why = why.run();
         why.ok().says("not here");
     }
 }

@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::interop::seen::tags;
-use crate::interop::workshop::Workshop;
-use crate::support::Cmd;
+use crate::support::{ClientDir, Cmd};
 
 /// How many images are written beside the sweeps.
 const IMAGES: usize = 6;
 
 /// Runs `write` once, and beside it each of these commands again and again; returns what those said, and how often they ran.
-fn beside(shop: &Workshop, commands: &[&[&str]], write: impl FnOnce() + Send) -> (String, usize) {
+fn beside(
+    clients: &ClientDir,
+    commands: &[&[&str]],
+    write: impl FnOnce() + Send,
+) -> (String, usize) {
     let is_done = AtomicBool::new(false);
     let mut said = String::new();
     let mut runs = 0;
@@ -24,7 +27,7 @@ fn beside(shop: &Workshop, commands: &[&[&str]], write: impl FnOnce() + Send) ->
             for words in commands {
                 let (command, flags) = words.split_first().expect("a command has a name");
                 let run = Cmd::new([*command])
-                    .arg(shop.path("layout"))
+                    .arg(clients.join("layout"))
                     .args(flags.iter().copied())
                     .run();
                 // Done, or the writer is in the middle of its index, or it holds its lock.
@@ -38,8 +41,8 @@ fn beside(shop: &Workshop, commands: &[&[&str]], write: impl FnOnce() + Send) ->
 }
 
 /// Panics unless the layout has these tags, and a copy of each can be made: `skopeo` reads and checks every blob.
-fn is_whole(shop: &Workshop, wanted: &[String], said: &str) {
-    let mut names = tags(shop, "layout");
+fn is_whole(clients: &ClientDir, wanted: &[String], said: &str) {
+    let mut names = tags(clients, "layout");
     names.sort();
     let mut wanted = wanted.to_vec();
     wanted.sort();
@@ -52,7 +55,7 @@ fn is_whole(shop: &Workshop, wanted: &[String], said: &str) {
             &format!("oci:layout:{name}"),
             &format!("dir:copy-of-{name}"),
         ];
-        let copy = shop.attempt("skopeo", &args);
+        let copy = clients.attempt("skopeo", &args);
         assert_eq!(
             copy.code,
             Some(0),
@@ -63,14 +66,14 @@ fn is_whole(shop: &Workshop, wanted: &[String], said: &str) {
 }
 
 /// Makes a layout `source` with images of a common and a private layer each, and returns their tags.
-fn source(shop: &Workshop) -> Vec<String> {
-    shop.init("source");
-    shop.new_image("source:base");
-    shop.insert("source:base", "etc-base", "everybody has this", None);
+fn source(clients: &ClientDir) -> Vec<String> {
+    clients.init("source");
+    clients.new_image("source:base");
+    clients.insert("source:base", "etc-base", "everybody has this", None);
     (0..IMAGES)
         .map(|number| {
             let tag = format!("v{number}");
-            shop.insert("source:base", "etc-own", &format!("only {tag}"), Some(&tag));
+            clients.insert("source:base", "etc-own", &format!("only {tag}"), Some(&tag));
             tag
         })
         .collect()
@@ -78,101 +81,104 @@ fn source(shop: &Workshop) -> Vec<String> {
 
 #[test]
 fn what_skopeo_copies_beside_sweeps_is_whole() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    let all = source(&shop);
-    shop.copy("oci:source:base", "oci:layout:base", &[]);
-    let (said, runs) = beside(&shop, &[&["gc"], &["prune", "-f"]], || {
+    let all = source(&clients);
+    clients.copy("oci:source:base", "oci:layout:base", &[]);
+    let (said, runs) = beside(&clients, &[&["gc"], &["prune", "-f"]], || {
         for tag in &all {
             let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
-            shop.copy(&from, &to, &[]);
+            clients.copy(&from, &to, &[]);
         }
     });
     assert!(runs >= IMAGES, "{runs} sweeps are none at all");
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
-    is_whole(&shop, &wanted, &said);
+    is_whole(&clients, &wanted, &said);
 }
 
 #[test]
 fn what_umoci_changes_beside_sweeps_is_whole() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
     let mut wanted = vec!["base".to_owned(), "again".to_owned()];
-    shop.init("layout");
-    shop.new_image("layout:base");
-    let (said, runs) = beside(&shop, &[&["gc"], &["prune", "-f"]], || {
+    clients.init("layout");
+    clients.new_image("layout:base");
+    let (said, runs) = beside(&clients, &[&["gc"], &["prune", "-f"]], || {
         for number in 0..IMAGES {
-            shop.insert(
+            clients.insert(
                 "layout:base",
                 "etc-base",
                 &format!("generation {number}"),
                 None,
             );
             let tag = format!("v{number}");
-            shop.configure("layout:base", &tag, Some(&tag));
-            shop.umoci(&["tag", "--image", "layout:base", "again"]);
+            clients.configure("layout:base", &tag, Some(&tag));
+            clients.umoci(&["tag", "--image", "layout:base", "again"]);
             wanted.push(tag);
         }
     });
     assert!(runs >= IMAGES, "{runs} sweeps are none at all");
-    is_whole(&shop, &wanted, &said);
+    is_whole(&clients, &wanted, &said);
 }
 
 /// The job that writes also removes: what it wrote before is gone, what it wrote last is whole.
 #[test]
 fn a_job_that_copies_and_removes_beside_sweeps_keeps_what_it_wrote_last() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    let all = source(&shop);
-    shop.copy("oci:source:base", "oci:layout:base", &[]);
-    let (said, runs) = beside(&shop, &[&["gc"]], || {
+    let all = source(&clients);
+    clients.copy("oci:source:base", "oci:layout:base", &[]);
+    let (said, runs) = beside(&clients, &[&["gc"]], || {
         let mut before: Option<&String> = None;
         for tag in &all {
             let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
-            shop.copy(&from, &to, &[]);
+            clients.copy(&from, &to, &[]);
             if let Some(before) = before.replace(tag) {
-                let rm = Cmd::new(["rm"]).arg(shop.path("layout")).arg(before).run();
+                let rm = Cmd::new(["rm"])
+                    .arg(clients.join("layout"))
+                    .arg(before)
+                    .run();
                 rm.ok();
             }
         }
     });
     assert!(runs >= IMAGES, "{runs} sweeps are none at all");
     let last = all.last().expect("there are images").clone();
-    is_whole(&shop, &[last, "base".to_owned()], &said);
+    is_whole(&clients, &[last, "base".to_owned()], &said);
 }
 
 /// A writer that uses old orphans again, without a lock, beside a sweep that leaves it no time: with a trash nothing is lost.
 #[test]
 fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    let all = source(&shop);
-    shop.copy("oci:source:base", "oci:layout:base", &[]);
+    let all = source(&clients);
+    clients.copy("oci:source:base", "oci:layout:base", &[]);
     let sweep: &[&str] = &["gc", "--trash", "--grace", "0", "--lock-wait", "0s"];
-    let (said, runs) = beside(&shop, &[sweep], || {
+    let (said, runs) = beside(&clients, &[sweep], || {
         for tag in &all {
             let (from, to) = (format!("oci:source:{tag}"), format!("oci:layout:{tag}"));
-            shop.copy(&from, &to, &[]);
+            clients.copy(&from, &to, &[]);
         }
     });
     assert!(runs >= IMAGES, "{runs} sweeps are none at all");
     let last = Cmd::new(["gc", "--trash", "--grace", "0"])
-        .arg(shop.path("layout"))
+        .arg(clients.join("layout"))
         .run();
     last.ok();
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
-    is_whole(&shop, &wanted, &format!("{said}{}", last.all()));
+    is_whole(&clients, &wanted, &format!("{said}{}", last.all()));
     // What another collector deletes is none of what lies in the trash, and it does not trip over it.
     Cmd::new(["rm", "--trash", "--grace", "0"])
-        .arg(shop.path("layout"))
+        .arg(clients.join("layout"))
         .arg(&all[0])
         .run()
         .ok();
-    shop.umoci(&["gc", "--layout", "layout"]);
-    Cmd::new(["undo"]).arg(shop.path("layout")).run().ok();
-    is_whole(&shop, &wanted, "after umoci gc and undo");
+    clients.umoci(&["gc", "--layout", "layout"]);
+    Cmd::new(["undo"]).arg(clients.join("layout")).run().ok();
+    is_whole(&clients, &wanted, "after umoci gc and undo");
 }

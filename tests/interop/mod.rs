@@ -5,7 +5,6 @@
 //! reason; with `OCISWEEP_REQUIRE_TOOLS=1` in the environment that is a failure, so that a build that means to run them
 //! cannot lose them in silence.
 //!
-//! - [`workshop`]: runs the programs and builds images with them.
 //! - [`seen`]: everything that the programs can tell about a layout, for comparing before and after.
 //! - [`umoci`] and [`skopeo`]: the promises of `gc`.
 //! - [`peers`]: `umoci gc` and `ocisweep gc` side by side.
@@ -18,4 +17,3 @@ mod rm;
 mod seen;
 mod skopeo;
 mod umoci;
-mod workshop;

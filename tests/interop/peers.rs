@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::interop::workshop::Workshop;
-use crate::support::{Cmd, blobs, cases};
+use crate::support::{ClientDir, Cmd, blobs, cases};
 
 /// How a sweep of one layout ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +20,7 @@ enum End {
 /// The README has these numbers: with `--nocapture` they are printed.
 #[test]
 fn of_every_recorded_layout_exactly_the_garbage_goes_or_nothing() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
     let mut ends: BTreeMap<(&str, End), Vec<String>> = BTreeMap::new();
@@ -31,7 +30,7 @@ fn of_every_recorded_layout_exactly_the_garbage_goes_or_nothing() {
             let before = blobs(&path);
             let run = if tool == "umoci" {
                 let path = path.to_str().expect("paths of the tests are UTF-8");
-                shop.attempt("umoci", &["gc", "--layout", path])
+                clients.attempt("umoci", &["gc", "--layout", path])
             } else {
                 Cmd::gc(&path).run()
             };

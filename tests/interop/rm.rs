@@ -6,128 +6,127 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::interop::seen::{Readers, see, tags};
-use crate::interop::workshop::Workshop;
-use crate::support::{Cmd, Run, blobs, media, sha256};
+use crate::support::{ClientDir, Cmd, Run, blobs, media, sha256};
 
 /// Builds a layout of umoci in which tags share layers, and two share an image.
-fn family(shop: &Workshop, layout: &str) {
-    shop.init(layout);
+fn family(clients: &ClientDir, layout: &str) {
+    clients.init(layout);
     let image = |tag: &str| format!("{layout}:{tag}");
-    shop.new_image(&image("base"));
-    shop.insert(&image("base"), "base", "what all have", None);
-    shop.insert(&image("base"), "middle", "what two have", Some("middle"));
-    shop.insert(&image("middle"), "top", "what one has", Some("top"));
-    shop.umoci(&["tag", "--image", &image("top"), "top-again"]);
-    shop.new_image(&image("alone"));
-    shop.insert(&image("alone"), "alone", "what nobody else has", None);
+    clients.new_image(&image("base"));
+    clients.insert(&image("base"), "base", "what all have", None);
+    clients.insert(&image("base"), "middle", "what two have", Some("middle"));
+    clients.insert(&image("middle"), "top", "what one has", Some("top"));
+    clients.umoci(&["tag", "--image", &image("top"), "top-again"]);
+    clients.new_image(&image("alone"));
+    clients.insert(&image("alone"), "alone", "what nobody else has", None);
 }
 
 /// Runs `rm` on a layout of the workshop and panics unless it is content.
 #[track_caller]
-fn rm(shop: &Workshop, layout: &str, args: &[&str]) -> Run {
-    let run = Cmd::new(["rm"]).arg(shop.path(layout)).args(args).run();
+fn rm(clients: &ClientDir, layout: &str, args: &[&str]) -> Run {
+    let run = Cmd::new(["rm"]).arg(clients.join(layout)).args(args).run();
     run.ok();
     run
 }
 
 #[test]
 fn whichever_tag_goes_umoci_and_skopeo_read_all_others() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    family(&shop, "umoci");
-    for tag in tags(&shop, "umoci") {
-        shop.copy(
+    family(&clients, "umoci");
+    for tag in tags(&clients, "umoci") {
+        clients.copy(
             &format!("oci:umoci:{tag}"),
             &format!("oci:skopeo:{tag}"),
             &[],
         );
     }
     for source in ["umoci", "skopeo"] {
-        let names = tags(&shop, source);
+        let names = tags(&clients, source);
         assert_eq!(names, ["alone", "base", "middle", "top", "top-again"]);
         // What umoci left behind is older than this, and goes first so that the last step can compare.
-        shop.gc(source);
-        let before = see(&shop, source, &names, Readers::UmociAndSkopeo);
+        clients.gc(source);
+        let before = see(&clients, source, &names, Readers::UmociAndSkopeo);
         for gone in &names {
             let layout = format!("{source}-without-{gone}");
-            shop.clone_layout(source, &layout);
-            let run = rm(&shop, &layout, &[gone]);
+            clients.clone_layout(source, &layout);
+            let run = rm(&clients, &layout, &[gone]);
             run.says(&format!("Untagged: {gone}\n"));
             let left: Vec<String> = names.iter().filter(|name| *name != gone).cloned().collect();
-            assert_eq!(tags(&shop, &layout), left, "{}", run.all());
+            assert_eq!(tags(&clients, &layout), left, "{}", run.all());
             let mut expected = before.clone();
             expected.remove(gone);
             assert_eq!(
-                see(&shop, &layout, &left, Readers::UmociAndSkopeo),
+                see(&clients, &layout, &left, Readers::UmociAndSkopeo),
                 expected,
                 "{}",
                 run.all()
             );
             // Neither of them finds anything left over.
-            let all = blobs(&shop.path(&layout));
-            shop.umoci(&["gc", "--layout", &layout]);
-            assert_eq!(blobs(&shop.path(&layout)), all, "{}", run.all());
-            assert!(shop.gc(&layout).is_empty(), "{}", run.all());
+            let all = blobs(&clients.join(&layout));
+            clients.umoci(&["gc", "--layout", &layout]);
+            assert_eq!(blobs(&clients.join(&layout)), all, "{}", run.all());
+            assert!(clients.gc(&layout).is_empty(), "{}", run.all());
         }
     }
 }
 
 #[test]
 fn what_skopeo_untagged_by_overwriting_goes_by_its_id_and_the_tag_stays() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    family(&shop, "source");
-    shop.copy("oci:source:middle", "oci:layout:tag", &[]);
+    family(&clients, "source");
+    clients.copy("oci:source:middle", "oci:layout:tag", &[]);
     let first = see(
-        &shop,
+        &clients,
         "layout",
         &["tag".to_owned()],
         Readers::UmociAndSkopeo,
     );
     let first = first.get("tag").expect("it was looked at").digest.clone();
-    shop.copy("oci:source:top", "oci:layout:tag", &[]);
+    clients.copy("oci:source:top", "oci:layout:tag", &[]);
     let names = ["tag".to_owned()];
-    let before = see(&shop, "layout", &names, Readers::UmociAndSkopeo);
-    let run = rm(&shop, "layout", &[&first]);
+    let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
+    let run = rm(&clients, "layout", &[&first]);
     run.says(&format!("Deleted: {first}\n"));
     assert_eq!(
         before,
-        see(&shop, "layout", &names, Readers::UmociAndSkopeo),
+        see(&clients, "layout", &names, Readers::UmociAndSkopeo),
         "{}",
         run.all()
     );
     // The name is the other image, and that one can go by it.
-    rm(&shop, "layout", &["tag"]);
-    assert_eq!(shop.count("layout"), 0);
+    rm(&clients, "layout", &["tag"]);
+    assert_eq!(clients.count("layout"), 0);
 }
 
 #[test]
 fn umoci_and_skopeo_go_on_in_a_layout_from_which_everything_was_removed() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    family(&shop, "source");
-    family(&shop, "layout");
-    shop.gc("layout");
-    rm(&shop, "layout", &["*"]);
-    assert_eq!(shop.count("layout"), 0);
-    assert!(tags(&shop, "layout").is_empty());
-    shop.new_image("layout:new");
-    shop.insert("layout:new", "file", "in an empty layout", None);
-    shop.copy("oci:source:top", "oci:layout:top", &[]);
+    family(&clients, "source");
+    family(&clients, "layout");
+    clients.gc("layout");
+    rm(&clients, "layout", &["*"]);
+    assert_eq!(clients.count("layout"), 0);
+    assert!(tags(&clients, "layout").is_empty());
+    clients.new_image("layout:new");
+    clients.insert("layout:new", "file", "in an empty layout", None);
+    clients.copy("oci:source:top", "oci:layout:top", &[]);
     let top = ["top".to_owned()];
     assert_eq!(
-        see(&shop, "source", &top, Readers::UmociAndSkopeo),
-        see(&shop, "layout", &top, Readers::UmociAndSkopeo)
+        see(&clients, "source", &top, Readers::UmociAndSkopeo),
+        see(&clients, "layout", &top, Readers::UmociAndSkopeo)
     );
-    assert_eq!(tags(&shop, "layout"), ["new", "top"]);
+    assert_eq!(tags(&clients, "layout"), ["new", "top"]);
 }
 
 #[test]
 fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
     for held in [true, false] {
@@ -136,56 +135,56 @@ fn a_held_bundle_can_be_packed_again_after_its_tags_went() {
         } else {
             ("free", "other-bundle")
         };
-        family(&shop, layout);
+        family(&clients, layout);
         let image = format!("{layout}:top");
-        shop.unpack(&image, bundle);
+        clients.unpack(&image, bundle);
         if held {
-            let add = Cmd::new(["hold", "add"]).arg(shop.path(layout));
+            let add = Cmd::new(["hold", "add"]).arg(clients.join(layout));
             add.args(["dev", "--bundle"])
-                .arg(shop.path(bundle))
+                .arg(clients.join(bundle))
                 .run()
                 .ok();
             // The last name needs force, which would end the hold; of two the first does not.
             let run = Cmd::new(["rm"])
-                .arg(shop.path(layout))
+                .arg(clients.join(layout))
                 .args(["top", "top-again"])
                 .run();
             run.exits(1).warns("hold \"dev\" is using its image");
         }
-        rm(&shop, layout, &["top"]);
+        rm(&clients, layout, &["top"]);
         // The other one is moved by umoci itself, so that no tag references the manifest of the bundle any more.
-        shop.umoci(&["tag", "--image", &format!("{layout}:alone"), "top-again"]);
-        rm(&shop, layout, &["middle"]);
-        shop.gc(layout);
-        let file = shop.path(bundle).join("rootfs/packed");
+        clients.umoci(&["tag", "--image", &format!("{layout}:alone"), "top-again"]);
+        rm(&clients, layout, &["middle"]);
+        clients.gc(layout);
+        let file = clients.join(bundle).join("rootfs/packed");
         fs::write(file, "after its tags went").expect("a file of a bundle can be written");
         let packed = format!("{layout}:packed");
-        let repack = shop.attempt("umoci", &["repack", "--image", &packed, bundle]);
+        let repack = clients.attempt("umoci", &["repack", "--image", &packed, bundle]);
         assert_eq!(repack.code == Some(0), held, "{}", repack.all());
         if held {
             let names = ["packed".to_owned()];
-            see(&shop, layout, &names, Readers::UmociAndSkopeo);
+            see(&clients, layout, &names, Readers::UmociAndSkopeo);
             // Without the bundle the hold ends by itself.
-            fs::remove_dir_all(shop.path(bundle)).expect("a bundle can be removed");
-            assert!(!shop.gc(layout).is_empty(), "what only the hold kept");
-            see(&shop, layout, &names, Readers::UmociAndSkopeo);
+            fs::remove_dir_all(clients.join(bundle)).expect("a bundle can be removed");
+            assert!(!clients.gc(layout).is_empty(), "what only the hold kept");
+            see(&clients, layout, &names, Readers::UmociAndSkopeo);
         }
     }
 }
 
 /// Writes a layout with an index of three platforms, whose images share a layer.
-fn platforms(shop: &Workshop, layout: &str) {
+fn platforms(clients: &ClientDir, layout: &str) {
     let source = format!("source-of-{layout}");
-    family(shop, &source);
+    family(clients, &source);
     let images = [("base", "s390x"), ("middle", "arm64"), ("top", "amd64")];
     for (tag, _) in images {
-        shop.copy(
+        clients.copy(
             &format!("oci:{source}:{tag}"),
             &format!("oci:{layout}:{tag}"),
             &[],
         );
     }
-    let path = shop.path(layout).join("index.json");
+    let path = clients.join(layout).join("index.json");
     let text = fs::read(&path).expect("the index can be read");
     let mut index: Value = serde_json::from_slice(&text).expect("the index is JSON");
     let listed = index["manifests"]
@@ -208,7 +207,7 @@ fn platforms(shop: &Workshop, layout: &str) {
     let document =
         json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": children}).to_string();
     let digest = sha256(document.as_bytes());
-    fs::write(blob_path(shop, layout, &digest), &document).expect("the index can be stored");
+    fs::write(blob_path(clients, layout, &digest), &document).expect("the index can be stored");
     index["manifests"] = json!([{
         "mediaType": media::INDEX, "digest": digest, "size": document.len(),
         "annotations": {"org.opencontainers.image.ref.name": "multi"},
@@ -216,14 +215,15 @@ fn platforms(shop: &Workshop, layout: &str) {
     fs::write(&path, index.to_string()).expect("index.json can be written");
 }
 
-fn blob_path(shop: &Workshop, layout: &str, digest: &str) -> std::path::PathBuf {
-    shop.path(layout)
+fn blob_path(clients: &ClientDir, layout: &str, digest: &str) -> std::path::PathBuf {
+    clients
+        .join(layout)
         .join("blobs")
         .join(digest.replacen(':', "/", 1))
 }
 
 /// Copies one platform of `multi` and returns how that went.
-fn copy_platform(shop: &Workshop, layout: &str, architecture: &str) -> Run {
+fn copy_platform(clients: &ClientDir, layout: &str, architecture: &str) -> Run {
     let (from, to) = (
         format!("oci:{layout}:multi"),
         format!("oci:only-{layout}-{architecture}:one"),
@@ -239,39 +239,39 @@ fn copy_platform(shop: &Workshop, layout: &str, architecture: &str) -> Run {
         &from,
         &to,
     ];
-    shop.attempt("skopeo", &args)
+    clients.attempt("skopeo", &args)
 }
 
 #[test]
 fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    platforms(&shop, "whole");
+    platforms(&clients, "whole");
     let all = ["amd64", "arm64", "s390x"];
     for dropped in all {
         let layout = format!("without-{dropped}");
-        shop.clone_layout("whole", &layout);
+        clients.clone_layout("whole", &layout);
         let run = rm(
-            &shop,
+            &clients,
             &layout,
             &["multi", "--platform", &format!("linux/{dropped}")],
         );
         run.says("Rewritten: multi, image ID ");
         let copy = format!("copy-of-{layout}");
-        shop.copy(
+        clients.copy(
             &format!("oci:{layout}:multi"),
             &format!("oci:{copy}:multi"),
             &["--all"],
         );
         assert_eq!(
-            blobs(&shop.path(&layout)),
-            blobs(&shop.path(&copy)),
+            blobs(&clients.join(&layout)),
+            blobs(&clients.join(&copy)),
             "a copy has all that is left\n{}",
             run.all()
         );
         for architecture in all {
-            let copied = copy_platform(&shop, &layout, architecture);
+            let copied = copy_platform(&clients, &layout, architecture);
             assert_eq!(
                 copied.code == Some(0),
                 architecture != dropped,
@@ -281,54 +281,54 @@ fn after_a_rewrite_skopeo_copies_the_whole_image_and_every_platform_that_is_left
             );
         }
         // Others sweep it as if it had never been otherwise.
-        let left = blobs(&shop.path(&layout));
-        shop.umoci(&["gc", "--layout", &layout]);
-        assert_eq!(blobs(&shop.path(&layout)), left, "{}", run.all());
-        assert!(shop.gc(&layout).is_empty(), "{}", run.all());
+        let left = blobs(&clients.join(&layout));
+        clients.umoci(&["gc", "--layout", &layout]);
+        assert_eq!(blobs(&clients.join(&layout)), left, "{}", run.all());
+        assert!(clients.gc(&layout).is_empty(), "{}", run.all());
     }
 }
 
 #[test]
 fn after_one_platform_is_left_skopeo_copies_it() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    platforms(&shop, "layout");
+    platforms(&clients, "layout");
     let run = rm(
-        &shop,
+        &clients,
         "layout",
         &["multi", "--only-platform", "linux/arm64"],
     );
-    let copied = copy_platform(&shop, "layout", "arm64");
+    let copied = copy_platform(&clients, "layout", "arm64");
     copied.ok();
     // The index, and what the one image consists of.
     assert_eq!(
-        shop.count("layout"),
-        shop.count("only-layout-arm64") + 1,
+        clients.count("layout"),
+        clients.count("only-layout-arm64") + 1,
         "{}",
         run.all()
     );
     rm(
-        &shop,
+        &clients,
         "layout",
         &["-f", "multi", "--platform", "linux/arm64"],
     );
-    assert_eq!(shop.count("layout"), 0);
+    assert_eq!(clients.count("layout"), 0);
 }
 
 #[test]
 fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
     for mode in ["sparse", "hollow"] {
         let layout = format!("layout-{mode}");
-        platforms(&shop, &layout);
-        let before = shop
+        platforms(&clients, &layout);
+        let before = clients
             .skopeo(&["inspect", "--raw", &format!("oci:{layout}:multi")])
             .stdout;
         let run = rm(
-            &shop,
+            &clients,
             &layout,
             &[
                 "multi",
@@ -338,12 +338,12 @@ fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
                 mode,
             ],
         );
-        let after = shop
+        let after = clients
             .skopeo(&["inspect", "--raw", &format!("oci:{layout}:multi")])
             .stdout;
         assert_eq!(before, after, "the digest stays\n{}", run.all());
         for (architecture, works) in [("arm64", true), ("s390x", true), ("amd64", false)] {
-            let copied = copy_platform(&shop, &layout, architecture);
+            let copied = copy_platform(&clients, &layout, architecture);
             assert_eq!(
                 copied.code == Some(0),
                 works,
@@ -359,7 +359,7 @@ fn in_a_sparse_index_skopeo_copies_the_platforms_that_are_here() {
             &format!("oci:{layout}:multi"),
             &format!("oci:whole-{mode}:multi"),
         ];
-        let copied = shop.attempt("skopeo", &whole);
+        let copied = clients.attempt("skopeo", &whole);
         assert_ne!(
             copied.code,
             Some(0),

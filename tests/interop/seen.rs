@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::interop::workshop::Workshop;
 use crate::support::snapshot::What;
-use crate::support::{sha256, snapshot};
+use crate::support::{ClientDir, sha256, snapshot};
 
 /// Everything about one tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +30,8 @@ pub(crate) enum Readers {
 }
 
 /// Returns the tags of a layout as `umoci` lists them, sorted.
-pub(crate) fn tags(shop: &Workshop, layout: &str) -> Vec<String> {
-    let run = shop.umoci(&["list", "--layout", layout]);
+pub(crate) fn tags(clients: &ClientDir, layout: &str) -> Vec<String> {
+    let run = clients.umoci(&["list", "--layout", layout]);
     let mut tags: Vec<String> = run.stdout.lines().map(str::to_owned).collect();
     tags.sort();
     tags
@@ -41,30 +40,30 @@ pub(crate) fn tags(shop: &Workshop, layout: &str) -> Vec<String> {
 /// Uses every one of these tags in every way.
 #[track_caller]
 pub(crate) fn see(
-    shop: &Workshop,
+    clients: &ClientDir,
     layout: &str,
     tags: &[String],
     readers: Readers,
 ) -> BTreeMap<String, Tag> {
     assert!(!tags.is_empty(), "there is no tag to look at");
     let all = tags.iter();
-    all.map(|tag| (tag.clone(), see_one(shop, layout, tag, readers)))
+    all.map(|tag| (tag.clone(), see_one(clients, layout, tag, readers)))
         .collect()
 }
 
-fn see_one(shop: &Workshop, layout: &str, tag: &str, readers: Readers) -> Tag {
+fn see_one(clients: &ClientDir, layout: &str, tag: &str, readers: Readers) -> Tag {
     let source = format!("oci:{layout}:{tag}");
-    let raw = shop.skopeo(&["inspect", "--raw", &source]);
-    let inspected = shop.skopeo(&["inspect", &source]).stdout;
-    let copy = shop.text("copy-to-look-at");
-    shop.copy(&source, &format!("dir:{copy}"), &["--all"]);
+    let raw = clients.skopeo(&["inspect", "--raw", &source]);
+    let inspected = clients.skopeo(&["inspect", &source]).stdout;
+    let copy = clients.text_of("copy-to-look-at");
+    clients.copy(&source, &format!("dir:{copy}"), &["--all"]);
     let copied = files(&PathBuf::from(&copy));
     fs::remove_dir_all(&copy).expect("a copy can be removed");
     let umoci = (readers == Readers::UmociAndSkopeo).then(|| {
         let image = format!("{layout}:{tag}");
-        let stat = shop.umoci(&["stat", "--json", "--image", &image]).stdout;
-        let bundle = shop.text("bundle-to-look-at");
-        shop.unpack(&image, &bundle);
+        let stat = clients.umoci(&["stat", "--json", "--image", &image]).stdout;
+        let bundle = clients.text_of("bundle-to-look-at");
+        clients.unpack(&image, &bundle);
         let tree = files(&PathBuf::from(&bundle).join("rootfs"));
         fs::remove_dir_all(&bundle).expect("a bundle can be removed");
         (stat, tree)

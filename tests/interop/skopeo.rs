@@ -5,77 +5,76 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::interop::seen::{Readers, see, tags};
-use crate::interop::workshop::Workshop;
-use crate::support::{Cmd, Snapshot, blobs, media, sha256, snapshot};
+use crate::support::{ClientDir, Cmd, Snapshot, blobs, media, sha256, snapshot};
 
 /// Builds images of umoci to copy from: `one` and `two` share a layer, `three` shares nothing.
-fn sources(shop: &Workshop) {
-    shop.init("source");
-    shop.new_image("source:one");
-    shop.insert("source:one", "shared", "a layer that both have", None);
-    shop.insert("source:one", "own", "of the second only", Some("two"));
-    shop.insert("source:one", "own", "of the first only", None);
-    shop.new_image("source:three");
-    shop.insert("source:three", "own", "of the third only", None);
+fn sources(clients: &ClientDir) {
+    clients.init("source");
+    clients.new_image("source:one");
+    clients.insert("source:one", "shared", "a layer that both have", None);
+    clients.insert("source:one", "own", "of the second only", Some("two"));
+    clients.insert("source:one", "own", "of the first only", None);
+    clients.new_image("source:three");
+    clients.insert("source:three", "own", "of the third only", None);
 }
 
 /// Copies an image into the layout under test.
-fn take(shop: &Workshop, tag: &str, to: &str, flags: &[&str]) {
-    shop.copy(&format!("oci:source:{tag}"), &format!("oci:{to}"), flags);
+fn take(clients: &ClientDir, tag: &str, to: &str, flags: &[&str]) {
+    clients.copy(&format!("oci:source:{tag}"), &format!("oci:{to}"), flags);
 }
 
 /// Takes entries out of `index.json` by tag, as a tool does that knows no garbage collection.
-fn untag(shop: &Workshop, layout: &str, tag: &str) {
+fn untag(clients: &ClientDir, layout: &str, tag: &str) {
     let image = format!("{layout}:{tag}");
-    shop.umoci(&["rm", "--image", &image]);
+    clients.umoci(&["rm", "--image", &image]);
 }
 
 #[test]
 fn every_tag_that_skopeo_copied_works_after_a_sweep() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    take(&shop, "one", "layout:first", &[]);
-    take(&shop, "two", "layout:second", &[]);
-    take(&shop, "one", "layout:overwritten", &[]);
-    take(&shop, "two", "layout:overwritten", &[]);
-    take(&shop, "three", "layout:dropped", &[]);
-    untag(&shop, "layout", "dropped");
-    let names = tags(&shop, "layout");
+    sources(&clients);
+    take(&clients, "one", "layout:first", &[]);
+    take(&clients, "two", "layout:second", &[]);
+    take(&clients, "one", "layout:overwritten", &[]);
+    take(&clients, "two", "layout:overwritten", &[]);
+    take(&clients, "three", "layout:dropped", &[]);
+    untag(&clients, "layout", "dropped");
+    let names = tags(&clients, "layout");
     assert_eq!(names, ["first", "overwritten", "second"]);
-    let before = see(&shop, "layout", &names, Readers::UmociAndSkopeo);
-    let index = fs::read(shop.path("layout/index.json")).expect("the index can be read");
-    let gone = shop.gc("layout");
+    let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
+    let index = fs::read(clients.join("layout/index.json")).expect("the index can be read");
+    let gone = clients.gc("layout");
     assert!(!gone.is_empty(), "the dropped tag left something");
     assert_eq!(
         before,
-        see(&shop, "layout", &names, Readers::UmociAndSkopeo)
+        see(&clients, "layout", &names, Readers::UmociAndSkopeo)
     );
-    let now = fs::read(shop.path("layout/index.json")).expect("the index can be read");
+    let now = fs::read(clients.join("layout/index.json")).expect("the index can be read");
     assert_eq!(now, index, "gc never touches index.json");
 }
 
 #[test]
 fn what_skopeo_untagged_by_overwriting_stays_whole() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    take(&shop, "one", "layout:tag", &[]);
+    sources(&clients);
+    take(&clients, "one", "layout:tag", &[]);
     let first = see(
-        &shop,
+        &clients,
         "layout",
         &["tag".to_owned()],
         Readers::UmociAndSkopeo,
     );
-    take(&shop, "two", "layout:tag", &[]);
+    take(&clients, "two", "layout:tag", &[]);
     assert!(
-        shop.gc("layout").is_empty(),
+        clients.gc("layout").is_empty(),
         "every entry is a root, tagged or not"
     );
     let digest = &first.get("tag").expect("it was looked at").digest;
-    let path = shop.path("layout");
+    let path = clients.join("layout");
     assert!(blobs(&path).contains_key(digest));
     // It is listed, and as untagged.
     let run = Cmd::new(["ls", "--no-trunc"]).arg(&path).run();
@@ -83,10 +82,10 @@ fn what_skopeo_untagged_by_overwriting_stays_whole() {
 }
 
 /// Copies the only image of a layout and returns its files. By its tag not every skopeo finds an image of docker's types.
-fn copy_of_the_only_image(shop: &Workshop, layout: &str) -> Snapshot {
-    let copy = shop.text("copy-of-the-only-image");
-    shop.copy(&format!("oci:{layout}"), &format!("dir:{copy}"), &[]);
-    let mut files = snapshot(&shop.path("copy-of-the-only-image"));
+fn copy_of_the_only_image(clients: &ClientDir, layout: &str) -> Snapshot {
+    let copy = clients.text_of("copy-of-the-only-image");
+    clients.copy(&format!("oci:{layout}"), &format!("dir:{copy}"), &[]);
+    let mut files = snapshot(&clients.join("copy-of-the-only-image"));
     fs::remove_dir_all(&copy).expect("a copy can be removed");
     for stat in files.values_mut() {
         stat.modified = 0;
@@ -96,126 +95,129 @@ fn copy_of_the_only_image(shop: &Workshop, layout: &str) -> Snapshot {
 
 #[test]
 fn images_of_dockers_types_work_after_a_sweep() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
+    sources(&clients);
     let docker = ["--format", "v2s2"];
-    take(&shop, "one", "layout:docker", &docker);
-    take(&shop, "two", "layout:docker-two", &docker);
-    take(&shop, "three", "layout:three", &[]);
-    let index = fs::read_to_string(shop.path("layout/index.json"));
+    take(&clients, "one", "layout:docker", &docker);
+    take(&clients, "two", "layout:docker-two", &docker);
+    take(&clients, "three", "layout:three", &[]);
+    let index = fs::read_to_string(clients.join("layout/index.json"));
     let index = index.expect("the index can be read");
     assert!(index.contains(media::DOCKER_MANIFEST), "{index}");
     // What becomes garbage shares blobs with what stays.
-    untag(&shop, "layout", "docker-two");
-    untag(&shop, "layout", "three");
-    let before = copy_of_the_only_image(&shop, "layout");
-    let gone = shop.gc("layout");
+    untag(&clients, "layout", "docker-two");
+    untag(&clients, "layout", "three");
+    let before = copy_of_the_only_image(&clients, "layout");
+    let gone = clients.gc("layout");
     assert!(gone.len() >= 5, "of two images: {gone:?}");
-    assert_eq!(before, copy_of_the_only_image(&shop, "layout"));
-    shop.copy("oci:layout", "oci:again:docker", &["--preserve-digests"]);
+    assert_eq!(before, copy_of_the_only_image(&clients, "layout"));
+    clients.copy("oci:layout", "oci:again:docker", &["--preserve-digests"]);
     assert_eq!(
-        blobs(&shop.path("layout")),
-        blobs(&shop.path("again")),
+        blobs(&clients.join("layout")),
+        blobs(&clients.join("again")),
         "a copy has what stayed, and no more"
     );
 }
 
 #[test]
 fn images_that_went_through_a_docker_archive_work_after_a_sweep() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    let archive = shop.text("images.tar");
+    sources(&clients);
+    let archive = clients.text_of("images.tar");
     let source = format!("docker-archive:{archive}:example.com/app:1");
-    shop.copy("oci:source:one", &source, &[]);
+    clients.copy("oci:source:one", &source, &[]);
     // An archive is no layout, and is called what it is.
-    Cmd::gc(&shop.path("images.tar"))
+    Cmd::gc(&clients.join("images.tar"))
         .run()
         .refused()
         .warns("tar");
-    shop.copy(&source, "oci:layout:app", &[]);
-    take(&shop, "two", "layout:two", &[]);
-    take(&shop, "three", "layout:dropped", &[]);
-    untag(&shop, "layout", "dropped");
-    shop.copy(&source, "oci:docker:app", &["--format", "v2s2"]);
-    take(&shop, "three", "docker:dropped", &["--format", "v2s2"]);
-    untag(&shop, "docker", "dropped");
+    clients.copy(&source, "oci:layout:app", &[]);
+    take(&clients, "two", "layout:two", &[]);
+    take(&clients, "three", "layout:dropped", &[]);
+    untag(&clients, "layout", "dropped");
+    clients.copy(&source, "oci:docker:app", &["--format", "v2s2"]);
+    take(&clients, "three", "docker:dropped", &["--format", "v2s2"]);
+    untag(&clients, "docker", "dropped");
 
     let names: Vec<String> = ["app", "two"].map(str::to_owned).to_vec();
-    let before = see(&shop, "layout", &names, Readers::UmociAndSkopeo);
-    assert!(!shop.gc("layout").is_empty());
+    let before = see(&clients, "layout", &names, Readers::UmociAndSkopeo);
+    assert!(!clients.gc("layout").is_empty());
     assert_eq!(
         before,
-        see(&shop, "layout", &names, Readers::UmociAndSkopeo)
+        see(&clients, "layout", &names, Readers::UmociAndSkopeo)
     );
-    let before = copy_of_the_only_image(&shop, "docker");
-    assert!(!shop.gc("docker").is_empty());
-    assert_eq!(before, copy_of_the_only_image(&shop, "docker"));
+    let before = copy_of_the_only_image(&clients, "docker");
+    assert!(!clients.gc("docker").is_empty());
+    assert_eq!(before, copy_of_the_only_image(&clients, "docker"));
 
     // And back again.
-    let back = format!("docker-archive:{}:example.com/app:1", shop.text("back.tar"));
-    shop.copy("oci:layout:app", &back, &[]);
+    let back = format!(
+        "docker-archive:{}:example.com/app:1",
+        clients.text_of("back.tar")
+    );
+    clients.copy("oci:layout:app", &back, &[]);
 }
 
 #[test]
 fn recompressed_copies_work_after_a_sweep() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
+    sources(&clients);
     // Into empty layouts: a blob that is there already would be used instead.
-    take(&shop, "one", "layout:gzip", &[]);
+    take(&clients, "one", "layout:gzip", &[]);
     let zstd = ["--dest-compress", "--dest-compress-format", "zstd"];
-    take(&shop, "two", "fresh:zstd", &zstd);
-    shop.copy("oci:fresh:zstd", "oci:layout:zstd", &[]);
-    take(&shop, "three", "layout:dropped", &[]);
-    untag(&shop, "layout", "dropped");
+    take(&clients, "two", "fresh:zstd", &zstd);
+    clients.copy("oci:fresh:zstd", "oci:layout:zstd", &[]);
+    take(&clients, "three", "layout:dropped", &[]);
+    untag(&clients, "layout", "dropped");
     let names: Vec<String> = ["gzip", "zstd"].map(str::to_owned).to_vec();
-    let before = see(&shop, "layout", &names, Readers::SkopeoOnly);
-    assert!(!shop.gc("layout").is_empty());
-    assert_eq!(before, see(&shop, "layout", &names, Readers::SkopeoOnly));
+    let before = see(&clients, "layout", &names, Readers::SkopeoOnly);
+    assert!(!clients.gc("layout").is_empty());
+    assert_eq!(before, see(&clients, "layout", &names, Readers::SkopeoOnly));
 }
 
 #[test]
 fn an_oci_archive_taken_from_a_swept_layout_is_whole() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    shop.gc("source");
-    let archive = shop.text("image.tar");
-    shop.copy("oci:source:two", &format!("oci-archive:{archive}:two"), &[]);
-    shop.copy(&format!("oci-archive:{archive}:two"), "oci:again:two", &[]);
+    sources(&clients);
+    clients.gc("source");
+    let archive = clients.text_of("image.tar");
+    clients.copy("oci:source:two", &format!("oci-archive:{archive}:two"), &[]);
+    clients.copy(&format!("oci-archive:{archive}:two"), "oci:again:two", &[]);
     let names = ["two".to_owned()];
     assert_eq!(
-        see(&shop, "source", &names, Readers::UmociAndSkopeo),
-        see(&shop, "again", &names, Readers::UmociAndSkopeo)
+        see(&clients, "source", &names, Readers::UmociAndSkopeo),
+        see(&clients, "again", &names, Readers::UmociAndSkopeo)
     );
 }
 
 #[test]
 fn a_dir_copy_is_no_layout_and_is_called_what_it_is() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    let copy = shop.text("copy");
-    shop.copy("oci:source:one", &format!("dir:{copy}"), &[]);
-    let before = snapshot(&shop.path("copy"));
-    Cmd::gc(&shop.path("copy"))
+    sources(&clients);
+    let copy = clients.text_of("copy");
+    clients.copy("oci:source:one", &format!("dir:{copy}"), &[]);
+    let before = snapshot(&clients.join("copy"));
+    Cmd::gc(&clients.join("copy"))
         .run()
         .refused()
         .one_error_with_hint()
         .warns("dir:");
-    assert_eq!(before, snapshot(&shop.path("copy")));
+    assert_eq!(before, snapshot(&clients.join("copy")));
 }
 
 /// Lists an index of two images of the layout under a tag, as neither program can make one.
-fn index_of(shop: &Workshop, layout: &str, images: &[(&str, &str)], tag: &str) {
-    let path = shop.path(layout).join("index.json");
+fn index_of(clients: &ClientDir, layout: &str, images: &[(&str, &str)], tag: &str) {
+    let path = clients.join(layout).join("index.json");
     let text = fs::read(&path).expect("the index can be read");
     let mut index: Value = serde_json::from_slice(&text).expect("the index is JSON");
     let entries = index
@@ -241,7 +243,7 @@ fn index_of(shop: &Workshop, layout: &str, images: &[(&str, &str)], tag: &str) {
     let bytes = document.to_string();
     let digest = sha256(bytes.as_bytes());
     let blob = format!("blobs/{}", digest.replacen(':', "/", 1));
-    fs::write(shop.path(layout).join(blob), &bytes).expect("the index can be stored");
+    fs::write(clients.join(layout).join(blob), &bytes).expect("the index can be stored");
     entries.push(json!({
         "mediaType": media::INDEX,
         "digest": digest,
@@ -253,13 +255,13 @@ fn index_of(shop: &Workshop, layout: &str, images: &[(&str, &str)], tag: &str) {
 
 #[test]
 fn an_index_of_several_platforms_is_copied_whole_after_a_sweep() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    take(&shop, "one", "layout:one", &[]);
-    take(&shop, "two", "layout:two", &[]);
-    take(&shop, "one", "layout:garbage", &["--format", "v2s2"]);
+    sources(&clients);
+    take(&clients, "one", "layout:one", &[]);
+    take(&clients, "two", "layout:two", &[]);
+    take(&clients, "one", "layout:garbage", &["--format", "v2s2"]);
     // Of this machine's architecture and another, so that a copy of one platform finds its own.
     let here = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -267,65 +269,68 @@ fn an_index_of_several_platforms_is_copied_whole_after_a_sweep() {
         other => other,
     };
     let images = [("one", here), ("two", "s390x")];
-    index_of(&shop, "layout", &images, "multi");
-    let copy = |to: &str| shop.copy("oci:layout:multi", &format!("oci:{to}:multi"), &["--all"]);
+    index_of(&clients, "layout", &images, "multi");
+    let copy = |to: &str| clients.copy("oci:layout:multi", &format!("oci:{to}:multi"), &["--all"]);
     copy("before");
-    let gone = shop.gc("layout");
+    let gone = clients.gc("layout");
     assert!(!gone.is_empty(), "the docker manifest is garbage");
     copy("after");
-    assert_eq!(blobs(&shop.path("before")), blobs(&shop.path("after")));
-    assert!(shop.gc("after").is_empty(), "a copy has no garbage");
-    let raw = shop.skopeo(&["inspect", "--raw", "oci:layout:multi"]);
+    assert_eq!(
+        blobs(&clients.join("before")),
+        blobs(&clients.join("after"))
+    );
+    assert!(clients.gc("after").is_empty(), "a copy has no garbage");
+    let raw = clients.skopeo(&["inspect", "--raw", "oci:layout:multi"]);
     raw.says("s390x");
     // The tree shows both platforms as they are.
-    let tree = Cmd::new(["ls", "--tree"]).arg(shop.path("layout")).run();
+    let tree = Cmd::new(["ls", "--tree"]).arg(clients.join("layout")).run();
     tree.ok().says("linux/s390x").says(&format!("linux/{here}"));
-    shop.copy("oci:layout:multi", "oci:single:here", &[]);
+    clients.copy("oci:layout:multi", "oci:single:here", &[]);
 }
 
 #[test]
 fn skopeo_goes_on_with_a_swept_layout() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    take(&shop, "one", "layout:one", &[]);
-    take(&shop, "two", "layout:two", &[]);
-    untag(&shop, "layout", "one");
-    shop.gc("layout");
+    sources(&clients);
+    take(&clients, "one", "layout:one", &[]);
+    take(&clients, "two", "layout:two", &[]);
+    untag(&clients, "layout", "one");
+    clients.gc("layout");
     // What was deleted is written anew, what stayed is used.
-    take(&shop, "one", "layout:one", &[]);
+    take(&clients, "one", "layout:one", &[]);
     let names: Vec<String> = ["one", "two"].map(str::to_owned).to_vec();
-    let source = see(&shop, "source", &names, Readers::UmociAndSkopeo);
+    let source = see(&clients, "source", &names, Readers::UmociAndSkopeo);
     assert_eq!(
         source,
-        see(&shop, "layout", &names, Readers::UmociAndSkopeo)
+        see(&clients, "layout", &names, Readers::UmociAndSkopeo)
     );
-    assert!(shop.gc("layout").is_empty());
+    assert!(clients.gc("layout").is_empty());
 }
 
 #[test]
 fn a_pool_shared_by_skopeos_own_flag_is_no_layout_of_its_own() {
-    let Some(shop) = Workshop::open() else {
+    let Some(clients) = ClientDir::new() else {
         return;
     };
-    sources(&shop);
-    let pool = shop.text("pool");
+    sources(&clients);
+    let pool = clients.text_of("pool");
     let flags = ["--dest-shared-blob-dir", pool.as_str()];
-    take(&shop, "one", "sharing:one", &flags);
-    take(&shop, "two", "sharing-too:two", &flags);
-    let before = snapshot(&shop.path("pool"));
+    take(&clients, "one", "sharing:one", &flags);
+    take(&clients, "two", "sharing-too:two", &flags);
+    let before = snapshot(&clients.join("pool"));
     for layout in ["sharing", "sharing-too"] {
         // The blobs lie elsewhere: nothing that is listed is here, and nothing is deleted.
-        Cmd::gc(&shop.path(layout)).run().refused();
-        Cmd::gc(&shop.path(layout))
+        Cmd::gc(&clients.join(layout)).run().refused();
+        Cmd::gc(&clients.join(layout))
             .arg("--allow-missing")
             .run()
             .ok();
     }
-    Cmd::gc(&shop.path("pool")).run().refused();
-    assert_eq!(before, snapshot(&shop.path("pool")));
+    Cmd::gc(&clients.join("pool")).run().refused();
+    assert_eq!(before, snapshot(&clients.join("pool")));
     let flags = ["--src-shared-blob-dir", pool.as_str()];
-    shop.copy("oci:sharing:one", "oci:again:one", &flags);
-    shop.copy("oci:sharing-too:two", "oci:again:two", &flags);
+    clients.copy("oci:sharing:one", "oci:again:one", &flags);
+    clients.copy("oci:sharing-too:two", "oci:again:two", &flags);
 }

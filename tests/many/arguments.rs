@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use crate::many::scene::{Scene, number, of_layouts, rows};
-use crate::support::{assert_same, snapshot};
+use crate::support::run::number;
+use crate::support::test_dir::{of_layouts, rows};
+use crate::support::{TestDir, assert_same, snapshot};
 
 #[test]
 fn each_layout_below_a_directory_gets_a_row() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     for path in ["tree/a", "tree/a/b", "tree/c"] {
         scene.layout(path);
     }
@@ -34,7 +35,7 @@ fn each_layout_below_a_directory_gets_a_row() {
 
 #[test]
 fn a_layout_by_two_spellings_counts_once() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("one");
     symlink("one", scene.join("link")).expect("a link can be made");
     for command in ["gc", "prune"] {
@@ -60,7 +61,7 @@ fn a_layout_by_two_spellings_counts_once() {
 /// From bad to worse: 10, 1, 6, 4, 3. What is bad does not stop what is good.
 #[test]
 fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     for path in ["a-good", "b-busy", "z-good"] {
         scene.layout(path);
     }
@@ -104,7 +105,7 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
 
 #[test]
 fn a_directory_that_cannot_be_read_is_reported_and_stops_nobody() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("tree/a");
     scene.layout("tree/b/locked/layout");
     let locked = scene.join("tree/b/locked");
@@ -131,7 +132,7 @@ fn a_directory_that_cannot_be_read_is_reported_and_stops_nobody() {
 
 #[test]
 fn what_is_mounted_into_a_tree_has_to_be_named() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("tree/a");
     scene.layout("backup");
     fs::create_dir(scene.join("tree/mounted")).expect("a directory can be made");
@@ -150,7 +151,7 @@ fn what_is_mounted_into_a_tree_has_to_be_named() {
 
 #[test]
 fn a_search_in_vain_says_what_is_there_instead() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     fs::create_dir_all(scene.join("empty/below")).expect("directories can be made");
     fs::create_dir_all(scene.join("registry/docker/registry/v2")).expect("directories can be made");
     for command in ["gc", "ls", "df"] {
@@ -167,7 +168,7 @@ fn a_search_in_vain_says_what_is_there_instead() {
 
 #[test]
 fn lists_of_several_layouts_tell_which_is_which() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("a");
     scene.layout("b");
     let run = scene.run(&["ls", "-r", "."]);
@@ -195,7 +196,7 @@ fn lists_of_several_layouts_tell_which_is_which() {
 /// Without `-r` and with one layout nothing tells that there could be several.
 #[test]
 fn one_layout_looks_as_it_always_did() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("a");
     for args in [
         &["gc", "-n", "--grace", "0", "--format", "json", "a"][..],
@@ -215,7 +216,7 @@ fn one_layout_looks_as_it_always_did() {
 
 #[test]
 fn a_tree_is_checked_and_its_blobs_are_listed() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("tree/a");
     scene.layout("tree/a/nested");
     let (damaged, image) = scene.layout("tree/b");
@@ -256,7 +257,7 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
 /// Two names of one file are one file, also in the line on what stays.
 #[test]
 fn what_stays_is_counted_once_as_well() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let (one, image) = scene.layout("one");
     let layer = image.layers[0].blob_path();
     let mut two = crate::support::LayoutBuilder::at(&scene.join("two"));

@@ -13,8 +13,9 @@ use ocisweep::layout::lock::Locked;
 use ocisweep::plan::{EmptyLayouts, Plan, SweepOptions, remove_if_empty, sweep_all};
 use ocisweep::progress::Silent;
 
-use crate::many::scene::{Scene, entries, of_layouts};
-use crate::support::{LayoutBuilder, Stopping, Way, assert_same, at, for_each, snapshot};
+use crate::support::files::entries;
+use crate::support::test_dir::of_layouts;
+use crate::support::{LayoutBuilder, Stopping, TestDir, Way, assert_same, at, for_each, snapshot};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE: [&str; 5] = [
@@ -27,7 +28,7 @@ const PRUNE: [&str; 5] = [
 const GC: [&str; 3] = ["gc", "--allow-empty", "--remove-empty-layouts"];
 
 /// Makes a layout that lists nothing, with an orphan, and that nobody touched for a day.
-fn empty(scene: &Scene, relative: &str) -> LayoutBuilder {
+fn empty(scene: &TestDir, relative: &str) -> LayoutBuilder {
     let layout = LayoutBuilder::at(&scene.join(relative));
     layout.layer(b"an orphan");
     layout.write();
@@ -41,7 +42,7 @@ fn empty(scene: &Scene, relative: &str) -> LayoutBuilder {
 
 #[test]
 fn what_is_pruned_to_nothing_goes_with_its_directory() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let (layout, _) = scene.layout("tree/org/app");
     layout.age("index.json", DAY);
     scene.layout("tree/org/app/debug").0.age("index.json", DAY);
@@ -77,13 +78,13 @@ fn what_is_pruned_to_nothing_goes_with_its_directory() {
         })
         .collect();
     assert_eq!(left, ["held"]);
-    assert_eq!(entries(held.path()), 1);
+    assert_eq!(entries(held.path()).len(), 1);
 }
 
 /// What another tool's file lists may be missing, and still the layout is that tool's.
 #[test]
 fn a_layout_with_a_second_index_is_not_empty() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     let digest = format!("sha256:{}", "7".repeat(64));
     let text = format!(r#"{{"chart":{{"digest":"{digest}","size":1}}}}"#);
@@ -99,7 +100,7 @@ fn a_layout_with_a_second_index_is_not_empty() {
 
 #[test]
 fn without_the_flag_an_empty_layout_stays() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     scene.run(&["gc", "--allow-empty", "layout"]).ok();
     assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
@@ -158,7 +159,7 @@ fn what_somebody_may_still_need_stays() {
         reasons,
         |(why, _)| (*why).to_owned(),
         |(_, change)| {
-            let scene = Scene::new();
+            let scene = TestDir::new();
             let layout = empty(&scene, "layout");
             change(&layout);
             let dry = scene.run(&[&GC[..], &["-n", "layout"]].concat());
@@ -174,7 +175,7 @@ fn what_somebody_may_still_need_stays() {
 
 #[test]
 fn what_else_lies_in_the_directory_keeps_the_directory() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     layout.file("README", b"precious").directory(".uploads");
     scene.run(&[&GC[..], &["layout"]].concat()).ok();
@@ -193,7 +194,7 @@ fn what_else_lies_in_the_directory_keeps_the_directory() {
 
 #[test]
 fn a_layout_that_lists_something_is_never_removed() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let (layout, image) = scene.layout("layout");
     for digest in image.digests() {
         layout.remove(&format!("blobs/{}", digest.replacen(':', "/", 1)));
@@ -201,12 +202,12 @@ fn a_layout_that_lists_something_is_never_removed() {
     layout.age("index.json", DAY);
     let run = scene.run(&[&GC[..], &["--allow-missing", "--grace", "0", "layout"]].concat());
     run.ok();
-    assert_eq!(entries(layout.path()), 1);
+    assert_eq!(entries(layout.path()).len(), 1);
 }
 
 #[test]
 fn the_question_names_the_layouts_that_would_go() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";
     let line = format!("{} {words}", env!("CARGO_BIN_EXE_ocisweep"));
@@ -262,12 +263,12 @@ fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
 #[test]
 fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
     for stop in 1.. {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         let layout = empty(&scene, "tree/layout");
         let (calls, _) = run(layout.path(), stop, Way::Dies);
         let is_layout = layout.join("oci-layout").exists() || layout.join("blobs").exists();
         if is_layout {
-            assert_eq!(entries(layout.path()), 0, "stopped at call {stop}");
+            assert_eq!(entries(layout.path()).len(), 0, "stopped at call {stop}");
         }
         let again = scene.run(&[&GC[..], &["--grace", "0", "-r", "tree"]].concat());
         if is_layout {
@@ -293,7 +294,7 @@ fn a_writer_that_comes_at_any_call_loses_nothing() {
         builder.write();
     }
     for stop in 1.. {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         let layout = empty(&scene, "layout");
         let (calls, _) = run(layout.path(), stop, Way::Meets(write));
         if stop > calls {

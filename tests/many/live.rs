@@ -4,8 +4,8 @@ use std::fs::{self, File};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::many::scene::{Scene, of_layouts};
-use crate::support::{assert_same, snapshot, without_directory_times};
+use crate::support::test_dir::of_layouts;
+use crate::support::{TestDir, assert_same, snapshot, without_directory_times};
 
 /// The first bytes of a bbolt database: a page header, then the magic number.
 fn database() -> Vec<u8> {
@@ -24,7 +24,7 @@ fn held(path: &std::path::Path) -> File {
 #[test]
 fn everything_below_its_database_is_busy_until_it_stops() {
     for name in ["cache.db", "meta.db"] {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         scene.layout("registry/org/app");
         scene.layout("registry/org/app/debug");
         scene.layout("beside");
@@ -60,7 +60,7 @@ fn everything_below_its_database_is_busy_until_it_stops() {
 
 #[test]
 fn a_database_that_nobody_holds_or_that_is_none_is_no_zot() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("registry/app");
     let path = scene.join("registry/cache.db");
     fs::write(&path, database()).expect("a file can be written");

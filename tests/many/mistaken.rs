@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use crate::many::scene::Scene;
-use crate::support::{LayoutBuilder, assert_same, snapshot};
+use crate::support::{LayoutBuilder, TestDir, assert_same, snapshot};
 
 /// Makes `images` with `redis:7`, `redis:8` and `alpine:3`, and returns the ID of `alpine:3`.
-fn images(scene: &Scene, path: &str) -> String {
+fn images(scene: &TestDir, path: &str) -> String {
     let mut layout = LayoutBuilder::at(&scene.join(path));
     for name in ["redis:7", "redis:8", "alpine:3"] {
         let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
@@ -44,7 +43,7 @@ const COMMANDS: [&[&str]; 18] = [
 
 #[test]
 fn a_word_that_is_no_layout_prints_and_changes_nothing() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     images(&scene, "images");
     fs::create_dir(scene.join("plain")).expect("a directory can be made");
     fs::write(scene.join("file"), "text").expect("a file can be written");
@@ -74,7 +73,7 @@ fn a_word_that_is_no_layout_prints_and_changes_nothing() {
 /// `rm L $(ocisweep ls -q L redis)` removes what `ls` printed.
 #[test]
 fn the_hint_shows_the_filter_that_was_meant() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let id = images(&scene, "my images");
     let hint = |args: &[&str]| {
         let run = scene.run(args);
@@ -122,7 +121,7 @@ fn the_hint_shows_the_filter_that_was_meant() {
 /// A layout that is damaged, begun or of another version is a layout: it does not stop the others.
 #[test]
 fn a_damaged_layout_stops_nobody() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     images(&scene, "images");
     for (path, file, text) in [
         ("damaged", "index.json", "{"),
@@ -142,7 +141,7 @@ fn a_damaged_layout_stops_nobody() {
 /// The line end is found before anything is printed.
 #[test]
 fn a_path_with_a_line_end_prints_nothing() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     scene.layout("a");
     scene.layout("odd\nname");
     let run = scene.run(&["blobs", "--live", "a", "odd\nname"]);

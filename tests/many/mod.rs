@@ -1,6 +1,5 @@
 //! Several layouts in one run: trees of them, blobs that hard links or a pool share, and layouts that become empty.
 //!
-//! - [`scene`]: a directory for layouts, and what a walk of its own says of the bytes in it.
 //! - [`arguments`]: which layouts are meant, how they are reported, and how the worst of them ends the run.
 //! - [`empty`]: layouts in which nothing is left.
 //! - [`live`]: a zot that is running.
@@ -12,6 +11,5 @@ mod arguments;
 mod empty;
 mod live;
 mod mistaken;
-mod scene;
 mod shared;
 mod tree;

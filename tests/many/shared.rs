@@ -6,9 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::many::scene::{Scene, number, of_layouts};
+use crate::support::run::number;
+use crate::support::test_dir::of_layouts;
 use crate::support::{
-    Desc, Doc, LayoutBuilder, assert_same, snapshot, unpack, without_directory_times,
+    Desc, Doc, LayoutBuilder, TestDir, assert_same, snapshot, unpack, without_directory_times,
 };
 
 /// How a layout points to the pool.
@@ -30,7 +31,7 @@ const GC: [&str; 5] = ["gc", "--grace", "0", "--shared-blobs", "pool"];
 
 /// Three layouts with an image each, a layer that all of them have, and orphans: one that nobody needs, and one with a document.
 struct Commune {
-    scene: Scene,
+    scene: TestDir,
     /// What each layout references.
     needs: Vec<BTreeSet<String>>,
     orphans: BTreeSet<String>,
@@ -38,7 +39,7 @@ struct Commune {
 
 impl Commune {
     fn new(way: Way) -> Self {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         let mut needs = Vec::new();
         for name in NAMES {
             let mut layout = LayoutBuilder::at(&scene.join(name));
@@ -118,7 +119,7 @@ fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
     for way in WAYS {
         let commune = Commune::new(way);
         let scene = &commune.scene;
-        let layouts = |scene: &Scene| NAMES.map(|name| snapshot(&scene.join(name)));
+        let layouts = |scene: &TestDir| NAMES.map(|name| snapshot(&scene.join(name)));
         let before = (layouts(scene), commune.pool());
         let bytes = scene.bytes(|path| path.starts_with("pool"));
         let dry = scene.run(&[&GC[..], &["-n", "--format", "json"], &NAMES].concat());
@@ -233,7 +234,7 @@ fn a_directory_that_is_no_pool_is_refused() {
 /// The pool may be the `blobs` of a layout, which then has to be there as well.
 #[test]
 fn the_owner_of_a_pool_has_to_be_named() {
-    let scene = Scene::new();
+    let scene = TestDir::new();
     let (_, owned) = scene.layout("owner");
     let mut other = LayoutBuilder::at(&scene.join("other"));
     fs::remove_dir_all(other.join("blobs")).expect("it can be removed");
@@ -261,7 +262,7 @@ fn the_owner_of_a_pool_has_to_be_named() {
 #[test]
 fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
     for link in ["blobs", "blobs/sha256"] {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         scene.layout("tree/owner");
         scene.layout("tree/alone");
         let mut user = LayoutBuilder::at(&scene.join("tree/user"));
@@ -552,7 +553,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
         let run = scene.run(&[&prune[..], &shared, &NAMES].concat());
         let ran = run.ok().json();
         assert_eq!(commune.pool(), commune.needs[1], "{way:?}\n{}", run.all());
-        let counts = NAMES.map(|name| crate::many::scene::entries(&scene.join(name)));
+        let counts = NAMES.map(|name| crate::support::files::entries(&scene.join(name)).len());
         assert_eq!(counts, [0, 1, 0], "{way:?}");
         let after = scene.bytes(|path| path.starts_with("pool"));
         assert_eq!(
@@ -712,7 +713,7 @@ fn rm_deletes_from_a_pool_what_no_other_layout_references() {
         let freed = bytes.sum() - after.sum();
         assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
         assert_eq!(dry["totals"], ran["totals"], "{way:?}");
-        assert_eq!(crate::many::scene::entries(&scene.join("one")), 0);
+        assert_eq!(crate::support::files::entries(&scene.join("one")).len(), 0);
         for (old, new) in pictures.iter().zip(others()) {
             let new = without_directory_times(&new);
             assert_same(&without_directory_times(old), &new, &run.all());
@@ -746,7 +747,7 @@ fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     let run = scene.run(&[&rm[..], &SHARED, &["--with", "two", "--with", "three"]].concat());
     assert_eq!(run.code, Some(3), "{}", run.all());
     assert_eq!(commune.pool(), before);
-    assert_eq!(crate::many::scene::entries(&scene.join("one")), 1);
+    assert_eq!(crate::support::files::entries(&scene.join("one")).len(), 1);
 }
 
 #[test]
@@ -890,7 +891,10 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     let run = commune.scene.run(&["apply", "plan.json"]);
     run.exits(3).warns("two");
     assert_eq!(commune.pool(), before);
-    assert_eq!(crate::many::scene::entries(&commune.scene.join("one")), 1);
+    assert_eq!(
+        crate::support::files::entries(&commune.scene.join("one")).len(),
+        1
+    );
 }
 
 #[test]

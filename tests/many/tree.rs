@@ -3,8 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::many::scene::{Bytes, Scene, number, of_layouts, rows};
-use crate::support::{Desc, LayoutBuilder};
+use crate::support::run::number;
+use crate::support::test_dir::{Bytes, of_layouts, rows};
+use crate::support::{Desc, LayoutBuilder, TestDir};
 
 const REPOSITORIES: usize = 200;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -13,12 +14,12 @@ const DAMAGED: usize = 77;
 /// Every repository has a base layer of its organisation, an image under a name, one that lost its name, and an orphan of its
 /// own. Pairs of repositories share an orphan, and every tenth has as an orphan what the next one still uses.
 struct Registry {
-    scene: Scene,
+    scene: TestDir,
 }
 
 impl Registry {
     fn new() -> Self {
-        let scene = Scene::new();
+        let scene = TestDir::new();
         let mut linked: Vec<(Desc, LayoutBuilder)> = Vec::new();
         for number in 0..REPOSITORIES {
             let mut repository = LayoutBuilder::at(&scene.join(&Self::path(number)));

@@ -1,26 +1,25 @@
 //! What has no name of its own and belongs to an image: signatures, attestations and the like, in every way in which programs
 //! write them.
 
-use crate::prune::shelf::Shelf;
-use crate::support::{Desc, Doc};
+use crate::support::{Desc, Doc, TestLayout};
 
 /// The media type of the signatures here.
 pub(crate) const SIGNATURE: &str = "application/vnd.example.signature";
 
 /// Something that has no name, and is of an image.
-pub(crate) type Belonging = (&'static str, fn(&mut Shelf, &Desc, &str) -> Desc);
+pub(crate) type Belonging = (&'static str, fn(&mut TestLayout, &Desc, &str) -> Desc);
 
 /// Everything that can belong to the image `of`, which is an index with a child and is called `name` where it has a name.
 pub(crate) fn belongings() -> Vec<Belonging> {
-    fn payload(shelf: &Shelf, salt: &str) -> (Desc, Vec<Desc>) {
+    fn payload(shelf: &TestLayout, salt: &str) -> (Desc, Vec<Desc>) {
         let layer = shelf.layout.blob(SIGNATURE, salt.as_bytes());
         (shelf.layout.empty_config(), vec![layer])
     }
-    fn plain(shelf: &Shelf, salt: &str) -> Desc {
+    fn plain(shelf: &TestLayout, salt: &str) -> Desc {
         let (config, layers) = payload(shelf, salt);
         shelf.layout.manifest(&config, &layers)
     }
-    fn referrer(shelf: &Shelf, of: &Desc, salt: &str) -> Desc {
+    fn referrer(shelf: &TestLayout, of: &Desc, salt: &str) -> Desc {
         let (config, layers) = payload(shelf, salt);
         let doc = Doc::manifest(&config, &layers)
             .artifact_type(SIGNATURE)

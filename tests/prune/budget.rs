@@ -3,17 +3,15 @@
 use std::time::SystemTime;
 
 use crate::prune::belongings::belongings;
-use crate::prune::checks::listed;
-use crate::prune::shelf::{Build, Shelf, bulk};
-use crate::support::{blobs, for_each};
+use crate::support::{ImageBuilder, TestLayout, blobs, bulk, for_each, listed};
 
 /// What else than its clock decides which of two images is older.
 #[test]
 fn equal_times_go_by_created_and_then_by_position() {
     let shelf = |created: &dyn Fn(u64) -> Option<String>| {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         for number in 1..=5 {
-            let build = Build::new(&format!("app {number}")).weighs(10_000);
+            let build = ImageBuilder::new(&format!("app {number}")).weighs(10_000);
             let build = match created(number) {
                 Some(created) => build.created(&created),
                 None => build,
@@ -46,17 +44,17 @@ fn equal_times_go_by_created_and_then_by_position() {
 }
 
 /// Five images of ten kilobytes; `app:5` is the newest.
-fn five() -> Shelf {
-    let mut shelf = Shelf::new();
+fn five() -> TestLayout {
+    let mut shelf = TestLayout::new();
     for number in 1..=5 {
-        let build = Build::new(&format!("app {number}")).weighs(10_000);
+        let build = ImageBuilder::new(&format!("app {number}")).weighs(10_000);
         shelf.named(&format!("app:{number}"), 60 - number, &build);
     }
     shelf.write();
     shelf
 }
 
-fn live(shelf: &Shelf) -> u64 {
+fn live(shelf: &TestLayout) -> u64 {
     blobs(shelf.path()).values().sum()
 }
 
@@ -64,7 +62,7 @@ fn live(shelf: &Shelf) -> u64 {
 fn what_fits_stays() {
     let mut shelf = five();
     let garbage = shelf.layout.layer(&bulk("orphan", 30_000));
-    let dangling = shelf.untagged(1, &Build::new("dangling").weighs(20_000));
+    let dangling = shelf.untagged(1, &ImageBuilder::new("dangling").weighs(20_000));
     shelf.write();
     let mut gone = dangling.digests();
     gone.push(garbage.digest);
@@ -116,10 +114,10 @@ fn signatures_of_the_oldest_count_as_freed_with_it() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
-            let old = shelf.named("old:1", 50, &Build::new("old").weighs(1000));
-            shelf.named("mid:1", 40, &Build::new("mid").weighs(1000));
-            shelf.named("new:1", 30, &Build::new("new").weighs(1000));
+            let mut shelf = TestLayout::new();
+            let old = shelf.named("old:1", 50, &ImageBuilder::new("old").weighs(1000));
+            shelf.named("mid:1", 40, &ImageBuilder::new("mid").weighs(1000));
+            shelf.named("new:1", 30, &ImageBuilder::new("new").weighs(1000));
             let before: u64 = blobs(shelf.path()).values().sum();
             make(&mut shelf, &old.manifest, "old:1");
             shelf.write();
@@ -140,7 +138,7 @@ fn signatures_of_the_oldest_count_as_freed_with_it() {
 
 #[test]
 fn a_layer_is_freed_with_the_last_image_that_has_it() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let base = bulk("base", 50_000);
     for (name, days, shares) in [
         ("a:1", 50, true),
@@ -148,7 +146,7 @@ fn a_layer_is_freed_with_the_last_image_that_has_it() {
         ("a:3", 30, false),
         ("a:4", 20, false),
     ] {
-        let build = Build::new(name).weighs(1000);
+        let build = ImageBuilder::new(name).weighs(1000);
         let build = if shares { build.layer(&base) } else { build };
         shelf.named(name, days, &build);
     }
@@ -159,10 +157,14 @@ fn a_layer_is_freed_with_the_last_image_that_has_it() {
 
 #[test]
 fn a_layer_that_the_newest_has_is_never_freed() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let base = bulk("base", 50_000);
     for (name, days) in [("a:1", 50), ("a:2", 40), ("a:3", 30)] {
-        shelf.named(name, days, &Build::new(name).weighs(1000).layer(&base));
+        shelf.named(
+            name,
+            days,
+            &ImageBuilder::new(name).weighs(1000).layer(&base),
+        );
     }
     shelf.write();
     let pruned = shelf.prune(&["-a", "--max-size", "10kB"]);
@@ -173,9 +175,9 @@ fn a_layer_that_the_newest_has_is_never_freed() {
 /// The image on which most is built frees nothing at first.
 #[test]
 fn a_named_part_of_a_newer_image_is_no_room() {
-    let mut shelf = Shelf::new();
-    let part = shelf.named("app:arm64", 90, &Build::new("part").weighs(10_000));
-    let middle = shelf.named("mid:1", 50, &Build::new("middle").weighs(10_000));
+    let mut shelf = TestLayout::new();
+    let part = shelf.named("app:arm64", 90, &ImageBuilder::new("part").weighs(10_000));
+    let middle = shelf.named("mid:1", 50, &ImageBuilder::new("middle").weighs(10_000));
     let index = shelf
         .layout
         .index(&[part.manifest.clone().platform("linux/arm64")]);
@@ -189,9 +191,9 @@ fn a_named_part_of_a_newer_image_is_no_room() {
 
 #[test]
 fn untagged_images_go_before_tagged_ones_unless_a_rule_keeps_them() {
-    let mut shelf = Shelf::new();
-    shelf.named("app:1", 50, &Build::new("app").weighs(10_000));
-    let young = shelf.untagged(2, &Build::new("young").weighs(10_000));
+    let mut shelf = TestLayout::new();
+    shelf.named("app:1", 50, &ImageBuilder::new("app").weighs(10_000));
+    let young = shelf.untagged(2, &ImageBuilder::new("young").weighs(10_000));
     shelf.write();
     let rule = ["-a", "--keep-within", "60d"];
     let pruned = shelf.prune(&[&rule[..], &["--max-size", "25kB"]].concat());
@@ -209,7 +211,7 @@ fn untagged_images_go_before_tagged_ones_unless_a_rule_keeps_them() {
 #[test]
 fn without_all_only_what_dangles_goes() {
     let mut shelf = five();
-    let dangling = shelf.untagged(3, &Build::new("dangling").weighs(10_000));
+    let dangling = shelf.untagged(3, &ImageBuilder::new("dangling").weighs(10_000));
     shelf.write();
     let pruned = shelf.prune(&["--max-size", "20kB"]);
     pruned
@@ -238,7 +240,7 @@ fn the_last_name_stays_and_exit_5_says_what_holds_the_rest() {
 
 #[test]
 fn what_always_stays_is_never_over_the_budget() {
-    let list = |shelf: &Shelf| {
+    let list = |shelf: &TestLayout| {
         let file = shelf.layout.outside().join("list");
         std::fs::write(&file, "app:1\n").expect("the list can be written");
         file.to_str()
@@ -348,11 +350,11 @@ fn a_budget_that_rules_leave_room_for_is_reached() {
 #[test]
 fn age_in_a_budget_is_told_by_the_clock_that_was_asked_for() {
     let build = |salt: &str, created: Option<&str>| {
-        let build = Build::new(salt).weighs(10_000);
+        let build = ImageBuilder::new(salt).weighs(10_000);
         created.map_or(build.clone(), |created| build.created(created))
     };
     let shelf = || {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         shelf.named("app:1", 10, &build("1", Some("2026-03-01T00:00:00Z")));
         shelf.named("app:2", 20, &build("2", Some("2026-05-01T00:00:00Z")));
         let undated = shelf.named("app:3", 30, &build("3", None));
@@ -379,12 +381,12 @@ fn age_in_a_budget_is_told_by_the_clock_that_was_asked_for() {
 #[test]
 fn in_a_layout_without_names_a_budget_works_alike() {
     let scene = || {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         let images: Vec<_> = (1..=3)
             .map(|number| {
                 shelf.untagged(
                     60 - number,
-                    &Build::new(&format!("{number}")).weighs(10_000),
+                    &ImageBuilder::new(&format!("{number}")).weighs(10_000),
                 )
             })
             .collect();

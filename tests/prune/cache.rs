@@ -1,12 +1,14 @@
-//! Build caches under a budget: one command, and the newest tags are what is left.
+//! ImageBuilder caches under a budget: one command, and the newest tags are what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::prune::checks::{listed, prune, references};
-use crate::prune::shelf::{Shelf, bulk, days_ago};
-use crate::support::{Desc, Doc, Obj, blobs, cases, for_each, media, unpack};
+use crate::support::files::references_of;
+use crate::support::{
+    Desc, Doc, Obj, TestLayout, blobs, bulk, cases, days_ago, for_each, listed, media, prune,
+    unpack,
+};
 
 /// Exports of the large cache.
 const EXPORTS: u32 = 300;
@@ -19,14 +21,14 @@ const TAGS: u32 = 12;
 
 /// A cache as BuildKit writes it into one directory, export by export: a tag moves, what it meant before stays as garbage.
 struct Cache {
-    shelf: Shelf,
+    shelf: TestLayout,
     /// The tags with what they mean in the end, the newest first.
     tags: Vec<(String, Desc)>,
 }
 
 impl Cache {
     fn grown(exports: u32) -> Self {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         shelf.layout.without_marker().directory("ingest");
         let base = shelf.layout.layer(&bulk("base", 5000));
         let mut tags: BTreeMap<u32, (u32, Desc)> = BTreeMap::new();
@@ -80,7 +82,7 @@ impl Cache {
 
     /// Everything that the newest `count` tags lead to.
     fn reach(&self, count: usize) -> BTreeSet<String> {
-        let refs = references(self.shelf.path());
+        let refs = references_of(self.shelf.path());
         let mut found = BTreeSet::new();
         for (_, root) in self.tags.iter().take(count) {
             found.insert(root.digest.clone());

@@ -1,13 +1,12 @@
 //! Companion tags: `app:1-esgztoc` is kept with `app:1`, and counts with it.
 
-use crate::prune::shelf::{Build, Shelf};
-use crate::support::{Desc, Doc, Image, for_each};
+use crate::support::{Desc, Doc, Image, ImageBuilder, TestLayout, for_each};
 
 /// The annotation of acceleration services for the image that one was converted from.
 const SOURCE: &str = "io.goharbor.artifact.v1alpha1.acceleration.source.digest";
 
 /// Stores an image whose manifest names another one in an annotation.
-fn derived(shelf: &mut Shelf, name: &str, days: u64, key: &str, value: &str) -> Image {
+fn derived(shelf: &mut TestLayout, name: &str, days: u64, key: &str, value: &str) -> Image {
     let config = shelf.layout.config("linux/amd64", name);
     let layer = shelf.layout.layer(name.as_bytes());
     let layers = [layer];
@@ -23,8 +22,8 @@ fn derived(shelf: &mut Shelf, name: &str, days: u64, key: &str, value: &str) -> 
 }
 
 /// Three images with a table of contents each, which were all made later, in another order.
-fn stargz(prefix: &str) -> Shelf {
-    let mut shelf = Shelf::new();
+fn stargz(prefix: &str) -> TestLayout {
+    let mut shelf = TestLayout::new();
     for (tag, days, days_of_toc) in [("1", 90, 2), ("2", 40, 3), ("3", 12, 60)] {
         shelf.small(&format!("{prefix}{tag}"), days);
         shelf.small(&format!("{prefix}{tag}-esgztoc"), days_of_toc);
@@ -134,7 +133,7 @@ fn a_pattern_can_choose_companions_by_their_own_name() {
 
 #[test]
 fn a_companion_without_its_image_is_an_image_like_any_other() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1-esgztoc", 5);
     shelf.small("app:2", 9);
     shelf.small("app:3", 1);
@@ -147,14 +146,14 @@ fn a_companion_without_its_image_is_an_image_like_any_other() {
 
 #[test]
 fn a_budget_takes_a_companion_with_its_image_and_never_before() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for (name, days) in [
         ("app:1", 20),
         ("app:1-esgztoc", 90),
         ("app:2", 60),
         ("app:2-esgztoc", 1),
     ] {
-        shelf.named(name, days, &Build::new(name).weighs(10_000));
+        shelf.named(name, days, &ImageBuilder::new(name).weighs(10_000));
     }
     shelf.write();
     shelf
@@ -175,7 +174,7 @@ fn an_image_that_carries_the_digest_of_another_follows_it_and_one_that_is_built_
         follows,
         |(key, _)| (*key).to_owned(),
         |(key, follows)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             let mut digests: Vec<Desc> = Vec::new();
             for (tag, days) in [("1", 90), ("2", 40)] {
                 let image = shelf.small(&format!("app:{tag}"), days);
@@ -196,7 +195,7 @@ fn an_image_that_carries_the_digest_of_another_follows_it_and_one_that_is_built_
 
 #[test]
 fn a_suffix_alone_is_no_relation() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for (name, days) in [
         ("app:1", 90),
         ("app:1-alpine", 80),

@@ -1,22 +1,22 @@
 //! What overwriting a tag leaves goes; what only lacks a name stays.
 
 use crate::prune::belongings::{SIGNATURE, belongings};
-use crate::prune::checks::prune;
-use crate::prune::shelf::{Build, Shelf};
-use crate::support::{Cmd, Desc, Doc, Image, blobs, for_each, media};
+use crate::support::{
+    Cmd, Desc, Doc, Image, ImageBuilder, TestLayout, blobs, for_each, media, prune,
+};
 
 /// A shelf with `app:1`, and an image without a name that was `app:1` before.
 struct Overwritten {
-    shelf: Shelf,
+    shelf: TestLayout,
     new: Image,
     old: Image,
 }
 
 impl Overwritten {
     fn new() -> Self {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         let build = |salt: &str| {
-            Build::new(salt)
+            ImageBuilder::new(salt)
                 .layer(b"shared by both")
                 .layer(salt.as_bytes())
         };
@@ -80,9 +80,11 @@ fn an_empty_name_is_none_and_any_other_is_one() {
         names,
         |(key, name, _)| format!("{key}={name:?}"),
         |(key, name, goes)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             shelf.small("app:1", 10);
-            let image = Build::new("other").layer(b"other").store(&shelf.layout);
+            let image = ImageBuilder::new("other")
+                .layer(b"other")
+                .store(&shelf.layout);
             shelf
                 .layout
                 .entry(image.manifest.clone().annotate(key, *name));
@@ -100,7 +102,7 @@ fn an_empty_name_is_none_and_any_other_is_one() {
 
 #[test]
 fn of_two_entries_for_one_image_the_name_counts_for_both() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 10);
     shelf.layout.entry(&image.manifest).entry(&image.manifest);
     shelf.write();
@@ -115,8 +117,10 @@ fn what_belongs_to_an_image_that_stays_is_not_dangling() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
-            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let mut shelf = TestLayout::new();
+            let child = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let index = shelf
                 .layout
                 .index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -136,8 +140,10 @@ fn what_belongs_to_a_part_of_an_image_that_stays_is_not_dangling() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
-            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let mut shelf = TestLayout::new();
+            let child = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let index = shelf
                 .layout
                 .index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -155,9 +161,11 @@ fn what_belongs_to_an_image_that_goes_goes_with_it() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             let kept = shelf.small("app:1", 5);
-            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let child = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let index = shelf
                 .layout
                 .index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -180,9 +188,11 @@ fn with_all_the_same_goes_with_a_named_image() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             let kept = shelf.small("keep:1", 5);
-            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let child = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let index = shelf
                 .layout
                 .index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -201,7 +211,7 @@ fn with_all_the_same_goes_with_a_named_image() {
 
 #[test]
 fn an_unlisted_attestation_of_buildkit_is_a_left_over() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 5);
     let config = shelf.layout.empty_config();
     let doc = Doc::manifest(&config, &[])
@@ -225,7 +235,7 @@ fn signatures_that_share_the_name_of_what_stays_stay() {
         ],
         |kind| (*kind).to_owned(),
         |kind| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             shelf.small("app:1", 5);
             shelf.small("tool:1", 5);
             let config = shelf.layout.empty_config();
@@ -259,7 +269,7 @@ fn signatures_that_share_the_name_of_what_stays_stay() {
 
 #[test]
 fn a_signature_whose_image_is_not_listed_stands_for_itself() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("tool:1", 5);
     let config = shelf.layout.empty_config();
     let layer = shelf
@@ -282,14 +292,14 @@ fn a_signature_whose_image_is_not_listed_stands_for_itself() {
 /// oras lists every child of an index once more.
 #[test]
 fn children_listed_once_more_stay_as_long_as_their_index() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let platforms = ["linux/amd64", "linux/arm64"];
     let mut indexes = Vec::new();
     for salt in ["old", "new"] {
         let children: Vec<Desc> = platforms
             .iter()
             .map(|platform| {
-                let build = Build::new(&format!("{salt} {platform}")).weighs(50);
+                let build = ImageBuilder::new(&format!("{salt} {platform}")).weighs(50);
                 build.platform(platform).store(&shelf.layout).manifest
             })
             .collect();
@@ -323,9 +333,9 @@ fn children_listed_once_more_stay_as_long_as_their_index() {
 
 #[test]
 fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
-    let mut shelf = Shelf::new();
-    let shared = Build::new("shared").weighs(90).store(&shelf.layout);
-    let lost = Build::new("lost").weighs(80).store(&shelf.layout);
+    let mut shelf = TestLayout::new();
+    let shared = ImageBuilder::new("shared").weighs(90).store(&shelf.layout);
+    let lost = ImageBuilder::new("lost").weighs(80).store(&shelf.layout);
     let old = shelf.layout.index(&[
         shared.manifest.clone().platform("linux/amd64"),
         lost.manifest.clone().platform("linux/arm64"),
@@ -350,11 +360,11 @@ fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
 /// docker names images in a list of its own; what stands there is named, and nothing else is.
 #[test]
 fn what_docker_names_in_its_own_list_is_not_dangling() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let listed = shelf.overwritten("listed", 70);
     let unlisted = shelf.overwritten("unlisted", 60);
     let nameless = shelf.overwritten("nameless", 50);
-    let new = Build::new("new").weighs(40).store(&shelf.layout);
+    let new = ImageBuilder::new("new").weighs(40).store(&shelf.layout);
     shelf
         .layout
         .tag(&new.manifest, "app:2")
@@ -371,7 +381,7 @@ fn what_docker_names_in_its_own_list_is_not_dangling() {
 /// crane, ko, apko and cosign name nothing.
 #[test]
 fn a_layout_without_names_is_left_whole_but_for_orphans() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let images: Vec<Image> = ["one", "two", "three"]
         .into_iter()
         .map(|salt| shelf.overwritten(salt, 50))
@@ -393,7 +403,7 @@ fn a_layout_without_names_is_left_whole_but_for_orphans() {
 /// regctl writes an image by digest, and its signature under a digest tag: that tag is no name of anybody's choice.
 #[test]
 fn digest_tags_alone_make_no_layout_with_names() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.overwritten("by digest", 50);
     let config = shelf.layout.empty_config();
     let signature = shelf.layout.manifest(&config, &[]);
@@ -471,10 +481,10 @@ fn recorded_layouts_lose_what_was_overwritten_and_nothing_else() {
 
 /// An untagged image whose signature hangs on a digest tag: by the fallback index of the distribution-spec, or as
 /// cosign names the signature itself.
-fn signed_by_digest_tag(fallback: bool) -> (Shelf, Image, Vec<Desc>) {
-    let mut shelf = Shelf::new();
-    shelf.named("keep:1", 10, &Build::new("keep").layer(b"keep"));
-    let app = shelf.untagged(20, &Build::new("app").layer(b"app"));
+fn signed_by_digest_tag(fallback: bool) -> (TestLayout, Image, Vec<Desc>) {
+    let mut shelf = TestLayout::new();
+    shelf.named("keep:1", 10, &ImageBuilder::new("keep").layer(b"keep"));
+    let app = shelf.untagged(20, &ImageBuilder::new("app").layer(b"app"));
     let signature = shelf
         .layout
         .referrer(&app.manifest, SIGNATURE, b"signature");
@@ -502,7 +512,7 @@ fn a_digest_tag_does_not_keep_its_subject_and_follows_it() {
             let (mut shelf, app, signature) = signed_by_digest_tag(fallback);
             let mut expected = vec![short_of(&app.manifest)];
             if unrelated {
-                let other = shelf.untagged(30, &Build::new("unrelated").layer(b"unrelated"));
+                let other = shelf.untagged(30, &ImageBuilder::new("unrelated").layer(b"unrelated"));
                 expected.push(short_of(&other.manifest));
             }
             shelf.write();
@@ -558,7 +568,7 @@ fn a_digest_tag_stays_where_its_subject_is_not_removed() {
     let of_absent = shelf.layout.image("linux/amd64", "signature", &[b"sig"]);
     let tag = format!("sha256-{absent}.sig");
     shelf.layout.tag(&of_absent.manifest, &tag);
-    let dangling = shelf.untagged(40, &Build::new("dangling").layer(b"dangling"));
+    let dangling = shelf.untagged(40, &ImageBuilder::new("dangling").layer(b"dangling"));
     shelf.write();
     let gone = dangling.digests();
     shelf.prune(&[]).ok().deletes(&gone);
@@ -572,9 +582,13 @@ fn short_of(desc: &Desc) -> String {
 #[test]
 fn what_may_be_a_child_of_a_missing_index_is_not_dangling() {
     for (is_missing, goes) in [(false, true), (true, false)] {
-        let mut shelf = Shelf::new();
-        let child = Build::new("child").layer(b"child").store(&shelf.layout);
-        let other = Build::new("other").layer(b"other").store(&shelf.layout);
+        let mut shelf = TestLayout::new();
+        let child = ImageBuilder::new("child")
+            .layer(b"child")
+            .store(&shelf.layout);
+        let other = ImageBuilder::new("other")
+            .layer(b"other")
+            .store(&shelf.layout);
         let index = shelf
             .layout
             .index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -599,14 +613,18 @@ fn what_may_be_a_child_of_a_missing_index_is_not_dangling() {
 fn what_may_be_a_child_of_a_missing_index_that_another_document_lists_is_not_dangling() {
     for place in ["index", "file"] {
         for (is_index, goes) in [(true, false), (false, true)] {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             shelf.small("app:1", 10);
-            let child = Build::new("child").layer(b"child").store(&shelf.layout);
+            let child = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let platform = child.manifest.clone().platform("linux/amd64");
             let missing = if is_index {
                 shelf.layout.index(&[platform])
             } else {
-                let other = Build::new("other").layer(b"other").store(&shelf.layout);
+                let other = ImageBuilder::new("other")
+                    .layer(b"other")
+                    .store(&shelf.layout);
                 other.manifest
             };
             if place == "index" {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use arbtest::arbitrary::{Result, Unstructured};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::prune::shelf::{NOW, Shelf, bulk, days_ago};
-use crate::support::{Desc, Doc, Json, Obj, media, sha256};
+use crate::support::dated::NOW;
+use crate::support::{Desc, Doc, Json, Obj, TestLayout, bulk, days_ago, media, sha256};
 
 /// What an image is.
 #[derive(Clone, Debug)]
@@ -282,8 +282,8 @@ pub(crate) fn hours_ago(hours: u64) -> Timestamp {
 }
 
 /// Writes a layout; returns it with the descriptor of each piece.
-pub(crate) fn write(world: &World) -> (Shelf, Vec<Desc>) {
-    let mut shelf = Shelf::new();
+pub(crate) fn write(world: &World) -> (TestLayout, Vec<Desc>) {
+    let mut shelf = TestLayout::new();
     let mut descs: Vec<Desc> = Vec::new();
     for (position, piece) in world.pieces.iter().enumerate() {
         let layers = |picked: &[usize]| -> Vec<Desc> {

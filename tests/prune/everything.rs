@@ -1,11 +1,11 @@
 //! `--all`: every image goes that no hold, filter or rule keeps; but never the last one by accident.
 
-use crate::prune::shelf::{Build, NOW, Shelf};
-use crate::support::{Cmd, assert_same, blobs, snapshot};
+use crate::support::dated::NOW;
+use crate::support::{Cmd, ImageBuilder, TestLayout, assert_same, blobs, snapshot};
 
 #[test]
 fn all_takes_what_nothing_keeps() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 1);
     shelf.small("app:2", 2);
     shelf.small("tool:1", 3);
@@ -34,7 +34,7 @@ fn without_all_no_name_is_ever_lost() {
         &["--filter", "reference=**"],
         &["--keep-within", "1s", "--group-by", "none"],
     ] {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         shelf.small("app:1", 90);
         shelf.small("app:2", 80);
         shelf.write();
@@ -44,7 +44,7 @@ fn without_all_no_name_is_ever_lost() {
 
 #[test]
 fn a_held_image_stays_and_its_reason_says_so() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
     let dangling = shelf.overwritten("dangling", 70);
@@ -76,9 +76,9 @@ fn a_held_image_stays_and_its_reason_says_so() {
 
 #[test]
 fn a_hold_wins_over_a_budget() {
-    let mut shelf = Shelf::new();
-    shelf.named("app:1", 90, &Build::new("1").weighs(5000));
-    shelf.named("app:2", 80, &Build::new("2").weighs(5000));
+    let mut shelf = TestLayout::new();
+    shelf.named("app:1", 90, &ImageBuilder::new("1").weighs(5000));
+    shelf.named("app:2", 80, &ImageBuilder::new("2").weighs(5000));
     shelf.write();
     shelf.hold("release", "app:1");
     let pruned = shelf.prune(&["-a", "--max-size", "8kB"]);
@@ -90,7 +90,7 @@ fn a_hold_wins_over_a_budget() {
 
 #[test]
 fn a_hold_that_ended_holds_nothing() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
     shelf.small("app:3", 70);
@@ -120,7 +120,7 @@ fn a_hold_that_ended_holds_nothing() {
     let kept = || {
         let run = Cmd::new(["prune"]).arg(shelf.path()).args(later).run();
         run.ok();
-        let mut names: Vec<String> = crate::prune::checks::verdicts(&run)
+        let mut names: Vec<String> = crate::support::verdicts(&run)
             .into_iter()
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -135,7 +135,7 @@ fn a_hold_that_ended_holds_nothing() {
 
 #[test]
 fn a_held_digest_that_nothing_lists_any_more_stays() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let held = shelf.small("app:2", 80);
     shelf.write();
@@ -155,7 +155,7 @@ fn a_held_digest_that_nothing_lists_any_more_stays() {
 
 #[test]
 fn the_last_image_needs_allow_empty() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.overwritten("dangling", 70);
     shelf.write();
@@ -178,7 +178,7 @@ fn the_last_image_needs_allow_empty() {
     run.ok();
     assert!(blobs(shelf.path()).is_empty(), "{}", run.all());
     assert!(
-        crate::prune::checks::listed(shelf.path()).is_empty(),
+        crate::support::listed(shelf.path()).is_empty(),
         "{}",
         run.all()
     );
@@ -188,7 +188,7 @@ fn the_last_image_needs_allow_empty() {
 
 #[test]
 fn a_last_name_that_a_hold_keeps_is_no_last_image_that_goes() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.write();
     shelf.hold("release", "app:1");
@@ -198,7 +198,7 @@ fn a_last_name_that_a_hold_keeps_is_no_last_image_that_goes() {
 /// An untagged image alone is nothing that an importer of a tag finds.
 #[test]
 fn an_untagged_image_is_no_substitute_for_the_last_name() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let held = shelf.overwritten("held", 70);
     shelf.write();
@@ -210,7 +210,7 @@ fn an_untagged_image_is_no_substitute_for_the_last_name() {
 
 #[test]
 fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.overwritten("one", 70);
     shelf.overwritten("two", 60);
     shelf.write();
@@ -222,7 +222,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
         .call(["-a", "-n", "--allow-empty", "--format", "json"])
         .run();
     run.ok();
-    for verdict in crate::prune::checks::verdicts(&run) {
+    for verdict in crate::support::verdicts(&run) {
         // Nothing is dangling where nothing is named.
         assert_eq!(
             verdict.reasons,
@@ -232,12 +232,12 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
         );
     }
     shelf.prune(&["-a", "--keep-last", "1"]).ok();
-    assert_eq!(crate::prune::checks::listed(shelf.path()).len(), 1);
+    assert_eq!(crate::support::listed(shelf.path()).len(), 1);
 }
 
 #[test]
 fn an_image_with_several_names_goes_or_stays_whole() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf
         .layout
@@ -262,9 +262,9 @@ fn an_image_with_several_names_goes_or_stays_whole() {
 
 #[test]
 fn a_named_part_of_what_goes_stays_for_itself() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let part = shelf.small("app:arm64", 90);
-    let other = Build::new("amd64").weighs(70).store(&shelf.layout);
+    let other = ImageBuilder::new("amd64").weighs(70).store(&shelf.layout);
     let index = shelf.layout.index(&[
         part.manifest.clone().platform("linux/arm64"),
         other.manifest.clone().platform("linux/amd64"),
@@ -280,7 +280,7 @@ fn a_named_part_of_what_goes_stays_for_itself() {
 
 #[test]
 fn a_named_referrer_of_what_goes_stays_and_is_mentioned() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf.small("app:2", 80);
     let signature = shelf
@@ -301,7 +301,7 @@ fn a_named_referrer_of_what_goes_stays_and_is_mentioned() {
 /// Signed by a digest tag, and the signature is signed by a referrer: both follow.
 #[test]
 fn a_signature_of_a_signature_goes_with_the_image() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let kept = shelf.small("keep:1", 5);
     let image = shelf.small("app:1", 90);
     let layer = shelf.layout.layer(b"signature");
@@ -329,7 +329,7 @@ fn a_signature_of_a_signature_goes_with_the_image() {
 /// What only a removed index listed, and a staying referrer is about, goes when that goes.
 #[test]
 fn the_subject_of_what_stays_stays() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("keep:1", 5);
     let child = shelf.overwritten("child", 50);
     let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
@@ -350,10 +350,10 @@ fn the_subject_of_what_stays_stays() {
 /// Whatever holds a part keeps the part.
 #[test]
 fn a_hold_on_a_part_keeps_it() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("keep:1", 5);
-    let part = Build::new("arm64").weighs(60).store(&shelf.layout);
-    let other = Build::new("amd64").weighs(70).store(&shelf.layout);
+    let part = ImageBuilder::new("arm64").weighs(60).store(&shelf.layout);
+    let other = ImageBuilder::new("amd64").weighs(70).store(&shelf.layout);
     let index = shelf.layout.index(&[
         part.manifest.clone().platform("linux/arm64"),
         other.manifest.clone().platform("linux/amd64"),
@@ -378,7 +378,7 @@ fn a_hold_on_a_part_keeps_it() {
 
 #[test]
 fn a_dry_run_of_several_names_says_each() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
     shelf.small("app:3", 70);
@@ -416,9 +416,9 @@ fn a_dry_run_of_several_names_says_each() {
 /// The subject of a held referrer is kept with it, though nothing lists it; so is the signature that belongs to it by its tag.
 #[test]
 fn a_digest_tag_of_an_unlisted_subject_follows_what_keeps_that() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
-    let build = |salt: &str| crate::prune::shelf::Build::new(salt).layer(salt.as_bytes());
+    let build = |salt: &str| crate::support::ImageBuilder::new(salt).layer(salt.as_bytes());
     let subject = build("subject").store(&shelf.layout);
     let sbom = shelf
         .layout

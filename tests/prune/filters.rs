@@ -1,18 +1,17 @@
 //! `--filter`, which means the same to `ls` and to `prune`.
 
-use crate::prune::checks::verdicts;
-use crate::prune::shelf::{Build, NOW, Shelf};
-use crate::support::{Cmd, Desc, Doc, for_each, media};
+use crate::support::dated::NOW;
+use crate::support::{Cmd, Desc, Doc, ImageBuilder, TestLayout, for_each, media, verdicts};
 
 const CHART: &str = "application/vnd.example.chart";
 
 /// Images of many kinds, each with a name that says what it is; one without a name.
-pub(crate) fn shelf() -> Shelf {
-    let mut shelf = Shelf::new();
+pub(crate) fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
     shelf.named(
         "app:prod",
         60,
-        &Build::new("prod")
+        &ImageBuilder::new("prod")
             .layer(b"prod")
             .created("2026-01-01T00:00:00Z")
             .label("env", "prod")
@@ -22,7 +21,7 @@ pub(crate) fn shelf() -> Shelf {
     shelf.named(
         "app:dev",
         30,
-        &Build::new("dev")
+        &ImageBuilder::new("dev")
             .layer(b"dev")
             .created("2026-06-01T00:00:00Z")
             .label("env", "dev")
@@ -31,13 +30,13 @@ pub(crate) fn shelf() -> Shelf {
     shelf.named(
         "team/plain:1",
         10,
-        &Build::new("plain")
+        &ImageBuilder::new("plain")
             .layer(b"plain")
             .created("1970-01-01T00:00:00Z"),
     );
     // One platform is `prod`, the other `dev`; none is both.
     let child = |platform: &str, env: &str, extra: &str| {
-        let build = Build::new(platform)
+        let build = ImageBuilder::new(platform)
             .layer(platform.as_bytes())
             .platform(platform)
             .created("2026-09-01T00:00:00Z");
@@ -48,7 +47,7 @@ pub(crate) fn shelf() -> Shelf {
     };
     let amd64 = child("linux/amd64", "prod", "fast");
     let arm64 = child("linux/arm64", "dev", "small");
-    let attested = Build::new("attestation")
+    let attested = ImageBuilder::new("attestation")
         .layer(b"attestation")
         .label("env", "attestation");
     let attested = attested.store(&shelf.layout);
@@ -68,7 +67,7 @@ pub(crate) fn shelf() -> Shelf {
     shelf.layout.tag(&sparse, "team/sparse:1");
     shelf.added(&sparse, 4);
     // The config is not here.
-    let build = Build::new("no config")
+    let build = ImageBuilder::new("no config")
         .layer(b"no config")
         .label("env", "prod");
     let hollow = build.store(&shelf.layout);
@@ -83,7 +82,7 @@ pub(crate) fn shelf() -> Shelf {
     let chart = shelf.layout.put(&chart);
     shelf.layout.tag(&chart, "charts/app:1");
     shelf.added(&chart, 2);
-    let build = Build::new("dangling")
+    let build = ImageBuilder::new("dangling")
         .layer(b"dangling")
         .label("env", "prod");
     shelf.untagged(45, &build.created("2026-03-01T00:00:00Z"));
@@ -93,7 +92,7 @@ pub(crate) fn shelf() -> Shelf {
 
 /// Returns the names of what passes, which has to be the same for `ls` and for `prune`, with or without a name.
 #[track_caller]
-pub(crate) fn passes(shelf: &Shelf, filters: &[&str], more: &[&str]) -> Vec<String> {
+pub(crate) fn passes(shelf: &TestLayout, filters: &[&str], more: &[&str]) -> Vec<String> {
     let with = |flag: &'static str| {
         filters
             .iter()
@@ -137,7 +136,7 @@ pub(crate) fn passes(shelf: &Shelf, filters: &[&str], more: &[&str]) -> Vec<Stri
 
 /// Panics unless exactly these pass.
 #[track_caller]
-pub(crate) fn check(shelf: &Shelf, filters: &[&str], expected: &[&str]) {
+pub(crate) fn check(shelf: &TestLayout, filters: &[&str], expected: &[&str]) {
     let mut expected = expected.to_vec();
     expected.sort_unstable();
     assert_eq!(passes(shelf, filters, &[]), expected, "{filters:?}");
@@ -214,7 +213,7 @@ fn labels_are_those_of_one_platform_that_is_here() {
 
 #[test]
 fn references_match_full_and_short_names() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for name in [
         "docker.io/library/app:1",
         "tool:2",
@@ -307,14 +306,14 @@ fn dangling_means_what_prune_means() {
     }
     check(&shelf, &["dangling=true", "dangling=1"], &["<none>"]);
     // A child that oras lists again lacks a name and does not dangle; neither does anything where nothing has a name.
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let child = shelf.overwritten("child", 3);
     let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
     shelf.layout.tag(&index, "app:1");
     shelf.write();
     assert_eq!(shelf.list(&["-f", "dangling=true"]), [""; 0]);
     assert_eq!(shelf.list(&["-f", "dangling=false"]), ["<none>", "app:1"]);
-    let mut nameless = Shelf::new();
+    let mut nameless = TestLayout::new();
     nameless.overwritten("one", 3);
     nameless.write();
     assert_eq!(nameless.list(&["-f", "dangling=true"]), [""; 0]);
@@ -503,7 +502,7 @@ fn filters_shape_the_list_but_not_its_columns() {
 
 #[test]
 fn a_filter_chooses_among_what_dangles() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let old = shelf.overwritten("old", 50);
     let young = shelf.overwritten("young", 5);
@@ -523,11 +522,15 @@ fn a_filter_chooses_among_what_dangles() {
 /// A filter on names chooses names: an image loses those that pass and stays under the others.
 #[test]
 fn a_filter_on_names_takes_names_and_no_others() {
-    let mut shelf = Shelf::new();
-    let both = shelf.named("ci/app:1", 20, &Build::new("both").layer(b"both"));
+    let mut shelf = TestLayout::new();
+    let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").layer(b"both"));
     shelf.layout.tag(&both.manifest, "release/app:1");
-    let alone = shelf.named("ci/app:2", 10, &Build::new("alone").layer(b"alone"));
-    shelf.named("release/app:2", 5, &Build::new("other").layer(b"other"));
+    let alone = shelf.named("ci/app:2", 10, &ImageBuilder::new("alone").layer(b"alone"));
+    shelf.named(
+        "release/app:2",
+        5,
+        &ImageBuilder::new("other").layer(b"other"),
+    );
     shelf.write();
     let filter = ["-a", "--filter", "reference=ci/*"];
     let ls = Cmd::new(["ls", "-f", "reference=ci/*"])
@@ -559,10 +562,10 @@ fn a_filter_on_names_takes_names_and_no_others() {
         .deletes(&alone.digests());
     assert!(shelf.has_all(&both), "{}", pruned.run.all());
     // `--keep` is about images: one name that matches keeps the image with all of them.
-    let mut shelf = Shelf::new();
-    let both = shelf.named("ci/app:1", 20, &Build::new("both").layer(b"both"));
+    let mut shelf = TestLayout::new();
+    let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").layer(b"both"));
     shelf.layout.tag(&both.manifest, "release/app:1");
-    shelf.named("ci/app:2", 10, &Build::new("alone").layer(b"alone"));
+    shelf.named("ci/app:2", 10, &ImageBuilder::new("alone").layer(b"alone"));
     shelf.write();
     shelf
         .prune(&["-a", "--filter", "reference=ci/*", "--keep", "release/*"])
@@ -574,11 +577,11 @@ fn a_filter_on_names_takes_names_and_no_others() {
 #[test]
 fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
     let shelf = || {
-        let mut shelf = Shelf::new();
-        let both = shelf.named("ci/app:1", 20, &Build::new("both").weighs(9000));
+        let mut shelf = TestLayout::new();
+        let both = shelf.named("ci/app:1", 20, &ImageBuilder::new("both").weighs(9000));
         shelf.layout.tag(&both.manifest, "release/app:1");
-        let newer = shelf.named("ci/app:2", 10, &Build::new("newer").weighs(9000));
-        shelf.named("release/app:2", 5, &Build::new("other").weighs(9000));
+        let newer = shelf.named("ci/app:2", 10, &ImageBuilder::new("newer").weighs(9000));
+        shelf.named("release/app:2", 5, &ImageBuilder::new("other").weighs(9000));
         shelf.write();
         (shelf, both, newer)
     };
@@ -611,10 +614,10 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
 #[test]
 fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
     for (other_image, goes) in [(false, true), (true, false)] {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         let app = shelf.small("app:old", 20);
         shelf.layout.tag(&app.manifest, "app:1");
-        let signature = Build::new("sig").layer(b"sig").store(&shelf.layout);
+        let signature = ImageBuilder::new("sig").layer(b"sig").store(&shelf.layout);
         let entry = signature
             .manifest
             .clone()
@@ -636,10 +639,12 @@ fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
 /// A rule keeps one of two images that have one name; the signature that has it as well is that of the one that is kept.
 #[test]
 fn a_signature_stays_with_the_image_that_keeps_its_name() {
-    let mut shelf = Shelf::new();
-    let old = shelf.named("ex.com/a:1", 50, &Build::new("old").weighs(500));
-    let new = shelf.named("ex.com/a:1", 40, &Build::new("new").weighs(600));
-    let signature = Build::new("signature").layer(b"sig").store(&shelf.layout);
+    let mut shelf = TestLayout::new();
+    let old = shelf.named("ex.com/a:1", 50, &ImageBuilder::new("old").weighs(500));
+    let new = shelf.named("ex.com/a:1", 40, &ImageBuilder::new("new").weighs(600));
+    let signature = ImageBuilder::new("signature")
+        .layer(b"sig")
+        .store(&shelf.layout);
     let kind = "dev.cosignproject.cosign/sigs";
     let entry = signature.manifest.clone().tagged("ex.com/a:1");
     shelf.layout.entry(entry.annotate("kind", kind));
@@ -661,9 +666,9 @@ fn what_dangles_once_the_others_are_removed_has_to_pass_the_filters_too() {
         ("mediatype=application/vnd.oci.image.manifest.v1+json", true),
         ("artifacttype=application/vnd.example.sbom", false),
     ] {
-        let mut shelf = Shelf::new();
-        shelf.named("app:1", 0, &Build::new("app").weighs(500));
-        let subject = shelf.untagged(50, &Build::new("subject").weighs(600));
+        let mut shelf = TestLayout::new();
+        shelf.named("app:1", 0, &ImageBuilder::new("app").weighs(500));
+        let subject = shelf.untagged(50, &ImageBuilder::new("subject").weighs(600));
         let config = shelf.layout.empty_config();
         let layer = shelf.layout.layer(b"sbom");
         let doc = Doc::manifest(&config, &[layer]).subject(&subject.manifest);

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use crate::prune::checks::verdicts;
-use crate::prune::shelf::{Build, Shelf};
-use crate::support::{Cmd, Doc, assert_same, for_each, media, snapshot};
+use crate::support::{
+    Cmd, Doc, ImageBuilder, TestLayout, assert_same, for_each, media, snapshot, verdicts,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Prunes by the real clock.
-fn call(shelf: &Shelf, args: &[&str]) -> Cmd {
+fn call(shelf: &TestLayout, args: &[&str]) -> Cmd {
     Cmd::new(["prune"]).arg(shelf.path()).args(args)
 }
 
-fn shelf() -> Shelf {
-    let mut shelf = Shelf::new();
+fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.overwritten("dangling", 20);
     shelf.write();
@@ -62,9 +62,13 @@ fn orphans_in_flight_stay_and_the_last_line_counts_them() {
 /// A writer does not write again what is there already.
 #[test]
 fn what_is_released_stays_while_something_in_flight_uses_it() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
-    let old = shelf.named("app:1", 60, &Build::new("old").weighs(300).layer(b"base"));
+    let old = shelf.named(
+        "app:1",
+        60,
+        &ImageBuilder::new("old").weighs(300).layer(b"base"),
+    );
     shelf.write();
     let config = shelf.layout.config("linux/amd64", "coming");
     let coming = shelf.layout.manifest(&config, &[old.layers[1].clone()]);
@@ -102,7 +106,7 @@ fn what_is_in_flight_stays_so_after_a_prune() {
 
 #[test]
 fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
-    type Damage = (&'static str, fn(&mut Shelf));
+    type Damage = (&'static str, fn(&mut TestLayout));
     let damages: [Damage; 5] = [
         ("a cut manifest", |shelf| {
             let image = shelf.small("bad:1", 5);
@@ -119,7 +123,9 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
                 .file(&image.manifest.blob_path(), other.as_bytes());
         }),
         ("an index with a cut child", |shelf| {
-            let image = Build::new("child").layer(b"child").store(&shelf.layout);
+            let image = ImageBuilder::new("child")
+                .layer(b"child")
+                .store(&shelf.layout);
             let index = shelf.layout.index(std::slice::from_ref(&image.manifest));
             shelf.layout.tag(&index, "bad:1");
             shelf.write();
@@ -165,14 +171,14 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
 /// The image that is damaged can be removed, and by that the layout is pruned again.
 #[test]
 fn a_damaged_image_that_goes_stops_nothing() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let bad = shelf.small("bad:1", 50);
     shelf.write();
     shelf.layout.file(&bad.manifest.blob_path(), b"{\"schema");
     shelf
         .layout
-        .modified(&bad.manifest.blob_path(), crate::prune::shelf::days_ago(50));
+        .modified(&bad.manifest.blob_path(), crate::support::days_ago(50));
     shelf.refuses(&[], 3).one_error_with_hint().warns("bad:1");
     let pruned = shelf.prune(&["-a", "--keep", "app:1"]);
     pruned.ok().leaves(&["app:1"]);
@@ -198,7 +204,9 @@ fn missing_documents_are_accepted_on_request() {
 #[test]
 fn a_sparse_layout_is_pruned_like_any_other() {
     let mut shelf = shelf();
-    let here = Build::new("here").layer(b"here").store(&shelf.layout);
+    let here = ImageBuilder::new("here")
+        .layer(b"here")
+        .store(&shelf.layout);
     let absent = crate::support::Desc::missing(media::MANIFEST, "absent");
     let index = shelf.layout.index(&[
         here.manifest.clone().platform("linux/amd64"),
@@ -240,7 +248,7 @@ fn without_entries_nothing_is_pruned_unless_told_so() {
 /// skopeo reads `index.json` at its start and writes it at its end: what was removed in between is listed again.
 #[test]
 fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
-    type Sign = (&'static str, fn(&Shelf));
+    type Sign = (&'static str, fn(&TestLayout));
     let signs: [Sign; 2] = [
         ("(oci-put-blob123456789)", |shelf| {
             shelf.layout.file("oci-put-blob123456789", b"half");
@@ -254,7 +262,7 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
         signs,
         |(sign, _)| (*sign).to_owned(),
         |(sign, appear)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             shelf.small("app:1", 10);
             let dangling = shelf.overwritten("dangling", 20);
             shelf.write();
@@ -304,7 +312,7 @@ fn what_a_prune_releases_while_a_writer_is_at_work_is_untagged_and_kept() {
 /// What one prune has kept for a writer is old to the next one, and to a plan that is applied.
 #[test]
 fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     let first = shelf.overwritten("first", 20);
     shelf.write();
@@ -352,7 +360,7 @@ fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
 
 #[test]
 fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.write();
     let young = shelf.layout.layer(b"twelve bytes");
@@ -369,7 +377,7 @@ fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
 #[test]
 fn a_time_in_the_future_ends_no_hold_except_in_a_dry_run() {
     const FUTURE: [&str; 2] = ["--now", "2099-01-01T00:00:00Z"];
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let held = shelf.small("app:1", 10);
     shelf.small("app:2", 20);
     shelf.write();

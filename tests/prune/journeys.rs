@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::prune::checks::{listed, prune_call, verdicts};
-use crate::prune::pty::on_terminal;
-use crate::prune::shelf::{Build, NOW, Shelf, bulk};
-use crate::support::{Cmd, Doc, blobs, media, unpack};
+use crate::support::dated::NOW;
+use crate::support::environment::Terminal;
+use crate::support::{
+    Cmd, Doc, ImageBuilder, TestLayout, blobs, bulk, listed, media, prune_call, unpack, verdicts,
+};
 
 fn names(layout: &Path) -> Vec<String> {
     let mut names: Vec<String> = listed(layout)
@@ -25,7 +26,7 @@ fn size(layout: &Path) -> u64 {
 /// A job prunes its cache before it saves it; the next job finds what it imports.
 #[test]
 fn a_build_cache_in_ci_stays_within_its_budget() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.layout.without_marker().directory("ingest");
     let base = shelf.layout.layer(&bulk("base", 2000));
     for job in 0..20_u64 {
@@ -76,12 +77,12 @@ fn a_build_cache_in_ci_stays_within_its_budget() {
 /// After the platforms of other devices are gone, a prune finds nothing that is worth having.
 #[test]
 fn a_device_image_is_small_after_its_platforms_are_dropped() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v7"];
     let children: Vec<_> = platforms
         .iter()
         .map(|platform| {
-            let image = Build::new(platform)
+            let image = ImageBuilder::new(platform)
                 .weighs(4000)
                 .platform(platform)
                 .store(&shelf.layout);
@@ -108,7 +109,7 @@ fn a_device_image_is_small_after_its_platforms_are_dropped() {
 /// Monthly, with a list of what customers run: plan, look, apply.
 #[test]
 fn a_mirror_keeps_what_its_list_and_its_rules_say() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for repository in ["web", "team/db"] {
         for version in 1..=9_u64 {
             let tag = if version % 4 == 0 {
@@ -117,7 +118,7 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
                 version.to_string()
             };
             let name = format!("{repository}:{tag}");
-            let build = Build::new(&name).weighs(1000);
+            let build = ImageBuilder::new(&name).weighs(1000);
             let image = shelf.named(&name, 100 - version * 10, &build);
             let signature = shelf.layout.referrer(
                 &image.manifest,
@@ -171,7 +172,7 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
     // Signatures follow their images.
     assert_eq!(names(shelf.path()).len(), 20, "{}", run.all());
     // A damaged image stops its own layout, not the others.
-    let other = Shelf::new();
+    let other = TestLayout::new();
     let mut other = other;
     other.small("x:1", 5);
     other.overwritten("x", 9);
@@ -186,10 +187,10 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
 /// Repositories share layers by hard links: only what nobody else has is free.
 #[test]
 fn a_tree_of_linked_layouts_frees_what_nobody_else_has() {
-    let (mut base, mut app) = (Shelf::new(), Shelf::new());
+    let (mut base, mut app) = (TestLayout::new(), TestLayout::new());
     let layer = bulk("shared by hard link", 9000);
-    base.named("base:1", 5, &Build::new("base").layer(&layer));
-    let old = app.untagged(20, &Build::new("old").weighs(500).layer(&layer));
+    base.named("base:1", 5, &ImageBuilder::new("base").layer(&layer));
+    let old = app.untagged(20, &ImageBuilder::new("old").weighs(500).layer(&layer));
     app.small("app:1", 5);
     app.write();
     let shared = old.layers[1].blob_path();
@@ -212,10 +213,10 @@ fn a_tree_of_linked_layouts_frees_what_nobody_else_has() {
 /// A pipeline that signs keeps the last nightlies and every release, and asks before whether there is anything to do.
 #[test]
 fn a_release_pipeline_keeps_releases_and_the_last_nightlies() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for number in 1..=12_u64 {
         let name = format!("app:nightly-{number:02}");
-        let image = shelf.named(&name, 40 - number, &Build::new(&name).weighs(800));
+        let image = shelf.named(&name, 40 - number, &ImageBuilder::new(&name).weighs(800));
         let bundle = shelf.layout.referrer(
             &image.manifest,
             "application/vnd.example.bundle",
@@ -227,7 +228,7 @@ fn a_release_pipeline_keeps_releases_and_the_last_nightlies() {
         let image = shelf.named(
             &format!("app:{version}"),
             90,
-            &Build::new(version).weighs(800),
+            &ImageBuilder::new(version).weighs(800),
         );
         shelf.layout.referrer(
             &image.manifest,
@@ -290,7 +291,7 @@ fn a_laptop_is_cleaned_with_one_question() {
         .args(unpacked.iter().map(|one| &one.root))
         .run();
     df.ok().says("RECLAIMABLE");
-    let Some(run) = on_terminal(&args, "yes\n") else {
+    let Some(run) = Terminal::program(&args, "").map(|it| it.answer("yes\n")) else {
         return;
     };
     run.ok().says("Total reclaimed space:");

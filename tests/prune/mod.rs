@@ -1,9 +1,8 @@
 //! `prune`, `apply` and the filters of `ls` from outside.
 //!
-//! Every prune in these tests is run dry, for real and once more, and is checked for what is promised of all of them; see
-//! [`checks::prune`]. Layouts are built blob by blob, or come from the recorded corpus.
+//! Every prune in these tests is run dry, for real and once more, and is checked for what holds for all of them; see
+//! [`prune`](crate::support::prune). Layouts are built blob by blob, or come from the recorded corpus.
 //!
-//! - [`shelf`]: layouts with dates; [`checks`]: how `prune` is called here.
 //! - [`belongings`]: signatures and the like, in every form.
 //! - [`dangling`]: what is left of overwritten tags, and what only looks like it.
 //! - [`everything`]: `--all`, holds, and the last image.
@@ -19,7 +18,7 @@
 //! - [`saved`]: the files of docker save.
 //! - [`random`]: drawn layouts ([`draw`]) against a naive judge ([`judge`]); [`worlds`]: those of the model test, with names.
 //! - [`journeys`]: what people do with it.
-//! - [`question`]: what is asked, of whom, and what counts as yes; [`pty`] gives the terminal.
+//! - [`question`]: what is asked, of whom, and what counts as yes.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -28,7 +27,6 @@
 mod belongings;
 mod budget;
 mod cache;
-mod checks;
 mod companions;
 mod dangling;
 mod draw;
@@ -40,24 +38,13 @@ mod journeys;
 mod judge;
 mod output;
 mod plans;
-mod pty;
 mod question;
 mod random;
 mod rules;
 mod saved;
 mod second_index;
-mod shelf;
 mod stale;
 mod times;
 mod unique;
 mod unmatched;
 mod worlds;
-
-/// Says why a test did not run.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that is skipped in silence looks like one that passed"
-)]
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-}

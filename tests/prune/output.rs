@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::prune::checks::{listed, prune_call};
-use crate::prune::shelf::{Build, NOW, Shelf, bulk};
-use crate::support::{Cmd, Desc, assert_same, blobs, for_each, media, snapshot};
+use crate::support::dated::NOW;
+use crate::support::{
+    Cmd, Desc, ImageBuilder, TestLayout, assert_same, blobs, bulk, for_each, listed, media,
+    prune_call, snapshot,
+};
 
 /// A name that stays, one that goes by rule, one overwritten, one orphan.
-fn shelf() -> Shelf {
-    let mut shelf = Shelf::new();
-    shelf.named("app:2", 10, &Build::new("new").weighs(7000));
-    shelf.named("app:1", 60, &Build::new("old").weighs(6000));
-    shelf.untagged(50, &Build::new("dangling").weighs(5000));
+fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
+    shelf.named("app:2", 10, &ImageBuilder::new("new").weighs(7000));
+    shelf.named("app:1", 60, &ImageBuilder::new("old").weighs(6000));
+    shelf.untagged(50, &ImageBuilder::new("dangling").weighs(5000));
     shelf.layout.layer(&bulk("orphan", 4000));
     shelf.write();
     shelf
@@ -66,11 +68,11 @@ fn quiet_prints_the_total_and_what_holds_the_rest() {
 }
 
 /// Something that changes what is kept.
-type Change = (&'static str, fn(&mut Shelf));
+type Change = (&'static str, fn(&mut TestLayout));
 
 #[test]
 fn the_last_line_says_what_holds_the_rest() {
-    fn newest(shelf: &Shelf) -> Desc {
+    fn newest(shelf: &TestLayout) -> Desc {
         let digest = listed(shelf.path())[0].0.clone();
         Desc::new(media::MANIFEST, &digest, 7)
     }
@@ -119,7 +121,7 @@ fn the_last_line_says_what_holds_the_rest() {
             );
         },
     );
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 3);
     shelf.write();
     let run = shelf.call(["-f"]).run();
@@ -146,7 +148,7 @@ fn trim(text: String) -> String {
 
 #[test]
 fn where_nothing_is_left_nothing_holds_it() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 60);
     shelf.write();
     let run = shelf.call(["-a", "-f", "--allow-empty"]).run();

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::prune::checks::{listed, verdicts};
-use crate::prune::shelf::{Build, NOW, Shelf};
-use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, blobs, snapshot};
+use crate::support::dated::NOW;
+use crate::support::{
+    Cmd, Desc, Image, ImageBuilder, LayoutBuilder, Run, TestLayout, assert_same, blobs, listed,
+    snapshot, verdicts,
+};
 
 /// A shelf with a plan for it.
 pub(crate) struct Planned {
-    pub(crate) shelf: Shelf,
+    pub(crate) shelf: TestLayout,
     pub(crate) plan: PathBuf,
     /// Named and kept.
     pub(crate) kept: Image,
@@ -29,10 +31,10 @@ pub(crate) struct Planned {
 
 impl Planned {
     pub(crate) fn new() -> Self {
-        let mut shelf = Shelf::new();
-        let kept = shelf.named("app:2", 10, &Build::new("new").weighs(700));
-        let old = shelf.named("app:1", 60, &Build::new("old").weighs(600));
-        let dangling = shelf.untagged(50, &Build::new("dangling").weighs(500));
+        let mut shelf = TestLayout::new();
+        let kept = shelf.named("app:2", 10, &ImageBuilder::new("new").weighs(700));
+        let old = shelf.named("app:1", 60, &ImageBuilder::new("old").weighs(600));
+        let dangling = shelf.untagged(50, &ImageBuilder::new("dangling").weighs(500));
         let orphan = shelf.layout.layer(b"orphan");
         shelf.write();
         let plan = shelf.layout.outside().join("plan.json");
@@ -72,7 +74,7 @@ impl Planned {
 
 /// Makes a plan, and panics if that changes anything else.
 #[track_caller]
-pub(crate) fn make(shelf: &Shelf, plan: &std::path::Path, args: &[&str]) -> Run {
+pub(crate) fn make(shelf: &TestLayout, plan: &std::path::Path, args: &[&str]) -> Run {
     let before = snapshot(shelf.path());
     let run = shelf.call(args).arg("--plan").arg(plan).run();
     run.ok();
@@ -178,7 +180,7 @@ fn a_plan_is_done_once() {
 
 #[test]
 fn a_plan_for_nothing_does_nothing() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.write();
     let plan = shelf.layout.outside().join("plan.json");
@@ -193,7 +195,7 @@ fn a_plan_for_nothing_does_nothing() {
 
 #[test]
 fn a_plan_means_the_same_layout_from_everywhere() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     let old = shelf.overwritten("old", 20);
     shelf.write();
@@ -317,7 +319,7 @@ fn a_layout_whose_path_no_plan_can_name_is_an_error() {
 
 #[test]
 fn holds_and_names_that_a_plan_removes_go_together() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 60);
     shelf.layout.tag(&image.manifest, "app:latest");
     shelf.small("app:2", 5);
@@ -339,12 +341,12 @@ fn holds_and_names_that_a_plan_removes_go_together() {
 
 #[test]
 fn a_budget_that_is_missed_can_be_planned_and_done_as_far_as_it_goes() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for number in 1..=3 {
         shelf.named(
             &format!("app:{number}"),
             60 - number,
-            &Build::new(&format!("{number}")).weighs(5000),
+            &ImageBuilder::new(&format!("{number}")).weighs(5000),
         );
     }
     shelf.write();
@@ -381,7 +383,7 @@ fn somebody_else_at_work_makes_apply_wait_and_give_up() {
 
 #[test]
 fn an_emptied_layout_was_planned_so() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 60);
     shelf.write();
     let plan = shelf.layout.outside().join("plan.json");
@@ -398,7 +400,7 @@ fn an_emptied_layout_was_planned_so() {
 /// A slip in the name must not cost a file.
 #[test]
 fn a_file_that_is_no_plan_is_not_overwritten() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.overwritten("old", 20);
     shelf.write();

@@ -1,32 +1,31 @@
 //! The question before a prune: what goes and how many bytes, then `y` or nothing.
 
-use crate::prune::checks::listed;
-use crate::prune::pty::{on_terminal, when_asked, with_redirection};
-use crate::prune::shelf::{Build, NOW, Shelf};
-use crate::support::{Run, assert_same, for_each, snapshot};
+use crate::support::dated::NOW;
+use crate::support::environment::Terminal;
+use crate::support::{ImageBuilder, Run, TestLayout, assert_same, for_each, listed, snapshot};
 
 const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
 
 /// `app:1` and two images without a name.
-fn shelf() -> Shelf {
-    let mut shelf = Shelf::new();
-    shelf.named("app:1", 10, &Build::new("app").weighs(5000));
-    shelf.untagged(20, &Build::new("old").weighs(3000));
-    shelf.untagged(30, &Build::new("older").weighs(2000));
+fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
+    shelf.named("app:1", 10, &ImageBuilder::new("app").weighs(5000));
+    shelf.untagged(20, &ImageBuilder::new("old").weighs(3000));
+    shelf.untagged(30, &ImageBuilder::new("older").weighs(2000));
     shelf.write();
     shelf
 }
 
-fn write(shelf: &Shelf) {
+fn write(shelf: &TestLayout) {
     shelf.write();
 }
 
 #[track_caller]
-fn ask(shelf: &Shelf, args: &[&str], answer: &str) -> Option<Run> {
-    on_terminal(call(&[shelf], args), answer)
+fn ask(shelf: &TestLayout, args: &[&str], answer: &str) -> Option<Run> {
+    answered(call(&[shelf], args), "", answer)
 }
 
-fn call(shelves: &[&Shelf], args: &[&str]) -> Vec<String> {
+fn call(shelves: &[&TestLayout], args: &[&str]) -> Vec<String> {
     let mut words = vec!["prune".to_owned(), "--now".to_owned(), NOW.to_owned()];
     for shelf in shelves {
         let path = shelf.path().to_str().expect("paths of the tests are UTF-8");
@@ -34,6 +33,18 @@ fn call(shelves: &[&Shelf], args: &[&str]) -> Vec<String> {
     }
     words.extend(args.iter().map(|arg| (*arg).to_owned()));
     words
+}
+
+/// Runs the program on a terminal, with a redirection of the shell behind it, and types an answer.
+fn answered(args: Vec<String>, redirection: &str, answer: &str) -> Option<Run> {
+    Some(Terminal::program(args, redirection)?.answer(answer))
+}
+
+/// Types yes only when the question is on the terminal and `change` is done.
+fn when_asked(args: Vec<String>, change: impl FnOnce()) -> Option<Run> {
+    let terminal = Terminal::program(args, "")?.wait_for_question();
+    change();
+    Some(terminal.answer("y\n"))
 }
 
 #[test]
@@ -93,7 +104,7 @@ fn what_goes_is_shown_before_with_its_bytes() {
         return;
     };
     let (shown, _) = run.stdout.split_once(QUESTION).expect("it asks");
-    for verdict in crate::prune::checks::verdicts(&dry)
+    for verdict in crate::support::verdicts(&dry)
         .iter()
         .filter(|verdict| verdict.goes)
     {
@@ -152,7 +163,7 @@ fn all_without_anything_says_that_everything_goes() {
 
 #[test]
 fn orphans_alone_are_counted_and_not_listed() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     for salt in ["a", "b", "c"] {
         shelf.layout.layer(salt.as_bytes());
@@ -169,7 +180,7 @@ fn orphans_alone_are_counted_and_not_listed() {
 
 #[test]
 fn many_images_are_cut_short_in_the_list() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for number in 0..60 {
         shelf.small(&format!("app:{number}"), 5);
     }
@@ -183,7 +194,7 @@ fn many_images_are_cut_short_in_the_list() {
 
 #[test]
 fn where_nothing_goes_nothing_is_asked() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.write();
     let Some(run) = ask(&shelf, &[], "") else {
@@ -220,7 +231,7 @@ fn a_refusal_comes_before_any_question_and_once() {
 fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
     let (one, two, bad) = (shelf(), shelf(), shelf());
     bad.layout.file("index.json", b"{ half");
-    let Some(run) = on_terminal(call(&[&one, &bad, &two], &[]), "y\n") else {
+    let Some(run) = answered(call(&[&one, &bad, &two], &[]), "", "y\n") else {
         return;
     };
     assert_eq!(run.stdout.matches(QUESTION).count(), 1, "{}", run.all());
@@ -236,7 +247,7 @@ fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
     // Whoever says no has still seen the error, and so has the caller.
     let (one, before) = (shelf(), snapshot(bad.path()));
     let picture = snapshot(one.path());
-    let Some(run) = on_terminal(call(&[&one, &bad], &[]), "n\n") else {
+    let Some(run) = answered(call(&[&one, &bad], &[]), "", "n\n") else {
         return;
     };
     assert_ne!(
@@ -253,7 +264,7 @@ fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
 fn a_question_that_nobody_can_see_is_no_consent() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
-    let Some(run) = with_redirection(call(&[&shelf], &[]), ">/dev/full", "y\n") else {
+    let Some(run) = answered(call(&[&shelf], &[]), ">/dev/full", "y\n") else {
         return;
     };
     run.exits(4);
@@ -265,19 +276,19 @@ fn a_question_that_nobody_can_see_is_no_consent() {
 fn what_comes_while_the_question_stands_does_not_go() {
     let mut shelf = shelf();
     let words = call(&[&shelf], &[]);
-    let image = Build::new("meanwhile")
+    let image = ImageBuilder::new("meanwhile")
         .layer(b"meanwhile")
         .store(&shelf.layout);
     shelf.layout.entry(&image.manifest);
     shelf.added(&image.manifest, 40);
-    let Some(run) = when_asked(words.clone(), || write(&shelf), "y\n") else {
+    let Some(run) = when_asked(words.clone(), || write(&shelf)) else {
         return;
     };
     run.refused().says(QUESTION);
     assert_eq!(listed(shelf.path()).len(), 4, "nothing went\n{}", run.all());
     assert!(shelf.has_all(&image), "{}", run.all());
     // Asked again with the whole list, it goes.
-    let Some(run) = when_asked(words, || {}, "y\n") else {
+    let Some(run) = when_asked(words, || {}) else {
         return;
     };
     run.ok().says("3 images");
@@ -295,7 +306,7 @@ fn without_a_terminal_it_asks_nobody_and_names_the_flag() {
         assert_same(&before, &snapshot(shelf.path()), &run.all());
     }
     // Also where nothing would go: whether a script works must not depend on the layout.
-    let mut clean = Shelf::new();
+    let mut clean = TestLayout::new();
     clean.small("app:1", 5);
     clean.write();
     clean.call([""; 0]).run().exits(2).warns("--force");
@@ -325,7 +336,7 @@ fn with_force_a_terminal_changes_nothing() {
 
 #[test]
 fn names_from_strangers_do_not_rule_the_question() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.small("evil\u{1b}[2J\u{7}\rName", 6);
     shelf.write();

@@ -10,12 +10,13 @@ use std::path::Path;
 use arbtest::arbtest;
 use serde_json::Value;
 
-use crate::prune::checks::{Pruned, prune, prune_once, references};
 use crate::prune::draw::{Wish, World, wish, world, write};
 use crate::prune::judge::{DeleteResult, Judge};
 use crate::prune::output::sum;
-use crate::prune::shelf::{NOW, Shelf};
-use crate::support::{Cmd, blobs, panic_message};
+use crate::support::dated::NOW;
+use crate::support::files::references_of;
+use crate::support::pruned::prune_once;
+use crate::support::{Cmd, Pruned, TestLayout, blobs, panic_message, prune};
 
 /// Cases for the test; some seconds in a debug build.
 const CASES: u64 = 80;
@@ -124,7 +125,7 @@ fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
     let args = wish.args(list.to_str().expect("paths of the tests are UTF-8"));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let sizes = blobs(shelf.path());
-    let refs = references(shelf.path());
+    let refs = references_of(shelf.path());
     // Where nothing has a name, an image that only a removed index listed is one like any other in the second run.
     let pruned = if judge.has_names() && !wish.allow_empty || !wish.all {
         prune(shelf.path(), &args)
@@ -142,7 +143,7 @@ fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
 }
 
 /// Panics unless `df` promises what a prune without wishes says.
-fn plain_is_what_df_says(shelf: &Shelf) {
+fn plain_is_what_df_says(shelf: &TestLayout) {
     let df = Cmd::new(["df", "--format", "json", "--now", NOW])
         .arg(shelf.path())
         .run();
@@ -155,7 +156,7 @@ fn plain_is_what_df_says(shelf: &Shelf) {
 
 struct Case<'a> {
     judge: Judge<'a>,
-    shelf: &'a Shelf,
+    shelf: &'a TestLayout,
     pruned: &'a Pruned,
     /// The blobs before, with their length.
     sizes: BTreeMap<String, u64>,

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::prune::shelf::{Build, Shelf, days_ago};
-use crate::support::{Doc, Run, for_each};
+use crate::support::{Doc, ImageBuilder, Run, TestLayout, days_ago, for_each};
 
 /// Names with their age in days.
 const AGES: [(&str, u64); 10] = [
@@ -21,8 +20,8 @@ const AGES: [(&str, u64); 10] = [
     ("last:1", 95),
 ];
 
-fn shelf() -> Shelf {
-    let mut shelf = Shelf::new();
+fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
     for (name, days) in AGES {
         shelf.small(name, days);
     }
@@ -163,12 +162,14 @@ fn each_reason_names_its_rule_and_its_group() {
 
 #[test]
 fn periods_without_an_image_do_not_count() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     // Two on one day, then gaps of weeks and months.
     for (name, days) in [("a:1", 200), ("a:2", 110), ("a:3", 45), ("a:4", 44)] {
         shelf.small(name, days);
     }
-    let noon = Build::new("noon").layer(b"noon").store(&shelf.layout);
+    let noon = ImageBuilder::new("noon")
+        .layer(b"noon")
+        .store(&shelf.layout);
     shelf.layout.tag(&noon.manifest, "a:5");
     shelf.added_at(&noon.manifest, days_ago(44) + Duration::from_secs(3600));
     shelf.write();
@@ -178,7 +179,7 @@ fn periods_without_an_image_do_not_count() {
             .args(["-a", "-n", "--format", "json"])
             .run();
         run.ok();
-        crate::prune::checks::verdicts(&run)
+        crate::support::verdicts(&run)
             .into_iter()
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -192,7 +193,7 @@ fn periods_without_an_image_do_not_count() {
 
 #[test]
 fn overwritten_tags_take_no_place_and_have_none() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     shelf.small("app:2", 20);
     for salt in ["x", "y", "z"] {
@@ -206,7 +207,7 @@ fn overwritten_tags_take_no_place_and_have_none() {
 
 #[test]
 fn without_all_rules_protect_what_dangles() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     let old = shelf.overwritten("generation 1", 20);
     let new = shelf.overwritten("generation 2", 10);
@@ -229,7 +230,7 @@ fn without_all_rules_protect_what_dangles() {
 /// A part of what goes, or what it was built upon, is kept by its own rule.
 #[test]
 fn what_a_rule_keeps_is_not_dragged_along_by_what_goes() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     let part = shelf.overwritten("young part", 2);
     let index = shelf.layout.index(std::slice::from_ref(&part.manifest));
@@ -261,11 +262,11 @@ fn what_a_rule_keeps_is_not_dragged_along_by_what_goes() {
 }
 
 /// Five releases whose files all have one modification time, as an unpacked bundle has them; `None` is 1970.
-fn bundle(days: Option<u64>, created: &dyn Fn(u32) -> Option<String>) -> Shelf {
-    let mut shelf = Shelf::new();
+fn bundle(days: Option<u64>, created: &dyn Fn(u32) -> Option<String>) -> TestLayout {
+    let mut shelf = TestLayout::new();
     for number in 0..5_u32 {
         let name = format!("ex.com/app:1.{number}");
-        let build = Build::new(&name).layer(name.as_bytes());
+        let build = ImageBuilder::new(&name).layer(name.as_bytes());
         let build = match created(number) {
             Some(created) => build.created(&created),
             None => build,
@@ -362,7 +363,7 @@ fn ages_are_not_told_by_the_other_clock() {
 
 #[test]
 fn the_later_entry_of_two_alike_is_the_newer() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let first = shelf.small("app:1", 10);
     shelf.small("app:2", 10);
     shelf.layout.tag(&first.manifest, "app:3");
@@ -373,7 +374,7 @@ fn the_later_entry_of_two_alike_is_the_newer() {
 
 #[test]
 fn what_has_no_date_is_never_old() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let first = shelf.small("app:1", 30);
     shelf.added_at(&first.manifest, SystemTime::UNIX_EPOCH);
     shelf.small("app:2", 20);
@@ -394,7 +395,7 @@ fn what_has_no_date_is_never_old() {
                 .args(*args)
                 .run();
             run.ok();
-            let verdicts = crate::prune::checks::verdicts(&run);
+            let verdicts = crate::support::verdicts(&run);
             let app = verdicts.iter().find(|verdict| verdict.names == ["app:1"]);
             assert!(app.is_some_and(|verdict| !verdict.goes), "{}", run.all());
         },
@@ -403,15 +404,18 @@ fn what_has_no_date_is_never_old() {
 
 #[test]
 fn age_is_told_by_the_clock_that_was_asked_for() {
-    let mut shelf = Shelf::new();
-    let dated =
-        |salt: &str, created: &str| Build::new(salt).layer(salt.as_bytes()).created(created);
+    let mut shelf = TestLayout::new();
+    let dated = |salt: &str, created: &str| {
+        ImageBuilder::new(salt)
+            .layer(salt.as_bytes())
+            .created(created)
+    };
     // Added in one order, built in the other.
     shelf.named("app:1", 10, &dated("1", "2026-03-01T00:00:00Z"));
     shelf.named("app:2", 20, &dated("2", "2026-04-01T00:00:00Z"));
     shelf.named("app:3", 30, &dated("3", "2026-05-01T00:00:00Z"));
     shelf.named("app:4", 40, &dated("4", "1970-01-01T00:00:00Z"));
-    shelf.named("app:5", 50, &Build::new("5").layer(b"5"));
+    shelf.named("app:5", 50, &ImageBuilder::new("5").layer(b"5"));
     shelf.write();
     let kept = |args: &[&str]| {
         let run = shelf
@@ -419,7 +423,7 @@ fn age_is_told_by_the_clock_that_was_asked_for() {
             .args(["-a", "-n", "--keep-last", "3", "--format", "json"])
             .run();
         run.ok();
-        let verdicts = crate::prune::checks::verdicts(&run).into_iter();
+        let verdicts = crate::support::verdicts(&run).into_iter();
         verdicts
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -451,7 +455,7 @@ fn now_tries_out_a_policy() {
             .arg("--allow-empty")
             .run();
         run.ok();
-        let verdicts = crate::prune::checks::verdicts(&run).into_iter();
+        let verdicts = crate::support::verdicts(&run).into_iter();
         verdicts
             .filter(|verdict| !verdict.goes)
             .flat_map(|verdict| verdict.names)
@@ -466,7 +470,7 @@ fn now_tries_out_a_policy() {
 
 #[test]
 fn what_filters_leave_alone_takes_nobodys_place() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     for number in 1..=5 {
         shelf.small(&format!("app:nightly-{number}"), 60 - number);
     }
@@ -489,7 +493,7 @@ fn what_filters_leave_alone_takes_nobodys_place() {
 
 #[test]
 fn an_image_in_two_repositories_is_kept_by_either() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let both = shelf.small("app:1", 30);
     shelf.layout.tag(&both.manifest, "tool:1");
     shelf.small("app:2", 20);
@@ -504,7 +508,7 @@ fn an_image_in_two_repositories_is_kept_by_either() {
 /// Names of one repository in different spellings.
 #[test]
 fn a_repository_is_one_in_every_spelling() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     shelf.small("docker.io/library/app:2", 20);
     shelf.small("library/app:3", 10);
@@ -513,7 +517,7 @@ fn a_repository_is_one_in_every_spelling() {
     pruned.ok().leaves(&["library/app:3"]);
 }
 
-fn keep_from(shelf: &Shelf, text: &str) -> String {
+fn keep_from(shelf: &TestLayout, text: &str) -> String {
     let file = shelf.layout.outside().join("allow.txt");
     fs::write(&file, text).expect("the list can be written");
     file.to_str()
@@ -525,7 +529,7 @@ fn keep_from(shelf: &Shelf, text: &str) -> String {
 fn a_list_keeps_what_it_names_and_everything_else_goes() {
     let shelf = shelf();
     let digest = {
-        let listed = crate::prune::checks::listed(shelf.path());
+        let listed = crate::support::listed(shelf.path());
         let found = listed.iter().find(|(_, names)| names == &["old"]);
         found.expect("it is listed").0.clone()
     };
@@ -573,7 +577,7 @@ fn a_list_names_images_in_every_form() {
         lines,
         |(line, _)| (*line).to_owned(),
         |(line, names)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             for name in ["app:latest", "docker.io/library/app:1", "v1", "other:1"] {
                 shelf.small(name, 10);
             }

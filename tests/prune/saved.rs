@@ -4,25 +4,33 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::prune::checks::prune;
-use crate::prune::shelf::{Build, Shelf};
-use crate::support::{Image, assert_same, blobs, for_each, snapshot, unpack};
+use crate::support::{
+    Image, ImageBuilder, TestLayout, assert_same, blobs, for_each, prune, snapshot, unpack,
+};
 
-fn elements(shelf: &Shelf) -> Value {
+fn elements(shelf: &TestLayout) -> Value {
     let text = fs::read(shelf.layout.join("manifest.json")).expect("manifest.json can be read");
     serde_json::from_slice(&text).expect("manifest.json is JSON")
 }
 
-fn repositories(shelf: &Shelf) -> Value {
+fn repositories(shelf: &TestLayout) -> Value {
     let text = fs::read(shelf.layout.join("repositories")).expect("repositories can be read");
     serde_json::from_slice(&text).expect("repositories is JSON")
 }
 
 /// `app:1` and `app:2`, with an element and a line each.
-fn shelf() -> (Shelf, Image, Image) {
-    let mut shelf = Shelf::new();
-    let one = shelf.named("app:1", 60, &Build::new("1").weighs(600).layer(b"base"));
-    let two = shelf.named("app:2", 10, &Build::new("2").weighs(700).layer(b"base"));
+fn shelf() -> (TestLayout, Image, Image) {
+    let mut shelf = TestLayout::new();
+    let one = shelf.named(
+        "app:1",
+        60,
+        &ImageBuilder::new("1").weighs(600).layer(b"base"),
+    );
+    let two = shelf.named(
+        "app:2",
+        10,
+        &ImageBuilder::new("2").weighs(700).layer(b"base"),
+    );
     for (name, image) in [("app:1", &one), ("app:2", &two)] {
         shelf
             .layout
@@ -72,7 +80,7 @@ fn where_nothing_goes_they_are_not_touched() {
 
 #[test]
 fn an_element_of_what_stays_keeps_its_layers() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let dangling = shelf.overwritten("dangling", 20);
     // docker save describes only the platform of its host; the element names a layer of its own.
@@ -90,7 +98,7 @@ fn an_element_of_what_stays_keeps_its_layers() {
 /// `index.json` may lack the name that docker's own file has.
 #[test]
 fn a_name_in_manifest_json_alone_keeps_an_image() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     let saved = shelf.overwritten("saved", 50);
     shelf
@@ -111,7 +119,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everythi
         (&["-a", "--allow-empty"], false),
         (&["-a", "--filter", "until=24h", "--allow-empty"], false),
     ] {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         shelf.small("app:1", 5);
         shelf.small("app:2", 5);
         let saved = shelf.overwritten("saved", 50);
@@ -144,7 +152,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everythi
 /// What is left of an overwritten index is as dangling as any, also when docker's file names one of its platforms.
 #[test]
 fn an_overwritten_index_over_an_image_that_is_named_twice_goes() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let saved = shelf.small("tool:1", 5);
     let over = shelf.layout.index(std::slice::from_ref(&saved.manifest));
     shelf.layout.entry(&over);
@@ -197,7 +205,7 @@ fn recorded_archives_stay_loadable() {
             let is_whole = elements
                 .as_array()
                 .is_some_and(|list| list.iter().all(|element| is_here(&element)));
-            let run = crate::prune::checks::prune_call(&unpacked.root);
+            let run = crate::support::prune_call(&unpacked.root);
             let run = run
                 .args(["-a", "-f", "--grace", "0", "--allow-empty"])
                 .run();

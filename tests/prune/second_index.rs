@@ -2,13 +2,12 @@
 
 use std::fs;
 
-use crate::prune::shelf::{Build, Shelf};
-use crate::support::{Cmd, Desc, Image, assert_same, snapshot};
+use crate::support::{Cmd, Desc, Image, ImageBuilder, TestLayout, assert_same, snapshot};
 
 const LIST: &str = "aGVsbG8=-index.json";
 
 /// Writes a file that lists these by tag, as kitops does.
-fn tags(shelf: &Shelf, file: &str, descs: &[&Desc]) {
+fn tags(shelf: &TestLayout, file: &str, descs: &[&Desc]) {
     let members: Vec<String> = descs
         .iter()
         .enumerate()
@@ -20,11 +19,11 @@ fn tags(shelf: &Shelf, file: &str, descs: &[&Desc]) {
 }
 
 /// `app:1`, `app:2`, and an image without a name that `app:1` was before.
-fn shelf() -> (Shelf, [Image; 3]) {
-    let mut shelf = Shelf::new();
+fn shelf() -> (TestLayout, [Image; 3]) {
+    let mut shelf = TestLayout::new();
     let old = shelf.overwritten("old", 50);
-    let one = shelf.named("app:1", 40, &Build::new("1"));
-    let two = shelf.named("app:2", 10, &Build::new("2"));
+    let one = shelf.named("app:1", 40, &ImageBuilder::new("1"));
+    let two = shelf.named("app:2", 10, &ImageBuilder::new("2"));
     (shelf, [old, one, two])
 }
 
@@ -50,7 +49,9 @@ fn an_untagged_image_that_another_file_lists_is_not_dangling() {
 #[test]
 fn orphans_that_another_file_lists_stay_with_all_below_them() {
     let (shelf, _) = shelf();
-    let chart = Build::new("chart").layer(b"chart").store(&shelf.layout);
+    let chart = ImageBuilder::new("chart")
+        .layer(b"chart")
+        .store(&shelf.layout);
     shelf.write();
     tags(&shelf, LIST, &[&chart.manifest]);
     let before = fs::read(shelf.layout.join(LIST)).ok();
@@ -132,7 +133,9 @@ fn a_plan_that_lies_in_the_layout_keeps_nothing_and_knows_what_it_left_out() {
 #[test]
 fn what_another_file_keeps_is_not_reclaimable() {
     let (shelf, [old, one, _]) = shelf();
-    let chart = Build::new("chart").layer(b"chart").store(&shelf.layout);
+    let chart = ImageBuilder::new("chart")
+        .layer(b"chart")
+        .store(&shelf.layout);
     shelf.write();
     tags(
         &shelf,
@@ -169,9 +172,11 @@ fn found_digest<'a>(items: &'a [serde_json::Value], name: &str) -> &'a serde_jso
 /// When the last name is gone, a second run sees a layout without names; it takes nothing that the first one kept.
 #[test]
 fn what_another_file_keeps_is_kept_also_when_no_name_is_left() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let old = shelf.overwritten("old", 50);
-    let child = Build::new("child").layer(b"child").store(&shelf.layout);
+    let child = ImageBuilder::new("child")
+        .layer(b"child")
+        .store(&shelf.layout);
     let index = shelf.layout.index(std::slice::from_ref(&child.manifest));
     shelf.layout.tag(&index, "app:all").entry(&child.manifest);
     shelf.write();

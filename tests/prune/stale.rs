@@ -1,16 +1,15 @@
 //! What happens between a plan and its `apply`: changes, writers at work, the passing of time, a full disk.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::prune::plans::Planned;
-use crate::prune::shelf::{NOW, Shelf, bulk};
-use crate::prune::skip;
-use crate::support::{Cmd, Doc, Run, for_each};
+use crate::support::dated::NOW;
+use crate::support::environment::in_namespace;
+use crate::support::{Cmd, Doc, TestLayout, bulk, for_each};
 
 /// Something that happens between plan and apply, and what the refusal says of it.
 type Change = (&'static str, fn(&Planned), &'static str);
@@ -182,7 +181,7 @@ fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
 
 #[test]
 fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     let old = shelf.overwritten("old", 20);
     shelf.write();
@@ -212,7 +211,7 @@ fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
 /// The new `index.json` must not make a writer's blobs look old to whoever sweeps next.
 #[test]
 fn what_is_in_flight_stays_so_after_an_apply() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.overwritten("old", 20);
     shelf.write();
@@ -235,7 +234,7 @@ fn what_is_in_flight_stays_so_after_an_apply() {
 
 #[test]
 fn what_was_planned_without_grace_is_done_without() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.write();
     let young = shelf.layout.layer(b"just written");
@@ -258,7 +257,7 @@ fn temporary_files_go_by_the_age_that_was_planned() {
         [("1h", true), ("24h", false)],
         |(age, _)| (*age).to_owned(),
         |(age, goes)| {
-            let mut shelf = Shelf::new();
+            let mut shelf = TestLayout::new();
             shelf.small("app:2", 10);
             shelf.write();
             shelf.layout.file(TEMPORARY, b"half a blob");
@@ -280,7 +279,7 @@ fn temporary_files_go_by_the_age_that_was_planned() {
 
 #[test]
 fn a_temporary_file_that_is_written_to_again_stops_the_plan() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.write();
     shelf.layout.file(TEMPORARY, b"half a blob");
@@ -309,7 +308,7 @@ const FULL: &str = r#"
 /// The new `index.json` does not fit, and what is garbage by the plan makes room for it.
 #[test]
 fn a_full_disk_does_not_stop_a_plan() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 10);
     let dangling = shelf.overwritten("dangling", 20);
     shelf.layout.layer(&bulk("orphan", 300_000));
@@ -318,35 +317,15 @@ fn a_full_disk_does_not_stop_a_plan() {
     let mount = outside.join("mount");
     fs::create_dir(&mount).expect("a directory can be made");
     let plan = outside.join("plan.json");
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let words: [&OsStr; 5] = [
-        shelf.path().as_os_str(),
-        mount.as_os_str(),
-        env!("CARGO_BIN_EXE_ocisweep").as_ref(),
-        NOW.as_ref(),
-        plan.as_os_str(),
-    ];
-    command.args(["sh", "-c", FULL, "sh"]).args(words);
-    let output = match command.env("LC_ALL", "C").env("TZ", "UTC").output() {
-        Ok(output) => output,
-        Err(error) => return skip(&format!("cannot run `unshare`: {error}")),
+    let before = [shelf.path().as_os_str(), mount.as_os_str()];
+    let Some(run) = in_namespace(
+        Path::new("."),
+        FULL,
+        &before,
+        [NOW.as_ref(), plan.as_os_str()],
+    ) else {
+        return;
     };
-    let run = Run {
-        line: "apply on a full disk".to_owned(),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
-    if run.code == Some(99) || (run.code == Some(1) && run.stderr.starts_with("unshare:")) {
-        return skip(&format!(
-            "cannot mount a small file system: {}",
-            run.stderr.trim()
-        ));
-    }
     run.ok().says("Total reclaimed space:");
     let left = run.stdout.lines().filter(|line| line.len() == 64).count();
     assert_eq!(left, kept.digests().len(), "{}", run.all());

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::prune::filters::{ALL, check, passes, shelf};
-use crate::prune::shelf::{NOW, Shelf, days_ago};
-use crate::support::{Cmd, for_each};
+use crate::support::dated::NOW;
+use crate::support::{Cmd, TestLayout, days_ago, for_each};
 
 #[test]
 fn until_takes_every_way_to_say_a_time() {
@@ -48,7 +48,7 @@ fn until_takes_every_way_to_say_a_time() {
 /// The very moment is not before itself.
 #[test]
 fn until_is_strict() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 10);
     shelf.added_at(&image.manifest, days_ago(10) + Duration::from_nanos(1));
     shelf.small("app:2", 10);
@@ -68,7 +68,7 @@ fn until_is_strict() {
 
 #[test]
 fn a_date_without_a_zone_is_local() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.write();
     let list = |zone: &str| {
@@ -106,7 +106,7 @@ fn until_goes_by_the_clock_that_was_asked_for_and_no_date_is_never_old() {
     for (filter, expected) in cases {
         assert_eq!(passes(&shelf, &[filter], &created), expected, "{filter}");
     }
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 10);
     shelf.added_at(&image.manifest, SystemTime::UNIX_EPOCH);
     shelf.small("app:2", 10);
@@ -119,7 +119,7 @@ fn before_and_since_compare_when_images_were_built() {
     // Built: prod January, dangling March, dev June, multi and sparse September.
     let shelf = shelf();
     let short = |name: &str| {
-        let listed = crate::prune::checks::listed(shelf.path());
+        let listed = crate::support::listed(shelf.path());
         let found = listed
             .iter()
             .find(|(_, names)| names.iter().any(|other| other == name));

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::prune::belongings::belongings;
-use crate::prune::shelf::{Build, NOW, Shelf, bulk};
-use crate::support::{Cmd, Doc, for_each};
+use crate::support::dated::NOW;
+use crate::support::{Cmd, Doc, ImageBuilder, TestLayout, bulk, for_each};
 
 /// Returns what `df -v` says of each image: its digest and UNIQUE.
 #[track_caller]
@@ -57,9 +57,9 @@ fn referrers_count_for_their_image() {
         belongings(),
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let mut shelf = Shelf::new();
-            let image = shelf.named("app:1", 50, &Build::new("app").weighs(1000));
-            shelf.named("other:1", 40, &Build::new("other").weighs(1000));
+            let mut shelf = TestLayout::new();
+            let image = shelf.named("app:1", 50, &ImageBuilder::new("app").weighs(1000));
+            shelf.named("other:1", 40, &ImageBuilder::new("other").weighs(1000));
             shelf.write();
             let before = unique_of(&check(shelf.path()), &image.manifest.digest);
             make(&mut shelf, &image.manifest, "app:1");
@@ -80,9 +80,9 @@ fn a_chain_of_referrers_counts_for_the_image() {
         ],
         |artifact_type| (*artifact_type).to_owned(),
         |artifact_type| {
-            let mut shelf = Shelf::new();
-            shelf.named("other:1", 40, &Build::new("other").weighs(1000));
-            let image = shelf.named("app:1", 50, &Build::new("app").weighs(1000));
+            let mut shelf = TestLayout::new();
+            shelf.named("other:1", 40, &ImageBuilder::new("other").weighs(1000));
+            let image = shelf.named("app:1", 50, &ImageBuilder::new("app").weighs(1000));
             let config = shelf.layout.empty_config();
             let statement = shelf.layout.layer(&bulk("statement", 700));
             let doc = Doc::manifest(&config, &[statement]).subject(&image.manifest);
@@ -102,9 +102,9 @@ fn a_chain_of_referrers_counts_for_the_image() {
 
 #[test]
 fn children_that_are_listed_beside_their_index_count_for_it() {
-    let mut shelf = Shelf::new();
-    let child = shelf.untagged(9, &Build::new("child").weighs(4000));
-    let shared = shelf.named("app:arm64", 9, &Build::new("shared").weighs(2000));
+    let mut shelf = TestLayout::new();
+    let child = shelf.untagged(9, &ImageBuilder::new("child").weighs(4000));
+    let shared = shelf.named("app:arm64", 9, &ImageBuilder::new("shared").weighs(2000));
     let index = shelf.layout.index(&[
         child.manifest.clone().platform("linux/amd64"),
         shared.manifest.clone().platform("linux/arm64"),
@@ -124,8 +124,8 @@ fn children_that_are_listed_beside_their_index_count_for_it() {
 fn what_only_an_element_of_an_image_names_is_unique_to_it() {
     for tags in [&[][..], &["app:1"], &["app:1", "saved:1"]] {
         for is_shared in [false, true] {
-            let mut shelf = Shelf::new();
-            let image = shelf.named("app:1", 9, &Build::new("app").weighs(1000));
+            let mut shelf = TestLayout::new();
+            let image = shelf.named("app:1", 9, &ImageBuilder::new("app").weighs(1000));
             let extra = shelf.layout.layer(&bulk("extra", 5000));
             if is_shared {
                 let other = shelf
@@ -148,10 +148,12 @@ fn what_only_an_element_of_an_image_names_is_unique_to_it() {
 /// An orphan that a writer has just put may be about to list what an image has.
 #[test]
 fn what_an_orphan_in_flight_uses_is_not_unique() {
-    let mut shelf = Shelf::new();
+    let mut shelf = TestLayout::new();
     let layer = bulk("shared", 5000);
-    let image = shelf.named("app:1", 9, &Build::new("app").layer(&layer));
-    let fresh = Build::new("fresh").layer(&layer).store(&shelf.layout);
+    let image = shelf.named("app:1", 9, &ImageBuilder::new("app").layer(&layer));
+    let fresh = ImageBuilder::new("fresh")
+        .layer(&layer)
+        .store(&shelf.layout);
     shelf.write();
     let before = unique_of(&uniques(shelf.path()), &image.manifest.digest);
     assert!(before > 5000, "{before}");
@@ -164,7 +166,7 @@ fn what_an_orphan_in_flight_uses_is_not_unique() {
 
 #[test]
 fn an_empty_layout_has_an_empty_list_of_items() {
-    let shelf = Shelf::new();
+    let shelf = TestLayout::new();
     shelf.write();
     assert_eq!(uniques(shelf.path()), []);
     for command in ["gc", "prune", "check"] {
@@ -183,9 +185,12 @@ fn an_empty_layout_has_an_empty_list_of_items() {
 /// `ls`, the question and `-v` show the time by which `prune` judges.
 #[test]
 fn the_time_that_prune_goes_by_is_shown() {
-    let mut shelf = Shelf::new();
-    let build =
-        |salt: &str, created: &str| Build::new(salt).layer(salt.as_bytes()).created(created);
+    let mut shelf = TestLayout::new();
+    let build = |salt: &str, created: &str| {
+        ImageBuilder::new(salt)
+            .layer(salt.as_bytes())
+            .created(created)
+    };
     shelf.named("app:1", 10, &build("1", "2026-03-01T00:00:00Z"));
     shelf.named("app:2", 10, &build("2", "2026-02-01T00:00:00Z"));
     shelf.named("app:3", 20, &build("3", "2026-04-01T00:00:00Z"));

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::prune::shelf::{NOW, Shelf};
-use crate::support::{Cmd, for_each};
+use crate::support::dated::NOW;
+use crate::support::{Cmd, TestLayout, for_each};
 
-fn mirror() -> Shelf {
-    let mut shelf = Shelf::new();
+fn mirror() -> TestLayout {
+    let mut shelf = TestLayout::new();
     for (name, days) in [
         ("ghcr.io/acme/app:1-lts", 30),
         ("ghcr.io/acme/app:2", 20),
@@ -103,9 +103,9 @@ fn what_matches_is_not_mentioned() {
         &["--filter", "dangling=true"],
         &["--filter", "before=ghcr.io/acme/app:2"],
     ] {
-        let mut shelf = Shelf::new();
+        let mut shelf = TestLayout::new();
         let build = |salt: &str| {
-            let build = crate::prune::shelf::Build::new(salt).layer(salt.as_bytes());
+            let build = crate::support::ImageBuilder::new(salt).layer(salt.as_bytes());
             build.created("2026-01-01T00:00:00Z")
         };
         shelf.named("ghcr.io/acme/app:1-lts", 30, &build("1"));
@@ -121,7 +121,7 @@ fn what_matches_is_not_mentioned() {
 
 #[test]
 fn of_several_layouts_only_what_matches_nowhere_is_said() {
-    let (one, mut two) = (mirror(), Shelf::new());
+    let (one, mut two) = (mirror(), TestLayout::new());
     two.small("tool:1", 10);
     two.small("tool:2", 5);
     two.write();

@@ -146,7 +146,7 @@ fn check(world: &World, names: &[u8], all: bool) -> bool {
         );
     }
     // What the entries that are left need, by the judge.
-    let left = crate::prune::checks::listed(layout);
+    let left = crate::support::listed(layout);
     let mut rest = world.clone();
     let mut open: Vec<&String> = left.iter().map(|(digest, _)| digest).collect();
     rest.entries.retain(|entry| {

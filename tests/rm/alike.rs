@@ -1,9 +1,8 @@
 //! One name on several images, and an image that has another ID than before.
 
 use crate::rm::platform_words::images_of;
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
-};
+use crate::support::files::{entries, field};
+use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, media};
 
 /// Two images of one name, and a second name on the first.
@@ -25,8 +24,8 @@ fn the_hint_removes_one_of_several_images_of_one_name() {
         let (layout, one, two) = twins(name);
         let run = rm(&layout, &[name]);
         run.exits(1).one_error_with_hint();
-        run.warns(&format!("{name} ({})", short(&one.manifest)))
-            .warns(&format!("{name} ({})", short(&two.manifest)));
+        run.warns(&format!("{name} ({})", one.manifest.short()))
+            .warns(&format!("{name} ({})", two.manifest.short()));
         let first = [&one.manifest, &two.manifest]
             .into_iter()
             .min_by_key(|desc| desc.digest.clone())
@@ -44,7 +43,7 @@ fn the_hint_removes_one_of_several_images_of_one_name() {
             ];
             assert_entries(&layout, &left, &run);
         } else {
-            assert_output(&run, &[name], &parts(&two));
+            assert_output(&run, &[name], &two.parts());
             let left = [
                 one.manifest.clone().tagged(name),
                 one.manifest.clone().tagged("other:1"),
@@ -59,9 +58,9 @@ fn force_takes_one_exact_name_from_several_images_and_no_other_name() {
     let (layout, one, two) = twins("app:1");
     let run = rm(&layout, &["-f", "app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&two));
+    assert_output(&run, &["app:1"], &two.parts());
     assert_entries(&layout, &[one.manifest.clone().tagged("other:1")], &run);
-    assert_here(&layout, parts(&one), &run);
+    layout.assert_has(one.parts(), &run);
 }
 
 #[test]
@@ -106,7 +105,7 @@ fn multi(name: Option<&str>) -> (LayoutBuilder, Desc, Vec<Image>) {
 fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
     for name in [Some("app:1"), None] {
         let (layout, index, images) = multi(name);
-        let id = short(&index);
+        let id = index.short();
         let arm = ["--platform", "linux/arm64"];
         rm(&layout, &["-f", id, arm[0], arm[1]]).ok();
         let now = name.unwrap_or("the image");
@@ -142,7 +141,7 @@ fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
         for old in [id, new_id] {
             rm(&layout, &[old]).exits(1).warns(&words);
         }
-        assert!(has(&layout, &images[0].manifest), "{}", run.all());
+        assert!(layout.has(&images[0].manifest), "{}", run.all());
 
         // What was removed since is nowhere.
         rm(&layout, &[&newest]).ok();

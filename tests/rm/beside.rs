@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
-use crate::rm::scene::{assert_here, bare, has, parts};
+use crate::support::removed::bare;
 use crate::support::{Cmd, LayoutBuilder, assert_same, snapshot, without_directory_times};
 
 const SIGN: &str = "oci-put-blob470874052";
@@ -28,7 +28,7 @@ fn what_is_removed_while_a_writer_is_at_work_is_untagged_and_kept() {
         .says(&line)
         .keeps_quiet_about("Deleted: ")
         .ends_with_line("Total reclaimed space: 0B");
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     // The writer comes to its end. What it lists again is whole.
     layout.file("index.json", &index);
     fs::remove_file(layout.join(SIGN)).expect("it is there");
@@ -36,7 +36,7 @@ fn what_is_removed_while_a_writer_is_at_work_is_untagged_and_kept() {
     let run = bare(layout.path(), ["app:1"]).run();
     run.ok()
         .says(&format!("Deleted: {}\n", app.manifest.digest));
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn without_a_grace_period_nobody_is_waited_for() {
     run.ok()
         .says(&format!("Deleted: {}\n", app.manifest.digest))
         .keeps_quiet_about("a writer is at work");
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_file_that_a_writer_left_long_ago_keeps_nothing() {
     layout.age(SIGN, Duration::from_secs(2 * 3600));
     let run = bare(layout.path(), ["app:1"]).run();
     run.ok().keeps_quiet_about("a writer is at work");
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
     let run = bare(layout.path(), ["app:1"]).run();
     run.ok().says("kept: a writer is at work");
     let note = fs::read_to_string(layout.join(NOTE)).expect("it is noted");
-    for part in parts(&app) {
+    for part in app.parts() {
         assert!(note.contains(&part.digest), "{note}");
     }
     // What reads agrees with what deletes.
@@ -123,7 +123,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
     why.ok().says("released while a writer was at work");
     let hex = |digest: &str| digest.replacen(':', "/", 1);
     dead.ok().says(&hex(&orphan.digest));
-    for part in parts(&app) {
+    for part in app.parts() {
         dead.keeps_quiet_about(&hex(&part.digest));
     }
     Cmd::new(["blobs", "--live"])
@@ -145,7 +145,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
         gc["totals"]["reclaimed_bytes"]
     );
     let items = gc["layouts"][0]["items"].as_array().expect("a list");
-    for part in parts(&app) {
+    for part in app.parts() {
         let item = items
             .iter()
             .find(|item| item["digest"] == part.digest.as_str());
@@ -158,7 +158,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
         "Kept: {} (released while a writer was at work)\n",
         app.manifest.digest
     ));
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     // The writer comes to its end. What it lists again is whole.
     layout.file("index.json", &index);
     fs::remove_file(layout.join(SIGN)).expect("it is there");
@@ -181,10 +181,10 @@ fn without_its_writer_what_was_kept_is_swept_and_the_note_goes() {
         let run = gc(layout.path()).args(["--grace", grace]).run();
         run.ok()
             .says(&format!("Deleted: {}\n", app.manifest.digest));
-        for part in parts(&app) {
+        for part in app.parts() {
             assert!(!is_blob(&layout, &part.digest), "{}", run.all());
         }
-        assert_here(&layout, parts(&other), &run);
+        layout.assert_has(other.parts(), &run);
         assert!(!layout.join(".ocisweep").exists(), "{}", run.all());
     }
 }
@@ -226,7 +226,7 @@ fn what_a_kept_blob_references_is_kept_with_it_and_live_ones_leave_the_note() {
     layout.file(SIGN, b"half a blob");
     let run = gc(layout.path()).run();
     run.ok().says(&format!("Deleted: {}\n", orphan.digest));
-    assert_here(&layout, parts(&third), &run);
+    layout.assert_has(third.parts(), &run);
     let left = fs::read_to_string(layout.join(NOTE)).expect("it is there");
     assert!(left.contains(&third.manifest.digest), "{left}");
     for digest in [&app.manifest.digest, &gone.digest] {

@@ -1,6 +1,6 @@
 //! Companion tags: `rm app:1` removes `app:1`, and says that `app:1-esgztoc` is kept.
 
-use crate::rm::scene::{assert_entries, assert_here, assert_output, has, parts, rm};
+use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{Desc, Doc, Image, LayoutBuilder, media};
 
 /// Stores an eStargz image and its table of contents, as `ctr-remote image convert --estargz-external-toc` does.
@@ -43,12 +43,12 @@ fn removing_an_image_says_that_its_companion_is_kept() {
         assert_entries(&layout, &left, &run);
         // The layer that the table is about is named there.
         assert_output(&run, &[name], &[&image.manifest, &image.config]);
-        assert_here(&layout, &image.layers, &run);
+        layout.assert_has(&image.layers, &run);
 
         let run = rm(&layout, &[&format!("{name}-esgztoc")]);
         run.ok();
         assert_eq!(run.stderr, "", "{}", run.all());
-        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+        assert!(!layout.has(&image.layers[0]), "{}", run.all());
     }
 }
 
@@ -70,7 +70,7 @@ fn nothing_is_said_of_companions_that_are_removed_as_well_or_whose_name_is_left(
     let run = rm(&layout, &[&format!("app:1@{}", other.manifest.digest)]);
     run.ok();
     assert_eq!(run.stderr, "", "{}", run.all());
-    assert_here(&layout, parts(&image), &run);
+    layout.assert_has(image.parts(), &run);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_companion_that_carries_the_name_or_digest_is_told_whatever_its_suffix_is() 
             run.ok();
             let said = run.stderr.contains(&format!("`{name}` was derived"));
             assert_eq!(said, is_told, "{name} by {key}={carried}\n{}", run.all());
-            assert_here(&layout, parts(&twin), &run);
+            layout.assert_has(twin.parts(), &run);
         }
     }
 }
@@ -128,5 +128,5 @@ fn an_index_is_followed_by_what_carries_the_digest_of_a_platform() {
     let run = rm(&layout, &["app:1"]);
     run.ok().warns("`app:1-nydus` was derived from `app:1`");
     // What it names it keeps, and nothing more.
-    assert!(!has(&layout, &index) && has(&layout, &amd64.manifest));
+    assert!(!layout.has(&index) && layout.has(&amd64.manifest));
 }

@@ -3,74 +3,34 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::rm::platform_words::multi;
-use crate::rm::scene::{assert_here, assert_no_litter, bare, entries, field, has, parts};
+use crate::support::environment::has_strace;
+use crate::support::files::{entries, field};
+use crate::support::invariants::assert_no_litter;
+use crate::support::removed::bare;
+use crate::support::run::{PROGRAM, run};
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
-
-/// The variable that makes an absent program a failure.
-const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
 
 /// The calls by which names change. What a machine does not know is passed over.
 const RENAME: &str = "?rename,?renameat,?renameat2";
 const UNLINK: &str = "?unlink,?unlinkat";
 const SYNC: &str = "?fsync,?fdatasync";
 
-/// Returns `true` if calls can be made to fail here.
-fn can_inject() -> bool {
-    let tried = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let reason = match tried {
-        Ok(status) if status.success() => return true,
-        Ok(_) => "`strace` may not trace here",
-        Err(_) => "no `strace` on PATH",
-    };
-    assert!(
-        std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
-        "{REQUIRE}=1, but {reason}"
-    );
-    crate::rm::skip(reason);
-    false
-}
-
 /// Runs `rm` with a fault: `what` happens at the `when`th of these calls.
 fn with_fault(layout: &Path, args: &[&str], calls: &str, what: &str, when: usize) -> Run {
     let inject = format!("inject={calls}:{what}:when={when}");
-    let output = Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            &format!("trace={calls}"),
-            "-e",
-            &inject,
-        ])
-        .arg(env!("CARGO_BIN_EXE_ocisweep"))
-        .arg("rm")
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .args([&format!("trace={calls}"), "-e", &inject])
+        .args([PROGRAM, "rm"])
         .arg(layout)
-        .args(args)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .expect("strace can be started");
-    Run {
-        line: format!(
-            "ocisweep rm {} {} with {inject}",
-            layout.display(),
-            args.join(" ")
-        ),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+        .args(args);
+    run(strace)
 }
 
 /// A multi-platform image, an image that shares a layer with it, and docker save's list.
@@ -110,30 +70,30 @@ impl Scene {
     #[track_caller]
     fn assert_whole(&self, run: &Run) -> bool {
         let layout = &self.layout;
-        assert_here(layout, parts(&self.other), run);
+        layout.assert_has(self.other.parts(), run);
         let path = layout.path();
         let old = match self.digest() {
             Some(digest) if digest == self.index.digest => {
-                assert_here(layout, [&self.index], run);
-                assert_here(layout, self.images.iter().flat_map(parts), run);
+                layout.assert_has([&self.index], run);
+                layout.assert_has(self.images.iter().flat_map(Image::parts), run);
                 true
             }
             Some(digest) => {
-                let text = fs::read_to_string(crate::rm::scene::blob_path(path, &digest));
+                let text = fs::read_to_string(crate::support::files::blob_path(path, &digest));
                 let text = text.unwrap_or_else(|error| panic!("{digest}: {error}\n{}", run.all()));
                 assert!(
                     text.contains(self.images[0].manifest.hex()),
                     "{text}\n{}",
                     run.all()
                 );
-                assert_here(layout, parts(&self.images[0]), run);
+                layout.assert_has(self.images[0].parts(), run);
                 false
             }
             None => false,
         };
         let list = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
         if list.contains(self.images[0].config.hex()) {
-            assert_here(layout, parts(&self.images[0]), run);
+            layout.assert_has(self.images[0].parts(), run);
         }
         Cmd::new(["ls", "--tree"]).arg(path).run().ok();
         old
@@ -151,7 +111,7 @@ const DROP: [&str; 3] = ["multi:1", "--platform", "linux/arm64"];
 
 #[test]
 fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run_finishes() {
-    if !can_inject() {
+    if !has_strace() {
         return;
     }
     // First the new index gets its name, then `index.json` does.
@@ -178,11 +138,11 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
         again.ok();
         assert!(!scene.assert_whole(&again), "{}", again.all());
         assert!(
-            !has(&scene.layout, &scene.images[1].manifest),
+            !scene.layout.has(&scene.images[1].manifest),
             "{}",
             again.all()
         );
-        assert!(!has(&scene.layout, &scene.index), "{}", again.all());
+        assert!(!scene.layout.has(&scene.index), "{}", again.all());
         // What the killed one left is recognised, and goes when it is old enough.
         let gc = Cmd::gc(scene.layout.path())
             .args(["--temp-age", "0s"])
@@ -195,7 +155,7 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
 
 #[test]
 fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
-    if !can_inject() {
+    if !has_strace() {
         return;
     }
     for arguments in [
@@ -251,7 +211,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
 
 #[test]
 fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
-    if !can_inject() {
+    if !has_strace() {
         return;
     }
     for calls in [RENAME, SYNC] {
@@ -280,7 +240,7 @@ fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
             Cmd::gc(scene.layout.path()).run().ok();
             assert_eq!(
                 crate::support::blobs(scene.layout.path()).len(),
-                parts(&scene.other).len(),
+                scene.other.parts().len(),
                 "{}",
                 run.all()
             );
@@ -291,7 +251,7 @@ fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
 
 #[test]
 fn a_rename_that_fails_changes_nothing_and_leaves_no_temporary_file() {
-    if !can_inject() {
+    if !has_strace() {
         return;
     }
     for error in ["EIO", "EROFS", "EACCES"] {
@@ -321,7 +281,7 @@ fn a_rename_that_fails_changes_nothing_and_leaves_no_temporary_file() {
 
 #[test]
 fn a_blob_that_cannot_be_deleted_is_reported_and_does_not_stop_the_others() {
-    if !can_inject() {
+    if !has_strace() {
         return;
     }
     let scene = scene();
@@ -332,9 +292,9 @@ fn a_blob_that_cannot_be_deleted_is_reported_and_does_not_stop_the_others() {
         .warns(scene.index.hex());
     run.keeps_quiet_about(&format!("Deleted: {}", scene.index.digest));
     run.says(&format!("Deleted: {}\n", scene.images[0].manifest.digest));
-    assert_here(&scene.layout, [&scene.index], &run);
+    scene.layout.assert_has([&scene.index], &run);
     assert!(
-        !has(&scene.layout, &scene.images[1].manifest),
+        !scene.layout.has(&scene.images[1].manifest),
         "{}",
         run.all()
     );

@@ -4,7 +4,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::rm::scene::{assert_here, assert_output, bare, entries, has, parts, rm};
+use crate::support::files::entries;
+use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, media, snapshot};
 
 /// How something listed can be unusable.
@@ -53,13 +54,13 @@ fn a_damaged_or_missing_image_can_be_removed() {
             let run = rm(&layout, &["broken:1"]);
             run.ok();
             run.says("Untagged: broken:1\n");
-            assert!(!has(&layout, &broken.manifest), "{way}\n{}", run.all());
-            assert!(!has(&layout, &root), "{way}\n{}", run.all());
-            assert_here(&layout, parts(&sound), &run);
+            assert!(!layout.has(&broken.manifest), "{way}\n{}", run.all());
+            assert!(!layout.has(&root), "{way}\n{}", run.all());
+            layout.assert_has(sound.parts(), &run);
             // What the damaged document referred to is known no more; now `gc` can find out.
             Cmd::gc(layout.path()).run().ok();
-            assert!(!has(&layout, &broken.layers[1]), "{way}\n{}", run.all());
-            assert_here(&layout, parts(&sound), &run);
+            assert!(!layout.has(&broken.layers[1]), "{way}\n{}", run.all());
+            layout.assert_has(sound.parts(), &run);
         }
     }
 }
@@ -105,7 +106,7 @@ fn another_image_that_is_damaged_stops_the_removal_and_the_hint_is_the_way_out()
             run_hint(&run);
             let run = rm(&layout, &["sound:1"]);
             run.ok();
-            assert!(!has(&layout, &sound.manifest), "{way}\n{}", run.all());
+            assert!(!layout.has(&sound.manifest), "{way}\n{}", run.all());
         }
     }
 }
@@ -128,9 +129,9 @@ fn several_damaged_images_go_in_one_call() {
     spoil(&layout, &other.manifest, "cut short");
     let run = rm(&layout, &["broken:1", "other:1"]);
     run.ok();
-    assert!(!has(&layout, &broken.manifest), "{}", run.all());
-    assert!(!has(&layout, &other.manifest), "{}", run.all());
-    assert_here(&layout, parts(&sound), &run);
+    assert!(!layout.has(&broken.manifest), "{}", run.all());
+    assert!(!layout.has(&other.manifest), "{}", run.all());
+    layout.assert_has(sound.parts(), &run);
 }
 
 #[test]
@@ -154,11 +155,11 @@ fn hints_lead_out_of_any_number_of_damaged_images() {
         }
         let run = rm(&layout, &["broken:1"]);
         run_hint(&run);
-        assert!(!has(&layout, &broken.manifest), "{}", run.all());
-        assert!(!has(&layout, &other.manifest), "{}", run.all());
+        assert!(!layout.has(&broken.manifest), "{}", run.all());
+        assert!(!layout.has(&other.manifest), "{}", run.all());
         let run = rm(&layout, &["sound:1"]);
         run.ok();
-        assert!(!has(&layout, &sound.manifest), "{}", run.all());
+        assert!(!layout.has(&sound.manifest), "{}", run.all());
     }
 }
 
@@ -176,14 +177,14 @@ fn another_image_that_is_missing_stops_the_removal_until_that_is_accepted() {
     let run = rm(&layout, &["--allow-missing", "sound:1"]);
     run.ok();
     // The layer of both was never listed by anything that is there.
-    assert_output(&run, &["sound:1"], &parts(&sound));
+    assert_output(&run, &["sound:1"], &sound.parts());
 
     let (layout, sound, ..) = with_damage("missing", false);
     let run = rm(&layout, &["sound:1"]);
     run_hint(&run);
     let run = rm(&layout, &["sound:1"]);
     run.ok();
-    assert!(!has(&layout, &sound.manifest), "{}", run.all());
+    assert!(!layout.has(&sound.manifest), "{}", run.all());
 }
 
 #[test]
@@ -286,10 +287,10 @@ fn an_entry_with_an_invalid_digest_goes_by_name_and_by_position() {
                 "{digest}\n{}",
                 run.all()
             );
-            assert_here(&layout, parts(&one).into_iter().chain(parts(&two)), &run);
+            layout.assert_has(one.parts().into_iter().chain(two.parts()), &run);
             let run = rm(&layout, &["one:1"]);
             run.ok();
-            assert_output(&run, &["one:1"], &parts(&one));
+            assert_output(&run, &["one:1"], &one.parts());
         }
     }
 }
@@ -310,7 +311,7 @@ fn two_entries_with_invalid_digests_go_in_one_call() {
     let run = rm(&layout, &["bad:1", "@3"]);
     run.ok();
     assert_eq!(entries(layout.path()).len(), 2, "{}", run.all());
-    assert_here(&layout, parts(&one), &run);
+    layout.assert_has(one.parts(), &run);
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn an_index_that_lists_an_invalid_digest_is_damaged_and_can_be_removed() {
     let run = rm(&layout, &["bad:1"]);
     run.ok();
     assert_output(&run, &["bad:1"], &[&index]);
-    assert_here(&layout, parts(&sound), &run);
+    layout.assert_has(sound.parts(), &run);
 }
 
 #[test]
@@ -350,7 +351,7 @@ fn an_index_json_that_is_no_index_is_never_written() {
         let run = bare(layout.path(), ["app:1"]).run();
         run.refused();
         assert_same(&before, &snapshot(layout.path()), &run.all());
-        assert_here(&layout, parts(&image), &run);
+        layout.assert_has(image.parts(), &run);
     }
     // Without any entry there is nothing of that name, and that is all.
     let mut layout = LayoutBuilder::new();

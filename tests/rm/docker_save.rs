@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::rm::scene::{assert_here, assert_output, bare, dockered, has, parts, rm, short};
+use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Image, LayoutBuilder, Run};
 
 /// What docker save writes for two images, the first with three names; odd spaces on purpose.
@@ -44,10 +44,10 @@ impl Save {
             "docker.io/library/alpha:2",
             "ghcr.io/acme/alpha:1",
         ] {
-            layout.entry(dockered(&alpha.manifest, name));
+            layout.entry(alpha.manifest.dockered(name));
         }
         layout
-            .entry(dockered(&bravo.manifest, "docker.io/library/bravo:1"))
+            .entry(bravo.manifest.dockered("docker.io/library/bravo:1"))
             .write();
         layout.file("manifest.json", manifests(&alpha, &bravo).as_bytes());
         layout.file("repositories", REPOSITORIES.as_bytes());
@@ -132,7 +132,7 @@ fn a_name_goes_from_all_lists_and_every_other_byte_stays() {
 fn the_element_goes_with_the_image_and_shared_layers_stay() {
     let save = Save::new();
     let (alpha, bravo) = (&save.alpha, &save.bravo);
-    let run = rm(&save.layout, &["-f", short(&alpha.manifest)]);
+    let run = rm(&save.layout, &["-f", alpha.manifest.short()]);
     run.ok();
     let names = [
         "docker.io/library/alpha:1",
@@ -147,11 +147,11 @@ fn the_element_goes_with_the_image_and_shared_layers_stay() {
     let all = manifests(alpha, bravo);
     let (_, kept) = all.split_once("}},\n").expect("two elements");
     save.assert_lists(&format!("[ {kept}"), "{\"bravo\":{\"1\":\"OTHER\"}}", &run);
-    assert_here(&save.layout, parts(bravo), &run);
+    save.layout.assert_has(bravo.parts(), &run);
 
     let run = rm(&save.layout, &["bravo:1"]);
     run.ok();
-    assert_output(&run, &["docker.io/library/bravo:1"], &parts(bravo));
+    assert_output(&run, &["docker.io/library/bravo:1"], &bravo.parts());
     save.assert_lists("[]", "{}", &run);
 }
 
@@ -169,9 +169,9 @@ fn an_element_without_names_goes_with_its_image() {
             .save_element(&of_alpha, &alpha.config, &alpha.layers)
             .save_element(&["bravo:1"], &bravo.config, &bravo.layers)
             .write();
-        let run = rm(&layout, &[short(&alpha.manifest)]);
+        let run = rm(&layout, &[alpha.manifest.short()]);
         run.ok();
-        assert_output(&run, &of_alpha, &parts(&alpha));
+        assert_output(&run, &of_alpha, &alpha.parts());
         let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
         assert!(!text.contains(alpha.config.hex()), "{text}\n{}", run.all());
         assert!(text.contains(bravo.config.hex()), "{text}\n{}", run.all());
@@ -198,7 +198,7 @@ fn what_only_a_standing_element_names_stays() {
         &["alpha:1"],
         &[&alpha.manifest, &alpha.config, &alpha.layers[1]],
     );
-    assert_here(&layout, [&config, &layer, &alpha.layers[0]], &run);
+    layout.assert_has([&config, &layer, &alpha.layers[0]], &run);
     let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
     assert!(
         text.contains("elsewhere:1") && !text.contains("alpha:1"),
@@ -227,7 +227,7 @@ fn an_element_stays_while_an_image_of_the_same_config_does() {
     assert!(text.contains("[\"twin:1\"]"), "{text}\n{}", run.all());
     let run = rm(&layout, &["twin:1"]);
     run.ok();
-    assert!(!has(&layout, &alpha.config), "{}", run.all());
+    assert!(!layout.has(&alpha.config), "{}", run.all());
     let text = fs::read_to_string(layout.join("manifest.json")).expect("it is there");
     assert_eq!(text, "[]", "{}", run.all());
 }
@@ -245,7 +245,7 @@ fn the_element_of_a_platform_goes_with_the_platform() {
                 arm64.manifest.clone().platform("linux/arm64"),
             ]);
             layout
-                .entry(dockered(&index, "docker.io/library/multi:1"))
+                .entry(index.dockered("docker.io/library/multi:1"))
                 .save_element(&["multi:1"], &amd64.config, &amd64.layers)
                 .write();
             let run = bare(layout.path(), ["multi:1", "--platform", dropped])
@@ -264,8 +264,8 @@ fn the_element_of_a_platform_goes_with_the_platform() {
             } else {
                 (&amd64, &arm64)
             };
-            assert!(!has(&layout, &gone.layers[1]), "{mode}\n{}", run.all());
-            assert_here(&layout, parts(kept), &run);
+            assert!(!layout.has(&gone.layers[1]), "{mode}\n{}", run.all());
+            layout.assert_has(kept.parts(), &run);
         }
     }
 }
@@ -289,10 +289,10 @@ fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_n
         if is_list {
             run.refused().one_error_with_hint();
             run.warns("manifest.json");
-            assert_here(&save.layout, parts(&save.bravo), &run);
+            save.layout.assert_has(save.bravo.parts(), &run);
         } else {
             run.ok();
-            assert!(!has(&save.layout, &save.bravo.manifest), "{}", run.all());
+            assert!(!save.layout.has(&save.bravo.manifest), "{}", run.all());
         }
         assert_eq!(save.read("manifest.json"), text, "{}", run.all());
     }
@@ -327,7 +327,7 @@ fn an_element_without_a_config_goes_with_the_last_of_its_names() {
         let elements: Value = serde_json::from_str(&after).expect("it is JSON");
         let count = elements.as_array().map(Vec::len);
         assert_eq!(count, Some(left), "{tags:?} {after}\n{}", run.all());
-        assert_here(&layout, parts(&other), &run);
+        layout.assert_has(other.parts(), &run);
     }
 }
 
@@ -339,7 +339,7 @@ fn named_by_lists() -> Save {
     let bravo = save.bravo.manifest.clone();
     save.layout
         .clear_entries()
-        .entry(dockered(&alpha, "docker.io/library/alpha:1"))
+        .entry(alpha.dockered("docker.io/library/alpha:1"))
         .entry(&bravo)
         .write();
     save
@@ -351,7 +351,7 @@ fn a_name_that_only_manifest_json_has_keeps_its_image() {
     let run = rm(&save.layout, &["alpha:1"]);
     run.ok();
     assert_output(&run, &["docker.io/library/alpha:1"], &[]);
-    assert_here(&save.layout, parts(&save.alpha), &run);
+    save.layout.assert_has(save.alpha.parts(), &run);
     save.assert_sound(&run);
     assert!(
         !save.read("manifest.json").contains("\"alpha:1\""),
@@ -363,13 +363,13 @@ fn a_name_that_only_manifest_json_has_keeps_its_image() {
     let run = rm(&save.layout, &["alpha:2"]);
     run.ok();
     assert_output(&run, &["alpha:2"], &[]);
-    assert_here(&save.layout, parts(&save.alpha), &run);
+    save.layout.assert_has(save.alpha.parts(), &run);
     let run = rm(&save.layout, &["ghcr.io/acme/alpha:1"]);
     run.ok().says("Untagged: ghcr.io/acme/alpha:1\n");
-    assert!(!has(&save.layout, &save.alpha.manifest), "{}", run.all());
+    assert!(!save.layout.has(&save.alpha.manifest), "{}", run.all());
     assert!(!save.read("manifest.json").contains("alpha"));
     assert!(!save.read("repositories").contains("alpha"));
-    assert_here(&save.layout, parts(&save.bravo), &run);
+    save.layout.assert_has(save.bravo.parts(), &run);
     save.assert_sound(&run);
 }
 
@@ -395,13 +395,13 @@ fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
         assert!(rows.contains(&row.to_vec()), "{row:?}\n{}", ls.all());
     }
     assert_eq!(rows.len(), 4, "{}", ls.all());
-    let run = rm(&save.layout, &[short(&save.alpha.manifest)]);
+    let run = rm(&save.layout, &[save.alpha.manifest.short()]);
     run.exits(1).warns("is referenced by 3 names");
-    assert_here(&save.layout, parts(&save.alpha), &run);
+    save.layout.assert_has(save.alpha.parts(), &run);
     // The image that `index.json` does not name at all goes by its name as well.
     let run = rm(&save.layout, &["bravo:1"]);
     run.ok().says("Untagged: bravo:1\n");
-    assert!(!has(&save.layout, &save.bravo.manifest), "{}", run.all());
+    assert!(!save.layout.has(&save.bravo.manifest), "{}", run.all());
     assert!(!save.read("manifest.json").contains("bravo"));
     assert!(!save.read("repositories").contains("bravo"));
     save.assert_sound(&run);
@@ -409,7 +409,7 @@ fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
     let run = rm(&save.layout, &["alpha:2"]);
     run.ok();
     assert_output(&run, &["alpha:2"], &[]);
-    assert_here(&save.layout, parts(&save.alpha), &run);
+    save.layout.assert_has(save.alpha.parts(), &run);
     assert!(save.read("manifest.json").contains("\"alpha:1\""));
     assert!(!save.read("repositories").contains("\"2\""));
 }
@@ -437,8 +437,8 @@ fn of_two_images_of_one_name_the_other_keeps_its_own() {
             .file("repositories", listed(bravo.hex()).as_bytes());
         let run = rm(&save.layout, &[&format!("{name}@{}", alpha.digest)]);
         run.ok();
-        assert!(!has(&save.layout, &alpha), "{}", run.all());
-        assert_here(&save.layout, parts(&save.bravo), &run);
+        assert!(!save.layout.has(&alpha), "{}", run.all());
+        save.layout.assert_has(save.bravo.parts(), &run);
         let elements: Value =
             serde_json::from_str(&save.read("manifest.json")).expect("it is JSON");
         assert_eq!(elements.as_array().map(Vec::len), Some(1));
@@ -507,7 +507,7 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
     let run = rm(&layout, &["ghcr.io/acme/old:1"]);
     run.ok();
     assert_output(&run, &["ghcr.io/acme/old:1"], &[&config, &layer]);
-    assert_here(&layout, parts(&alpha), &run);
+    layout.assert_has(alpha.parts(), &run);
     assert!(!read(&layout, "manifest.json").contains("old"));
     rm(&layout, &["ghcr.io/acme/old:1"])
         .exits(1)
@@ -520,12 +520,12 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
     let run = rm(&layout, &["**old*"]);
     run.ok();
     for desc in [&config, &layer] {
-        assert!(!has(&layout, desc), "{}", run.all());
+        assert!(!layout.has(desc), "{}", run.all());
     }
-    assert_here(&layout, parts(&alpha), &run);
+    layout.assert_has(alpha.parts(), &run);
     // Without its blobs only the names go.
     let (layout, _, config, layer) = save();
     let run = rm(&layout, &["--no-prune", "old:1", "ghcr.io/acme/old:1"]);
     run.ok();
-    assert_here(&layout, [&config, &layer], &run);
+    layout.assert_has([&config, &layer], &run);
 }

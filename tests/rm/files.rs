@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_no_litter, assert_output, bare, entries, has, is_file,
-    parts, rm,
-};
+use crate::support::files::entries;
+use crate::support::invariants::assert_no_litter;
+use crate::support::removed::{assert_entries, assert_output, bare, rm};
+use crate::support::snapshot::is_file;
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, assert_same, snapshot, without_directory_times,
 };
@@ -121,8 +121,8 @@ fn the_mode_of_index_json_stays() {
 
 #[test]
 fn the_owner_of_index_json_stays() {
-    if !rustix::process::geteuid().is_root() {
-        crate::rm::skip("only root can give a file to somebody else");
+    if !crate::support::environment::is_root() {
+        crate::support::environment::skip("only root can give a file to somebody else");
         return;
     }
     let (layout, ..) = app_and_other();
@@ -145,7 +145,7 @@ fn a_link_to_index_json_stays_a_link_and_its_target_is_edited() {
     layout.symlink("index.json", "../elsewhere/the-index");
     let run = bare(layout.path(), ["app:1"]).run();
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
     let target = fs::read_link(layout.join("index.json")).expect("it is still a link");
     assert_eq!(
         target.to_str(),
@@ -164,27 +164,27 @@ fn a_link_to_index_json_stays_a_link_and_its_target_is_edited() {
 fn older_orphans_are_left_to_gc() {
     let (layout, app, other) = app_and_other();
     let orphan = layout.image("linux/amd64", "orphan", &[b"orphan"]);
-    let old = [parts(&orphan), parts(&app), parts(&other)].concat();
+    let old = [orphan.parts(), app.parts(), other.parts()].concat();
     for desc in &old {
         layout.age(&desc.blob_path(), 48 * HOUR);
     }
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
-    assert_here(&layout, parts(&orphan), &run);
+    assert_output(&run, &["app:1"], &app.parts());
+    layout.assert_has(orphan.parts(), &run);
     Cmd::gc(layout.path()).run().ok();
-    assert!(!has(&layout, &orphan.manifest), "`gc` takes them");
+    assert!(!layout.has(&orphan.manifest), "`gc` takes them");
 }
 
 #[test]
 fn what_is_released_is_deleted_however_young_it_is() {
     let (layout, app, _) = app_and_other();
-    for desc in parts(&app) {
+    for desc in app.parts() {
         layout.age(&desc.blob_path(), Duration::ZERO);
     }
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn what_a_writer_is_about_to_list_stays_and_so_does_the_time_of_the_index() {
     layout.fresh([&next]);
     let run = rm(&layout, &["app:1"]);
     run.ok().says("kept: a writer is at work (blob ");
-    assert_here(&layout, [&next], &run);
-    assert_here(&layout, parts(&app), &run);
-    assert_here(&layout, parts(&other), &run);
+    layout.assert_has([&next], &run);
+    layout.assert_has(app.parts(), &run);
+    layout.assert_has(other.parts(), &run);
     // Other collectors compare the blobs with the index: with a new time the young ones would look older.
     let now = fs::metadata(layout.join("index.json")).expect("it is there");
     assert_eq!(
@@ -214,7 +214,7 @@ fn what_a_writer_is_about_to_list_stays_and_so_does_the_time_of_the_index() {
         run.all()
     );
     Cmd::new(["gc"]).arg(layout.path()).run().ok();
-    assert_here(&layout, [&next, &app.layers[0]], &run);
+    layout.assert_has([&next, &app.layers[0]], &run);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_lock_is_respected_and_nothing_changes_without_it() {
         // The directory looks like that of a writer at work.
         let run = bare(layout.path(), ["app:1", "--grace", "0"]).run();
         run.ok();
-        assert!(!has(&layout, &app.manifest), "{}", run.all());
+        assert!(!layout.has(&app.manifest), "{}", run.all());
     }
 }
 
@@ -293,21 +293,21 @@ fn after_the_last_image_gc_needs_no_word_but_an_empty_index_of_somebody_else_doe
     layout.tag(&app.manifest, "app:1").write();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
     assert_eq!(entries(layout.path()).len(), 0);
-    assert_here(&layout, [&orphan], &run);
+    layout.assert_has([&orphan], &run);
 
     // What kaniko and cosign leave for a moment looks nearly the same.
     let emptied = read(&layout, "index.json");
     layout.file("index.json", emptied.replace("[]", "[ ]").as_bytes());
     let run = Cmd::gc(layout.path()).run();
     run.refused().warns("--allow-empty");
-    assert_here(&layout, [&orphan], &run);
+    layout.assert_has([&orphan], &run);
 
     layout.file("index.json", emptied.as_bytes());
     let run = Cmd::gc(layout.path()).run();
     run.ok();
-    assert!(!has(&layout, &orphan), "{}", run.all());
+    assert!(!layout.has(&orphan), "{}", run.all());
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn hard_links_elsewhere_keep_the_bytes_and_that_is_said() {
     run.says(&format!("Deleted: {}\n", layer.digest))
         .ends_with_line(&format!(
             "Total reclaimed space: {}",
-            crate::rm::scene::human(freed)
+            crate::support::invariants::human(freed)
         ))
         .warns("hard links outside this run keep them");
     assert!(elsewhere.exists());
@@ -359,8 +359,8 @@ fn a_blob_that_cannot_be_deleted_does_not_stop_the_others() {
     // It is no blob, so it is none of the program's business: foreign, and left alone.
     run.ok();
     assert_output(&run, &["app:1"], &[&app.manifest, &app.config]);
-    assert_here(&layout, [layer], &run);
-    assert_here(&layout, parts(&other), &run);
+    layout.assert_has([layer], &run);
+    layout.assert_has(other.parts(), &run);
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn rm_works_on_a_layout_without_a_marker() {
     layout.without_marker();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
     let left: Vec<Desc> = Vec::new();
     let run = rm(&layout, &["other:1"]);
     run.ok();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::rm::scene::{assert_here, assert_output, bare, has, parts, rm, short};
+use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";
@@ -46,7 +46,7 @@ fn conflict(what: &str, name: &str, image: &Image) -> String {
 fn conflict_that(what: &str, name: &str, image: &Desc, force: &str) -> String {
     format!(
         "ocisweep: conflict: unable to delete {what} ({force}) - hold \"{name}\" is using its image {}\n",
-        short(image)
+        image.short()
     )
 }
 
@@ -54,14 +54,14 @@ fn conflict_that(what: &str, name: &str, image: &Desc, force: &str) -> String {
 /// file stays, and so do the holds.
 fn assert_only_untagged(layout: &LayoutBuilder, run: &Run, names: &[&str], image: &Image) {
     assert_output(run, names, &[]);
-    assert_here(layout, parts(image), run);
+    layout.assert_has(image.parts(), run);
     let text = fs::read_to_string(layout.join("index.json")).expect("the index is text");
     assert!(text.contains(&image.manifest.digest), "{text}");
     for name in names {
         assert!(!text.contains(&format!("\"{name}\"")), "{text}");
     }
     Cmd::gc(layout.path()).run().ok();
-    assert_here(layout, parts(image), run);
+    layout.assert_has(image.parts(), run);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn holds_are_added_listed_and_ended() {
         "{}",
         run.all()
     );
-    hold(&layout, "add", &["second", short(&other.manifest)]).ok();
+    hold(&layout, "add", &["second", other.manifest.short()]).ok();
 
     let run = hold(&layout, "ls", &[]);
     let lines: Vec<&str> = run.ok().stdout.lines().collect();
@@ -87,13 +87,13 @@ fn holds_are_added_listed_and_ended() {
     for text in [
         "release",
         "app:1",
-        short(&app.manifest),
+        app.manifest.short(),
         "never",
         "shipped to customers",
     ] {
         assert!(lines[1].contains(text), "{text}\n{}", run.all());
     }
-    assert!(lines[2].contains(short(&other.manifest)), "{}", run.all());
+    assert!(lines[2].contains(other.manifest.short()), "{}", run.all());
     let expected = json!({
         "name": "release", "digest": app.manifest.digest, "image": "app:1", "reason": "shipped to customers",
         "until": null, "while": null, "active": true,
@@ -171,7 +171,7 @@ fn a_hold_that_cannot_be_is_refused_and_changes_nothing() {
 fn a_held_image_is_a_conflict_by_name_and_by_id() {
     let (layout, app, other) = app_and_other();
     hold(&layout, "add", &["release", "app:1"]).ok();
-    let id = short(&app.manifest).to_owned();
+    let id = app.manifest.short().to_owned();
     for (argument, what, force) in [
         ("app:1", "app:1", "must be forced"),
         ("docker.io/library/app:1", "app:1", "must be forced"),
@@ -189,12 +189,12 @@ fn a_held_image_is_a_conflict_by_name_and_by_id() {
             run.all()
         );
         assert_eq!(run.stdout, "", "{}", run.all());
-        assert_here(&layout, parts(&app), &run);
+        layout.assert_has(app.parts(), &run);
     }
     // Others are free, and a conflict does not keep them.
     let run = rm(&layout, &["app:1", "other:1"]);
     run.exits(1);
-    assert_output(&run, &["other:1"], &parts(&other));
+    assert_output(&run, &["other:1"], &other.parts());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn force_never_ends_a_hold() {
     hold(&layout, "add", &["two", &app.manifest.digest]).ok();
     // By ID, and by ID beside a name, force changes nothing.
     let before = snapshot(layout.path());
-    let id = short(&app.manifest).to_owned();
+    let id = app.manifest.short().to_owned();
     for arguments in [&["-f", &id][..], &["-f", "app:1", "app:2", "@0"]] {
         let run = rm(&layout, arguments);
         run.exits(1);
@@ -227,7 +227,7 @@ fn force_never_ends_a_hold() {
     let run = rm(&layout, &["-f", "app:1", "app:2"]);
     run.ok();
     assert_only_untagged(&layout, &run, &["app:1", "app:2"], &app);
-    assert_here(&layout, parts(&signature), &run);
+    layout.assert_has(signature.parts(), &run);
     let left: Vec<Value> = listed(&layout)
         .iter()
         .map(|hold| hold["name"].clone())
@@ -237,13 +237,13 @@ fn force_never_ends_a_hold() {
     for arguments in [&["-f"][..], &["-f", "-a", "--allow-empty"]] {
         let run = Cmd::new(["prune"]).args(arguments).arg(layout.path()).run();
         run.ok();
-        assert_here(&layout, parts(&app), &run);
+        layout.assert_has(app.parts(), &run);
     }
     assert_eq!(listed(&layout).len(), 2);
     hold(&layout, "rm", &["one", "two"]).ok();
     let run = rm(&layout, &[&id]);
     run.ok();
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn one_of_several_names_of_a_held_image_needs_no_force() {
     // Only names: nothing is lost by that.
     let run = rm(&layout, &["--no-prune", "app:1"]);
     run.ok();
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     assert_eq!(listed(&layout).len(), 1);
 }
 
@@ -312,7 +312,7 @@ fn a_hold_ends_at_its_time() {
             }
             None => {
                 run.ok();
-                assert_output(&run, &["app:1"], &parts(&app));
+                assert_output(&run, &["app:1"], &app.parts());
             }
         }
     }
@@ -349,7 +349,7 @@ fn a_hold_ends_when_its_path_is_gone() {
     assert!(!tree.ok().stdout.contains(" H"), "{}", tree.all());
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
 }
 
 /// Writes a bundle as umoci unpacks it, as far as it matters here.
@@ -387,16 +387,12 @@ fn an_unpacked_bundle_holds_its_image_while_it_exists() {
         .write();
     let run = Cmd::gc(layout.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 0B");
-    assert_here(
-        &layout,
-        [&index, &app.manifest, &app.config, &app.layers[0]],
-        &run,
-    );
+    layout.assert_has([&index, &app.manifest, &app.config, &app.layers[0]], &run);
     fs::remove_dir_all(&directory).expect("it can be removed");
     let run = Cmd::gc(layout.path()).run();
     run.ok();
     assert!(
-        !has(&layout, &index) && !has(&layout, &app.manifest),
+        !layout.has(&index) && !layout.has(&app.manifest),
         "{}",
         run.all()
     );
@@ -430,16 +426,12 @@ fn what_is_held_stays_whatever_another_tool_drops() {
         .write();
     let run = Cmd::gc(layout.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 0B");
-    assert_here(
-        &layout,
-        parts(&app).into_iter().chain(parts(&signature)),
-        &run,
-    );
+    layout.assert_has(app.parts().into_iter().chain(signature.parts()), &run);
     // Nor does `rm` of what shares with it take anything.
     let run = rm(&layout, &["other:1"]);
     run.ok();
-    assert_output(&run, &["other:1"], &parts(&other));
-    assert_here(&layout, parts(&app), &run);
+    assert_output(&run, &["other:1"], &other.parts());
+    layout.assert_has(app.parts(), &run);
     // It has no entry to show, but the hold still tells what it was.
     let held = listed(&layout);
     assert_eq!(
@@ -450,7 +442,7 @@ fn what_is_held_stays_whatever_another_tool_drops() {
     let run = Cmd::gc(layout.path()).arg("--allow-empty").run();
     run.ok();
     assert!(
-        !has(&layout, &app.manifest) && !has(&layout, &signature.manifest),
+        !layout.has(&app.manifest) && !layout.has(&signature.manifest),
         "{}",
         run.all()
     );
@@ -467,13 +459,13 @@ fn a_held_platform_holds_its_image() {
         .write();
     hold(&layout, "add", &["platform", &app.manifest.digest]).ok();
     let run = rm(&layout, &["multi:1"]);
-    run.exits(1).warns("hold \"platform\"").warns(short(&index));
-    assert_here(&layout, [&index, &app.manifest], &run);
+    run.exits(1).warns("hold \"platform\"").warns(index.short());
+    layout.assert_has([&index, &app.manifest], &run);
     // The rest of the image stays as well: force only untags.
     let run = rm(&layout, &["-f", "multi:1"]);
     run.ok();
     assert_output(&run, &["multi:1"], &[]);
-    assert_here(&layout, [&index, &app.manifest], &run);
+    layout.assert_has([&index, &app.manifest], &run);
     assert_eq!(listed(&layout).len(), 1);
 }
 
@@ -510,7 +502,7 @@ fn holds_that_cannot_be_read_stop_everything_that_deletes() {
             run.warns("holds.json");
             assert_same(&before, &snapshot(path), &run.all());
         }
-        assert!(has(&layout, &orphan) && has(&layout, &app.manifest));
+        assert!(layout.has(&orphan) && layout.has(&app.manifest));
     }
 }
 
@@ -518,12 +510,12 @@ fn holds_that_cannot_be_read_stop_everything_that_deletes() {
 fn a_hold_on_something_that_is_gone_holds_nothing_up() {
     let (layout, app, other) = app_and_other();
     hold(&layout, "add", &["release", "app:1"]).ok();
-    for desc in parts(&app) {
+    for desc in app.parts() {
         layout.drop_blob(desc);
     }
     let run = rm(&layout, &["--allow-missing", "other:1"]);
     run.ok();
-    assert_output(&run, &["other:1"], &parts(&other));
+    assert_output(&run, &["other:1"], &other.parts());
     let run = rm(&layout, &["-f", "app:1"]);
     run.ok();
     assert_output(&run, &["app:1"], &[]);
@@ -541,7 +533,7 @@ fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
     drop(held);
     let run = hold(&layout, "add", &["release", "app:1"]);
     run.ok();
-    crate::rm::scene::assert_no_litter(layout.path(), &run.all());
+    crate::support::invariants::assert_no_litter(layout.path(), &run.all());
     assert_eq!(listed(&layout).len(), 1);
 }
 

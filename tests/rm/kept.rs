@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::rm::scene::{assert_here, bare, has, parts, rm, rm_sparse, short};
+use crate::support::removed::{bare, rm, rm_sparse};
 use crate::support::{Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, snapshot};
 
 const LIST: &str = "hauler-index.json";
@@ -43,15 +43,15 @@ fn an_image_that_another_file_lists_loses_its_name_and_nothing_else() {
         "{}",
         run.all()
     );
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     assert_eq!(fs::read(layout.join(LIST)).ok(), Some(before));
     Cmd::gc(layout.path()).run().ok();
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     // Without the file nothing keeps it.
     let run = Cmd::gc(layout.path()).args(["--ignore-index", LIST]).run();
     run.ok();
     assert!(
-        parts(&app).iter().all(|desc| !has(&layout, desc)),
+        app.parts().iter().all(|desc| !layout.has(desc)),
         "{}",
         run.all()
     );
@@ -101,7 +101,7 @@ fn a_hold_a_child_and_a_subject_are_named() {
         .ok();
     let run = rm(&layout, &["child:1"]);
     assert_eq!(kept(&run), ["kept: child of multi:1"], "{}", run.all());
-    assert_here(&layout, parts(&child), &run);
+    layout.assert_has(child.parts(), &run);
     let run = rm(&layout, &["signed:1"]);
     assert_eq!(
         kept(&run),
@@ -109,7 +109,7 @@ fn a_hold_a_child_and_a_subject_are_named() {
         "{}",
         run.all()
     );
-    assert_here(&layout, parts(&signed), &run);
+    layout.assert_has(signed.parts(), &run);
     let run = rm(&layout, &["-f", "held:1"]);
     assert_eq!(
         kept(&run),
@@ -138,10 +138,10 @@ fn a_hold_on_a_platform_is_named() {
     let run = rm(&layout, &["-f", "multi:1"]);
     let hold = format!(
         "kept: hold \"release\" on its part {}",
-        short(&child.manifest)
+        child.manifest.short()
     );
     assert_eq!(kept(&run), [&hold, "kept: listed without a name"]);
-    assert_here(&layout, parts(&other), &run);
+    layout.assert_has(other.parts(), &run);
 }
 
 /// An annotation of an entry is no part of what it names: the entry is what keeps it.
@@ -154,14 +154,14 @@ fn the_entry_whose_annotation_keeps_an_image_is_named() {
     let entry = user.manifest.clone().annotate(note, &*app.manifest.digest);
     layout.tag(&app.manifest, "app:1").entry(&entry).write();
     let run = rm(&layout, &["app:1"]);
-    let part = format!("kept: part of {}", short(&user.manifest));
+    let part = format!("kept: part of {}", user.manifest.short());
     assert_eq!(kept(&run), [part], "{}", run.all());
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     // `why` leads there from the same entry.
     let why = Cmd::new(["why"])
         .arg(layout.path())
         .arg(&app.manifest.digest);
-    why.run().ok().says(short(&user.manifest));
+    why.run().ok().says(user.manifest.short());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() 
         list(&layout, &format!("{number}.json"), &[&two.manifest]);
     }
     let run = rm(&layout, &["one:1", "two:1", "gone:1"]);
-    let (first, second) = (short(&one.manifest), short(&two.manifest));
+    let (first, second) = (one.manifest.short(), two.manifest.short());
     let expected = [
         format!("kept: also listed in hauler-index.json ({first})"),
         format!("kept: also listed in 0.json ({second})"),
@@ -189,7 +189,7 @@ fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() 
         format!("kept: and 2 more ({second})"),
     ];
     assert_eq!(kept(&run), expected, "{}", run.all());
-    assert!(!has(&layout, &gone.manifest), "{}", run.all());
+    assert!(!layout.has(&gone.manifest), "{}", run.all());
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn nothing_is_said_where_a_name_is_left_or_everything_goes() {
     assert!(kept(&rm(&layout, &["app:1"])).is_empty());
     let run = rm(&layout, &["app:2"]);
     assert!(kept(&run).is_empty(), "{}", run.all());
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 #[test]
@@ -222,12 +222,13 @@ fn referrers_and_children_of_what_another_file_lists_stay() {
         .write();
     list(&layout, LIST, &[&multi]);
     let run = rm(&layout, &["multi:1"]);
-    let all: Vec<&Desc> = parts(&child)
+    let all: Vec<&Desc> = child
+        .parts()
         .into_iter()
         .chain([&multi])
-        .chain(parts(&signature))
+        .chain(signature.parts())
         .collect();
-    assert_here(&layout, all.iter().copied(), &run);
+    layout.assert_has(all.iter().copied(), &run);
     let text = fs::read_to_string(layout.join("index.json")).expect("it is text");
     for desc in [&child.manifest, &signature.manifest] {
         assert!(text.contains(&desc.digest), "{text}\n{}", run.all());
@@ -236,7 +237,7 @@ fn referrers_and_children_of_what_another_file_lists_stay() {
         .arg(layout.path())
         .run()
         .ok();
-    assert_here(&layout, all, &run);
+    layout.assert_has(all, &run);
 }
 
 fn two_platforms() -> (LayoutBuilder, Image, Image, Desc) {
@@ -269,11 +270,12 @@ fn an_index_that_another_file_lists_is_not_rewritten_without_force() {
         run.all()
     );
     run.says("Rewritten: multi:1, image ID ");
-    let all = parts(&amd64)
+    let all = amd64
+        .parts()
         .into_iter()
-        .chain(parts(&arm64))
+        .chain(arm64.parts())
         .chain([&multi]);
-    assert_here(&layout, all, &run);
+    layout.assert_has(all, &run);
 }
 
 #[test]
@@ -293,11 +295,7 @@ fn a_platform_that_another_file_lists_stays_in_every_mode() {
             ];
             let run = rm_sparse(&layout, &args);
             run.ok();
-            assert_here(
-                &layout,
-                parts(&amd64).into_iter().chain(parts(&arm64)),
-                &run,
-            );
+            layout.assert_has(amd64.parts().into_iter().chain(arm64.parts()), &run);
             if mode != "hollow" {
                 assert_eq!(
                     kept(&run),
@@ -320,14 +318,14 @@ fn damage_that_another_file_leads_to_stops_a_removal_with_a_hint_that_helps() {
     run.refused().one_error_with_hint();
     run.warns(&format!(
         "(hauler-index.json → manifest {})",
-        short(&chart.manifest)
+        chart.manifest.short()
     ))
     .warns("`--ignore-index hauler-index.json`");
     assert!(!run.stderr.contains("ocisweep rm"), "{}", run.all());
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     let run = rm(&layout, &["app:1", "--grace", "0", "--ignore-index", LIST]);
     run.ok();
-    assert!(!has(&layout, &app.manifest), "{}", run.all());
+    assert!(!layout.has(&app.manifest), "{}", run.all());
 }
 
 /// What the file alone lists may be gone: other tools do not look at it.

@@ -1,7 +1,8 @@
 //! Thousands of names: each test ends in about a second, and took minutes where the work grew with the square.
 
-use crate::rm::scene::{bare, entries, field, has};
 use crate::support::LayoutBuilder;
+use crate::support::files::{entries, field};
+use crate::support::removed::bare;
 
 #[test]
 fn thousands_of_names_of_one_image_are_removed_in_one_call() {
@@ -50,7 +51,7 @@ fn thousands_of_names_of_one_image_are_removed_in_one_call() {
         field(&listed[0], "digest"),
         Some(other.manifest.digest.clone())
     );
-    assert!(!has(&layout, &image.manifest) && has(&layout, &other.manifest));
+    assert!(!layout.has(&image.manifest) && layout.has(&other.manifest));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::process::Child;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::rm::platform_words::multi;
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_no_litter, bare, dockered, entries, field, has, parts,
-};
+use crate::support::files::{entries, field};
+use crate::support::invariants::assert_no_litter;
+use crate::support::removed::{assert_entries, bare};
 use crate::support::{Image, LayoutBuilder, Run};
 
 const LOCK: &str = "index.json.lock";
@@ -26,13 +26,8 @@ fn run_with_change(layout: &LayoutBuilder, args: &[&str], change: impl FnOnce())
     wait_until_planned(&watch, &mut child);
     change();
     drop(held);
-    let output = child.wait_with_output().expect("the program ends");
-    Run {
-        line: format!("ocisweep rm {} {}", layout.path().display(), args.join(" ")),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let line = format!("ocisweep rm {} {}", layout.path().display(), args.join(" "));
+    Run::wait(line, child)
 }
 
 fn wait_until_planned(watch: &OwnedFd, child: &mut Child) {
@@ -65,7 +60,7 @@ fn a_second_name_that_came_meanwhile_keeps_the_image() {
     });
     run.ok();
     assert_eq!(run.stdout, "Untagged: app:1\n", "{}", run.all());
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     let left = [
         other.manifest.tagged("other:1"),
         app.manifest.tagged("app:2"),
@@ -85,7 +80,7 @@ fn an_image_that_came_meanwhile_keeps_what_it_shares() {
     });
     run.ok()
         .says(&format!("Deleted: {}\n", app.manifest.digest));
-    assert_here(&layout, [&new, &config, &app.layers[0]], &run);
+    layout.assert_has([&new, &config, &app.layers[0]], &run);
 }
 
 #[test]
@@ -100,7 +95,7 @@ fn a_hold_that_came_meanwhile_is_respected() {
     });
     run.exits(1).warns("hold \"release\" is using its image");
     assert_eq!(run.stdout, "", "{}", run.all());
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
 }
 
 #[test]
@@ -112,7 +107,7 @@ fn a_name_that_went_meanwhile_is_missing() {
     });
     run.exits(1).warns("No such image: app:1");
     // Whoever took the name leaves the blobs to `gc`.
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
 }
 
 #[test]
@@ -121,19 +116,19 @@ fn a_name_that_moved_meanwhile_loses_the_platform_where_it_is_now() {
     let (old, of_old) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let (new, of_new) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
     layout
-        .entry(dockered(&old, "docker.io/library/multi:1"))
+        .entry(old.dockered("docker.io/library/multi:1"))
         .write();
     layout
         .clear_entries()
-        .entry(dockered(&new, "docker.io/library/multi:1"))
+        .entry(new.dockered("docker.io/library/multi:1"))
         .tag(&old, "old:1");
     let run = run_with_change(&layout, &["multi:1", "--platform", "linux/arm64"], || {
         layout.write();
     });
     run.ok();
-    assert_here(&layout, of_old.iter().flat_map(parts).chain([&old]), &run);
-    assert!(!has(&layout, &new), "{}", run.all());
-    assert_here(&layout, parts(&of_new[2]), &run);
+    layout.assert_has(of_old.iter().flat_map(Image::parts).chain([&old]), &run);
+    assert!(!layout.has(&new), "{}", run.all());
+    layout.assert_has(of_new[2].parts(), &run);
     let digests: Vec<Option<String>> = entries(layout.path())
         .iter()
         .map(|entry| field(entry, "digest"))

@@ -1,9 +1,9 @@
 //! `rm`, `rm --platform` and `hold` from outside, in docker's words.
 //!
 //! The wording of what is said to stdout, and of what is not found or in conflict, comes from transcripts of `docker image rm`; where
-//! the program does better than docker, the test says so. Layouts are built blob by blob.
+//! the program does better than docker, the test says so. Layouts are built blob by blob, and nearly every call is made by
+//! [`rm`](crate::support::removed::rm), which checks what holds for all of them.
 //!
-//! - [`scene`]: how `rm` is called here, and what every call is checked for.
 //! - [`selecting`]: which image an argument names.
 //! - [`alike`]: one name on several images, and an ID that a rewrite replaced.
 //! - [`several`]: several arguments, and what fails among them.
@@ -52,17 +52,7 @@ mod platform_rewrite;
 mod platform_sparse;
 mod platform_words;
 mod referrers;
-mod scene;
 mod selecting;
 mod several;
 mod undo;
 mod untag;
-
-/// Says why a test did not run.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that is skipped in silence looks like one that passed"
-)]
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-}

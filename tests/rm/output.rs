@@ -1,10 +1,10 @@
 //! What `rm` says: as text, quietly, as JSON, in a dry run; and what it does with names that strangers chose.
 
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
-use crate::rm::scene::{assert_entries, bare, human, parts, rm, short};
+use crate::support::environment::Terminal;
+use crate::support::invariants::human;
+use crate::support::removed::{assert_entries, bare, rm};
 use crate::support::{Image, LayoutBuilder, assert_same, snapshot};
 
 fn app_and_other() -> (LayoutBuilder, Image, Image) {
@@ -25,10 +25,10 @@ fn a_dry_run_says_would_and_that_nothing_was_changed() {
     let run = bare(layout.path(), ["-n", "app:1"]).run();
     run.ok();
     let mut text = "Would untag: app:1\n".to_owned();
-    for desc in parts(&app) {
+    for desc in app.parts() {
         text.push_str(&format!("Would delete: {}\n", desc.digest));
     }
-    let sum = parts(&app).iter().map(|desc| desc.size).sum();
+    let sum = app.parts().iter().map(|desc| desc.size).sum();
     text.push_str(&format!(
         "Would reclaim {}; nothing was changed\n",
         human(sum)
@@ -62,7 +62,7 @@ fn quiet_prints_only_the_total() {
     let (layout, app, _) = app_and_other();
     let run = rm(&layout, &["-q", "app:1", "nosuch:1"]);
     run.exits(1).warns("No such image: nosuch:1");
-    let sum = parts(&app).iter().map(|desc| desc.size).sum();
+    let sum = app.parts().iter().map(|desc| desc.size).sum();
     assert_eq!(
         run.stdout,
         format!("Total reclaimed space: {}\n", human(sum)),
@@ -93,7 +93,7 @@ fn json_lists_names_and_blobs_with_their_sizes_and_what_failed() {
         let mut items = vec![json!({
             "digest": null, "kind": "name", "size": 0, "action": untag, "reasons": ["removed"], "names": ["app:1"],
         })];
-        for desc in parts(&app) {
+        for desc in app.parts() {
             items.push(json!({
                 "digest": desc.digest, "kind": "blob", "size": desc.size, "action": delete,
                 "reasons": ["unreferenced"], "names": [],
@@ -105,7 +105,7 @@ fn json_lists_names_and_blobs_with_their_sizes_and_what_failed() {
             "{}",
             run.all()
         );
-        let sum: u64 = parts(&app).iter().map(|desc| desc.size).sum();
+        let sum: u64 = app.parts().iter().map(|desc| desc.size).sum();
         for (pointer, value) in [
             ("/schema_version", json!(1)),
             ("/command", json!("rm")),
@@ -168,13 +168,14 @@ fn json_says_which_names_have_another_image_now() {
     gone.sort();
     expected.sort();
     assert_eq!(gone, expected, "{}", run.all());
-    let new = crate::rm::scene::field(&crate::rm::scene::entries(layout.path())[0], "digest");
+    let new =
+        crate::support::files::field(&crate::support::files::entries(layout.path())[0], "digest");
     let item = run.json();
     let items = item
         .pointer("/layouts/0/items")
         .and_then(Value::as_array)
         .expect("a layout has items");
-    let length = std::fs::metadata(crate::rm::scene::blob_path(
+    let length = std::fs::metadata(crate::support::files::blob_path(
         layout.path(),
         new.as_deref().expect("a digest"),
     ));
@@ -206,7 +207,7 @@ fn with_name(name: &str) -> (LayoutBuilder, Image) {
 fn no_name_makes_up_a_line() {
     let lie = "app:2\nDeleted: sha256:0000\rUntagged: other:1\u{85}Untagged: other:1";
     let (layout, image) = with_name(lie);
-    let id = short(&image.manifest).to_owned();
+    let id = image.manifest.short().to_owned();
     for arguments in [
         vec!["-n", "-f", &id],
         vec![&id],
@@ -249,28 +250,21 @@ fn no_name_steers_a_terminal() {
     let (layout, image) = with_name(evil);
     let program = env!("CARGO_BIN_EXE_ocisweep");
     let path = layout.path().display();
-    let id = short(&image.manifest);
+    let id = image.manifest.short();
     for arguments in [
         format!("-n -f {id}"),
         id.to_owned(),
         "-n 'evil*'".to_owned(),
         "'no\u{1b}[31m'".to_owned(),
     ] {
-        let output = Command::new("script")
-            .args([
-                "-qec",
-                &format!("{program} rm {path} {arguments}"),
-                "/dev/null",
-            ])
-            .env("NO_COLOR", "1")
-            .env("TERM", "xterm")
-            .stdin(Stdio::null())
-            .output();
-        let Ok(output) = output else {
-            crate::rm::skip("no `script` on PATH, so there is no terminal to write to");
+        let Some(terminal) = Terminal::start(
+            &format!("{program} rm {path} {arguments}"),
+            layout.path(),
+            &[("NO_COLOR", "1")],
+        ) else {
             return;
         };
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = String::from_utf8_lossy(&terminal.bytes("").stdout).into_owned();
         let raw = text
             .chars()
             .find(|c| (c.is_control() && !"\r\n".contains(*c)) || *c == '\u{202e}');

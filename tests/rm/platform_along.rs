@@ -5,10 +5,8 @@ use serde_json::Value;
 
 use crate::rm::platform_rewrite::{assert_normal, new_index};
 use crate::rm::platform_words::{images_of, layout_of, multi};
-use crate::rm::scene::bare;
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, entries, field, has, parts, rm, short,
-};
+use crate::support::files::{entries, field};
+use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Desc, Doc, Image, LayoutBuilder, assert_same, media, snapshot};
 
 /// An index as BuildKit writes it: each platform with an attestation, by annotation and, in newer versions, by `subject`.
@@ -56,13 +54,12 @@ fn the_attestation_goes_with_its_platform() {
         let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
         run.ok();
         assert!(
-            !has(&layout, &images[1].manifest) && !has(&layout, &attestations[1]),
+            !layout.has(&images[1].manifest) && !layout.has(&attestations[1]),
             "{}",
             run.all()
         );
-        assert_here(
-            &layout,
-            parts(&images[0]).into_iter().chain([&attestations[0]]),
+        layout.assert_has(
+            images[0].parts().into_iter().chain([&attestations[0]]),
             &run,
         );
         // Platform: manifest, config, layer; attestation: manifest, config, statement; and one index for another.
@@ -104,9 +101,9 @@ fn twins_of_other_compressions_go_together() {
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok();
     for desc in [&images[1].manifest, &images[1].config, &zstd, &zstd_layer] {
-        assert!(!has(&layout, desc), "{}\n{}", desc.digest, run.all());
+        assert!(!layout.has(desc), "{}\n{}", desc.digest, run.all());
     }
-    assert_here(&layout, parts(&images[0]), &run);
+    layout.assert_has(images[0].parts(), &run);
 }
 
 #[test]
@@ -149,7 +146,7 @@ fn untagged_entries_of_the_platform_and_its_referrers_go_along() {
         &digest_tag.manifest,
         &digest_tag.layers[0],
     ] {
-        assert!(!has(&layout, desc), "{}\n{}", desc.digest, run.all());
+        assert!(!layout.has(desc), "{}\n{}", desc.digest, run.all());
     }
     let known: Vec<&Desc> = kept.iter().collect();
     let (digest, text) = new_index(&layout, &known, &run);
@@ -185,7 +182,7 @@ fn a_platform_that_somebody_named_or_that_another_index_lists_keeps_its_entry() 
         run.all()
     );
     assert_eq!(left.len(), 4, "{}", run.all());
-    assert_here(&layout, images.iter().flat_map(parts), &run);
+    layout.assert_has(images.iter().flat_map(Image::parts), &run);
 }
 
 #[test]
@@ -199,9 +196,9 @@ fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_mod
         let (referrer, said) = match way {
             "listed" => {
                 layout.entry(&signature.manifest);
-                (&signature, short(&signature.manifest).to_owned())
+                (&signature, signature.manifest.short().to_owned())
             }
-            "unlisted" => (&signature, short(&signature.manifest).to_owned()),
+            "unlisted" => (&signature, signature.manifest.short().to_owned()),
             "named" => {
                 layout.tag(&signature.manifest, "signature:1");
                 (&signature, "signature:1".to_owned())
@@ -231,11 +228,11 @@ fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_mod
         run.ok();
         // What somebody named keeps what it is about; all others would refer to nothing.
         for desc in [&images[1].manifest, &index] {
-            assert_eq!(has(&layout, desc), way == "named", "{way}\n{}", run.all());
+            assert_eq!(layout.has(desc), way == "named", "{way}\n{}", run.all());
         }
-        assert_here(&layout, parts(&images[0]), &run);
+        layout.assert_has(images[0].parts(), &run);
         assert_eq!(
-            has(&layout, &referrer),
+            layout.has(&referrer),
             way == "named",
             "{way}\n{}",
             run.all()
@@ -263,8 +260,8 @@ fn keep_referrers_keeps_what_refers_to_the_old_index_and_the_index_with_it() {
         ],
     );
     run.ok();
-    assert_here(&layout, [&index, &signature.manifest], &run);
-    assert_here(&layout, images.iter().flat_map(parts), &run);
+    layout.assert_has([&index, &signature.manifest], &run);
+    layout.assert_has(images.iter().flat_map(Image::parts), &run);
     let (_, text) = new_index(&layout, &[&signature.manifest], &run);
     assert!(!text.contains(images[1].manifest.hex()), "{text}");
     assert_normal(&layout);
@@ -284,7 +281,7 @@ fn only_platform_drops_all_others() {
     let run = rm(&layout, &["multi:1", "--only-platform", "linux/arm"]);
     run.ok();
     for (position, image) in images.iter().enumerate() {
-        let is_here = has(&layout, &image.manifest) && has(&layout, &attestations[position]);
+        let is_here = layout.has(&image.manifest) && layout.has(&attestations[position]);
         assert_eq!(
             is_here,
             position == 2,
@@ -325,8 +322,8 @@ fn a_rewrite_that_would_make_a_pinned_name_false_is_refused() {
         // Force moves the name to the new digest, so that it is true again.
         let run = rm(&layout, &["-f", "@0", "--only-platform", "linux/amd64"]);
         run.ok();
-        assert!(!has(&layout, &images[1].manifest), "{}", run.all());
-        let entry = crate::rm::scene::entries(layout.path()).remove(0);
+        assert!(!layout.has(&images[1].manifest), "{}", run.all());
+        let entry = crate::support::files::entries(layout.path()).remove(0);
         let digest = field(&entry, "digest").expect("it has a digest");
         assert_ne!(digest, index.digest, "{}", run.all());
         assert!(
@@ -357,12 +354,12 @@ fn an_index_whose_name_a_signature_shares_is_not_rewritten_without_force() {
         .tag(&index, "multi:1")
         .entry(entry.annotate("kind", "dev.cosignproject.cosign/sigs"))
         .write();
-    for image in ["multi:1", short(&index)] {
+    for image in ["multi:1", index.short()] {
         let before = snapshot(layout.path());
         let run = rm(&layout, &[image, "--platform", "linux/arm64"]);
         run.exits(1).warns(&format!(
             "its digest is referenced by {}\n",
-            short(&signature)
+            signature.short()
         ));
         assert_same(&before, &snapshot(layout.path()), &run.all());
     }
@@ -373,5 +370,5 @@ fn an_index_whose_name_a_signature_shares_is_not_rewritten_without_force() {
         .run()
         .ok();
     rm(&layout, &["-f", "multi:1", "--platform", "linux/arm64"]).ok();
-    assert!(has(&layout, &signature) && !has(&layout, &index));
+    assert!(layout.has(&signature) && !layout.has(&index));
 }

@@ -6,9 +6,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::rm::platform_words::multi;
-use crate::rm::scene::{
-    assert_entries, assert_here, bare, entries, field, has, parts, rm, rm_sparse, short,
-};
+use crate::support::files::{entries, field};
+use crate::support::removed::{assert_entries, bare, rm, rm_sparse};
 use crate::support::{
     Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, for_each, media, snapshot,
 };
@@ -86,7 +85,7 @@ fn layout_of(platforms: &[Written<'_>]) -> (LayoutBuilder, Desc, Vec<Image>) {
 /// Returns the positions of the images whose manifests are gone.
 fn gone(layout: &LayoutBuilder, images: &[Image]) -> Vec<usize> {
     let all = images.iter().enumerate();
-    all.filter(|(_, image)| !has(layout, &image.manifest))
+    all.filter(|(_, image)| !layout.has(&image.manifest))
         .map(|(at, _)| at)
         .collect()
 }
@@ -196,8 +195,8 @@ fn the_features_of_a_child_without_a_platform_are_those_of_its_config() {
     layout.tag(&index, "multi:1").write();
     let run = rm(&layout, &["multi:1", "--platform", "linux(+lazy)/amd64"]);
     run.ok();
-    assert!(!has(&layout, &manifests[1]), "{}", run.all());
-    assert_here(&layout, [&manifests[0], &layer], &run);
+    assert!(!layout.has(&manifests[1]), "{}", run.all());
+    layout.assert_has([&manifests[0], &layer], &run);
 }
 
 #[test]
@@ -350,17 +349,17 @@ fn alike_children_go_one_by_one_by_digest() {
             let value = match form {
                 "whole" => digest.digest.clone(),
                 "prefixed" => digest.digest[..15].to_owned(),
-                "short" => short(digest).to_owned(),
+                "short" => digest.short().to_owned(),
                 _ => digest.hex().to_owned(),
             };
             let words = ["multi:1", "--platform", &value, "--platform-mode", mode];
             let run = rm_sparse(&layout, &words);
             run.ok()
                 .says(&format!("Dropped: linux/amd64 {}\n", digest.digest));
-            assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
-            assert_eq!(has(&layout, digest), mode == "hollow", "{}", run.all());
-            assert_here(&layout, parts(&images[0]), &run);
-            assert_here(&layout, parts(&images[2]), &run);
+            assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
+            assert_eq!(layout.has(digest), mode == "hollow", "{}", run.all());
+            layout.assert_has(images[0].parts(), &run);
+            layout.assert_has(images[2].parts(), &run);
         }
     }
     // And all others.
@@ -371,7 +370,7 @@ fn alike_children_go_one_by_one_by_digest() {
     assert_eq!(gone(&layout, &images), [0, 1, 3], "{}", run.all());
     // A digest and a platform together.
     let (layout, _, images) = layout_of(&[LINUX, LINUX, windows("10.0.1")]);
-    let value = format!("{},windows/amd64", short(&images[0].manifest));
+    let value = format!("{},windows/amd64", images[0].manifest.short());
     let run = rm(&layout, &["multi:1", "--platform", &value]);
     run.ok();
     assert_eq!(gone(&layout, &images), [0, 2], "{}", run.all());
@@ -405,19 +404,19 @@ fn an_attestation_belongs_to_its_child_and_has_no_digest_of_its_own_here() {
             run.warns(&format!(
                 "image with reference multi:1 was found but does not provide the platform {digest} (it has linux/amd64 "
             ));
-            run.warns(short(&twins[0].manifest))
-                .warns(short(&twins[1].manifest));
+            run.warns(twins[0].manifest.short())
+                .warns(twins[1].manifest.short());
             assert_same(&before, &snapshot(layout.path()), &run.all());
         }
     }
     let run = rm(
         &layout,
-        &["multi:1", "--platform", short(&twins[1].manifest)],
+        &["multi:1", "--platform", twins[1].manifest.short()],
     );
     run.ok();
-    assert_here(&layout, parts(&twins[0]), &run);
-    assert_here(&layout, parts(&attestations[0]), &run);
-    let gone = [&twins[1], &attestations[1]].map(|image| has(&layout, &image.manifest));
+    layout.assert_has(twins[0].parts(), &run);
+    layout.assert_has(attestations[0].parts(), &run);
+    let gone = [&twins[1], &attestations[1]].map(|image| layout.has(&image.manifest));
     assert_eq!(gone, [false, false], "{}", run.all());
 }
 
@@ -461,7 +460,7 @@ fn every_platform_that_goes_is_named_with_its_digest() {
         ]
         .map(|(platform, image)| format!("{verb}: {platform} {}", image.manifest.digest))
     };
-    let words = ["multi:1", "--only-platform", short(&images[0].manifest)];
+    let words = ["multi:1", "--only-platform", images[0].manifest.short()];
     let named = |run: &Run, verb: &str| -> Vec<String> {
         let lines = run.stdout.lines().filter(|line| line.starts_with(verb));
         lines.map(str::to_owned).collect()
@@ -535,7 +534,7 @@ fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&st
     run.exits(1).one_error_with_hint();
     run.warns(&format!(
         "conflict: unable to delete multi:1 (must be forced) - it is the last platform of image {} that is present, which would be removed with it",
-        short(index)
+        index.short()
     ));
     assert_same(&before, &snapshot(layout.path()), &run.all());
     let all: Vec<&str> = ["-f"].into_iter().chain(words.iter().copied()).collect();
@@ -544,8 +543,8 @@ fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&st
         .says("Untagged: multi:1\n")
         .says(&format!("Deleted: {}\n", index.digest));
     assert_entries(layout, &[], &run);
-    for part in parts(image) {
-        assert!(!has(layout, part), "{}\n{}", part.digest, run.all());
+    for part in image.parts() {
+        assert!(!layout.has(part), "{}\n{}", part.digest, run.all());
     }
 }
 
@@ -580,7 +579,7 @@ fn the_last_platform_that_is_here_is_the_image_however_many_are_listed() {
     rm(&layout, &["multi:1", "--platform", "linux/s390x"]).ok();
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert_here(&layout, parts(&images[0]), &run);
+    layout.assert_has(images[0].parts(), &run);
 }
 
 #[test]
@@ -599,7 +598,7 @@ fn a_platform_without_its_own_layers_is_not_here() {
         ];
         let run = rm_sparse(&layout, &hollow);
         run.ok();
-        assert_here(&layout, [&images[1].layers[0], &images[1].config], &run);
+        layout.assert_has([&images[1].layers[0], &images[1].config], &run);
         let words = [
             "multi:1",
             "--platform",
@@ -621,8 +620,8 @@ fn a_platform_without_its_own_layers_is_not_here() {
     layout.tag(&index, "multi:1").write();
     let run = rm(&layout, &["multi:1", "--platform", "linux/amd64"]);
     run.ok();
-    assert!(!has(&layout, &amd64.manifest), "{}", run.all());
-    assert_here(&layout, [&arm64.manifest, &arm64.layers[0]], &run);
+    assert!(!layout.has(&amd64.manifest), "{}", run.all());
+    layout.assert_has([&arm64.manifest, &arm64.layers[0]], &run);
 }
 
 /// A layout as apko writes it: `index.json` itself is the index of `apko:1`.
@@ -647,7 +646,7 @@ fn where_index_json_is_the_index_an_entry_goes_without_force_and_the_last_with_i
     assert_eq!(gone(&layout, &images), [2], "{}", run.all());
     let run = rm(
         &layout,
-        &["apko:1", "--platform", short(&images[0].manifest)],
+        &["apko:1", "--platform", images[0].manifest.short()],
     );
     run.ok();
     assert_eq!(gone(&layout, &images), [0, 2], "{}", run.all());
@@ -656,7 +655,7 @@ fn where_index_json_is_the_index_an_entry_goes_without_force_and_the_last_with_i
     assert_eq!(gone(&layout, &images), [0, 2, 3], "{}", run.all());
     let run = rm(&layout, &["apko:1", "--platform", "linux/amd64"]);
     run.exits(1).warns("it is the last platform of image");
-    assert_here(&layout, parts(&images[1]), &run);
+    layout.assert_has(images[1].parts(), &run);
     rm(&layout, &["-f", "apko:1", "--platform", "linux/amd64"]).ok();
     assert_eq!(entries(layout.path()), [""; 0]);
 }
@@ -690,9 +689,8 @@ fn each_image_that_a_pattern_takes_needs_the_platform() {
     layout.tag(&first, "app:1").tag(&second, "app:2").write();
     let run = rm(&layout, &["app:*", "--platform", "linux/arm64"]);
     run.exits(1).warns("image with reference app:2 was found but does not provide the platform linux/arm64 (it has linux/386, linux/s390x)");
-    assert!(!has(&layout, &of_first[1].manifest), "{}", run.all());
-    assert_here(
-        &layout,
+    assert!(!layout.has(&of_first[1].manifest), "{}", run.all());
+    layout.assert_has(
         [&second, &of_second[0].manifest, &of_second[1].manifest],
         &run,
     );
@@ -730,17 +728,17 @@ fn an_index_with_a_subject_frees_its_platform() {
             ];
             let run = rm_sparse(&layout, &words);
             run.ok();
-            assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
+            assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
             assert_eq!(
-                has(&layout, &images[1].manifest),
+                layout.has(&images[1].manifest),
                 mode == "hollow",
                 "{}",
                 run.all()
             );
-            assert_eq!(has(&layout, &index), mode != "rewrite", "{}", run.all());
-            assert_eq!(has(&layout, &inner), mode != "rewrite", "{}", run.all());
-            assert_here(&layout, parts(&images[0]), &run);
-            assert_here(&layout, parts(&subject), &run);
+            assert_eq!(layout.has(&index), mode != "rewrite", "{}", run.all());
+            assert_eq!(layout.has(&inner), mode != "rewrite", "{}", run.all());
+            layout.assert_has(images[0].parts(), &run);
+            layout.assert_has(subject.parts(), &run);
             Cmd::new(["check"]).arg(layout.path()).run().ok();
         }
     }
@@ -775,11 +773,11 @@ fn a_platform_with_a_subject_goes_and_other_referrers_of_that_stay() {
         // The walk of the scene keeps every referrer; this one was named.
         let run = bare(layout.path(), words).run();
         run.ok();
-        assert!(!has(&layout, &layer), "{}", run.all());
-        assert_eq!(has(&layout, &arm64), mode == "hollow", "{}", run.all());
-        assert_here(&layout, parts(&amd64), &run);
-        assert_here(&layout, parts(&subject), &run);
-        assert_here(&layout, parts(&signature), &run);
+        assert!(!layout.has(&layer), "{}", run.all());
+        assert_eq!(layout.has(&arm64), mode == "hollow", "{}", run.all());
+        layout.assert_has(amd64.parts(), &run);
+        layout.assert_has(subject.parts(), &run);
+        layout.assert_has(signature.parts(), &run);
     }
 }
 
@@ -813,14 +811,14 @@ fn one_manifest_for_two_platforms_is_kept_for_the_one_that_stays() {
         run.ok();
         let stays = left != ["linux/s390x"];
         for image in [&both, &attestation] {
-            for part in parts(image) {
-                assert_eq!(has(&layout, part), stays, "{}", run.all());
+            for part in image.parts() {
+                assert_eq!(layout.has(part), stays, "{}", run.all());
             }
         }
         let is_other = left.contains(&"linux/s390x");
-        assert_eq!(has(&layout, &other.manifest), is_other, "{}", run.all());
+        assert_eq!(layout.has(&other.manifest), is_other, "{}", run.all());
         let digest = field(&entries(layout.path())[0], "digest").expect("a digest");
-        let path = crate::rm::scene::blob_path(layout.path(), &digest);
+        let path = crate::support::files::blob_path(layout.path(), &digest);
         let text = std::fs::read_to_string(path).expect("the new index");
         let new: Value = serde_json::from_str(&text).expect("JSON");
         let found: Vec<String> = new["manifests"]
@@ -869,8 +867,8 @@ fn one_manifest_for_two_platforms_is_kept_for_the_one_that_stays() {
         ];
         let run = rm_sparse(&layout, &words);
         run.ok().keeps_quiet_about("linux/arm64");
-        assert!(!has(&layout, &other.layers[0]), "{}", run.all());
-        assert_here(&layout, parts(&both), &run);
+        assert!(!layout.has(&other.layers[0]), "{}", run.all());
+        layout.assert_has(both.parts(), &run);
     }
 }
 
@@ -897,11 +895,11 @@ fn one_manifest_that_index_json_lists_for_two_platforms_loses_one_entry() {
         "{}",
         run.all()
     );
-    assert_here(&layout, parts(&both), &run);
+    layout.assert_has(both.parts(), &run);
     let run = rm(&layout, &["apko:1", "--platform", "linux/amd64"]);
     run.ok();
     assert_eq!(entries(layout.path()), [before[2].clone()], "{}", run.all());
-    assert!(!has(&layout, &both.manifest), "{}", run.all());
+    assert!(!layout.has(&both.manifest), "{}", run.all());
 }
 
 /// nydus writes its twin as a referrer of the plain image, and lists both.
@@ -919,13 +917,13 @@ fn a_platform_whose_subject_is_dropped_stays() {
         let words = [
             "multi:1",
             "--platform",
-            short(&plain.manifest),
+            plain.manifest.short(),
             "--platform-mode",
             mode,
         ];
         let run = rm_sparse(&layout, &words);
         run.ok();
-        assert_here(&layout, [&twin, &config, &layer], &run);
+        layout.assert_has([&twin, &config, &layer], &run);
         assert!(!run.stdout.contains(&format!(
             "Dropped: linux(+nydus.remoteimage.v1)/amd64 {}",
             twin.digest
@@ -950,7 +948,7 @@ fn the_filter_selects_as_the_flag_does() {
         digests.push(image.manifest);
     }
     layout.write();
-    let by_digest = format!("platform={}", short(&digests[3]));
+    let by_digest = format!("platform={}", digests[3].short());
     let cases: [(&str, &[&str]); 7] = [
         ("platform=windows(10.0.20348)/amd64", &["v2:1"]),
         ("platform=windows/amd64", &["v1:1", "v2:1"]),

@@ -5,10 +5,9 @@ use std::fs;
 use serde_json::Value;
 
 use crate::rm::platform_words::{images_of, multi};
-use crate::rm::scene::{
-    assert_entries, assert_here, bare, blob_path, dockered, entries, field, has, human, parts, rm,
-    short,
-};
+use crate::support::files::{blob_path, entries, field};
+use crate::support::invariants::human;
+use crate::support::removed::{assert_entries, bare, rm};
 use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, Run, assert_same, media, sha256, snapshot,
 };
@@ -70,7 +69,8 @@ fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() 
     };
     let index = layout.blob(media::INDEX, around(&children.join(",\n")).as_bytes());
     let single = layout.image("linux/amd64", "single", &[b"single"]);
-    let entry = dockered(&index, "docker.io/library/multi:1")
+    let entry = index
+        .dockered("docker.io/library/multi:1")
         .annotate("org.opencontainers.image.created", "2026-01-01T00:00:00Z")
         .with("artifactType", "application/vnd.example");
     layout
@@ -108,11 +108,7 @@ fn only_digest_and_size_of_the_entry_change_and_of_the_index_only_what_is_cut() 
     let sum = gone.iter().map(|desc| desc.size).sum();
     expected.push_str(&format!("Total reclaimed space: {}\n", human(sum)));
     assert_eq!(run.stdout, expected, "{}", run.all());
-    assert_here(
-        &layout,
-        parts(&images[0]).into_iter().chain(parts(&images[2])),
-        &run,
-    );
+    layout.assert_has(images[0].parts().into_iter().chain(images[2].parts()), &run);
     assert_normal(&layout);
 }
 
@@ -156,13 +152,13 @@ fn layers_that_other_platforms_and_other_images_use_stay() {
         .write();
     let run = rm(&layout, &["first:1", "--platform", "linux/amd64"]);
     run.ok();
-    assert_here(&layout, parts(&images[0]), &run);
-    assert!(!has(&layout, &first), "{}", run.all());
+    layout.assert_has(images[0].parts(), &run);
+    assert!(!layout.has(&first), "{}", run.all());
     let run = rm(&layout, &["first:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
-    assert_here(&layout, &images[1].layers, &run);
-    assert_here(&layout, parts(&images[2]), &run);
+    assert!(!layout.has(&images[1].manifest), "{}", run.all());
+    layout.assert_has(&images[1].layers, &run);
+    layout.assert_has(images[2].parts(), &run);
     assert_normal(&layout);
 }
 
@@ -181,12 +177,11 @@ fn nested_indexes_are_rewritten_from_the_inside() {
     let run = rm(&layout, &["nested:1", "--platform", "linux/arm64"]);
     run.ok();
     assert!(
-        !has(&layout, &outer) && !has(&layout, &inner) && !has(&layout, &of_inner[0].manifest),
+        !layout.has(&outer) && !layout.has(&inner) && !layout.has(&of_inner[0].manifest),
         "{}",
         run.all()
     );
-    assert_here(
-        &layout,
+    layout.assert_has(
         [
             &other,
             &of_other[0].manifest,
@@ -233,11 +228,7 @@ fn nested_indexes_are_rewritten_from_the_inside() {
     let (_, text) = new_index(&layout, &[], &run);
     let new: Value = serde_json::from_str(&text).expect("it is JSON");
     assert_eq!(new["manifests"].as_array().map(Vec::len), Some(2), "{text}");
-    assert_here(
-        &layout,
-        [&other, &of_other[0].manifest, &amd64.manifest],
-        &run,
-    );
+    layout.assert_has([&other, &of_other[0].manifest, &amd64.manifest], &run);
 }
 
 #[test]
@@ -253,8 +244,8 @@ fn indexes_in_indexes_are_rewritten_down_to_a_depth_that_nobody_builds() {
         let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
         if is_done {
             run.ok();
-            assert!(!has(&layout, &images[1].manifest), "{}", run.all());
-            assert_here(&layout, parts(&images[0]), &run);
+            assert!(!layout.has(&images[1].manifest), "{}", run.all());
+            layout.assert_has(images[0].parts(), &run);
         } else {
             run.warns("it is nested too deep");
             assert_ne!(run.code, Some(0), "{}", run.all());
@@ -271,8 +262,8 @@ fn an_inner_index_that_another_image_uses_stays_as_it_is() {
     layout.tag(&outer, "outer:1").tag(&inner, "inner:1").write();
     let run = rm(&layout, &["outer:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert_here(&layout, [&inner], &run);
-    assert_here(&layout, of_inner.iter().flat_map(parts), &run);
+    layout.assert_has([&inner], &run);
+    layout.assert_has(of_inner.iter().flat_map(Image::parts), &run);
     assert_eq!(
         entries(layout.path())[1],
         inner.tagged("inner:1").json().text(),
@@ -300,8 +291,8 @@ fn a_docker_manifest_list_stays_one() {
     layout.tag(&list, "dlist:1").write();
     let run = rm(&layout, &["dlist:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert!(!has(&layout, &arm64), "{}", run.all());
-    assert_here(&layout, [&amd64], &run);
+    assert!(!layout.has(&arm64), "{}", run.all());
+    layout.assert_has([&amd64], &run);
     let (_, text) = new_index(&layout, &[], &run);
     assert!(
         text.contains(&format!("\"mediaType\":\"{}\"", media::DOCKER_LIST)),
@@ -350,7 +341,7 @@ fn where_index_json_is_the_index_the_entry_goes() {
         let argument = if named {
             "apko:1"
         } else {
-            short(&images[1].manifest)
+            images[1].manifest.short()
         };
         let run = rm(&layout, &["-f", argument, "--platform", "linux/arm64"]);
         run.ok();
@@ -411,7 +402,7 @@ fn the_result_may_be_an_image_that_is_there_already() {
     layout.tag(&first, "first:1").write();
     let run = bare(layout.path(), ["first:1", "--platform", "linux/arm64"]).run();
     run.ok();
-    assert_here(&layout, [&orphan], &run);
+    layout.assert_has([&orphan], &run);
     assert_normal(&layout);
 }
 
@@ -427,8 +418,8 @@ fn the_result_may_be_what_goes_along() {
         .write();
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
-    assert_here(&layout, parts(&images[0]).into_iter().chain([&left]), &run);
+    assert!(!layout.has(&images[1].manifest), "{}", run.all());
+    layout.assert_has(images[0].parts().into_iter().chain([&left]), &run);
     assert_normal(&layout);
 }
 
@@ -446,6 +437,6 @@ fn the_result_is_written_where_it_is_listed_and_missing() {
     let words = ["multi:1", "--platform", "linux/arm64", "--allow-missing"];
     let run = rm(&layout, &words);
     run.ok();
-    assert_here(&layout, parts(&images[0]).into_iter().chain([&left]), &run);
+    layout.assert_has(images[0].parts().into_iter().chain([&left]), &run);
     assert_normal(&layout);
 }

@@ -4,9 +4,8 @@
 use std::fs;
 
 use crate::rm::platform_words::{images_of, multi};
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, entries, has, parts, rm, rm_sparse, short,
-};
+use crate::support::files::entries;
+use crate::support::removed::{assert_entries, assert_output, rm, rm_sparse};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, media, snapshot};
 
 const ARM: [&str; 5] = [
@@ -124,12 +123,11 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
             &attestation.layers[0],
         ],
     );
-    assert_here(
-        &layout,
-        parts(&images[0]).into_iter().chain(parts(&attestations[0])),
+    layout.assert_has(
+        images[0].parts().into_iter().chain(attestations[0].parts()),
         &run,
     );
-    assert_here(&layout, [&index, &arm64.layers[0], &arm64.layers[2]], &run);
+    layout.assert_has([&index, &arm64.layers[0], &arm64.layers[2]], &run);
     let after = fs::read(layout.join("index.json")).expect("it can be read");
     assert_eq!(after, before, "the digest stays\n{}", run.all());
     let line = tree_line(&layout, "linux/arm64");
@@ -144,10 +142,9 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
         .warns("does not provide the platform linux/arm64 (it has linux/amd64)\n");
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok().says("Rewritten: multi:1, image ID ");
-    assert!(!has(&layout, &index), "{}", run.all());
-    assert_here(
-        &layout,
-        parts(&images[0]).into_iter().chain(parts(&attestations[0])),
+    assert!(!layout.has(&index), "{}", run.all());
+    layout.assert_has(
+        images[0].parts().into_iter().chain(attestations[0].parts()),
         &run,
     );
     let run = rm(&layout, &["multi:1", "user:1"]);
@@ -168,8 +165,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
     run.ok();
     let arm64 = &images[1];
     assert_output(&run, &[], &[&arm64.layers[1]]);
-    assert_here(
-        &layout,
+    layout.assert_has(
         [
             &index,
             &arm64.manifest,
@@ -179,7 +175,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
         ],
         &run,
     );
-    assert_here(&layout, attestations.iter().flat_map(parts), &run);
+    layout.assert_has(attestations.iter().flat_map(Image::parts), &run);
     assert_eq!(
         fs::read(layout.join("index.json")).expect("it can be read"),
         before,
@@ -194,7 +190,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
     // And what is hollow can go in every other way.
     let run = rm_sparse(&layout, &ARM);
     run.ok();
-    assert!(!has(&layout, &arm64.manifest), "{}", run.all());
+    assert!(!layout.has(&arm64.manifest), "{}", run.all());
 }
 
 #[test]
@@ -206,8 +202,8 @@ fn the_last_image_with_missing_platforms_goes_like_any_other() {
         run.ok()
             .says("Untagged: multi:1\n")
             .says(&format!("Deleted: {}\n", index.digest));
-        assert!(!has(&layout, &images[0].manifest), "{}", run.all());
-        assert_here(&layout, [&images[1].layers[2]], &run);
+        assert!(!layout.has(&images[0].manifest), "{}", run.all());
+        layout.assert_has([&images[1].layers[2]], &run);
         assert_normal(&layout);
     }
 }
@@ -228,16 +224,12 @@ fn an_index_that_is_signed_keeps_its_signatures() {
             layout.write();
             let run = rm_sparse(&layout, &arguments);
             run.ok();
-            assert_here(
-                &layout,
-                parts(&signature).into_iter().chain(parts(&plain)),
-                &run,
-            );
-            assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
+            layout.assert_has(signature.parts().into_iter().chain(plain.parts()), &run);
+            assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
             // What signs the platform goes with its manifest, and stays with it.
             let is_hollow = arguments == ARM_HOLLOW;
             assert_eq!(
-                has(&layout, &of_platform.manifest),
+                layout.has(&of_platform.manifest),
                 is_hollow,
                 "{}",
                 run.all()
@@ -273,25 +265,19 @@ fn untagged_entries_of_the_platform_go_along() {
             before[..5].to_vec()
         };
         assert_eq!(entries(layout.path()), left, "{}", run.all());
-        assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
+        assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
+        assert_eq!(layout.has(&signature.manifest), is_hollow, "{}", run.all());
         assert_eq!(
-            has(&layout, &signature.manifest),
+            layout.has(&attestations[1].manifest),
             is_hollow,
             "{}",
             run.all()
         );
-        assert_eq!(
-            has(&layout, &attestations[1].manifest),
-            is_hollow,
-            "{}",
-            run.all()
-        );
-        assert_here(
-            &layout,
-            parts(&images[0]).into_iter().chain(parts(&attestations[0])),
+        layout.assert_has(
+            images[0].parts().into_iter().chain(attestations[0].parts()),
             &run,
         );
-        assert_here(&layout, parts(&of_index).into_iter().chain([&index]), &run);
+        layout.assert_has(of_index.parts().into_iter().chain([&index]), &run);
         assert_normal(&layout);
     }
 }
@@ -305,8 +291,8 @@ fn a_platform_that_somebody_named_stays() {
         let run = rm_sparse(&layout, &arguments);
         run.ok();
         assert_eq!(entries(layout.path()), before, "{}", run.all());
-        assert_here(&layout, parts(&images[1]), &run);
-        assert_here(&layout, [&index], &run);
+        layout.assert_has(images[1].parts(), &run);
+        layout.assert_has([&index], &run);
         assert_normal(&layout);
     }
 }
@@ -324,7 +310,7 @@ fn an_untagged_entry_of_the_platform_stays_for_another_index() {
         let run = rm_sparse(&layout, &arguments);
         run.ok();
         assert_eq!(entries(layout.path()), before, "{}", run.all());
-        assert_here(&layout, parts(&images[1]), &run);
+        layout.assert_has(images[1].parts(), &run);
         assert_normal(&layout);
     }
 }
@@ -341,12 +327,8 @@ fn a_signature_that_somebody_named_keeps_the_index_and_not_its_platforms() {
             .write();
         let run = rm_sparse(&layout, &arguments);
         run.ok();
-        assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
-        assert_here(
-            &layout,
-            [&index, &signature.manifest, &of_that.manifest],
-            &run,
-        );
+        assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
+        layout.assert_has([&index, &signature.manifest, &of_that.manifest], &run);
         assert_normal(&layout);
     }
 }
@@ -364,7 +346,7 @@ fn another_index_that_lists_the_platform_keeps_it() {
             .write();
         let run = rm_sparse(&layout, &arguments);
         run.ok();
-        assert_here(&layout, images.iter().flat_map(parts), &run);
+        layout.assert_has(images.iter().flat_map(Image::parts), &run);
     }
 }
 
@@ -393,7 +375,7 @@ fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_imag
             layout.write();
             let run = rm_sparse(&layout, &ARM);
             run.ok();
-            assert_here(&layout, parts(&images[1]).into_iter().chain([&other]), &run);
+            layout.assert_has(images[1].parts().into_iter().chain([&other]), &run);
             assert_normal(&layout);
         }
     }
@@ -424,10 +406,10 @@ fn layers_that_only_dropped_platforms_share_go_with_the_last_of_them() {
         );
         run.ok();
         for desc in one.layers.iter().chain(&two.layers) {
-            assert!(!has(&layout, desc), "{mode}\n{}", run.all());
+            assert!(!layout.has(desc), "{mode}\n{}", run.all());
         }
-        assert_here(&layout, parts(&stays).into_iter().chain([&index]), &run);
-        assert_eq!(has(&layout, &one.config), mode == "hollow", "{}", run.all());
+        layout.assert_has(stays.parts().into_iter().chain([&index]), &run);
+        assert_eq!(layout.has(&one.config), mode == "hollow", "{}", run.all());
         assert_normal(&layout);
     }
 }
@@ -455,18 +437,14 @@ fn platforms_in_nested_indexes_go_as_well() {
             ],
         );
         run.ok();
-        assert!(!has(&layout, &images[0].layers[1]), "{mode}\n{}", run.all());
+        assert!(!layout.has(&images[0].layers[1]), "{mode}\n{}", run.all());
         assert_eq!(
-            has(&layout, &images[0].manifest),
+            layout.has(&images[0].manifest),
             mode == "hollow",
             "{}",
             run.all()
         );
-        assert_here(
-            &layout,
-            parts(&images[1]).into_iter().chain([&inner, &outer]),
-            &run,
-        );
+        layout.assert_has(images[1].parts().into_iter().chain([&inner, &outer]), &run);
         assert_entries(&layout, &[outer.tagged("multi:1"), inner.clone()], &run);
         assert_normal(&layout);
     }
@@ -481,9 +459,9 @@ fn a_platform_that_is_here_in_part_only_can_go_too() {
             .drop_blob(&images[1].config);
         let run = rm_sparse(&layout, &arguments);
         run.ok();
-        assert_here(&layout, parts(&images[0]), &run);
+        layout.assert_has(images[0].parts(), &run);
         assert_eq!(
-            has(&layout, &images[1].manifest),
+            layout.has(&images[1].manifest),
             arguments == ARM_HOLLOW,
             "{}",
             run.all()
@@ -493,7 +471,7 @@ fn a_platform_that_is_here_in_part_only_can_go_too() {
     // By its ID nothing else is different.
     let (layout, index, images, _) = scene();
     let arguments = [
-        short(&index),
+        index.short(),
         "--platform",
         "linux/arm64",
         "--platform-mode",
@@ -501,5 +479,5 @@ fn a_platform_that_is_here_in_part_only_can_go_too() {
     ];
     let run = rm_sparse(&layout, &arguments);
     run.ok();
-    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+    assert!(!layout.has(&images[1].manifest), "{}", run.all());
 }

@@ -1,9 +1,8 @@
 //! `--platform`: docker's grammar, what matches what, and everything that is refused: platforms that are not there, names that would
 //! lose the platform as well, holds, the last platform.
 
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, bare, entries, field, has, parts, rm, short,
-};
+use crate::support::files::{entries, field};
+use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, assert_same, for_each, media, snapshot};
 
 /// Images for these platforms, each with a layer of its own and one that all share.
@@ -175,13 +174,13 @@ fn a_platform_matches_what_docker_means_by_it_and_nothing_else() {
                     // Docker leaves to the reader what it does provide.
                     run.warns("linux/riscv64");
                     assert_eq!(run.stdout, "", "{}", run.all());
-                    assert_here(&layout, [&index], &run);
+                    layout.assert_has([&index], &run);
                 }
                 Some(position) => {
                     let position = position.expect("the host has one of these architectures");
                     run.ok();
                     for (other, image) in images.iter().enumerate() {
-                        let is_here = has(&layout, &image.manifest);
+                        let is_here = layout.has(&image.manifest);
                         assert_eq!(is_here, other != position, "{}\n{}", all[other], run.all());
                     }
                 }
@@ -203,11 +202,11 @@ fn a_platform_without_a_variant_is_the_one_that_the_architecture_means() {
         let run = rm(&layout, &["multi:1", "--platform", typed]);
         run.ok();
         assert!(
-            !has(&layout, &images[0].manifest),
+            !layout.has(&images[0].manifest),
             "{written} {typed}\n{}",
             run.all()
         );
-        assert_here(&layout, parts(&images[1]), &run);
+        layout.assert_has(images[1].parts(), &run);
     }
 }
 
@@ -276,15 +275,11 @@ fn several_platforms_go_all_or_none() {
         run.ok();
         let gone: Vec<bool> = images
             .iter()
-            .map(|image| !has(&layout, &image.manifest))
+            .map(|image| !layout.has(&image.manifest))
             .collect();
         assert_eq!(gone, [false, true, true, false], "{}", run.all());
-        assert!(!has(&layout, &index), "{}", run.all());
-        assert_here(
-            &layout,
-            parts(&images[0]).into_iter().chain(parts(&images[3])),
-            &run,
-        );
+        assert!(!layout.has(&index), "{}", run.all());
+        layout.assert_has(images[0].parts().into_iter().chain(images[3].parts()), &run);
     }
 }
 
@@ -313,13 +308,12 @@ fn one_image_without_the_platform_does_not_stop_the_others() {
         "image with reference second:1 was found but does not provide the platform linux/arm64",
     );
     run.warns("No such image: nosuch:1");
-    assert!(!has(&layout, &of_first[1].manifest), "{}", run.all());
-    assert_here(
-        &layout,
+    assert!(!layout.has(&of_first[1].manifest), "{}", run.all());
+    layout.assert_has(
         [&second, &of_second[0].manifest, &of_second[1].manifest],
         &run,
     );
-    assert_here(&layout, parts(&of_first[0]), &run);
+    layout.assert_has(of_first[0].parts(), &run);
     // An image that is not there is forgiven as ever.
     rm(&layout, &["-f", "--platform", "linux/s390x", "nosuch:1"]).ok();
 }
@@ -336,7 +330,7 @@ fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_for
                 .tag(&index, "other:1")
                 .write();
             let argument = if by == "ID" {
-                short(&index).to_owned()
+                index.short().to_owned()
             } else {
                 by.to_owned()
             };
@@ -357,8 +351,8 @@ fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_for
             let all: Vec<&str> = ["-f"].into_iter().chain(arguments).collect();
             let run = bare(layout.path(), &all).run();
             run.ok();
-            assert!(!has(&layout, &images[1].layers[1]), "{}", run.all());
-            assert_here(&layout, parts(&images[0]), &run);
+            assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
+            layout.assert_has(images[0].parts(), &run);
             let digests: Vec<Option<String>> = entries(layout.path())
                 .iter()
                 .map(|entry| field(entry, "digest"))
@@ -392,7 +386,7 @@ fn other_names_of_the_index_are_a_conflict_in_dockers_sentence_and_move_with_for
             .collect();
         let run = rm(&layout, &all);
         run.ok();
-        assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+        assert!(!layout.has(&images[1].manifest), "{}", run.all());
         assert_eq!(
             run.stdout
                 .matches("Rewritten: multi:1, multi:2, image ID ")
@@ -425,7 +419,7 @@ fn a_held_image_loses_no_platform() {
         run.exits(1).one_error_with_hint();
         run.warns(&format!(
             "ocisweep: conflict: unable to delete multi:1 (cannot be forced) - hold \"release\" is using its image {}\n",
-            short(&index)
+            index.short()
         ));
         assert_same(&before, &snapshot(layout.path()), &run.all());
         let run = bare(layout.path(), ["-f"]).args(arguments).run();
@@ -445,14 +439,14 @@ fn a_hold_on_one_platform_does_not_hold_the_others() {
         .ok();
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm64"]);
     run.ok();
-    assert!(!has(&layout, &images[1].manifest), "{}", run.all());
+    assert!(!layout.has(&images[1].manifest), "{}", run.all());
     let run = rm(&layout, &["-f", "multi:1", "--platform", "linux/386"]);
     run.ok();
     let holds = Cmd::new(["hold", "ls"]).arg(layout.path()).run();
     holds.ok().says("release");
     let run = rm(&layout, &["multi:1", "--platform", "linux/amd64"]);
     run.exits(1).warns("hold \"release\"");
-    assert_here(&layout, parts(&images[0]), &run);
+    layout.assert_has(images[0].parts(), &run);
 }
 
 #[test]
@@ -469,7 +463,7 @@ fn the_last_platform_is_the_image_and_needs_force() {
         ];
         let run = rm(&layout, &arguments);
         run.exits(1).one_error_with_hint();
-        run.warns(&format!("conflict: unable to delete multi:1 (must be forced) - it is the last platform of image {}", short(&index)));
+        run.warns(&format!("conflict: unable to delete multi:1 (must be forced) - it is the last platform of image {}", index.short()));
         assert_same(&before, &snapshot(layout.path()), &run.all());
         let all: Vec<&str> = ["-f"].into_iter().chain(arguments).collect();
         let run = rm(&layout, &all);
@@ -477,7 +471,7 @@ fn the_last_platform_is_the_image_and_needs_force() {
         assert_entries(&layout, &[], &run);
         for image in &images {
             assert!(
-                parts(image).into_iter().all(|part| !has(&layout, part)),
+                image.parts().into_iter().all(|part| !layout.has(part)),
                 "{}",
                 run.all()
             );
@@ -500,10 +494,10 @@ fn an_image_of_one_manifest_is_its_own_only_platform() {
     let run = rm(&layout, &["single:1", "--only-platform", "linux/arm64"]);
     run.ok();
     assert_output(&run, &[], &[]);
-    assert_here(&layout, parts(&image), &run);
+    layout.assert_has(image.parts(), &run);
     let run = rm(&layout, &["-f", "single:1", "--platform", "linux/arm64/v8"]);
     run.ok();
-    assert_output(&run, &["single:1"], &parts(&image));
+    assert_output(&run, &["single:1"], &image.parts());
 }
 
 #[test]
@@ -528,8 +522,8 @@ fn the_platform_of_a_child_is_that_of_its_config_where_the_index_tells_none() {
     layout.tag(&index, "multi:1").write();
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm"]);
     run.ok();
-    assert!(!has(&layout, &arm.manifest), "{}", run.all());
-    assert_here(&layout, parts(&amd64), &run);
+    assert!(!layout.has(&arm.manifest), "{}", run.all());
+    layout.assert_has(amd64.parts(), &run);
 }
 
 #[test]
@@ -557,6 +551,6 @@ fn what_has_no_platform_is_nobodys_to_drop() {
     layout.tag(&mixed, "mixed").write();
     let run = rm(&layout, &["mixed", "--only-platform", "linux/arm64"]);
     run.ok();
-    assert!(!has(&layout, &images[0].manifest), "{}", run.all());
-    assert_here(&layout, [&layer, &config, &images[1].manifest], &run);
+    assert!(!layout.has(&images[0].manifest), "{}", run.all());
+    layout.assert_has([&layer, &config, &images[1].manifest], &run);
 }

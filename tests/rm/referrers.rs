@@ -1,9 +1,8 @@
 //! What belongs to an image without being a part of it: signatures, attestations, SBOMs, in all the ways in which writers attach
 //! them; and images that it was built upon.
 
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, bare, entries, has, parts, rm, short,
-};
+use crate::support::files::entries;
+use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};
 
 /// Where the in-toto annotation of docker save stands.
@@ -54,8 +53,8 @@ fn untagged_referrers_go_with_their_subject_and_so_do_theirs() {
     let run = rm(&layout, &["app:1"]);
     run.ok().says("Untagged: app:1\n");
     for image in [&app, &sbom, &of_sbom, &of_that] {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
-        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+        assert!(!layout.has(&image.manifest), "{}", run.all());
+        assert!(!layout.has(&image.layers[0]), "{}", run.all());
     }
     assert_entries(
         &layout,
@@ -65,7 +64,7 @@ fn untagged_referrers_go_with_their_subject_and_so_do_theirs() {
         ],
         &run,
     );
-    assert_here(&layout, parts(&kept).into_iter().chain(parts(&other)), &run);
+    layout.assert_has(kept.parts().into_iter().chain(other.parts()), &run);
 }
 
 #[test]
@@ -82,14 +81,14 @@ fn referrers_that_no_entry_lists_go_with_their_subject() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_here(&layout, manifests([&signature, &of_that, &kept]), &run);
+    layout.assert_has(manifests([&signature, &of_that, &kept]), &run);
     let run = rm(&layout, &["app:2"]);
     run.ok();
     for image in [&app, &signature, &of_that] {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
-        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+        assert!(!layout.has(&image.manifest), "{}", run.all());
+        assert!(!layout.has(&image.layers[0]), "{}", run.all());
     }
-    assert_here(&layout, parts(&kept).into_iter().chain(parts(&other)), &run);
+    layout.assert_has(kept.parts().into_iter().chain(other.parts()), &run);
     Cmd::gc(layout.path())
         .run()
         .ok()
@@ -116,11 +115,7 @@ fn keep_referrers_keeps_them_and_what_they_are_about() {
         ],
         &run,
     );
-    assert_here(
-        &layout,
-        parts(&app).into_iter().chain(parts(&signature)),
-        &run,
-    );
+    layout.assert_has(app.parts().into_iter().chain(signature.parts()), &run);
     // Nothing of that is garbage for anybody else either.
     Cmd::gc(layout.path())
         .run()
@@ -139,14 +134,14 @@ fn keep_referrers_keeps_what_only_a_name_ties_to_the_image() {
         .write();
     let run = rm(&layout, &["--keep-referrers", "app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&app));
+    assert_output(&run, &["app:1"], &app.parts());
     assert_entries(&layout, &[signature.manifest.clone().tagged(&tag)], &run);
 
     let (layout, of_app, _, _) = hauler("dev.hauler");
     let run = rm(&layout, &["--keep-referrers", "ghcr.io/acme/app:1"]);
     run.ok();
-    assert_output(&run, &["ghcr.io/acme/app:1"], &parts(&of_app[0]));
-    assert_here(&layout, of_app[1..].iter().flat_map(parts), &run);
+    assert_output(&run, &["ghcr.io/acme/app:1"], &of_app[0].parts());
+    layout.assert_has(of_app[1..].iter().flat_map(Image::parts), &run);
 }
 
 #[test]
@@ -163,7 +158,7 @@ fn a_referrer_with_a_name_stays_and_is_mentioned() {
     let run = rm(&layout, &["app:1"]);
     run.ok().warns("`report:1`");
     // What it refers to stays with it, and its own signature does.
-    assert_here(&layout, parts(&app).into_iter().chain(parts(&report)), &run);
+    layout.assert_has(app.parts().into_iter().chain(report.parts()), &run);
     let left = [
         report.manifest.clone().tagged("report:1"),
         signature.manifest.clone(),
@@ -173,7 +168,7 @@ fn a_referrer_with_a_name_stays_and_is_mentioned() {
     let run = rm(&layout, &["report:1"]);
     run.ok();
     for image in [&app, &report, &signature] {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
+        assert!(!layout.has(&image.manifest), "{}", run.all());
     }
 }
 
@@ -223,12 +218,12 @@ fn digest_tags_go_with_the_image_or_the_platform_that_they_name() {
         let run = rm(&layout, &["app:1"]);
         run.ok().says(&format!("Untagged: {tag}\n"));
         assert!(
-            !has(&layout, &signature.manifest),
+            !layout.has(&signature.manifest),
             "{place}{suffix}\n{}",
             run.all()
         );
         assert!(
-            !has(&layout, &signature.layers[0]),
+            !layout.has(&signature.layers[0]),
             "{place}{suffix}\n{}",
             run.all()
         );
@@ -272,14 +267,14 @@ fn digest_tags_of_every_form_follow_their_image() {
                 .write();
             let prune = Cmd::new(["prune", "-f"]).arg(layout.path()).run();
             prune.ok();
-            assert_here(&layout, parts(&signature), &prune);
+            layout.assert_has(signature.parts(), &prune);
             let run = rm(&layout, &["app:1"]);
             run.ok();
             assert_output(&run, &["app:1"], &[]);
             let run = rm(&layout, &["app:2"]);
             run.ok().says(&format!("Untagged: {tag}\n"));
             for gone in [&app, &signature.manifest, &signature.layers[0]] {
-                assert!(!has(&layout, gone), "{tag}\n{}", run.all());
+                assert!(!layout.has(gone), "{tag}\n{}", run.all());
             }
             assert_entries(&layout, &[other.manifest.clone().tagged("other:1")], &run);
         }
@@ -309,7 +304,7 @@ fn referrers_of_referrers_go_whatever_ties_them() {
             &signature.manifest,
             &index,
         ] {
-            assert!(!has(&layout, gone), "{artifact_type}\n{}", run.all());
+            assert!(!layout.has(gone), "{artifact_type}\n{}", run.all());
         }
         assert_entries(&layout, &[other.manifest.clone().tagged("other:1")], &run);
     }
@@ -342,14 +337,13 @@ fn an_annotation_that_ends_in_subject_makes_a_referrer() {
             .write();
         let prune = Cmd::new(["prune", "-f"]).arg(layout.path()).run();
         prune.ok();
-        assert_here(
-            &layout,
-            parts(&of_app.1).into_iter().chain(parts(&of_other.1)),
+        layout.assert_has(
+            of_app.1.parts().into_iter().chain(of_other.1.parts()),
             &prune,
         );
         let run = rm(&layout, &["app:1"]);
         run.ok();
-        assert!(!has(&layout, &of_app.1.manifest), "{key}\n{}", run.all());
+        assert!(!layout.has(&of_app.1.manifest), "{key}\n{}", run.all());
         assert_entries(
             &layout,
             &[of_other.0, other.manifest.clone().tagged("other:1")],
@@ -374,8 +368,8 @@ fn a_digest_tag_stays_while_its_image_does() {
     // It can be removed by its own name, and leaves the image alone.
     let run = rm(&layout, &[&tag]);
     run.ok();
-    assert_output(&run, &[&tag], &parts(&signature));
-    assert_here(&layout, parts(&app), &run);
+    assert_output(&run, &[&tag], &signature.parts());
+    layout.assert_has(app.parts(), &run);
 }
 
 #[test]
@@ -400,7 +394,7 @@ fn entries_that_docker_save_ties_to_an_image_go_with_it() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert!(!has(&layout, &attestation.manifest), "{}", run.all());
+    assert!(!layout.has(&attestation.manifest), "{}", run.all());
     assert_entries(&layout, &[kept, other.manifest.tagged("other:1")], &run);
 }
 
@@ -446,12 +440,12 @@ fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
                 .collect();
             assert_eq!(untagged, ["Untagged: ghcr.io/acme/app:1"], "{}", run.all());
             for image in &of_app {
-                for part in parts(image) {
-                    assert!(!has(&layout, part), "{}\n{}", part.digest, run.all());
+                for part in image.parts() {
+                    assert!(!layout.has(part), "{}\n{}", part.digest, run.all());
                 }
             }
             assert_entries(&layout, &kept, &run);
-            assert_here(&layout, parts(&other_sigs), &run);
+            layout.assert_has(other_sigs.parts(), &run);
         }
     }
 }
@@ -474,13 +468,13 @@ fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() 
             layout.entry(entry(&sboms, "sboms"));
         }
         layout.write();
-        let run = rm(&layout, &[short(&sigs.manifest)]);
+        let run = rm(&layout, &[sigs.manifest.short()]);
         run.ok();
         let is_told = run.stdout.contains("Untagged: ex.com/a:1\n");
         assert_eq!(is_told, is_alone, "{}", run.all());
-        assert!(!has(&layout, &sigs.manifest), "{}", run.all());
+        assert!(!layout.has(&sigs.manifest), "{}", run.all());
         if !is_alone {
-            assert_here(&layout, parts(&sboms), &run);
+            layout.assert_has(sboms.parts(), &run);
         }
     }
 }
@@ -501,12 +495,12 @@ fn what_shares_the_name_of_two_images_by_its_kind_stays_with_the_second() {
         .write();
     let run = rm(&layout, &[&format!("ex.com/a:1@{}", old.manifest.digest)]);
     run.ok();
-    assert!(!has(&layout, &old.manifest), "{}", run.all());
-    assert_here(&layout, parts(&new).into_iter().chain(parts(&sigs)), &run);
+    assert!(!layout.has(&old.manifest), "{}", run.all());
+    layout.assert_has(new.parts().into_iter().chain(sigs.parts()), &run);
     let run = rm(&layout, &["ex.com/a:1"]);
     run.ok();
     for desc in [&new.manifest, &sigs.manifest] {
-        assert!(!has(&layout, desc), "{}", run.all());
+        assert!(!layout.has(desc), "{}", run.all());
     }
 }
 
@@ -542,10 +536,10 @@ fn a_signature_that_something_else_keeps_loses_the_name_of_its_image() {
         dry.ok();
         let run = bare(layout.path(), ["ex.com/a:1"]).run();
         run.ok();
-        assert!(!has(&layout, &app.manifest), "{}", run.all());
+        assert!(!layout.has(&app.manifest), "{}", run.all());
         let is_kept = keeper != "no other";
         assert_eq!(
-            has(&layout, &sigs.manifest),
+            layout.has(&sigs.manifest),
             is_kept,
             "{keeper} {}",
             run.all()
@@ -569,13 +563,13 @@ fn signatures_that_share_the_name_can_be_removed_alone() {
     let [app, sigs, sboms] = &of_app[..] else {
         panic!("a hauler store has an image, signatures and SBOMs");
     };
-    let run = rm(&layout, &[short(&sigs.manifest)]);
+    let run = rm(&layout, &[sigs.manifest.short()]);
     run.ok();
-    for part in parts(sigs) {
-        assert!(!has(&layout, part), "{}\n{}", part.digest, run.all());
+    for part in sigs.parts() {
+        assert!(!layout.has(part), "{}\n{}", part.digest, run.all());
     }
     // The image is still there under the name, and so is everything else that belongs to it.
-    assert_here(&layout, parts(app).into_iter().chain(parts(sboms)), &run);
+    layout.assert_has(app.parts().into_iter().chain(sboms.parts()), &run);
     assert_eq!(entries(layout.path()), before[1..], "{}", run.all());
 }
 
@@ -594,13 +588,13 @@ fn a_signature_that_is_asked_for_goes_although_its_image_stays() {
         .entry(&of_that.manifest)
         .tag(&other.manifest, "other:1")
         .write();
-    let run = rm(&layout, &[short(&signature.manifest)]);
+    let run = rm(&layout, &[signature.manifest.short()]);
     run.ok();
     for image in [&signature, &of_that] {
-        assert!(!has(&layout, &image.manifest), "{}", run.all());
-        assert!(!has(&layout, &image.layers[0]), "{}", run.all());
+        assert!(!layout.has(&image.manifest), "{}", run.all());
+        assert!(!layout.has(&image.layers[0]), "{}", run.all());
     }
-    assert_here(&layout, parts(&app), &run);
+    layout.assert_has(app.parts(), &run);
     let left = [
         app.manifest.tagged("app:1"),
         other.manifest.tagged("other:1"),
@@ -623,7 +617,7 @@ fn a_referrer_of_two_images_stays_with_the_second() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_here(&layout, parts(&both), &run);
+    layout.assert_has(both.parts(), &run);
     assert_entries(&layout, &[entry, other.manifest.tagged("other:1")], &run);
 }
 
@@ -746,7 +740,7 @@ fn an_untagged_base_image_stays_while_another_image_was_built_upon_it() {
     assert_entries(&layout, &[two.tagged("two:1"), base.manifest.clone()], &run);
     let run = rm(&layout, &["two:1"]);
     run.ok();
-    assert!(!has(&layout, &base.manifest), "{}", run.all());
+    assert!(!layout.has(&base.manifest), "{}", run.all());
     assert_entries(&layout, &[], &run);
 }
 
@@ -777,10 +771,10 @@ fn no_prune_takes_only_names_away() {
     ];
     assert_entries(&layout, &left, &run);
     for image in [&app, &base, &signature, &other] {
-        assert_here(&layout, parts(image), &run);
+        layout.assert_has(image.parts(), &run);
     }
     // It can still be removed, by its ID.
-    let run = rm(&layout, &[short(&app.manifest)]);
+    let run = rm(&layout, &[app.manifest.short()]);
     run.ok();
     assert_entries(&layout, &[other.manifest.tagged("other:1")], &run);
 }
@@ -801,6 +795,6 @@ fn no_prune_with_all_names_leaves_one_entry_without_a_name() {
         // Only the text of the annotation is cut.
         let nameless = app.manifest.clone().set("annotations", Obj::new());
         assert_entries(&layout, &[nameless, other.manifest.tagged("other:1")], &run);
-        assert_here(&layout, parts(&app), &run);
+        layout.assert_has(app.parts(), &run);
     }
 }

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, dockered, has, parts, rm, short,
-};
+use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, for_each, sha256, snapshot,
 };
@@ -88,7 +86,7 @@ fn an_image_goes_by_everything_that_names_it() {
             let (layout, alpha, bravo) = pair(&[name]);
             let run = rm(&layout, &[argument]);
             run.ok();
-            assert_output(&run, &[name], &parts(&alpha));
+            assert_output(&run, &[name], &alpha.parts());
             assert_eq!(run.stderr, "", "{}", run.all());
             assert_entries(&layout, &[bravo.manifest.clone().tagged("bravo:2")], &run);
         },
@@ -106,14 +104,14 @@ fn the_full_name_of_docker_and_buildkit_selects_as_its_short_forms_do() {
         let mut layout = LayoutBuilder::new();
         let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
         let bravo = layout.image("linux/amd64", "bravo", &[b"bravo"]);
-        let kept = dockered(&bravo.manifest, "docker.io/library/bravo:2");
+        let kept = bravo.manifest.dockered("docker.io/library/bravo:2");
         layout
-            .entry(dockered(&alpha.manifest, "docker.io/library/alpha:1"))
+            .entry(alpha.manifest.dockered("docker.io/library/alpha:1"))
             .entry(&kept)
             .write();
         let run = rm(&layout, &[argument]);
         run.ok();
-        assert_output(&run, &["docker.io/library/alpha:1"], &parts(&alpha));
+        assert_output(&run, &["docker.io/library/alpha:1"], &alpha.parts());
         assert_entries(&layout, &[kept], &run);
     }
 }
@@ -206,7 +204,7 @@ fn a_name_without_a_tag_means_latest_and_no_other() {
     run.exits(1)
         .warns("ocisweep: No such image: alpha:latest\n")
         .warns("hint: there is alpha:1\n");
-    assert_here(&layout, parts(&alpha), &run);
+    layout.assert_has(alpha.parts(), &run);
 }
 
 #[test]
@@ -229,7 +227,7 @@ fn what_cannot_be_a_name_is_an_error_that_force_does_not_forgive() {
             let run = rm(&layout, &arguments);
             run.exits(1).warns(said);
             assert_eq!(run.stdout, "", "{}", run.all());
-            assert_here(&layout, parts(&alpha), &run);
+            layout.assert_has(alpha.parts(), &run);
         }
     }
 }
@@ -252,11 +250,11 @@ fn a_name_wins_over_an_id_that_begins_alike() {
             .write();
         let run = rm(&layout, &[&prefix]);
         run.ok();
-        assert_output(&run, &[&said], &parts(&bravo));
+        assert_output(&run, &[&said], &bravo.parts());
         // With the algorithm before it, it is an ID in any case; and now nothing else is called so.
         let run = rm(&layout, &[&format!("sha256:{prefix}")]);
         run.ok();
-        assert_output(&run, &["alpha:1"], &parts(&alpha));
+        assert_output(&run, &["alpha:1"], &alpha.parts());
     }
 }
 
@@ -268,7 +266,7 @@ fn a_digest_with_a_repository_takes_every_tag_of_that_repository_and_no_other() 
     let (layout, alpha, _) = pair(&all);
     let run = rm(&layout, &[&format!("alpha@{digest}")]);
     run.ok();
-    assert_output(&run, &all, &parts(&alpha));
+    assert_output(&run, &all, &alpha.parts());
 
     let (layout, alpha, bravo) = pair(&["alpha:1", "acme/alpha:1", "alpha:2"]);
     let run = rm(&layout, &[&format!("alpha@{digest}")]);
@@ -328,10 +326,10 @@ fn an_ambiguous_argument_is_an_error_that_lists_what_it_could_be() {
                 .filter(|(name, _)| name.ends_with("alpha:v1"))
                 .collect();
             for (name, image) in named {
-                run.warns(&format!("{name} ({})", short(&image.manifest)));
+                run.warns(&format!("{name} ({})", image.manifest.short()));
             }
             assert_eq!(run.stdout, "", "{}", run.all());
-            assert_here(&layout, parts(&one).into_iter().chain(parts(&two)), &run);
+            layout.assert_has(one.parts().into_iter().chain(two.parts()), &run);
         }
     }
 }
@@ -342,11 +340,11 @@ fn force_takes_every_image_that_has_exactly_this_name() {
     let run = rm(&layout, &["app:1"]);
     run.exits(1).one_error_with_hint();
     for image in [&one, &two] {
-        run.warns(&format!("app:1 ({})", short(&image.manifest)));
+        run.warns(&format!("app:1 ({})", image.manifest.short()));
     }
     let run = rm(&layout, &["-f", "app:1"]);
     run.ok();
-    let all = [parts(&one), parts(&two)].concat();
+    let all = [one.parts(), two.parts()].concat();
     assert_output(&run, &["app:1"], &all);
     assert_entries(&layout, &[], &run);
 }
@@ -366,8 +364,8 @@ fn a_bare_tag_is_no_repository_unless_containerd_says_so() {
         .warns("No such image: alpine:latest");
     let run = rm(&layout, &["docker.io/library/debian:latest"]);
     run.ok();
-    assert!(!has(&layout, &full.manifest), "{}", run.all());
-    assert_here(&layout, parts(&bare), &run);
+    assert!(!layout.has(&full.manifest), "{}", run.all());
+    layout.assert_has(bare.parts(), &run);
 }
 
 #[test]
@@ -445,8 +443,8 @@ fn a_bare_word_never_takes_the_tag_of_a_full_name() {
         .write();
     let run = rm(&layout, &["-f", "alpine"]);
     run.ok();
-    assert_output(&run, &["alpine"], &parts(&bare));
-    assert_here(&layout, parts(&redis), &run);
+    assert_output(&run, &["alpine"], &bare.parts());
+    layout.assert_has(redis.parts(), &run);
 }
 
 /// `repo:tag@digest` is a tag of its repository, and is true only of that digest.
@@ -470,8 +468,8 @@ fn a_pinned_name_is_a_tag_of_its_repository() {
             .replace("DIGEST", &app.manifest.digest);
         let run = rm(&layout, &[&argument]);
         run.ok();
-        assert_output(&run, &[&pinned], &parts(&app));
-        assert_here(&layout, parts(&other), &run);
+        assert_output(&run, &[&pinned], &app.parts());
+        layout.assert_has(other.parts(), &run);
     }
     // Without a tag it is no tag: `app` means `app:latest`.
     let mut layout = LayoutBuilder::new();
@@ -485,7 +483,7 @@ fn a_pinned_name_is_a_tag_of_its_repository() {
         rm(&layout, &[argument]).exits(1).warns("No such image");
     }
     // By ID it is one of the names.
-    let run = rm(&layout, &[short(&app.manifest)]);
+    let run = rm(&layout, &[app.manifest.short()]);
     run.exits(1)
         .warns(&format!("referenced by 2 names: {pinned}, other:1"));
     let run = Cmd::new(["ls"]).arg(layout.path()).run();
@@ -511,12 +509,12 @@ fn a_name_with_a_digest_takes_one_of_two_images() {
         let run = rm(&layout, &[name]);
         run.exits(1).warns("ambiguous");
         for image in [&one, &two] {
-            run.warns(short(&image.manifest));
+            run.warns(image.manifest.short());
         }
         let run = rm(&layout, &[&format!("{name}@{}", two.manifest.digest)]);
         run.ok();
-        assert_output(&run, &[name], &parts(&two));
-        assert_here(&layout, parts(&one), &run);
+        assert_output(&run, &[name], &two.parts());
+        layout.assert_has(one.parts(), &run);
     }
 }
 
@@ -548,9 +546,9 @@ fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
             .warns(&format!(
                 "ocisweep: ambiguous reference: `{prefix}` could be "
             ))
-            .warns(&format!("first:1 ({})", short(&first)))
-            .warns(&format!("second:1 ({})", short(&second)));
-        assert_here(&layout, [&first, &second], &run);
+            .warns(&format!("first:1 ({})", first.short()))
+            .warns(&format!("second:1 ({})", second.short()));
+        layout.assert_has([&first, &second], &run);
     }
     // One digit more than they share is enough.
     let shared = first
@@ -562,7 +560,7 @@ fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
     let run = rm(&layout, &[&first.hex()[..=shared]]);
     run.ok();
     assert_output(&run, &["first:1"], &[&first]);
-    assert_here(&layout, [&second, &config], &run);
+    layout.assert_has([&second, &config], &run);
 }
 
 #[test]
@@ -593,7 +591,7 @@ fn a_pattern_stands_for_all_names_that_it_matches() {
         let gone: Vec<&Desc> = images
             .iter()
             .filter(|(name, _)| expected.contains(name))
-            .flat_map(|(_, image)| parts(image))
+            .flat_map(|(_, image)| image.parts())
             .collect();
         assert_output(&run, expected, &gone);
         if expected.is_empty() {
@@ -603,7 +601,7 @@ fn a_pattern_stands_for_all_names_that_it_matches() {
             run.ok();
         }
         for (name, image) in &images {
-            let is_here = has(&layout, &image.manifest);
+            let is_here = layout.has(&image.manifest);
             assert_eq!(is_here, !expected.contains(name), "{name}\n{}", run.all());
         }
     }
@@ -669,8 +667,8 @@ fn a_part_of_an_image_is_named_with_its_image_and_with_what_drops_it() {
     // The command in the hint does what it says.
     let run = rm(&layout, &["multi:1", "--platform", "linux/arm/v7"]);
     run.ok();
-    assert!(!has(&layout, &arm.manifest), "{}", run.all());
-    assert_here(&layout, parts(&amd64), &run);
+    assert!(!layout.has(&arm.manifest), "{}", run.all());
+    layout.assert_has(amd64.parts(), &run);
 }
 
 #[test]
@@ -682,7 +680,7 @@ fn a_position_reaches_what_has_neither_name_nor_digest() {
     assert_eq!(run.stdout, "", "{}", run.all());
     let run = rm(&layout, &["@1"]);
     run.ok();
-    assert_output(&run, &[], &parts(&two));
+    assert_output(&run, &[], &two.parts());
     assert_entries(&layout, &[one.manifest.clone().tagged("one:1")], &run);
 }
 
@@ -733,10 +731,10 @@ fn the_tag_beside_a_pinned_name_is_no_bare_tag() {
         .write();
     let run = rm(&layout, &["v1"]);
     run.exits(1).warns("No such image: v1:latest");
-    assert_here(&layout, parts(&image), &run);
+    layout.assert_has(image.parts(), &run);
     // So the pinned name is the only one, and the image goes with it.
     let run = rm(&layout, &["ghcr.io/acme/app:v1"]);
     run.ok();
-    assert_output(&run, &[&name], &parts(&image));
+    assert_output(&run, &[&name], &image.parts());
     assert_entries(&layout, &[], &run);
 }

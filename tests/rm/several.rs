@@ -1,7 +1,7 @@
 //! Several arguments: one state for all of them, one write, errors at the end, and exit codes as docker has them. IDs of images
 //! with several names.
 
-use crate::rm::scene::{assert_entries, assert_here, assert_output, bare, parts, rm, short};
+use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Desc, Image, LayoutBuilder, assert_same, snapshot};
 
 /// Images `alpha`, `bravo` and `charlie`, each under its own names.
@@ -60,7 +60,7 @@ fn what_fails_does_not_stop_the_others_and_is_said_last() {
         run.all()
     );
     // Names in byte order, images in the order of the arguments.
-    let gone = [parts(&charlie), parts(&alpha), parts(&bravo)].concat();
+    let gone = [charlie.parts(), alpha.parts(), bravo.parts()].concat();
     assert_output(&run, &["alpha:1", "bravo:1", "charlie:1"], &gone);
     assert_entries(&layout, &[], &run);
 }
@@ -145,15 +145,15 @@ fn an_argument_twice_counts_once() {
         let Three { layout, alpha, .. } = three(&["alpha:1"]);
         let run = rm(&layout, &arguments);
         run.ok();
-        assert_output(&run, &["alpha:1"], &parts(&alpha));
+        assert_output(&run, &["alpha:1"], &alpha.parts());
         assert_eq!(run.stderr, "", "{}", run.all());
     }
     let Three { layout, alpha, .. } = three(&["alpha:1"]);
-    let id = short(&alpha.manifest).to_owned();
+    let id = alpha.manifest.short().to_owned();
     let digest = alpha.manifest.digest.clone();
     let run = rm(&layout, &[&id, "alpha:1", &digest, &id, "@0"]);
     run.ok();
-    assert_output(&run, &["alpha:1"], &parts(&alpha));
+    assert_output(&run, &["alpha:1"], &alpha.parts());
 
     let Three { layout, .. } = three(&["alpha:1"]);
     let run = rm(&layout, &["nosuch", "nosuch", "nosuch:latest"]);
@@ -166,7 +166,7 @@ fn an_argument_twice_counts_once() {
 fn an_id_with_several_names_is_a_conflict_that_lists_them() {
     let names = ["alpha:1", "zulu:7", "acme/mid:3"];
     let Three { layout, alpha, .. } = three(&names);
-    let id = short(&alpha.manifest).to_owned();
+    let id = alpha.manifest.short().to_owned();
     let before = snapshot(layout.path());
     for argument in [&id, &alpha.manifest.digest, &format!("sha256:{id}")] {
         let run = rm(&layout, &[argument]);
@@ -186,13 +186,13 @@ fn an_id_with_several_names_is_a_conflict_that_lists_them() {
     }
     let run = rm(&layout, &["-f", &id]);
     run.ok();
-    assert_output(&run, &["acme/mid:3", "alpha:1", "zulu:7"], &parts(&alpha));
+    assert_output(&run, &["acme/mid:3", "alpha:1", "zulu:7"], &alpha.parts());
 }
 
 #[test]
 fn two_tags_of_one_repository_are_two_names_as_well() {
     let Three { layout, alpha, .. } = three(&["alpha:1", "alpha:2"]);
-    let id = short(&alpha.manifest);
+    let id = alpha.manifest.short();
     rm(&layout, &[id])
         .exits(1)
         .warns("(must be forced) - image is referenced by 2 names: alpha:1, alpha:2\n");
@@ -202,7 +202,7 @@ fn two_tags_of_one_repository_are_two_names_as_well() {
 fn all_arguments_see_the_same_state() {
     // docker goes from one argument to the next, so that the same two arguments end differently in another order.
     let Three { alpha, .. } = three(&[]);
-    let id = short(&alpha.manifest).to_owned();
+    let id = alpha.manifest.short().to_owned();
     for arguments in [["alpha:2", id.as_str()], [&id, "alpha:2"]] {
         let Three {
             layout,
@@ -214,7 +214,7 @@ fn all_arguments_see_the_same_state() {
         run.exits(1)
             .warns("image is referenced by 2 names: alpha:1, alpha:2");
         assert_output(&run, &["alpha:2"], &[]);
-        assert_here(&layout, parts(&alpha), &run);
+        layout.assert_has(alpha.parts(), &run);
         let left: [Desc; 3] = [
             alpha.manifest.tagged("alpha:1"),
             bravo.manifest.tagged("bravo:1"),
@@ -232,7 +232,7 @@ fn all_arguments_see_the_same_state() {
         let Three { layout, alpha, .. } = three(&["alpha:1", "alpha:2"]);
         let run = rm(&layout, &arguments);
         run.ok();
-        assert_output(&run, &["alpha:1", "alpha:2"], &parts(&alpha));
+        assert_output(&run, &["alpha:1", "alpha:2"], &alpha.parts());
     }
 }
 
@@ -242,7 +242,7 @@ fn force_on_one_of_several_names_takes_only_that_one() {
     let run = rm(&layout, &["-f", "alpha:2"]);
     run.ok();
     assert_output(&run, &["alpha:2"], &[]);
-    assert_here(&layout, parts(&alpha), &run);
+    layout.assert_has(alpha.parts(), &run);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn the_aliases_do_the_same_and_no_argument_is_a_usage_error() {
             .arg("alpha:1")
             .run();
         run.ok();
-        assert_output(&run, &["alpha:1"], &parts(&alpha));
+        assert_output(&run, &["alpha:1"], &alpha.parts());
     }
     let Three { layout, .. } = three(&["alpha:1"]);
     let before = snapshot(layout.path());

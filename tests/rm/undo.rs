@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
-use crate::rm::scene::{assert_here, bare, has, parts};
+use crate::support::removed::bare;
 use crate::support::{
     Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
@@ -184,7 +184,7 @@ fn runs_are_undone_in_any_order() {
     let (layout, images) = scene();
     let path = layout.path();
     let entries = |path: &Path| {
-        let mut entries = crate::rm::scene::entries(path);
+        let mut entries = crate::support::files::entries(path);
         entries.sort();
         entries
     };
@@ -199,7 +199,7 @@ fn runs_are_undone_in_any_order() {
         last = undo(path, &[name]);
     }
     assert_eq!(entries(path), before, "{}", last.all());
-    assert_here(&layout, images.iter().flat_map(parts), &last);
+    layout.assert_has(images.iter().flat_map(Image::parts), &last);
     Cmd::new(["check"]).arg(path).run().ok();
 }
 
@@ -223,15 +223,20 @@ fn what_others_wrote_since_stays() {
     let run = undo(&path, &[]);
     run.ok()
         .warns("`app:1` now refers to another image and was not restored");
-    assert_here(&layout, parts(&app).into_iter().chain(parts(&new)), &run);
-    let entries = crate::rm::scene::entries(&path);
+    layout.assert_has(app.parts().into_iter().chain(new.parts()), &run);
+    let entries = crate::support::files::entries(&path);
     assert_eq!(entries.len(), 3, "{}", run.all());
     assert!(entries.contains(&entry), "{entries:?}");
     let named = entries.iter().filter(|entry| entry.contains("app:1"));
     assert_eq!(named.count(), 1, "{entries:?}");
     let again = undo(&path, &[]);
     again.ok();
-    assert_eq!(crate::rm::scene::entries(&path), entries, "{}", again.all());
+    assert_eq!(
+        crate::support::files::entries(&path),
+        entries,
+        "{}",
+        again.all()
+    );
     Cmd::new(["check"]).arg(&path).run().ok();
 }
 
@@ -256,7 +261,7 @@ fn a_duration_of_zero_and_no_variable_delete_at_once() {
         }
         let run = cmd.arg("app:1").run();
         run.ok();
-        assert!(!has(&layout, &app.manifest));
+        assert!(!layout.has(&app.manifest));
         assert_eq!(
             in_trash_or_none(layout.path()) > 0,
             is_trashed,
@@ -412,7 +417,7 @@ fn what_is_listed_again_is_put_back_by_the_next_run() {
         let run = Cmd::new([args[0]]).arg(path).args(&args[1..]).run();
         let line = format!("Restored: {} needed by app:1\n", app.manifest.digest);
         run.ok().says(&line).keeps_quiet_about("Deleted: ");
-        assert_here(&layout, parts(&app), &run);
+        layout.assert_has(app.parts(), &run);
         Cmd::new(["check"]).arg(path).run().ok();
     }
 }
@@ -449,7 +454,7 @@ fn one_blob_alone_comes_back() {
     let digest = &app.config.digest;
     let dry = undo(layout.path(), &["--blob", digest, "-n"]);
     dry.ok().says("; nothing was changed");
-    assert!(!has(&layout, &app.config));
+    assert!(!layout.has(&app.config));
     for says in [
         format!("Restored: {digest}\n"),
         "Total restored: 0 blobs".to_owned(),
@@ -457,7 +462,7 @@ fn one_blob_alone_comes_back() {
         let run = undo(layout.path(), &["--blob", digest]);
         run.ok().says(&says);
         assert!(
-            has(&layout, &app.config) && !has(&layout, &app.manifest),
+            layout.has(&app.config) && !layout.has(&app.manifest),
             "{}",
             run.all()
         );
@@ -467,7 +472,7 @@ fn one_blob_alone_comes_back() {
     undo(layout.path(), &["--blob", "app"]).exits(2);
     // The rest of the run.
     let run = undo(layout.path(), &[]);
-    assert_here(&layout, parts(&app), run.ok());
+    layout.assert_has(app.parts(), run.ok());
 }
 
 #[test]

@@ -3,10 +3,9 @@
 
 use std::fs;
 
-use crate::rm::scene::{
-    assert_entries, assert_here, assert_output, dockered, entries, has, parts, rm, short,
-};
+use crate::support::files::entries;
 use crate::support::json::{IMAGE_NAME, REF_NAME};
+use crate::support::removed::{assert_entries, assert_output, rm};
 use crate::support::{Desc, Image, LayoutBuilder};
 
 /// The annotation that old zarf writes in place of the others.
@@ -28,7 +27,7 @@ fn one_of_several_names_goes_and_nothing_else() {
             run.ok();
             // No total: nothing could have been reclaimed.
             assert_output(&run, &[name], &[]);
-            assert_here(&layout, parts(&alpha), &run);
+            layout.assert_has(alpha.parts(), &run);
             let left: Vec<Desc> = names
                 .iter()
                 .filter(|other| **other != name)
@@ -53,7 +52,7 @@ fn names_are_untagged_in_the_order_of_their_canonical_form() {
         layout.tag(&xray.manifest, name);
     }
     layout.write();
-    let run = rm(&layout, &["-f", short(&xray.manifest)]);
+    let run = rm(&layout, &["-f", xray.manifest.short()]);
     run.ok();
     // `docker.io/acme` before `docker.io/library` before other registries.
     let order = [
@@ -62,7 +61,7 @@ fn names_are_untagged_in_the_order_of_their_canonical_form() {
         "ghcr.io/acme/xray:1",
         "localhost:5000/team/xray:1",
     ];
-    assert_output(&run, &order, &parts(&xray));
+    assert_output(&run, &order, &xray.parts());
 }
 
 #[test]
@@ -80,7 +79,7 @@ fn the_last_name_leaves_what_other_images_share() {
     let run = rm(&layout, &["one:1"]);
     run.ok();
     assert_output(&run, &["one:1"], &[&one.manifest, &one.layers[2]]);
-    assert_here(&layout, parts(&two), &run);
+    layout.assert_has(two.parts(), &run);
     let run = rm(&layout, &["two:1"]);
     run.ok();
     assert_output(
@@ -136,7 +135,7 @@ fn both_images_of_one_call_go_with_what_only_they_share() {
         &two.layers[2],
     ];
     assert_output(&run, &["one:1", "two:1"], &gone);
-    assert_here(&layout, parts(&rest), &run);
+    layout.assert_has(rest.parts(), &run);
 }
 
 #[test]
@@ -195,7 +194,7 @@ fn two_names_of_one_entry_that_disagree_go_one_by_one() {
         let mut layout = LayoutBuilder::new();
         let (combined, other) = imagetools(&mut layout);
         let before = fs::read_to_string(layout.join("index.json")).expect("it can be read");
-        let run = rm(&layout, &[short(&combined.manifest)]);
+        let run = rm(&layout, &[combined.manifest.short()]);
         run.exits(1)
             .warns("image is referenced by 2 names: combined, ghcr.io/acme/source:v1");
         let run = rm(&layout, &[first]);
@@ -219,8 +218,8 @@ fn two_names_of_one_entry_that_disagree_go_one_by_one() {
 
         let run = rm(&layout, &[second]);
         run.ok();
-        assert_output(&run, &[second], &parts(&combined));
-        assert_here(&layout, parts(&other), &run);
+        assert_output(&run, &[second], &combined.parts());
+        layout.assert_has(other.parts(), &run);
         assert_eq!(
             entries(layout.path()),
             [other.manifest.tagged("other:1").json().text()],
@@ -236,12 +235,12 @@ fn names_that_agree_are_one_name() {
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     let other = layout.image("linux/amd64", "other", &[b"other"]);
     layout
-        .entry(dockered(&image.manifest, "docker.io/library/app:v1"))
+        .entry(image.manifest.dockered("docker.io/library/app:v1"))
         .tag(&other.manifest, "other")
         .write();
-    let run = rm(&layout, &[short(&image.manifest)]);
+    let run = rm(&layout, &[image.manifest.short()]);
     run.ok();
-    assert_output(&run, &["docker.io/library/app:v1"], &parts(&image));
+    assert_output(&run, &["docker.io/library/app:v1"], &image.parts());
 }
 
 #[test]
@@ -266,7 +265,7 @@ fn a_base_name_is_a_name_where_there_is_no_other() {
     run.exits(1).warns("No such image: ghcr.io/zarf/new:1");
     let run = rm(&layout, &["ghcr.io/zarf/old:1"]);
     run.ok();
-    assert_output(&run, &["ghcr.io/zarf/old:1"], &parts(&old));
+    assert_output(&run, &["ghcr.io/zarf/old:1"], &old.parts());
     assert_entries(&layout, &[kept], &run);
 }
 
@@ -284,7 +283,7 @@ fn identical_entries_are_one() {
         .write();
     let run = rm(&layout, &["ghcr.io/acme/app:1"]);
     run.ok();
-    assert_output(&run, &["ghcr.io/acme/app:1"], &parts(&image));
+    assert_output(&run, &["ghcr.io/acme/app:1"], &image.parts());
     assert_entries(&layout, &[kept], &run);
 }
 
@@ -299,7 +298,7 @@ fn an_untagged_copy_of_the_image_goes_with_its_last_name() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok();
-    assert_output(&run, &["app:1"], &parts(&image));
+    assert_output(&run, &["app:1"], &image.parts());
     assert_entries(&layout, &[], &run);
 }
 
@@ -326,7 +325,7 @@ fn untagged_copies_of_the_platforms_go_with_the_index_and_stay_with_another() {
     let run = rm(&layout, &["first:1"]);
     run.ok();
     let mut gone = vec![&first];
-    gone.extend(parts(&arm64));
+    gone.extend(arm64.parts());
     assert_output(&run, &["first:1"], &gone);
     let left = [
         amd64.manifest.clone(),
@@ -336,7 +335,7 @@ fn untagged_copies_of_the_platforms_go_with_the_index_and_stay_with_another() {
     assert_entries(&layout, &left, &run);
     let run = rm(&layout, &["second:1"]);
     run.ok();
-    assert!(!has(&layout, &amd64.manifest), "{}", run.all());
+    assert!(!layout.has(&amd64.manifest), "{}", run.all());
     assert_entries(&layout, &[named.manifest.tagged("somebody:1")], &run);
 }
 
@@ -350,11 +349,11 @@ fn an_untagged_copy_of_a_platform_goes_by_its_id_and_frees_nothing() {
         .tag(&index, "multi:1")
         .entry(&image.manifest)
         .write();
-    let run = rm(&layout, &[short(&image.manifest)]);
+    let run = rm(&layout, &[image.manifest.short()]);
     run.ok();
     run.says("kept: child of multi:1\n");
     run.ends_with_line("Total reclaimed space: 0B");
-    assert_here(&layout, parts(&image), &run);
+    layout.assert_has(image.parts(), &run);
     assert_entries(&layout, &[index.tagged("multi:1")], &run);
 }
 
@@ -411,8 +410,8 @@ fn what_stands_inside_an_entry_goes_with_it_and_not_with_others() {
     layout.write();
     let run = rm(&layout, &["goes:1"]);
     run.ok();
-    assert!(has(&layout, &extras[0]), "{}", run.all());
-    assert!(!has(&layout, &extras[1]), "{}", run.all());
+    assert!(layout.has(&extras[0]), "{}", run.all());
+    assert!(!layout.has(&extras[1]), "{}", run.all());
 }
 
 /// docker and BuildKit write the full name and its tag: taking the name away takes both annotations, or the tag alone
@@ -422,15 +421,12 @@ fn a_name_in_two_annotations_is_taken_away_whole() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     layout
-        .entry(crate::rm::scene::dockered(
-            &image.manifest,
-            "docker.io/library/app:1",
-        ))
+        .entry(image.manifest.dockered("docker.io/library/app:1"))
         .write();
     let run = rm(&layout, &["--no-prune", "app:1"]);
     run.ok();
     assert_output(&run, &["docker.io/library/app:1"], &[]);
-    assert_here(&layout, parts(&image), &run);
+    layout.assert_has(image.parts(), &run);
     let ls = crate::support::Cmd::new(["ls"]).arg(layout.path()).run();
     let row = ls.ok().stdout.lines().nth(1).unwrap_or_default();
     assert!(row.starts_with("<none>       <none>"), "{}", ls.all());

@@ -122,15 +122,20 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Unpacks a case with its modes, times and symbolic links.
 pub(crate) fn unpack(name: &str) -> Unpacked {
     let temp = TempDir::new().expect("a temporary directory can be made");
+    unpack_into(name, temp.path());
+    Unpacked {
+        root: temp.path().join(name),
+        _temp: temp,
+    }
+}
+
+/// Unpacks a case into a directory, below its own name.
+pub(crate) fn unpack_into(name: &str, directory: &Path) {
     let file = fs::File::open(Path::new(CORPUS).join(format!("{name}.tar")));
     let mut archive = tar::Archive::new(file.expect("the tar of a case is there"));
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
     archive
-        .unpack(temp.path())
+        .unpack(directory)
         .unwrap_or_else(|error| panic!("cannot unpack {name}: {error}"));
-    Unpacked {
-        root: temp.path().join(name),
-        _temp: temp,
-    }
 }

@@ -246,6 +246,12 @@ impl Desc {
         self.annotate(IMAGE_NAME, name)
     }
 
+    /// Gives it a full name with its tag beside it, as docker and BuildKit write it.
+    pub(crate) fn dockered(&self, name: &str) -> Self {
+        let (_, tag) = name.rsplit_once(':').expect("a name with a tag");
+        self.clone().named(name).tagged(tag)
+    }
+
     /// Gives it a platform, written as `os/architecture` or `os/architecture/variant`.
     pub(crate) fn platform(self, platform: &str) -> Self {
         let mut parts = platform.split('/');
@@ -309,6 +315,11 @@ impl Desc {
     /// Returns the part of the digest after the colon.
     pub(crate) fn hex(&self) -> &str {
         self.digest.split_once(':').map_or("", |(_, hex)| hex)
+    }
+
+    /// Returns the first 12 hexadecimal digits of the digest.
+    pub(crate) fn short(&self) -> &str {
+        self.hex().get(..12).expect("a digest has more digits")
     }
 
     /// Returns the path of the blob inside a layout.

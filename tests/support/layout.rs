@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::json::{Desc, Doc, Json, Obj, media};
-use super::{digest_of, sha256};
+use super::{Run, digest_of, sha256};
 
 /// What [`LayoutBuilder::image`] wrote.
 #[derive(Clone, Debug)]
@@ -29,6 +29,20 @@ impl Image {
             .chain(&self.layers)
             .map(|desc| desc.digest.clone())
             .collect()
+    }
+}
+
+impl Image {
+    /// Returns manifest, config and layers from the top down: the order in which `rm` deletes them.
+    pub(crate) fn parts(&self) -> Vec<&Desc> {
+        let mut parts = vec![&self.manifest, &self.config];
+        parts.extend(self.layers.iter().rev());
+        parts
+    }
+
+    /// Returns the top layer.
+    pub(crate) fn top(&self) -> &Desc {
+        self.layers.last().expect("an image has layers")
     }
 }
 
@@ -89,6 +103,24 @@ impl LayoutBuilder {
     /// Returns a path inside the layout.
     pub(crate) fn join(&self, relative: &str) -> PathBuf {
         self.dir.join(relative)
+    }
+
+    /// Returns `true` if a blob is there, as a file or as a link.
+    pub(crate) fn has(&self, desc: &Desc) -> bool {
+        fs::symlink_metadata(self.join(&desc.blob_path())).is_ok()
+    }
+
+    /// Returns `true` if an image is there with all its blobs.
+    pub(crate) fn has_all(&self, image: &Image) -> bool {
+        image.parts().into_iter().all(|desc| self.has(desc))
+    }
+
+    /// Panics unless all of these blobs are there.
+    #[track_caller]
+    pub(crate) fn assert_has<'a>(&self, descs: impl IntoIterator<Item = &'a Desc>, run: &Run) {
+        for desc in descs {
+            assert!(self.has(desc), "{} is gone\n{}", desc.digest, run.all());
+        }
     }
 
     /// Stores a blob under its sha256 and describes it by `media_type`.
@@ -153,6 +185,15 @@ impl LayoutBuilder {
     /// Stores an OCI index.
     pub(crate) fn index(&self, children: &[Desc]) -> Desc {
         self.put(&Doc::index(children))
+    }
+
+    /// Stores an OCI index of these images, each under a platform.
+    pub(crate) fn platforms(&self, images: &[(&str, &Image)]) -> Desc {
+        let children: Vec<Desc> = images
+            .iter()
+            .map(|(platform, image)| image.manifest.clone().platform(platform))
+            .collect();
+        self.index(&children)
     }
 
     /// Stores a whole image, config and layers included, without listing it; `salt` makes its config unique.

@@ -1,32 +1,62 @@
-//! What the integration tests share: layouts built by hand, the recorded corpus, the program, and pictures of directories.
+//! What the integration tests share: layouts, the program, and what holds around every call.
 //!
 //! - [`json`]: JSON text in which keys may repeat, change case and be plainly wrong; descriptors and documents made of it.
-//! - [`layout`]: [`LayoutBuilder`], which writes a layout blob by blob.
-//! - [`corpus`]: the layouts that other programs wrote, as they were found.
-//! - [`cmd`]: [`Cmd`] runs the program, [`Run`] is what came of it.
-//! - [`snapshot`]: what a directory looks like, to the nanosecond.
+//! - [`layout`]: [`LayoutBuilder`] writes a layout blob by blob.
+//! - [`dated`]: [`TestLayout`], a layout in which every file has a fixed time.
+//! - [`test_dir`]: [`TestDir`], a directory with several layouts.
+//! - [`tools`]: [`ClientDir`], a directory in which `umoci` and `skopeo` build images.
+//! - [`samples`]: layouts that several tests start from.
+//! - [`corpus`]: the recorded layouts of other programs.
+//! - [`run`]: [`Cmd`] runs the program, [`Run`] is the outcome.
+//! - [`invariants`]: [`checked`] runs a command with everything that is promised of every call.
+//! - [`pruned`]: the same for `prune`, with the verdicts.
+//! - [`removed`]: the same for `rm`, with its output.
+//! - [`environment`]: other users, terminals, mounts, little memory, programs that may be absent.
+//! - [`findings`]: the report of `check`.
+//! - [`files`]: a layout in memory, and what is reachable in it.
+//! - [`snapshot`]: the state of a directory, to the nanosecond.
+//! - [`transcript`]: comparison of output with recorded files.
 //! - [`stopping`]: [`Stopping`], the real file system until a call at which something happens.
 #![expect(
     dead_code,
     unused_imports,
-    reason = "every test binary compiles this module and uses a part of it"
+    reason = "two test binaries compile this module, and each uses a part of it"
 )]
 
-pub(crate) mod cmd;
 pub(crate) mod corpus;
+pub(crate) mod dated;
+pub(crate) mod environment;
+pub(crate) mod files;
+pub(crate) mod findings;
+pub(crate) mod invariants;
 pub(crate) mod json;
 pub(crate) mod layout;
+pub(crate) mod pruned;
+pub(crate) mod removed;
+pub(crate) mod run;
+pub(crate) mod samples;
 pub(crate) mod snapshot;
 pub(crate) mod stopping;
+pub(crate) mod test_dir;
+pub(crate) mod tools;
+pub(crate) mod transcript;
 
-pub(crate) use cmd::{Cmd, Item, Report, Run};
 pub(crate) use corpus::{Case, CaseLayout, Unpacked, cases, unpack};
+pub(crate) use dated::{ImageBuilder, TestLayout, bulk, days_ago};
+pub(crate) use files::Files;
+pub(crate) use findings::Findings;
+pub(crate) use invariants::{Checked, Invariants, checked};
 pub(crate) use json::{Desc, Doc, Json, Obj, base64, media};
 pub(crate) use layout::{Image, LayoutBuilder};
+pub(crate) use pruned::{Pruned, Verdict, listed, prune, prune_call, verdicts};
+pub(crate) use run::{Cmd, Item, Report, Run, total, with_action};
+pub(crate) use samples::{FullLayout, GuardedLayout, IntactLayout};
 pub(crate) use snapshot::{
     Snapshot, assert_same, blobs, differences, snapshot, without_directory_times,
 };
 pub(crate) use stopping::{Stopping, Way};
+pub(crate) use test_dir::TestDir;
+pub(crate) use tools::ClientDir;
 
 use std::fmt::Write as _;
 

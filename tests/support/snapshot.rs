@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::{hex, sha256};
 
@@ -145,4 +146,36 @@ pub(crate) fn blobs(layout: &Path) -> BTreeMap<String, u64> {
 
 fn hex_or_text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| hex(bytes))
+}
+
+/// Takes a picture without reading files, of layouts that are too large to be read twice: length, time and inode by path.
+pub(crate) fn outline(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let stat = fs::symlink_metadata(&path).expect("a file of the test can be looked at");
+        if stat.is_dir() {
+            let names = fs::read_dir(&path).expect("a directory of the test can be listed");
+            open.extend(names.map(|name| name.expect("a directory can be listed").path()));
+        }
+        let facts = (stat.len(), stat.mtime(), stat.mtime_nsec(), stat.ino());
+        found.insert(path, facts);
+    }
+    found
+}
+
+/// Copies a directory with modes, owners, times and links.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "the directory can be copied"
+    );
+}
+
+/// Returns `true` if something is a plain file.
+pub(crate) fn is_file(picture: &Snapshot, name: &str) -> bool {
+    picture
+        .get(Path::new(name))
+        .is_some_and(|stat| stat.what == What::File)
 }

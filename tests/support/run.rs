@@ -1,12 +1,27 @@
-//! Running the program and reading what it says.
+//! [`Cmd`] runs the program, [`Run`] is its outcome: exit code, standard output, standard error, JSON and the report in it.
+//!
+//! Every process runs under a watchdog, so that a test ends even if the program does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ocisweep");
+
+/// How long a process may run. Far more than any needs, also without optimisation and on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How much output is read. A program that prints without end must not exhaust the memory of the test.
+const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
 /// One call of the program.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +61,25 @@ impl Cmd {
         self
     }
 
+    /// Puts another path in the place of an argument.
+    pub(crate) fn replacing_arg(mut self, old: &Path, new: &Path) -> Self {
+        for arg in &mut self.args {
+            if arg == old.as_os_str() {
+                new.as_os_str().clone_into(arg);
+            }
+        }
+        self
+    }
+
+    /// Returns the time that the call takes for the current one.
+    pub(crate) fn now(&self) -> Timestamp {
+        let mut args = self.args.iter().map(|arg| arg.to_string_lossy());
+        match args.find(|arg| arg == "--now").and_then(|_| args.next()) {
+            Some(now) => now.parse().expect("a time"),
+            None => Timestamp::now(),
+        }
+    }
+
     /// Sets a variable of the environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.environment
@@ -67,15 +101,10 @@ impl Cmd {
 
     /// Starts it without waiting, with all its streams piped.
     pub(crate) fn spawn(&self) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ocisweep"));
+        let mut command = Command::new(PROGRAM);
+        set_environment(&mut command);
         command
             .args(&self.args)
-            // The outcome must not depend on who runs the tests and where.
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .env_remove("NO_COLOR")
-            .env_remove("CLICOLOR_FORCE")
-            .env_remove("COLUMNS")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,25 +115,105 @@ impl Cmd {
         command.spawn().expect("the program can be started")
     }
 
-    /// Runs it to the end.
+    /// Runs it to the end, or kills it and panics when it takes too long.
+    #[track_caller]
     pub(crate) fn run(&self) -> Run {
-        let mut child = self.spawn();
-        let mut stdin = child.stdin.take().expect("standard input is piped");
-        // A program that does not read its input may be gone already; that is no failure of the test.
-        let _ignored = stdin.write_all(&self.input);
-        drop(stdin);
-        let output = child.wait_with_output().expect("the program ends");
         let args: Vec<_> = self.args.iter().map(|arg| arg.to_string_lossy()).collect();
-        Run {
-            line: format!("ocisweep {}", args.join(" ")),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let line = format!("ocisweep {}", args.join(" "));
+        let output = wait_for(self.spawn(), &self.input, &line);
+        Run::of(line, &output)
     }
 }
 
-/// What a call left behind: exit code and output.
+/// Sets the variables on which the outcome would depend otherwise.
+pub(crate) fn set_environment(command: &mut Command) {
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .env("TZ", "UTC")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .env_remove("COLUMNS");
+}
+
+/// The output of a process, byte by byte.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// The exit code; `None` after a signal.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs any command without input, under the same watchdog as [`Cmd::run`].
+#[track_caller]
+pub(crate) fn run(command: Command) -> Run {
+    let line = format!("{command:?}");
+    try_run(command).unwrap_or_else(|error| panic!("cannot start {line}: {error}"))
+}
+
+/// As [`run`], with the error of a command that cannot be started.
+#[track_caller]
+pub(crate) fn try_run(mut command: Command) -> std::io::Result<Run> {
+    let line = format!("{command:?}");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok(Run::wait(line, command.spawn()?))
+}
+
+/// Waits for the end of a process whose output is piped, and gives it `input` if its standard input is.
+#[track_caller]
+pub(crate) fn wait_for(mut child: Child, input: &[u8], line: &str) -> Output {
+    let stdout = child.stdout.take().map(drain);
+    let stderr = child.stderr.take().map(drain);
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input may have ended already; that is no failure of the test.
+        let _ignored = stdin.write_all(input);
+    }
+    let deadline = Instant::now() + TIMEOUT;
+    let collect = |stream: Option<Receiver<Vec<u8>>>| -> Option<Vec<u8>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        stream.map_or_else(|| Some(Vec::new()), |stream| stream.recv_timeout(left).ok())
+    };
+    let streams = (collect(stdout), collect(stderr));
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a child can be waited for");
+            panic!("it hangs: no end after {} s\n{line}", TIMEOUT.as_secs());
+        }
+        // Its streams are closed, so this is its last moment.
+        sleep(Duration::from_micros(100));
+    };
+    let (Some(stdout), Some(stderr)) = streams else {
+        panic!("a descendant keeps the output open\n{line}");
+    };
+    Output {
+        code: status.code(),
+        stdout,
+        stderr,
+    }
+}
+
+/// Reads a stream to its end in a thread of its own.
+fn drain(stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is what there is.
+        let _read = stream.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes);
+        let _nobody_waits = sender.send(bytes);
+    });
+    receiver
+}
+
+/// The outcome of a call: exit code and output.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     /// The command line, for messages.
@@ -118,6 +227,23 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Describes the outcome of a process.
+    pub(crate) fn of(line: String, output: &Output) -> Self {
+        Self {
+            line,
+            code: output.code,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Waits for the end of a process whose output is piped.
+    #[track_caller]
+    pub(crate) fn wait(line: String, child: Child) -> Self {
+        let output = wait_for(child, b"", &line);
+        Self::of(line, &output)
+    }
+
     /// Returns everything about the call, for messages.
     pub(crate) fn all(&self) -> String {
         let code = self
@@ -196,20 +322,40 @@ impl Run {
     /// Panics unless standard error is one line that begins with `ocisweep: `, followed by `hint: ` lines, at least one.
     #[track_caller]
     pub(crate) fn one_error_with_hint(&self) -> &Self {
-        let lines: Vec<&str> = self
-            .stderr
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let shape = match lines.split_first() {
-            None => false,
-            Some((error, hints)) => {
-                error.starts_with("ocisweep: ")
-                    && !hints.is_empty()
-                    && hints.iter().all(|line| line.starts_with("hint: "))
-            }
-        };
-        assert!(shape, "not one error line with a hint\n{}", self.all());
+        self.one_error();
+        assert!(
+            self.stderr.lines().any(|line| line.starts_with("hint: ")),
+            "no hint\n{}",
+            self.all()
+        );
+        self
+    }
+
+    /// Panics unless standard error is one line that begins with `ocisweep: `, perhaps followed by `hint: ` lines, and short.
+    #[track_caller]
+    pub(crate) fn one_error(&self) -> &Self {
+        let mut lines = self.stderr.lines().filter(|line| !line.trim().is_empty());
+        let is_one = lines
+            .next()
+            .is_some_and(|error| error.starts_with("ocisweep: "))
+            && lines.all(|line| line.starts_with("hint: "));
+        assert!(is_one, "not one error line\n{}", self.all());
+        assert!(
+            self.stderr.len() < 64 << 10,
+            "{} bytes of error",
+            self.stderr.len()
+        );
+        self.no_panic()
+    }
+
+    /// Panics if the program did, or if a signal ended it.
+    #[track_caller]
+    pub(crate) fn no_panic(&self) -> &Self {
+        assert!(
+            self.code.is_some_and(|code| code != 101) && !self.stderr.contains("panicked"),
+            "it panicked, or a signal ended it\n{}",
+            self.all()
+        );
         self
     }
 
@@ -310,4 +456,39 @@ impl Report {
     pub(crate) fn actions(&self) -> BTreeSet<String> {
         self.items.iter().map(|item| item.action.clone()).collect()
     }
+}
+
+/// Returns a number of a JSON document.
+#[track_caller]
+pub(crate) fn number(json: &Value, pointer: &str) -> u64 {
+    json.pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("no number at {pointer} in {json:#}"))
+}
+
+/// Returns a number of the totals of a report.
+#[track_caller]
+pub(crate) fn total(report: &Value, key: &str) -> u64 {
+    number(report, &format!("/totals/{key}"))
+}
+
+/// Returns the items of all layouts of a report.
+pub(crate) fn items(report: &Value) -> impl Iterator<Item = &Value> {
+    let layouts = report.get("layouts").and_then(Value::as_array);
+    layouts
+        .into_iter()
+        .flatten()
+        .filter_map(|layout| layout.get("items").and_then(Value::as_array))
+        .flatten()
+}
+
+/// Returns the digests that a report gives this action, over all layouts.
+pub(crate) fn with_action(report: &Value, action: &str) -> Vec<String> {
+    let mut digests: Vec<String> = items(report)
+        .filter(|item| item.get("action").and_then(Value::as_str) == Some(action))
+        .filter_map(|item| item.get("digest").and_then(Value::as_str))
+        .map(str::to_owned)
+        .collect();
+    digests.sort();
+    digests
 }

@@ -1,23 +1,26 @@
-//! A directory for layouts, and what a walk of its own says of the bytes in it.
+//! [`TestDir`]: a directory with several layouts, in which commands run, so that paths are short and the same everywhere.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, lchown};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Cmd, Image, LayoutBuilder, Run};
+use super::environment::{Unprivileged, with_mount};
+use super::{Cmd, Image, LayoutBuilder, Run, corpus, transcript};
 
-/// The number of the user `nobody`.
-const NOBODY: u32 = 65534;
+/// The current time for recorded layouts: some days after the corpus was recorded, so that nothing in it is recent.
+pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
 
-/// A directory that goes when this is dropped.
-pub(crate) struct Scene {
+/// A directory that is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct TestDir {
     directory: TempDir,
+    /// The output of the calls so far, for a snapshot.
+    pub(crate) text: String,
 }
 
 /// What lies in some directories: each inode once.
@@ -38,18 +41,45 @@ impl Bytes {
     }
 }
 
-impl Scene {
+impl TestDir {
+    /// Makes an empty one.
     pub(crate) fn new() -> Self {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        Self { directory }
+        Self::below(&std::env::temp_dir(), &[])
     }
 
+    /// Unpacks the cases of the corpus with these names.
+    pub(crate) fn with_cases(cases: &[&str]) -> Self {
+        Self::below(&std::env::temp_dir(), cases)
+    }
+
+    /// Does the same on another file system.
+    pub(crate) fn below(parent: &Path, cases: &[&str]) -> Self {
+        let directory = TempDir::new_in(parent).expect("a temporary directory can be made");
+        for case in cases {
+            corpus::unpack_into(case, directory.path());
+        }
+        Self {
+            directory,
+            text: String::new(),
+        }
+    }
+
+    /// Returns the directory.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
+    /// Returns a path in the directory.
     pub(crate) fn join(&self, relative: &str) -> PathBuf {
         self.path().join(relative)
+    }
+
+    /// Returns a path in the directory as text.
+    pub(crate) fn text_of(&self, relative: &str) -> String {
+        let path = self.join(relative);
+        path.to_str()
+            .expect("paths of the tests are UTF-8")
+            .to_owned()
     }
 
     /// Makes a layout that lists one image by the name `v1`, with an orphan beside it.
@@ -63,78 +93,83 @@ impl Scene {
         (layout, image)
     }
 
-    /// Begins a call in the directory, so that paths are short.
-    pub(crate) fn call(&self, args: &[&str]) -> Cmd {
+    /// Returns the one blob of a layout whose digest starts with `prefix`.
+    pub(crate) fn blob(&self, layout: &str, prefix: &str) -> PathBuf {
+        let directory = self.join(layout).join("blobs/sha256");
+        let names = fs::read_dir(&directory).expect("the layout has blobs");
+        let mut found = names
+            .map(|entry| entry.expect("they can be listed").path())
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().starts_with(prefix)
+            });
+        let blob = found.next().expect("there is such a blob");
+        assert!(found.next().is_none(), "{prefix} is not unique");
+        blob
+    }
+
+    /// Begins a call in the directory.
+    pub(crate) fn cmd(&self, args: &[&str]) -> Cmd {
         Cmd::new(args).current_dir(self.path())
     }
 
+    /// Begins a call in the directory, at [`NOW`].
+    pub(crate) fn cmd_now(&self, args: &[&str]) -> Cmd {
+        Cmd::new(["--now", NOW]).args(args).current_dir(self.path())
+    }
+
+    /// Runs the program in the directory.
+    #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Run {
-        self.call(args).run()
+        self.cmd(args).run()
     }
 
     /// Runs the program in the directory as a user for whom permissions count, and who owns everything there. `None`: that user
     /// cannot reach the program here.
+    #[track_caller]
     pub(crate) fn run_without_rights(&self, args: &[&str]) -> Option<Run> {
-        let mut program = PathBuf::from(env!("CARGO_BIN_EXE_ocisweep"));
-        let is_root = fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0);
-        if is_root {
-            // The build directory may be private.
-            let copy = self.join("ocisweep-of-everybody");
-            fs::copy(&program, &copy).expect("the program can be copied");
-            program = copy;
-            self.give_away();
-        }
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .current_dir(self.path())
-            .stdin(Stdio::null());
-        if is_root {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        match command.output() {
-            Ok(output) => Some(run_of(format!("ocisweep {}", args.join(" ")), &output)),
-            Err(error) => {
-                skip(&format!("cannot run as another user: {error}"));
-                None
-            }
-        }
-    }
-
-    fn give_away(&self) {
-        let mut open = vec![self.path().to_owned()];
-        while let Some(path) = open.pop() {
-            lchown(&path, Some(NOBODY), Some(NOBODY)).expect("root can give a file away");
-            let is_directory = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-            if is_directory {
-                let names = fs::read_dir(&path).expect("root can list a directory");
-                open.extend(names.map(|name| name.expect("root can list a directory").path()));
-            }
-        }
+        Unprivileged::owning(self.path()).run(args)
     }
 
     /// Runs the program in the directory, with a file system of its own at `at` that holds a copy of `copied`. `None`: nothing
     /// can be mounted here.
+    #[track_caller]
     pub(crate) fn run_with_mount(&self, at: &str, copied: &str, args: &[&str]) -> Option<Run> {
-        const MOUNT: &str = r#"mount -t tmpfs tmpfs "$1" && cp -r "$2" "$1"/ || exit 99
-            shift 2 && exec "$@""#;
-        let output = Command::new("unshare")
-            .args(["--mount", "--user", "--map-root-user"])
-            .args(["sh", "-c", MOUNT, "sh", at, copied])
-            .arg(env!("CARGO_BIN_EXE_ocisweep"))
-            .args(args)
-            .current_dir(self.path())
-            .stdin(Stdio::null())
-            .output();
-        match output {
-            Ok(output) if !matches!(output.status.code(), Some(1 | 99)) => {
-                Some(run_of(format!("ocisweep {}", args.join(" ")), &output))
-            }
-            _ => {
-                skip("nothing can be mounted");
-                None
-            }
+        with_mount(self.path(), at, copied, args)
+    }
+
+    /// Runs the program at [`NOW`] and notes the output.
+    #[track_caller]
+    pub(crate) fn run_noted(&mut self, args: &[&str]) -> Run {
+        let run = self.cmd_now(args).run();
+        let line: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
+        self.note(&format!("ocisweep {}", line.join(" ")), &run);
+        run
+    }
+
+    /// Notes the output of a call: stdout, then stderr, then an exit code other than 0.
+    pub(crate) fn note(&mut self, line: &str, run: &Run) {
+        let Run {
+            code,
+            stdout,
+            stderr,
+            ..
+        } = run;
+        let _ = writeln!(self.text, "$ {line}\n{stdout}");
+        if !stderr.is_empty() {
+            let _ = writeln!(self.text, "-- stderr\n{stderr}");
         }
+        if *code != Some(0) {
+            let code = code.map_or_else(|| "a signal".to_owned(), |code| code.to_string());
+            let _ = writeln!(self.text, "-- exit {code}\n");
+        }
+    }
+
+    /// Compares everything that was noted with a file in `tests/cli/snapshots/`.
+    #[track_caller]
+    pub(crate) fn matches(&self, name: &str) {
+        let here = self.path().to_string_lossy();
+        transcript::matches(name, &self.text.replace(&*here, "[DIR]"));
     }
 
     /// Walks through every regular file whose path below the directory passes.
@@ -167,18 +202,13 @@ impl Scene {
     }
 }
 
-fn run_of(line: String, output: &Output) -> Run {
-    Run {
-        line,
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+fn quoted(arg: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c);
+    if !arg.is_empty() && arg.chars().all(is_plain) {
+        arg.to_owned()
+    } else {
+        format!("'{arg}'")
     }
-}
-
-#[expect(clippy::print_stderr, reason = "a test that did not run says so")]
-fn skip(why: &str) {
-    eprintln!("skipped: {why}");
 }
 
 /// Returns how many entries the `index.json` of a layout has.
@@ -190,14 +220,6 @@ pub(crate) fn entries(layout: &Path) -> usize {
         .as_array()
         .expect("it lists entries")
         .len()
-}
-
-/// Returns a number of a JSON document.
-#[track_caller]
-pub(crate) fn number(json: &Value, pointer: &str) -> u64 {
-    json.pointer(pointer)
-        .and_then(Value::as_u64)
-        .unwrap_or_else(|| panic!("no number at {pointer} in {json:#}"))
 }
 
 /// Returns one key of every layout of a JSON document.

@@ -1,17 +1,19 @@
-//! Layouts to prune.
+//! [`TestLayout`]: a layout in which every file has a fixed time, to be pruned and listed.
 //!
-//! Times are fixed: the current time is [`NOW`], given to the program with `--now`, and everything that a test does not date itself is
-//! a hundred days old. So nothing here is in flight, and no test depends on the clock.
+//! The current time is [`NOW`], given to the program with `--now`; everything that a test does not date itself is a hundred days
+//! old. So nothing here is in flight, and no test depends on the clock.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::prune::checks::{Pruned, prune, prune_call, strings};
-use crate::support::{
-    Cmd, Desc, Image, Json, LayoutBuilder, Obj, Run, assert_same, blobs, media, sha256, snapshot,
+use super::pruned::{Pruned, prune, prune_call, strings};
+use super::snapshot::What;
+use super::{
+    Cmd, Desc, Image, Json, LayoutBuilder, Obj, Run, assert_same, media, sha256, snapshot,
 };
 
 /// The current time, as `--now` takes it.
@@ -22,22 +24,22 @@ const NOW_SECONDS: u64 = 1_795_262_400;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the moment so many days before the current time.
+/// Returns the time that many days before the current time.
 pub(crate) fn days_ago(days: u64) -> SystemTime {
     let days = u32::try_from(days).expect("a number of days");
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS) - DAY * days
 }
 
-/// Returns so many bytes that look like nothing in particular; `salt` makes them different from others.
+/// Returns `len` bytes that are no JSON; `salt` makes them unique.
 pub(crate) fn bulk(salt: &str, len: usize) -> Vec<u8> {
     let mut bytes = format!("\x1f\x08{salt}\n").into_bytes();
     bytes.resize(len.max(bytes.len()), b'.');
     bytes
 }
 
-/// What an image is made of.
+/// An image to be stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Build {
+pub(crate) struct ImageBuilder {
     salt: String,
     platform: String,
     created: Option<String>,
@@ -45,7 +47,7 @@ pub(crate) struct Build {
     layers: Vec<Vec<u8>>,
 }
 
-impl Build {
+impl ImageBuilder {
     /// Begins an image without layers, labels and date; `salt` makes its config unique.
     pub(crate) fn new(salt: &str) -> Self {
         Self {
@@ -63,7 +65,7 @@ impl Build {
         self
     }
 
-    /// Gives it a layer of its own with so many bytes.
+    /// Gives it a layer of its own of that many bytes.
     pub(crate) fn weighs(self, len: usize) -> Self {
         let bytes = bulk(&self.salt, len);
         self.layer(&bytes)
@@ -125,14 +127,14 @@ impl Build {
     }
 }
 
-/// A layout that is pruned.
+/// A layout with fixed times.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct TestLayout {
     pub(crate) layout: LayoutBuilder,
     times: BTreeMap<String, SystemTime>,
 }
 
-impl Shelf {
+impl TestLayout {
     /// Begins an empty one.
     pub(crate) fn new() -> Self {
         Self {
@@ -141,33 +143,33 @@ impl Shelf {
         }
     }
 
-    /// Stores an image that is so many days old, and lists it under a name.
-    pub(crate) fn named(&mut self, name: &str, days: u64, build: &Build) -> Image {
+    /// Stores an image that is that many days old, and lists it under a name.
+    pub(crate) fn named(&mut self, name: &str, days: u64, build: &ImageBuilder) -> Image {
         let image = build.store(&self.layout);
         self.layout.tag(&image.manifest, name);
         self.added(&image.manifest, days);
         image
     }
 
-    /// Stores a small image that is so many days old, and lists it under a name.
+    /// Stores a small image that is that many days old, and lists it under a name.
     pub(crate) fn small(&mut self, name: &str, days: u64) -> Image {
-        self.named(name, days, &Build::new(name).layer(name.as_bytes()))
+        self.named(name, days, &ImageBuilder::new(name).layer(name.as_bytes()))
     }
 
-    /// Stores an image that is so many days old, and lists it without a name.
-    pub(crate) fn untagged(&mut self, days: u64, build: &Build) -> Image {
+    /// Stores an image that is that many days old, and lists it without a name.
+    pub(crate) fn untagged(&mut self, days: u64, build: &ImageBuilder) -> Image {
         let image = build.store(&self.layout);
         self.layout.entry(&image.manifest);
         self.added(&image.manifest, days);
         image
     }
 
-    /// Stores a small image that is so many days old, and lists it without a name.
+    /// Stores a small image that is that many days old, and lists it without a name.
     pub(crate) fn overwritten(&mut self, salt: &str, days: u64) -> Image {
-        self.untagged(days, &Build::new(salt).layer(salt.as_bytes()))
+        self.untagged(days, &ImageBuilder::new(salt).layer(salt.as_bytes()))
     }
 
-    /// Makes a document so many days old.
+    /// Makes a document that many days old.
     pub(crate) fn added(&mut self, desc: &Desc, days: u64) {
         self.added_at(desc, days_ago(days));
     }
@@ -187,7 +189,7 @@ impl Shelf {
     /// Dates every file again, as [`write`](Self::write) does.
     pub(crate) fn date(&self) {
         for (path, stat) in snapshot(self.path()) {
-            if stat.what != crate::support::snapshot::What::File {
+            if stat.what != What::File {
                 continue;
             }
             let relative = path.to_string_lossy().into_owned();
@@ -201,20 +203,6 @@ impl Shelf {
     /// Returns the directory of the layout.
     pub(crate) fn path(&self) -> &Path {
         self.layout.path()
-    }
-
-    /// Returns `true` if a blob is there.
-    pub(crate) fn has(&self, desc: &Desc) -> bool {
-        self.layout.join(&desc.blob_path()).exists()
-    }
-
-    /// Returns `true` if an image is there with everything.
-    pub(crate) fn has_all(&self, image: &Image) -> bool {
-        let here = blobs(self.path());
-        image
-            .digests()
-            .iter()
-            .all(|digest| here.contains_key(digest))
     }
 
     /// Holds an image.
@@ -269,5 +257,13 @@ impl Shelf {
             .collect();
         names.sort();
         names
+    }
+}
+
+impl Deref for TestLayout {
+    type Target = LayoutBuilder;
+
+    fn deref(&self) -> &LayoutBuilder {
+        &self.layout
     }
 }

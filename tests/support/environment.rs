@@ -1,0 +1,298 @@
+//! Surroundings of a run: another user, a terminal, little memory, mounts, programs that may be absent.
+//!
+//! What cannot be arranged on this machine is skipped, and the reason printed. With `OCISWEEP_REQUIRE_TOOLS=1` an absent program
+//! is a failure.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::run::{Output, PROGRAM, Run, run, set_environment, try_run, wait_for};
+
+/// The variable that makes an absent program a failure.
+const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
+
+/// The address space for [`bounded`], in KiB as `ulimit -v` counts: 1 GiB.
+const ADDRESS_SPACE_KIB: &str = "1048576";
+
+/// A user that owns nothing, on every system.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// Prints why a test does less than its name promises.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped in silence looks like one that passed"
+)]
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+/// Prints why a test is skipped, or panics if nothing may be absent.
+#[track_caller]
+pub(crate) fn skip_unless_required(reason: &str) {
+    assert!(
+        std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+        "{REQUIRE}=1, but {reason}"
+    );
+    skip(reason);
+}
+
+/// Returns `true` if all of these programs are on `PATH`; otherwise the test is skipped.
+#[track_caller]
+pub(crate) fn has_tools(tools: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_absent = |tool: &&str| {
+        !std::env::split_paths(&path).any(|directory| directory.join(*tool).is_file())
+    };
+    let absent: Vec<&str> = tools.iter().copied().filter(is_absent).collect();
+    if !absent.is_empty() {
+        skip_unless_required(&format!("not on PATH: {}", absent.join(", ")));
+    }
+    absent.is_empty()
+}
+
+/// Returns `true` if `strace` is there and may trace.
+#[track_caller]
+pub(crate) fn has_strace() -> bool {
+    if !has_tools(&["strace"]) {
+        return false;
+    }
+    let mut probe = Command::new("strace");
+    let args = "-f -qq -o /dev/null -e trace=unlinkat true";
+    probe.args(args.split(' '));
+    let probe = run(probe);
+    if probe.code != Some(0) {
+        skip(&format!("`strace` may not trace here: {}", probe.stderr));
+    }
+    probe.code == Some(0)
+}
+
+/// Returns `true` if the tests run as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Returns the program and its arguments as words of a shell.
+pub(crate) fn shell_line<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
+    let words = std::iter::once(OsString::from(PROGRAM))
+        .chain(args.into_iter().map(|arg| arg.as_ref().to_owned()))
+        .map(|word| {
+            let word = word.into_string().expect("paths of the tests are UTF-8");
+            format!("'{}'", word.replace('\'', r"'\''"))
+        });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Makes a command that runs `script` with the program and its arguments as `$@`, after `before`, which are `$1` and so on.
+pub(crate) fn shell<S: AsRef<OsStr>>(
+    script: &str,
+    before: &[&OsStr],
+    args: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, "sh"])
+        .args(before)
+        .arg(PROGRAM)
+        .args(args);
+    set_environment(&mut command);
+    command
+}
+
+/// Runs the program with an address space of 1 GiB: reading a file of that size into memory fails.
+#[track_caller]
+pub(crate) fn bounded<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    let script = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$@\"");
+    let mut command = shell(&script, &[], args);
+    // Each thread takes address space for its stack and its heap; their number depends on the machine.
+    command.env("RAYON_NUM_THREADS", "4");
+    run(command)
+}
+
+/// A command on a terminal of its own.
+pub(crate) struct Terminal {
+    line: String,
+    child: Child,
+    seen: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts a line of shell. `None`: there is nothing that makes a terminal here.
+    #[track_caller]
+    pub(crate) fn start(
+        line: &str,
+        directory: &Path,
+        environment: &[(&str, &str)],
+    ) -> Option<Self> {
+        if !has_tools(&["script"]) {
+            return None;
+        }
+        let mut command = Command::new("script");
+        set_environment(&mut command);
+        command
+            .args(["-qec", line, "/dev/null"])
+            .current_dir(directory)
+            .env("TERM", "xterm")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Some(Self {
+            line: line.to_owned(),
+            child: command.spawn().expect("`script` can be started"),
+            seen: Vec::new(),
+        })
+    }
+
+    /// Starts the program without colours on 200 columns, with a redirection of the shell behind it.
+    #[track_caller]
+    pub(crate) fn program<S: AsRef<OsStr>>(
+        args: impl IntoIterator<Item = S>,
+        redirection: &str,
+    ) -> Option<Self> {
+        // The size is set inside, because a new terminal has none.
+        let line = format!(
+            "stty cols 200 rows 50 -echo; exec {} {redirection}",
+            shell_line(args)
+        );
+        Self::start(&line, Path::new("."), &[("NO_COLOR", "1")])
+    }
+
+    /// Reads until the question is on the terminal.
+    pub(crate) fn wait_for_question(mut self) -> Self {
+        let stdout = self.child.stdout.as_mut().expect("the output is piped");
+        let mut buffer = [0; 4096];
+        while !self.seen.windows(5).any(|window| window == b"[y/N]") {
+            match stdout.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.seen.extend(buffer.iter().take(count)),
+            }
+        }
+        self
+    }
+
+    /// Types `answer`, ends the input, and returns every byte that appears on the terminal.
+    #[track_caller]
+    pub(crate) fn bytes(self, answer: &str) -> Output {
+        let mut output = wait_for(self.child, answer.as_bytes(), &self.line);
+        output.stdout.splice(0..0, self.seen);
+        output
+    }
+
+    /// Types `answer`, ends the input, and returns what appears on the terminal, with the line ends of files.
+    #[track_caller]
+    pub(crate) fn answer(self, answer: &str) -> Run {
+        let line = self.line.clone();
+        let mut run = Run::of(line, &self.bytes(answer));
+        run.stdout = run.stdout.replace("\r\n", "\n");
+        run
+    }
+}
+
+/// A copy of the program that everybody may run, since the build directory may be private.
+#[derive(Debug)]
+pub(crate) struct Unprivileged {
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+impl Unprivileged {
+    /// Gives `directory` with everything below to a user without rights, so that permissions mean something. A test that is
+    /// not run by root needs nothing.
+    pub(crate) fn owning(directory: &Path) -> Self {
+        let mut program = PathBuf::from(PROGRAM);
+        if is_root() {
+            let copy = directory.join("ocisweep-for-nobody");
+            fs::copy(&program, &copy).expect("the program can be copied");
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
+                .expect("the copy can be made executable");
+            program = copy;
+            give_away(directory);
+        }
+        Self {
+            program,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Runs the program as that user, in the directory. `None`: that user cannot reach it here.
+    #[track_caller]
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Option<Run> {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.directory);
+        set_environment(&mut command);
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        match try_run(command) {
+            Ok(run) => Some(run),
+            Err(error) => {
+                skip(&format!("cannot run as another user: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// Gives a directory with everything below to [`NOBODY`].
+fn give_away(path: &Path) {
+    lchown(path, Some(NOBODY), Some(NOBODY)).expect("root can give a file away");
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        for name in fs::read_dir(path).expect("root can list a directory") {
+            give_away(&name.expect("root can list a directory").path());
+        }
+    }
+}
+
+/// Runs the program in a mount namespace of its own, after `script`, which ends with 99 if it cannot mount. `None`: that needs
+/// rights that are not here.
+#[track_caller]
+pub(crate) fn in_namespace<S: AsRef<OsStr>>(
+    directory: &Path,
+    script: &str,
+    before: &[&OsStr],
+    args: impl IntoIterator<Item = S>,
+) -> Option<Run> {
+    if !has_tools(&["unshare"]) {
+        return None;
+    }
+    let inside = shell(script, before, args);
+    let mut command = Command::new("unshare");
+    command.arg("--mount").current_dir(directory);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg(inside.get_program()).args(inside.get_args());
+    set_environment(&mut command);
+    let run = run(command);
+    let is_refused = run.code == Some(1) && run.stderr.starts_with("unshare:");
+    if run.code == Some(99) || is_refused {
+        skip(&format!("cannot mount: {}", run.stderr.trim()));
+        return None;
+    }
+    Some(run)
+}
+
+/// Runs the program with `layout` mounted read-only.
+#[track_caller]
+pub(crate) fn read_only<S: AsRef<OsStr>>(
+    layout: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Option<Run> {
+    const MOUNT: &str = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 99
+        touch "$1/is-writable" 2>/dev/null && exit 99
+        shift && exec "$@""#;
+    in_namespace(Path::new("."), MOUNT, &[layout.as_os_str()], args)
+}
+
+/// Runs the program in a directory, with a file system at `at` that holds a copy of `copied`.
+#[track_caller]
+pub(crate) fn with_mount(directory: &Path, at: &str, copied: &str, args: &[&str]) -> Option<Run> {
+    const MOUNT: &str = r#"mount -t tmpfs tmpfs "$1" && cp -r "$2" "$1"/ || exit 99
+        shift 2 && exec "$@""#;
+    in_namespace(directory, MOUNT, &[at.as_ref(), copied.as_ref()], args)
+}

@@ -1,0 +1,70 @@
+//! [`rm`]: an `rm` with every check around it, and its output.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::files::entries;
+use super::invariants::{Invariants, human};
+use super::{Cmd, Desc, Json, LayoutBuilder, Run};
+
+/// Runs `rm LAYOUT ARGS…` with all checks of [`checked`](super::checked).
+#[track_caller]
+pub(crate) fn rm(layout: &LayoutBuilder, args: &[&str]) -> Run {
+    let path = layout.path();
+    Invariants::of(path, &bare(path, args)).check().run
+}
+
+/// As [`rm`], for calls that make an image sparse on purpose: whether the listed images are whole is left to the test.
+#[track_caller]
+pub(crate) fn rm_sparse(layout: &LayoutBuilder, args: &[&str]) -> Run {
+    let path = layout.path();
+    let call = bare(path, args);
+    Invariants::of(path, &call).may_be_sparse().check().run
+}
+
+/// Begins a call of `rm` without any checks.
+pub(crate) fn bare<S: AsRef<OsStr>>(layout: &Path, args: impl IntoIterator<Item = S>) -> Cmd {
+    Cmd::new(["rm"]).arg(layout).args(args)
+}
+
+/// Panics unless `index.json` has exactly these entries.
+#[track_caller]
+pub(crate) fn assert_entries(layout: &LayoutBuilder, expected: &[Desc], run: &Run) {
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|desc| Json::from(desc).text().to_owned())
+        .collect();
+    assert_eq!(
+        entries(layout.path()),
+        expected,
+        "entries left\n{}",
+        run.all()
+    );
+}
+
+/// Panics unless standard output is these lines, and the total if anything may have been deleted. The lines that name
+/// platforms, and those that say what keeps an image, are left to the tests of these.
+#[track_caller]
+pub(crate) fn assert_output(run: &Run, untagged: &[&str], deleted: &[&Desc]) {
+    let mut text: String = untagged
+        .iter()
+        .map(|name| format!("Untagged: {name}\n"))
+        .collect();
+    for desc in deleted {
+        text.push_str(&format!("Deleted: {}\n", desc.digest));
+    }
+    if !deleted.is_empty() {
+        let sum = deleted.iter().map(|desc| desc.size).sum();
+        text.push_str(&format!("Total reclaimed space: {}\n", human(sum)));
+    }
+    assert_eq!(without_dropped(&run.stdout), text, "output\n{}", run.all());
+}
+
+/// Returns output without the lines that name platforms and what keeps an image.
+pub(crate) fn without_dropped(stdout: &str) -> String {
+    stdout
+        .lines()
+        .filter(|line| !line.starts_with("Dropped: ") && !line.starts_with("kept: "))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
