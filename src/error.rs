@@ -168,6 +168,16 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A run over a shared store changed layouts that were not given.
+    #[error("cannot undo run {run} in `{}`: it changed layouts that are not among those given", path.display())]
+    RunOfOthers {
+        /// The shared store.
+        path: PathBuf,
+        /// The run.
+        run: String,
+        /// Every layout that the run changed.
+        layouts: Vec<PathBuf>,
+    },
     /// A signal asked to stop before anything was changed.
     #[error("interrupted")]
     Interrupted,
@@ -299,6 +309,7 @@ impl Error {
             | Self::ReleasedNote { .. }
             | Self::AheadOfClock { .. }
             | Self::Trash { .. }
+            | Self::RunOfOthers { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
             Self::Busy { .. } | Self::Unstable { .. } | Self::Changed { .. } => ErrorKind::Busy,

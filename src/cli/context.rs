@@ -1,7 +1,7 @@
 //! What every command needs: the terminal, the current time, and the signals.
 
 use std::error::Error as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -254,9 +254,24 @@ impl<'a> Context<'a> {
 
     /// Reports an error with a hint that knows more than the error does.
     pub fn report_with(&self, error: &Error, better: Option<String>) -> Exit {
+        let better = better.or_else(|| self.full_disk(error));
         let hint = better.or_else(|| hint(error));
         self.term.error(&with_causes(error), hint.as_deref());
         Exit::of(error)
+    }
+
+    /// Returns what helps on a full disk where what is deleted goes into the trash, which frees nothing.
+    fn full_disk(&self, error: &Error) -> Option<String> {
+        let Error::Write { source, .. } = error else {
+            return None;
+        };
+        let is_full = matches!(
+            source.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        );
+        (is_full && self.trash.is_some()).then(|| {
+            "the trash is empty already; `--trash=0` deletes at once and frees space".to_owned()
+        })
     }
 
     /// Says what was asked for and matches nothing, also where quiet.
@@ -373,6 +388,20 @@ pub fn quote_path(path: &Path) -> String {
     }
 }
 
+/// Returns the arguments that undo a run over a shared store, ready to be pasted into a shell.
+pub fn undo_shared(store: &Path, run: Option<&str>, layouts: &[PathBuf]) -> String {
+    let mut text = format!("--shared-blobs {}", quote_path(store));
+    if let Some(run) = run {
+        text.push_str(" --run ");
+        text.push_str(run);
+    }
+    for layout in layouts {
+        text.push(' ');
+        text.push_str(&quote_path(layout));
+    }
+    text
+}
+
 /// Returns the directory that a link in the place of blobs references, as `--shared-blobs` takes it.
 fn pool_behind(link: &Path) -> String {
     let target = std::fs::canonicalize(link).ok();
@@ -437,9 +466,17 @@ fn hint(error: &Error) -> Option<String> {
             }
             _ => return None,
         },
-        Error::Trash { path, .. } => format!(
-            "`ocisweep trash ls {}` shows what can be undone; `--trash=0` deletes without a trash",
-            quote_path(path)
+        Error::Trash { path, .. } => {
+            let is_layout = path.join("index.json").exists();
+            let place = if is_layout { "" } else { "--shared-blobs " };
+            format!(
+                "`ocisweep trash ls {place}{}` shows what can be undone; `--trash=0` deletes without a trash",
+                quote_path(path)
+            )
+        }
+        Error::RunOfOthers { path, run, layouts } => format!(
+            "`ocisweep undo {}` undoes it in all of them",
+            undo_shared(path, Some(run), layouts)
         ),
         Error::SharedBlobs { path, link } => format!(
             "`ocisweep gc --shared-blobs {} {} LAYOUT...` sweeps it, with every other layout that uses the same blobs",

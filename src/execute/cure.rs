@@ -4,7 +4,7 @@
 //! it goes has an image without a blob. *Promise*: what goes into the trash is put back when it is listed, by the same run if
 //! it was listed meanwhile, or by the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::fs::{Fs, Renamed};
 use crate::graph::reachability::Reachability;
 use crate::graph::{BlobSet, Graph};
+use crate::layout::Layout;
 use crate::layout::lock::Locked;
-use crate::layout::{Layout, State};
 use crate::oci::{Algorithm, Digest};
 
 /// How often what was put back is looked into for more that is missing: a document can lead to another one.
@@ -34,51 +34,41 @@ pub struct Restored {
     pub needed_by: Option<String>,
 }
 
-/// Puts back what is referenced, missing and in the trash. `only`: the run to look into; else those are left out that took
-/// blobs which are still referenced, on purpose.
+/// Puts back what layouts over one store of blobs, or a single one, reference and lack and what is in the trash. `only`: the
+/// run to look into; else those are left out that took blobs which are still referenced, on purpose.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.
-pub(super) fn cure(layout: &Layout, only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
-    let mut places = places(layout, only)?;
+pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Result<Vec<Restored>> {
     let mut restored = Vec::new();
+    let Some(any) = layouts.first() else {
+        return Ok(restored);
+    };
     for _ in 0..MAX_ROUNDS {
-        if places.is_empty() {
-            break;
-        }
-        let state = layout.read_state()?;
-        let needed = needed(layout, &state, &places)?;
-        if needed.is_empty() {
-            break;
-        }
-        for (digest, needed_by) in needed {
-            let Some((run, len)) = places.remove(&digest) else {
-                continue;
-            };
-            if move_back(layout, &run, &digest, fs)? == Renamed::Yes {
+        let needed = needed(layouts, only)?;
+        let mut is_moved = false;
+        for Needed {
+            digest,
+            by,
+            run,
+            len,
+        } in needed
+        {
+            if move_back(any, &run, &digest, fs)? == Renamed::Yes {
+                is_moved = true;
                 restored.push(Restored {
                     digest,
                     len,
-                    needed_by: Some(needed_by),
+                    needed_by: Some(by),
                 });
             }
         }
-        sync_blobs(layout, fs)?;
+        if !is_moved {
+            break;
+        }
+        sync_blobs(any, fs)?;
     }
     Ok(restored)
-}
-
-/// Returns which run has each of the blobs in the trash, the latest one, and their sizes.
-fn places(layout: &Layout, only: Option<&str>) -> Result<BTreeMap<Digest, (String, u64)>> {
-    let mut places = BTreeMap::new();
-    for run in layout.trashed_runs()? {
-        let is_sparse = matches!(&run.record, Ok(Some(record)) if record.sparse);
-        let is_meant = only.map_or(!is_sparse, |only| run.name == only);
-        for (digest, file) in run.blobs.into_iter().filter(|_| is_meant) {
-            places.insert(digest, (run.name.clone(), file.len));
-        }
-    }
-    Ok(places)
 }
 
 /// Returns `true` if something is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
@@ -86,57 +76,81 @@ fn places(layout: &Layout, only: Option<&str>) -> Result<BTreeMap<Digest, (Strin
 ///
 /// # Errors
 /// [`Error::Read`].
-pub(crate) fn needs_cure(layout: &Layout) -> Result<bool> {
-    let places = places(layout, None)?;
-    if places.is_empty() {
-        return Ok(false);
-    }
-    let state = layout.read_state()?;
-    Ok(!needed(layout, &state, &places)?.is_empty())
+pub(crate) fn needs_cure(layouts: &[&Layout]) -> Result<bool> {
+    Ok(!needed(layouts, None)?.is_empty())
 }
 
-/// Does so in a locked layout, whichever run has it.
+/// Returns `true` if one of these blobs is in the trash. Less is read than for [`needs_cure`].
+///
+/// # Errors
+/// [`Error::Read`].
+pub(crate) fn is_in_trash(layout: &Layout, missing: &BTreeSet<Digest>) -> Result<bool> {
+    Ok(!missing.is_empty() && !layout.trash().find(missing, None)?.is_empty())
+}
+
+/// Does so in locked layouts, whichever run has it.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`].
-pub(crate) fn cure_locked(locked: &Locked<'_>, fs: &dyn Fs) -> Result<Vec<Restored>> {
-    cure(locked.layout(), None, fs)
+pub(crate) fn cure_locked(locked: &[Locked<'_>], fs: &dyn Fs) -> Result<Vec<Restored>> {
+    let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
+    cure(&layouts, None, fs)
 }
 
-/// Returns which of these blobs are referenced and missing, each with an image that needs it.
-fn needed(
-    layout: &Layout,
-    state: &State,
-    places: &BTreeMap<Digest, (String, u64)>,
-) -> Result<Vec<(Digest, String)>> {
-    let blobs = Arc::new(layout.list()?);
-    let graph = Graph::read(
-        layout,
-        state,
-        blobs,
-        Timestamp::UNIX_EPOCH,
-        &crate::progress::Silent,
-    )?;
-    let missing: Vec<_> = places
-        .keys()
-        .filter_map(|digest| Some((digest, graph.id(digest)?)))
-        .filter(|(_, id)| !graph.is_present(*id))
-        .collect();
-    if missing.is_empty() {
+/// A blob that is referenced and missing and in the trash.
+struct Needed {
+    digest: Digest,
+    /// An image that needs it.
+    by: String,
+    run: String,
+    len: u64,
+}
+
+fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
+    let Some(any) = layouts.first() else {
+        return Ok(Vec::new());
+    };
+    let trash = any.trash();
+    if trash.names()?.is_empty() {
         return Ok(Vec::new());
     }
-    let mut wanted = BlobSet::default();
-    for (_, id) in &missing {
-        wanted.insert(*id);
+    let blobs = Arc::new(any.list()?);
+    let mut found: BTreeMap<Digest, Needed> = BTreeMap::new();
+    for layout in layouts {
+        let state = layout.read_state()?;
+        let graph = Graph::read(
+            layout,
+            &state,
+            Arc::clone(&blobs),
+            Timestamp::UNIX_EPOCH,
+            &crate::progress::Silent,
+        )?;
+        let missing: BTreeSet<Digest> = graph.missing().collect();
+        let places = match missing.is_empty() {
+            true => continue,
+            false => trash.find(&missing, only)?,
+        };
+        let mut wanted = BlobSet::default();
+        for id in places.keys().filter_map(|digest| graph.id(digest)) {
+            wanted.insert(id);
+        }
+        // One walk for all of them: a trash can hold as many blobs as a layout.
+        let reachability = Reachability::of(&graph, &state, &wanted);
+        let mut labels = reachability.labels(|_| true);
+        for (digest, (run, len)) in places {
+            let id = graph.id(&digest);
+            let Some(by) = id.and_then(|id| labels.of(id).first().cloned()) else {
+                continue;
+            };
+            found.entry(digest.clone()).or_insert(Needed {
+                digest,
+                by,
+                run,
+                len,
+            });
+        }
     }
-    // One walk for all of them: a trash can hold as many blobs as a layout.
-    let reachability = Reachability::of(&graph, state, &wanted);
-    let mut labels = reachability.labels(|_| true);
-    let needed = missing.into_iter().filter_map(|(digest, id)| {
-        let label = labels.of(id).first().cloned()?;
-        Some((digest.clone(), label))
-    });
-    Ok(needed.collect())
+    Ok(found.into_values().collect())
 }
 
 /// Moves a blob from the trash to its place.
@@ -150,7 +164,7 @@ pub(super) fn move_back(
     let Some(name) = digest.deletable_name() else {
         return Ok(Renamed::Gone);
     };
-    let Some(from) = open_place(layout, run, digest)? else {
+    let Some(from) = open_place(layout.trash(), run, digest)? else {
         return Ok(Renamed::Gone);
     };
     let to = blob_dir(layout, name.algorithm(), fs).map_err(Error::write(&path))?;

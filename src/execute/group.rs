@@ -1,18 +1,21 @@
 //! Executing the plan of a group: a single layout, or layouts that share a store of blobs.
 //!
 //! *Order*: as for a single layout, with every layout in the place of the one: all are locked, what others
-//! wrote to any of them is flushed to disk, all are read again and compared, then each is written, then
-//! blobs go, and before each further batch all are compared again. A crash leaves orphans.
+//! wrote to any of them is flushed to disk, all are read again and compared, the record of a run is written into the trash of
+//! the store, if what goes is moved there, then each layout is written, then blobs go, and before each further batch all are
+//! compared again. A crash leaves orphans.
 
 use std::path::Path;
 
+use super::trash::{self, OpenRun, Part};
 use super::{
-    ConcurrentChange, DeleteResult, Outcome, commit, execute, is_written, recover, refuse_future,
-    remove_temporary, sweep, trim_released, unchanged,
+    ConcurrentChange, DeleteResult, Outcome, commit, end_run, execute, is_any_written, is_written,
+    recover, refuse_future, remove_temporary, sweep, trim_released, unchanged, with_room,
 };
 use crate::error::{Error, Result};
 use crate::execute::sync::sync_written;
 use crate::fs::Fs;
+use crate::layout::State;
 use crate::layout::change_detector::is_unchanged;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
@@ -98,31 +101,19 @@ fn execute_shared(
     for (locked, own) in locked.iter().zip(&plan.layouts) {
         states.push(unchanged(locked, &own.base)?);
     }
-    let mut is_any_written = false;
-    let mut late = None;
-    let mut written = Vec::with_capacity(locked.len());
-    for ((locked, own), state) in locked.iter().zip(&plan.layouts).zip(&states) {
-        if own.writes.is_empty() || late.is_some() {
-            written.push(own.writes.is_empty());
-            continue;
-        }
-        // A crash here leaves some layouts as they were and some without what was removed from them;
-        // every blob is there.
-        let is_written_now = match commit(locked.layout(), state, &own.writes, fs) {
-            Ok(()) => true,
-            Err(error @ Error::Changed { .. }) => return Err(error),
-            Err(error) => {
-                let is_written_now = is_written(locked.layout(), &own.writes);
-                if !is_written_now && !is_any_written {
-                    return Err(error);
-                }
-                late = Some(error);
-                is_written_now
+    let run = begin_run(locked, store, plan, &states, fs)?;
+    let Committed { written, late } = match commit_all(locked, plan, &states, run.as_ref(), fs) {
+        Ok(committed) => committed,
+        Err(error) => {
+            let mut parts = locked.iter().zip(&plan.layouts).zip(&states);
+            let is_written = parts
+                .any(|((locked, own), state)| is_any_written(locked.layout(), state, &own.writes));
+            if let (false, Some(run), Some(any)) = (is_written, &run, locked.first()) {
+                trash::discard(any.layout().trash(), run, fs);
             }
-        };
-        is_any_written |= is_written_now;
-        written.push(is_written_now);
-    }
+            return Err(error);
+        }
+    };
     if late.is_some() {
         let outcomes = written.into_iter().map(|written| Outcome {
             written,
@@ -132,6 +123,7 @@ fn execute_shared(
             store: Some(Outcome {
                 fates: vec![DeleteResult::NotTried; victims.len()],
                 late,
+                trashed: run.as_ref().map(OpenRun::without_blobs),
                 ..Outcome::nothing()
             }),
             layouts: outcomes.collect(),
@@ -157,12 +149,16 @@ fn execute_shared(
                 changed: true,
                 broken: Vec::new(),
             },
+            trashed: run.as_ref().map(OpenRun::without_blobs),
             ..Outcome::nothing()
         }
     } else {
         match locked.first() {
             // The directories of blobs are the same for all of them.
-            Some(any) => sweep(any.layout(), store, victims, &still, (fs, None), progress),
+            Some(any) => {
+                let by = (fs, run.as_ref());
+                sweep(any.layout(), store, victims, &still, by, progress)
+            }
             None => Outcome::nothing(),
         }
     };
@@ -170,6 +166,12 @@ fn execute_shared(
         && locked
             .first()
             .is_some_and(|any| any.layout().merges_layers());
+    if let Some(run) = &run {
+        // As late as can be, so that it meets whatever came in between.
+        let layouts = locked.iter().map(Locked::layout);
+        let bases: Vec<_> = layouts.zip(&bases).collect();
+        end_run(&bases, store, (run, is_written), fs, &mut pool);
+    }
     for (locked, base) in locked.iter().zip(&bases) {
         let found = look_back(locked.layout(), base, store, &[&[], &pool.fates]);
         pool.meanwhile.changed |= found.changed;
@@ -188,4 +190,75 @@ fn execute_shared(
         store: Some(pool),
         layouts,
     })
+}
+
+/// Begins one run for all layouts, if what goes is to be moved into the trash of the store.
+fn begin_run(
+    locked: &[Locked<'_>],
+    store: &Plan,
+    plan: &GroupPlan,
+    states: &[State],
+    fs: &dyn Fs,
+) -> Result<Option<OpenRun>> {
+    let Some(any) = locked.first() else {
+        return Ok(None);
+    };
+    let parts = locked.iter().zip(&plan.layouts).zip(states);
+    let parts: Vec<Part<'_>> = parts
+        .map(|((locked, plan), state)| Part {
+            layout: locked.layout(),
+            plan,
+            state: Some(state),
+        })
+        .collect();
+    with_room(any.layout(), None, fs, || trash::begin(store, &parts, fs))
+}
+
+/// How far the layouts of a group were written.
+struct Committed {
+    /// For each of them, whether everything of it is.
+    written: Vec<bool>,
+    /// Why not all are, where one is.
+    late: Option<Error>,
+}
+
+/// Writes what the plan says into each layout.
+///
+/// # Errors
+/// [`Error::Changed`] when a layout is other than the plan rests on; others when none of them is written.
+fn commit_all(
+    locked: &[Locked<'_>],
+    plan: &GroupPlan,
+    states: &[State],
+    run: Option<&OpenRun>,
+    fs: &dyn Fs,
+) -> Result<Committed> {
+    let mut is_any_written = false;
+    let mut late = None;
+    let mut written = Vec::with_capacity(locked.len());
+    for ((locked, own), state) in locked.iter().zip(&plan.layouts).zip(states) {
+        if own.writes.is_empty() || late.is_some() {
+            written.push(own.writes.is_empty());
+            continue;
+        }
+        let layout = locked.layout();
+        // A crash here leaves some layouts as they were and some without what was removed from them;
+        // every blob is there.
+        let committed = with_room(layout, run, fs, || commit(layout, state, &own.writes, fs));
+        let is_written_now = match committed {
+            Ok(()) => true,
+            Err(error @ Error::Changed { .. }) => return Err(error),
+            Err(error) => {
+                let is_written_now = is_written(layout, &own.writes);
+                if !is_written_now && !is_any_written {
+                    return Err(error);
+                }
+                late = Some(error);
+                is_written_now
+            }
+        };
+        is_any_written |= is_written_now;
+        written.push(is_written_now);
+    }
+    Ok(Committed { written, late })
 }

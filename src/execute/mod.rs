@@ -60,7 +60,7 @@ use crate::progress::Progress;
 use commit::commit;
 pub use commit::write_holds;
 pub use cure::Restored;
-pub(crate) use cure::{blob_dir, cure_locked, needs_cure};
+pub(crate) use cure::{blob_dir, cure_locked, is_in_trash, needs_cure};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
 use recheck::look_back;
@@ -69,10 +69,10 @@ use released::trim_released;
 pub use remove_layout::remove_directory;
 use sweep::sweep;
 use temp_files::remove_temporary;
-use trash::OpenRun;
 pub use trash::Trashed;
 pub(crate) use trash::empty_run;
-pub use undo::{UndoPlan, Undone};
+use trash::{OpenRun, Part};
+pub use undo::{LayoutUndo, UndoPlan, Undone};
 pub(crate) use undo::{execute_undo, plan_undo, put_back_blob};
 
 /// What became of a plan.
@@ -217,9 +217,9 @@ pub fn execute(
             let ended = late(layout, plan, refused, Outcome::nothing(), Vec::new());
             // docker save's files may be written already: then the run has something to undo.
             if let (Err(_), Some(run)) = (&ended, &run)
-                && is_unchanged(layout, state.fingerprint())
+                && !is_any_written(layout, state, &plan.writes)
             {
-                trash::discard(layout, run, fs);
+                trash::discard(layout.trash(), run, fs);
             }
             return ended;
         }
@@ -252,10 +252,7 @@ pub fn execute(
             // back what they read at their start). What was released may be in use again: it stays.
             outcome.fates = vec![DeleteResult::NotTried; plan.sweep.len()];
             outcome.spare_fates = spare_fates;
-            outcome.trashed = run.map(|run| Trashed {
-                run: run.name,
-                ..Trashed::default()
-            });
+            outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
             match read {
                 Ok(_) => {
                     let fates = [&*outcome.spare_fates, &*outcome.fates];
@@ -280,7 +277,14 @@ pub fn execute(
     trim_released(layout, &plan.relisted, fs);
     if let Some(run) = &run {
         // Last, so that it meets whatever came in between.
-        end_run(layout, plan, run, &base, fs, &mut outcome);
+        let is_written = !plan.writes.is_empty();
+        end_run(
+            &[(layout, &base)],
+            plan,
+            (run, is_written),
+            fs,
+            &mut outcome,
+        );
     }
     outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
     outcome.spare_fates = spare_fates;
@@ -303,12 +307,12 @@ fn begin_run(
     state: Option<&State>,
     fs: &dyn Fs,
 ) -> Result<Option<OpenRun>> {
-    let Some(options) = &plan.trash else {
-        return Ok(None);
+    let part = Part {
+        layout,
+        plan,
+        state,
     };
-    with_room(layout, None, fs, || {
-        trash::begin(layout, plan, state, options, fs)
-    })
+    with_room(layout, None, fs, || trash::begin(plan, &[part], fs))
 }
 
 /// Does something again after the oldest run of the trash was emptied, as long as the disk is full. Without a trash it
@@ -322,27 +326,32 @@ fn with_room<T>(
     let name = own.map(|run| run.name.as_str());
     loop {
         match work() {
-            Err(refused) if is_full(&refused) && trash::make_room(layout, name, fs)? => {}
+            Err(refused) if is_full(&refused) && trash::make_room(layout.trash(), name, fs)? => {}
             result => return result,
         }
     }
 }
 
-/// Puts back what was listed while the run was moving it, and takes the run back if it did nothing.
+/// Puts back what was listed while the run was moving it, and takes the run back if it did nothing. `bases`: the layouts, and
+/// what they are unless another program has written them.
 fn end_run(
-    layout: &Layout,
+    bases: &[(&Layout, &Digest)],
     plan: &Plan,
-    run: &OpenRun,
-    base: &Digest,
+    (run, is_written): (&OpenRun, bool),
     fs: &dyn Fs,
     outcome: &mut Outcome,
 ) {
-    let Some(trashed) = &mut outcome.trashed else {
+    let (Some(trashed), Some((any, _))) = (&mut outcome.trashed, bases.first()) else {
         return;
     };
-    if trashed.blobs > 0 && !plan.is_sparse && !is_unchanged(layout, base) {
+    let is_as_planned = || {
+        let mut bases = bases.iter();
+        bases.all(|(layout, base)| is_unchanged(layout, base))
+    };
+    if trashed.blobs > 0 && !plan.is_sparse && !is_as_planned() {
+        let layouts: Vec<&Layout> = bases.iter().map(|(layout, _)| *layout).collect();
         // What cannot be put back is named by what is read at the end.
-        outcome.restored = cure::cure(layout, Some(&run.name), fs).unwrap_or_default();
+        outcome.restored = cure::cure(&layouts, Some(&run.name), fs).unwrap_or_default();
         let restored: BTreeSet<&Digest> = outcome.restored.iter().map(|it| &it.digest).collect();
         for (victim, fate) in plan.sweep.iter().zip(&mut outcome.fates) {
             let digest = plan.blobs.digest(victim.id);
@@ -353,8 +362,8 @@ fn end_run(
             }
         }
     }
-    if trashed.blobs == 0 && plan.writes.is_empty() {
-        trash::discard(layout, run, fs);
+    if trashed.blobs == 0 && !is_written {
+        trash::discard(any.trash(), run, fs);
         outcome.trashed = None;
     }
 }
@@ -393,6 +402,22 @@ fn is_written(layout: &Layout, writes: &Writes) -> bool {
             .read_state()
             .is_ok_and(|state| state.index.text() == new.text())
     })
+}
+
+/// Returns `true` if anything is written that a run in the trash could undo.
+fn is_any_written(layout: &Layout, before: &State, writes: &Writes) -> bool {
+    let Ok(now) = layout.read_state() else {
+        // Doubt keeps the record.
+        return true;
+    };
+    let index = writes.index.as_ref().map(IndexDoc::text);
+    let is_new = |name: &str, new: Option<&String>| {
+        let text = now.text_of(name);
+        new.is_some_and(|new| text == Some(new.as_bytes())) && text != before.text_of(name)
+    };
+    index.is_some_and(|new| new == now.index.text() && new != before.index.text())
+        || is_new("manifest.json", writes.manifest_json.as_ref())
+        || is_new("repositories", writes.repositories.as_ref())
 }
 
 /// Refuses a plan for a time that has not come. It shows what a policy would do then; what protects blobs and images

@@ -22,8 +22,8 @@ use crate::fs::{FileSystem, FileTime, Fs, Links, exists, is_own, open_dir, stat_
 use crate::layout::blob_list::OWN_DIRECTORY;
 use crate::layout::entries::each_entry;
 use crate::layout::trash::{
-    ALGORITHMS, MAX_RECORD_BYTES, RECORD, RecordedDeletion, RunRecord, TRASH, TrashOptions,
-    TrashedRun, name_of_run,
+    ALGORITHMS, LayoutChange, MAX_RECORD_BYTES, RECORD, RecordedDeletion, RunRecord, TRASH, Trash,
+    TrashOptions, TrashedRun, name_of_run,
 };
 use crate::layout::{Layout, State};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
@@ -51,6 +51,14 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
+    /// Returns what it is before anything was moved.
+    pub(super) fn without_blobs(&self) -> Trashed {
+        Trashed {
+            run: self.name.clone(),
+            ..Trashed::default()
+        }
+    }
+
     /// Returns the directory for blobs of an algorithm.
     pub(super) fn place(&self, algorithm: Algorithm) -> Option<BorrowedFd<'_>> {
         let mut dirs = self.algorithms.iter();
@@ -59,49 +67,60 @@ impl OpenRun {
     }
 }
 
-/// Begins a run: empties the trash of what is over, and writes the record. `None`: the plan does nothing that could be
-/// undone.
+/// What a run is to change in one layout.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) plan: &'a Plan,
+    /// As it is before; `None`: nothing of it is written.
+    pub(super) state: Option<&'a State>,
+}
+
+/// Begins a run: empties the trash of what is over, and writes the record. `sweep`: the plan whose blobs are moved; `None`:
+/// it has nothing that could be undone.
 ///
 /// # Errors
 /// [`Error::Write`], and [`Error::Trash`] where blobs cannot be moved into it. Nothing was moved.
-pub(super) fn begin(
-    layout: &Layout,
-    plan: &Plan,
-    state: Option<&State>,
-    options: &TrashOptions,
-    fs: &dyn Fs,
-) -> Result<Option<OpenRun>> {
-    if !plan.leaves_a_run() {
+pub(super) fn begin(sweep: &Plan, parts: &[Part<'_>], fs: &dyn Fs) -> Result<Option<OpenRun>> {
+    let (Some(options), Some(any)) = (&sweep.trash, parts.first()) else {
         return Ok(None);
-    }
+    };
+    let place = any.layout.trash();
     let now = crate::clock::now();
-    let mut last = None;
-    for run in layout.trashed_runs()? {
-        last = Some(run.name.clone());
-        if run.is_expired(now) {
-            empty_run(layout, &run, fs)?;
+    let (names, last) = place.perhaps_expired(now)?;
+    for name in names {
+        let Some(trash) = place.open()? else { break };
+        if let Some(run) = place.run(&trash, name)?
+            && run.is_expired(now)
+        {
+            empty_run(place, &run, fs)?;
         }
     }
     // Only now: with its last run the directory went.
-    let trash = open_or_make(layout, fs)?;
-    refuse_other_device(layout, &trash)?;
-    let record = record_of(layout, plan, state, options, now)?;
+    let trash = open_or_make(place, fs)?;
+    refuse_other_device(any.layout, &trash)?;
+    let ends = now
+        .checked_add(options.keep)
+        .unwrap_or(jiff::Timestamp::MAX);
+    let record = record_of(sweep, parts, (options, now, ends))?;
     let name = name_of_run(now, last.as_deref());
-    let path = layout.trash_path().join(&name);
+    let path = place.path().join(&name);
     let dir = make(&trash, &name, fs).map_err(Error::write(&path))?;
     let written = (|| {
         let mut algorithms = Vec::new();
         for algorithm in ALGORITHMS {
-            let mut victims = plan.sweep.iter();
+            let mut victims = sweep.sweep.iter();
             let is_used = victims.any(|victim| {
-                let digest = plan.blobs.digest(victim.id);
+                let digest = sweep.blobs.digest(victim.id);
                 digest.is_some_and(|digest| digest.algorithm() == Some(algorithm))
             });
             if is_used {
                 algorithms.push((algorithm, make(&dir, algorithm.name(), fs)?));
             }
         }
-        fs.replace(dir.as_fd(), RECORD, record.as_bytes(), FileTime::New)?;
+        // The time of the file says when the run is over, so that later runs need not read it before.
+        let time = FileTime::At(ends.as_nanosecond());
+        fs.replace(dir.as_fd(), RECORD, record.as_bytes(), time)?;
         Ok(algorithms)
     })();
     let run = OpenRun {
@@ -112,7 +131,7 @@ pub(super) fn begin(
     match written {
         Ok(algorithms) => Ok(Some(OpenRun { algorithms, ..run })),
         Err(error) => {
-            discard(layout, &run, fs);
+            discard(place, &run, fs);
             Err(Error::write(path.join(RECORD))(error))
         }
     }
@@ -124,24 +143,29 @@ pub(super) fn make(parent: &OwnedFd, name: &str, fs: &dyn Fs) -> std::io::Result
     Ok(open_dir(parent, name, Links::Refuse)?)
 }
 
-fn open_or_make(layout: &Layout, fs: &dyn Fs) -> Result<OwnedFd> {
-    let path = layout.trash_path();
-    let own = make(layout.dir(), OWN_DIRECTORY, fs).map_err(Error::write(&path))?;
+fn open_or_make(place: Trash<'_>, fs: &dyn Fs) -> Result<OwnedFd> {
+    let path = place.path();
+    let own = make(place.home(), OWN_DIRECTORY, fs).map_err(Error::write(&path))?;
     make(&own, TRASH, fs).map_err(Error::write(&path))
 }
 
 /// A rename does not lead to another file system.
 fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
+    let owner = layout.trash().owner();
     let device = |dir: &OwnedFd| -> Result<Dev> {
-        let stat = stat_of(dir).map_err(|error| Error::read(layout.path())(error.into()))?;
+        let stat = stat_of(dir).map_err(|error| Error::read(owner)(error.into()))?;
         Ok(stat.st_dev)
     };
     let own = device(trash)?;
+    let blobs = match layout.blob_dirs().pool {
+        Some(_) => "",
+        None => "blobs/",
+    };
     for (algorithm, dir) in &layout.blob_dirs().algorithms {
         if device(dir)? != own {
             return Err(Error::Trash {
-                path: layout.path().to_owned(),
-                why: format!("`blobs/{}` is on another file system", algorithm.name()),
+                path: owner.to_owned(),
+                why: format!("`{blobs}{}` is on another file system", algorithm.name()),
             });
         }
     }
@@ -153,27 +177,49 @@ fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
 /// # Errors
 /// [`Error::Trash`] where it would be too large to be read again.
 fn record_of(
-    layout: &Layout,
-    plan: &Plan,
-    state: Option<&State>,
-    options: &TrashOptions,
-    now: jiff::Timestamp,
+    sweep: &Plan,
+    parts: &[Part<'_>],
+    (options, now, ends): (&TrashOptions, jiff::Timestamp, jiff::Timestamp),
 ) -> Result<String> {
+    let deletions = sweep.sweep.iter().filter_map(|victim| {
+        Some(RecordedDeletion {
+            digest: sweep.blobs.digest(victim.id)?.to_string(),
+            size: victim.file.len,
+        })
+    });
+    let record = RunRecord {
+        schema_version: 1,
+        command: options.command.clone(),
+        started: now.to_string(),
+        ends: ends.to_string(),
+        undone: None,
+        sparse: sweep.is_sparse || parts.iter().any(|part| part.plan.is_sparse),
+        layouts: parts.iter().map(change_of).collect::<Result<_>>()?,
+        deletions: deletions.collect(),
+    };
+    let text = record.to_json();
+    if text.len() as u64 > MAX_RECORD_BYTES {
+        return Err(Error::Trash {
+            path: sweep.layout.clone(),
+            why: format!("the record of this run would be larger than {MAX_RECORD_BYTES} bytes"),
+        });
+    }
+    Ok(text)
+}
+
+/// Returns what a run is to change in one layout.
+fn change_of(part: &Part<'_>) -> Result<LayoutChange> {
+    let Part {
+        layout,
+        plan,
+        state,
+    } = *part;
     let writes = &plan.writes;
-    let ends = now
-        .checked_add(options.keep)
-        .unwrap_or(jiff::Timestamp::MAX);
     let changed = |name: &str, new: Option<&String>| {
         let old = std::str::from_utf8(state?.text_of(name)?).ok()?;
         Some(TextChange::between(old, new?))
     };
-    let index = state.zip(plan.writes.index.as_ref());
-    let deletions = plan.sweep.iter().filter_map(|victim| {
-        Some(RecordedDeletion {
-            digest: plan.blobs.digest(victim.id)?.to_string(),
-            size: victim.file.len,
-        })
-    });
+    let index = state.zip(writes.index.as_ref());
     let index = index.map(|(state, new)| IndexChange::between(&state.index, new));
     let mut missing = Vec::new();
     for digest in index.iter().flat_map(IndexChange::digests) {
@@ -181,52 +227,38 @@ fn record_of(
             missing.push(digest.to_string());
         }
     }
-    let record = RunRecord {
-        schema_version: 1,
-        command: options.command.clone(),
-        started: now.to_string(),
-        ends: ends.to_string(),
-        undone: None,
-        sparse: plan.is_sparse,
+    Ok(LayoutChange {
+        path: layout.path_from_store()?,
         index,
-        manifest_json: changed("manifest.json", plan.writes.manifest_json.as_ref()),
-        repositories: changed("repositories", plan.writes.repositories.as_ref()),
-        deletions: deletions.collect(),
+        manifest_json: changed("manifest.json", writes.manifest_json.as_ref()),
+        repositories: changed("repositories", writes.repositories.as_ref()),
         released: writes.released.iter().map(ToString::to_string).collect(),
         missing,
-    };
-    let text = record.to_json();
-    if text.len() as u64 > MAX_RECORD_BYTES {
-        return Err(Error::Trash {
-            path: layout.path().to_owned(),
-            why: format!("the record of this run would be larger than {MAX_RECORD_BYTES} bytes"),
-        });
-    }
-    Ok(text)
+    })
 }
 
 /// Takes back a run that did nothing. What cannot be removed is emptied later.
-pub(super) fn discard(layout: &Layout, run: &OpenRun, fs: &dyn Fs) {
+pub(super) fn discard(place: Trash<'_>, run: &OpenRun, fs: &dyn Fs) {
     let dir = run.dir.as_fd();
     drop(fs.remove_temporary(dir, RECORD, false));
     for algorithm in ALGORITHMS {
         drop(fs.remove_temporary(dir, algorithm.name(), true));
     }
-    if let Ok(Some(trash)) = layout.open_trash() {
+    if let Ok(Some(trash)) = place.open() {
         drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
     }
-    remove_if_empty(layout, fs);
+    remove_if_empty(place, fs);
 }
 
 /// Deletes a run and its blobs for good. The record goes first: what is left of the others is no image any more.
 ///
 /// # Errors
 /// [`Error::Write`]. A later run goes on.
-pub(crate) fn empty_run(layout: &Layout, run: &TrashedRun, fs: &dyn Fs) -> Result<()> {
-    let Some(trash) = layout.open_trash()? else {
+pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Result<()> {
+    let Some(trash) = place.open()? else {
         return Ok(());
     };
-    let path = layout.trash_path().join(&run.name);
+    let path = place.path().join(&run.name);
     let failed = |error: std::io::Error| Error::write(&path)(error);
     let Ok(dir) = open_dir(&trash, &*run.name, Links::Refuse) else {
         return Ok(());
@@ -261,31 +293,37 @@ pub(crate) fn empty_run(layout: &Layout, run: &TrashedRun, fs: &dyn Fs) -> Resul
     }
     // What else lies there is none of ours, and keeps its directory.
     drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
-    remove_if_empty(layout, fs);
+    remove_if_empty(place, fs);
     Ok(())
 }
 
 /// Removes the directories of the trash when nothing is in them.
-pub(super) fn remove_if_empty(layout: &Layout, fs: &dyn Fs) {
-    if let Ok(own) = open_dir(layout.dir(), OWN_DIRECTORY, Links::Refuse) {
+pub(super) fn remove_if_empty(place: Trash<'_>, fs: &dyn Fs) {
+    if let Ok(own) = open_dir(place.home(), OWN_DIRECTORY, Links::Refuse) {
         drop(fs.remove_temporary(own.as_fd(), TRASH, true));
-        drop(fs.remove_temporary(layout.dir().as_fd(), OWN_DIRECTORY, true));
+        drop(fs.remove_temporary(place.home().as_fd(), OWN_DIRECTORY, true));
     }
 }
 
 /// Empties the oldest run of the trash but one, on a full disk. `false`: there is none.
-pub(super) fn make_room(layout: &Layout, own: Option<&str>, fs: &dyn Fs) -> Result<bool> {
-    let runs = layout.trashed_runs()?;
-    let mut runs = runs.iter().filter(|run| Some(run.name.as_str()) != own);
-    match runs.find(|run| run.record.is_ok()) {
-        Some(oldest) => empty_run(layout, oldest, fs).map(|()| true),
-        None => Ok(false),
+pub(super) fn make_room(place: Trash<'_>, own: Option<&str>, fs: &dyn Fs) -> Result<bool> {
+    let Some(trash) = place.open()? else {
+        return Ok(false);
+    };
+    for name in place.names()? {
+        if Some(name.as_str()) != own
+            && let Some(run) = place.run(&trash, name)?
+            && run.record.is_ok()
+        {
+            return empty_run(place, &run, fs).map(|()| true);
+        }
     }
+    Ok(false)
 }
 
 /// Opens the directory of blobs in the trash that has one.
-pub(super) fn open_place(layout: &Layout, run: &str, digest: &Digest) -> Result<Option<OwnedFd>> {
-    let (Some(trash), Some(algorithm)) = (layout.open_trash()?, digest.algorithm()) else {
+pub(super) fn open_place(place: Trash<'_>, run: &str, digest: &Digest) -> Result<Option<OwnedFd>> {
+    let (Some(trash), Some(algorithm)) = (place.open()?, digest.algorithm()) else {
         return Ok(None);
     };
     let dir = open_dir(&trash, run, Links::Refuse);

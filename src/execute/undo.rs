@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
 use super::commit::swap;
 use super::cure::{Restored, cure, move_back, sync_blobs};
@@ -21,7 +22,8 @@ use super::recover::recover;
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, Renamed, has_digest, open_dir};
 use crate::layout::lock::Locked;
-use crate::layout::trash::{RECORD, RunRecord, TrashedRun};
+use crate::layout::shared_blobs::{found_from_store, is_same_directory};
+use crate::layout::trash::{LayoutChange, RECORD, RunRecord, TrashedRun};
 use crate::layout::{Layout, State};
 use crate::oci::{Digest, RestoredIndex, TextChange};
 
@@ -36,15 +38,28 @@ pub struct UndoPlan {
     pub is_done: bool,
     /// The blobs that are moved back, with their sizes.
     pub blobs: Vec<(Digest, u64)>,
-    /// What becomes of `index.json`.
-    pub index: RestoredIndex,
-    /// Files that another program has written since, and that stay as they are.
-    pub left: Vec<&'static str>,
     /// Blobs that are in their place again, and are damaged there.
     pub damaged: Vec<Digest>,
+    /// What becomes of each layout that the run changed, or was to change.
+    pub layouts: Vec<LayoutUndo>,
     record: RunRecord,
+}
+
+/// What undoing a run changes in one layout.
+#[derive(Debug)]
+pub struct LayoutUndo {
+    /// The layout.
+    pub path: PathBuf,
+    /// What becomes of `index.json`.
+    pub index: RestoredIndex,
+    /// Documents that the run wrote and that are not listed any more. They are kept: others may reference them.
+    pub unlisted: Vec<Digest>,
+    /// Files that another program has written since, and that stay as they are.
+    pub left: Vec<&'static str>,
     manifest_json: Option<String>,
     repositories: Option<String>,
+    /// Its position among the layouts that were given.
+    position: usize,
 }
 
 /// What undoing a run did.
@@ -56,18 +71,27 @@ pub struct Undone {
     pub restored: Vec<Restored>,
 }
 
-/// Plans to undo a run.
+impl UndoPlan {
+    /// Returns the names that are put back.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.layouts.iter().flat_map(|own| &own.index.names)
+    }
+}
+
+/// Plans to undo a run in layouts that share a store of blobs, or in a single one. `is_elsewhere`: whether another run has a
+/// blob.
 ///
 /// # Errors
 /// [`Error::Trash`] where the run cannot be undone as a whole.
 pub(crate) fn plan_undo(
-    layout: &Layout,
-    state: &State,
+    layouts: &[(&Layout, &State)],
     run: &TrashedRun,
-    others: &BTreeSet<Digest>,
+    is_elsewhere: &dyn Fn(&Digest) -> Result<bool>,
 ) -> Result<UndoPlan> {
+    let any = layouts.first().map(|(layout, _)| *layout);
+    let owner = any.map_or(Path::new(""), |any| any.trash().owner());
     let refuse = |why: String| Error::Trash {
-        path: layout.path().to_owned(),
+        path: owner.to_owned(),
         why,
     };
     let record = match &run.record {
@@ -75,50 +99,49 @@ pub(crate) fn plan_undo(
         Ok(None) => return Err(refuse(format!("run {} is being emptied", run.name))),
         Err(why) => return Err(refuse(format!("the record of run {}: {why}", run.name))),
     };
-    let is_done = record.undone.is_some();
     let mut plan = UndoPlan {
         run: run.name.clone(),
         command: record.command.clone(),
-        is_done,
+        is_done: record.undone.is_some(),
         blobs: Vec::new(),
-        index: RestoredIndex::default(),
-        left: Vec::new(),
         damaged: Vec::new(),
-        manifest_json: None,
-        repositories: None,
+        layouts: Vec::new(),
         record,
     };
-    if is_done {
+    let Some(any) = any.filter(|_| !plan.is_done) else {
         return Ok(plan);
-    }
+    };
+    let positions = positions(layouts, any, &plan)?;
     let mut in_trash = BTreeSet::new();
     for (digest, file) in &run.blobs {
-        in_trash.insert(digest.to_string());
-        if layout.look_at_blob(digest)?.is_none() {
+        in_trash.insert(digest.clone());
+        if any.look_at_blob(digest)?.is_none() {
             plan.blobs.push((digest.clone(), file.len));
-        } else if !is_whole(layout, digest)? {
+        } else if !is_whole(any, digest)? {
             plan.damaged.push(digest.clone());
         }
     }
-    if let Some(change) = &plan.record.index {
-        let malformed = |why| Error::Edit {
-            path: layout.path().join("index.json"),
-            why,
-        };
-        plan.index = change.undone(&state.index).map_err(malformed)?;
-    }
     let is_there = |digest: &Digest| -> Result<bool> {
-        Ok(others.contains(digest)
-            || in_trash.contains(&digest.to_string())
-            || layout.look_at_blob(digest)?.is_some())
+        Ok(in_trash.contains(digest)
+            || any.look_at_blob(digest)?.is_some()
+            || is_elsewhere(digest)?)
     };
-    if plan.index.index.is_some() {
+    for (change, position) in plan.record.layouts.iter().zip(positions) {
+        if let Some((layout, state)) = layouts.get(position) {
+            let own = plan_layout(layout, state, change)?;
+            plan.layouts.push(LayoutUndo { position, ..own });
+        }
+    }
+    if plan.layouts.iter().any(|own| own.index.index.is_some()) {
         let record = &plan.record;
         let deletions = record.deletions.iter().map(|deletion| &deletion.digest);
-        let taken = deletions.chain(&record.released);
+        let released = record.layouts.iter().flat_map(|change| &change.released);
+        let taken = deletions.chain(released);
         let taken: Vec<Digest> = taken.filter_map(|text| Digest::parse(text).ok()).collect();
-        let listed = plan.index.digests.iter();
-        let listed = listed.filter(|digest| !record.missing.contains(&digest.to_string()));
+        let missing = record.layouts.iter().flat_map(|change| &change.missing);
+        let missing: BTreeSet<&String> = missing.collect();
+        let listed = plan.layouts.iter().flat_map(|own| &own.index.digests);
+        let listed = listed.filter(|digest| !missing.contains(&digest.to_string()));
         for digest in taken.iter().chain(listed) {
             if !is_there(digest)? {
                 return Err(refuse(format!(
@@ -128,9 +151,84 @@ pub(crate) fn plan_undo(
             }
         }
     }
+    Ok(plan)
+}
+
+/// Returns for each layout that a run changed its position among those that were given.
+///
+/// # Errors
+/// [`Error::RunOfOthers`] with what was not given.
+fn positions(layouts: &[(&Layout, &State)], any: &Layout, plan: &UndoPlan) -> Result<Vec<usize>> {
+    let owner = any.trash().owner();
+    let mut positions = Vec::with_capacity(plan.record.layouts.len());
+    let mut all = Vec::with_capacity(plan.record.layouts.len());
+    let mut is_any_absent = false;
+    for change in &plan.record.layouts {
+        let Some(path) = &change.path else {
+            // The trash of a single layout.
+            positions.push(0);
+            continue;
+        };
+        let path = found_from_store(owner, path)?;
+        let mut position = None;
+        for (number, (layout, _)) in layouts.iter().enumerate() {
+            if is_same_directory(layout, &path)? {
+                position = Some(number);
+            }
+        }
+        let is_changed = change.index.is_some()
+            || change.manifest_json.is_some()
+            || change.repositories.is_some();
+        match position {
+            Some(position) => positions.push(position),
+            // Nothing of it comes back.
+            None if !is_changed => positions.push(usize::MAX),
+            None => is_any_absent = true,
+        }
+        if is_changed {
+            all.push(path);
+        }
+    }
+    if is_any_absent {
+        return Err(Error::RunOfOthers {
+            path: owner.to_owned(),
+            run: plan.run.clone(),
+            layouts: all,
+        });
+    }
+    Ok(positions)
+}
+
+/// Plans to undo what a run changed in one layout.
+fn plan_layout(layout: &Layout, state: &State, change: &LayoutChange) -> Result<LayoutUndo> {
+    let mut plan = LayoutUndo {
+        path: layout.path().to_owned(),
+        index: RestoredIndex::default(),
+        unlisted: Vec::new(),
+        left: Vec::new(),
+        manifest_json: None,
+        repositories: None,
+        position: 0,
+    };
+    if let Some(change) = &change.index {
+        let malformed = |why| Error::Edit {
+            path: layout.path().join("index.json"),
+            why,
+        };
+        plan.index = change.undone(&state.index).map_err(malformed)?;
+        if let Some(index) = &plan.index.index {
+            let entries = index.entries().iter();
+            let listed: BTreeSet<_> = entries.filter_map(|it| it.digest.as_ref().ok()).collect();
+            for digest in change.replacements().filter(|it| !listed.contains(it)) {
+                if layout.look_at_blob(&digest)?.is_some() {
+                    plan.unlisted.push(digest);
+                }
+            }
+        }
+    }
     for (name, change) in [
-        ("manifest.json", &plan.record.manifest_json),
-        ("repositories", &plan.record.repositories),
+        ("manifest.json", &change.manifest_json),
+        ("repositories", &change.repositories),
     ] {
         let (Some(change), today) = (change, state.text_of(name)) else {
             continue;
@@ -173,54 +271,71 @@ fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
     has_digest(&mut File::from(file), digest).map_err(Error::read(&path))
 }
 
-/// Undoes a run as planned for this state.
+/// Undoes a run as planned for these states. `locked` are the layouts of the plan, in their order.
 ///
 /// # Errors
-/// [`Error::Changed`] when the layout is other than the plan rests on, others when something cannot be moved or written. What was put back until then is there; undoing again goes on.
+/// [`Error::Changed`] when a layout is other than the plan rests on, others when something cannot be moved or written. What was put back until then is there; undoing again goes on.
 pub(crate) fn execute_undo(
-    locked: &Locked<'_>,
-    state: &State,
+    locked: &[Locked<'_>],
+    states: &[State],
     mut plan: UndoPlan,
     fs: &dyn Fs,
 ) -> Result<Undone> {
-    let layout = locked.layout();
-    if plan.is_done {
-        let restored = Vec::new();
+    let restored = Vec::new();
+    let Some(any) = locked.first().filter(|_| !plan.is_done) else {
         return Ok(Undone { plan, restored });
+    };
+    let any = any.layout();
+    for locked in locked {
+        recover(locked, fs)?;
     }
-    recover(locked, fs)?;
-    super::is_same(locked, state.fingerprint())?;
+    for (locked, state) in locked.iter().zip(states) {
+        super::is_same(locked, state.fingerprint())?;
+    }
     for (digest, _) in &plan.blobs {
-        if move_back(layout, &plan.run, digest, fs)? == Renamed::Taken && !is_whole(layout, digest)?
-        {
+        if move_back(any, &plan.run, digest, fs)? == Renamed::Taken && !is_whole(any, digest)? {
             plan.damaged.push(digest.clone());
         }
     }
-    sync_blobs(layout, fs)?;
-    if let Some(index) = &plan.index.index {
+    sync_blobs(any, fs)?;
+    for own in &plan.layouts {
+        // A crash here leaves some layouts as they were and some with what was removed from them; every blob is there.
+        if let (Some(locked), Some(state)) = (locked.get(own.position), states.get(own.position)) {
+            restore(locked.layout(), state, own, fs)?;
+        }
+    }
+    let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
+    let restored = cure(&layouts, None, fs)?;
+    plan.record.undone = Some(crate::clock::now().to_string());
+    let trash = any.trash();
+    let path = trash.path().join(&plan.run).join(RECORD);
+    let dir = trash.open()?;
+    let dir = dir.map(|trash| open_dir(&trash, &*plan.run, Links::Refuse));
+    if let Some(Ok(dir)) = dir {
+        let text = plan.record.to_json();
+        // Its time says when the run is over.
+        fs.replace(dir.as_fd(), RECORD, text.as_bytes(), FileTime::AsBefore)
+            .map_err(Error::write(path))?;
+    }
+    Ok(Undone { plan, restored })
+}
+
+/// Writes what comes back in one layout.
+fn restore(layout: &Layout, state: &State, own: &LayoutUndo, fs: &dyn Fs) -> Result<()> {
+    if let Some(index) = &own.index.index {
         let (old, new) = (state.index.text().as_bytes(), index.text().as_bytes());
         swap(layout, "index.json", Some(old), new, FileTime::AsBefore, fs)?;
     }
     for (name, text) in [
-        ("manifest.json", &plan.manifest_json),
-        ("repositories", &plan.repositories),
+        ("manifest.json", &own.manifest_json),
+        ("repositories", &own.repositories),
     ] {
         if let Some(text) = text {
             let old = state.text_of(name);
             swap(layout, name, old, text.as_bytes(), FileTime::New, fs)?;
         }
     }
-    let restored = cure(layout, None, fs)?;
-    plan.record.undone = Some(crate::clock::now().to_string());
-    let path = layout.trash_path().join(&plan.run).join(RECORD);
-    let trash = layout.open_trash()?;
-    let dir = trash.map(|trash| open_dir(&trash, &*plan.run, Links::Refuse));
-    if let Some(Ok(dir)) = dir {
-        let text = plan.record.to_json();
-        fs.replace(dir.as_fd(), RECORD, text.as_bytes(), FileTime::New)
-            .map_err(Error::write(path))?;
-    }
-    Ok(Undone { plan, restored })
+    Ok(())
 }
 
 /// Moves one blob back from a run. `false`: one that is whole is in its place.
@@ -237,7 +352,7 @@ pub(crate) fn put_back_blob(
     let moved = move_back(layout, run, digest, fs)?;
     if moved == Renamed::Taken && !is_whole(layout, digest)? {
         return Err(Error::Trash {
-            path: layout.path().to_owned(),
+            path: layout.trash().owner().to_owned(),
             why: format!("{digest} is in its place, and does not match its digest"),
         });
     }

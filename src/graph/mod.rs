@@ -372,6 +372,14 @@ impl Graph {
         0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
     }
 
+    /// Returns the digests of what a root references and what is not here.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
+        let first = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
+        let absent = self.ids().skip(first as usize);
+        let absent = absent.filter(|id| self.rooted.contains(*id) && !self.is_present(*id));
+        absent.map(|id| self.digest(id).clone())
+    }
+
     /// Returns the numbers of everything that is live, here or not.
     pub fn live_ids<'a>(&self, live: &'a LiveSet) -> impl Iterator<Item = BlobId> + use<'a> {
         self.ids().filter(|id| live.contains(*id))

@@ -25,6 +25,9 @@ use crate::oci::{Algorithm, Digest};
 /// The directory of this program's own files.
 pub(crate) const OWN_DIRECTORY: &str = ".ocisweep";
 
+/// The lock on the trash of a shared store, beside its directories of blobs.
+pub(crate) const STORE_LOCK: &str = ".ocisweep.lock";
+
 /// How many digests are hashed before they are put into the table.
 const HASHED_AT_ONCE: usize = 1 << 16;
 
@@ -318,7 +321,9 @@ impl BlobList {
                 .algorithms
                 .iter()
                 .any(|(algorithm, _)| algorithm.name().as_bytes() == entry.name);
-            if !known {
+            // The trash of a shared store, and its lock.
+            let own = [OWN_DIRECTORY, STORE_LOCK].map(str::as_bytes);
+            if !known && !own.contains(&entry.name) {
                 strays.push((entry.name.to_owned(), entry.kind));
             }
         })?;

@@ -224,6 +224,11 @@ impl Layout {
         }
     }
 
+    /// Returns `true` if it was opened in a shared store.
+    pub(crate) const fn is_in_store(&self) -> bool {
+        self.blobs.pool.is_some()
+    }
+
     /// Refuses to sweep this layout alone when its blobs lie in a pool or behind a link.
     ///
     /// # Errors
@@ -296,8 +301,9 @@ impl Layout {
     /// Returns the path of a blob, for messages.
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         let name = digest.blob_name();
-        self.path
-            .join("blobs")
+        let blobs = self.blobs.pool.clone();
+        blobs
+            .unwrap_or_else(|| self.path.join("blobs"))
             .join(name.directory())
             .join(name.file())
     }

@@ -18,6 +18,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::entries::each_entry;
+use super::trash::Trash;
 use super::{BlobDirs, Layout};
 use crate::error::{Error, Result, SharedStoreProblem};
 use crate::fs::{Links, open_dir, real_path, stat_of};
@@ -111,6 +112,12 @@ impl SharedStore {
         })
     }
 
+    /// Returns the trash of the store, which may not exist.
+    #[must_use]
+    pub fn trash(&self) -> Trash<'_> {
+        Trash::in_home(&self.dir, &self.path)
+    }
+
     /// Returns the directories as those of a layout.
     fn dirs(&self) -> Result<BlobDirs> {
         let to_error = Error::read;
@@ -140,6 +147,62 @@ impl Layout {
         layout.blobs = pool.dirs()?;
         Ok(layout)
     }
+
+    /// Returns where the layout lies relative to the shared store that it was opened in, both without links, so that it is
+    /// found again when all of them are moved together. `None`: it was opened in none.
+    ///
+    /// # Errors
+    /// [`Error::Read`], and [`Error::Trash`] for a path that no record can hold.
+    pub(crate) fn path_from_store(&self) -> Result<Option<String>> {
+        let Some(store) = &self.blobs.pool else {
+            return Ok(None);
+        };
+        let from = real_path(store).map_err(Error::read(store))?;
+        let to = real_path(self.path()).map_err(Error::read(self.path()))?;
+        let path = relative(&from, &to);
+        let path = path.to_str().map(str::to_owned);
+        path.map(Some).ok_or_else(|| Error::Trash {
+            path: store.clone(),
+            why: format!("the path of `{}` is not UTF-8", self.path().display()),
+        })
+    }
+}
+
+/// Returns the path of a layout that lies at this path relative to a store.
+///
+/// # Errors
+/// [`Error::Read`] where the store cannot be found.
+pub(crate) fn found_from_store(store: &Path, path: &str) -> Result<PathBuf> {
+    let mut found = real_path(store).map_err(Error::read(store))?;
+    // Without links a `..` leads to the directory above.
+    for part in Path::new(path) {
+        if part == ".." {
+            found.pop();
+        } else {
+            found.push(part);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns `true` if a layout is this directory.
+///
+/// # Errors
+/// [`Error::Read`] where the layout cannot be asked.
+pub(crate) fn is_same_directory(layout: &Layout, path: &Path) -> Result<bool> {
+    let own = identity(layout.dir(), layout.path())?;
+    let Ok(other) = open_dir(CWD, path, Links::Follow) else {
+        return Ok(false);
+    };
+    Ok(identity(&other, path)? == own)
+}
+
+/// Returns the path from one directory to another one; both are absolute and without links.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let same = from.iter().zip(to.iter()).take_while(|(a, b)| a == b);
+    let same = same.count();
+    let up = from.iter().skip(same).map(|_| "..".as_ref());
+    up.chain(to.iter().skip(same)).collect()
 }
 
 /// Refuses a layout that does not use the pool, or not only.
@@ -187,4 +250,23 @@ fn refuse_own_blobs(layout: &Layout, pool: &SharedStore) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_from_one_directory_to_another() {
+        for (from, to, expected) in [
+            ("/srv/pool", "/srv/app", "../app"),
+            ("/srv/pool", "/srv/pool/app", "app"),
+            ("/srv/app/blobs", "/srv/app", ".."),
+            ("/srv/a/b", "/data/c", "../../../data/c"),
+            ("/", "/srv", "srv"),
+        ] {
+            let path = relative(Path::new(from), Path::new(to));
+            assert_eq!(path, Path::new(expected), "{from} {to}");
+        }
+    }
 }

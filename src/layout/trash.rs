@@ -1,18 +1,21 @@
-//! The trash of a layout: what runs with `--trash` took away, and can be put back.
+//! The trash: what runs with `--trash` took away, and can be put back.
 //!
 //! ```text
-//! .ocisweep/trash/
+//! HOME/.ocisweep/trash/
 //!   <run>/run.json               what the run did, written before anything is moved
 //!   <run>/<algorithm>/<encoded>  blobs
 //! ```
 //!
-//! *Promise*: what lies here is neither root nor garbage. The names of runs sort by time. *Failure*: a run without a record
-//! is one that is being emptied, or was killed before it moved anything.
+//! HOME is where the blobs lie: the layout, or the store of blobs that several layouts share, so that a blob gets there by a
+//! rename. *Promise*: what lies here is neither root nor garbage. The names of runs sort by time, and the time of a record's
+//! file is the one at which the run ends, so that a trash of thousands of runs is not read to find those that are over.
+//! *Failure*: a run without a record is one that is being emptied, or was killed before it moved anything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,7 +26,7 @@ use super::Layout;
 use super::blob_list::OWN_DIRECTORY;
 use super::entries::each_entry;
 use crate::error::{Error, Result};
-use crate::fs::{FileStat, Links, open_dir, open_file, stat_at};
+use crate::fs::{FileStat, Links, modified_of, open_dir, open_file, stat_at};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
 
 /// The name of the trash in the directory of this program.
@@ -34,6 +37,9 @@ pub(crate) const RECORD: &str = "run.json";
 
 /// The largest record that is read, in bytes. A million blobs take 120 MB.
 pub(crate) const MAX_RECORD_BYTES: u64 = 512 << 20;
+
+/// How many blobs are looked for by name in each run; for more of them the runs are listed.
+const MAX_LOOKUPS: usize = 32;
 
 /// That what a run deletes goes into the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +64,23 @@ pub struct RunRecord {
     /// It took blobs that are still referenced, on purpose.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) sparse: bool,
+    /// What it was to change in each layout.
+    pub(crate) layouts: Vec<LayoutChange>,
+    pub(crate) deletions: Vec<RecordedDeletion>,
+}
+
+/// What a run was to change in one layout.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayoutChange {
+    /// Where the layout lies, relative to a shared store; `None`: the trash is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<IndexChange>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) manifest_json: Option<TextChange>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) repositories: Option<TextChange>,
-    pub(crate) deletions: Vec<RecordedDeletion>,
     /// Blobs that the run released, and that stayed because a writer was at work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) released: Vec<String>,
@@ -107,10 +123,11 @@ impl RunRecord {
     /// Returns the names that the run removed.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.index
-            .as_ref()
-            .map(IndexChange::names)
-            .unwrap_or_default()
+        let indexes = self
+            .layouts
+            .iter()
+            .filter_map(|layout| layout.index.as_ref());
+        indexes.flat_map(IndexChange::names).collect()
     }
 
     /// Parses a record.
@@ -158,35 +175,73 @@ impl TrashedRun {
     }
 }
 
+/// A place where a trash can lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Trash<'a> {
+    home: &'a OwnedFd,
+    path: &'a Path,
+}
+
 impl Layout {
-    /// Opens the trash; `None`: there is none.
-    pub(crate) fn open_trash(&self) -> Result<Option<OwnedFd>> {
+    /// Returns the trash, which may not exist: that of the shared store, if the layout was opened in one.
+    #[must_use]
+    pub fn trash(&self) -> Trash<'_> {
+        match (&self.blob_dirs().pool, &self.blob_dirs().root) {
+            (Some(store), Some(root)) => Trash::in_home(root, store),
+            _ => Trash::in_home(self.dir(), self.path()),
+        }
+    }
+}
+
+impl<'a> Trash<'a> {
+    pub(super) const fn in_home(home: &'a OwnedFd, path: &'a Path) -> Self {
+        Self { home, path }
+    }
+
+    /// Returns the directory in which the trash lies.
+    pub(crate) const fn home(&self) -> &'a OwnedFd {
+        self.home
+    }
+
+    /// Returns the path of the layout, or of the shared store.
+    #[must_use]
+    pub const fn owner(&self) -> &'a Path {
+        self.path
+    }
+
+    /// Returns the path of the trash.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.join(OWN_DIRECTORY).join(TRASH)
+    }
+
+    /// Opens it; `None`: it does not exist.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
         let mut dir = None;
         for name in [OWN_DIRECTORY, TRASH] {
-            let parent = dir.as_ref().unwrap_or_else(|| self.dir());
+            let parent = dir.as_ref().unwrap_or(self.home);
             dir = match open_dir(parent, name, Links::Refuse) {
                 Ok(found) => Some(found),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-                Err(error) => return Err(Error::read(self.trash_path())(error.into())),
+                Err(error) => return Err(Error::read(self.path())(error.into())),
             };
         }
         Ok(dir)
     }
 
-    pub(crate) fn trash_path(&self) -> PathBuf {
-        self.path().join(OWN_DIRECTORY).join(TRASH)
-    }
-
-    /// Returns the names of the runs in the trash, in the order of time.
+    /// Returns the names of the runs, in the order of time.
     ///
     /// # Errors
     /// [`Error::Read`].
-    pub(crate) fn trashed_names(&self) -> Result<Vec<String>> {
-        let Some(trash) = self.open_trash()? else {
-            return Ok(Vec::new());
-        };
+    pub fn names(&self) -> Result<Vec<String>> {
+        match self.open()? {
+            Some(dir) => self.names_in(&dir),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn names_in(&self, dir: &OwnedFd) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        each_entry(&trash, &self.trash_path(), |entry| {
+        each_entry(dir, &self.path(), |entry| {
             let name = std::str::from_utf8(entry.name).ok();
             names.extend(name.filter(|name| is_run(name)).map(str::to_owned));
         })?;
@@ -194,36 +249,93 @@ impl Layout {
         Ok(names)
     }
 
-    /// Reads the trash: the runs in the order of time.
+    /// Reads everything in it: the runs in the order of time.
     ///
     /// # Errors
     /// [`Error::Read`] when a directory cannot be listed.
-    pub fn trashed_runs(&self) -> Result<Vec<TrashedRun>> {
-        let Some(trash) = self.open_trash()? else {
+    pub fn runs(&self) -> Result<Vec<TrashedRun>> {
+        let Some(dir) = self.open()? else {
             return Ok(Vec::new());
         };
-        let names = self.trashed_names()?.into_iter();
-        let runs = names.filter_map(|name| self.trashed_run(&trash, name).transpose());
+        let names = self.names_in(&dir)?.into_iter();
+        let runs = names.filter_map(|name| self.run(&dir, name).transpose());
         runs.collect()
     }
 
-    /// Reads one run of the trash; `None`: it is gone.
-    pub(crate) fn trashed_run(&self, trash: &OwnedFd, name: String) -> Result<Option<TrashedRun>> {
-        let path = self.trash_path().join(&name);
-        let dir = match open_dir(trash, &*name, Links::Refuse) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::read(path)(error.into())),
+    /// Reads one run; `None`: it is gone.
+    pub(crate) fn run(&self, trash: &OwnedFd, name: String) -> Result<Option<TrashedRun>> {
+        let Some(dir) = self.open_run(trash, &name)? else {
+            return Ok(None);
         };
+        let blobs = self.blobs_in(&dir, &name)?;
+        let record = read_record(&dir);
+        Ok(Some(TrashedRun {
+            name,
+            record,
+            blobs,
+        }))
+    }
+
+    /// Returns the blobs of all runs.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when a directory cannot be listed.
+    pub fn blobs(&self) -> Result<Vec<(Digest, FileStat)>> {
+        let mut blobs = Vec::new();
+        let Some(trash) = self.open()? else {
+            return Ok(blobs);
+        };
+        for name in self.names_in(&trash)? {
+            if let Some(dir) = self.open_run(&trash, &name)? {
+                blobs.extend(self.blobs_in(&dir, &name)?);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Reads what a run did.
+    ///
+    /// # Errors
+    /// [`Error::Read`] when the run cannot be opened; within, why the record is not understood. `None`: there is none.
+    pub(crate) fn record(
+        &self,
+        trash: &OwnedFd,
+        name: &str,
+    ) -> Result<Result<Option<RunRecord>, String>> {
+        let dir = self.open_run(trash, name)?;
+        Ok(dir.map_or(Ok(None), |dir| read_record(&dir)))
+    }
+
+    /// Returns `true` if there is a run, other than those that are being emptied.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn has_run(&self) -> Result<bool> {
+        let Some(trash) = self.open()? else {
+            return Ok(false);
+        };
+        for name in self.names_in(&trash)?.into_iter().rev() {
+            if !matches!(self.record(&trash, &name)?, Ok(None)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn open_run(&self, trash: &OwnedFd, name: &str) -> Result<Option<OwnedFd>> {
+        match open_dir(trash, name, Links::Refuse) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::read(self.path().join(name))(error.into())),
+        }
+    }
+
+    fn blobs_in(&self, dir: &OwnedFd, name: &str) -> Result<Vec<(Digest, FileStat)>> {
         let mut blobs = Vec::new();
         for algorithm in ALGORITHMS {
-            let own = match open_dir(&dir, algorithm.name(), Links::Refuse) {
-                Ok(own) => own,
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(Error::read(path)(error.into())),
+            let Some((own, names)) = self.list(dir, name, algorithm)? else {
+                continue;
             };
-            let mut names = Vec::new();
-            each_entry(&own, &path, |entry| names.push(entry.name.to_owned()))?;
             for name in names {
                 let digest = Digest::from_hex(algorithm, &name);
                 let file = stat_at(&own, &*name, Links::Refuse);
@@ -232,12 +344,114 @@ impl Layout {
             }
         }
         blobs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let record = read_record(&dir);
-        Ok(Some(TrashedRun {
-            name,
-            record,
-            blobs,
-        }))
+        Ok(blobs)
+    }
+
+    /// Lists the blobs of an algorithm in a run.
+    fn list(
+        &self,
+        dir: &OwnedFd,
+        name: &str,
+        algorithm: Algorithm,
+    ) -> Result<Option<(OwnedFd, Vec<Vec<u8>>)>> {
+        let path = || self.path().join(name);
+        let own = match open_dir(dir, algorithm.name(), Links::Refuse) {
+            Ok(own) => own,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::read(path())(error.into())),
+        };
+        let mut names = Vec::new();
+        each_entry(&own, &path(), |entry| names.push(entry.name.to_owned()))?;
+        Ok(Some((own, names)))
+    }
+
+    /// Returns the names of the runs that may be over at this time: their records decide. Of thousands of runs none is read
+    /// for it.
+    pub(crate) fn perhaps_expired(&self, now: Timestamp) -> Result<(Vec<String>, Option<String>)> {
+        let Some(trash) = self.open()? else {
+            return Ok((Vec::new(), None));
+        };
+        let mut names = self.names_in(&trash)?;
+        let last = names.last().cloned();
+        names.retain(|name| {
+            let record = stat_at(&trash, &*format!("{name}/{RECORD}"), Links::Refuse);
+            record.is_ok_and(|stat| modified_of(&stat) <= now.as_nanosecond()) || record.is_err()
+        });
+        Ok((names, last))
+    }
+
+    /// Finds blobs: for each the latest run that has it, and its size. `only`: the run to look into; else those are left out
+    /// that took blobs which are still referenced, on purpose.
+    pub(crate) fn find(
+        &self,
+        wanted: &BTreeSet<Digest>,
+        only: Option<&str>,
+    ) -> Result<BTreeMap<Digest, (String, u64)>> {
+        let mut found = BTreeMap::new();
+        let Some(trash) = self.open()? else {
+            return Ok(found);
+        };
+        let names = match only {
+            Some(only) => vec![only.to_owned()],
+            None => self.names_in(&trash)?,
+        };
+        for name in names.into_iter().rev() {
+            if found.len() == wanted.len() {
+                break;
+            }
+            let Some(dir) = self.open_run(&trash, &name)? else {
+                continue;
+            };
+            let here = self.found_in(&dir, &name, wanted)?;
+            let is_sparse = || matches!(read_record(&dir), Ok(Some(record)) if record.sparse);
+            if here.is_empty() || only.is_none() && is_sparse() {
+                continue;
+            }
+            for (digest, len) in here {
+                found.entry(digest).or_insert_with(|| (name.clone(), len));
+            }
+        }
+        Ok(found)
+    }
+
+    fn found_in(
+        &self,
+        dir: &OwnedFd,
+        name: &str,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<Vec<(Digest, u64)>> {
+        let mut found = Vec::new();
+        for algorithm in ALGORITHMS {
+            let of_it = |digest: &&Digest| digest.algorithm() == Some(algorithm);
+            let count = wanted.iter().filter(of_it).count();
+            let (own, here) = match count {
+                0 => continue,
+                1..=MAX_LOOKUPS => match open_dir(dir, algorithm.name(), Links::Refuse) {
+                    Ok(own) => (own, wanted.iter().filter(of_it).cloned().collect()),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => {
+                        return Err(Error::read(self.path().join(name))(error.into()));
+                    }
+                },
+                _ => match self.list(dir, name, algorithm)? {
+                    None => continue,
+                    Some((own, names)) => {
+                        let digests = names
+                            .iter()
+                            .filter_map(|name| Digest::from_hex(algorithm, name));
+                        let here: Vec<_> =
+                            digests.filter(|digest| wanted.contains(digest)).collect();
+                        (own, here)
+                    }
+                },
+            };
+            for digest in here {
+                let file = stat_at(&own, digest.blob_name().file(), Links::Refuse);
+                let file = file.ok().and_then(|stat| FileStat::of(&stat));
+                found.extend(file.map(|file| (digest, file.len)));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -329,12 +543,8 @@ mod tests {
             ends: "2026-12-13T10:03:31Z".to_owned(),
             undone: None,
             sparse: false,
-            index: None,
-            manifest_json: None,
-            repositories: None,
+            layouts: vec![LayoutChange::default()],
             deletions: Vec::new(),
-            released: Vec::new(),
-            missing: Vec::new(),
         };
         let text = record.to_json();
         assert_eq!(RunRecord::parse(text.as_bytes()), Ok(record));

@@ -166,6 +166,11 @@ impl IndexChange {
         self.entries.iter().filter_map(|entry| digest(&entry.text))
     }
 
+    /// Returns the digests of the entries that took the place of others.
+    pub fn replacements(&self) -> impl Iterator<Item = Digest> {
+        self.replacements.iter().filter_map(|text| digest(text))
+    }
+
     /// Returns the names that the change removed: those that no replacement has.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

@@ -10,15 +10,15 @@
 //! *Promise*: a layout that cannot be read or marked stops the sweep, whichever it is. A blob that none of the layouts
 //! references is in flight while it is younger than the grace period.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, execute_group};
+use crate::execute::{GroupOutcome, execute_group, is_in_trash};
 use crate::fs::Fs;
 use crate::graph::{BlobSet, EmptyIndex, Graph, MissingDocuments};
 use crate::layout::change_detector::is_unchanged;
@@ -30,8 +30,8 @@ use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
 use crate::model::images::{Image, list_images};
 use crate::model::inventory::{Counted, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot, settled};
-use crate::oci::Algorithm;
 use crate::oci::digest::Hasher;
+use crate::oci::{Algorithm, Digest};
 use crate::plan::{
     Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, left_over,
     sweep_all,
@@ -40,6 +40,7 @@ use crate::progress::{Phase, Progress, Running, Total};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
+use super::locks::{lock_all, lock_store};
 
 /// One layout, or several that share one store of blobs.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct LayoutGroup {
 pub struct OpenGroup {
     store: Option<Store>,
     layouts: Vec<Layout>,
+    /// What planning found referenced and missing, where there is a trash that may have it.
+    missing: BTreeSet<Digest>,
 }
 
 /// A store that several layouts share, as it was at one moment.
@@ -125,7 +128,7 @@ impl LayoutGroup {
         self
     }
 
-    /// Moves what a run deletes into the trash of the layout, which has to be a single one.
+    /// Moves what a run deletes into the trash of the layout, or of the shared store.
     #[must_use]
     pub fn trashing(mut self, options: Option<&TrashOptions>) -> Self {
         self.trash = options.cloned();
@@ -175,6 +178,7 @@ impl LayoutGroup {
         Ok(OpenGroup {
             store: store.transpose()?,
             layouts,
+            missing: BTreeSet::new(),
         })
     }
 
@@ -218,14 +222,23 @@ impl OpenGroup {
         progress: &dyn Progress,
         mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
-        let Self { store, layouts } = self;
+        let Self {
+            store,
+            layouts,
+            missing,
+        } = self;
+        missing.clear();
         let Some(store) = store else {
             let mut plans = Vec::with_capacity(layouts.len());
             let mut notes = Vec::with_capacity(layouts.len());
             for layout in layouts.iter() {
                 let layout = layout.try_clone()?;
+                let has_trash = layout.trash().open()?.is_some();
                 let mut view =
                     Snapshot::of_protected(layout, protection.now, protection.in_flight, progress)?;
+                if has_trash {
+                    missing.extend(view.graph.missing());
+                }
                 let (plan, note) = make(&mut view)?;
                 plans.push(plan);
                 notes.push(note);
@@ -236,9 +249,29 @@ impl OpenGroup {
             };
             return Ok((plan, notes));
         };
+        let has_trash = store.pool.trash().open()?.is_some();
         store.until_settled(layouts, progress, |store, doubt| {
-            store.plan_once(layouts, protection, doubt, progress, &mut make)
+            missing.clear();
+            store.plan_once(layouts, protection, doubt, progress, |view| {
+                if has_trash {
+                    missing.extend(view.graph.missing());
+                }
+                make(view)
+            })
         })
+    }
+
+    /// Notes what planning found referenced and missing.
+    pub(super) fn note_missing(&mut self, missing: impl IntoIterator<Item = Digest>) {
+        self.missing.extend(missing);
+    }
+
+    /// Returns `true` if something that planning found referenced and missing is in the trash.
+    pub(super) fn lacks_what_is_in_trash(&self) -> Result<bool> {
+        match self.layouts.first() {
+            Some(any) => is_in_trash(any, &self.missing),
+            None => Ok(false),
+        }
     }
 
     /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
@@ -254,7 +287,7 @@ impl OpenGroup {
         progress: &dyn Progress,
     ) -> Result<GroupOutcome> {
         let locked = lock_all(&self.layouts, wait, progress)?;
-        execute_group(&locked, plan, fs, progress)
+        execute_locked(&self.layouts, &locked, (plan, wait), fs, progress)
     }
 
     /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if documents are not
@@ -270,7 +303,7 @@ impl OpenGroup {
         fs: &dyn Fs,
         progress: &dyn Progress,
     ) -> Result<Option<SharedUsage>> {
-        let Self { store, layouts } = self;
+        let Self { store, layouts, .. } = self;
         let Some(store) = store else {
             return Ok(None);
         };
@@ -285,29 +318,20 @@ impl OpenGroup {
     }
 }
 
-/// Locks layouts, waiting up to `wait` altogether. The guards are in the order of the layouts.
-///
-/// # Errors
-/// What [`Locked::acquire`] says of any of them.
-pub(super) fn lock_all<'a>(
-    layouts: &'a [Layout],
-    wait: Duration,
+/// Executes a plan in locked layouts. Where a shared store has a trash that is filled, that is locked as well.
+pub(super) fn execute_locked(
+    layouts: &[Layout],
+    locked: &[Locked<'_>],
+    (plan, wait): (&GroupPlan, Duration),
+    fs: &dyn Fs,
     progress: &dyn Progress,
-) -> Result<Vec<Locked<'a>>> {
-    let mut order = Vec::with_capacity(layouts.len());
-    for (number, layout) in layouts.iter().enumerate() {
-        order.push((layout.identity()?, number, layout));
-    }
-    // Two processes with the same layouts in another order would wait for one another.
-    order.sort_unstable_by_key(|(identity, number, _)| (*identity, *number));
-    let start = Instant::now();
-    let mut locked: Vec<(usize, Locked<'a>)> = Vec::with_capacity(order.len());
-    for (_, number, layout) in order {
-        let left = wait.saturating_sub(start.elapsed());
-        locked.push((number, Locked::acquire(layout, left, progress)?));
-    }
-    locked.sort_by_key(|(number, _)| *number);
-    Ok(locked.into_iter().map(|(_, locked)| locked).collect())
+) -> Result<GroupOutcome> {
+    let is_trashing = plan.store().is_some_and(Plan::is_trashing);
+    let _store = match is_trashing {
+        true => lock_store(layouts, wait, progress)?,
+        false => None,
+    };
+    execute_group(locked, plan, fs, progress)
 }
 
 impl Store {

@@ -8,6 +8,7 @@
 
 mod group;
 mod holds;
+mod locks;
 mod protection;
 mod prune;
 mod remove;
@@ -22,4 +23,4 @@ pub use prune::prune;
 pub use remove::{RemoveError, remove};
 pub use repair::{Repaired, repair, restore_missing};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
-pub use trash::{EmptyRequest, UndoRequest, empty_trash, undo, undo_blob};
+pub use trash::{EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob};

@@ -16,6 +16,8 @@ use crate::layout::lock::Locked;
 use crate::oci::Digest;
 use crate::progress::Progress;
 
+use super::locks::{lock_all, lock_store};
+
 /// Where a blob was taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repaired {
@@ -35,19 +37,21 @@ pub fn restore_missing(
     progress: &dyn Progress,
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
-    cure_if_needed(layout, wait, progress)
+    cure_if_needed(std::slice::from_ref(layout), wait, progress)
 }
 
-/// Locks the layout and moves blobs back, if there are any to move.
-pub(super) fn cure_if_needed(
-    layout: &Layout,
+/// Locks layouts and moves blobs back, if there are any to move.
+fn cure_if_needed(
+    layouts: &[Layout],
     wait: Duration,
     progress: &dyn Progress,
 ) -> Result<Vec<Restored>> {
-    if !needs_cure(layout)? {
+    let all: Vec<&Layout> = layouts.iter().collect();
+    if !needs_cure(&all)? {
         return Ok(Vec::new());
     }
-    let locked = Locked::acquire(layout, wait, progress)?;
+    let locked = lock_all(layouts, wait, progress)?;
+    let _store = lock_store(layouts, wait, progress)?;
     cure_locked(&locked, &Disk)
 }
 
@@ -70,11 +74,10 @@ pub fn repair(
     }
     let locked = Locked::acquire(layout, wait, progress)?;
     let layout = locked.layout();
-    let trash = layout.trashed_runs()?;
-    let trash = trash
-        .iter()
-        .rev()
-        .map(|run| layout.trash_path().join(&run.name));
+    let _store = lock_store(std::slice::from_ref(layout), wait, progress)?;
+    let trash = layout.trash();
+    let names = trash.names()?.into_iter().rev();
+    let trash = names.map(|name| trash.path().join(name));
     let places = sources
         .iter()
         .flat_map(|source| [source.join("blobs"), source.clone()]);

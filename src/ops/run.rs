@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Outcome, Restored, execute_group, remove_directory};
+use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_directory};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::snapshot::Snapshot;
@@ -12,8 +12,8 @@ use crate::plan::{
 };
 use crate::progress::Progress;
 
-use super::group::lock_all;
-use super::repair::cure_if_needed;
+use super::group::execute_locked;
+use super::locks::{lock_all, lock_store};
 use super::{LayoutGroup, OpenGroup, Protection};
 
 /// How often a plan is made anew because a layout changed.
@@ -103,12 +103,13 @@ pub fn gc(
         if let ([layout], EmptyLayouts::Keep, true) =
             (open.layouts(), options.empty_layouts, open.is_alone())
         {
-            let snapshot = SweepSnapshot::of(
-                layout.try_clone()?,
-                protection.now,
-                protection.in_flight,
-                progress,
-            )?;
+            let layout = layout.try_clone()?;
+            let has_trash = layout.trash().open()?.is_some();
+            let Protection { now, in_flight, .. } = *protection;
+            let snapshot = SweepSnapshot::of(layout, now, in_flight, progress)?;
+            if has_trash {
+                open.note_missing(snapshot.missing());
+            }
             match snapshot.plan(missing, empty, &protection.sweep) {
                 // Only a view that remembers its documents names the images that are in the way.
                 Err(Error::Incomplete { .. }) => {}
@@ -140,18 +141,18 @@ pub struct GcOptions {
 /// Plans a group that is open, with a note for each layout.
 type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>), E> + 'a;
 
-/// Makes a plan, and executes it unless this is a dry run; and again, if a layout changed in between.
+/// Makes a plan, and executes it unless this is a dry run; and again, if a layout changed in between. What is referenced,
+/// missing and in the trash is put back before.
 fn attempt<T, E: From<Error>>(
     group: &LayoutGroup,
     mode: Mode,
     progress: &dyn Progress,
     make: &mut Planner<'_, T, E>,
 ) -> Result<Finished<T>, E> {
-    let mut cured = match mode {
-        Mode::Execute(wait) => cured(group, wait, progress)?,
-        Mode::Plan => Vec::new(),
-    };
-    for attempt in 0..MAX_ATTEMPTS {
+    let mut cured = Vec::new();
+    let mut can_be_cured = true;
+    let mut attempt = 0;
+    while attempt < MAX_ATTEMPTS {
         let early = match mode {
             Mode::Execute(wait) if attempt >= UNLOCKED_ATTEMPTS => Some(wait),
             Mode::Execute(_) | Mode::Plan => None,
@@ -162,9 +163,26 @@ fn attempt<T, E: From<Error>>(
             _ => None,
         };
         let mut open = group.open(progress)?;
-        let (mut plan, notes) = make(&mut open)?;
+        let made = make(&mut open);
+        if let Mode::Execute(wait) = mode
+            && can_be_cured
+            && open.lacks_what_is_in_trash()?
+        {
+            // Also where planning refuses a layout for what it lacks. Once: what cannot be put back stays missing.
+            can_be_cured = false;
+            let own = match &locked {
+                None => Some(lock_all(open.layouts(), wait, progress)?),
+                Some(_) => None,
+            };
+            let _store = lock_store(open.layouts(), wait, progress)?;
+            let all = locked.as_ref().or(own.as_ref());
+            cured.extend(cure_locked(all.map_or(&[], Vec::as_slice), &Disk)?);
+            continue;
+        }
+        attempt += 1;
+        let (mut plan, notes) = made?;
         if let Some(options) = group.trash() {
-            plan = plan.trashing(options, group.path())?;
+            plan = plan.trashing(options);
         }
         for own in plan.plans() {
             let parked = own.parked().iter();
@@ -180,7 +198,7 @@ fn attempt<T, E: From<Error>>(
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
         let executed = match locked.take() {
-            Some(locked) => execute_group(&locked, &plan, &Disk, progress),
+            Some(locked) => execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress),
             None => open.execute(&plan, wait, &Disk, progress),
         };
         match executed {
@@ -206,21 +224,10 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
-/// Puts back what is referenced, missing and in the trash of a single layout, before anything is planned.
-fn cured(
-    group: &LayoutGroup,
-    wait: Duration,
-    progress: &dyn Progress,
-) -> Result<Vec<Restored>, Error> {
-    let (None, [path]) = group.paths() else {
-        return Ok(Vec::new());
-    };
-    cure_if_needed(&group.open_layout(path)?, wait, progress)
-}
-
 /// Adds to an outcome what was put back before.
 fn tell(outcome: &mut GroupOutcome, cured: &mut Vec<Restored>) {
-    if let Some(own) = outcome.layouts.first_mut() {
+    let single = outcome.layouts.first_mut();
+    if let Some(own) = outcome.store.as_mut().or(single) {
         cured.append(&mut own.restored);
         own.restored = std::mem::take(cured);
     }

@@ -1,21 +1,24 @@
 //! Undoing runs that moved blobs into the trash, and emptying the trash.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::execute::{UndoPlan, Undone, empty_run, execute_undo, plan_undo, put_back_blob};
 use crate::fs::Disk;
-use crate::layout::Layout;
-use crate::layout::lock::Locked;
-use crate::layout::trash::TrashedRun;
+use crate::layout::lock::{Locked, LockedStore};
+use crate::layout::shared_blobs::SharedStore;
+use crate::layout::trash::{Trash, TrashedRun};
+use crate::layout::{Layout, State};
 use crate::oci::Digest;
 use crate::plan::{Tally, Totals};
 use crate::progress::Progress;
 
-use super::Mode;
+use super::locks::{lock_all, lock_store};
 use super::run::MAX_ATTEMPTS;
+use super::{LayoutGroup, Mode};
 
 /// Which run is undone.
 #[derive(Debug, Clone, Copy)]
@@ -26,117 +29,179 @@ pub enum UndoRequest<'a> {
     Run(&'a str),
 }
 
-/// Undoes a run, or in a dry run says what that changes.
+/// Undoes a run of a layout, or of a shared store with all layouts that the run changed, or in a dry run says what that
+/// changes.
 ///
 /// # Errors
-/// [`Error::Trash`] where there is no such run, or it cannot be undone as a whole; what reading, locking and writing say.
+/// [`Error::Trash`] where there is no such run, or it cannot be undone as a whole; [`Error::RunOfOthers`]; what reading,
+/// locking and writing say.
 pub fn undo(
-    open: &dyn Fn() -> Result<Layout>,
+    group: &LayoutGroup,
     request: UndoRequest<'_>,
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Undone> {
-    let mut path = None;
     for _ in 0..MAX_ATTEMPTS {
-        let layout = open()?;
-        layout.refuse_shared_blobs()?;
+        let (_, layouts) = group.open_layouts()?;
+        for layout in &layouts {
+            layout.refuse_shared_blobs()?;
+        }
         let Mode::Execute(wait) = mode else {
-            let (_, plan) = planned(&layout, request)?;
+            let (_, plan) = planned(&layouts, request)?;
             let restored = Vec::new();
             return Ok(Undone { plan, restored });
         };
-        let locked = Locked::acquire(&layout, wait, progress)?;
-        let (state, plan) = planned(&layout, request)?;
-        match execute_undo(&locked, &state, plan, &Disk) {
+        let locked = lock_all(&layouts, wait, progress)?;
+        let _store = lock_store(&layouts, wait, progress)?;
+        let (states, plan) = planned(&layouts, request)?;
+        match execute_undo(&locked, &states, plan, &Disk) {
             Ok(undone) => return Ok(undone),
-            Err(Error::Changed { .. }) => progress.changed(layout.path()),
+            Err(Error::Changed { .. }) => progress.changed(group.path()),
             Err(error) => return Err(error),
         }
-        path = Some(layout.path().to_owned());
     }
     Err(Error::Unstable {
-        path: path.unwrap_or_default(),
+        path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     })
 }
 
-fn planned(layout: &Layout, request: UndoRequest<'_>) -> Result<(crate::layout::State, UndoPlan)> {
-    let state = layout.read_state()?;
-    let mut runs = layout.trashed_runs()?;
+fn planned(layouts: &[Layout], request: UndoRequest<'_>) -> Result<(Vec<State>, UndoPlan)> {
+    let states = layouts.iter().map(Layout::read_state);
+    let states: Vec<State> = states.collect::<Result<_>>()?;
+    let any = layouts.first().ok_or(Error::Interrupted)?;
+    let trash = any.trash();
     let run = match request {
-        UndoRequest::Last => last(layout, &mut runs)?,
-        UndoRequest::Run(name) => {
-            let at = one_of(layout, &runs, name)?;
-            runs.remove(at)
-        }
+        UndoRequest::Last => last(trash)?,
+        UndoRequest::Run(name) => named(trash, name)?,
     };
-    let others = runs.into_iter().flat_map(|run| run.blobs);
-    let others: BTreeSet<Digest> = others.map(|(digest, _)| digest).collect();
-    let plan = plan_undo(layout, &state, &run, &others)?;
-    Ok((state, plan))
+    // The others are read only where something is in neither place.
+    let is_elsewhere = |digest: &Digest| {
+        let found = trash.find(&BTreeSet::from([digest.clone()]), None);
+        found.map(|found| !found.is_empty())
+    };
+    let pairs: Vec<_> = layouts.iter().zip(&states).collect();
+    let plan = plan_undo(&pairs, &run, &is_elsewhere)?;
+    Ok((states, plan))
 }
 
-fn last(layout: &Layout, runs: &mut Vec<TrashedRun>) -> Result<TrashedRun> {
-    // One without a record did nothing, or is being emptied.
-    let at = runs.iter().rposition(|run| !matches!(run.record, Ok(None)));
-    at.map(|at| runs.remove(at))
-        .ok_or_else(|| refuse(layout, "it is empty".to_owned()))
-}
-
-fn one_of(layout: &Layout, runs: &[TrashedRun], name: &str) -> Result<usize> {
-    let found = runs.iter().enumerate();
-    let found: Vec<usize> = found
-        .filter(|(_, run)| !name.is_empty() && run.name.starts_with(name))
-        .map(|(at, _)| at)
-        .collect();
-    match found.as_slice() {
-        [at] => Ok(*at),
-        [] => Err(refuse(layout, format!("there is no run {name}"))),
-        many => {
-            let count = many.len();
-            Err(refuse(layout, format!("{count} runs begin with {name}")))
+fn last(trash: Trash<'_>) -> Result<TrashedRun> {
+    if let Some(dir) = trash.open()? {
+        for name in trash.names()?.into_iter().rev() {
+            // One without a record did nothing, or is being emptied.
+            if !matches!(trash.record(&dir, &name)?, Ok(None))
+                && let Some(run) = trash.run(&dir, name)?
+            {
+                return Ok(run);
+            }
         }
+    }
+    Err(refuse(trash, "it is empty".to_owned()))
+}
+
+/// Reads the run whose name begins like this.
+fn named(trash: Trash<'_>, name: &str) -> Result<TrashedRun> {
+    let names = trash.names()?.into_iter();
+    let mut found: Vec<String> = names
+        .filter(|run| !name.is_empty() && run.starts_with(name))
+        .collect();
+    let count = found.len();
+    match (found.pop(), count, trash.open()?) {
+        (Some(own), 1, Some(dir)) => trash
+            .run(&dir, own)?
+            .ok_or_else(|| refuse(trash, format!("there is no run {name}"))),
+        (Some(_), _, _) => Err(refuse(trash, format!("{count} runs begin with {name}"))),
+        (None, _, _) => Err(refuse(trash, format!("there is no run {name}"))),
     }
 }
 
-fn refuse(layout: &Layout, why: String) -> Error {
+fn refuse(trash: Trash<'_>, why: String) -> Error {
     Error::Trash {
-        path: layout.path().to_owned(),
+        path: trash.owner().to_owned(),
         why,
     }
 }
 
-/// Moves one blob back from the latest run that has it. Returns its size; `None`: it is in its place.
+/// Moves one blob back from the latest run that has it, for a layout or for a group over a shared store. Returns its size;
+/// `None`: it is in its place.
 ///
 /// # Errors
 /// [`Error::Trash`] where no run has it; what locking and writing say.
 pub fn undo_blob(
-    layout: &Layout,
+    group: &LayoutGroup,
     digest: &Digest,
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Option<u64>> {
+    let (_, layouts) = group.open_layouts()?;
+    let Some(layout) = layouts.first() else {
+        return Ok(None);
+    };
     layout.refuse_shared_blobs()?;
-    let locked = match mode {
-        Mode::Execute(wait) => Some(Locked::acquire(layout, wait, progress)?),
+    let locks = match mode {
+        Mode::Execute(wait) => Some((
+            lock_all(&layouts, wait, progress)?,
+            lock_store(&layouts, wait, progress)?,
+        )),
         Mode::Plan => None,
     };
     let is_there = layout.look_at_blob(digest)?.is_some();
-    let runs = layout.trashed_runs()?;
-    let found = runs.iter().rev().find_map(|run| {
-        let mut blobs = run.blobs.iter();
-        let (_, file) = blobs.find(|(known, _)| known == digest)?;
-        Some((&run.name, file.len))
-    });
-    match (found, &locked) {
+    let trash = layout.trash();
+    let mut found = None;
+    for name in trash.names()?.into_iter().rev() {
+        let wanted = BTreeSet::from([digest.clone()]);
+        if let Some((run, len)) = trash.find(&wanted, Some(&name))?.remove(digest) {
+            found = Some((run, len));
+            break;
+        }
+    }
+    let locked = locks.as_ref().and_then(|(locked, _)| locked.first());
+    match (found, locked) {
         (None, _) if is_there => Ok(None),
-        (None, _) => Err(refuse(layout, format!("no run has {digest}"))),
+        (None, _) => Err(refuse(trash, format!("no run has {digest}"))),
         (Some((_, len)), None) => Ok((!is_there).then_some(len)),
         (Some((run, len)), Some(locked)) => {
-            let is_moved = put_back_blob(locked, run, digest, &Disk)?;
+            let is_moved = put_back_blob(locked, &run, digest, &Disk)?;
             Ok(is_moved.then_some(len))
         }
     }
+}
+
+/// Whose trash it is.
+#[derive(Debug)]
+pub enum TrashOwner {
+    /// A layout.
+    Layout(Layout),
+    /// A store of blobs that several layouts share.
+    Store(SharedStore),
+}
+
+impl TrashOwner {
+    /// Returns the trash.
+    #[must_use]
+    pub fn trash(&self) -> Trash<'_> {
+        match self {
+            Self::Layout(layout) => layout.trash(),
+            Self::Store(store) => store.trash(),
+        }
+    }
+
+    fn lock(&self, wait: Duration, progress: &dyn Progress) -> Result<Lock<'_>> {
+        Ok(match self {
+            Self::Layout(layout) => Lock::Layout {
+                _held: Locked::acquire(layout, wait, progress)?,
+            },
+            Self::Store(store) => Lock::Store {
+                _held: LockedStore::acquire(store.trash(), wait, progress)?,
+            },
+        })
+    }
+}
+
+/// What is locked while a trash is emptied.
+enum Lock<'a> {
+    Layout { _held: Locked<'a> },
+    Store { _held: LockedStore<'a> },
 }
 
 /// What the trash is emptied of.
@@ -155,35 +220,36 @@ pub enum EmptyRequest<'a> {
 /// # Errors
 /// [`Error::Trash`] where there is no such run; what locking and deleting say.
 pub fn empty_trash(
-    layout: &Layout,
+    owner: &TrashOwner,
     request: EmptyRequest<'_>,
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Vec<(TrashedRun, Totals)>> {
     let locked = match mode {
-        Mode::Execute(wait) => Some(Locked::acquire(layout, wait, progress)?),
+        Mode::Execute(wait) => Some(owner.lock(wait, progress)?),
         Mode::Plan => None,
     };
-    let mut runs = layout.trashed_runs()?;
-    match request {
-        EmptyRequest::All => {}
-        EmptyRequest::Run(name) => {
-            let at = one_of(layout, &runs, name)?;
-            runs = vec![runs.remove(at)];
+    let trash = owner.trash();
+    let runs = match request {
+        EmptyRequest::All => trash.runs()?,
+        EmptyRequest::Run(name) => vec![named(trash, name)?],
+        EmptyRequest::Before(time) => {
+            let mut runs = trash.runs()?;
+            runs.retain(|run| match &run.record {
+                Ok(Some(record)) => record.started().is_some_and(|started| started < time),
+                Ok(None) => true,
+                Err(_) => false,
+            });
+            runs
         }
-        EmptyRequest::Before(time) => runs.retain(|run| match &run.record {
-            Ok(Some(record)) => record.started().is_some_and(|started| started < time),
-            Ok(None) => true,
-            Err(_) => false,
-        }),
-    }
+    };
     let mut emptied = Vec::new();
     for run in runs {
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
         if locked.is_some() {
-            empty_run(layout, &run, &Disk)?;
+            empty_run(trash, &run, &Disk)?;
         }
         let mut tally = Tally::default();
         for (_, file) in &run.blobs {

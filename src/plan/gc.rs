@@ -9,6 +9,7 @@ use crate::fs::Fs;
 use crate::graph::{Change, EmptyIndex, GracePolicy, LiveSet, MarkOptions, MissingDocuments};
 use crate::layout::Layout;
 use crate::model::snapshot::Snapshot;
+use crate::oci::Digest;
 use crate::progress::Progress;
 
 use super::sweep::{sweep, sweep_orphans};
@@ -63,6 +64,11 @@ impl SweepSnapshot {
         progress: &dyn Progress,
     ) -> Result<Self> {
         Snapshot::of_to_sweep(layout, now, in_flight, progress).map(Self)
+    }
+
+    /// Returns the digests of what the layout references and lacks.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
+        self.0.graph.missing()
     }
 
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].

@@ -1,11 +1,8 @@
 //! A plan for a group of layouts over one store of blobs.
 
-use std::path::Path;
-
-use crate::error::{Error, Result};
 use crate::layout::trash::TrashOptions;
 
-use super::{Plan, Totals};
+use super::{EmptyLayouts, Plan, Totals};
 
 /// What is to be done to a group of layouts, and to the store of blobs that they share.
 #[derive(Debug)]
@@ -16,22 +13,30 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
-    /// Moves into the trash what a single layout deletes. The layout stays then, for what lies there.
-    ///
-    /// # Errors
-    /// [`Error::Trash`] for layouts that share their blobs.
-    pub(crate) fn trashing(self, options: &TrashOptions, path: &Path) -> Result<Self> {
-        if self.store.is_some() {
-            return Err(Error::Trash {
-                path: path.to_owned(),
-                why: "layouts with shared blobs have none".to_owned(),
-            });
+    /// Moves what goes into the trash, that of the layout or of the shared store, which has one run for all of its layouts.
+    pub(crate) fn trashing(self, options: &TrashOptions) -> Self {
+        let can_be_undone = self.plans().any(Plan::can_be_undone);
+        let Self { store, layouts } = self;
+        let keep = |own: Plan| Plan {
+            empty_layout: EmptyLayouts::Keep,
+            ..own
+        };
+        match store {
+            None => Self {
+                store: None,
+                layouts: layouts
+                    .into_iter()
+                    .map(|own| own.trashing(options))
+                    .collect(),
+            },
+            Some(store) => Self {
+                store: Some(Plan {
+                    trash: can_be_undone.then(|| options.clone()),
+                    ..store
+                }),
+                layouts: layouts.into_iter().map(keep).collect(),
+            },
         }
-        let layouts = self.layouts.into_iter();
-        Ok(Self {
-            store: None,
-            layouts: layouts.map(|own| own.trashing(options)).collect(),
-        })
     }
 
     /// Returns the plan of a single layout.

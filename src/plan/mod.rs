@@ -175,27 +175,28 @@ impl Plan {
         self.empty_layout
     }
 
-    /// Moves what goes into the trash. The layout itself is kept then, for what lies there.
+    /// Moves what goes into the trash, if the plan does something that can be undone. The layout itself is kept then, for
+    /// what lies there.
     #[must_use]
     pub fn trashing(self, options: &TrashOptions) -> Self {
+        let leaves_a_run = self.can_be_undone();
         Self {
-            trash: Some(options.clone()),
+            trash: leaves_a_run.then(|| options.clone()),
             empty_layout: EmptyLayouts::Keep,
             ..self
         }
     }
 
-    /// Returns `true` if the plan does something that can be undone: with a trash it leaves a run there.
-    #[must_use]
-    pub fn leaves_a_run(&self) -> bool {
+    /// Returns `true` if the plan does something that can be undone.
+    pub(crate) fn can_be_undone(&self) -> bool {
         let writes = &self.writes;
         let is_written = writes.index.is_some()
             || writes.manifest_json.is_some()
             || writes.repositories.is_some();
-        self.trash.is_some() && (is_written || !self.sweep.is_empty())
+        is_written || !self.sweep.is_empty()
     }
 
-    /// Returns `true` if what is deleted goes into the trash.
+    /// Returns `true` if what is deleted goes into the trash, where the plan leaves a run that can be undone.
     #[must_use]
     pub const fn is_trashing(&self) -> bool {
         self.trash.is_some()

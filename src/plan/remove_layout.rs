@@ -5,8 +5,9 @@
 
 use rustix::fs::FileType;
 
-use crate::fs::{Links, stat_at};
+use crate::fs::{Links, exists, stat_at};
 use crate::graph::GracePolicy;
+use crate::layout::blob_list::OWN_DIRECTORY;
 use crate::model::snapshot::Snapshot;
 
 use super::Plan;
@@ -42,7 +43,10 @@ fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
     let every_blob_goes = plan.sweep.len() == plan.blobs.len();
     let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
     // What lies in the trash can be put back.
-    let is_ours = is_ours && layout.trashed_names().is_ok_and(|runs| runs.is_empty());
+    let is_ours = is_ours && layout.trash().names().is_ok_and(|runs| runs.is_empty());
+    // Its blobs may be those of other layouts as well, with a trash of their own.
+    let store = layout.blob_dirs().root.as_ref();
+    let is_ours = is_ours && store.is_none_or(|dir| exists(dir, OWN_DIRECTORY).is_ok_and(|it| !it));
     lists_nothing && holds_nothing && every_blob_goes && is_ours
 }
 

@@ -12,4 +12,5 @@ mod empty;
 mod live;
 mod mistaken;
 mod shared;
+mod trash;
 mod tree;

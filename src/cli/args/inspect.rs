@@ -43,7 +43,7 @@ pub struct CheckArgs {
     pub orphans: bool,
     /// Replace missing and damaged blobs: by what is in the trash, then by what is in the directories of --from; every copy is
     /// verified
-    #[arg(long, conflicts_with_all = ["quick", "shared_blobs"])]
+    #[arg(long, conflicts_with = "quick")]
     pub repair: bool,
     /// With --repair: a layout or a directory such as blobs/ to copy blobs from; repeatable
     #[arg(long, value_name = "LAYOUT|DIR", requires = "repair")]

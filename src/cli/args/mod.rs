@@ -193,7 +193,8 @@ pub enum Command {
             ocisweep rm --trash images app:1.3\n  \
             ocisweep undo images                      the last run\n  \
             ocisweep undo -n images 20261129          show what undoing a run would restore\n  \
-            ocisweep undo images --blob DIGEST       a single blob"
+            ocisweep undo images --blob DIGEST        a single blob\n  \
+            ocisweep undo --shared-blobs blobs app db"
     )]
     Undo(UndoArgs),
     /// List or delete what runs with --trash removed

@@ -18,15 +18,26 @@ pub struct TrashArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    override_usage = "ocisweep undo [OPTIONS] LAYOUT [RUN]\n       ocisweep undo [OPTIONS] -r DIR...\n       \
+                      ocisweep undo [OPTIONS] --shared-blobs DIR [--run RUN] LAYOUT..."
+)]
 pub struct UndoArgs {
     /// Image layout: a directory with index.json and blobs/
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
-    /// Undo the last run of every layout below this directory, without following links or entering other file systems
-    #[arg(short, long, conflicts_with_all = ["run", "blob"])]
-    pub recursive: bool,
-    /// Run to undo, as `trash ls` names it, or the beginning of its name; default: the last one
+    /// Run to undo, as `trash ls` names it, or the beginning of its name; default: the last one. With --shared-blobs or
+    /// --recursive: another layout
     #[arg(value_name = "RUN")]
+    pub more: Vec<PathBuf>,
+    /// Undo the last run of every layout below these directories, without following links or entering other file systems
+    #[arg(short, long, conflicts_with = "blob")]
+    pub recursive: bool,
+    /// Directory of blobs shared by the given layouts; every layout that the run changed must be given
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
+    /// With --shared-blobs: run to undo; default: the last one
+    #[arg(long, value_name = "RUN", requires = "shared_blobs")]
     pub run: Option<String>,
     /// Restore only this blob, from the latest run that has it
     #[arg(long, value_name = "DIGEST", conflicts_with = "run")]
@@ -47,38 +58,54 @@ pub struct UndoArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum TrashCommand {
-    /// List the runs in the trash of a layout
+    /// List the runs in the trash of a layout or of shared blobs
     #[command(after_help = "Examples:\n  \
         ocisweep trash ls images\n  \
+        ocisweep trash ls --shared-blobs blobs\n  \
         ocisweep trash ls --format json images")]
     Ls(TrashLsArgs),
-    /// Delete what is in the trash of a layout
+    /// Delete what is in the trash of a layout or of shared blobs
     #[command(after_help = "Examples:\n  \
         ocisweep trash empty -n images               show what would be deleted\n  \
         ocisweep trash empty images\n  \
         ocisweep trash empty --older-than 7d images\n  \
-        ocisweep trash empty images 20261129         one run, by the beginning of its name")]
+        ocisweep trash empty images 20261129         one run, by the beginning of its name\n  \
+        ocisweep trash empty --shared-blobs blobs")]
     Empty(TrashEmptyArgs),
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct TrashLsArgs {
     /// Image layout: a directory with index.json and blobs/
-    #[arg(value_name = "LAYOUT")]
-    pub layout: PathBuf,
+    #[arg(
+        value_name = "LAYOUT",
+        required_unless_present = "shared_blobs",
+        conflicts_with = "shared_blobs"
+    )]
+    pub layout: Option<PathBuf>,
+    /// Directory of blobs that layouts share, in place of a layout
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
     /// Output format: table or json
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: TableFormat,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    override_usage = "ocisweep trash empty [OPTIONS] LAYOUT [RUN]\n       \
+                      ocisweep trash empty [OPTIONS] --shared-blobs DIR [RUN]"
+)]
 pub struct TrashEmptyArgs {
-    /// Image layout: a directory with index.json and blobs/
-    #[arg(value_name = "LAYOUT")]
-    pub layout: PathBuf,
+    /// Image layout: a directory with index.json and blobs/; with --shared-blobs none is given
+    #[arg(value_name = "LAYOUT", required_unless_present = "shared_blobs")]
+    pub layout: Option<PathBuf>,
     /// Run to delete, as `trash ls` names it, or the beginning of its name; default: all
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
+    /// Directory of blobs that layouts share, in place of a layout
+    #[arg(long, value_name = "DIR")]
+    pub shared_blobs: Option<PathBuf>,
     /// Delete only runs that are older than DURATION
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "run")]
     pub older_than: Option<Duration>,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ocisweep::Error;
-use ocisweep::Layout;
 use ocisweep::fs::Disk;
+use ocisweep::layout::shared_blobs::SharedStore;
+use ocisweep::layout::trash::Trash;
 use ocisweep::model::images::{Image, list_images};
 use ocisweep::ops::{Detail, SharedUsage};
 use ocisweep::parse::size::human_size;
@@ -117,7 +118,7 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
     let view = run::read(context, &rule, path)?;
     let images = list_images(&view, rule.now);
     let usage = usage(&view, &images, &Disk, &rule.sweep)?;
-    let trash = in_trash(&view.layout)?;
+    let trash = in_trash(view.layout.trash())?;
     let usages = if args.verbose {
         image_usages(&view, &images, &Disk)
     } else {
@@ -133,12 +134,10 @@ fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<R
 }
 
 /// Measures the trash. `trash empty` frees it.
-fn in_trash(layout: &Layout) -> Result<Row, Error> {
+fn in_trash(trash: Trash<'_>) -> Result<Row, Error> {
     let mut tally = Tally::default();
-    for run in layout.trashed_runs()? {
-        for (_, file) in &run.blobs {
-            tally.blob(file);
-        }
+    for (_, file) in trash.blobs()? {
+        tally.blob(&file);
     }
     let totals = tally.totals();
     Ok(Row {
@@ -428,10 +427,17 @@ fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
         Ok(usage) => usage.expect("the group has a shared store"),
         Err(error) => return context.report(&error),
     };
+    let trash = match SharedStore::open(pool).and_then(|store| in_trash(store.trash())) {
+        Ok(trash) => trash,
+        Err(error) => return context.report(&error),
+    };
     let exit = match args.format {
-        TableFormat::Json => context.print(&json::pretty(&JsonPool::of(pool, layouts, &usage))),
+        TableFormat::Json => {
+            let document = JsonPool::of(pool, layouts, &usage, &trash);
+            context.print(&json::pretty(&document))
+        }
         TableFormat::Table => {
-            let mut text = pool_table(context, pool, layouts, &usage);
+            let mut text = pool_table(context, pool, layouts, &usage, &trash);
             for (layout, images) in layouts.iter().zip(&usage.images) {
                 text.push('\n');
                 text.push_str(&by_image(context, &layout.to_string_lossy(), images, true));
@@ -455,6 +461,7 @@ fn pool_table(
     pool: &Path,
     layouts: &[PathBuf],
     usage: &SharedUsage,
+    trash: &Row,
 ) -> String {
     let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
     table.names(0);
@@ -480,6 +487,16 @@ fn pool_table(
         human_size(usage.total.size),
         reclaimable(&usage.total),
     ]);
+    if trash.total > 0 {
+        // After the total, which does not include it.
+        let path = format!("{} (trash)", pool.display());
+        table.row(vec![
+            context.term.foreign(&path).into_owned(),
+            String::new(),
+            human_size(trash.size),
+            reclaimable(trash),
+        ]);
+    }
     table.render()
 }
 
@@ -505,12 +522,14 @@ struct PoolLayout {
 struct JsonShared {
     path: String,
     orphans: JsonRow,
+    /// What `trash empty` frees; no other row counts it.
+    trash: JsonRow,
     /// Why a sweep would refuse.
     refusal: Option<String>,
 }
 
 impl JsonPool {
-    fn of(pool: &Path, layouts: &[PathBuf], usage: &SharedUsage) -> Self {
+    fn of(pool: &Path, layouts: &[PathBuf], usage: &SharedUsage, trash: &Row) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             command: "df",
@@ -527,6 +546,7 @@ impl JsonPool {
             shared_blobs: JsonShared {
                 path: pool.to_string_lossy().into_owned(),
                 orphans: JsonRow::of(&usage.orphans),
+                trash: JsonRow::of(trash),
                 refusal: usage.refusal.clone(),
             },
             total: JsonRow::of(&usage.total),

@@ -34,7 +34,11 @@ pub fn run(
             });
         }
     }
-    let layout = context.open(path)?;
+    let store = args.layouts.shared_blobs.as_deref();
+    let layout = match store {
+        Some(store) => context.open_in(path, store)?,
+        None => context.open(path)?,
+    };
     let restored = restore_missing(&layout, args.lock_wait, context.watcher())?;
     let mut repaired: Vec<Repaired> = restored
         .into_iter()
@@ -45,7 +49,10 @@ pub fn run(
         .collect();
     let mut tried: BTreeSet<Digest> = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
-        let view = context.read(path)?;
+        let view = match store {
+            Some(store) => context.read_in(path, store)?,
+            None => context.read(path)?,
+        };
         let report = check(&view, options, context.watcher())?;
         let damaged = report.findings.iter().filter(|finding| is_damage(finding));
         let damaged: BTreeSet<Digest> = damaged

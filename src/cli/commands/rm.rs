@@ -334,7 +334,9 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<PlanNotes>) -> Exi
                 text.push_str(&total_line(&totals, args.dry_run));
             }
             let mut trashed = TrashTotals::default();
-            trashed.add(&shown);
+            for shown in store.iter().chain([&shown]) {
+                trashed.add(shown);
+            }
             text.push_str(&trashed.line(args.dry_run));
             context.print(&text)
         }

@@ -1,10 +1,13 @@
 //! `ocisweep trash`
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use jiff::Timestamp;
+use ocisweep::Error;
+use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::TrashedRun;
-use ocisweep::ops::{EmptyRequest, empty_trash};
+use ocisweep::ops::{EmptyRequest, TrashOwner, empty_trash};
 use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::Totals;
 use serde::Serialize;
@@ -25,9 +28,28 @@ pub fn run(context: &Context<'_>, command: &TrashCommand) -> Exit {
     }
 }
 
+/// Opens what has the trash: a layout, or the store of blobs that layouts share.
+fn open(
+    context: &Context<'_>,
+    layout: Option<&Path>,
+    store: Option<&Path>,
+) -> Result<TrashOwner, Error> {
+    match (layout, store) {
+        (_, Some(store)) => SharedStore::open(store).map(TrashOwner::Store),
+        (layout, None) => {
+            let layout = layout.unwrap_or(Path::new("."));
+            context.open(layout).map(TrashOwner::Layout)
+        }
+    }
+}
+
 fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
-    let layout = context.open(&args.layout);
-    let runs = match layout.and_then(|layout| layout.trashed_runs()) {
+    let owner = open(
+        context,
+        args.layout.as_deref(),
+        args.shared_blobs.as_deref(),
+    );
+    let runs = match owner.and_then(|owner| owner.trash().runs()) {
         Ok(runs) => runs,
         Err(error) => return context.report(&error),
     };
@@ -98,30 +120,38 @@ fn until(time: Timestamp, now: Timestamp) -> String {
 }
 
 fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
-    let layout = match context.open(&args.layout) {
-        Ok(layout) => layout,
+    // Where no layout is given, what stands in its place is the run.
+    let in_place = args.layout.as_ref().filter(|_| args.shared_blobs.is_some());
+    if let (Some(_), Some(extra)) = (in_place, &args.run) {
+        let text = format!("cannot use `{extra}`: with --shared-blobs no layout is given");
+        let hint = "`ocisweep trash empty --shared-blobs DIR [RUN]`";
+        context.term.error(&text, Some(hint));
+        return exit::USAGE;
+    }
+    let run = in_place.map(|run| run.to_string_lossy());
+    let run = run.as_deref().or(args.run.as_deref());
+    if let (Some(run), Some(_)) = (run, args.older_than) {
+        let text = format!("cannot use `--older-than` with the run `{run}`");
+        context.term.error(&text, Some("give one of them"));
+        return exit::USAGE;
+    }
+    let store = args.shared_blobs.as_deref();
+    let owner = match open(context, args.layout.as_deref(), store) {
+        Ok(owner) => owner,
         Err(error) => return context.report(&error),
     };
     let before = args
         .older_than
         .and_then(|age| context.started.checked_sub(age).ok());
-    let request = match (&args.run, args.older_than) {
+    let request = match (run, args.older_than) {
         (Some(run), _) => EmptyRequest::Run(run),
         (None, None) => EmptyRequest::All,
         (None, Some(_)) => EmptyRequest::Before(before.unwrap_or(Timestamp::MIN)),
     };
     let mode = run_mode(args.dry_run, args.lock_wait);
-    let emptied = match empty_trash(&layout, request, mode, context.watcher()) {
+    let emptied = match empty_trash(&owner, request, mode, context.watcher()) {
         Ok(emptied) => emptied,
-        Err(error) => {
-            let hint = matches!(error, ocisweep::Error::Trash { .. }).then(|| {
-                format!(
-                    "`ocisweep trash ls {}` lists the runs",
-                    quote_path(&args.layout)
-                )
-            });
-            return context.report_with(&error, hint);
-        }
+        Err(error) => return report_trash(context, owner.trash().owner(), store, &error),
     };
     let verb = if args.dry_run {
         "Would empty:"
@@ -139,6 +169,22 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
     }
     text.push_str(&total_line(&sum, args.dry_run));
     exit::DONE.and(context.print(&text))
+}
+
+/// Reports an error of a trash, with the command that lists its runs.
+pub fn report_trash(
+    context: &Context<'_>,
+    layout: &Path,
+    store: Option<&Path>,
+    error: &Error,
+) -> Exit {
+    let place = match store {
+        Some(store) => format!("--shared-blobs {}", quote_path(store)),
+        None => quote_path(layout),
+    };
+    let hint = matches!(error, Error::Trash { .. })
+        .then(|| format!("`ocisweep trash ls {place}` lists the runs"));
+    context.report_with(error, hint)
 }
 
 #[derive(Serialize)]

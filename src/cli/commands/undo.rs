@@ -1,29 +1,47 @@
 //! `ocisweep undo`
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use ocisweep::Error;
-use ocisweep::execute::Undone;
+use ocisweep::execute::{LayoutUndo, Undone};
 use ocisweep::oci::Digest;
-use ocisweep::ops::{self, UndoRequest};
+use ocisweep::ops::{self, LayoutGroup, UndoRequest};
 use ocisweep::parse::size::human_size;
 use serde::Serialize;
 
 use crate::cli::args::{TextFormat, TreeArgs, UndoArgs};
 use crate::cli::context::{Context, quote_path};
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::choose;
+use crate::cli::layouts::{choose, choose_sharing};
 use crate::cli::mistaken::CommandLine;
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
-use crate::cli::run::run_mode;
+use crate::cli::run::{alone, run_mode};
+
+use super::trash::report_trash;
 
 /// Undoes a run, or restores one blob.
 pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
+    let asked = match Asked::of(args) {
+        Ok(asked) => asked,
+        Err((text, hint)) => {
+            context.term.error(&text, hint);
+            return exit::USAGE;
+        }
+    };
+    if args.recursive && args.shared_blobs.is_none() {
+        return tree(context, args, asked.tree);
+    }
+    let group = match &args.shared_blobs {
+        None => alone(context, &args.layout),
+        Some(store) => match choose_sharing(context, store, &asked.tree) {
+            Ok(group) => group,
+            Err(exit) => return exit,
+        },
+    };
     if let Some(text) = &args.blob {
         return match Digest::parse(text) {
-            Ok(digest) => blob(context, args, &digest),
+            Ok(digest) => blob(context, args, &group, &digest),
             Err(error) => {
                 let text = format!("cannot use `--blob {text}`: {error}");
                 context.term.error(&text, None);
@@ -31,21 +49,51 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
             }
         };
     }
-    if args.recursive {
-        return tree(context, args);
-    }
-    match one(context, args, &args.layout) {
+    match one(context, args, &group, asked.run.as_deref()) {
         Ok((document, exit)) => exit.and(print(context, args, &document)),
         Err(exit) => exit,
     }
 }
 
+/// What the arguments without a flag mean.
+struct Asked {
+    tree: TreeArgs,
+    run: Option<String>,
+}
+
+impl Asked {
+    /// # Errors
+    /// What is wrong with them, and a hint.
+    fn of(args: &UndoArgs) -> Result<Self, (String, Option<&'static str>)> {
+        let is_many = args.recursive || args.shared_blobs.is_some();
+        let mut paths = vec![args.layout.clone()];
+        if is_many {
+            paths.extend_from_slice(&args.more);
+        }
+        let run = match args.more.as_slice() {
+            _ if is_many => args.run.clone(),
+            [] => None,
+            [run] if args.blob.is_none() => Some(run.to_string_lossy().into_owned()),
+            [run] => {
+                let run = run.display();
+                return Err((format!("cannot use `--blob` with the run `{run}`"), None));
+            }
+            [_, extra, ..] => {
+                let text = format!("cannot use `{}`: one layout and one run", extra.display());
+                let hint = "`-r` undoes the last run of several layouts, and `--shared-blobs DIR` a run over shared blobs";
+                return Err((text, Some(hint)));
+            }
+        };
+        let tree = TreeArgs {
+            paths,
+            recursive: args.recursive,
+        };
+        Ok(Self { tree, run })
+    }
+}
+
 /// Undoes the last run of every layout below a directory that has a trash.
-fn tree(context: &Context<'_>, args: &UndoArgs) -> Exit {
-    let tree = TreeArgs {
-        paths: vec![args.layout.clone()],
-        recursive: true,
-    };
+fn tree(context: &Context<'_>, args: &UndoArgs, tree: TreeArgs) -> Exit {
     let chosen = match choose(context, &tree, CommandLine::default()) {
         Ok(chosen) => chosen,
         Err(exit) => return exit,
@@ -56,16 +104,18 @@ fn tree(context: &Context<'_>, args: &UndoArgs) -> Exit {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let runs = context.open(path).and_then(|layout| layout.trashed_runs());
-        match runs {
-            Ok(runs) if runs.iter().all(|run| matches!(run.record, Ok(None))) => continue,
-            Ok(_) => {}
+        let has_run = context
+            .open(path)
+            .and_then(|layout| layout.trash().has_run());
+        match has_run {
+            Ok(false) => continue,
+            Ok(true) => {}
             Err(error) => {
                 exit = exit.and(context.report(&error));
                 continue;
             }
         }
-        match one(context, args, path) {
+        match one(context, args, &alone(context, path), None) {
             Ok((document, ended)) => {
                 exit = exit.and(ended);
                 if args.format == TextFormat::Text {
@@ -90,38 +140,34 @@ fn tree(context: &Context<'_>, args: &UndoArgs) -> Exit {
     }
 }
 
-/// Undoes a run of one layout, and reports what could not be restored.
+/// Undoes a run of one layout or of a shared store, and reports what could not be restored.
 ///
 /// # Errors
 /// The exit status, after the reason was printed.
-fn one(context: &Context<'_>, args: &UndoArgs, layout: &Path) -> Result<(Document, Exit), Exit> {
-    let open = || context.open(layout);
-    let request = match &args.run {
-        Some(name) => UndoRequest::Run(name),
-        None => UndoRequest::Last,
-    };
+fn one(
+    context: &Context<'_>,
+    args: &UndoArgs,
+    group: &LayoutGroup,
+    run: Option<&str>,
+) -> Result<(Document, Exit), Exit> {
+    let request = run.map_or(UndoRequest::Last, UndoRequest::Run);
     let mode = run_mode(args.dry_run, args.lock_wait);
-    match ops::undo(&open, request, mode, context.watcher()) {
-        Ok(undone) => Ok(show(context, args, layout, &undone)),
-        Err(error) => Err(report(context, layout, &error)),
+    match ops::undo(group, request, mode, context.watcher()) {
+        Ok(undone) => Ok(show(context, args, group, &undone)),
+        Err(error) => Err(report(context, group, &error)),
     }
 }
 
-fn report(context: &Context<'_>, layout: &Path, error: &Error) -> Exit {
-    let hint = matches!(error, Error::Trash { .. })
-        .then(|| format!("`ocisweep trash ls {}` lists the runs", quote_path(layout)));
-    context.report_with(error, hint)
+fn report(context: &Context<'_>, group: &LayoutGroup, error: &Error) -> Exit {
+    let (store, _) = group.paths();
+    report_trash(context, group.path(), store, error)
 }
 
-fn blob(context: &Context<'_>, args: &UndoArgs, digest: &Digest) -> Exit {
-    let layout = match context.open(&args.layout) {
-        Ok(layout) => layout,
-        Err(error) => return context.report(&error),
-    };
+fn blob(context: &Context<'_>, args: &UndoArgs, group: &LayoutGroup, digest: &Digest) -> Exit {
     let mode = run_mode(args.dry_run, args.lock_wait);
-    let restored = match ops::undo_blob(&layout, digest, mode, context.watcher()) {
+    let restored = match ops::undo_blob(group, digest, mode, context.watcher()) {
         Ok(restored) => restored,
-        Err(error) => return report(context, &args.layout, &error),
+        Err(error) => return report(context, group, &error),
     };
     let document = Document {
         blobs: restored
@@ -131,7 +177,7 @@ fn blob(context: &Context<'_>, args: &UndoArgs, digest: &Digest) -> Exit {
             })
             .into_iter()
             .collect(),
-        ..Document::new(args, &args.layout)
+        ..Document::new(args, group)
     };
     print(context, args, &document)
 }
@@ -139,25 +185,28 @@ fn blob(context: &Context<'_>, args: &UndoArgs, digest: &Digest) -> Exit {
 fn show(
     context: &Context<'_>,
     args: &UndoArgs,
-    layout: &Path,
+    group: &LayoutGroup,
     undone: &Undone,
 ) -> (Document, Exit) {
     let Undone { plan, restored } = undone;
+    let (store, _) = group.paths();
     let blob = |digest: &Digest, size| JsonBlob {
         digest: digest.to_string(),
         size,
     };
     let own = plan.blobs.iter();
     let others = restored.iter().map(|other| blob(&other.digest, other.len));
+    let moved = plan.layouts.iter().flat_map(|own| &own.index.moved);
     let document = Document {
         run: Some(plan.run.clone()),
-        names: plan.index.names.clone(),
-        moved: plan.index.moved.clone(),
+        names: plan.names().cloned().collect(),
+        moved: moved.cloned().collect(),
         blobs: own
             .map(|(digest, size)| blob(digest, *size))
             .chain(others)
             .collect(),
-        ..Document::new(args, layout)
+        layouts: store.map(|_| plan.layouts.iter().map(JsonLayout::of).collect()),
+        ..Document::new(args, group)
     };
     let mut exit = exit::DONE;
     if plan.is_done {
@@ -166,13 +215,48 @@ fn show(
             plan.run
         ));
     }
-    for name in &plan.index.moved {
+    for own in &plan.layouts {
+        exit = exit.and(show_layout(context, own, store.is_some()));
+    }
+    for digest in &plan.damaged {
+        let layout = match (store, group.paths().1.first()) {
+            (Some(store), Some(layout)) => {
+                let store = quote_path(store);
+                format!("--shared-blobs {store} {}", quote_path(layout))
+            }
+            _ => quote_path(group.path()),
+        };
+        context.term.error(
+            &format!(
+                "cannot restore {digest}: a file that does not match that digest is in its place"
+            ),
+            Some(&format!("`ocisweep check {layout}` shows what is damaged")),
+        );
+        exit = exit.and(exit::INCOMPLETE);
+    }
+    (document, exit)
+}
+
+/// Says what of one layout could not be restored.
+fn show_layout(context: &Context<'_>, own: &LayoutUndo, is_shared: bool) -> Exit {
+    let mut exit = exit::DONE;
+    let place = match is_shared {
+        true => format!(" of `{}`", own.path.display()),
+        false => String::new(),
+    };
+    for name in &own.index.moved {
         context.term.note(&format!(
-            "`{name}` now refers to another image and was not restored; the image that had it is listed without that name"
+            "`{name}`{place} now refers to another image and was not restored; the image that had it is listed without that name"
         ));
     }
-    for file in &plan.left {
-        let path = layout.join(file);
+    if !own.unlisted.is_empty() {
+        let documents = count(own.unlisted.len() as u64, "document");
+        context.term.note(&format!(
+            "kept {documents} that the run wrote{place}, no longer listed; `ocisweep gc` deletes unreferenced blobs"
+        ));
+    }
+    for file in &own.left {
+        let path = own.path.join(file);
         context.term.error(
             &format!(
                 "cannot restore `{}`: another program has written it since",
@@ -182,19 +266,7 @@ fn show(
         );
         exit = exit.and(exit::INCOMPLETE);
     }
-    for digest in &plan.damaged {
-        context.term.error(
-            &format!(
-                "cannot restore {digest}: a file that does not match that digest is in its place"
-            ),
-            Some(&format!(
-                "`ocisweep check {}` shows what is damaged",
-                quote_path(layout)
-            )),
-        );
-        exit = exit.and(exit::INCOMPLETE);
-    }
-    (document, exit)
+    exit
 }
 
 fn print(context: &Context<'_>, args: &UndoArgs, document: &Document) -> Exit {
@@ -240,6 +312,27 @@ struct Document {
     blobs: Vec<JsonBlob>,
     names: Vec<String>,
     moved: Vec<String>,
+    /// With a shared store: what came back in each layout that the run changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layouts: Option<Vec<JsonLayout>>,
+}
+
+/// A layout over a shared store.
+#[derive(Serialize)]
+struct JsonLayout {
+    path: String,
+    names: Vec<String>,
+    moved: Vec<String>,
+}
+
+impl JsonLayout {
+    fn of(own: &LayoutUndo) -> Self {
+        Self {
+            path: own.path.to_string_lossy().into_owned(),
+            names: own.index.names.clone(),
+            moved: own.index.moved.clone(),
+        }
+    }
 }
 
 /// What `-r` did, layout by layout.
@@ -258,16 +351,17 @@ struct JsonBlob {
 }
 
 impl Document {
-    fn new(args: &UndoArgs, layout: &Path) -> Self {
+    fn new(args: &UndoArgs, group: &LayoutGroup) -> Self {
         Self {
             schema_version: json::SCHEMA_VERSION,
             command: "undo",
             dry_run: args.dry_run,
-            path: layout.to_string_lossy().into_owned(),
+            path: group.path().to_string_lossy().into_owned(),
             run: None,
             blobs: Vec::new(),
             names: Vec::new(),
             moved: Vec::new(),
+            layouts: None,
         }
     }
 }

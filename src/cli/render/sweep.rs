@@ -279,7 +279,7 @@ impl Shown<'_> {
     pub fn trashed(&self) -> Option<Trashed> {
         match self.outcome {
             Some(outcome) => outcome.trashed.clone(),
-            None if self.plan.leaves_a_run() => {
+            None if self.plan.is_trashing() => {
                 let sweep = self.plan.sweep();
                 Some(Trashed {
                     run: String::new(),

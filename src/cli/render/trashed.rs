@@ -5,39 +5,68 @@ use std::path::PathBuf;
 use ocisweep::parse::size::human_size;
 
 use super::sweep::{Shown, count};
-use crate::cli::context::quote_path;
+use crate::cli::context::{quote_path, undo_shared};
+
+/// How many layouts over a shared store the line names.
+const MAX_LAYOUTS: usize = 8;
 
 /// What the layouts of a run moved into the trash.
 #[derive(Debug, Default)]
 pub struct TrashTotals {
     layouts: Vec<PathBuf>,
+    /// A store whose layouts come after it.
+    store: Option<PathBuf>,
+    /// Of these, those that the run changes, or else the first one.
+    sharing: Vec<PathBuf>,
+    is_any_changed: bool,
     blobs: u64,
     bytes: u64,
 }
 
 impl TrashTotals {
-    /// Adds a layout.
+    /// Adds a layout, or a shared store before its layouts.
     pub fn add(&mut self, shown: &Shown<'_>) {
-        let Some(trashed) = shown.trashed() else {
-            return;
-        };
-        self.layouts.push(shown.plan.layout().to_owned());
-        self.blobs += trashed.blobs;
-        self.bytes = self.bytes.saturating_add(trashed.bytes);
+        let path = shown.plan.layout().to_owned();
+        if let Some(trashed) = shown.trashed() {
+            self.blobs += trashed.blobs;
+            self.bytes = self.bytes.saturating_add(trashed.bytes);
+            match shown.is_pool {
+                true => self.store = Some(path),
+                false => self.layouts.push(path),
+            }
+        } else if self.store.is_some() {
+            let is_changed = !shown.plan.writes().is_empty();
+            if is_changed && !std::mem::replace(&mut self.is_any_changed, true) {
+                self.sharing.clear();
+            }
+            if is_changed || self.sharing.is_empty() {
+                self.sharing.push(path);
+            }
+        }
     }
 
     /// Returns the line below the total, with the command that takes it back; nothing without a trash.
     pub fn line(&self, is_dry_run: bool) -> String {
         let blobs = count(self.blobs, "blob");
         let size = human_size(self.bytes);
-        match (self.layouts.as_slice(), is_dry_run) {
-            ([], _) => String::new(),
-            (_, true) => format!("Would move to trash: {blobs}, {size}\n"),
-            ([layout], false) => format!(
+        match (&self.store, self.layouts.as_slice(), is_dry_run) {
+            (None, [], _) => String::new(),
+            (_, _, true) => format!("Would move to trash: {blobs}, {size}\n"),
+            (Some(store), _, false) => {
+                let names = self.sharing.get(..MAX_LAYOUTS).unwrap_or(&self.sharing);
+                let more = if names.len() < self.sharing.len() {
+                    " LAYOUT..."
+                } else {
+                    ""
+                };
+                let undo = undo_shared(store, None, names);
+                format!("Moved to trash: {blobs}, {size} (ocisweep undo {undo}{more})\n")
+            }
+            (None, [layout], false) => format!(
                 "Moved to trash: {blobs}, {size} (ocisweep undo {})\n",
                 quote_path(layout)
             ),
-            (layouts, false) => format!(
+            (None, layouts, false) => format!(
                 "Moved to trash: {blobs}, {size}, of {} (ocisweep undo LAYOUT)\n",
                 count(layouts.len() as u64, "layout")
             ),

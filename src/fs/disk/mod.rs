@@ -302,10 +302,15 @@ fn fill(
     file.write_all(bytes)?;
     let new = stat_of(&*file)?;
     let Some((old_file, old)) = old else {
-        return match set_mode(file, &new, 0o644) {
+        match set_mode(file, &new, 0o644) {
             // The file system has modes of its own (FAT, a share of another system), or nothing here knows the call.
-            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
-            result => Ok(result?),
+            Ok(()) | Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        return match time {
+            // A new file is as good with another time.
+            FileTime::At(time) => set_modified(file, time).or(Ok(())),
+            FileTime::New | FileTime::AsBefore => Ok(()),
         };
     };
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
@@ -329,11 +334,15 @@ fn fill(
     })?;
     // After the mode, which would change the mask of an ACL.
     attributes::copy(old_file, file)?;
-    let modified = match time {
-        FileTime::New => return Ok(()),
-        FileTime::AsBefore => modified_of(old),
-        FileTime::At(time) => time,
-    };
+    match time {
+        FileTime::New => Ok(()),
+        FileTime::AsBefore => set_modified(file, modified_of(old)),
+        FileTime::At(time) => set_modified(file, time),
+    }
+}
+
+/// Sets the time of a file, in nanoseconds since 1970.
+fn set_modified(file: &File, modified: i128) -> io::Result<()> {
     let stamp = |nanoseconds: i128| Timespec {
         tv_sec: i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or_default(),
         tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
@@ -342,7 +351,7 @@ fn fill(
         last_access: stamp(modified),
         last_modification: stamp(modified),
     };
-    retry_on_intr(|| rustix::fs::futimens(&*file, &times))?;
+    retry_on_intr(|| rustix::fs::futimens(file, &times))?;
     Ok(())
 }
 

@@ -13,13 +13,15 @@
 //! kernel drops the lock, and the next run takes the file and removes it. Doubt counts as a lock: a
 //! file that cannot be asked stops the run.
 
+mod file;
+mod store;
 mod zot;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Layout;
@@ -27,8 +29,11 @@ use super::entries::each_entry;
 use super::temp_files::LOCK_FILE;
 use super::temp_files::{self, TempName};
 use crate::error::{Error, Result};
-use crate::fs::{Links, changed_of, open_dir, open_file, stat_at, stat_of};
+use crate::fs::{Links, open_dir, open_file};
 use crate::progress::Progress;
+
+use file::LockFile;
+pub use store::LockedStore;
 
 /// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with fcntl), and
 /// the cache of linuxkit.
@@ -42,8 +47,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[must_use = "the layout is unlocked when this is dropped"]
 pub struct Locked<'a> {
     layout: &'a Layout,
-    /// Held for its flock. `None`: the disk is so full that the file cannot be made, by nobody.
-    file: Option<OwnedFd>,
+    lock: LockFile<'a>,
 }
 
 impl<'a> Locked<'a> {
@@ -55,9 +59,9 @@ impl<'a> Locked<'a> {
     pub fn acquire(layout: &'a Layout, wait: Duration, progress: &dyn Progress) -> Result<Self> {
         let start = Instant::now();
         loop {
-            let by = match try_lock(layout)? {
-                Ok(file) => {
-                    let locked = Self { layout, file };
+            let by = match LockFile::acquire(layout.dir(), LOCK_FILE, layout.path())? {
+                Ok(lock) => {
+                    let locked = Self { layout, lock };
                     // Looked at after the lock is taken: who starts later meets the lock, if he
                     // respects one.
                     match writer_at_work(layout)? {
@@ -87,99 +91,19 @@ impl<'a> Locked<'a> {
     /// # Errors
     /// [`Error::Read`] when the lock file cannot be looked at.
     pub fn is_in_force(&self) -> Result<bool> {
-        match &self.file {
-            Some(file) => is_at_path(self.layout, file),
-            None => Ok(!is_there(self.layout)?),
-        }
+        self.lock.is_in_force()
     }
 
     /// Returns a time at or before now, by the clock of the file system: when the lock file was made.
     /// In nanoseconds since 1970.
     pub(crate) fn since(&self) -> Option<i128> {
-        let stat = stat_of(self.file.as_ref()?).ok()?;
-        Some(changed_of(&stat))
+        self.lock.since()
     }
 
     /// Returns the layout.
     #[must_use]
     pub const fn layout(&self) -> &'a Layout {
         self.layout
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        // Removed while still held: whoever opened the same file meanwhile finds, after he gets the
-        // lock, that it is no longer the file at that path, and tries again.
-        let Some(file) = &self.file else { return };
-        if is_at_path(self.layout, file).unwrap_or(false) {
-            // Left behind, the file is as harmless as after a crash.
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the lock file is removed by its holder"
-            )]
-            let _ = retry_on_intr(|| {
-                rustix::fs::unlinkat(self.layout.dir(), LOCK_FILE, AtFlags::empty())
-            });
-        }
-    }
-}
-
-/// Tries once. The inner error says who holds the lock.
-fn try_lock(layout: &Layout) -> Result<Result<Option<OwnedFd>, String>> {
-    let path = layout.path().join(LOCK_FILE);
-    let flags =
-        OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    // A second round is needed when the file was unlinked between open and flock.
-    for _ in 0..16 {
-        let mode = Mode::from_raw_mode(0o644);
-        #[expect(clippy::disallowed_methods, reason = "a lock needs a file to lie on")]
-        let opened = retry_on_intr(|| rustix::fs::openat(layout.dir(), LOCK_FILE, flags, mode));
-        let file = match opened {
-            Ok(file) => file,
-            // Measured on xfs: with no block free no file can be made, but files can be deleted. A
-            // sweep is the way out, and nobody else can make the file to lock it.
-            Err(Errno::NOSPC | Errno::DQUOT) if !is_there(layout)? => return Ok(Ok(None)),
-            Err(error) => return Err(Error::write(&path)(error.into())),
-        };
-        let lock = FlockOperation::NonBlockingLockExclusive;
-        match retry_on_intr(|| rustix::fs::flock(&file, lock)) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Ok(Err(format!(
-                    "`{}` is locked by another process",
-                    path.display()
-                )));
-            }
-            Err(error) => return Err(Error::write(&path)(error.into())),
-        }
-        if is_at_path(layout, &file)? {
-            return Ok(Ok(Some(file)));
-        }
-    }
-    Ok(Err(format!(
-        "`{}` was replaced repeatedly while locking",
-        path.display()
-    )))
-}
-
-/// Returns `true` if there is a lock file.
-fn is_there(layout: &Layout) -> Result<bool> {
-    match stat_at(layout.dir(), LOCK_FILE, Links::Refuse) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(Error::read(layout.path().join(LOCK_FILE))(error.into())),
-    }
-}
-
-/// Returns `true` if the open file is the one at the lock's path.
-fn is_at_path(layout: &Layout, file: &OwnedFd) -> Result<bool> {
-    let path = || layout.path().join(LOCK_FILE);
-    let held = stat_of(file).map_err(|error| Error::read(path())(error.into()))?;
-    match stat_at(layout.dir(), LOCK_FILE, Links::Refuse) {
-        Ok(there) => Ok((held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)),
-        Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(Error::read(path())(error.into())),
     }
 }
 
@@ -286,7 +210,7 @@ mod tests {
         let layout = layout(temp.path());
         let locked = Locked {
             layout: &layout,
-            file: None,
+            lock: LockFile::without_file(layout.dir(), LOCK_FILE, layout.path()),
         };
         assert!(locked.is_in_force().expect("it can be looked at"));
         std::fs::write(temp.path().join(LOCK_FILE), "").expect("a lock of somebody else");

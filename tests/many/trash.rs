@@ -1,0 +1,568 @@
+//! The trash of shared blobs: one run for all layouts that a command changes, and all of it comes back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Image, LayoutBuilder, Run, TestDir, assert_same, media, snapshot, without_directory_times,
+};
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// The bytes of every file that is not this program's own.
+type Bytes = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Three layouts over the blobs in `pool`, each with an image of its own, one of two platforms and one without a name; and
+/// orphans.
+struct Shared {
+    scene: TestDir,
+    /// The image `app:1` of each.
+    images: Vec<Image>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let scene = TestDir::new();
+        let mut images = Vec::new();
+        for name in NAMES {
+            let mut layout = LayoutBuilder::at(&scene.join(name));
+            let image = layout.image("linux/amd64", name, &[b"common", name.as_bytes()]);
+            let text = format!("untagged {name}");
+            let untagged = layout.image("linux/amd64", &text, &[b"common", text.as_bytes()]);
+            let children = ["linux/amd64", "linux/arm64"].map(|platform| {
+                let salt = format!("{name} {platform}");
+                let image = layout.image(platform, &salt, &[salt.as_bytes()]);
+                image.manifest.platform(platform)
+            });
+            let multi = layout.index(&children);
+            layout
+                .tag(&image.manifest, "app:1")
+                .entry(&untagged.manifest)
+                .tag(&multi, "multi:1")
+                .save_element(&["app:1"], &image.config, &image.layers);
+            layout.layer(format!("orphan of {name}").as_bytes());
+            layout.write();
+            images.push(image);
+        }
+        let shared = Self { scene, images };
+        fs::create_dir_all(shared.store().join("sha256")).expect("a directory can be made");
+        shared.pool_them();
+        shared
+    }
+
+    /// Moves the blobs of all layouts into the store.
+    fn pool_them(&self) {
+        for name in NAMES {
+            let own = self.scene.join(name).join("blobs/sha256");
+            for blob in fs::read_dir(&own).expect("it has blobs") {
+                let blob = blob.expect("it has blobs");
+                let to = self.store().join("sha256").join(blob.file_name());
+                fs::rename(blob.path(), to).expect("it can be moved");
+            }
+            fs::remove_dir(&own).expect("it is empty");
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.scene.join("pool")
+    }
+
+    fn run(&self, words: &[&str]) -> Run {
+        self.scene.run(words)
+    }
+
+    /// Runs a command over all layouts, and lets what it deletes go into the trash.
+    fn trashing(&self, words: &[&str]) -> Run {
+        let (command, words) = words.split_first().expect("a command");
+        let shared = ["--trash", "--grace", "0", "--shared-blobs", "pool"];
+        let layouts: &[&str] = match *command {
+            "rm" => &["--with", "two", "--with", "three", "one"],
+            _ => &NAMES,
+        };
+        let all = [&[*command], &shared[..], layouts, words].concat();
+        self.run(&all)
+    }
+
+    fn undo(&self, words: &[&str]) -> Run {
+        let all = [&["undo", "--shared-blobs", "pool"], words, &NAMES].concat();
+        self.run(&all)
+    }
+
+    fn runs(&self) -> Vec<Value> {
+        let run = self.run(&["trash", "ls", "--shared-blobs", "pool", "--format", "json"]);
+        let report = run.ok().json();
+        report["runs"].as_array().expect("a list").clone()
+    }
+
+    fn names_of_runs(&self) -> Vec<String> {
+        let name = |run: &Value| run["run"].as_str().expect("a name").to_owned();
+        self.runs().iter().map(name).collect()
+    }
+
+    /// Everything in the store and the layouts but what is this program's own.
+    fn bytes(&self) -> Bytes {
+        let names = snapshot(self.scene.path()).into_keys();
+        let is_own = |name: &Path| name.iter().any(|part| part == ".ocisweep");
+        names
+            .filter(|name| !is_own(name) && self.scene.path().join(name).is_file())
+            .map(|name| {
+                let bytes = fs::read(self.scene.path().join(&name)).expect("it can be read");
+                (name, bytes)
+            })
+            .collect()
+    }
+
+    fn in_trash(&self) -> usize {
+        let trash = self.store().join(".ocisweep/trash");
+        let names = if trash.is_dir() {
+            snapshot(&trash).into_keys().collect()
+        } else {
+            Vec::new()
+        };
+        names
+            .iter()
+            .filter(|name| name.components().count() == 3)
+            .count()
+    }
+
+    #[track_caller]
+    fn is_whole(&self) {
+        let words = ["check", "--shared-blobs", "pool"];
+        self.run(&[&words[..], &NAMES].concat()).ok();
+    }
+
+    fn has(&self, digest: &str) -> bool {
+        let hex = digest.trim_start_matches("sha256:");
+        self.store().join("sha256").join(hex).exists()
+    }
+}
+
+/// Panics unless every file is as it was; `more`: documents that the run wrote may be there as well.
+#[track_caller]
+fn assert_back(before: &Bytes, shared: &Shared, more: bool, run: &Run) {
+    let mut now = shared.bytes();
+    if more {
+        now.retain(|name, _| !name.starts_with("pool") || before.contains_key(name));
+    }
+    let names = |bytes: &Bytes| bytes.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&now), names(before), "{}", run.all());
+    assert!(now == *before, "other bytes\n{}", run.all());
+}
+
+#[test]
+fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
+    for (words, more) in [
+        (&["gc"][..], false),
+        (&["prune", "-f"], false),
+        (&["prune", "-f", "-a", "--keep", "multi:*"], false),
+        (&["rm", "app:1"], false),
+        (&["rm", "--no-prune", "app:1"], false),
+        (&["rm", "multi:1", "--platform", "linux/arm64"], true),
+        (
+            &[
+                "rm",
+                "multi:1",
+                "--platform",
+                "linux/arm64",
+                "--platform-mode",
+                "sparse",
+            ],
+            false,
+        ),
+    ] {
+        let shared = Shared::new();
+        let before = shared.bytes();
+        let dry = shared.trashing(&[words, &["-n"]].concat());
+        dry.ok().says("Would move to trash: ");
+        assert!(shared.bytes() == before, "{}", dry.all());
+        let run = shared.trashing(words);
+        run.ok()
+            .says("Moved to trash: ")
+            .says("(ocisweep undo --shared-blobs pool ")
+            .keeps_quiet_about("Deleted: ");
+        assert_ne!(shared.bytes(), before, "{}", run.all());
+        assert_eq!(
+            shared.runs().len(),
+            1,
+            "one run for all layouts\n{}",
+            run.all()
+        );
+        for name in NAMES {
+            assert!(!shared.scene.join(name).join(".ocisweep/trash").exists());
+        }
+        let picture = snapshot(shared.scene.path());
+        let dry = shared.undo(&["-n"]);
+        dry.ok().says("; nothing was changed");
+        assert_same(&picture, &snapshot(shared.scene.path()), &dry.all());
+        // The command that the run printed.
+        let at = run.stdout.find("(ocisweep ").expect("a command");
+        let line = run.stdout[at + 10..].lines().next().expect("a line");
+        let line: Vec<&str> = line.trim_end_matches(')').split(' ').collect();
+        let back = shared.run(&line);
+        back.ok();
+        assert_back(&before, &shared, more, &back);
+        assert_eq!(shared.in_trash(), 0, "{}", back.all());
+        assert!(
+            !shared.store().join(".ocisweep.lock").exists(),
+            "{}",
+            back.all()
+        );
+        let again = shared.undo(&[]);
+        again.ok().warns("was undone before");
+        assert_back(&before, &shared, more, &again);
+        shared.is_whole();
+    }
+}
+
+#[test]
+fn a_plan_over_shared_blobs_is_applied_with_a_trash() {
+    let shared = Shared::new();
+    let before = shared.bytes();
+    let plan = [
+        "prune",
+        "-a",
+        "--keep",
+        "multi:*",
+        "--grace",
+        "0",
+        "--plan",
+        "plan.json",
+    ];
+    let shared_blobs = ["--shared-blobs", "pool"];
+    shared
+        .run(&[&plan[..], &shared_blobs, &NAMES].concat())
+        .ok();
+    let run = shared.run(&["apply", "--trash=3d", "plan.json"]);
+    run.ok().says("Moved to trash: ");
+    fs::remove_file(shared.scene.join("plan.json")).expect("it was written");
+    assert!(shared.bytes() != before);
+    let runs = shared.runs();
+    assert_eq!(runs[0]["names"], json!(["app:1", "app:1", "app:1"]));
+    let back = shared.undo(&["--format", "json"]);
+    let document = back.ok().json();
+    let layouts = document["layouts"].as_array().expect("a list");
+    let paths: Vec<_> = layouts
+        .iter()
+        .map(|layout| layout["path"].clone())
+        .collect();
+    assert_eq!(paths, NAMES);
+    assert!(
+        layouts
+            .iter()
+            .all(|layout| layout["names"] == json!(["app:1"]))
+    );
+    assert_back(&before, &shared, false, &back);
+}
+
+#[test]
+fn a_run_is_undone_with_all_layouts_that_it_changed() {
+    let shared = Shared::new();
+    let before = shared.bytes();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let picture = snapshot(shared.scene.path());
+    let refused = shared.run(&["undo", "--shared-blobs", "pool", "two"]);
+    refused
+        .refused()
+        .one_error_with_hint()
+        .warns("changed layouts that are not among those given");
+    let now = without_directory_times(&snapshot(shared.scene.path()));
+    let picture = without_directory_times(&picture);
+    assert_same(&picture, &now, &refused.all());
+    // The hint can be pasted, from everywhere.
+    let hint = refused
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("hint: "))
+        .expect("a hint");
+    let command = hint.split('`').nth(1).expect("a command");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let back = shared.run(&words);
+    back.ok();
+    assert_back(&before, &shared, false, &back);
+
+    // What changed no layout needs one of them.
+    let shared = Shared::new();
+    let before = shared.bytes();
+    shared.trashing(&["gc"]).ok();
+    let back = shared.run(&["undo", "--shared-blobs", "pool", "three"]);
+    back.ok();
+    assert_back(&before, &shared, false, &back);
+}
+
+#[test]
+fn a_store_that_was_moved_with_its_layouts_is_undone() {
+    let shared = Shared::new();
+    let before = shared.bytes();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let elsewhere = TestDir::new();
+    for name in NAMES.iter().chain(&["pool"]) {
+        fs::rename(shared.scene.join(name), elsewhere.join(name)).expect("it can be moved");
+    }
+    let moved = Shared {
+        scene: elsewhere,
+        images: Vec::new(),
+    };
+    let back = moved.undo(&[]);
+    back.ok();
+    assert_back(&before, &moved, false, &back);
+}
+
+#[test]
+fn what_others_wrote_in_one_layout_since_is_kept() {
+    let shared = Shared::new();
+    let before = shared.bytes();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    // Another image of the same name in one of them.
+    let new = LayoutBuilder::at(&shared.scene.join("new"));
+    let image = new.image("linux/amd64", "new", &[b"new layer"]);
+    let path = shared.scene.join("two/index.json");
+    let text = fs::read(&path).expect("it is there");
+    let mut index: Value = serde_json::from_slice(&text).expect("it is JSON");
+    let entry = json!({
+        "mediaType": media::MANIFEST, "digest": image.manifest.digest, "size": image.manifest.size,
+        "annotations": {"org.opencontainers.image.ref.name": "app:1"},
+    });
+    index["manifests"]
+        .as_array_mut()
+        .expect("a list")
+        .push(entry);
+    fs::write(&path, index.to_string()).expect("it can be written");
+    for digest in image.digests() {
+        let hex = digest.trim_start_matches("sha256:").to_owned();
+        let from = shared.scene.join("new/blobs/sha256").join(&hex);
+        fs::rename(from, shared.store().join("sha256").join(&hex)).expect("it can be moved");
+    }
+    fs::remove_dir_all(shared.scene.join("new")).expect("it can be removed");
+    let run = shared.undo(&[]);
+    run.ok()
+        .warns("`app:1` of `two` now refers to another image");
+    let now = shared.bytes();
+    for name in ["one", "three"] {
+        let index = Path::new(name).join("index.json");
+        assert!(now[&index] == before[&index], "{name}\n{}", run.all());
+    }
+    let ls = shared.run(&["ls", "-q", "--no-trunc", "--filter", "reference=app", "two"]);
+    assert_eq!(ls.ok().stdout.trim(), image.manifest.digest);
+    assert!(
+        shared.has(&shared.images[1].manifest.digest),
+        "{}",
+        run.all()
+    );
+    shared.is_whole();
+}
+
+#[test]
+fn what_is_listed_again_in_shared_blobs_is_put_back_by_the_next_run() {
+    for words in [
+        &["gc", "--grace", "0"][..],
+        &["prune", "-f", "--grace", "0"],
+        &["gc", "--grace", "0", "--trash"],
+        &["check", "--repair"],
+    ] {
+        let shared = Shared::new();
+        let index = fs::read(shared.scene.join("two/index.json")).expect("it is there");
+        shared
+            .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+            .ok();
+        fs::write(shared.scene.join("two/index.json"), &index).expect("it can be written");
+        let manifest = &shared.images[1].manifest.digest;
+        assert!(!shared.has(manifest));
+        let all = [words, &["--shared-blobs", "pool"], &NAMES].concat();
+        let run = shared.run(&all);
+        run.ok().says(&format!("Restored: {manifest} "));
+        assert!(
+            !shared.has(&shared.images[0].manifest.digest),
+            "{}",
+            run.all()
+        );
+        for digest in shared.images[1].digests() {
+            assert!(shared.has(&digest), "{digest}\n{}", run.all());
+        }
+        shared.is_whole();
+    }
+}
+
+#[test]
+fn the_trash_of_shared_blobs_is_nothing_to_other_commands() {
+    let shared = Shared::new();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let count = shared.in_trash();
+    assert!(count > 0);
+    // A layout that uses the store through a link, as LXC makes them.
+    let alone = shared.scene.join("four");
+    fs::create_dir(&alone).expect("a directory can be made");
+    for file in ["index.json", "oci-layout"] {
+        fs::copy(shared.scene.join("one").join(file), alone.join(file)).expect("it is there");
+    }
+    std::os::unix::fs::symlink("../pool", alone.join("blobs")).expect("a link can be made");
+    for words in [
+        &[
+            "gc",
+            "--grace",
+            "0",
+            "--temp-age",
+            "0s",
+            "--shared-blobs",
+            "pool",
+            "four",
+            "one",
+            "two",
+            "three",
+        ][..],
+        &[
+            "prune",
+            "-f",
+            "--grace",
+            "0",
+            "--shared-blobs",
+            "pool",
+            "four",
+            "one",
+            "two",
+            "three",
+        ],
+        &[
+            "df",
+            "--shared-blobs",
+            "pool",
+            "four",
+            "one",
+            "two",
+            "three",
+        ],
+        &[
+            "check",
+            "-v",
+            "--shared-blobs",
+            "pool",
+            "four",
+            "one",
+            "two",
+            "three",
+        ],
+        &["check", "-v", "four"],
+        &["ls", "four"],
+        &["blobs", "--live", "four"],
+    ] {
+        let run = shared.run(words);
+        run.ok();
+        assert_eq!(shared.in_trash(), count, "{}", run.all());
+        assert!(!run.all().contains("foreign"), "{}", run.all());
+    }
+    let gc = shared.run(&["gc", "--grace", "0", "four"]);
+    gc.refused();
+    assert_eq!(shared.in_trash(), count, "{}", gc.all());
+}
+
+#[test]
+fn df_and_trash_empty_know_the_trash_of_shared_blobs() {
+    let shared = Shared::new();
+    let df = |format: &str| {
+        let words = [
+            "df",
+            "--grace",
+            "0",
+            "--shared-blobs",
+            "pool",
+            "--format",
+            format,
+        ];
+        shared.run(&[&words[..], &NAMES].concat())
+    };
+    df("table").ok().keeps_quiet_about("pool (trash)");
+    let before = df("json").ok().json();
+    shared.trashing(&["gc"]).ok();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let now = df("json").ok().json();
+    let bytes: u64 = shared
+        .runs()
+        .iter()
+        .map(|run| run["bytes"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!(now["shared_blobs"]["trash"]["size_bytes"], bytes);
+    assert_eq!(now["shared_blobs"]["trash"]["reclaimable_bytes"], bytes);
+    let total = |document: &Value| document["total"]["size_bytes"].as_u64().expect("a number");
+    assert_eq!(total(&before), total(&now) + bytes);
+    df("table").ok().says("pool (trash)");
+
+    let names = shared.names_of_runs();
+    let empty = |words: &[&str]| {
+        shared.run(&[&["trash", "empty", "--shared-blobs", "pool"], words].concat())
+    };
+    empty(&["--older-than", "1h"])
+        .ok()
+        .ends_with_line("Total reclaimed space: 0B");
+    empty(&["-n"]).ok().says("Would empty: ");
+    empty(&[&names[0], &names[1]])
+        .exits(2)
+        .one_error_with_hint();
+    empty(&[&names[0], "--older-than", "1h"])
+        .exits(2)
+        .one_error_with_hint();
+    empty(&[&names[0]]).ok().says("Emptied: ");
+    assert_eq!(shared.names_of_runs(), names[1..]);
+    empty(&[]).ok();
+    assert!(!shared.store().join(".ocisweep").exists());
+    let undo = shared.undo(&[]);
+    undo.refused()
+        .one_error_with_hint()
+        .warns("it is empty")
+        .warns("ocisweep trash ls --shared-blobs pool");
+}
+
+#[test]
+fn one_blob_of_shared_blobs_alone_comes_back() {
+    let shared = Shared::new();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let config = &shared.images[0].config.digest;
+    let run = shared.run(&["undo", "--shared-blobs", "pool", "--blob", config, "one"]);
+    run.ok().says(&format!("Restored: {config}\n"));
+    assert!(shared.has(config) && !shared.has(&shared.images[0].manifest.digest));
+    shared.undo(&[]).ok();
+    shared.is_whole();
+}
+
+#[test]
+fn a_trash_of_shared_blobs_that_is_in_use_is_busy() {
+    let shared = Shared::new();
+    shared.trashing(&["gc"]).ok();
+    let path = shared.store().join(".ocisweep.lock");
+    let lock = fs::File::create(&path).expect("the lock file can be made");
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&lock, exclusive).expect("nobody holds it");
+    let empty = [
+        "trash",
+        "empty",
+        "--lock-wait",
+        "0s",
+        "--shared-blobs",
+        "pool",
+    ];
+    let undo = ["--lock-wait", "0s"];
+    for run in [
+        shared.run(&empty),
+        shared.undo(&undo),
+        shared.trashing(&["prune", "-f", "--lock-wait", "0s"]),
+    ] {
+        run.exits(6).one_error_with_hint();
+    }
+    drop(lock);
+    // Left behind by a process that was killed, it is in nobody's way.
+    shared.undo(&undo).ok();
+    assert!(!path.exists());
+}
