@@ -259,7 +259,7 @@ pub enum SharedStoreProblem {
 }
 
 /// A document that is damaged, or listed in `index.json` and missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Broken {
     /// The document; `None` for an entry of `index.json` whose digest is invalid.
     pub digest: Option<Digest>,

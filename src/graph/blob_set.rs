@@ -11,7 +11,7 @@ impl BlobSet {
         Self(vec![0; capacity.div_ceil(64)])
     }
 
-    /// Adds a number; says whether it is new.
+    /// Adds a number. Returns `true` if it is new.
     pub fn insert(&mut self, number: u32) -> bool {
         let word = number as usize / 64;
         if word >= self.0.len() {
@@ -25,7 +25,7 @@ impl BlobSet {
         })
     }
 
-    /// Adds everything that is in another set.
+    /// Adds the numbers of another set.
     pub fn merge(&mut self, other: &Self) {
         self.0.resize(self.0.len().max(other.0.len()), 0);
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_what_was_put_in_and_nothing_else() {
+    fn a_set_contains_exactly_the_added_numbers() {
         let numbers = [0, 1, 63, 64, 65, 127, 128, 1000];
         let all = bits(&numbers);
         for number in 0..1200 {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn merging_a_longer_and_a_shorter_one_is_the_same() {
+    fn sets_of_any_length_can_be_merged() {
         for (one, other) in [(&[1, 70][..], &[2, 500][..]), (&[3], &[3]), (&[], &[200])] {
             for (one, other) in [(one, other), (other, one)] {
                 let mut merged = bits(one);

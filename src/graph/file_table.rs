@@ -1,7 +1,6 @@
-//! What is known of many files, in little memory: there can be a million.
+//! A compact table of the files of blobs: there can be a million.
 //!
-//! Nearly all of them can be looked into and lie on one device. What is the same everywhere is kept once, and
-//! the others as they are.
+//! Nearly all of them can be read and are on one device. The common values are stored once, and the exceptions in full.
 
 use std::collections::HashMap;
 
@@ -13,8 +12,7 @@ use crate::layout::BlobId;
 pub struct Orphan {
     /// The blob.
     pub id: BlobId,
-    /// The file; `None` when it could not be looked into, so that nobody knows whether it is a
-    /// referrer of something live. Such an orphan stays.
+    /// The file; `None` if it could not be read, so that it may be a referrer of a live image. Such an orphan is kept.
     pub file: Option<FileStat>,
 }
 
@@ -22,25 +20,25 @@ pub struct Orphan {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileTable {
     rows: Vec<Row>,
-    /// The device of nearly all of them.
+    /// The device of nearly all files.
     device: Option<u64>,
-    /// Those that a row cannot tell.
+    /// The files that a row cannot represent.
     others: HashMap<BlobId, Option<FileStat>>,
 }
 
-/// What differs from one file to the next.
+/// The values that differ between files.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     len: u64,
     modified: i64,
     inode: u64,
     id: BlobId,
-    /// 0: the file is among the others.
+    /// 0 if the file is in `others`.
     links: u32,
 }
 
 impl FileTable {
-    /// Returns an empty table with room for so many blobs.
+    /// Returns an empty table with room for this number of blobs.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             rows: Vec::with_capacity(capacity),
@@ -71,38 +69,38 @@ impl FileTable {
         self.rows.push(row);
     }
 
-    /// Returns how many blobs there are.
+    /// Returns the number of blobs.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Returns the blob at a position, with its file.
     pub(crate) fn get(&self, position: usize) -> Option<(BlobId, Option<FileStat>)> {
-        self.rows.get(position).map(|row| self.told(row))
+        self.rows.get(position).map(|row| self.unpack(row))
     }
 
     /// Returns the blobs with their files.
     pub(crate) fn iter(
         &self,
     ) -> impl ExactSizeIterator<Item = (BlobId, Option<FileStat>)> + Clone + use<'_> {
-        self.rows.iter().map(|row| self.told(row))
+        self.rows.iter().map(|row| self.unpack(row))
     }
 
-    /// Takes those out that are not wanted.
+    /// Removes the blobs for which `wanted` returns `false`.
     pub(crate) fn retain(&mut self, mut wanted: impl FnMut(BlobId, Option<FileStat>) -> bool) {
         let mut rows = std::mem::take(&mut self.rows);
         rows.retain(|row| {
-            let (id, file) = self.told(row);
-            let stays = wanted(id, file);
-            if !stays && row.links == 0 {
+            let (id, file) = self.unpack(row);
+            let is_kept = wanted(id, file);
+            if !is_kept && row.links == 0 {
                 self.others.remove(&id);
             }
-            stays
+            is_kept
         });
         self.rows = rows;
     }
 
-    fn told(&self, row: &Row) -> (BlobId, Option<FileStat>) {
+    fn unpack(&self, row: &Row) -> (BlobId, Option<FileStat>) {
         let file = if row.links == 0 {
             self.others.get(&row.id).copied().flatten()
         } else {
@@ -123,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_back_what_was_put_in() {
+    fn files_are_stored_and_removed_exactly() {
         let file = |device, links| FileStat {
             len: 5,
             modified: -7,
@@ -160,6 +158,6 @@ mod tests {
         assert_eq!(seen, blobs);
         let left: Vec<_> = blobs.into_iter().filter(|(id, _)| id % 2 == 0).collect();
         assert_eq!(table.iter().collect::<Vec<_>>(), left);
-        assert_eq!(table.others.len(), 1, "what went is forgotten");
+        assert_eq!(table.others.len(), 1, "a removed file is still stored");
     }
 }

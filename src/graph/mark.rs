@@ -1,4 +1,4 @@
-//! Marking: what is live, and what stands in the way of knowing it.
+//! Marking live blobs, and the reasons why they cannot be determined.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,17 +7,17 @@ use crate::error::{Broken, Error, Result};
 use crate::graph::reachability::Reachability;
 use crate::layout::{BlobId, Layout, State};
 
-/// How many broken documents are described with their paths and images. The others are counted.
+/// The most broken documents that are described with their paths and images. The others are only counted.
 const MAX_DESCRIBED: usize = 20;
 
 impl Graph {
-    /// Marks what the chosen roots lead to.
+    /// Marks everything that the chosen roots reach.
     ///
     /// # Errors
-    /// [`Error::Incomplete`] when a document among that is damaged, or listed in `index.json` and
-    /// missing: what it refers to is unknown, so nothing may be swept. [`Error::Empty`] when
-    /// `index.json` lists nothing. [`Error::SecondIndex`] when it is unknown what a second index lists.
-    /// [`Error::ReleasedNote`] when it is unknown what was released beside a writer that is at work.
+    /// [`Error::Incomplete`] if a reached document is damaged, or listed in `index.json` and missing: its references are
+    /// unknown, so nothing may be swept. [`Error::Empty`] if `index.json` lists nothing. [`Error::SecondIndex`] if it is
+    /// unknown what a second index lists. [`Error::ReleasedNote`] if it is unknown what was released while a writer was at
+    /// work that still is.
     pub fn mark(
         &self,
         layout: &Layout,
@@ -47,7 +47,7 @@ impl Graph {
             &options.change,
         );
         if self.forgotten > 0 {
-            // What was forgotten leads nowhere any more. All that it led to stays.
+            // Forgotten documents have no references any more: everything that they reached is kept.
             live.merge(&self.rooted);
         }
         let broken = self.broken(state, options, &live);
@@ -61,21 +61,14 @@ impl Graph {
         }
     }
 
-    /// Returns everything that hides what is live: entries and missing documents in the order of `index.json`, then what is
-    /// damaged, then what cannot be read.
+    /// Returns everything that makes live blobs unknown: entries and missing documents in the order of `index.json`, then
+    /// damaged documents, then unreadable orphans.
     fn broken(&self, state: &State, options: &MarkOptions<'_>, live: &BlobSet) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut blobs: Vec<(usize, BlobId)> = Vec::new();
         let mut add = |broken: &mut Vec<Broken>, id: BlobId, why: &str, missing: bool| {
             blobs.push((broken.len(), id));
-            broken.push(Broken {
-                digest: Some(self.digest(id).clone()),
-                why: why.into(),
-                missing,
-                path: Vec::new(),
-                images: Vec::new(),
-                second_indexes: Vec::new(),
-            });
+            broken.push(self.broken_blob(id, why.into(), missing));
         };
         let mut seen = HashSet::new();
         for root in self.roots.iter().filter(|root| (options.keep)(root)) {
@@ -110,23 +103,16 @@ impl Graph {
         unreadable.sort_unstable_by_key(|(id, _)| self.digest(*id));
         for (id, error) in unreadable {
             if !live.contains(*id) {
-                // Kept alone it would be worthless: what it refers to is unknown.
-                broken.push(Broken {
-                    digest: Some(self.digest(*id).clone()),
-                    why: format!("cannot be read and may be a referrer of a live image: {error}")
-                        .into(),
-                    missing: false,
-                    path: Vec::new(),
-                    images: Vec::new(),
-                    second_indexes: Vec::new(),
-                });
+                // To keep only this blob would be useless: its references are unknown.
+                let why = format!("cannot be read and may be a referrer of a live image: {error}");
+                broken.push(self.broken_blob(*id, why.into(), false));
             }
         }
         broken
     }
 
-    /// Adds to the first broken blobs how a root references them, and which images hold them. All paths come from one walk:
-    /// one for each blob would take hours in a layout that has lost its blobs.
+    /// Adds a path from a root and the images to the first broken blobs. All paths come from one walk: one for each blob would
+    /// take hours in a layout that has lost its blobs.
     fn describe(
         &self,
         state: &State,
@@ -144,45 +130,50 @@ impl Graph {
         for (_, id) in blobs {
             wanted.insert(*id);
         }
-        let ways = ReferencePaths::from_roots(self, state, |root| (options.keep)(root));
-        let needs = Reachability::of(self, state, &wanted);
-        let (mut images, mut lists) = (needs.images(), needs.second_indexes());
+        let paths = ReferencePaths::from_roots(self, state, |root| (options.keep)(root));
+        let reachability = Reachability::of(self, state, &wanted);
+        let mut images = reachability.images();
+        let mut lists = reachability.second_indexes();
         for (position, id) in blobs {
             if let Some(broken) = broken.get_mut(*position) {
-                broken.path = ways.shortest_abbreviated(*id);
-                // All that hold it, also those that are about to go: removing one of several helps nobody.
+                broken.path = paths.shortest_abbreviated(*id);
+                // Every image, even one that is about to be removed: removing only one of several does not help.
                 broken.images = images.of(*id).to_vec();
                 broken.second_indexes = lists.of(*id).to_vec();
             }
         }
     }
 
-    /// Returns `true` if an entry of `index.json` names a blob that is not there. Of an unknown algorithm
-    /// only documents are looked for, so nothing is known of its leaves.
+    /// Returns `true` if an entry of `index.json` references a missing blob. Leaves of an unknown algorithm are not searched for,
+    /// so it is unknown whether they are missing.
     pub(super) fn is_missing_root(&self, id: BlobId, root: &Root) -> bool {
         let is_here = self.is_present(id) || self.is_embedded(id);
         let is_unknown = root.kind.is_leaf() && self.digest(id).algorithm().is_none();
         !is_here && !is_unknown
     }
 
+    fn broken_blob(&self, id: BlobId, why: Box<str>, missing: bool) -> Broken {
+        Broken {
+            digest: Some(self.digest(id).clone()),
+            why,
+            missing,
+            ..Broken::default()
+        }
+    }
+
     fn broken_entry(&self, state: &State, root: &Root, why: &str) -> Broken {
         let name = self.root_label(state, root);
+        let is_entry = matches!(root.source, RootSource::Entry(_));
         Broken {
-            digest: None,
             why: why.into(),
-            missing: false,
             path: vec![name.clone()],
-            images: if matches!(root.source, RootSource::Entry(_)) {
-                vec![name]
-            } else {
-                Vec::new()
-            },
-            second_indexes: Vec::new(),
+            images: is_entry.then_some(name).into_iter().collect(),
+            ..Broken::default()
         }
     }
 }
 
-/// Refuses to mark while it is unknown what a second index lists.
+/// Refuses to mark if it is unknown what a second index lists.
 fn refuse_unknown_lists(layout: &Layout, state: &State) -> Result<()> {
     let mut unknown = state.second_indexes.iter().filter_map(|index| {
         let why = index.links.as_ref().err()?;
@@ -199,63 +190,62 @@ fn refuse_unknown_lists(layout: &Layout, state: &State) -> Result<()> {
     }
 }
 
-/// Whether documents that stay listed may be missing.
+/// Whether documents that remain listed may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MissingDocuments {
-    /// Refuse: what they reference is unknown.
+    /// Refuse: their references are unknown.
     #[default]
     Refuse,
-    /// Go on without what they reference.
+    /// Continue without their references.
     Allow,
 }
 
 impl MissingDocuments {
-    /// Returns the choice that a flag makes.
+    /// Returns `Allow` if a flag is set.
     #[must_use]
     pub const fn allow_if(flag: bool) -> Self {
         if flag { Self::Allow } else { Self::Refuse }
     }
 }
 
-/// Whether a layout may be swept, or become one, that lists no image.
+/// Whether a layout that lists no image, or none afterwards, may be swept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EmptyIndex {
-    /// Refuse: an index that was lost lists nothing either.
+    /// Refuse: a lost index lists nothing either.
     #[default]
     Refuse,
-    /// Go on.
+    /// Continue.
     Allow,
 }
 
 impl EmptyIndex {
-    /// Returns the choice that a flag makes.
+    /// Returns `Allow` if a flag is set.
     #[must_use]
     pub const fn allow_if(flag: bool) -> Self {
         if flag { Self::Allow } else { Self::Refuse }
     }
 }
 
-/// What is to be different from what the documents say.
+/// Planned changes that marking takes into account.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
-    /// Referrers that somebody asked to remove: what they are about does not keep them.
+    /// Referrers to be removed: their subject does not keep them.
     pub unwanted: &'a BTreeSet<BlobId>,
-    /// References that do not count any more.
+    /// References that no longer count.
     pub cut: &'a Cut,
 }
 
-/// References that do not count any more when one starts from certain images. From everywhere else
-/// they count as before.
+/// References that no longer count from certain images. From other roots they still count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cut {
     /// The images.
     pub images: BTreeSet<BlobId>,
-    /// The references: from which document to what.
+    /// The references: a document and the referenced blob.
     pub edges: BTreeSet<(BlobId, BlobId)>,
 }
 
 impl Change<'static> {
-    /// Nothing is different.
+    /// Returns no change.
     #[must_use]
     pub fn none() -> Self {
         static UNWANTED: BTreeSet<BlobId> = BTreeSet::new();
@@ -270,17 +260,17 @@ impl Change<'static> {
     }
 }
 
-/// What to mark, and what to accept.
+/// Options for marking.
 pub struct MarkOptions<'a> {
-    /// Says which roots stay.
+    /// Returns `true` for the roots that are kept.
     pub keep: &'a dyn Fn(&Root) -> bool,
-    /// What is to be different from now on.
+    /// The planned changes.
     pub change: Change<'a>,
-    /// What stays beside the roots: the children of an index that is about to be written.
+    /// Blobs that are kept beside the roots: the children of an index that is about to be written.
     pub extra: &'a [BlobId],
-    /// Accept that documents which `index.json` lists are missing.
+    /// Whether documents listed in `index.json` may be missing.
     pub missing: MissingDocuments,
-    /// Accept that `index.json` lists nothing.
+    /// Whether `index.json` may list nothing.
     pub empty: EmptyIndex,
 }
 
@@ -293,7 +283,7 @@ impl std::fmt::Debug for MarkOptions<'_> {
     }
 }
 
-/// Everything that has to stay. Only [`Graph::mark`] makes one.
+/// All blobs that must be kept. Only [`Graph::mark`] creates one.
 #[derive(Debug)]
 pub struct LiveSet(BlobSet);
 

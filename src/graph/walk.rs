@@ -1,4 +1,4 @@
-//! Walks over the graph from one or many documents.
+//! Traversals of the graph from one or more documents.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use super::{Graph, is_attestation};
 use crate::layout::BlobId;
 use crate::oci::Role;
 
-/// Walks from many images one after another without clearing a set for each.
+/// Traverses the graph from many images one after another without clearing a set for each.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// The walk in which a blob was seen last.
+    /// The last walk in which each blob was seen.
     seen: Vec<u32>,
     walk: u32,
 }
@@ -37,11 +37,11 @@ impl Walk {
     }
 }
 
-/// Returns what an image consists of, each blob once, with the declared size: everything that its
-/// documents lead to but for what they are about.
+/// Returns the blobs of an image, each once, with the declared size: everything that its documents reference, without
+/// subjects.
 #[must_use]
 pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(BlobId, Option<u64>)> {
-    // Not `BlobSet`: this is asked for every image of a layout, and a bit for each blob of the layout is quadratic.
+    // Not a `BlobSet`: one bit for each blob of the layout for each image would be quadratic.
     let mut seen = HashSet::from([id]);
     let mut content = vec![(id, declared)];
     let mut next = 0;
@@ -56,9 +56,9 @@ pub fn content_of(graph: &Graph, id: BlobId, declared: Option<u64>) -> Vec<(Blob
     content
 }
 
-/// Returns `true` if manifests of an image are here and none of their layers is. Foreign layers do not count.
+/// Returns `true` if manifests of an image are present and none of their layers is. Foreign layers do not count.
 ///
-/// A copy that leaves all layers out looks exactly like one that lost them, so this is reported and is not damage.
+/// A copy without layers looks exactly like one that lost them, so this is reported but is not damage.
 #[must_use]
 pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
     let mut seen = HashSet::from([id]);
@@ -66,7 +66,7 @@ pub fn lacks_layers(graph: &Graph, id: BlobId) -> bool {
     let mut is_listed = false;
     while let Some(id) = queue.pop() {
         for edge in graph.edges(id) {
-            // An attestation is not part of what runs, and its layers are small.
+            // An attestation is not part of the running image, and its layers are small.
             if is_attestation(edge) {
                 continue;
             }
