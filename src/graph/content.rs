@@ -1,7 +1,8 @@
-//! Reading one blob: what it is, and what it refers to.
+//! Reading one blob: its type and its references.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::FileType;
 
@@ -12,26 +13,26 @@ use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 use crate::oci::{Digest, Document, Kind, Shape};
 
-/// The largest document of a known type that is read, in bytes. Registries accept 4 MiB; an index of
-/// 100,000 children takes some 40 MB.
+/// The largest document of a known type that is read, in bytes. Registries accept 4 MiB; an index of 100,000 children takes some
+/// 40 MB.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
-/// A blob of unknown type up to this size is checked against its digest before it is taken for
-/// something that refers to nothing: a manifest that a crash left empty or full of zeros looks so.
+/// The largest blob of unknown type that must match its digest before it counts as a leaf, in bytes: a manifest that a crash left
+/// empty or full of zeros looks like one.
 pub(crate) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = MAX_MANIFEST_BYTES;
 
-/// A document that has to be read.
+/// A document to read.
 pub(super) struct Request {
     pub(super) id: BlobId,
     pub(super) digest: Digest,
     pub(super) kind: Kind,
     pub(super) data: Option<Box<str>>,
-    /// What it means when the file is not there although the directory lists it.
+    /// What it means if the file does not exist.
     pub(super) absent: Absent,
 }
 
 impl Request {
-    /// Takes over what another descriptor of the same blob promises, and what it carries.
+    /// Adds the kind and the data of another descriptor of the same blob.
     pub(super) fn improve(&mut self, kind: Kind, data: Option<Box<str>>) {
         if kind.is_document() {
             self.kind = kind;
@@ -42,12 +43,12 @@ impl Request {
     }
 }
 
-/// How long a document is, in bytes.
+/// The length of a document, in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Length {
-    /// Its file.
+    /// Of its file.
     pub(super) file: u64,
-    /// What its digest is of, where that is not the file: the payload of a signed manifest.
+    /// Of the payload, if it is a signed manifest.
     pub(super) payload: Option<u64>,
 }
 
@@ -60,52 +61,57 @@ impl Length {
     }
 }
 
-/// What it means when the file of a blob is not there.
+/// What it means if the file of a blob does not exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// Nobody said that it is.
+    /// It was not listed.
     Missing,
-    /// The directory listed it a moment ago: the layout changed.
+    /// The directory listed it: the layout changed.
     Vanished,
-    /// It is a link.
-    LeadsNowhere,
+    /// It is a symbolic link.
+    BrokenLink,
 }
 
-/// What reading one blob brought.
-pub(super) enum Found {
+/// The result of reading one blob.
+pub(super) enum ReadResult {
     Document(Document, Length),
-    /// The document stands in the descriptor only.
+    /// The document is only in the descriptor.
     Embedded(Option<(Document, Length)>),
     Leaf,
     Missing,
-    /// It was listed, and is gone.
+    /// It was listed and no longer exists.
     Vanished,
     Damaged(String),
 }
 
-/// Reads one blob, as its descriptor promises or as its content tells.
-pub(super) fn read(layout: &Layout, request: &Request) -> Found {
-    let file = match layout.open_blob(&request.digest) {
-        Ok(file) => file,
+/// Reads one blob by the kind that its descriptor declares, or by its content.
+pub(super) fn read(layout: &Layout, request: &Request) -> ReadResult {
+    match layout.open_blob(&request.digest) {
+        Ok(file) => read_file(request, file).unwrap_or_else(ReadResult::Damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Taking what was listed a moment ago for a sparse image would make garbage of what it refers to.
-            return match (request.absent, &request.data) {
-                (Absent::Vanished, _) => Found::Vanished,
-                (Absent::LeadsNowhere, _) => {
-                    Found::Damaged("is a symbolic link without a target".to_owned())
+            // As a sparse image, a document that was listed just now would make garbage of everything that it references.
+            match (request.absent, &request.data) {
+                (Absent::Vanished, _) => ReadResult::Vanished,
+                (Absent::BrokenLink, _) => {
+                    ReadResult::Damaged("is a symbolic link without a target".to_owned())
                 }
                 (Absent::Missing, Some(text)) => embedded(text),
-                (Absent::Missing, None) => Found::Missing,
-            };
+                (Absent::Missing, None) => ReadResult::Missing,
+            }
         }
-        Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
-    };
-    let stat = match stat_of(&file) {
-        Ok(stat) => stat,
-        Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
-    };
+        Err(error) => ReadResult::Damaged(unreadable(error)),
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> String {
+    format!("cannot be read: {error}")
+}
+
+/// Reads an open blob. The error is why it is damaged.
+fn read_file(request: &Request, file: OwnedFd) -> Result<ReadResult, String> {
+    let stat = stat_of(&file).map_err(unreadable)?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Found::Damaged("is not a regular file".to_owned());
+        return Err("is not a regular file".to_owned());
     }
     let len = u64::try_from(stat.st_size).unwrap_or_default();
     let file = File::from(file);
@@ -116,27 +122,19 @@ pub(super) fn read(layout: &Layout, request: &Request) -> Found {
     }
 }
 
-fn read_document(digest: &Digest, file: File, len: u64) -> Found {
+fn read_document(digest: &Digest, file: File, len: u64) -> Result<ReadResult, String> {
     if len > MAX_DOCUMENT_BYTES {
-        return Found::Damaged(format!(
+        return Err(format!(
             "is {len} bytes long, which no manifest or index is"
         ));
     }
-    let bytes = match read_all(file, len) {
-        Ok(bytes) => bytes,
-        Err(error) => return Found::Damaged(format!("cannot be read: {error}")),
-    };
-    let length = match verify(digest, &bytes) {
-        Ok(length) => length,
-        Err(why) => return Found::Damaged(why),
-    };
-    match Document::scan(&bytes) {
-        Ok(document) => whole(document, length, Strict::Always),
-        Err(error) => Found::Damaged(format!("is not valid JSON: {error}")),
-    }
+    let bytes = read_all(file, len).map_err(unreadable)?;
+    let length = verify(digest, &bytes)?;
+    let document = Document::scan(&bytes).map_err(|error| format!("is not valid JSON: {error}"))?;
+    whole(document, length, Strict::Always)
 }
 
-/// Compares bytes with their digest; says why they are not what it names.
+/// Compares bytes with their digest. The error is why they differ.
 fn verify(digest: &Digest, bytes: &[u8]) -> Result<Length, String> {
     let file = bytes.len() as u64;
     match identify(digest, bytes) {
@@ -150,49 +148,41 @@ fn verify(digest: &Digest, bytes: &[u8]) -> Result<Length, String> {
     }
 }
 
-/// When what is wrong inside a document makes it damaged.
+/// When damage inside a document counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strict {
-    /// Its descriptor says that it is an index or a manifest.
+    /// Its descriptor declares an index or a manifest.
     Always,
-    /// Only if its content says so.
+    /// Only if its content is that of one.
     ByShape,
 }
 
-fn whole(document: Document, length: Length, strict: Strict) -> Found {
+fn whole(document: Document, length: Length, strict: Strict) -> Result<ReadResult, String> {
     match &document.damage {
         Some(why) if strict == Strict::Always || document.shape != Shape::Other => {
-            Found::Damaged(format!("has {why}"))
+            Err(format!("has {why}"))
         }
-        _ => Found::Document(document, length),
+        _ => Ok(ReadResult::Document(document, length)),
     }
 }
 
-/// A blob whose media type says nothing. What does not begin like JSON refers to nothing; the rest
-/// is scanned, whatever its size, and what looks like a descriptor in it is followed.
-fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
-    let cannot = |error: io::Error| Found::Damaged(format!("cannot be read: {error}"));
+/// Reads a blob with an unknown media type. One that does not begin like JSON is a leaf; any other is scanned, whatever its size,
+/// and objects with the shape of a descriptor are followed.
+fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Result<ReadResult, String> {
     if len <= MAX_PLAUSIBLE_MANIFEST_BYTES {
-        let bytes = match read_all(file, len) {
-            Ok(bytes) => bytes,
-            Err(error) => return cannot(error),
-        };
-        let length = match verify(digest, &bytes) {
-            Ok(length) => length,
-            Err(why) => return Found::Damaged(why),
-        };
+        let bytes = read_all(file, len).map_err(unreadable)?;
+        let length = verify(digest, &bytes)?;
         if !begins_like_json(&bytes) {
-            return Found::Leaf;
+            return Ok(ReadResult::Leaf);
         }
         let (document, result) = Document::scan_values(bytes.as_slice());
         return unknown(document, result, length);
     }
     let mut head = Vec::with_capacity(512);
-    if let Err(error) = file.by_ref().take(512).read_to_end(&mut head) {
-        return cannot(error);
-    }
+    let read = file.by_ref().take(512).read_to_end(&mut head);
+    read.map_err(unreadable)?;
     if !begins_like_json(&head) {
-        return Found::Leaf;
+        return Ok(ReadResult::Leaf);
     }
     let mut hashing = Hashing {
         inner: io::Cursor::new(head).chain(file),
@@ -202,41 +192,40 @@ fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Found {
     if let Err(error) = &result
         && error.is_io()
     {
-        return Found::Damaged(format!("cannot be read: {error}"));
+        return Err(unreadable(error));
     }
-    // The hash is over the whole blob, also when the scan ended early.
-    if let Err(error) = io::copy(&mut hashing, &mut io::sink()) {
-        return cannot(error);
-    }
-    if hashing
-        .hasher
-        .map(Hasher::finish)
-        .is_some_and(|found| found != *digest)
-    {
-        return Found::Damaged("does not match its digest".to_owned());
+    // The hash is that of the whole blob, even if the scan ended early.
+    io::copy(&mut hashing, &mut io::sink()).map_err(unreadable)?;
+    let found = hashing.hasher.map(Hasher::finish);
+    if found.is_some_and(|found| found != *digest) {
+        return Err("does not match its digest".to_owned());
     }
     unknown(document, result, Length::of(len))
 }
 
-fn unknown(document: Document, result: Result<(), ScanError>, length: Length) -> Found {
+fn unknown(
+    document: Document,
+    result: Result<(), ScanError>,
+    length: Length,
+) -> Result<ReadResult, String> {
     match result {
         Ok(()) => whole(document, length, Strict::ByShape),
-        // Text that only begins like JSON. What was found before it stopped making sense counts.
-        Err(_) if document.links.is_empty() => Found::Leaf,
-        Err(_) => Found::Document(document, length),
+        // Text that only begins like JSON. The references before the error count.
+        Err(_) if document.links.is_empty() => Ok(ReadResult::Leaf),
+        Err(_) => Ok(ReadResult::Document(document, length)),
     }
 }
 
-/// The descriptor carries the blob. What does not decode or parse refers to nothing that anybody
-/// could read; the digest is not compared, since following too much only keeps too much.
-fn embedded(text: &str) -> Found {
+/// Reads a blob from the `data` of its descriptor. Data that does not decode or parse has no references that any reader could
+/// find. The digest is not compared: following too much only keeps too much.
+fn embedded(text: &str) -> ReadResult {
     let Some(bytes) = decode_data(text) else {
-        return Found::Missing;
+        return ReadResult::Missing;
     };
     let document = begins_like_json(&bytes)
         .then(|| Document::scan_values(bytes.as_slice()).0)
         .map(|document| (document, Length::of(bytes.len() as u64)));
-    Found::Embedded(document)
+    ReadResult::Embedded(document)
 }
 
 pub(super) fn begins_like_json(bytes: &[u8]) -> bool {
@@ -246,34 +235,45 @@ pub(super) fn begins_like_json(bytes: &[u8]) -> bool {
     matches!(first, Some(b'{' | b'['))
 }
 
-/// Reads a file of known length without asking for more than that, but not less than what is there.
+/// Reads a file of known length with as few calls as possible; a file of another length is read as well.
 fn read_all(mut file: impl Read, len: u64) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len.min(MAX_DOCUMENT_BYTES)).unwrap_or_default();
-    // One byte more than there should be: that it stays empty says that the file has ended, without
-    // another call to ask.
-    let mut bytes = vec![0; len.saturating_add(1)];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    let mut bytes = Vec::new();
+    // One byte more than expected: that it remains empty means the end of the file, without another call.
+    fill(&mut file, len, len.saturating_add(1), &mut bytes)?;
+    if bytes.len() > len {
+        // It has grown since its length was read.
+        let limit = (MAX_DOCUMENT_BYTES + 1).saturating_sub(bytes.len() as u64);
+        file.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Reads on until the buffer has `enough` bytes or the file ends; a call may read up to `most`.
+pub(super) fn fill(
+    file: &mut impl Read,
+    enough: usize,
+    most: usize,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut filled = buffer.len();
+    buffer.resize(most, 0);
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read(rest) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        if filled == len {
+        if filled == enough {
             break;
         }
     }
-    bytes.truncate(filled);
-    if filled > len {
-        // It grew since it was measured.
-        file.take((MAX_DOCUMENT_BYTES + 1).saturating_sub(filled as u64))
-            .read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
+    buffer.truncate(filled);
+    Ok(())
 }
 
-/// Hashes what is read through it.
+/// Hashes the bytes that are read through it.
 struct Hashing<R> {
     inner: R,
     hasher: Option<Hasher>,
@@ -293,7 +293,7 @@ impl<R: Read> Read for Hashing<R> {
 pub(super) mod tests {
     use super::*;
 
-    /// Gives a few bytes at a time, and is interrupted in between.
+    /// Returns a few bytes at a time, with interruptions.
     pub(in crate::graph) struct Slow<'a> {
         pub(in crate::graph) left: &'a [u8],
         asked: usize,
@@ -317,7 +317,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn reads_everything_whatever_length_was_announced() {
+    fn a_file_is_read_whole_whatever_length_is_expected() {
         let text = b"more than three bytes";
         for len in 0..text.len() + 5 {
             let mut quick = &text[..];
@@ -332,7 +332,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn does_not_ask_again_for_what_has_the_announced_length() {
+    fn a_file_of_the_expected_length_takes_no_further_call() {
         for len in 1..6 {
             let text = vec![b'x'; len];
             let mut slow = Slow::new(&text);
@@ -343,7 +343,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_error_is_an_error() {
+    fn a_read_error_is_returned() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{BlobSet, Graph, Looked, ReferencePaths, Root, RootSource};
+use super::reachability::Reachability;
+use super::{BlobSet, Graph, ReadState, ReferencePaths, Root, RootSource};
 use crate::error::{Broken, Error, Result};
-use crate::graph::reachability::Reachability;
 use crate::layout::{BlobId, Layout, State};
 
 /// The most broken documents that are described with their paths and images. The others are only counted.
@@ -87,10 +87,10 @@ impl Graph {
             }
         }
         let mut damaged: Vec<_> = self
-            .looked
+            .states
             .iter()
-            .filter_map(|(id, looked)| match looked {
-                Looked::Damaged(why) if live.contains(*id) => Some((*id, why)),
+            .filter_map(|(id, state)| match state {
+                ReadState::Damaged(why) if live.contains(*id) => Some((*id, why)),
                 _ => None,
             })
             .collect();

@@ -1,12 +1,10 @@
-//! What refers to what in a layout.
+//! The references between the blobs of a layout.
 //!
-//! The graph holds every document that a root reaches, and every manifest that no root reaches but
-//! whose `subject` something live is. Blobs are numbers ([`BlobId`]): those that lie in the layout
-//! first, then those that are only referred to.
+//! The graph contains every document that a root reaches, and every unlisted manifest whose `subject` is live. Blobs are numbers
+//! ([`BlobId`]): first those in the layout, then those that are only referenced.
 //!
-//! *Promise*: [`mark`](Graph::mark) is the only maker of a [`LiveSet`], and makes one only when
-//! everything that the roots reach could be read. What is reached by any path counts; there is one
-//! visited set, no recursion over input, and a cycle costs nothing.
+//! *Promise*: only [`mark`](Graph::mark) creates a [`LiveSet`], and only if every document that the roots reach could be read. A
+//! blob that is reached by any path is live; there is one visited set, no recursion over input, and cycles cost nothing.
 
 mod blob_set;
 mod content;
@@ -44,7 +42,7 @@ pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;
 pub use walk::{content_of, lacks_layers};
 
-/// Where a root stands.
+/// The origin of a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RootSource {
     /// The entry of `index.json` at this position.
@@ -61,40 +59,40 @@ pub enum RootSource {
     SecondIndex(usize),
 }
 
-/// Something that is kept for its own sake, with everything below it.
+/// A reference that keeps a blob and everything below it.
 #[derive(Debug, Clone)]
 pub struct Root {
-    /// Where it stands.
+    /// Its origin.
     pub source: RootSource,
-    /// The blob; or why an entry of `index.json` names none.
+    /// The blob, or why an entry of `index.json` has no valid digest.
     pub target: Result<BlobId, Box<str>>,
-    /// What its descriptor promises.
+    /// The kind that its descriptor declares.
     pub kind: Kind,
 }
 
 /// One reference of a document.
 #[derive(Debug, Clone)]
 pub struct Edge {
-    /// The blob that is referred to.
+    /// The referenced blob.
     pub to: BlobId,
-    /// Where the reference stands.
+    /// The place of the reference.
     pub role: Role,
-    /// What the descriptor promises.
+    /// The kind that the descriptor declares.
     pub kind: Kind,
     /// The declared size in bytes.
     pub size: Option<u64>,
-    /// The blob is fetched from elsewhere and need not lie here: a foreign layer.
+    /// The blob is fetched from elsewhere and need not be present: a foreign layer.
     pub is_foreign: bool,
-    /// More of the descriptor, for children of an index.
+    /// Further parts of the descriptor, for children of an index.
     pub details: Option<Box<Details>>,
 }
 
 /// A document that was read.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What it refers to.
+    /// Its references.
     pub edges: Box<[Edge]>,
-    /// What it is, by its content.
+    /// Its type, by its content.
     pub shape: Shape,
     /// Its `artifactType`.
     pub artifact_type: Option<Box<str>>,
@@ -105,89 +103,88 @@ pub struct Node {
 }
 
 impl Node {
-    /// Returns `true` if the document lives as long as its `subject`. BuildKit always lists its attestation
-    /// manifests in their index, so that an unlisted one is left from an earlier export.
+    /// Returns `true` if the document is kept with its `subject`.
     fn counts_as_referrer(&self) -> bool {
-        !self
-            .artifact_type
-            .as_deref()
-            .is_some_and(|artifact_type| artifact_type.eq_ignore_ascii_case(DOCKER_ATTESTATION))
+        !is_listed_attestation(self.artifact_type.as_deref())
     }
 }
 
-/// What becomes of documents when they were followed.
+/// Returns `true` for attestation manifests of BuildKit. It always lists them in their index, so that an unlisted one is stale.
+fn is_listed_attestation(artifact_type: Option<&str>) -> bool {
+    artifact_type.is_some_and(|text| text.eq_ignore_ascii_case(DOCKER_ATTESTATION))
+}
+
+/// Whether documents are stored after they were followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Documents {
-    /// They are remembered.
+    /// Store them.
     Remember,
-    /// What they say is forgotten, which leaves a million blobs a fifth less memory. That is for a sweep of what no root
-    /// references, and for nothing else: what the roots reach is known, and [`Graph::mark`] finds all of it live, whatever
-    /// it is asked.
+    /// Discard them, which saves a fifth of the memory for a million blobs. Only a sweep of unreferenced blobs can use this:
+    /// [`Graph::mark`] then marks everything that any root reaches, whatever its options.
     Forget,
 }
 
-/// What was found when a blob was to be read as a document.
+/// The result of reading a blob as a document.
 #[derive(Debug)]
-enum Looked {
+enum ReadState {
     /// The document of this number.
     Document(u32),
     /// It is not a document.
     Leaf,
-    /// It is not there.
+    /// It does not exist.
     Missing,
-    /// It is there and cannot be used.
+    /// It exists and cannot be used.
     Damaged(Box<str>),
 }
 
-/// What refers to what.
+/// The references of a layout.
 #[derive(Debug)]
 pub struct Graph {
     blobs: Arc<BlobList>,
-    /// Digests that are referred to and were not listed; numbered behind the blobs.
+    /// Referenced digests without a blob in the list; numbered after the blobs.
     extra: DigestTable,
     roots: Vec<Root>,
-    looked: HashMap<BlobId, Looked>,
+    states: HashMap<BlobId, ReadState>,
     nodes: Vec<Node>,
-    /// How many documents were forgotten; the numbers of the others go on from there.
+    /// The number of discarded documents; the numbers of the others follow.
     forgotten: u32,
-    /// Blobs that are not there, but whose bytes a descriptor carries.
+    /// Blobs that do not exist, but whose bytes a descriptor has in `data`.
     embedded: HashSet<BlobId>,
-    /// Documents whose digest is that of the payload in them, and its length in bytes.
+    /// Documents whose digest is that of their payload, with the length of the payload in bytes.
     signed: HashMap<BlobId, u64>,
-    /// Manifests by their subject, listed or not. BuildKit's attestations are left out.
+    /// Manifests by their subject, listed or not, without BuildKit's attestations.
     referrers: BTreeMap<BlobId, Vec<BlobId>>,
-    /// Everything that all roots together lead to.
+    /// Everything that the roots reach.
     reached: BlobSet,
     /// `reached` as it was before in-flight orphans were followed.
     rooted: BlobSet,
     orphans: FileTable,
-    /// Orphans that cannot be read, and why: each may be a referrer of something live.
+    /// Orphans that cannot be read, and why: each may be a referrer of a live image.
     unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
     unverified: HashSet<BlobId>,
     in_flight: BlobSet,
     in_flight_reach: BlobSet,
-    /// Orphans that were released while a writer was at work, and what they reference, as long as a writer is visible.
+    /// Orphans that were released while a writer was at work, and everything that they reference, as long as a writer is visible.
     released: BlobSet,
-    /// What the notes say of released blobs.
+    /// The notes of released blobs.
     noted: Noted,
-    /// What second indexes list. No command changes those, so what they list stays whole.
+    /// Blobs that second indexes list. No command changes those files, so the blobs are kept whole.
     listed_elsewhere: HashSet<BlobId>,
-    /// A document was listed and was gone when it was to be read.
+    /// A listed document no longer existed when it was read.
     has_vanished: bool,
-    /// The time as of which it was read: holds that had ended by then are no roots.
+    /// The time at which it was read: holds that had ended by then are not roots.
     now: Timestamp,
-    /// The rule by which orphans are protected. `None`: they are not, so that no sweep can be planned.
+    /// The rule that protects orphans; `None` if they are not protected, so that no sweep can be planned.
     flight: Option<GracePolicy>,
     /// The sign of a writer at work.
     writer: Option<Writer>,
 }
 
 impl Graph {
-    /// Reads every document that matters.
+    /// Reads every document that can be live.
     ///
-    /// Damage is not an error here: a damaged image can still be shown and removed. Only
-    /// [`Graph::mark`] refuses it.
+    /// Damage is not an error here: a damaged image can still be listed and removed. Only [`Graph::mark`] refuses it.
     ///
     /// # Errors
     /// [`Error::Interrupted`](crate::Error::Interrupted); nothing else.
@@ -201,7 +198,7 @@ impl Graph {
         Self::read_and(layout, state, blobs, now, progress, Documents::Remember)
     }
 
-    /// Does the same, with a choice.
+    /// As [`Self::read`], with a choice.
     pub(crate) fn read_and(
         layout: &Layout,
         state: &State,
@@ -216,7 +213,7 @@ impl Graph {
             blobs,
             extra: DigestTable::default(),
             roots: Vec::new(),
-            looked: HashMap::new(),
+            states: HashMap::new(),
             nodes: Vec::new(),
             forgotten: 0,
             embedded: HashSet::new(),
@@ -243,8 +240,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Orders the referrers of each subject by digest. Found in the order of a directory, they would be shown, and
-    /// go, in another order on every file system.
+    /// Sorts the referrers of each subject by digest. The order of a directory differs between file systems.
     fn sort_referrers(&mut self) {
         let mut referrers = std::mem::take(&mut self.referrers);
         for several in referrers.values_mut() {
@@ -270,12 +266,12 @@ impl Graph {
         self.orphans.iter().map(|(id, file)| Orphan { id, file })
     }
 
-    /// Hands the orphans over to a plan: nobody can ask for them here any more.
+    /// Moves the orphans to a plan. Afterwards the graph has none.
     pub(crate) fn take_orphans(&mut self) -> FileTable {
         std::mem::take(&mut self.orphans)
     }
 
-    /// Forgets what the documents say. What is reached and what is an orphan stays known.
+    /// Discards the documents. Reached blobs and orphans are kept.
     pub(crate) fn forget_documents(&mut self) {
         self.forget_nodes();
         self.roots = Vec::new();
@@ -289,12 +285,12 @@ impl Graph {
     /// Returns a document, if the blob is one and was read.
     #[must_use]
     pub fn node(&self, id: BlobId) -> Option<&Node> {
-        match self.looked.get(&id)? {
-            Looked::Document(number) => {
+        match self.states.get(&id)? {
+            ReadState::Document(number) => {
                 let position = number.checked_sub(self.forgotten)?;
                 self.nodes.get(position as usize)
             }
-            Looked::Leaf | Looked::Missing | Looked::Damaged(_) => None,
+            ReadState::Leaf | ReadState::Missing | ReadState::Damaged(_) => None,
         }
     }
 
@@ -304,37 +300,37 @@ impl Graph {
         self.node(id).map_or(&[], |node| &node.edges)
     }
 
-    /// Returns why a blob cannot be used, if it is there and damaged.
+    /// Returns why a blob cannot be used, if it exists and is damaged.
     #[must_use]
     pub fn damage(&self, id: BlobId) -> Option<&str> {
-        match self.looked.get(&id)? {
-            Looked::Damaged(why) => Some(why),
-            Looked::Document(_) | Looked::Leaf | Looked::Missing => None,
+        match self.states.get(&id)? {
+            ReadState::Damaged(why) => Some(why),
+            ReadState::Document(_) | ReadState::Leaf | ReadState::Missing => None,
         }
     }
 
-    /// Returns `true` if the blob lies in the layout.
+    /// Returns `true` if the blob exists in the layout.
     #[must_use]
     pub fn is_present(&self, id: BlobId) -> bool {
         if (id as usize) < self.blobs.len() {
             return true;
         }
-        // Blobs of unknown algorithms are not listed; one that was read is there.
-        match self.looked.get(&id) {
-            Some(Looked::Document(_) | Looked::Damaged(_) | Looked::Leaf) => {
+        // Blobs of unknown algorithms are not listed; one that was read exists.
+        match self.states.get(&id) {
+            Some(ReadState::Document(_) | ReadState::Damaged(_) | ReadState::Leaf) => {
                 !self.embedded.contains(&id)
             }
-            Some(Looked::Missing) | None => false,
+            Some(ReadState::Missing) | None => false,
         }
     }
 
-    /// Returns `true` if a descriptor carries the bytes of this blob, which is not there itself.
+    /// Returns `true` if the blob does not exist, but a descriptor has its bytes.
     #[must_use]
     pub fn is_embedded(&self, id: BlobId) -> bool {
         self.embedded.contains(&id)
     }
 
-    /// Returns whether the blob is not there, and this descriptor of it carries its bytes.
+    /// Returns `true` if the blob does not exist, but this descriptor has its bytes.
     #[must_use]
     pub fn is_carried_by(&self, edge: &Edge) -> bool {
         let details = edge.details.as_ref();
@@ -344,7 +340,7 @@ impl Graph {
     /// Returns the digest of a number.
     ///
     /// # Panics
-    /// When the number is not one of this graph.
+    /// If the number is not one of this graph.
     #[must_use]
     pub fn digest(&self, id: BlobId) -> &Digest {
         let listed = self.blobs.len();
@@ -357,7 +353,7 @@ impl Graph {
         .expect("numbers come from this graph")
     }
 
-    /// Returns the number of a digest that lies in the layout or is referred to.
+    /// Returns the number of a digest that is present or referenced.
     #[must_use]
     pub fn id(&self, digest: &Digest) -> Option<BlobId> {
         let offset = u32::try_from(self.blobs.len()).ok()?;
@@ -366,7 +362,7 @@ impl Graph {
             .or_else(|| self.extra.get(digest).map(|number| number + offset))
     }
 
-    /// Returns the numbers of all digests, those that are only referred to included.
+    /// Returns the numbers of all digests, including those that are only referenced.
     pub(crate) fn ids(&self) -> impl Iterator<Item = BlobId> + use<> {
         let count = self.blobs.len() + self.extra.len();
         0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
@@ -380,7 +376,7 @@ impl Graph {
         absent.map(|id| self.digest(id).clone())
     }
 
-    /// Returns the numbers of everything that is live, here or not.
+    /// Returns the numbers of all live blobs, present or not.
     pub fn live_ids<'a>(&self, live: &'a LiveSet) -> impl Iterator<Item = BlobId> + use<'a> {
         self.ids().filter(|id| live.contains(*id))
     }
@@ -392,19 +388,18 @@ impl Graph {
         (!self.unverified.contains(&id)).then_some(node.len)
     }
 
-    /// Returns the time that decided which holds are active.
+    /// Returns the time at which holds were active.
     pub(crate) const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Returns `true` if a document was gone when it was to be read, although the directory had listed it: the layout changed
-    /// in between.
+    /// Returns `true` if a listed document no longer existed when it was read: the layout changed in between.
     pub(crate) const fn has_vanished(&self) -> bool {
         self.has_vanished
     }
 
-    /// Returns the positions of the entries of `index.json` whose document is not here. What it would refer to is unknown, so
-    /// that any untagged entry may be a child of it.
+    /// Returns the positions of the entries of `index.json` whose document is missing. Its references are unknown, so that any
+    /// untagged entry may be a child of it.
     pub fn missing_listed(&self) -> impl Iterator<Item = usize> {
         self.roots.iter().filter_map(|root| {
             let RootSource::Entry(position) = root.source else {
@@ -416,29 +411,24 @@ impl Graph {
         })
     }
 
-    /// Returns `true` if an image index is not here that a second index lists, or another index that an entry references:
-    /// untagged entries may be children of it. `is_left` gives the positions of the entries that count. A manifest that is
-    /// not here references no entry.
+    /// Returns `true` if an image index is missing that a second index lists, or that another index of an entry references:
+    /// untagged entries may be children of it. `is_left` returns `true` for the positions of the entries that count. A
+    /// missing manifest references no entry.
     pub(crate) fn misses_an_index(&self, is_left: impl Fn(usize) -> bool) -> bool {
         let is_missing = |kind: Kind, id: BlobId| {
-            let is_missing = matches!(self.looked.get(&id), Some(Looked::Missing));
+            let is_missing = matches!(self.states.get(&id), Some(ReadState::Missing));
             matches!(kind, Kind::Index | Kind::Unknown) && is_missing
         };
-        if !self
-            .looked
-            .values()
-            .any(|looked| matches!(looked, Looked::Missing))
-        {
+        let mut states = self.states.values();
+        if !states.any(|state| matches!(state, ReadState::Missing)) {
             return false;
         }
-        let listed = self.roots.iter().any(|root| {
-            matches!(root.source, RootSource::SecondIndex(_))
-                && root
-                    .target
-                    .as_ref()
-                    .is_ok_and(|id| is_missing(root.kind, *id))
-        });
-        if listed {
+        let is_missing_root = |root: &Root| {
+            let target = root.target.as_ref();
+            target.is_ok_and(|id| is_missing(root.kind, *id))
+        };
+        let is_second = |root: &&Root| matches!(root.source, RootSource::SecondIndex(_));
+        if self.roots.iter().filter(is_second).any(is_missing_root) {
             return true;
         }
         let counts = |root: &&Root| match root.source {
@@ -447,45 +437,42 @@ impl Graph {
         };
         let roots = self.roots.iter().filter(counts);
         let live = self.reach(roots.filter_map(|root| root.target.as_ref().ok().copied()));
-        let documents = self.looked.keys().filter(|id| live.contains(**id));
-        let edges = documents
-            .filter_map(|id| self.node(*id))
-            .flat_map(|node| &node.edges);
-        let mut children = edges.filter(|edge| edge.role == Role::Child);
-        children.any(|edge| is_missing(edge.kind, edge.to))
+        let documents = self.states.keys().filter(|id| live.contains(**id));
+        let mut edges = documents.flat_map(|id| self.edges(*id));
+        edges.any(|edge| edge.role == Role::Child && is_missing(edge.kind, edge.to))
     }
 
-    /// Returns the length of what the digest of a signed manifest is computed over; `None` for every other blob. Some
-    /// descriptors declare this length, others that of the file.
+    /// Returns the length of the payload of a signed manifest; `None` for any other blob. Some descriptors declare this length,
+    /// others that of the file.
     pub(crate) fn payload_len(&self, id: BlobId) -> Option<u64> {
         self.signed.get(&id).copied()
     }
 
-    /// Returns the orphans that cannot be read, and why: each may be a referrer of something live.
+    /// Returns the orphans that cannot be read, and why: each may be a referrer of a live image.
     #[must_use]
     pub fn unreadable_orphans(&self) -> &[(BlobId, String)] {
         &self.unreadable
     }
 
-    /// Returns the manifests whose `subject` is this blob, whether an entry lists them or not, by digest.
+    /// Returns the manifests whose `subject` is this blob, listed or not, by digest.
     #[must_use]
     pub fn referrers(&self, id: BlobId) -> &[BlobId] {
         self.referrers.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns `true` if some root references the blob, so that it is no orphan yet.
+    /// Returns `true` if a root reaches the blob, so that it is not an orphan.
     #[must_use]
     pub fn is_rooted(&self, id: BlobId) -> bool {
         self.rooted.contains(id)
     }
 
-    /// Returns everything that the given roots lead to, whether it could be read or not.
+    /// Returns everything that the given roots reach, readable or not.
     #[must_use]
     pub fn reach(&self, roots: impl IntoIterator<Item = BlobId>) -> BlobSet {
         self.reach_after(roots, &Change::none())
     }
 
-    /// As [`Graph::reach`], with a change in mind.
+    /// As [`Graph::reach`], after a planned change.
     #[must_use]
     pub fn reach_after(
         &self,
@@ -495,11 +482,10 @@ impl Graph {
         let (cut, whole): (Vec<BlobId>, Vec<BlobId>) = roots
             .into_iter()
             .partition(|id| change.cut.images.contains(id) && !self.listed_elsewhere.contains(id));
-        let none = BTreeSet::new();
-        let mut live = self.walk(whole, change.unwanted, &none);
+        let mut live = self.walk(whole, change.unwanted, &BTreeSet::new());
         if !cut.is_empty() {
-            // A walk of its own: what another image references is never cut, and what this image
-            // cannot reach any more must not look visited.
+            // A separate walk: references of another image are never cut, and a blob that this image no longer reaches must not
+            // count as visited.
             live.merge(&self.walk(cut, change.unwanted, &change.cut.edges));
         }
         live

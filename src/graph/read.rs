@@ -1,41 +1,40 @@
-//! Reading documents, in parallel, and following them.
+//! Reading documents in parallel and following their references.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::content::{Absent, Found, Length, MAX_PLAUSIBLE_MANIFEST_BYTES, Request, read};
-use super::{Documents, Edge, Graph, Looked, Node, Root, RootSource};
+use super::content::{Absent, Length, MAX_PLAUSIBLE_MANIFEST_BYTES, ReadResult, Request, read};
+use super::{Documents, Edge, Graph, Node, ReadState, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::oci::descriptor::Link;
 use crate::oci::{Digest, Document, Kind, Role};
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// How many documents are read before their references are followed: bounds the memory of a wide
-/// index.
+/// The most documents that are read before their references are followed: bounds the memory of a wide index.
 const BATCH: usize = 1024;
 
-/// How many bytes the documents of a batch may declare together.
+/// The most bytes that the documents of a batch may declare together.
 const BATCH_BYTES: u64 = 64 << 20;
 
-/// A blob that has to be visited, and what led to it.
+/// A blob to visit, and how it was reached.
 pub(super) struct Step {
     pub(super) id: BlobId,
     pub(super) kind: Kind,
     pub(super) data: Option<Box<str>>,
     pub(super) via: Via,
-    /// The declared length in bytes; 0 if there is none.
+    /// The declared length in bytes, or 0.
     pub(super) len: u64,
 }
 
 /// How a blob was reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
-    /// A document or a root refers to it.
+    /// A document or a root references it.
     Reference,
-    /// It refers to its subject, and nothing refers to it.
+    /// Only as a referrer of its subject.
     Subject,
 }
 
@@ -50,7 +49,7 @@ impl Step {
         }
     }
 
-    /// Adds the declared length. What is too long for a manifest is held by nobody, unless it is promised to be a document.
+    /// Adds the declared length. A blob of unknown type that is too long for a manifest is not held in memory.
     fn of_len(mut self, len: Option<u64>) -> Self {
         let is_held = |len: &u64| self.kind.is_document() || *len <= MAX_PLAUSIBLE_MANIFEST_BYTES;
         self.len = len.filter(is_held).unwrap_or_default();
@@ -59,11 +58,8 @@ impl Step {
 
     pub(super) fn referrer(id: BlobId) -> Self {
         Self {
-            id,
-            kind: Kind::Manifest,
-            data: None,
             via: Via::Subject,
-            len: 0,
+            ..Self::to(id, Kind::Manifest, None)
         }
     }
 
@@ -81,7 +77,7 @@ impl Step {
 }
 
 impl Graph {
-    /// Reads what the roots reach.
+    /// Reads everything that the roots reach.
     pub(super) fn add_roots(
         &mut self,
         layout: &Layout,
@@ -110,19 +106,15 @@ impl Graph {
                 }),
             }
             for link in &entry.others {
-                if !self.is_needed(link) {
-                    continue;
+                if self.is_needed(link) {
+                    queue.push(self.add_link(RootSource::InsideEntry(position), link));
                 }
-                let id = self.add_root(RootSource::InsideEntry(position), &link.digest, link.kind);
-                queue.push(Step::to(id, link.kind, data_of(link)));
             }
         }
         for link in state.index.other_links() {
-            if !self.is_needed(link) {
-                continue;
+            if self.is_needed(link) {
+                queue.push(self.add_link(RootSource::IndexField, link));
             }
-            let id = self.add_root(RootSource::IndexField, &link.digest, link.kind);
-            queue.push(Step::to(id, link.kind, data_of(link)));
         }
         for (position, hold) in state.holds.holds.iter().enumerate() {
             if hold.is_active(now) {
@@ -133,20 +125,26 @@ impl Graph {
         let elements = state.docker_save.iter().flat_map(|save| &save.elements);
         for (position, element) in elements.enumerate() {
             for digest in &element.blobs {
-                // `Config` and `Layers` are leaves by definition of the format.
+                // `Config` and `Layers` are leaves by the definition of the format.
                 let id = self.add_root(RootSource::DockerSave(position), digest, Kind::Layer);
                 queue.push(Step::to(id, Kind::Layer, None));
             }
         }
         for (position, index) in state.second_indexes.iter().enumerate() {
             for link in index.links.iter().flatten() {
-                let source = RootSource::SecondIndex(position);
-                let id = self.add_root(source, &link.digest, link.kind);
-                self.listed_elsewhere.insert(id);
-                queue.push(Step::to(id, link.kind, data_of(link)));
+                let step = self.add_link(RootSource::SecondIndex(position), link);
+                self.listed_elsewhere.insert(step.id);
+                queue.push(step);
             }
         }
         self.follow_and(layout, queue, progress, documents)
+    }
+
+    fn add_link(&mut self, source: RootSource, link: &Link) -> Step {
+        let id = self.add_root(source, &link.digest, link.kind);
+        let details = link.details.as_ref();
+        let data = details.and_then(|details| details.data.clone());
+        Step::to(id, link.kind, data)
     }
 
     fn add_root(&mut self, source: RootSource, digest: &Digest, kind: Kind) -> BlobId {
@@ -159,7 +157,7 @@ impl Graph {
         id
     }
 
-    /// Returns the number of a digest, a new one if it has none.
+    /// Returns the number of a digest, and assigns one if necessary.
     pub(super) fn intern(&mut self, digest: Digest) -> BlobId {
         if let Some(id) = self.blobs.id(&digest) {
             return id;
@@ -190,50 +188,42 @@ impl Graph {
         loop {
             let mut declared = 0_u64;
             while let Some(step) = queue.pop() {
-                let Step {
-                    id,
-                    kind,
-                    data,
-                    via,
-                    len,
-                } = step;
+                let (id, kind, data) = (step.id, step.kind, step.data);
                 if self.reached.insert(id) {
                     let referrers = self.referrers(id).to_vec();
                     queue.extend(referrers.into_iter().map(Step::referrer));
-                    // A referrer that was sniffed is read already, but not yet followed.
+                    // An unlisted referrer was read already, but not yet followed.
                     if let Some(node) = self.node(id) {
                         queue.extend(node.edges.iter().map(Step::along));
                     }
                 }
-                // What a descriptor carries is followed whatever it is called there: another descriptor
-                // may call the same blob a document, and carry nothing.
+                // The data of a descriptor is followed whatever kind it declares: another descriptor may declare the same blob
+                // a document, and have no data.
                 let is_carried = data.is_some() && (id as usize) >= self.blobs.len();
                 if kind.is_leaf() && !is_carried {
                     continue;
                 }
-                if via == Via::Reference && self.unverified.contains(&id) {
-                    // As an unlisted referrer it was taken as found. A document that another one
-                    // refers to has to be what its digest says.
+                if step.via == Via::Reference && self.unverified.contains(&id) {
+                    // As an unlisted referrer it was accepted anyway. A referenced document must match its digest.
                     let why = "does not match its digest".into();
-                    self.looked.insert(id, Looked::Damaged(why));
+                    self.states.insert(id, ReadState::Damaged(why));
                 }
                 if let Some(request) = asked.get(&id).and_then(|at| requests.get_mut(*at)) {
-                    // It is about to be read.
+                    // It is in the current batch.
                     request.improve(kind, data);
                     continue;
                 }
-                let is_open = match self.looked.get(&id) {
+                let is_open = match self.states.get(&id) {
                     None => true,
-                    // Another descriptor of the same blob may carry its bytes.
-                    Some(Looked::Missing) => data.is_some(),
-                    // Taken for no document because a descriptor of unknown type led to it; one
-                    // that promises a document has to be kept to its word.
-                    Some(Looked::Leaf) => kind.is_document(),
-                    Some(Looked::Document(_) | Looked::Damaged(_)) => false,
+                    // Another descriptor of the same blob may have its data.
+                    Some(ReadState::Missing) => data.is_some(),
+                    // It was reached with an unknown type; now it is declared a document and must be one.
+                    Some(ReadState::Leaf) => kind.is_document(),
+                    Some(ReadState::Document(_) | ReadState::Damaged(_)) => false,
                 };
                 if is_open {
-                    declared = declared.saturating_add(len);
-                    self.looked.insert(id, Looked::Missing);
+                    declared = declared.saturating_add(step.len);
+                    self.states.insert(id, ReadState::Missing);
                     asked.insert(id, requests.len());
                     requests.push(Request {
                         id,
@@ -261,46 +251,46 @@ impl Graph {
             progress.advance(requests.len() as u64, 0);
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {
-                self.look(request.id, found, &mut queue);
+                self.record(request.id, found, &mut queue);
             }
             if documents == Documents::Forget {
-                // What they refer to is in the queue.
+                // Their references are in the queue.
                 self.forget_nodes();
             }
         }
     }
 
-    /// Returns what it means when a blob is not there.
+    /// Returns what it means if the file of a blob does not exist.
     fn absent(&self, id: BlobId) -> Absent {
         if (id as usize) >= self.blobs.len() {
             Absent::Missing
         } else if self.blobs.is_link(id) {
-            Absent::LeadsNowhere
+            Absent::BrokenLink
         } else {
             Absent::Vanished
         }
     }
 
-    /// Takes over what reading one blob brought.
-    fn look(&mut self, id: BlobId, found: Found, queue: &mut Vec<Step>) {
-        let looked = match found {
-            Found::Document(document, length) => self.add_node(id, document, length, queue),
-            Found::Embedded(document) => {
+    /// Records the result of reading one blob.
+    fn record(&mut self, id: BlobId, found: ReadResult, queue: &mut Vec<Step>) {
+        let state = match found {
+            ReadResult::Document(document, length) => self.add_node(id, document, length, queue),
+            ReadResult::Embedded(document) => {
                 self.embedded.insert(id);
                 match document {
                     Some((document, length)) => self.add_node(id, document, length, queue),
-                    None => Looked::Leaf,
+                    None => ReadState::Leaf,
                 }
             }
-            Found::Leaf => Looked::Leaf,
-            Found::Missing => Looked::Missing,
-            Found::Vanished => {
+            ReadResult::Leaf => ReadState::Leaf,
+            ReadResult::Missing => ReadState::Missing,
+            ReadResult::Vanished => {
                 self.has_vanished = true;
-                Looked::Damaged("vanished while it was read".into())
+                ReadState::Damaged("vanished while it was read".into())
             }
-            Found::Damaged(why) => Looked::Damaged(why.into()),
+            ReadResult::Damaged(why) => ReadState::Damaged(why.into()),
         };
-        self.looked.insert(id, looked);
+        self.states.insert(id, state);
     }
 
     fn add_node(
@@ -309,7 +299,7 @@ impl Graph {
         document: Document,
         length: Length,
         queue: &mut Vec<Step>,
-    ) -> Looked {
+    ) -> ReadState {
         if let Some(payload) = length.payload {
             self.signed.insert(id, payload);
         }
@@ -322,27 +312,27 @@ impl Graph {
         self.push_node(node)
     }
 
-    pub(super) fn push_node(&mut self, node: Node) -> Looked {
+    pub(super) fn push_node(&mut self, node: Node) -> ReadState {
         let position = u32::try_from(self.nodes.len()).expect("documents fit into 32 bits");
         self.nodes.push(node);
-        Looked::Document(self.forgotten + position)
+        ReadState::Document(self.forgotten + position)
     }
 
-    /// Returns `false` for what an annotation names and is not here. Many annotations hold digests of something else, so
-    /// that their absence means nothing, and they would take memory.
+    /// Returns `false` if an annotation names a missing blob. Many annotations are digests of something else: their absence means
+    /// nothing, and they would take memory.
     pub(super) fn is_needed(&self, link: &Link) -> bool {
         link.role != Role::Annotation || self.blobs.id(&link.digest).is_some()
     }
 
-    /// Turns a document into a node, with numbers for digests.
+    /// Converts a document to a node, with numbers instead of digests.
     pub(super) fn node_of(
         &mut self,
         document: Document,
         len: u64,
         mut each: impl FnMut(&Edge),
     ) -> Node {
-        // Of exact size, on this thread. Collecting would reuse the larger list of links, and leave what
-        // is over scattered through the memory of the thread that made it.
+        // Allocated in exact size on this thread. Collecting would reuse the larger list of links, and fragment the memory of the
+        // thread that allocated it.
         let count = document.links.iter().filter(|link| self.is_needed(link));
         let mut edges = Vec::with_capacity(count.count());
         for link in document.links {
@@ -368,10 +358,4 @@ impl Graph {
             len,
         }
     }
-}
-
-fn data_of(link: &Link) -> Option<Box<str>> {
-    link.details
-        .as_ref()
-        .and_then(|details| details.data.clone())
 }

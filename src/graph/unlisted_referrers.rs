@@ -1,48 +1,47 @@
-//! Looking into orphans: cosign and others write referrers that no entry of `index.json` lists.
+//! Scanning orphans: cosign and others write referrers that no entry of `index.json` lists.
 //!
-//! A manifest that no root reaches is live when its `subject` is, with everything below it. The one
-//! exception is BuildKit's attestation manifest, which its index always lists: an unlisted one is
-//! left from an earlier export. Only orphans that are small and begin like JSON are read.
+//! An unreachable manifest is live if its `subject` is, with everything below it. The only exception is BuildKit's attestation
+//! manifest, which its index always lists: an unlisted one is stale. Only orphans that are small and begin like JSON are read.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
+use rustix::io::Errno;
 
-use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json};
+use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json, fill};
 use super::read::Step;
-use super::{BlobSet, FileTable, Graph};
+use super::{BlobSet, FileTable, Graph, is_listed_attestation};
 use crate::error::{Error, Result};
-use crate::fs::FileStat;
-use crate::fs::{Links, open_file, stat_at, stat_of};
+use crate::fs::{FileStat, Links, open_file, stat_at, stat_of};
 use crate::layout::released::Noted;
 use crate::layout::{BlobId, Layout};
-use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::signed::{Identity, identify};
 use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// How many orphans are looked into before what was found is taken over: bounds the memory.
+/// The most orphans that are scanned before the results are recorded: bounds the memory.
 const BATCH: usize = 8192;
 
-/// Larger orphans are looked into in smaller batches, so that a batch of either kind is no more than 64 MiB of documents.
+/// Larger orphans are scanned in smaller batches, so that a batch of either kind has at most 64 MiB of documents.
 const SMALL_BYTES: u64 = 8 << 10;
 const LARGE_BATCH: usize = 16;
 
-/// What looking into one orphan brought.
-enum Sniffed {
-    /// It is gone meanwhile, or no file any more.
+/// The result of scanning one orphan.
+enum Scanned {
+    /// It no longer exists, or is not a file.
     Gone,
     /// It cannot be read.
     Unreadable(io::Error),
     Plain(FileStat),
     /// It has a `subject`.
     Referrer(FileStat, Box<Referrer>),
-    /// It begins like JSON, and is to be looked into in a smaller batch.
+    /// It begins like JSON and must be scanned in a smaller batch.
     Large,
 }
 
@@ -52,8 +51,7 @@ struct Referrer {
 }
 
 impl Graph {
-    /// Looks into every blob that is not reached, follows the referrers among them, and keeps the
-    /// rest as orphans.
+    /// Scans every unreached blob, follows the referrers among them, and stores the others as orphans.
     pub(super) fn find_unlisted_referrers(
         &mut self,
         layout: &Layout,
@@ -73,40 +71,40 @@ impl Graph {
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let mut sniffed: Vec<_> = batch
+            let mut scanned: Vec<_> = batch
                 .par_iter()
                 .with_min_len(64)
                 .map_init(Vec::new, |buffer, &id| {
-                    self.sniff(layout, id, buffer, SMALL_BYTES)
+                    self.scan_orphan(layout, id, buffer, SMALL_BYTES)
                 })
                 .collect();
-            let is_large = |at: &usize| matches!(sniffed.get(*at), Some(Sniffed::Large));
+            let is_large = |at: &usize| matches!(scanned.get(*at), Some(Scanned::Large));
             let large: Vec<usize> = (0..batch.len()).filter(is_large).collect();
             for large in large.chunks(LARGE_BATCH) {
                 let found: Vec<_> = large
                     .par_iter()
                     .filter_map(|at| batch.get(*at))
                     .map(|&id| {
-                        self.sniff(layout, id, &mut Vec::new(), MAX_PLAUSIBLE_MANIFEST_BYTES)
+                        self.scan_orphan(layout, id, &mut Vec::new(), MAX_PLAUSIBLE_MANIFEST_BYTES)
                     })
                     .collect();
                 for (at, found) in large.iter().zip(found) {
-                    if let Some(place) = sniffed.get_mut(*at) {
+                    if let Some(place) = scanned.get_mut(*at) {
                         *place = found;
                     }
                 }
             }
             progress.advance(batch.len() as u64, 0);
-            for (id, sniffed) in batch.into_iter().zip(sniffed) {
-                let file = match sniffed {
-                    // Nothing is too large in the second round.
-                    Sniffed::Gone | Sniffed::Large => continue,
-                    Sniffed::Unreadable(error) => {
+            for (id, scanned) in batch.into_iter().zip(scanned) {
+                let file = match scanned {
+                    // No orphan is too large in the second round.
+                    Scanned::Gone | Scanned::Large => continue,
+                    Scanned::Unreadable(error) => {
                         self.unreadable.push((id, error.to_string()));
                         None
                     }
-                    Sniffed::Plain(file) => Some(file),
-                    Sniffed::Referrer(file, referrer) => {
+                    Scanned::Plain(file) => Some(file),
+                    Scanned::Referrer(file, referrer) => {
                         if !referrer.matches_digest {
                             self.unverified.insert(id);
                         }
@@ -117,8 +115,8 @@ impl Graph {
                 orphans.push(id, file);
             }
         }
-        // A subject that is reached takes its referrers along, those their children, and a child may
-        // be the subject of the next: `follow` goes on until nothing is new.
+        // A reached subject keeps its referrers, those keep their children, and a child may be a further subject: `follow`
+        // continues until no blob is new.
         let found: Vec<_> = self
             .referrers
             .iter()
@@ -135,25 +133,35 @@ impl Graph {
     fn add_referrer(&mut self, id: BlobId, file: FileStat, document: Document) {
         let subjects: Vec<_> = document.subjects().cloned().collect();
         let node = self.node_of(document, file.len, |_| {});
-        let looked = self.push_node(node);
-        self.looked.insert(id, looked);
+        let state = self.push_node(node);
+        self.states.insert(id, state);
         for subject in subjects {
             let subject = self.intern(subject);
             self.referrers.entry(subject).or_default().push(id);
         }
     }
 
-    fn sniff(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>, most: u64) -> Sniffed {
+    fn scan_orphan(&self, layout: &Layout, id: BlobId, buffer: &mut Vec<u8>, most: u64) -> Scanned {
         let digest = self.blobs.digest(id);
-        let Some((dir, name)) = digest.and_then(|digest| layout.place_of_blob(digest)) else {
-            return Sniffed::Gone;
-        };
-        // A link is judged by itself: what it references is not ours, but may be a referrer.
+        match digest.and_then(|digest| layout.place_of_blob(digest)) {
+            None => Scanned::Gone,
+            Some((dir, name)) => self
+                .scan_file(id, dir, name.file(), buffer, most)
+                .unwrap_or_else(failed),
+        }
+    }
+
+    fn scan_file(
+        &self,
+        id: BlobId,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        buffer: &mut Vec<u8>,
+        most: u64,
+    ) -> Result<Scanned, Errno> {
+        // The file of a link is the link: its target does not belong to the layout, but may be a referrer.
         let link = if self.blobs.is_link(id) {
-            match stat_at(dir, name.file(), Links::Refuse) {
-                Ok(stat) => FileStat::of(&stat),
-                Err(error) => return failed(error),
-            }
+            FileStat::of(&stat_at(dir, name, Links::Refuse)?)
         } else {
             None
         };
@@ -162,95 +170,67 @@ impl Graph {
         } else {
             Links::Refuse
         };
-        let file = match open_file(dir, name.file(), follow) {
+        let file = match open_file(dir, name, follow) {
             Ok(file) => file,
-            // A link that leads nowhere, or in a circle, refers to nothing.
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => {
-                return link.map_or(Sniffed::Gone, Sniffed::Plain);
+            // A link without a target, or to itself, has no references.
+            Err(Errno::NOENT | Errno::LOOP) => {
+                return Ok(link.map_or(Scanned::Gone, Scanned::Plain));
             }
-            Err(error) => return failed(error),
+            Err(error) => return Err(error),
         };
-        let stat = match stat_of(&file) {
-            Ok(stat) => stat,
-            Err(error) => return failed(error),
+        let Some(target) = FileStat::of(&stat_of(&file)?) else {
+            return Ok(link.map_or(Scanned::Gone, Scanned::Plain));
         };
-        let Some(target) = FileStat::of(&stat) else {
-            return link.map_or(Sniffed::Gone, Sniffed::Plain);
-        };
-        let facts = link.unwrap_or(target);
+        let stat = link.unwrap_or(target);
         if target.len > MAX_PLAUSIBLE_MANIFEST_BYTES {
-            return Sniffed::Plain(facts);
+            return Ok(Scanned::Plain(stat));
         }
-        if target.len > most {
-            let head = u64::try_from(HEAD).unwrap_or(u64::MAX);
-            return match read_json(File::from(file), target.len.min(head), buffer) {
-                Ok(false) => Sniffed::Plain(facts),
-                Ok(true) => Sniffed::Large,
-                Err(error) => Sniffed::Unreadable(error),
-            };
-        }
-        match read_json(File::from(file), target.len, buffer) {
-            Ok(false) => Sniffed::Plain(facts),
+        let is_large = target.len > most;
+        let len = usize::try_from(target.len).unwrap_or(usize::MAX);
+        let len = if is_large { len.min(HEAD) } else { len };
+        Ok(match read_json(File::from(file), len, buffer) {
+            Ok(false) => Scanned::Plain(stat),
+            Ok(true) if is_large => Scanned::Large,
             Ok(true) => match referrer(self.digest(id), buffer) {
-                Some(referrer) => Sniffed::Referrer(facts, referrer),
-                None => Sniffed::Plain(facts),
+                Some(referrer) => Scanned::Referrer(stat, referrer),
+                None => Scanned::Plain(stat),
             },
-            Err(error) => Sniffed::Unreadable(error),
-        }
+            Err(error) => Scanned::Unreadable(error),
+        })
     }
 }
 
-fn failed(error: rustix::io::Errno) -> Sniffed {
+fn failed(error: Errno) -> Scanned {
     match error {
-        // Removed by somebody else, or replaced by something that is no file.
-        rustix::io::Errno::NOENT | rustix::io::Errno::LOOP => Sniffed::Gone,
-        _ => Sniffed::Unreadable(error.into()),
+        // Removed by another process, or replaced by something that is not a file.
+        Errno::NOENT | Errno::LOOP => Scanned::Gone,
+        _ => Scanned::Unreadable(error.into()),
     }
 }
 
-/// How much of a file tells whether the rest is worth reading, in bytes.
+/// The bytes of a file that decide whether the rest is read.
 const HEAD: usize = 4096;
 
-/// Reads a file whole if it begins like JSON; says whether it does.
-fn read_json(mut file: impl Read, len: u64, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    let len = usize::try_from(len).unwrap_or_default();
+/// Reads a whole file if it begins like JSON, and returns whether it does. It may end before `len`, and is not read beyond.
+fn read_json(mut file: impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<bool> {
     buffer.clear();
-    fill(&mut file, len.min(HEAD), buffer)?;
+    let head = len.min(HEAD);
+    fill(&mut file, head, head, buffer)?;
     let is_json = begins_like_json(buffer);
     if is_json {
-        fill(&mut file, len, buffer)?;
+        fill(&mut file, len, len, buffer)?;
     }
     Ok(is_json)
 }
 
-/// Reads on until so many bytes are in the buffer, or the file ends. Whether it does at that length is not asked.
-fn fill(file: &mut impl Read, len: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let mut filled = buffer.len();
-    buffer.resize(len, 0);
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.truncate(filled);
-    Ok(())
-}
-
-/// Returns the document if it has a `subject` that counts. What does not parse cannot be a
-/// referrer that anybody could read.
+/// Returns the document if it has a `subject` that counts. A file that does not parse is not a referrer for any reader.
 ///
-/// A referrer that does not match its digest is kept all the same, with what it refers to: nothing
-/// depends on it, so there is no reason to refuse the sweep, and doubt keeps.
+/// A referrer that does not match its digest is kept anyway, with its references: no document depends on it, so there is no reason
+/// to refuse the sweep, and doubt keeps.
 fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
     let document = Document::scan_deep(bytes).ok()?;
-    let is_left_over = document
-        .artifact_type
-        .as_deref()
-        .is_some_and(|artifact_type| artifact_type.eq_ignore_ascii_case(DOCKER_ATTESTATION));
-    (!is_left_over && document.subjects().next().is_some()).then(|| {
+    let is_stale = is_listed_attestation(document.artifact_type.as_deref());
+    (!is_stale && document.subjects().next().is_some()).then(|| {
         Box::new(Referrer {
             document,
             matches_digest: identify(digest, bytes) != Identity::Other,
@@ -259,13 +239,13 @@ fn referrer(digest: &Digest, bytes: &[u8]) -> Option<Box<Referrer>> {
 }
 
 impl Graph {
-    /// Protects what a writer may be about to list: an orphan younger than `grace` is kept, and so is what it
-    /// references, because the writer has seen that.
+    /// Protects the blobs that a writer may be about to list: an orphan newer than the grace period is kept, with everything that it
+    /// references, because the writer relies on it.
     ///
-    /// The time of `index.json` decides nothing. Two writers do not know of each other: the one that lists its
-    /// image first makes the blobs of the other one look older than the index.
+    /// The time of `index.json` is not considered. Of two concurrent writers the one that lists its image first makes the blobs
+    /// of the other one look older than the index.
     ///
-    /// While a writer is visible, what was released beside one is kept as well.
+    /// While a writer is visible, blobs that were released while a writer was at work are kept too.
     ///
     /// A rule replaces an earlier one. Without a rule no sweep can be planned.
     ///
@@ -280,7 +260,7 @@ impl Graph {
         self.protect_among(layout, rule, None, Noted::read([layout]), progress)
     }
 
-    /// Does the same where only some of the orphans are orphans: in a pool another layout may reference the rest.
+    /// As [`Self::protect_in_flight`], with the orphans of all layouts of a shared store: another layout may reference the others.
     pub(crate) fn protect_among(
         &mut self,
         layout: &Layout,
@@ -315,7 +295,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Returns the orphans that are younger than the grace period, with their times.
+    /// Returns the orphans that are newer than the grace period, with their times.
     pub(crate) fn fresh_orphans(&self, rule: GracePolicy) -> impl Iterator<Item = (BlobId, i64)> {
         self.orphans.iter().filter_map(move |(id, file)| {
             let modified = file?.modified;
@@ -323,11 +303,11 @@ impl Graph {
         })
     }
 
-    /// Returns what shows that a writer is at work: its temporary file, or a blob that it has not listed yet.
+    /// Returns the sign of a writer at work: its temporary file, or a blob that it has not listed yet.
     fn sign_of_writer(&self, rule: GracePolicy, fresh: &[(BlobId, i64)]) -> Option<Writer> {
         let mut files = self.blobs.temporary.iter().filter(|stray| {
-            // A lock file says nothing of blobs: readers make one as well. This program holds the lock while it
-            // writes, and never lists again what was removed.
+            // A lock file is not a sign: readers create one too. This program holds the lock while it writes, and never lists
+            // a removed blob again.
             let name = stray.path.file_name().and_then(|name| name.to_str());
             rule.is_fresh(stray.modified)
                 && !stray.is_lock()
@@ -343,13 +323,13 @@ impl Graph {
         }
     }
 
-    /// Returns the rule by which orphans are protected; `None`: they are not, so that no sweep can be planned.
+    /// Returns the rule that protects orphans; `None` if they are not protected, so that no sweep can be planned.
     #[must_use]
     pub const fn protection(&self) -> Option<GracePolicy> {
         self.flight
     }
 
-    /// Returns the sign of a writer at work that remains when these blobs are listed.
+    /// Returns the sign of a writer at work that remains after these blobs are listed.
     pub(crate) fn writer_besides(&self, listed: &BTreeSet<BlobId>) -> Option<Writer> {
         let writer = self.writer.as_ref()?;
         if matches!(writer, Writer::File(_)) || listed.is_empty() {
@@ -367,13 +347,13 @@ impl Graph {
         })
     }
 
-    /// Returns the sign of a writer at work, if the grace period is not 0 and there is one.
+    /// Returns the sign of a writer at work, if there is one and the grace period is not 0.
     #[must_use]
     pub const fn writer(&self) -> Option<&Writer> {
         self.writer.as_ref()
     }
 
-    /// Returns the latest time that the graph takes for the current one, in nanoseconds since 1970.
+    /// Returns the latest time that the graph uses as the current one, in nanoseconds since 1970.
     pub(crate) fn latest_now(&self) -> i128 {
         let now = self.now.as_nanosecond();
         match self.flight {
@@ -382,7 +362,7 @@ impl Graph {
         }
     }
 
-    /// Refuses to sweep while it is unknown what was released beside a writer, and one is visible.
+    /// Refuses to sweep if a writer is visible and it is unknown what was released while one was at work.
     ///
     /// # Errors
     /// [`Error::ReleasedNote`].
@@ -396,18 +376,18 @@ impl Graph {
         }
     }
 
-    /// Returns what the notes say of released blobs.
+    /// Returns the notes of released blobs.
     pub(crate) const fn noted(&self) -> &Noted {
         &self.noted
     }
 
-    /// Returns `true` if any orphan is protected as in flight.
+    /// Returns `true` if any orphan is in flight.
     #[must_use]
     pub fn has_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
     }
 
-    /// Says whether, and why, an orphan is protected as in flight.
+    /// Returns why an orphan is protected as in flight; `None` if it is not.
     #[must_use]
     pub fn in_flight(&self, id: BlobId) -> Option<InFlight> {
         if self.in_flight.contains(id) {
@@ -422,21 +402,20 @@ impl Graph {
     }
 }
 
-/// When an orphan counts as being written.
+/// The rule by which an orphan counts as in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GracePolicy {
-    /// The current time, in nanoseconds since 1970, as file systems tell times.
+    /// The current time, in nanoseconds since 1970, like the times of files.
     pub(crate) now: i128,
-    /// How long an orphan counts as being written, in nanoseconds; 0 turns the protection off.
+    /// The grace period in nanoseconds; 0 disables the protection.
     pub(crate) grace: i128,
 }
 
 impl GracePolicy {
-    /// The grace period where the caller names none.
+    /// The default grace period.
     pub const HOUR: Duration = Duration::from_secs(60 * 60);
 
-    /// Returns a policy: what is younger than `grace` at `now` counts as being written. A grace period of zero turns the
-    /// protection off.
+    /// Returns a policy by which a blob newer than `grace` at `now` is in flight. A grace period of zero disables the protection.
     #[must_use]
     pub fn new(now: Timestamp, grace: Duration) -> Self {
         Self {
@@ -445,72 +424,70 @@ impl GracePolicy {
         }
     }
 
-    /// Returns the policy that is active where the caller names none. A time in the future ends no protection.
+    /// Returns the default policy. A time in the future ends no protection.
     pub(crate) fn by_default(now: Timestamp) -> Self {
         Self::new(now.min(crate::clock::now()), Self::HOUR)
     }
 
-    /// Returns `true` if what was written at this time may be in use by a writer that has not listed it yet.
+    /// Returns `true` if a writer that has not listed it yet may use a file of this time.
     pub(crate) const fn is_fresh(&self, modified: i128) -> bool {
         self.grace > 0 && self.now.saturating_sub(modified) < self.grace
     }
 }
 
-/// What shows that a writer is at work.
+/// A sign of a writer at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Writer {
     /// A temporary file or directory of its own, by path relative to the layout.
     File(PathBuf),
-    /// A blob that nothing lists yet.
+    /// A blob that is not listed yet.
     Blob {
         /// The blob.
         digest: Digest,
-        /// When it was written, in nanoseconds since 1970.
+        /// Its modification time, in nanoseconds since 1970.
         modified: i64,
     },
 }
 
-/// Why an orphan is protected.
+/// Why an orphan is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
     /// It is recent.
     Fresh,
     /// A recent orphan references it.
     UsedByFresh,
-    /// It was released while a writer was at work, or is referenced by what was, and a writer is at work.
+    /// It, or a blob that references it, was released while a writer was at work, and a writer is at work.
     Released,
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::super::content::tests::Slow;
     use super::*;
 
     #[test]
-    fn reads_whole_what_begins_like_json_and_nothing_more_of_what_does_not() {
+    fn only_files_that_begin_like_json_are_read_whole() {
         let mut buffer = b"of the file before".to_vec();
         for len in [0, 1, 2, 40, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD] {
             let mut json = b"  {".to_vec();
             json.resize(len, b'x');
-            let is_json = read_json(Slow::new(&json), len as u64, &mut buffer);
+            let is_json = read_json(Slow::new(&json), len, &mut buffer);
             assert_eq!(is_json.expect("no error"), len > 2, "{len}");
             assert_eq!(buffer, json, "{len}");
             let other = vec![b'x'; len];
             let mut slow = Slow::new(&other);
-            let is_json = read_json(&mut slow, len as u64, &mut buffer);
+            let is_json = read_json(&mut slow, len, &mut buffer);
             assert!(!is_json.expect("no error"), "{len}");
             assert_eq!(slow.left.len(), len.saturating_sub(HEAD), "{len}");
         }
-        // It shrank since it was measured.
+        // It has shrunk since its length was read.
         let is_json = read_json(Slow::new(b"{}"), 9000, &mut buffer);
         assert!(is_json.expect("no error"));
         assert_eq!(buffer, b"{}");
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_to_be_so() {
+    fn read_errors_are_returned() {
         struct Broken(Vec<io::ErrorKind>);
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -523,16 +500,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_no_orphan_and_what_cannot_be_opened_may_be_a_referrer() {
+    fn a_removed_file_is_not_an_orphan_and_an_unreadable_file_may_be_a_referrer() {
         for (error, is_gone) in [
             (Errno::NOENT, true),
             (Errno::LOOP, true),
             (Errno::ACCESS, false),
             (Errno::IO, false),
         ] {
-            let sniffed = failed(error);
-            assert_eq!(matches!(sniffed, Sniffed::Gone), is_gone, "{error}");
-            assert_eq!(matches!(sniffed, Sniffed::Unreadable(_)), !is_gone);
+            let scanned = failed(error);
+            assert_eq!(matches!(scanned, Scanned::Gone), is_gone, "{error}");
+            assert_eq!(matches!(scanned, Scanned::Unreadable(_)), !is_gone);
         }
     }
 }
