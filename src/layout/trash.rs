@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ use super::Layout;
 use super::blob_list::OWN_DIRECTORY;
 use super::entries::each_entry;
 use crate::error::{Error, Result};
-use crate::fs::{FileStat, Links, modified_of, open_dir, open_file, stat_at};
+use crate::fs::{FileStat, Links, is_own, modified_of, open_dir, open_file, stat_at};
 use crate::oci::{Algorithm, Digest, IndexChange, TextChange};
 
 /// The name of the trash in the directory of this program.
@@ -363,6 +364,71 @@ impl<'a> Trash<'a> {
         let mut names = Vec::new();
         each_entry(&own, &path(), |entry| names.push(entry.name.to_owned()))?;
         Ok(Some((own, names)))
+    }
+
+    /// Returns the path of a run relative to the layout, or to the shared store.
+    pub(crate) fn relative(&self, run: &str) -> PathBuf {
+        Path::new(OWN_DIRECTORY).join(TRASH).join(run)
+    }
+
+    /// Opens a blob of a run.
+    pub(crate) fn open_blob(&self, run: &str, digest: &Digest) -> std::io::Result<OwnedFd> {
+        let trash = self.open().map_err(std::io::Error::other)?;
+        let trash = trash.ok_or(std::io::ErrorKind::NotFound)?;
+        let name = digest.blob_name();
+        let dir = open_dir(&trash, run, Links::Refuse)?;
+        let dir = open_dir(&dir, name.directory(), Links::Refuse)?;
+        Ok(open_file(&dir, name.file(), Links::Refuse)?)
+    }
+
+    /// Returns what no run has put there, by path relative to the layout or to the shared store.
+    pub(crate) fn foreign(&self) -> Result<Vec<PathBuf>> {
+        let mut foreign = Vec::new();
+        let Some(trash) = self.open()? else {
+            return Ok(foreign);
+        };
+        let path = self.relative("");
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        each_entry(&trash, &self.path(), |entry| {
+            let is_dir = entry.kind == FileType::Directory;
+            if !is_dir || !std::str::from_utf8(entry.name).is_ok_and(is_run) {
+                foreign.push(path.join(text(entry.name)));
+            }
+        })?;
+        for name in self.names_in(&trash)? {
+            let Ok(dir) = open_dir(&trash, &*name, Links::Refuse) else {
+                continue;
+            };
+            let path = path.join(&name);
+            each_entry(&dir, &self.path().join(&name), |entry| {
+                let own = std::str::from_utf8(entry.name).unwrap_or_default();
+                let is_known = match entry.kind {
+                    FileType::Directory => ALGORITHMS.iter().any(|known| known.name() == own),
+                    FileType::RegularFile => own == RECORD || is_own(own),
+                    _ => false,
+                };
+                if !is_known {
+                    foreign.push(path.join(text(entry.name)));
+                }
+            })?;
+            for algorithm in ALGORITHMS {
+                let Ok(own) = open_dir(&dir, algorithm.name(), Links::Refuse) else {
+                    continue;
+                };
+                let path = path.join(algorithm.name());
+                each_entry(&own, &self.path().join(&name), |entry| {
+                    let is_blob = entry.kind == FileType::RegularFile
+                        && Digest::from_hex(algorithm, entry.name).is_some();
+                    // A blob that was a link is one here as well.
+                    let is_blob = is_blob || entry.kind == FileType::Symlink;
+                    if !is_blob {
+                        foreign.push(path.join(text(entry.name)));
+                    }
+                })?;
+            }
+        }
+        foreign.sort();
+        Ok(foreign)
     }
 
     /// Returns the names of the runs that may be over at this time: their records decide. Of thousands of runs none is read

@@ -7,6 +7,7 @@
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.
 //! - [`blobs`]: lists of paths, and that a copy by them is complete.
 //! - [`repair`]: `check --repair`.
+//! - [`trash`]: `check --trash`.
 //! - [`many`]: many names and many children.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
@@ -19,4 +20,5 @@ mod repair;
 mod second_index;
 mod signed;
 mod sparse;
+mod trash;
 mod why;

@@ -566,3 +566,46 @@ fn a_trash_of_shared_blobs_that_is_in_use_is_busy() {
     shared.undo(&undo).ok();
     assert!(!path.exists());
 }
+
+#[test]
+fn the_trash_of_shared_blobs_is_checked_once() {
+    let shared = Shared::new();
+    shared
+        .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
+        .ok();
+    let check = |words: &[&str]| {
+        let all = ["check", "--trash", "--shared-blobs", "pool"];
+        shared.run(&[&all[..], words, &NAMES].concat())
+    };
+    let clean = check(&[]);
+    clean.ok();
+    assert_eq!(
+        clean.stdout.matches("trash: no damage in 1 run").count(),
+        1,
+        "{}",
+        clean.all()
+    );
+    let hex = shared.images[0]
+        .config
+        .digest
+        .trim_start_matches("sha256:")
+        .to_owned();
+    let run = &shared.names_of_runs()[0];
+    let blob = shared
+        .store()
+        .join(".ocisweep/trash")
+        .join(run)
+        .join("sha256")
+        .join(hex);
+    fs::write(blob, "X").expect("it can be written");
+    let damaged = check(&[]);
+    let hint = format!("`ocisweep trash empty --shared-blobs pool {run}` deletes the run");
+    damaged
+        .exits(1)
+        .says("wrong-size: .ocisweep/trash/")
+        .says(&hint);
+    let json = check(&["--format", "json"]).exits(1).json();
+    assert_eq!(json["damaged"], 1);
+    assert_eq!(json["layouts"][3]["path"], "pool");
+    assert_eq!(json["layouts"][3]["trash"]["damaged"], 1);
+}

@@ -41,6 +41,9 @@ pub struct CheckArgs {
     /// Also verify the digests of unreferenced blobs, which a writer may use again
     #[arg(long, conflicts_with = "shared_blobs")]
     pub orphans: bool,
+    /// Also verify what is in the trash: its records, and the digests of its blobs
+    #[arg(long)]
+    pub trash: bool,
     /// Replace missing and damaged blobs: by what is in the trash, then by what is in the directories of --from; every copy is
     /// verified
     #[arg(long, conflicts_with = "quick")]

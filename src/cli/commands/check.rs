@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::ops::Repaired;
 use ocisweep::parse::size::human_size;
 use ocisweep::report::check::{
-    CheckOptions, Class, Content, Count, Finding, Orphans, Report, check,
+    CheckOptions, Class, Content, Count, Finding, Orphans, Report, TrashFinding, TrashReport,
+    check, check_trash,
 };
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
+use super::check_trash::{self, JsonTrash, Place};
 use super::repair;
 use crate::cli::args::{CheckArgs, TextFormat};
 use crate::cli::context::{Context, dashes, quote, quote_path, rm_command};
@@ -46,13 +49,17 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
     };
     // One after another: the reading of one layout takes all that the disk gives. Everything is read before
     // anything is printed.
-    let mut checked = Vec::with_capacity(chosen.layouts.len());
+    let mut checked = Vec::with_capacity(chosen.layouts.len() + 1);
+    let store_path = args.layouts.shared_blobs.clone().unwrap_or_default();
     for path in &chosen.layouts {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
         }
         checked.push((path, one(context, args, path)));
+    }
+    if let (true, Some(store)) = (args.trash, args.layouts.shared_blobs.as_deref()) {
+        checked.push((&store_path, trash_of_store(context, args, store)));
     }
     for (path, checked) in checked {
         match checked {
@@ -159,7 +166,20 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, 
         None => context.read(path)?,
     };
     let report = check(&view, &options, context.watcher())?;
-    Ok(match args.format {
+    let place = Place {
+        path,
+        is_store: false,
+    };
+    // That of a shared store is checked once, after all layouts.
+    let trash = match args.trash && pool.is_none() {
+        true => Some(check_trash(
+            view.layout.trash(),
+            options.content,
+            context.watcher(),
+        )?),
+        false => None,
+    };
+    let checked = match args.format {
         TextFormat::Json => Checked {
             text: String::new(),
             layout: JsonLayout {
@@ -179,7 +199,56 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, 
             },
             blobs: total(&report),
         },
+    };
+    Ok(match trash {
+        Some(trash) => checked.with_trash(context, args, place, &trash),
+        None => checked,
     })
+}
+
+/// Checks the trash of a shared store.
+fn trash_of_store(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
+    let store = SharedStore::open(path)?;
+    let content = options_of(args).content;
+    let trash = check_trash(store.trash(), content, context.watcher())?;
+    let checked = Checked {
+        text: String::new(),
+        layout: JsonLayout::of(args, path, &Report::default()),
+        blobs: 0,
+    };
+    let place = Place {
+        path,
+        is_store: true,
+    };
+    Ok(checked.with_trash(context, args, place, &trash))
+}
+
+impl Checked {
+    /// Adds what was found in a trash.
+    fn with_trash(
+        mut self,
+        context: &Context<'_>,
+        args: &CheckArgs,
+        place: Place<'_>,
+        trash: &TrashReport,
+    ) -> Self {
+        self.layout.damaged += trash.damaged();
+        self.layout.trash = Some(JsonTrash::of(trash));
+        if args.format == TextFormat::Json {
+            let items = trash.findings.iter();
+            let items = items.map(|finding| JsonItem::of_trash(place, finding));
+            self.layout.items.extend(items);
+            return self;
+        }
+        let how = (args.verbose, args.quiet);
+        let text = check_trash::lines(context, place, trash, how);
+        if self.text.is_empty() && !text.is_empty() && args.layouts.is_many() {
+            let path = place.path.to_string_lossy();
+            self.text = format!("{}:\n", context.term.foreign(&path));
+        }
+        self.text.push_str(&text);
+        self
+    }
 }
 
 fn options_of(args: &CheckArgs) -> CheckOptions {
@@ -415,6 +484,9 @@ struct JsonLayout {
     /// What was repaired before; absent if nothing was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     repaired: Vec<JsonRepaired>,
+    /// With `--trash`: what is in the trash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trash: Option<JsonTrash>,
     /// Why nothing was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -503,12 +575,30 @@ impl JsonLayout {
             damaged: damaged(args, report),
             without_layers: report.without_layers.clone(),
             repaired: Vec::new(),
+            trash: None,
             error: None,
         }
     }
 }
 
 impl JsonItem {
+    fn of_trash(place: Place<'_>, finding: &TrashFinding) -> Self {
+        Self {
+            class: finding.class.name(),
+            damage: finding.class.is_damage(),
+            digest: finding.digest.as_ref().map(ToString::to_string),
+            path: Some(finding.file.to_string_lossy().into_owned()),
+            size: finding.len,
+            declared_size: finding.declared,
+            reasons: vec![finding.why.clone()],
+            reference_path: Vec::new(),
+            names: Arc::default(),
+            holds: Arc::default(),
+            second_indexes: Arc::default(),
+            hint: check_trash::hint(place, finding),
+        }
+    }
+
     fn of(args: &CheckArgs, layout: &Path, finding: &Finding) -> Self {
         let damage = is_damage(args, finding.class);
         Self {

@@ -6,6 +6,7 @@
 
 mod absent;
 mod read;
+mod trash;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::progress::Progress;
 
 use absent::{Absence, absences};
 use read::{Look, Verdict, hash, look};
+pub use trash::{TrashFinding, TrashReport, check_trash};
 
 /// A configuration up to this size is read also when the content of layers is not.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;

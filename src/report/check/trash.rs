@@ -1,0 +1,204 @@
+//! `check --trash`: can what lies in the trash be put back?
+//!
+//! *Promise*: nothing is changed and nothing is locked. Each record is read, and each blob compared with its digest.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::{Class, Content, Count};
+use crate::error::{Error, Result};
+use crate::fs::{FileStat, has_digest};
+use crate::layout::trash::{Trash, TrashedRun};
+use crate::oci::Digest;
+use crate::progress::{Phase, Progress, Running, Total};
+
+/// Something in a trash that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrashFinding {
+    /// What is wrong.
+    pub class: Class,
+    /// The run; `None` for a foreign file beside the runs.
+    pub run: Option<String>,
+    /// The file, relative to the layout or to the shared store.
+    pub file: PathBuf,
+    /// The blob, if it is one.
+    pub digest: Option<Digest>,
+    /// Its length in bytes, where it is known.
+    pub len: Option<u64>,
+    /// The length in bytes that the record names, where that is another one.
+    pub declared: Option<u64>,
+    /// What is wrong, in words that follow the path.
+    pub why: String,
+}
+
+/// What a check of a trash brought.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct TrashReport {
+    /// How many runs there are.
+    pub runs: u64,
+    /// The blobs that lie there.
+    pub blobs: Count,
+    /// Blobs that were compared with their digest.
+    pub verified: Count,
+    /// Damage first; foreign files after that.
+    pub findings: Vec<TrashFinding>,
+}
+
+impl TrashReport {
+    /// Returns how many findings are of a class.
+    #[must_use]
+    pub fn count(&self, class: Class) -> u64 {
+        let findings = self.findings.iter();
+        findings.filter(|finding| finding.class == class).count() as u64
+    }
+
+    /// Returns how many files are damaged.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        let findings = self.findings.iter();
+        findings.filter(|finding| finding.class.is_damage()).count() as u64
+    }
+}
+
+/// Checks what lies in a trash.
+///
+/// # Errors
+/// [`Error::Read`] when a directory cannot be listed, and [`Error::Interrupted`].
+pub fn check_trash(
+    trash: Trash<'_>,
+    content: Content,
+    progress: &dyn Progress,
+) -> Result<TrashReport> {
+    let mut report = TrashReport::default();
+    let runs = trash.runs()?;
+    for run in &runs {
+        report.runs += 1;
+        if let Err(why) = &run.record {
+            report.findings.push(TrashFinding {
+                class: Class::Malformed,
+                run: Some(run.name.clone()),
+                file: trash.relative(&run.name).join("run.json"),
+                digest: None,
+                len: None,
+                declared: None,
+                why: format!("cannot be understood: {why}"),
+            });
+        }
+        for (_, file) in &run.blobs {
+            report.blobs.add(file.len);
+        }
+    }
+    let blobs: Vec<_> = runs
+        .iter()
+        .flat_map(|run| run.blobs.iter().map(move |blob| (run, blob)))
+        .collect();
+    let sizes: HashMap<(&str, &str), u64> = runs.iter().flat_map(sizes).collect();
+    let total = Total::of(blobs.len()).with_bytes(report.blobs.bytes);
+    let hashing = Running::begin(progress, Phase::Hashing, total);
+    let found: Vec<Option<Found>> = blobs
+        .par_iter()
+        .with_max_len(1)
+        .map(|(run, (digest, file))| {
+            if progress.is_cancelled() {
+                return None;
+            }
+            let declared = sizes.get(&(&*run.name, &*digest.to_string())).copied();
+            let found = judge(trash, &run.name, (digest, file), (content, declared));
+            progress.advance(1, file.len);
+            Some(found)
+        })
+        .collect();
+    drop(hashing);
+    for ((run, (digest, file)), found) in blobs.into_iter().zip(found) {
+        let Found {
+            is_verified,
+            trouble,
+            declared,
+        } = found.ok_or(Error::Interrupted)?;
+        if is_verified {
+            report.verified.add(file.len);
+        }
+        report.findings.extend(trouble.map(|(class, why)| {
+            let name = digest.blob_name();
+            let run_path = trash.relative(&run.name);
+            TrashFinding {
+                class,
+                run: Some(run.name.clone()),
+                file: run_path.join(name.directory()).join(name.file()),
+                digest: Some(digest.clone()),
+                len: Some(file.len),
+                declared,
+                why,
+            }
+        }));
+    }
+    let strangers = trash.foreign()?.into_iter();
+    report.findings.extend(strangers.map(|file| TrashFinding {
+        class: Class::Foreign,
+        run: None,
+        file,
+        digest: None,
+        len: None,
+        declared: None,
+        why: "was not put there by a run".to_owned(),
+    }));
+    Ok(report)
+}
+
+/// Returns the sizes that a record names.
+fn sizes(run: &TrashedRun) -> impl Iterator<Item = ((&str, &str), u64)> {
+    let record = run.record.as_ref().ok().and_then(Option::as_ref);
+    let deletions = record.into_iter().flat_map(|record| &record.deletions);
+    deletions.map(|deletion| ((&*run.name, &*deletion.digest), deletion.size))
+}
+
+/// What was found of one blob.
+struct Found {
+    /// It was read, and compared with its digest.
+    is_verified: bool,
+    trouble: Option<(Class, String)>,
+    /// The size that the record names, where it has another one.
+    declared: Option<u64>,
+}
+
+fn judge(
+    trash: Trash<'_>,
+    run: &str,
+    (digest, file): (&Digest, &FileStat),
+    (content, declared): (Content, Option<u64>),
+) -> Found {
+    let declared = declared.filter(|declared| *declared != file.len);
+    let trouble = |class, why| Found {
+        is_verified: false,
+        trouble: Some((class, why)),
+        declared,
+    };
+    if let Some(declared) = declared {
+        let why = format!("is {} bytes long, {declared} were moved", file.len);
+        return trouble(Class::WrongSize, why);
+    }
+    if content == Content::Documents {
+        return Found {
+            is_verified: false,
+            trouble: None,
+            declared: None,
+        };
+    }
+    let read = trash.open_blob(run, digest).map(File::from);
+    match read.and_then(|mut file| has_digest(&mut file, digest)) {
+        Ok(is_equal) => Found {
+            is_verified: true,
+            trouble: (!is_equal).then(|| {
+                let why = "does not match its digest".to_owned();
+                (Class::WrongDigest, why)
+            }),
+            declared: None,
+        },
+        Err(error) => trouble(Class::Unreadable, format!("cannot be read: {error}")),
+    }
+}
