@@ -152,7 +152,7 @@
 //! # use ocisweep::oci::{Algorithm, Digest};
 //! # use ocisweep::plan::{SweepOptions, sweep_all};
 //! # use ocisweep::fs::Disk;
-//! # use ocisweep::{Error, Snapshot};
+//! # use ocisweep::{Error, Layout, Snapshot};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let temp = tempfile::tempdir()?;
 //! # let layout = temp.path().join("layout");
@@ -184,7 +184,7 @@
 //! // Next year that blob will be old. A plan says so, and is not done today.
 //! let next_year = now + (365 * 24).hours();
 //! let rule = GracePolicy::new(next_year, GracePolicy::HOUR);
-//! let view = Snapshot::read_protected(&layout, next_year, rule, &Silent)?;
+//! let view = Snapshot::of_protected(Layout::open(&layout)?, next_year, rule, &Silent)?;
 //! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(next_year))?;
 //! assert_eq!(plan.sweep().len(), 1);
 //! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;

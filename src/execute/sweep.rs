@@ -151,7 +151,7 @@ impl Context<'_> {
             return Err(Swept::NotTried);
         }
         let (dir, name) = self.place(victim).ok_or(Swept::Gone)?;
-        match self.fs.look(dir, &name) {
+        match self.fs.stat(dir, &name) {
             Ok(Some(now)) => {
                 let was = victim.file;
                 // Names come and go by hard links elsewhere; they do not make it another file.

@@ -65,11 +65,11 @@ pub enum FileTime {
 
 /// The changes that this crate makes to a file system.
 pub trait Fs: Sync + Debug {
-    /// Looks at a blob's file without following it. `None`: it is gone, or no file any more.
+    /// Returns the stat of a blob's file, without following a link. `None`: it does not exist, or is not a file.
     ///
     /// # Errors
     /// What `fstatat` says.
-    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>>;
+    fn stat(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>>;
 
     /// Deletes a blob's file by name, relative to its directory.
     ///

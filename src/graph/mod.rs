@@ -27,6 +27,7 @@ use crate::layout::blob_list::DigestTable;
 use crate::layout::released::Noted;
 use crate::layout::{BlobId, BlobList, Layout, State};
 use crate::oci::descriptor::Details;
+use crate::oci::index_json::Entry;
 use crate::oci::media_type::DOCKER_ATTESTATION;
 use crate::oci::{Digest, Kind, Role, Shape};
 use crate::progress::Progress;
@@ -360,6 +361,11 @@ impl Graph {
         self.blobs
             .id(digest)
             .or_else(|| self.extra.get(digest).map(|number| number + offset))
+    }
+
+    /// Returns the blob of an entry of `index.json`; `None` if its digest is invalid.
+    pub(crate) fn entry_id(&self, entry: &Entry) -> Option<BlobId> {
+        self.id(entry.digest.as_ref().ok()?)
     }
 
     /// Returns the numbers of all digests, including those that are only referenced.

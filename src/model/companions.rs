@@ -1,11 +1,11 @@
 //! Companion tags: names that another tool derives from a name beside them.
 //!
-//! `ctr-remote image convert --estargz-external-toc` writes the tables of contents of `app:1` as the image
-//! `app:1-esgztoc`, under which the lazy-pulling snapshotter looks them up. Acceleration services write converted
-//! images as `app:1-nydus` with the digest of the original in an annotation. The one is of no use without the other.
+//! `ctr-remote image convert --estargz-external-toc` writes the tables of contents of `app:1` as the image `app:1-esgztoc`, which the
+//! lazy-pulling snapshotter reads. Acceleration services write converted images as `app:1-nydus` with the digest of the original
+//! in an annotation. The companion is useless without its owner.
 //!
-//! *Promise*: the relation is certain. The tag is another tag with a suffix, and the suffix is known, or the image
-//! carries the digest or the name of the other one. An image that is only built upon another one is no companion.
+//! *Promise*: the relation is certain. The tag is another tag with a suffix, and either the suffix is known, or the image has
+//! the digest or the name of the other one in an annotation. An image that is only built on another one is not a companion.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,10 +18,10 @@ use crate::oci::reference::Reference;
 use crate::oci::{BASE_NAME, CONTAINERD_NAME, REF_NAME, split_name};
 use crate::oci::{Digest, Role};
 
-/// Suffixes that only one tool writes, and always for this relation.
+/// Suffixes that a tool writes only for this relation.
 const KNOWN_SUFFIXES: [&str; 1] = ["-esgztoc"];
 
-/// What an image is built upon describes it, and is an image of its own.
+/// The prefix of annotations that name the base of an image, which is an independent image.
 const BASE_KEYS: &str = "org.opencontainers.image.base.";
 
 /// A name that was derived from another one.
@@ -37,7 +37,7 @@ pub(crate) struct Companion<'a> {
     pub(crate) owner_name: &'a str,
 }
 
-/// The images of a repository by tag, with the name as it is written.
+/// The images of a repository by tag, with the name as written.
 type Tags<'a> = HashMap<&'a str, Vec<(BlobId, &'a str)>>;
 
 /// Returns the companions among the entries, in the order of `index.json`; one for each image that has the other name.
@@ -67,7 +67,7 @@ pub(crate) fn companions<'a>(view: &Snapshot, entries: &'a [EntryFacts]) -> Vec<
         let Some(tags) = repositories.get(&repository) else {
             continue;
         };
-        // The longest tag that fits is the one it was derived from.
+        // It was derived from the longest matching tag.
         for (end, _) in tag.rmatch_indices(['-', '_']) {
             let (Some(stem), Some(suffix)) = (tag.get(..end), tag.get(end..)) else {
                 continue;
@@ -94,7 +94,7 @@ pub(crate) fn companions<'a>(view: &Snapshot, entries: &'a [EntryFacts]) -> Vec<
     found
 }
 
-/// Splits a name into its repository as docker completes it, `None` for a bare tag, and its tag.
+/// Splits a name into its repository with docker's defaults, `None` for a bare tag, and its tag.
 fn parts(name: &str) -> Option<(Option<String>, &str)> {
     let (repository, tag) = split_name(name);
     let repository = repository.map(|repository| {
@@ -106,7 +106,7 @@ fn parts(name: &str) -> Option<(Option<String>, &str)> {
     Some((repository, tag?))
 }
 
-/// Returns `true` if an entry or its document carries the digest or the name of another image.
+/// Returns `true` if an entry or its document has the digest or the name of another image.
 fn carries(
     graph: &Graph,
     carried: &mut HashMap<BlobId, Vec<BlobId>>,

@@ -1,20 +1,16 @@
-//! The entries of `index.json` with what they are called and what they are about.
+//! The entries of `index.json` with their names and subjects.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::Graph;
-use crate::graph::content_of;
+use crate::graph::{Graph, content_of};
 use crate::layout::BlobId;
 use crate::model::snapshot::Snapshot;
-use crate::oci::REFERENCE_DIGEST;
-use crate::oci::descriptor::Details;
-use crate::oci::descriptor::is_subject_key;
+use crate::oci::descriptor::{Details, is_subject_key};
 use crate::oci::docker_archive::{DockerSave, Element};
 use crate::oci::reference::{canonical, digest_tag};
-use crate::oci::{Digest, Role};
-use crate::oci::{EntryName, SAVED_NAME, entry_names, split_name};
+use crate::oci::{Digest, EntryName, REFERENCE_DIGEST, Role, SAVED_NAME, entry_names, split_name};
 
-/// The annotation that ties an entry to the image it is about (docker save, ctr export).
+/// The annotation that names the subject of an entry (docker save, ctr export).
 pub const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
 
 /// One entry of `index.json`.
@@ -26,23 +22,22 @@ pub struct EntryFacts {
     pub id: Option<BlobId>,
     /// Its names.
     pub names: Vec<EntryName>,
-    /// What it is a referrer of.
+    /// Its subjects.
     pub about: Vec<BlobId>,
-    /// What its name says of it.
+    /// The meaning of its name.
     pub role: EntryRole,
-    /// More of the entry.
+    /// Further parts of the entry.
     pub details: Details,
 }
 
-/// What a name says of an entry.
+/// The meaning of the name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryRole {
-    /// Somebody gave it a name.
+    /// It is an image with a name.
     Named,
-    /// Its name only tells what it is about: `sha256-<hex>` or `sha256-<hex>.sig`.
+    /// Its name only identifies its subject: `sha256-<hex>` or `sha256-<hex>.sig`.
     DigestTag,
-    /// It shares the name of an image, and its `kind` says signature, attestation or SBOM (cosign,
-    /// hauler).
+    /// It shares the name of an image, and its `kind` is signature, attestation or SBOM (cosign, hauler).
     KindReferrer,
     /// It has no name in `index.json`; docker save's own list names its content.
     Saved,
@@ -51,7 +46,7 @@ pub enum EntryRole {
 }
 
 impl EntryRole {
-    /// Returns `true` if `index.json` gives it no name.
+    /// Returns `true` if it has no name in `index.json`.
     pub(crate) const fn is_nameless(self) -> bool {
         matches!(self, Self::Saved | Self::Untagged)
     }
@@ -62,7 +57,7 @@ impl EntryRole {
 pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
     let Snapshot { state, graph, .. } = view;
     let mut cut_digests = None;
-    // Many entries may share one document with many references: names of a large index.
+    // Many entries may share one document with many references: the names of a large index.
     let mut subjects: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
     let mut entries: Vec<EntryFacts> = state
         .index
@@ -72,11 +67,7 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
         .map(|(position, entry)| {
             let details = state.index.details(entry);
             let names = entry_names(&details);
-            let id = entry
-                .digest
-                .as_ref()
-                .ok()
-                .and_then(|digest| graph.id(digest));
+            let id = graph.entry_id(entry);
             let mut about: Vec<BlobId> = details
                 .annotations
                 .iter()
@@ -86,8 +77,8 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
                 .collect();
             if let Some(id) = id {
                 let subjects = subjects.entry(id).or_insert_with(|| {
-                    let edges = graph.edges(id);
-                    let subjects = edges.iter().filter(|edge| edge.role == Role::Subject);
+                    let edges = graph.edges(id).iter();
+                    let subjects = edges.filter(|edge| edge.role == Role::Subject);
                     subjects.map(|edge| edge.to).collect()
                 });
                 about.extend_from_slice(subjects);
@@ -100,14 +91,11 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
                 EntryRole::Untagged
             } else if tagged.len() == names.len() {
                 EntryRole::DigestTag
-            } else if details
-                .annotations
-                .get("kind")
-                .is_some_and(|kind| is_referrer_kind(kind))
-            {
-                EntryRole::KindReferrer
             } else {
-                EntryRole::Named
+                match details.annotations.get("kind") {
+                    Some(kind) if is_referrer_kind(kind) => EntryRole::KindReferrer,
+                    _ => EntryRole::Named,
+                }
             };
             about.extend(tagged.into_iter().flatten());
             EntryFacts {
@@ -131,8 +119,8 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
     entries
 }
 
-/// Returns the names that only docker save's list has, by the position of the entry that they belong to: one that leads
-/// to the config of the element, with a name of its own if there is such an entry. `docker load` restores them.
+/// Returns the names that are only in docker save's list, by the position of their entry: one that references the config of the
+/// element, preferably one with a name. `docker load` restores them.
 pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
     let Snapshot { state, graph, .. } = view;
     let Some(save) = &state.docker_save else {
@@ -179,8 +167,8 @@ pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
     found
 }
 
-/// Returns the elements of docker save's list, with their positions, whose config no entry references: archives of old
-/// versions list images so, and other tools remove entries and leave the element.
+/// Returns the elements of docker save's list whose config no entry references, with their positions: archives of old versions have
+/// no entries, and other tools remove only the entry.
 pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
     let owners = config_owners(view);
     let elements = view.state.docker_save.iter();
@@ -194,7 +182,7 @@ pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
         .collect()
 }
 
-/// Returns the positions of the entries that lead to the config of an element of docker save's list, by config.
+/// Returns the positions of the entries that reference the config of an element of docker save's list, by config.
 pub(crate) fn config_owners(view: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
     let Snapshot { state, graph, .. } = view;
     let elements = state.docker_save.iter().flat_map(|save| &save.elements);
@@ -206,12 +194,8 @@ pub(crate) fn config_owners(view: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
         return owners;
     }
     for (position, entry) in state.index.entries().iter().enumerate() {
-        let id = entry
-            .digest
-            .as_ref()
-            .ok()
-            .and_then(|digest| graph.id(digest));
-        for (id, _) in id.map_or_else(Vec::new, |id| content_of(graph, id, None)) {
+        let content = graph.entry_id(entry).map(|id| content_of(graph, id, None));
+        for (id, _) in content.into_iter().flatten() {
             if let Some(positions) = owners.get_mut(&id) {
                 positions.push(position);
             }
@@ -220,15 +204,15 @@ pub(crate) fn config_owners(view: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
     owners
 }
 
-/// Returns `true` if an annotation of an entry names the image that the entry is a referrer of:
+/// Returns `true` if an annotation of an entry names its subject:
 /// `io.containerd.manifest.subject`, `org.olareg.referrer.subject`, `org.opencontainers.image.referrer.subject`
 /// (image-spec pull request 1171), and BuildKit's `vnd.docker.reference.digest`.
 fn names_subject(key: &str) -> bool {
     is_subject_key(key) || key == REFERENCE_DIGEST
 }
 
-/// Finds the entries without a name that docker save's own list names. What `index.json` names as well is named
-/// there: an untagged index over it is as dangling as any.
+/// Marks the untagged entries that docker save's list names. A config that also has a name in `index.json` is named there: an
+/// untagged index of it is dangling.
 fn mark_saved(graph: &Graph, save: &DockerSave, entries: &mut [EntryFacts]) {
     let content = |entry: &EntryFacts| {
         let id = entry.id.into_iter();
@@ -254,10 +238,10 @@ fn mark_saved(graph: &Graph, save: &DockerSave, entries: &mut [EntryFacts]) {
     }
 }
 
-/// Digests by algorithm and their first 64 hexadecimal digits, for tags that have no more of them.
+/// Blobs by algorithm and the first 64 digits of their digest, for tags with shortened digests.
 type CutDigests = HashMap<(String, String), Vec<BlobId>>;
 
-/// Returns the blobs that a name belongs to, if it is a digest tag; none of them need be here.
+/// Returns the subjects of a digest tag, present or not; `None` for any other name.
 fn subjects_of(
     graph: &Graph,
     name: &EntryName,
@@ -278,8 +262,8 @@ fn subjects_of(
     (tag.has_known_algorithm() || !subjects.is_empty()).then_some(subjects)
 }
 
-/// Returns the digests that have more than `digits` hexadecimal digits, by the first of them. Made once for all
-/// entries: the search for each tag by itself would be quadratic.
+/// Returns the digests with more than `digits` hexadecimal digits, by their first digits. It is computed once for all entries: a
+/// search for each tag would be quadratic.
 fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
     let mut known = CutDigests::new();
     for id in graph.ids() {
@@ -300,11 +284,8 @@ fn digests_longer_than(graph: &Graph, digits: usize) -> CutDigests {
 
 /// `dev.cosignproject.cosign/sigs`, `dev.hauler/atts`, `dev.hauler/referrers/<hex>` and the like.
 fn is_referrer_kind(kind: &str) -> bool {
-    let (_, what) = kind.split_once('/').unwrap_or(("", kind));
-    matches!(
-        what,
-        "sig" | "sigs" | "att" | "atts" | "attestation" | "attestations" | "sbom" | "sboms"
-    ) || what == "signature"
-        || what == "signatures"
-        || what.starts_with("referrers/")
+    let kind = kind.split_once('/').map_or(kind, |(_, kind)| kind);
+    let singular = kind.strip_suffix('s').unwrap_or(kind);
+    let kinds = ["sig", "signature", "att", "attestation", "sbom"];
+    kinds.contains(&singular) || kind.starts_with("referrers/")
 }

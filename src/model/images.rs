@@ -1,5 +1,4 @@
-//! Images as people see them: the entries of `index.json` that share a digest, with their names,
-//! sizes, platforms and referrers.
+//! Images as users see them: the entries of `index.json` that share a digest, with their names, sizes and platforms.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
@@ -9,29 +8,26 @@ use rustix::fs::Stat;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::fs::FileStat;
-use crate::fs::{is_absence, modified_of};
-use crate::graph::{BlobSet, Edge};
-use crate::graph::{content_of, is_attestation};
+use crate::fs::{FileStat, is_absence, modified_of};
+use crate::graph::{BlobSet, Edge, content_of, is_attestation};
 use crate::layout::BlobId;
 use crate::model::entries::saved_names;
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
 use crate::oci::platform::Platform;
-use crate::oci::{Digest, Role, Shape};
-use crate::oci::{EntryName, entry_names};
+use crate::oci::{Digest, EntryName, Role, Shape, entry_names};
 
-/// Which clock tells the age of an image.
+/// Which time counts as the age of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeSource {
-    /// When it was written into this layout: the mtime of its root document.
+    /// When it was added to the layout: the mtime of its root document.
     #[default]
     Added,
-    /// When it was built: `created` of its configuration. Missing or 1970 never counts as old.
+    /// When it was built: `created` of its config. A missing time or 1970 never counts as old.
     Created,
 }
 
-/// The largest configuration that is read for its date and labels, in bytes.
+/// The largest config that is read for its date and labels, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
 /// The entries of `index.json` that share one digest.
@@ -45,26 +41,26 @@ pub struct Image {
     pub names: Vec<EntryName>,
     /// The positions of its entries.
     pub entries: Vec<usize>,
-    /// Its media type, as the first entry writes it.
+    /// Its media type, as in the first entry.
     pub media_type: Box<str>,
-    /// Its artifact type, as the entry or the manifest writes it.
+    /// Its artifact type, as in the entry or the manifest.
     pub artifact_type: Option<Box<str>>,
     /// The holds that protect it, by name.
     pub holds: Vec<String>,
-    /// The second indexes that list it as well, by file name.
+    /// The second indexes that also list it, by file name.
     pub second_indexes: Vec<String>,
 }
 
-/// How much of something is here, in bytes.
+/// Sizes in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Bytes of blobs that are here, each once.
+    /// Bytes of the blobs that exist, each once.
     pub disk: u64,
     /// Bytes that the descriptors declare, each blob once.
     pub content: u64,
 }
 
-/// Whether something is here.
+/// Whether an image or a platform exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// With everything below it.
@@ -77,10 +73,10 @@ pub enum Presence {
     Damaged,
 }
 
-/// What a configuration says about an image.
+/// The parts of a config that describe an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageConfig {
-    /// When it was built. 1970 and before is what builders write who do not tell.
+    /// When it was built; `None` for 1970 or before, which reproducible builds write.
     pub created: Option<Timestamp>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -88,12 +84,12 @@ pub struct ImageConfig {
     pub platform: Option<Platform>,
 }
 
-/// Reads sizes and configurations at most once each.
+/// Reads sizes and configs, each at most once.
 #[derive(Debug)]
 pub struct ImageInspector<'a> {
     view: &'a Snapshot,
     lens: HashMap<BlobId, u64>,
-    /// What is known of the files already.
+    /// The files that were inspected before.
     files: Files,
     configs: HashMap<BlobId, Option<ImageConfig>>,
     error: Option<Error>,
@@ -166,13 +162,13 @@ fn listed_elsewhere(view: &Snapshot) -> HashMap<&Digest, Vec<String>> {
 }
 
 impl<'a> ImageInspector<'a> {
-    /// Makes an empty cache over a layout.
+    /// Returns an empty cache of a layout.
     #[must_use]
     pub fn new(view: &'a Snapshot) -> Self {
         Self::with_inventory(view, &Files::default())
     }
 
-    /// Makes an empty cache over a layout whose files were looked at already.
+    /// Returns an empty cache of a layout whose files were inspected before.
     pub(crate) fn with_inventory(view: &'a Snapshot, files: &Files) -> Self {
         Self {
             view,
@@ -183,8 +179,8 @@ impl<'a> ImageInspector<'a> {
         }
     }
 
-    /// Fails if anything that was asked for is there and could not be read. What decides by labels, dates
-    /// or platforms has to ask: without an answer an image looks like one that has none.
+    /// Returns and clears the first error of a blob that exists and could not be read. A caller that decides by labels, dates or
+    /// platforms must check it: an image whose config cannot be read looks like one without them.
     ///
     /// # Errors
     /// The first [`Error::Read`].
@@ -197,19 +193,15 @@ impl<'a> ImageInspector<'a> {
         self.view.graph.digest(id)
     }
 
-    fn look(&mut self, id: BlobId) -> Option<Stat> {
-        let view = self.view;
-        match view.layout.look_at_blob(view.graph.digest(id)) {
-            Ok(found) => found,
-            Err(error) => {
-                self.error.get_or_insert(error);
-                None
-            }
-        }
+    fn stat(&mut self, id: BlobId) -> Option<Stat> {
+        let found = self.view.layout.look_at_blob(self.digest(id));
+        found.unwrap_or_else(|error| {
+            self.error.get_or_insert(error);
+            None
+        })
     }
 
-    /// Returns how much of an image or a platform is here. What it is about (`subject`) and what is
-    /// about it (referrers) are other images.
+    /// Returns the sizes of an image or a platform. Its subject and its referrers are other images.
     pub fn sizes(&mut self, id: BlobId, declared: Option<u64>) -> Sizes {
         let mut sizes = Sizes::default();
         for (id, declared) in content_of(&self.view.graph, id, declared) {
@@ -222,7 +214,7 @@ impl<'a> ImageInspector<'a> {
         sizes
     }
 
-    /// Returns the length of a blob's file, or of what a link references; `None` if it is not there.
+    /// Returns the length of a blob's file, or of the target of a link; `None` if it does not exist.
     pub fn len(&mut self, id: BlobId) -> Option<u64> {
         if !self.view.graph.is_present(id) {
             return None;
@@ -236,25 +228,25 @@ impl<'a> ImageInspector<'a> {
         if let Some(len) = self.lens.get(&id) {
             return Some(*len);
         }
-        let len = u64::try_from(self.look(id)?.st_size).ok()?;
+        let len = u64::try_from(self.stat(id)?.st_size).ok()?;
         self.lens.insert(id, len);
         Some(len)
     }
 
-    /// Returns what is known of a blob's file. Of a link that says nothing about what it references.
+    /// Returns the known stat of a blob's file. That of a link does not describe its target.
     fn known(&self, id: BlobId) -> Option<FileStat> {
         let file = self.files.get(id)?;
         (!self.view.graph.blobs().is_link(id)).then_some(file)
     }
 
-    /// Returns when an image was added to the layout or built; `None` if nothing tells.
+    /// Returns when an image was added to the layout or built; `None` if that is unknown.
     pub fn time(&mut self, id: BlobId, source: TimeSource) -> Option<Timestamp> {
         match source {
-            // 1970 or before is what archives without times leave, and tells nothing.
+            // Archives without times result in 1970 or before, which is not a time.
             TimeSource::Added => {
                 let modified = match self.known(id) {
                     Some(file) => i128::from(file.modified),
-                    None => modified_of(&self.look(id)?),
+                    None => modified_of(&self.stat(id)?),
                 };
                 Timestamp::from_nanosecond(modified)
                     .ok()
@@ -264,7 +256,7 @@ impl<'a> ImageInspector<'a> {
         }
     }
 
-    /// Says how much of an image or a platform is here.
+    /// Returns whether an image or a platform exists, with everything below it.
     #[must_use]
     pub fn presence(&self, id: BlobId) -> Presence {
         let graph = &self.view.graph;
@@ -274,7 +266,7 @@ impl<'a> ImageInspector<'a> {
         if !graph.is_present(id) && !graph.is_embedded(id) {
             return Presence::Missing;
         }
-        // Bytes that another image carries in a descriptor are not here for this one.
+        // Bytes in a descriptor of another image do not count for this one.
         let content = content_of(graph, id, None);
         let absent: Vec<BlobId> = content
             .iter()
@@ -290,31 +282,23 @@ impl<'a> ImageInspector<'a> {
                 }
             }
         }
-        let is_whole = absent.iter().all(|part| carried.contains(*part));
-        if is_whole {
+        if absent.iter().all(|part| carried.contains(*part)) {
             Presence::Whole
         } else {
             Presence::Partial
         }
     }
 
-    /// Returns what the configuration of an image says: of the image itself, or of its best present
-    /// platform, which is the host's if that is here and else the first.
+    /// Returns the config of an image: its own, or that of the best present platform, which is the host's or else the first.
     pub fn config(&mut self, id: BlobId) -> Option<ImageConfig> {
         let manifest = self.best_manifest(id)?;
         self.own_config(manifest)
     }
 
-    /// Returns what the configuration of one manifest says.
+    /// Returns the config of one manifest.
     pub fn own_config(&mut self, manifest: BlobId) -> Option<ImageConfig> {
-        let config = self
-            .view
-            .graph
-            .node(manifest)?
-            .edges
-            .iter()
-            .find(|edge| edge.role == Role::Config)?
-            .to;
+        let mut edges = self.view.graph.edges(manifest).iter();
+        let config = edges.find(|edge| edge.role == Role::Config)?.to;
         if let Some(known) = self.configs.get(&config) {
             return known.clone();
         }
@@ -323,8 +307,8 @@ impl<'a> ImageInspector<'a> {
         read
     }
 
-    /// Returns the manifests below an image that stand for platforms and are present, with what
-    /// their index says of them: the image itself if it is a manifest.
+    /// Returns the present manifests of the platforms of an image, with their edge in the index: the image itself if it is a
+    /// manifest.
     #[must_use]
     pub fn manifests(&self, id: BlobId) -> Vec<(BlobId, Option<&'a Edge>)> {
         let graph = &self.view.graph;
@@ -362,7 +346,7 @@ impl<'a> ImageInspector<'a> {
             .map(|(manifest, _)| manifest)
     }
 
-    /// Returns the platform of a manifest: what its index says, else what its configuration says.
+    /// Returns the platform of a manifest: that in its index, else that in its config.
     pub fn platform(&mut self, manifest: BlobId, edge: Option<&Edge>) -> Option<Platform> {
         edge.and_then(|edge| edge.details.as_ref())
             .and_then(|details| details.platform.as_ref())
@@ -410,7 +394,7 @@ impl<'a> ImageInspector<'a> {
                 return None;
             }
         }
-        // Something else than the configuration decides nothing.
+        // A blob that is not the config is ignored.
         if digest.matches(&bytes) == Some(false) {
             return None;
         }

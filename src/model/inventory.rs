@@ -1,4 +1,4 @@
-//! The files of the blobs of a layout, and their bytes: each inode once.
+//! The files of the blobs of a layout, and their bytes, counting each inode once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,26 +10,26 @@ use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
-/// How many files are looked at before what was found is put away.
+/// The most files that are inspected before the results are stored.
 const BATCH: usize = 8192;
 
-/// The files of all blobs that can be looked at. Cheap to clone.
+/// The files of all blobs that can be inspected. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Files(Arc<FileTable>, Option<Unmeasured>);
 
-/// Blobs whose size is unknown, so that sums count them as 0 bytes.
+/// Blobs of unknown size, which sums count as 0 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmeasured {
-    /// How many there are.
+    /// Their number.
     pub blobs: u64,
     /// The first of them by digest.
     pub first: Digest,
-    /// The error of the system for that one.
+    /// The error of the system for that blob.
     pub why: String,
 }
 
 impl Files {
-    /// Returns the blobs that exist and cannot be measured, if there are any.
+    /// Returns the existing blobs of unknown size, if there are any.
     #[must_use]
     pub const fn unmeasured(&self) -> Option<&Unmeasured> {
         self.1.as_ref()
@@ -47,7 +47,7 @@ impl Files {
     }
 }
 
-/// Looks at every blob, in parallel; at orphans only once, when they were looked into.
+/// Inspects the file of every blob, in parallel. Orphans were inspected when they were scanned.
 #[must_use]
 pub fn files(view: &Snapshot, fs: &dyn Fs) -> Files {
     use rayon::prelude::*;
@@ -82,7 +82,7 @@ pub fn files(view: &Snapshot, fs: &dyn Fs) -> Files {
             .par_iter_mut()
             .with_min_len(256)
             .filter(|(_, file)| file.is_none())
-            .for_each(|(id, file)| match try_look(&view.layout, graph, *id, fs) {
+            .for_each(|(id, file)| match try_stat(&view.layout, graph, *id, fs) {
                 Ok(found) => *file = found,
                 Err(error) => failed
                     .lock()
@@ -116,7 +116,7 @@ impl<'a> Counted<'a> {
         self.take_if(|id| ids.contains(id))
     }
 
-    /// Returns what was counted so far and has several names: device and inode, and bytes.
+    /// Returns the counted inodes with several names: device and inode, and bytes.
     pub(crate) fn linked(&self) -> &BTreeMap<(u64, u64), u64> {
         &self.inodes
     }
@@ -141,23 +141,19 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// Looks at the file of a blob; `None` if there is none, or if it cannot be looked at.
-pub(crate) fn look(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileStat> {
-    try_look(layout, graph, id, fs).ok().flatten()
+/// Returns the stat of a blob's file; `None` if it does not exist or cannot be inspected.
+pub(crate) fn stat(layout: &Layout, graph: &Graph, id: BlobId, fs: &dyn Fs) -> Option<FileStat> {
+    try_stat(layout, graph, id, fs).ok().flatten()
 }
 
-/// Does the same. `None`: there is none.
-///
-/// # Errors
-/// What `fstatat` says.
-fn try_look(
+fn try_stat(
     layout: &Layout,
     graph: &Graph,
     id: BlobId,
     fs: &dyn Fs,
 ) -> io::Result<Option<FileStat>> {
     match layout.place_of_blob(graph.digest(id)) {
-        Some((dir, name)) => fs.look(dir, &name),
+        Some((dir, name)) => fs.stat(dir, &name),
         None => Ok(None),
     }
 }

@@ -1,4 +1,4 @@
-//! What people see of a layout: its images, their names and the entries that list them.
+//! A layout as users see it: its images, their names and the entries that list them.
 
 pub(crate) mod companions;
 pub mod entries;

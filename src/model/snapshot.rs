@@ -1,4 +1,4 @@
-//! A layout with everything that was read of it at one moment.
+//! A consistent read of a layout at one moment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,38 +12,38 @@ use crate::layout::change_detector::is_unchanged;
 use crate::layout::{Layout, State};
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// A layout, its state, and what refers to what in it.
+/// A layout, its state and its references.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The layout.
     pub layout: Layout,
     /// `index.json`, holds, `manifest.json`, second indexes.
     pub state: State,
-    /// What refers to what.
+    /// The references between its blobs.
     pub graph: Graph,
 }
 
-/// How often a layout is read again because it changed while it was read.
+/// The most attempts to read a layout that changes while it is read.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// How long to wait before the first further attempt. Each pause is twice as long as the one before, up to a second: whoever
-/// deletes is at work for that long at least.
+/// The pause before the second attempt. Each pause is twice as long as the previous one, up to a second: a process that deletes is
+/// at work for at least that long.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether what was read of a layout can be relied on.
+/// Whether a read of a layout is consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
-    /// Nothing suggests that the layout changed.
+    /// There is no sign that the layout changed.
     None,
-    /// A document vanished, and nothing else changed. That is damage, unless it is listed no more when one looks again.
+    /// A document vanished, and nothing else changed. That is damage, unless a further read no longer lists it.
     Vanished,
-    /// It changed while it was read: what is missing in it may have been deleted together with what refers to it.
+    /// It changed while it was read: missing blobs may have been deleted together with their references.
     Changed,
 }
 
 impl Doubt {
-    /// Judges what was read. `has_changed` is only asked where something is missing.
+    /// Assesses a read. `has_changed` is only called if a document is missing.
     pub(crate) fn of(graph: &Graph, has_changed: impl FnOnce() -> bool) -> Self {
         let has_vanished = graph.has_vanished();
         if !has_vanished && graph.missing_listed().next().is_none() {
@@ -58,10 +58,10 @@ impl Doubt {
     }
 }
 
-/// Reads until nothing suggests that the layout changed meanwhile, or the attempts are used up.
+/// Reads until there is no sign that the layout changed concurrently, or the attempts are used up.
 ///
 /// # Errors
-/// [`Error::Unstable`] when it still changed at the last attempt, and what `read` returns.
+/// [`Error::Unstable`] if it changed during the last attempt, and those of `read`.
 pub(crate) fn settled<T, E: From<Error>>(
     path: &Path,
     mut read: impl FnMut() -> Result<(T, Doubt), E>,
@@ -86,24 +86,23 @@ pub(crate) fn settled<T, E: From<Error>>(
 }
 
 impl Snapshot {
-    /// Opens and reads a layout. Damage is no error: a damaged image can still be shown and removed.
+    /// Opens and reads a layout. Damage is not an error: a damaged image can still be listed and removed.
     ///
-    /// Orphans younger than [an hour](GracePolicy::HOUR) are protected, and what they reference: a writer may be about to
-    /// list them. [`Snapshot::protect`] sets another grace period.
+    /// Orphans newer than [an hour](GracePolicy::HOUR) are protected, with everything that they reference: a writer may be about
+    /// to list them. [`Snapshot::protect`] sets another grace period.
     ///
-    /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears
-    /// between the two is in no list and can never become a victim. The other way round, an image
-    /// that was finished in between would look like garbage. A document that disappears between the listing and the reading
-    /// means that another process removed something: everything is read again.
+    /// *Order*: the blobs are listed before `index.json` is read, so that a blob which appears between the two is not in the list
+    /// and cannot be deleted. In the other order an image that was finished in between would look like garbage. A document that
+    /// disappears between the listing and the reading means that another process removed something: everything is read again.
     ///
     /// # Errors
-    /// [`Error::Unstable`] when the layout changes each time it is read, and what [`Layout::open`], [`Layout::list`] and [`Layout::read_state`] refuse.
+    /// [`Error::Unstable`] if the layout changes each time it is read, and those of [`Layout::open`], [`Layout::list`] and
+    /// [`Layout::read_state`].
     pub fn read(path: impl Into<PathBuf>, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
         Self::of(Layout::open(path)?, now, progress)
     }
 
-    /// Reads a layout for a sweep and for nothing else: documents are forgotten once they were followed, so that its
-    /// images look empty.
+    /// Reads a layout only for a sweep: documents are discarded after they were followed, so that its images look empty.
     pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
@@ -115,20 +114,7 @@ impl Snapshot {
         Ok(view)
     }
 
-    /// Opens and reads a layout, and protects orphans by this rule.
-    ///
-    /// # Errors
-    /// As [`Snapshot::read`].
-    pub fn read_protected(
-        path: impl Into<PathBuf>,
-        now: Timestamp,
-        in_flight: GracePolicy,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        Self::of_protected(Layout::open(path)?, now, in_flight, progress)
-    }
-
-    /// Reads a layout that is open, and protects orphans by this rule.
+    /// Reads an open layout, and protects orphans by this rule.
     ///
     /// # Errors
     /// As [`Snapshot::of`].
@@ -143,20 +129,7 @@ impl Snapshot {
         Ok(view)
     }
 
-    /// Opens and reads a layout to show what is in it. Nothing is protected, so that a plan made from this view
-    /// deletes nothing.
-    ///
-    /// # Errors
-    /// As [`Snapshot::read`].
-    pub fn read_to_show(
-        path: impl Into<PathBuf>,
-        now: Timestamp,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        Self::of_to_show(Layout::open(path)?, now, progress)
-    }
-
-    /// Reads a layout that is open to show what is in it, as [`Snapshot::read_to_show`].
+    /// Reads an open layout to show its contents. No orphan is protected, so that no sweep can be planned from the snapshot.
     ///
     /// # Errors
     /// As [`Snapshot::of`].
@@ -164,7 +137,7 @@ impl Snapshot {
         Self::read_by(layout, now, progress, Documents::Remember)
     }
 
-    /// Protects orphans by this rule, in place of the one before.
+    /// Protects orphans by this rule instead of the previous one.
     ///
     /// # Errors
     /// As [`Graph::protect_in_flight`].
@@ -172,20 +145,17 @@ impl Snapshot {
         self.graph.protect_in_flight(&self.layout, rule, progress)
     }
 
-    /// Reads a layout that is open, for example [in a pool](Layout::open_in).
+    /// Reads an open layout, for example [with shared blobs](Layout::open_in).
     ///
     /// # Errors
-    /// What [`Layout::list`] and [`Layout::read_state`] refuse.
+    /// [`Error::Unstable`], and those of [`Layout::list`] and [`Layout::read_state`].
     pub fn of(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
         let mut view = Self::read_by(layout, now, progress, Documents::Remember)?;
         view.protect(GracePolicy::by_default(now), progress)?;
         Ok(view)
     }
 
-    /// Reads the same layout as it is now.
-    ///
-    /// # Errors
-    /// As [`Snapshot::of`].
+    /// Reads the same layout again.
     pub(crate) fn again(&self, progress: &dyn Progress) -> Result<Self> {
         Self::of(self.layout.try_clone()?, self.graph.now(), progress)
     }
@@ -214,9 +184,8 @@ impl Snapshot {
         })
     }
 
-    /// Forgets what `index.json` and the documents say, to make room for a large plan, when everything
-    /// that was to be asked of them is answered by a [`LiveSet`](crate::graph::LiveSet). What is live, what
-    /// is an orphan and the fingerprint of the state stay known.
+    /// Discards `index.json` and the documents, to make room for a large plan, once a [`LiveSet`](crate::graph::LiveSet) has been
+    /// computed. Reached blobs, orphans and the fingerprint of the state are kept.
     pub(crate) fn forget_documents(&mut self) {
         self.graph.forget_documents();
         self.state.forget_index();
@@ -227,7 +196,7 @@ impl Snapshot {
 mod tests {
     use super::*;
 
-    /// Returns the attempts that were made with these doubts, the last one for ever, and what came of it.
+    /// Returns the number of attempts with these doubts, of which the last one is repeated, and the result.
     fn attempts(doubts: &[Doubt]) -> (u32, Result<u32>) {
         let mut asked = 0;
         let result = settled(Path::new("layout"), || {
@@ -256,18 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_in_a_layout_at_rest_is_damage_and_a_layout_without_rest_is_busy() {
-        // The pauses of all attempts together take some seconds.
+    fn a_missing_document_is_damage_and_a_layout_that_keeps_changing_is_busy() {
+        // The pauses of all attempts take some seconds.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let (asked, result) = attempts(&[Doubt::Vanished]);
                 assert_eq!(asked, MAX_ATTEMPTS);
-                result.expect("marking refuses it");
+                result.expect("only marking refuses it");
             });
             scope.spawn(|| {
                 let (asked, result) = attempts(&[Doubt::Changed]);
                 assert_eq!(asked, MAX_ATTEMPTS);
-                let error = result.expect_err("it changes for ever");
+                let error = result.expect_err("it keeps changing");
                 assert!(matches!(error, Error::Unstable { times, .. } if times == MAX_ATTEMPTS));
                 assert_eq!(error.kind(), crate::ErrorKind::Busy);
             });

@@ -9,7 +9,7 @@ use crate::fs::Fs;
 use crate::graph::{Graph, LiveSet};
 use crate::layout::temp_files::TempName;
 use crate::layout::{BlobId, BlobList, Layout, TempFile};
-use crate::model::inventory::look;
+use crate::model::inventory::stat;
 use crate::model::snapshot::Snapshot;
 
 use super::{Deletion, Deletions, KeepReason, Kept, Plan, relisted};
@@ -58,7 +58,7 @@ pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &Swee
         }
         let file = match orphan {
             Some(orphan) => orphan.file,
-            None if graph.is_rooted(id) => look(layout, graph, id, fs),
+            None if graph.is_rooted(id) => stat(layout, graph, id, fs),
             // It vanished while it was looked into, or is no file any more.
             None => continue,
         };

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, GracePolicy, MissingDocuments};
 use ocisweep::oci::Digest;
 use ocisweep::plan::{Plan, SweepOptions, SweepSnapshot, sweep_all};
 use ocisweep::progress::Silent;
+use ocisweep::{Layout, Snapshot};
 
 use crate::support::{CaseLayout, at, cases, for_each};
 
@@ -31,7 +31,9 @@ fn it_sweeps_what_any_other_sweeps() {
     for_each(layouts, CaseLayout::label, |case| {
         let (_unpacked, layout) = case.unpack();
         let rule = GracePolicy::new(at(nanoseconds), Duration::ZERO);
-        let Ok(full) = Snapshot::read_protected(&layout, now, rule, &Silent) else {
+        let opened = Layout::open(&layout);
+        let full = opened.and_then(|layout| Snapshot::of_protected(layout, now, rule, &Silent));
+        let Ok(full) = full else {
             return;
         };
         let expected = sweep_all(

@@ -105,8 +105,8 @@ impl Stopping {
 }
 
 impl Fs for Stopping {
-    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
-        self.pass(format!("look {}", name.file()), || Disk.look(dir, name))
+    fn stat(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
+        self.pass(format!("look {}", name.file()), || Disk.stat(dir, name))
     }
 
     fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed> {

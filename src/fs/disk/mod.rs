@@ -26,7 +26,7 @@ pub use attributes::CannotKeep;
 pub struct Disk;
 
 impl Fs for Disk {
-    fn look(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
+    fn stat(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>> {
         match stat_at(dir, name.file(), Links::Refuse) {
             Ok(stat) => Ok(FileStat::of(&stat)),
             Err(Errno::NOENT) => Ok(None),

@@ -180,12 +180,7 @@ impl Rewriter<'_> {
         let mut edits = Vec::new();
         let mut is_left = false;
         for (position, entry) in document.entries().iter().enumerate() {
-            let child = entry
-                .digest
-                .as_ref()
-                .ok()
-                .and_then(|digest| self.view.graph.id(digest));
-            let Some(child) = child else {
+            let Some(child) = self.view.graph.entry_id(entry) else {
                 is_left = true;
                 continue;
             };
