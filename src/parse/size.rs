@@ -1,52 +1,39 @@
-//! Sizes and durations as docker prints them, and sizes as people type them.
+//! Sizes and durations as docker prints them, and sizes as users type them.
 //!
-//! *Promises*: the printed text is the one of docker's `go-units`, because scripts compare it; a
-//! typed size is exact integer arithmetic and always names its unit, since a forgotten unit on
-//! `--max-size` would delete almost everything.
+//! *Promises*: sizes are printed like docker's `go-units` prints them, because scripts compare them; a typed size is computed in
+//! exact integer arithmetic and requires a unit, since a forgotten unit on `--max-size` would delete almost everything.
 
 use std::time::Duration;
 
-/// Decimal units in steps of 1000; `u64::MAX` bytes are 18.45EB, so nothing above is needed.
+use super::split_digits;
+
+/// Decimal units in steps of 1000; `u64::MAX` bytes are 18.45EB, so no larger unit is needed.
 const DECIMAL: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
 /// Prefix letters in the order of their power; the position plus one is the power.
 const PREFIXES: [char; 6] = ['k', 'm', 'g', 't', 'p', 'e'];
 
-/// Digits of a fraction that are read; more cannot change the number of whole bytes below 1EiB.
+/// The digits of a fraction that are used; more cannot change the number of whole bytes below 1EiB.
 const FRACTION_DIGITS: usize = 19;
 
-/// Says why a text is not a size.
+/// Why a string is not a size. Each variant has the string last.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SizeError {
-    /// The text does not begin with a plain decimal number.
-    #[error("`{text}` is not a size, write a number and a unit such as `5GB`")]
-    Syntax {
-        /// What was given.
-        text: String,
-    },
-    /// A number stands alone.
-    #[error("`{text}` has no unit, write for example `{text}GB` or `{text}MiB`")]
-    MissingUnit {
-        /// What was given.
-        text: String,
-    },
-    /// The number is followed by something that is no unit.
+    /// The string does not begin with a plain decimal number.
+    #[error("`{0}` is not a size, write a number and a unit such as `5GB`")]
+    Syntax(String),
+    /// The number has no unit.
+    #[error("`{0}` has no unit, write for example `{0}GB` or `{0}MiB`")]
+    MissingUnit(String),
+    /// The number is followed by this, which is not a unit.
     #[error(
-        "`{unit}` in `{text}` is not a unit of size, known are B, kB, MB, GB, TB, PB, EB and KiB, MiB, GiB, TiB, PiB, EiB"
+        "`{0}` in `{1}` is not a unit of size, known are B, kB, MB, GB, TB, PB, EB and KiB, MiB, GiB, TiB, PiB, EiB"
     )]
-    UnknownUnit {
-        /// What was given.
-        text: String,
-        /// The part after the number.
-        unit: String,
-    },
+    UnknownUnit(String, String),
     /// The size does not fit into 64 bits.
-    #[error("`{text}` is too large")]
-    TooLarge {
-        /// What was given.
-        text: String,
-    },
+    #[error("`{0}` is too large")]
+    TooLarge(String),
 }
 
 /// Returns `bytes` with four significant digits and a decimal unit, as docker's `rm`, `prune` and
@@ -60,16 +47,14 @@ pub fn human_size(bytes: u64) -> String {
 
 /// Returns `bytes` with three significant digits and a decimal unit, as `docker image ls` does.
 ///
-/// One text differs on purpose: where `%.3g` falls into an exponent (999500 bytes are `1e+03kB`
-/// there), the next unit is used (`1MB`).
+/// One output differs on purpose: where `%.3g` uses an exponent (999500 bytes are `1e+03kB` there), the next unit is used (`1MB`).
 #[must_use]
 pub fn human_size3(bytes: u64) -> String {
     human(bytes, 3)
 }
 
 fn human(bytes: u64, digits: usize) -> String {
-    // The repeated division in binary floating point is part of the format: dividing once rounds
-    // some sizes differently.
+    // The repeated division in binary floating point is part of the format: a single division rounds some sizes differently.
     let mut value = bytes as f64;
     for unit in DECIMAL {
         if value < 1000.0
@@ -83,7 +68,7 @@ fn human(bytes: u64, digits: usize) -> String {
     format!("{bytes}B")
 }
 
-/// Returns `value` as `%.<digits>g` prints it, or `None` where that needs an exponent.
+/// Returns `value` as printed by `%.<digits>g`, or `None` if that needs an exponent.
 fn significant(value: f64, digits: usize) -> Option<String> {
     let scientific = format!("{value:.*e}", digits.saturating_sub(1));
     let (mantissa, exponent) = scientific.split_once('e')?;
@@ -105,22 +90,16 @@ fn significant(value: f64, digits: usize) -> Option<String> {
     Some(text)
 }
 
-/// Returns the number of bytes that `text` names, such as `5GB`, `1.5 GiB`, `10k` or `0B`.
+/// Parses a number of bytes such as `5GB`, `1.5 GiB`, `10k` or `0B`.
 ///
-/// A unit is required. Units are decimal (`k`, `kB`) unless they say `i` (`Ki`, `KiB`); case does
-/// not matter. A part of a byte is cut off.
+/// A unit is required. Units are decimal (`k`, `kB`) unless they have an `i` (`Ki`, `KiB`); case is ignored. A fraction of a byte
+/// is truncated.
 ///
 /// # Errors
-///
-/// [`SizeError::MissingUnit`] for a bare number, which could mean anything; other variants for what
-/// is not a size.
+/// [`SizeError::MissingUnit`] for a number without a unit, which is ambiguous; other variants for what is not a size.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
-    let syntax = || SizeError::Syntax {
-        text: text.to_owned(),
-    };
-    let too_large = || SizeError::TooLarge {
-        text: text.to_owned(),
-    };
+    let syntax = || SizeError::Syntax(text.to_owned());
+    let too_large = || SizeError::TooLarge(text.to_owned());
 
     let (whole, rest) = split_digits(text);
     let (fraction, rest) = match rest.strip_prefix('.') {
@@ -138,14 +117,10 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
     let unit = rest.trim_start_matches(' ');
     if unit.is_empty() {
-        return Err(SizeError::MissingUnit {
-            text: text.trim_end().to_owned(),
-        });
+        return Err(SizeError::MissingUnit(text.trim_end().to_owned()));
     }
-    let factor = unit_factor(unit).ok_or_else(|| SizeError::UnknownUnit {
-        text: text.to_owned(),
-        unit: unit.to_owned(),
-    })?;
+    let factor = unit_factor(unit)
+        .ok_or_else(|| SizeError::UnknownUnit(unit.to_owned(), text.to_owned()))?;
 
     let whole: u64 = whole.parse().map_err(|_| too_large())?;
     let mut numerator = 0_u128;
@@ -158,13 +133,6 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let total =
         u128::from(whole) * u128::from(factor) + numerator * u128::from(factor) / denominator;
     u64::try_from(total).map_err(|_| too_large())
-}
-
-fn split_digits(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
 }
 
 fn unit_factor(unit: &str) -> Option<u64> {
@@ -182,12 +150,10 @@ fn unit_factor(unit: &str) -> Option<u64> {
     }
 }
 
-/// Returns roughly how long `duration` is, in the words of docker: `3 minutes`, `About an hour`,
-/// `17 months`.
+/// Returns an approximate duration in docker's words: `3 minutes`, `About an hour`, `17 months`.
 ///
-/// The rule is `HumanDuration` of go-units: hours are rounded to the nearest one, months have 30
-/// days and years 365, and a unit is used until two of the next one are full (`13 days`, then `2
-/// weeks`).
+/// The rule is `HumanDuration` of go-units: hours are rounded to the nearest one, months have 30 days and years 365, and a unit is
+/// used up to two of the next one (`13 days`, then `2 weeks`).
 #[must_use]
 pub fn human_duration(duration: Duration) -> String {
     const DAY: u64 = 24;
@@ -197,7 +163,7 @@ pub fn human_duration(duration: Duration) -> String {
 
     let seconds = duration.as_secs();
     let minutes = seconds / 60;
-    // Half an hour counts as a whole one, except in years, where go-units cuts off.
+    // Half an hour counts as a whole one, except for years, where go-units truncates.
     let hours = seconds.saturating_add(1800) / 3600;
     match (seconds, minutes, hours) {
         (0, _, _) => "Less than a second".to_owned(),
@@ -220,7 +186,7 @@ mod tests {
     use crate::vectors::{cell, rows};
 
     #[test]
-    fn prints_sizes_and_durations_as_go_units() {
+    fn sizes_and_durations_are_printed_like_go_units() {
         for file in ["go-units.tsv", "go-units-docker.tsv"] {
             for row in rows(file) {
                 let number: u64 = cell(&row, 1).parse().expect("a number");
@@ -233,7 +199,7 @@ mod tests {
                         );
                         let three = cell(&row, 3);
                         if let Some(unit) = three.strip_prefix("1e+03") {
-                            // Where Go falls into an exponent we go to the next unit.
+                            // Where Go uses an exponent, the next unit is used.
                             let mut above = DECIMAL.iter().skip_while(|u| **u != unit).skip(1);
                             let next = above.next().expect("a larger unit");
                             assert_eq!(
@@ -264,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn prints_the_largest_values() {
+    fn the_largest_values_are_printed() {
         assert_eq!(human_size(u64::MAX), "18.45EB");
         assert_eq!(human_size3(u64::MAX), "18.4EB");
         assert_eq!(human_duration(Duration::MAX), "584942417355 years");
     }
 
     #[test]
-    fn reads_sizes_with_units() {
+    fn sizes_with_units_are_parsed() {
         let cases: &[(&str, u64)] = &[
             ("0B", 0),
             ("0GB", 0),
@@ -308,26 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_size() {
+    fn other_strings_are_refused() {
         let syntax = [
             "", " ", "GB", "-5GB", "+5GB", ".5GB", "5.GB", ".", "٣GB", "½GB", " 5GB", "∞B",
             "\u{0}1B", "nanB",
         ];
-        for text in syntax {
-            assert_eq!(
-                parse_size(text),
-                Err(SizeError::Syntax {
-                    text: text.to_owned()
-                }),
-                "{text:?}"
-            );
-        }
-        for text in ["0", "5", "1.5", "99999999999999999999999", "5 "] {
-            assert!(
-                matches!(parse_size(text), Err(SizeError::MissingUnit { .. })),
-                "{text:?}"
-            );
-        }
+        let missing = ["0", "5", "1.5", "99999999999999999999999", "5 "];
         let units = [
             "5X",
             "5GBB",
@@ -348,31 +300,34 @@ mod tests {
             "5\u{212a}B",
             "5K\u{0}",
         ];
-        for text in units {
-            let result = parse_size(text);
-            assert!(
-                matches!(result, Err(SizeError::UnknownUnit { .. })),
-                "{text:?}: {result:?}"
-            );
-        }
-        for text in [
+        let large = [
             "16EiB",
             "18446744073709551616B",
             "99999999999999999999999TB",
             "18.447EB",
-        ] {
-            assert_eq!(
-                parse_size(text),
-                Err(SizeError::TooLarge {
-                    text: text.to_owned()
-                }),
-                "{text:?}"
-            );
+        ];
+        for text in syntax {
+            let error = SizeError::Syntax(text.to_owned());
+            assert_eq!(parse_size(text), Err(error), "{text:?}");
+        }
+        for text in missing {
+            let result = parse_size(text);
+            let is_missing = matches!(result, Err(SizeError::MissingUnit(_)));
+            assert!(is_missing, "{text:?}: {result:?}");
+        }
+        for text in units {
+            let result = parse_size(text);
+            let is_unknown = matches!(result, Err(SizeError::UnknownUnit(..)));
+            assert!(is_unknown, "{text:?}: {result:?}");
+        }
+        for text in large {
+            let error = SizeError::TooLarge(text.to_owned());
+            assert_eq!(parse_size(text), Err(error), "{text:?}");
         }
     }
 
     #[test]
-    fn a_bare_number_asks_for_its_unit() {
+    fn a_number_without_unit_names_the_missing_unit() {
         let message = parse_size("5").expect_err("no unit").to_string();
         assert_eq!(
             message,

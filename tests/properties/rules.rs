@@ -10,7 +10,7 @@ use ocisweep::oci::platform::Platform;
 use ocisweep::oci::reference::{Reference, digest_tag};
 use ocisweep::oci::{Digest, Document, Edit, IndexDoc};
 use ocisweep::parse::size::parse_size;
-use ocisweep::parse::time::{parse_duration, parse_go_duration, parse_until};
+use ocisweep::parse::time::{parse_duration, parse_until};
 use ocisweep::plan::filter::Filters;
 use ocisweep::plan::plan_file::PlanFile;
 use serde_json::Value;
@@ -424,7 +424,6 @@ pub(crate) fn filter(u: &mut Unstructured<'_>) -> Result<bool> {
         &TimeZone::UTC,
     ));
     drop(parse_until(&text, now, &TimeZone::UTC));
-    drop(parse_go_duration(&text));
     drop(parse_duration(&text));
     drop(parse_size(&text));
     let bytes: u64 = u.arbitrary()?;
