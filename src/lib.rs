@@ -84,7 +84,7 @@
 //! let group = LayoutGroup::of(&layout);
 //! let mode = Mode::Execute(Duration::from_secs(10));
 //! let finished = prune(&group, &Protection::new(now), &options, mode, &Silent)?;
-//! for verdict in finished.notes.iter().flatten().filter(|verdict| verdict.goes) {
+//! for verdict in finished.notes.iter().flatten().filter(|verdict| verdict.is_removed) {
 //!     println!("removed {}: {}", verdict.digest, verdict.reasons.join("; "));
 //! }
 //! # Ok(())

@@ -77,7 +77,7 @@ impl Graph {
     ) -> Vec<String> {
         let labels: Vec<(Option<BlobId>, String)> = roots
             .map(|root| {
-                let target = root.target.as_ref().ok().copied();
+                let target = root.id();
                 (target, self.root_label(state, root))
             })
             .collect();

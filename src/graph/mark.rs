@@ -41,7 +41,7 @@ impl Graph {
             .roots
             .iter()
             .filter(|root| (options.keep)(root))
-            .filter_map(|root| root.target.as_ref().ok().copied());
+            .filter_map(|root| root.id());
         let mut live = self.reach_after(
             targets.chain(options.extra.iter().copied()),
             &options.change,

@@ -41,6 +41,7 @@ pub use mark::{Change, Cut, EmptyIndex, LiveSet, MarkOptions, MissingDocuments};
 pub use reference_paths::{PathStep, ReferencePath, ReferencePaths, Remaining};
 pub use unlisted_referrers::{GracePolicy, InFlight, Writer};
 pub(crate) use walk::Walk;
+pub(crate) use walk::reached_by;
 pub use walk::{content_of, lacks_layers};
 
 /// The origin of a root.
@@ -69,6 +70,14 @@ pub struct Root {
     pub target: Result<BlobId, Box<str>>,
     /// The kind that its descriptor declares.
     pub kind: Kind,
+}
+
+impl Root {
+    /// Returns the blob, if the root names one.
+    #[must_use]
+    pub fn id(&self) -> Option<BlobId> {
+        self.target.as_ref().ok().copied()
+    }
 }
 
 /// One reference of a document.
@@ -299,6 +308,12 @@ impl Graph {
     #[must_use]
     pub fn edges(&self, id: BlobId) -> &[Edge] {
         self.node(id).map_or(&[], |node| &node.edges)
+    }
+
+    /// Returns `true` if the blob is an image index that was read.
+    #[must_use]
+    pub fn is_index(&self, id: BlobId) -> bool {
+        self.node(id).is_some_and(|node| node.shape == Shape::Index)
     }
 
     /// Returns why a blob cannot be used, if it exists and is damaged.

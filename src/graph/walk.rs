@@ -37,6 +37,18 @@ impl Walk {
     }
 }
 
+/// Returns these blobs and everything that `next` finds from them.
+pub(crate) fn reached_by<I: IntoIterator<Item = BlobId>>(
+    mut queue: Vec<BlobId>,
+    next: impl Fn(BlobId) -> I,
+) -> HashSet<BlobId> {
+    let mut seen: HashSet<BlobId> = queue.iter().copied().collect();
+    while let Some(id) = queue.pop() {
+        queue.extend(next(id).into_iter().filter(|id| seen.insert(*id)));
+    }
+    seen
+}
+
 /// Returns the blobs of an image, each once, with the declared size: everything that its documents reference, without
 /// subjects.
 #[must_use]

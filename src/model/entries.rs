@@ -30,6 +30,13 @@ pub struct EntryFacts {
     pub details: Details,
 }
 
+impl EntryFacts {
+    /// Returns its names as strings.
+    pub(crate) fn name_texts(&self) -> impl Iterator<Item = &str> + Clone {
+        self.names.iter().map(|name| &*name.text)
+    }
+}
+
 /// The meaning of the name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryRole {

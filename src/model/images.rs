@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fs::{FileStat, is_absence, modified_of};
 use crate::graph::{BlobSet, Edge, content_of, is_attestation};
 use crate::layout::BlobId;
-use crate::model::entries::saved_names;
+use crate::model::entries::{EntryFacts, saved_names};
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
 use crate::oci::platform::Platform;
@@ -49,6 +49,24 @@ pub struct Image {
     pub holds: Vec<String>,
     /// The second indexes that also list it, by file name.
     pub second_indexes: Vec<String>,
+}
+
+impl Image {
+    /// Returns its entries among those of the layout.
+    pub(crate) fn own_entries<'a>(
+        &'a self,
+        entries: &'a [EntryFacts],
+    ) -> impl Iterator<Item = &'a EntryFacts> + Clone {
+        let own = self.entries.iter();
+        own.filter_map(|position| entries.get(*position))
+    }
+
+    /// Returns its names as strings.
+    #[must_use]
+    pub fn name_list(&self) -> Vec<String> {
+        let names = self.names.iter();
+        names.map(|name| name.text.to_string()).collect()
+    }
 }
 
 /// Sizes in bytes.

@@ -33,7 +33,7 @@ use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest};
 use crate::plan::{
-    Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, left_over,
+    Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, stale_files,
     sweep_all,
 };
 use crate::progress::{Phase, Progress, Running, Total};
@@ -392,7 +392,7 @@ impl Store {
             }
             common.add(&plan);
             let own = BlobList::read_beside(layout)?;
-            let temporary = left_over(layout, &own, &protection.sweep);
+            let temporary = stale_files(layout, &own, &protection.sweep);
             latest_now = latest_now.max(plan.latest_now);
             if !temporary.is_empty() {
                 latest_now = latest_now.max(protection.sweep.now);
@@ -602,7 +602,7 @@ impl Store {
 /// Returns everything that the roots of a layout reach.
 fn live_of(view: &Snapshot) -> BlobSet {
     let roots = view.graph.roots().iter();
-    let targets = roots.filter_map(|root| root.target.as_ref().ok().copied());
+    let targets = roots.filter_map(|root| root.id());
     view.graph.reach(targets)
 }
 

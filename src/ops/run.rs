@@ -185,7 +185,7 @@ fn attempt<T, E: From<Error>>(
             plan = plan.trashing(options);
         }
         for own in plan.plans() {
-            let parked = own.parked().iter();
+            let parked = own.parked.iter();
             parked.for_each(|file| progress.parked(&own.layout().join(file)));
         }
         let Mode::Execute(wait) = mode else {

@@ -1,9 +1,9 @@
 //! Which of two images is newer.
 //!
-//! *Promise*: equal times decide nothing. Whoever unpacks an archive without times gives all files one
-//! modification time (k0s bundles have 1970, archives made with SOURCE_DATE_EPOCH its date), and a rule that went by
-//! the order of digests there would keep releases at random. So where the times of two images are equal, `created` of
-//! their configurations decides, then their position in `index.json`: writers append.
+//! *Promise*: equal times decide nothing. An archive without times gives all files the same modification time (k0s bundles
+//! have 1970, archives made with SOURCE_DATE_EPOCH its date), and a rule that went by the order of digests there would
+//! keep releases at random. So if the times of two images are equal, `created` of their configurations decides, then
+//! their position in `index.json`: writers append.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -11,16 +11,14 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::model::images::{Image, ImageInspector};
+use crate::model::images::{Image, ImageInspector, TimeSource};
 
-use crate::model::images::TimeSource;
-
-/// The age of an image. The greater one is the newer.
+/// The age of an image. The greater one is newer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Age {
-    /// The time by the clock that was chosen; `None` never counts as old.
+    /// The time by the chosen clock; `None` never counts as old.
     pub time: Option<Timestamp>,
-    /// When it was built, where another image has the same `time` and that is not this clock already.
+    /// When it was built, if another image has the same `time` and the chosen clock is not `created` itself.
     pub created: Option<Timestamp>,
     /// The position of its last entry in `index.json`.
     pub position: usize,
@@ -46,12 +44,10 @@ impl fmt::Display for Tie {
 
 impl Ord for Age {
     fn cmp(&self, other: &Self) -> Ordering {
+        let new = Timestamp::MAX;
         let key = |age: &Self| {
-            (
-                age.time.unwrap_or(Timestamp::MAX),
-                age.created.unwrap_or(Timestamp::MAX),
-                age.position,
-            )
+            let created = age.created.unwrap_or(new);
+            (age.time.unwrap_or(new), created, age.position)
         };
         key(self).cmp(&key(other))
     }
@@ -64,7 +60,7 @@ impl PartialOrd for Age {
 }
 
 impl Age {
-    /// Returns what decides which of two is newer, if it is not the clock that was chosen.
+    /// Returns what decides which of two is newer, if it is not the chosen clock.
     #[must_use]
     pub fn tie(&self, other: &Self) -> Option<Tie> {
         if self.time != other.time {
@@ -77,31 +73,33 @@ impl Age {
     }
 }
 
-/// Whether equal times are told apart by reading configurations.
+/// Whether configurations are read to order images with equal times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ties {
-    /// They are.
     Break,
     /// No rule compares ages.
     Leave,
 }
 
-/// Returns the age of each image. `created` is read only where times are equal.
+/// Returns the age of an image, without `created`.
+pub(super) fn age_of(image: &Image, cache: &mut ImageInspector<'_>, clock: TimeSource) -> Age {
+    Age {
+        time: cache.time(image.id, clock),
+        position: image.entries.last().copied().unwrap_or_default(),
+        ..Age::default()
+    }
+}
+
+/// Returns the age of each image. `created` is read only if times are equal.
 pub(super) fn ages<'i>(
     images: impl Iterator<Item = &'i Image> + Clone,
     cache: &mut ImageInspector<'_>,
     clock: TimeSource,
     ties: Ties,
 ) -> Vec<Age> {
-    let mut ages: Vec<Age> = images
-        .clone()
-        .map(|image| Age {
-            time: cache.time(image.id, clock),
-            position: image.entries.last().copied().unwrap_or_default(),
-            ..Age::default()
-        })
-        .collect();
-    if ties == Ties::Leave {
+    let all = images.clone();
+    let mut ages: Vec<Age> = all.map(|image| age_of(image, cache, clock)).collect();
+    if ties == Ties::Leave || clock != TimeSource::Added {
         return ages;
     }
     let mut counts: HashMap<Option<Timestamp>, usize> = HashMap::new();
@@ -109,8 +107,7 @@ pub(super) fn ages<'i>(
         *counts.entry(age.time).or_default() += 1;
     }
     for (age, image) in ages.iter_mut().zip(images) {
-        let is_tied = counts.get(&age.time).is_some_and(|count| *count > 1);
-        if is_tied && clock == TimeSource::Added {
+        if counts.get(&age.time).is_some_and(|count| *count > 1) {
             age.created = cache.config(image.id).and_then(|config| config.created);
         }
     }
@@ -124,28 +121,29 @@ mod tests {
     #[test]
     fn equal_times_decide_nothing() {
         let at = |second: i64| Timestamp::from_second(second).ok();
-        let age = |time, created, position| Age {
-            time,
-            created,
-            position,
-        };
         // From the oldest to the newest; what has no date counts as new.
         let ages = [
-            (age(at(1), at(9), 9), None),
-            (age(at(2), at(1), 8), None),
-            (age(at(2), at(3), 4), Some(Tie::Created)),
-            (age(at(2), at(3), 5), Some(Tie::Position)),
-            (age(at(2), None, 0), Some(Tie::Created)),
-            (age(at(2), None, 1), Some(Tie::Position)),
-            (age(None, at(1), 7), None),
-            (age(None, at(2), 0), Some(Tie::Created)),
-            (age(None, None, 0), Some(Tie::Created)),
+            (at(1), at(9), 9, None),
+            (at(2), at(1), 8, None),
+            (at(2), at(3), 4, Some(Tie::Created)),
+            (at(2), at(3), 5, Some(Tie::Position)),
+            (at(2), None, 0, Some(Tie::Created)),
+            (at(2), None, 1, Some(Tie::Position)),
+            (None, at(1), 7, None),
+            (None, at(2), 0, Some(Tie::Created)),
+            (None, None, 0, Some(Tie::Created)),
         ];
-        for pair in ages.windows(2) {
-            if let [(older, _), (newer, tie)] = pair {
-                assert!(older < newer, "{older:?} {newer:?}");
-                assert_eq!(newer.tie(older), *tie, "{older:?} {newer:?}");
-            }
+        let ages = ages.map(|(time, created, position, tie)| {
+            let age = Age {
+                time,
+                created,
+                position,
+            };
+            (age, tie)
+        });
+        for ((older, _), (newer, tie)) in ages.iter().zip(ages.iter().skip(1)) {
+            assert!(older < newer, "{older:?} {newer:?}");
+            assert_eq!(newer.tie(older), *tie, "{older:?} {newer:?}");
         }
     }
 }

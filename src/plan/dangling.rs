@@ -1,10 +1,10 @@
 //! Which entries of `index.json` are dangling.
 //!
 //! Overwriting a tag with skopeo, buildah or oras leaves the old image in `index.json` without a name.
-//! But most untagged entries are alive: oras lists every child of an index again, referrers have no
-//! names, and crane, ko or cosign name nothing at all.
+//! But most untagged entries are in use: oras lists every child of an index again, referrers have no
+//! names, and crane, ko and cosign name nothing at all.
 //!
-//! *Promise*: this is the only place that decides it. `prune`, `ls`, `df` and the question ask here.
+//! *Promise*: `prune`, its confirmation, `ls` and `df` all use this definition.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use crate::model::entries::{EntryFacts, EntryRole, list_entries};
 use crate::model::snapshot::Snapshot;
 
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
-/// anything that stays. A layout in which no entry has a name has none, nor has one that lists a document which is missing.
+/// anything that is kept. There are none if no entry has a name, or if a listed document is missing.
 #[must_use]
 pub fn dangling(view: &Snapshot) -> BTreeSet<usize> {
     dangling_among(view, &list_entries(view))
 }
 
-/// Does the same where the entries are known already.
+/// As [`dangling`], with known entries.
 pub(crate) fn dangling_among(view: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
     let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
     let untagged = dangling_with_tags(view, entries);
@@ -28,12 +28,12 @@ pub(crate) fn dangling_among(view: &Snapshot, entries: &[EntryFacts]) -> BTreeSe
     untagged.map(|entry| entry.position).collect()
 }
 
-/// Returns the dangling entries and the digest tags that go along with them.
+/// Returns the dangling entries and the digest tags that are removed along with them.
 pub(crate) fn dangling_with_tags<'a>(
     view: &Snapshot,
     entries: &'a [EntryFacts],
 ) -> Vec<&'a EntryFacts> {
-    // A digest tag is no name: it only says what it is about.
+    // A digest tag only names the subject of its entry.
     if !entries.iter().any(|entry| entry.role == EntryRole::Named) {
         return Vec::new();
     }
@@ -41,10 +41,9 @@ pub(crate) fn dangling_with_tags<'a>(
     unneeded(view, entries, &nothing, &nothing, &[], &Change::none())
 }
 
-/// Returns the entries without a name of their own that nothing references once `is_gone` entries are removed:
-/// untagged ones that are neither a child nor a referrer of anything that stays, and the digest tags of those. A
-/// digest tag names the referrers of its subject: it follows the subject, and does not keep it. `is_spared` entries stay, with
-/// all that they reference.
+/// Returns the entries without a name of their own that are unreferenced once `is_gone` entries are removed:
+/// untagged ones that are neither a child nor a referrer of anything that is kept, and the digest tags of those. A
+/// digest tag follows its subject, and does not keep it. `is_spared` entries are kept, with all that they reference.
 pub(super) fn unneeded<'a>(
     view: &Snapshot,
     entries: &'a [EntryFacts],
@@ -53,7 +52,7 @@ pub(super) fn unneeded<'a>(
     survivors: &[BlobId],
     change: &Change<'_>,
 ) -> Vec<&'a EntryFacts> {
-    // The children of a document that is listed and not here are unknown: any untagged entry may be one of them.
+    // The children of a listed document that is missing are unknown: any untagged entry may be one of them.
     let is_left = |position: usize| entries.get(position).is_some_and(|entry| !is_gone(entry));
     let has_unknown_children =
         view.graph.missing_listed().any(is_left) || view.graph.misses_an_index(is_left);
@@ -63,47 +62,42 @@ pub(super) fn unneeded<'a>(
         _ => false,
     };
     let left = entries.iter().filter(|entry| !is_gone(entry));
-    // Entries without a digest that could be followed lead nowhere, and are not removed either.
+    // Entries without a valid digest reference nothing, and are not removed either.
     let (mut followers, others): (Vec<&EntryFacts>, Vec<&EntryFacts>) = left.partition(is_follower);
     let roots = view.graph.roots().iter().filter(|root| match root.source {
         RootSource::Entry(_) => false,
-        // What else stands in an entry is doubtful, and keeps as long as the entry is there.
-        RootSource::InsideEntry(position) => {
-            entries.get(position).is_some_and(|entry| !is_gone(entry))
-        }
+        // What an entry references besides its blob is doubtful, and is kept as long as the entry.
+        RootSource::InsideEntry(position) => is_left(position),
         _ => true,
     });
     let mut stays: Vec<BlobId> = roots
-        .filter_map(|root| root.target.as_ref().ok().copied())
+        .filter_map(|root| root.id())
         .chain(others.iter().filter_map(|entry| entry.id))
         .chain(survivors.iter().copied())
         .collect();
     loop {
-        // A referrer that stays keeps what it references, which may be the subject of the next one.
+        // A referrer that is kept keeps what it references, which may be the subject of the next one.
         let live = view.graph.reach_after(stays.iter().copied(), change);
         let before = stays.len();
-        followers.retain(|entry| keep_if(entry, &live, &mut stays));
+        followers.retain(|entry| {
+            let is_kept = is_in(entry, &live);
+            stays.extend(entry.id.filter(|_| is_kept));
+            !is_kept
+        });
         if stays.len() > before {
             continue;
         }
-        // A digest tag whose subject is not removed here, and which is no part of what is, may be somebody's name for it.
+        // A digest tag is kept if its subject is not removed here and it is not part of what is: it may be a name.
         let untagged = followers
             .iter()
             .copied()
             .filter(|entry| entry.role == EntryRole::Untagged);
         let removed = entries.iter().filter(|entry| is_gone(entry));
-        let going = untagged.chain(removed).filter_map(|entry| entry.id);
-        let going = view.graph.reach(going);
+        let removed = untagged.chain(removed).filter_map(|entry| entry.id);
+        let removed = view.graph.reach(removed);
         followers.retain(|entry| {
-            let follows = entry.role == EntryRole::Untagged
-                || entry
-                    .id
-                    .iter()
-                    .chain(&entry.about)
-                    .any(|id| going.contains(*id));
-            if !follows {
-                stays.extend(entry.id);
-            }
+            let follows = entry.role == EntryRole::Untagged || is_in(entry, &removed);
+            stays.extend(entry.id.filter(|_| !follows));
             follows
         });
         if stays.len() == before {
@@ -112,15 +106,8 @@ pub(super) fn unneeded<'a>(
     }
 }
 
-/// Returns `false` for an entry that something live needs, which stays then.
-fn keep_if(entry: &EntryFacts, live: &BlobSet, stays: &mut Vec<BlobId>) -> bool {
-    let is_needed = entry
-        .id
-        .iter()
-        .chain(&entry.about)
-        .any(|id| live.contains(*id));
-    if is_needed {
-        stays.extend(entry.id);
-    }
-    !is_needed
+/// Returns `true` if a set has the blob of an entry or one of its subjects.
+fn is_in(entry: &EntryFacts, set: &BlobSet) -> bool {
+    let mut ids = entry.id.iter().chain(&entry.about);
+    ids.any(|id| set.contains(*id))
 }

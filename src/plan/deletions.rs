@@ -1,4 +1,4 @@
-//! What is to be deleted, in little memory.
+//! The blobs to delete, stored compactly.
 
 use crate::fs::FileStat;
 use crate::graph::FileTable;
@@ -9,11 +9,11 @@ use crate::layout::BlobId;
 pub struct Deletion {
     /// The blob.
     pub id: BlobId,
-    /// The file as it was when the decision was made; another file of that name stays.
+    /// The file at the time of the decision; another file of that name is kept.
     pub file: FileStat,
 }
 
-/// Blobs to delete, in the order in which they go: 32 bytes each. A blob is in it once.
+/// Blobs to delete, in order, each once: 32 bytes per blob.
 #[derive(Debug, Default)]
 pub struct Deletions(FileTable);
 
@@ -24,27 +24,37 @@ impl Deletions {
         Self::default()
     }
 
-    /// Chooses among files, and keeps their table. What could not be looked into is no victim, whatever is chosen.
+    /// Chooses among files, and keeps their table. A file that could not be inspected is not deleted.
     pub(super) fn among(
         mut files: FileTable,
-        mut goes: impl FnMut(BlobId, Option<FileStat>) -> bool,
+        mut is_wanted: impl FnMut(BlobId, Option<FileStat>) -> bool,
     ) -> Self {
-        files.retain(|id, file| goes(id, file) && file.is_some());
+        files.retain(|id, file| is_wanted(id, file) && file.is_some());
         Self(files)
     }
 
-    /// Adds a blob at the end.
-    pub(crate) fn push(&mut self, victim: Deletion) {
-        self.0.push(victim.id, Some(victim.file));
+    /// Collects blobs in their order. Not `FromIterator`: only this crate makes a list of what is deleted.
+    pub(crate) fn of(deletions: impl IntoIterator<Item = Deletion>) -> Self {
+        let deletions = deletions.into_iter();
+        let mut list = Self(FileTable::with_capacity(deletions.size_hint().0));
+        for deletion in deletions {
+            list.push(deletion);
+        }
+        list
     }
 
-    /// Returns how many blobs go.
+    /// Adds a blob at the end.
+    pub(crate) fn push(&mut self, deletion: Deletion) {
+        self.0.push(deletion.id, Some(deletion.file));
+    }
+
+    /// Returns the number of blobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns `true` if none goes.
+    /// Returns `true` if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -59,13 +69,13 @@ impl Deletions {
 
     /// Returns the blobs in their order.
     pub fn iter(&self) -> impl Iterator<Item = Deletion> + Clone + use<'_> {
-        // Every one of them has a file.
+        // Each has a file.
         self.0
             .iter()
             .filter_map(|(id, file)| Some(Deletion { id, file: file? }))
     }
 
-    /// Returns the blobs from a position on, at most N.
+    /// Returns at most `most` blobs, from a position on.
     #[must_use]
     pub fn batch(&self, from: usize, most: usize) -> Vec<Deletion> {
         (from..self.len())
@@ -74,22 +84,10 @@ impl Deletions {
             .collect()
     }
 
-    /// Takes those out that are not wanted.
-    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&Deletion) -> bool) {
+    /// Keeps only the blobs that are wanted.
+    pub(crate) fn retain(&mut self, mut is_wanted: impl FnMut(&Deletion) -> bool) {
         self.0
-            .retain(|id, file| file.is_some_and(|file| wanted(&Deletion { id, file })));
-    }
-}
-
-impl Deletions {
-    /// Collects blobs in their order. No trait does it: a list of what is deleted is made in this crate only.
-    pub(crate) fn of(victims: impl IntoIterator<Item = Deletion>) -> Self {
-        let victims = victims.into_iter();
-        let mut list = Self(FileTable::with_capacity(victims.size_hint().0));
-        for victim in victims {
-            list.push(victim);
-        }
-        list
+            .retain(|id, file| file.is_some_and(|file| is_wanted(&Deletion { id, file })));
     }
 }
 
@@ -97,7 +95,7 @@ impl Deletions {
 mod tests {
     use super::*;
 
-    fn victim(id: BlobId) -> Deletion {
+    fn deletion(id: BlobId) -> Deletion {
         Deletion {
             id,
             file: FileStat {
@@ -111,29 +109,29 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_order_and_what_was_put_in() {
-        let mut list = Deletions::of([7, 3, 5].map(victim));
+    fn keeps_order_and_content() {
+        let mut list = Deletions::of([7, 3, 5].map(deletion));
         assert_eq!(list.len(), 3);
         assert!(!list.is_empty());
-        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(victim));
-        assert_eq!(list.get(1), Some(victim(3)));
+        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 3, 5].map(deletion));
+        assert_eq!(list.get(1), Some(deletion(3)));
         assert_eq!(list.get(3), None);
-        assert_eq!(list.batch(0, 2), [7, 3].map(victim));
-        assert_eq!(list.batch(2, 2), [victim(5)]);
+        assert_eq!(list.batch(0, 2), [7, 3].map(deletion));
+        assert_eq!(list.batch(2, 2), [deletion(5)]);
         assert_eq!(list.batch(3, 2), []);
-        list.retain(|victim| victim.id != 3);
-        list.push(victim(1));
-        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(victim));
+        list.retain(|deletion| deletion.id != 3);
+        list.push(deletion(1));
+        assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(deletion));
         assert!(Deletions::new().is_empty());
     }
 
     #[test]
-    fn what_could_not_be_looked_into_is_no_victim() {
+    fn an_uninspected_file_is_not_deleted() {
         let mut files = FileTable::default();
         files.push(1, None);
-        files.push(2, Some(victim(2).file));
+        files.push(2, Some(deletion(2).file));
         let list = Deletions::among(files, |_, _| true);
-        assert_eq!(list.iter().collect::<Vec<_>>(), [victim(2)]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [deletion(2)]);
         assert_eq!(list.len(), 1);
     }
 }

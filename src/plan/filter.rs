@@ -1,7 +1,7 @@
 //! Filters: `key=value`, the same for `ls` and `prune`.
 //!
-//! Different keys are AND-ed. Semantics are docker's where docker has the key (moby
-//! `daemon/containerd/image_list.go`), with two differences: a bad pattern is an error, and an image
+//! Different keys are AND-ed. Keys that docker has mean what they mean there (moby
+//! `daemon/containerd/image_list.go`), with two differences: a malformed pattern is an error, and an image
 //! without a date is never old.
 
 use std::collections::BTreeSet;
@@ -21,27 +21,27 @@ use crate::parse::time::parse_until;
 
 use super::{Force, Selector};
 
-/// Every key, for the error that lists them.
+/// All keys, as the error lists them.
 pub const KEYS: &str =
     "dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype";
 
-/// Why a filter is not one.
+/// Why a filter is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
     /// No `=`.
     #[error("bad format of filter `{text}` (expected key=value)")]
     Format {
-        /// The text.
+        /// The filter.
         text: String,
     },
-    /// A key that nobody knows.
+    /// An unknown key.
     #[error("invalid filter `{key}`: the keys are {KEYS}")]
     Key {
         /// The key.
         key: String,
     },
-    /// A value that the key cannot have.
+    /// A value that is invalid for the key.
     #[error("invalid filter `{key}={value}`: {why}")]
     Value {
         /// The key.
@@ -61,7 +61,7 @@ struct LabelTerm {
     is_negated: bool,
 }
 
-/// Filters as typed, parsed.
+/// Parsed filters.
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     dangling: Option<bool>,
@@ -74,17 +74,17 @@ pub struct Filters {
     media_types: Vec<String>,
     artifact_types: Vec<String>,
     is_any: bool,
-    /// An empty text was given.
+    /// An empty filter was given.
     has_empty: bool,
-    /// Each filter that is about what images are, by itself.
+    /// Each filter but those on age and `dangling`, by itself.
     terms: Vec<(String, Self)>,
 }
 
 impl Filters {
-    /// Parses filters. An empty text is ignored, as docker does.
+    /// Parses filters. Empty ones are ignored, as in docker.
     ///
     /// # Errors
-    /// [`FilterError`] for the first that is not one.
+    /// [`FilterError`] for the first invalid one.
     pub fn parse(texts: &[String], now: Timestamp, zone: &TimeZone) -> Result<Self, FilterError> {
         let mut filters = Self {
             has_empty: texts.iter().any(String::is_empty),
@@ -97,16 +97,15 @@ impl Filters {
             let key = key.trim().to_ascii_lowercase();
             let value = value.trim();
             filters.is_any = true;
-            filters
-                .add(&key, value, now, zone)
-                .map_err(|why| match why {
-                    Some(why) => FilterError::Value {
-                        key: key.clone(),
-                        value: value.to_owned(),
-                        why,
-                    },
-                    None => FilterError::Key { key: key.clone() },
-                })?;
+            let added = filters.add(&key, value, now, zone);
+            added.map_err(|why| match why {
+                Some(why) => FilterError::Value {
+                    key: key.clone(),
+                    value: value.to_owned(),
+                    why,
+                },
+                None => FilterError::Key { key: key.clone() },
+            })?;
             if !matches!(key.as_str(), "dangling" | "before" | "since" | "until") {
                 let mut term = Self::default();
                 if term.add(&key, value, now, zone).is_ok() {
@@ -117,7 +116,7 @@ impl Filters {
         Ok(filters)
     }
 
-    /// Adds one filter. The error is what is wrong with the value; `None`: with the key.
+    /// Adds one filter. The error is what is wrong with the value; `None` if the key is unknown.
     fn add(
         &mut self,
         key: &str,
@@ -125,6 +124,7 @@ impl Filters {
         now: Timestamp,
         zone: &TimeZone,
     ) -> Result<(), Option<String>> {
+        let why = |error: &dyn std::error::Error| Some(error.to_string());
         match key {
             "dangling" => {
                 let wanted = match value {
@@ -137,22 +137,22 @@ impl Filters {
                 }
                 self.dangling = Some(wanted);
             }
-            "reference" => self
-                .references
-                .push(Glob::new(value).map_err(|error| Some(error.to_string()))?),
+            "reference" => {
+                let glob = Glob::new(value).map_err(|error| why(&error))?;
+                self.references.push(glob);
+            }
             "label" | "label!" => self.labels.push(label_term(key, value)?),
             "before" => self.before.push(value.to_owned()),
             "since" => self.since.push(value.to_owned()),
             "until" => {
-                let until =
-                    parse_until(value, now, zone).map_err(|error| Some(error.to_string()))?;
+                let until = parse_until(value, now, zone).map_err(|error| why(&error))?;
                 // Of several the earliest is the strictest.
                 self.until = Some(self.until.map_or(until, |before| before.min(until)));
             }
-            "platform" => self.platforms.push(
-                PlatformSelector::parse(value, &Platform::host())
-                    .map_err(|error| Some(error.to_string()))?,
-            ),
+            "platform" => {
+                let platform = PlatformSelector::parse(value, &Platform::host());
+                self.platforms.push(platform.map_err(|error| why(&error))?);
+            }
             "mediatype" => self.media_types.push(value.to_owned()),
             "artifacttype" => self.artifact_types.push(value.to_owned()),
             _ => return Err(None),
@@ -160,19 +160,18 @@ impl Filters {
         Ok(())
     }
 
-    /// Returns `true` if any filter was given.
+    /// Returns `true` if no filter was given.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         !self.is_any
     }
 
-    /// Returns `true` if an empty text was given.
+    /// Returns `true` if an empty filter was given.
     pub(super) const fn has_empty(&self) -> bool {
         self.has_empty
     }
 
-    /// Returns the filters that are about what images are, each by itself with its text: all but those on age and
-    /// `dangling`.
+    /// Returns the filters but those on age and `dangling`, each by itself with its text.
     pub(super) fn terms(&self) -> &[(String, Self)] {
         &self.terms
     }
@@ -182,10 +181,10 @@ impl Filters {
         !self.references.is_empty()
     }
 
-    /// Resolves what the filters refer to, once for a layout.
+    /// Resolves the images that filters refer to, once for a layout.
     ///
     /// # Errors
-    /// [`FilterError::Value`] when `before` or `since` names no image, or one without a date.
+    /// [`FilterError::Value`] if `before` or `since` names no image, or one without a date.
     pub fn against<'f>(
         &'f self,
         view: &Snapshot,
@@ -202,51 +201,37 @@ impl Filters {
             let pick = Selector::new(view, entries, Force::No)
                 .pick(text)
                 .map_err(|error| wrong(error.to_string()))?;
-            let ids: BTreeSet<BlobId> = pick
-                .images
-                .iter()
-                .chain(pick.names.keys())
-                .copied()
-                .collect();
-            let [id] = ids.into_iter().collect::<Vec<_>>()[..] else {
+            let mut ids: Vec<&BlobId> = pick.images.iter().chain(pick.names.keys()).collect();
+            ids.dedup();
+            let [id] = ids[..] else {
                 return Err(wrong("it names several images".to_owned()));
             };
-            cache
-                .config(id)
+            let config = cache.config(*id);
+            config
                 .and_then(|config| config.created)
                 .ok_or_else(|| wrong("that image has no date".to_owned()))
         };
-        let mut before = None;
-        for text in &self.before {
-            let time: Timestamp = resolve("before", text)?;
-            before = Some(before.map_or(time, |other: Timestamp| other.min(time)));
-        }
-        let mut since = None;
-        for text in &self.since {
-            let time: Timestamp = resolve("since", text)?;
-            since = Some(since.map_or(time, |other: Timestamp| other.max(time)));
-        }
+        let mut times = |key: &str, texts: &[String]| -> Result<Vec<Timestamp>, FilterError> {
+            texts.iter().map(|text| resolve(key, text)).collect()
+        };
         Ok(Resolved {
             filters: self,
-            before,
-            since,
+            before: times("before", &self.before)?.into_iter().min(),
+            since: times("since", &self.since)?.into_iter().max(),
             dangling,
         })
     }
 }
 
 fn label_term(key: &str, value: &str) -> Result<LabelTerm, Option<String>> {
-    let mut is_negated = key == "label!";
     let (name, value) = match value.split_once('=') {
-        // docker also reads `label=K!=V`.
-        Some((name, value)) => match name.strip_suffix('!') {
-            Some(name) => {
-                is_negated = true;
-                (name, Some(value.to_owned()))
-            }
-            None => (name, Some(value.to_owned())),
-        },
+        Some((name, value)) => (name, Some(value.to_owned())),
         None => (value, None),
+    };
+    // docker also reads `label=K!=V`.
+    let (name, is_negated) = match name.strip_suffix('!') {
+        Some(name) if value.is_some() => (name, true),
+        _ => (name, key == "label!"),
     };
     if name.is_empty() {
         return Err(Some("a label has a name".to_owned()));
@@ -258,7 +243,7 @@ fn label_term(key: &str, value: &str) -> Result<LabelTerm, Option<String>> {
     })
 }
 
-/// Filters with what they refer to in one layout.
+/// Filters, resolved for one layout.
 #[derive(Debug)]
 pub struct Resolved<'f> {
     filters: &'f Filters,
@@ -275,38 +260,29 @@ impl Resolved<'_> {
         cache: &mut ImageInspector<'_>,
         source: TimeSource,
     ) -> bool {
+        fn any<T>(terms: &[T], matches: impl FnMut(&T) -> bool) -> bool {
+            terms.is_empty() || terms.iter().any(matches)
+        }
         let filters = self.filters;
         let is_dangling = || {
-            image.names.is_empty()
-                && image
-                    .entries
-                    .iter()
-                    .all(|position| self.dangling.contains(position))
+            let mut positions = image.entries.iter();
+            image.names.is_empty() && positions.all(|position| self.dangling.contains(position))
         };
+        let artifact_type = image.artifact_type.as_deref();
         filters
             .dangling
             .is_none_or(|wanted| is_dangling() == wanted)
-            && (filters.references.is_empty()
-                || filters
-                    .references
-                    .iter()
-                    .any(|glob| names_match(glob, image)))
-            && (filters.media_types.is_empty()
-                || filters
-                    .media_types
-                    .iter()
-                    .any(|wanted| **wanted == *image.media_type))
-            && (filters.artifact_types.is_empty()
-                || filters
-                    .artifact_types
-                    .iter()
-                    .any(|wanted| image.artifact_type.as_deref() == Some(wanted)))
+            && any(&filters.references, |glob| names_match(glob, image))
+            && any(&filters.media_types, |wanted| **wanted == *image.media_type)
+            && any(&filters.artifact_types, |wanted| {
+                artifact_type == Some(wanted)
+            })
             && (filters.platforms.is_empty() || self.has_platform(image, cache))
             && self.labels_match(image, cache)
             && self.dates_match(image, cache, source)
     }
 
-    /// Takes the names away that no `reference=` pattern matches: such a filter chooses names, all others choose images.
+    /// Removes the names that no `reference=` pattern matches: such a filter chooses names, all others choose images.
     pub fn retain_names(&self, image: &mut Image) {
         let globs = &self.filters.references;
         if !globs.is_empty() {
@@ -316,15 +292,12 @@ impl Resolved<'_> {
         }
     }
 
-    /// Returns the names that pass a filter on names, where some do and others do not.
+    /// Returns the names that pass a filter on names, if some do and others do not.
     pub(super) fn some_names(&self, image: &Image) -> Option<Vec<String>> {
         let mut chosen = image.clone();
         self.retain_names(&mut chosen);
         let is_some = !chosen.names.is_empty() && chosen.names.len() < image.names.len();
-        is_some.then(|| {
-            let names = chosen.names.iter();
-            names.map(|name| name.text.to_string()).collect()
-        })
+        is_some.then(|| chosen.name_list())
     }
 
     fn has_platform(&self, image: &Image, cache: &mut ImageInspector<'_>) -> bool {
@@ -337,7 +310,7 @@ impl Resolved<'_> {
         })
     }
 
-    /// One configuration of a present platform has to satisfy all terms; without a readable one
+    /// Returns `true` if one configuration of a present platform satisfies all terms; without a readable one
     /// nothing matches, not even a negation.
     fn labels_match(&self, image: &Image, cache: &mut ImageInspector<'_>) -> bool {
         if self.filters.labels.is_empty() {

@@ -1,4 +1,4 @@
-//! `gc`: everything that nothing references.
+//! `gc`: everything unreferenced.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,13 @@ use crate::progress::Progress;
 use super::sweep::{sweep, sweep_orphans};
 use super::{Plan, SweepOptions};
 
-/// Plans the sweep of everything that a layout does not lead to.
+/// Plans the sweep of everything that a layout does not reference.
 ///
-/// Orphans younger than the grace period [of the view](Snapshot::protect) are kept, and what they reference.
+/// Orphans newer than the grace period [of the snapshot](Snapshot::protect) are kept, and what they reference.
 ///
 /// # Errors
-/// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) where the blobs
-/// may be those of other layouts as well.
+/// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) if other layouts may
+/// use the blobs.
 pub fn sweep_all(
     view: &Snapshot,
     missing: MissingDocuments,
@@ -34,13 +34,12 @@ pub fn sweep_all(
     Ok(sweep(view, &live, fs, options))
 }
 
-/// A layout that is read for a sweep and for nothing else, in less memory: what the documents say is forgotten once they
-/// were followed.
+/// A layout that is read only for a sweep, in less memory: the content of documents is dropped once they were followed.
 #[derive(Debug)]
 pub struct SweepSnapshot(Snapshot);
 
 impl SweepSnapshot {
-    /// Opens and reads a layout, and protects orphans by this rule.
+    /// Opens and reads a layout, with a grace period.
     ///
     /// # Errors
     /// As [`Snapshot::read`].
@@ -53,7 +52,7 @@ impl SweepSnapshot {
         Self::of(Layout::open(path)?, now, in_flight, progress)
     }
 
-    /// Reads a layout that is open, and protects orphans by this rule.
+    /// Reads an open layout, with a grace period.
     ///
     /// # Errors
     /// As [`Snapshot::of`].
@@ -74,7 +73,7 @@ impl SweepSnapshot {
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
     ///
     /// # Errors
-    /// As [`sweep_all`]; which images need a broken blob is only known to a [`Snapshot`].
+    /// As [`sweep_all`], but without the images that need a broken blob.
     pub fn plan(
         self,
         missing: MissingDocuments,

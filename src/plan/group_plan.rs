@@ -4,7 +4,7 @@ use crate::layout::trash::TrashOptions;
 
 use super::{EmptyLayouts, Plan, Totals};
 
-/// What is to be done to a group of layouts, and to the store of blobs that they share.
+/// The plan of a group of layouts, and of the store of blobs that they share.
 #[derive(Debug)]
 pub struct GroupPlan {
     /// The sweep of a shared store; `None` for a single layout, whose own plan sweeps its blobs.
@@ -54,7 +54,7 @@ impl GroupPlan {
         self.store.as_ref()
     }
 
-    /// Returns for each layout what is written and, without a shared store, what is deleted.
+    /// Returns the plan of each layout: what is written and, without a shared store, what is deleted.
     #[must_use]
     pub fn layouts(&self) -> &[Plan] {
         &self.layouts
@@ -70,13 +70,13 @@ impl GroupPlan {
         self.store.into_iter().chain(self.layouts)
     }
 
-    /// Returns `true` if nothing is to be done.
+    /// Returns `true` if there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.plans().all(Plan::is_empty)
     }
 
-    /// Returns what the plan frees altogether.
+    /// Returns the sum of what the plans free.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.plans()

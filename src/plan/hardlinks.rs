@@ -1,4 +1,4 @@
-//! What several layouts free together when hard links tie them to one another.
+//! What several layouts free together if they share files by hard links.
 
 use std::collections::HashMap;
 
@@ -9,21 +9,20 @@ use super::Totals;
 /// The names of one inode.
 #[derive(Default)]
 struct Names {
-    /// How many there were before anything went.
+    /// How many there were before any deletion.
     links: u32,
-    /// How many of them go, and are still to be counted.
-    going: u32,
-    /// They are all that there were.
-    all_go: bool,
+    /// How many of them are deleted and not counted yet.
+    deleted: u32,
+    /// They are all names of the inode.
+    are_all: bool,
 }
 
-/// Returns what each of several layouts frees when these of their blobs go, in the order given.
-/// Temporary files are not among it.
+/// Returns what each of several layouts frees if these blobs of theirs are deleted, in the order given, without
+/// temporary files.
 ///
-/// The bytes of an inode with several names are counted where its last name goes, so that each byte is
-/// counted once and the sum is what the disk gains. Whether a file was looked at before or after other
-/// names of it went makes no difference: layouts are worked on at the same time, and whoever comes first
-/// has seen all names.
+/// The bytes of an inode with several names are counted where its last name is deleted, so that each byte is
+/// counted once and the sum is what the disk gains. It makes no difference whether a file was inspected before or after
+/// other names of it were deleted: layouts are processed concurrently, and the first has seen all names.
 #[must_use]
 pub fn hardlink_totals(layouts: &[Vec<FileStat>]) -> Vec<Totals> {
     let mut inodes: HashMap<(u64, u64), Names> = HashMap::new();
@@ -33,10 +32,10 @@ pub fn hardlink_totals(layouts: &[Vec<FileStat>]) -> Vec<Totals> {
         names.links = names.links.max(file.links);
     }
     for file in layouts.iter().flatten() {
-        // Also what was looked at when it was the last name left.
+        // Also a file that was inspected when it was the last name left.
         if let Some(names) = inodes.get_mut(&inode(file)) {
-            names.going += 1;
-            names.all_go = names.going >= names.links;
+            names.deleted += 1;
+            names.are_all = names.deleted >= names.links;
         }
     }
     let mut sums = Vec::with_capacity(layouts.len());
@@ -48,8 +47,8 @@ pub fn hardlink_totals(layouts: &[Vec<FileStat>]) -> Vec<Totals> {
             let counted = match inodes.get_mut(&inode(file)) {
                 None => &mut totals.freed_bytes,
                 Some(names) => {
-                    names.going -= 1;
-                    match (names.going, names.all_go) {
+                    names.deleted -= 1;
+                    match (names.deleted, names.are_all) {
                         (0, true) => &mut totals.freed_bytes,
                         (0, false) => &mut totals.linked_bytes,
                         _ => continue,
@@ -78,19 +77,19 @@ mod tests {
     }
 
     #[test]
-    fn each_byte_is_counted_once_and_where_the_last_name_goes() {
+    fn each_byte_is_counted_once_where_the_last_name_is_deleted() {
         type Case<'a> = (&'a [&'a [FileStat]], &'a [(u64, u64)]);
         let cases: &[Case<'_>] = &[
             (&[&[file(1, 1)], &[file(2, 1)]], &[(10, 0), (10, 0)]),
             (&[&[file(1, 2)], &[file(1, 2)]], &[(0, 0), (10, 0)]),
-            // The second was looked at after the first had gone, or the first after the second.
+            // The second was inspected after the first was deleted, or the first after the second.
             (&[&[file(1, 2)], &[file(1, 1)]], &[(0, 0), (10, 0)]),
             (&[&[file(1, 1)], &[file(1, 2)]], &[(0, 0), (10, 0)]),
             (
                 &[&[file(1, 1)], &[file(1, 3)], &[file(1, 2)]],
                 &[(0, 0), (0, 0), (10, 0)],
             ),
-            // One name stays somewhere else.
+            // One name is kept elsewhere.
             (&[&[file(1, 3)], &[file(1, 3)]], &[(0, 0), (0, 10)]),
             (&[&[file(1, 2)], &[]], &[(0, 10), (0, 0)]),
             (&[&[file(1, 2), file(1, 2)], &[]], &[(10, 0), (0, 0)]),

@@ -1,7 +1,7 @@
 //! Decisions, as values.
 //!
-//! A plan holds everything that its execution needs and nothing undecided. A dry run shows the plan
-//! and does not execute it, so there is no flag that deletion code could forget to ask.
+//! A plan has everything that its execution needs and leaves nothing undecided. A dry run shows the plan
+//! and does not execute it, so there is no flag that deletion code could forget to check.
 
 mod age;
 mod dangling;
@@ -20,6 +20,7 @@ mod sweep;
 mod unmatched;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,13 +55,13 @@ pub use remove_layout::{EmptyLayouts, remove_if_empty};
 pub(crate) use select::whole_digest;
 pub use select::{Force, MovedImage, Pick, SelectError, Selector};
 pub use sweep::SweepOptions;
-pub(crate) use sweep::{left_over, sweep};
+pub(crate) use sweep::{stale_files, sweep};
 pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
 
-/// What is to be done to one layout.
+/// What is written to and deleted from one layout.
 ///
-/// Only this crate makes one, and nothing else can change it: what a plan deletes was marked, is protected by the
-/// grace period and lies in a layout of its own.
+/// Only this crate makes one, and nothing else can change it: everything that it deletes was found unreferenced by marking,
+/// is past the grace period, and belongs to no other layout.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) layout: PathBuf,
@@ -71,19 +72,21 @@ pub struct Plan {
     pub(crate) kept: Vec<Kept>,
     pub(crate) writer: Option<Writer>,
     pub(crate) temporary: Vec<TempFile>,
+    /// Temporary files with what another program wrote, by path relative to the layout: a run was killed while it exchanged
+    /// the two. Every command that changes the layout restores them first.
     pub(crate) parked: Vec<PathBuf>,
     pub(crate) foreign: usize,
     pub(crate) writes: Writes,
     pub(crate) spare: Deletions,
     pub(crate) empty_layout: EmptyLayouts,
     pub(crate) merges_layers: bool,
-    /// Blobs that the note of released blobs names and that are referenced again.
+    /// Blobs that were noted as released and are referenced again.
     pub(crate) relisted: Vec<Digest>,
-    /// The latest time that the plan takes for the current one, in nanoseconds since 1970.
+    /// The latest current time that the plan assumes, in nanoseconds since 1970.
     pub(crate) latest_now: i128,
     /// It deletes blobs that are still referenced, on purpose.
     pub(crate) is_sparse: bool,
-    /// What is deleted goes into the trash.
+    /// What is deleted is moved into the trash.
     pub(crate) trash: Option<TrashOptions>,
 }
 
@@ -94,13 +97,7 @@ impl Plan {
         &self.layout
     }
 
-    /// Returns the state that the plan rests on; under the lock it is compared.
-    #[must_use]
-    pub const fn base(&self) -> &Digest {
-        &self.base
-    }
-
-    /// Returns the blobs that the numbers in this plan mean.
+    /// Returns the blobs that the numbers in this plan refer to.
     #[must_use]
     pub const fn blobs(&self) -> &Arc<BlobList> {
         &self.blobs
@@ -112,7 +109,7 @@ impl Plan {
         &self.sweep
     }
 
-    /// Returns the order of [`sweep`](Self::sweep), in which blobs are deleted.
+    /// Returns the order of [`sweep`](Self::sweep).
     #[must_use]
     pub const fn order(&self) -> Order {
         self.order
@@ -124,7 +121,7 @@ impl Plan {
         &self.kept
     }
 
-    /// Returns the sign of the writer because of which what this plan releases is [kept](Self::kept).
+    /// Returns the evidence of a writer, if what this plan releases is [kept](Self::kept) because of it.
     #[must_use]
     pub const fn writer(&self) -> Option<&Writer> {
         self.writer.as_ref()
@@ -136,21 +133,14 @@ impl Plan {
         &self.temporary
     }
 
-    /// Returns the temporary files that hold what another program wrote: a run was killed in the moment in which it
-    /// exchanged the two. Whatever changes the layout puts them back first. By path relative to the layout.
-    #[must_use]
-    pub fn parked(&self) -> &[PathBuf] {
-        &self.parked
-    }
-
     /// Returns `true` if blobs lie in a directory that an overlay file system merges from several layers. The bytes of a
-    /// lower layer stay when its file is deleted.
+    /// lower layer are not freed when its file is deleted.
     #[must_use]
     pub const fn merges_layers(&self) -> bool {
         self.merges_layers
     }
 
-    /// Returns the number of foreign files in `blobs/`, which are left alone.
+    /// Returns the number of foreign files in `blobs/`, which are kept.
     #[must_use]
     pub const fn foreign(&self) -> usize {
         self.foreign
@@ -162,21 +152,21 @@ impl Plan {
         &self.writes
     }
 
-    /// Returns the orphans that may be deleted when the disk is too full to write. A command that sweeps them
-    /// anyway has them in [`sweep`](Self::sweep).
+    /// Returns the orphans that may be deleted if the disk is too full to write. A command that sweeps them
+    /// anyway has them in [`sweep`](Self::sweep) as well.
     #[must_use]
     pub const fn spare(&self) -> &Deletions {
         &self.spare
     }
 
-    /// Returns what becomes of the layout itself when nothing is left in it.
+    /// Returns what becomes of the layout itself if it is empty afterwards.
     #[must_use]
     pub const fn empty_layout(&self) -> EmptyLayouts {
         self.empty_layout
     }
 
-    /// Moves what goes into the trash, if the plan does something that can be undone. The layout itself is kept then, for
-    /// what lies there.
+    /// Makes the plan move what it deletes into the trash, if it does something that can be undone. The layout itself is kept
+    /// for it.
     #[must_use]
     pub fn trashing(self, options: &TrashOptions) -> Self {
         let leaves_a_run = self.can_be_undone();
@@ -196,13 +186,13 @@ impl Plan {
         is_written || !self.sweep.is_empty()
     }
 
-    /// Returns `true` if what is deleted goes into the trash, where the plan leaves a run that can be undone.
+    /// Returns `true` if what is deleted is moved into the trash.
     #[must_use]
     pub const fn is_trashing(&self) -> bool {
         self.trash.is_some()
     }
 
-    /// Drops the list of blobs if the plan names none: in a large tree most layouts are clean.
+    /// Drops the list of blobs if the plan refers to none, to save memory: in a large tree most layouts are clean.
     pub fn shrink(&mut self) {
         if self.sweep.is_empty() && self.spare.is_empty() && self.kept.is_empty() {
             self.blobs = Arc::default();
@@ -213,43 +203,43 @@ impl Plan {
 /// The order in which blobs are deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// That of the directories, which is the fastest: by name it would take a fifth longer (measured on ext4,
-    /// cold). It differs from one file system to the next, so whoever tells what goes sorts by digest.
+    /// That of the directories, which is the fastest: by name it takes a fifth longer (measured on ext4,
+    /// cold). It differs between file systems, so output is sorted by digest.
     #[default]
     Directories,
     /// docker's: each image, its other documents, its layers from the top down; then everything else, by digest.
     Docker,
 }
 
-/// An orphan that stays.
+/// An unreferenced blob that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
     /// The blob.
     pub id: BlobId,
-    /// Bytes in it, where it could be looked at.
+    /// Its length in bytes; 0 if it could not be inspected.
     pub len: u64,
-    /// Why it stays.
+    /// Why it is kept.
     pub because: KeepReason,
 }
 
-/// Why an orphan stays.
+/// Why an unreferenced blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeepReason {
-    /// It is young, and a writer may be about to list it.
+    /// It is recent, and a writer may be about to list it.
     InFlight {
         /// When it was written, in nanoseconds since 1970.
         modified: i64,
     },
-    /// An orphan in flight refers to it.
+    /// An orphan in flight references it.
     UsedInFlight,
-    /// This plan releases it, and [a writer](Plan::writer) at work may list it again.
+    /// This plan releases it, and an active [writer](Plan::writer) may list it again.
     WriterAtWork,
-    /// The view was read to be shown: no grace period was asked for.
+    /// The snapshot was read without a grace period.
     Unprotected,
-    /// It was released while [a writer](Plan::writer) was at work, or is referenced by what was, and a writer is at work.
+    /// It, or what references it, was released while a [writer](Plan::writer) was active, and a writer still is.
     Released,
-    /// It cannot be read, so nobody knows whether it is a referrer of something live.
+    /// It cannot be read, and may be a referrer of something live.
     Unreadable,
 }
 
@@ -260,18 +250,18 @@ pub struct Totals {
     pub blobs: u64,
     /// Their bytes, each name counted.
     pub bytes: u64,
-    /// Bytes that become free: once per inode, and only when its last name goes.
+    /// Bytes that are freed: once per inode, and only if its last name is deleted.
     pub freed_bytes: u64,
-    /// Bytes that stay because another name outside this run references the same inode.
+    /// Bytes that are not freed because the inode has another name outside this run.
     pub linked_bytes: u64,
     /// Temporary files of writers deleted.
     pub temporary: u64,
-    /// Their bytes, which become free as well.
+    /// Their bytes, which are freed as well.
     pub temporary_bytes: u64,
 }
 
 impl Totals {
-    /// Returns the bytes that become free altogether.
+    /// Returns all bytes that are freed.
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {
         self.freed_bytes.saturating_add(self.temporary_bytes)
@@ -291,8 +281,8 @@ impl Totals {
     }
 }
 
-/// Counts what goes when files are deleted. The same count serves the plan and the outcome, so that
-/// a dry run cannot announce another number than the run.
+/// Counts what the deletion of files frees. Plan and outcome use the same count, so that
+/// a dry run cannot report another number than the run.
 #[derive(Debug, Default)]
 pub struct Tally {
     totals: Totals,
@@ -310,13 +300,11 @@ impl Tally {
             self.totals.freed_bytes = self.totals.freed_bytes.saturating_add(file.len);
             return;
         }
-        let (links, gone, _) = self
-            .linked
-            .entry((file.device, file.inode))
-            .or_insert((file.links, 0, file.len));
-        // The first look sees all names; a later one already misses those that went.
+        let names = self.linked.entry((file.device, file.inode));
+        let (links, deleted, _) = names.or_insert((file.links, 0, file.len));
+        // The first stat sees all names; later ones miss those that were deleted since then.
         *links = (*links).max(file.links);
-        *gone += 1;
+        *deleted += 1;
     }
 
     /// Counts one deleted temporary file or directory.
@@ -329,8 +317,8 @@ impl Tally {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals;
-        for (links, gone, len) in self.linked.values() {
-            let counted = if gone >= links {
+        for (links, deleted, len) in self.linked.values() {
+            let counted = if deleted >= links {
                 &mut totals.freed_bytes
             } else {
                 &mut totals.linked_bytes
@@ -342,16 +330,16 @@ impl Tally {
 }
 
 impl Plan {
-    /// Returns what the execution of the plan frees when nobody interferes.
+    /// Returns what the execution of the plan frees, without concurrent changes.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut tally = Tally::default();
-        // What goes into the trash frees nothing.
-        for victim in self.sweep.iter().filter(|_| self.trash.is_none()) {
-            tally.blob(&victim.file);
+        // What is moved into the trash frees nothing.
+        for deletion in self.sweep.iter().filter(|_| self.trash.is_none()) {
+            tally.blob(&deletion.file);
         }
-        for stray in &self.temporary {
-            tally.temporary(stray.len);
+        for file in &self.temporary {
+            tally.temporary(file.len);
         }
         tally.totals()
     }
@@ -366,7 +354,7 @@ impl Plan {
             && self.empty_layout == EmptyLayouts::Keep
     }
 
-    /// Returns a plan that does nothing to a layout.
+    /// Returns a plan that does nothing.
     #[must_use]
     pub(crate) fn empty(view: &Snapshot) -> Self {
         Self {
@@ -392,13 +380,22 @@ impl Plan {
     }
 }
 
-/// Returns the noted blobs that are live.
+/// Returns the blobs that were noted as released and are live.
 pub(crate) fn relisted(view: &Snapshot, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
     let noted = view.graph.noted().released.iter();
     noted
         .filter(|digest| view.graph.id(digest).is_some_and(&is_live))
         .cloned()
         .collect()
+}
+
+/// Collects values by key.
+fn grouped<K: Hash + Eq, V>(items: impl IntoIterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
+    let mut groups: HashMap<K, Vec<V>> = HashMap::new();
+    for (key, value) in items {
+        groups.entry(key).or_default().push(value);
+    }
+    groups
 }
 
 impl KeepReason {
@@ -428,13 +425,13 @@ mod tests {
     }
 
     #[test]
-    fn an_inode_is_freed_once_and_only_when_its_last_name_goes() {
+    fn an_inode_is_freed_once_with_its_last_name() {
         let cases: &[(&[FileStat], u64, u64)] = &[
             (&[file(1, 10, 1), file(2, 5, 1)], 15, 0),
             (&[file(1, 10, 2)], 0, 10),
             (&[file(1, 10, 2), file(1, 10, 2)], 10, 0),
             (&[file(1, 10, 3), file(1, 10, 3)], 0, 10),
-            // Looked at after the first name had gone.
+            // The stat of the second name came after the first was deleted.
             (&[file(1, 10, 2), file(1, 10, 1)], 10, 0),
         ];
         for (files, freed, linked) in cases {

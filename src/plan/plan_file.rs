@@ -1,24 +1,23 @@
-//! A prune as a file: made now, read by people, applied later or not at all.
+//! A prune as a file that is reviewed and applied later.
 //!
-//! *Promise*: what is applied is exactly what the file says, and only on the state that it was made
-//! from. The file is not trusted: what it wants to delete has to be unreferenced by the layout's own
-//! documents, and the very file that was seen then.
+//! *Promise*: exactly what the file says is applied, and only to the state that it was made
+//! from. The file is not trusted: what it deletes has to be unreferenced by the layout's own
+//! documents, and the same file as when the plan was made.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fs::FileStat;
-use crate::fs::Fs;
+use crate::fs::{FileStat, Fs};
 use crate::graph::{EmptyIndex, MissingDocuments};
-use crate::layout::{BlobId, TempFile};
+use crate::layout::BlobId;
 use crate::model::entries::list_entries;
 use crate::model::snapshot::Snapshot;
-use crate::oci::Digest;
+use crate::oci::{Digest, entry_names};
 
 use super::prune::Prune;
 use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
@@ -30,12 +29,12 @@ pub struct PlanFile {
     schema_version: u32,
     /// When the plan was made, RFC 3339.
     pub made_at: String,
-    /// How long an orphan counted as young, in nanoseconds. The same holds when it is applied: a
-    /// writer that has begun since then may count on a blob that was planned to go.
+    /// The grace period for orphans, in nanoseconds. It applies again when the plan is applied: a
+    /// writer that started since then may use a blob that the plan deletes.
     grace_ns: u64,
-    /// How old temporary files had to be, in nanoseconds.
+    /// The minimum age of temporary files, in nanoseconds.
     temp_age_ns: u64,
-    /// The store of blobs that the layouts share, if they do.
+    /// The store of blobs, if the layouts share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_blobs: Option<PlannedStore>,
     /// The layouts, in the order in which they were given.
@@ -47,7 +46,7 @@ pub struct PlanFile {
 pub struct PlannedStore {
     /// The directory, as an absolute path.
     pub path: PathBuf,
-    /// The sum of what becomes free in it, in bytes.
+    /// What is freed in it, in bytes.
     pub reclaimed_bytes: u64,
 }
 
@@ -56,24 +55,24 @@ pub struct PlannedStore {
 pub struct PlannedLayout {
     /// The layout, as an absolute path.
     pub path: PathBuf,
-    /// The state that it rests on.
+    /// The fingerprint of the state that it was made from.
     state: String,
-    /// The second indexes that were left out.
+    /// The second indexes that were ignored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ignored_indexes: Vec<PathBuf>,
-    /// The entries of `index.json` that go, by position.
+    /// The entries of `index.json` to remove, by position.
     entries: Vec<PlannedEntry>,
-    /// Whether documents that stay listed may be missing.
+    /// Whether documents that remain listed may be missing.
     allow_missing: bool,
     /// Whether the layout may become empty.
     allow_empty: bool,
-    /// The blobs that go.
+    /// The blobs to delete.
     delete: Vec<PlannedBlob>,
-    /// The temporary files that go, by path relative to the layout.
+    /// The temporary files to delete, by path relative to the layout.
     temporary: Vec<PathBuf>,
-    /// The sum of what becomes free, in bytes.
+    /// What is freed, in bytes.
     pub reclaimed_bytes: u64,
-    /// For people: each image, what becomes of it, and why.
+    /// For review only: each image, what becomes of it, and why.
     images: Vec<PlannedImage>,
 }
 
@@ -98,14 +97,14 @@ struct PlannedImage {
     reasons: Vec<String>,
 }
 
-/// Why a plan file is not applied. Nothing was changed.
+/// Why a plan file is not applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// The text is not a plan file.
+    /// It is not a plan file.
     #[error("not a plan file: {0}")]
     Syntax(String),
-    /// What the plan rests on changed.
+    /// The layout is not in the state that the plan was made from.
     #[error("cannot apply the plan to `{path}`: {what}")]
     Changed {
         /// The layout.
@@ -133,35 +132,35 @@ impl PlanFile {
         }
     }
 
-    /// Adds layouts that share a store, of which the plan deletes blobs.
+    /// Adds layouts that share a store of blobs.
     pub fn share(&mut self, store: &Plan, layouts: impl Iterator<Item = PlannedLayout>) {
-        let digest = |victim: Deletion| store.blobs.digest(victim.id).map(ToString::to_string);
+        let digest = |blob: Deletion| store.blobs.digest(blob.id).map(ToString::to_string);
         let deleted: HashSet<String> = store.sweep.iter().filter_map(digest).collect();
         self.layouts.extend(layouts.map(|mut layout| {
-            // What another layout needs is not deleted, and its bytes count once for all layouts.
+            // What another layout references is not deleted, and bytes count once for all layouts.
             layout.delete.retain(|blob| deleted.contains(&blob.digest));
             layout.reclaimed_bytes = 0;
             layout
         }));
         self.shared_blobs = Some(PlannedStore {
-            path: std::path::absolute(&store.layout).unwrap_or_else(|_| store.layout.clone()),
+            path: absolute(&store.layout),
             reclaimed_bytes: store.totals().reclaimed_bytes(),
         });
     }
 
-    /// Returns how long an orphan counts as young.
+    /// Returns the grace period for orphans.
     #[must_use]
     pub const fn grace(&self) -> Duration {
         Duration::from_nanos(self.grace_ns)
     }
 
-    /// Returns how old temporary files have to be to go.
+    /// Returns the minimum age of temporary files to delete.
     #[must_use]
     pub const fn temp_age(&self) -> Duration {
         Duration::from_nanos(self.temp_age_ns)
     }
 
-    /// Reads a plan file.
+    /// Parses a plan file.
     ///
     /// # Errors
     /// [`ApplyError::Syntax`].
@@ -180,7 +179,7 @@ impl PlanFile {
     /// Returns the text of the file.
     ///
     /// # Errors
-    /// When the path of a layout is not UTF-8: JSON cannot name it.
+    /// If the path of a layout is not UTF-8.
     pub fn to_json(&self) -> serde_json::Result<String> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
@@ -189,7 +188,7 @@ impl PlanFile {
 }
 
 impl PlannedLayout {
-    /// Writes down a prune. The path is made absolute, so that the file means the same elsewhere.
+    /// Describes a prune. The path is made absolute, so that the file can be applied from another directory.
     #[must_use]
     pub fn new(
         view: &Snapshot,
@@ -199,15 +198,13 @@ impl PlannedLayout {
     ) -> Self {
         let plan = &prune.removal.plan;
         let digest_at = |position: usize| {
-            view.state
-                .index
-                .entries()
-                .get(position)
+            let entry = view.state.index.entries().get(position);
+            entry
                 .and_then(|entry| entry.digest.as_ref().ok())
                 .map_or_else(String::new, ToString::to_string)
         };
         Self {
-            path: std::path::absolute(&plan.layout).unwrap_or_else(|_| plan.layout.clone()),
+            path: absolute(&plan.layout),
             state: plan.base.to_string(),
             ignored_indexes: view.layout.ignored().files().map(PathBuf::from).collect(),
             entries: prune
@@ -223,11 +220,11 @@ impl PlannedLayout {
             delete: plan
                 .sweep
                 .iter()
-                .filter_map(|victim| {
+                .filter_map(|blob| {
                     Some(PlannedBlob {
-                        digest: plan.blobs.digest(victim.id)?.to_string(),
-                        size: victim.file.len,
-                        modified_ns: victim.file.modified,
+                        digest: plan.blobs.digest(blob.id)?.to_string(),
+                        size: blob.file.len,
+                        modified_ns: blob.file.modified,
                     })
                 })
                 .collect(),
@@ -243,14 +240,14 @@ impl PlannedLayout {
                 .map(|verdict| PlannedImage {
                     digest: verdict.digest.to_string(),
                     names: verdict.names.clone(),
-                    action: if verdict.goes { "remove" } else { "keep" }.to_owned(),
+                    action: if verdict.is_removed { "remove" } else { "keep" }.to_owned(),
                     reasons: verdict.reasons.clone(),
                 })
                 .collect(),
         }
     }
 
-    /// Makes the plan that does what the file says, if the layout still is what it was.
+    /// Makes the plan that does what the file says, if the layout is unchanged.
     ///
     /// # Errors
     /// [`ApplyError::Changed`] with what changed; [`ApplyError::Layout`].
@@ -290,12 +287,8 @@ impl PlannedLayout {
             };
             gone.entries.insert(entry.position);
             let details = found.map(|found| view.state.index.details(found));
-            gone.names.extend(
-                details
-                    .iter()
-                    .flat_map(crate::oci::entry_names)
-                    .map(|name| name.text.to_string()),
-            );
+            let names = details.iter().flat_map(entry_names);
+            gone.names.extend(names.map(|name| name.text.into()));
             if let Some(id) = view.graph.id(digest)
                 && !gone.images.contains(&id)
             {
@@ -314,16 +307,14 @@ impl PlannedLayout {
         Ok(removal)
     }
 
-    /// Keeps of a fresh plan exactly what the file says. What is unreferenced now and was not then
-    /// stays; what the file says and is not in the fresh plan is a change.
+    /// Reduces a fresh plan to what the file says. What is unreferenced now and was not then
+    /// is kept; what the file deletes and the fresh plan does not is a change.
     fn narrow(&self, removal: &mut Removal) -> Result<(), String> {
         let plan = &mut removal.plan;
-        let mut fresh: BTreeMap<String, Deletion> = BTreeMap::new();
-        for victim in plan.sweep.iter() {
-            if let Some(digest) = plan.blobs.digest(victim.id) {
-                fresh.insert(digest.to_string(), victim);
-            }
-        }
+        let fresh = plan.sweep.iter();
+        let mut fresh: BTreeMap<String, Deletion> = fresh
+            .filter_map(|blob| Some((plan.blobs.digest(blob.id)?.to_string(), blob)))
+            .collect();
         let in_flight: BTreeSet<String> = plan
             .kept
             .iter()
@@ -336,27 +327,29 @@ impl PlannedLayout {
             if in_flight.contains(&blob.digest) {
                 return Err(format!("a writer may be using {digest} by now"));
             }
-            let victim = fresh
+            let deletion = fresh
                 .remove(&blob.digest)
                 .ok_or_else(|| format!("{digest} is gone, or is referenced now"))?;
-            let is_same =
-                |file: &FileStat| file.len == blob.size && file.modified == blob.modified_ns;
-            if !is_same(&victim.file) {
+            let FileStat { len, modified, .. } = deletion.file;
+            if (len, modified) != (blob.size, blob.modified_ns) {
                 return Err(format!("{digest} was written again"));
             }
-            sweep.push(victim);
+            sweep.push(deletion);
         }
-        // On a full disk they make room; nothing else may.
-        let chosen: HashSet<BlobId> = sweep.iter().map(|victim| victim.id).collect();
-        plan.spare.retain(|victim| chosen.contains(&victim.id));
+        // On a full disk only these may be deleted to make room.
+        let chosen: HashSet<BlobId> = sweep.iter().map(|deletion| deletion.id).collect();
+        plan.spare.retain(|deletion| chosen.contains(&deletion.id));
         plan.sweep = sweep;
         plan.order = Order::Docker;
         let wanted: BTreeSet<&PathBuf> = self.temporary.iter().collect();
-        let is_wanted = |stray: &TempFile| wanted.contains(&stray.path);
-        plan.temporary.retain(is_wanted);
+        plan.temporary.retain(|file| wanted.contains(&file.path));
         if plan.temporary.len() != self.temporary.len() {
             return Err("a temporary file is gone or in use".to_owned());
         }
         Ok(())
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,10 +1,11 @@
-//! Keep rules: which images stay, and why. Any rule that keeps an image is enough.
+//! Keep rules: which images are kept, and why. One rule that keeps an image is enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::model::images::Image;
@@ -12,42 +13,43 @@ use crate::oci::Digest;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
 use crate::oci::split_name;
+use crate::parse::size::human_duration;
 
 use super::age::{Age, Tie};
 use super::filter::names_match;
 
-/// What has to stay, also where a size budget is not reached by that.
+/// What is kept, even if a size budget is not reached.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// The newest so many of each group.
+    /// The newest N of each group.
     pub last: Option<usize>,
-    /// Everything younger than this.
+    /// Everything newer than this.
     pub within: Option<Duration>,
-    /// The newest of each of the last so many days that have an image.
+    /// The newest of each of the last N days that have an image.
     pub daily: Option<usize>,
-    /// The newest of each of the last so many weeks that have an image.
+    /// The newest of each of the last N weeks that have an image.
     pub weekly: Option<usize>,
-    /// The newest of each of the last so many months that have an image.
+    /// The newest of each of the last N months that have an image.
     pub monthly: Option<usize>,
-    /// Whatever has a name that matches.
+    /// Everything with a name that matches.
     pub keep: Vec<Glob>,
-    /// What a list names; everything else goes.
+    /// What a list names; everything else is removed.
     pub keep_from: Option<KeepFrom>,
-    /// Among what the newest are looked for.
+    /// The groups in which the newest are kept.
     pub group_by: GroupBy,
 }
 
-/// Among what the newest images are looked for.
+/// The groups in which the newest images are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GroupBy {
-    /// Each repository for itself; bare tags together.
+    /// Each repository; bare tags are one group.
     #[default]
     Name,
     /// All images of the layout.
     None,
 }
 
-/// A list of references that stay, one a line.
+/// A list of references to keep, one per line.
 #[derive(Debug, Clone, Default)]
 pub struct KeepFrom {
     lines: Vec<KeepLine>,
@@ -62,10 +64,10 @@ struct KeepLine {
 }
 
 impl KeepFrom {
-    /// Reads a list. Blank lines and lines that begin with `#` are left out.
+    /// Parses a list. Blank lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// A text that names the line which is a bad pattern.
+    /// The number of the line with a malformed pattern, and what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut lines = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -77,14 +79,11 @@ impl KeepFrom {
                 .then(|| Glob::new(line))
                 .transpose()
                 .map_err(|error| format!("line {}: {error}", number + 1))?;
-            let digest = line
-                .rsplit('@')
-                .next()
-                .and_then(|text| Digest::parse(text).ok());
+            let digest = line.rsplit('@').next();
             lines.push(KeepLine {
                 text: line.to_owned(),
                 reference: Reference::parse_normalized(line).ok(),
-                digest,
+                digest: digest.and_then(|text| Digest::parse(text).ok()),
                 glob,
             });
         }
@@ -93,10 +92,8 @@ impl KeepFrom {
 
     /// Returns the first line that names an image.
     fn line_for(&self, image: &Image) -> Option<&str> {
-        self.lines
-            .iter()
-            .find(|line| line.names(image))
-            .map(|line| line.text.as_str())
+        let line = self.lines.iter().find(|line| line.names(image))?;
+        Some(&line.text)
     }
 
     /// Returns `true` if there is no line.
@@ -117,27 +114,25 @@ impl KeepFrom {
 
 impl KeepLine {
     fn names(&self, image: &Image) -> bool {
+        let glob = self.glob.as_ref();
         if self.digest.as_ref() == Some(&image.digest)
-            || self
-                .glob
-                .as_ref()
-                .is_some_and(|glob| names_match(glob, image))
+            || glob.is_some_and(|glob| names_match(glob, image))
         {
             return true;
         }
-        let wanted = self
-            .reference
-            .clone()
+        let full = |name: &str| {
+            let reference = Reference::parse_normalized(name).ok();
+            reference.map(Reference::with_default_tag)
+        };
+        let reference = self.reference.clone();
+        let wanted = reference
             .filter(|reference| reference.digest.is_none())
             .map(Reference::with_default_tag);
         image.names.iter().any(|name| {
             *name.text == *self.text
                 || (name.text.contains(['/', ':'])
                     && wanted.is_some()
-                    && Reference::parse_normalized(&name.text)
-                        .ok()
-                        .map(Reference::with_default_tag)
-                        == wanted)
+                    && full(&name.text) == wanted)
         })
     }
 }
@@ -189,7 +184,7 @@ impl fmt::Display for Rule {
 pub struct Reason {
     /// The rule.
     pub rule: Rule,
-    /// What it says of this image.
+    /// How the rule applies to this image.
     pub text: String,
 }
 
@@ -203,7 +198,7 @@ impl Reason {
     }
 }
 
-/// An image with what rules look at.
+/// An image with its age.
 #[derive(Debug, Clone, Copy)]
 pub struct Aged<'a> {
     /// The image.
@@ -213,7 +208,7 @@ pub struct Aged<'a> {
 }
 
 impl Policy {
-    /// Returns `true` if any rule chooses what goes. `--keep` alone only protects.
+    /// Returns `true` if any rule chooses what is removed. `--keep` alone only protects.
     #[must_use]
     pub const fn chooses(&self) -> bool {
         self.last.is_some()
@@ -224,30 +219,23 @@ impl Policy {
             || self.keep_from.is_some()
     }
 
-    /// Returns why an image is kept whatever the rules of age and number say.
+    /// Returns why an image is kept regardless of the rules of age and number.
     #[must_use]
     pub fn always(&self, image: &Image) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> = self
-            .keep
-            .iter()
-            .filter(|glob| names_match(glob, image))
-            .map(|glob| {
-                let rule = Rule::Keep(glob.as_str().to_owned());
-                let text = rule.to_string();
-                Reason { rule, text }
-            })
-            .collect();
-        if let Some(line) = self
-            .keep_from
-            .as_ref()
+        let globs = self.keep.iter().filter(|glob| names_match(glob, image));
+        let by_name = globs.map(|glob| {
+            let rule = Rule::Keep(glob.as_str().to_owned());
+            let text = rule.to_string();
+            Reason { rule, text }
+        });
+        let list = self.keep_from.as_ref();
+        let by_list = list
             .and_then(|list| list.line_for(image))
-        {
-            reasons.push(Reason {
+            .map(|line| Reason {
                 rule: Rule::KeepFrom,
                 text: format!("listed as {line}"),
             });
-        }
-        reasons
+        by_name.chain(by_list).collect()
     }
 
     /// Returns why each image is kept by the rules of age and number, by position in `images`.
@@ -259,12 +247,17 @@ impl Policy {
         zone: &TimeZone,
     ) -> Vec<Vec<Reason>> {
         let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); images.len()];
+        let mut add = |position: usize, rule, text, tie| {
+            if let Some(reasons) = reasons.get_mut(position) {
+                reasons.push(Reason::new(rule, text, tie));
+            }
+        };
         if let Some(within) = self.within {
             let oldest = now.checked_sub(within).unwrap_or(Timestamp::MIN);
-            for (Aged { age, .. }, reasons) in images.iter().zip(&mut reasons) {
+            let text = format!("within {}", human_duration(within));
+            for (position, Aged { age, .. }) in images.iter().enumerate() {
                 if age.time.is_none_or(|time| time > oldest) {
-                    let text = format!("within {}", crate::parse::size::human_duration(within));
-                    reasons.push(Reason::new(Rule::Within(within), text, None));
+                    add(position, Rule::Within(within), text.clone(), None);
                 }
             }
         }
@@ -283,25 +276,23 @@ impl Policy {
                 let next = members.get(last);
                 for (position, age) in members.iter().take(last) {
                     let tie = next.and_then(|(_, next)| age.tie(next));
-                    if let Some(reasons) = reasons.get_mut(*position) {
-                        let text = format!("last {last}{of}");
-                        reasons.push(Reason::new(Rule::Last(last), text, tie));
-                    }
+                    add(*position, Rule::Last(last), format!("last {last}{of}"), tie);
                 }
             }
-            for (wanted, name, period) in [
-                (self.daily, "daily", Period::Day),
-                (self.weekly, "weekly", Period::Week),
-                (self.monthly, "monthly", Period::Month),
-            ] {
-                let Some(wanted) = wanted else { continue };
-                for (position, label, tie) in firsts(&members, wanted, period, zone) {
-                    if let Some(reasons) = reasons.get_mut(position) {
-                        let text = format!("{name} {label}{of}");
-                        reasons.push(Reason::new(period.rule(wanted), text, tie));
-                    }
+            let mut by_period = |wanted, name, rule: fn(usize) -> Rule, label: Label| {
+                let Some(wanted) = wanted else { return };
+                for (position, label, tie) in firsts(&members, wanted, label, zone) {
+                    add(position, rule(wanted), format!("{name} {label}{of}"), tie);
                 }
-            }
+            };
+            by_period(self.daily, "daily", Rule::Daily, |day| day.to_string());
+            by_period(self.weekly, "weekly", Rule::Weekly, |day| {
+                let week = day.iso_week_date();
+                format!("{}-W{:02}", week.year(), week.week())
+            });
+            by_period(self.monthly, "monthly", Rule::Monthly, |day| {
+                format!("{}-{:02}", day.year(), day.month())
+            });
         }
         reasons
     }
@@ -309,8 +300,7 @@ impl Policy {
     /// Groups positions by repository, or all together.
     fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<String, Vec<usize>> {
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        // An overwritten tag is of no repository: it takes no place among the tags and has none of its
-        // own, unless nothing at all is named.
+        // An untagged image belongs to no repository and is not kept by these rules, unless nothing is named.
         let has_names = images.iter().any(|aged| !aged.image.names.is_empty());
         for (position, aged) in images.iter().enumerate() {
             if has_names && aged.image.names.is_empty() {
@@ -341,13 +331,16 @@ fn repository(name: &str) -> String {
     )
 }
 
-/// Returns the newest member of each of the last periods, with what the period is called and what else than the clock
-/// decided. Where all members have one time, which is that of an archive, `created` tells the periods: by that time only
-/// one image would be kept of all.
+/// Returns the label of the period that a day belongs to.
+type Label = fn(Date) -> String;
+
+/// Returns the newest member of each of the last periods, with the label of the period and what else than the clock
+/// decided. If all members have the same time, that of an archive, `created` decides the period: otherwise only one image
+/// would be kept.
 fn firsts(
     members: &[(usize, Age)],
     wanted: usize,
-    period: Period,
+    label: Label,
     zone: &TimeZone,
 ) -> Vec<(usize, String, Option<Tie>)> {
     let is_archive = members.len() > 1
@@ -357,13 +350,14 @@ fn firsts(
     let mut kept = Vec::new();
     let mut periods: BTreeSet<String> = BTreeSet::new();
     for (number, (position, age)) in members.iter().enumerate() {
-        // Without a date there is no telling which day it stands for: it is kept.
+        // Without a date the period is unknown: the image is kept.
         let Some(time) = age.time else {
             kept.push((*position, "without a date".to_owned(), None));
             continue;
         };
         let built = age.created.filter(|_| is_archive);
-        let label = period.of(built.unwrap_or(time), zone);
+        let time = built.unwrap_or(time).to_zoned(zone.clone());
+        let label = label(time.date());
         if periods.len() < wanted && periods.insert(label.clone()) {
             let next = members.get(number + 1);
             let tie = match built {
@@ -374,37 +368,6 @@ fn firsts(
         }
     }
     kept
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Period {
-    Day,
-    Week,
-    Month,
-}
-
-impl Period {
-    /// Returns the rule that keeps the newest of each of the last periods.
-    const fn rule(self, count: usize) -> Rule {
-        match self {
-            Self::Day => Rule::Daily(count),
-            Self::Week => Rule::Weekly(count),
-            Self::Month => Rule::Monthly(count),
-        }
-    }
-
-    /// Returns the name of the period that a moment lies in.
-    fn of(self, time: Timestamp, zone: &TimeZone) -> String {
-        let date = time.to_zoned(zone.clone()).date();
-        match self {
-            Self::Day => date.to_string(),
-            Self::Week => {
-                let week = date.iso_week_date();
-                format!("{}-W{:02}", week.year(), week.week())
-            }
-            Self::Month => format!("{}-{:02}", date.year(), date.month()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -456,40 +419,26 @@ mod tests {
 
     #[test]
     fn each_rule_alone_chooses() {
-        let none = Policy::default;
-        let list = KeepFrom::parse("app:v1\n").expect("valid");
-        for policy in [
-            Policy {
-                last: Some(1),
-                ..none()
-            },
-            Policy {
-                within: Some(Duration::from_secs(1)),
-                ..none()
-            },
-            Policy {
-                daily: Some(1),
-                ..none()
-            },
-            Policy {
-                weekly: Some(1),
-                ..none()
-            },
-            Policy {
-                monthly: Some(1),
-                ..none()
-            },
-            Policy {
-                keep_from: Some(list),
-                ..none()
-            },
-        ] {
-            assert!(policy.chooses(), "{policy:?}");
+        type Set = fn(&mut Policy);
+        let rules: [(Set, bool); 8] = [
+            (|policy| policy.last = Some(1), true),
+            (|policy| policy.within = Some(Duration::from_secs(1)), true),
+            (|policy| policy.daily = Some(1), true),
+            (|policy| policy.weekly = Some(1), true),
+            (|policy| policy.monthly = Some(1), true),
+            (
+                |policy| policy.keep_from = KeepFrom::parse("app:v1\n").ok(),
+                true,
+            ),
+            (|_| {}, false),
+            // A rule that only protects chooses nothing.
+            (|policy| policy.keep.extend(Glob::new("*").ok()), false),
+        ];
+        for (set, expected) in rules {
+            let mut policy = Policy::default();
+            set(&mut policy);
+            assert_eq!(policy.chooses(), expected, "{policy:?}");
         }
-        assert!(!none().chooses());
-        // What stays whatever the others say is no choice among them.
-        let keep = vec![Glob::new("*").expect("a pattern")];
-        assert!(!Policy { keep, ..none() }.chooses());
     }
 
     #[test]
@@ -540,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_young_enough() {
+    fn keeps_what_is_recent_enough() {
         let policy = Policy {
             within: Some(Duration::from_secs(86400)),
             ..Policy::default()
@@ -571,7 +520,7 @@ mod tests {
             let list = KeepFrom::parse(line).expect("valid");
             assert_eq!(list.line_for(&image).is_some(), expected, "{line}");
         }
-        // A bare tag is no repository.
+        // A bare tag is not a repository.
         let tagged = self::image("app");
         for (line, expected) in [("docker.io/library/app", false), ("app", true)] {
             let list = KeepFrom::parse(line).expect("valid");

@@ -1,7 +1,7 @@
-//! Which layouts are removed when nothing is left in them.
+//! Which layouts are removed once they are empty.
 //!
-//! *Promise*: only a layout that lists nothing and holds nothing, whose blobs all go, and in which nobody
-//! works. kaniko and cosign begin with an empty `index.json` and fill it at the end: a young one is theirs.
+//! *Promise*: only a layout that lists and holds nothing, whose blobs are all deleted, and that no other process
+//! uses. kaniko and cosign begin with an empty `index.json` and fill it at the end: a recent one may be theirs.
 
 use rustix::fs::FileType;
 
@@ -22,8 +22,8 @@ pub enum EmptyLayouts {
     Remove,
 }
 
-/// Plans to remove the layout, if nothing is left of it after the plan. An `index.json` that is younger
-/// than the grace period keeps it, as it was before this run.
+/// Plans to remove the layout, if it is empty after the plan. It is kept if its `index.json` was newer
+/// than the grace period before this run.
 pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
     if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
         plan.empty_layout = EmptyLayouts::Remove;
@@ -35,30 +35,28 @@ pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
 fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
     let Snapshot { layout, state, .. } = view;
     let index = plan.writes.index.as_ref().unwrap_or(&state.index);
-    let lists_nothing = index.entries().is_empty() && index.other_links().is_empty();
-    // One that has ended is still somebody's note.
+    let lists_nothing = index.entries().is_empty()
+        && index.other_links().is_empty()
+        && state.second_indexes.is_empty();
+    // An expired hold counts as well: it is a note of the user.
     let holds_nothing = state.holds.holds.is_empty() && state.docker_save.is_none();
-    // What is kept is not swept.
-    let lists_nothing = lists_nothing && state.second_indexes.is_empty();
-    let every_blob_goes = plan.sweep.len() == plan.blobs.len();
-    let is_ours = layout.refuse_shared_blobs().is_ok() && plan.foreign == 0;
-    // What lies in the trash can be put back.
-    let is_ours = is_ours && layout.trash().names().is_ok_and(|runs| runs.is_empty());
+    let all_deleted = plan.sweep.len() == plan.blobs.len() && plan.foreign == 0;
+    // What is in the trash can be put back.
+    let is_ours = layout.refuse_shared_blobs().is_ok()
+        && layout.trash().names().is_ok_and(|runs| runs.is_empty());
     // Its blobs may be those of other layouts as well, with a trash of their own.
     let store = layout.blob_dirs().root.as_ref();
     let is_ours = is_ours && store.is_none_or(|dir| exists(dir, OWN_DIRECTORY).is_ok_and(|it| !it));
-    lists_nothing && holds_nothing && every_blob_goes && is_ours
+    lists_nothing && holds_nothing && all_deleted && is_ours
 }
 
-/// Returns `true` if nobody seems to work on the layout.
+/// Returns `true` if no other process seems to use the layout.
 fn is_quiet(view: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
     let Snapshot { layout, state, .. } = view;
     let is_old = rule.grace <= 0 || rule.now - state.index_modified >= rule.grace;
-    let strays = plan.blobs.temporary.iter();
-    let no_writer = strays
-        .filter(|stray| !stray.is_lock())
-        .all(|stray| plan.temporary.contains(stray));
-    // A link references somebody else's file.
+    let mut files = plan.blobs.temporary.iter();
+    let no_writer = files.all(|file| file.is_lock() || plan.temporary.contains(file));
+    // A symbolic link refers to a file outside the layout.
     let is_file = stat_at(layout.dir(), "index.json", Links::Refuse)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
     is_old && no_writer && is_file

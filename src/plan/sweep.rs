@@ -1,11 +1,10 @@
-//! What goes when everything that is not live goes.
+//! Plans the sweep of everything that is not live.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::fs::FileStat;
-use crate::fs::Fs;
+use crate::fs::{FileStat, Fs};
 use crate::graph::{Graph, LiveSet};
 use crate::layout::temp_files::TempName;
 use crate::layout::{BlobId, BlobList, Layout, TempFile};
@@ -14,21 +13,20 @@ use crate::model::snapshot::Snapshot;
 
 use super::{Deletion, Deletions, KeepReason, Kept, Plan, relisted};
 
-/// What to sweep. There is no default: how long a recent file is left alone has to be said.
+/// What to sweep. There is no default: the caller has to choose how long recent files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepOptions {
     /// The current time, in nanoseconds since 1970.
     pub(crate) now: i128,
-    /// When the reading of the layout began, by the system's clock, in nanoseconds since 1970.
+    /// When reading the layout began, by the system's clock, in nanoseconds since 1970.
     pub(crate) started: i128,
-    /// How old a writer's temporary file has to be before it is deleted, in nanoseconds.
+    /// The minimum age of a writer's temporary file to delete, in nanoseconds.
     pub(crate) temp_age: i128,
 }
 
 impl SweepOptions {
-    /// Returns options for a run that began at `started` by the system's clock. `now` may be another time, to try out a
-    /// policy: a plan for a time that has not come is not executed. `temp_age`: how old a writer's temporary file has to be
-    /// before it is deleted.
+    /// Returns options for a run that began at `started` by the system's clock. `now` may be another time, to evaluate age
+    /// rules: a plan for a future time is not executed. `temp_age`: the minimum age of a writer's temporary file to delete.
     #[must_use]
     pub fn new(now: Timestamp, started: Timestamp, temp_age: Duration) -> Self {
         Self {
@@ -39,11 +37,11 @@ impl SweepOptions {
     }
 }
 
-/// Plans the sweep of everything that is not live: of what no root reaches, and of what only roots
-/// lead to that the caller removes.
+/// Plans the sweep of everything that is not live: what no root reaches, and what only roots
+/// reference that the caller removes.
 ///
 /// What a command releases by removing roots is never in flight itself, but is kept while something in flight
-/// references it. Only for this crate: with a live set that was marked for another removal, what is listed would go.
+/// references it. Not public: with a live set that was marked for another removal, listed blobs would be deleted.
 pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
     let Snapshot { layout, graph, .. } = view;
     let mut sweep = Deletions::new();
@@ -59,19 +57,19 @@ pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &Swee
         let file = match orphan {
             Some(orphan) => orphan.file,
             None if graph.is_rooted(id) => stat(layout, graph, id, fs),
-            // It vanished while it was looked into, or is no file any more.
+            // It was deleted concurrently, or is no longer a file.
             None => continue,
         };
         match judge(graph, id, file) {
-            Ok(victim) => sweep.push(victim),
+            Ok(deletion) => sweep.push(deletion),
             Err(keep) => kept.push(keep),
         }
     }
     plan_of(view, live, sweep, kept, options)
 }
 
-/// Plans the same where every root stays, so that nothing but orphans can go, for who asks nothing more of the view:
-/// their files are [handed over](Graph::take_orphans) and not copied.
+/// As [`sweep`], if every root is kept and only orphans are deleted, for callers that do not use the snapshot afterwards:
+/// the files of orphans are [moved](Graph::take_orphans) instead of copied.
 pub(super) fn sweep_orphans(view: &mut Snapshot, live: &LiveSet, options: &SweepOptions) -> Plan {
     let orphans = view.graph.take_orphans();
     let graph = &view.graph;
@@ -94,14 +92,13 @@ fn plan_of(
 ) -> Plan {
     let plan = Plan::empty(view);
     let temporary = match view.graph.protection() {
-        Some(_) => left_over(&view.layout, view.graph.blobs(), options),
+        Some(_) => stale_files(&view.layout, view.graph.blobs(), options),
         None => Vec::new(),
     };
-    let latest_now = if temporary.is_empty() {
-        plan.latest_now
-    } else {
-        plan.latest_now.max(options.now)
-    };
+    let mut latest_now = plan.latest_now;
+    if !temporary.is_empty() {
+        latest_now = latest_now.max(options.now);
+    }
     Plan {
         sweep,
         kept,
@@ -112,7 +109,7 @@ fn plan_of(
     }
 }
 
-/// Decides about a blob that is not live.
+/// Decides whether a blob that is not live is deleted.
 fn judge(graph: &Graph, id: BlobId, file: Option<FileStat>) -> Result<Deletion, Kept> {
     let keep = |len, because| Kept { id, len, because };
     match (file, graph.in_flight(id)) {
@@ -125,20 +122,16 @@ fn judge(graph: &Graph, id: BlobId, file: Option<FileStat>) -> Result<Deletion, 
     }
 }
 
-/// Returns the temporary files that writers left behind.
-pub(crate) fn left_over(
+/// Returns the stale temporary files of writers.
+pub(crate) fn stale_files(
     layout: &Layout,
     blobs: &BlobList,
     options: &SweepOptions,
 ) -> Vec<TempFile> {
-    blobs
-        .temporary
-        .iter()
-        .filter(|stray| {
-            stray.temp == Some(TempName::Unmistakable)
-                && options.now - stray.modified > options.temp_age
-                && layout.is_removable(stray)
-        })
-        .cloned()
-        .collect()
+    let is_stale = |file: &&TempFile| {
+        file.temp == Some(TempName::Unmistakable)
+            && options.now - file.modified > options.temp_age
+            && layout.is_removable(file)
+    };
+    blobs.temporary.iter().filter(is_stale).cloned().collect()
 }

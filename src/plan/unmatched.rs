@@ -1,39 +1,38 @@
-//! What was asked for and matches nothing.
+//! Filters, patterns and list entries that match nothing.
 //!
-//! An unset variable in a script (`--filter "reference=$NAME"`) or a pattern that stops at `/` keeps nothing, or chooses
-//! nothing, and nothing else shows it.
+//! An unset variable in a script (`--filter "reference=$NAME"`) or a pattern that does not cross `/` keeps nothing, or
+//! chooses nothing, and nothing else shows it.
 
 use std::collections::BTreeSet;
 
 use crate::model::entries::EntryFacts;
-use crate::model::images::{Image, ImageInspector};
+use crate::model::images::{Image, ImageInspector, TimeSource};
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 
 use super::filter::{name_matches, names_match};
 use super::{Filters, Policy};
-use crate::model::images::TimeSource;
 
 /// A filter, a pattern or a line of a list that matches no image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmatched {
-    /// What matches nothing, in a sentence.
+    /// The message.
     pub text: String,
     /// A flag with a wider pattern that would match.
     pub wider: Option<Wider>,
 }
 
-/// A pattern that matches where another one does not.
+/// A wider pattern that matches an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wider {
-    /// What the pattern is a value of: `--keep`, `--filter`, or nothing in a list.
+    /// The flag that takes it: `--keep` or `--filter`; empty for a line of a list.
     pub flag: &'static str,
     /// The value.
     pub value: String,
 }
 
-/// Returns what matches nothing in a layout. Filters on age and `dangling` are left out: where they match nothing, there
-/// is only nothing to do.
+/// Returns what matches nothing in a layout. Filters on age and `dangling` are left out: if they match nothing, there
+/// is just nothing to do.
 #[must_use]
 pub fn unmatched(
     view: &Snapshot,
@@ -43,14 +42,15 @@ pub fn unmatched(
     policy: &Policy,
 ) -> Vec<Unmatched> {
     let mut found = Vec::new();
+    let unmatched = |text: &str| Unmatched {
+        text: text.to_owned(),
+        wider: None,
+    };
     if filters.has_empty() {
-        found.push(Unmatched {
-            text: "an empty `--filter` filters nothing".to_owned(),
-            wider: None,
-        });
+        found.push(unmatched("an empty `--filter` filters nothing"));
     }
     let mut cache = ImageInspector::new(view);
-    // None of these filters is on what dangles.
+    // None of these filters is `dangling`.
     let dangling = BTreeSet::new();
     for (text, term) in filters.terms() {
         let Ok(resolved) = term.against(view, entries, &mut cache, &dangling) else {
@@ -71,7 +71,7 @@ pub fn unmatched(
         });
     }
     for glob in &policy.keep {
-        // A name on an entry with an invalid digest is one all the same.
+        // The name of an entry with an invalid digest counts as well.
         let mut names = entries.iter().flat_map(|entry| &entry.names);
         if names.any(|name| name_matches(glob, &name.text)) {
             continue;
@@ -85,10 +85,8 @@ pub fn unmatched(
     }
     if let Some(list) = &policy.keep_from {
         if list.is_empty() {
-            found.push(Unmatched {
-                text: "the list of `--keep-from` has no line that keeps an image".to_owned(),
-                wider: None,
-            });
+            let text = "the list of `--keep-from` has no line that keeps an image";
+            found.push(unmatched(text));
         }
         found.extend(list.unused(images).into_iter().map(|line| Unmatched {
             text: format!("the `--keep-from` entry `{line}` matches no image"),
@@ -130,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_layouts_only_what_matches_nowhere_is_said() {
+    fn only_what_matches_in_no_layout_is_reported() {
         let unmatched = |text: &str, value: Option<&str>| Unmatched {
             text: text.to_owned(),
             wider: value.map(|value| Wider {

@@ -187,16 +187,12 @@ pub fn usage(
         .roots()
         .iter()
         .filter(|root| !matches!(root.source, RootSource::Entry(_)))
-        .filter_map(|root| root.target.as_ref().ok().copied());
+        .filter_map(|root| root.id());
     let kept = named.iter().filter(stays).map(|image| image.id);
     let kept = kept.chain(others);
     usage.images.size = counted.take(&view.graph.reach(kept));
     usage.untagged.total = untagged.len() as u64;
-    let all = view
-        .graph
-        .roots()
-        .iter()
-        .filter_map(|root| root.target.as_ref().ok().copied());
+    let all = view.graph.roots().iter().filter_map(|root| root.id());
     usage.untagged.size = counted.take(&view.graph.reach(all));
     usage.orphans.total = view.graph.orphans().len() as u64;
     usage.orphans.size = counted.take_rest();

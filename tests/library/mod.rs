@@ -135,7 +135,10 @@ fn prune_tells_why() {
     let verdicts: Vec<_> = finished.notes.iter().flatten().collect();
     assert_eq!(verdicts.len(), 2);
     assert!(verdicts.iter().all(|verdict| !verdict.reasons.is_empty()));
-    assert_eq!(verdicts.iter().filter(|verdict| verdict.goes).count(), 1);
+    assert_eq!(
+        verdicts.iter().filter(|verdict| verdict.is_removed).count(),
+        1
+    );
     // The older image with its own layer, and the orphan.
     assert_eq!(finished.totals().blobs, 4);
 }

@@ -375,11 +375,7 @@ fn json_images(images: &[(Image, ImageUsage)]) -> Vec<JsonImage> {
     images
         .map(|(image, usage)| JsonImage {
             digest: image.digest.to_string(),
-            names: image
-                .names
-                .iter()
-                .map(|name| name.text.to_string())
-                .collect(),
+            names: image.name_list(),
             holds: image.holds.clone(),
             second_indexes: image.second_indexes.clone(),
             size_bytes: usage.size,

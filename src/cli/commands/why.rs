@@ -359,11 +359,7 @@ impl Subject<'_> {
                 until: fate.until.map(|until| until.to_string()),
             }),
             image: self.image.as_ref().map(|(image, usage, parts)| JsonImage {
-                names: image
-                    .names
-                    .iter()
-                    .map(|name| name.text.to_string())
-                    .collect(),
+                names: image.name_list(),
                 size_bytes: usage.size,
                 shared_bytes: usage.shared,
                 unique_bytes: usage.unique,

@@ -1,4 +1,4 @@
-//! Companion tags in a prune: `app:1-esgztoc` is kept with `app:1`, and removed with it.
+//! Companion tags in a prune: `app:1-esgztoc` is kept and removed with `app:1`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,9 +12,9 @@ use super::Judged;
 /// Which other images an image follows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Follows {
-    /// The images that its tags were derived from, by their places among the judged ones, with the name.
+    /// The images that its tags were derived from, by their positions among the judged ones, with the name.
     pub(super) owners: Vec<(usize, String)>,
-    /// All of its names are companions: rules count it with its owners, and not as an image of its own.
+    /// All of its names are companions: rules do not count it as an image of its own.
     pub(super) is_companion: bool,
 }
 
@@ -26,11 +26,8 @@ pub(super) fn companions_among(
     is_eligible: impl Fn(&Judged<'_>) -> bool,
 ) -> Vec<Follows> {
     let mut found: Vec<Follows> = vec![Follows::default(); judged.len()];
-    let positions: HashMap<BlobId, usize> = judged
-        .iter()
-        .enumerate()
-        .map(|(position, judged)| (judged.image.id, position))
-        .collect();
+    let ids = judged.iter().map(|judged| judged.image.id);
+    let positions: HashMap<BlobId, usize> = ids.zip(0..).collect();
     let mut derived: HashMap<usize, HashSet<&str>> = HashMap::new();
     for companion in companions(view, entries) {
         let of = |id: BlobId| positions.get(&id).copied();
@@ -48,16 +45,16 @@ pub(super) fn companions_among(
                 .push((owner, companion.owner_name.to_owned()));
         }
     }
-    for (place, names) in derived {
-        if let (Some(follows), Some(judged)) = (found.get_mut(place), judged.get(place)) {
-            let mut own = judged.image.names.iter();
-            follows.is_companion = own.all(|name| names.contains(&*name.text));
-        }
+    for (place, (follows, judged)) in found.iter_mut().zip(judged).enumerate() {
+        follows.is_companion = derived.get(&place).is_some_and(|derived| {
+            let mut names = judged.image.names.iter();
+            names.all(|name| derived.contains(&*name.text))
+        });
     }
     found
 }
 
-/// Keeps the companions of what is kept, and removes those that only followed what is removed.
+/// Keeps the companions of what is kept, and removes the others.
 pub(super) fn follow(judged: &mut [Judged<'_>]) {
     let mut companions: HashMap<usize, Vec<(usize, String)>> = HashMap::new();
     let mut kept: Vec<usize> = Vec::new();
@@ -66,33 +63,31 @@ pub(super) fn follow(judged: &mut [Judged<'_>]) {
             let of_owner = companions.entry(*owner).or_default();
             of_owner.push((position, name.clone()));
         }
-        if image.follows.is_companion && image.is_free() {
-            image.goes = true;
-        }
-        if !image.goes {
+        image.is_removed |= image.follows.is_companion && image.is_free();
+        if !image.is_removed {
             kept.push(position);
         }
     }
     while let Some(owner) = kept.pop() {
-        // What keeps the image keeps its companion, also against a size budget.
-        let rules = judged
-            .get(owner)
-            .map_or_else(Vec::new, |image| image.rules.clone());
+        // The rules that keep the image keep its companion, also against a size budget.
+        let owner_rules = judged.get(owner).map(|image| image.rules.clone());
+        let rules = owner_rules.unwrap_or_default();
         for (position, name) in companions.remove(&owner).unwrap_or_default() {
-            let Some(companion) = judged.get_mut(position).filter(|image| image.goes) else {
+            let companion = judged.get_mut(position);
+            let Some(companion) = companion.filter(|image| image.is_removed) else {
                 continue;
             };
-            companion.goes = false;
+            companion.is_removed = false;
             companion.rules.clone_from(&rules);
             companion.reasons = vec![format!("companion of {name}")];
             kept.push(position);
         }
     }
     for image in judged {
-        if image.goes && image.some_names.is_some() {
-            image.goes = false;
+        if image.is_removed && image.some_names.is_some() {
+            image.is_removed = false;
             image.lose_names();
-        } else if image.goes && image.reasons.is_empty() {
+        } else if image.is_removed && image.reasons.is_empty() {
             image.reasons = vec![removed_along(&image.follows)];
         }
     }

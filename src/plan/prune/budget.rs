@@ -1,11 +1,11 @@
-//! Which images go so that the others fit a size budget.
+//! Which images are removed so that the others fit a size budget.
 //!
-//! *Promise*: what a hold, a filter or a keep rule keeps is never taken for a budget. Where the rest does not fit, the
-//! caller learns what holds it.
+//! *Promise*: what a hold, a filter or a keep rule keeps is never removed for a budget. If the rest does not fit, the
+//! result says what keeps it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use crate::graph::{EmptyIndex, RootSource};
+use crate::graph::{EmptyIndex, RootSource, reached_by};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
@@ -13,24 +13,24 @@ use crate::model::snapshot::Snapshot;
 
 use super::along::removed_along;
 use super::{Judged, PruneOptions, RemovalSet};
-use crate::plan::Tie;
 use crate::plan::policy::Rule;
+use crate::plan::{Tie, grouped};
 
 /// What keeps images although the size budget is not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetHolder {
-    /// A rule as it is written, a hold, or what else leaves images alone.
+    /// A rule as it is written, a hold, or another reason.
     pub what: String,
-    /// How many images it keeps.
+    /// The number of images that it keeps.
     pub images: u64,
-    /// Bytes that those reference.
+    /// The bytes that those reference.
     pub bytes: u64,
 }
 
-/// How many of them are given.
+/// The maximum number of holders that are reported.
 const MAX_HOLDERS: usize = 20;
 
-/// Returns what keeps the images that are left: holds, rules, and what is out of reach.
+/// Returns what keeps the images that are left.
 pub(super) fn holders(
     view: &Snapshot,
     judged: &[Judged<'_>],
@@ -46,7 +46,7 @@ pub(super) fn holders(
         Last,
     }
     let mut kept: BTreeMap<What<'_>, Vec<BlobId>> = BTreeMap::new();
-    for judged in judged.iter().filter(|judged| !judged.goes) {
+    for judged in judged.iter().filter(|judged| !judged.is_removed) {
         let mut add = |what| kept.entry(what).or_default().push(judged.image.id);
         for hold in &judged.image.holds {
             add(What::Hold(hold));
@@ -90,8 +90,8 @@ pub(super) fn live_bytes(view: &Snapshot, gone: &RemovalSet, files: &Files) -> u
     Counted::new(files).take(&live)
 }
 
-/// Chooses more images to go, the oldest first, until so many bytes are counted as freed. Says
-/// whether any was chosen.
+/// Chooses more images to remove, the oldest first, until at least `excess` bytes are counted as freed. Returns `true` if
+/// any was chosen.
 pub(super) fn trim(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -108,87 +108,68 @@ pub(super) fn trim(
             RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
         )
     });
-    let others = others.filter_map(|root| root.target.as_ref().ok().copied());
+    let others = others.filter_map(|root| root.id());
     for id in along.reach(view, others.collect()) {
         *owners.entry(id).or_default() += 1;
     }
-    let staying: Vec<usize> = judged
-        .iter()
-        .enumerate()
-        .filter(|(_, judged)| !judged.goes)
-        .map(|(position, _)| position)
-        .collect();
     let mut reaches: BTreeMap<usize, HashSet<BlobId>> = BTreeMap::new();
-    for &position in &staying {
-        let Some(judged) = judged.get(position) else {
+    let mut candidates: Vec<(usize, &Judged<'_>)> = Vec::new();
+    for (position, judged) in judged.iter().enumerate() {
+        if judged.is_removed {
             continue;
-        };
+        }
         let reach = along.reach(view, vec![judged.image.id]);
         for id in &reach {
             *owners.entry(*id).or_default() += 1;
         }
         reaches.insert(position, reach);
-    }
-    let mut candidates: Vec<usize> = staying
-        .iter()
-        .copied()
-        .filter(|position| {
-            // What has other names is not freed with those that a filter chooses.
-            let is_whole = |image: &Judged<'_>| image.is_free() && image.some_names.is_none();
-            judged.get(*position).is_some_and(is_whole)
-        })
-        .collect();
-    // Oldest first; what has no date counts as new.
-    candidates.sort_by_key(|position| {
-        let judged = judged.get(*position);
-        judged.map(|judged| (!judged.image.names.is_empty(), judged.age))
-    });
-    // What else than the clock decided that an image goes before the next one.
-    let ties: BTreeMap<usize, Tie> = candidates
-        .iter()
-        .zip(candidates.iter().skip(1))
-        .filter_map(|(position, next)| {
-            let (first, second) = (judged.get(*position)?, judged.get(*next)?);
-            let is_alike = first.image.names.is_empty() == second.image.names.is_empty();
-            let tie = first.age.tie(&second.age).filter(|_| is_alike)?;
-            Some((*position, tie))
-        })
-        .collect();
-    // Where nothing is named, any image is one that somebody wants.
-    let has_names = judged.iter().any(|judged| !judged.image.names.is_empty());
-    let mut wanted_left = judged
-        .iter()
-        .filter(|judged| !judged.goes && (!has_names || !judged.image.names.is_empty()))
-        .count();
-    let mut companions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for &position in &candidates {
-        let owners = judged.get(position).map(|judged| &judged.follows.owners);
-        for (owner, _) in owners.into_iter().flatten() {
-            companions.entry(*owner).or_default().push(position);
+        // An image with names that a filter does not choose is not freed.
+        if judged.is_free() && judged.some_names.is_none() {
+            candidates.push((position, judged));
         }
     }
+    // Oldest first; what has no date counts as new.
+    candidates.sort_by_key(|(_, judged)| (judged.is_named(), judged.age));
+    // What else than the clock decided that an image is removed before the next one.
+    let next = candidates.iter().skip(1);
+    let ties: BTreeMap<usize, Tie> = candidates
+        .iter()
+        .zip(next)
+        .filter(|((_, first), (_, second))| first.is_named() == second.is_named())
+        .filter_map(|((at, first), (_, second))| Some((*at, first.age.tie(&second.age)?)))
+        .collect();
+    // If nothing is named, every image counts as wanted.
+    let has_names = judged.iter().any(Judged::is_named);
+    let left = judged.iter().filter(|judged| !judged.is_removed);
+    let mut wanted_left = left
+        .filter(|judged| !has_names || judged.is_named())
+        .count();
+    let mut companions = grouped(candidates.iter().flat_map(|(position, judged)| {
+        let owners = judged.follows.owners.iter();
+        owners.map(|(owner, _)| (*owner, *position))
+    }));
     let mut freed = 0_u64;
     let mut any = false;
-    // A companion is taken with its image, and not before.
-    let mut queue: VecDeque<usize> = candidates.into();
+    // A companion is removed with its image, and not before.
+    let mut queue: VecDeque<usize> = candidates.iter().map(|(position, _)| *position).collect();
     while let Some(position) = queue.pop_front() {
         if freed >= excess {
             break;
         }
         let is_followed = judged.get(position).is_some_and(|image| {
             let mut owners = image.follows.owners.iter();
-            image.goes
-                || owners.any(|(owner, _)| judged.get(*owner).is_some_and(|owner| !owner.goes))
+            let is_kept = |owner: &Judged<'_>| !owner.is_removed;
+            image.is_removed || owners.any(|(owner, _)| judged.get(*owner).is_some_and(is_kept))
         });
         let Some(judged) = judged.get_mut(position).filter(|_| !is_followed) else {
             continue;
         };
-        let is_wanted = !has_names || !judged.image.names.is_empty();
+        let is_wanted = !has_names || judged.is_named();
         if is_wanted && wanted_left == 1 && options.empty == EmptyIndex::Refuse {
-            // The last image stays: an importer of a cache without its tag fails the build.
+            // The last image is kept: an importer of a cache without its tag fails the build.
             continue;
         }
-        judged.goes = true;
+        judged.is_removed = true;
         let oldest = "over the size budget, and the oldest";
         judged.reasons = vec![match ties.get(&position) {
             _ if judged.follows.is_companion => removed_along(&judged.follows),
@@ -212,38 +193,32 @@ pub(super) fn trim(
     any
 }
 
-/// What is freed along with an image, and what is not.
+/// What is freed along with an image.
 struct Along {
     /// Entries without a name of their own, by what they belong to.
     belongings: BTreeMap<BlobId, Vec<BlobId>>,
-    /// Images that are judged for themselves: no other image keeps them, even one that they are about.
+    /// Images that are judged for themselves: no other image keeps them, not even their subject.
     apart: BTreeSet<BlobId>,
 }
 
 impl Along {
     fn new(entries: &[EntryFacts], judged: &[Judged<'_>]) -> Self {
-        let named: BTreeMap<&str, BlobId> = entries
+        let named = entries
             .iter()
-            .filter(|entry| entry.role == EntryRole::Named)
-            .flat_map(|entry| entry.names.iter().zip(std::iter::repeat(entry.id)))
-            .filter_map(|(name, id)| Some((&*name.text, id?)))
+            .filter(|entry| entry.role == EntryRole::Named);
+        let named: BTreeMap<&str, BlobId> = named
+            .filter_map(|entry| Some((entry, entry.id?)))
+            .flat_map(|(entry, id)| entry.name_texts().map(move |name| (name, id)))
             .collect();
         let mut belongings: BTreeMap<BlobId, Vec<BlobId>> = BTreeMap::new();
         for entry in entries {
             let Some(id) = entry.id else { continue };
-            let mut owners = match entry.role {
-                EntryRole::Named => Vec::new(),
-                EntryRole::DigestTag
-                | EntryRole::KindReferrer
-                | EntryRole::Saved
-                | EntryRole::Untagged => entry.about.clone(),
-            };
-            if entry.role == EntryRole::KindReferrer {
-                let namesakes = entry.names.iter().filter_map(|name| named.get(&*name.text));
-                owners.extend(namesakes);
-            }
-            for owner in owners {
-                belongings.entry(owner).or_default().push(id);
+            let is_named = entry.role == EntryRole::Named;
+            let subjects = entry.about.iter().filter(|_| !is_named);
+            let is_kin = entry.role == EntryRole::KindReferrer;
+            let names = entry.name_texts().filter(|_| is_kin);
+            for owner in subjects.chain(names.filter_map(|name| named.get(name))) {
+                belongings.entry(*owner).or_default().push(id);
             }
         }
         Self {
@@ -252,17 +227,13 @@ impl Along {
         }
     }
 
-    /// Returns everything that is live as long as these are.
-    fn reach(&self, view: &Snapshot, mut queue: Vec<BlobId>) -> HashSet<BlobId> {
-        let mut seen: HashSet<BlobId> = queue.iter().copied().collect();
-        while let Some(id) = queue.pop() {
-            let edges = view.graph.edges(id);
-            let below = edges.iter().map(|edge| edge.to);
-            let about = view.graph.referrers(id).iter();
-            let about = about.chain(self.belongings.get(&id).into_iter().flatten());
-            let about = about.copied().filter(|id| !self.apart.contains(id));
-            queue.extend(below.chain(about).filter(|id| seen.insert(*id)));
-        }
-        seen
+    /// Returns everything that these keep.
+    fn reach(&self, view: &Snapshot, from: Vec<BlobId>) -> HashSet<BlobId> {
+        reached_by(from, |id| {
+            let below = view.graph.edges(id).iter().map(|edge| edge.to);
+            let referrers = view.graph.referrers(id).iter();
+            let kept = referrers.chain(self.belongings.get(&id).into_iter().flatten());
+            below.chain(kept.copied().filter(|id| !self.apart.contains(id)))
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! What holds the bytes that a prune leaves.
+//! What keeps the bytes that a prune leaves.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -6,42 +6,42 @@ use crate::graph::{BlobSet, RootSource};
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
 use crate::model::snapshot::Snapshot;
+use crate::plan::KeepReason;
 use crate::plan::remove::stays;
 
 use super::{Removal, RemovalSet};
-use crate::plan::KeepReason;
 
-/// What holds the bytes that stay. Each byte is counted for the first that holds it.
+/// The bytes that are kept. Each byte is counted for the first that keeps it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeptBytes {
-    /// Names that stay.
+    /// The number of names that are kept.
     pub names: u64,
     /// What they reference.
     pub names_bytes: u64,
-    /// What holds lead to.
+    /// What holds reference.
     pub held_bytes: u64,
-    /// What other entries lead to.
+    /// What other entries reference.
     pub untagged_bytes: u64,
-    /// What docker-save elements and second indexes lead to.
+    /// What docker-save elements and second indexes reference.
     pub listed_bytes: u64,
     /// Orphans in flight.
     pub in_flight_bytes: u64,
-    /// What this prune releases, or an earlier command has released, and is kept because a writer is at work.
+    /// What this prune or an earlier command released, and is kept because a writer is active.
     pub released_bytes: u64,
 }
 
-/// A blob that stays and whose inode has several names.
+/// A blob that is kept and whose inode has several hard links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptLink {
     /// Device and inode.
     pub inode: (u64, u64),
-    /// Its bytes.
+    /// Its length in bytes.
     pub len: u64,
     /// What it is counted for.
     pub holder: Holder,
 }
 
-/// What holds a blob that stays, the first of these.
+/// What keeps a blob, the first of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
     /// A name.
@@ -55,7 +55,7 @@ pub enum Holder {
 }
 
 impl KeptBytes {
-    /// Adds what stays in another layout. `seen`: inodes with several names that were counted before, which
+    /// Adds what is kept in another layout. `seen`: inodes with several hard links that were counted before, which
     /// are not counted again.
     pub fn add(&mut self, other: &Self, links: &[KeptLink], seen: &mut HashSet<(u64, u64)>) {
         let mut other = *other;
@@ -77,7 +77,7 @@ impl KeptBytes {
         self.released_bytes = self.released_bytes.saturating_add(other.released_bytes);
     }
 
-    /// Returns all bytes that stay.
+    /// Returns the sum of all bytes.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.names_bytes
@@ -89,7 +89,7 @@ impl KeptBytes {
     }
 }
 
-/// Counts what stays after a removal.
+/// Counts what is kept after a removal.
 pub(super) fn kept_bytes(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -97,17 +97,12 @@ pub(super) fn kept_bytes(
     removal: &Removal,
     files: &Files,
 ) -> (KeptBytes, Vec<KeptLink>) {
-    let named: Vec<&EntryFacts> = entries
+    let named = entries
         .iter()
-        .filter(|entry| entry.role == EntryRole::Named && !gone.entries.contains(&entry.position))
-        .collect();
+        .filter(|entry| entry.role == EntryRole::Named && !gone.entries.contains(&entry.position));
     let mut counted = Counted::new(files);
-    let names: BTreeSet<&str> = named
-        .iter()
-        .flat_map(|entry| &entry.names)
-        .map(|name| &*name.text)
-        .collect();
-    let ids = named.iter().filter_map(|entry| entry.id);
+    let names: BTreeSet<&str> = named.clone().flat_map(|entry| entry.name_texts()).collect();
+    let ids = named.filter_map(|entry| entry.id);
     let mut holders: BTreeMap<(u64, u64), Holder> = BTreeMap::new();
     let mut take = |live: &BlobSet, holder| {
         let bytes = counted.take(live);
@@ -119,7 +114,7 @@ pub(super) fn kept_bytes(
     let roots = |is_wanted: fn(RootSource) -> bool| {
         let roots = view.graph.roots().iter();
         let roots = roots.filter(|root| is_wanted(root.source) && stays(gone, root));
-        let ids = roots.filter_map(|root| root.target.as_ref().ok().copied());
+        let ids = roots.filter_map(|root| root.id());
         view.graph.reach_after(ids, &gone.change())
     };
     let names_bytes = take(&view.graph.reach_after(ids, &gone.change()), Holder::Name);
@@ -151,7 +146,7 @@ pub(super) fn kept_bytes(
     (kept, links.collect())
 }
 
-/// Returns the bytes of blobs that are kept because a writer is at work, or for any other reason.
+/// Returns the bytes of blobs that are kept because a writer is active, or for any other reason.
 fn kept_len(removal: &Removal, is_released: bool) -> u64 {
     let kept = removal.plan.kept.iter();
     let kept = kept.filter(|kept| {
@@ -168,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_with_several_names_is_counted_where_it_is_met_first() {
+    fn a_hard_linked_file_is_counted_once() {
         let link = |inode, holder| KeptLink {
             inode: (1, inode),
             len: 10,
@@ -194,6 +189,7 @@ mod tests {
         sum.add(&kept, &links, &mut seen);
         assert_eq!(sum, kept);
         sum.add(&kept, &links, &mut seen);
+        // Without the 10 bytes of the link that was counted before.
         let expected = KeptBytes {
             names: 2,
             names_bytes: 25 + 15,

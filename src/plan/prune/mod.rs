@@ -1,8 +1,7 @@
-//! `prune`: which images go by rule, filter and budget, and why each of the others stays.
+//! `prune`: which images are removed by rule, filter and budget, and why the others are kept.
 //!
-//! *Promise*: the removal is the same as `rm` of the chosen images, so whatever something that stays
-//! references stays; each image has a reason that was computed and not guessed; the bytes that are
-//! announced are those of the plan.
+//! *Promise*: the removal equals `rm` of the chosen images, so that whatever a kept image references is kept; the reason of
+//! each image is the one that decided; the reported bytes are those of the plan.
 
 mod along;
 mod budget;
@@ -13,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::graph::{EmptyIndex, RootSource};
+use crate::graph::{EmptyIndex, RootSource, reached_by};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::images::{Image, ImageInspector};
@@ -27,14 +26,14 @@ use self::budget::{holders, live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
 pub use self::options::{PruneOptions, Scope};
-use super::age::{Age, Ties, ages};
+use super::age::{Age, Ties, age_of, ages};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
 use super::policy::{Aged, Reason, Rule};
 use super::remove::{
-    Extent, Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
+    Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, kept_by, untag,
 };
-use super::{FilterError, Force, Policy, Referrers, SweepOptions};
+use super::{FilterError, Policy, SweepOptions};
 
 /// What becomes of one image, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,30 +42,30 @@ pub struct Verdict {
     pub digest: Digest,
     /// Its names.
     pub names: Vec<String>,
-    /// Its age, as it was judged.
+    /// The age that was compared.
     pub age: Age,
-    /// Bytes of it on disk, shared ones included.
+    /// Its bytes on disk, shared ones included.
     pub size: u64,
-    /// It goes.
-    pub goes: bool,
-    /// Names that it loses while it stays under others: a filter on names chooses names.
+    /// It is removed.
+    pub is_removed: bool,
+    /// Names that it loses while it is kept under others: a filter on names chooses names.
     pub untagged: Vec<String>,
-    /// Why it goes or stays; never empty.
+    /// Why it is removed or kept; never empty.
     pub reasons: Vec<String>,
 }
 
 /// Whether a size budget was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Budget {
-    /// None was given.
+    /// No budget was given.
     None,
     /// Live blobs fit.
     Reached,
-    /// They do not, and nothing more may go.
+    /// They do not fit, and nothing more may be removed.
     Missed {
-        /// Bytes that live blobs still take.
+        /// The bytes of live blobs.
         live: u64,
-        /// What keeps the images that are left, rule by rule. What several keep is counted for each.
+        /// What keeps the remaining images, rule by rule. What several rules keep is counted for each.
         held: Vec<BudgetHolder>,
     },
 }
@@ -74,20 +73,20 @@ pub enum Budget {
 /// A planned prune.
 #[derive(Debug)]
 pub struct Prune {
-    /// What is done.
+    /// The removal of the chosen images.
     pub removal: Removal,
     /// What becomes of each image, in the order of `index.json`. Parts and referrers of other images
     /// follow those and have no verdict of their own.
     pub verdicts: Vec<Verdict>,
     /// Whether the budget was reached.
     pub budget: Budget,
-    /// Everything goes that is listed, and nothing was said that would keep anything.
+    /// Everything that is listed is removed, and no hold, filter, rule or budget was given.
     pub takes_everything: bool,
-    /// What stays, in bytes.
+    /// What is kept, in bytes.
     pub kept: KeptBytes,
-    /// What of that has several names, which another layout may have as well.
+    /// Kept blobs with several hard links, which another layout may have as well.
     pub kept_links: Vec<KeptLink>,
-    /// The positions of the entries that go.
+    /// The positions of the entries that are removed.
     pub entries: BTreeSet<usize>,
     /// Blobs that count as 0 bytes.
     pub unmeasured: Option<Unmeasured>,
@@ -100,36 +99,35 @@ pub enum PruneError {
     /// The layout cannot be pruned.
     #[error(transparent)]
     Layout(#[from] Error),
-    /// A filter means nothing here.
+    /// A filter refers to an image that does not exist or has no date.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// The last image would go.
+    /// The last image would be removed.
     #[error("cannot prune `{path}`: it would be left without an image (it has {images})")]
     LastImage {
         /// The layout.
         path: String,
-        /// How many images there are.
+        /// The number of images.
         images: usize,
     },
 }
 
-/// One image while it is judged.
+/// One image, and what was decided so far.
 struct Judged<'a> {
     image: &'a Image,
     age: Age,
     /// The rules that keep it.
     rules: Vec<Rule>,
     reasons: Vec<String>,
-    /// It is what overwriting a tag leaves.
     is_dangling: bool,
-    /// Filters or the scope leave it alone.
+    /// Filters or the scope exclude it.
     is_out_of_reach: bool,
     /// The images that its tags were derived from.
     follows: Follows,
-    goes: bool,
-    /// The names that pass a filter on names, where others do not.
+    is_removed: bool,
+    /// The names that pass a filter on names, if others do not.
     some_names: Option<Vec<String>>,
-    /// Names that it loses while it stays.
+    /// Names that it loses while it is kept.
     untagged: Vec<String>,
 }
 
@@ -142,7 +140,7 @@ impl Judged<'_> {
         }
     }
 
-    /// Takes the names away that pass a filter on names. The image is kept, whatever the budget: its other names were
+    /// Removes the names that pass a filter on names. The image is kept, whatever the budget: its other names were
     /// not chosen.
     fn lose_names(&mut self) {
         self.untagged = self.some_names.take().unwrap_or_default();
@@ -151,15 +149,44 @@ impl Judged<'_> {
         self.is_out_of_reach = true;
     }
 
-    /// Returns `true` if nothing that was asked for keeps it. A size budget takes nothing else.
+    /// Returns `true` if no hold, rule, filter or scope keeps it. A size budget removes nothing else.
     fn is_free(&self) -> bool {
         self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach
+    }
+
+    fn is_named(&self) -> bool {
+        !self.image.names.is_empty()
+    }
+
+    /// Removes an image that nothing keeps, or some of its names. With nothing but a budget, what is not dangling is kept
+    /// as long as everything fits.
+    fn decide(&mut self, options: &PruneOptions<'_>) {
+        if !self.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
+            let why = if self.some_names.is_some() {
+                // Removing these names frees nothing while others keep the image.
+                self.is_out_of_reach = true;
+                "has names that do not pass the filters"
+            } else {
+                "fits the budget"
+            };
+            self.reasons.push(why.to_owned());
+        } else if self.some_names.is_some() {
+            self.lose_names();
+        } else {
+            self.is_removed = true;
+            let why = if self.is_dangling {
+                "dangling"
+            } else {
+                "no hold, filter or rule keeps it"
+            };
+            self.reasons.push(why.to_owned());
+        }
     }
 }
 
 /// Plans a prune.
 ///
-/// Which images would go if the newest of each repository stayed, and whatever is called `…:lts`:
+/// Keep the newest image of each repository and everything named `…:lts`:
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -167,12 +194,10 @@ impl Judged<'_> {
 /// use jiff::{Timestamp, tz::TimeZone};
 /// use ocisweep::Snapshot;
 /// use ocisweep::model::entries::list_entries;
-/// use ocisweep::graph::{EmptyIndex, MissingDocuments};
 /// use ocisweep::model::images::list_images;
 /// use ocisweep::progress::Silent;
 /// use ocisweep::oci::glob::Glob;
 /// use ocisweep::plan::{Filters, Policy, PruneOptions, Scope, SweepOptions, prune};
-/// use ocisweep::model::images::TimeSource;
 /// use ocisweep::fs::Disk;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -183,21 +208,15 @@ impl Judged<'_> {
 ///     keep: vec![Glob::new("**:lts")?],
 ///     ..Policy::default()
 /// };
+/// let filters = Filters::default();
 /// let options = PruneOptions {
-///     scope: Scope::All,
-///     filters: &Filters::default(),
-///     policy: &policy,
-///     max_size: None,
-///     time: TimeSource::Added,
-///     now,
 ///     zone: TimeZone::system(),
-///     empty: EmptyIndex::Refuse,
-///     missing: MissingDocuments::Refuse,
+///     ..PruneOptions::new(Scope::All, &filters, &policy, now)
 /// };
 /// let sweep = SweepOptions::new(now, now, Duration::from_secs(24 * 3600));
 /// let (images, entries) = (list_images(&view, now), list_entries(&view));
 /// let plan = prune(&view, &images, &entries, &options, &sweep, &Disk)?;
-/// for verdict in plan.verdicts.iter().filter(|verdict| verdict.goes) {
+/// for verdict in plan.verdicts.iter().filter(|verdict| verdict.is_removed) {
 ///     println!("{} {:?}: {}", verdict.digest, verdict.names, verdict.reasons.join(", "));
 /// }
 /// println!("{} bytes", plan.removal.plan.totals().reclaimed_bytes());
@@ -205,11 +224,11 @@ impl Judged<'_> {
 /// # }
 /// ```
 ///
-/// Orphans younger than the grace period [of the view](Snapshot::protect) are kept, and
-/// [`execute`](crate::execute::execute) does what [`Removal::plan`] says.
+/// Orphans newer than the grace period [of the snapshot](Snapshot::protect) are kept.
+/// [`execute`](crate::execute::execute) takes [`Removal::plan`].
 ///
 /// # Errors
-/// [`PruneError`]; nothing is done then.
+/// [`PruneError`].
 pub fn prune(
     view: &Snapshot,
     images: &[Image],
@@ -218,19 +237,11 @@ pub fn prune(
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Prune, PruneError> {
-    let all_files = files(view, fs);
-    prune_with(
-        view,
-        images,
-        entries,
-        options,
-        sweep_options,
-        fs,
-        &all_files,
-    )
+    let files = files(view, fs);
+    prune_with(view, images, entries, options, sweep_options, fs, &files)
 }
 
-/// Plans a prune of a layout whose files were looked at already.
+/// Plans a prune of a layout whose files were inspected already.
 pub(crate) fn prune_with(
     view: &Snapshot,
     images: &[Image],
@@ -248,15 +259,14 @@ pub(crate) fn prune_with(
     let mut judged = judge(
         view, images, entries, options, &filters, &mut cache, &dangling,
     );
-    // What dangles once the others are removed was not shown to the filters yet.
+    // The filters have not seen what becomes dangling once the others are removed.
     let of_id: HashMap<BlobId, &Image> = images.iter().map(|image| (image.id, image)).collect();
     let mut passes = |id: BlobId| {
         let mut image = of_id.get(&id).into_iter();
         options.filters.is_empty()
             || image.any(|image| filters.matches(image, &mut cache, options.time))
     };
-    let mut budget = Budget::None;
-    let removal = loop {
+    let (gone, mut removal, along, budget) = loop {
         let (gone, removal, along) = plan(
             view,
             entries,
@@ -266,24 +276,23 @@ pub(crate) fn prune_with(
             sweep_options,
             fs,
         )?;
-        let Some(max_size) = options.max_size else {
-            break (gone, removal, along);
+        let live = |max_size| (max_size, live_bytes(view, &gone, all_files));
+        let budget = match options.max_size.map(live) {
+            None => Budget::None,
+            Some((max_size, live)) if live <= max_size => Budget::Reached,
+            Some((max_size, live)) => {
+                // The first round removes as many as a count of owners says; later ones remove one at a time,
+                // for what the count does not include.
+                let excess = live - max_size;
+                if trim(view, entries, &mut judged, excess, options, all_files) {
+                    continue;
+                }
+                let held = holders(view, &judged, &gone, all_files);
+                Budget::Missed { live, held }
+            }
         };
-        let live = live_bytes(view, &gone, all_files);
-        if live <= max_size {
-            budget = Budget::Reached;
-            break (gone, removal, along);
-        }
-        // The first round takes as many as a count of owners says; later ones take one at a time,
-        // for what the count cannot see.
-        let excess = live - max_size;
-        if !trim(view, entries, &mut judged, excess, options, all_files) {
-            let held = holders(view, &judged, &gone, all_files);
-            budget = Budget::Missed { live, held };
-            break (gone, removal, along);
-        }
+        break (gone, removal, along, budget);
     };
-    let (gone, mut removal, along) = removal;
     (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
     let left: Vec<&EntryFacts> = entries
         .iter()
@@ -305,47 +314,36 @@ pub(crate) fn prune_with(
         && options.max_size.is_none()
         && images.iter().all(|image| image.holds.is_empty());
     let judged_images: HashSet<BlobId> = judged.iter().map(|judged| judged.image.id).collect();
-    let mut verdicts: Vec<Verdict> = judged
-        .into_iter()
-        .map(|judged| Verdict {
-            digest: judged.image.digest.clone(),
-            names: judged
-                .image
-                .names
-                .iter()
-                .map(|name| name.text.to_string())
-                .collect(),
-            age: judged.age,
-            size: cache.sizes(judged.image.id, None).disk,
-            goes: judged.goes,
+    let verdict = |image: &Image, age: Age, cache: &mut ImageInspector<'_>| Verdict {
+        digest: image.digest.clone(),
+        names: image.name_list(),
+        age,
+        size: cache.sizes(image.id, None).disk,
+        is_removed: true,
+        untagged: Vec::new(),
+        reasons: vec!["dangling once the others are removed".to_owned()],
+    };
+    let mut verdicts = Vec::with_capacity(judged.len());
+    for judged in judged {
+        verdicts.push(Verdict {
+            is_removed: judged.is_removed,
             untagged: judged.untagged,
             reasons: judged.reasons,
-        })
-        .collect();
-    // What nothing needs any more is no part of an image that is shown, so it is shown itself.
+            ..verdict(judged.image, judged.age, &mut cache)
+        });
+    }
+    // What is unreferenced from now on is not part of an image with a verdict: it gets one itself.
     let along = images
         .iter()
         .filter(|image| along.contains(&image.id) && !judged_images.contains(&image.id));
     for image in along {
-        verdicts.push(Verdict {
-            digest: image.digest.clone(),
-            names: image
-                .names
-                .iter()
-                .map(|name| name.text.to_string())
-                .collect(),
-            age: Age {
-                time: cache.time(image.id, options.time),
-                position: image.entries.last().copied().unwrap_or_default(),
-                ..Age::default()
-            },
-            size: cache.sizes(image.id, None).disk,
-            goes: true,
-            untagged: Vec::new(),
-            reasons: vec!["dangling once the others are removed".to_owned()],
-        });
+        verdicts.push(verdict(
+            image,
+            age_of(image, &mut cache, options.time),
+            &mut cache,
+        ));
     }
-    // Judged without a label or a date that it has, an image would go or take the place of one that stays.
+    // A label or date that cannot be read must not remove an image, or keep it in the place of another one.
     cache.take_error()?;
     Ok(Prune {
         removal,
@@ -359,7 +357,7 @@ pub(crate) fn prune_with(
     })
 }
 
-/// Finds out which images stand for themselves, and what is to become of each.
+/// Decides which images are removed. Parts and referrers of other images are left out: they follow those.
 fn judge<'a>(
     view: &Snapshot,
     images: &'a [Image],
@@ -388,14 +386,9 @@ fn judge<'a>(
                 rules.push(reason.rule);
                 reasons.push(reason.text);
             }
-            let is_dangling = image
-                .entries
-                .iter()
-                .all(|position| dangling.contains(position));
-            let mut own = image
-                .entries
-                .iter()
-                .filter_map(|position| entries.get(*position));
+            let mut positions = image.entries.iter();
+            let is_dangling = positions.all(|position| dangling.contains(position));
+            let mut own = image.own_entries(entries);
             let is_saved = own.any(|entry| entry.role == EntryRole::Saved);
             let by_name = options.policy.chooses() || !options.policy.keep.is_empty();
             let mut is_out_of_reach = false;
@@ -409,7 +402,7 @@ fn judge<'a>(
                 }
                 is_out_of_reach = true;
             } else if is_saved && by_name {
-                // Rules see the names in `index.json`, and these might be among those that they keep.
+                // Rules do not read manifest.json, and might keep its names.
                 reasons.push("named only in manifest.json, which rules do not read".to_owned());
                 is_out_of_reach = true;
             } else if !filters.matches(image, cache, options.time) {
@@ -424,13 +417,13 @@ fn judge<'a>(
                 is_dangling,
                 is_out_of_reach,
                 follows: Follows::default(),
-                goes: false,
+                is_removed: false,
                 some_names: filters.some_names(image),
                 untagged: Vec::new(),
             }
         })
         .collect();
-    // A filter on names chooses companions by their own name: then only what it chooses is an owner.
+    // A filter on names chooses companions by their own name, and only chosen images count as owners.
     let by_reference = options.filters.has_references();
     let follows = companions_among(view, entries, &judged, |owner: &Judged<'_>| {
         !(by_reference && owner.is_out_of_reach)
@@ -438,18 +431,7 @@ fn judge<'a>(
     for (judged, follows) in judged.iter_mut().zip(follows) {
         judged.follows = follows;
     }
-    // The rules look at what could go; what filters leave alone takes nobody's place, and neither does a companion.
-    let (companions, positions): (Vec<usize>, Vec<usize>) = judged
-        .iter()
-        .enumerate()
-        .filter(|(_, judged)| !judged.is_out_of_reach)
-        .map(|(position, _)| position)
-        .partition(|position| {
-            judged
-                .get(*position)
-                .is_some_and(|judged| judged.follows.is_companion)
-        });
-    // Nor do names that a filter leaves alone: an image counts in the repositories of those that pass.
+    // An image counts in the repositories of the names that pass a filter on names.
     let chosen: Vec<Option<Image>> = judged
         .iter()
         .map(|judged| {
@@ -459,56 +441,34 @@ fn judge<'a>(
             Some(image)
         })
         .collect();
-    let reasons_of = |policy: &Policy, positions: &[usize]| {
-        let aged: Vec<Aged<'_>> = positions
-            .iter()
-            .filter_map(|position| Some((judged.get(*position)?, chosen.get(*position)?)))
-            .map(|(judged, chosen)| Aged {
-                image: chosen.as_ref().unwrap_or(judged.image),
-                age: judged.age,
-            })
-            .collect();
-        policy.reasons(&aged, options.now, &options.zone)
+    // Rules compare what could be removed: neither what filters exclude nor a companion takes the place of another image.
+    let reasons_of = |policy: &Policy, are_companions: bool| -> Vec<(usize, Vec<Reason>)> {
+        let compared = judged.iter().zip(&chosen).enumerate();
+        let compared = compared.filter(|(_, (judged, _))| {
+            !judged.is_out_of_reach && judged.follows.is_companion == are_companions
+        });
+        let aged = compared.map(|(position, (judged, chosen))| {
+            let image = chosen.as_ref().unwrap_or(judged.image);
+            let age = judged.age;
+            (position, Aged { image, age })
+        });
+        let (positions, aged): (Vec<usize>, Vec<Aged<'_>>) = aged.unzip();
+        let reasons = policy.reasons(&aged, options.now, &options.zone);
+        positions.into_iter().zip(reasons).collect()
     };
-    let by_rule = reasons_of(options.policy, &positions);
-    // Of the rules only the one on the age of each image is about a companion itself.
+    let by_rule = reasons_of(options.policy, false);
+    // Of all rules only that on the age of an image applies to a companion itself.
     let by_age = Policy {
         within: options.policy.within,
         ..Policy::default()
     };
-    let of_companions = reasons_of(&by_age, &companions);
-    for (position, reasons) in companions.into_iter().zip(of_companions) {
-        if let Some(judged) = judged.get_mut(position) {
-            judged.keep(reasons);
-        }
-    }
-    for (position, reasons) in positions.into_iter().zip(by_rule) {
+    for (position, reasons) in by_rule.into_iter().chain(reasons_of(&by_age, true)) {
         let Some(judged) = judged.get_mut(position) else {
             continue;
         };
         judged.keep(reasons);
-        if !judged.is_free() {
-            continue;
-        }
-        // With nothing but a budget, whatever is no garbage stays as long as everything fits.
-        if !judged.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
-            if judged.some_names.is_some() {
-                // No name is worth a byte while the others keep the image.
-                judged.is_out_of_reach = true;
-                let why = "has names that do not pass the filters";
-                judged.reasons.push(why.to_owned());
-            } else {
-                judged.reasons.push("fits the budget".to_owned());
-            }
-        } else if judged.some_names.is_some() {
-            judged.lose_names();
-        } else {
-            judged.goes = true;
-            judged.reasons.push(if judged.is_dangling {
-                "dangling".to_owned()
-            } else {
-                "no hold, filter or rule keeps it".to_owned()
-            });
+        if !judged.follows.is_companion && judged.is_free() {
+            judged.decide(options);
         }
     }
     follow(&mut judged);
@@ -520,8 +480,8 @@ fn has_names<'a>(entries: impl IntoIterator<Item = &'a EntryFacts>) -> bool {
     entries.any(|entry| entry.role == EntryRole::Named)
 }
 
-/// Returns the images that are parts or referrers of others: they follow those. What is held stands
-/// for itself: the hold is about it alone.
+/// Returns the images that are parts or referrers of others: they follow those. An image with a hold
+/// of its own does not.
 fn followers(
     view: &Snapshot,
     images: &[Image],
@@ -531,49 +491,42 @@ fn followers(
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
     let below = below(view, images);
-    // What is named or held keeps also what it is itself a referrer of, listed or not, with whatever belongs to that.
-    let has_role = |image: &Image, role| {
-        let mut own = image.entries.iter();
-        own.any(|place| entries.get(*place).is_some_and(|entry| entry.role == role))
-    };
+    // What is named or held also keeps its subject, listed or not, with everything that belongs to that.
     let anchors = images.iter().filter(|image| {
+        let mut own = image.own_entries(entries);
         !image.holds.is_empty()
-            || has_role(image, EntryRole::Named)
-            || has_role(image, EntryRole::Saved)
+            || own.any(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
     });
-    // So does what a hold or another file lists without an entry here.
+    // So does what a hold or another file references without an entry.
     let others = view.graph.roots().iter().filter(|root| {
         !matches!(
             root.source,
             RootSource::Entry(_) | RootSource::InsideEntry(_)
         )
     });
-    let others = others.filter_map(|root| root.target.as_ref().ok().copied());
+    let others = others.filter_map(|root| root.id());
     let anchored = view
         .graph
         .reach(anchors.map(|image| image.id).chain(others));
     let named: BTreeSet<&str> = entries
         .iter()
         .filter(|entry| entry.role == EntryRole::Named && entry.id.is_some())
-        .flat_map(|entry| &entry.names)
-        .map(|name| &*name.text)
+        .flat_map(|entry| entry.name_texts())
         .collect();
     let follows = |image: &Image, entry: &EntryFacts| {
         let is_about_another = || {
-            let mut about = entry.about.iter().filter(|about| **about != image.id);
-            about.any(|about| {
-                listed.contains(about) || below.contains(about) || anchored.contains(*about)
-            })
+            let mut subjects = entry.about.iter().filter(|id| **id != image.id);
+            subjects.any(|id| listed.contains(id) || below.contains(id) || anchored.contains(*id))
         };
         match entry.role {
             EntryRole::Named | EntryRole::Saved => false,
             EntryRole::DigestTag => {
                 is_about_another() || below.contains(&image.id) || anchored.contains(image.id)
             }
-            EntryRole::KindReferrer => entry.names.iter().any(|name| named.contains(&*name.text)),
+            EntryRole::KindReferrer => entry.name_texts().any(|name| named.contains(name)),
             EntryRole::Untagged if has_names => !dangling.contains(&entry.position),
-            // What a hold or another file keeps is no image of its own here either, or a run that takes the last name
-            // would leave something to the next one.
+            // What a hold or another file keeps follows as well, or a run that removes the last name would leave something
+            // to the next one.
             EntryRole::Untagged => {
                 below.contains(&image.id) || is_about_another() || anchored.contains(image.id)
             }
@@ -582,38 +535,29 @@ fn followers(
     images
         .iter()
         .filter(|image| {
-            let mut own = image
-                .entries
-                .iter()
-                .filter_map(|position| entries.get(*position));
+            let mut own = image.own_entries(entries);
             image.holds.is_empty() && own.all(|entry| follows(image, entry))
         })
         .map(|image| image.id)
         .collect()
 }
 
-/// Returns what images lead to beside themselves: their content, and what is about that.
+/// Returns the content of images, themselves excluded, and its referrers.
 fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
     let mut below = HashSet::new();
     for image in images {
-        let mut seen = HashSet::from([image.id]);
-        let mut queue = vec![image.id];
-        while let Some(id) = queue.pop() {
-            let edges = view.graph.edges(id);
-            let content = edges
-                .iter()
-                .filter(|edge| edge.role != Role::Subject)
-                .map(|edge| edge.to);
+        let found = reached_by(vec![image.id], |id| {
+            let edges = view.graph.edges(id).iter();
+            let content = edges.filter(|edge| edge.role != Role::Subject);
             let referrers = view.graph.referrers(id).iter().copied();
-            queue.extend(content.chain(referrers).filter(|id| seen.insert(*id)));
-        }
-        seen.remove(&image.id);
-        below.extend(seen);
+            content.map(|edge| edge.to).chain(referrers)
+        });
+        below.extend(found.into_iter().filter(|id| *id != image.id));
     }
     below
 }
 
-/// Plans the removal of what was judged to go, with everything that nothing references and that passes the filters.
+/// Plans the removal of the chosen images, with everything that becomes unreferenced and passes the filters.
 fn plan(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -624,26 +568,20 @@ fn plan(
     fs: &dyn Fs,
 ) -> Result<(RemovalSet, Removal, BTreeSet<BlobId>), PruneError> {
     let mut gone = RemovalSet::default();
-    // What was judged to stay is not dragged along by what goes.
+    // What was decided to be kept is not removed along.
     let mut entries = entries.to_vec();
-    for judged in judged {
-        for position in &judged.image.entries {
-            if let Some(entry) = entries.get_mut(*position) {
-                entry.role = EntryRole::Named;
-            }
+    for position in judged.iter().flat_map(|judged| &judged.image.entries) {
+        if let Some(entry) = entries.get_mut(*position) {
+            entry.role = EntryRole::Named;
         }
     }
     for judged in judged.iter().filter(|judged| !judged.untagged.is_empty()) {
         let names: BTreeSet<&str> = judged.untagged.iter().map(String::as_str).collect();
-        let positions = judged.image.entries.iter();
-        let own = positions.filter_map(|position| entries.get(*position));
-        untag(own, &names, &mut gone);
+        untag(judged.image.own_entries(&entries), &names, &mut gone);
     }
     let mut along = BTreeSet::new();
     for entry in without_image(&entries, judged) {
-        gone.entries.insert(entry.position);
-        gone.names
-            .extend(entry.names.iter().map(|name| name.text.to_string()));
+        gone.take_entry(entry);
         let is_left =
             |other: &EntryFacts| other.id == entry.id && !gone.entries.contains(&other.position);
         if let Some(id) = entry.id.filter(|_| !entries.iter().any(is_left)) {
@@ -651,19 +589,12 @@ fn plan(
             along.insert(id);
         }
     }
-    let chosen = judged.iter().filter(|judged| judged.goes);
-    for image in chosen.map(|judged| judged.image) {
-        gone.entries.extend(&image.entries);
-        gone.names
-            .extend(image.names.iter().map(|name| name.text.to_string()));
-        gone.images.push(image.id);
-        gone.unwanted.insert(image.id);
+    for judged in judged.iter().filter(|judged| judged.is_removed) {
+        gone.take_image(judged.image);
     }
     let remove_options = RemoveOptions {
-        force: Force::No,
-        referrers: Referrers::Follow,
-        extent: Extent::Images,
         missing: options.missing,
+        ..RemoveOptions::default()
     };
     let mut left = Vec::new();
     if !gone.images.is_empty() {
@@ -684,8 +615,8 @@ fn plan(
     Ok((gone, removal, along))
 }
 
-/// Returns signatures and the like that only share a name with their image, where images lose that name and stay under
-/// others: nothing tells any more whose they are, and the next prune would take them by that name.
+/// Returns referrers that only share a name with their image, if images lose that name and are kept under
+/// others: nothing ties them to an image any more, and the next prune would remove them by that name.
 fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'a EntryFacts> {
     let lost: BTreeSet<&str> = judged
         .iter()
@@ -697,23 +628,22 @@ fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'
     }
     let kept: BTreeSet<&str> = judged
         .iter()
-        .filter(|judged| !judged.goes)
+        .filter(|judged| !judged.is_removed)
         .flat_map(|judged| {
             let names = judged.image.names.iter().map(|name| &*name.text);
             names.filter(|name| !judged.untagged.iter().any(|lost| lost == name))
         })
         .collect();
     let is_alone = |entry: &&EntryFacts| {
-        let mut names = entry.names.iter().map(|name| &*name.text);
+        let mut names = entry.name_texts();
         entry.role == EntryRole::KindReferrer
             && names.all(|name| lost.contains(name) && !kept.contains(name))
     };
     entries.iter().filter(is_alone).collect()
 }
 
-/// Adds entries without a name of their own that only what goes led to: they dangle from now on, and
-/// the next prune would take them. What does not pass the filters stays, as it would then. Returns the images that have no
-/// other entry.
+/// Adds entries without a name of their own that only what is removed referenced: they are dangling from now on, and
+/// the next prune would remove them. What does not pass the filters is kept, as it would be then. Returns their images.
 fn take_unneeded(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -747,9 +677,7 @@ fn take_unneeded(
     };
     let mut images = Vec::new();
     for entry in &unneeded {
-        gone.entries.insert(entry.position);
-        gone.names
-            .extend(entry.names.iter().map(|name| name.text.to_string()));
+        gone.take_entry(entry);
         images.extend(entry.id);
     }
     gone.images.extend(&images);

@@ -1,4 +1,4 @@
-//! What a prune is asked for.
+//! The options of a prune.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,7 +7,7 @@ use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::images::TimeSource;
 use crate::plan::{Filters, Policy};
 
-/// Which images may go.
+/// Which images may be removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Only dangling ones.
@@ -17,32 +17,32 @@ pub enum Scope {
     All,
 }
 
-/// How to prune.
+/// The options of a prune.
 #[derive(Debug, Clone)]
 pub struct PruneOptions<'a> {
-    /// Which images may go.
+    /// Which images may be removed.
     pub scope: Scope,
-    /// Only what passes these goes.
+    /// Only what passes these is removed.
     pub filters: &'a Filters,
-    /// What stays.
+    /// What is kept.
     pub policy: &'a Policy,
-    /// Bytes that live blobs may take, with every inode counted once.
+    /// The bytes that live blobs may use, each inode counted once.
     pub max_size: Option<u64>,
-    /// Which clock tells the age.
+    /// Which timestamp is the age.
     pub time: TimeSource,
     /// The current time.
     pub now: Timestamp,
     /// Where days and weeks begin.
     pub zone: TimeZone,
-    /// Accept that the last image goes.
+    /// Accept that the last image is removed.
     pub empty: EmptyIndex,
-    /// Accept that documents which stay listed are missing.
+    /// Accept that documents which remain listed are missing.
     pub missing: MissingDocuments,
 }
 
 impl<'a> PruneOptions<'a> {
-    /// Returns options without a size budget: ages by when images were added, days in UTC, and the safe choices: the last
-    /// image and missing documents are refused.
+    /// Returns options without a size budget, with ages by when images were added, and days in UTC. Removing the last image
+    /// and missing documents are refused.
     #[must_use]
     pub fn new(scope: Scope, filters: &'a Filters, policy: &'a Policy, now: Timestamp) -> Self {
         Self {

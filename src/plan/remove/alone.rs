@@ -1,51 +1,55 @@
 //! What is freed if one image alone is removed, for every image of a layout.
 //!
-//! *Promise*: it is what `rm -f` of the image by its ID releases: its entries with what goes along ([`cascade`]), less what
-//! a root that is kept still references. The rules are those of [`cascade`] and [`docker_elements`]; they are applied here
-//! from the image up, because a plan of its own for each of 10,000 images would visit all documents 10,000 times.
+//! *Promise*: it is what `rm -f` of the image by its ID releases: its entries with what is removed along ([`cascade`]), less
+//! what a root that is kept still references. The rules are those of [`cascade`] and [`docker_elements`]; they are applied
+//! here from the image up, because a plan for each of 10,000 images would visit all documents 10,000 times.
 //!
 //! [`cascade`]: fn@super::cascade
 //! [`docker_elements`]: super::selection::docker_elements
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::graph::RootSource;
-use crate::graph::content_of;
+use crate::graph::{Graph, RootSource, content_of, reached_by};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole, config_owners};
 use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::Role;
+use crate::oci::docker_archive::Element;
 use crate::oci::reference::canonical;
+use crate::plan::grouped;
+
+use super::cascade::bases;
+use super::selection::is_part;
 
 /// What references what, from below.
 pub(crate) struct Alone<'a> {
-    view: &'a Snapshot,
+    graph: &'a Graph,
     entries: &'a [EntryFacts],
+    /// The elements of docker save.
+    elements: &'a [Element],
     /// The documents that reference a blob.
     parents: HashMap<BlobId, Vec<BlobId>>,
     roots: HashMap<BlobId, Vec<RootSource>>,
-    /// What else than its blob stands in an entry.
+    /// What an entry references besides its blob.
     inside: HashMap<usize, Vec<BlobId>>,
     /// Untagged entries by their blob.
     untagged: HashMap<BlobId, Vec<usize>>,
-    /// Untagged entries and digest tags by what they are referrers of.
-    about: HashMap<BlobId, Vec<usize>>,
+    /// Untagged entries and digest tags by their subjects.
+    by_subject: HashMap<BlobId, Vec<usize>>,
     /// Entries that share the name of the image which they belong to.
     namesakes: HashMap<&'a str, Vec<usize>>,
-    /// Entries of images by their names, if signatures and the like may share those.
+    /// Entries of images by their names, if referrers may share those.
     bearers: HashMap<&'a str, Vec<usize>>,
     /// Root documents by the image that they were built upon.
     built_upon: HashMap<BlobId, Vec<BlobId>>,
     /// Elements of docker save by their config.
     by_config: HashMap<BlobId, Vec<usize>>,
-    /// Elements without a config.
-    without_config: Vec<usize>,
-    /// The entries that lead to the config of an element, by config.
+    /// The entries that reference the config of an element, by config.
     owners: HashMap<BlobId, Vec<usize>>,
 }
 
-/// What a removal takes, while it is worked out.
+/// What a removal takes.
 #[derive(Default)]
 struct Taken<'a> {
     entries: HashSet<usize>,
@@ -57,89 +61,61 @@ struct Taken<'a> {
 impl<'a> Alone<'a> {
     pub(crate) fn of(view: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
         let graph = &view.graph;
-        let mut found = Self {
-            view,
-            entries,
-            parents: HashMap::new(),
-            roots: HashMap::new(),
-            inside: HashMap::new(),
-            untagged: HashMap::new(),
-            about: HashMap::new(),
-            namesakes: HashMap::new(),
-            bearers: HashMap::new(),
-            built_upon: HashMap::new(),
-            by_config: HashMap::new(),
-            without_config: Vec::new(),
-            owners: config_owners(view),
-        };
+        let save = view.state.docker_save.as_ref();
+        let elements: &[Element] = save.map_or(&[], |save| &save.elements);
+        let mut parents: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
         for id in graph.ids() {
-            let edges = graph.edges(id);
-            let below = edges.iter().map(|edge| edge.to);
+            let below = graph.edges(id).iter().map(|edge| edge.to);
             for to in below.chain(graph.referrers(id).iter().copied()) {
-                let parents = found.parents.entry(to).or_default();
+                let parents = parents.entry(to).or_default();
                 if parents.last() != Some(&id) {
                     parents.push(id);
                 }
             }
         }
-        for root in graph.roots() {
-            let Ok(id) = root.target else { continue };
-            found.roots.entry(id).or_default().push(root.source);
-            if let RootSource::InsideEntry(position) = root.source {
-                found.inside.entry(position).or_default().push(id);
-            }
+        let roots = graph.roots().iter();
+        let roots = grouped(roots.filter_map(|root| Some((root.id()?, root.source))));
+        let inside = graph.roots().iter().filter_map(|root| match root.source {
+            RootSource::InsideEntry(position) => Some((position, root.id()?)),
+            _ => None,
+        });
+        let built_upon = roots.keys().flat_map(|target| {
+            let bases = bases(graph, *target).into_iter();
+            bases.map(|base| (base, *target))
+        });
+        let listed = |roles: &'static [EntryRole]| {
+            let entries = entries.iter().filter(|entry| entry.id.is_some());
+            entries.filter(|entry| roles.contains(&entry.role))
+        };
+        let untagged = listed(&[EntryRole::Untagged]);
+        let by_subject = listed(&[EntryRole::Untagged, EntryRole::DigestTag]).flat_map(|entry| {
+            let subjects = entry.about.iter();
+            subjects.map(|subject| (*subject, entry.position))
+        });
+        let names = |entry: &'a EntryFacts| entry.name_texts().map(|name| (name, entry.position));
+        let namesakes = grouped(listed(&[EntryRole::KindReferrer]).flat_map(names));
+        let bearers = entries
+            .iter()
+            .filter(|entry| !namesakes.is_empty() && entry.role != EntryRole::KindReferrer);
+        let by_config = elements.iter().enumerate().filter_map(|(number, element)| {
+            let config = element.config.as_ref()?;
+            Some((graph.id(config)?, number))
+        });
+        Self {
+            graph,
+            entries,
+            elements,
+            parents,
+            inside: grouped(inside),
+            untagged: grouped(untagged.filter_map(|entry| Some((entry.id?, entry.position)))),
+            by_subject: grouped(by_subject),
+            bearers: grouped(bearers.flat_map(names)),
+            namesakes,
+            built_upon: grouped(built_upon),
+            roots,
+            by_config: grouped(by_config),
+            owners: config_owners(view),
         }
-        for &target in found.roots.keys() {
-            for base in found.bases(target) {
-                found.built_upon.entry(base).or_default().push(target);
-            }
-        }
-        for entry in entries {
-            let Some(id) = entry.id else { continue };
-            let position = entry.position;
-            if entry.role == EntryRole::Untagged {
-                found.untagged.entry(id).or_default().push(position);
-            }
-            match entry.role {
-                EntryRole::Untagged | EntryRole::DigestTag => {
-                    for about in &entry.about {
-                        found.about.entry(*about).or_default().push(position);
-                    }
-                }
-                EntryRole::KindReferrer => {
-                    for name in &entry.names {
-                        found
-                            .namesakes
-                            .entry(&name.text)
-                            .or_default()
-                            .push(position);
-                    }
-                }
-                EntryRole::Named | EntryRole::Saved => {}
-            }
-        }
-        if !found.namesakes.is_empty() {
-            let images = entries.iter();
-            for entry in images.filter(|entry| entry.role != EntryRole::KindReferrer) {
-                for name in &entry.names {
-                    let bearers = found.bearers.entry(&name.text).or_default();
-                    bearers.push(entry.position);
-                }
-            }
-        }
-        let save = view.state.docker_save.iter();
-        for (number, element) in save.flat_map(|save| &save.elements).enumerate() {
-            match &element.config {
-                Some(config) => {
-                    if let Some(id) = graph.id(config) {
-                        found.by_config.entry(id).or_default().push(number);
-                    }
-                }
-                None if !element.repo_tags.is_empty() => found.without_config.push(number),
-                None => {}
-            }
-        }
-        found
     }
 
     /// Returns the blobs that are freed with an image. A hold on it keeps all of them.
@@ -147,29 +123,28 @@ impl<'a> Alone<'a> {
         let Some(taken) = self.taken(image) else {
             return HashSet::new();
         };
-        let graph = &self.view.graph;
+        let graph = self.graph;
         let mut search = Search::new(self, image.id, &taken, true);
         let mut targets: Vec<BlobId> = taken.images.clone();
         for position in &taken.entries {
             targets.extend(self.inside.get(position).into_iter().flatten());
         }
-        let save = self.view.state.docker_save.iter();
-        for (number, element) in save.flat_map(|save| &save.elements).enumerate() {
-            if taken.elements.contains(&number) {
-                targets.extend(element.blobs.iter().filter_map(|blob| graph.id(blob)));
-            }
+        for number in &taken.elements {
+            let element = self.elements.get(*number).into_iter();
+            let blobs = element.flat_map(|element| &element.blobs);
+            targets.extend(blobs.filter_map(|blob| graph.id(blob)));
         }
         if targets.iter().all(|id| search.is_live(*id)) {
             return HashSet::new();
         }
-        let mut freed = self.below(targets, |_| true);
+        let mut freed = reached_by(targets, |id| self.next(id, |_| true));
         freed.retain(|id| {
             graph.is_rooted(*id) && graph.in_flight(*id).is_none() && !search.is_live(*id)
         });
         freed
     }
 
-    /// Returns the entries that are removed with an image, and the elements of docker save; its own entries where a hold
+    /// Returns the entries that are removed with an image, and the elements of docker save; its own entries if a hold
     /// keeps it.
     pub(crate) fn removed(&self, image: &Image) -> (HashSet<usize>, HashSet<usize>) {
         match self.taken(image) {
@@ -184,7 +159,7 @@ impl<'a> Alone<'a> {
             let mut roots = self.roots.get(id).into_iter().flatten();
             roots.any(|source| matches!(source, RootSource::Hold(_)))
         };
-        let mut content = content_of(&self.view.graph, image.id, None).into_iter();
+        let mut content = content_of(self.graph, image.id, None).into_iter();
         if content.any(|(id, _)| is_held(&id)) {
             return None;
         }
@@ -199,25 +174,20 @@ impl<'a> Alone<'a> {
         Some(taken)
     }
 
-    /// The names that go with an image. That of an image which it belongs to by its `kind` does not.
+    /// Returns the names that are removed with an image. Names that it shares with its image by its `kind` are not.
     fn own_names(&self, image: &Image) -> HashSet<&'a str> {
         let own = image.entries.iter();
         let own: Vec<&EntryFacts> = own.filter_map(|place| self.entries.get(*place)).collect();
         let kin = own.iter().filter(|own| own.role == EntryRole::KindReferrer);
-        let shared: HashSet<&str> = kin
-            .flat_map(|entry| &entry.names)
-            .map(|name| &*name.text)
-            .collect();
-        let names = own.iter().flat_map(|entry| &entry.names);
-        names
-            .map(|name| &*name.text)
-            .filter(|name| !shared.contains(name))
-            .collect()
+        let shared: HashSet<&str> = kin.flat_map(|entry| entry.name_texts()).collect();
+        let names = own.iter().flat_map(|entry| entry.name_texts());
+        names.filter(|name| !shared.contains(name)).collect()
     }
 
-    /// Takes what goes along with what was taken so far. Returns `false` if nothing does.
+    /// Takes what is removed along with what was taken so far. Returns `false` if nothing is.
     fn take_along(&self, image: BlobId, taken: &mut Taken<'a>) -> bool {
-        let bases: HashSet<BlobId> = taken.images.iter().flat_map(|id| self.bases(*id)).collect();
+        let images = taken.images.iter();
+        let bases: HashSet<BlobId> = images.flat_map(|id| bases(self.graph, *id)).collect();
         let mut candidates: BTreeSet<usize> = BTreeSet::new();
         let mut add = |positions: Option<&Vec<usize>>, queue: &mut Vec<BlobId>| {
             for &position in positions.into_iter().flatten() {
@@ -238,9 +208,9 @@ impl<'a> Alone<'a> {
             if !below.insert(id) {
                 continue;
             }
-            queue.extend(self.next(id, |role| !matches!(role, Role::Subject | Role::Annotation)));
+            queue.extend(self.next(id, is_part));
             add(self.untagged.get(&id), &mut queue);
-            add(self.about.get(&id), &mut queue);
+            add(self.by_subject.get(&id), &mut queue);
         }
         let own = taken.entries.clone();
         loop {
@@ -250,7 +220,7 @@ impl<'a> Alone<'a> {
                 .collect();
             let before = candidates.len();
             let mut search = Search::new(self, image, taken, false);
-            // What else stands in a candidate keeps as long as that is not taken.
+            // What a candidate references besides its blob is kept until the candidate is taken.
             search.undecided = own.clone();
             candidates.retain(|position| {
                 let Some(entry) = self.entries.get(*position) else {
@@ -269,69 +239,60 @@ impl<'a> Alone<'a> {
                 break;
             }
         }
-        for position in &candidates {
-            let Some(entry) = self.entries.get(*position) else {
-                continue;
-            };
-            taken
-                .names
-                .extend(entry.names.iter().map(|name| &*name.text));
+        let candidates = candidates.iter();
+        let mut any = false;
+        for entry in candidates.filter_map(|position| self.entries.get(*position)) {
+            any = true;
+            taken.names.extend(entry.name_texts());
             if let Some(id) = entry.id.filter(|id| !taken.images.contains(id)) {
                 taken.images.push(id);
             }
         }
-        !candidates.is_empty()
+        any
     }
 
-    /// Returns `true` if an image that stays has a name of what shares one by its `kind`.
+    /// Returns `true` if an image that is kept has a name that this entry shares by its `kind`.
     fn has_bearer_left(&self, entry: &EntryFacts, taken: &Taken<'_>) -> bool {
-        let bearers = entry
-            .names
-            .iter()
-            .filter_map(|name| self.bearers.get(&*name.text));
-        let mut bearers = bearers.flatten();
+        let names = entry.name_texts();
+        let mut bearers = names.filter_map(|name| self.bearers.get(name)).flatten();
         bearers.any(|position| !taken.entries.contains(position))
     }
 
     /// Takes the elements of docker save whose config belongs to what is taken, and which lose a blob by that or are left
     /// without a name and without an entry.
     fn take_elements(&self, image: BlobId, taken: &mut Taken<'a>) {
-        let Some(save) = &self.view.state.docker_save else {
+        if self.elements.is_empty() {
             return;
-        };
-        let graph = &self.view.graph;
-        let mut elements = HashSet::new();
+        }
+        let graph = self.graph;
         let mut search = Search::new(self, image, taken, false);
-        let parts = self.below(taken.images.clone(), |role| {
-            !matches!(role, Role::Subject | Role::Annotation)
-        });
-        let gone: HashSet<String> = taken.names.iter().map(|name| canonical(name)).collect();
-        let has_no_name_left = |number: usize| {
-            let tags = save.elements.get(number).map(|element| &element.repo_tags);
-            let mut tags = tags.into_iter().flatten();
-            tags.all(|tag| gone.contains(&canonical(tag)))
+        let parts = reached_by(taken.images.clone(), |id| self.next(id, is_part));
+        let names: HashSet<String> = taken.names.iter().map(|name| canonical(name)).collect();
+        let has_no_name_left = |element: &Element| {
+            let mut tags = element.repo_tags.iter();
+            tags.all(|tag| names.contains(&canonical(tag)))
         };
         let has_entry = |config: BlobId| {
             let mut owners = self.owners.get(&config).into_iter().flatten();
             owners.any(|position| !taken.entries.contains(position))
         };
+        let mut elements = HashSet::new();
         for &config in parts.iter().filter(|id| self.by_config.contains_key(id)) {
             let is_left_alone = graph.is_present(config) && !has_entry(config);
             for &number in self.by_config.get(&config).into_iter().flatten() {
-                let blobs = save.elements.get(number).map(|element| &element.blobs);
-                let mut blobs = blobs.into_iter().flatten();
-                let is_lost = blobs.any(|blob| {
-                    graph
-                        .id(blob)
-                        .is_some_and(|id| graph.is_present(id) && !search.is_live(id))
-                });
-                if is_lost || (is_left_alone && has_no_name_left(number)) {
+                let Some(element) = self.elements.get(number) else {
+                    continue;
+                };
+                let mut blobs = element.blobs.iter().filter_map(|blob| graph.id(blob));
+                let is_lost = blobs.any(|id| graph.is_present(id) && !search.is_live(id));
+                if is_lost || (is_left_alone && has_no_name_left(element)) {
                     elements.insert(number);
                 }
             }
         }
-        for &number in &self.without_config {
-            if has_no_name_left(number) {
+        for (number, element) in self.elements.iter().enumerate() {
+            let is_named = !element.repo_tags.is_empty();
+            if element.config.is_none() && is_named && has_no_name_left(element) {
                 elements.insert(number);
             }
         }
@@ -340,43 +301,23 @@ impl<'a> Alone<'a> {
 
     /// Returns what a document references in a role that counts, and its referrers.
     fn next(&self, id: BlobId, counts: impl Fn(Role) -> bool) -> Vec<BlobId> {
-        let graph = &self.view.graph;
-        let edges = graph.edges(id);
-        let edges = edges.iter().filter(|edge| counts(edge.role));
-        let below = edges.map(|edge| edge.to);
-        below.chain(graph.referrers(id).iter().copied()).collect()
-    }
-
-    fn below(&self, mut queue: Vec<BlobId>, counts: impl Fn(Role) -> bool) -> HashSet<BlobId> {
-        let mut below = HashSet::new();
-        while let Some(id) = queue.pop() {
-            if below.insert(id) {
-                queue.extend(self.next(id, &counts));
-            }
-        }
+        let edges = self.graph.edges(id).iter();
+        let below = edges.filter(|edge| counts(edge.role)).map(|edge| edge.to);
         below
-    }
-
-    /// Returns the images that one was built upon.
-    fn bases(&self, id: BlobId) -> Vec<BlobId> {
-        let graph = &self.view.graph;
-        let content = content_of(graph, id, None).into_iter();
-        content
-            .filter_map(|(id, _)| graph.node(id)?.base_digest.as_ref())
-            .filter_map(|digest| graph.id(digest))
+            .chain(self.graph.referrers(id).iter().copied())
             .collect()
     }
 }
 
-/// Looks for a root that is kept, from blobs up.
+/// Searches for a root that is kept, from blobs up.
 struct Search<'s, 'a> {
     alone: &'s Alone<'a>,
-    /// What is removed: as a referrer it is not kept by its subject.
+    /// The image that is removed: as a referrer it is not kept by its subject.
     unwanted: BlobId,
     taken: &'s Taken<'a>,
     /// Elements of docker save keep what they name.
     with_elements: bool,
-    /// Where it is not decided yet which entries are taken: those that are in any case.
+    /// If it is not decided yet which entries are taken: those that are in any case.
     undecided: HashSet<usize>,
     /// What no root that is kept references.
     dead: HashSet<BlobId>,
@@ -424,7 +365,8 @@ impl<'s, 'a> Search<'s, 'a> {
         upon.any(|root| self.is_root(*root))
     }
 
-    /// Returns `true` if a root that is kept references a blob. What is shared by many is found at the first of them.
+    /// Returns `true` if a root that is kept references a blob. For a blob shared by many images the first root ends the
+    /// search.
     fn is_live(&mut self, id: BlobId) -> bool {
         if self.dead.contains(&id) {
             return false;
@@ -441,8 +383,8 @@ impl<'s, 'a> Search<'s, 'a> {
                 continue;
             };
             *next += 1;
-            let graph = &self.alone.view.graph;
-            if *id == self.unwanted && !references(graph, parent, *id) {
+            let mut edges = self.alone.graph.edges(parent).iter();
+            if *id == self.unwanted && !edges.any(|edge| edge.to == *id) {
                 // Only its subject has it, as a referrer.
                 continue;
             }
@@ -457,8 +399,4 @@ impl<'s, 'a> Search<'s, 'a> {
         self.dead.extend(seen);
         false
     }
-}
-
-fn references(graph: &crate::graph::Graph, document: BlobId, id: BlobId) -> bool {
-    graph.edges(document).iter().any(|edge| edge.to == id)
 }

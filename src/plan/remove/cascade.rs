@@ -1,9 +1,8 @@
-//! What goes along with what was asked for.
+//! What is removed along with what was asked for.
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::graph::content_of;
-use crate::graph::{BlobSet, RootSource};
+use crate::graph::{BlobSet, Graph, RootSource, content_of};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::snapshot::Snapshot;
@@ -11,10 +10,10 @@ use crate::model::snapshot::Snapshot;
 use super::selection::{RemovalSet, below, extend_below, roots_that_stay};
 use super::{Referrers, RemoveOptions, take_names};
 
-/// Adds what goes along: untagged entries that were children of what goes, its untagged and
+/// Adds what is removed along: untagged entries that were children of what is removed, its untagged and
 /// digest-tag referrers, those that share its name by `kind`, and untagged images that it was built
-/// upon; again and again, until nothing new is found. Whatever something that stays still references,
-/// stays. Returns the named referrers that stay.
+/// upon; again and again, until nothing new is found. What something that is kept still references is
+/// kept. Returns the named referrers that are kept.
 pub(in crate::plan) fn cascade(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -27,9 +26,10 @@ pub(in crate::plan) fn cascade(
         let mut candidates: Vec<&EntryFacts> = Vec::new();
         let mut stays: Vec<BlobId> = roots_that_stay(view, gone)
             .filter(|root| !matches!(root.source, RootSource::Entry(_)))
-            .filter_map(|root| root.target.as_ref().ok().copied())
+            .filter_map(|root| root.id())
             .collect();
-        let bases = bases(view, gone.images.iter().copied());
+        let images = gone.images.iter();
+        let bases: BTreeSet<BlobId> = images.flat_map(|id| bases(&view.graph, *id)).collect();
         let mut others: Vec<&EntryFacts> = entries
             .iter()
             .filter(|entry| {
@@ -57,17 +57,15 @@ pub(in crate::plan) fn cascade(
             extend_below(view, ids, options.referrers, &mut below);
         }
         stays.extend(others.iter().filter_map(|entry| entry.id));
-        // What stays keeps its children and its referrers; those keep theirs.
+        // What is kept keeps its children and its referrers; those keep theirs.
         loop {
             let ids = stays.iter().chain(&gone.survivors).copied();
             let live = view.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
             // An image that others were built upon as well is in use.
-            let used = if bases.is_empty() {
-                BTreeSet::new()
-            } else {
-                self::bases(view, stays.iter().copied())
-            };
+            let kept = stays.iter().filter(|_| !bases.is_empty());
+            let used: BTreeSet<BlobId> =
+                kept.flat_map(|id| self::bases(&view.graph, *id)).collect();
             candidates.retain(|entry| {
                 let is_kept = entry
                     .id
@@ -90,20 +88,14 @@ pub(in crate::plan) fn cascade(
             return left_referrers(entries, gone, &below);
         }
         for entry in candidates {
-            gone.entries.insert(entry.position);
-            gone.names
-                .extend(entry.names.iter().map(|name| name.text.to_string()));
-            if let Some(id) = entry.id
-                && known.insert(id)
-            {
-                gone.images.push(id);
-            }
+            gone.take_entry(entry);
+            gone.images.extend(entry.id.filter(|id| known.insert(*id)));
         }
     }
 }
 
-/// Takes the removed names from signatures that have them by their `kind` and are kept by something else: an entry that
-/// nothing but its signature has would be listed under the name as before.
+/// Takes the removed names from signatures that share them by their `kind` and are kept by something else: otherwise the
+/// name would still be listed, for an entry that only the signature has.
 fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     let in_use = names_in_use(entries, gone);
     let is_kin = |entry: &&EntryFacts| {
@@ -111,42 +103,29 @@ fn untag_kept_kin(entries: &[EntryFacts], gone: &mut RemovalSet) {
     };
     let kin: Vec<&EntryFacts> = entries.iter().filter(is_kin).collect();
     for entry in kin {
-        let going = entry
+        let removed = entry
             .names
             .iter()
             .filter(|name| gone.names.contains(&*name.text) && !in_use.contains(&*name.text));
-        let going: Vec<_> = going.collect();
-        if !going.is_empty() {
-            take_names(entry, &going, gone);
-        }
+        let removed: Vec<_> = removed.collect();
+        take_names(entry, &removed, gone);
     }
 }
 
-/// Returns the names that images keep. What shares one of them by its `kind` is of those images.
+/// Returns the names that images keep. What shares one of them by its `kind` belongs to those images.
 fn names_in_use<'a>(entries: &'a [EntryFacts], gone: &RemovalSet) -> HashSet<&'a str> {
     let is_kept = |entry: &&EntryFacts| {
         entry.role != EntryRole::KindReferrer && !gone.entries.contains(&entry.position)
     };
-    let cut: HashSet<(usize, &str)> = gone
-        .annotations
-        .iter()
-        .map(|(position, key)| (*position, *key))
-        .collect();
     let kept = entries.iter().filter(is_kept);
-    let names = kept.flat_map(|entry| entry.names.iter().map(|name| (entry.position, name)));
-    names
-        .filter(|(position, name)| {
-            if name.is_annotation() {
-                !cut.contains(&(*position, name.key))
-            } else {
-                !gone.saved.contains(&(*position, name.text.to_string()))
-            }
-        })
-        .map(|(_, name)| &*name.text)
-        .collect()
+    let names = kept.flat_map(|entry| {
+        let names = entry.names.iter();
+        names.filter(|name| gone.keeps_name(entry, name))
+    });
+    names.map(|name| &*name.text).collect()
 }
 
-/// Returns `true` if an entry belongs to what goes, by what is known of it alone.
+/// Returns `true` if an entry belongs to what is removed, without regard to what keeps it.
 fn goes_along(
     entry: &EntryFacts,
     options: &RemoveOptions,
@@ -171,26 +150,22 @@ fn goes_along(
                 names.clone().any(|name| gone.names.contains(name))
                     && !names.any(|name| in_use.contains(name))
             }
-            // What docker save's own list names is nobody's part.
+            // What docker save's own list names is not part of another image.
             EntryRole::Named | EntryRole::Saved => false,
         }
 }
 
-/// Returns the images that these were built upon, by their own word.
-fn bases(view: &Snapshot, images: impl Iterator<Item = BlobId>) -> BTreeSet<BlobId> {
-    let manifests = images.flat_map(|id| {
-        content_of(&view.graph, id, None)
-            .into_iter()
-            .map(|(id, _)| id)
-    });
-    manifests
-        .filter_map(|id| view.graph.node(id)?.base_digest.as_ref())
-        .filter_map(|digest| view.graph.id(digest))
+/// Returns the images that one was built upon, according to the annotations of its manifests.
+pub(super) fn bases(graph: &Graph, id: BlobId) -> Vec<BlobId> {
+    let content = content_of(graph, id, None).into_iter();
+    content
+        .filter_map(|(id, _)| graph.node(id)?.base_digest.as_ref())
+        .filter_map(|digest| graph.id(digest))
         .collect()
 }
 
 fn left_referrers(entries: &[EntryFacts], gone: &RemovalSet, below: &BlobSet) -> Vec<String> {
-    let mut left: Vec<String> = entries
+    let left: BTreeSet<String> = entries
         .iter()
         .filter(|entry| {
             entry.role == EntryRole::Named
@@ -200,7 +175,5 @@ fn left_referrers(entries: &[EntryFacts], gone: &RemovalSet, below: &BlobSet) ->
         .filter_map(|entry| entry.names.first())
         .map(|name| name.text.to_string())
         .collect();
-    left.sort();
-    left.dedup();
-    left
+    left.into_iter().collect()
 }

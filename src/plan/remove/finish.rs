@@ -1,10 +1,10 @@
-//! The plan of a removal: what is written, and what is deleted in which order.
+//! The plan of a removal: what is written, and what is deleted, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::fs::Fs;
-use crate::graph::{BlobSet, Cut, EmptyIndex, MarkOptions, MissingDocuments, Root, RootSource};
+use crate::graph::{BlobSet, Cut, Edge, EmptyIndex, MarkOptions, MissingDocuments, Root};
 use crate::layout::{BlobId, IndexTime};
 use crate::model::snapshot::Snapshot;
 use crate::oci::reference::canonical;
@@ -13,10 +13,10 @@ use crate::plan::{Deletion, Deletions, KeepReason, Kept, Order, Plan, SweepOptio
 
 use super::Removal;
 use super::saved::edit_lists;
-use super::selection::{RemovalSet, SweepExtent, docker_elements, stays};
+use super::selection::{RemovalSet, SweepExtent, docker_elements};
 
-/// How far the clock that stamps files can be behind the one that tells the current time, in nanoseconds.
-/// Linux stamps with the time of the last tick; network file systems are worse.
+/// How far the timestamps of files can lag behind the system's clock, in nanoseconds. Linux uses the time of the last
+/// tick; network file systems are worse.
 const CLOCK_MARGIN: i128 = 1_000_000_000;
 
 /// Makes the plan: edits of the documents, and the sweep of what they release.
@@ -34,10 +34,7 @@ pub(in crate::plan) fn finish(
         graph,
     } = view;
     let elements = docker_elements(view, gone);
-    let keep = |root: &Root| match root.source {
-        RootSource::DockerSave(position) => !elements.contains(&position),
-        _ => stays(gone, root),
-    };
+    let keep = |root: &Root| gone.keeps(root, &elements);
     let is_nothing = gone.entries.is_empty()
         && gone.elements.is_empty()
         && gone.replaced.is_empty()
@@ -47,45 +44,17 @@ pub(in crate::plan) fn finish(
     } else {
         release(view, gone, missing, extent, &keep, sweep_options, fs)?
     };
-    let mut edits: Vec<Edit> = gone
-        .entries
-        .iter()
-        .map(|&position| Edit::RemoveEntry { position })
-        .collect();
-    edits.extend(
-        gone.annotations
-            .iter()
-            .map(|(position, key)| Edit::RemoveAnnotation {
-                position: *position,
-                key: (*key).into(),
-            }),
-    );
-    edits.extend(
-        gone.renamed
-            .iter()
-            .map(|(position, key, value)| Edit::ReplaceAnnotation {
-                position: *position,
-                key: (*key).into(),
-                value: value.as_str().into(),
-            }),
-    );
-    for (position, blob) in &gone.replaced {
-        edits.push(Edit::ReplaceDigest {
-            position: *position,
-            digest: blob.digest.clone(),
-            size: blob.bytes.len() as u64,
-        });
-    }
+    let edits = edits(gone);
     plan.writes.blobs.extend(gone.nested.iter().cloned());
     plan.writes.blobs.extend(gone.replaced.values().cloned());
     plan.writes.blobs.dedup();
-    // What is needed from now on stays, also where it would have gone along.
+    // What is referenced from now on is kept, even if it was removed along.
     let new = plan.writes.blobs.iter();
     let new: BTreeSet<BlobId> = new.filter_map(|blob| graph.id(&blob.digest)).collect();
-    for victims in [&mut plan.sweep, &mut plan.spare] {
-        victims.retain(|victim| !new.contains(&victim.id));
+    for deletions in [&mut plan.sweep, &mut plan.spare] {
+        deletions.retain(|deletion| !new.contains(&deletion.id));
     }
-    // What another image has already is not touched: its time tells how old that image is.
+    // A blob of another image is not written again: its time is the age of that image.
     plan.writes.blobs.retain(|blob| {
         graph
             .id(&blob.digest)
@@ -109,7 +78,7 @@ pub(in crate::plan) fn finish(
     plan.is_sparse = gone.cut != Cut::default();
     let is_untagged = plan.writes.index.is_some() || plan.writes.manifest_json.is_some();
     if is_untagged && graph.writer().is_some() {
-        // What is kept for another reason now may be kept for none before the writer ends.
+        // What is kept for another reason now may lose that reason before the writer ends.
         let released = plan.kept.iter().filter(|kept| graph.is_rooted(kept.id));
         plan.writes.released = released.map(|kept| graph.digest(kept.id).clone()).collect();
     }
@@ -139,6 +108,31 @@ pub(in crate::plan) fn finish(
     })
 }
 
+/// Returns the edits of `index.json`.
+fn edits(gone: &RemovalSet) -> Vec<Edit> {
+    let entries = gone.entries.iter();
+    let entries = entries.map(|&position| Edit::RemoveEntry { position });
+    let annotations = gone.annotations.iter();
+    let annotations = annotations.map(|&(position, key)| Edit::RemoveAnnotation {
+        position,
+        key: key.into(),
+    });
+    let renamed = gone.renamed.iter();
+    let renamed = renamed.map(|(position, key, value)| Edit::ReplaceAnnotation {
+        position: *position,
+        key: (*key).into(),
+        value: value.as_str().into(),
+    });
+    let replaced = gone.replaced.iter();
+    let replaced = replaced.map(|(position, blob)| Edit::ReplaceDigest {
+        position: *position,
+        digest: blob.digest.clone(),
+        size: blob.bytes.len() as u64,
+    });
+    let edits = entries.chain(annotations).chain(renamed);
+    edits.chain(replaced).collect()
+}
+
 /// Plans the deletion of what a removal releases, in docker's order: each image, its other
 /// documents, then its layers from the top down.
 fn release(
@@ -155,20 +149,12 @@ fn release(
         state,
         graph,
     } = view;
-    // An entry that goes while another entry of the same image stays releases nothing.
-    let staying = graph
-        .roots()
-        .iter()
-        .filter(|root| keep(root))
-        .filter_map(|root| root.target.as_ref().ok().copied());
-    let live = graph.reach_after(
-        staying.chain(gone.survivors.iter().copied()),
-        &gone.change(),
-    );
-    let going = graph.roots().iter().filter(|root| !keep(root));
-    let releases = going
-        .filter_map(|root| root.target.as_ref().ok())
-        .any(|id| !live.contains(*id));
+    // An entry that is removed while another entry of the same image is kept releases nothing.
+    let live = gone.reach(view, graph.roots().iter().filter(|root| keep(root)));
+    let removed = graph.roots().iter().filter(|root| !keep(root));
+    let releases = removed
+        .filter_map(|root| root.id())
+        .any(|id| !live.contains(id));
     let is_everything = extent != SweepExtent::Released;
     if !releases && !is_everything && gone.cut == Cut::default() {
         return Ok(Plan::empty(view));
@@ -189,20 +175,20 @@ fn release(
         },
     )?;
     let mut plan = sweep(view, &live, fs, sweep_options);
-    let is_orphan = |victim: &Deletion| !graph.is_rooted(victim.id);
+    let is_orphan = |deletion: &Deletion| !graph.is_rooted(deletion.id);
     // On a full disk the older orphans make room for the new index.
     plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
-    // What an interrupted run of this program has written, and this one lists, is no sign of a writer.
+    // What an interrupted run of this program wrote, and this one lists, does not indicate a writer.
     let new = gone.nested.iter().chain(gone.replaced.values());
     let new = new.filter_map(|blob| graph.id(&blob.digest)).collect();
     if let Some(writer) = graph.writer_besides(&new) {
-        // Many writers read `index.json` at their start and write it at their end. What is removed in between is
-        // listed again then, and a writer that has seen a blob does not write it again.
-        let released = plan.sweep.iter().filter(|victim| !is_orphan(victim));
+        // Many writers read `index.json` at their start and write it at their end: they list again what is removed in
+        // between, and do not write again a blob that they have seen.
+        let released = plan.sweep.iter().filter(|deletion| !is_orphan(deletion));
         let before = plan.kept.len();
-        plan.kept.extend(released.map(|victim| Kept {
-            id: victim.id,
-            len: victim.file.len,
+        plan.kept.extend(released.map(|deletion| Kept {
+            id: deletion.id,
+            len: deletion.file.len,
             because: KeepReason::WriterAtWork,
         }));
         if plan.kept.len() > before {
@@ -212,18 +198,16 @@ fn release(
     }
     if !is_everything {
         plan.temporary = Vec::new();
-        plan.sweep.retain(|victim| !is_orphan(victim));
+        plan.sweep.retain(|deletion| !is_orphan(deletion));
         plan.kept.retain(|kept| graph.is_rooted(kept.id));
     }
     // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(view, gone);
     let mut sorted: Vec<Deletion> = plan.sweep.iter().collect();
-    sorted.sort_by_key(|victim| {
-        (
-            ranks.get(&victim.id).copied().unwrap_or(usize::MAX),
-            graph.digest(victim.id),
-        )
+    sorted.sort_by_key(|deletion| {
+        let rank = ranks.get(&deletion.id).copied().unwrap_or(usize::MAX);
+        (rank, graph.digest(deletion.id))
     });
     plan.sweep = Deletions::of(sorted);
     Ok(plan)
@@ -236,26 +220,18 @@ fn docker_order(view: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
     for &image in gone.superseded.iter().chain(&gone.images) {
         let mut layers = Vec::new();
         let mut seen = BlobSet::default();
-        let mut documents = vec![image];
         seen.insert(image);
+        let mut documents = vec![image];
         let mut next = 0;
         while let Some(&id) = documents.get(next) {
             next += 1;
-            let edges = view.graph.edges(id);
-            let mut own = Vec::new();
-            for edge in edges.iter().filter(|edge| edge.role != Role::Subject) {
-                let is_layer =
-                    matches!(edge.role, Role::Layer | Role::Blob) || edge.kind == Kind::Layer;
-                if !seen.insert(edge.to) {
-                    continue;
-                }
-                if is_layer {
-                    own.push(edge.to);
-                } else {
-                    documents.push(edge.to);
-                }
-            }
-            layers.extend(own.into_iter().rev());
+            let edges = view.graph.edges(id).iter();
+            let content = edges.filter(|edge| edge.role != Role::Subject && seen.insert(edge.to));
+            let (own, below): (Vec<&Edge>, Vec<_>) = content.partition(|edge| {
+                matches!(edge.role, Role::Layer | Role::Blob) || edge.kind == Kind::Layer
+            });
+            layers.extend(own.iter().rev().map(|edge| edge.to));
+            documents.extend(below.iter().map(|edge| edge.to));
             let referrers = view.graph.referrers(id).iter().copied();
             documents.extend(referrers.filter(|id| seen.insert(*id)));
         }

@@ -1,7 +1,7 @@
 //! What keeps an image whose last name is removed.
 //!
-//! *Promise*: what is said is what marking follows: a root that stays and references the document of the image, with
-//! the same cuts. The search goes from the image up, and its work is bounded.
+//! *Promise*: the reasons are those of marking: a root that is kept and references the document of the image, with
+//! the same cuts. The search starts at the image, and its work is bounded.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -14,31 +14,31 @@ use crate::oci::{Digest, Role};
 use crate::plan::Plan;
 
 use super::holds_on;
-use super::selection::{RemovalSet, docker_elements, stays};
+use super::selection::{RemovalSet, docker_elements};
 
-/// How many images are explained.
+/// The maximum number of images that are explained.
 const MAX_IMAGES: usize = 20;
 
-/// How many reasons are given for an image.
+/// The maximum number of reasons for an image.
 const MAX_KEEPERS: usize = 3;
 
-/// How many documents above an image are visited.
+/// The maximum number of documents above an image that are visited.
 const MAX_VISITED: usize = 10_000;
 
-/// An image that has no name any more and whose document is kept, with the reasons.
+/// An image that loses its last name and whose document is kept, with the reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptImage {
     /// The image, or a platform of one.
     pub digest: Digest,
     /// Bytes of its document.
     pub size: u64,
-    /// What keeps it, the nearest first; not all of it.
+    /// What keeps it, at most three reasons.
     pub by: Vec<Keeper>,
     /// How many more there are.
     pub more: usize,
 }
 
-/// Something that stays and keeps an image.
+/// Something that keeps an image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Keeper {
@@ -46,23 +46,23 @@ pub enum Keeper {
     Untagged,
     /// A hold, by name.
     Hold(String),
-    /// A hold on something below the image: its name, and the short digest of what it is on.
+    /// A hold on something below the image: its name, and the short digest of the held blob.
     HoldBelow(String, String),
     /// Another file that lists it.
     List(String),
-    /// It is the subject of this one.
+    /// It is the subject of this image.
     Subject(String),
     /// It is listed by this image index.
     Child(String),
-    /// This one is its subject.
+    /// It is a referrer of this image.
     Referrer(String),
-    /// It is referenced by this one in another way.
+    /// It is referenced by this image otherwise.
     Part(String),
 }
 
 impl Keeper {
-    /// What has to be ended by another command or tool comes first; an entry without a name is often only what the
-    /// removal leaves.
+    /// What another command or tool has to remove comes first; an entry without a name is often only what the removal
+    /// leaves.
     const fn rank(&self) -> u8 {
         match self {
             Self::Hold(_) | Self::HoldBelow(..) => 0,
@@ -99,8 +99,8 @@ enum Relation {
     Part,
 }
 
-/// Returns the images whose last name is removed and whose document is not deleted, some of them, and how many more
-/// there are.
+/// Returns the images whose last name is removed and whose document is not deleted, at most [`MAX_IMAGES`], and how many
+/// more there are.
 pub(in crate::plan) fn kept_by(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -134,7 +134,7 @@ pub(in crate::plan) fn kept_by(
     (images.collect(), more)
 }
 
-/// Returns the holds on parts of an image, which keep names from taking the image along.
+/// Returns the holds on parts of an image.
 fn holds_below(view: &Snapshot, id: BlobId) -> impl Iterator<Item = Keeper> {
     let own = view.graph.digest(id).clone();
     let holds = holds_on(view, id).into_iter();
@@ -143,25 +143,21 @@ fn holds_below(view: &Snapshot, id: BlobId) -> impl Iterator<Item = Keeper> {
     below.map(|hold| Keeper::HoldBelow(hold.name.clone(), hold.digest.short()))
 }
 
-/// Returns what loses its last name and is not deleted.
+/// Returns the images that lose their last name and are not deleted.
 fn kept_images(
     view: &Snapshot,
     entries: &[EntryFacts],
     gone: &RemovalSet,
     plan: &Plan,
 ) -> Vec<BlobId> {
-    let cut: HashSet<(usize, &str)> = gone
-        .annotations
-        .iter()
-        .map(|(position, key)| (*position, *key))
-        .collect();
+    let has_name = |entry: &&EntryFacts| {
+        let mut names = entry.names.iter();
+        names.any(|name| !gone.annotations.contains(&(entry.position, name.key)))
+    };
     let named: HashSet<BlobId> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
-        .filter(|entry| {
-            let mut names = entry.names.iter();
-            names.any(|name| !cut.contains(&(entry.position, name.key)))
-        })
+        .filter(has_name)
         .filter_map(|entry| entry.id)
         .collect();
     let positions = gone.annotations.iter().map(|(position, _)| position);
@@ -170,7 +166,7 @@ fn kept_images(
         .iter()
         .chain(positions)
         .filter_map(|position| entries.get(*position)?.id);
-    // What stays for its age is told with the other orphans that do.
+    // What is kept for its age is reported with the other orphans.
     let settled: HashSet<BlobId> = plan
         .sweep
         .iter()
@@ -188,7 +184,7 @@ fn kept_images(
         .collect()
 }
 
-/// From documents up to the roots that stay.
+/// Searches from documents up to the roots that are kept.
 struct Search<'a> {
     view: &'a Snapshot,
     gone: &'a RemovalSet,
@@ -212,7 +208,7 @@ impl<'a> Search<'a> {
                 parents.entry(edge.to).or_default().push((id, relation));
             }
             for &referrer in graph.referrers(id) {
-                // Whoever removes a referrer does not want its subject to keep it.
+                // A referrer that the user removes is not kept by its subject.
                 if !gone.unwanted.contains(&referrer) {
                     let above = parents.entry(referrer).or_default();
                     above.push((id, Relation::Referrer));
@@ -222,13 +218,7 @@ impl<'a> Search<'a> {
         let elements = docker_elements(view, gone);
         let mut roots: HashMap<BlobId, Vec<&Root>> = HashMap::new();
         for root in graph.roots() {
-            let is_kept = match root.source {
-                RootSource::DockerSave(position) => !elements.contains(&position),
-                _ => stays(gone, root),
-            };
-            if let Ok(id) = root.target
-                && is_kept
-            {
+            if let Some(id) = root.id().filter(|_| gone.keeps(root, &elements)) {
                 roots.entry(id).or_default().push(root);
             }
         }
@@ -241,16 +231,13 @@ impl<'a> Search<'a> {
     }
 
     fn keepers(&self, image: BlobId) -> Vec<Keeper> {
-        let mut found = Vec::new();
-        let mut known = HashSet::new();
+        let mut found: Vec<Keeper> = Vec::new();
         let cut = &self.gone.cut;
-        // From images that lose a part the way over that part does not count. From all others it does.
-        let walks = if cut.images.is_empty() {
-            &[false][..]
-        } else {
-            &[false, true]
-        };
-        for &is_cut in walks {
+        // From images that lose a part the references to that part do not count. From all others they do.
+        for is_cut in [false, true] {
+            if is_cut && cut.images.is_empty() {
+                break;
+            }
             let mut seen = HashSet::from([image]);
             let mut queue = VecDeque::from([(image, Relation::Root)]);
             while let Some((id, relation)) = queue.pop_front() {
@@ -258,19 +245,13 @@ impl<'a> Search<'a> {
                     let loses = cut.images.contains(&id)
                         && !matches!(root.source, RootSource::SecondIndex(_));
                     if loses == is_cut {
-                        let keeper = self.keeper(root, relation);
-                        if known.insert(keeper.clone()) {
-                            found.push(keeper);
-                        }
+                        found.push(self.keeper(root, relation));
                     }
                 }
                 if self.gone.survivors.contains(&id) && !is_cut {
                     let names = self.gone.moved.iter().flat_map(|moved| &moved.names);
                     let name = names.map(String::as_str).next().unwrap_or("the new index");
-                    let keeper = Keeper::Child(name.to_owned());
-                    if known.insert(keeper.clone()) {
-                        found.push(keeper);
-                    }
+                    found.push(Keeper::Child(name.to_owned()));
                 }
                 for &(parent, step) in self.parents.get(&id).into_iter().flatten() {
                     let is_left_out = is_cut && cut.edges.contains(&(parent, id));
@@ -285,6 +266,8 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        let mut known = HashSet::new();
+        found.retain(|keeper| known.insert(keeper.clone()));
         found.sort_by_key(Keeper::rank);
         found
     }

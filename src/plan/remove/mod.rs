@@ -1,8 +1,7 @@
-//! `rm`: which names and entries go, what goes along with them, and what that releases.
+//! `rm`: which names and entries are removed, what is removed along with them, and what that releases.
 //!
-//! *Promise*: a blob is released only if no root that stays references it. Nothing is found by walking
-//! down from what is removed and deleting on the way: that is how docker tears shared layers out of
-//! other images.
+//! *Promise*: a blob is released only if no root that is kept references it. docker instead walks down from what is removed
+//! and deletes on the way, shared layers of other images included.
 
 mod alone;
 mod cascade;
@@ -41,31 +40,31 @@ pub(super) use selection::{RemovalSet, SweepExtent, stays};
 pub struct RemoveOptions {
     /// Whether conflicts are overridden.
     pub force: Force,
-    /// What becomes of referrers.
+    /// Whether referrers are removed as well.
     pub referrers: Referrers,
-    /// Whether anything but names goes.
+    /// Whether anything but names is removed.
     pub extent: Extent,
-    /// Accept that documents which stay listed are missing.
+    /// Accept that documents which remain listed are missing.
     pub missing: MissingDocuments,
 }
 
-/// What becomes of the referrers of a removed image.
+/// Whether the referrers of a removed image are removed as well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Referrers {
-    /// Those that nobody named go with it.
+    /// Those without a name are removed with it.
     #[default]
     Follow,
-    /// They stay, and with them what they refer to.
+    /// They are kept, with what they reference.
     Stay,
 }
 
-/// Whether anything but names goes.
+/// Whether anything but names is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Extent {
-    /// The last name takes the image along, and untagged images that it was built upon.
+    /// An image is removed with its last name, and so are untagged images that it was built upon.
     #[default]
     Images,
-    /// Only names go; entries become untagged and blobs stay.
+    /// Only names are removed; entries become untagged and blobs are kept.
     Names,
 }
 
@@ -73,7 +72,7 @@ pub enum Extent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// An ID stands for several names.
+    /// An image with several names was given by its ID.
     #[error("conflict: unable to delete {id} (must be forced) - image is referenced by {} names: {}", names.len(), names.join(", "))]
     Referenced {
         /// The short image ID.
@@ -81,15 +80,15 @@ pub enum Conflict {
         /// Its names.
         names: Vec<String>,
     },
-    /// A hold protects it. Force takes names away, but never the content.
+    /// A hold protects it. Force removes names, but never the content.
     #[error(
         "conflict: unable to delete {what} ({}) - hold \"{hold}\" is using its image {id}",
         if *can_be_forced { "must be forced" } else { "cannot be forced" }
     )]
     Held {
-        /// Force takes the name away; the image stays, without a name.
+        /// Force removes the name; the image is kept without one.
         can_be_forced: bool,
-        /// The name or short ID that was to be removed.
+        /// The name or short ID that was given.
         what: String,
         /// The hold.
         hold: String,
@@ -99,7 +98,7 @@ pub enum Conflict {
     /// The image has no such platform.
     #[error(
         "image with reference {image} was found but does not provide the platform {platform}{}",
-        available_in_words(available)
+        if available.is_empty() { String::new() } else { format!(" (it has {})", available.join(", ")) }
     )]
     NoPlatform {
         /// The platform.
@@ -109,7 +108,7 @@ pub enum Conflict {
         /// The platforms that it has.
         available: Vec<String>,
     },
-    /// One manifest is the platform that goes and one that stays.
+    /// One manifest is the platform to drop and one to keep.
     #[error(
         "conflict: unable to delete {platform} of {image} (cannot be forced) - it is the same manifest as {other}"
     )]
@@ -118,20 +117,20 @@ pub enum Conflict {
         platform: String,
         /// The image.
         image: String,
-        /// The platform that stays.
+        /// The platform that is kept.
         other: String,
     },
-    /// The beginning of a digest that several platforms of the image have.
+    /// A digest prefix that several platforms of the image share.
     #[error("ambiguous platform: `{platform}` of {image} could be {}", candidates.join(", "))]
     AmbiguousPlatform {
-        /// What was given.
+        /// The prefix.
         platform: String,
         /// The image.
         image: String,
-        /// The digests that begin so.
+        /// The digests with this prefix.
         candidates: Vec<String>,
     },
-    /// Other names stand for the same image and would lose the platform as well.
+    /// Other names refer to the same image and would lose the platform as well.
     #[error("conflict: {image} is also {}: Content will be removed from all images referencing this variant. Use --force to force delete.", names.join(", "))]
     SharedVariant {
         /// The name that was given.
@@ -139,7 +138,7 @@ pub enum Conflict {
         /// The other names.
         names: Vec<String>,
     },
-    /// No platform that is here would be left.
+    /// No present platform would be left.
     #[error(
         "conflict: unable to delete {what} (must be forced) - it is the last platform of image {id}{}, which would be removed with it",
         if *absent == 0 { "" } else { " that is present" }
@@ -149,10 +148,10 @@ pub enum Conflict {
         what: String,
         /// The short ID of the image.
         id: String,
-        /// How many more the image lists, none of which is here.
+        /// How many more the image lists, none of which is present.
         absent: usize,
     },
-    /// Signatures and the like are about the index, whose digest would be another one.
+    /// Signatures and other referrers reference the index, whose digest would change.
     #[error("conflict: unable to rewrite {image} (must be forced) - its digest is referenced by {}", referrers.join(", "))]
     Referred {
         /// The name or short ID.
@@ -162,34 +161,26 @@ pub enum Conflict {
     },
 }
 
-fn available_in_words(available: &[String]) -> String {
-    if available.is_empty() {
-        String::new()
-    } else {
-        format!(" (it has {})", available.join(", "))
-    }
-}
-
-/// What a removal does, in docker's words, with the plan that does it.
+/// A planned removal.
 #[derive(Debug)]
 pub struct Removal {
-    /// Everything that is to be done.
+    /// What is written and deleted.
     pub plan: Plan,
-    /// The names that go, in docker's order.
+    /// The names that are removed, in docker's order.
     pub untagged: Vec<String>,
-    /// Referrers that stay because somebody named them, although what they are about goes.
+    /// Referrers that are kept because they have a name, although their subject is removed.
     pub left_referrers: Vec<String>,
     /// Names that are kept, although another tool derived them from a name that is removed.
     pub left_companions: Vec<LeftCompanion>,
     /// What cannot be removed without force. Everything else is in the plan.
     pub conflicts: Vec<Conflict>,
-    /// Images and platforms that go, not only names.
+    /// Images and platforms that are removed, not only names.
     pub images: Vec<Digest>,
-    /// Names whose image is another one now, because a platform went.
+    /// Names that now refer to another image, because a platform was dropped.
     pub moved: Vec<Moved>,
-    /// Platforms that go, in the order of their index.
+    /// Platforms that are dropped, in the order of their index.
     pub dropped: Vec<Dropped>,
-    /// Images that lost their last name and are kept all the same, with the reasons; not all of them.
+    /// Images that lose their last name and are kept nevertheless, with the reasons; at most 20.
     pub kept_by: Vec<KeptImage>,
     /// How many more there are.
     pub more_kept: usize,
@@ -204,7 +195,7 @@ pub struct LeftCompanion {
     pub owner: String,
 }
 
-/// A platform that goes.
+/// A platform that is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
     /// The platform, as `--platform` takes it; `unknown` for a child without one.
@@ -218,7 +209,7 @@ pub struct Dropped {
 /// Names of an image whose index was rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The names; none if it is untagged.
+    /// The names; empty if it is untagged.
     pub names: Vec<String>,
     /// The new image ID.
     pub digest: Digest,
@@ -229,8 +220,8 @@ pub struct Moved {
 /// Plans a removal.
 ///
 /// # Errors
-/// [`Error::Incomplete`](crate::Error::Incomplete) when what stays is damaged, so that nobody knows what it needs; nothing is
-/// done then. Removing the damaged image itself works.
+/// [`Error::Incomplete`](crate::Error::Incomplete) if what is kept is damaged, so that it is unknown what it references.
+/// Removing the damaged image itself works.
 pub fn remove(
     view: &Snapshot,
     images: &[Image],
@@ -242,29 +233,35 @@ pub fn remove(
 ) -> Result<Removal> {
     let mut gone = RemovalSet::default();
     let conflicts = take_picks(view, images, entries, picks, options, &mut gone);
-    let mut left_referrers = Vec::new();
-    // Where only names go, no image does.
-    if !gone.images.is_empty() {
-        left_referrers = cascade(view, entries, options, &mut gone);
-    }
-    let mut removal = finish(
-        view,
-        &gone,
-        options.missing,
-        SweepExtent::Released,
-        sweep_options,
-        fs,
-    )?;
-    removal.left_referrers = left_referrers;
+    let mut removal = conclude(view, entries, options, sweep_options, fs, &mut gone)?;
     removal.conflicts = conflicts;
     removal.left_companions = left_companions(view, entries, &gone);
+    Ok(removal)
+}
+
+/// Adds what is removed along with what was chosen, and makes the plan.
+fn conclude(
+    view: &Snapshot,
+    entries: &[EntryFacts],
+    options: &RemoveOptions,
+    sweep_options: &SweepOptions,
+    fs: &dyn Fs,
+    gone: &mut RemovalSet,
+) -> Result<Removal> {
+    let mut left_referrers = Vec::new();
+    if !gone.images.is_empty() || !gone.superseded.is_empty() {
+        left_referrers = cascade(view, entries, options, gone);
+    }
+    let extent = SweepExtent::Released;
+    let mut removal = finish(view, gone, options.missing, extent, sweep_options, fs)?;
+    removal.left_referrers = left_referrers;
     if options.extent == Extent::Images {
-        (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
+        (removal.kept_by, removal.more_kept) = kept_by(view, entries, gone, &removal.plan);
     }
     Ok(removal)
 }
 
-/// Returns the companions of names that nothing has any more.
+/// Returns the companions of names that are removed from all images.
 fn left_companions(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -273,18 +270,12 @@ fn left_companions(
     if gone.names.is_empty() {
         return Vec::new();
     }
-    let cut: HashSet<(usize, &str)> = gone
-        .annotations
-        .iter()
-        .map(|(position, key)| (*position, *key))
-        .collect();
     let left: HashSet<(usize, &str)> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
-        .flat_map(|entry| entry.names.iter().map(|name| (entry.position, name)))
-        .filter(|(position, name)| !cut.contains(&(*position, name.key)))
-        .map(|(position, name)| (position, &*name.text))
-        .filter(|(position, name)| !gone.saved.contains(&(*position, (*name).to_owned())))
+        .flat_map(|entry| entry.names.iter().map(move |name| (entry, name)))
+        .filter(|(entry, name)| gone.keeps_name(entry, name))
+        .map(|(entry, name)| (entry.position, &*name.text))
         .collect();
     let names_left: HashSet<&str> = left.iter().map(|(_, name)| *name).collect();
     let found: BTreeSet<LeftCompanion> = companions(view, entries)
@@ -302,7 +293,7 @@ fn left_companions(
     found.into_iter().collect()
 }
 
-/// Takes over what was picked, image by image.
+/// Adds what was picked, image by image.
 fn take_picks(
     view: &Snapshot,
     images: &[Image],
@@ -322,26 +313,19 @@ fn take_picks(
         .collect();
     for pick in picks {
         for (id, picked) in &pick.names {
-            names
-                .entry(*id)
-                .or_default()
-                .extend(picked.iter().map(AsRef::as_ref));
+            let names = names.entry(*id).or_default();
+            names.extend(picked.iter().map(AsRef::as_ref));
         }
         whole.extend(&pick.images);
-        // Of one argument in the order of `index.json`: numbers of blobs are those of the directory,
-        // which differ from run to run.
+        // The images of one argument in the order of `index.json`: blob numbers follow the directory, whose order
+        // differs between runs.
         let mut of_pick: Vec<BlobId> = pick.names.keys().chain(&pick.images).copied().collect();
         of_pick.sort_by_key(|id| positions.get(id).copied());
         order.extend(of_pick);
         for position in &pick.entries {
-            gone.entries.insert(*position);
-            let facts = entries.get(*position);
-            gone.names.extend(
-                facts
-                    .iter()
-                    .flat_map(|entry| &entry.names)
-                    .map(|name| name.text.to_string()),
-            );
+            if let Some(entry) = entries.get(*position) {
+                gone.take_entry(entry);
+            }
         }
     }
     take_saved(view, picks, options, gone);
@@ -357,34 +341,26 @@ fn take_picks(
         else {
             continue;
         };
-        let own = || own_entries(entries, image);
+        let own = || image.own_entries(entries);
         let picked = names.remove(&id).unwrap_or_default();
-        let is_left = image
-            .names
-            .iter()
-            .any(|name| !picked.contains(name.text.as_ref()));
-        if whole.contains(&id) {
-            // An ID beside all of the names is no conflict any more.
-            if is_left && image.names.len() > 1 && options.force == Force::No {
-                let mut names: Vec<_> = image
-                    .names
-                    .iter()
-                    .map(|name| name.text.to_string())
-                    .collect();
-                names.sort();
-                conflicts.push(Conflict::Referenced {
-                    id: image.digest.short(),
-                    names,
-                });
-                if picked.is_empty() {
-                    continue;
-                }
+        let mut names = image.names.iter();
+        let is_left = names.any(|name| !picked.contains(name.text.as_ref()));
+        let is_whole = whole.contains(&id);
+        // An ID beside all of the names is not a conflict.
+        if is_whole && is_left && image.names.len() > 1 && options.force == Force::No {
+            let mut names = image.name_list();
+            names.sort();
+            conflicts.push(Conflict::Referenced {
+                id: image.digest.short(),
+                names,
+            });
+            if picked.is_empty() {
+                continue;
             }
         }
-        let all_go = !is_left
-            || (whole.contains(&id) && options.force == Force::Yes)
-            || (whole.contains(&id) && image.names.len() <= 1);
-        if !all_go {
+        let takes_all =
+            !is_left || (is_whole && (options.force == Force::Yes || image.names.len() <= 1));
+        if !takes_all {
             untag(own(), &picked, gone);
             continue;
         }
@@ -393,9 +369,9 @@ fn take_picks(
             continue;
         }
         if let Some((_, hold)) = holds_among(view, &held, id).first() {
-            let can_be_forced = !whole.contains(&id);
+            let can_be_forced = !is_whole;
             if can_be_forced && options.force == Force::Yes {
-                // As docker keeps the image of a container: the names go, and nothing else.
+                // As docker keeps the image of a container: only the names are removed.
                 untag_all(own(), gone);
                 continue;
             }
@@ -409,26 +385,20 @@ fn take_picks(
                 hold: hold.clone(),
                 id: image.digest.short(),
             });
-            // Names beside the last one need no force, but which of them is the last is not said:
-            // so nothing of the image is touched.
+            // Only the last name needs force, but the arguments do not say which of them is the last: nothing of the
+            // image is changed.
             continue;
         }
-        gone.entries.extend(&image.entries);
         let shared_by_kind = shared_by_kind(own(), entries, id);
-        gone.names.extend(
-            image
-                .names
-                .iter()
-                .filter(|name| !shared_by_kind.contains(&*name.text))
-                .map(|name| name.text.to_string()),
-        );
-        gone.images.push(id);
-        gone.unwanted.insert(id);
+        let names = image.name_list().into_iter();
+        gone.names
+            .extend(names.filter(|name| !shared_by_kind.contains(&**name)));
+        gone.take_image_but_names(image);
     }
     conflicts
 }
 
-/// Takes names of images that only docker save's list has. An element goes with the last of its names.
+/// Adds names of images that only docker save's list has. An element is removed with the last of its names.
 fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &mut RemovalSet) {
     let picked: BTreeSet<&str> = picks
         .iter()
@@ -448,23 +418,13 @@ fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &m
         let mut tags = element.repo_tags.iter();
         tags.any(|tag| !picked.contains(tag.as_str()))
     };
-    let going = elements.filter(|(_, element)| !element.repo_tags.is_empty() && !is_left(element));
-    gone.elements.extend(going.map(|(position, _)| position));
+    let removed =
+        elements.filter(|(_, element)| !element.repo_tags.is_empty() && !is_left(element));
+    gone.elements.extend(removed.map(|(position, _)| position));
 }
 
-/// Returns the entries of an image.
-fn own_entries<'a>(
-    entries: &'a [EntryFacts],
-    image: &'a Image,
-) -> impl Iterator<Item = &'a EntryFacts> + Clone {
-    image
-        .entries
-        .iter()
-        .filter_map(|position| entries.get(*position))
-}
-
-/// Returns the names that other entries have as well, where an image is a signature or the like by its `kind`: removing it
-/// takes neither the name from its image nor the other referrers along.
+/// Returns the names that other entries have as well, if an image is a referrer by its `kind` (a signature, for example):
+/// removing it removes neither the name from its image nor the other referrers.
 fn shared_by_kind<'a>(
     own: impl Iterator<Item = &'a EntryFacts>,
     entries: &[EntryFacts],
@@ -476,62 +436,55 @@ fn shared_by_kind<'a>(
         return HashSet::new();
     }
     let others = entries.iter().filter(|entry| entry.id != Some(id));
-    let others: HashSet<&str> = others
-        .flat_map(|entry| &entry.names)
-        .map(|name| &*name.text)
-        .collect();
+    let others: HashSet<&str> = others.flat_map(|entry| entry.name_texts()).collect();
     names
         .map(|name| &*name.text)
         .filter(|name| others.contains(name))
         .collect()
 }
 
-/// Takes some of an image's names away. An entry without any name left goes.
+/// Removes some of an image's names. An entry without any name left is removed.
 pub(in crate::plan) fn untag<'a>(
     own: impl Iterator<Item = &'a EntryFacts>,
     picked: &BTreeSet<&str>,
     gone: &mut RemovalSet,
 ) {
     for entry in own {
-        let (going, staying): (Vec<_>, Vec<_>) = entry
+        let (removed, kept): (Vec<_>, Vec<_>) = entry
             .names
             .iter()
             .partition(|name| picked.contains(name.text.as_ref()));
-        if going.is_empty() {
+        if removed.is_empty() {
             continue;
         }
-        gone.names
-            .extend(going.iter().map(|name| name.text.to_string()));
-        if staying.is_empty() {
-            gone.entries.insert(entry.position);
+        if kept.is_empty() {
+            gone.take_entry(entry);
         } else {
-            take_names(entry, &going, gone);
+            gone.names
+                .extend(removed.iter().map(|name| name.text.to_string()));
+            take_names(entry, &removed, gone);
         }
     }
 }
 
-/// Takes all names of an image away and keeps one entry without a name.
+/// Removes all names of an image and keeps one entry without a name.
 fn untag_all<'a>(own: impl Iterator<Item = &'a EntryFacts> + Clone, gone: &mut RemovalSet) {
     let mut kept = own.clone().any(|entry| entry.role.is_nameless());
     for entry in own.filter(|entry| !entry.names.is_empty()) {
-        gone.names
-            .extend(entry.names.iter().map(|name| name.text.to_string()));
-        if entry.role.is_nameless() {
-            // Only docker save's list names it.
-            take_names(entry, &entry.names.iter().collect::<Vec<_>>(), gone);
+        // An entry without a name of its own is named by docker save's list only.
+        let is_nameless = entry.role.is_nameless();
+        if kept && !is_nameless {
+            gone.take_entry(entry);
             continue;
         }
-        if kept {
-            gone.entries.insert(entry.position);
-            continue;
-        }
-        kept = true;
+        kept |= !is_nameless;
+        gone.names.extend(entry.name_texts().map(str::to_owned));
         take_names(entry, &entry.names.iter().collect::<Vec<_>>(), gone);
     }
 }
 
-/// Takes names of an entry away that stays. A name can stand in several annotations (docker writes the full one and the
-/// tag), and hide another: where no annotation is left to name the entry, all of them go.
+/// Removes names from an entry that is kept. A name can be in several annotations (docker writes the full one and the
+/// tag), and hide another: if no annotation is left to name the entry, all of them are removed.
 fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut RemovalSet) {
     let (annotated, saved): (Vec<&EntryName>, Vec<&EntryName>) =
         names.iter().copied().partition(|name| name.is_annotation());
@@ -549,12 +502,12 @@ fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut RemovalSet) {
     }
     for key in [CONTAINERD_NAME, REF_NAME, BASE_NAME] {
         if entry.details.annotations.contains_key(key) {
-            gone.annotations.push((entry.position, key));
+            gone.annotations.insert((entry.position, key));
         }
     }
 }
 
-/// Returns the holds on an image or on a manifest below it, by position and name.
+/// Returns the holds on an image or on a manifest below it: position and name.
 pub(super) fn holds_on(view: &Snapshot, id: BlobId) -> Vec<(usize, String)> {
     holds_among(view, &held(view), id)
 }
@@ -563,14 +516,14 @@ pub(super) fn holds_on(view: &Snapshot, id: BlobId) -> Vec<(usize, String)> {
 fn held(view: &Snapshot) -> Vec<(BlobId, usize)> {
     let roots = view.graph.roots().iter();
     roots
-        .filter_map(|root| match (&root.target, root.source) {
-            (Ok(target), RootSource::Hold(position)) => Some((*target, position)),
+        .filter_map(|root| match root.source {
+            RootSource::Hold(position) => Some((root.id()?, position)),
             _ => None,
         })
         .collect()
 }
 
-/// Does the same as [`holds_on`] where it is known what holds protect.
+/// As [`holds_on`], for known holds.
 fn holds_among(view: &Snapshot, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
     if held.is_empty() {
         return Vec::new();

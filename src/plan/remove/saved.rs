@@ -1,7 +1,7 @@
-//! What becomes of docker save's `manifest.json` and `repositories` when names and images are removed.
+//! Edits docker save's `manifest.json` and `repositories` when names and images are removed.
 //!
-//! *Promise*: a name leaves an element only when no entry that leads to its config has that name any more, so that of two
-//! images with one name each keeps its own; `repositories` never names what is gone.
+//! *Promise*: a name is removed from an element only if no entry that references its config keeps that name, so that each of
+//! two images with the same name keeps its own; `repositories` never names what is removed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -63,7 +63,7 @@ pub(super) fn edit_lists(
     Ok(())
 }
 
-/// Returns the hexadecimal digits of what is removed, and that no element which stays names.
+/// Returns the hexadecimal digits of what is removed and not named by an element that is kept.
 fn gone_ids(
     view: &Snapshot,
     gone: &RemovalSet,
@@ -89,11 +89,11 @@ fn gone_ids(
         .collect()
 }
 
-/// Which names are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
+/// The names that are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
 struct Names<'a> {
     gone: HashSet<String>,
     view: &'a Snapshot,
-    /// The entries that lead to the config of an element, by config.
+    /// The entries that reference the config of an element, by config.
     owners: HashMap<BlobId, Vec<usize>>,
     /// The names that each entry keeps.
     left: HashMap<usize, HashSet<String>>,
@@ -101,20 +101,9 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn of(view: &'a Snapshot, gone: &RemovalSet) -> Self {
-        let cut: HashSet<(usize, &str)> = gone
-            .annotations
-            .iter()
-            .map(|(position, key)| (*position, *key))
-            .collect();
         let left_of = |entry: &EntryFacts| {
-            let names = entry.names.iter().filter(|name| {
-                if name.is_annotation() {
-                    !cut.contains(&(entry.position, name.key))
-                } else {
-                    let name = (entry.position, name.text.to_string());
-                    !gone.saved.contains(&name)
-                }
-            });
+            let names = entry.names.iter();
+            let names = names.filter(|name| gone.keeps_name(entry, name));
             names.map(|name| canonical(&name.text)).collect()
         };
         Self {
@@ -146,7 +135,7 @@ impl<'a> Names<'a> {
                 .iter()
                 .filter_map(|position| self.left.get(position))
                 .any(|names| names.contains(&name)),
-            // No entry leads there: the name is that of whichever entry still has it.
+            // No entry references the config: any entry may keep the name.
             None => !self.left.values().any(|names| names.contains(&name)),
         }
     }

@@ -1,4 +1,4 @@
-//! What is to go, while it is worked out, and what is left then.
+//! What a command removes, and what is live afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -6,45 +6,47 @@ use crate::graph::content_of;
 use crate::graph::{BlobSet, Change, Cut, EmptyIndex, Root, RootSource};
 use crate::layout::replaced_ids::ReplacedId;
 use crate::layout::{BlobId, NewBlob};
-use crate::model::entries::config_owners;
+use crate::model::entries::{EntryFacts, config_owners};
+use crate::model::images::Image;
 use crate::model::snapshot::Snapshot;
 use crate::oci::docker_archive::Element;
 use crate::oci::reference::canonical;
-use crate::oci::{Digest, Role};
+use crate::oci::{Digest, EntryName, Role};
 
 use super::{Dropped, Moved, Referrers};
 
-/// What is to go, while it is worked out.
+/// What is removed.
 #[derive(Debug, Default)]
 pub(in crate::plan) struct RemovalSet {
+    /// Entries, by position.
     pub(in crate::plan) entries: BTreeSet<usize>,
-    /// Names that are cut from entries which stay.
-    pub(in crate::plan) annotations: Vec<(usize, &'static str)>,
-    /// Names that only docker save's list has, of entries that stay.
+    /// Names that are cut from entries which are kept.
+    pub(in crate::plan) annotations: BTreeSet<(usize, &'static str)>,
+    /// Names of entries which are kept that only docker save's list has.
     pub(in crate::plan) saved: BTreeSet<(usize, String)>,
     /// Elements of docker save that no entry references, by position.
     pub(in crate::plan) elements: BTreeSet<usize>,
-    /// Annotations of entries that stay which get another value: pinned names of a rewritten index.
+    /// Annotations of entries which are kept that get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
-    /// Images that go, in the order in which they were asked for; platforms that go, too.
+    /// ImageInspector, in the order in which they were given, and platforms.
     pub(in crate::plan) images: Vec<BlobId>,
-    /// Those of them that somebody asked for, not those that go along, and what is dropped or superseded
-    /// with a platform. As referrers they are not kept by their subject.
+    /// Images that were named by the user, and what is dropped or superseded with a platform. As referrers they are not
+    /// kept by their subject.
     pub(in crate::plan) unwanted: BTreeSet<BlobId>,
-    /// Platforms that go.
+    /// Platforms.
     pub(in crate::plan) dropped: Vec<Dropped>,
-    /// Entries that refer to a new index from now on.
+    /// Entries that reference a new index from now on.
     pub(in crate::plan) replaced: BTreeMap<usize, NewBlob>,
-    /// Indexes that make room for new ones. Their referrers go with them, their children do not.
+    /// Indexes that new ones replace. Their referrers are removed with them, their children are not.
     pub(in crate::plan) superseded: Vec<BlobId>,
     /// What the new indexes list.
     pub(in crate::plan) survivors: Vec<BlobId>,
-    /// Nested indexes to write, before the ones that entries refer to.
+    /// Nested indexes to write, before those that entries reference.
     pub(in crate::plan) nested: Vec<NewBlob>,
-    /// References that do not count any more.
+    /// References that no longer count.
     pub(in crate::plan) cut: Cut,
-    /// Platforms whose layers go, while their documents stay.
+    /// Platforms whose layers are deleted and whose documents are kept.
     pub(in crate::plan) hollowed: Vec<BlobId>,
     /// What an image is now, by the names that moved.
     pub(in crate::plan) moved: Vec<Moved>,
@@ -55,10 +57,9 @@ pub(in crate::plan) struct RemovalSet {
 /// What is swept after a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::plan) enum SweepExtent {
-    /// What the removal releases. Older orphans are the business of `gc` and `prune`, unless the disk
-    /// is full.
+    /// What the removal releases. Older orphans are left to `gc` and `prune`, unless the disk is full.
     Released,
-    /// Everything that nothing references.
+    /// Everything unreferenced.
     Everything {
         /// Accept that `index.json` lists nothing to begin with.
         empty: EmptyIndex,
@@ -66,20 +67,51 @@ pub(in crate::plan) enum SweepExtent {
 }
 
 impl RemovalSet {
+    /// Removes an entry with its names.
+    pub(in crate::plan) fn take_entry(&mut self, entry: &EntryFacts) {
+        self.entries.insert(entry.position);
+        self.names.extend(entry.name_texts().map(str::to_owned));
+    }
+
+    /// Removes an image that was chosen, with all entries and all names.
+    pub(in crate::plan) fn take_image(&mut self, image: &Image) {
+        self.names.extend(image.name_list());
+        self.take_image_but_names(image);
+    }
+
+    /// Removes an image that was chosen, with all entries.
+    pub(super) fn take_image_but_names(&mut self, image: &Image) {
+        self.entries.extend(&image.entries);
+        self.images.push(image.id);
+        self.unwanted.insert(image.id);
+    }
+
+    /// Returns `true` if an entry that is kept keeps this name.
+    pub(super) fn keeps_name(&self, entry: &EntryFacts, name: &EntryName) -> bool {
+        if name.is_annotation() {
+            !self.annotations.contains(&(entry.position, name.key))
+        } else {
+            let name = (entry.position, name.text.to_string());
+            !self.saved.contains(&name)
+        }
+    }
+
     /// Returns everything that is live afterwards.
     pub(in crate::plan) fn live(&self, view: &Snapshot) -> BlobSet {
         let elements = docker_elements(view, self);
-        let ids = view
-            .graph
-            .roots()
-            .iter()
-            .filter(|root| match root.source {
-                RootSource::DockerSave(position) => !elements.contains(&position),
-                _ => stays(self, root),
-            })
-            .filter_map(|root| root.target.as_ref().ok().copied());
-        view.graph
-            .reach_after(ids.chain(self.survivors.iter().copied()), &self.change())
+        let roots = view.graph.roots().iter();
+        self.reach(view, roots.filter(|root| self.keeps(root, &elements)))
+    }
+
+    /// Returns what is live afterwards if these roots are kept.
+    pub(super) fn reach<'a>(
+        &self,
+        view: &Snapshot,
+        roots: impl Iterator<Item = &'a Root>,
+    ) -> BlobSet {
+        let ids = roots.filter_map(|root| root.id());
+        let ids = ids.chain(self.survivors.iter().copied());
+        view.graph.reach_after(ids, &self.change())
     }
 
     /// Returns what is different from now on.
@@ -89,21 +121,29 @@ impl RemovalSet {
             cut: &self.cut,
         }
     }
+
+    /// Returns `true` if a root is kept. `elements`: the [elements](docker_elements) of docker save that are removed.
+    pub(super) fn keeps(&self, root: &Root, elements: &BTreeSet<usize>) -> bool {
+        match root.source {
+            RootSource::DockerSave(position) => !elements.contains(&position),
+            _ => stays(self, root),
+        }
+    }
 }
 
-/// Returns the roots that a removal leaves, before docker-save elements are looked at.
+/// Returns the roots that are kept, without docker-save elements.
 pub(super) fn roots_that_stay<'a>(
     view: &'a Snapshot,
     gone: &'a RemovalSet,
 ) -> impl Iterator<Item = &'a Root> {
     view.graph.roots().iter().filter(|root| match root.source {
-        // An element goes with its image.
+        // An element is removed with its image.
         RootSource::DockerSave(_) => false,
         _ => stays(gone, root),
     })
 }
 
-/// Returns `true` if a root stays, docker-save elements aside.
+/// Returns `true` if a root is kept, docker-save elements aside.
 pub(in crate::plan) fn stays(gone: &RemovalSet, root: &Root) -> bool {
     match root.source {
         RootSource::Entry(position) => {
@@ -118,23 +158,21 @@ pub(in crate::plan) fn stays(gone: &RemovalSet, root: &Root) -> bool {
     }
 }
 
-/// Returns the elements of docker save's `manifest.json` that go: those whose config belongs to what goes, and which lose
-/// a blob by that, or are left without a name and without an entry.
+/// Returns the elements of docker save's `manifest.json` that are removed: those whose config belongs to what is removed,
+/// and which lose a blob by that, or are left without a name and without an entry.
 pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<usize> {
     let Some(save) = &view.state.docker_save else {
         return BTreeSet::new();
     };
-    let gone_names = GoneNames::of(gone);
+    // docker save writes short names in its list and full ones in `index.json`.
+    let names: HashSet<String> = gone.names.iter().map(|name| canonical(name)).collect();
     let mut below = below(view, gone, Referrers::Follow);
     for &id in &gone.hollowed {
         for (id, _) in content_of(&view.graph, id, None) {
             below.insert(id);
         }
     }
-    let stays = roots_that_stay(view, gone).filter_map(|root| root.target.as_ref().ok().copied());
-    let live = view
-        .graph
-        .reach_after(stays.chain(gone.survivors.iter().copied()), &gone.change());
+    let live = gone.reach(view, roots_that_stay(view, gone));
     let is_lost = |digest: &Digest| {
         view.graph
             .id(digest)
@@ -143,60 +181,39 @@ pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<us
     let owners = config_owners(view);
     let has_no_name_left = |element: &Element| {
         let mut tags = element.repo_tags.iter();
-        tags.all(|tag| gone_names.contains(tag))
+        tags.all(|tag| names.contains(&canonical(tag)))
     };
-    // One that describes nothing here is not of the image that goes.
+    // An element whose config is missing is not of the image that is removed.
     let is_here = |id: BlobId| view.graph.is_present(id);
     let has_entry = |config: BlobId| {
         let mut positions = owners.get(&config).into_iter().flatten();
         positions.any(|position| !gone.entries.contains(position))
     };
-    save.elements
-        .iter()
-        .enumerate()
-        .filter(|(_, element)| match &element.config {
-            Some(config) => view.graph.id(config).is_some_and(|id| {
-                below.contains(id)
-                    && (element.blobs.iter().any(is_lost)
-                        || (has_no_name_left(element) && is_here(id) && !has_entry(id)))
-            }),
-            None => !element.repo_tags.is_empty() && has_no_name_left(element),
-        })
-        .map(|(position, _)| position)
-        .chain(gone.elements.iter().copied())
-        .collect()
-}
-
-/// The names that are removed, as docker completes them: docker save writes short names in its list and full ones in
-/// `index.json`.
-struct GoneNames(HashSet<String>);
-
-impl GoneNames {
-    fn of(gone: &RemovalSet) -> Self {
-        Self(gone.names.iter().map(|name| canonical(name)).collect())
-    }
-
-    /// Returns `true` if a name of docker save is removed.
-    fn contains(&self, name: &str) -> bool {
-        self.0.contains(&canonical(name))
-    }
-}
-
-/// Returns everything below what goes: its content, and if they follow also the referrers of that. What
-/// it is itself about is not below it.
-pub(super) fn below(view: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
-    let about = |id: BlobId| match referrers {
-        Referrers::Follow => view.graph.referrers(id),
-        Referrers::Stay => &[],
+    let is_removed = |element: &Element| match &element.config {
+        Some(config) => view.graph.id(config).is_some_and(|id| {
+            below.contains(id)
+                && (element.blobs.iter().any(is_lost)
+                    || (has_no_name_left(element) && is_here(id) && !has_entry(id)))
+        }),
+        None => !element.repo_tags.is_empty() && has_no_name_left(element),
     };
-    let mut bits = BlobSet::default();
+    let elements = save.elements.iter().enumerate();
+    let removed = elements.filter(|(_, element)| is_removed(element));
+    let removed = removed.map(|(position, _)| position);
+    removed.chain(gone.elements.iter().copied()).collect()
+}
+
+/// Returns everything below what is removed: its content, and if they follow also the referrers of that. Its subject is
+/// not below it.
+pub(super) fn below(view: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
+    let mut found = BlobSet::default();
     let mut queue = gone.images.clone();
     for &id in &gone.superseded {
-        bits.insert(id);
-        queue.extend(about(id));
+        found.insert(id);
+        queue.extend(following(view, id, referrers));
     }
-    extend_below(view, queue, referrers, &mut bits);
-    bits
+    extend_below(view, queue, referrers, &mut found);
+    found
 }
 
 /// Adds what is below these.
@@ -204,24 +221,29 @@ pub(super) fn extend_below(
     view: &Snapshot,
     mut queue: Vec<BlobId>,
     referrers: Referrers,
-    bits: &mut BlobSet,
+    found: &mut BlobSet,
 ) {
-    let about = |id: BlobId| match referrers {
-        Referrers::Follow => view.graph.referrers(id),
-        Referrers::Stay => &[],
-    };
     while let Some(id) = queue.pop() {
-        if !bits.insert(id) {
+        if !found.insert(id) {
             continue;
         }
-        let edges = view.graph.edges(id);
-        queue.extend(
-            edges
-                .iter()
-                // What only an annotation names is no part of an image, and its entry does not go along.
-                .filter(|edge| !matches!(edge.role, Role::Subject | Role::Annotation))
-                .map(|edge| edge.to),
-        );
-        queue.extend(about(id));
+        let edges = view.graph.edges(id).iter();
+        let parts = edges.filter(|edge| is_part(edge.role));
+        queue.extend(parts.map(|edge| edge.to));
+        queue.extend(following(view, id, referrers));
+    }
+}
+
+/// Returns `true` if a reference in this role is part of an image. What only an annotation names is not, and its entry is
+/// not removed along with the image.
+pub(super) const fn is_part(role: Role) -> bool {
+    !matches!(role, Role::Subject | Role::Annotation)
+}
+
+/// Returns the referrers of a blob, if they follow it.
+fn following(view: &Snapshot, id: BlobId, referrers: Referrers) -> &[BlobId] {
+    match referrers {
+        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Stay => &[],
     }
 }

@@ -1,8 +1,7 @@
-//! What an argument names: an image, or some of its names.
+//! What an argument selects: an image, or some of its names.
 //!
-//! The order is that of docker's look-up, except that a name wins over an ID (as `docker image inspect`
-//! has it; `docker image rm` calls that ambiguous), and that what an argument could mean is listed
-//! when it is ambiguous.
+//! The order of the lookup is docker's, except that a name takes precedence over an ID (as in `docker image inspect`;
+//! `docker image rm` reports that as ambiguous), and that the candidates of an ambiguous argument are listed.
 
 mod lookup;
 
@@ -16,10 +15,10 @@ use crate::model::images::ImageInspector;
 use crate::model::snapshot::Snapshot;
 use crate::oci::glob::Glob;
 use crate::oci::reference::Reference;
-use crate::oci::{Algorithm, Digest, Role, Shape};
+use crate::oci::{Algorithm, Digest, Role};
 use crate::oci::{CONTAINERD_NAME, split_name, split_pin};
 
-use super::remove::platforms::{children, value_of};
+use super::remove::platforms::{children, value_of, written};
 use lookup::{Lookup, Named, names};
 
 /// Whether conflicts are overridden.
@@ -32,21 +31,40 @@ pub enum Force {
     Yes,
 }
 
-/// What one argument picks.
+/// What one argument selects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pick {
     /// Names, by image.
     pub names: BTreeMap<BlobId, BTreeSet<Box<str>>>,
     /// Images by ID: with every name.
     pub images: BTreeSet<BlobId>,
-    /// Entries that name no blob, by position.
+    /// Entries without a valid digest, by position.
     pub entries: BTreeSet<usize>,
     /// Names in docker save's `manifest.json` of images that no entry lists.
     pub saved: BTreeSet<Box<str>>,
 }
 
 impl Pick {
-    /// Joins picks that share an image, so that an image is dealt with once, with every name that was
+    fn image(id: BlobId) -> Self {
+        Self {
+            images: BTreeSet::from([id]),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a name, or its entry if that has no valid digest.
+    fn add(&mut self, named: &Named<'_>) {
+        match named.entry.id {
+            Some(id) => {
+                self.names.entry(id).or_default().insert(named.text.into());
+            }
+            None => {
+                self.entries.insert(named.entry.position);
+            }
+        }
+    }
+
+    /// Joins picks that share an image, so that each image is in one pick, with every name that was
     /// given for it.
     pub(super) fn merged(picks: &[Self]) -> Vec<Self> {
         let mut merged: Vec<Self> = Vec::new();
@@ -73,21 +91,21 @@ impl Pick {
     }
 }
 
-/// Why an argument picks nothing.
+/// Why an argument selects nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// Nothing is called so.
+    /// There is no such name or ID.
     #[error("No such image: {familiar}{}", moved_in_words(moved))]
     NoSuchImage {
         /// The argument, completed as docker completes it.
         familiar: String,
-        /// Names that are spelt alike.
+        /// Similar names.
         similar: Vec<String>,
-        /// What the image with this ID is now, where a rewrite replaced the ID.
+        /// What the image with this ID is now, if a rewrite replaced the ID.
         moved: Vec<MovedImage>,
     },
-    /// Several things are called so.
+    /// The argument could be several images or names.
     #[error("ambiguous reference: `{text}` could be {}", candidates.join(", "))]
     Ambiguous {
         /// The argument.
@@ -99,16 +117,16 @@ pub enum SelectError {
         /// Force selects all of them.
         can_be_forced: bool,
     },
-    /// It is a part of an image.
+    /// It is part of an image.
     #[error("cannot remove {digest}: it is {what} of {image}")]
     Inside {
         /// The part.
         digest: Digest,
-        /// What it is there.
+        /// Its role there.
         what: String,
         /// The image.
         image: String,
-        /// The value for `--platform` that drops it, if it is a platform.
+        /// The value of `--platform` that drops it, if it is a platform.
         platform: Option<String>,
     },
     /// A pattern that matches no name.
@@ -116,13 +134,13 @@ pub enum SelectError {
     NoMatch {
         /// The pattern.
         pattern: String,
-        /// A wider one that crosses `/` and matches.
+        /// A wider pattern that crosses `/` and matches.
         wider: Option<String>,
     },
-    /// Not a pattern.
+    /// The pattern is malformed.
     #[error("invalid pattern `{pattern}`: {why}")]
     BadPattern {
-        /// The text.
+        /// The argument.
         pattern: String,
         /// What is wrong.
         why: String,
@@ -130,52 +148,48 @@ pub enum SelectError {
     /// Neither a name nor a digest.
     #[error("{why}: `{text}`")]
     Invalid {
-        /// The text.
+        /// The argument.
         text: String,
-        /// What is wrong, in docker's words.
+        /// What is wrong, as docker says it.
         why: String,
     },
 }
 
-/// An image that has another ID than before.
+/// An image whose ID a rewrite replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedImage {
-    /// Its first name; `None`: it is untagged.
+    /// Its first name; `None` if it is untagged.
     pub name: Option<String>,
-    /// Its short ID.
+    /// Its new short ID.
     pub id: String,
 }
 
 fn moved_in_words(moved: &[MovedImage]) -> String {
-    let mut words = String::new();
-    for MovedImage { name, id } in moved {
-        let name = name.as_deref().unwrap_or("the image");
-        words.push_str("; ");
-        words.push_str(name);
-        words.push_str(" is now ");
-        words.push_str(id);
-    }
-    words
+    let describe = |image: &MovedImage| {
+        let name = image.name.as_deref().unwrap_or("the image");
+        format!("; {name} is now {}", image.id)
+    };
+    moved.iter().map(describe).collect()
 }
 
 impl SelectError {
-    /// Returns `true` if it only means that nothing is there to remove, which `-f` forgives.
+    /// Returns `true` if there is nothing to remove, which `-f` ignores.
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NoSuchImage { .. } | Self::NoMatch { .. })
     }
 }
 
-/// Finds out what arguments name, all against one state.
+/// Resolves arguments against one state of a layout.
 #[derive(Debug)]
 pub struct Selector<'a> {
     view: &'a Snapshot,
     entries: &'a [EntryFacts],
     force: Force,
-    /// Read for the first ID that is unknown.
+    /// Read for the first unknown ID.
     moved: OnceCell<MovedIds>,
     lookup: Lookup<'a>,
-    /// Names of images that only docker save's `manifest.json` lists, where they count.
+    /// Names of images that only docker save's `manifest.json` lists, if they count.
     saved: Vec<&'a str>,
 }
 
@@ -188,13 +202,13 @@ impl<'a> Selector<'a> {
             entries,
             force,
             moved: OnceCell::new(),
-            lookup: Lookup::new(),
+            lookup: Lookup::new(view, entries),
             saved: Vec::new(),
         }
     }
 
-    /// Lets arguments name images as well that only docker save's `manifest.json` lists. They have no ID and no platforms:
-    /// their names can be removed, and nothing else can be asked of them.
+    /// Lets arguments also select images that only docker save's `manifest.json` lists. They have no ID and no platforms:
+    /// only their names can be removed.
     #[must_use]
     pub fn with_saved_names(mut self) -> Self {
         let elements = unlisted_elements(self.view).into_iter();
@@ -205,10 +219,10 @@ impl<'a> Selector<'a> {
         self
     }
 
-    /// Finds out what one argument names.
+    /// Resolves one argument.
     ///
     /// # Errors
-    /// [`SelectError`] when that is nothing, or more than one thing.
+    /// [`SelectError`] if it selects nothing, or is ambiguous.
     pub fn pick(&self, text: &str) -> Result<Pick, SelectError> {
         if text.trim().is_empty() {
             return Err(SelectError::Invalid {
@@ -234,7 +248,7 @@ impl<'a> Selector<'a> {
         Err(self.no_such_image(text))
     }
 
-    /// Finds out what an argument means as a name; `None` if nothing is called so.
+    /// Resolves an argument as a name; `None` if there is no such name.
     pub fn pick_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         self.by_exact_name(text)
             .or_else(|| self.by_normalised_name(text))
@@ -245,47 +259,32 @@ impl<'a> Selector<'a> {
         names(self.entries)
     }
 
-    /// Takes names over into a pick. Referrers that share the name of their image by `kind` follow
-    /// it by themselves and are no candidates of their own, unless nothing else is called so.
-    fn take<'n>(&self, text: &str, found: Vec<Named<'n>>, force: Force) -> Result<Pick, SelectError>
-    where
-        'a: 'n,
-    {
-        let primary: Vec<_> = found
-            .iter()
-            .filter(|named| named.entry.role != EntryRole::KindReferrer)
-            .collect();
-        let chosen: Vec<_> = if primary.is_empty() {
-            found.iter().collect()
-        } else {
-            primary
-        };
+    /// Makes a pick of names. Referrers that share the name of their image by `kind` follow it, and are not candidates
+    /// unless nothing else has the name.
+    fn take(&self, text: &str, mut found: Vec<Named<'_>>) -> Result<Pick, SelectError> {
+        let is_primary = |named: &Named<'_>| named.entry.role != EntryRole::KindReferrer;
+        if found.iter().any(is_primary) {
+            found.retain(is_primary);
+        }
         let mut pick = Pick::default();
-        for named in &chosen {
-            match named.entry.id {
-                Some(id) => {
-                    pick.names.entry(id).or_default().insert(named.text.into());
-                }
-                None => {
-                    pick.entries.insert(named.entry.position);
-                }
-            }
+        for named in &found {
+            pick.add(named);
         }
         let things = pick.names.len() + pick.entries.len();
         let names = pick.names.values().flatten().collect::<BTreeSet<_>>().len();
-        if (things > 1 || names > 1) && force == Force::No {
-            let candidates = chosen.iter().map(|named| match named.entry.id {
+        if (things > 1 || names > 1) && self.force == Force::No {
+            let candidates = found.iter().map(|named| match named.entry.id {
                 Some(id) => {
                     let digest = self.view.graph.digest(id);
-                    let is_alike = |other: &&&Named<'_>| {
-                        other.text == named.text && other.entry.id != Some(id)
-                    };
-                    let exact = match chosen.iter().find(is_alike) {
-                        Some(_) if split_pin(named.text).is_none() => {
-                            format!("{}@{digest}", named.text)
-                        }
-                        Some(_) => digest.to_string(),
-                        None => named.text.to_owned(),
+                    let is_shared = found
+                        .iter()
+                        .any(|other| other.text == named.text && other.entry.id != Some(id));
+                    let exact = if !is_shared {
+                        named.text.to_owned()
+                    } else if split_pin(named.text).is_none() {
+                        format!("{}@{digest}", named.text)
+                    } else {
+                        digest.to_string()
                     };
                     (format!("{} ({})", named.text, digest.short()), exact)
                 }
@@ -299,33 +298,33 @@ impl<'a> Selector<'a> {
         Ok(pick)
     }
 
-    /// The exact text of a name. A bare word is a name only where it stands so in the layout, and not where it
+    /// The exact text of a name. A bare word is a name only if the layout has it, and not if it
     /// is the tag of a full name on the same entry: `alpine` does not mean `redis:alpine`.
     fn by_exact_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
-        let found = self.lookup.exact(self.entries, text);
-        (!found.is_empty()).then(|| self.take(text, found.to_vec(), self.force))
+        let found = self.lookup.exact(text);
+        (!found.is_empty()).then(|| self.take(text, found.to_vec()))
     }
 
-    /// docker's reading of a name: `alpine` is `docker.io/library/alpine:latest`. A pinned name
-    /// (`alpine:3@sha256:…`) is also a tag of its repository; one without a tag is none.
+    /// A name as docker completes it: `alpine` is `docker.io/library/alpine:latest`. A pinned name
+    /// (`alpine:3@sha256:…`) is also a tag of its repository; one without a tag is not.
     fn by_normalised_name(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let wanted = full_name(text)?;
-        let candidates = self.lookup.full(self.entries, &wanted).iter();
+        let candidates = self.lookup.full(&wanted).iter();
         let found: Vec<_> = candidates
             .filter(|(_, name)| *name == wanted || (wanted.digest.is_none() && name.tag.is_some()))
             .map(|(named, _)| *named)
             .collect();
-        (!found.is_empty()).then(|| self.take(text, found, self.force))
+        (!found.is_empty()).then(|| self.take(text, found))
     }
 
     /// `repo@digest`: every name of that repository on the image; `repo:tag@digest`: that name. A name that
-    /// is no reference has to be written as it stands.
+    /// is not a reference has to be written exactly.
     fn by_repository_and_digest(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let (name, digest) = split_pin(text)?;
         let wanted = Reference::parse_normalized(name).ok();
         let id = self.view.graph.id(&digest)?;
         let mut pick = Pick::default();
-        for &named in self.lookup.of_image(self.entries, id) {
+        for named in self.lookup.of_image(id) {
             let unpinned = split_pin(named.text).map_or(named.text, |(name, _)| name);
             let is_same = || {
                 let (Some(wanted), Ok(reference)) =
@@ -333,18 +332,18 @@ impl<'a> Selector<'a> {
                 else {
                     return false;
                 };
-                is_full(&named)
+                is_full(named)
                     && reference.canonical_name() == wanted.canonical_name()
                     && (wanted.tag.is_none() || wanted.tag == reference.with_default_tag().tag)
             };
             if unpinned == name || is_same() {
-                pick.names.entry(id).or_default().insert(named.text.into());
+                pick.add(named);
             }
         }
         (!pick.names.is_empty()).then_some(Ok(pick))
     }
 
-    /// A name that only docker save's `manifest.json` has, of an image that no entry lists.
+    /// A name of an image that only docker save's `manifest.json` lists.
     fn by_saved_name(&self, text: &str) -> Option<Pick> {
         let exact = self.saved.iter().filter(|name| **name == text);
         let mut saved: BTreeSet<Box<str>> = exact.map(|name| (*name).into()).collect();
@@ -359,12 +358,12 @@ impl<'a> Selector<'a> {
         })
     }
 
-    /// A digest, or at least three hex digits of the beginning of an ID.
+    /// A digest, or a prefix of an ID of at least three hex digits.
     fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let whole = whole_digest(text);
         let matches: Vec<BlobId> = if let Some(digest) = &whole {
             let id = self.view.graph.id(digest)?;
-            if !self.lookup.is_image(self.view, self.entries, id) {
+            if !self.lookup.is_image(id) {
                 return self.inside(id).map(Err);
             }
             vec![id]
@@ -373,14 +372,11 @@ impl<'a> Selector<'a> {
             if !is_id_prefix(hex) {
                 return None;
             }
-            self.lookup.ids_from(self.view, self.entries, hex)
+            self.lookup.ids_from(hex)
         };
         match matches.as_slice() {
             [] => self.part(text).and_then(|id| self.inside(id)).map(Err),
-            [id] => Some(Ok(Pick {
-                images: BTreeSet::from([*id]),
-                ..Pick::default()
-            })),
+            [id] => Some(Ok(Pick::image(*id))),
             several => {
                 let candidates = several.iter().map(|id| {
                     let digest = self.view.graph.digest(*id);
@@ -391,21 +387,18 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// `@N`: the entry at that position, as skopeo counts them. The way to reach what has neither a
+    /// `@N`: the entry at that position, as skopeo counts them. This selects entries with neither a
     /// name nor a digest.
     fn by_position(&self, text: &str) -> Option<Pick> {
         let position: usize = text.strip_prefix('@')?.parse().ok()?;
         let entry = self.entries.get(position)?;
-        Some(match entry.id {
-            Some(id) => Pick {
-                images: BTreeSet::from([id]),
-                ..Pick::default()
-            },
-            None => Pick {
+        Some(entry.id.map_or_else(
+            || Pick {
                 entries: BTreeSet::from([position]),
                 ..Pick::default()
             },
-        })
+            Pick::image,
+        ))
     }
 
     fn by_pattern(&self, text: &str) -> Result<Pick, SelectError> {
@@ -436,7 +429,7 @@ impl<'a> Selector<'a> {
         }
         for named in self.names() {
             let reference = is_full(&named).then(|| full_name(named.text)).flatten();
-            // Of a pinned name a pattern may also mean the tag that it stands for.
+            // A pattern also matches a pinned name by its tag.
             let fits = glob.matches(named.text)
                 || split_pin(named.text).is_some_and(|(name, _)| glob.matches(name))
                 || reference.is_some_and(|reference| {
@@ -444,20 +437,14 @@ impl<'a> Selector<'a> {
                         || (reference.digest.is_some()
                             && glob.matches(&reference.without_digest().familiar()))
                 });
-            match named.entry.id {
-                _ if !fits => {}
-                Some(id) => {
-                    pick.names.entry(id).or_default().insert(named.text.into());
-                }
-                None => {
-                    pick.entries.insert(named.entry.position);
-                }
+            if fits {
+                pick.add(&named);
             }
         }
         pick
     }
 
-    /// The one part of an image whose digest begins so, as `ls --tree` shows it.
+    /// Returns the only part of an image whose digest has this prefix, as `ls --tree` shows it.
     fn part(&self, text: &str) -> Option<BlobId> {
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
         let graph = &self.view.graph;
@@ -471,7 +458,7 @@ impl<'a> Selector<'a> {
         parts.next().filter(|_| parts.next().is_none())
     }
 
-    /// A blob that is no image of its own, but a part of one.
+    /// Returns the error for a blob that is part of an image, but not an image.
     fn inside(&self, id: BlobId) -> Option<SelectError> {
         let graph = &self.view.graph;
         for entry in self.entries {
@@ -482,18 +469,14 @@ impl<'a> Selector<'a> {
                 .flat_map(|node| &node.edges)
                 .find(|edge| edge.to == id && edge.role != Role::Subject);
             let Some(edge) = found else { continue };
-            let platform = edge
-                .details
-                .as_ref()
-                .and_then(|details| details.platform.as_ref())
-                .filter(|platform| edge.role == Role::Child && platform.os != "unknown")
-                .map(|platform| platform.to_string());
-            let what = match (edge.role, &platform) {
-                (_, Some(platform)) => format!("platform {platform}"),
-                (Role::Child, None) => "a child".to_owned(),
-                (Role::Config, None) => "the config".to_owned(),
-                (Role::Layer, None) => "a layer".to_owned(),
-                (Role::Blob | Role::Subject | Role::Annotation | Role::Other, None) => {
+            let details = edge.details.as_ref().filter(|_| edge.role == Role::Child);
+            let platform = details.and_then(|details| written(details));
+            let what = match (edge.role, platform) {
+                (_, Some(platform)) if platform.os != "unknown" => format!("platform {platform}"),
+                (Role::Child, _) => "a child".to_owned(),
+                (Role::Config, _) => "the config".to_owned(),
+                (Role::Layer, _) => "a layer".to_owned(),
+                (Role::Blob | Role::Subject | Role::Annotation | Role::Other, _) => {
                     "a part".to_owned()
                 }
             };
@@ -507,16 +490,11 @@ impl<'a> Selector<'a> {
         None
     }
 
-    /// Returns the value for `--platform` that drops exactly this child of an image, or the child whose
-    /// config or attestation this is.
+    /// Returns the value of `--platform` that drops only this child of an image, or the child whose
+    /// config this is.
     fn platform_value(&self, image: BlobId, part: BlobId) -> Option<String> {
         let graph = &self.view.graph;
-        let is_index = |id| {
-            graph
-                .node(id)
-                .is_some_and(|node| node.shape == Shape::Index)
-        };
-        if !is_index(image) {
+        if !graph.is_index(image) {
             return None;
         }
         let children = children(self.view, &mut ImageInspector::new(self.view), image, &[]);
@@ -526,7 +504,7 @@ impl<'a> Selector<'a> {
             configs.any(|edge| edge.to == part)
         };
         let child = children.iter().find(|child| child.id == part).or_else(|| {
-            // A config that several children have names none of them.
+            // A config that several children share selects none of them.
             let mut owners = children.iter().filter(|child| has_config(child.id));
             owners.next().filter(|_| owners.next().is_none())
         })?;
@@ -547,8 +525,8 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// Returns up to three names that somebody may have meant, the closest first: one letter in three may be wrong, missing
-    /// or in the place of its neighbour. A registry and a repository above the last one need not be typed.
+    /// Returns at most three similar names, the closest first: one letter in three may be wrong, missing or swapped with its
+    /// neighbour. The registry and all but the last component of the repository may be left out.
     fn nearly(&self, text: &str) -> Vec<String> {
         let most = (text.chars().count() / 3).min(3);
         let distance = |name: &str| {
@@ -569,7 +547,7 @@ impl<'a> Selector<'a> {
         names.take(3).collect()
     }
 
-    /// Returns what the images are now whose old ID, or the beginning of it, this is.
+    /// Returns what the images are now whose old ID is this, or has this prefix.
     fn moved(&self, text: &str) -> Vec<MovedImage> {
         let whole = whole_digest(text);
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -590,7 +568,7 @@ impl<'a> Selector<'a> {
                 .iter()
                 .filter(|entry| entry.id == Some(id))
                 .peekable();
-            // What was removed since then is nowhere.
+            // An image that was removed since then is not listed.
             own.peek()?;
             Some(MovedImage {
                 name: own
@@ -622,33 +600,30 @@ impl<'a> Selector<'a> {
             }
         };
         let wanted = reference.familiar_name();
-        let mut similar: Vec<String> = self
-            .names()
-            .filter(|named| {
-                let (repository, tag) = split_name(named.text);
-                let repository = repository
-                    .and_then(|name| Reference::parse_normalized(name).ok())
-                    .map(|reference| reference.familiar_name());
-                repository.as_deref() == Some(&wanted)
-                    || repository.is_some_and(|name| name.ends_with(&format!("/{wanted}")))
-                    || tag == Some(&wanted)
-            })
-            .map(|named| named.text.to_owned())
-            .collect();
-        similar.sort();
-        similar.dedup();
-        if similar.is_empty() && moved.is_empty() {
-            similar = self.nearly(text);
-        }
+        let is_similar = |named: &Named<'_>| {
+            let (repository, tag) = split_name(named.text);
+            let repository = repository
+                .and_then(|name| Reference::parse_normalized(name).ok())
+                .map(|reference| reference.familiar_name());
+            tag == Some(&wanted)
+                || repository
+                    .is_some_and(|name| name == wanted || name.ends_with(&format!("/{wanted}")))
+        };
+        let names = self.names().filter(is_similar);
+        let similar: BTreeSet<String> = names.map(|named| named.text.to_owned()).collect();
         SelectError::NoSuchImage {
             familiar: reference.with_default_tag().familiar(),
-            similar,
+            similar: if similar.is_empty() && moved.is_empty() {
+                self.nearly(text)
+            } else {
+                similar.into_iter().collect()
+            },
             moved,
         }
     }
 }
 
-/// Returns the error for an argument that could be several things: each as it is shown, and as it is selected.
+/// Returns the error for an ambiguous argument. `candidates`: each as it is shown, and the argument that selects it.
 fn ambiguous(
     text: &str,
     mut candidates: Vec<(String, String)>,
@@ -665,7 +640,7 @@ fn ambiguous(
     }
 }
 
-/// Returns `true` for what can be the beginning of an image ID: at least three hexadecimal digits.
+/// Returns `true` for what can be a prefix of an image ID: at least three hexadecimal digits.
 fn is_id_prefix(hex: &str) -> bool {
     hex.len() >= 3
         && hex
@@ -685,7 +660,7 @@ fn is_full(named: &Named<'_>) -> bool {
             == Some(named.text)
 }
 
-/// Reads a digest, or the 64 hex digits of one, as docker does.
+/// Parses a digest, or the 64 hex digits of one, as docker does.
 pub(crate) fn whole_digest(text: &str) -> Option<Digest> {
     Digest::parse(text)
         .ok()

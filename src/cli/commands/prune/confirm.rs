@@ -167,7 +167,7 @@ pub(super) fn describe_plan(
     let going: Vec<&Verdict> = said
         .verdicts
         .iter()
-        .filter(|verdict| verdict.goes)
+        .filter(|verdict| verdict.is_removed)
         .collect();
     let blobs = blobs.map(|blobs| count(blobs as u64, "blob"));
     let mut text = if said.takes_everything && !going.is_empty() {

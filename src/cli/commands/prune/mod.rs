@@ -70,7 +70,7 @@ impl PlanNotes {
     /// Returns the images that are removed or lose a name.
     fn going(&self) -> impl Iterator<Item = &Digest> {
         let going = self.verdicts.iter();
-        let going = going.filter(|verdict| verdict.goes || !verdict.untagged.is_empty());
+        let going = going.filter(|verdict| verdict.is_removed || !verdict.untagged.is_empty());
         going.map(|verdict| &verdict.digest)
     }
 }
@@ -445,7 +445,7 @@ fn to_json(
         path: None,
         kind: "image",
         size: verdict.size,
-        action: match (verdict.goes && shown.is_written(), args.is_dry_run()) {
+        action: match (verdict.is_removed && shown.is_written(), args.is_dry_run()) {
             (true, true) => "would-remove",
             (true, false) => "remove",
             (false, _) => "keep",
@@ -554,7 +554,11 @@ fn held_by(held: &[BudgetHolder]) -> String {
 }
 
 fn verdict_line(context: &Context<'_>, clock: ClockName, verdict: &Verdict) -> String {
-    let action = if verdict.goes { "remove" } else { "keep  " };
+    let action = if verdict.is_removed {
+        "remove"
+    } else {
+        "keep  "
+    };
     let names = if verdict.names.is_empty() {
         "<none>".to_owned()
     } else {

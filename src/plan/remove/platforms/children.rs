@@ -1,5 +1,5 @@
-//! The children of an image that `--platform` can drop: what they are, whether they are here, and how
-//! each can be named.
+//! The children of an image that `--platform` can drop: their platforms, whether they are present, and how
+//! each is selected.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
@@ -25,8 +25,8 @@ pub(in crate::plan) struct Child<'a> {
 }
 
 impl Child<'_> {
-    /// Returns whether a flag names this child. A child that is neither a manifest nor of a platform, such
-    /// as a layer that the index of a BuildKit cache lists, cannot be named.
+    /// Returns `true` if a flag selects this child. A child that is neither a manifest nor of a platform, such
+    /// as a layer that the index of a BuildKit cache lists, cannot be selected.
     pub(super) fn is_named(&self, graph: &Graph, wanted: &PlatformSelector) -> bool {
         (self.platform.is_some() || self.is_manifest(graph))
             && wanted.selects(graph.digest(self.id), self.platform.as_ref())
@@ -35,13 +35,13 @@ impl Child<'_> {
     fn is_manifest(&self, graph: &Graph) -> bool {
         match (graph.node(self.id), self.edge) {
             (Some(node), _) => node.shape == Shape::Manifest,
-            // Missing: what its descriptor promises.
+            // Missing: its media type decides.
             (None, Some(edge)) => edge.kind.is_document(),
             (None, None) => false,
         }
     }
 
-    /// Returns the platform that the descriptor of a child writes.
+    /// Returns the platform in the descriptor of a child.
     pub(super) fn written(&self) -> Option<Platform> {
         written(self.edge?.details.as_deref()?)
     }
@@ -55,8 +55,8 @@ impl Child<'_> {
 }
 
 /// Returns the children of an image that are or can be platforms, in nested indexes too: everything
-/// but attestations and indexes. An image that is one manifest is its own child, once for each of
-/// `listed_as`: the entries of `index.json` that list it, each with the platform that it writes.
+/// but attestations and indexes. An image that is a single manifest is its own child, once for each of
+/// `listed_as`: the entries of `index.json` that list it, each with its platform.
 pub(in crate::plan) fn children<'a>(
     view: &'a Snapshot,
     cache: &mut ImageInspector<'a>,
@@ -64,10 +64,7 @@ pub(in crate::plan) fn children<'a>(
     listed_as: &[(usize, Option<Platform>)],
 ) -> Vec<Child<'a>> {
     let graph = &view.graph;
-    if graph
-        .node(image)
-        .is_none_or(|node| node.shape != Shape::Index)
-    {
+    if !graph.is_index(image) {
         let child = |(position, platform): &(usize, Option<Platform>)| Child {
             id: image,
             parent: image,
@@ -82,10 +79,7 @@ pub(in crate::plan) fn children<'a>(
     }
     let mut found = Vec::new();
     for (parent, edge) in listed(graph, image) {
-        let is_index = graph
-            .node(edge.to)
-            .is_some_and(|node| node.shape == Shape::Index);
-        if is_index || is_attestation(edge) {
+        if graph.is_index(edge.to) || is_attestation(edge) {
             continue;
         }
         let platform = cache
@@ -102,12 +96,12 @@ pub(in crate::plan) fn children<'a>(
     found
 }
 
-/// Returns the platform that a descriptor writes.
-pub(super) fn written(details: &Details) -> Option<Platform> {
+/// Returns the platform in a descriptor.
+pub(in crate::plan) fn written(details: &Details) -> Option<Platform> {
     details.platform.clone()
 }
 
-/// Returns everything that an image's indexes list, with the index that lists it.
+/// Returns everything that an image's indexes list, nested ones included, with the index that lists it.
 pub(super) fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
     let mut seen = BTreeSet::from([image]);
     let mut queue = vec![image];
@@ -116,10 +110,7 @@ pub(super) fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
         let edges = graph.edges(index);
         for edge in edges.iter().filter(|edge| edge.role == Role::Child) {
             found.push((index, edge));
-            let is_index = graph
-                .node(edge.to)
-                .is_some_and(|node| node.shape == Shape::Index);
-            if is_index && seen.insert(edge.to) {
+            if graph.is_index(edge.to) && seen.insert(edge.to) {
                 queue.push(edge.to);
             }
         }
@@ -127,8 +118,8 @@ pub(super) fn listed(graph: &Graph, image: BlobId) -> Vec<(BlobId, &Edge)> {
     found
 }
 
-/// Returns the value for `--platform` that selects exactly this child of these: its platform, or its
-/// digest where the platform selects others as well or cannot be typed.
+/// Returns the value for `--platform` that selects only this child: its platform, or its
+/// digest if the platform selects others as well or cannot be written as a value.
 pub(in crate::plan) fn value_of(
     graph: &Graph,
     children: &[Child<'_>],
@@ -138,7 +129,7 @@ pub(in crate::plan) fn value_of(
         let text = platform.to_string();
         let read = PlatformSelector::parse(&text, &Platform::host());
         if let Ok(wanted @ PlatformSelector::Platform(_)) = read
-            // A single word takes the rest from the host, which differs; a comma separates items.
+            // A single word takes the rest from the host, which differs; a comma separates values.
             && text.contains('/')
             && !text.contains(',')
             && children
@@ -151,8 +142,8 @@ pub(in crate::plan) fn value_of(
     graph.digest(child.id).to_string()
 }
 
-/// Returns what can be named of these children, for an error that lists it: platforms, and with a short
-/// digest those that are alike, have none, or have one that cannot be typed.
+/// Returns what can be selected of these children, for an error that lists it: platforms, and with a short
+/// digest those that are equal, missing, or cannot be written as a value.
 pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
     let mut ids: HashMap<String, BTreeSet<BlobId>> = HashMap::new();
     let can_be_named = |child: &&&Child<'_>| child.platform.is_some() || child.is_manifest(graph);
@@ -179,12 +170,12 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// Answers whether a platform is here: a copy of an index, or an earlier drop, may have left it out.
+/// Decides whether a platform is present: a partial copy or an earlier drop may have left it out.
 pub(super) struct Here<'a> {
     view: &'a Snapshot,
-    /// The note of earlier drops.
+    /// The platforms that earlier commands made hollow.
     hollow: OnceCell<Hollow>,
-    /// How many documents use a layer: 1, or 2 for more.
+    /// The number of documents that use a layer; 2 for two or more.
     users: OnceCell<HashMap<BlobId, u8>>,
 }
 
@@ -197,9 +188,9 @@ impl<'a> Here<'a> {
         }
     }
 
-    /// Returns whether the platform is here. It is not without its manifest, and not when layers are
-    /// missing and those that are left are here for another image: so `--platform-mode hollow` leaves it.
-    /// One that lost some of its own layers is here: its bytes are, and nobody asked to delete them.
+    /// Returns `true` if the platform is present. It is absent without its manifest, and if layers are missing and the
+    /// others are used by another image as well, as after `--platform-mode hollow`. A platform that lost some of its own
+    /// layers is present: its other bytes are.
     pub(super) fn has(&self, child: &Child<'_>) -> bool {
         let graph = &self.view.graph;
         if !graph.is_present(child.id) && !graph.is_embedded(child.id) {
@@ -208,8 +199,7 @@ impl<'a> Here<'a> {
         let is_here = |layer: &Edge| graph.is_present(layer.to) || graph.is_carried_by(layer);
         let edges = graph.edges(child.id);
         let layers = || edges.iter().filter(|edge| edge.role == Role::Layer);
-        let is_whole = layers().all(|layer| layer.is_foreign || is_here(layer));
-        if is_whole {
+        if layers().all(|layer| layer.is_foreign || is_here(layer)) {
             return true;
         }
         let hollow = || Hollow::read(&self.view.layout);
@@ -228,12 +218,8 @@ impl<'a> Here<'a> {
 fn users(graph: &Graph) -> HashMap<BlobId, u8> {
     let mut users: HashMap<BlobId, u8> = HashMap::new();
     for node in graph.ids().filter_map(|id| graph.node(id)) {
-        let layers: BTreeSet<BlobId> = node
-            .edges
-            .iter()
-            .filter(|edge| edge.role == Role::Layer)
-            .map(|edge| edge.to)
-            .collect();
+        let layers = node.edges.iter().filter(|edge| edge.role == Role::Layer);
+        let layers: BTreeSet<BlobId> = layers.map(|edge| edge.to).collect();
         for layer in layers {
             let users = users.entry(layer).or_default();
             *users = users.saturating_add(1).min(2);

@@ -1,8 +1,7 @@
-//! `rm --platform`: which children of an index go, and what the image is afterwards.
+//! `rm --platform`: which children of an index are dropped, and what the image is afterwards.
 //!
-//! docker deletes every blob that the dropped manifest lists and tears shared layers out of other
-//! platforms and other images that way. Here only the references change, and what goes is found by
-//! reachability afterwards.
+//! docker deletes every blob that the dropped manifest lists, layers shared with other platforms and images included. Here
+//! only the references change, and reachability decides what is deleted.
 
 mod children;
 mod rewrite;
@@ -18,49 +17,44 @@ use crate::layout::replaced_ids::ReplacedId;
 use crate::model::entries::EntryFacts;
 use crate::model::images::{Image, ImageInspector};
 use crate::model::snapshot::Snapshot;
-use crate::oci::REFERENCE_DIGEST;
 use crate::oci::platform::{Platform, PlatformSelector};
-use crate::oci::{Role, Shape};
-
-use crate::plan::remove::{
-    Dropped, Removal, RemovalSet, RemoveOptions, SweepExtent, cascade, finish, holds_on, kept_by,
-};
+use crate::oci::{REFERENCE_DIGEST, Role};
+use crate::plan::remove::{Dropped, Removal, RemovalSet, RemoveOptions, conclude, holds_on};
 use crate::plan::{Conflict, Force, Pick, SweepOptions};
-use children::{Child, Here, available, listed, written};
-pub(in crate::plan) use children::{children, value_of};
+use children::{Child, Here, available, listed};
+pub(in crate::plan) use children::{children, value_of, written};
 use rewrite::rewrite;
 
 /// How an image loses platforms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PlatformMode {
-    /// A new index without them takes the place of the old one: every tool works afterwards, and the
-    /// digest is another one.
+    /// A new index without them replaces the old one: the digest changes, and every tool works afterwards.
     #[default]
     Rewrite,
-    /// The index stays as it is, and the platforms' blobs go: the digest and its signatures stay
+    /// The index is kept, and the platforms' blobs are deleted: the digest and its signatures remain
     /// valid, and tools that copy whole images fail.
     Sparse,
-    /// As sparse, but only layers go: collectors that give up on missing manifests go on working.
+    /// As sparse, but only layers are deleted: collectors that fail on missing manifests still work.
     Hollow,
 }
 
-/// Which platforms go.
+/// Which platforms are dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformRequest {
-    /// What was typed.
+    /// The named platforms.
     pub wanted: Vec<PlatformSelector>,
-    /// Whether they go, or all others.
+    /// Whether they are dropped, or all others.
     pub which: Which,
-    /// How.
+    /// How the image loses them.
     pub mode: PlatformMode,
 }
 
-/// Whether the named platforms go, or all others.
+/// Whether the named platforms are dropped, or all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The named ones go.
+    /// The named ones are dropped.
     These,
-    /// The named ones stay.
+    /// The named ones are kept.
     Others,
 }
 
@@ -103,22 +97,8 @@ pub fn drop_platforms(
             }
         }
     }
-    let left_referrers = if gone.images.is_empty() && gone.superseded.is_empty() {
-        Vec::new()
-    } else {
-        cascade(view, entries, options, &mut gone)
-    };
-    let mut removal = finish(
-        view,
-        &gone,
-        options.missing,
-        SweepExtent::Released,
-        sweep_options,
-        fs,
-    )?;
-    removal.left_referrers = left_referrers;
+    let mut removal = conclude(view, entries, options, sweep_options, fs, &mut gone)?;
     removal.conflicts = conflicts;
-    (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
     Ok(removal)
 }
 
@@ -142,10 +122,7 @@ fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a I
         if names.is_none() && !pick.images.contains(&image.id) {
             continue;
         }
-        let is_index = view
-            .graph
-            .node(image.id)
-            .is_some_and(|node| node.shape == Shape::Index);
+        let is_index = view.graph.is_index(image.id);
         let name = names.and_then(|names| names.first()).filter(|_| !is_index);
         let place = match name {
             Some(name) => *by_name.entry(name).or_insert(units.len()),
@@ -159,7 +136,7 @@ fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a I
     units
 }
 
-/// What the platforms of one image are dropped by.
+/// The arguments of a drop, for the images of one pick.
 struct Dropping<'a> {
     view: &'a Snapshot,
     entries: &'a [EntryFacts],
@@ -178,7 +155,7 @@ struct Loss<'a, 'v> {
     scope: Scope,
 }
 
-/// What an image loses.
+/// How much of an image is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Everything.
@@ -201,9 +178,10 @@ impl Dropping<'_> {
         self.resolve(&all, &label)?;
         let (all_going, all_staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
             all.iter().partition(|child| self.is_dropped(child));
+        let is_here = |children: &[&Child<'_>]| children.iter().any(|child| self.here.has(child));
         let is_last = !all_going.is_empty()
-            && !all_staying.iter().any(|child| self.here.has(child))
-            && (all_staying.is_empty() || all_going.iter().any(|child| self.here.has(child)));
+            && !is_here(&all_staying)
+            && (all_staying.is_empty() || is_here(&all_going));
         let mut losses = Vec::new();
         for (image, children) in &of_image {
             let (going, staying): (Vec<&Child<'_>>, Vec<&Child<'_>>) =
@@ -226,9 +204,9 @@ impl Dropping<'_> {
             let mut holds = holds_on(view, image.id);
             match scope {
                 Scope::Image => {}
-                // A hold on a platform that stays, stays as well.
+                // A hold on a platform that is kept is no conflict.
                 Scope::Children => holds.retain(|(position, _)| part.touches(view, *position)),
-                // The manifest stays, and with it what is held.
+                // The manifest is kept, and with it what is held.
                 Scope::Entries => holds.clear(),
             }
             losses.push(Loss {
@@ -267,7 +245,7 @@ impl Dropping<'_> {
         let mut cache = ImageInspector::new(view);
         let mut found = Vec::new();
         for &image in unit {
-            // Its platforms are unknown, which is not the same as having none.
+            // The platforms of a damaged image are unknown, which is not the same as having none.
             if let Some(why) = view.graph.damage(image.id) {
                 return Err(Error::Malformed {
                     path: view.layout.blob_path(&image.digest),
@@ -275,10 +253,8 @@ impl Dropping<'_> {
                 }
                 .into());
             }
-            let listed_as: Vec<(usize, Option<Platform>)> = image
-                .entries
-                .iter()
-                .filter_map(|position| self.entries.get(*position))
+            let entries = image.own_entries(self.entries);
+            let listed_as: Vec<(usize, Option<Platform>)> = entries
                 .map(|entry| (entry.position, written(&entry.details)))
                 .collect();
             found.push((image, children(view, &mut cache, image.id, &listed_as)));
@@ -287,10 +263,10 @@ impl Dropping<'_> {
         Ok(found)
     }
 
-    /// Fails unless the image has everything that was typed, and each digest names one child.
+    /// Fails unless the image has every named platform, and each digest selects one child.
     fn resolve(&self, all: &[&Child<'_>], label: &str) -> Result<(), Failed> {
         let graph = &self.view.graph;
-        // What is missing already can be taken out of an index, but not be deleted.
+        // What is missing already can be removed from an index, but not be deleted.
         let eligible: Vec<&Child<'_>> = all
             .iter()
             .copied()
@@ -304,34 +280,30 @@ impl Dropping<'_> {
                 .filter(|child| child.is_named(graph, wanted))
                 .map(|child| child.id)
                 .collect();
-            let is_ambiguous = matches!(wanted, PlatformSelector::Digest(_)) && found.len() > 1;
-            if is_ambiguous {
-                let mut candidates: Vec<String> = found
-                    .iter()
-                    .map(|id| graph.digest(*id).to_string())
-                    .collect();
+            let (platform, image) = (wanted.to_string(), label.to_owned());
+            if matches!(wanted, PlatformSelector::Digest(_)) && found.len() > 1 {
+                let digests = found.iter().map(|id| graph.digest(*id).to_string());
+                let mut candidates: Vec<String> = digests.collect();
                 candidates.sort();
-                return Err(Conflict::AmbiguousPlatform {
-                    platform: wanted.to_string(),
-                    image: label.to_owned(),
+                return Err(Failed::Conflict(Conflict::AmbiguousPlatform {
+                    platform,
+                    image,
                     candidates,
-                }
-                .into());
+                }));
             }
             if found.is_empty() {
-                return Err(Conflict::NoPlatform {
-                    platform: wanted.to_string(),
-                    image: label.to_owned(),
+                return Err(Failed::Conflict(Conflict::NoPlatform {
+                    platform,
+                    image,
                     available: available(graph, &eligible),
-                }
-                .into());
+                }));
             }
         }
         Ok(())
     }
 
-    /// Returns the children that can go without one that stays. An index can list one manifest for several
-    /// platforms: a new index need not, but its blobs are those of all of them.
+    /// Returns the children that can be dropped without one that is kept. An index can list one manifest for several
+    /// platforms: a new index need not, but the blobs belong to all of them.
     fn separate<'a, 'v>(
         &self,
         going: Vec<&'a Child<'v>>,
@@ -359,7 +331,7 @@ impl Dropping<'_> {
             .collect())
     }
 
-    /// Returns whether a child is dropped. What has no platform is dropped only by its digest.
+    /// Returns `true` if a child is dropped. One without a platform is dropped only by its digest.
     fn is_dropped(&self, child: &Child<'_>) -> bool {
         let graph = &self.view.graph;
         let mut wanted = self.request.wanted.iter();
@@ -370,7 +342,7 @@ impl Dropping<'_> {
         }
     }
 
-    /// Fails if other names or a hold stand against it.
+    /// Fails if the image has other names or a hold protects it.
     fn refuse(&self, loss: &Loss<'_, '_>, label: &str) -> Result<(), Failed> {
         let names_left = names_left(loss.image, self.pick);
         if !names_left.is_empty() && self.options.force == Force::No {
@@ -407,11 +379,12 @@ impl Dropping<'_> {
             ..
         } = loss;
         match (scope, self.request.mode) {
-            (Scope::Image, _) => whole(image, gone),
+            // The last platform: the image is removed.
+            (Scope::Image, _) => gone.take_image(image),
             (Scope::Entries, _) => some_entries(entries, image, &going, gone),
             (Scope::Children, PlatformMode::Rewrite) => {
                 rewrite(view, entries, image, &part, options, gone)?;
-                // Who gives the old ID once more is told the new one.
+                // Noted so that the new ID can be given when the old one is used again.
                 if self.pick.images.contains(&image.id)
                     && let Some(moved) = gone.moved.last()
                 {
@@ -428,27 +401,19 @@ impl Dropping<'_> {
                 hollow(view, entries, image, &part, &going, gone);
             }
         }
-        let names: Vec<String> = image
-            .names
-            .iter()
-            .map(|name| name.text.to_string())
-            .collect();
         let mut seen = BTreeSet::new();
-        for child in going {
-            if !seen.insert((child.id, &child.platform)) {
-                continue;
-            }
-            gone.dropped.push(Dropped {
-                platform: child.shown(),
-                digest: view.graph.digest(child.id).clone(),
-                names: names.clone(),
-            });
-        }
+        let mut dropped = going;
+        dropped.retain(|child| seen.insert((child.id, &child.platform)));
+        gone.dropped.extend(dropped.iter().map(|child| Dropped {
+            platform: child.shown(),
+            digest: view.graph.digest(child.id).clone(),
+            names: image.name_list(),
+        }));
         Ok(())
     }
 }
 
-/// Returns how an image was picked: the name that was typed, or its short ID.
+/// Returns the name by which an image was picked, or its short ID.
 fn label(image: &Image, pick: &Pick) -> String {
     pick.names
         .get(&image.id)
@@ -456,39 +421,31 @@ fn label(image: &Image, pick: &Pick) -> String {
         .map_or_else(|| image.digest.short(), |name| name.to_string())
 }
 
-/// Returns the names that were not picked, but stand for the same image.
+/// Returns the names of an image that were not picked. An image that was picked by its ID has one name at most.
 fn names_left(image: &Image, pick: &Pick) -> Vec<String> {
-    let picked = pick.names.get(&image.id);
-    let all: Vec<String> = image
-        .names
-        .iter()
-        .map(|name| name.text.to_string())
-        .collect();
-    match picked {
-        // By ID: one name is meant as well, of several nobody knows which.
-        None if all.len() <= 1 => Vec::new(),
-        None => all,
-        Some(picked) => all
-            .into_iter()
-            .filter(|name| !picked.contains(name.as_str()))
-            .collect(),
+    let mut names = image.name_list();
+    match pick.names.get(&image.id) {
+        None if names.len() <= 1 => names.clear(),
+        None => {}
+        Some(picked) => names.retain(|name| !picked.contains(name.as_str())),
     }
+    names
 }
 
-/// What leaves an index: platforms, and what belongs to them.
+/// What is dropped from an index: platforms, and what belongs to them.
 struct Part {
     ids: BTreeSet<BlobId>,
     /// In the order of the index: each platform, then what belongs to it.
     order: Vec<BlobId>,
     edges: BTreeSet<(BlobId, BlobId)>,
-    /// Children that the index lists for a platform that stays as well, with the platform that goes as it
-    /// is written: of several descriptors only that one goes.
+    /// Children that the index also lists for a platform that is kept, with the dropped platform as
+    /// written: of several descriptors only that one is removed.
     descriptors: BTreeMap<(BlobId, BlobId), BTreeSet<Option<Platform>>>,
 }
 
 impl Part {
-    /// Adds attestations, and other children that are about a platform which goes. One that is itself a
-    /// platform which stays is not a part of another, whatever its subject is.
+    /// Adds attestations, and other children whose subject is a dropped platform. A platform that is kept is not part of
+    /// another, whatever its subject is.
     fn of(view: &Snapshot, image: &Image, going: &[&Child<'_>], staying: &[&Child<'_>]) -> Self {
         let graph = &view.graph;
         let kept: BTreeSet<BlobId> = staying.iter().map(|child| child.id).collect();
@@ -530,12 +487,10 @@ impl Part {
                 .as_ref()
                 .and_then(|details| details.annotations.get(REFERENCE_DIGEST))
                 .is_some_and(|digest| digests.contains(&**digest));
-            let is_about = graph.node(edge.to).is_some_and(|node| {
-                node.edges
-                    .iter()
-                    .any(|edge| edge.role == Role::Subject && dropped.contains(&edge.to))
-            });
-            let is_part = (is_attested || is_about) && !platforms.contains(&edge.to);
+            let mut own = graph.edges(edge.to).iter();
+            let is_referrer =
+                own.any(|edge| edge.role == Role::Subject && dropped.contains(&edge.to));
+            let is_part = (is_attested || is_referrer) && !platforms.contains(&edge.to);
             if is_part || dropped.contains(&edge.to) {
                 part.edges.insert((parent, edge.to));
                 if part.ids.insert(edge.to) {
@@ -546,14 +501,14 @@ impl Part {
         part
     }
 
-    /// Returns `true` if a hold is on something that goes, or on an index that loses something.
+    /// Returns `true` if a hold is on something that is dropped, or on an index that loses something.
     fn touches(&self, view: &Snapshot, hold: usize) -> bool {
         let held = view.state.holds.holds.get(hold);
         held.and_then(|hold| view.graph.id(&hold.digest))
             .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
     }
 
-    /// Returns `true` if an index references something that goes.
+    /// Returns `true` if an index references something that is dropped.
     fn is_below(&self, view: &Snapshot, index: BlobId) -> bool {
         listed(&view.graph, index).iter().any(|(parent, edge)| {
             let step = (*parent, edge.to);
@@ -562,7 +517,7 @@ impl Part {
     }
 }
 
-/// Entries go, and the manifest stays for a platform that it is listed for as well.
+/// Removes entries of a manifest that is kept for another platform.
 fn some_entries(
     entries: &[EntryFacts],
     image: &Image,
@@ -570,33 +525,23 @@ fn some_entries(
     gone: &mut RemovalSet,
 ) {
     let positions: BTreeSet<usize> = going.iter().filter_map(|child| child.entry).collect();
-    let names = |is_going: bool| {
-        let positions = &positions;
-        let positions = image
-            .entries
-            .iter()
-            .filter(move |position| positions.contains(position) == is_going);
-        positions
-            .filter_map(|position| entries.get(*position))
-            .flat_map(|entry| &entry.names)
-            .map(|name| name.text.to_string())
+    let own = image.own_entries(entries);
+    let (removed, kept): (Vec<_>, Vec<_>) =
+        own.partition(|entry| positions.contains(&entry.position));
+    let names = |entries: Vec<&EntryFacts>| -> BTreeSet<String> {
+        let names = entries.iter().flat_map(|entry| entry.name_texts());
+        names.map(str::to_owned).collect()
     };
-    let left: BTreeSet<String> = names(false).collect();
-    gone.names
-        .extend(names(true).filter(|name| !left.contains(name)));
+    let left = names(kept);
+    gone.names.extend(
+        names(removed)
+            .into_iter()
+            .filter(|name| !left.contains(name)),
+    );
     gone.entries.extend(&positions);
 }
 
-/// The last platform goes: so does the image.
-fn whole(image: &Image, gone: &mut RemovalSet) {
-    gone.entries.extend(&image.entries);
-    gone.names
-        .extend(image.names.iter().map(|name| name.text.to_string()));
-    gone.images.push(image.id);
-    gone.unwanted.insert(image.id);
-}
-
-/// The index stays, and what it references no longer counts.
+/// Keeps the index, and lets references to what is dropped no longer count.
 fn sparse(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -612,7 +557,7 @@ fn sparse(
         .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
 }
 
-/// Only layers go.
+/// Keeps the index and the manifests, and lets references to their layers no longer count.
 fn hollow(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -623,24 +568,22 @@ fn hollow(
 ) {
     cut_from(view, entries, image, part, going, gone);
     for child in going {
-        let edges = view.graph.edges(child.id);
-        gone.cut.edges.extend(
-            edges
-                .iter()
-                .filter(|edge| edge.role == Role::Layer)
-                .map(|edge| (child.id, edge.to)),
-        );
+        let edges = view.graph.edges(child.id).iter();
+        let layers = edges.filter(|edge| edge.role == Role::Layer);
+        gone.cut
+            .edges
+            .extend(layers.map(|edge| (child.id, edge.to)));
         gone.hollowed.push(child.id);
-        // One that has a subject: from there its layers would count.
+        // If it has a subject, its layers would count from there.
         gone.unwanted.insert(child.id);
-        // An untagged entry of the same child would keep the layers, unless another image needs both.
+        // An untagged entry of the same child would keep the layers, unless another image references both.
         let mut others = view
             .graph
             .roots()
             .iter()
-            .filter_map(|root| root.target.as_ref().ok().copied())
+            .filter_map(|root| root.id())
             .filter(|id| *id != child.id && !gone.cut.images.contains(id));
-        if !others.any(|id| leads_to(&view.graph, id, |id| id == child.id)) {
+        if !others.any(|id| has_content(&view.graph, id, |id| id == child.id)) {
             gone.entries.extend(
                 entries
                     .iter()
@@ -651,9 +594,9 @@ fn hollow(
     }
 }
 
-/// Says from where on the references that are cut do not count: from the image, from its nested indexes
-/// where they are listed again without a name, and from referrers. Those are about the image or about a
-/// platform, which `subject` references; they are no images that need it.
+/// Adds the images from which the cut references do not count: the image, its nested indexes that are
+/// listed again without a name, and referrers. Those reference the image or a platform by `subject`, and do not need it as
+/// an image does.
 fn cut_from(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -664,16 +607,15 @@ fn cut_from(
 ) {
     let graph = &view.graph;
     gone.cut.images.insert(image.id);
-    // An index that has a subject is a referrer of it: from there the whole of it would count.
+    let parents = part.edges.iter().map(|(parent, _)| *parent);
+    // If an index has a subject, all of it would count from there.
     gone.unwanted.insert(image.id);
-    gone.unwanted
-        .extend(part.edges.iter().map(|(parent, _)| *parent));
+    gone.unwanted.extend(parents.clone());
     let named: BTreeSet<BlobId> = entries
         .iter()
         .filter(|entry| !entry.role.is_nameless())
         .filter_map(|entry| entry.id)
         .collect();
-    let parents = part.edges.iter().map(|(parent, _)| *parent);
     gone.cut
         .images
         .extend(parents.filter(|id| !named.contains(id)));
@@ -685,9 +627,10 @@ fn cut_from(
             .filter(|entry| entry.about.contains(&subject))
             .filter_map(|entry| entry.id);
         for id in listed.chain(graph.referrers(subject).iter().copied()) {
-            // What lists the image or the platform beside that is another image.
+            // What also lists the image or the platform is another image.
             let is_part = |id| id == image.id || part.ids.contains(&id);
-            let is_image = going.iter().any(|child| child.id == id) || leads_to(graph, id, is_part);
+            let is_image =
+                going.iter().any(|child| child.id == id) || has_content(graph, id, is_part);
             if !is_image && seen.insert(id) {
                 gone.cut.images.insert(id);
                 about.push(id);
@@ -696,8 +639,8 @@ fn cut_from(
     }
 }
 
-/// Returns `true` if something else of an image's content is such.
-fn leads_to(graph: &Graph, image: BlobId, is_such: impl Fn(BlobId) -> bool) -> bool {
+/// Returns `true` if the content of an image, itself excluded, has such a blob.
+fn has_content(graph: &Graph, image: BlobId, is_such: impl Fn(BlobId) -> bool) -> bool {
     let content = content_of(graph, image, None);
     content.iter().any(|(id, _)| *id != image && is_such(*id))
 }

@@ -1,4 +1,4 @@
-//! Writing an index without some of its platforms: every other byte stays.
+//! Writes an index without some of its platforms: every other byte is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::plan::{Conflict, Force};
 
 use super::{Failed, Part, written};
 
-/// How deep nested indexes are rewritten. No writer nests more than two.
+/// The maximum depth of nested indexes that are rewritten. No writer nests more than two.
 const MAX_DEPTH: usize = 32;
 
-/// Makes a new index take the place of the old one.
+/// Replaces an index by one without a part.
 pub(super) fn rewrite(
     view: &Snapshot,
     entries: &[EntryFacts],
@@ -49,12 +49,12 @@ pub(super) fn rewrite(
         path: view.layout.path().to_owned(),
         why: "nothing would be left of the index".to_owned(),
     })?;
-    for &position in &image.entries {
-        gone.replaced.insert(position, new.clone());
-        // A pinned name is true only of its digest: it follows the image to the new one.
-        for (key, name) in pinned(entries, position, &image.digest) {
-            gone.renamed.push((position, key, repinned(name, &new)));
-        }
+    for entry in image.own_entries(entries) {
+        gone.replaced.insert(entry.position, new.clone());
+        // A pinned name names a digest: it gets the new one.
+        let pinned = pinned(entry, &image.digest);
+        gone.renamed
+            .extend(pinned.map(|(key, name)| (entry.position, key, repinned(name, &new))));
     }
     let names = image.names.iter().map(|name| match split_pin(&name.text) {
         Some((_, digest)) if digest == image.digest => repinned(&name.text, &new),
@@ -67,8 +67,7 @@ pub(super) fn rewrite(
     });
     gone.nested.extend(writer.nested);
     gone.survivors.extend(writer.survivors);
-    // One that has a subject is a referrer of it, and so is a platform that has one: what they refer to
-    // must not keep what this command takes out.
+    // An index or a platform with a subject is a referrer: its subject must not keep what this command removes.
     gone.unwanted.extend(&writer.superseded);
     gone.unwanted.extend(&part.ids);
     gone.superseded.extend(writer.superseded);
@@ -77,11 +76,11 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// Returns what refers to an index, listed or not: with another digest it would refer to nothing.
+/// Returns what references an index by its digest, which changes, whether it is listed or not.
 fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part) -> Vec<String> {
     let index = image.id;
     let own: BTreeSet<&str> = image.names.iter().map(|name| &*name.text).collect();
-    // Signatures and the like that have the name of their image by their `kind` were made for its digest as well.
+    // Referrers that share the name of their image by their `kind` were made for its digest as well.
     let shares_name = |entry: &EntryFacts| {
         let mut names = entry.names.iter();
         entry.role == EntryRole::KindReferrer
@@ -108,11 +107,8 @@ fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part
         .collect();
     let mut all: Vec<String> = all.into_iter().map(describe).collect();
     let digest = view.graph.digest(index);
-    let pinned = entries
-        .iter()
-        .flat_map(|entry| pinned(entries, entry.position, digest))
-        .map(|(_, name)| name.to_owned());
-    all.extend(pinned);
+    let pinned = entries.iter().flat_map(|entry| pinned(entry, digest));
+    all.extend(pinned.map(|(_, name)| name.to_owned()));
     all.sort();
     all.dedup();
     let lists = view.state.second_indexes.iter();
@@ -121,17 +117,14 @@ fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part
     all
 }
 
-/// Returns the names of an entry that are true only of `digest`, with the annotations that hold them, whether
-/// the name is the one that is shown or not.
+/// Returns the names of an entry that are pinned to `digest`, shown or not, with their annotations.
 fn pinned<'a>(
-    entries: &'a [EntryFacts],
-    position: usize,
+    entry: &'a EntryFacts,
     digest: &Digest,
 ) -> impl Iterator<Item = (&'static str, &'a str)> {
     [CONTAINERD_NAME, REF_NAME, BASE_NAME]
         .into_iter()
         .filter_map(move |key| {
-            let entry = entries.get(position)?;
             let name = entry.details.annotations.get(key)?;
             let (_, pin) = split_pin(name)?;
             (pin == *digest).then_some((key, &**name))
@@ -154,22 +147,14 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    /// Returns an index without the part that goes; `None` when nothing is left of it.
+    /// Returns an index without the dropped part; `None` if nothing is left of it.
     fn index(&mut self, id: BlobId, depth: usize) -> Result<Option<NewBlob>, Error> {
         if let Some(known) = self.done.get(&id) {
             return Ok(known.clone());
         }
         let digest = self.view.graph.digest(id).clone();
-        let name = digest.blob_name();
-        let path = self
-            .view
-            .layout
-            .path()
-            .join("blobs")
-            .join(name.directory())
-            .join(name.file());
         let cannot = |why: String| Error::Edit {
-            path: path.clone(),
+            path: self.view.layout.blob_path(&digest),
             why,
         };
         if depth >= MAX_DEPTH {
@@ -192,7 +177,7 @@ impl Rewriter<'_> {
                 edits.push(Edit::RemoveEntry { position });
                 continue;
             }
-            // What a descriptor that stays refers to beside its child, by an annotation for example, stays as well.
+            // What a kept descriptor references besides its child, for example by an annotation, is kept as well.
             for link in &entry.others {
                 self.survivors.extend(self.view.graph.id(&link.digest));
             }
@@ -216,7 +201,7 @@ impl Rewriter<'_> {
                 }
             }
         }
-        // What the index refers to beside its children stays referred to.
+        // The index still references what it references besides its children.
         for link in document.other_links() {
             self.survivors.extend(self.view.graph.id(&link.digest));
         }
