@@ -54,7 +54,7 @@ impl Odd {
     /// Puts it in the place of a blob. Returns `true` if that is possible here.
     fn replace(self, scene: &GuardedLayout, desc: &Desc) -> bool {
         let relative = desc.blob_path();
-        let outside = scene.builder.outside().join("outside");
+        let outside = scene.builder.outside().join("third-name");
         scene.builder.remove(&relative);
         match self {
             Self::Fifo => {
@@ -287,7 +287,7 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
     // Two names in the layout, both garbage.
     expect("reclaimed_bytes", size);
     // A third name outside keeps all of it.
-    let outside = scene.builder.outside().join("outside");
+    let outside = scene.builder.outside().join("third-name");
     fs::hard_link(&original, &outside).expect("a hard link can be made");
     expect("reclaimed_bytes", 0);
     let run = Cmd::gc_json(scene.path()).run();
