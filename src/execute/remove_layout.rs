@@ -70,7 +70,7 @@ pub(super) fn remove_layout(
         return Ok(false);
     }
     let marker = layout
-        .read_marker()
+        .read_own_file("oci-layout")
         .map_err(other)
         .map_err(at("oci-layout"))?;
     fs.remove_temporary(dir, "oci-layout", false)

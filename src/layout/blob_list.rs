@@ -1,7 +1,7 @@
-//! What lies in `blobs/`: blobs by digest, temporary files of writers, and foreign files.
+//! Lists `blobs/`: blobs by digest, temporary files of writers, and foreign files.
 //!
-//! Names only. A `stat` costs four times as much as a name (measured on ext4, xfs, btrfs and tmpfs),
-//! and a blob that stays never needs one.
+//! Names only: a `stat` takes four times as long (measured on ext4, xfs, btrfs and tmpfs),
+//! and a blob that is kept never needs one.
 
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
@@ -28,10 +28,10 @@ pub(crate) const OWN_DIRECTORY: &str = ".ocisweep";
 /// The lock on the trash of a shared store, beside its directories of blobs.
 pub(crate) const STORE_LOCK: &str = ".ocisweep.lock";
 
-/// How many digests are hashed before they are put into the table.
+/// The number of digests that are hashed before they are inserted into the table.
 const HASHED_AT_ONCE: usize = 1 << 16;
 
-/// The number of a digest: of a listed blob if it is below [`BlobList::len`].
+/// The number of a digest. It is that of a listed blob if it is below [`BlobList::len`].
 pub type BlobId = u32;
 
 /// Digests by number and numbers by digest: 40 bytes and about 10 more for the table per digest.
@@ -42,14 +42,14 @@ pub(crate) struct DigestTable {
     keys: Keys,
 }
 
-/// The keys of a hash over digests, random for each table: digests in documents are chosen by strangers.
+/// The keys of a hash over digests, random for each table: an attacker may choose the digests in documents.
 ///
-/// A listing hashes millions of them, and SipHash would be a good part of it. Two products of 64-bit words
-/// under secret keys, folded, are enough here: nobody sees an order or a time from which to guess the keys.
+/// A listing hashes millions of them, and SipHash would take a good part of the time. Two folded products of 64-bit words
+/// under secret keys are enough: no order or timing reveals the keys.
 #[derive(Debug)]
 struct Keys {
     words: [u64; 5],
-    /// For what has no bytes of fixed length.
+    /// For digests without bytes of fixed length.
     text: RandomState,
 }
 
@@ -87,7 +87,7 @@ impl Keys {
     }
 }
 
-/// Multiplies, and puts both halves of the product together.
+/// Multiplies, and XORs both halves of the product.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     u64::try_from((product & u128::from(u64::MAX)) ^ (product >> 64)).unwrap_or_default()
@@ -102,7 +102,7 @@ impl DigestTable {
             .copied()
     }
 
-    /// Adds a digest, or returns the number that it has already.
+    /// Adds a digest. Returns its number, new or known.
     pub(crate) fn insert(&mut self, digest: Digest) -> u32 {
         let hash = self.keys.hash(&digest);
         let (digests, keys) = (&mut self.digests, &self.keys);
@@ -122,9 +122,9 @@ impl DigestTable {
         }
     }
 
-    /// Gives numbers to digests that were pushed behind the first so many: all at once, so that the table does not
-    /// grow, for which every digest would be looked at again, and hashed on all cores. What is there twice, since a
-    /// directory that changes while it is listed can tell a name twice, has one number.
+    /// Numbers the digests that were pushed after the first N. All at once, so that the table does not
+    /// grow step by step, which rehashes every digest, and hashed on all cores. A directory that changes while it is
+    /// listed can report a name twice: it gets one number.
     fn number_from(&mut self, first: usize) {
         let Self {
             digests,
@@ -178,22 +178,22 @@ fn number_of(position: usize) -> u32 {
 pub struct TempFile {
     /// The path relative to the layout.
     pub path: PathBuf,
-    /// How sure it is that a writer's temporary file has this name; `None`: foreign.
+    /// How certain it is that a writer's temporary file has this name; `None` for a foreign file.
     pub temp: Option<TempName>,
     /// It is a directory.
     pub is_dir: bool,
     /// When it, or the newest file in it, was written, in nanoseconds since 1970. Only known for
     /// temporary files.
     pub modified: i128,
-    /// Bytes in it. Only known for temporary files.
+    /// Its bytes. Only known for temporary files.
     pub len: u64,
 }
 
-/// The files of a layout that are not documents of their own.
+/// The files of a layout below `blobs/`, and temporary files.
 #[derive(Debug, Default)]
 pub struct BlobList {
     table: DigestTable,
-    /// Numbers of blobs that are symbolic links, ascending.
+    /// The numbers of blobs that are symbolic links, ascending.
     links: Vec<BlobId>,
     /// Temporary files of writers, by path.
     pub temporary: Vec<TempFile>,
@@ -202,7 +202,7 @@ pub struct BlobList {
 }
 
 impl TempFile {
-    /// Returns `true` if it is the lock file, which a killed process leaves behind.
+    /// Returns `true` if it is the lock file that a killed process leaves.
     pub(crate) fn is_lock(&self) -> bool {
         self.path == Path::new(LOCK_FILE)
     }
@@ -221,7 +221,7 @@ impl BlobList {
         self.len() == 0
     }
 
-    /// Returns the number of a blob, if it is there.
+    /// Returns the number of a blob, if it exists.
     #[must_use]
     pub fn id(&self, digest: &Digest) -> Option<BlobId> {
         self.table.get(digest)
@@ -246,26 +246,26 @@ impl BlobList {
         }
         list.read_blobs_root(layout)?;
         list.read_root(layout)?;
-        for strays in [&mut list.temporary, &mut list.foreign] {
-            strays.sort_by(|a, b| a.path.cmp(&b.path));
+        for files in [&mut list.temporary, &mut list.foreign] {
+            files.sort_by(|a, b| a.path.cmp(&b.path));
         }
         Ok(list)
     }
 
-    /// Lists a pool of blobs that these layouts use. Among the temporary files are those of all layouts:
-    /// whoever writes into one of them may be about to list what lies in the pool.
+    /// Lists a store of blobs that these layouts share, with the temporary files of all layouts: a writer of any of them
+    /// may be about to list a blob of the store.
     pub(crate) fn read_pool(layouts: &[Layout]) -> Result<Self> {
-        let mut list = match layouts.first() {
-            Some(first) => Self::read(first)?,
-            None => Self::default(),
+        let Some((first, others)) = layouts.split_first() else {
+            return Ok(Self::default());
         };
-        for layout in layouts.iter().skip(1) {
+        let mut list = Self::read(first)?;
+        for layout in others {
             list.read_root(layout)?;
         }
         Ok(list)
     }
 
-    /// Lists only what lies beside `index.json`.
+    /// Lists only the temporary files outside `blobs/`.
     pub(crate) fn read_beside(layout: &Layout) -> Result<Self> {
         let mut list = Self::default();
         list.read_root(layout)?;
@@ -279,7 +279,7 @@ impl BlobList {
         dir: impl AsFd,
     ) -> Result<()> {
         let relative = Path::new("blobs").join(algorithm.name());
-        let mut strays = Vec::new();
+        let mut others = Vec::new();
         let mut links = Vec::new();
         let first = self.table.len();
         each_entry(
@@ -292,49 +292,46 @@ impl BlobList {
                     }
                     self.table.digests.push(digest);
                 }
-                _ => strays.push((entry.name.to_owned(), entry.kind)),
+                _ => others.push((entry.name.to_owned(), entry.kind)),
             },
         )?;
         self.table.number_from(first);
         self.links
             .extend(links.iter().filter_map(|link| self.table.get(link)));
         self.links.sort_unstable();
-        for (name, kind) in strays {
-            let recognised = std::str::from_utf8(&name)
-                .ok()
+        for (name, kind) in others {
+            let text = std::str::from_utf8(&name).ok();
+            let recognised = text
                 .filter(|_| kind == FileType::RegularFile)
                 .and_then(|name| temp_files::in_blobs(algorithm, name));
-            self.stray(layout, &dir, &relative, &name, kind, recognised)?;
+            self.add_file(layout, &dir, &relative, &name, kind, recognised)?;
         }
         Ok(())
     }
 
-    /// What lies directly in `blobs/`: directories of unknown algorithms, and lost files.
+    /// Lists what lies directly in `blobs/`: directories of unknown algorithms, and other files.
     fn read_blobs_root(&mut self, layout: &Layout) -> Result<()> {
         let Some(root) = &layout.blob_dirs().root else {
             return Ok(());
         };
-        let mut strays = Vec::new();
+        let mut others = Vec::new();
         each_entry(root, &layout.path().join("blobs"), |entry| {
-            let known = layout
-                .blob_dirs()
-                .algorithms
-                .iter()
-                .any(|(algorithm, _)| algorithm.name().as_bytes() == entry.name);
+            let mut known = layout.blob_dirs().algorithms.iter();
             // The trash of a shared store, and its lock.
             let own = [OWN_DIRECTORY, STORE_LOCK].map(str::as_bytes);
-            if !known && !own.contains(&entry.name) {
-                strays.push((entry.name.to_owned(), entry.kind));
+            if !known.any(|(algorithm, _)| algorithm.name().as_bytes() == entry.name)
+                && !own.contains(&entry.name)
+            {
+                others.push((entry.name.to_owned(), entry.kind));
             }
         })?;
-        for (name, kind) in strays {
-            self.stray(layout, root, Path::new("blobs"), &name, kind, None)?;
+        for (name, kind) in others {
+            self.add_file(layout, root, Path::new("blobs"), &name, kind, None)?;
         }
         Ok(())
     }
 
-    /// Temporary files beside `index.json`, and what lies in `ingest/`. Other files are not ours to
-    /// mention.
+    /// Lists temporary files next to `index.json` and in the directories of writers. Other files are not reported.
     fn read_root(&mut self, layout: &Layout) -> Result<()> {
         let mut found = Vec::new();
         let mut own = false;
@@ -347,14 +344,13 @@ impl BlobList {
             };
             match name {
                 OWN_DIRECTORY if is_dir => own = true,
-                // Whether it is stale is asked when it is to be deleted.
+                // Whether it is stale is checked before it is deleted.
                 LOCK_FILE if entry.kind == FileType::RegularFile => {
                     let recognised = TempName::Unmistakable;
                     found.push((entry.name.to_owned(), entry.kind, recognised));
                 }
                 "ingest" if is_dir => ingest = true,
-                // zot stages uploads and even its index.json there.
-                // So does olareg, in `_uploads`.
+                // zot stages uploads and even its index.json there; olareg uses `_uploads`.
                 ".uploads" | ".sync" | "_uploads" if is_dir => uploads.push(name.to_owned()),
                 _ if !is_dir && entry.kind != FileType::RegularFile => {}
                 _ => {
@@ -366,17 +362,17 @@ impl BlobList {
         })?;
         for (name, kind, recognised) in found {
             let dir = layout.dir();
-            self.stray(layout, dir, Path::new(""), &name, kind, Some(recognised))?;
+            self.add_file(layout, dir, Path::new(""), &name, kind, Some(recognised))?;
         }
         if own {
             self.read_staging(layout, OWN_DIRECTORY, |name, is_dir| {
                 (!is_dir && name.is_some_and(crate::fs::is_own)).then_some(TempName::Unmistakable)
             })?;
         }
-        // Whatever lies in the others belongs to a writer, also under a name that nobody knows.
+        // Everything in the other directories belongs to a writer, even under an unknown name.
         if ingest {
             self.read_staging(layout, "ingest", |name, is_dir| {
-                let known = name.and_then(|name| temp_files::in_ingest(name, is_dir));
+                let known = name.map(|name| temp_files::in_ingest(name, is_dir));
                 known.or(Some(TempName::Plausible))
             })?;
         }
@@ -389,7 +385,7 @@ impl BlobList {
         Ok(())
     }
 
-    /// A directory with temporary files; `None` from `recognise`: another file, which is left alone.
+    /// Lists a directory with temporary files. `recognise` returns `None` for other files, which are left out.
     fn read_staging(
         &mut self,
         layout: &Layout,
@@ -412,14 +408,14 @@ impl BlobList {
             let text = std::str::from_utf8(&name).ok();
             let recognised = recognise(text, kind == FileType::Directory);
             if recognised.is_some() {
-                self.stray(layout, &dir, Path::new(directory), &name, kind, recognised)?;
+                self.add_file(layout, &dir, Path::new(directory), &name, kind, recognised)?;
             }
         }
         Ok(())
     }
 
-    /// Notes a file that is not a blob. Temporary files are looked at: their age decides.
-    fn stray(
+    /// Adds a file that is not a blob. Temporary files are inspected: their age decides.
+    fn add_file(
         &mut self,
         layout: &Layout,
         dir: impl AsFd,
@@ -428,7 +424,7 @@ impl BlobList {
         kind: FileType,
         temp: Option<TempName>,
     ) -> Result<()> {
-        let mut stray = TempFile {
+        let mut file = TempFile {
             path: relative.join(OsStr::from_bytes(name)),
             temp,
             is_dir: kind == FileType::Directory,
@@ -436,27 +432,25 @@ impl BlobList {
             len: 0,
         };
         if temp.is_none() {
-            self.foreign.push(stray);
+            self.foreign.push(file);
             return Ok(());
         }
-        let path = layout.path().join(&stray.path);
-        match measure(dir, name, stray.is_dir, &path) {
-            Ok((modified, len)) => {
-                stray.modified = modified;
-                stray.len = len;
-                self.temporary.push(stray);
+        let path = layout.path().join(&file.path);
+        match measure(dir, name, file.is_dir, &path) {
+            Ok(measured) => {
+                (file.modified, file.len) = measured;
+                self.temporary.push(file);
                 Ok(())
             }
-            // A temporary file that is gone meanwhile was finished by its writer: it is no news.
+            // Its writer finished a temporary file that no longer exists.
             Err(Errno::NOENT) => Ok(()),
-            // One that cannot be looked at may be a sign of a writer at work.
+            // A file that cannot be inspected may belong to an active writer.
             Err(error) => Err(Error::read(path)(error.into())),
         }
     }
 }
 
-/// Returns when a temporary file, or the newest file in a temporary directory, was written, and how
-/// many bytes are in it.
+/// Returns the mtime of a temporary file, or of the newest file in a temporary directory, and its bytes.
 pub(crate) fn measure(
     dir: impl AsFd,
     name: &[u8],
@@ -470,7 +464,7 @@ pub(crate) fn measure(
     }
     let mut len = 0_u64;
     let mut names = Vec::new();
-    // An unreadable directory keeps its own time, which is the newest one known.
+    // For an unreadable directory its own time is the newest one known.
     if let Ok(inner) = open_dir(&dir, name, Links::Refuse)
         && each_entry(&inner, path, |entry| names.push(entry.name.to_owned())).is_ok()
     {
@@ -493,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_was_listed_twice_has_one_number() {
+    fn a_digest_listed_twice_has_one_number() {
         let mut table = DigestTable::default();
         assert_eq!(table.insert(digest(9)), 0);
         table.digests.extend([3, 1, 3, 9, 2, 1, 4].map(digest));
@@ -514,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn many_digests_have_the_numbers_of_their_order() {
+    fn many_digests_are_numbered_in_order() {
         let count = u32::try_from(2 * HASHED_AT_ONCE + 77).expect("it is small");
         let seeded = |seed: u32| {
             let mut bytes = [0; 32];

@@ -1,12 +1,11 @@
-//! Telling again and again whether what decides which blobs are live is still as it was.
+//! Detects repeatedly whether the state of a layout changed.
 //!
-//! A sweep asks before each batch of files. Parsing `index.json` each time would cost more than the
-//! deleting: so its bytes are only hashed, and where the file system's own stamps prove that nobody
-//! wrote, they are not even read.
+//! A sweep checks before each batch of files. Parsing `index.json` each time would take longer than the
+//! deletion: so its bytes are only hashed, and if timestamps of the file system prove that it was not written,
+//! they are not even read.
 //!
-//! *Promise*: what was written after the lock was taken is noticed. Stamps are trusted only where
-//! nobody but the kernel sets them, and only once a reading of the bytes has confirmed them; whatever
-//! is doubtful is read.
+//! *Promise*: what was written after the lock was taken is noticed. Timestamps are trusted only if
+//! only the kernel sets them, and only after the bytes have been compared once; in doubt the files are read.
 
 use std::cell::RefCell;
 use std::os::fd::AsFd as _;
@@ -22,33 +21,32 @@ use crate::fs::{Links, changed_of, modified_of, stat_at, stat_of};
 use crate::layout::holds::Holds;
 use crate::oci::Digest;
 
-/// The files that a state rests on, beside second indexes.
+/// The files that a state depends on, other than second indexes.
 const FILES: [&str; 4] = ["index.json", "manifest.json", "repositories", Holds::FILE];
 
-/// The kernel stamps a change with the time of its last tick, which is up to 10 ms back; some file
-/// systems keep whole seconds only. A file changed so long before the lock was taken, in nanoseconds,
-/// gets another stamp from whoever writes it under the lock.
+/// The minimum time between a file's ctime and the lock, in nanoseconds, so that a write under the lock gets another
+/// ctime: the kernel uses the time of its last tick, which is up to 10 ms old; some file systems store whole seconds only.
 const TICK: i128 = 100_000_000;
 const WHOLE_SECONDS: i128 = 2_000_000_000;
 
-/// Watches the state of a locked layout.
+/// Detects changes of a locked layout.
 #[derive(Debug)]
 pub(crate) struct ChangeDetector<'a> {
     layout: &'a Layout,
     base: &'a Digest,
-    /// When the lock was there at the latest, by the clock of the file system; `None`: stamps prove nothing.
+    /// When the lock was taken, by the clock of the file system; `None` if stamps prove nothing.
     since: Option<i128>,
-    /// Stamps of the files when they were read and found to be those of `base`.
+    /// The stamps of the files when their content was found to be that of `base`.
     proven: RefCell<Option<Stamps>>,
 }
 
-/// What tells one version of a file from the next: device, inode, length, mtime, ctime. `None`: there is
-/// no such file.
-type Stamp = Option<(u64, u64, i64, i128, i128)>;
-type Stamps = Vec<(PathBuf, Stamp)>;
+/// What distinguishes one version of a file from the next: device, inode, length, mtime, ctime.
+type Stamp = (u64, u64, i64, i128, i128);
+/// The stamp of each file; `None` if it does not exist.
+type Stamps = Vec<(PathBuf, Option<Stamp>)>;
 
 impl<'a> ChangeDetector<'a> {
-    /// Watches for another state than the one with the fingerprint `base`.
+    /// Detects another state than the one with the fingerprint `base`.
     pub(crate) fn new(locked: &Locked<'a>, base: &'a Digest) -> Self {
         let layout = locked.layout();
         let since = locked
@@ -62,9 +60,9 @@ impl<'a> ChangeDetector<'a> {
         }
     }
 
-    /// Returns `true` if the state is still the same. What cannot be read is another one.
+    /// Returns `true` if the state is still the same. A state that cannot be read is another one.
     pub(crate) fn is_unchanged(&self) -> bool {
-        // Before the reading: whoever writes after this changes a stamp.
+        // Before the reading: a later write changes a stamp.
         let stamps = self.stamps();
         if stamps.is_some() && stamps == *self.proven.borrow() {
             return true;
@@ -74,11 +72,11 @@ impl<'a> ChangeDetector<'a> {
         is_same
     }
 
-    /// Looks at the files; `None` where a stamp would prove nothing.
+    /// Returns the stamps of the files; `None` if they would prove nothing.
     fn stamps(&self) -> Option<Stamps> {
         let since = self.since?;
         let device = stat_of(self.layout.dir()).ok()?.st_dev;
-        // Any file that appears may be a second index.
+        // Any new file may be a second index.
         let others = self.layout.second_index_names(true).ok()?;
         let names = FILES.iter().map(PathBuf::from).chain(others);
         names
@@ -86,7 +84,7 @@ impl<'a> ChangeDetector<'a> {
                 let stamp = match stat_at(self.layout.dir(), Path::new(&name), Links::Follow) {
                     Ok(stat) if stat.st_dev == device => Some(stamp_of(&stat, since)?),
                     Err(Errno::NOENT | Errno::NOTDIR) => None,
-                    // A link to another file system, which has another clock; or nobody knows.
+                    // A link to another file system with another clock, or unknown.
                     _ => return None,
                 };
                 Some((name, stamp))
@@ -95,28 +93,21 @@ impl<'a> ChangeDetector<'a> {
     }
 }
 
-fn stamp_of(stat: &Stat, since: i128) -> Option<(u64, u64, i64, i128, i128)> {
+fn stamp_of(stat: &Stat, since: i128) -> Option<Stamp> {
     let changed = changed_of(stat);
     let granularity = if changed % 1_000_000_000 == 0 {
         WHOLE_SECONDS
     } else {
         TICK
     };
-    (since - changed > granularity).then(|| {
-        (
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_size,
-            modified_of(stat),
-            changed,
-        )
-    })
+    let (device, inode, modified) = (stat.st_dev, stat.st_ino, modified_of(stat));
+    let stamp = (device, inode, stat.st_size, modified, changed);
+    (since - changed > granularity).then_some(stamp)
 }
 
-/// Reads what decides which blobs are live, and says whether it is what `base` stands for. What cannot
-/// be read is another state.
+/// Reads the state, and returns `true` if it has the fingerprint `base`. A state that cannot be read is another one.
 pub(crate) fn is_unchanged(layout: &Layout, base: &Digest) -> bool {
-    // The same bytes mean the same. Others may be half of a writer's work, which is worth a second look.
+    // The same bytes mean the same state. Other bytes may be half-written, and are read again.
     matches!(layout.hash_state(), Ok(Some(found)) if found == *base)
         || layout
             .read_state()
@@ -170,7 +161,7 @@ mod tests {
                 std::fs::write(path, text).expect("a file");
             }
             let found = layout.hash_state().expect("readable").expect("at rest");
-            // What does not parse has no fingerprint to agree with.
+            // A state that cannot be parsed has no fingerprint to compare.
             if let Ok(state) = layout.read_state() {
                 assert_eq!(found, *state.fingerprint(), "{files:?}");
             }
@@ -178,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn notices_every_way_to_write() {
-        let ways: [fn(&std::path::Path); 8] = [
+    fn notices_every_kind_of_write() {
+        let writes: [fn(&std::path::Path); 8] = [
             |dir| std::fs::write(dir.join("index.json"), INDEX.replace('2', "1")).expect("a file"),
             |dir| {
                 let new = dir.join("new");
@@ -198,7 +189,7 @@ mod tests {
             |dir| std::fs::write(dir.join("third"), LIST).expect("a file"),
         ];
         for pause in [Duration::ZERO, Duration::from_millis(150)] {
-            for (number, write) in ways.iter().enumerate() {
+            for (number, write) in writes.iter().enumerate() {
                 let temp = tempfile::tempdir().expect("a temporary directory");
                 let layout = layout(temp.path());
                 std::fs::write(temp.path().join("other.json"), LIST).expect("a file");

@@ -1,9 +1,9 @@
-//! Finding the layouts below a directory.
+//! Finds the layouts below a directory.
 //!
 //! *Promise*: no link is followed, so that nothing outside of the directory is found and nothing twice.
-//! What lies in the blobs of a layout, or where a writer stages what it has not finished, is no layout:
-//! zot and others build whole layouts there. Other file systems are named and not entered: whoever
-//! mounts a backup or a snapshot into a tree does not want it cleaned along with it.
+//! The blobs of a layout and the staging directories of writers are not searched:
+//! zot and others build whole layouts there. Other file systems are reported and not entered: a backup or a snapshot
+//! that is mounted into a tree is not swept along with it.
 //!
 //! *Failure*: a directory that cannot be read is reported and does not stop the others.
 
@@ -21,25 +21,25 @@ use crate::oci::Algorithm;
 /// The layouts below some directories.
 #[derive(Debug, Default)]
 pub struct Discovery {
-    /// The layouts, each below the directory through which it was found, in the order of their names.
+    /// The layouts, each below the directory that was searched, sorted by name.
     pub layouts: Vec<PathBuf>,
     /// Directories that could not be read.
     pub errors: Vec<Error>,
-    /// Directories of other file systems, which were not looked into.
+    /// Directories of other file systems, which were not searched.
     pub elsewhere: Vec<PathBuf>,
 }
 
 impl Discovery {
-    /// Adds the layouts below a directory, and the directory itself if it is one. A layout may lie
+    /// Adds the layouts below a directory, and the directory itself if it is one. A layout may be
     /// inside another one, but not among its blobs.
     ///
     /// # Errors
-    /// [`Error::NotALayout`] when the root is not a directory or contains no layout, [`Error::Read`] when it does
-    /// not exist. A directory below the root that cannot be read is in [`Discovery::errors`].
+    /// [`Error::NotALayout`] if the root is not a directory or contains no layout, [`Error::Read`] if it does
+    /// not exist. Directories below the root that cannot be read are in [`Discovery::errors`].
     pub fn search(&mut self, root: &Path) -> Result<(), Error> {
         let device = match std::fs::metadata(root) {
             Ok(found) if found.is_dir() => found.dev(),
-            // Opening it says what it is.
+            // The error of opening it says what it is.
             Ok(_) => return super::Layout::open(root).map(drop),
             Err(error) => return Err(Error::read(root)(error)),
         };
@@ -55,7 +55,7 @@ impl Discovery {
                     continue;
                 }
             };
-            // A root that is a link was meant by whoever named it.
+            // The root itself may be a link.
             if entry.depth() > 0 && !entry.file_type().is_dir() {
                 continue;
             }
@@ -65,7 +65,7 @@ impl Discovery {
                 walk.skip_current_dir();
                 continue;
             }
-            let looked = match entry.metadata() {
+            let inspected = match entry.metadata() {
                 Ok(found) if entry.depth() > 0 && found.dev() != device => {
                     self.elsewhere.push(entry.into_path());
                     walk.skip_current_dir();
@@ -74,7 +74,7 @@ impl Discovery {
                 Ok(_) => is_layout(entry.path()),
                 Err(error) => Err(unreadable(root, error)),
             };
-            match looked {
+            match inspected {
                 Ok(is_layout) => {
                     path_is_layout.push(is_layout);
                     if is_layout {
@@ -94,8 +94,8 @@ impl Discovery {
     }
 }
 
-/// Returns `true` if a directory calls itself a layout. One that cannot be used is one as well: opening it
-/// says why.
+/// Returns `true` if a directory has the files of a layout, usable or not: the error of opening it
+/// says what is wrong.
 fn is_layout(path: &Path) -> Result<bool, Error> {
     let has = |name: &str| match std::fs::symlink_metadata(path.join(name)) {
         Ok(_) => Ok(true),
@@ -110,34 +110,31 @@ fn unreadable(root: &Path, error: walkdir::Error) -> Error {
     Error::read(path)(error.into())
 }
 
-/// Says what is wrong with a directory in which no layout is: a store that is none, or nothing at all.
+/// Returns the error for a directory without a layout: another kind of store, or nothing.
 fn nothing_below(root: &Path) -> Error {
     match super::Layout::open(root) {
-        Err(Error::NotALayout {
-            path,
+        // Or it has just become one.
+        Ok(_)
+        | Err(Error::NotALayout {
             what: NotALayout::Nothing | NotALayout::NoBlobs,
+            ..
         }) => Error::NotALayout {
-            path,
-            what: NotALayout::NothingBelow,
-        },
-        Err(error) => error,
-        // It became one this moment.
-        Ok(_) => Error::NotALayout {
             path: root.to_owned(),
             what: NotALayout::NothingBelow,
         },
+        Err(error) => error,
     }
 }
 
-/// Leaves each directory out that stands in the list already, under whatever spelling. Returns the
-/// others in their order, and each that was left out with the one that it is.
+/// Removes duplicates, also under different paths. Returns the first of each in order, and each duplicate with the
+/// first one.
 #[must_use]
 pub fn distinct(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, PathBuf)>) {
     let mut first: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut left = Vec::with_capacity(paths.len());
     let mut again = Vec::new();
     for path in paths {
-        // What cannot be looked at stays: opening it says why.
+        // A path that cannot be inspected is kept: the error of opening it says why.
         if let Ok(found) = std::fs::metadata(&path) {
             let identity = (found.dev(), found.ino());
             if let Some(first) = first.get(&identity) {
@@ -151,9 +148,9 @@ pub fn distinct(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, PathBuf)>) 
     (left, again)
 }
 
-/// Returns for each layout the first other one that has a directory of blobs in common with it: by a link,
-/// or because a directory is mounted in two places. Neither can be swept for itself, not even the one in
-/// which the directory really lies.
+/// Returns for each layout the first other one that shares a directory of blobs with it: by a link,
+/// or because a directory is mounted in two places. None of them can be swept alone, not even the one with
+/// the real directory.
 #[must_use]
 pub fn sharing(layouts: &[PathBuf]) -> Vec<Option<PathBuf>> {
     let mut users: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
@@ -161,7 +158,7 @@ pub fn sharing(layouts: &[PathBuf]) -> Vec<Option<PathBuf>> {
         let blobs = layout.join("blobs");
         let inner = Algorithm::ALL.map(|algorithm| blobs.join(algorithm.name()));
         for directory in std::iter::once(&blobs).chain(&inner) {
-            // What cannot be looked at cannot be swept: opening the layout says why.
+            // What cannot be inspected cannot be swept: the error of opening the layout says why.
             if let Ok(found) = std::fs::metadata(directory) {
                 let users = users.entry((found.dev(), found.ino())).or_default();
                 if users.last() != Some(&number) {
@@ -194,21 +191,18 @@ mod tests {
     }
 
     fn found(root: &Path) -> Vec<String> {
-        let mut forest = Discovery::default();
-        forest.search(root).expect("the root has layouts");
-        assert!(forest.errors.is_empty(), "{:?}", forest.errors);
-        forest
-            .layouts
-            .iter()
-            .map(|path| {
-                let path = path.strip_prefix(root).expect("it lies below");
-                path.to_string_lossy().into_owned()
-            })
-            .collect()
+        let mut found = Discovery::default();
+        found.search(root).expect("the root has layouts");
+        assert!(found.errors.is_empty(), "{:?}", found.errors);
+        let below = |path: &PathBuf| {
+            let path = path.strip_prefix(root).expect("it is below");
+            path.to_string_lossy().into_owned()
+        };
+        found.layouts.iter().map(below).collect()
     }
 
     #[test]
-    fn finds_layouts_in_layouts_but_not_among_what_writers_and_this_program_keep_there() {
+    fn finds_nested_layouts_but_not_in_staging_directories() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let root = temp.path();
         for path in [
@@ -248,12 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_a_layout_is_called_what_it_is() {
+    fn the_error_for_a_directory_without_a_layout_names_its_kind() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let what = |name: &str| {
-            let mut forest = Discovery::default();
-            let found = forest.search(&temp.path().join(name));
-            assert!(forest.layouts.is_empty(), "{forest:?}");
+            let mut discovery = Discovery::default();
+            let found = discovery.search(&temp.path().join(name));
+            assert!(discovery.layouts.is_empty(), "{discovery:?}");
             match found {
                 Err(Error::NotALayout { what, .. }) => what,
                 other => panic!("{other:?}"),
@@ -267,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn two_spellings_of_a_directory_are_one() {
+    fn two_paths_to_a_directory_are_one_layout() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let one = temp.path().join("one");
         layout(&one);
@@ -279,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_who_shares_directories_of_blobs() {
+    fn finds_layouts_that_share_directories_of_blobs() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let paths = ["owner", "algorithm", "whole", "alone"].map(|name| temp.path().join(name));
         let [owner, algorithm, whole, alone] = &paths;

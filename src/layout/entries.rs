@@ -1,4 +1,4 @@
-//! Listing directories.
+//! Lists directories.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -16,14 +16,14 @@ pub(crate) struct DirEntry<'a> {
     pub(crate) kind: FileType,
 }
 
-/// Calls `visit` for each name but `.` and `..`. File systems that do not tell the type are asked.
+/// Calls `visit` for each name but `.` and `..`. If the file system does not report the type, the file is inspected.
 pub(crate) fn each_entry(
     dir: impl AsFd,
     path: &Path,
     mut visit: impl FnMut(DirEntry<'_>),
 ) -> Result<()> {
     let to_error = |error: Errno| Error::read(path)(error.into());
-    // A descriptor of its own: the position in a directory belongs to the open file.
+    // A new descriptor, because the read position belongs to the open file.
     let own = open_dir(&dir, ".", Links::Refuse).map_err(to_error)?;
     let mut buffer = [MaybeUninit::uninit(); 1 << 16];
     let mut entries = RawDir::new(own, &mut buffer);

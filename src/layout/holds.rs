@@ -1,7 +1,7 @@
-//! Holds: named protections of images, kept in the layout.
+//! Holds: named protections of images, stored in the layout.
 //!
-//! A hold stands where docker has containers: what it protects is a root, even when another tool has
-//! dropped the entry from `index.json`. Holds are by digest and not by name, because a name can move
+//! Holds protect images the way running containers do in docker: what a hold protects is a root, even if another tool
+//! removes the entry from `index.json`. Holds refer to digests and not to names, because a name can move
 //! to another image (docker protects by name, and loses images that way).
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::note;
 use crate::oci::{Digest, IndexDoc};
 
 /// The holds of a layout.
@@ -25,13 +26,13 @@ pub struct Hold {
     pub name: String,
     /// What it protects, with everything below.
     pub digest: Digest,
-    /// How the image was called when the hold was made.
+    /// The name of the image when the hold was created.
     pub image: Option<String>,
     /// Why it is held.
     pub reason: Option<String>,
-    /// When it ends by itself.
+    /// When it ends.
     pub until: Option<Timestamp>,
-    /// It ends when this path is gone.
+    /// It ends when this path no longer exists.
     pub while_path: Option<PathBuf>,
 }
 
@@ -55,17 +56,17 @@ struct RawHold {
     while_path: Option<PathBuf>,
 }
 
-/// Why a text is not a holds file.
+/// Why a file is not a holds file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HoldsError {
-    /// Not JSON, or without what every hold has.
+    /// Not JSON, or without a required member.
     #[error("{0}")]
     Syntax(#[from] serde_json::Error),
-    /// Made by a later version of this program.
+    /// Written by a later version of this program.
     #[error("schema version {0} is not 1")]
     Version(u32),
-    /// A hold that says something impossible.
+    /// A hold with an invalid value.
     #[error("the hold `{name}` has {what}")]
     Hold {
         /// The hold.
@@ -82,8 +83,7 @@ impl Holds {
     /// Parses a holds file.
     ///
     /// # Errors
-    /// [`HoldsError`] for anything that is not understood in full: half a list of protections is
-    /// none.
+    /// [`HoldsError`] if it cannot be understood in full: half a list of protections protects nothing.
     pub fn parse(bytes: &[u8]) -> Result<Self, HoldsError> {
         let file: RawFile = serde_json::from_slice(bytes)?;
         if file.schema_version != 1 {
@@ -115,7 +115,7 @@ impl Holds {
         Ok(Self { holds })
     }
 
-    /// Returns the file for these holds.
+    /// Returns the text of the file.
     #[must_use]
     pub fn to_json(&self) -> String {
         let file = RawFile {
@@ -133,20 +133,17 @@ impl Holds {
                 })
                 .collect(),
         };
-        let mut text =
-            serde_json::to_string_pretty(&file).expect("strings and numbers always serialise");
-        text.push('\n');
-        text
+        note::to_json(&file)
     }
 
-    /// Returns the holds that stand at `now`.
+    /// Returns the holds that are active at `now`.
     pub fn active(&self, now: Timestamp) -> impl Iterator<Item = &Hold> {
         self.holds.iter().filter(move |hold| hold.is_active(now))
     }
 }
 
 impl Hold {
-    /// Returns `true` if the hold stands at `now`.
+    /// Returns `true` if the hold is active at `now`.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
@@ -156,9 +153,9 @@ impl Hold {
 
 /// A note that `index.json` is empty on purpose.
 ///
-/// An `index.json` that lists nothing is what kaniko and cosign leave for a moment before they fill it,
-/// so a sweep refuses it. Once somebody removed the last image with this program that is no accident:
-/// the note says of which text.
+/// kaniko and cosign create an `index.json` that lists nothing, and fill it later,
+/// so a sweep refuses it. If this program removed the last image, the note has the digest of the `index.json` that it
+/// wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Emptied;
 
@@ -173,7 +170,7 @@ impl Emptied {
     }
 }
 
-/// Only a clear "no such file" ends a hold: a path that cannot be looked at may be there.
+/// Only "no such file" ends a hold: a path that cannot be inspected may exist.
 fn is_gone(path: &Path) -> bool {
     path.symlink_metadata()
         .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
@@ -212,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_understand_in_full() {
+    fn refuses_a_file_that_is_not_understood_in_full() {
         for text in [
             "",
             "{}",

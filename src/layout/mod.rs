@@ -1,20 +1,20 @@
-//! An image layout on disk. This module only reads.
+//! An image layout on disk: reading only.
 //!
 //! ```text
 //! LAYOUT/
 //!   oci-layout            {"imageLayoutVersion":"1.0.0"}; BuildKit caches and hauler may lack it
 //!   index.json            the roots
 //!   blobs/<algorithm>/…   the blobs, named by their digest
-//!   manifest.json         docker save only; kept in step with index.json
-//!   *.json                of other tools: what lists descriptors is a second index, see `second`
-//!   ingest/ .umoci-*/ …   temporary files of writers, see `temp`
-//!   .ocisweep/holds.json  protections that this program keeps
-//!   .ocisweep/trash/…     what runs with `--trash` took away, see [`trash`]
+//!   manifest.json         docker save only; edited together with index.json
+//!   *.json                of other tools: files that list descriptors are second indexes, see `second_indexes`
+//!   ingest/ .umoci-*/ …   temporary files of writers, see `temp_files`
+//!   .ocisweep/holds.json  the holds, see [`holds`]
+//!   .ocisweep/trash/…     what runs with `--trash` removed, see [`trash`]
 //! ```
 //!
-//! *Promise*: every directory is opened once and files are reached by name relative to it, so that
-//! nobody can swap a directory for a link between a check and its use. What the layout says is never
-//! trusted: sizes are capped, and what cannot be understood is an error and never "empty".
+//! *Promise*: every directory is opened once and files are opened relative to it, so that
+//! no process can replace a directory by a link between a check and its use. The content of a layout is never
+//! trusted: sizes are limited, and what cannot be understood is an error and never "empty".
 
 pub mod blob_list;
 pub(crate) mod change_detector;
@@ -23,6 +23,7 @@ pub(crate) mod entries;
 pub mod holds;
 pub(crate) mod hollow;
 pub mod lock;
+mod note;
 mod read;
 pub(crate) mod released;
 pub(crate) mod replaced_ids;
@@ -41,11 +42,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, Stat};
+use rustix::fs::{CWD, FileType};
 
 use crate::error::{Error, NotALayout, Result};
-use crate::fs::FileSystem;
-use crate::fs::{Links, exists, open_dir, open_file, real_path, stat_at, stat_of};
+use crate::fs::{FileSystem, Links, exists, open_dir, open_file, real_path, stat_at};
 use crate::layout::holds::Emptied;
 use crate::oci::digest::DeletableName;
 use crate::oci::index_json::MAX_INDEX_BYTES;
@@ -57,11 +57,11 @@ pub use blob_list::{BlobId, BlobList, TempFile};
 pub use second_indexes::{IgnoredIndexes, SecondIndex};
 pub use state::{IndexTime, NewBlob, State, Writes};
 
-/// How often a file that cannot be parsed is read again. BuildKit, skopeo, oras and crane rewrite
-/// `index.json` in place, so that a reader can meet it half written for some milliseconds.
+/// How many times a file that cannot be parsed is read. BuildKit, skopeo, oras and crane rewrite
+/// `index.json` in place, so that a reader can see it half written for some milliseconds.
 const PARSE_ATTEMPTS: u32 = 6;
 
-/// How long to wait before each further attempt.
+/// The pause before each further attempt.
 const PARSE_PAUSE: Duration = Duration::from_millis(25);
 
 /// The largest `oci-layout`, `manifest.json` or holds file that is read, in bytes.
@@ -81,7 +81,7 @@ pub struct Layout {
 enum Blobs {
     /// In its `blobs`.
     Inside,
-    /// In a pool, which is opened after this.
+    /// In a shared store, which is opened after this.
     Elsewhere,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct BlobDirs {
     pub(crate) algorithms: Vec<(Algorithm, OwnedFd)>,
     /// The first of them that is a symbolic link.
     pub(crate) link: Option<PathBuf>,
-    /// The pool that they belong to, if the layout was opened in one.
+    /// The shared store, if the layout was opened in one.
     pub(crate) pool: Option<PathBuf>,
 }
 
@@ -100,30 +100,25 @@ impl Layout {
     /// Opens a layout.
     ///
     /// # Errors
-    /// [`Error::NotALayout`] and [`Error::UnsupportedVersion`] for what is refused by name,
-    /// [`Error::Read`] for what cannot be read.
+    /// [`Error::NotALayout`], [`Error::UnsupportedVersion`], and [`Error::Read`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::open_unchecked(path.into(), Blobs::Inside)
     }
 
     fn open_unchecked(path: PathBuf, place: Blobs) -> Result<Self> {
+        let refused = |what| {
+            let path = path.clone();
+            Error::NotALayout { path, what }
+        };
         let dir = match open_dir(CWD, &path, Links::Follow) {
             Ok(dir) => dir,
-            Err(rustix::io::Errno::NOTDIR) => {
-                return Err(Error::NotALayout {
-                    what: what_file(&path),
-                    path,
-                });
-            }
+            Err(rustix::io::Errno::NOTDIR) => return Err(refused(what_file(&path))),
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
         let has = |name: &str| exists(&dir, name).map_err(Error::read(path.join(name)));
         let has_marker = has("oci-layout")?;
         if !has_marker && has("sparse-oci-layout")? {
-            return Err(Error::NotALayout {
-                path,
-                what: NotALayout::Sparse,
-            });
+            return Err(refused(NotALayout::Sparse));
         }
         if !has("index.json")? {
             let what = if has_marker && has("refs")? {
@@ -141,25 +136,19 @@ impl Layout {
             } else {
                 NotALayout::Nothing
             };
-            return Err(Error::NotALayout { path, what });
+            return Err(refused(what));
         }
         if has_marker {
             check_version(&path, &dir)?;
         } else if !has("blobs")? {
-            return Err(Error::NotALayout {
-                path,
-                what: NotALayout::NoBlobs,
-            });
+            return Err(refused(NotALayout::NoBlobs));
         }
         let blobs = match place {
             Blobs::Inside => BlobDirs::open(&path, &dir)?,
             Blobs::Elsewhere => BlobDirs::default(),
         };
         if blobs.is_flat(&path)? {
-            return Err(Error::NotALayout {
-                path,
-                what: NotALayout::Flat,
-            });
+            return Err(refused(NotALayout::Flat));
         }
         Ok(Self {
             path,
@@ -175,30 +164,19 @@ impl Layout {
         &self.path
     }
 
-    /// Returns the same layout, with descriptors of its own.
+    /// Returns the same layout, with file descriptors of its own.
     pub(crate) fn try_clone(&self) -> Result<Self> {
-        let clone = |fd: &OwnedFd| fd.try_clone().map_err(Error::read(&self.path));
-        let mut algorithms = Vec::with_capacity(self.blobs.algorithms.len());
-        for (algorithm, fd) in &self.blobs.algorithms {
-            algorithms.push((*algorithm, clone(fd)?));
-        }
         Ok(Self {
             path: self.path.clone(),
-            dir: clone(&self.dir)?,
-            blobs: BlobDirs {
-                root: self.blobs.root.as_ref().map(clone).transpose()?,
-                algorithms,
-                link: self.blobs.link.clone(),
-                pool: self.blobs.pool.clone(),
-            },
+            dir: self.dir.try_clone().map_err(Error::read(&self.path))?,
+            blobs: self.blobs.try_clone().map_err(Error::read(&self.path))?,
             ignored: self.ignored.clone(),
         })
     }
 
     /// Returns device and inode of the directory.
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
-        let stat = stat_of(&self.dir).map_err(|error| Error::read(&self.path)(error.into()))?;
-        Ok((stat.st_dev, stat.st_ino))
+        shared_blobs::identity(&self.dir, &self.path)
     }
 
     pub(crate) fn dir(&self) -> &OwnedFd {
@@ -209,19 +187,13 @@ impl Layout {
         &self.blobs
     }
 
-    /// Refuses a layout whose blobs may belong to other layouts as well.
+    /// Refuses a layout whose blobs other layouts may use as well.
     ///
     /// # Errors
-    /// [`Error::SharedBlobs`] when `blobs` or a directory in it is a symbolic link, as LXC's
-    /// template makes them.
+    /// [`Error::SharedBlobs`] if `blobs` or a directory in it is a symbolic link, as LXC's
+    /// template creates them.
     pub fn refuse_shared_blobs(&self) -> Result<()> {
-        match &self.blobs.link {
-            None => Ok(()),
-            Some(link) => Err(Error::SharedBlobs {
-                path: self.path.clone(),
-                link: link.clone(),
-            }),
-        }
+        self.refuse_if(self.blobs.link.as_ref())
     }
 
     /// Returns `true` if it was opened in a shared store.
@@ -229,24 +201,28 @@ impl Layout {
         self.blobs.pool.is_some()
     }
 
-    /// Refuses to sweep this layout alone when its blobs lie in a pool or behind a link.
+    /// Refuses to sweep this layout alone if its blobs are in a shared store or behind a link.
     ///
     /// # Errors
     /// [`Error::SharedBlobs`].
     pub(crate) fn refuse_to_sweep_alone(&self) -> Result<()> {
-        match &self.blobs.pool {
-            None => self.refuse_shared_blobs(),
-            Some(pool) => Err(Error::SharedBlobs {
-                path: self.path.clone(),
-                link: pool.clone(),
-            }),
-        }
+        self.refuse_if(self.blobs.pool.as_ref())?;
+        self.refuse_shared_blobs()
     }
 
-    /// Opens a blob for reading, following a link to it (rules_oci makes all of them links).
+    fn refuse_if(&self, link: Option<&PathBuf>) -> Result<()> {
+        link.map_or(Ok(()), |link| {
+            Err(Error::SharedBlobs {
+                path: self.path.clone(),
+                link: link.clone(),
+            })
+        })
+    }
+
+    /// Opens a blob for reading, following a symbolic link (in rules_oci all blobs are links).
     ///
     /// # Errors
-    /// What `openat` says; `ENOENT` is the ordinary answer for a sparse image.
+    /// Those of `openat`; `ENOENT` is normal for a sparse image.
     pub(crate) fn open_blob(&self, digest: &Digest) -> io::Result<OwnedFd> {
         let name = digest.blob_name();
         let missing = || io::Error::from(rustix::io::Errno::NOENT);
@@ -259,11 +235,10 @@ impl Layout {
         Ok(open_file(&dir, name.file(), Links::Follow)?)
     }
 
-    /// Reads a document whole and checks it against its digest.
+    /// Reads a document and verifies its digest.
     ///
     /// # Errors
-    /// [`Error::Read`] when it cannot be read, [`Error::Malformed`] when it is too large or does not
-    /// match its digest.
+    /// [`Error::Read`], and [`Error::Malformed`] if it is too large or does not match its digest.
     pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.blob_path(digest);
         let file = self.open_blob(digest).map_err(Error::read(&path))?;
@@ -282,20 +257,11 @@ impl Layout {
         Err(Error::Malformed { path, why })
     }
 
-    /// Returns the directory and the name of a blob; `None` where no blob of its algorithm can be listed.
+    /// Returns the directory and the name of a blob; `None` if there is no directory for its algorithm.
     pub(crate) fn place_of_blob(&self, digest: &Digest) -> Option<(BorrowedFd<'_>, DeletableName)> {
         let name = digest.deletable_name()?;
         let dir = self.blobs.algorithm(name.algorithm())?;
         Some((dir.as_fd(), name))
-    }
-
-    /// Looks at a blob's file, or at what a link references; `None` if there is nothing.
-    ///
-    /// # Errors
-    /// [`Error::Read`] when that cannot be told.
-    pub(crate) fn look_at_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
-        let found = self.stat_blob(digest);
-        found.map_err(|error| Error::read(self.blob_path(digest))(error))
     }
 
     /// Returns the path of a blob, for messages.
@@ -311,20 +277,20 @@ impl Layout {
     /// Lists the blobs and everything else below `blobs/`, and the temporary files of writers.
     ///
     /// # Errors
-    /// [`Error::Read`] when a directory cannot be listed: a partial list would make a partial mark.
+    /// [`Error::Read`] if a directory cannot be listed: a partial list would make a partial mark.
     pub fn list(&self) -> Result<BlobList> {
         BlobList::read(self)
     }
 }
 
-/// Where a file lies that is to be replaced.
+/// Where a file is that is to be replaced.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) dir: OwnedFd,
     pub(crate) name: String,
 }
 
-/// Returns whether another program's file bears this name of a temporary one, because a run was killed that had just
+/// Returns `true` if another program's file has this name of a temporary file, because a run was killed that had just
 /// exchanged the two.
 pub(crate) fn is_parked(name: &str, file: &OwnedFd) -> bool {
     let Some(swap) = crate::fs::SwapName::parse(name) else {
@@ -335,11 +301,11 @@ pub(crate) fn is_parked(name: &str, file: &OwnedFd) -> bool {
         let mut file = File::from(file).take(MAX_INDEX_BYTES + 1);
         file.read_to_end(&mut bytes)
     });
-    // What cannot be read may be anything.
+    // A file that cannot be read may be anything.
     read.is_err() || !swap.is_expendable(&bytes)
 }
 
-/// Where a temporary file lies, opened.
+/// An open temporary file.
 #[derive(Debug)]
 pub(crate) struct StrayPlace {
     pub(crate) dir: OwnedFd,
@@ -349,7 +315,7 @@ pub(crate) struct StrayPlace {
 }
 
 impl Layout {
-    /// Returns whether deleted blobs may be files of a lower layer of an overlay file system.
+    /// Returns `true` if deleted blobs may be files of a lower layer of an overlay file system.
     pub(crate) fn merges_layers(&self) -> bool {
         let mut dirs = self.blobs.algorithms.iter();
         dirs.any(|(_, dir)| FileSystem::merges_layers(dir))
@@ -371,30 +337,32 @@ impl Layout {
         parked.map(|stray| stray.path.clone()).collect()
     }
 
-    /// Opens the directory that a temporary file lies in. `None`: it is gone, is another kind of
-    /// file now, somebody holds a lock on it, or it [holds what another program wrote](is_parked).
+    /// Opens the directory of a temporary file. `None` if the file no longer exists, is another kind of
+    /// file, is locked by another process, or [holds what another program wrote](is_parked).
     pub(crate) fn open_stray(&self, stray: &TempFile) -> io::Result<Option<StrayPlace>> {
         let mut dir = self.dir.try_clone()?;
         let mut names = stray.path.iter();
         let Some(name) = names.next_back().and_then(|name| name.to_str()) else {
             return Ok(None);
         };
+        let if_present = |opened: rustix::io::Result<OwnedFd>| match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(io::Error::from(error)),
+        };
         for parent in names {
-            dir = match open_dir(&dir, parent, Links::Refuse) {
-                Ok(dir) => dir,
-                Err(rustix::io::Errno::NOENT) => return Ok(None),
-                Err(error) => return Err(error.into()),
+            let Some(inner) = if_present(open_dir(&dir, parent, Links::Refuse))? else {
+                return Ok(None);
             };
+            dir = inner;
         }
         let opened = if stray.is_dir {
             open_dir(&dir, name, Links::Refuse)
         } else {
             open_file(&dir, name, Links::Refuse)
         };
-        let file = match opened {
-            Ok(file) => file,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(file) = if_present(opened)? else {
+            return Ok(None);
         };
         if lock::is_flocked(&file)? || !stray.is_dir && is_parked(name, &file) {
             return Ok(None);
@@ -406,8 +374,8 @@ impl Layout {
         }))
     }
 
-    /// Returns the directory and name of a file that is to be replaced. A symbolic link is followed to
-    /// the file it names, so that the link stays one.
+    /// Returns the directory and name of a file that is to be replaced. For a symbolic link it is the target, so that the
+    /// link is kept.
     pub(crate) fn place_of(&self, name: &str) -> Result<Place> {
         let path = self.path.join(name);
         let to_error = |error: rustix::io::Errno| Error::write(&path)(error.into());
@@ -438,48 +406,33 @@ impl Layout {
         })
     }
 
-    /// Reads `oci-layout`; `None` if there is none.
-    pub(crate) fn read_marker(&self) -> Result<Option<Vec<u8>>> {
-        let read = self.read_file("oci-layout", MAX_SMALL_FILE_BYTES)?;
-        Ok(read.map(|(bytes, _)| bytes))
-    }
-
     /// Returns `true` if `index.json` lists nothing because this program removed the last image, and
-    /// nobody wrote it since.
+    /// it was not written since then.
     #[must_use]
     pub fn was_emptied(&self, state: &State) -> bool {
-        self.read_file(Emptied::FILE, MAX_SMALL_FILE_BYTES)
-            .ok()
-            .flatten()
-            .is_some_and(|(note, _)| note == Emptied::note(&state.index).as_bytes())
+        let note = self.read_own_file(Emptied::FILE).ok().flatten();
+        note.is_some_and(|note| note == Emptied::note(&state.index).as_bytes())
     }
 
-    /// Reads a small file of this program; `None` if it is not there or cannot be read.
-    pub(crate) fn read_note(&self, file: &str) -> Option<Vec<u8>> {
-        self.read_own_file(file).ok().flatten()
-    }
-
-    /// Reads a small file of this program; `None` if it does not exist.
+    /// Reads a small file; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::Malformed`] when it is too large.
+    /// [`Error::Read`], and [`Error::Malformed`] if it is too large.
     pub(crate) fn read_own_file(&self, file: &str) -> Result<Option<Vec<u8>>> {
         let read = self.read_file(file, MAX_SMALL_FILE_BYTES)?;
         Ok(read.map(|(bytes, _)| bytes))
     }
 
-    /// Returns `true` if a temporary file could be deleted: it is there, it can be opened, nobody holds a
-    /// lock on it, and a directory holds only what its writer puts there.
+    /// Returns `true` if a temporary file could be deleted: it exists, can be opened and is not locked, and a directory has
+    /// only what its writer puts there.
     pub(crate) fn is_removable(&self, stray: &TempFile) -> bool {
         let Ok(Some(place)) = self.open_stray(stray) else {
             return false;
         };
+        let is_known = |file: &String| temp_files::inside(&place.name, file);
         place.inner.as_ref().is_none_or(|inner| {
-            self.files_in(stray, inner).is_ok_and(|files| {
-                files
-                    .iter()
-                    .all(|file| temp_files::inside(&place.name, file))
-            })
+            let files = self.files_in(stray, inner);
+            files.is_ok_and(|files| files.iter().all(is_known))
         })
     }
 
@@ -514,42 +467,48 @@ impl BlobDirs {
         Ok(dirs)
     }
 
-    /// Returns `true` if blobs lie in `blobs` itself, as `<algorithm>.<encoded>`, and not in a directory for each algorithm.
+    fn try_clone(&self) -> io::Result<Self> {
+        let algorithms = self.algorithms.iter();
+        let algorithms = algorithms.map(|(algorithm, fd)| Ok((*algorithm, fd.try_clone()?)));
+        Ok(Self {
+            root: self.root.as_ref().map(OwnedFd::try_clone).transpose()?,
+            algorithms: algorithms.collect::<io::Result<_>>()?,
+            link: self.link.clone(),
+            pool: self.pool.clone(),
+        })
+    }
+
+    /// Returns `true` if blobs lie in `blobs` itself, as `<algorithm>.<encoded>`, instead of a directory per algorithm.
     fn is_flat(&self, path: &Path) -> Result<bool> {
         let Some(root) = self.root.as_ref().filter(|_| self.algorithms.is_empty()) else {
             return Ok(false);
         };
         let mut is_flat = false;
         entries::each_entry(root, &path.join("blobs"), |entry| {
-            let digest = std::str::from_utf8(entry.name)
-                .ok()
-                .and_then(|name| name.split_once('.'))
-                .and_then(|(algorithm, hex)| {
-                    Digest::from_hex(Algorithm::from_name(algorithm)?, hex.as_bytes())
-                });
+            let name = std::str::from_utf8(entry.name).ok();
+            let parts = name.and_then(|name| name.split_once('.'));
+            let digest = parts.and_then(|(algorithm, hex)| {
+                Digest::from_hex(Algorithm::from_name(algorithm)?, hex.as_bytes())
+            });
             is_flat |= digest.is_some();
         })?;
         Ok(is_flat)
     }
 
-    /// Opens a directory and remembers when it is a link. Through a link only reading is done.
+    /// Opens a directory and notes if it is a link. Behind a link files are only read.
     fn open_one(&mut self, parent: &OwnedFd, name: &str, path: &Path) -> Result<Option<OwnedFd>> {
         use rustix::io::Errno;
-        match open_dir(parent, name, Links::Refuse) {
+        let mut opened = open_dir(parent, name, Links::Refuse);
+        // For a link Linux returns ENOTDIR because of O_DIRECTORY, and not O_NOFOLLOW's ELOOP.
+        if matches!(opened, Err(Errno::LOOP | Errno::NOTDIR)) {
+            opened = open_dir(parent, name, Links::Follow);
+            if matches!(opened, Ok(_) | Err(Errno::NOENT)) {
+                self.link.get_or_insert_with(|| path.to_owned());
+            }
+        }
+        match opened {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
-            // Without O_NOFOLLOW's ELOOP: O_DIRECTORY on a link says ENOTDIR on Linux.
-            Err(Errno::LOOP | Errno::NOTDIR) => match open_dir(parent, name, Links::Follow) {
-                Ok(fd) => {
-                    self.link.get_or_insert_with(|| path.to_owned());
-                    Ok(Some(fd))
-                }
-                Err(Errno::NOENT) => {
-                    self.link.get_or_insert_with(|| path.to_owned());
-                    Ok(None)
-                }
-                Err(error) => Err(Error::read(path)(error.into())),
-            },
             Err(error) => Err(Error::read(path)(error.into())),
         }
     }
@@ -562,7 +521,7 @@ impl BlobDirs {
     }
 }
 
-/// Says what a path is that is not a directory.
+/// Returns what a path is that is not a directory.
 fn what_file(path: &Path) -> NotALayout {
     let mut head = [0; 512];
     let is_tar = open_file(CWD, path, Links::Follow)
@@ -577,7 +536,7 @@ fn what_file(path: &Path) -> NotALayout {
     }
 }
 
-/// Says what is wrong with the encoding of a JSON file, if it is not UTF-8 from its first byte on (RFC 8259, section 8.1).
+/// Returns what is wrong with the encoding of a JSON file that does not begin as UTF-8 (RFC 8259, section 8.1).
 fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xef, 0xbb, 0xbf, ..] => Some(
@@ -594,7 +553,7 @@ fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// Refuses a layout of another version. regclient truncates the file while it writes a layout, so
-/// an unreadable one is read again a few times.
+/// a file that cannot be parsed is read again.
 fn check_version(path: &Path, dir: &OwnedFd) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Version {

@@ -1,7 +1,7 @@
-//! Reading what decides which blobs are live: `index.json`, docker's files, the holds.
+//! Reads what decides which blobs are live: `index.json`, docker's files, the holds.
 //!
-//! *Failure*: a file that cannot be parsed is read again a few times, since some writers rewrite it in place,
-//! and is an error then, never "empty".
+//! *Failure*: a file that cannot be parsed is read again a few times, since some writers rewrite it in place.
+//! After that it is an error, never "empty".
 
 use std::fs::File;
 use std::io::Read as _;
@@ -20,8 +20,8 @@ impl Layout {
     /// Reads `index.json`, `manifest.json`, the holds and second indexes.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when one of them cannot be understood even after it was read several
-    /// times, [`Error::Read`] when it cannot be read.
+    /// [`Error::Malformed`] if one of them cannot be understood even after it was read several
+    /// times, [`Error::Read`] if it cannot be read.
     pub fn read_state(&self) -> Result<State> {
         let (index_modified, index) = self
             .parse_repeatedly("index.json", MAX_INDEX_BYTES, |bytes| {
@@ -43,7 +43,7 @@ impl Layout {
                     String::from_utf8(bytes).map_err(|error| error.to_string())
                 })?
             }
-            // Without docker's `manifest.json` a file of this name is somebody else's.
+            // Without docker's `manifest.json` a file of this name belongs to another tool.
             _ => None,
         };
         let holds =
@@ -80,8 +80,8 @@ impl Layout {
         ))
     }
 
-    /// Computes the fingerprint of the state without parsing or holding `index.json`. `None`: a file
-    /// changed its length meanwhile, or cannot be what it should be.
+    /// Computes the fingerprint of the state without parsing `index.json` or keeping it in memory. `None` if its length
+    /// changes during the reading, or it does not exist or is too large.
     ///
     /// # Errors
     /// [`Error::Read`] and [`Error::Malformed`], as for [`Layout::read_state`].
@@ -95,19 +95,15 @@ impl Layout {
         if len > MAX_INDEX_BYTES || !hashing.file(file, len).map_err(Error::read(path()))? {
             return Ok(None);
         }
-        let read = |name: &str| -> Result<Option<Vec<u8>>> {
-            let found = self.read_file(name, MAX_SMALL_FILE_BYTES)?;
-            Ok(found.map(|(bytes, _)| bytes))
-        };
-        let save = read("manifest.json")?;
+        let save = self.read_own_file("manifest.json")?;
         let is_save = |bytes: &Vec<u8>| matches!(DockerSave::parse(bytes), Ok(Some(_)));
         let has_save = save.as_ref().is_some_and(is_save);
         let repositories = if has_save {
-            read("repositories")?
+            self.read_own_file("repositories")?
         } else {
             None
         };
-        for text in [save, repositories, read(Holds::FILE)?] {
+        for text in [save, repositories, self.read_own_file(Holds::FILE)?] {
             hashing.text(text.as_deref());
         }
         for index in self.read_second_indexes_once(has_save)? {
@@ -116,8 +112,8 @@ impl Layout {
         Ok(Some(hashing.finish()))
     }
 
-    /// Reads and parses a file until it parses or the attempts are used up; says when it was written.
-    /// `None`: it is not there.
+    /// Reads a file until it can be parsed or the attempts are used up. Returns its mtime as well; `None` if it does not
+    /// exist.
     fn parse_repeatedly<T>(
         &self,
         name: &str,

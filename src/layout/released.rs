@@ -1,13 +1,13 @@
-//! A note of the blobs that were released and kept beside a writer.
+//! A note of the blobs that were released and kept while a writer was active.
 //!
 //! Many writers read `index.json` at their start and write it at their end, and do not write a blob again that exists.
 //! What `rm`, `prune` and `apply` release while a writer is visible is untagged and kept, because the writer may list it
-//! again. To a second sweep such a blob is an orphan like any other, and old by its modification time. The note tells it
-//! apart: as long as a writer is visible, every sweep keeps the noted blobs and what they reference.
+//! again. To a second sweep such a blob is an orphan like any other, and old by its modification time. The note
+//! distinguishes it: as long as a writer is visible, every sweep keeps the noted blobs and what they reference.
 //!
-//! *Order*: the note is written before `index.json`. A crash in between leaves a note of blobs that are live, which says
-//! nothing; the next run that deletes something drops them from it. *Failure*: a note that cannot be read or understood
-//! stops every sweep beside a writer, since it is unknown what has to be kept.
+//! *Order*: the note is written before `index.json`. A crash in between leaves a note of live blobs, which is harmless:
+//! the next run that deletes something drops them from it. *Failure*: a note that cannot be read or understood
+//! refuses every sweep while a writer is active, since it is unknown what has to be kept.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -15,17 +15,19 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::note::{self, SchemaVersion};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::oci::Digest;
 
-/// The blobs that were released beside a writer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The blobs that were released while a writer was active.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Released {
+    schema_version: SchemaVersion,
     blobs: BTreeSet<Digest>,
 }
 
-/// What the notes of all layouts say that use the same blobs.
+/// The notes of all layouts that use the same blobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Noted {
     /// The blobs.
@@ -56,12 +58,6 @@ impl Noted {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct RawFile {
-    schema_version: u32,
-    blobs: Vec<String>,
-}
-
 impl Released {
     /// The path of the note, relative to the layout.
     pub(crate) const FILE: &str = ".ocisweep/released.json";
@@ -69,7 +65,7 @@ impl Released {
     /// Reads the note of a layout, and returns its bytes as well. One that does not exist names nothing.
     ///
     /// # Errors
-    /// [`Error::Read`], and [`Error::ReleasedNote`] when it cannot be understood in full.
+    /// [`Error::Read`], and [`Error::ReleasedNote`] if it cannot be understood in full.
     pub(crate) fn read(layout: &Layout) -> Result<(Self, Option<Vec<u8>>)> {
         let note = |why| Error::ReleasedNote {
             path: layout.path().join(Self::FILE),
@@ -86,17 +82,8 @@ impl Released {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let file: RawFile = serde_json::from_slice(bytes)
-            .map_err(|error| format!("not a note of released blobs: {error}"))?;
-        if file.schema_version != 1 {
-            return Err(format!("schema version {} is not 1", file.schema_version));
-        }
-        let digests = file.blobs.iter().map(|text| {
-            Digest::parse(text).map_err(|error| format!("it has an invalid digest: {error}"))
-        });
-        Ok(Self {
-            blobs: digests.collect::<Result<_, _>>()?,
-        })
+        serde_json::from_slice(bytes)
+            .map_err(|error| format!("not a note of released blobs: {error}"))
     }
 
     /// Returns the digests in order.
@@ -104,19 +91,19 @@ impl Released {
         self.blobs.iter()
     }
 
-    /// Returns whether it names nothing.
+    /// Returns `true` if it names nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.blobs.is_empty()
     }
 
-    /// Adds blobs. Returns whether any of them is new.
+    /// Adds blobs. Returns `true` if any of them is new.
     pub(crate) fn extend<'a>(&mut self, blobs: impl IntoIterator<Item = &'a Digest>) -> bool {
         let before = self.blobs.len();
         self.blobs.extend(blobs.into_iter().cloned());
         self.blobs.len() > before
     }
 
-    /// Keeps only some of the blobs. Returns whether any was dropped.
+    /// Keeps only some of the blobs. Returns `true` if any was dropped.
     pub(crate) fn retain(&mut self, is_wanted: impl FnMut(&Digest) -> bool) -> bool {
         let before = self.blobs.len();
         self.blobs.retain(is_wanted);
@@ -125,13 +112,7 @@ impl Released {
 
     /// Returns the text of the note.
     pub(crate) fn to_json(&self) -> String {
-        let file = RawFile {
-            schema_version: 1,
-            blobs: self.blobs.iter().map(ToString::to_string).collect(),
-        };
-        let mut text = serde_json::to_string_pretty(&file).expect("strings always serialise");
-        text.push('\n');
-        text
+        note::to_json(self)
     }
 }
 
@@ -140,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_back_what_it_writes_and_takes_nothing_else_for_a_note() {
+    fn reads_its_own_text_and_nothing_else() {
         let digest = |seed: &[u8]| Digest::of(crate::oci::Algorithm::Sha256, seed);
         let mut released = Released::default();
         assert!(released.extend(&[digest(b"b"), digest(b"a"), digest(b"b")]));

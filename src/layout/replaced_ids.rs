@@ -1,11 +1,12 @@
 //! A note of the image IDs that a rewrite replaced.
 //!
-//! `rm --platform` writes a new index, and its digest is the new image ID. A script that has only the old ID, from
-//! `ls -q` or an earlier run, is told what the image is now. *Failure*: without the note, or where it cannot be read,
-//! the old ID is only unknown.
+//! `rm --platform` writes a new index, and its digest is the new image ID. If only the old ID is known, from
+//! `ls -q` or an earlier run, the error names the new one. *Failure*: without the note, or if it cannot be read,
+//! the old ID is unknown.
 
 use serde::{Deserialize, Serialize};
 
+use super::note::{self, SchemaVersion};
 use crate::layout::Layout;
 use crate::oci::Digest;
 
@@ -13,30 +14,20 @@ use crate::oci::Digest;
 const MAX_REPLACED: usize = 256;
 
 /// Image IDs that were replaced, the latest last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MovedIds {
+    schema_version: SchemaVersion,
+    #[serde(rename = "moved")]
     replaced: Vec<ReplacedId>,
 }
 
-/// An image ID and the one that took its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An image ID and the one that replaced it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedId {
     /// The image ID before.
     pub from: Digest,
     /// The image ID after.
     pub to: Digest,
-}
-
-#[derive(Serialize, Deserialize)]
-struct RawFile {
-    schema_version: u32,
-    moved: Vec<RawReplaced>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct RawReplaced {
-    from: String,
-    to: String,
 }
 
 impl MovedIds {
@@ -45,22 +36,7 @@ impl MovedIds {
 
     /// Reads the note of a layout. One that does not exist or cannot be read names nothing.
     pub(crate) fn read(layout: &Layout) -> Self {
-        layout
-            .read_note(Self::FILE)
-            .and_then(|bytes| Self::parse(&bytes))
-            .unwrap_or_default()
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let file: RawFile = serde_json::from_slice(bytes).ok()?;
-        let replaced = file.moved.iter().filter_map(|raw| {
-            let from = Digest::parse(&raw.from).ok()?;
-            let to = Digest::parse(&raw.to).ok()?;
-            Some(ReplacedId { from, to })
-        });
-        (file.schema_version == 1).then(|| Self {
-            replaced: replaced.collect(),
-        })
+        note::read(layout, Self::FILE)
     }
 
     /// Adds replacements, and drops the oldest beyond the limit.
@@ -72,7 +48,7 @@ impl MovedIds {
         self.replaced.drain(..surplus);
     }
 
-    /// Returns what the images whose old IDs pass `is_meant` are now, over any number of rewrites, each once.
+    /// Returns what the images whose old IDs pass `is_meant` are now, after any number of rewrites, each once.
     pub(crate) fn latest(&self, is_meant: impl Fn(&Digest) -> bool) -> Vec<Digest> {
         let mut found: Vec<Digest> = Vec::new();
         let first = self
@@ -81,7 +57,7 @@ impl MovedIds {
             .filter(|replaced| is_meant(&replaced.from));
         for replaced in first {
             let mut latest = &replaced.to;
-            // An image that gets back what it had closes a cycle.
+            // An image that gets back a dropped platform closes a cycle.
             for _ in 0..self.replaced.len() {
                 let mut later = self.replaced.iter();
                 match later.find(|replaced| replaced.from == *latest) {
@@ -98,20 +74,7 @@ impl MovedIds {
 
     /// Returns the text of the note.
     pub(crate) fn to_json(&self) -> String {
-        let file = RawFile {
-            schema_version: 1,
-            moved: self
-                .replaced
-                .iter()
-                .map(|replaced| RawReplaced {
-                    from: replaced.from.to_string(),
-                    to: replaced.to.to_string(),
-                })
-                .collect(),
-        };
-        let mut text = serde_json::to_string_pretty(&file).expect("strings always serialise");
-        text.push('\n');
-        text
+        note::to_json(self)
     }
 }
 
@@ -131,17 +94,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_what_it_writes_and_takes_nothing_else_for_a_note() {
+    fn reads_its_own_text_and_nothing_else() {
         let mut moved = MovedIds::default();
         moved.extend(&[replaced(1, 2), replaced(3, 4)]);
-        assert_eq!(MovedIds::parse(moved.to_json().as_bytes()), Some(moved));
+        let parse = |text: &str| serde_json::from_str::<MovedIds>(text).ok();
+        assert_eq!(parse(&moved.to_json()), Some(moved));
         for text in ["", "{}", r#"{"schema_version":2,"moved":[]}"#] {
-            assert_eq!(MovedIds::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn follows_several_rewrites_and_ends_in_a_cycle() {
+    fn follows_several_rewrites_and_stops_in_a_cycle() {
         let mut moved = MovedIds::default();
         moved.extend(&[replaced(1, 2)]);
         moved.extend(&[replaced(2, 3)]);
@@ -154,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_latest_ones_only() {
+    fn keeps_only_the_latest() {
         let mut moved = MovedIds::default();
         for number in 0..MAX_REPLACED + 10 {
             moved.extend(&[replaced(number, number + 100_000)]);

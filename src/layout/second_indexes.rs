@@ -1,11 +1,11 @@
 //! Second indexes: other JSON files in the root directory of a layout that list descriptors.
 //!
-//! *Promise*: a file is judged by its content; its name only rules files out that have another meaning. FIFOs,
+//! *Promise*: the content of a file decides; names only exclude files with another meaning. FIFOs,
 //! devices and directories are never opened. Nothing here writes: these files belong to other tools.
 //!
 //! *Failure*: a file that seems to list blobs and cannot be read or parsed is read again a few times, since some
-//! writers rewrite in place. After that it is part of the state as what it is: commands that read go on and say
-//! so, and marking refuses.
+//! writers rewrite in place. After that it is unknown what it lists: commands that only read report it and continue,
+//! and marking refuses.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,10 +26,10 @@ use crate::oci::descriptor::Link;
 use crate::oci::second_index::{begins_like_json, parse, seems_to_list};
 use crate::oci::{Algorithm, Digest};
 
-/// How many second indexes are read. kitops has two for each repository.
+/// The maximum number of second indexes. kitops has two for each repository.
 const MAX_FILES: usize = 10_000;
 
-/// How many bytes of a file are read to see whether it begins like JSON.
+/// The number of bytes that are read to decide whether a file begins like JSON.
 const HEAD_BYTES: u64 = 512;
 
 /// A file beside `index.json` that lists descriptors.
@@ -37,7 +37,7 @@ const HEAD_BYTES: u64 = 512;
 pub struct SecondIndex {
     /// Its name in the root directory of the layout.
     pub file: PathBuf,
-    /// What it lists, at least one descriptor; or why that is unknown.
+    /// The descriptors that it lists, at least one; or why they are unknown.
     pub links: Result<Vec<Link>, String>,
     /// The digest of its bytes, for the fingerprint of the state.
     pub(super) content: Digest,
@@ -61,7 +61,7 @@ impl SecondIndex {
     }
 }
 
-/// Second indexes that are left out, because the user said so.
+/// Second indexes that the user ignores.
 #[derive(Debug, Clone, Default)]
 pub struct IgnoredIndexes(Arc<[Ignored]>);
 
@@ -72,7 +72,7 @@ struct Ignored {
 }
 
 impl IgnoredIndexes {
-    /// Takes names of files in the root directory of a layout, or paths to them.
+    /// Makes a list from names of files in the root directory of a layout, or paths to them.
     #[must_use]
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let ignored = files.into_iter().map(|file| Ignored {
@@ -82,12 +82,12 @@ impl IgnoredIndexes {
         Self(ignored.collect())
     }
 
-    /// Returns what was given.
+    /// Returns the names and paths as given.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|ignored| ignored.file.as_path())
     }
 
-    /// Returns what no layout had that was read so far.
+    /// Returns those that were found in no layout that was read so far.
     pub fn unused(&self) -> impl Iterator<Item = &Path> {
         let unused = self.0.iter();
         unused
@@ -95,7 +95,7 @@ impl IgnoredIndexes {
             .map(|ignored| ignored.file.as_path())
     }
 
-    /// Returns `true` if a file of a layout is left out. A name means that file of every layout, a path the one file.
+    /// Returns `true` if a file of a layout is ignored. A name means that file in every layout, a path one file.
     fn contains(&self, layout: &Path, name: &OsStr) -> bool {
         let mut is_ignored = false;
         for ignored in &*self.0 {
@@ -119,26 +119,26 @@ impl IgnoredIndexes {
     }
 }
 
-/// What a file turned out to be.
+/// What a file is.
 enum Found {
     /// It lists nothing, or is another kind of file.
     Other,
     Lists(Vec<Link>, Digest),
-    /// What it lists is unknown. Without a digest its bytes are, too.
+    /// What it lists is unknown. Without a digest its bytes are unknown as well.
     Unknown(String, Option<Digest>),
     /// It cannot be parsed, and does not seem to list anything.
     Torn,
 }
 
 impl Layout {
-    /// Leaves some second indexes out from now on.
+    /// Ignores some second indexes from now on.
     #[must_use]
     pub fn ignoring(mut self, ignored: &IgnoredIndexes) -> Self {
         self.ignored = ignored.clone();
         self
     }
 
-    /// Returns the second indexes that are left out.
+    /// Returns the second indexes that are ignored.
     #[must_use]
     pub const fn ignored(&self) -> &IgnoredIndexes {
         &self.ignored
@@ -154,7 +154,7 @@ impl Layout {
             for name in names {
                 match self.look_for_list(&name) {
                     Found::Other => {}
-                    // A file of this name is JSON when it is whole.
+                    // A complete file of this name is JSON.
                     Found::Torn => {
                         if !is_last && is_json_name(&name) {
                             again.push(name);
@@ -174,7 +174,8 @@ impl Layout {
         Ok(capped(indexes))
     }
 
-    /// Does the same without reading anything twice: a file that is written at this moment is another state.
+    /// As [`read_second_indexes`](Self::read_second_indexes), but reads each file once: a half-written file is another
+    /// state.
     pub(crate) fn read_second_indexes_once(&self, has_save: bool) -> Result<Vec<SecondIndex>> {
         let names = self.second_index_names(has_save)?;
         let found = names.into_iter().filter_map(|name| {
@@ -200,7 +201,7 @@ impl Layout {
 
     fn look_for_list(&self, name: &Path) -> Found {
         let failed = |error: io::Error| {
-            // Of another file nobody expects that it lists anything.
+            // Other files are not expected to list anything.
             if is_absence(&error) || !is_json_name(name) {
                 Found::Other
             } else {
@@ -211,7 +212,7 @@ impl Layout {
             Ok(stat) => stat,
             Err(error) => return failed(error.into()),
         };
-        // Whoever opens a FIFO wakes its writer up.
+        // Opening a FIFO would wake its writer.
         if !is_regular(&stat) || self.is_index_itself(name, &stat) {
             return Found::Other;
         }
@@ -229,7 +230,7 @@ impl Layout {
             return failed(error);
         }
         if bytes.is_empty() {
-            // A writer that rewrites in place begins so.
+            // A writer that rewrites in place begins with an empty file.
             return Found::Torn;
         }
         let is_blank = bytes.iter().all(u8::is_ascii_whitespace);
@@ -252,7 +253,7 @@ impl Layout {
                 Err(why) => format!("it lists blobs and is not valid: {why}"),
             }
         };
-        // What cannot be told is taken to be here.
+        // A blob counts as present if that is unknown.
         let is_here = |digest: &Digest| self.has_blob(digest).unwrap_or(true);
         if seems_to_list(&bytes, is_here) {
             Found::Unknown(why, Some(content_of(&bytes)))
@@ -303,7 +304,7 @@ fn second_index(file: PathBuf, found: Found) -> Option<SecondIndex> {
     }
 }
 
-/// Leaves out what is too many, and with it any sweep.
+/// Limits the number of indexes. Beyond it one is marked as unknown, so that every sweep is refused.
 fn capped(mut indexes: Vec<SecondIndex>) -> Vec<SecondIndex> {
     if let Some(first) = indexes.get_mut(MAX_FILES) {
         first.links = Err(format!(
@@ -326,18 +327,14 @@ fn may_list(name: &[u8], has_save: bool) -> bool {
     }
 }
 
-/// Returns `true` for the temporary files of writers, which become something else or nothing. A dated copy of
-/// `index.json` has the name of one of hauler's, with fewer digits.
+/// Returns `true` for the temporary files of writers. hauler's are named as a dated copy of `index.json`, but with
+/// more digits.
 fn is_temporary(name: &str) -> bool {
     let dated = name
         .strip_prefix("index-")
         .and_then(|rest| rest.strip_suffix(".json"));
-    match dated {
-        Some(digits) => {
-            temp_files::in_root(name, false).is_some() && matches!(digits.len(), 9 | 10)
-        }
-        None => temp_files::in_root(name, false).is_some(),
-    }
+    temp_files::in_root(name, false).is_some()
+        && dated.is_none_or(|digits| matches!(digits.len(), 9 | 10))
 }
 
 #[cfg(test)]
@@ -369,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_judged_by_their_content() {
+    fn the_content_of_a_file_decides() {
         let (temp, layout) = layout();
         let write = |name: &str, text: &str| {
             fs::write(temp.path().join(name), text).expect("a file");
@@ -382,7 +379,7 @@ mod tests {
         ] {
             write(name, LIST);
         }
-        // Of writers, of this program, and of others that list nothing.
+        // Files of writers, of this program, and files that list nothing.
         for name in [
             "oci-layout",
             "index.json.lock",
@@ -413,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_and_anything_but_files_is_left() {
+    fn links_are_followed_and_only_files_are_opened() {
         let (temp, layout) = layout();
         let path = |name: &str| temp.path().join(name);
         fs::write(path("list"), LIST).expect("a file");
@@ -444,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leaves_out_that_file_and_a_path_the_one_file() {
+    fn a_name_ignores_the_file_in_all_layouts_and_a_path_one_file() {
         let (temp, layout) = layout();
         let (other, other_layout) = self::layout();
         for dir in [&temp, &other] {

@@ -1,15 +1,15 @@
-//! A directory of blobs that several layouts use.
+//! A store of blobs that several layouts share.
 //!
 //! ```text
-//! POOL/sha256/4f00adc8…           the blobs of all of them
-//! LAYOUT/index.json               skopeo --dest-shared-blob-dir: beside it an empty blobs/, or none
-//! LAYOUT/blobs/sha256 -> POOL/sha256     LXC's template
-//! LAYOUT/blobs -> POOL
+//! STORE/sha256/4f00adc8…                  the blobs of all of them
+//! LAYOUT/index.json                       skopeo --dest-shared-blob-dir: next to it an empty blobs/, or none
+//! LAYOUT/blobs/sha256 -> STORE/sha256     LXC's template
+//! LAYOUT/blobs -> STORE
 //! ```
 //!
-//! *Promise*: a layout is opened with a pool only if every blob that it can mean lies there. One that has
-//! blobs of its own, or a link to another place, is refused: what it refers to would be looked for in the
-//! wrong directory, not found, and taken for a sparse image.
+//! *Promise*: a layout is opened in a store only if all its blobs are there. One with
+//! blobs of its own, or with a link to another directory, is refused: its blobs would be missing in the store, and it
+//! would be taken for a sparse image.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,23 +29,24 @@ use crate::oci::Algorithm;
 pub struct SharedStore {
     path: PathBuf,
     dir: OwnedFd,
-    algorithms: Vec<(Algorithm, OwnedFd)>,
+    /// Without the root.
+    dirs: BlobDirs,
 }
 
 /// Device and inode.
 type Identity = (u64, u64);
 
-fn identity(file: impl AsFd, path: &Path) -> Result<Identity> {
+pub(super) fn identity(file: impl AsFd, path: &Path) -> Result<Identity> {
     let stat = stat_of(file).map_err(|error| Error::read(path)(error.into()))?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 impl SharedStore {
-    /// Opens a pool.
+    /// Opens a store.
     ///
     /// # Errors
-    /// [`Error::Pool`] when there is no directory of blobs in it, or only a link to one;
-    /// [`Error::Read`] when it cannot be read.
+    /// [`Error::Pool`] if it has no directory of blobs, or only a link to one;
+    /// [`Error::Read`] if it cannot be read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let dir = open_dir(CWD, &path, Links::Follow)
@@ -68,11 +69,13 @@ impl SharedStore {
             let what = SharedStoreProblem::NoBlobs;
             return Err(Error::Pool { path, what });
         }
-        Ok(Self {
-            path,
-            dir,
+        let dirs = BlobDirs {
+            root: None,
             algorithms,
-        })
+            link: None,
+            pool: Some(path.clone()),
+        };
+        Ok(Self { path, dir, dirs })
     }
 
     /// Returns the path as given.
@@ -81,8 +84,8 @@ impl SharedStore {
         &self.path
     }
 
-    /// Refuses a pool that is the `blobs` of a layout which is not among these: nobody would know what
-    /// that one needs.
+    /// Refuses a store that is the `blobs` of a layout which is not among these: it would be unknown what
+    /// that layout references.
     ///
     /// # Errors
     /// [`Error::Pool`] with that layout, [`Error::Read`].
@@ -117,34 +120,21 @@ impl SharedStore {
     pub fn trash(&self) -> Trash<'_> {
         Trash::in_home(&self.dir, &self.path)
     }
-
-    /// Returns the directories as those of a layout.
-    fn dirs(&self) -> Result<BlobDirs> {
-        let to_error = Error::read;
-        let mut algorithms = Vec::with_capacity(self.algorithms.len());
-        for (algorithm, fd) in &self.algorithms {
-            let fd = fd.try_clone().map_err(to_error(&self.path))?;
-            algorithms.push((*algorithm, fd));
-        }
-        Ok(BlobDirs {
-            root: Some(self.dir.try_clone().map_err(to_error(&self.path))?),
-            algorithms,
-            link: None,
-            pool: Some(self.path.clone()),
-        })
-    }
 }
 
 impl Layout {
-    /// Opens a layout whose blobs lie in a pool.
+    /// Opens a layout whose blobs are in a shared store.
     ///
     /// # Errors
-    /// As [`Layout::open`], and [`Error::NotInPool`] when the layout has blobs of its own, or its `blobs`
-    /// leads elsewhere.
-    pub fn open_in(path: impl Into<PathBuf>, pool: &SharedStore) -> Result<Self> {
+    /// As [`Layout::open`], and [`Error::NotInPool`] if the layout has blobs of its own, or its `blobs` is a link
+    /// to another directory.
+    pub fn open_in(path: impl Into<PathBuf>, store: &SharedStore) -> Result<Self> {
         let mut layout = Self::open_unchecked(path.into(), super::Blobs::Elsewhere)?;
-        refuse_own_blobs(&layout, pool)?;
-        layout.blobs = pool.dirs()?;
+        refuse_own_blobs(&layout, store)?;
+        layout.blobs = BlobDirs {
+            root: Some(store.dir.try_clone().map_err(Error::read(&store.path))?),
+            ..store.dirs.try_clone().map_err(Error::read(&store.path))?
+        };
         Ok(layout)
     }
 
@@ -205,22 +195,22 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(to.iter().skip(same)).collect()
 }
 
-/// Refuses a layout that does not use the pool, or not only.
-fn refuse_own_blobs(layout: &Layout, pool: &SharedStore) -> Result<()> {
+/// Refuses a layout that does not use the store, or not exclusively.
+fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
     let path = layout.path().join("blobs");
     let not_in_pool = |blobs: PathBuf| Error::NotInPool {
         path: layout.path().to_owned(),
-        pool: pool.path.clone(),
+        pool: store.path.clone(),
         blobs,
     };
     let blobs = match open_dir(layout.dir(), "blobs", Links::Follow) {
         Ok(blobs) => blobs,
-        // A link that leads nowhere may lead somewhere tomorrow, but nothing lies there today.
+        // A dangling link: it has no blobs.
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::NOTDIR | Errno::LOOP) => return Err(not_in_pool(path)),
         Err(error) => return Err(Error::read(&path)(error.into())),
     };
-    if identity(&blobs, &path)? == identity(&pool.dir, &pool.path)? {
+    if identity(&blobs, &path)? == identity(&store.dir, &store.path)? {
         return Ok(());
     }
     let mut names = Vec::new();
@@ -229,16 +219,15 @@ fn refuse_own_blobs(layout: &Layout, pool: &SharedStore) -> Result<()> {
         let inner = path.join(String::from_utf8_lossy(&name).as_ref());
         let dir = match open_dir(&blobs, name.as_slice(), Links::Follow) {
             Ok(dir) => dir,
-            // A file in `blobs/` is no blob.
+            // A file in `blobs/` is not a blob.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(error) => return Err(Error::read(&inner)(error.into())),
         };
-        let mut counterpart = pool
-            .algorithms
-            .iter()
-            .filter(|(algorithm, _)| algorithm.name().as_bytes() == name);
-        let is_same = match counterpart.next() {
-            Some((_, fd)) => identity(&dir, &inner)? == identity(fd, &pool.path)?,
+        let algorithm = std::str::from_utf8(&name)
+            .ok()
+            .and_then(Algorithm::from_name);
+        let is_same = match algorithm.and_then(|algorithm| store.dirs.algorithm(algorithm)) {
+            Some(fd) => identity(&dir, &inner)? == identity(fd, &store.path)?,
             None => false,
         };
         let mut is_empty = true;

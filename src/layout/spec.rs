@@ -1,4 +1,4 @@
-//! Reading documents of a layout as the types of the `oci-spec` crate (feature `oci-spec`).
+//! Reads documents of a layout as the types of the `oci-spec` crate (feature `oci-spec`).
 
 use oci_spec::OciSpecError;
 use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::oci::Digest;
 
 impl Layout {
-    /// Reads a manifest, and compares it with its digest.
+    /// Reads a manifest, and verifies its digest.
     ///
     /// # Errors
     /// [`Error::Read`] if it cannot be read, [`Error::Malformed`] if it does not match its digest or is not a manifest.
@@ -16,7 +16,7 @@ impl Layout {
         self.read_as(digest, |bytes| ImageManifest::from_reader(bytes))
     }
 
-    /// Reads an image index from a blob, and compares it with its digest.
+    /// Reads an image index from a blob, and verifies its digest.
     ///
     /// # Errors
     /// As [`Layout::read_manifest`].
@@ -24,7 +24,7 @@ impl Layout {
         self.read_as(digest, |bytes| ImageIndex::from_reader(bytes))
     }
 
-    /// Reads an image configuration, and compares it with its digest.
+    /// Reads an image configuration, and verifies its digest.
     ///
     /// # Errors
     /// As [`Layout::read_manifest`].

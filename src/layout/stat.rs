@@ -1,4 +1,4 @@
-//! Which files of a layout are there.
+//! Which files of a layout exist.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ use crate::layout::hollow::Hollow;
 use crate::oci::Digest;
 
 impl Layout {
-    /// Looks at a blob's file, or at what a link references. `None`: it is not there, or is a link that leads nowhere or to
-    /// itself.
+    /// Returns the metadata of a blob's file, or of the target of a symbolic link; `None` if it does not exist, or is a
+    /// dangling or circular link.
     ///
     /// # Errors
-    /// What else `openat` and `fstatat` say.
+    /// All other errors of `openat` and `fstatat`.
     pub(crate) fn stat_blob(&self, digest: &Digest) -> io::Result<Option<Stat>> {
         let name = digest.blob_name();
         let found = if let Some(algorithm) = digest.algorithm() {
@@ -39,11 +39,28 @@ impl Layout {
         }
     }
 
-    /// Returns the files beside the blobs that make a layout what it is, relative to it: those that say
-    /// which blobs there are come last, `index.json` at the end.
+    /// As [`stat_blob`](Self::stat_blob), with an error that names the path.
     ///
     /// # Errors
-    /// [`Error::Read`] when it cannot be told whether one is there.
+    /// [`Error::Read`].
+    pub(crate) fn look_at_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
+        let found = self.stat_blob(digest);
+        found.map_err(|error| Error::read(self.blob_path(digest))(error))
+    }
+
+    /// Returns `true` if a blob exists, whatever its algorithm.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if that is unknown.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.look_at_blob(digest)?.is_some())
+    }
+
+    /// Returns the files of a layout other than blobs, relative to it. Those that list blobs come last, `index.json` at
+    /// the end.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it is unknown whether one exists.
     pub fn own_files(&self, state: &State) -> Result<Vec<PathBuf>> {
         let has =
             |name: &str| exists(self.dir(), name).map_err(Error::read(self.path().join(name)));
@@ -64,16 +81,6 @@ impl Layout {
         files.push("index.json".into());
         Ok(files)
     }
-
-    /// Returns `true` if a blob is there, whatever its algorithm.
-    ///
-    /// # Errors
-    /// [`Error::Read`] when that cannot be told.
-    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
-        let found = self.stat_blob(digest);
-        let found = found.map_err(Error::read(self.blob_path(digest)))?;
-        Ok(found.is_some())
-    }
 }
 
 #[cfg(test)]
@@ -82,9 +89,9 @@ mod tests {
     use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
     use crate::oci::{Algorithm, Digest};
 
-    /// Cut off at the limit, a document would only seem not to match its digest.
+    /// Truncated at the limit, a document would only seem not to match its digest.
     #[test]
-    fn a_document_over_the_limit_is_called_too_large() {
+    fn a_document_over_the_limit_is_reported_as_too_large() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let path = temp.path();
         std::fs::create_dir_all(path.join("blobs/sha256")).expect("a directory");

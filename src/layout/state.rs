@@ -1,4 +1,4 @@
-//! What decides which blobs are live, read at one moment, and what it is to become.
+//! The state of a layout, which decides which blobs are live, and the changes to it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,7 +9,7 @@ use crate::layout::replaced_ids::ReplacedId;
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest, DockerSave, IndexDoc};
 
-/// What decides which blobs are live, as it was at one moment.
+/// What decides which blobs are live, at one moment.
 #[derive(Debug, Clone)]
 pub struct State {
     /// `index.json`.
@@ -28,7 +28,7 @@ pub struct State {
     fingerprint: Digest,
 }
 
-/// The files beside `index.json` that a state rests on, as they are; `None`: not there.
+/// The other files that a state depends on; `None` if they do not exist.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Texts {
     pub(super) manifest_json: Option<Vec<u8>>,
@@ -56,7 +56,7 @@ impl Texts {
     }
 }
 
-/// The fingerprint of a state while it is computed, over one text after another.
+/// Computes the fingerprint of a state from one file after another.
 #[derive(Debug)]
 pub(super) struct Fingerprint(Hasher);
 
@@ -67,9 +67,9 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Adds a text; `None`: there is no such file.
+    /// Adds a text; `None` if there is no such file.
     pub(super) fn text(&mut self, text: Option<&[u8]>) {
-        // The length before each text keeps two different lists from hashing alike.
+        // The length before each text makes different lists of texts hash differently.
         let length = text.map_or(u64::MAX, |bytes| bytes.len() as u64);
         self.0.update(&length.to_be_bytes());
         self.0.update(text.unwrap_or_default());
@@ -81,7 +81,7 @@ impl Fingerprint {
         self.text(Some(content.to_string().as_bytes()));
     }
 
-    /// Adds a file of the given length without holding it. `false`: its length is another one.
+    /// Adds a file of the given length without keeping it in memory. Returns `false` if it has another length.
     pub(super) fn file(&mut self, file: File, len: u64) -> io::Result<bool> {
         self.0.update(&len.to_be_bytes());
         let mut file = file.take(len.saturating_add(1));
@@ -130,13 +130,13 @@ impl State {
         }
     }
 
-    /// Returns a digest over everything in the state, to tell whether a plan still rests on it.
+    /// Returns a digest over the state, by which a plan detects that it changed.
     #[must_use]
     pub const fn fingerprint(&self) -> &Digest {
         &self.fingerprint
     }
 
-    /// Returns a file beside `index.json` as it was read; `None`: it was not there, or says nothing here.
+    /// Returns a file other than `index.json` as it was read; `None` if it did not exist, or is not part of the state.
     pub(crate) fn text_of(&self, name: &str) -> Option<&[u8]> {
         match name {
             "manifest.json" => self.texts.manifest_json.as_deref(),
@@ -146,12 +146,12 @@ impl State {
         }
     }
 
-    /// Forgets what `index.json` says, but not its fingerprint.
+    /// Drops the content of `index.json`, but not its fingerprint.
     pub(crate) fn forget_index(&mut self) {
         self.index = IndexDoc::empty();
     }
 
-    /// Returns the fingerprint that the state has after these writes, if nobody else writes.
+    /// Returns the fingerprint of the state after these writes, without concurrent ones.
     pub(crate) fn fingerprint_after(&self, writes: &Writes) -> Digest {
         let mut texts = self.texts.clone();
         if let Some(text) = &writes.manifest_json {
@@ -168,7 +168,7 @@ impl State {
 /// What is written, in this order, before anything is deleted.
 #[derive(Debug, Default)]
 pub struct Writes {
-    /// New documents, each before those that refer to it.
+    /// New documents, each before those that reference it.
     pub blobs: Vec<NewBlob>,
     /// docker save's `manifest.json`.
     pub manifest_json: Option<String>,
@@ -176,13 +176,13 @@ pub struct Writes {
     pub repositories: Option<String>,
     /// The new `index.json`.
     pub index: Option<IndexDoc>,
-    /// The new `index.json` lists nothing, because somebody removed the last image.
+    /// The new `index.json` lists nothing, because the user removed the last image.
     pub emptied: bool,
     /// The time that the new `index.json` gets.
     pub index_time: IndexTime,
-    /// Blobs that nothing references any more once this is written, and that are kept because a writer is at work.
+    /// Blobs that become unreferenced, and are kept because a writer is active.
     pub released: Vec<Digest>,
-    /// Platforms whose layers are about to be deleted while their documents stay.
+    /// Platforms whose layers are deleted while their documents are kept.
     pub hollow: Vec<Digest>,
     /// Image IDs that a rewrite replaces, of images that were given by ID.
     pub replaced_ids: Vec<ReplacedId>,
@@ -203,18 +203,18 @@ impl Writes {
 
 /// The time that a new `index.json` gets.
 ///
-/// Writers put blobs first and the index last, and are recognised by blobs that are newer than the
-/// index. An index written in between must not make those blobs look old.
+/// Writers write blobs first and the index last, and are recognised by blobs that are newer than the
+/// index. An index written in between must not make those blobs seem old.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IndexTime {
-    /// That of the old one: orphans that are newer lie there already.
+    /// That of the old one: newer orphans exist already.
     #[default]
     AsBefore,
-    /// When the blobs were listed, in nanoseconds since 1970: whatever comes later stays newer.
+    /// When the blobs were listed, in nanoseconds since 1970: what is written later is newer.
     At(i128),
 }
 
-/// A document that is to be written.
+/// A document to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBlob {
     /// Its digest.
@@ -224,7 +224,7 @@ pub struct NewBlob {
 }
 
 impl NewBlob {
-    /// Makes a document with a digest of the given algorithm.
+    /// Returns a document with a digest of the given algorithm.
     #[must_use]
     pub fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! Temporary files of the tools that write layouts, known by name.
+//! Temporary files of the tools that write layouts, recognised by name.
 //!
-//! A fresh one says that a writer is at work; an old one that nobody holds is left over from a
-//! crash. The names were read in the sources of the writers or seen on disk after a `kill -9`.
+//! A recent one indicates an active writer; an old one that is not locked is left from a
+//! crash. The names are from the sources of the writers, or were seen on disk after a `kill -9`.
 
 use std::ffi::OsStr;
 
@@ -11,12 +11,12 @@ use crate::oci::Algorithm;
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
 pub(super) const LOCK_FILE: &str = "index.json.lock";
 
-/// Where a temporary file was found, and how sure its name is.
+/// How certain it is that a name is that of a temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TempName {
-    /// No other program gives a file such a name: it may be deleted when it is old and unlocked.
+    /// No other program uses such names: the file may be deleted once it is old and unlocked.
     Unmistakable,
-    /// A writer uses such names, but so may a person: it counts as a sign of life and stays.
+    /// A writer uses such names, but so may a person: the file indicates an active writer and is kept.
     Plausible,
 }
 
@@ -39,27 +39,17 @@ pub fn in_root(name: &str, is_dir: bool) -> Option<TempName> {
     if name.strip_prefix("oci-put-blob").is_some_and(is_digits) {
         return sure;
     }
-    // regclient, and our own replacement of index.json.
-    if let Some(middle) = name
-        .strip_prefix("index.json.")
-        .and_then(|rest| rest.strip_suffix(".tmp"))
-        && is_digits(middle)
-    {
+    let between = |prefix: &str, suffix: &str| {
+        let rest = name.strip_prefix(prefix);
+        rest.and_then(|rest| rest.strip_suffix(suffix))
+            .is_some_and(is_digits)
+    };
+    // regclient, and this program's replacement of index.json.
+    if between("index.json.", ".tmp") || is_own(name) {
         return sure;
     }
-    if is_own(name) {
-        return sure;
-    }
-    // olareg; but an older copy kept by a person or a tool is called so as well.
-    if name.strip_prefix("index.json.").is_some_and(is_digits) {
-        return Some(TempName::Plausible);
-    }
-    // hauler; but a person's dated copy is called so as well.
-    if let Some(middle) = name
-        .strip_prefix("index-")
-        .and_then(|rest| rest.strip_suffix(".json"))
-        && is_digits(middle)
-    {
+    // olareg and hauler; but a person's dated copy may have such a name as well.
+    if between("index.json.", "") || between("index-", ".json") {
         return Some(TempName::Plausible);
     }
     // ocidir-rs through cap-tempfile.
@@ -78,7 +68,7 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
     };
     let whole = algorithm.hex_len();
     let digits = match rest {
-        // go-containerregistry: the digest with digits behind it, or digits alone.
+        // go-containerregistry: the digest followed by digits, or only digits.
         "" if name.len() > whole => name.get(whole..)?,
         // regclient: `<digits>.tmp`.
         "" | ".tmp" => hex,
@@ -92,8 +82,7 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
     if !is_digits(digits) || name.len() == whole {
         return None;
     }
-    // A digest with a suffix of its writer's making is nobody else's. Few digits alone may be a date,
-    // or a digest with a slip of the pen.
+    // A digest with the suffix of a writer is certain. A few digits may be a date, or a mistyped digest.
     let is_random = matches!(digits.len(), 9 | 10);
     let is_suffixed = rest.contains(".tmp") && hex.len() == whole;
     Some(if is_random || is_suffixed {
@@ -103,10 +92,10 @@ pub fn in_blobs(algorithm: Algorithm, name: &str) -> Option<TempName> {
     })
 }
 
-/// Recognises what lies in `ingest/`: containerd's local store makes a directory named by the hash of
-/// a reference, oras a file `<hex>_<digits>`, kitops one named by the digest alone, which a later pull resumes.
+/// Recognises a name in `ingest/`: containerd's local store creates a directory named by the hash of
+/// a reference, oras a file `<hex>_<digits>`, kitops one named by the digest, which a later pull resumes.
 #[must_use]
-pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
+pub fn in_ingest(name: &str, is_dir: bool) -> TempName {
     let sure = if is_dir {
         name.len() == 64 && name.bytes().all(is_hex)
     } else {
@@ -116,16 +105,15 @@ pub fn in_ingest(name: &str, is_dir: bool) -> Option<TempName> {
                 .split_once('_')
                 .is_some_and(|(hex, digits)| is_digest(hex) && is_digits(digits))
     };
-    Some(if sure {
+    if sure {
         TempName::Unmistakable
     } else {
         TempName::Plausible
-    })
+    }
 }
 
-/// Recognises what lies in `.uploads/`, `.sync/` and `_uploads/`. olareg names an upload `upload.<digits>`; zot gives each upload the name of a random UUID, and
-/// never cleans up those that were broken off (project-zot/zot#2598); a directory of its sync is a layout
-/// that is not ready yet.
+/// Recognises a name in `.uploads/`, `.sync/` and `_uploads/`. olareg names an upload `upload.<digits>`, zot by a random
+/// UUID, and never removes aborted ones (project-zot/zot#2598); a directory of its sync is an unfinished layout.
 #[must_use]
 pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
     let is_upload = name.strip_prefix("upload.").is_some_and(is_digits);
@@ -136,24 +124,26 @@ pub fn in_uploads(name: &str, is_dir: bool) -> TempName {
     }
 }
 
-/// Returns `true` if a directory holds what its owner has not finished or has thrown away, so that a layout
-/// in it is none: zot's `.uploads` and `.sync`, olareg's `_uploads`, trash cans, and what this program keeps. `in_layout`: it
-/// lies directly in a layout, where every hidden directory is a writer's, and so are the blobs.
+/// Returns `true` if a directory is not searched for layouts, since what is in it is unfinished or deleted: zot's `.uploads`
+/// and `.sync`, olareg's `_uploads`, trash cans, and this program's own. `in_layout`: it is directly in a layout, where
+/// every hidden directory belongs to a writer; blobs are not searched either.
 #[must_use]
 pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    let is_anywhere = matches!(name, ".uploads" | ".sync" | ".ocisweep" | ".trash")
-        // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
-        || name == ".Trash"
-        || name.starts_with(".Trash-");
+    // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
+    let is_anywhere = name.starts_with(".Trash-")
+        || matches!(
+            name,
+            ".uploads" | ".sync" | ".ocisweep" | ".trash" | ".Trash"
+        );
     is_anywhere
         || in_layout && (matches!(name, "blobs" | "ingest" | "_uploads") || name.starts_with('.'))
 }
 
-/// Returns `true` if a file inside a temporary directory is one that its writer puts there. A directory
-/// that holds anything else is left alone.
+/// Returns `true` if a file in a temporary directory is one that its writer puts there. A directory
+/// with any other file is kept.
 #[must_use]
 pub fn inside(directory: &str, file: &str) -> bool {
     if directory.starts_with(".umoci-") {
@@ -167,7 +157,7 @@ pub fn inside(directory: &str, file: &str) -> bool {
 }
 
 fn is_digits(text: &str) -> bool {
-    // Go's os.CreateTemp draws from 32 bits: up to ten digits; older versions drew nine.
+    // Go's os.CreateTemp uses 32 random bits: up to ten digits; older versions used nine.
     (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -237,17 +227,27 @@ mod tests {
         for (name, expected) in blobs {
             assert_eq!(in_blobs(Algorithm::Sha256, &name), expected, "{name}");
         }
-        assert_eq!(in_ingest(&hex, true), Some(Unmistakable));
-        assert_eq!(in_ingest(&format!("{hex}_123"), false), Some(Unmistakable));
-        assert_eq!(in_ingest("mine", false), Some(Plausible));
-        assert_eq!(in_ingest(&hex, false), Some(Unmistakable));
-        assert_eq!(in_ingest(&"0a".repeat(64), false), Some(Unmistakable));
-        assert_eq!(in_uploads("upload.2570917683", false), Unmistakable);
-        assert_eq!(in_uploads("upload.2570917683", true), Plausible);
-        assert_eq!(in_uploads("upload.mine", false), Plausible);
+        let ingest = [
+            (hex.clone(), true, Unmistakable),
+            (format!("{hex}_123"), false, Unmistakable),
+            ("mine".to_owned(), false, Plausible),
+            (hex.clone(), false, Unmistakable),
+            ("0a".repeat(64), false, Unmistakable),
+        ];
+        for (name, is_dir, expected) in ingest {
+            assert_eq!(in_ingest(&name, is_dir), expected, "{name}");
+        }
         let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
-        assert_eq!(in_uploads(uuid, false), Unmistakable);
-        assert_eq!(in_uploads(uuid, true), Plausible);
-        assert_eq!(in_uploads("mine", false), Plausible);
+        let uploads = [
+            ("upload.2570917683", false, Unmistakable),
+            ("upload.2570917683", true, Plausible),
+            ("upload.mine", false, Plausible),
+            (uuid, false, Unmistakable),
+            (uuid, true, Plausible),
+            ("mine", false, Plausible),
+        ];
+        for (name, is_dir, expected) in uploads {
+            assert_eq!(in_uploads(name, is_dir), expected, "{name}");
+        }
     }
 }

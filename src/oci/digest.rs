@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 /// An algorithm whose blobs can be verified and, if unreferenced, deleted.
@@ -186,6 +188,19 @@ impl Digest {
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
         self.algorithm()
             .map(|algorithm| Self::of(algorithm, bytes) == *self)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(D::Error::custom)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::locked_by_another;
 use crate::error::{Error, Result};
 use crate::fs::{Links, changed_of, stat_at, stat_of};
 
@@ -18,12 +19,12 @@ pub(super) struct LockFile<'a> {
     name: &'static str,
     /// The path of the directory.
     path: &'a Path,
-    /// Held for its flock. `None`: the disk is so full that the file cannot be made, by nobody.
+    /// Held for its flock. `None` if the disk is so full that no process can create the file.
     file: Option<OwnedFd>,
 }
 
 impl<'a> LockFile<'a> {
-    /// Tries once. The inner error says who holds the lock.
+    /// Tries once. The inner error says what holds the lock.
     pub(super) fn acquire(
         dir: &'a OwnedFd,
         name: &'static str,
@@ -38,27 +39,22 @@ impl<'a> LockFile<'a> {
         let file_path = path.join(name);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        // A second round is needed when the file was unlinked between open and flock.
+        // Another attempt is needed if the file was unlinked between open and flock.
         for _ in 0..16 {
             let mode = Mode::from_raw_mode(0o644);
-            #[expect(clippy::disallowed_methods, reason = "a lock needs a file to lie on")]
+            #[expect(clippy::disallowed_methods, reason = "a lock needs a file")]
             let opened = retry_on_intr(|| rustix::fs::openat(dir, name, flags, mode));
             let file = match opened {
                 Ok(file) => file,
-                // Measured on xfs: with no block free no file can be made, but files can be deleted. A
-                // sweep is the way out, and nobody else can make the file to lock it.
+                // On xfs without a free block no file can be created, but files can be deleted. A
+                // sweep frees space, and no other process can create the file to lock it.
                 Err(Errno::NOSPC | Errno::DQUOT) if !lock.is_there()? => return Ok(Ok(lock)),
                 Err(error) => return Err(Error::write(&file_path)(error.into())),
             };
             let exclusive = FlockOperation::NonBlockingLockExclusive;
             match retry_on_intr(|| rustix::fs::flock(&file, exclusive)) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    return Ok(Err(format!(
-                        "`{}` is locked by another process",
-                        file_path.display()
-                    )));
-                }
+                Err(Errno::WOULDBLOCK) => return Ok(Err(locked_by_another(&file_path))),
                 Err(error) => return Err(Error::write(&file_path)(error.into())),
             }
             if lock.is_at_path(&file)? {
@@ -72,7 +68,7 @@ impl<'a> LockFile<'a> {
         )))
     }
 
-    /// Returns the lock of a disk that is too full for the file.
+    /// Returns the lock on a disk that is too full for the file.
     #[cfg(test)]
     pub(super) const fn without_file(dir: &'a OwnedFd, name: &'static str, path: &'a Path) -> Self {
         Self {
@@ -83,10 +79,10 @@ impl<'a> LockFile<'a> {
         }
     }
 
-    /// Returns `true` if whoever wants the lock now finds this one in his way.
+    /// Returns `true` while the lock file at the path is the one that is held.
     ///
     /// # Errors
-    /// [`Error::Read`] when the file cannot be looked at.
+    /// [`Error::Read`] if the file cannot be inspected.
     pub(super) fn is_in_force(&self) -> Result<bool> {
         match &self.file {
             Some(file) => self.is_at_path(file),
@@ -94,7 +90,7 @@ impl<'a> LockFile<'a> {
         }
     }
 
-    /// Returns when the file was made, in nanoseconds since 1970.
+    /// Returns when the file was created, in nanoseconds since 1970.
     pub(super) fn since(&self) -> Option<i128> {
         let stat = stat_of(self.file.as_ref()?).ok()?;
         Some(changed_of(&stat))
@@ -123,11 +119,11 @@ impl<'a> LockFile<'a> {
 
 impl Drop for LockFile<'_> {
     fn drop(&mut self) {
-        // Removed while still held: whoever opened the same file meanwhile finds, after he gets the
+        // Removed while still held: a process that opened the same file concurrently finds, once it gets the
         // lock, that it is no longer the file at that path, and tries again.
         let Some(file) = &self.file else { return };
         if self.is_at_path(file).unwrap_or(false) {
-            // Left behind, the file is as harmless as after a crash.
+            // If this fails, the file is as harmless as after a crash.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the lock file is removed by its holder"

@@ -1,17 +1,17 @@
-//! Keeping other writers out, as far as they can be kept out.
+//! Locks a layout against other writers, as far as they respect locks.
 //!
 //! Only BuildKit has a lock that others can take: an exclusive flock on `index.json.lock`, a file
-//! that it unlinks afterwards. So does this program. umoci holds a flock on its temporary directory
-//! and podman and linuxkit a POSIX lock on `index.lock` and `.lock` while they work, and zot holds its database as long as it runs;
-//! those are respected, not taken. skopeo, oras, crane and regctl lock nothing.
+//! that it unlinks afterwards. This program does the same. umoci holds a flock on its temporary directory,
+//! podman and linuxkit a POSIX lock on `index.lock` and `.lock` while they work, and zot a flock on its database as long
+//! as it runs; those are respected, not taken. skopeo, oras, crane and regctl lock nothing.
 //!
-//! BuildKit unlocks the file before it unlinks it. Who gets the lock between the two holds a file that
-//! nobody else will meet, so the path is compared with the file again at the last moment:
+//! BuildKit unlocks the file before it unlinks it. A process that gets the lock in between holds a file that
+//! no other process will open, so the path is compared with the file again right before changes:
 //! [`Locked::is_in_force`].
 //!
 //! *Failure*: a killed process leaves at worst an unlocked `index.json.lock`, which is harmless: the
-//! kernel drops the lock, and the next run takes the file and removes it. Doubt counts as a lock: a
-//! file that cannot be asked stops the run.
+//! kernel drops the lock, and the next run takes the file and removes it. Doubt counts as a lock: if a
+//! file cannot be checked for locks, the run fails.
 
 mod file;
 mod store;
@@ -19,6 +19,7 @@ mod zot;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -35,11 +36,11 @@ use crate::progress::Progress;
 use file::LockFile;
 pub use store::LockedStore;
 
-/// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with fcntl), and
-/// the cache of linuxkit.
+/// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with
+/// fcntl), and the cache of linuxkit.
 const POSIX_LOCKS: [&str; 2] = ["index.lock", ".lock"];
 
-/// How long to sleep between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Proof that the layout is locked.
@@ -54,16 +55,15 @@ impl<'a> Locked<'a> {
     /// Locks a layout, waiting up to `wait`.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another process still works on it then, [`Error::Write`] when the lock
-    /// file cannot be made, [`Error::Interrupted`].
+    /// [`Error::Busy`] if another process still uses it then, [`Error::Write`] if the lock
+    /// file cannot be created, [`Error::Interrupted`].
     pub fn acquire(layout: &'a Layout, wait: Duration, progress: &dyn Progress) -> Result<Self> {
         let start = Instant::now();
         loop {
             let by = match LockFile::acquire(layout.dir(), LOCK_FILE, layout.path())? {
                 Ok(lock) => {
                     let locked = Self { layout, lock };
-                    // Looked at after the lock is taken: who starts later meets the lock, if he
-                    // respects one.
+                    // Checked after the lock is taken: a process that starts later will see the lock, if it respects it.
                     match writer_at_work(layout)? {
                         None => return Ok(locked),
                         Some(by) => by,
@@ -86,16 +86,15 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Returns `true` if whoever wants the lock now finds this one in his way.
+    /// Returns `true` while the lock file at the path is the one that is held.
     ///
     /// # Errors
-    /// [`Error::Read`] when the lock file cannot be looked at.
+    /// [`Error::Read`] if the lock file cannot be inspected.
     pub fn is_in_force(&self) -> Result<bool> {
         self.lock.is_in_force()
     }
 
-    /// Returns a time at or before now, by the clock of the file system: when the lock file was made.
-    /// In nanoseconds since 1970.
+    /// Returns when the lock file was created, by the clock of the file system, in nanoseconds since 1970.
     pub(crate) fn since(&self) -> Option<i128> {
         self.lock.since()
     }
@@ -107,7 +106,11 @@ impl<'a> Locked<'a> {
     }
 }
 
-/// Looks for writers that hold locks of their own.
+fn locked_by_another(path: &Path) -> String {
+    format!("`{}` is locked by another process", path.display())
+}
+
+/// Returns which writer holds a lock of its own, if any.
 fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
     let mut umoci = Vec::new();
     each_entry(layout.dir(), layout.path(), |entry| {
@@ -122,8 +125,8 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
         let path = layout.path().join(&name);
         let dir = match open_dir(layout.dir(), name.as_str(), Links::Refuse) {
             Ok(dir) => dir,
-            // Gone, or of another kind. One that may not be opened is of another user, who cannot be
-            // asked; his blobs are young, which protects them.
+            // Deleted, or of another kind. A directory that may not be opened belongs to another user, and cannot be
+            // checked; the blobs of that writer are recent, which protects them.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
             Err(error) => return Err(Error::read(path)(error.into())),
         };
@@ -139,7 +142,7 @@ fn writer_at_work(layout: &Layout) -> Result<Option<String>> {
     zot::at_work(layout)
 }
 
-/// Returns who holds a lock of either kind on a file of the layout, if there is such a file.
+/// Returns the message if a process holds a lock of either kind on a file of the layout.
 fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
     let path = layout.path().join(name);
     let file = match open_file(layout.dir(), name, Links::Refuse) {
@@ -154,17 +157,12 @@ fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
         Err(Errno::BADF | Errno::INVAL | Errno::ISDIR) => None,
         Err(error) => return Err(Error::read(&path)(error.into())),
     };
-    if posix.is_some() || is_flocked(&file).map_err(Error::read(&path))? {
-        return Ok(Some(format!(
-            "`{}` is locked by another process",
-            path.display()
-        )));
-    }
-    Ok(None)
+    let is_locked = posix.is_some() || is_flocked(&file).map_err(Error::read(&path))?;
+    Ok(is_locked.then(|| locked_by_another(&path)))
 }
 
-/// Returns `true` if somebody holds an exclusive flock on the file or directory. Asked with a shared
-/// lock, which disturbs nobody who asks the same.
+/// Returns `true` if a process holds an exclusive flock on the file or directory. Checked with a shared
+/// lock, which does not conflict with other checks.
 pub(crate) fn is_flocked(file: &OwnedFd) -> io::Result<bool> {
     match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)) {
         Ok(()) => {
@@ -189,31 +187,32 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_in_force_only_while_its_file_is_at_its_path() {
+    fn a_lock_is_in_force_while_its_file_is_at_its_path() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let layout = layout(temp.path());
         let path = temp.path().join(LOCK_FILE);
         let locked = Locked::acquire(&layout, Duration::ZERO, &Silent).expect("nobody else");
-        assert!(locked.is_in_force().expect("it can be looked at"));
-        // BuildKit unlinks what it has unlocked before.
+        let is_in_force = || locked.is_in_force().expect("it can be inspected");
+        assert!(is_in_force());
+        // BuildKit unlinks the file after unlocking it.
         std::fs::remove_file(&path).expect("the lock file");
-        assert!(!locked.is_in_force().expect("it can be looked at"));
-        std::fs::write(&path, "").expect("a lock of somebody else");
-        assert!(!locked.is_in_force().expect("it can be looked at"));
+        assert!(!is_in_force());
+        std::fs::write(&path, "").expect("the lock of another process");
+        assert!(!is_in_force());
         drop(locked);
-        assert!(path.exists(), "the lock of somebody else goes");
+        assert!(path.exists(), "the lock of another process is removed");
     }
 
     #[test]
-    fn without_a_file_the_lock_is_in_force_until_there_is_one() {
+    fn without_a_file_the_lock_is_in_force_until_one_is_created() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let layout = layout(temp.path());
         let locked = Locked {
             layout: &layout,
             lock: LockFile::without_file(layout.dir(), LOCK_FILE, layout.path()),
         };
-        assert!(locked.is_in_force().expect("it can be looked at"));
-        std::fs::write(temp.path().join(LOCK_FILE), "").expect("a lock of somebody else");
-        assert!(!locked.is_in_force().expect("it can be looked at"));
+        assert!(locked.is_in_force().expect("it can be inspected"));
+        std::fs::write(temp.path().join(LOCK_FILE), "").expect("the lock of another process");
+        assert!(!locked.is_in_force().expect("it can be inspected"));
     }
 }

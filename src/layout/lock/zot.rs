@@ -1,13 +1,13 @@
-//! A registry of zot that is running.
+//! Detects a running zot registry.
 //!
 //! ```text
 //! ROOT/cache.db           which blob is a hard link to which; flocked as long as zot runs
-//! ROOT/meta.db            the same, for what its search knows
-//! ROOT/<repository>/…     layouts, as deep as the names of repositories are
+//! ROOT/meta.db            its search metadata; flocked as well
+//! ROOT/<repository>/…     layouts, as deep as the names of repositories
 //! ```
 //!
-//! zot locks its repositories inside the process only, so nobody else can ever take a turn: its layouts are
-//! busy until it is stopped. Its databases are bbolt's, which takes a flock on the file and keeps it
+//! zot locks its repositories only inside its process, so its layouts are
+//! busy until it is stopped. Its databases are bbolt's, which holds a flock on the file
 //! (etcd-io/bbolt `flock_unix.go`).
 
 use std::fs::File;
@@ -25,13 +25,13 @@ use crate::layout::Layout;
 /// The databases in the root directory of a registry.
 const DATABASES: [&str; 2] = ["cache.db", "meta.db"];
 
-/// The number at byte 16 of a bbolt database, in the order of bytes of the machine that wrote it.
+/// The number at byte 16 of a bbolt database, in the byte order of the machine that wrote it.
 const MAGIC: u32 = 0xED0C_DAED;
 
-/// Returns `true` if a zot that runs owns the layout. Looked for in every directory above it.
+/// Returns the message if the layout belongs to a running zot, whose root may be any directory above it.
 ///
 /// # Errors
-/// [`Error::Read`] when a database cannot be asked that belongs to the owner of the layout.
+/// [`Error::Read`] if a database that belongs to the owner of the layout cannot be checked.
 pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
     // The real path: a registry may be reached through a link.
     let path = real_path(layout.path()).map_err(Error::read(layout.path()))?;
@@ -59,14 +59,14 @@ fn is_held(path: &Path, owner: u32) -> Result<bool> {
             let file = match open_file(CWD, path, Links::Refuse) {
                 Ok(file) => file,
                 Err(Errno::NOENT) => return Ok(false),
-                // Of another owner it is not the database of whoever wrote the layout.
+                // A database of another owner is not that of the layout.
                 Err(Errno::ACCESS) if stat.st_uid != owner => return Ok(false),
                 Err(error) => return Err(to_error(error)),
             };
             if !is_flocked(&file).map_err(Error::read(path))? {
                 return Ok(false);
             }
-            // Many programs have a `cache.db`. One that is too short is being made.
+            // Many programs have a `cache.db`. A file that is too short is being created.
             let mut magic = [0; 4];
             Ok(match File::from(file).read_exact_at(&mut magic, 16) {
                 Ok(()) => {
@@ -76,7 +76,7 @@ fn is_held(path: &Path, owner: u32) -> Result<bool> {
                 Err(_) => true,
             })
         }
-        // A directory above that may not be looked into has no layout of ours below, but for one that
+        // A directory that may not be searched has no accessible layout below, except one that
         // was reached by a mount or an open directory.
         Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
         Err(error) => Err(to_error(error)),

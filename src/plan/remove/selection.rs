@@ -29,7 +29,7 @@ pub(in crate::plan) struct RemovalSet {
     /// Annotations of entries which are kept that get another value: pinned names of a rewritten index.
     pub(in crate::plan) renamed: Vec<(usize, &'static str, String)>,
     pub(in crate::plan) names: BTreeSet<String>,
-    /// ImageInspector, in the order in which they were given, and platforms.
+    /// Images, in the order in which they were given, and platforms.
     pub(in crate::plan) images: Vec<BlobId>,
     /// Images that were named by the user, and what is dropped or superseded with a platform. As referrers they are not
     /// kept by their subject.
