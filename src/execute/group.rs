@@ -22,7 +22,7 @@ use crate::oci::Digest;
 use crate::plan::{GroupPlan, Plan};
 use crate::progress::Progress;
 
-use super::recheck::look_back;
+use super::recheck::detect_concurrent_change;
 
 /// What became of a [`GroupPlan`].
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn execute_shared(
         });
         return Ok(GroupOutcome {
             store: Some(Outcome {
-                fates: vec![DeleteResult::NotTried; victims.len()],
+                results: vec![DeleteResult::Skipped; victims.len()],
                 late,
                 trashed: run.as_ref().map(OpenRun::without_blobs),
                 ..Outcome::nothing()
@@ -144,8 +144,8 @@ fn execute_shared(
         // A writer without a lock came in between, perhaps with the old entries: what was released may be in
         // use again, and stays.
         Outcome {
-            fates: vec![DeleteResult::NotTried; victims.len()],
-            meanwhile: ConcurrentChange {
+            results: vec![DeleteResult::Skipped; victims.len()],
+            concurrent: ConcurrentChange {
                 changed: true,
                 broken: Vec::new(),
             },
@@ -173,9 +173,9 @@ fn execute_shared(
         end_run(&bases, store, (run, is_written), fs, &mut pool);
     }
     for (locked, base) in locked.iter().zip(&bases) {
-        let found = look_back(locked.layout(), base, store, &[&[], &pool.fates]);
-        pool.meanwhile.changed |= found.changed;
-        pool.meanwhile.broken.extend(found.broken);
+        let found = detect_concurrent_change(locked.layout(), base, store, &[&[], &pool.results]);
+        pool.concurrent.changed |= found.changed;
+        pool.concurrent.broken.extend(found.broken);
     }
     let mut layouts = Vec::with_capacity(plan.layouts.len());
     for (locked, own) in locked.iter().zip(&plan.layouts) {

@@ -63,7 +63,7 @@ pub use cure::Restored;
 pub(crate) use cure::{blob_dir, cure_locked, is_in_trash, needs_cure};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;
-use recheck::look_back;
+use recheck::detect_concurrent_change;
 use recover::recover;
 use released::trim_released;
 pub use remove_layout::remove_directory;
@@ -81,9 +81,9 @@ pub struct Outcome {
     /// What was done.
     pub done: Totals,
     /// What became of each victim, in the order of the plan.
-    pub fates: Vec<DeleteResult>,
+    pub results: Vec<DeleteResult>,
     /// What became of the orphans that had to make room on a full disk, in the order of the plan.
-    pub spare_fates: Vec<DeleteResult>,
+    pub spare_results: Vec<DeleteResult>,
     /// Files that could not be deleted, by path relative to the layout.
     pub failed: Vec<(String, io::Error)>,
     /// Temporary files that were deleted.
@@ -91,7 +91,7 @@ pub struct Outcome {
     /// It was asked to stop before everything was done.
     pub interrupted: bool,
     /// What another program did to the layout meanwhile.
-    pub meanwhile: ConcurrentChange,
+    pub concurrent: ConcurrentChange,
     /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
     pub layout_removed: bool,
     /// Some of the files that were deleted [may be those of a lower layer](Plan::merges_layers), whose bytes stay.
@@ -112,12 +112,12 @@ impl Outcome {
     pub fn nothing() -> Self {
         Self {
             done: Totals::default(),
-            fates: Vec::new(),
-            spare_fates: Vec::new(),
+            results: Vec::new(),
+            spare_results: Vec::new(),
             failed: Vec::new(),
             temporary: Vec::new(),
             interrupted: false,
-            meanwhile: ConcurrentChange::default(),
+            concurrent: ConcurrentChange::default(),
             layout_removed: false,
             merges_layers: false,
             written: true,
@@ -130,21 +130,22 @@ impl Outcome {
     /// Returns `true` if everything that was planned is gone, and nobody came in between.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let is_gone =
-            |fate: &DeleteResult| matches!(fate, DeleteResult::Deleted | DeleteResult::Gone);
-        self.fates.iter().all(is_gone)
+        let is_gone = |result: &DeleteResult| {
+            matches!(result, DeleteResult::Deleted | DeleteResult::AlreadyGone)
+        };
+        self.results.iter().all(is_gone)
             && self.failed.is_empty()
             && self.late.is_none()
             && !self.interrupted
-            && self.meanwhile == ConcurrentChange::default()
+            && self.concurrent == ConcurrentChange::default()
     }
 
     /// Returns the blobs that were deleted, as they were when the plan was made.
     pub fn deleted<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Deletion> + use<'a> {
-        let spare = plan.spare.iter().zip(&self.spare_fates);
+        let spare = plan.spare.iter().zip(&self.spare_results);
         spare
-            .chain(plan.sweep.iter().zip(&self.fates))
-            .filter(|(_, fate)| **fate == DeleteResult::Deleted)
+            .chain(plan.sweep.iter().zip(&self.results))
+            .filter(|(_, result)| **result == DeleteResult::Deleted)
             .map(|(victim, _)| victim)
     }
 }
@@ -156,16 +157,16 @@ pub enum DeleteResult {
     Deleted,
     /// Moved into the trash.
     Trashed,
-    /// Moved into the trash, and put back, since it was listed meanwhile.
+    /// Moved into the trash, and put back, since it was listed concurrently.
     Restored,
-    /// Somebody else had deleted it.
-    Gone,
-    /// Another file stands under its name: a writer wrote it anew, so it stays.
-    Rewritten,
+    /// Another process had deleted it.
+    AlreadyGone,
+    /// A writer replaced the file, which is kept.
+    Replaced,
     /// It could not be deleted.
     Failed,
-    /// Not come to, because of a stop.
-    NotTried,
+    /// It was kept, because the run ended early.
+    Skipped,
 }
 
 /// What another program did to the layout while it was swept.
@@ -207,7 +208,7 @@ pub fn execute(
         Some(unchanged(locked, &plan.base)?)
     };
     let mut outcome = Outcome::nothing();
-    let mut spare_fates = Vec::new();
+    let mut spare_results = Vec::new();
     let run = begin_run(layout, plan, state.as_ref(), fs)?;
     let own = run.as_ref();
     if let Some(state) = &state
@@ -233,9 +234,9 @@ pub fn execute(
         let watch = ChangeDetector::new(locked, now.fingerprint());
         let still = || watch.is_unchanged();
         outcome = sweep(layout, plan, &plan.spare, &still, (fs, None), progress);
-        spare_fates = std::mem::take(&mut outcome.fates);
+        spare_results = std::mem::take(&mut outcome.results);
         if let Err(refused) = commit(layout, state, &plan.writes, fs) {
-            return late(layout, plan, refused, outcome, spare_fates);
+            return late(layout, plan, refused, outcome, spare_results);
         }
     }
     let base = state.as_ref().map_or_else(
@@ -250,14 +251,14 @@ pub fn execute(
         if !is_base {
             // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
             // back what they read at their start). What was released may be in use again: it stays.
-            outcome.fates = vec![DeleteResult::NotTried; plan.sweep.len()];
-            outcome.spare_fates = spare_fates;
+            outcome.results = vec![DeleteResult::Skipped; plan.sweep.len()];
+            outcome.spare_results = spare_results;
             outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
             match read {
                 Ok(_) => {
-                    let fates = [&*outcome.spare_fates, &*outcome.fates];
-                    outcome.meanwhile = look_back(layout, &base, plan, &fates);
-                    outcome.meanwhile.changed = true;
+                    let results = [&*outcome.spare_results, &*outcome.results];
+                    outcome.concurrent = detect_concurrent_change(layout, &base, plan, &results);
+                    outcome.concurrent.changed = true;
                 }
                 Err(error) => outcome.late = Some(error),
             }
@@ -286,8 +287,9 @@ pub fn execute(
             &mut outcome,
         );
     }
-    outcome.meanwhile = look_back(layout, &base, plan, &[&spare_fates, &outcome.fates]);
-    outcome.spare_fates = spare_fates;
+    outcome.concurrent =
+        detect_concurrent_change(layout, &base, plan, &[&spare_results, &outcome.results]);
+    outcome.spare_results = spare_results;
     if plan.empty_layout == EmptyLayouts::Remove
         && outcome.is_complete()
         && !progress.is_cancelled()
@@ -353,10 +355,10 @@ fn end_run(
         // What cannot be put back is named by what is read at the end.
         outcome.restored = cure::cure(&layouts, Some(&run.name), fs).unwrap_or_default();
         let restored: BTreeSet<&Digest> = outcome.restored.iter().map(|it| &it.digest).collect();
-        for (victim, fate) in plan.sweep.iter().zip(&mut outcome.fates) {
+        for (victim, result) in plan.sweep.iter().zip(&mut outcome.results) {
             let digest = plan.blobs.digest(victim.id);
-            if *fate == DeleteResult::Trashed && digest.is_some_and(|it| restored.contains(it)) {
-                *fate = DeleteResult::Restored;
+            if *result == DeleteResult::Trashed && digest.is_some_and(|it| restored.contains(it)) {
+                *result = DeleteResult::Restored;
                 trashed.blobs = trashed.blobs.saturating_sub(1);
                 trashed.bytes = trashed.bytes.saturating_sub(victim.file.len);
             }
@@ -378,16 +380,16 @@ fn late(
     plan: &Plan,
     error: Error,
     so_far: Outcome,
-    spare_fates: Vec<DeleteResult>,
+    spare_results: Vec<DeleteResult>,
 ) -> Result<Outcome> {
     let written = is_written(layout, &plan.writes);
-    let made_room = spare_fates.contains(&DeleteResult::Deleted);
+    let made_room = spare_results.contains(&DeleteResult::Deleted);
     if !written && !made_room {
         return Err(error);
     }
     Ok(Outcome {
-        fates: vec![DeleteResult::NotTried; plan.sweep.len()],
-        spare_fates,
+        results: vec![DeleteResult::Skipped; plan.sweep.len()],
+        spare_results,
         written,
         late: Some(error),
         ..so_far

@@ -13,13 +13,13 @@ use crate::layout::{Layout, State};
 use crate::oci::Digest;
 use crate::plan::Plan;
 
-/// Reads the state once more and tells what a writer without a lock did meanwhile. `fates` are those of
+/// Reads the state once more and tells what a writer without a lock did meanwhile. `results` are those of
 /// the spare victims and of the others.
-pub(super) fn look_back(
+pub(super) fn detect_concurrent_change(
     layout: &Layout,
     base: &Digest,
     plan: &Plan,
-    fates: &[&[DeleteResult]; 2],
+    results: &[&[DeleteResult]; 2],
 ) -> ConcurrentChange {
     if is_unchanged(layout, base) {
         return ConcurrentChange::default();
@@ -28,7 +28,7 @@ pub(super) fn look_back(
         Ok(state) if state.fingerprint() == base => ConcurrentChange::default(),
         Ok(state) => ConcurrentChange {
             changed: true,
-            broken: newly_broken(layout, &state, plan, fates).unwrap_or_default(),
+            broken: newly_broken(layout, &state, plan, results).unwrap_or_default(),
         },
         Err(_) => ConcurrentChange {
             changed: true,
@@ -42,13 +42,13 @@ fn newly_broken(
     layout: &Layout,
     state: &State,
     plan: &Plan,
-    fates: &[&[DeleteResult]; 2],
+    results: &[&[DeleteResult]; 2],
 ) -> Result<Vec<String>> {
     let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
         .into_iter()
-        .zip(fates)
-        .flat_map(|(victims, fates)| victims.iter().zip(*fates))
-        .filter(|(_, fate)| matches!(fate, DeleteResult::Deleted | DeleteResult::Trashed))
+        .zip(results)
+        .flat_map(|(victims, results)| victims.iter().zip(*results))
+        .filter(|(_, result)| matches!(result, DeleteResult::Deleted | DeleteResult::Trashed))
         .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
         .collect();
     let blobs = Arc::new(layout.list()?);

@@ -33,7 +33,7 @@ pub(super) fn sweep(
     progress: &dyn Progress,
 ) -> Outcome {
     let mut outcome = Outcome::nothing();
-    outcome.fates.reserve_exact(victims.len());
+    outcome.results.reserve_exact(victims.len());
     let mut tally = Tally::default();
     let mut trashed = Trashed::default();
     let threads = layout
@@ -53,15 +53,15 @@ pub(super) fn sweep(
     };
     let pool = thread_pool(threads, victims.len());
     loop {
-        let batch = victims.batch(outcome.fates.len(), BATCH);
+        let batch = victims.batch(outcome.results.len(), BATCH);
         if batch.is_empty() {
             break;
         }
         // Whoever calls has just read it for the first batch.
-        if !outcome.fates.is_empty() && !still() {
-            let rest = victims.len() - outcome.fates.len();
-            outcome.fates.extend(vec![DeleteResult::NotTried; rest]);
-            outcome.meanwhile.changed = true;
+        if !outcome.results.is_empty() && !still() {
+            let rest = victims.len() - outcome.results.len();
+            outcome.results.extend(vec![DeleteResult::Skipped; rest]);
+            outcome.concurrent.changed = true;
             break;
         }
         let swept = match &pool {
@@ -88,7 +88,7 @@ pub(super) fn sweep(
             }
         };
         for (victim, swept) in batch.iter().zip(swept) {
-            let fate = match swept {
+            let result = match swept {
                 Swept::Deleted(file) => {
                     tally.blob(&file);
                     DeleteResult::Deleted
@@ -98,15 +98,15 @@ pub(super) fn sweep(
                     trashed.bytes = trashed.bytes.saturating_add(file.len);
                     DeleteResult::Trashed
                 }
-                Swept::Gone => DeleteResult::Gone,
-                Swept::Rewritten => DeleteResult::Rewritten,
-                Swept::NotTried => DeleteResult::NotTried,
+                Swept::Gone => DeleteResult::AlreadyGone,
+                Swept::Rewritten => DeleteResult::Replaced,
+                Swept::NotTried => DeleteResult::Skipped,
                 Swept::Failed(error) => {
                     outcome.failed.push((path_of(plan, victim.id), error));
                     DeleteResult::Failed
                 }
             };
-            outcome.fates.push(fate);
+            outcome.results.push(result);
         }
     }
     outcome.interrupted = stopped.load(Ordering::Relaxed);

@@ -155,7 +155,7 @@ fn survives(command: Command, make: Make) {
         let outcome = perform(scene.path(), make, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
         assert!(
-            outcome.failed.is_empty() && !outcome.meanwhile.changed,
+            outcome.failed.is_empty() && !outcome.concurrent.changed,
             "{outcome:?}"
         );
         let differences = Files::of(scene.path()).differences(&judge.after);
@@ -255,25 +255,25 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
     let result = perform(scene.path(), gc, &fs).expect("nothing panics");
     let outcome = result.expect("nothing fails");
     let deleted = outcome
-        .fates
+        .results
         .iter()
         .filter(|fate| **fate == DeleteResult::Deleted)
         .count();
     let untried = outcome
-        .fates
+        .results
         .iter()
-        .filter(|fate| **fate == DeleteResult::NotTried)
+        .filter(|fate| **fate == DeleteResult::Skipped)
         .count();
     assert_eq!(
         (deleted, untried),
         (4096, MANY + scene.orphans.len() - 4096)
     );
     assert_eq!(blobs(scene.path()).len(), before - 4096);
-    assert!(outcome.meanwhile.changed, "{:?}", outcome.meanwhile);
+    assert!(outcome.concurrent.changed, "{:?}", outcome.concurrent);
     assert!(
-        !outcome.meanwhile.broken.is_empty(),
+        !outcome.concurrent.broken.is_empty(),
         "{:?}",
-        outcome.meanwhile
+        outcome.concurrent
     );
 }
 
@@ -341,7 +341,7 @@ fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
         }
         let outcome = result.expect("there is room then");
         assert_eq!(orphans, 0, "{way:?} {outcome:?}");
-        assert_eq!(outcome.spare_fates, [DeleteResult::Deleted; 5], "{way:?}");
+        assert_eq!(outcome.spare_results, [DeleteResult::Deleted; 5], "{way:?}");
         assert!(!scene.has(&scene.one.manifest), "{way:?} {outcome:?}");
         assert!(scene.has(&scene.two.manifest), "{way:?} {outcome:?}");
     }

@@ -132,12 +132,12 @@ fn only_images_that_use_what_was_deleted_are_told_of() {
         let outcome = outcome.expect("nothing fails");
         assert!(
             outcome
-                .fates
+                .results
                 .iter()
                 .all(|fate| *fate == DeleteResult::Deleted)
         );
-        assert!(outcome.meanwhile.changed, "{outcome:?}");
-        assert_eq!(outcome.meanwhile.broken, broken);
+        assert!(outcome.concurrent.changed, "{outcome:?}");
+        assert_eq!(outcome.concurrent.broken, broken);
     }
 }
 
@@ -183,7 +183,7 @@ impl Pooled {
         let fs = Stopping::new(Way::Dies, 0, &pooled.commune.pool());
         let outcome = pooled.execute(&fs);
         assert!(store_of(&outcome).done.blobs > 0, "{outcome:?}");
-        assert!(!store_of(&outcome).meanwhile.changed, "{outcome:?}");
+        assert!(!store_of(&outcome).concurrent.changed, "{outcome:?}");
         fs.calls()
     }
 }
@@ -232,9 +232,9 @@ fn who_writes_to_one_layout_of_a_pool_is_told_of() {
         let pooled = Pooled::new(gc);
         let fs = Stopping::new(Way::Meets(write_anew), number, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
-        assert!(store_of(&outcome).meanwhile.changed, "{name}: {outcome:?}");
+        assert!(store_of(&outcome).concurrent.changed, "{name}: {outcome:?}");
         assert!(
-            store_of(&outcome).meanwhile.broken.is_empty(),
+            store_of(&outcome).concurrent.broken.is_empty(),
             "{outcome:?}"
         );
     }
@@ -250,7 +250,7 @@ fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
         let fs = Stopping::new(Way::Then(write_anew), last, &pooled.commune.layout(name));
         let outcome = pooled.execute(&fs);
         let untried = vec![
-            DeleteResult::NotTried;
+            DeleteResult::Skipped;
             pooled
                 .plan
                 .store()
@@ -258,8 +258,8 @@ fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
                 .sweep()
                 .len()
         ];
-        assert_eq!(store_of(&outcome).fates, untried, "{name}");
-        assert!(store_of(&outcome).meanwhile.changed, "{outcome:?}");
+        assert_eq!(store_of(&outcome).results, untried, "{name}");
+        assert!(store_of(&outcome).concurrent.changed, "{outcome:?}");
     }
 }
 
@@ -339,9 +339,9 @@ fn an_error_after_the_new_index_is_no_refusal() {
         }
         let outcome = result.expect("something was changed");
         assert!(outcome.written && outcome.late.is_some(), "{outcome:?}");
-        assert!(!outcome.fates.is_empty(), "{outcome:?}");
-        let is_untried = |fate: &DeleteResult| *fate == DeleteResult::NotTried;
-        assert!(outcome.fates.iter().all(is_untried), "{outcome:?}");
+        assert!(!outcome.results.is_empty(), "{outcome:?}");
+        let is_untried = |fate: &DeleteResult| *fate == DeleteResult::Skipped;
+        assert!(outcome.results.iter().all(is_untried), "{outcome:?}");
         assert_eq!(outcome.done.blobs, 0, "{outcome:?}");
     }
 }
@@ -357,7 +357,7 @@ fn what_was_deleted_to_make_room_is_told_though_there_is_not_enough() {
     let outcome = result.expect("something was changed");
     assert!(!outcome.written && outcome.late.is_some(), "{outcome:?}");
     assert_eq!(
-        outcome.spare_fates,
+        outcome.spare_results,
         [DeleteResult::Deleted; 5],
         "{outcome:?}"
     );

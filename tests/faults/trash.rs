@@ -107,7 +107,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
                 let context = format!("{way:?} {number} {:?}: {result:?}", calls[number - 1]);
                 if let Ok(outcome) = &result {
                     restored += outcome.restored.len();
-                    assert!(outcome.meanwhile.broken.is_empty(), "{context}");
+                    assert!(outcome.concurrent.broken.is_empty(), "{context}");
                 }
                 let files = Files::of(scene.path());
                 assert!(files.broken().is_empty(), "{:?}\n{context}", files.broken());

@@ -369,8 +369,8 @@ fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut 
     let why = context.term.foreign(&finding.why);
     let colon = if finding.file.is_some() { ":" } else { "" };
     line(text, &format!("{class}: {what}{colon} {why}"));
-    if finding.way.len() > 1 {
-        let way = finding.way.join(" → ");
+    if finding.path.len() > 1 {
+        let way = finding.path.join(" → ");
         line(text, &format!("  {}", context.term.foreign(&way)));
     }
     if !finding.images.is_empty() {
@@ -617,7 +617,7 @@ impl JsonItem {
             size: finding.len,
             declared_size: finding.declared,
             reasons: vec![finding.why.clone().into()],
-            reference_path: finding.way.clone(),
+            reference_path: finding.path.clone(),
             names: finding.images.clone(),
             holds: finding.holds.clone(),
             second_indexes: finding.second_indexes.clone(),

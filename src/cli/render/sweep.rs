@@ -75,8 +75,8 @@ impl Shown<'_> {
 
     /// Returns the victims, what became of them, and their digests, in an order that is the same on every file
     /// system: two runs, or a dry run and the run, can be compared line by line.
-    fn fates(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
-        let fates = self.outcome.map(|outcome| outcome.fates.as_slice());
+    fn results(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
+        let results = self.outcome.map(|outcome| outcome.results.as_slice());
         let mut order: Vec<(u64, usize)> = (0..self.plan.sweep().len()).map(|at| (0, at)).collect();
         if self.plan.order() == Order::Directories {
             let digest = |at: usize| {
@@ -93,15 +93,15 @@ impl Shown<'_> {
         }
         order.into_iter().filter_map(move |(_, position)| {
             let victim = self.plan.sweep().get(position)?;
-            let fate = match fates {
-                Some(fates) => fates
+            let result = match results {
+                Some(results) => results
                     .get(position)
                     .copied()
-                    .unwrap_or(DeleteResult::NotTried),
+                    .unwrap_or(DeleteResult::Skipped),
                 None if self.plan.is_trashing() => DeleteResult::Trashed,
                 None => DeleteResult::Deleted,
             };
-            Some((victim, fate, self.plan.blobs().digest(victim.id)))
+            Some((victim, result, self.plan.blobs().digest(victim.id)))
         })
     }
 
@@ -120,9 +120,9 @@ impl Shown<'_> {
         let Some(outcome) = self.outcome else {
             return Vec::new();
         };
-        let spare = self.plan.spare().iter().zip(&outcome.spare_fates);
+        let spare = self.plan.spare().iter().zip(&outcome.spare_results);
         let mut found: Vec<_> = spare
-            .filter(|(_, fate)| **fate == DeleteResult::Deleted)
+            .filter(|(_, result)| **result == DeleteResult::Deleted)
             .filter_map(|(victim, _)| Some((victim, self.plan.blobs().digest(victim.id)?)))
             .collect();
         found.sort_unstable_by_key(|(_, digest)| *digest);
@@ -192,10 +192,10 @@ impl Shown<'_> {
             Some(_) => ("Moved to trash:", true),
             None => ("Would move to trash:", self.plan.is_trashing()),
         };
-        for (_, fate, digest) in self.fates() {
-            if let (DeleteResult::Trashed, true, Some(digest)) = (fate, is_trashing, digest) {
+        for (_, result, digest) in self.results() {
+            if let (DeleteResult::Trashed, true, Some(digest)) = (result, is_trashing, digest) {
                 put(format_args!("{trash_verb} {digest}"));
-            } else if fate == DeleteResult::Deleted
+            } else if result == DeleteResult::Deleted
                 && let Some(digest) = digest
             {
                 put(format_args!("{verb} {digest}"));
@@ -306,20 +306,20 @@ impl Shown<'_> {
         let has_made_room: HashSet<BlobId> =
             made_room.iter().map(|(victim, _)| victim.id).collect();
         let untried = self.outcome.map_or("interrupted", why_untried);
-        for (victim, fate, digest) in self.fates() {
+        for (victim, result, digest) in self.results() {
             if has_made_room.contains(&victim.id) {
                 continue;
             }
-            let (action, reason) = match fate {
+            let (action, reason) = match result {
                 DeleteResult::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
                 DeleteResult::Deleted => ("delete", "unreferenced"),
                 DeleteResult::Trashed if self.outcome.is_none() => ("would-trash", "unreferenced"),
                 DeleteResult::Trashed => ("trash", "unreferenced"),
                 DeleteResult::Restored => ("keep", "listed concurrently"),
-                DeleteResult::Gone => ("already-gone", "gone"),
-                DeleteResult::Rewritten => ("keep", "rewritten"),
+                DeleteResult::AlreadyGone => ("already-gone", "gone"),
+                DeleteResult::Replaced => ("keep", "rewritten"),
                 DeleteResult::Failed => ("failed", "unreferenced"),
-                DeleteResult::NotTried => ("keep", untried),
+                DeleteResult::Skipped => ("keep", untried),
             };
             items.push(json::Item {
                 digest: digest.map(ToString::to_string),
@@ -460,14 +460,14 @@ impl Shown<'_> {
                 context.term.detail(&format!("not deleted: {line}"));
             }
         }
-        let rewritten = count_fates(outcome, DeleteResult::Rewritten);
+        let rewritten = count_results(outcome, DeleteResult::Replaced);
         if rewritten > 0 {
             context.term.note(&format!(
                 "kept {} that a writer has just written again",
                 count(rewritten, "blob")
             ));
         }
-        for image in &outcome.meanwhile.broken {
+        for image in &outcome.concurrent.broken {
             context.term.error(
                 &format!(
                     "`{image}` was added to `{path}` during the sweep and references a deleted blob, which was unreferenced before"
@@ -475,7 +475,7 @@ impl Shown<'_> {
                 Some("write that image again"),
             );
         }
-        let untried = count_fates(outcome, DeleteResult::NotTried);
+        let untried = count_results(outcome, DeleteResult::Skipped);
         let (ls, gc) = if self.is_pool {
             // With it every layout has to be named.
             (String::new(), "`ocisweep gc --shared-blobs`".to_owned())
@@ -501,7 +501,7 @@ impl Shown<'_> {
             );
             return false;
         }
-        if outcome.meanwhile.changed && untried > 0 && !outcome.interrupted {
+        if outcome.concurrent.changed && untried > 0 && !outcome.interrupted {
             context.term.error(
                 &format!(
                     "{index} was written by another program right after this one: {} not deleted",
@@ -511,12 +511,12 @@ impl Shown<'_> {
             );
             return false;
         }
-        if outcome.meanwhile.changed && outcome.meanwhile.broken.is_empty() {
+        if outcome.concurrent.changed && outcome.concurrent.broken.is_empty() {
             context.term.note(&format!(
                 "{index} was changed by another program during the sweep; nothing that it lists was deleted"
             ));
         }
-        unreadable == 0 && outcome.failed.is_empty() && outcome.meanwhile.broken.is_empty()
+        unreadable == 0 && outcome.failed.is_empty() && outcome.concurrent.broken.is_empty()
     }
 }
 
@@ -547,15 +547,19 @@ fn why_untried(outcome: &Outcome) -> &'static str {
         "interrupted"
     } else if outcome.late.is_some() {
         "not tried after an error"
-    } else if outcome.meanwhile.changed {
+    } else if outcome.concurrent.changed {
         "the layout changed concurrently"
     } else {
         "interrupted"
     }
 }
 
-fn count_fates(outcome: &Outcome, wanted: DeleteResult) -> u64 {
-    outcome.fates.iter().filter(|fate| **fate == wanted).count() as u64
+fn count_results(outcome: &Outcome, wanted: DeleteResult) -> u64 {
+    outcome
+        .results
+        .iter()
+        .filter(|result| **result == wanted)
+        .count() as u64
 }
 
 /// Returns the last line.
@@ -669,7 +673,7 @@ mod tests {
         let outcome = |interrupted, changed| {
             let mut outcome = Outcome::nothing();
             outcome.interrupted = interrupted;
-            outcome.meanwhile.changed = changed;
+            outcome.concurrent.changed = changed;
             outcome
         };
         assert_eq!(why_untried(&outcome(true, false)), "interrupted");

@@ -143,7 +143,7 @@ pub struct Finding {
     /// The length in bytes that a descriptor declares: one that differs, if there is one.
     pub declared: Option<u64>,
     /// How a root references it, the shortest way, without the middle of a long one; empty for an orphan.
-    pub way: Vec<String>,
+    pub path: Vec<String>,
     /// The images that need it: what to give to `rm` so that nothing does any more.
     pub images: Arc<[String]>,
     /// The holds that need it.
@@ -237,7 +237,7 @@ struct Trouble {
 /// let view = Snapshot::read("mirror", Timestamp::now(), &Silent)?;
 /// let report = check(&view, &CheckOptions::default(), &Silent)?;
 /// for finding in report.findings.iter().filter(|finding| finding.class.is_damage()) {
-///     println!("{:?} {} ({})", finding.digest, finding.why, finding.way.join(" → "));
+///     println!("{:?} {} ({})", finding.digest, finding.why, finding.path.join(" → "));
 /// }
 /// # Ok(())
 /// # }
@@ -472,7 +472,7 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
                 why: format!("has {why}").into(),
                 len: None,
                 declared: None,
-                way: vec![label.clone()],
+                path: vec![label.clone()],
                 images: [label].into(),
                 holds: [].into(),
                 second_indexes: [].into(),
@@ -490,7 +490,7 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
                 why: why.clone().into(),
                 len: None,
                 declared: None,
-                way: vec![index.label()],
+                path: vec![index.label()],
                 images: [].into(),
                 holds: [].into(),
                 second_indexes: [index.label()].into(),
@@ -521,7 +521,7 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
             why: trouble.why.into(),
             len,
             declared,
-            way: ways.shortest_abbreviated(id),
+            path: ways.shortest_abbreviated(id),
             images: images.of(id),
             holds: holds.of(id),
             second_indexes: second_indexes.of(id),
