@@ -1,14 +1,13 @@
-//! Writing what a plan says: new documents, the files of docker save, `index.json`, notes and holds.
+//! Writes what a plan says: new documents, the files of docker save, `index.json`, notes and holds.
 //!
 //! *Order*: what is referenced is written before what references it. A crash between two steps leaves an orphan, or a
-//! note that says nothing.
+//! note without effect.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileTime, Fs};
-use crate::fs::{Links, open_dir};
+use crate::fs::{FileTime, Fs, Links, open_dir};
 use crate::layout::holds::{Emptied, Holds};
 use crate::layout::hollow::Hollow;
 use crate::layout::lock::Locked;
@@ -16,7 +15,7 @@ use crate::layout::replaced_ids::MovedIds;
 use crate::layout::{IndexTime, Layout, State, Writes};
 use crate::oci::Digest;
 
-use super::own_files::{is_there, open_own, own_place};
+use super::own_files::{open_own, own_place, replace_if_same, replace_own};
 use super::recover::recover;
 use super::released::note_released;
 use super::unchanged;
@@ -26,7 +25,7 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
     probe(layout, writes, fs)?;
     let path = |name: &str| layout.path().join(name);
     for blob in &writes.blobs {
-        // A crash here leaves an orphan: nothing refers to the new document yet.
+        // A crash here leaves an orphan: the new document is not referenced yet.
         let name = blob.digest.blob_name();
         let file = path("blobs").join(name.directory()).join(name.file());
         let dir = blob
@@ -39,7 +38,7 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
     }
     if !writes.released.is_empty() {
         // Before anything is untagged: without it a second sweep deletes what a writer may list again. A crash here
-        // leaves a note of blobs that are live.
+        // leaves a note of live blobs.
         note_released(layout, &writes.released, fs)?;
     }
     for (name, text) in [
@@ -48,11 +47,13 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
     ] {
         if let Some(text) = text {
             // A crash here leaves a name in `index.json` that docker save's list lacks; all blobs of
-            // both are there.
+            // both exist.
             let old = state.text_of(name);
             swap(layout, name, old, text.as_bytes(), FileTime::New, fs)?;
         }
     }
+    // The following notes are only conveniences, so that errors are ignored.
+    let note = |file, text: &str| drop(write_note(layout, file, text, fs));
     if let Some(index) = &writes.index {
         let time = match writes.index_time {
             IndexTime::AsBefore => FileTime::AsBefore,
@@ -64,29 +65,27 @@ pub(super) fn commit(layout: &Layout, state: &State, writes: &Writes, fs: &dyn F
         let new = index.text().as_bytes();
         swap(layout, "index.json", Some(old), new, time, fs)?;
         if writes.emptied {
-            // Only a convenience for the next `gc`: without the note it asks for `--allow-empty`.
-            drop(write_note(layout, Emptied::FILE, &Emptied::note(index), fs));
+            // Without it the next `gc` asks for `--allow-empty`.
+            note(Emptied::FILE, &Emptied::note(index));
         }
     }
+    // These notes are read under the lock: another run may have added to them.
     if !writes.replaced_ids.is_empty() {
-        // As the next note, and only a convenience as well: without it an old image ID is only unknown.
+        // Without it an old image ID is unknown.
         let mut moved = MovedIds::read(layout);
         moved.extend(&writes.replaced_ids);
-        let text = moved.to_json();
-        drop(write_note(layout, MovedIds::FILE, &text, fs));
+        note(MovedIds::FILE, &moved.to_json());
     }
     if !writes.hollow.is_empty() {
-        // Read under the lock: another run may have added to it. Only a convenience for `check`, which
-        // reports damage without it.
+        // Without it `check` reports damage.
         let mut hollow = Hollow::read(layout);
         hollow.extend(&writes.hollow);
-        let text = hollow.to_json();
-        drop(write_note(layout, Hollow::FILE, &text, fs));
+        note(Hollow::FILE, &hollow.to_json());
     }
     Ok(())
 }
 
-/// Asks whether everything that is to be replaced can keep its attributes, before anything is changed.
+/// Checks that every file to replace can keep its attributes, before anything is changed.
 pub(super) fn probe(layout: &Layout, writes: &Writes, fs: &dyn Fs) -> Result<()> {
     let names = [
         ("index.json", writes.index.is_some()),
@@ -110,11 +109,10 @@ fn probe_holds(layout: &Layout, fs: &dyn Fs) -> Result<()> {
         .map_err(Error::write(layout.path().join(Holds::FILE)))
 }
 
-/// Replaces a file of the layout while it is what was read. What the file should become it may be already: on a full
-/// disk everything is written twice.
+/// Replaces a file of the layout while it is what was read.
 ///
 /// # Errors
-/// [`Error::Changed`]: a writer without a lock was faster. What is written so far is no harm, nothing was released yet.
+/// [`Error::Changed`] if a writer without a lock was faster. What was written so far is harmless: nothing is deleted yet.
 pub(super) fn swap(
     layout: &Layout,
     name: &str,
@@ -125,32 +123,11 @@ pub(super) fn swap(
 ) -> Result<()> {
     let path = layout.path().join(name);
     let place = layout.place_of(name)?;
-    let is_replaced = fs
-        .replace_expected(place.dir.as_fd(), &place.name, old, new, time)
-        .map_err(Error::write(&path))?;
-    if is_replaced || is_there(place.dir.as_fd(), &place.name, new) {
-        Ok(())
-    } else {
-        Err(Error::changed(layout.path()))
-    }
+    let place = (&place.dir, &*place.name);
+    replace_if_same(layout, &path, place, (old, new), time, fs)
 }
 
-/// Does the same with the holds.
-fn swap_holds(layout: &Layout, state: &State, holds: &Holds, fs: &dyn Fs) -> Result<()> {
-    let path = layout.path().join(Holds::FILE);
-    let (dir, name) = open_own(layout, Holds::FILE, fs)?;
-    let (old, new) = (state.text_of(Holds::FILE), holds.to_json());
-    let is_replaced = fs
-        .replace_expected(dir.as_fd(), name, old, new.as_bytes(), FileTime::New)
-        .map_err(Error::write(path))?;
-    if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
-        Ok(())
-    } else {
-        Err(Error::changed(layout.path()))
-    }
-}
-
-/// Writes a note below `.ocisweep/`: that `index.json` lists nothing on purpose, or which platforms are hollow.
+/// Writes a note below `.ocisweep/`.
 pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -> Result<()> {
     let (dir, name) = open_own(layout, file, fs)?;
     fs.replace(dir.as_fd(), name, text.as_bytes(), FileTime::New)
@@ -160,10 +137,12 @@ pub(super) fn write_note(layout: &Layout, file: &str, text: &str, fs: &dyn Fs) -
 /// Writes the holds of a locked layout.
 ///
 /// # Errors
-/// [`Error::Changed`] when the layout is other than `base`, others when the file cannot be written. The old holds stand then.
+/// [`Error::Changed`] if the state of the layout is not `base`, others if the file cannot be written. The old holds are
+/// kept then.
 pub fn write_holds(locked: &Locked<'_>, base: &Digest, holds: &Holds, fs: &dyn Fs) -> Result<()> {
     recover(locked, fs)?;
     let state = unchanged(locked, base)?;
     probe_holds(locked.layout(), fs)?;
-    swap_holds(locked.layout(), &state, holds, fs)
+    let old = state.text_of(Holds::FILE);
+    replace_own(locked.layout(), Holds::FILE, old, &holds.to_json(), fs)
 }

@@ -1,9 +1,9 @@
-//! Executing the plan of a group: a single layout, or layouts that share a store of blobs.
+//! Executes the plan of a group: a single layout, or layouts that share a store of blobs.
 //!
-//! *Order*: as for a single layout, with every layout in the place of the one: all are locked, what others
+//! *Order*: as for a single layout, for all layouts: all are locked, what others
 //! wrote to any of them is flushed to disk, all are read again and compared, the record of a run is written into the trash of
-//! the store, if what goes is moved there, then each layout is written, then blobs go, and before each further batch all are
-//! compared again. A crash leaves orphans.
+//! the store, if blobs are moved there, then each layout is written, then blobs are deleted, and before each further batch
+//! all are compared again. A crash leaves orphans.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub struct GroupOutcome {
 }
 
 impl GroupOutcome {
-    /// Returns an outcome of which nothing was done.
+    /// Returns the outcome of a plan of which nothing was done.
     #[must_use]
     pub fn nothing(plan: &GroupPlan) -> Self {
         Self {
@@ -52,7 +52,8 @@ impl GroupOutcome {
 /// Executes the plan of a group. `locked` are all its layouts, in the order of the plan.
 ///
 /// # Errors
-/// [`Error::Changed`] when a layout is other than the plan rests on, others when one cannot be read or written. No blob was deleted then.
+/// [`Error::Changed`] if a layout changed since the plan was made, others if one cannot be read or written. No blob was
+/// deleted then.
 pub(crate) fn execute_group(
     locked: &[Locked<'_>],
     plan: &GroupPlan,
@@ -65,7 +66,7 @@ pub(crate) fn execute_group(
             layouts: vec![execute(locked, own, fs, progress)?],
         }),
         (Some(store), _, _) => execute_shared(locked, store, plan, fs, progress),
-        // Without a store of their own several layouts are several groups.
+        // Several layouts without a shared store are several groups.
         (None, _, _) => Err(is_other(plan)),
     }
 }
@@ -85,11 +86,11 @@ fn execute_shared(
     for locked in locked {
         recover(locked, fs)?;
     }
-    let victims = &store.sweep;
-    if !victims.is_empty() || plan.layouts.iter().any(|own| !own.temporary.is_empty()) {
+    let deletions = &store.sweep;
+    if !deletions.is_empty() || plan.layouts.iter().any(|own| !own.temporary.is_empty()) {
         refuse_future(store)?;
     }
-    if !victims.is_empty() {
+    if !deletions.is_empty() {
         for locked in locked {
             sync_written(locked, fs)?;
         }
@@ -121,7 +122,7 @@ fn execute_shared(
         });
         return Ok(GroupOutcome {
             store: Some(Outcome {
-                results: vec![DeleteResult::Skipped; victims.len()],
+                results: vec![DeleteResult::Skipped; deletions.len()],
                 late,
                 trashed: run.as_ref().map(OpenRun::without_blobs),
                 ..Outcome::nothing()
@@ -135,16 +136,16 @@ fn execute_shared(
         .zip(&states)
         .map(|(own, state)| state.fingerprint_after(&own.writes))
         .collect();
-    let still = || {
+    let is_unchanged_everywhere = || {
         let mut layouts = locked.iter().zip(&bases);
         layouts.all(|(locked, base)| is_unchanged(locked.layout(), base))
     };
     let is_written = plan.layouts.iter().any(|own| !own.writes.is_empty());
-    let mut pool = if is_written && !still() {
-        // A writer without a lock came in between, perhaps with the old entries: what was released may be in
-        // use again, and stays.
+    let mut swept = if is_written && !is_unchanged_everywhere() {
+        // A writer without a lock wrote concurrently, perhaps the old entries: what was released may be in
+        // use again, and is kept.
         Outcome {
-            results: vec![DeleteResult::Skipped; victims.len()],
+            results: vec![DeleteResult::Skipped; deletions.len()],
             concurrent: ConcurrentChange {
                 changed: true,
                 broken: Vec::new(),
@@ -154,40 +155,45 @@ fn execute_shared(
         }
     } else {
         match locked.first() {
-            // The directories of blobs are the same for all of them.
+            // All layouts have the same directories of blobs.
             Some(any) => {
                 let by = (fs, run.as_ref());
-                sweep(any.layout(), store, victims, &still, by, progress)
+                sweep(
+                    any.layout(),
+                    store,
+                    deletions,
+                    &is_unchanged_everywhere,
+                    by,
+                    progress,
+                )
             }
             None => Outcome::nothing(),
         }
     };
-    pool.merges_layers = pool.done.blobs > 0
-        && locked
-            .first()
-            .is_some_and(|any| any.layout().merges_layers());
+    let merges_layers = |any: &Locked<'_>| any.layout().merges_layers();
+    swept.merges_layers = swept.done.blobs > 0 && locked.first().is_some_and(merges_layers);
     if let Some(run) = &run {
-        // As late as can be, so that it meets whatever came in between.
+        // Last, so that it covers all concurrent changes.
         let layouts = locked.iter().map(Locked::layout);
         let bases: Vec<_> = layouts.zip(&bases).collect();
-        end_run(&bases, store, (run, is_written), fs, &mut pool);
+        end_run(&bases, store, (run, is_written), fs, &mut swept);
     }
     for (locked, base) in locked.iter().zip(&bases) {
-        let found = detect_concurrent_change(locked.layout(), base, store, &[&[], &pool.results]);
-        pool.concurrent.changed |= found.changed;
-        pool.concurrent.broken.extend(found.broken);
+        let found = detect_concurrent_change(locked.layout(), base, store, &[&[], &swept.results]);
+        swept.concurrent.changed |= found.changed;
+        swept.concurrent.broken.extend(found.broken);
     }
     let mut layouts = Vec::with_capacity(plan.layouts.len());
     for (locked, own) in locked.iter().zip(&plan.layouts) {
         let mut outcome = Outcome::nothing();
-        if !pool.interrupted {
+        if !swept.interrupted {
             remove_temporary(locked.layout(), own, fs, progress, &mut outcome);
         }
         trim_released(locked.layout(), &own.relisted, fs);
         layouts.push(outcome);
     }
     Ok(GroupOutcome {
-        store: Some(pool),
+        store: Some(swept),
         layouts,
     })
 }
@@ -243,7 +249,7 @@ fn commit_all(
         }
         let layout = locked.layout();
         // A crash here leaves some layouts as they were and some without what was removed from them;
-        // every blob is there.
+        // every blob exists.
         let committed = with_room(layout, run, fs, || commit(layout, state, &own.writes, fs));
         let is_written_now = match committed {
             Ok(()) => true,

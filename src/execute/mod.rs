@@ -1,31 +1,31 @@
-//! Doing what a plan says.
+//! Executes plans.
 //!
 //! *Order*, and what a crash leaves:
 //!
 //! | step | a crash here leaves |
 //! | --- | --- |
 //! | the lock is held | an unlocked lock file at worst |
-//! | what another program wrote is put back that a killed run has parked | less of it parked |
+//! | files of other programs that a killed run left under temporary names are restored | some of them restored |
 //! | what other programs wrote is flushed to disk (`sync_written`) | nothing done |
 //! | the state is read again and compared | nothing done |
-//! | new documents are written | an orphan: the old image is whole, and listed |
-//! | the note of released blobs is replaced | a note of blobs that are live, which says nothing |
-//! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob is there |
+//! | new documents are written | an orphan: the old image is complete, and listed |
+//! | the note of released blobs is replaced | a note of live blobs, which has no effect |
+//! | docker save's `manifest.json` and `repositories` are replaced | old names in one, none in the other; every blob exists |
 //! | `index.json` is replaced | the old one or the new one, never a mixture; blobs of removed images are orphans |
-//! | the note of replaced image IDs is replaced | an old image ID that is only unknown |
-//! | the note of hollow platforms is replaced | a note of platforms that are whole, which says nothing |
+//! | the note of replaced image IDs is replaced | an old image ID that is unknown |
+//! | the note of hollow platforms is replaced | a note of complete platforms, which has no effect |
 //! | the state is read again and compared | as before |
-//! | blobs are deleted, or moved into the trash | fewer orphans; nothing that is referred to is touched |
+//! | blobs are deleted, or moved into the trash | fewer orphans; nothing that is referenced is changed |
 //! | temporary files are deleted | fewer of them |
-//! | the note of released blobs loses what is gone or live | a note that names more, which keeps garbage beside a writer |
-//! | what was listed meanwhile is moved back from the trash | less of it moved back; the next run goes on |
+//! | deleted and live blobs are removed from the note of released blobs | a longer note, which keeps garbage while a writer is active |
+//! | what was listed concurrently is restored from the trash | less of it restored; the next run continues |
 //! | the state is read once more | everything done |
-//! | a layout in which nothing is left is removed, if that was asked for | an empty layout, or less of it |
+//! | an empty layout is removed, if requested | an empty layout, or a part of it |
 //!
-//! Before each further batch of blobs the state is read again: an image that is listed in the middle of
+//! Before each further batch of blobs the state is read again: an image that is listed during
 //! a long sweep stops it.
 //!
-//! *Failure*: a file that cannot be deleted does not stop the others. A stop that is asked for takes
+//! *Failure*: a file that cannot be deleted does not stop the others. Cancellation takes
 //! effect at the next file.
 
 mod commit;
@@ -75,39 +75,39 @@ use trash::{OpenRun, Part};
 pub use undo::{LayoutUndo, UndoPlan, Undone};
 pub(crate) use undo::{execute_undo, plan_undo, put_back_blob};
 
-/// What became of a plan.
+/// The outcome of a plan.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was done.
+    /// What was deleted and freed.
     pub done: Totals,
-    /// What became of each victim, in the order of the plan.
+    /// The result for each blob, in the order of the plan.
     pub results: Vec<DeleteResult>,
-    /// What became of the orphans that had to make room on a full disk, in the order of the plan.
+    /// The result for each orphan that made room on a full disk, in the order of the plan.
     pub spare_results: Vec<DeleteResult>,
     /// Files that could not be deleted, by path relative to the layout.
     pub failed: Vec<(String, io::Error)>,
     /// Temporary files that were deleted.
     pub temporary: Vec<TempFile>,
-    /// It was asked to stop before everything was done.
+    /// It was cancelled before everything was done.
     pub interrupted: bool,
-    /// What another program did to the layout meanwhile.
+    /// What another program changed concurrently.
     pub concurrent: ConcurrentChange,
-    /// The layout itself is gone, but for its directory: [`remove_directory`] comes after the lock.
+    /// The layout was removed, except for its directory: call [`remove_directory`] once the lock is released.
     pub layout_removed: bool,
-    /// Some of the files that were deleted [may be those of a lower layer](Plan::merges_layers), whose bytes stay.
+    /// Deleted files [may be those of a lower layer](Plan::merges_layers), whose bytes are not freed.
     pub merges_layers: bool,
-    /// What the plan writes is written; also where it writes nothing.
+    /// Everything that the plan writes was written; `true` if it writes nothing.
     pub written: bool,
-    /// What went into the trash.
+    /// What was moved into the trash.
     pub trashed: Option<Trashed>,
-    /// What was put back from the trash, because it is referenced.
+    /// What was restored from the trash, because it is referenced.
     pub restored: Vec<Restored>,
-    /// What failed when something had been changed already. Nothing was deleted after that.
+    /// The error that ended the run after something had been changed. Nothing was deleted after that.
     pub late: Option<Error>,
 }
 
 impl Outcome {
-    /// Returns the outcome of a plan in which there is nothing to do.
+    /// Returns the outcome of a plan that does nothing.
     #[must_use]
     pub fn nothing() -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Outcome {
         }
     }
 
-    /// Returns `true` if everything that was planned is gone, and nobody came in between.
+    /// Returns `true` if everything was deleted as planned, without errors and concurrent changes.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let is_gone = |result: &DeleteResult| {
@@ -146,11 +146,11 @@ impl Outcome {
         spare
             .chain(plan.sweep.iter().zip(&self.results))
             .filter(|(_, result)| **result == DeleteResult::Deleted)
-            .map(|(victim, _)| victim)
+            .map(|(blob, _)| blob)
     }
 }
 
-/// What became of a victim.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteResult {
     /// Deleted.
@@ -169,20 +169,20 @@ pub enum DeleteResult {
     Skipped,
 }
 
-/// What another program did to the layout while it was swept.
+/// What another program changed while a layout was swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConcurrentChange {
-    /// `index.json`, the holds or `manifest.json` are other than before.
+    /// The state of the layout changed.
     pub changed: bool,
-    /// Images that were listed meanwhile and refer to a blob that this run deleted.
+    /// Images that were listed concurrently and reference a blob that this run deleted.
     pub broken: Vec<String>,
 }
 
-/// Does what the plan says. Nothing but the plan decides what goes.
+/// Executes a plan. Only the plan decides what is deleted.
 ///
 /// # Errors
-/// [`Error::Changed`] when the layout is other than the plan rests on, others when it cannot be read or written. Nothing was deleted then, and no entry removed: an error that comes later is
-/// [part of the outcome](Outcome::late).
+/// [`Error::Changed`] if the layout changed since the plan was made, others if it cannot be read or written. Nothing was
+/// deleted then, and no entry removed: a later error is [part of the outcome](Outcome::late).
 pub fn execute(
     locked: &Locked<'_>,
     plan: &Plan,
@@ -197,10 +197,10 @@ pub fn execute(
         refuse_future(plan)?;
     }
     if deletes {
-        // First, because it can take long, and whatever happens meanwhile shows in what is read next.
+        // First, because it can take long, and concurrent changes show in what is read next.
         sync_written(locked, fs)?;
     }
-    // Whoever writes needs the text; for deleting it is enough that it is the same.
+    // To write, the content is needed; to delete, it only has to be the same.
     let state = if plan.writes.is_empty() {
         is_same(locked, &plan.base)?;
         None
@@ -216,7 +216,7 @@ pub fn execute(
     {
         if !is_full(&refused) || plan.spare.is_empty() || run.is_some() {
             let ended = late(layout, plan, refused, Outcome::nothing(), Vec::new());
-            // docker save's files may be written already: then the run has something to undo.
+            // If docker save's files are written already, the run has something to undo.
             if let (Err(_), Some(run)) = (&ended, &run)
                 && !is_any_written(layout, state, &plan.writes)
             {
@@ -224,16 +224,16 @@ pub fn execute(
             }
             return ended;
         }
-        // The disk is so full that the new index does not fit. What is garbage already makes room:
-        // nothing that the old index lists is touched.
+        // The new index does not fit on the full disk. Existing garbage makes room:
+        // nothing that the old index lists is changed.
         let now = layout.read_state()?;
         let new = plan.writes.index.as_ref().map(IndexDoc::text);
         if now.index.text() != state.index.text() && Some(now.index.text()) != new {
             return Err(Error::changed(layout.path()));
         }
-        let watch = ChangeDetector::new(locked, now.fingerprint());
-        let still = || watch.is_unchanged();
-        outcome = sweep(layout, plan, &plan.spare, &still, (fs, None), progress);
+        let detector = ChangeDetector::new(locked, now.fingerprint());
+        let is_same = || detector.is_unchanged();
+        outcome = sweep(layout, plan, &plan.spare, &is_same, (fs, None), progress);
         spare_results = std::mem::take(&mut outcome.results);
         if let Err(refused) = commit(layout, state, &plan.writes, fs) {
             return late(layout, plan, refused, outcome, spare_results);
@@ -245,12 +245,9 @@ pub fn execute(
     );
     if state.is_some() {
         let read = layout.read_state();
-        let is_base = read
-            .as_ref()
-            .is_ok_and(|state| state.fingerprint() == &base);
-        if !is_base {
-            // A writer without a lock came in between, perhaps with the old entries (skopeo and oras write
-            // back what they read at their start). What was released may be in use again: it stays.
+        if !matches!(&read, Ok(state) if state.fingerprint() == &base) {
+            // A writer without a lock wrote concurrently, perhaps the old entries (skopeo and oras write
+            // back what they read at their start). What was released may be in use again: it is kept.
             outcome.results = vec![DeleteResult::Skipped; plan.sweep.len()];
             outcome.spare_results = spare_results;
             outcome.trashed = run.as_ref().map(OpenRun::without_blobs);
@@ -267,9 +264,9 @@ pub fn execute(
     }
     // A crash from here on leaves fewer orphans.
     let made_room = outcome;
-    let watch = ChangeDetector::new(locked, &base);
-    let still = || watch.is_unchanged();
-    let mut outcome = sweep(layout, plan, &plan.sweep, &still, (fs, own), progress);
+    let detector = ChangeDetector::new(locked, &base);
+    let is_same = || detector.is_unchanged();
+    let mut outcome = sweep(layout, plan, &plan.sweep, &is_same, (fs, own), progress);
     outcome.done = outcome.done.plus(made_room.done);
     outcome.failed.extend(made_room.failed);
     outcome.interrupted |= made_room.interrupted;
@@ -277,7 +274,7 @@ pub fn execute(
     outcome.merges_layers = outcome.done.blobs > 0 && layout.merges_layers();
     trim_released(layout, &plan.relisted, fs);
     if let Some(run) = &run {
-        // Last, so that it meets whatever came in between.
+        // Last, so that it covers all concurrent changes.
         let is_written = !plan.writes.is_empty();
         end_run(
             &[(layout, &base)],
@@ -295,14 +292,14 @@ pub fn execute(
         && !progress.is_cancelled()
     {
         match remove_layout::remove_layout(layout, &base, fs) {
-            Ok(retired) => outcome.layout_removed = retired,
+            Ok(removed) => outcome.layout_removed = removed,
             Err(failed) => outcome.failed.push(failed),
         }
     }
     Ok(outcome)
 }
 
-/// Begins a run that moves what goes into the trash, if that was asked for.
+/// Begins a run in the trash, if the plan moves blobs into it.
 fn begin_run(
     layout: &Layout,
     plan: &Plan,
@@ -317,8 +314,8 @@ fn begin_run(
     with_room(layout, None, fs, || trash::begin(plan, &[part], fs))
 }
 
-/// Does something again after the oldest run of the trash was emptied, as long as the disk is full. Without a trash it
-/// is done once.
+/// Repeats some work as long as the disk is full, each time after the oldest run of the trash was emptied. Without a trash
+/// it is done once.
 fn with_room<T>(
     layout: &Layout,
     own: Option<&OpenRun>,
@@ -334,8 +331,8 @@ fn with_room<T>(
     }
 }
 
-/// Puts back what was listed while the run was moving it, and takes the run back if it did nothing. `bases`: the layouts, and
-/// what they are unless another program has written them.
+/// Restores what was listed while the run was moving it, and discards a run that did nothing. `bases`: the layouts, with
+/// their fingerprints unless another program has written them.
 fn end_run(
     bases: &[(&Layout, &Digest)],
     plan: &Plan,
@@ -352,15 +349,15 @@ fn end_run(
     };
     if trashed.blobs > 0 && !plan.is_sparse && !is_as_planned() {
         let layouts: Vec<&Layout> = bases.iter().map(|(layout, _)| *layout).collect();
-        // What cannot be put back is named by what is read at the end.
+        // What cannot be restored is reported after the last reading of the state.
         outcome.restored = cure::cure(&layouts, Some(&run.name), fs).unwrap_or_default();
         let restored: BTreeSet<&Digest> = outcome.restored.iter().map(|it| &it.digest).collect();
-        for (victim, result) in plan.sweep.iter().zip(&mut outcome.results) {
-            let digest = plan.blobs.digest(victim.id);
+        for (blob, result) in plan.sweep.iter().zip(&mut outcome.results) {
+            let digest = plan.blobs.digest(blob.id);
             if *result == DeleteResult::Trashed && digest.is_some_and(|it| restored.contains(it)) {
                 *result = DeleteResult::Restored;
                 trashed.blobs = trashed.blobs.saturating_sub(1);
-                trashed.bytes = trashed.bytes.saturating_sub(victim.file.len);
+                trashed.bytes = trashed.bytes.saturating_sub(blob.file.len);
             }
         }
     }
@@ -370,11 +367,11 @@ fn end_run(
     }
 }
 
-/// Ends after a commit that failed. Where something has been changed by then, that is no refusal: the outcome tells
-/// what is done, and everything that the plan releases is kept.
+/// Ends a run whose commit failed. If something was changed by then, the outcome reports it, and everything that the plan
+/// releases is kept.
 ///
 /// # Errors
-/// The refusal, where nothing has been changed.
+/// The given error, if nothing was changed.
 fn late(
     layout: &Layout,
     plan: &Plan,
@@ -396,13 +393,12 @@ fn late(
     })
 }
 
-/// Returns `true` if the new `index.json` is there, though the call that wrote it reported an error: it may have failed to
-/// flush the directory, or to write the holds after it.
+/// Returns `true` if the new `index.json` exists although writing failed: the error may have come from flushing the
+/// directory, or from a later file.
 fn is_written(layout: &Layout, writes: &Writes) -> bool {
     writes.index.as_ref().is_some_and(|new| {
-        layout
-            .read_state()
-            .is_ok_and(|state| state.index.text() == new.text())
+        let state = layout.read_state();
+        state.is_ok_and(|state| state.index.text() == new.text())
     })
 }
 
@@ -422,8 +418,7 @@ fn is_any_written(layout: &Layout, before: &State, writes: &Writes) -> bool {
         || is_new("repositories", writes.repositories.as_ref())
 }
 
-/// Refuses a plan for a time that has not come. It shows what a policy would do then; what protects blobs and images
-/// now has not ended.
+/// Refuses a plan for a future time. It shows what a policy would do then; blobs and images may still be protected now.
 ///
 /// # Errors
 /// [`Error::AheadOfClock`].
@@ -437,11 +432,11 @@ fn refuse_future(plan: &Plan) -> Result<()> {
     })
 }
 
-/// Reads the state under the lock: whoever respects the lock cannot change it any more, and whoever
-/// does not is met as late as can be.
+/// Reads the state under the lock: writers that respect the lock cannot change it any more, and changes of others
+/// are detected as late as possible.
 ///
 /// # Errors
-/// [`Error::Changed`] when it is other than `base`, or when others do not meet the lock.
+/// [`Error::Changed`] if it is not `base`, or if the lock file was replaced.
 fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State> {
     let state = locked.layout().read_state()?;
     if state.fingerprint() != base || !locked.is_in_force()? {
@@ -450,7 +445,7 @@ fn unchanged(locked: &Locked<'_>, base: &Digest) -> Result<State> {
     Ok(state)
 }
 
-/// The same, for whoever does not write: parsing 10,000 entries once more costs more than deleting a
+/// As [`unchanged`], for plans that write nothing: parsing 10,000 entries again takes longer than deleting a
 /// thousand files.
 fn is_same(locked: &Locked<'_>, base: &Digest) -> Result<()> {
     if is_unchanged(locked.layout(), base) && locked.is_in_force()? {

@@ -1,11 +1,12 @@
-//! The files that this program keeps in a layout: where they lie, and opening their directory.
+//! Replaces files of a layout, and opens the directory of this program's own files.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::fs::{Fs, Links, open_dir, open_file};
+use crate::fs::{FileTime, Fs, Links, open_dir, open_file};
 use crate::layout::Layout;
 
 /// Returns `true` if a file has these bytes.
@@ -20,12 +21,50 @@ pub(super) fn is_there(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
     read.is_ok() && found == bytes
 }
 
+/// Replaces a file in an open directory while it is what was read. A file with the new content counts as replaced: on a
+/// full disk everything is written twice.
+///
+/// # Errors
+/// [`Error::Changed`] if another program replaced it, and [`Error::Write`].
+pub(super) fn replace_if_same(
+    layout: &Layout,
+    path: &Path,
+    (dir, name): (&OwnedFd, &str),
+    (old, new): (Option<&[u8]>, &[u8]),
+    time: FileTime,
+    fs: &dyn Fs,
+) -> Result<()> {
+    let dir = dir.as_fd();
+    let is_replaced = fs
+        .replace_expected(dir, name, old, new, time)
+        .map_err(Error::write(path))?;
+    if is_replaced || is_there(dir, name, new) {
+        Ok(())
+    } else {
+        Err(Error::changed(layout.path()))
+    }
+}
+
+/// As [`replace_if_same`], for a file below `.ocisweep/`.
+pub(super) fn replace_own(
+    layout: &Layout,
+    file: &str,
+    old: Option<&[u8]>,
+    new: &str,
+    fs: &dyn Fs,
+) -> Result<()> {
+    let path = layout.path().join(file);
+    let (dir, name) = open_own(layout, file, fs)?;
+    let texts = (old, new.as_bytes());
+    replace_if_same(layout, &path, (&dir, name), texts, FileTime::New, fs)
+}
+
 /// Splits the path of a file below `.ocisweep/`.
 pub(super) fn own_place(file: &str) -> (&str, &str) {
     file.split_once('/').unwrap_or((".", file))
 }
 
-/// Opens the directory of a file below `.ocisweep/`, which is made if need be.
+/// Opens the directory of a file below `.ocisweep/`, which is created if it does not exist.
 pub(super) fn open_own<'a>(
     layout: &Layout,
     file: &'a str,

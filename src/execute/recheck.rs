@@ -1,4 +1,4 @@
-//! What a writer without a lock did while a layout was swept.
+//! Detects what a writer without a lock changed while a layout was swept.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use crate::layout::change_detector::is_unchanged;
 use crate::layout::{Layout, State};
 use crate::oci::Digest;
 use crate::plan::Plan;
+use crate::progress::Silent;
 
-/// Reads the state once more and tells what a writer without a lock did meanwhile. `results` are those of
-/// the spare victims and of the others.
+/// Reads the state again and returns what a writer without a lock changed. `results` are those of
+/// the spare blobs and of the others.
 pub(super) fn detect_concurrent_change(
     layout: &Layout,
     base: &Digest,
@@ -24,51 +25,39 @@ pub(super) fn detect_concurrent_change(
     if is_unchanged(layout, base) {
         return ConcurrentChange::default();
     }
-    match layout.read_state() {
-        Ok(state) if state.fingerprint() == base => ConcurrentChange::default(),
-        Ok(state) => ConcurrentChange {
-            changed: true,
-            broken: newly_broken(layout, &state, plan, results).unwrap_or_default(),
-        },
-        Err(_) => ConcurrentChange {
-            changed: true,
-            broken: Vec::new(),
-        },
+    let state = layout.read_state();
+    if matches!(&state, Ok(state) if state.fingerprint() == base) {
+        return ConcurrentChange::default();
+    }
+    let broken = state.and_then(|state| newly_broken(layout, &state, plan, results));
+    ConcurrentChange {
+        changed: true,
+        broken: broken.unwrap_or_default(),
     }
 }
 
-/// Names the images of a new state that refer to blobs which this run deleted.
+/// Returns the images of a new state that reference blobs which this run deleted.
 fn newly_broken(
     layout: &Layout,
     state: &State,
     plan: &Plan,
     results: &[&[DeleteResult]; 2],
 ) -> Result<Vec<String>> {
-    let gone: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
+    let deleted: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
         .into_iter()
         .zip(results)
-        .flat_map(|(victims, results)| victims.iter().zip(*results))
+        .flat_map(|(deletions, results)| deletions.iter().zip(*results))
         .filter(|(_, result)| matches!(result, DeleteResult::Deleted | DeleteResult::Trashed))
-        .filter_map(|(victim, _)| plan.blobs.digest(victim.id))
+        .filter_map(|(blob, _)| plan.blobs.digest(blob.id))
         .collect();
     let blobs = Arc::new(layout.list()?);
-    let graph = Graph::read(
-        layout,
-        state,
-        blobs,
-        Timestamp::UNIX_EPOCH,
-        &crate::progress::Silent,
-    )?;
+    let graph = Graph::read(layout, state, blobs, Timestamp::UNIX_EPOCH, &Silent)?;
     let mut broken = BTreeSet::new();
     for root in graph.roots() {
         let Ok(id) = root.target else { continue };
         let reach = graph.reach([id]);
-        let is_broken = gone.iter().any(|digest| {
-            graph
-                .id(digest)
-                .is_some_and(|id| reach.contains(id) && !graph.is_present(id))
-        });
-        if is_broken {
+        let mut ids = deleted.iter().filter_map(|digest| graph.id(digest));
+        if ids.any(|id| reach.contains(id) && !graph.is_present(id)) {
             broken.insert(graph.root_label(state, root));
         }
     }

@@ -1,9 +1,9 @@
-//! Giving other programs' files their names back that a run has parked which was killed.
+//! Restores files of other programs that a killed run left under temporary names.
 //!
-//! A replacement exchanges two files and compares what came out. A run that is killed in between leaves a file of
-//! another program under a temporary name, if that program wrote in the same moment. *Promise*: before anything is
-//! changed, such a file is put back, or it gets a name of its own where its place has been taken since. What it lists is
-//! live either way: a file beside `index.json` that lists blobs is a second index.
+//! A replacement exchanges two files and compares the old content. A run that is killed in between leaves a file of
+//! another program under a temporary name, if that program wrote at the same moment. *Promise*: before anything is
+//! changed, such a file is restored, or gets another name if its own was taken since then. What it lists is
+//! live either way: a file next to `index.json` that lists blobs is a second index.
 
 use std::os::fd::AsFd as _;
 
@@ -14,25 +14,23 @@ use crate::layout::entries::each_entry;
 use crate::layout::is_parked;
 use crate::layout::lock::Locked;
 
-/// Puts back what is parked in a locked layout. What was read before shows that it changed, then.
+/// Restores such files in a locked layout. A state that was read before is no longer current then.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Write`]. What could not be put back is parked as before.
+/// [`Error::Read`] and [`Error::Write`]. Files that could not be restored keep their temporary names.
 pub(super) fn recover(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
     for directory in [".", OWN_DIRECTORY] {
         let path = layout.path().join(directory);
         let Ok(dir) = open_dir(layout.dir(), directory, Links::Refuse) else {
-            // It is not there, or is none of ours.
+            // It does not exist, or is not a directory of this program.
             continue;
         };
         let mut names = Vec::new();
         each_entry(&dir, &path, |entry| {
             let name = std::str::from_utf8(entry.name).ok();
-            names.extend(
-                name.filter(|name| SwapName::parse(name).is_some())
-                    .map(str::to_owned),
-            );
+            let name = name.filter(|name| SwapName::parse(name).is_some());
+            names.extend(name.map(str::to_owned));
         })?;
         names.sort();
         for name in names {

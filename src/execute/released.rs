@@ -1,18 +1,18 @@
-//! Writing the note of the blobs that were released beside a writer.
+//! Writes the note of the blobs that were released while a writer was active.
 
 use std::os::fd::AsFd as _;
 
-use super::own_files::{is_there, open_own, own_place};
+use super::own_files::{own_place, replace_own};
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, open_dir};
 use crate::layout::released::Released;
 use crate::layout::{Layout, MAX_SMALL_FILE_BYTES};
 use crate::oci::Digest;
 
-/// Adds blobs to the note of those that were released beside a writer. Read under the lock: another run may have added to it.
+/// Adds blobs to the note. It is read under the lock, because another run may have added to it.
 ///
 /// # Errors
-/// [`Error::Changed`] when another program has replaced it, others when it cannot be read or written.
+/// [`Error::Changed`] if another program replaced it, others if it cannot be read or written.
 pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> Result<()> {
     let path = layout.path().join(Released::FILE);
     let (mut released, old) = Released::read(layout)?;
@@ -22,29 +22,15 @@ pub(super) fn note_released(layout: &Layout, blobs: &[Digest], fs: &dyn Fs) -> R
     let new = released.to_json();
     if new.len() as u64 > MAX_SMALL_FILE_BYTES {
         let why = format!(
-            "it would be larger than {MAX_SMALL_FILE_BYTES} bytes; remove these images when no writer is at work"
+            "it would be larger than {MAX_SMALL_FILE_BYTES} bytes; remove these images when no writer is active"
         );
         return Err(Error::Edit { path, why });
     }
-    let (dir, name) = open_own(layout, Released::FILE, fs)?;
-    let is_replaced = fs
-        .replace_expected(
-            dir.as_fd(),
-            name,
-            old.as_deref(),
-            new.as_bytes(),
-            FileTime::New,
-        )
-        .map_err(Error::write(path))?;
-    if is_replaced || is_there(dir.as_fd(), name, new.as_bytes()) {
-        Ok(())
-    } else {
-        Err(Error::changed(layout.path()))
-    }
+    replace_own(layout, Released::FILE, old.as_deref(), &new, fs)
 }
 
-/// Drops from the note of released blobs what is gone or referenced again, and removes a note that names nothing more.
-/// Only a convenience: what the note names too much is kept beside writers, and is deleted later.
+/// Removes from the note what was deleted or is referenced again, and removes an empty note.
+/// Errors are ignored: blobs that the note names needlessly are kept while a writer is active, and deleted later.
 pub(super) fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
     let Ok((mut released, Some(old))) = Released::read(layout) else {
         return;
@@ -66,6 +52,6 @@ pub(super) fn trim_released(layout: &Layout, relisted: &[Digest], fs: &dyn Fs) {
         return;
     }
     drop(fs.remove_expected(dir.as_fd(), name, &old));
-    // Other files of this program may lie in it.
+    // Fails if it has other files of this program.
     drop(fs.remove_temporary(layout.dir().as_fd(), directory, true));
 }

@@ -1,18 +1,18 @@
-//! Removing a layout in which nothing is left.
+//! Removes an empty layout.
 //!
 //! *Order*, and what a crash leaves:
 //!
 //! | step | a crash here leaves |
 //! | --- | --- |
-//! | empty directories of writers, `blobs/<algorithm>` and `blobs` go | an empty layout |
+//! | empty directories of writers, `blobs/<algorithm>` and `blobs` are removed | an empty layout |
 //! | the state is read again and compared | the same |
-//! | `oci-layout` goes | an `index.json` that lists nothing, alone |
-//! | `index.json` goes, only while it is the one that was read | the notes of this program |
-//! | the notes of this program go | an empty directory |
-//! | the lock is given back, and the directory goes | everything done |
+//! | `oci-layout` is removed | an `index.json` that lists nothing, alone |
+//! | `index.json` is removed, only while it is the one that was read | the notes of this program |
+//! | the notes of this program are removed | an empty directory |
+//! | the lock is released, and the directory is removed | everything done |
 //!
-//! A writer that comes in between makes a directory for its blobs first, and lists them last. The first
-//! shows before `oci-layout` goes; the second is not removed, and `oci-layout` is put back.
+//! A concurrent writer creates a directory for its blobs first, and lists them last. The first
+//! is noticed before `oci-layout` is removed; the second is not removed, and `oci-layout` is restored.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -20,8 +20,7 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 
-use crate::fs::{FileTime, Fs};
-use crate::fs::{Links, exists, open_dir, real_path};
+use crate::fs::{FileTime, Fs, Links, exists, open_dir, real_path};
 use crate::layout::Layout;
 use crate::layout::holds::{Emptied, Holds};
 use crate::layout::hollow::Hollow;
@@ -29,14 +28,16 @@ use crate::layout::released::Released;
 use crate::layout::replaced_ids::MovedIds;
 use crate::oci::Digest;
 
+use super::own_files::own_place;
+
 /// Directories in which writers stage files.
 const STAGING: [&str; 4] = ["ingest", ".uploads", ".sync", "_uploads"];
 
-/// Removes what makes a directory a layout. `base`: the state in which nothing is left. Returns `true` if it
-/// went; `false`: somebody came in between, and the layout stays.
+/// Removes the files of a layout. `base`: the state in which it is empty. Returns `false` if another process
+/// uses it, so that it is kept.
 ///
 /// # Errors
-/// What the system says, with the file. What went until then is no loss: nothing was in it.
+/// The error of the system, with the file. What was removed until then was empty.
 pub(super) fn remove_layout(
     layout: &Layout,
     base: &Digest,
@@ -61,25 +62,21 @@ pub(super) fn remove_layout(
         }
     }
     let other = |error: crate::Error| io::Error::other(error.to_string());
-    let state = layout
-        .read_state()
-        .map_err(other)
-        .map_err(at("index.json"))?;
+    let state = layout.read_state().map_err(other);
+    let state = state.map_err(at("index.json"))?;
     let is_back = exists(layout.dir(), "blobs").map_err(at("blobs"))?;
     if state.fingerprint() != base || is_back {
         return Ok(false);
     }
-    let marker = layout
-        .read_own_file("oci-layout")
-        .map_err(other)
-        .map_err(at("oci-layout"))?;
+    let marker = layout.read_own_file("oci-layout").map_err(other);
+    let marker = marker.map_err(at("oci-layout"))?;
     fs.remove_temporary(dir, "oci-layout", false)
         .map_err(at("oci-layout"))?;
     let text = state.index.text().as_bytes();
     let removed = fs.remove_expected(dir, "index.json", text);
     if !matches!(removed, Ok(true)) {
         if let Some(marker) = marker {
-            // Another program may have written its own in between.
+            // Unless another program has written its own.
             fs.replace_expected(dir, "oci-layout", None, &marker, FileTime::New)
                 .map_err(at("oci-layout"))?;
         }
@@ -92,11 +89,11 @@ pub(super) fn remove_layout(
         Released::FILE,
         Holds::FILE,
     ] {
-        let (directory, name) = file.split_once('/').unwrap_or((".", file));
+        let (directory, name) = own_place(file);
         if let Ok(own) = open_dir(layout.dir(), directory, Links::Refuse) {
             fs.remove_temporary(own.as_fd(), name, false)
                 .map_err(at(file))?;
-            // What else lies there was not written by this version; it stays.
+            // Other files were not written by this version, and are kept.
             gone(fs.remove_temporary(dir, directory, true)).map_err(at(directory))?;
         }
     }
@@ -104,14 +101,14 @@ pub(super) fn remove_layout(
     Ok(true)
 }
 
-/// Removes the directory of a layout that was removed, unless something else is in it. After the lock was
-/// given back, whose file lay there.
+/// Removes the directory of a layout that was removed, unless something else is in it. Call it after the lock is
+/// released, whose file was in it.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn remove_directory(path: &Path, fs: &dyn Fs) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        // A link to the directory is not ours to break.
+        // A link to the directory would become dangling.
         Ok(found) if found.is_symlink() => return Ok(()),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -129,7 +126,7 @@ pub fn remove_directory(path: &Path, fs: &dyn Fs) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns `true` if something is gone. What is not empty, or is no directory, stays.
+/// Returns `true` if something was removed. What is not empty, or is not a directory, is kept.
 fn gone<T>(removed: io::Result<T>) -> io::Result<bool> {
     match removed {
         Ok(_) => Ok(true),
@@ -158,10 +155,10 @@ mod tests {
     use crate::fs::Disk;
 
     #[test]
-    fn what_is_not_empty_stays_and_everything_else_that_fails_is_told() {
+    fn what_is_not_empty_is_kept_and_other_errors_are_reported() {
         use io::ErrorKind;
 
-        for (kind, stays) in [
+        for (kind, is_kept) in [
             (ErrorKind::DirectoryNotEmpty, true),
             (ErrorKind::NotADirectory, true),
             (ErrorKind::ResourceBusy, true),
@@ -169,15 +166,14 @@ mod tests {
             (ErrorKind::Other, false),
         ] {
             let found = gone::<()>(Err(kind.into())).map_err(|error| error.kind());
-            let expected = if stays { Ok(false) } else { Err(kind) };
+            let expected = if is_kept { Ok(false) } else { Err(kind) };
             assert_eq!(found, expected);
         }
         assert!(gone(Ok(())).is_ok_and(|gone| gone));
     }
 
     #[test]
-    fn a_directory_that_is_gone_is_no_error_and_one_that_cannot_be_looked_at_is() -> io::Result<()>
-    {
+    fn a_missing_directory_is_not_an_error_but_an_unreadable_one_is() -> io::Result<()> {
         let temp = tempfile::tempdir()?;
         let file = temp.path().join("file");
         std::fs::write(&file, "")?;

@@ -1,39 +1,38 @@
-//! Deleting blobs, batch by batch, as long as the layout is what the plan rests on.
+//! Deletes blobs batch by batch, as long as the layout is unchanged.
 
-use std::io::{self};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::error::Result;
-use crate::fs::FileStat;
-use crate::fs::{FileSystem, Fs, Removed, Renamed};
+use crate::fs::{FileStat, FileSystem, Fs, Removed, Renamed};
 use crate::layout::{BlobId, Layout};
 use crate::oci::digest::DeletableName;
 use crate::plan::{Deletion, Deletions, Plan, Tally};
 use crate::progress::{Phase, Progress, Running, Total};
-
 use crate::threads::thread_pool;
 
 use super::trash::{OpenRun, Trashed};
 use super::{DeleteResult, Outcome};
 
-/// How many files are looked at before they are deleted. Looking at a batch and then deleting it is
+/// The number of files that are inspected before they are deleted. Inspecting a batch and then deleting it is
 /// faster than doing both file by file: on a cold disk by a half, measured on ext4.
 const BATCH: usize = 4096;
 
-/// Deletes victims, or moves them into the trash, as long as everything still is what the plan rests on.
+/// Deletes blobs, or moves them into the trash, as long as the layout is unchanged. The caller has just checked that for
+/// the first batch.
 pub(super) fn sweep(
     layout: &Layout,
     plan: &Plan,
-    victims: &Deletions,
-    still: &dyn Fn() -> bool,
+    deletions: &Deletions,
+    is_unchanged: &dyn Fn() -> bool,
     (fs, trash): (&dyn Fs, Option<&OpenRun>),
     progress: &dyn Progress,
 ) -> Outcome {
     let mut outcome = Outcome::nothing();
-    outcome.results.reserve_exact(victims.len());
+    outcome.results.reserve_exact(deletions.len());
     let mut tally = Tally::default();
     let mut trashed = Trashed::default();
     let threads = layout
@@ -41,7 +40,7 @@ pub(super) fn sweep(
         .algorithms
         .first()
         .map_or(1, |(_, dir)| FileSystem::of(dir).unlink_threads());
-    let _sweeping = Running::begin(progress, Phase::Sweeping, Total::of(victims.len()));
+    let _sweeping = Running::begin(progress, Phase::Sweeping, Total::of(deletions.len()));
     let stopped = AtomicBool::new(false);
     let context = Context {
         layout,
@@ -51,43 +50,23 @@ pub(super) fn sweep(
         stopped: &stopped,
         trash,
     };
-    let pool = thread_pool(threads, victims.len());
+    let pool = thread_pool(threads, deletions.len());
     loop {
-        let batch = victims.batch(outcome.results.len(), BATCH);
+        let batch = deletions.batch(outcome.results.len(), BATCH);
         if batch.is_empty() {
             break;
         }
-        // Whoever calls has just read it for the first batch.
-        if !outcome.results.is_empty() && !still() {
-            let rest = victims.len() - outcome.results.len();
+        if !outcome.results.is_empty() && !is_unchanged() {
+            let rest = deletions.len() - outcome.results.len();
             outcome.results.extend(vec![DeleteResult::Skipped; rest]);
             outcome.concurrent.changed = true;
             break;
         }
-        let swept = match &pool {
-            Some(pool) => pool.install(|| {
-                let looked: Vec<_> = batch
-                    .par_iter()
-                    .with_min_len(64)
-                    .map(|victim| context.look(victim))
-                    .collect();
-                batch
-                    .par_iter()
-                    .zip(looked)
-                    .with_min_len(64)
-                    .map(|(victim, looked)| context.remove(victim, looked))
-                    .collect::<Vec<_>>()
-            }),
-            None => {
-                let looked: Vec<_> = batch.iter().map(|victim| context.look(victim)).collect();
-                batch
-                    .iter()
-                    .zip(looked)
-                    .map(|(victim, looked)| context.remove(victim, looked))
-                    .collect()
-            }
-        };
-        for (victim, swept) in batch.iter().zip(swept) {
+        let inspected = each(pool.as_ref(), batch, |blob| (blob, context.inspect(blob)));
+        let swept = each(pool.as_ref(), inspected, |(blob, inspected)| {
+            (blob, context.remove(blob, inspected))
+        });
+        for (blob, swept) in swept {
             let result = match swept {
                 Swept::Deleted(file) => {
                     tally.blob(&file);
@@ -102,7 +81,7 @@ pub(super) fn sweep(
                 Swept::Rewritten => DeleteResult::Replaced,
                 Swept::NotTried => DeleteResult::Skipped,
                 Swept::Failed(error) => {
-                    outcome.failed.push((path_of(plan, victim.id), error));
+                    outcome.failed.push((path_of(plan, blob.id), error));
                     DeleteResult::Failed
                 }
             };
@@ -118,6 +97,21 @@ pub(super) fn sweep(
     outcome
 }
 
+/// Applies a function to each item, on the threads of a pool if there is one.
+fn each<T: Send, R: Send>(
+    pool: Option<&ThreadPool>,
+    items: Vec<T>,
+    function: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    let Some(pool) = pool else {
+        return items.into_iter().map(function).collect();
+    };
+    pool.install(|| {
+        let items = items.into_par_iter().with_min_len(64);
+        items.map(function).collect()
+    })
+}
+
 fn path_of(plan: &Plan, id: BlobId) -> String {
     plan.blobs.digest(id).map_or_else(String::new, |digest| {
         let name = digest.blob_name();
@@ -125,7 +119,7 @@ fn path_of(plan: &Plan, id: BlobId) -> String {
     })
 }
 
-/// What happened to one victim.
+/// What happened to one blob.
 enum Swept {
     Deleted(FileStat),
     Trashed(FileStat),
@@ -145,20 +139,17 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Looks at a victim again: it is deleted only if it still is the file that was decided upon.
-    fn look(&self, victim: &Deletion) -> Result<FileStat, Swept> {
+    /// Inspects a blob again: it is deleted only if it still is the file of the plan.
+    fn inspect(&self, blob: Deletion) -> Result<FileStat, Swept> {
         if self.stopped.load(Ordering::Relaxed) {
             return Err(Swept::NotTried);
         }
-        let (dir, name) = self.place(victim).ok_or(Swept::Gone)?;
+        let (dir, name) = self.place(blob).ok_or(Swept::Gone)?;
         match self.fs.stat(dir, &name) {
             Ok(Some(now)) => {
-                let was = victim.file;
-                // Names come and go by hard links elsewhere; they do not make it another file.
-                let is_same = FileStat {
-                    links: was.links,
-                    ..now
-                } == was;
+                // Hard links elsewhere may change the number of names of the same file.
+                let links = blob.file.links;
+                let is_same = FileStat { links, ..now } == blob.file;
                 is_same.then_some(now).ok_or(Swept::Rewritten)
             }
             Ok(None) => Err(Swept::Gone),
@@ -166,8 +157,8 @@ impl Context<'_> {
         }
     }
 
-    fn remove(&self, victim: &Deletion, looked: Result<FileStat, Swept>) -> Swept {
-        let file = match looked {
+    fn remove(&self, blob: Deletion, inspected: Result<FileStat, Swept>) -> Swept {
+        let file = match inspected {
             Ok(file) => file,
             Err(swept) => return swept,
         };
@@ -175,11 +166,11 @@ impl Context<'_> {
             self.stopped.store(true, Ordering::Relaxed);
             return Swept::NotTried;
         }
-        let Some((dir, name)) = self.place(victim) else {
+        let Some((dir, name)) = self.place(blob) else {
             return Swept::Gone;
         };
         if let Some(run) = self.trash {
-            return self.put_away(run, dir, &name, file);
+            return self.move_to_trash(run, dir, &name, file);
         }
         match self.fs.remove(dir, &name) {
             Ok(Removed::Yes) => {
@@ -191,7 +182,7 @@ impl Context<'_> {
         }
     }
 
-    fn put_away(
+    fn move_to_trash(
         &self,
         run: &OpenRun,
         dir: BorrowedFd<'_>,
@@ -212,8 +203,7 @@ impl Context<'_> {
         }
     }
 
-    fn place(&self, victim: &Deletion) -> Option<(BorrowedFd<'_>, DeletableName)> {
-        self.layout
-            .place_of_blob(self.plan.blobs.digest(victim.id)?)
+    fn place(&self, blob: Deletion) -> Option<(BorrowedFd<'_>, DeletableName)> {
+        self.layout.place_of_blob(self.plan.blobs.digest(blob.id)?)
     }
 }

@@ -1,27 +1,26 @@
-//! Bringing to the disk what the layout says, before anything is deleted that it once said.
+//! Flushes the layout to disk before blobs are deleted.
 //!
-//! skopeo, oras and crane write blobs and `index.json` without bringing them to the disk, and move a
-//! tag to another image so. When the old image is deleted then, and the power fails, the disk may have
-//! the deletion and not the new index: the old `index.json` is back and names blobs that are gone. Or
-//! it has the new index and not the new blobs, and neither image is whole.
+//! skopeo, oras and crane write blobs and `index.json` without flushing them, also when they move a
+//! tag to another image. If the old image is deleted then, and the power fails, the disk may have
+//! the deletion and not the new index: the old `index.json` is back and references deleted blobs. Or
+//! it has the new index and not the new blobs, and neither image is complete.
 //!
-//! *Promise*: after [`sync_written`] the `index.json` that is read next under the lock is on the disk, if
-//! nobody wrote it meanwhile, and so is everything that it names.
+//! *Promise*: after [`sync_written`] the `index.json` that is read next under the lock is on disk, unless
+//! it is written concurrently, and so is everything that it references.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileSystem, Fs};
-use crate::fs::{Links, changed_of, open_file, stat_of};
+use crate::fs::{FileSystem, Fs, Links, changed_of, open_file, stat_of};
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
 
-/// What was written so long ago is on the disk, in nanoseconds. Linux writes everything back within
-/// half a minute, and within ten where a laptop is to save power.
+/// The age from which a write counts as flushed, in nanoseconds. Linux writes everything back within
+/// half a minute, and within ten minutes if a laptop saves power.
 const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 
-/// Brings `index.json`, docker's `manifest.json` and second indexes to the disk, and first, where they are young,
+/// Flushes `index.json`, docker's `manifest.json` and second indexes to disk; before that, if one of them is recent,
 /// everything else that was written.
 ///
 /// # Errors
@@ -29,15 +28,12 @@ const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
     let mut files = Vec::new();
-    let mut is_young = false;
+    let mut is_recent = false;
     let mut names = vec!["index.json".to_owned(), "manifest.json".to_owned()];
-    // Another tool's list that comes back names blobs that are gone, too.
+    // An old list of another tool would reference deleted blobs as well.
     let lists = layout.read_second_indexes_once(true)?;
-    names.extend(
-        lists
-            .iter()
-            .filter_map(|list| Some(list.file.to_str()?.to_owned())),
-    );
+    let lists = lists.iter().filter_map(|list| list.file.to_str());
+    names.extend(lists.map(str::to_owned));
     for name in names {
         let path = layout.path().join(&name);
         let file = match open_file(layout.dir(), &*name, Links::Follow) {
@@ -46,15 +42,15 @@ pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
             Err(error) => return Err(Error::read(&path)(error.into())),
         };
         let stat = stat_of(&file).map_err(|error| Error::read(&path)(error.into()))?;
-        is_young |= !is_written_back(FileSystem::of(&file), changed_of(&stat), locked.since());
+        is_recent |= !is_written_back(FileSystem::of(&file), changed_of(&stat), locked.since());
         files.push((name, path, file));
     }
-    if is_young {
+    if is_recent {
         sync_everything(layout, fs)?;
     }
     for (name, path, file) in files {
         fs.sync(file.as_fd()).map_err(Error::write(&path))?;
-        // A writer that renames may not have brought the name to the disk.
+        // A writer that renames may not have flushed the directory.
         let place = layout.place_of(&name)?;
         fs.sync_dir(place.dir.as_fd())
             .map_err(Error::write(&path))?;
@@ -62,14 +58,13 @@ pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` if a file was changed so long ago that everything which was written before is on the disk.
-/// Times in nanoseconds since 1970, by the clock of the file system; `now` may be earlier than it is.
+/// Returns `true` if a file was changed so long ago that everything written before is on disk.
+/// Times are in nanoseconds since 1970, by the clock of the file system; `now` may be too early.
 fn is_written_back(kind: FileSystem, changed: i128, now: Option<i128>) -> bool {
     kind.keeps_change_times() && now.is_some_and(|now| now - changed > WRITTEN_BACK)
 }
 
-/// Brings every file system to the disk that the layout lies on. File by file it would take an `fsync`
-/// for each live blob.
+/// Flushes every file system of the layout. File by file it would take an `fsync` for each live blob.
 fn sync_everything(layout: &Layout, fs: &dyn Fs) -> Result<()> {
     let blobs = layout.blob_dirs();
     let dirs = std::iter::once(layout.dir())
@@ -91,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_change_that_is_known_to_be_old_needs_no_sync() {
+    fn only_a_change_known_to_be_old_needs_no_sync() {
         const MINUTE: i128 = 60_000_000_000;
         let now = 1_800_000_000_000_000_000;
         let cases = [
@@ -99,11 +94,11 @@ mod tests {
             (FileSystem::Xfs, now - 61 * MINUTE, Some(now), true),
             (FileSystem::Ext4, now - 59 * MINUTE, Some(now), false),
             (FileSystem::Ext4, now, Some(now), false),
-            // A lock file that was there before is older than the index.
+            // A lock file that existed before is older than the index.
             (FileSystem::Ext4, now, Some(now - 61 * MINUTE), false),
-            // There is no lock file to take the time from.
+            // No lock file, hence no current time.
             (FileSystem::Ext4, now - 61 * MINUTE, None, false),
-            // Whoever copied the index there chose its times.
+            // The times were set by a copy.
             (FileSystem::Other, now - 61 * MINUTE, Some(now), false),
         ];
         for (kind, changed, now, expected) in cases {

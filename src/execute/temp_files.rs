@@ -1,6 +1,6 @@
-//! Deleting temporary files that writers left behind.
+//! Deletes stale temporary files of writers.
 
-use std::io::{self};
+use std::io;
 use std::os::fd::AsFd;
 
 use crate::fs::{Fs, Removed};
@@ -11,8 +11,8 @@ use crate::progress::Progress;
 
 use super::Outcome;
 
-/// Deletes stale temporary files. A directory goes only if it holds nothing but what its writer
-/// puts there, and only when it is still unlocked.
+/// Deletes stale temporary files. A directory is deleted only if it has nothing but what its writer
+/// puts there, and is still unlocked.
 pub(super) fn remove_temporary(
     layout: &Layout,
     plan: &Plan,
@@ -21,28 +21,29 @@ pub(super) fn remove_temporary(
     outcome: &mut Outcome,
 ) {
     let mut tally = Tally::default();
-    for stray in &plan.temporary {
+    for file in &plan.temporary {
         if progress.is_cancelled() {
             outcome.interrupted = true;
             break;
         }
-        match remove_stray(layout, stray, fs) {
+        match remove_file(layout, file, fs) {
             Ok(Removed::Yes) => {
-                tally.temporary(stray.len);
-                outcome.temporary.push(stray.clone());
+                tally.temporary(file.len);
+                outcome.temporary.push(file.clone());
             }
             Ok(Removed::Gone) => {}
-            Err(error) => outcome
-                .failed
-                .push((stray.path.to_string_lossy().into_owned(), error)),
+            Err(error) => {
+                let path = file.path.to_string_lossy().into_owned();
+                outcome.failed.push((path, error));
+            }
         }
     }
     outcome.done = outcome.done.plus(tally.totals());
 }
 
-fn remove_stray(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Removed> {
+fn remove_file(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Removed> {
     if stray.is_lock() {
-        // It is the one that this run holds, and goes with it.
+        // It is the one that this run holds, and is removed with the lock.
         return Ok(Removed::Yes);
     }
     let Some(place) = layout.open_stray(stray)? else {
@@ -50,7 +51,7 @@ fn remove_stray(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Re
     };
     let now = measure(&place.dir, place.name.as_bytes(), stray.is_dir, &stray.path)?;
     if now != (stray.modified, stray.len) {
-        // Its writer came back: BuildKit goes on where an export of it was broken off.
+        // Its writer is active again: BuildKit resumes an aborted export.
         return Ok(Removed::Gone);
     }
     if stray.is_dir {
@@ -60,7 +61,7 @@ fn remove_stray(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Re
         for file in layout.files_in(stray, inner)? {
             if !crate::layout::temp_files::inside(&place.name, &file) {
                 return Err(io::Error::other(format!(
-                    "it holds `{file}`, which its writer does not make"
+                    "it has `{file}`, which its writer does not create"
                 )));
             }
             fs.remove_temporary(inner.as_fd(), &file, false)?;
