@@ -1,4 +1,4 @@
-//! Questions that change nothing: what is damaged, what uses the space, what keeps a blob.
+//! Reports, which change nothing: what is damaged, what uses the space, what keeps a blob.
 
 pub mod check;
 pub mod usage;

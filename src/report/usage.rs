@@ -1,40 +1,47 @@
-//! `df`: how many bytes are here, what they are for, and how many of them a prune would free.
+//! `df`: disk usage, and what a prune would free.
 //!
-//! *Promise*: RECLAIMABLE is what `prune` with defaults frees, to the byte, because it is computed
+//! *Promise*: RECLAIMABLE is exactly what `prune` with defaults frees, because it is computed
 //! from the same plan.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::error::{ErrorKind, Result};
-use crate::fs::FileStat;
-use crate::fs::Fs;
-use crate::graph::content_of;
-use crate::graph::{BlobSet, EmptyIndex, MissingDocuments, RootSource};
+use crate::fs::{FileStat, Fs};
+use crate::graph::{BlobSet, RootSource, content_of};
 use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, list_entries};
 use crate::model::images::Image;
-use crate::model::images::TimeSource;
 use crate::model::inventory::{Counted, Files, Unmeasured, files};
 use crate::model::snapshot::Snapshot;
 use crate::plan::{
-    Alone, Deletion, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally, Totals,
+    Alone, Filters, Policy, PruneError, PruneOptions, Scope, SweepOptions, Tally,
     dangling_with_tags, hardlink_totals, prune_with,
 };
 
 /// One row of `df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Row {
-    /// How many there are.
+    /// The number of items.
     pub total: u64,
-    /// How many of them a prune keeps.
+    /// The number of items that a prune keeps.
     pub active: u64,
-    /// Their bytes on disk, each inode once; what a row above counts is not counted again.
+    /// Their bytes on disk, each inode once, and without what an earlier row counts.
     pub size: u64,
-    /// Bytes that a prune would free.
+    /// The bytes that a prune would free.
     pub reclaimable: u64,
+}
+
+impl Row {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            total: self.total.saturating_add(other.total),
+            active: self.active.saturating_add(other.active),
+            size: self.size.saturating_add(other.size),
+            reclaimable: self.reclaimable.saturating_add(other.reclaimable),
+        }
+    }
 }
 
 /// The bytes of a layout.
@@ -44,30 +51,30 @@ pub struct Usage {
     pub images: Row,
     /// Images without a name.
     pub untagged: Row,
-    /// Blobs that no root reaches.
+    /// Unreferenced blobs.
     pub orphans: Row,
     /// Temporary files of writers.
     pub temporary: Row,
-    /// Foreign files in `blobs/`.
+    /// The number of foreign files in `blobs/`.
     pub foreign: u64,
     /// Why a prune would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
     /// Blobs that count as 0 bytes.
     pub unmeasured: Option<Unmeasured>,
-    /// Files with several names, which another layout may have as well.
+    /// Files with several hard links, which another layout may have as well.
     linked: Vec<Linked>,
 }
 
-/// A blob whose inode has several names.
+/// A blob whose inode has several hard links.
 #[derive(Debug, Clone, Copy)]
 struct Linked {
     file: FileStat,
     /// A prune would delete this name.
-    goes: bool,
+    is_removed: bool,
 }
 
 impl Usage {
-    /// Notes why a prune would refuse: nothing is reclaimable then. An earlier reason stands.
+    /// Sets why a prune would refuse, so that nothing is reclaimable. An earlier reason is kept.
     pub fn refuse(&mut self, why: String) {
         self.refusal.get_or_insert(why);
         for row in [
@@ -80,81 +87,63 @@ impl Usage {
             row.reclaimable = 0;
         }
         for linked in &mut self.linked {
-            linked.goes = false;
+            linked.is_removed = false;
         }
     }
 
     /// Returns the sum of the rows.
     #[must_use]
     pub fn total(&self) -> Row {
-        [self.images, self.untagged, self.orphans, self.temporary]
-            .into_iter()
-            .fold(Row::default(), |sum, row| Row {
-                total: sum.total.saturating_add(row.total),
-                active: sum.active.saturating_add(row.active),
-                size: sum.size.saturating_add(row.size),
-                reclaimable: sum.reclaimable.saturating_add(row.reclaimable),
-            })
+        let rows = [self.images, self.untagged, self.orphans, self.temporary];
+        rows.into_iter().fold(Row::default(), Row::plus)
     }
 }
 
 /// Returns the sum over several layouts, as if they were one: each inode is counted once, and is
-/// reclaimable when all of its names go, in whichever layouts they are.
+/// reclaimable if all of its names are deleted, in whichever layouts they are.
 #[must_use]
 pub fn together(usages: &[&Usage]) -> Row {
     let mut sum = Row::default();
     let mut counted: HashSet<(u64, u64)> = HashSet::new();
-    let mut going = Vec::with_capacity(usages.len());
+    let mut removed = Vec::with_capacity(usages.len());
     for usage in usages {
-        let row = usage.total();
-        sum.total = sum.total.saturating_add(row.total);
-        sum.active = sum.active.saturating_add(row.active);
+        let mut row = usage.total();
         let mut here: HashSet<(u64, u64)> = HashSet::new();
-        let mut again = 0_u64;
         for Linked { file, .. } in &usage.linked {
             let inode = (file.device, file.inode);
             if here.insert(inode) && !counted.insert(inode) {
-                again = again.saturating_add(file.len);
+                row.size = row.size.saturating_sub(file.len);
             }
         }
-        sum.size = sum.size.saturating_add(row.size.saturating_sub(again));
-        let goes: Vec<FileStat> = usage
-            .linked
-            .iter()
-            .filter(|linked| linked.goes)
-            .map(|linked| linked.file)
-            .collect();
-        let alone: u64 = hardlink_totals(std::slice::from_ref(&goes))
-            .iter()
-            .map(|totals| totals.freed_bytes)
-            .sum();
-        sum.reclaimable = sum
-            .reclaimable
-            .saturating_add(row.reclaimable.saturating_sub(alone));
-        going.push(goes);
+        let linked = usage.linked.iter().filter(|linked| linked.is_removed);
+        let linked: Vec<FileStat> = linked.map(|linked| linked.file).collect();
+        for alone in hardlink_totals(std::slice::from_ref(&linked)) {
+            row.reclaimable = row.reclaimable.saturating_sub(alone.freed_bytes);
+        }
+        sum = sum.plus(row);
+        removed.push(linked);
     }
-    for totals in hardlink_totals(&going) {
+    for totals in hardlink_totals(&removed) {
         sum.reclaimable = sum.reclaimable.saturating_add(totals.freed_bytes);
     }
     sum
 }
 
-/// What an image takes, in bytes.
+/// The disk usage of an image, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ImageUsage {
-    /// All of it.
+    /// All of its blobs.
     pub size: u64,
-    /// What is kept if it alone goes: other images, holds, other lists or a writer need it as well.
+    /// What is kept if only this image is removed: other images, holds, other lists or a writer use it as well.
     pub shared: u64,
-    /// What is freed if it alone is removed, with what goes along: `rm -f` of its ID.
+    /// What is freed if only this image is removed, as by `rm -f` of its ID.
     pub unique: u64,
 }
 
-/// Computes `df`. The grace period is that [of the view](Snapshot::protect).
+/// Computes `df`. The grace period is that [of the snapshot](Snapshot::protect).
 ///
 /// # Errors
-/// [`Error::Read`](crate::Error::Read) and the like; a layout that cannot be swept is no error, but has nothing that
-/// could be reclaimed.
+/// [`Error::Read`](crate::Error::Read) and others; if a layout cannot be swept, nothing is reclaimable.
 pub fn usage(
     view: &Snapshot,
     images: &[Image],
@@ -197,26 +186,21 @@ pub fn usage(
     usage.orphans.total = view.graph.orphans().len() as u64;
     usage.orphans.size = counted.take_rest();
     usage.temporary.total = view.graph.blobs().temporary.len() as u64;
-    usage.temporary.size = view
-        .graph
-        .blobs()
-        .temporary
-        .iter()
-        .map(|stray| stray.len)
-        .fold(0, u64::saturating_add);
-    let going = reclaimable(view, images, &entries, fs, options, (&files, &mut usage))?;
+    let temporary = view.graph.blobs().temporary.iter();
+    usage.temporary.size = temporary.map(|file| file.len).fold(0, u64::saturating_add);
+    let removed = reclaimable(view, images, &entries, fs, options, (&files, &mut usage))?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
         .map(|(id, file)| Linked {
             file,
-            goes: going.contains(id),
+            is_removed: removed.contains(id),
         })
         .collect();
     Ok(usage)
 }
 
-/// Fills in what a prune with defaults would free, and returns what it would delete.
+/// Sets what a prune with defaults would free, and returns what it would delete.
 fn reclaimable(
     view: &Snapshot,
     images: &[Image],
@@ -226,17 +210,8 @@ fn reclaimable(
     (files, usage): (&Files, &mut Usage),
 ) -> Result<BlobSet> {
     let (filters, policy) = (Filters::default(), Policy::default());
-    let defaults = PruneOptions {
-        scope: Scope::Dangling,
-        filters: &filters,
-        policy: &policy,
-        max_size: None,
-        time: TimeSource::Added,
-        now: Timestamp::UNIX_EPOCH,
-        zone: TimeZone::UTC,
-        empty: EmptyIndex::Refuse,
-        missing: MissingDocuments::Refuse,
-    };
+    let now = Timestamp::UNIX_EPOCH;
+    let defaults = PruneOptions::new(Scope::Dangling, &filters, &policy, now);
     let pruned = view
         .layout
         .refuse_shared_blobs()
@@ -254,40 +229,28 @@ fn reclaimable(
     };
     let plan = &pruned.removal.plan;
     let all = plan.totals();
-    let orphans = totals_of(
-        plan.sweep
-            .iter()
-            .filter(|victim| !view.graph.is_rooted(victim.id)),
-    );
+    let mut orphans = Tally::default();
+    let mut removed = BlobSet::default();
+    for blob in plan.sweep.iter() {
+        removed.insert(blob.id);
+        if !view.graph.is_rooted(blob.id) {
+            orphans.blob(&blob.file);
+        }
+    }
+    let orphans = orphans.totals();
     usage.orphans.reclaimable = orphans.freed_bytes;
-    // What only goes because an untagged image goes too, hard links between the two included.
+    // What is only freed because an untagged image is removed too, hard links between the two included.
     usage.untagged.reclaimable = all.freed_bytes.saturating_sub(orphans.freed_bytes);
     usage.temporary.reclaimable = all.temporary_bytes;
-    let gone = images
-        .iter()
-        .filter(|image| {
-            image
-                .entries
-                .iter()
-                .all(|position| pruned.entries.contains(position))
-        })
-        .count() as u64;
-    usage.untagged.active = usage.untagged.total.saturating_sub(gone);
+    let is_removed = |image: &&Image| {
+        let mut positions = image.entries.iter();
+        positions.all(|position| pruned.entries.contains(position))
+    };
+    let pruned_images = images.iter().filter(is_removed).count() as u64;
+    usage.untagged.active = usage.untagged.total.saturating_sub(pruned_images);
     usage.orphans.active = usage.orphans.total.saturating_sub(orphans.blobs);
     usage.temporary.active = usage.temporary.total.saturating_sub(all.temporary);
-    let mut going = BlobSet::default();
-    for victim in plan.sweep.iter() {
-        going.insert(victim.id);
-    }
-    Ok(going)
-}
-
-fn totals_of(victims: impl Iterator<Item = Deletion>) -> Totals {
-    let mut tally = Tally::default();
-    for victim in victims {
-        tally.blob(&victim.file);
-    }
-    tally.totals()
+    Ok(removed)
 }
 
 /// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
@@ -296,7 +259,7 @@ pub fn image_usages(view: &Snapshot, images: &[Image], fs: &dyn Fs) -> Vec<Image
     image_usages_beside(view, images, fs, &BlobSet::default())
 }
 
-/// Does the same where other layouts share the blobs: what they reference (`elsewhere`) is freed by none of these images.
+/// As [`image_usages`], if other layouts share the blobs: what they reference (`elsewhere`) is not freed.
 pub(crate) fn image_usages_beside(
     view: &Snapshot,
     images: &[Image],

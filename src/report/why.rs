@@ -1,7 +1,7 @@
-//! `why`: which blob or image somebody means, and who needs each of its bytes.
+//! `why`: which blob or image an argument selects, and what references each of its blobs.
 //!
-//! The ways from the roots to a blob are [`ReferencePaths`](crate::graph::ReferencePaths); what a sweep would do with it is in a
-//! [`Plan`](crate::plan::Plan).
+//! The paths from the roots to a blob are [`ReferencePaths`](crate::graph::ReferencePaths); what a sweep would do with it is
+//! in a [`Plan`](crate::plan::Plan).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::{Algorithm, Kind, Role};
 use crate::plan::{Alone, Force, Pick, SelectError, Selector, whole_digest};
 
-/// The fewest hex digits that stand for a digest.
+/// The minimum number of hex digits in a prefix of a digest.
 const MIN_PREFIX: usize = 3;
 
-/// How many candidates an error lists.
+/// The maximum number of candidates in an error.
 const MAX_CANDIDATES: usize = 10;
 
-/// How long the description of a document may be before it is left out in those of its parts, in bytes.
+/// The maximum length of a document's description, in bytes, that is repeated in those of its parts.
 const MAX_WORDS_BYTES: usize = 100;
 
-/// Why an argument means no blob.
+/// Why an argument selects no blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// No blob has such a digest, and nothing refers to one.
+    /// No blob and no reference has such a digest.
     #[error("cannot find {text}: no blob and no reference has such a digest")]
     NotHere {
         /// The argument.
         text: String,
     },
-    /// Several digests begin so.
+    /// Several digests have this prefix.
     #[error("cannot tell which blob is `{text}`: it could be {}{}", candidates.join(", "), and_more(*more))]
     Ambiguous {
         /// The argument.
         text: String,
-        /// Digests, some of them.
+        /// Digests, at most ten.
         candidates: Vec<String>,
         /// How many more there are.
         more: usize,
     },
-    /// An entry of `index.json` that names no blob.
+    /// An entry of `index.json` without a valid digest.
     #[error("cannot explain `{text}`: it names no blob")]
     NoBlob {
         /// The argument.
@@ -64,8 +64,8 @@ fn and_more(more: usize) -> String {
     }
 }
 
-/// Finds the blobs that an argument means: an image by name, else any blob by digest or by the beginning
-/// of one, else what `rm` would take. A pattern means several.
+/// Returns the blobs that an argument selects: an image by name, else any blob by digest or by a prefix
+/// of one, else what `rm` would select. A pattern may select several.
 ///
 /// # Errors
 /// [`FindError`].
@@ -102,10 +102,8 @@ pub fn find(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Result<Vec<B
         [] => Err(not_here()),
         [id] => Ok(vec![*id]),
         several => {
-            let mut candidates: Vec<String> = several
-                .iter()
-                .map(|id| graph.digest(*id).to_string())
-                .collect();
+            let digests = several.iter().map(|id| graph.digest(*id).to_string());
+            let mut candidates: Vec<String> = digests.collect();
             candidates.sort();
             let more = candidates.len().saturating_sub(MAX_CANDIDATES);
             candidates.truncate(MAX_CANDIDATES);
@@ -130,7 +128,7 @@ fn blobs_of(pick: Pick, text: &str) -> Result<Vec<BlobId>, FindError> {
     Ok(ids)
 }
 
-/// Reads the beginning of a digest, with or without its algorithm.
+/// Parses a prefix of a digest, with or without its algorithm.
 fn prefix_of(text: &str) -> Option<(Option<Algorithm>, &str)> {
     let (algorithm, hex) = match text.split_once(':') {
         Some((name, hex)) => (Some(Algorithm::from_name(name)?), hex),
@@ -145,19 +143,19 @@ fn prefix_of(text: &str) -> Option<(Option<Algorithm>, &str)> {
 pub struct Part {
     /// The blob.
     pub id: BlobId,
-    /// What it is in the image: `manifest`, `linux/arm64 layer 2/3`.
+    /// Its role in the image: `manifest`, `linux/arm64 layer 2/3`.
     pub what: String,
-    /// Its length in bytes; `None` if it is not here.
+    /// Its length in bytes; `None` if it is absent.
     pub len: Option<u64>,
-    /// Who else needs it: names of images, `hold NAME`, `manifest.json`. Nobody: it is unique.
+    /// What else references it: names of images, `hold NAME`, `manifest.json`. Empty if it is unique.
     pub shared_with: Arc<[String]>,
 }
 
-/// Returns the blobs that an image consists of, each once, in the order of its documents, with who else
-/// needs them. What the image is about, and what is about it, are other images.
+/// Returns the blobs of an image, each once, in the order of its documents, with what else
+/// references them. Its subject and its referrers are other images.
 ///
 /// # Errors
-/// [`Error::Read`](crate::Error::Read) when it cannot be told whether a blob is here.
+/// [`Error::Read`](crate::Error::Read) if it is unknown whether a blob is present.
 pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     let graph = &view.graph;
     let mut images = ImageInspector::new(view);
@@ -174,7 +172,7 @@ pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
                 }
             }
         }
-        // What comes first in a document is to come first here.
+        // The order of the document: the last one pushed comes first.
         if let Some(pushed) = queue.get_mut(before..) {
             pushed.reverse();
         }
@@ -190,30 +188,29 @@ pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     for part in &parts {
         wanted.insert(part.id);
     }
-    let needs = Reachability::of(&view.graph, &view.state, &wanted);
+    let reachability = Reachability::of(&view.graph, &view.state, &wanted);
     let entries = list_entries(view);
     let (own, along) = Alone::of(view, &entries).removed(image);
-    let mut others = needs.labels(|source| is_other(&own, &along, source));
+    let mut others = reachability.labels(|source| is_other(&own, &along, source));
     for part in &mut parts {
         part.shared_with = others.of(part.id);
     }
     Ok(parts)
 }
 
-/// Returns what a blob is in an image, from what its document and it in its document are.
+/// Returns the role of a blob in an image, from those of its document and of the blob in its document.
 fn part_in_words(image: &Image, parent: BlobId, what: &str, own: String) -> String {
     if parent == image.id {
         own
     } else if what.len() > MAX_WORDS_BYTES {
-        // No real image is nested so deep; a forged one must not fill the memory.
+        // Real images are not nested as deep; a forged one must not fill the memory.
         format!("… {own}")
     } else {
         format!("{what} {own}")
     }
 }
 
-/// Returns `true` if a root is another one than the entries that are removed with an image, and than the elements of docker save
-/// that are.
+/// Returns `true` for a root other than the entries and elements of docker save that are removed with an image.
 fn is_other(own: &HashSet<usize>, along: &HashSet<usize>, source: RootSource) -> bool {
     match source {
         RootSource::Entry(position) | RootSource::InsideEntry(position) => !own.contains(&position),
@@ -227,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_beginnings_of_digests() {
+    fn parses_prefixes_of_digests() {
         for (text, want) in [
             ("abc", Some((None, "abc"))),
             ("0123456789abcdef", Some((None, "0123456789abcdef"))),

@@ -1,68 +1,68 @@
-//! What it means that a blob is not there: a copy that was made without it, or a loss.
+//! Whether an absent blob was left out of a copy, or lost.
 //!
-//! A layout may lack what its documents refer to, and much of that is meant (image-spec `image-layout.md`:
+//! A layout may lack blobs that its documents reference, often on purpose (image-spec `image-layout.md`:
 //! "a blob MAY be missing"): `ctr image export` and `skopeo copy --multi-arch index-only` write an index
-//! without its platforms, `docker image rm --platform` and `ocisweep rm --platform` take platforms away,
+//! without its platforms, `docker image rm --platform` and `ocisweep rm --platform` remove platforms,
 //! buildpacks write images without layers, and foreign layers are never copied. Such an image is *sparse*.
 //!
-//! A blob is *missing*, which is damage, when no such copy explains its absence:
+//! A blob is *missing*, which is damage, if no such copy explains its absence:
 //!
 //! - an entry of `index.json`, a hold or docker save's `manifest.json` names it;
-//! - it is the configuration or a layer of a manifest of which other layers are here. Whoever leaves
-//!   layers out on purpose leaves out all of them. A manifest that an index lists may keep those that
-//!   other images need as well, as `rm --platform --platform-mode hollow` does, so those do not count.
-//!   Once those other images are removed nothing in the documents tells such a platform from one that
-//!   lost a layer; then the note of [`Hollow`] does.
+//! - it is the configuration or a layer of a manifest of which other layers are present. Tools that leave
+//!   layers out leave out all of them. A manifest that an index lists may keep layers that
+//!   other images reference as well, as with `rm --platform --platform-mode hollow`, so those do not count.
+//!   Once those other images are removed, only the note of [`Hollow`] distinguishes such a platform from one that
+//!   lost a layer.
 //!
-//! A blob that a descriptor carries in `data` is here for what that descriptor belongs to, and for
-//! nothing else: a tool that follows a descriptor without `data` looks for the file.
+//! A blob that a descriptor carries in `data` is present for that descriptor only: a tool that follows another descriptor
+//! reads the file.
 
 use std::collections::HashMap;
 
-use super::read::Look;
+use super::read::BlobState;
 use crate::graph::{BlobSet, Edge, Graph, Node, RootSource};
 use crate::layout::BlobId;
 use crate::layout::hollow::Hollow;
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Role, Shape};
 
-/// Why a blob is not there.
+/// Why a blob is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Absence {
-    /// Each descriptor of it carries it.
+    /// Each of its descriptors carries it.
     Carried,
-    /// Nobody expects it here: the descriptor says from where it comes.
+    /// It is a foreign layer, which is fetched from elsewhere.
     Foreign,
     /// Nothing of its image, or of this platform, was copied.
     Sparse,
-    /// Other layers of the same manifest are here.
+    /// Other layers of the same manifest are present.
     Torn,
     /// A root names it.
     Listed,
 }
 
-/// Judges all absent blobs of a layout.
+/// Classifies all absent blobs of a layout.
 pub(super) fn absences(
     view: &Snapshot,
     live: &[BlobId],
-    looks: &[Look],
+    states: &[BlobState],
 ) -> HashMap<BlobId, Absence> {
     let graph = &view.graph;
     let mut found: HashMap<BlobId, Absence> = live
         .iter()
-        .zip(looks)
-        .filter_map(|(id, look)| match look {
-            Look::Absent => Some((*id, Absence::Foreign)),
-            Look::Carried => Some((*id, Absence::Carried)),
-            Look::Here(..) | Look::Unreadable(_) => None,
+        .zip(states)
+        .filter_map(|(id, state)| match state {
+            BlobState::Absent => Some((*id, Absence::Foreign)),
+            BlobState::Carried => Some((*id, Absence::Carried)),
+            BlobState::Here(..) | BlobState::Unreadable(_) => None,
         })
         .collect();
     if found.is_empty() {
         return found;
     }
     let mut here = BlobSet::default();
-    for (id, look) in live.iter().zip(looks) {
-        if matches!(look, Look::Here(..) | Look::Unreadable(_)) {
+    for (id, state) in live.iter().zip(states) {
+        if matches!(state, BlobState::Here(..) | BlobState::Unreadable(_)) {
             here.insert(*id);
         }
     }
@@ -102,39 +102,33 @@ pub(super) fn absences(
             continue;
         };
         let is_named = match root.source {
-            // Of an unknown algorithm only documents are looked for; this one was looked for here.
+            // For unknown algorithms only documents are read, and this one was.
             RootSource::Entry(position) => !is_carried_by_entry(view, position, id),
             RootSource::Hold(_) => !graph.is_embedded(id),
             // docker save lists foreign layers like others and leaves them out.
             RootSource::DockerSave(_) => !foreign.contains(id),
-            // What another tool lists it may have moved on without.
+            // The lists of other tools may be outdated.
             RootSource::InsideEntry(_) | RootSource::IndexField | RootSource::SecondIndex(_) => {
                 false
             }
         };
-        if !is_named && graph.is_embedded(id) {
-            continue;
-        }
-        let absence = if is_named {
-            Absence::Listed
-        } else {
-            Absence::Sparse
-        };
-        if is_named || !foreign.contains(id) {
-            *worst = (*worst).max(absence);
+        if is_named {
+            *worst = Absence::Listed;
+        } else if !graph.is_embedded(id) && !foreign.contains(id) {
+            *worst = (*worst).max(Absence::Sparse);
         }
     }
     found
 }
 
-/// Returns whether an entry of `index.json` carries the bytes of the blob that it names.
+/// Returns `true` if an entry of `index.json` carries the bytes of its blob.
 fn is_carried_by_entry(view: &Snapshot, position: usize, id: BlobId) -> bool {
     let entry = view.state.index.entries().get(position);
     let data = entry.and_then(|entry| view.state.index.details(entry).data);
     view.graph.is_embedded(id) && data.is_some()
 }
 
-/// Returns `true` if what is referred to is content of that document: not an image of its own.
+/// Returns `true` if a reference is to content of that document, and not to another image.
 fn is_part(edge: &Edge) -> bool {
     match edge.role {
         Role::Config | Role::Layer | Role::Blob => true,
@@ -144,15 +138,15 @@ fn is_part(edge: &Edge) -> bool {
     }
 }
 
-/// Returns `true` if it is content that takes room: configurations are small, alike, and kept by those who
-/// leave layers out.
+/// Returns `true` if a reference is to content other than the configuration, which is small, and kept when layers are left
+/// out.
 fn is_layer(edge: &Edge) -> bool {
     is_part(edge) && edge.role != Role::Config
 }
 
 /// Which layers several documents use, and which documents are platforms.
 struct Shares {
-    /// How many documents use a layer: 1, or 2 for more.
+    /// The number of documents that use a layer.
     users: HashMap<BlobId, u8>,
     platforms: BlobSet,
 }
@@ -181,7 +175,7 @@ impl Shares {
         shares
     }
 
-    /// Returns `true` if a layer of the document is here that nobody left there for another image.
+    /// Returns `true` if the document has a present layer that is not kept for another image.
     fn has_own_layer(&self, id: BlobId, node: &Node, here: &BlobSet) -> bool {
         let is_platform = self.platforms.contains(id);
         node.edges.iter().any(|edge| {

@@ -1,8 +1,8 @@
-//! `check`: is everything that is live here, of its size and of its digest?
+//! `check`: whether everything live is present, with its size and its digest.
 //!
-//! *Promise*: nothing is changed and nothing is locked. The first damage does not end it: each blob is
-//! judged by itself, and one that cannot be read is a finding like others. Only what cannot be listed
-//! or understood as a whole, such as `index.json`, is an error, and that of [`Snapshot::read`].
+//! *Promise*: nothing is changed and nothing is locked. All problems are reported, not only the first: each blob is
+//! checked by itself, and one that cannot be read is a finding like others. Only if the layout cannot be listed
+//! or `index.json` cannot be parsed, [`Snapshot::read`] fails.
 
 mod absent;
 mod read;
@@ -22,33 +22,33 @@ use crate::oci::{Digest, Role};
 use crate::progress::Progress;
 
 use absent::{Absence, absences};
-use read::{Look, Verdict, hash, look};
+use read::{BlobState, Verdict, hash, inspect};
 pub use trash::{TrashFinding, TrashReport, check_trash};
 
-/// A configuration up to this size is read also when the content of layers is not.
+/// The maximum size of a configuration that is read even if layers are not.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// What becomes of a blob in a check.
+/// The result of a check for one blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Class {
-    /// It is here and as its digest and its descriptors say, as far as that was asked for.
+    /// It is present and matches its digest and its descriptors, as far as requested.
     Ok,
-    /// It is not here, and should be.
+    /// It is absent, and should be present.
     Missing,
-    /// It has another length than a descriptor declares.
+    /// Its length differs from that in a descriptor.
     WrongSize,
-    /// It is other than its digest says.
+    /// It does not match its digest.
     WrongDigest,
-    /// It is what its digest says, and no document that anybody could follow.
+    /// It matches its digest, and is not a valid document.
     Malformed,
-    /// It is here and cannot be read.
+    /// It is present and cannot be read.
     Unreadable,
-    /// It is not here because this is a copy of a part, or because it is a foreign layer. No damage.
+    /// It is absent because this is a partial copy, or because it is a foreign layer. Not damage.
     Sparse,
-    /// Nothing references it. No damage; `gc` deletes such blobs.
+    /// It is unreferenced. Not damage; `gc` deletes such blobs.
     Orphan,
-    /// A file in `blobs/` that is no blob. No damage.
+    /// A file in `blobs/` that is not a blob. Not damage.
     Foreign,
 }
 
@@ -66,7 +66,7 @@ impl Class {
         Self::Foreign,
     ];
 
-    /// Returns the word for people and JSON.
+    /// Returns its name in text and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,86 +82,98 @@ impl Class {
         }
     }
 
-    /// Returns `true` if such a blob makes a layout damaged.
+    /// Returns `true` if such a blob is damage.
     #[must_use]
     pub const fn is_damage(self) -> bool {
-        match self {
-            Self::Missing
-            | Self::WrongSize
-            | Self::WrongDigest
-            | Self::Malformed
-            | Self::Unreadable => true,
-            Self::Ok | Self::Sparse | Self::Orphan | Self::Foreign => false,
-        }
+        !matches!(self, Self::Ok | Self::Sparse | Self::Orphan | Self::Foreign)
     }
 }
 
-/// How much is read.
+/// Which blobs are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Content {
-    /// Every blob in full.
+    /// All blobs.
     #[default]
     All,
-    /// Documents and configurations; of layers only the length is compared.
+    /// Documents and configurations; for layers only the length is compared.
     Documents,
 }
 
-/// Whether blobs are read to which nothing leads.
+/// Whether unreferenced blobs are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Orphans {
     /// They are counted.
     #[default]
     Count,
-    /// They are compared with their digests as well: writers use again what is there, and one that
+    /// Their digests are verified as well: writers do not write blobs that exist, and one that
     /// uses a damaged orphan writes a damaged image.
     Read,
-    /// They are of no interest: other layouts may need them.
+    /// They are ignored: other layouts may use them.
     Skip,
 }
 
 /// What to check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// How much is read.
+    /// Which blobs are read.
     pub content: Content,
     /// Whether orphans are read.
     pub orphans: Orphans,
 }
 
-/// Something that is not as it should be, or sparse.
+/// Damage, or something sparse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
     /// What is wrong.
     pub class: Class,
-    /// The blob; `None` for an entry of `index.json` that names none, and for a second index.
+    /// The blob; `None` for an entry of `index.json` without a valid digest, and for a second index.
     pub digest: Option<Digest>,
-    /// What is wrong, in words that follow the digest: "is 3 bytes long, 7 are declared".
+    /// The description that follows the digest: "is 3 bytes long, 7 are declared".
     pub why: Box<str>,
-    /// Its length in bytes, where it is here.
+    /// Its length in bytes, if it is present.
     pub len: Option<u64>,
     /// The length in bytes that a descriptor declares: one that differs, if there is one.
     pub declared: Option<u64>,
-    /// How a root references it, the shortest way, without the middle of a long one; empty for an orphan.
+    /// The shortest reference path from a root, without the middle of a long one; empty for an orphan.
     pub path: Vec<String>,
-    /// The images that need it: what to give to `rm` so that nothing does any more.
+    /// The images that reference it: what to pass to `rm` so that it is unreferenced.
     pub images: Arc<[String]>,
-    /// The holds that need it.
+    /// The holds that reference it.
     pub holds: Arc<[String]>,
-    /// The second indexes that need it, by file name.
+    /// The second indexes that reference it, by file name.
     pub second_indexes: Arc<[String]>,
-    /// The second index that is wrong itself.
+    /// The second index that is damaged itself.
     pub file: Option<PathBuf>,
-    /// Nothing references it, so that a sweep deletes it.
+    /// It is unreferenced, so that a sweep deletes it.
     pub is_orphan: bool,
+}
+
+impl Finding {
+    /// Returns a finding about something that is not a blob.
+    fn malformed(why: String, label: String) -> Self {
+        Self {
+            class: Class::Malformed,
+            digest: None,
+            why: why.into(),
+            len: None,
+            declared: None,
+            path: vec![label],
+            images: [].into(),
+            holds: [].into(),
+            second_indexes: [].into(),
+            file: None,
+            is_orphan: false,
+        }
+    }
 }
 
 /// A number of blobs, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many.
+    /// The number.
     pub blobs: u64,
-    /// Their bytes; of what is not here those that are declared.
+    /// Their bytes; the declared ones for absent blobs.
     pub bytes: u64,
 }
 
@@ -181,28 +193,28 @@ impl Count {
     }
 }
 
-/// What a check brought.
+/// The result of a check.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Damage first, by class and digest; what is sparse after that.
+    /// Damage first, by class and digest; then what is sparse.
     pub findings: Vec<Finding>,
-    /// Blobs that were compared with their digest.
+    /// Blobs that match their digest.
     pub verified: Count,
-    /// Images of which manifests are here and no layer is, by name or short ID. This is not damage: a copy that
-    /// leaves all layers out looks the same as one that lost them.
+    /// Images with manifests but without any layer, by name or short ID. Not damage: a copy
+    /// without layers cannot be distinguished from one that lost them.
     pub without_layers: Vec<String>,
     counts: HashMap<Class, Count>,
 }
 
 impl Report {
-    /// Returns how many blobs are of a class. An entry of `index.json` that names no blob counts as one.
+    /// Returns the number of blobs of a class. An entry of `index.json` without a valid digest counts as one.
     #[must_use]
     pub fn count(&self, class: Class) -> Count {
         self.counts.get(&class).copied().unwrap_or_default()
     }
 
-    /// Returns how many blobs are damaged.
+    /// Returns the number of damaged blobs.
     #[must_use]
     pub fn damaged(&self) -> u64 {
         self.findings
@@ -216,8 +228,8 @@ impl Report {
     }
 }
 
-/// What is known of one blob that is not as it should be.
-struct Trouble {
+/// A blob with a problem.
+struct Problem {
     id: BlobId,
     class: Class,
     why: String,
@@ -225,7 +237,7 @@ struct Trouble {
     is_orphan: bool,
 }
 
-/// Checks a layout as it was read.
+/// Checks a snapshot of a layout.
 ///
 /// ```no_run
 /// use jiff::Timestamp;
@@ -244,7 +256,7 @@ struct Trouble {
 /// ```
 ///
 /// # Errors
-/// [`Error::Interrupted`]; nothing else.
+/// [`Error::Interrupted`].
 pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -> Result<Report> {
     let graph = &view.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
@@ -259,41 +271,42 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
             (None, _) | (Some(_), Orphans::Skip) => {}
         }
     }
-    let mut looks = look(view, &ids, progress)?;
+    let mut states = inspect(view, &ids, progress)?;
     let configs = configs(graph, &live);
     let is_wanted = |id: BlobId, len: u64| {
         let is_small_config = configs.contains(id) && len <= MAX_CONFIG_BYTES;
-        // Of a damaged document it has to be told whether the file is wrong, or what was written.
+        // A damaged document is read to find out whether it matches its digest.
         let is_document = graph.damage(id).is_some() || graph.node(id).is_some();
-        // Who asks for the orphans wants to know them, whatever is said of layers.
+        // Orphans are read if requested, also if layers are not.
         let is_orphan = !graph.is_rooted(id);
         options.content == Content::All || is_small_config || is_document || is_orphan
     };
-    hash(view, &ids, &mut looks, is_wanted, progress)?;
-    let left = recheck(view, &ids, &mut looks, is_wanted, progress)?;
-    let absences = absences(view, &live, looks.get(..live.len()).unwrap_or_default());
-    let mut troubles = Vec::new();
-    for (position, (id, look)) in ids.iter().zip(looks).enumerate() {
+    hash(view, &ids, &mut states, is_wanted, progress)?;
+    let left = recheck(view, &ids, &mut states, is_wanted, progress)?;
+    let absences = absences(view, &live, states.get(..live.len()).unwrap_or_default());
+    let mut problems = Vec::new();
+    for (position, (id, state)) in ids.iter().zip(states).enumerate() {
         if left.contains(*id) {
             continue;
         }
-        if let Look::Here(len, Verdict::Right) = look {
+        if let BlobState::Here(len, Verdict::Right) = state {
             report.verified.add(len);
         }
         let is_orphan = position >= live.len();
         let absence = absences.get(id).copied();
-        let (class, why, len) = judge(graph, *id, look, &sizes, absence);
+        let (class, why, len) = judge(graph, *id, state, &sizes, absence);
         if is_orphan && matches!(class, Class::Ok | Class::Missing | Class::Sparse) {
-            // One that vanished meanwhile is no orphan any more.
+            // An orphan that was deleted concurrently does not count.
             if class == Class::Ok {
                 report.tally(Class::Orphan, len.unwrap_or_default());
             }
             continue;
         }
-        report.tally(class, len.or_else(|| sizes.any(*id)).unwrap_or_default());
+        let id = *id;
+        report.tally(class, len.or_else(|| sizes.any(id)).unwrap_or_default());
         if class != Class::Ok {
-            troubles.push(Trouble {
-                id: *id,
+            problems.push(Problem {
+                id,
                 class,
                 why,
                 len,
@@ -304,7 +317,7 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
     for (id, error) in graph.unreadable_orphans() {
         if !graph.is_rooted(*id) {
             report.tally(Class::Unreadable, 0);
-            troubles.push(Trouble {
+            problems.push(Problem {
                 id: *id,
                 class: Class::Unreadable,
                 why: format!("cannot be read and may be a referrer of a live image: {error}"),
@@ -316,7 +329,7 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
     for _ in &graph.blobs().foreign {
         report.tally(Class::Foreign, 0);
     }
-    describe(view, troubles, &sizes, &mut report);
+    describe(view, problems, &sizes, &mut report);
     report.without_layers = without_layers(view);
     Ok(report)
 }
@@ -335,25 +348,25 @@ fn without_layers(view: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// Looks again at blobs that were listed and are gone. Another process may have removed them together with what references
-/// them: in a layout that changed, only what is live after the change is missing. Returns those that are not live any more.
+/// Inspects listed blobs again that no longer exist. Another process may have removed them together with what references
+/// them: in a layout that changed, only what is live after the change is missing. Returns those that are no longer live.
 fn recheck(
     view: &Snapshot,
     ids: &[BlobId],
-    looks: &mut [Look],
+    states: &mut [BlobState],
     is_wanted: impl Fn(BlobId, u64) -> bool,
     progress: &dyn Progress,
 ) -> Result<BlobSet> {
     let mut left = BlobSet::default();
     let blobs = view.graph.blobs();
-    let is_gone = |id: BlobId, look: &Look| {
-        *look == Look::Absent && blobs.digest(id).is_some() && !blobs.is_link(id)
+    let is_gone = |id: BlobId, state: &BlobState| {
+        *state == BlobState::Absent && blobs.digest(id).is_some() && !blobs.is_link(id)
     };
     let gone: Vec<(usize, BlobId)> = ids
         .iter()
-        .zip(&*looks)
+        .zip(&*states)
         .enumerate()
-        .filter(|(_, (id, look))| is_gone(**id, look))
+        .filter(|(_, (id, state))| is_gone(**id, state))
         .map(|(position, (id, _))| (position, *id))
         .collect();
     if gone.is_empty() {
@@ -362,23 +375,22 @@ fn recheck(
     let now = match view.again(progress) {
         Ok(now) => now,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
-        // Removed altogether, or unreadable now: what is gone is reported as it was found.
+        // The layout was removed, or cannot be read: the first result is reported.
         Err(_) => return Ok(left),
     };
     for (position, id) in gone {
         let digest = view.graph.digest(id);
-        let is_live = now
-            .graph
-            .id(digest)
-            .is_some_and(|id| now.graph.is_rooted(id));
-        if !is_live {
+        let id_now = now.graph.id(digest);
+        if !id_now.is_some_and(|id| now.graph.is_rooted(id)) {
             left.insert(id);
-        } else if let Some(place) = looks.get_mut(position) {
-            // It may have been written again meanwhile.
-            *place = look(view, &[id], progress)?.pop().unwrap_or(Look::Absent);
+        } else if let Some(place) = states.get_mut(position) {
+            // It may have been written again.
+            *place = inspect(view, &[id], progress)?
+                .pop()
+                .unwrap_or(BlobState::Absent);
         }
     }
-    hash(view, ids, looks, is_wanted, progress)?;
+    hash(view, ids, states, is_wanted, progress)?;
     Ok(left)
 }
 
@@ -394,28 +406,28 @@ fn configs(graph: &Graph, live: &[BlobId]) -> BlobSet {
     configs
 }
 
-/// Decides on the class of one blob, and says why.
+/// Returns the class of one blob, why, and its length.
 fn judge(
     graph: &Graph,
     id: BlobId,
-    look: Look,
+    state: BlobState,
     sizes: &Sizes,
     absence: Option<Absence>,
 ) -> (Class, String, Option<u64>) {
-    let (len, verdict) = match look {
-        Look::Carried if matches!(absence, None | Some(Absence::Carried)) => {
+    let (len, verdict) = match state {
+        BlobState::Carried if matches!(absence, None | Some(Absence::Carried)) => {
             return (Class::Ok, String::new(), sizes.any(id));
         }
-        Look::Unreadable(why) => {
+        BlobState::Unreadable(why) => {
             return (Class::Unreadable, format!("cannot be read: {why}"), None);
         }
-        Look::Absent | Look::Carried => {
+        BlobState::Absent | BlobState::Carried => {
             let (class, why) = judge_absent(graph, id, absence);
             return (class, why.to_owned(), None);
         }
-        Look::Here(len, verdict) => (len, verdict),
+        BlobState::Here(len, verdict) => (len, verdict),
     };
-    // Docker declares the length of the payload: that is right where the file is longer by its signatures.
+    // docker declares the length of the payload, which is right although the file is longer by its signatures.
     let other = sizes
         .other_than(id, len)
         .filter(|declared| verdict != Verdict::WrongPayload(*declared));
@@ -437,7 +449,7 @@ fn judge(
 }
 
 fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, &'static str) {
-    // Of a name that the directory lists nobody can say that it was left out.
+    // A blob that the directory lists was not left out of a copy.
     if graph.blobs().digest(id).is_some() {
         return if graph.blobs().is_link(id) {
             (Class::Missing, "is a symbolic link without a target")
@@ -459,25 +471,16 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
     }
 }
 
-/// Puts into words how one gets to the blobs, and whom they concern.
-fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut Report) {
+/// Adds the findings, with reference paths and the images that need each blob.
+fn describe(view: &Snapshot, problems: Vec<Problem>, sizes: &Sizes, report: &mut Report) {
     let Snapshot { state, graph, .. } = view;
     for root in graph.roots() {
         if let (RootSource::Entry(_), Err(why)) = (root.source, &root.target) {
             report.tally(Class::Malformed, 0);
             let label = graph.root_label(state, root);
             report.findings.push(Finding {
-                class: Class::Malformed,
-                digest: None,
-                why: format!("has {why}").into(),
-                len: None,
-                declared: None,
-                path: vec![label.clone()],
-                images: [label].into(),
-                holds: [].into(),
-                second_indexes: [].into(),
-                file: None,
-                is_orphan: false,
+                images: [label.clone()].into(),
+                ..Finding::malformed(format!("has {why}"), label)
             });
         }
     }
@@ -485,48 +488,40 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
         if let Err(why) = &index.links {
             report.tally(Class::Malformed, 0);
             report.findings.push(Finding {
-                class: Class::Malformed,
-                digest: None,
-                why: why.clone().into(),
-                len: None,
-                declared: None,
-                path: vec![index.label()],
-                images: [].into(),
-                holds: [].into(),
                 second_indexes: [index.label()].into(),
                 file: Some(index.file.clone()),
-                is_orphan: false,
+                ..Finding::malformed(why.clone(), index.label())
             });
         }
     }
-    if troubles.is_empty() {
+    if problems.is_empty() {
         return;
     }
-    let ways = ReferencePaths::of(&view.graph, &view.state);
+    let paths = ReferencePaths::of(&view.graph, &view.state);
     let mut wanted = BlobSet::default();
-    for trouble in &troubles {
-        wanted.insert(trouble.id);
+    for problem in &problems {
+        wanted.insert(problem.id);
     }
-    let needs = Reachability::of(&view.graph, &view.state, &wanted);
-    let (mut images, mut holds) = (needs.images(), needs.holds());
-    let mut second_indexes = needs.second_indexes();
-    for trouble in troubles {
-        let Trouble { id, len, .. } = trouble;
+    let reachability = Reachability::of(&view.graph, &view.state, &wanted);
+    let (mut images, mut holds) = (reachability.images(), reachability.holds());
+    let mut second_indexes = reachability.second_indexes();
+    for problem in problems {
+        let Problem { id, len, .. } = problem;
         let declared = len
             .and_then(|len| sizes.other_than(id, len))
             .or_else(|| sizes.any(id));
         report.findings.push(Finding {
-            class: trouble.class,
+            class: problem.class,
             digest: Some(graph.digest(id).clone()),
-            why: trouble.why.into(),
+            why: problem.why.into(),
             len,
             declared,
-            path: ways.shortest_abbreviated(id),
+            path: paths.shortest_abbreviated(id),
             images: images.of(id),
             holds: holds.of(id),
             second_indexes: second_indexes.of(id),
             file: None,
-            is_orphan: trouble.is_orphan,
+            is_orphan: problem.is_orphan,
         });
     }
     report
@@ -534,7 +529,7 @@ fn describe(view: &Snapshot, troubles: Vec<Trouble>, sizes: &Sizes, report: &mut
         .sort_by(|a, b| (a.class, &a.digest).cmp(&(b.class, &b.digest)));
 }
 
-/// Returns the length of the file that a descriptor declares. That of a signed manifest may mean its payload.
+/// Returns the length of the file that a descriptor declares. For a signed manifest it may be that of its payload.
 fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
     match graph.node(id) {
         Some(node) if graph.payload_len(id) == Some(declared) => node.len,
@@ -542,7 +537,7 @@ fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
     }
 }
 
-/// What descriptors say about the length of blobs.
+/// The declared lengths of blobs: one, and another one that differs.
 #[derive(Debug, Default)]
 struct Sizes(HashMap<BlobId, (u64, Option<u64>)>);
 
@@ -559,7 +554,7 @@ impl Sizes {
         }
         let nodes = live.iter().filter_map(|id| graph.node(*id));
         for edge in nodes.flat_map(|node| &node.edges) {
-            // What only looks like a descriptor may mean another size.
+            // What only resembles a descriptor may have another meaning of size.
             if let Some(size) = edge.size
                 && edge.role != Role::Other
             {
@@ -569,7 +564,7 @@ impl Sizes {
         sizes
     }
 
-    /// Two different lengths are enough: one of them is wrong, whatever the blob is.
+    /// Two different lengths are enough: one of them is wrong in any case.
     fn add(&mut self, id: BlobId, size: u64) {
         let (first, other) = self.0.entry(id).or_insert((size, None));
         if *first != size && other.is_none() {
@@ -592,7 +587,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_declared_lengths_one_that_differs_is_found() {
+    fn finds_a_declared_length_that_differs() {
         type Case<'a> = (&'a [u64], u64, Option<u64>);
         let cases: &[Case<'_>] = &[
             (&[], 5, None),
@@ -616,16 +611,11 @@ mod tests {
     }
 
     #[test]
-    fn every_class_has_a_word_of_its_own() {
+    fn every_class_has_its_own_name() {
         let names: std::collections::BTreeSet<_> = Class::ALL.iter().map(|c| c.name()).collect();
         assert_eq!(names.len(), Class::ALL.len());
         let damage: Vec<_> = Class::ALL.into_iter().filter(|c| c.is_damage()).collect();
-        let sorted = {
-            let mut sorted = Class::ALL;
-            sorted.sort_unstable();
-            sorted
-        };
-        assert_eq!(sorted, Class::ALL, "damage comes first in a report");
+        assert!(Class::ALL.is_sorted(), "damage comes first in a report");
         assert_eq!(damage.as_slice(), Class::ALL.get(1..6).unwrap_or_default());
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at blobs, and reading them in full.
+//! Inspects blobs, and verifies their digests.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,80 +15,84 @@ use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, identify, payload_len};
 use crate::progress::{Phase, Progress, Running, Total};
 
-/// How much is read at once, in bytes. More brings nothing: hashing is the slower half.
+/// The number of bytes that are read at once. A larger buffer is not faster: hashing takes longer than reading.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// How many blobs are looked at between two questions whether to stop.
+/// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
 
 /// What was found of one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Look {
-    /// It is not there.
+pub(super) enum BlobState {
+    /// It does not exist.
     Absent,
-    /// It is not there, but a descriptor carries it.
+    /// It does not exist, but a descriptor carries it.
     Carried,
-    /// It is there, with so many bytes.
+    /// It exists, with its length in bytes.
     Here(u64, Verdict),
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     Unreadable(String),
 }
 
 /// What is known of the content of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was not compared, or its algorithm is unknown.
+    /// It was not verified, or its algorithm is unknown.
     NotRead,
-    /// It has its digest.
+    /// It matches its digest.
     Right,
-    /// It has another one.
+    /// It does not match its digest.
     Wrong,
-    /// It is a signed manifest, and its payload, which has another one, is so many bytes long.
+    /// It is a signed manifest whose payload does not match its digest; the length of the payload in bytes.
     WrongPayload(u64),
 }
 
-/// Looks at blobs without reading them. What was read as a document already is known.
+/// Inspects blobs without reading them. Documents were read and verified already.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(super) fn look(view: &Snapshot, ids: &[BlobId], progress: &dyn Progress) -> Result<Vec<Look>> {
-    let mut looks = Vec::with_capacity(ids.len());
+pub(super) fn inspect(
+    view: &Snapshot,
+    ids: &[BlobId],
+    progress: &dyn Progress,
+) -> Result<Vec<BlobState>> {
+    let mut states = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let found: Vec<Look> = batch
+        let found: Vec<BlobState> = batch
             .par_iter()
             .with_min_len(64)
-            .map(|id| look_at(view, *id))
+            .map(|id| inspect_one(view, *id))
             .collect();
-        looks.extend(found);
+        states.extend(found);
     }
-    Ok(looks)
+    Ok(states)
 }
 
-fn look_at(view: &Snapshot, id: BlobId) -> Look {
+fn inspect_one(view: &Snapshot, id: BlobId) -> BlobState {
     let Snapshot { layout, graph, .. } = view;
     if graph.is_embedded(id) {
-        return Look::Carried;
+        return BlobState::Carried;
     }
     if let Some(len) = graph.verified_len(id) {
-        return Look::Here(len, Verdict::Right);
+        return BlobState::Here(len, Verdict::Right);
     }
     match layout.stat_blob(graph.digest(id)) {
-        Ok(None) => Look::Absent,
+        Ok(None) => BlobState::Absent,
         Ok(Some(stat)) if !FileType::from_raw_mode(stat.st_mode).is_file() => {
-            Look::Unreadable("it is not a regular file".to_owned())
+            BlobState::Unreadable("it is not a regular file".to_owned())
         }
         Ok(Some(stat)) => {
             let len = u64::try_from(stat.st_size).unwrap_or_default();
-            Look::Here(len, Verdict::NotRead)
+            BlobState::Here(len, Verdict::NotRead)
         }
-        Err(error) => Look::Unreadable(error.to_string()),
+        Err(error) => BlobState::Unreadable(error.to_string()),
     }
 }
 
-/// Reads blobs in full, the largest first, so that no thread begins a large one when the others are
+/// Verifies the digests of blobs, the largest first, so that no thread begins a large one when the others are
 /// done. A blob that cannot be read does not stop the others.
 ///
 /// # Errors
@@ -96,14 +100,14 @@ fn look_at(view: &Snapshot, id: BlobId) -> Look {
 pub(super) fn hash(
     view: &Snapshot,
     ids: &[BlobId],
-    looks: &mut [Look],
+    states: &mut [BlobState],
     is_wanted: impl Fn(BlobId, u64) -> bool,
     progress: &dyn Progress,
 ) -> Result<()> {
     let graph = &view.graph;
     let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
-    for (position, (id, look)) in ids.iter().zip(&*looks).enumerate() {
-        if let Look::Here(len, Verdict::NotRead) = look
+    for (position, (id, state)) in ids.iter().zip(&*states).enumerate() {
+        if let BlobState::Here(len, Verdict::NotRead) = state
             && graph.digest(*id).algorithm().is_some()
             && is_wanted(*id, *len)
         {
@@ -111,15 +115,13 @@ pub(super) fn hash(
         }
     }
     tasks.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    let bytes = tasks
-        .iter()
-        .map(|(len, ..)| *len)
-        .fold(0, u64::saturating_add);
+    let lens = tasks.iter().map(|(len, ..)| *len);
+    let bytes = lens.fold(0, u64::saturating_add);
     let total = Total::of(tasks.len()).with_bytes(bytes);
     let _hashing = Running::begin(progress, Phase::Hashing, total);
-    // One by one in this order, whoever is free; splitting the list in halves would give all large
-    // ones to one thread.
-    let found: Vec<(usize, Option<Look>)> = tasks
+    // In this order, each by the next free thread; splitting the list in halves would give all large
+    // blobs to one thread.
+    let found: Vec<(usize, Option<BlobState>)> = tasks
         .into_iter()
         .par_bridge()
         .map_init(
@@ -127,33 +129,38 @@ pub(super) fn hash(
             |buffer, (_, position, id)| (position, read(view, id, buffer, progress)),
         )
         .collect();
-    for (position, look) in found {
-        let Some(look) = look else {
+    for (position, state) in found {
+        let Some(state) = state else {
             return Err(Error::Interrupted);
         };
-        if let Some(place) = looks.get_mut(position) {
-            *place = look;
+        if let Some(place) = states.get_mut(position) {
+            *place = state;
         }
     }
     Ok(())
 }
 
-/// Reads one blob to its end. `None`: somebody asked to stop.
-fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], progress: &dyn Progress) -> Option<Look> {
+/// Reads one blob to its end; `None` if it was cancelled.
+fn read(
+    view: &Snapshot,
+    id: BlobId,
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+) -> Option<BlobState> {
     let digest = view.graph.digest(id);
     let Some(algorithm) = digest.algorithm() else {
-        return Some(Look::Here(0, Verdict::NotRead));
+        return Some(BlobState::Here(0, Verdict::NotRead));
     };
-    let unreadable = |error: io::Error| Some(Look::Unreadable(error.to_string()));
+    let unreadable = |error: io::Error| Some(BlobState::Unreadable(error.to_string()));
     let file = match view.layout.open_blob(digest) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(Look::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(BlobState::Absent),
         Err(error) => return unreadable(error),
     };
     match stat_of(&file) {
-        // Somebody may have put another kind of file there meanwhile; a FIFO would never end.
+        // It may have been replaced by another kind of file; reading a FIFO would never end.
         Ok(stat) if !FileType::from_raw_mode(stat.st_mode).is_file() => {
-            return Some(Look::Unreadable("it is not a regular file".to_owned()));
+            return Some(BlobState::Unreadable("it is not a regular file".to_owned()));
         }
         Ok(_) => {}
         Err(error) => return unreadable(error.into()),
@@ -182,11 +189,11 @@ fn read(view: &Snapshot, id: BlobId, buffer: &mut [u8], progress: &dyn Progress)
     } else {
         of_payload(view, id, len)
     };
-    Some(Look::Here(len, verdict))
+    Some(BlobState::Here(len, verdict))
 }
 
-/// Compares the payload of a blob that has another digest than its name, where it is a signed manifest. What the marking
-/// understood is known already; this is for blobs whose descriptor calls them layers, for orphans and for damage.
+/// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has verified
+/// manifests already; this is for blobs that their descriptor declares as layers, for orphans and for damage.
 fn of_payload(view: &Snapshot, id: BlobId, len: u64) -> Verdict {
     if len > MAX_PLAUSIBLE_MANIFEST_BYTES {
         return Verdict::Wrong;
