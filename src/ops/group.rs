@@ -1,14 +1,14 @@
-//! One layout, or several over one store of blobs: read together, marked together, swept together.
+//! One layout, or several that share a store of blobs: read, marked and swept together.
 //!
-//! A single layout is a group of one. A blob of a shared store goes when each of the layouts, planned for itself, would let it go. What is live follows
-//! from one live blob at a time (a document leads on, a subject to its referrer), so that what is live in none
-//! of them is live in all of them together neither.
+//! A single layout is a group of one. A blob of a shared store is deleted if each of the layouts, planned by itself, would
+//! delete it. Liveness follows from one live blob at a time (from a document to its references, from a subject to its
+//! referrers), so that what is live in none of them is not live in all of them together.
 //!
-//! *Order*: the pool is listed before the first `index.json` is read, as for a single layout. All layouts are
-//! locked, in an order on which every process agrees, and read again, before the first blob goes.
+//! *Order*: the store is listed before the first `index.json` is read, as for a single layout. All layouts are
+//! locked, in an order on which every process agrees, and read again, before the first blob is deleted.
 //!
-//! *Promise*: a layout that cannot be read or marked stops the sweep, whichever it is. A blob that none of the layouts
-//! references is in flight while it is younger than the grace period.
+//! *Promise*: a layout that cannot be read or marked stops the sweep. A blob that none of the layouts
+//! references is in flight while it is newer than the grace period.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ pub struct LayoutGroup {
     trash: Option<TrashOptions>,
 }
 
-/// A group that is open.
+/// An open group.
 ///
-/// What was read of a shared store is kept, so that it can be planned and measured without reading it again.
+/// The state of a shared store is kept, so that it can be planned and measured without reading it again.
 #[derive(Debug)]
 pub struct OpenGroup {
     store: Option<Store>,
@@ -62,7 +62,7 @@ pub struct OpenGroup {
     missing: BTreeSet<Digest>,
 }
 
-/// A store that several layouts share, as it was at one moment.
+/// A store that several layouts share, at one moment.
 #[derive(Debug)]
 struct Store {
     pool: SharedStore,
@@ -73,7 +73,7 @@ struct Store {
 /// The bytes of a shared store.
 #[derive(Debug)]
 pub struct SharedUsage {
-    /// For each layout: its images, and the bytes that it references, also where others do so too.
+    /// For each layout: its images, and the bytes that it references, shared ones included.
     pub layouts: Vec<Row>,
     /// Blobs that no layout references.
     pub orphans: Row,
@@ -81,13 +81,13 @@ pub struct SharedUsage {
     pub total: Row,
     /// Why a sweep would refuse, so that nothing is reclaimable.
     pub refusal: Option<String>,
-    /// The images of each layout, if they were asked for.
+    /// The images of each layout, if requested.
     pub images: Vec<Vec<(Image, ImageUsage)>>,
     /// Blobs that count as 0 bytes.
     pub unmeasured: Option<Unmeasured>,
 }
 
-/// How much a measurement of a shared store tells.
+/// The detail of a measurement of a shared store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Detail {
     /// The bytes of each layout and of the store.
@@ -109,8 +109,8 @@ impl LayoutGroup {
         }
     }
 
-    /// Returns the group of all layouts that keep their blobs in this directory. What a layout that is left out
-    /// needs would be deleted.
+    /// Returns the group of all layouts that keep their blobs in this directory. The blobs of a layout that is left out
+    /// would be deleted.
     #[must_use]
     pub fn sharing(store: impl Into<PathBuf>, layouts: &[PathBuf]) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl LayoutGroup {
         }
     }
 
-    /// Leaves out second indexes of the layouts.
+    /// Ignores second indexes of the layouts.
     #[must_use]
     pub fn ignoring(mut self, ignored: &IgnoredIndexes) -> Self {
         self.ignored = ignored.clone();
@@ -150,7 +150,7 @@ impl LayoutGroup {
         (self.store.as_deref(), &self.layouts)
     }
 
-    /// Returns the path that messages about the whole group name: that of the store, or of the single layout.
+    /// Returns the path of the group for messages: that of the store, or of the single layout.
     #[must_use]
     pub fn path(&self) -> &Path {
         let first = || self.layouts.first().map(PathBuf::as_path);
@@ -163,7 +163,7 @@ impl LayoutGroup {
     /// Opens all layouts, and lists a shared store.
     ///
     /// # Errors
-    /// What opening and reading any of them says, [`Error::Pool`] and [`Error::NotInPool`].
+    /// The errors of opening and reading the layouts, [`Error::Pool`] and [`Error::NotInPool`].
     pub fn open(&self, progress: &dyn Progress) -> Result<OpenGroup> {
         let (pool, layouts) = self.open_layouts()?;
         let store = pool.map(|pool| {
@@ -205,17 +205,17 @@ impl OpenGroup {
         &self.layouts
     }
 
-    /// Returns `true` if the layout shares its blobs with no other one.
+    /// Returns `true` if the group has no shared store.
     #[must_use]
     pub const fn is_alone(&self) -> bool {
         self.store.is_none()
     }
 
-    /// Plans each layout with `make` as if it were alone, and what none of them needs any more is deleted. What else
-    /// `make` returns is returned for each layout.
+    /// Plans each layout with `make` as if it were alone, and the deletion of what none of them references. Returns the notes
+    /// of `make` for each layout as well.
     ///
     /// # Errors
-    /// What `make` says of any of the layouts, and what reading it says.
+    /// The errors of `make`, and of reading the layouts.
     pub fn plan<T, E: From<Error>>(
         &mut self,
         protection: &Protection,
@@ -274,11 +274,11 @@ impl OpenGroup {
         }
     }
 
-    /// Locks all layouts, waiting up to `wait` altogether, and does what the plan says.
+    /// Locks all layouts, waiting up to `wait` altogether, and executes a plan.
     ///
     /// # Errors
-    /// [`Error::Changed`] when one of the layouts is other than the plan rests on, others
-    /// when one is busy, or cannot be read or written. Nothing was deleted then.
+    /// [`Error::Changed`] if one of the layouts changed since the plan was made, others
+    /// if one is busy, or cannot be read or written. Nothing was deleted then.
     pub fn execute(
         &self,
         plan: &GroupPlan,
@@ -290,12 +290,11 @@ impl OpenGroup {
         execute_locked(&self.layouts, &locked, (plan, wait), fs, progress)
     }
 
-    /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if documents are not
+    /// Measures a shared store; `None` for a single layout. RECLAIMABLE is what a sweep frees, if no documents are
     /// missing and no layout is empty.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] and the like; layouts that cannot be marked are no error, but then nothing
-    /// could be reclaimed.
+    /// [`Error::Interrupted`] and others; if layouts cannot be marked, nothing is reclaimable.
     pub fn usage(
         &mut self,
         detail: Detail,
@@ -344,7 +343,7 @@ impl Store {
         Ok(())
     }
 
-    /// Does some work on what was read, and on what is read anew while a layout changes under it.
+    /// Does some work on the state, and repeats it on a new state if a layout changed.
     fn until_settled<T, E: From<Error>>(
         &mut self,
         layouts: &[Layout],
@@ -359,7 +358,7 @@ impl Store {
             }
             let mut doubt = Doubt::None;
             let worked = work(self, &mut doubt);
-            // What a layout at rest would be refused for may come from the change.
+            // An error may come from the change.
             Ok::<_, E>((worked, doubt))
         })?
     }
@@ -373,7 +372,7 @@ impl Store {
         mut make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
     ) -> Result<(GroupPlan, Vec<T>), E> {
         let fresh = self.fresh(all, protection, progress)?;
-        // What one layout released, a writer of another one may list.
+        // A writer of one layout may list what another one released.
         let noted = Noted::read(all);
         let mut latest_now = i128::MIN;
         let mut writer = None;
@@ -387,7 +386,7 @@ impl Store {
                 .protect_among(layout, rule, Some(&fresh), noted.clone(), progress)?;
             let (mut plan, more) = make(&mut view)?;
             if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
-                // A plan of another view says nothing of this pool.
+                // A plan of another snapshot does not apply to this store.
                 plan = Plan::empty(&view);
             }
             common.add(&plan);
@@ -444,8 +443,8 @@ impl Store {
         Ok((plan, notes))
     }
 
-    /// Returns the recent blobs that none of the layouts references. To one layout what another one has listed looks
-    /// like a blob in flight.
+    /// Returns the recent blobs that none of the layouts references. For one layout the blobs of another one look
+    /// like blobs in flight.
     fn fresh(
         &self,
         layouts: &[Layout],
@@ -456,7 +455,7 @@ impl Store {
         if protection.in_flight.grace <= 0 {
             return Ok(BlobSet::default());
         }
-        // Whether it can be relied on is asked when the layouts are planned.
+        // Doubt is considered when the layouts are planned.
         let mut doubt = Doubt::None;
         for (layout, state) in layouts.iter().zip(&self.states) {
             let view = self.view(layout, state, protection.now, &mut doubt, progress)?;
@@ -477,7 +476,7 @@ impl Store {
         Ok(fresh.unwrap_or_default())
     }
 
-    /// Reads what one layout references in the pool, and adds to the doubt whether it can be relied on.
+    /// Reads what one layout references in the store, and adds to the doubt.
     fn view(
         &self,
         layout: &Layout,
@@ -568,7 +567,7 @@ impl Store {
         })
     }
 
-    /// Measures the images of each layout. What another layout references as well is freed by none of them.
+    /// Measures the images of each layout. What another layout references as well is not freed.
     fn images(
         &self,
         layouts: &[Layout],
@@ -584,11 +583,8 @@ impl Store {
         let live: Vec<BlobSet> = views.iter().map(live_of).collect();
         let measure = |(number, view): (usize, &Snapshot)| {
             let mut elsewhere = BlobSet::new(self.blobs.len());
-            for (_, other) in live
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != number)
-            {
+            let others = live.iter().enumerate();
+            for (_, other) in others.filter(|(other, _)| *other != number) {
                 elsewhere.merge(other);
             }
             let images = list_images(view, protection.now);
@@ -606,10 +602,10 @@ fn live_of(view: &Snapshot) -> BlobSet {
     view.graph.reach(targets)
 }
 
-/// What the plans of several layouts over one list of blobs agree upon.
+/// The common part of the plans of several layouts over one list of blobs.
 #[derive(Debug, Default)]
 struct Common {
-    /// What every plan so far lets go; `None` before the first.
+    /// What every plan so far deletes; `None` before the first.
     sweep: Option<HashMap<BlobId, Deletion>>,
     /// What is live in none so far, and kept by one of them.
     kept: HashMap<BlobId, Kept>,
@@ -617,32 +613,29 @@ struct Common {
 
 impl Common {
     fn add(&mut self, plan: &Plan) {
-        let going: HashMap<BlobId, Deletion> = plan
-            .sweep
-            .iter()
-            .map(|victim| (victim.id, victim))
-            .collect();
+        let deleted = plan.sweep.iter().map(|blob| (blob.id, blob));
+        let deleted: HashMap<BlobId, Deletion> = deleted.collect();
         let keeps: HashMap<BlobId, Kept> = plan.kept.iter().map(|kept| (kept.id, *kept)).collect();
         let Some(sweep) = &mut self.sweep else {
-            self.sweep = Some(going);
+            self.sweep = Some(deleted);
             self.kept = keeps;
             return;
         };
-        // What one of them references is no orphan, however young.
+        // What one of them references is not an orphan, even if it is recent.
         self.kept
-            .retain(|id, _| going.contains_key(id) || keeps.contains_key(id));
+            .retain(|id, _| deleted.contains_key(id) || keeps.contains_key(id));
         for (id, kept) in keeps {
             if sweep.remove(&id).is_some() {
                 self.kept.insert(id, kept);
             }
         }
-        sweep.retain(|id, _| going.contains_key(id));
+        sweep.retain(|id, _| deleted.contains_key(id));
     }
 
-    /// Returns what goes and what is kept, in the order of the directories.
+    /// Returns what is deleted and what is kept, in the order of the directories.
     fn finish(self) -> (Deletions, Vec<Kept>) {
         let mut sweep: Vec<Deletion> = self.sweep.into_iter().flatten().map(|(_, v)| v).collect();
-        sweep.sort_by_key(|victim| victim.id);
+        sweep.sort_by_key(|blob| blob.id);
         let mut kept: Vec<Kept> = self.kept.into_values().collect();
         kept.sort_by_key(|kept| kept.id);
         (Deletions::of(sweep), kept)

@@ -1,4 +1,4 @@
-//! Changing the holds of a layout.
+//! Changes the holds of a layout.
 
 use std::time::Duration;
 
@@ -19,8 +19,7 @@ use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
 /// layout changed in between.
 ///
 /// # Errors
-/// What opening, reading and locking say, and [`Error::Unstable`] when the layout changes each time. `edit` may have errors of
-/// its own.
+/// Those of opening, reading and locking, [`Error::Unstable`] if the layout changes each time, and those of `edit`.
 pub fn change_holds<E: From<Error>>(
     open: &dyn Fn() -> Result<Layout>,
     now: Timestamp,
@@ -30,7 +29,7 @@ pub fn change_holds<E: From<Error>>(
 ) -> Result<(), E> {
     let mut path = None;
     for attempt in 0..MAX_ATTEMPTS {
-        // If others were quicker each time, the layout is read under the lock.
+        // If the layout changed each time, it is read under the lock.
         let lockable = (attempt >= UNLOCKED_ATTEMPTS).then(open).transpose()?;
         let early = match &lockable {
             Some(layout) => Some(Locked::acquire(layout, lock_wait, progress)?),

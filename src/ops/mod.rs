@@ -1,4 +1,4 @@
-//! Whole commands: read, protect, plan, lock, execute; and again, if a layout changed in between.
+//! Whole commands: read, protect, plan, lock, execute; repeated if a layout changed in between.
 //!
 //! ```text
 //! LayoutGroup::open ─► OpenGroup::plan ─► GroupPlan ─► OpenGroup::execute ─► GroupOutcome

@@ -7,29 +7,28 @@ use jiff::Timestamp;
 use crate::graph::GracePolicy;
 use crate::plan::SweepOptions;
 
-/// What is left alone because of its age.
+/// What is kept because of its age.
 #[derive(Debug, Clone, Copy)]
 pub struct Protection {
     /// The time by which protections end.
     pub now: Timestamp,
-    /// When an orphan counts as being written.
+    /// When an orphan counts as in flight.
     pub in_flight: GracePolicy,
-    /// For the plan.
+    /// The options of the sweep.
     pub sweep: SweepOptions,
 }
 
 impl Protection {
-    /// How old a temporary file has to be before it is deleted, where nothing else is asked for.
+    /// The default minimum age of a temporary file to delete.
     pub const TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Returns the usual protection: orphans younger than an hour and temporary files younger than a day are kept.
+    /// Returns the default protection: orphans newer than an hour and temporary files newer than a day are kept.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self::with(now, now, Duration::from_secs(60 * 60), Self::TEMP_AGE)
     }
 
-    /// Returns a protection by these ages. `started`: when the run began; `execute` refuses a plan whose time has not
-    /// come.
+    /// Returns a protection by these ages. `started`: when the run began; `execute` refuses a plan for a future time.
     #[must_use]
     pub fn with(now: Timestamp, started: Timestamp, grace: Duration, temp_age: Duration) -> Self {
         Self {

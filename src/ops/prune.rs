@@ -8,11 +8,11 @@ use crate::progress::Progress;
 
 use super::{Finished, LayoutGroup, Mode, Protection, run};
 
-/// Removes the images that options choose, and deletes what nothing references then. The notes tell for each layout what
+/// Removes the images that options choose, and deletes what is unreferenced then. The notes are for each layout what
 /// becomes of each image, and why.
 ///
 /// # Errors
-/// What [`plan::prune`](plan::prune()) refuses, and what [`run`](super::run()) returns.
+/// Those of [`plan::prune`](plan::prune()) and [`run`](super::run()).
 pub fn prune(
     group: &LayoutGroup,
     protection: &Protection,

@@ -17,7 +17,7 @@ pub enum RemoveError {
     /// An argument names no image, or several.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// An image is held, has several names, or is needed by another one.
+    /// An image is held, has several names, or is used by another one.
     #[error("{0}")]
     Conflict(Conflict),
     /// The layout cannot be read, planned or written.
@@ -26,10 +26,10 @@ pub enum RemoveError {
 }
 
 /// Removes images by name, ID or pattern from the first layout of a group, all or none of them, and deletes what no layout
-/// of the group references then. The notes tell the names that are removed.
+/// of the group references then. The notes are the names that are removed.
 ///
 /// # Errors
-/// [`RemoveError`]; nothing is changed then.
+/// [`RemoveError`]. Nothing is changed then.
 pub fn remove(
     group: &LayoutGroup,
     protection: &Protection,

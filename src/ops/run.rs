@@ -1,4 +1,4 @@
-//! The loop of every changing command.
+//! The loop of every command that changes a layout.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::group::execute_locked;
 use super::locks::{lock_all, lock_store};
 use super::{LayoutGroup, OpenGroup, Protection};
 
-/// How often a plan is made anew because a layout changed.
+/// How many times a plan is made at most if a layout changes.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// How often a plan is made before the layouts are locked. A plan is usually made without the lock, so that a long reading keeps
-/// nobody waiting. Where others were quicker each time, it is made under the lock: they would be quicker for ever.
+/// How many times a plan is made before the layouts are locked. A plan is usually made without the lock, so that no other
+/// process waits for a long reading. If the layout changed each time, it is made under the lock.
 pub(super) const UNLOCKED_ATTEMPTS: u32 = 2;
 
 /// What to do with a plan.
@@ -37,7 +37,7 @@ pub enum Mode {
 pub struct Finished<T> {
     /// The plan and its outcome, `None` in a dry run: of the shared store first, if there is one, then of each layout.
     pub parts: Vec<(Plan, Option<Outcome>)>,
-    /// What planning noted beside the plan of each layout.
+    /// The notes of planning for each layout.
     pub notes: Vec<T>,
 }
 
@@ -52,7 +52,7 @@ impl<T> Finished<T> {
         parts.fold(Totals::default(), Totals::plus)
     }
 
-    /// Returns `true` if everything that was planned is done, or nothing was to be done; `false` in a dry run of something.
+    /// Returns `true` if everything was done as planned, or there was nothing to do.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.parts.iter().all(|(plan, outcome)| match outcome {
@@ -74,8 +74,7 @@ impl<T> Finished<T> {
 /// Plans a group with `make`, layout by layout, and executes the plan unless this is a dry run.
 ///
 /// # Errors
-/// What planning and locking say, and [`Error::Unstable`] when a layout changes each time. `make` may have errors of its
-/// own.
+/// Those of planning and locking, [`Error::Unstable`] if a layout changes each time, and those of `make`.
 pub fn run<T, E: From<Error>>(
     group: &LayoutGroup,
     protection: &Protection,
@@ -87,10 +86,10 @@ pub fn run<T, E: From<Error>>(
     attempt(group, mode, progress, &mut plan)
 }
 
-/// Sweeps what nothing references: `gc`.
+/// Sweeps everything unreferenced: `gc`.
 ///
 /// # Errors
-/// As [`run`], and what [`sweep_all`] refuses.
+/// As [`run`] and [`sweep_all`].
 pub fn gc(
     group: &LayoutGroup,
     protection: &Protection,
@@ -111,7 +110,7 @@ pub fn gc(
                 open.note_missing(snapshot.missing());
             }
             match snapshot.plan(missing, empty, &protection.sweep) {
-                // Only a view that remembers its documents names the images that are in the way.
+                // Only a full snapshot names the images of broken documents.
                 Err(Error::Incomplete { .. }) => {}
                 planned => return Ok((GroupPlan::of(planned?), vec![()])),
             }
@@ -126,7 +125,7 @@ pub fn gc(
     })
 }
 
-/// What [`gc`] accepts.
+/// Options of [`gc`].
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct GcOptions {
@@ -134,11 +133,11 @@ pub struct GcOptions {
     pub missing: MissingDocuments,
     /// Sweep a layout that lists nothing.
     pub empty: EmptyIndex,
-    /// Whether a layout in which nothing is left is removed.
+    /// Whether an empty layout is removed.
     pub empty_layouts: EmptyLayouts,
 }
 
-/// Plans a group that is open, with a note for each layout.
+/// Plans an open group, with a note for each layout.
 type Planner<'a, T, E> = dyn FnMut(&mut OpenGroup) -> Result<(GroupPlan, Vec<T>), E> + 'a;
 
 /// Makes a plan, and executes it unless this is a dry run; and again, if a layout changed in between. What is referenced,
@@ -191,7 +190,7 @@ fn attempt<T, E: From<Error>>(
         let Mode::Execute(wait) = mode else {
             return Ok(Finished::new(plan, notes, None));
         };
-        // Nothing to do is no reason to lock, so that a clean layout on a read-only file system is no error.
+        // Without anything to do nothing is locked, so that a clean layout on a read-only file system is not an error.
         if plan.is_empty() {
             let mut outcome = GroupOutcome::nothing(&plan);
             tell(&mut outcome, &mut cured);
