@@ -400,9 +400,9 @@ impl Store {
             plans.push(Plan {
                 temporary,
                 blobs: Arc::default(),
-                sweep: Deletions::new(),
+                sweep: Deletions::default(),
                 kept: Vec::new(),
-                spare: Deletions::new(),
+                spare: Deletions::default(),
                 foreign: 0,
                 ..plan
             });
@@ -428,7 +428,7 @@ impl Store {
             parked: Vec::new(),
             foreign: self.blobs.foreign.len(),
             writes: Writes::default(),
-            spare: Deletions::new(),
+            spare: Deletions::default(),
             empty_layout: EmptyLayouts::Keep,
             merges_layers: all.first().is_some_and(Layout::merges_layers),
             relisted: Vec::new(),

@@ -18,12 +18,6 @@ pub struct Deletion {
 pub struct Deletions(FileTable);
 
 impl Deletions {
-    /// Returns an empty list.
-    #[must_use]
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// Chooses among files, and keeps their table. A file that could not be inspected is not deleted.
     pub(super) fn among(
         mut files: FileTable,
@@ -122,7 +116,7 @@ mod tests {
         list.retain(|deletion| deletion.id != 3);
         list.push(deletion(1));
         assert_eq!(list.iter().collect::<Vec<_>>(), [7, 5, 1].map(deletion));
-        assert!(Deletions::new().is_empty());
+        assert!(Deletions::default().is_empty());
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `gc`: everything unreferenced.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 
 use crate::error::Result;
@@ -39,19 +37,6 @@ pub fn sweep_all(
 pub struct SweepSnapshot(Snapshot);
 
 impl SweepSnapshot {
-    /// Opens and reads a layout, with a grace period.
-    ///
-    /// # Errors
-    /// As [`Snapshot::read`].
-    pub fn read(
-        path: impl Into<PathBuf>,
-        now: Timestamp,
-        in_flight: GracePolicy,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        Self::of(Layout::open(path)?, now, in_flight, progress)
-    }
-
     /// Reads an open layout, with a grace period.
     ///
     /// # Errors

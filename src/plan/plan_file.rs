@@ -320,7 +320,7 @@ impl PlannedLayout {
             .iter()
             .filter_map(|kept| Some(plan.blobs.digest(kept.id)?.to_string()))
             .collect();
-        let mut sweep = Deletions::new();
+        let mut sweep = Deletions::default();
         for blob in &self.delete {
             let digest = Digest::parse(&blob.digest)
                 .map_err(|error| format!("`{}` is {error}", blob.digest))?;

@@ -44,7 +44,7 @@ impl SweepOptions {
 /// references it. Not public: with a live set that was marked for another removal, listed blobs would be deleted.
 pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
     let Snapshot { layout, graph, .. } = view;
-    let mut sweep = Deletions::new();
+    let mut sweep = Deletions::default();
     let mut kept = Vec::new();
     let mut orphans = graph.orphans().peekable();
     let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);

@@ -46,7 +46,8 @@ fn it_sweeps_what_any_other_sweeps() {
         if expected.is_ok() {
             compared.fetch_add(1, Ordering::Relaxed);
         }
-        let lean = SweepSnapshot::read(&layout, now, rule, &Silent);
+        let lean =
+            Layout::open(&layout).and_then(|layout| SweepSnapshot::of(layout, now, rule, &Silent));
         let lean = lean.expect("the other could be read");
         let found = lean.plan(MissingDocuments::Refuse, EmptyIndex::Refuse, &options);
         match (found, expected) {

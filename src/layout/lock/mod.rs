@@ -58,32 +58,16 @@ impl<'a> Locked<'a> {
     /// [`Error::Busy`] if another process still uses it then, [`Error::Write`] if the lock
     /// file cannot be created, [`Error::Interrupted`].
     pub fn acquire(layout: &'a Layout, wait: Duration, progress: &dyn Progress) -> Result<Self> {
-        let start = Instant::now();
-        loop {
-            let by = match LockFile::acquire(layout.dir(), LOCK_FILE, layout.path())? {
-                Ok(lock) => {
-                    let locked = Self { layout, lock };
-                    // Checked after the lock is taken: a process that starts later will see the lock, if it respects it.
-                    match writer_at_work(layout)? {
-                        None => return Ok(locked),
-                        Some(by) => by,
-                    }
-                }
-                Err(by) => by,
+        let path = layout.path();
+        retry(path, wait, progress, || {
+            let lock = match LockFile::acquire(layout.dir(), LOCK_FILE, path)? {
+                Ok(lock) => lock,
+                Err(by) => return Ok(Err(by)),
             };
-            let waited = start.elapsed();
-            if waited >= wait {
-                return Err(Error::Busy {
-                    path: layout.path().to_owned(),
-                    by,
-                    waited,
-                });
-            }
-            if progress.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
-            std::thread::sleep(PAUSE.min(wait - waited));
-        }
+            // Checked after the lock is taken: a process that starts later will see the lock, if it respects it.
+            let by = writer_at_work(layout)?;
+            Ok(by.map_or(Ok(Self { layout, lock }), Err))
+        })
     }
 
     /// Returns `true` while the lock file at the path is the one that is held.
@@ -103,6 +87,34 @@ impl<'a> Locked<'a> {
     #[must_use]
     pub const fn layout(&self) -> &'a Layout {
         self.layout
+    }
+}
+
+/// Tries to take a lock until that succeeds, waiting up to `wait`. The inner error says what holds it.
+///
+/// # Errors
+/// [`Error::Busy`], [`Error::Interrupted`], and those of `attempt`.
+fn retry<T>(
+    path: &Path,
+    wait: Duration,
+    progress: &dyn Progress,
+    attempt: impl Fn() -> Result<Result<T, String>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let by = match attempt()? {
+            Ok(lock) => return Ok(lock),
+            Err(by) => by,
+        };
+        let waited = start.elapsed();
+        if waited >= wait {
+            let path = path.to_owned();
+            return Err(Error::Busy { path, by, waited });
+        }
+        if progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        std::thread::sleep(PAUSE.min(wait - waited));
     }
 }
 

@@ -1,18 +1,18 @@
 //! The lock on the trash of a shared store.
 //!
-//! Whoever changes that trash holds it: a run that fills it, beside the locks of its layouts and after them, `undo`, and
-//! `trash empty`, which knows no layout.
+//! It is held to change that trash: by a run that fills it, after the locks of its layouts, by `undo`, and by
+//! `trash empty`, which opens no layout.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::PAUSE;
 use super::file::LockFile;
-use crate::error::{Error, Result};
+use super::retry;
+use crate::error::Result;
 use crate::layout::blob_list::STORE_LOCK;
 use crate::layout::trash::Trash;
 use crate::progress::Progress;
 
-/// Proof that nobody else changes the trash of a store.
+/// Proof that the trash of a store is locked.
 #[derive(Debug)]
 #[must_use = "the trash is unlocked when this is dropped"]
 pub struct LockedStore<'a> {
@@ -23,31 +23,16 @@ impl<'a> LockedStore<'a> {
     /// Locks the trash of a store, waiting up to `wait`.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another process still works on it then, [`Error::Write`] when the lock
-    /// file cannot be made, [`Error::Interrupted`].
+    /// [`Error::Busy`](crate::Error::Busy) if another process still uses it then, [`Error::Write`](crate::Error::Write) if
+    /// the lock file cannot be created, [`Error::Interrupted`](crate::Error::Interrupted).
     pub(crate) fn acquire(
         trash: Trash<'a>,
         wait: Duration,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let start = Instant::now();
-        loop {
-            let by = match LockFile::acquire(trash.home(), STORE_LOCK, trash.owner())? {
-                Ok(lock) => return Ok(Self { _lock: lock }),
-                Err(by) => by,
-            };
-            let waited = start.elapsed();
-            if waited >= wait {
-                return Err(Error::Busy {
-                    path: trash.owner().to_owned(),
-                    by,
-                    waited,
-                });
-            }
-            if progress.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
-            std::thread::sleep(PAUSE.min(wait - waited));
-        }
+        let lock = retry(trash.owner(), wait, progress, || {
+            LockFile::acquire(trash.home(), STORE_LOCK, trash.owner())
+        });
+        Ok(Self { _lock: lock? })
     }
 }

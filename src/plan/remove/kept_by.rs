@@ -88,16 +88,8 @@ impl fmt::Display for Keeper {
     }
 }
 
-/// How a blob is referenced by the document above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Relation {
-    /// A root names the blob itself.
-    Root,
-    Child,
-    Subject,
-    Referrer,
-    Part,
-}
+/// How a blob is referenced by the document above it, as a variant of [`Keeper`].
+type Relation = fn(String) -> Keeper;
 
 /// Returns the images whose last name is removed and whose document is not deleted, at most [`MAX_IMAGES`], and how many
 /// more there are.
@@ -199,10 +191,10 @@ impl<'a> Search<'a> {
         for id in graph.ids() {
             for edge in graph.edges(id) {
                 let relation = match edge.role {
-                    Role::Child => Relation::Child,
-                    Role::Subject => Relation::Subject,
+                    Role::Child => Keeper::Child as Relation,
+                    Role::Subject => Keeper::Subject,
                     Role::Config | Role::Layer | Role::Blob | Role::Annotation | Role::Other => {
-                        Relation::Part
+                        Keeper::Part
                     }
                 };
                 parents.entry(edge.to).or_default().push((id, relation));
@@ -211,7 +203,7 @@ impl<'a> Search<'a> {
                 // A referrer that the user removes is not kept by its subject.
                 if !gone.unwanted.contains(&referrer) {
                     let above = parents.entry(referrer).or_default();
-                    above.push((id, Relation::Referrer));
+                    above.push((id, Keeper::Referrer));
                 }
             }
         }
@@ -239,7 +231,7 @@ impl<'a> Search<'a> {
                 break;
             }
             let mut seen = HashSet::from([image]);
-            let mut queue = VecDeque::from([(image, Relation::Root)]);
+            let mut queue = VecDeque::from([(image, None)]);
             while let Some((id, relation)) = queue.pop_front() {
                 for root in self.roots.get(&id).into_iter().flatten() {
                     let loses = cut.images.contains(&id)
@@ -258,11 +250,7 @@ impl<'a> Search<'a> {
                     if is_left_out || seen.len() >= MAX_VISITED || !seen.insert(parent) {
                         continue;
                     }
-                    let relation = match relation {
-                        Relation::Root => step,
-                        first => first,
-                    };
-                    queue.push_back((parent, relation));
+                    queue.push_back((parent, relation.or(Some(step))));
                 }
             }
         }
@@ -272,7 +260,8 @@ impl<'a> Search<'a> {
         found
     }
 
-    fn keeper(&self, root: &Root, relation: Relation) -> Keeper {
+    /// `relation`: how the image itself is referenced; `None` if a root names it.
+    fn keeper(&self, root: &Root, relation: Option<Relation>) -> Keeper {
         let Snapshot { graph, state, .. } = self.view;
         let label = || graph.root_label(state, root);
         match root.source {
@@ -285,13 +274,7 @@ impl<'a> Search<'a> {
                 Keeper::List(index.map_or_else(String::new, SecondIndex::label))
             }
             RootSource::IndexField | RootSource::DockerSave(_) => Keeper::List(label()),
-            RootSource::Entry(_) => match relation {
-                Relation::Root => Keeper::Untagged,
-                Relation::Child => Keeper::Child(label()),
-                Relation::Subject => Keeper::Subject(label()),
-                Relation::Referrer => Keeper::Referrer(label()),
-                Relation::Part => Keeper::Part(label()),
-            },
+            RootSource::Entry(_) => relation.map_or(Keeper::Untagged, |relation| relation(label())),
             RootSource::InsideEntry(_) => Keeper::Part(label()),
         }
     }

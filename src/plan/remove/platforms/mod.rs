@@ -231,7 +231,7 @@ impl Dropping<'_> {
             .into());
         }
         for loss in losses {
-            self.apply(loss, gone)?;
+            self.apply(&loss, gone)?;
         }
         Ok(())
     }
@@ -364,26 +364,15 @@ impl Dropping<'_> {
         Ok(())
     }
 
-    fn apply(&self, loss: Loss<'_, '_>, gone: &mut RemovalSet) -> Result<(), Failed> {
-        let Self {
-            view,
-            entries,
-            options,
-            ..
-        } = *self;
-        let Loss {
-            image,
-            going,
-            part,
-            scope,
-            ..
-        } = loss;
-        match (scope, self.request.mode) {
+    fn apply(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) -> Result<(), Failed> {
+        let image = loss.image;
+        match (loss.scope, self.request.mode) {
             // The last platform: the image is removed.
             (Scope::Image, _) => gone.take_image(image),
-            (Scope::Entries, _) => some_entries(entries, image, &going, gone),
+            (Scope::Entries, _) => self.remove_entries(loss, gone),
             (Scope::Children, PlatformMode::Rewrite) => {
-                rewrite(view, entries, image, &part, options, gone)?;
+                let (view, entries) = (self.view, self.entries);
+                rewrite(view, entries, image, &loss.part, self.options, gone)?;
                 // Noted so that the new ID can be given when the old one is used again.
                 if self.pick.images.contains(&image.id)
                     && let Some(moved) = gone.moved.last()
@@ -394,22 +383,101 @@ impl Dropping<'_> {
                     });
                 }
             }
-            (Scope::Children, PlatformMode::Sparse) => {
-                sparse(view, entries, image, &part, &going, gone);
-            }
-            (Scope::Children, PlatformMode::Hollow) => {
-                hollow(view, entries, image, &part, &going, gone);
-            }
+            (Scope::Children, PlatformMode::Sparse) => self.make_sparse(loss, gone),
+            (Scope::Children, PlatformMode::Hollow) => self.make_hollow(loss, gone),
         }
         let mut seen = BTreeSet::new();
-        let mut dropped = going;
-        dropped.retain(|child| seen.insert((child.id, &child.platform)));
-        gone.dropped.extend(dropped.iter().map(|child| Dropped {
+        let dropped = loss.going.iter();
+        let dropped = dropped.filter(|child| seen.insert((child.id, &child.platform)));
+        gone.dropped.extend(dropped.map(|child| Dropped {
             platform: child.shown(),
-            digest: view.graph.digest(child.id).clone(),
+            digest: self.view.graph.digest(child.id).clone(),
             names: image.name_list(),
         }));
         Ok(())
+    }
+
+    /// Removes entries of a manifest that is kept for another platform.
+    fn remove_entries(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
+        let positions = loss.going.iter().filter_map(|child| child.entry);
+        let positions: BTreeSet<usize> = positions.collect();
+        let own = loss.image.own_entries(self.entries);
+        let (removed, kept): (Vec<_>, Vec<_>) =
+            own.partition(|entry| positions.contains(&entry.position));
+        let left: BTreeSet<&str> = kept.iter().flat_map(|entry| entry.name_texts()).collect();
+        let names = removed.iter().flat_map(|entry| entry.name_texts());
+        let names = names.filter(|name| !left.contains(name));
+        gone.names.extend(names.map(str::to_owned));
+        gone.entries.extend(&positions);
+    }
+
+    /// Keeps the index, and lets references to what is dropped no longer count.
+    fn make_sparse(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
+        self.cut_from(loss, gone);
+        gone.unwanted.extend(&loss.part.ids);
+        gone.cut.edges.extend(&loss.part.edges);
+        let present = loss.part.order.iter();
+        let present = present.filter(|id| self.view.graph.is_present(**id));
+        gone.images.extend(present);
+    }
+
+    /// Keeps the index and the manifests, and lets references to their layers no longer count.
+    fn make_hollow(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
+        let graph = &self.view.graph;
+        self.cut_from(loss, gone);
+        for child in &loss.going {
+            let edges = graph.edges(child.id).iter();
+            let layers = edges.filter(|edge| edge.role == Role::Layer);
+            let cut = layers.map(|edge| (child.id, edge.to));
+            gone.cut.edges.extend(cut);
+            gone.hollowed.push(child.id);
+            // If it has a subject, its layers would count from there.
+            gone.unwanted.insert(child.id);
+            // An untagged entry of the same child would keep the layers, unless another image references both.
+            let roots = graph.roots().iter().filter_map(|root| root.id());
+            let mut others = roots.filter(|id| *id != child.id && !gone.cut.images.contains(id));
+            if !others.any(|id| has_content(graph, id, |id| id == child.id)) {
+                let own = self.entries.iter();
+                let own =
+                    own.filter(|entry| entry.role.is_nameless() && entry.id == Some(child.id));
+                gone.entries.extend(own.map(|entry| entry.position));
+            }
+        }
+    }
+
+    /// Adds the images from which the cut references do not count: the image, its nested indexes that are
+    /// listed again without a name, and referrers. Those reference the image or a platform by `subject`, and do not need it
+    /// as an image does.
+    fn cut_from(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
+        let (graph, entries) = (&self.view.graph, self.entries);
+        let Loss { image, part, .. } = loss;
+        gone.cut.images.insert(image.id);
+        let parents = part.edges.iter().map(|(parent, _)| *parent);
+        // If an index has a subject, all of it would count from there.
+        gone.unwanted.insert(image.id);
+        gone.unwanted.extend(parents.clone());
+        let named = entries.iter().filter(|entry| !entry.role.is_nameless());
+        let named: BTreeSet<BlobId> = named.filter_map(|entry| entry.id).collect();
+        let unnamed = parents.filter(|id| !named.contains(id));
+        gone.cut.images.extend(unnamed);
+        let mut subjects: Vec<BlobId> = part.ids.iter().copied().chain([image.id]).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(subject) = subjects.pop() {
+            let listed = entries
+                .iter()
+                .filter(|entry| entry.about.contains(&subject));
+            let listed = listed.filter_map(|entry| entry.id);
+            for id in listed.chain(graph.referrers(subject).iter().copied()) {
+                // What also lists the image or the platform is another image.
+                let is_part = |id| id == image.id || part.ids.contains(&id);
+                let is_image = loss.going.iter().any(|child| child.id == id)
+                    || has_content(graph, id, is_part);
+                if !is_image && seen.insert(id) {
+                    gone.cut.images.insert(id);
+                    subjects.push(id);
+                }
+            }
+        }
     }
 }
 
@@ -514,128 +582,6 @@ impl Part {
             let step = (*parent, edge.to);
             self.edges.contains(&step) || self.descriptors.contains_key(&step)
         })
-    }
-}
-
-/// Removes entries of a manifest that is kept for another platform.
-fn some_entries(
-    entries: &[EntryFacts],
-    image: &Image,
-    going: &[&Child<'_>],
-    gone: &mut RemovalSet,
-) {
-    let positions: BTreeSet<usize> = going.iter().filter_map(|child| child.entry).collect();
-    let own = image.own_entries(entries);
-    let (removed, kept): (Vec<_>, Vec<_>) =
-        own.partition(|entry| positions.contains(&entry.position));
-    let names = |entries: Vec<&EntryFacts>| -> BTreeSet<String> {
-        let names = entries.iter().flat_map(|entry| entry.name_texts());
-        names.map(str::to_owned).collect()
-    };
-    let left = names(kept);
-    gone.names.extend(
-        names(removed)
-            .into_iter()
-            .filter(|name| !left.contains(name)),
-    );
-    gone.entries.extend(&positions);
-}
-
-/// Keeps the index, and lets references to what is dropped no longer count.
-fn sparse(
-    view: &Snapshot,
-    entries: &[EntryFacts],
-    image: &Image,
-    part: &Part,
-    going: &[&Child<'_>],
-    gone: &mut RemovalSet,
-) {
-    cut_from(view, entries, image, part, going, gone);
-    gone.unwanted.extend(&part.ids);
-    gone.cut.edges.extend(&part.edges);
-    gone.images
-        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
-}
-
-/// Keeps the index and the manifests, and lets references to their layers no longer count.
-fn hollow(
-    view: &Snapshot,
-    entries: &[EntryFacts],
-    image: &Image,
-    part: &Part,
-    going: &[&Child<'_>],
-    gone: &mut RemovalSet,
-) {
-    cut_from(view, entries, image, part, going, gone);
-    for child in going {
-        let edges = view.graph.edges(child.id).iter();
-        let layers = edges.filter(|edge| edge.role == Role::Layer);
-        gone.cut
-            .edges
-            .extend(layers.map(|edge| (child.id, edge.to)));
-        gone.hollowed.push(child.id);
-        // If it has a subject, its layers would count from there.
-        gone.unwanted.insert(child.id);
-        // An untagged entry of the same child would keep the layers, unless another image references both.
-        let mut others = view
-            .graph
-            .roots()
-            .iter()
-            .filter_map(|root| root.id())
-            .filter(|id| *id != child.id && !gone.cut.images.contains(id));
-        if !others.any(|id| has_content(&view.graph, id, |id| id == child.id)) {
-            gone.entries.extend(
-                entries
-                    .iter()
-                    .filter(|entry| entry.role.is_nameless() && entry.id == Some(child.id))
-                    .map(|entry| entry.position),
-            );
-        }
-    }
-}
-
-/// Adds the images from which the cut references do not count: the image, its nested indexes that are
-/// listed again without a name, and referrers. Those reference the image or a platform by `subject`, and do not need it as
-/// an image does.
-fn cut_from(
-    view: &Snapshot,
-    entries: &[EntryFacts],
-    image: &Image,
-    part: &Part,
-    going: &[&Child<'_>],
-    gone: &mut RemovalSet,
-) {
-    let graph = &view.graph;
-    gone.cut.images.insert(image.id);
-    let parents = part.edges.iter().map(|(parent, _)| *parent);
-    // If an index has a subject, all of it would count from there.
-    gone.unwanted.insert(image.id);
-    gone.unwanted.extend(parents.clone());
-    let named: BTreeSet<BlobId> = entries
-        .iter()
-        .filter(|entry| !entry.role.is_nameless())
-        .filter_map(|entry| entry.id)
-        .collect();
-    gone.cut
-        .images
-        .extend(parents.filter(|id| !named.contains(id)));
-    let mut about: Vec<BlobId> = part.ids.iter().copied().chain([image.id]).collect();
-    let mut seen = BTreeSet::new();
-    while let Some(subject) = about.pop() {
-        let listed = entries
-            .iter()
-            .filter(|entry| entry.about.contains(&subject))
-            .filter_map(|entry| entry.id);
-        for id in listed.chain(graph.referrers(subject).iter().copied()) {
-            // What also lists the image or the platform is another image.
-            let is_part = |id| id == image.id || part.ids.contains(&id);
-            let is_image =
-                going.iter().any(|child| child.id == id) || has_content(graph, id, is_part);
-            if !is_image && seen.insert(id) {
-                gone.cut.images.insert(id);
-                about.push(id);
-            }
-        }
     }
 }
 
