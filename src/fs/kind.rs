@@ -1,4 +1,4 @@
-//! What kind of file system something lies on, where that makes a difference.
+//! Kinds of file systems, where they make a difference.
 
 use std::os::fd::AsFd;
 
@@ -18,7 +18,7 @@ pub(crate) enum FileSystem {
 }
 
 impl FileSystem {
-    /// Returns the kind that a file or directory lies on; [`Self::Other`] where that cannot be told.
+    /// Returns the file system of a file or directory; [`Self::Other`] if it is unknown.
     pub(crate) fn of(file: impl AsFd) -> Self {
         let Ok(stat) = retry_on_intr(|| rustix::fs::fstatfs(&file)) else {
             return Self::Other;
@@ -38,11 +38,10 @@ impl FileSystem {
         }
     }
 
-    /// Returns how many threads delete files fastest.
+    /// Returns the number of threads that delete files fastest.
     ///
-    /// Measured: four threads halve the time on ext4, whose journal makes an unlink wait; on tmpfs it is one
-    /// for each core, up to four, and more of them only wait for one another; on xfs and btrfs a second
-    /// thread costs time. What is unknown gets one.
+    /// Measured: four threads halve the time on ext4, whose journal makes an unlink wait; tmpfs needs one for each core, up to
+    /// four, and more of them wait for each other; a second thread is slower on xfs and btrfs. Other file systems get one.
     pub(crate) fn unlink_threads(self) -> usize {
         match self {
             Self::Ext4 => 4,
@@ -53,8 +52,8 @@ impl FileSystem {
         }
     }
 
-    /// Returns `true` if nobody can choose the time of a file's last change (`st_ctime`). On FAT it is the
-    /// mtime, which a copy takes over; what is unknown may do the same.
+    /// Returns `true` if no process can set the change time of a file (`st_ctime`). On FAT it is the mtime, which copies preserve;
+    /// unknown file systems may do the same.
     pub(crate) const fn keeps_change_times(self) -> bool {
         match self {
             Self::Ext4 | Self::Xfs | Self::Btrfs | Self::Tmpfs => true,
@@ -62,12 +61,12 @@ impl FileSystem {
         }
     }
 
-    /// Returns whether a directory is merged from several layers of an overlay, so that a file which is deleted in it may
-    /// be one of a lower layer: a whiteout hides it then, and not a byte is freed.
+    /// Returns `true` if a directory is merged from several layers of an overlay, so that a file in it may belong to a lower layer:
+    /// deleting it creates a whiteout and frees no bytes.
     ///
-    /// No call says of which layer a file is. Linux gives merged directories one link (`ovl_getattr`), and a directory of a
-    /// lower layer becomes one by the first deletion. A directory of the upper layer alone has its own number of links,
-    /// except on btrfs, where all have one.
+    /// No call returns the layer of a file. Linux gives merged directories one link (`ovl_getattr`), and a directory of a lower
+    /// layer is merged by the first deletion. A directory only in the upper layer has its own number of links, except on
+    /// btrfs, where every directory has one.
     pub(crate) fn merges_layers(dir: impl AsFd) -> bool {
         Self::of(&dir) == Self::Overlay && stat_of(&dir).is_ok_and(|stat| stat.st_nlink == 1)
     }

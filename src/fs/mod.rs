@@ -1,7 +1,7 @@
 //! The only code that changes a file.
 //!
-//! Few operations, each on a directory descriptor and a name that cannot be anything but what it
-//! should be. Behind a trait, so that tests can stop a run at every single one of them.
+//! There are few operations, each on a directory descriptor and a checked name. They are behind a trait, so that tests can stop a
+//! run at each of them.
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,55 +32,55 @@ pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
 pub use stat::FileStat;
 pub(crate) use verify::has_digest;
 
-/// What happened to a file that was to be deleted.
+/// The result of deleting a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     /// This call deleted it.
     Yes,
-    /// It was gone already.
+    /// It did not exist any more.
     Gone,
 }
 
-/// What happened to a file that was to be moved.
+/// The result of moving a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renamed {
     /// This call moved it.
     Yes,
-    /// It was gone already.
+    /// It did not exist any more.
     Gone,
-    /// Another file has the name there; both are as they were.
+    /// Another file has the name there; both files are unchanged.
     Taken,
 }
 
-/// The time that a replaced file has afterwards.
+/// The modification time of a file that replaces another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileTime {
     /// The current time.
     New,
-    /// That of the file it replaces.
+    /// That of the replaced file.
     AsBefore,
     /// This one, in nanoseconds since 1970.
     At(i128),
 }
 
-/// The changes that this crate makes to a file system.
+/// The operations of this crate that change a file system.
 pub trait Fs: Sync + Debug {
-    /// Returns the stat of a blob's file, without following a link. `None`: it does not exist, or is not a file.
+    /// Returns the stat of a blob's file, without following a link; `None` if it does not exist or is not a file.
     ///
     /// # Errors
-    /// What `fstatat` says.
+    /// Those of `fstatat`.
     fn stat(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Option<FileStat>>;
 
     /// Deletes a blob's file by name, relative to its directory.
     ///
     /// # Errors
-    /// What `unlinkat` says, but for `ENOENT`.
+    /// Those of `unlinkat` except `ENOENT`.
     fn remove(&self, dir: BorrowedFd<'_>, name: &DeletableName) -> io::Result<Removed>;
 
-    /// Moves a blob's file from one directory to another of the same file system, and overwrites nothing.
+    /// Moves a blob's file to another directory of the same file system, without overwriting a file.
     ///
     /// # Errors
-    /// What `renameat2` says, but for `ENOENT` of the file and `EEXIST`.
+    /// Those of `renameat2` except `ENOENT` for the file and `EEXIST`.
     fn move_blob(
         &self,
         from: BorrowedFd<'_>,
@@ -88,14 +88,14 @@ pub trait Fs: Sync + Debug {
         name: &DeletableName,
     ) -> io::Result<Renamed>;
 
-    /// Puts a copy of an open file in the place of a blob, or where there is none, if it has this digest: a temporary file
-    /// beside it, verified and flushed to disk, renamed over it, and the directory flushed to disk. Where the file
-    /// system can, the copy shares its bytes with the file. `false`: the file has another digest, and nothing was changed.
+    /// Copies an open file to the blob of this digest, replacing an existing file: a temporary file is verified, flushed to disk and
+    /// renamed, and the directory is flushed to disk. The copy shares its bytes with the file if the file system supports it.
+    /// Returns `false` if the file has another digest; then nothing was changed.
     ///
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     fn copy_blob(
         &self,
         source: BorrowedFd<'_>,
@@ -106,7 +106,7 @@ pub trait Fs: Sync + Debug {
     /// Deletes a temporary file, or an empty directory, by name.
     ///
     /// # Errors
-    /// What `unlinkat` says, but for `ENOENT`.
+    /// Those of `unlinkat` except `ENOENT`.
     fn remove_temporary(
         &self,
         dir: BorrowedFd<'_>,
@@ -114,15 +114,15 @@ pub trait Fs: Sync + Debug {
         is_dir: bool,
     ) -> io::Result<Removed>;
 
-    /// Puts a new file in the place of one, or where there is none, such that at every moment the old
-    /// or the new one is there in full: a temporary file beside it, flushed to disk, renamed over
-    /// it, and the directory flushed to disk. Mode, owner, ACL and extended attributes are those of the old file.
+    /// Creates or replaces a file, such that the old or the new one exists completely at any time: a temporary file is flushed to
+    /// disk and renamed, and the directory is flushed to disk. Mode, owner, ACL and extended attributes are those of the old
+    /// file.
     ///
     /// A crash leaves at worst a temporary file `.ocisweep-…`, which a later sweep deletes.
     ///
     /// # Errors
-    /// What the system says. The old file is as it was then, unless only the last step failed: then
-    /// the new file is there, and may be the old one again after a power loss.
+    /// Those of the system. The old file is unchanged, unless only the last step failed: then the new file is in place, and a power
+    /// loss may bring the old one back.
     fn replace(
         &self,
         dir: BorrowedFd<'_>,
@@ -131,17 +131,17 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<()>;
 
-    /// Does the same, but only if the file has the expected bytes at that very moment, or, with `None`, is not there.
-    /// `false`: it has others, which are kept; or it is gone.
+    /// As [`Fs::replace`], but only if the file has the expected bytes at the moment of the replacement, or does not exist if
+    /// `expected` is `None`. Returns `false` if it has other bytes, which are kept, or does not exist.
     ///
-    /// Whatever another program renames into place meanwhile, and however often, is there in the end. If that cannot be
-    /// done, its file is kept under a name that no sweep deletes, and the error names it.
+    /// A file that another program renames into place concurrently, however often, is in place in the end. If that is impossible,
+    /// it is kept under a name that no sweep deletes, and the error names it.
     ///
-    /// A crash leaves at worst a temporary file `.ocisweep-swap-…`. A later sweep deletes it if it holds the expected bytes
-    /// or the new ones; else it is that of another program, and [`Fs::restore`] puts it back.
+    /// A crash leaves at worst a temporary file `.ocisweep-swap-…`. A later sweep deletes it if it has the expected or the new
+    /// bytes; otherwise it belongs to another program, and [`Fs::restore`] puts it back.
     ///
-    /// Most writers of `index.json` take no lock. One that writes between the last look and the rename
-    /// would be undone without anybody noticing.
+    /// Most writers of `index.json` take no lock. The change of one that writes between a comparison and a rename would be
+    /// lost silently.
     ///
     /// # Errors
     /// As for [`Fs::replace`].
@@ -154,55 +154,54 @@ pub trait Fs: Sync + Debug {
         time: FileTime,
     ) -> io::Result<bool>;
 
-    /// Deletes a file, but only if it has the expected bytes at that very moment. `false`: it has others, and
-    /// they stay; or it is gone.
+    /// Deletes a file, but only if it has the expected bytes at that moment. Returns `false` if it has other bytes, which are kept,
+    /// or does not exist.
     ///
     /// A crash leaves at worst the file under a temporary name `.ocisweep-…`.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     fn remove_expected(&self, dir: BorrowedFd<'_>, name: &str, expected: &[u8])
     -> io::Result<bool>;
 
-    /// Gives another program's file its name back, which has a temporary one because a run was killed in
-    /// [`Fs::replace_expected`]. Where its place has been taken since, it gets a name that no sweep deletes, which is
-    /// returned.
+    /// Renames a file of another program from its temporary name, which it has because a run was killed in
+    /// [`Fs::replace_expected`], to its original name. If another file has that name, it gets a name that no sweep deletes,
+    /// which is returned.
     ///
     /// # Errors
-    /// What `renameat2` and reading say. The file has the temporary name then.
+    /// Those of `renameat2` and of reading. Then the file still has the temporary name.
     fn restore(&self, dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>>;
 
-    /// Asks whether a file can be replaced by one with the same extended attributes, before anything is changed.
+    /// Checks before any change that a file can be replaced by one with the same extended attributes.
     ///
     /// # Errors
-    /// [`CannotKeep`] under the error of the system.
+    /// [`CannotKeep`] as the source of an error of the system.
     fn can_replace(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let _ = (dir, name);
         Ok(())
     }
 
-    /// Makes a directory, if it is not there yet, and flushes it to disk.
+    /// Creates a directory if it does not exist, and flushes its parent to disk.
     ///
     /// # Errors
-    /// What `mkdirat` and `fsync` say.
+    /// Those of `mkdirat` and `fsync`.
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
 
     /// Flushes a file to disk.
     ///
     /// # Errors
-    /// What `fsync` says.
+    /// Those of `fsync`.
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// Brings the names in a directory to the disk, where the file system knows such a thing.
+    /// Flushes the names in a directory to disk, if the file system supports it.
     ///
     /// # Errors
-    /// What `fsync` says, but for `EINVAL`.
+    /// Those of `fsync` except `EINVAL`.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// Flushes everything to disk that lies in the same file system as this directory, whoever
-    /// wrote it.
+    /// Flushes the whole file system of this directory to disk, including changes of other processes.
     ///
     /// # Errors
-    /// What `syncfs` says.
+    /// Those of `syncfs`.
     fn sync_all(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
 }

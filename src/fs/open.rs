@@ -1,7 +1,6 @@
-//! Opening files and looking at them, by name relative to an open directory.
+//! Opening files and reading their stat, by name relative to an open directory.
 //!
-//! A signal may interrupt any of these calls on file systems that wait for a server (NFS, FUSE). That is
-//! no answer: they are made again.
+//! A signal may interrupt any of these calls on file systems that wait for a server (NFS, FUSE). They are retried.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-/// Whether a symbolic link in the last place of a path is followed.
+/// Whether a symbolic link as the last component of a path is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
     Follow,
@@ -42,7 +41,7 @@ pub(crate) fn open_dir(
     retry_on_intr(|| rustix::fs::openat(&parent, name, flags, Mode::empty()))
 }
 
-/// Opens a file for reading. `O_NONBLOCK` keeps a FIFO in its place from blocking for ever.
+/// Opens a file for reading. `O_NONBLOCK` prevents a FIFO from blocking for ever.
 pub(crate) fn open_file(
     parent: impl AsFd,
     name: impl rustix::path::Arg + Copy,
@@ -52,7 +51,7 @@ pub(crate) fn open_file(
     retry_on_intr(|| rustix::fs::openat(&parent, name, flags, Mode::empty()))
 }
 
-/// Looks at a name in a directory.
+/// Returns the stat of a name in a directory.
 pub(crate) fn stat_at(
     parent: impl AsFd,
     name: impl rustix::path::Arg + Copy,
@@ -61,7 +60,7 @@ pub(crate) fn stat_at(
     retry_on_intr(|| rustix::fs::statat(&parent, name, links.at_flag()))
 }
 
-/// Looks at an open file.
+/// Returns the stat of an open file.
 pub(crate) fn stat_of(file: impl AsFd) -> rustix::io::Result<Stat> {
     retry_on_intr(|| rustix::fs::fstat(&file))
 }
@@ -71,12 +70,12 @@ pub(crate) fn modified_of(stat: &Stat) -> i128 {
     i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
 }
 
-/// Returns the time of the last change of anything about the file, in nanoseconds since 1970.
+/// Returns the ctime in nanoseconds since 1970.
 pub(crate) fn changed_of(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-/// Returns where a path leads, with no link in it.
+/// Returns a path without symbolic links.
 pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     loop {
         match std::fs::canonicalize(path) {
@@ -86,7 +85,7 @@ pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Returns `true` if there is such a name. Only a clear "no" is one.
+/// Returns `true` if the name exists. Any doubt is an error.
 pub(crate) fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {
     match stat_at(dir, name, Links::Refuse) {
         Ok(_) => Ok(true),
@@ -95,8 +94,7 @@ pub(crate) fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Returns `true` if an error means that no file is there: nothing, a link that leads nowhere or to itself, or a
-/// directory in its place.
+/// Returns `true` if an error means that there is no file: no name, a link without a target or to itself, or a directory.
 pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw_os_error),

@@ -2,7 +2,7 @@
 
 use crate::oci::{Algorithm, Digest};
 
-/// What names of temporary files of this program begin with.
+/// The prefix of the temporary files of this program.
 pub(crate) const OWN_PREFIX: &str = ".ocisweep-";
 
 /// Returns `true` if the name is one of this program's own temporary files.
@@ -15,13 +15,11 @@ fn is_letters(text: &str) -> bool {
     text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The name of a temporary file while it changes places with a file of the layout:
-/// `.ocisweep-swap-<random>-<old>-<new>-<name>`.
+/// The name of a temporary file that is exchanged with a file of the layout: `.ocisweep-swap-<random>-<old>-<new>-<name>`.
 ///
-/// After the exchange the file bears the temporary name that had been in place, and that is another one than the
-/// expected one if another program has just renamed its own there. A run that is killed before it has compared them
-/// leaves it so. The name says which bytes are of no use to anybody, the old ones and those of this program, so that a
-/// later run can tell.
+/// After the exchange the file that was in place has the temporary name. It is not the expected file if another program has
+/// renamed its own into place just before. If the run is killed before it has compared them, the name tells a later run which
+/// bytes are expendable: the old ones and those of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SwapName<'a> {
     old: &'a str,
@@ -33,13 +31,13 @@ pub(crate) struct SwapName<'a> {
 impl<'a> SwapName<'a> {
     const PREFIX: &'static str = ".ocisweep-swap-";
 
-    /// How many digits of a digest the name has.
+    /// The number of digits of each digest in the name.
     const MARK: usize = 32;
 
-    /// The longest name that fits in. File systems take 255 bytes.
+    /// The longest name that can be included. File systems accept 255 bytes.
     const MAX_NAME: usize = 150;
 
-    /// Makes a name from six random letters. `None`: that of the file is too long.
+    /// Returns a name with six random letters; `None` if the name of the file is too long.
     pub(crate) fn make(letters: &str, old: &[u8], new: &[u8], name: &str) -> Option<String> {
         let (old, new) = (Self::mark(old), Self::mark(new));
         (name.len() <= Self::MAX_NAME)
@@ -57,20 +55,20 @@ impl<'a> SwapName<'a> {
     }
 
     fn mark(bytes: &[u8]) -> String {
-        let mut digest = Digest::of(Algorithm::Sha256, bytes).encoded().to_owned();
+        let mut digest = Digest::of(Algorithm::Sha256, bytes).encoded();
         digest.truncate(Self::MARK);
         digest
     }
 
-    /// Returns `true` if these are the bytes that this program has written.
+    /// Returns `true` if this program has written these bytes.
     pub(crate) fn is_new(&self, bytes: &[u8]) -> bool {
         Self::mark(bytes) == self.new
     }
 
-    /// Returns `true` if nobody needs these bytes: they were replaced, or this program wrote them.
+    /// Returns `true` if these bytes are not needed: they were replaced, or this program has written them.
     pub(crate) fn is_expendable(&self, bytes: &[u8]) -> bool {
         let mark = Self::mark(bytes);
-        // A removal begins with an empty file.
+        // A removal starts with an empty file.
         bytes.is_empty() || mark == self.old || mark == self.new
     }
 }
@@ -84,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_an_exchange_tells_which_bytes_nobody_needs() {
+    fn the_name_of_an_exchanged_file_identifies_expendable_bytes() {
         let name = SwapName::make("aB3dE6", b"old", b"new", "a-b.json").expect("it fits in");
         assert!(is_own(&name));
         let swap = SwapName::parse(&name).expect("it is one");

@@ -1,26 +1,26 @@
-//! What is known of a file without opening it.
+//! The stat of a file.
 
 use rustix::fs::{FileType, Stat};
 
 use super::modified_of;
 
-/// A file as it was when it was looked at. Before it is deleted it is compared with this.
+/// The stat of a file. The file is compared with it before it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStat {
     /// Bytes; 0 for a symbolic link, which frees nothing.
     pub len: u64,
-    /// When it was last written, in nanoseconds since 1970.
+    /// The mtime, in nanoseconds since 1970.
     pub modified: i64,
-    /// The device that it lies on.
+    /// Its device.
     pub device: u64,
     /// Its inode.
     pub inode: u64,
-    /// How many names the inode has.
+    /// The number of names of the inode.
     pub links: u32,
 }
 
 impl FileStat {
-    /// Takes over what `stat` said of a name, without following it.
+    /// Converts the stat of a name that was not followed; `None` unless it is a regular file or a symbolic link.
     #[must_use]
     pub(crate) fn of(stat: &Stat) -> Option<Self> {
         let kind = FileType::from_raw_mode(stat.st_mode);

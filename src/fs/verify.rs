@@ -7,22 +7,16 @@ use crate::oci::Digest;
 use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 
-/// Bytes that are read at a time.
+/// The bytes that are read at a time.
 const PIECE: usize = 1 << 18;
 
-/// Returns `true` if an open file is the blob of this digest: by its bytes, or by its payload if it is a signed manifest.
-/// `false` as well where the algorithm is unknown.
+/// Returns `true` if an open file has this digest, or is a signed manifest whose payload has it. Returns `false` if the algorithm is
+/// unknown.
 pub(crate) fn has_digest(file: &mut File, digest: &Digest) -> io::Result<bool> {
-    copies_digest(file, &mut io::sink(), digest).and_then(|is_equal| {
-        if is_equal {
-            Ok(true)
-        } else {
-            has_payload(file, digest)
-        }
-    })
+    Ok(copies_digest(file, &mut io::sink(), digest)? || has_payload(file, digest)?)
 }
 
-/// Copies what is left of a file, and returns `true` if that has this digest by its bytes.
+/// Copies the rest of a file, and returns `true` if its bytes have this digest.
 pub(super) fn copies_digest(
     from: &mut impl Read,
     to: &mut impl Write,

@@ -1,7 +1,7 @@
-//! Extended attributes of a file that is replaced: ACL, security label, and what people and programs note.
+//! Extended attributes of a file that is replaced: ACL, security label, and those of users and programs.
 //!
-//! *Promise*: the new file has what the old one has, or the old one is kept and the error names the attribute. Without its ACL a
-//! file would give the whole group what the mask of the ACL allows to one user.
+//! *Promise*: the new file has the attributes of the old one, or the old one is kept and the error names the attribute. Without its
+//! ACL a file would grant the whole group what the mask of the ACL allows to one user.
 
 use std::fmt;
 use std::fs::File;
@@ -13,11 +13,11 @@ use rustix::io::{Errno, retry_on_intr};
 /// The ACL. A directory with a default ACL gives one to every new file.
 const ACL: &str = "system.posix_acl_access";
 
-/// What the kernel or a file system computes or keeps for itself: it is not the same for another file.
+/// Attributes that the kernel or a file system computes: they differ for another file.
 const OF_THE_SYSTEM: [&str; 11] = [
     "security.ima",
     "security.evm",
-    // It is for programs, and every write to a file takes it away.
+    // It is for programs, and every write to a file removes it.
     "security.capability",
     "trusted.overlay.",
     "user.overlay.",
@@ -29,7 +29,7 @@ const OF_THE_SYSTEM: [&str; 11] = [
     "trusted.lma",
 ];
 
-/// The namespaces that are copied. Others (`btrfs.`, `ceph.`, `lustre.`) are about where a file lies.
+/// The namespaces that are copied. Others (`btrfs.`, `ceph.`, `lustre.`) describe the place of a file.
 const COPIED: [&str; 6] = [
     "user.",
     "trusted.",
@@ -39,7 +39,7 @@ const COPIED: [&str; 6] = [
     "system.richacl",
 ];
 
-/// The longest list of names and the longest value that Linux has, in bytes.
+/// The longest list of names and the longest value of Linux, in bytes.
 const MAX_BYTES: usize = 1 << 16;
 
 /// An attribute of a file that its replacement cannot have.
@@ -68,21 +68,16 @@ pub(super) fn names(file: &File) -> io::Result<Vec<String>> {
     let mut list = vec![0; MAX_BYTES];
     let length = match retry_on_intr(|| rustix::fs::flistxattr(file, list.as_mut_slice())) {
         Ok(length) => length,
-        // There is no such thing here, or a sandbox does not let it through.
+        // The file system does not support them, or a sandbox refuses the call.
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
     let list = list.get(..length).unwrap_or_default();
     let mut names = Vec::new();
-    for name in list
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in list.split(|byte| *byte == 0) {
         let Ok(name) = std::str::from_utf8(name) else {
-            return Err(cannot_keep(
-                &String::from_utf8_lossy(name),
-                Errno::INVAL.into(),
-            ));
+            let name = String::from_utf8_lossy(name);
+            return Err(cannot_keep(&name, Errno::INVAL.into()));
         };
         if is_copied(name) {
             names.push(name.to_owned());
@@ -96,10 +91,10 @@ fn is_copied(name: &str) -> bool {
     COPIED.iter().any(begins) && !OF_THE_SYSTEM.iter().any(begins)
 }
 
-/// Gives a new file the attributes of the old one.
+/// Copies the attributes of the old file to the new one.
 ///
 /// # Errors
-/// [`CannotKeep`], as the cause of an error of the same kind.
+/// [`CannotKeep`], as the source of an error of the same kind.
 pub(super) fn copy(old: &File, new: &File) -> io::Result<()> {
     let names = names(old)?;
     for name in &names {
@@ -107,7 +102,7 @@ pub(super) fn copy(old: &File, new: &File) -> io::Result<()> {
         let Some(value) = value(old, name).map_err(fail)? else {
             continue;
         };
-        // A label that the new file has anyway may need a right to be set.
+        // Setting a label may need a privilege even if the new file has it.
         if matches!(self::value(new, name), Ok(Some(found)) if found == value) {
             continue;
         }
@@ -117,7 +112,7 @@ pub(super) fn copy(old: &File, new: &File) -> io::Result<()> {
     if !names.iter().any(|name| name == ACL) {
         match retry_on_intr(|| rustix::fs::fremovexattr(new, ACL)) {
             Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => {}
-            // A sandbox that knows none lets none be set either.
+            // A sandbox that hides ACLs does not allow to set one either.
             Err(Errno::PERM | Errno::ACCESS) if !matches!(value(new, ACL), Ok(Some(_))) => {}
             Err(error) => return Err(cannot_keep(ACL, error.into())),
         }
@@ -125,7 +120,7 @@ pub(super) fn copy(old: &File, new: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the value of an attribute. `None`: it is gone, or never was.
+/// Returns the value of an attribute; `None` if it does not exist.
 fn value(file: &File, name: &str) -> rustix::io::Result<Option<Vec<u8>>> {
     let mut value = vec![0; MAX_BYTES];
     match retry_on_intr(|| rustix::fs::fgetxattr(file, name, value.as_mut_slice())) {
@@ -149,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_what_people_set_and_leaves_what_the_system_keeps() {
+    fn attributes_of_users_are_copied_and_those_of_the_system_are_not() {
         for (name, expected) in [
             ("user.note", true),
             ("user.overlay.opaque", false),

@@ -1,4 +1,4 @@
-//! Copying a blob, verified while it is copied.
+//! Copying a blob and verifying the copy.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use crate::fs::verify::{copies_digest, has_payload};
 use crate::fs::{Disk, Links, open_file};
 use crate::oci::Digest;
 
-/// Copies a file into a directory of blobs if it has this digest. `false`: it has another one, or the algorithm is unknown.
+/// Copies a file into a directory of blobs if it has this digest. Returns `false` if it has another one, or the algorithm is unknown.
 pub(super) fn copy(
     source: BorrowedFd<'_>,
     dir: BorrowedFd<'_>,
@@ -20,7 +20,7 @@ pub(super) fn copy(
     let (temporary, mut file) = Temporary::create(dir, 0o644)?;
     let reopened = || open_file(dir, temporary.name(), Links::Refuse).map(File::from);
     let is_equal = if rustix::fs::ioctl_ficlone(&file, source).is_ok() {
-        // What was cloned is read again: that is what will be there.
+        // The clone is verified, since it will be the blob.
         copies_digest(&mut reopened()?, &mut io::sink(), digest)?
     } else {
         let mut source = File::from(source.try_clone_to_owned()?);
@@ -43,7 +43,7 @@ mod tests {
     use crate::oci::Algorithm;
 
     #[test]
-    fn copies_only_what_has_the_digest_and_leaves_nothing_else() {
+    fn only_a_file_with_the_digest_is_copied_and_no_other_file_is_left() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let (from, to) = (temp.path().join("source"), temp.path().join("blobs"));
         std::fs::write(&from, "a layer").expect("a file");

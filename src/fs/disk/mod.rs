@@ -137,7 +137,7 @@ impl Fs for Disk {
 
     fn make_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         match retry_on_intr(|| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))) {
-            // Whoever relies on what lies in the directory relies on its own name as well.
+            // The contents of a directory are only durable together with its name.
             Ok(()) => self.sync_dir(dir),
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
@@ -150,8 +150,7 @@ impl Fs for Disk {
 
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
         match self.sync(dir) {
-            // fsync(2): the file system knows no such thing for a directory; some of those that are
-            // mounted over a network or from another system do not.
+            // fsync(2): the file system does not support it for a directory, like some network file systems.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
             result => result,
         }
@@ -179,7 +178,7 @@ fn has_bytes(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<boo
     holds_bytes(&File::from(open_file(dir, name, Links::Refuse)?), expected)
 }
 
-/// Returns `true` if a file has exactly these bytes from where it is read next.
+/// Returns `true` if the rest of a file has exactly these bytes.
 fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     let mut bytes = Vec::with_capacity(expected.len().saturating_add(1));
     file.take(expected.len() as u64 + 1)
@@ -187,15 +186,15 @@ fn holds_bytes(file: &File, expected: &[u8]) -> io::Result<bool> {
     Ok(bytes == expected)
 }
 
-/// A file with a name of our own that nobody else has, which goes when this is dropped. What stays all
-/// the same is recognised by its name and swept later.
+/// A file with a unique name of this program, which is deleted when this is dropped. One that is left anyway is recognised by its name
+/// and swept later.
 struct Temporary<'a> {
     dir: BorrowedFd<'a>,
     name: Option<String>,
 }
 
 impl<'a> Temporary<'a> {
-    /// Writes what is to take the place of a file, and flushes it to disk.
+    /// Writes a replacement of a file, and flushes it to disk.
     fn write(dir: BorrowedFd<'a>, name: &str, bytes: &[u8], time: FileTime) -> io::Result<Self> {
         let old = open_old(dir, name)?;
         let mode = old.as_ref().map_or(0o644, |(_, stat)| stat.st_mode);
@@ -205,13 +204,12 @@ impl<'a> Temporary<'a> {
         Ok(temporary)
     }
 
-    /// Creates a file, of this mode as far as the umask allows it: not every file system and not every sandbox knows
-    /// `chmod`.
+    /// Creates a file with this mode, as far as the umask allows: not every file system and sandbox supports `chmod`.
     fn create(dir: BorrowedFd<'a>, mode: u32) -> io::Result<(Self, File)> {
         Self::create_called(dir, mode, |letters| format!("{OWN_PREFIX}{letters}"))
     }
 
-    /// Does the same with a name that is made of six random letters.
+    /// As [`Self::create`], with a name that is made from six random letters.
     fn create_called(
         dir: BorrowedFd<'a>,
         mode: u32,
@@ -234,7 +232,7 @@ impl<'a> Temporary<'a> {
         Err(io::Error::from(io::ErrorKind::AlreadyExists))
     }
 
-    /// Gives the file the name of one that changes places with another.
+    /// Gives the file the name of one that is exchanged.
     fn begin_swap(&mut self, old: &[u8], new: &[u8], name: &str) -> rustix::io::Result<()> {
         let letters = letters(RandomState::new().hash_one(0));
         let Some(swap) = SwapName::make(&letters, old, new, name) else {
@@ -249,7 +247,7 @@ impl<'a> Temporary<'a> {
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// Leaves the file alone: it has another name now, or has to stay.
+    /// Keeps the file: it has another name now, or must be kept.
     fn keep(mut self) {
         self.name = None;
     }
@@ -267,8 +265,7 @@ fn letters(mut bits: u64) -> String {
     text
 }
 
-/// Opens the file that is to be replaced. `None`: there is none, or it is no regular file (the mode of a link says
-/// nothing).
+/// Opens the file that is to be replaced; `None` if it does not exist or is not a regular file (the mode of a link means nothing).
 fn open_old(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<(File, Stat)>> {
     match stat_at(dir, name, Links::Refuse) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
@@ -292,7 +289,7 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Writes the bytes, and makes mode, owner, attributes and time those of the file that is replaced.
+/// Writes the bytes, and sets mode, owner, attributes and time to those of the replaced file.
 fn fill(
     file: &mut File,
     bytes: &[u8],
@@ -303,7 +300,7 @@ fn fill(
     let new = stat_of(&*file)?;
     let Some((old_file, old)) = old else {
         match set_mode(file, &new, 0o644) {
-            // The file system has modes of its own (FAT, a share of another system), or nothing here knows the call.
+            // The file system has its own modes (FAT, a share of another system), or does not support the call.
             Ok(()) | Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
@@ -322,13 +319,13 @@ fn fill(
             )
         });
         match result {
-            // Without the right to give files away the new one belongs to who runs this; refusing to
-            // clean up would help nobody. EINVAL: the owner has no number in this user namespace.
+            // Without the privilege to change the owner the new file belongs to the current user, which is better than not to
+            // clean up. EINVAL: the owner has no number in this user namespace.
             Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    // After the owner: giving a file away clears some bits of its mode.
+    // After the owner: changing it clears some bits of the mode.
     set_mode(file, &new, old.st_mode & 0o7777).map_err(|error| {
         io::Error::new(error.kind(), format!("its mode cannot be kept: {error}"))
     })?;
@@ -355,7 +352,7 @@ fn set_modified(file: &File, modified: i128) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the mode, unless the file has it: where all files have the same one, setting it is forbidden.
+/// Sets the mode, unless the file has it: if all files have the same mode, setting it is forbidden.
 fn set_mode(file: &File, now: &Stat, mode: u32) -> rustix::io::Result<()> {
     if now.st_mode & 0o7777 == mode {
         return Ok(());
@@ -369,70 +366,56 @@ mod tests {
 
     use super::*;
 
+    /// Runs an operation on an `index.json` with this text, if any, and returns its result and the text afterwards.
+    fn run(
+        text: Option<&str>,
+        operation: impl Fn(BorrowedFd<'_>) -> io::Result<bool>,
+    ) -> (bool, Option<String>) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let path = temp.path().join("index.json");
+        if let Some(text) = text {
+            std::fs::write(&path, text).expect("a file");
+            let mode = std::fs::Permissions::from_mode(0o640);
+            std::fs::set_permissions(&path, mode).expect("a mode");
+        }
+        let dir = File::open(temp.path()).expect("a directory");
+        let result = operation(dir.as_fd()).expect("nothing fails");
+        if let Ok(found) = std::fs::metadata(&path) {
+            assert_eq!(found.permissions().mode() & 0o7777, 0o640, "{text:?}");
+        }
+        let left = std::fs::read_to_string(&path).ok();
+        let names = std::fs::read_dir(temp.path()).expect("a list").count();
+        assert_eq!(names, usize::from(left.is_some()), "{text:?}");
+        (result, left)
+    }
+
     #[test]
-    fn removes_a_file_only_while_it_is_the_expected_one() {
-        for (there, removed, left) in [
+    fn a_file_is_removed_only_if_it_is_the_expected_one() {
+        for (text, removed, left) in [
             (Some("old"), true, None),
             (Some("other"), false, Some("other")),
             (Some("old and more"), false, Some("old and more")),
             (None, false, None),
         ] {
-            let temp = tempfile::tempdir().expect("a temporary directory");
-            let path = temp.path().join("index.json");
-            if let Some(text) = there {
-                std::fs::write(&path, text).expect("a file");
-            }
-            let dir = File::open(temp.path()).expect("a directory");
-            let found = Disk
-                .remove_expected(dir.as_fd(), "index.json", b"old")
-                .expect("nothing fails");
-            assert_eq!(found, removed, "{there:?}");
-            let found = std::fs::read_to_string(&path).ok();
-            assert_eq!(found.as_deref(), left, "{there:?}");
-            let names = std::fs::read_dir(temp.path()).expect("a list").count();
-            assert_eq!(names, usize::from(left.is_some()), "{there:?}");
+            let found = run(text, |dir| Disk.remove_expected(dir, "index.json", b"old"));
+            assert_eq!(found, (removed, left.map(str::to_owned)), "{text:?}");
         }
     }
 
     #[test]
-    fn replaces_a_file_only_while_it_is_the_expected_one() {
-        let cases: [(Option<&str>, bool, Option<&str>); 5] = [
+    fn a_file_is_replaced_only_if_it_is_the_expected_one() {
+        for (text, replaced, left) in [
             (Some("old"), true, Some("new")),
             (Some("other"), false, Some("other")),
             (Some("old and more"), false, Some("old and more")),
             (Some(""), false, Some("")),
             (None, false, None),
-        ];
-        for (there, expected, left) in cases {
-            let temp = tempfile::tempdir().expect("a temporary directory");
-            let path = temp.path().join("index.json");
-            if let Some(text) = there {
-                std::fs::write(&path, text).expect("a file");
-                let mode = std::fs::Permissions::from_mode(0o640);
-                std::fs::set_permissions(&path, mode).expect("a mode");
-            }
-            let dir = File::open(temp.path()).expect("a directory");
-            let replaced = Disk
-                .replace_expected(
-                    dir.as_fd(),
-                    "index.json",
-                    Some(b"old"),
-                    b"new",
-                    FileTime::New,
-                )
-                .expect("nothing fails");
-            assert_eq!(replaced, expected, "{there:?}");
-            let found = std::fs::read_to_string(&path).ok();
-            assert_eq!(found.as_deref(), left, "{there:?}");
-            if let Ok(found) = std::fs::metadata(&path) {
-                assert_eq!(found.permissions().mode() & 0o7777, 0o640, "{there:?}");
-            }
-            let names = std::fs::read_dir(temp.path()).expect("a list").count();
-            assert_eq!(
-                names,
-                usize::from(left.is_some()),
-                "a temporary file stays: {there:?}"
-            );
+        ] {
+            let found = run(text, |dir| {
+                let (old, new) = (b"old", b"new");
+                Disk.replace_expected(dir, "index.json", Some(old), new, FileTime::New)
+            });
+            assert_eq!(found, (replaced, left.map(str::to_owned)), "{text:?}");
         }
     }
 }

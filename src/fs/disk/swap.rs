@@ -1,13 +1,13 @@
-//! Replacing and removing a file only while it is the expected one, beside programs that rename theirs over it.
+//! Replacing and removing a file only if it is the expected one, concurrently with programs that rename their files over it.
 //!
-//! *Promise*: what another program renames into place is there in the end, however often it does so in between. A file of
-//! another program that cannot be put back gets a name that no sweep deletes, and the error names it.
+//! *Promise*: a file that another program renames into place is in place in the end, however often that happens. A file of another
+//! program that cannot be put back gets a name that no sweep deletes, and the error names it.
 //!
-//! *Order* of a replacement: the new file takes the place of the old one by an exchange of names, so that whatever was there
-//! bears a temporary name, and can be compared. That name tells it from other temporary files when the run is killed there: the
-//! next run that changes something puts another program's file back. If it is another file than the expected one it is put back by a second
-//! exchange, which may in turn bring out a file that was renamed into place in between: that one is newer and is put back
-//! as well, until the exchange brings out what this program has put there last.
+//! *Order* of a replacement: the new and the old file exchange their names, so that the old file has a temporary name and can be
+//! compared. If the run is killed then, the next run that changes something recognises a file of another program by that name and
+//! puts it back. A file that is not the expected one is put back by a second exchange, which may in turn bring out a file that was
+//! renamed into place in between: that file is newer and is put back too, until the exchange brings out the last file of this
+//! program.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,20 +21,19 @@ use super::{Temporary, has_bytes, holds_bytes, letters, rename, unlink};
 use crate::fs::{Links, OWN_PREFIX, SwapName, open_file, stat_at, stat_of};
 use crate::oci::index_json::MAX_INDEX_BYTES;
 
-/// How often a file is put back that another one was put in the place of. Each time another program has to write
-/// within microseconds.
+/// The most exchanges that put a file back. Each further one needs another program that writes within microseconds.
 const MAX_ROUNDS: usize = 64;
 
-/// A file that has a name at some moment. While it is held open, no other one gets its inode.
+/// The file that has a name at some moment. While it is open, no other file gets its inode.
 struct Held {
-    /// Or why it cannot be opened, which is no reason to lose it.
+    /// The open file, or why it cannot be opened, which is no reason to lose it.
     file: rustix::io::Result<File>,
     inode: (u64, u64),
 }
 
 impl Held {
     fn of(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Self> {
-        // Twice: without this nobody knows whose file it is.
+        // Retried: without it the owner of the file is unknown.
         let stat = stat_at(dir, name, Links::Refuse);
         let stat = stat.or_else(|_| stat_at(dir, name, Links::Refuse))?;
         let inode = (stat.st_dev, stat.st_ino);
@@ -56,7 +55,7 @@ impl Held {
     }
 }
 
-/// Puts a new file in the place of one with these bytes. `false`: there is none, or it has others.
+/// Replaces a file with the expected bytes. Returns `false` if it does not exist or has other bytes.
 pub(super) fn replace(
     mut temporary: Temporary<'_>,
     name: &str,
@@ -64,8 +63,8 @@ pub(super) fn replace(
     bytes: &[u8],
 ) -> io::Result<bool> {
     let dir = temporary.dir;
-    // Most others are met here, before anything is moved. Both files are held open: what has to be known of them later
-    // must not depend on a call that may fail then.
+    // Most other files are noticed here, before a rename. Both files are held open, so that later comparisons do not depend on a
+    // call that may fail.
     let old = match Held::of(dir, name) {
         Ok(old) => old,
         Err(Errno::NOENT) => return Ok(false),
@@ -79,13 +78,13 @@ pub(super) fn replace(
     if !old.holds(expected)? {
         return Ok(false);
     }
-    // A crash after the exchange leaves another program's file under a name by which the next run knows it.
+    // A crash after the exchange leaves a file of another program under a name that the next run recognises.
     temporary.begin_swap(expected, bytes, name)?;
     step("compared");
     match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(false),
-        // The file system cannot exchange names: the comparison above is the last look.
+        // The file system cannot exchange names: the comparison above is the last one.
         Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {
             rename(dir, temporary.name(), name, RenameFlags::empty())?;
             temporary.keep();
@@ -94,7 +93,7 @@ pub(super) fn replace(
         Err(error) => return Err(error.into()),
     }
     step("exchanged");
-    // The file that was there bears the temporary name now, whoever put it there last.
+    // The file that was in place now has the temporary name.
     let found = match Held::of(dir, temporary.name()) {
         Ok(found) => found,
         Err(error) => return Err(rescue(temporary, name, &error.into())),
@@ -106,15 +105,15 @@ pub(super) fn replace(
         found.holds(expected)
     };
     match is_expected {
-        // A crash before this leaves the file that was there under the temporary name.
+        // A crash before this leaves the old file under the temporary name.
         Ok(true) => Ok(true),
         Ok(false) => put_back(temporary, name, ours, found, bytes).map(|()| false),
-        // What cannot be read is not the expected one.
+        // A file that cannot be read is not the expected one.
         Err(error) => put_back(temporary, name, ours, found, bytes).and(Err(error)),
     }
 }
 
-/// Puts a file of another program back that bears a temporary name. `placed` has its name.
+/// Puts back a file of another program that has the temporary name. `placed` has its name.
 fn put_back(
     temporary: Temporary<'_>,
     name: &str,
@@ -127,7 +126,7 @@ fn put_back(
     for _ in 0..MAX_ROUNDS {
         match rename(dir, temporary.name(), name, RenameFlags::EXCHANGE) {
             Ok(()) => {}
-            // Another program has removed what had its name.
+            // Another program has removed the file with its name.
             Err(Errno::NOENT) => return give_back(temporary, name),
             Err(error) => return Err(rescue(temporary, name, &error.into())),
         }
@@ -136,12 +135,12 @@ fn put_back(
             Ok(got) => got,
             Err(error) => return Err(rescue(temporary, name, &error.into())),
         };
-        // A writer that rewrites in place may have put its bytes into the file of this program.
+        // A writer that rewrites in place may have written into the file of this program.
         let is_placed = got.inode == placed.inode;
         if is_placed && (!is_ours || placed.holds(bytes).unwrap_or(false)) {
             return Ok(());
         }
-        // It was renamed into place in between, and is newer than what has just been put back.
+        // It was renamed into place in between, and is newer than the file that was just put back.
         placed = std::mem::replace(&mut held, got);
         is_ours = false;
     }
@@ -149,7 +148,7 @@ fn put_back(
     Err(rescue(temporary, name, &error))
 }
 
-/// Gives a new file its name, if no other file has that. `false`: one has.
+/// Gives a new file its name. Returns `false` if another file has it.
 pub(super) fn create(temporary: Temporary<'_>, name: &str) -> io::Result<bool> {
     match move_to_free(temporary.dir, temporary.name(), name) {
         Ok(()) => {
@@ -161,7 +160,7 @@ pub(super) fn create(temporary: Temporary<'_>, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Removes a file that has these bytes. `false`: there is none, or it has others.
+/// Removes a file with the expected bytes. Returns `false` if it does not exist or has other bytes.
 pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Result<bool> {
     match has_bytes(dir, name, expected) {
         Ok(true) => {}
@@ -170,7 +169,7 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Re
         Err(error) => return Err(error),
     }
     step("compared");
-    // Under a name of our own no other program writes it any more, so that what is compared is what goes.
+    // No other program writes to a file with a name of this program, so that the compared file is the removed one.
     let (temporary, _) = Temporary::create_called(dir, 0o600, |letters| {
         SwapName::make(letters, expected, expected, name)
             .unwrap_or_else(|| format!("{OWN_PREFIX}{letters}"))
@@ -188,7 +187,7 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &str, expected: &[u8]) -> io::Re
     }
 }
 
-/// Gives a file its name back, which no other file should have.
+/// Gives a file its name back, which no other file should have now.
 fn give_back(temporary: Temporary<'_>, name: &str) -> io::Result<()> {
     match move_to_free(temporary.dir, temporary.name(), name) {
         Ok(()) => {
@@ -199,50 +198,50 @@ fn give_back(temporary: Temporary<'_>, name: &str) -> io::Result<()> {
     }
 }
 
-/// Renames a file to a name that no other file has, by the first call that the file system knows.
+/// Renames a file to a name that no other file has.
 fn move_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
-    match rename_to_free(dir, from, to) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {}
-        result => return result,
+    if is_linked_to_free((dir, from), (dir, to))? {
+        // Both names are the same file, so that nothing is lost if this fails.
+        drop(unlink(dir, from, AtFlags::empty()));
     }
-    let link = || rustix::fs::linkat(dir, from, dir, to, AtFlags::empty());
-    match retry_on_intr(link) {
-        Ok(()) => {
-            // Both names mean the same file, so that nothing is lost if this fails.
-            drop(unlink(dir, from, AtFlags::empty()));
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
-/// Moves a file to another directory, where no other file has its name, by the first call that the file system knows.
+/// Moves a file to another directory, where no other file has its name.
 pub(super) fn move_between(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     name: &str,
 ) -> rustix::io::Result<()> {
-    let rename = || rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE);
+    if is_linked_to_free((from, name), (to, name))? {
+        // A crash here leaves both names of the same file. So does an error, and then the blob is still in its place.
+        retry_on_intr(|| rustix::fs::unlinkat(from, name, AtFlags::empty()))?;
+    }
+    Ok(())
+}
+
+/// Renames a file to a name that no other file has, by the first call that the file system supports. Returns `true` if that is a
+/// link, so that the file still has its old name.
+fn is_linked_to_free(
+    (from_dir, from): (BorrowedFd<'_>, &str),
+    (to_dir, to): (BorrowedFd<'_>, &str),
+) -> rustix::io::Result<bool> {
+    let rename = || {
+        #[cfg(test)]
+        if tests::is_old_file_system() {
+            return Err(Errno::INVAL);
+        }
+        rustix::fs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE)
+    };
     match retry_on_intr(rename) {
         Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {}
-        result => return result,
+        result => return result.map(|()| false),
     }
-    let link = || rustix::fs::linkat(from, name, to, name, AtFlags::empty());
-    retry_on_intr(link)?;
-    // A crash here leaves both names for the same file. An error as well, and then the blob is where it has been.
-    let unlink = || rustix::fs::unlinkat(from, name, AtFlags::empty());
-    retry_on_intr(unlink)
+    let link = || rustix::fs::linkat(from_dir, from, to_dir, to, AtFlags::empty());
+    retry_on_intr(link).map(|()| true)
 }
 
-fn rename_to_free(dir: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
-    #[cfg(test)]
-    if tests::is_old_file_system() {
-        return Err(Errno::INVAL);
-    }
-    rename(dir, from, to, RenameFlags::NOREPLACE)
-}
-
-/// Gives another program's file its name back, as [`Fs::restore`](crate::fs::Fs::restore) says.
+/// Gives a file of another program its name back: see [`Fs::restore`](crate::fs::Fs::restore).
 pub(super) fn restore(dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<String>> {
     let Some(swap) = SwapName::parse(parked) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -255,17 +254,17 @@ pub(super) fn restore(dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<St
         Ok(swap.is_new(&bytes))
     };
     match is_ours(swap.name) {
-        // Nobody has written it since: this is what the run would have done that was killed.
+        // No program has written it since: this completes the killed run.
         Ok(true) => {
             step("compared");
             rename(dir, parked, swap.name, RenameFlags::EXCHANGE)?;
             step("put back");
-            // A crash here leaves bytes of this program under a name that says so.
+            // A crash here leaves bytes of this program under a name that identifies them.
             if is_ours(parked)? {
                 drop(unlink(dir, parked, AtFlags::empty()));
                 return Ok(None);
             }
-            // It was renamed into place in between, and is newer.
+            // Another file was renamed into place in between, and is newer.
             rename(dir, parked, swap.name, RenameFlags::EXCHANGE)?;
         }
         Ok(false) => {}
@@ -278,7 +277,7 @@ pub(super) fn restore(dir: BorrowedFd<'_>, parked: &str) -> io::Result<Option<St
     }
 }
 
-/// Gives a file of another program a name that no sweep deletes. `None`: that is impossible.
+/// Gives a file of another program a name that no sweep deletes; `None` if that is impossible.
 fn move_to_rescued(dir: BorrowedFd<'_>, from: &str, name: &str) -> Option<String> {
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) => (stem, format!(".{extension}")),
@@ -303,7 +302,7 @@ fn rescue(temporary: Temporary<'_>, name: &str, why: &io::Error) -> io::Error {
     io::Error::new(why.kind(), text)
 }
 
-/// Lets a test do what another program does between two steps.
+/// Allows a test to act as another program between two steps.
 #[cfg(not(test))]
 const fn step(_name: &str) {}
 
@@ -316,7 +315,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::fs;
     use std::os::fd::AsFd as _;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::super::super::{Disk, FileTime, Fs as _};
 
@@ -328,7 +327,7 @@ mod tests {
     }
 
     pub(super) fn step(name: &str) {
-        // Taken out, so that what the other program does makes no step of its own.
+        // Taken out, so that the other program does not call it.
         let other = OTHER.with_borrow_mut(Option::take);
         if let Some(mut other) = other {
             other(name);
@@ -340,7 +339,7 @@ mod tests {
         IS_OLD.get()
     }
 
-    /// Renames a file into place, as writers do, one for each of these steps.
+    /// Renames a file into place, like a writer, at each of these steps.
     fn writes(path: &Path, steps: &'static [(&'static str, &'static str)]) {
         let path = path.to_owned();
         let mut left = steps.iter();
@@ -365,22 +364,33 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).expect("a list");
-        let mut names: Vec<_> = entries
-            .map(|entry| {
-                entry
-                    .expect("an entry")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names
+            .map(|name| name.into_string().expect("UTF-8"))
             .collect();
         names.sort();
         names
     }
 
+    /// Returns a directory with an `index.json`, its path and the open directory.
+    fn layout(index: &str) -> (tempfile::TempDir, PathBuf, fs::File) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let path = temp.path().join("index.json");
+        fs::write(&path, index).expect("a file");
+        let dir = fs::File::open(temp.path()).expect("a directory");
+        (temp, path, dir)
+    }
+
+    /// Replaces the `index.json` if it is `old`.
+    fn replace_old(dir: &fs::File) -> bool {
+        let (old, new) = (b"old", b"new");
+        Disk.replace_expected(dir.as_fd(), "index.json", Some(old), new, FileTime::New)
+            .expect("nothing fails")
+    }
+
     #[test]
-    fn what_others_rename_into_place_between_any_two_steps_is_there_in_the_end() {
-        // What others write at which step, whether the file is replaced, and what is there then.
+    fn a_file_that_is_renamed_into_place_between_any_two_steps_is_kept() {
+        // The writes of other programs by step, whether the file is replaced, and its content in the end.
         type Case = (&'static [(&'static str, &'static str)], bool, &'static str);
         let cases: [Case; 7] = [
             (&[], true, "new"),
@@ -406,20 +416,9 @@ mod tests {
             ),
         ];
         for (steps, replaced, there) in cases {
-            let temp = tempfile::tempdir().expect("a temporary directory");
-            let path = temp.path().join("index.json");
-            fs::write(&path, "old").expect("a file");
-            let dir = fs::File::open(temp.path()).expect("a directory");
+            let (temp, path, dir) = layout("old");
             writes(&path, steps);
-            let found = Disk
-                .replace_expected(
-                    dir.as_fd(),
-                    "index.json",
-                    Some(b"old"),
-                    b"new",
-                    FileTime::New,
-                )
-                .expect("nothing fails");
+            let found = replace_old(&dir);
             stop();
             assert_eq!(found, replaced, "{steps:?}");
             let text = fs::read_to_string(&path).expect("it is there");
@@ -429,11 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_into_the_file_itself_is_there_in_the_end() {
-        let temp = tempfile::tempdir().expect("a temporary directory");
-        let path = temp.path().join("index.json");
-        fs::write(&path, "old").expect("a file");
-        let dir = fs::File::open(temp.path()).expect("a directory");
+    fn a_file_that_is_rewritten_in_place_is_kept() {
+        let (temp, path, dir) = layout("old");
         let file = path.clone();
         OTHER.with_borrow_mut(|slot| {
             *slot = Some(Box::new(move |name| match name {
@@ -442,15 +438,7 @@ mod tests {
                 _ => {}
             }));
         });
-        let found = Disk
-            .replace_expected(
-                dir.as_fd(),
-                "index.json",
-                Some(b"old"),
-                b"new",
-                FileTime::New,
-            )
-            .expect("nothing fails");
+        let found = replace_old(&dir);
         stop();
         assert!(!found);
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "Y");
@@ -458,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_created_only_where_there_is_none() {
+    fn a_file_is_created_only_if_it_does_not_exist() {
         for is_old in [false, true] {
             IS_OLD.set(is_old);
             let temp = tempfile::tempdir().expect("a temporary directory");
@@ -476,15 +464,12 @@ mod tests {
         IS_OLD.set(false);
     }
 
-    /// Some file systems know no `RENAME_NOREPLACE` (NFS, many FUSE): there a hard link gives the name back.
+    /// Some file systems do not support `RENAME_NOREPLACE` (NFS, many FUSE): there a hard link gives the name back.
     #[test]
-    fn a_removal_gives_back_what_another_program_wrote_on_every_file_system() {
+    fn a_removal_puts_back_the_file_of_another_program_on_every_file_system() {
         for is_old in [false, true] {
             IS_OLD.set(is_old);
-            let temp = tempfile::tempdir().expect("a temporary directory");
-            let path = temp.path().join("index.json");
-            fs::write(&path, "old").expect("a file");
-            let dir = fs::File::open(temp.path()).expect("a directory");
+            let (temp, path, dir) = layout("old");
             writes(&path, &[("compared", "X")]);
             let found = Disk.remove_expected(dir.as_fd(), "index.json", b"old");
             stop();
@@ -492,7 +477,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("it is there"), "X");
             assert_eq!(names(temp.path()), ["index.json"], "{is_old}");
 
-            // A third program has put one there: the other one is kept, and named.
+            // A third program has renamed its own into place: the other file is kept, and named.
             fs::write(&path, "old").expect("a file");
             writes(&path, &[("compared", "X"), ("moved away", "Y")]);
             let error = Disk
@@ -513,9 +498,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_parked_gets_its_name_back_unless_that_is_taken() {
-        // What is in place, what another program renames into place in between, and what is there in the end.
-        // And whether the parked file gets another name.
+    fn a_parked_file_gets_its_name_back_unless_it_is_taken() {
+        // The file in place, the writes of another program by step, the file in the end, and whether the parked file gets
+        // another name.
         type Case = (
             &'static str,
             &'static [(&'static str, &'static str)],
@@ -526,17 +511,14 @@ mod tests {
             ("new", &[], "parked", false),
             ("newer", &[], "newer", true),
             ("new", &[("compared", "newer")], "newer", true),
-            // It replaces the parked file, as it would have done without the exchange.
+            // It replaces the parked file, as without the exchange.
             ("new", &[("put back", "newer")], "newer", false),
         ];
         for (place, steps, there, is_rescued) in cases {
-            let temp = tempfile::tempdir().expect("a temporary directory");
-            let path = temp.path().join("index.json");
-            fs::write(&path, place).expect("a file");
+            let (temp, path, dir) = layout(place);
             let parked =
                 SwapName::make("abcdef", b"old", b"new", "index.json").expect("it is short");
             fs::write(temp.path().join(&parked), "parked").expect("a file");
-            let dir = fs::File::open(temp.path()).expect("a directory");
             writes(&path, steps);
             let rescued = Disk.restore(dir.as_fd(), &parked).expect("nothing fails");
             stop();
