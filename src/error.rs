@@ -178,6 +178,14 @@ pub enum Error {
         /// Every layout that the run changed.
         layouts: Vec<PathBuf>,
     },
+    /// An archive cannot be read, or not be written as asked.
+    #[error("cannot use `{}`: {what}", path.display())]
+    Archive {
+        /// The archive, as given.
+        path: PathBuf,
+        /// What is wrong with it, or what it cannot do.
+        what: ArchiveProblem,
+    },
     /// A signal asked to stop before anything was changed.
     #[error("interrupted")]
     Interrupted,
@@ -238,6 +246,41 @@ pub enum NotALayout {
     /// `index.json` stands alone.
     #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
     NoBlobs,
+}
+
+/// What is wrong with an archive, or what it cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveProblem {
+    /// It cannot be understood, or readers would understand it in different ways.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is compressed in a way that this build cannot read.
+    #[error("it is compressed with {0}, which this program was built without")]
+    NoDecoder(&'static str),
+    /// It is compressed in a way that can only be read.
+    #[error("it is compressed with {0}, which can only be read")]
+    NoEncoder(&'static str),
+    /// The directory for temporary files has no room for what is read of it, or cannot be used.
+    #[error("cannot unpack its documents into the directory for temporary files: {0}")]
+    Scratch(String),
+    /// It holds more than one layout.
+    #[error("there are several image layouts in it: {0}")]
+    Several(String),
+    /// It is in docker's format from before version 25, of which only little is supported.
+    #[error(
+        "it is an archive of docker before version 25 (no `index.json`), of which only `ls`, `df` and `rm NAME` work"
+    )]
+    Classic,
+    /// What is deleted cannot be kept in it.
+    #[error("an archive keeps no trash")]
+    NoTrash,
+    /// An archive cannot do what a directory can.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// It came through a pipe, and nothing says where the new one goes.
+    #[error("it is read from a pipe, so the new archive needs a place of its own")]
+    NeedsOutput,
 }
 
 /// What is wrong with a directory that is to be a pool of blobs.
@@ -311,6 +354,11 @@ impl Error {
             | Self::Trash { .. }
             | Self::RunOfOthers { .. }
             | Self::Empty { .. } => ErrorKind::Refused,
+            Self::Archive {
+                what: ArchiveProblem::Scratch(_),
+                ..
+            } => ErrorKind::Io,
+            Self::Archive { .. } => ErrorKind::Refused,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
             Self::Busy { .. } | Self::Unstable { .. } | Self::Changed { .. } => ErrorKind::Busy,
             Self::Interrupted => ErrorKind::Interrupted,

@@ -200,6 +200,7 @@
 //! | --- | --- |
 //! | [`ops`] | the loop of every changing command, over one layout or a group that shares its blobs |
 //! | [`layout`] | opens directories, lists blobs, reads `index.json`, holds, second indexes and locks |
+//! | [`archive`] | unpacks the documents of a tar archive as a layout, and writes the archive without what was deleted |
 //! | [`graph`] | reads documents, knows what references what, and marks what is live |
 //! | [`model`] | images, names and entries, as people see them |
 //! | [`plan`] | decides, as pure functions of a snapshot, options and the time |
@@ -208,13 +209,14 @@
 //! | [`report`] | `df`, `check`, `why`: questions that change nothing |
 //! | [`oci`], [`parse`] | values of the specifications; times and sizes as texts |
 //!
-//! A room uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `layout`, `fs`, `error`, `oci`. A test
+//! A room uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `archive`, `layout`, `fs`, `error`, `oci`. A test
 //! draws the arrows.
 //!
 //! # Features
 //!
-//! `cli`, on by default, adds what only the command needs. `oci-spec`, on by default, adds [conversions](oci::spec) to and from
-//! the types of the `oci-spec` crate. `default-features = false` leaves both out.
+//! `cli`, on by default, adds what only the command needs, and `archives`: compressed archives, of which zstd needs a C compiler. Plain
+//! archives need no feature. `oci-spec`, on by default, adds [conversions](oci::spec) to and from
+//! the types of the `oci-spec` crate. `default-features = false` leaves all of them out.
 //!
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
 #![cfg_attr(
@@ -225,6 +227,7 @@
     )
 )]
 
+pub mod archive;
 mod clock;
 pub mod error;
 pub mod execute;

@@ -16,6 +16,10 @@ pub enum Phase {
     Sweeping,
     /// Blobs are read in full and compared with their digests.
     Hashing,
+    /// An archive is read.
+    Unpacking,
+    /// A new archive is written.
+    Packing,
 }
 
 /// The extent of a part of the work, as far as it is known when that begins.

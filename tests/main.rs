@@ -4,6 +4,7 @@
 //! | module | what it tests |
 //! | --- | --- |
 //! | `rm`, `prune`, `check`, `many`, `cli` | the command line |
+//! | `archive` | layouts in tar archives |
 //! | `corpus` | recorded layouts of real tools |
 //! | `hostile` | malformed and adversarial layouts |
 //! | `model`, `properties` | random layouts and commands against oracles |
@@ -19,6 +20,7 @@
 
 mod support;
 
+mod archive;
 mod check;
 mod cli;
 mod corpus;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::error::{NotALayout, SharedStoreProblem};
+use ocisweep::archive::Archives;
+use ocisweep::error::{ArchiveProblem, NotALayout, SharedStoreProblem};
 use ocisweep::fs::CannotKeep;
 use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::shared_blobs::SharedStore;
@@ -36,6 +37,8 @@ pub struct Context<'a> {
     pub ignored: IgnoredIndexes,
     /// That what is deleted goes into the trash.
     pub trash: Option<TrashOptions>,
+    /// The archives that were read.
+    pub archives: Archives,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
 }
@@ -79,6 +82,8 @@ impl Progress for Watcher<'_> {
             Phase::ScanningOrphans => ("inspecting", "orphans"),
             Phase::Sweeping => ("sweeping", "blobs"),
             Phase::Hashing => ("hashing", "blobs"),
+            Phase::Unpacking => ("reading", "archive"),
+            Phase::Packing => ("writing", "archive"),
             _ => ("working on", "blobs"),
         };
         self.progress.phase_of(name, noun, total.items);
@@ -150,6 +155,7 @@ impl<'a> Context<'a> {
             zone,
             ignored,
             trash: None,
+            archives: Archives::default(),
             has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,
@@ -192,7 +198,23 @@ impl<'a> Context<'a> {
     /// # Errors
     /// What [`Layout::open`] says.
     pub fn open(&self, path: &Path) -> ocisweep::Result<Layout> {
-        Ok(Layout::open(path)?.ignoring(&self.ignored))
+        let layout = self.archives.open(path, self.watcher())?;
+        Ok(layout.ignoring(&self.ignored))
+    }
+
+    /// Opens a layout, for what an archive cannot do: `why` says so.
+    ///
+    /// # Errors
+    /// As [`Context::open`], and [`Error::Archive`].
+    pub fn open_directory(&self, path: &Path, why: &'static str) -> ocisweep::Result<Layout> {
+        let layout = self.open(path)?;
+        if layout.is_packed() {
+            return Err(Error::Archive {
+                path: path.to_owned(),
+                what: ArchiveProblem::Unsupported(why),
+            });
+        }
+        Ok(layout)
     }
 
     /// Says which blobs count as 0 bytes because they cannot be measured, and returns how that ends the run.
@@ -464,6 +486,32 @@ fn hint(error: &Error) -> Option<String> {
             NotALayout::NotADirectory | NotALayout::Nothing | NotALayout::NoBlobs => {
                 "give the directory that holds `index.json` and `blobs`".to_owned()
             }
+            _ => return None,
+        },
+        Error::Archive { path, what } => match what {
+            ArchiveProblem::NoTrash => {
+                "`-o FILE` writes the new archive to another file, so that the old one is kept; `--trash=0` does without a trash".to_owned()
+            }
+            ArchiveProblem::Classic => {
+                "`docker load` and `docker save` of a newer docker make a layout of it".to_owned()
+            }
+            ArchiveProblem::NeedsOutput => {
+                "`-o FILE` names it; `-o -` writes to standard output".to_owned()
+            }
+            ArchiveProblem::NoEncoder(_) => {
+                "`--compress gzip` or `--compress none` writes another format, best with `-o FILE`".to_owned()
+            }
+            ArchiveProblem::Scratch(_) => {
+                "TMPDIR names another directory".to_owned()
+            }
+            ArchiveProblem::Several(_) => format!(
+                "extract it first: `mkdir DIR && tar -C DIR -xf {}`",
+                quote_path(path)
+            ),
+            ArchiveProblem::Unsupported(_) => format!(
+                "extract it first: `mkdir DIR && tar -C DIR -xf {}`",
+                quote_path(path)
+            ),
             _ => return None,
         },
         Error::Trash { path, .. } => {

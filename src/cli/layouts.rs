@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ocisweep::Error;
+use ocisweep::archive::Archives;
 use ocisweep::error::SharedStoreProblem;
 use ocisweep::execute::remove_directory;
 use ocisweep::fs::Disk;
@@ -21,7 +22,7 @@ use ocisweep::ops::{Finished, LayoutGroup};
 use ocisweep::plan::{Totals, hardlink_totals};
 
 use super::args::{OutputArgs, SharedArgs, TextFormat, TreeArgs};
-use super::context::Context;
+use super::context::{Context, with_causes};
 use super::exit::{self, Exit};
 use super::mistaken::{CommandLine, not_a_layout, report};
 use super::render::json;
@@ -88,7 +89,17 @@ pub fn choose(
         let mut forest = Discovery::default();
         for path in &args.paths {
             let before = forest.layouts.len();
-            match forest.search(path) {
+            if Archives::may_be(path) {
+                match not_a_layout(context, path) {
+                    None => {
+                        first = first.or_else(|| Some((path.clone(), path.clone())));
+                        forest.layouts.push(path.clone());
+                    }
+                    Some(error) => mistaken.push((path.clone(), error)),
+                }
+                continue;
+            }
+            match forest.search_with(path, &|file| is_archive(context, file)) {
                 Ok(()) => {
                     let found = forest.layouts.get(before);
                     first = first.or_else(|| Some((path.clone(), found?.clone())));
@@ -109,7 +120,7 @@ pub fn choose(
         paths = forest.layouts;
     } else {
         for path in &args.paths {
-            match not_a_layout(path) {
+            match not_a_layout(context, path) {
                 None => first = first.or_else(|| Some((path.clone(), path.clone()))),
                 Some(error) => mistaken.push((path.clone(), error)),
             }
@@ -135,6 +146,36 @@ pub fn choose(
         exit,
         is_complete,
     })
+}
+
+/// Returns `true` if a file that was met below a directory is an archive with a layout in it. Most files are not: only those are
+/// opened that are called like an archive.
+fn is_archive(context: &Context<'_>, file: &Path) -> bool {
+    let is_called_so = file.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        let mut parts = name.rsplit('.');
+        match parts.next() {
+            Some("tar" | "tgz" | "tzst" | "txz" | "tbz2") => true,
+            Some("gz" | "zst" | "xz" | "bz2") => parts.next() == Some("tar"),
+            _ => false,
+        }
+    });
+    if !is_called_so || !Archives::begins_like_one(file) {
+        return false;
+    }
+    match context.open(file) {
+        Ok(_) => true,
+        // Of most of them nobody claims that there are images in it.
+        Err(Error::NotALayout { .. }) => false,
+        Err(error) => {
+            context.term.note(&format!(
+                "skipped `{}`: {}",
+                file.display(),
+                with_causes(&error)
+            ));
+            false
+        }
+    }
 }
 
 /// Finds all layouts that share a store of blobs. One that could not be looked for may use it, so that nothing is done.
@@ -180,7 +221,7 @@ pub fn group_of(
     let Some(store) = &shared.shared_blobs else {
         return Ok(alone(context, layout));
     };
-    if let Some(error) = not_a_layout(layout) {
+    if let Some(error) = not_a_layout(context, layout) {
         return Err(context.report(&error));
     }
     let others = TreeArgs {
@@ -275,6 +316,7 @@ pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
         };
         sum.temporary = own.temporary;
         sum.temporary_bytes = own.temporary_bytes;
+        sum.packing_bytes = own.packing_bytes;
     }
     sums
 }

@@ -10,12 +10,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use ocisweep::error::NotALayout;
+use ocisweep::archive::Archives;
+use ocisweep::error::{ArchiveProblem, NotALayout};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{ImageInspector, list_images};
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{Filters, Force, Selector, dangling};
-use ocisweep::{Error, Layout, Snapshot};
+use ocisweep::{Error, Snapshot};
 
 use super::context::{Context, dashes, quote, quote_path};
 use super::exit::{self, Exit};
@@ -44,10 +45,12 @@ impl CommandLine<'_> {
 }
 
 /// Returns why a path is not a layout; `None` for every layout, damaged or not.
-pub fn not_a_layout(path: &Path) -> Option<Error> {
-    Layout::open(path)
+pub fn not_a_layout(context: &Context<'_>, path: &Path) -> Option<Error> {
+    context
+        .open(path)
         .err()
-        .filter(|error| is_no_layout(error, path))
+        // What came through a pipe cannot be read a second time, to say later what is wrong with it.
+        .filter(|error| is_no_layout(error, path) || Archives::is_stream(path))
 }
 
 /// Returns `true` if opening a path failed because it is not a layout, and not because the layout is damaged, begun
@@ -56,6 +59,11 @@ pub fn is_no_layout(error: &Error, opened: &Path) -> bool {
     match error {
         // A writer that has not written its first index yet.
         Error::NotALayout { what, .. } => *what != NotALayout::NoIndex,
+        Error::Archive {
+            what:
+                ArchiveProblem::Malformed(_) | ArchiveProblem::NoDecoder(_) | ArchiveProblem::Several(_),
+            ..
+        } => true,
         Error::Read { path, source } => {
             path == opened
                 && matches!(

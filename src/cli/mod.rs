@@ -7,6 +7,7 @@
     reason = "modules of a binary are reachable from nowhere else"
 )]
 
+mod archives;
 mod args;
 mod commands;
 mod context;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         columns: env("COLUMNS").and_then(|value| value.to_str()?.parse().ok()),
         progress: args.global.progress.into(),
         level: args.command.level(),
+        results_on_stderr: archives::writes_to_stdout(&args.command),
     };
     let term = Term::new(&settings);
     let ignored = IgnoredIndexes::new(args.global.ignore_index);
@@ -56,6 +58,10 @@ pub fn main() -> ExitCode {
             term.error(&format!("cannot catch signals: {error}"), None);
             return exit::IO.code();
         }
+    };
+    context.archives = match archives::of(&term, &args.command) {
+        Ok(archives) => archives,
+        Err(exit) => return exit.code(),
     };
     if let Some(asked) = args.command.trash() {
         match trash::options(asked, env(trash::VARIABLE)) {

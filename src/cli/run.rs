@@ -113,6 +113,7 @@ pub fn read(
 /// Returns the group of one layout.
 pub fn alone(context: &Context<'_>, path: &Path) -> LayoutGroup {
     LayoutGroup::of(path)
+        .reading(&context.archives)
         .ignoring(&context.ignored)
         .trashing(context.trash.as_ref())
 }

@@ -27,6 +27,10 @@ const WRITTEN_BACK: i128 = 60 * 60 * 1_000_000_000;
 /// [`Error::Read`] and [`Error::Write`]. Nothing was changed.
 pub(crate) fn sync_written(locked: &Locked<'_>, fs: &dyn Fs) -> Result<()> {
     let layout = locked.layout();
+    if layout.is_packed() {
+        // The archive itself is flushed before it takes the place of the old one.
+        return Ok(());
+    }
     let mut files = Vec::new();
     let mut is_recent = false;
     let mut names = vec!["index.json".to_owned(), "manifest.json".to_owned()];

@@ -10,8 +10,10 @@
 
 mod disk;
 mod kind;
+mod large;
 mod open;
 mod own_names;
+mod scratch;
 mod stat;
 mod verify;
 
@@ -24,11 +26,13 @@ use crate::oci::digest::DeletableName;
 
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
+pub(crate) use large::{FileVersion, LargeFile, Placed, copy_range, open_output};
 pub(crate) use open::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
     stat_of,
 };
 pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
+pub(crate) use scratch::{Scratch, ScratchWriter, set_length, set_modified, unnamed_file};
 pub use stat::FileStat;
 pub(crate) use verify::has_digest;
 

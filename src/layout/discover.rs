@@ -37,6 +37,18 @@ impl Discovery {
     /// [`Error::NotALayout`] if the root is not a directory or contains no layout, [`Error::Read`] if it does
     /// not exist. Directories below the root that cannot be read are in [`Discovery::errors`].
     pub fn search(&mut self, root: &Path) -> Result<(), Error> {
+        self.search_with(root, &|_| false)
+    }
+
+    /// Does the same, and adds files for which `is_archive` returns `true`, unless they lie in a layout.
+    ///
+    /// # Errors
+    /// As [`Discovery::search`].
+    pub fn search_with(
+        &mut self,
+        root: &Path,
+        is_archive: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), Error> {
         let device = match std::fs::metadata(root) {
             Ok(found) if found.is_dir() => found.dev(),
             // The error of opening it says what it is.
@@ -57,6 +69,11 @@ impl Discovery {
             };
             // The root itself may be a link.
             if entry.depth() > 0 && !entry.file_type().is_dir() {
+                path_is_layout.truncate(entry.depth());
+                let is_inside = path_is_layout.contains(&true);
+                if !is_inside && entry.file_type().is_file() && is_archive(entry.path()) {
+                    self.layouts.push(entry.into_path());
+                }
                 continue;
             }
             path_is_layout.truncate(entry.depth());

@@ -16,14 +16,17 @@
 //! no process can replace a directory by a link between a check and its use. The content of a layout is never
 //! trusted: sizes are limited, and what cannot be understood is an error and never "empty".
 
+pub(crate) mod archive_change;
 pub mod blob_list;
 pub(crate) mod change_detector;
+pub(crate) mod classic;
 pub mod discover;
 pub(crate) mod entries;
 pub mod holds;
 pub(crate) mod hollow;
 pub mod lock;
 mod note;
+pub(crate) mod packed;
 mod read;
 pub(crate) mod released;
 pub(crate) mod replaced_ids;
@@ -39,7 +42,9 @@ pub mod trash;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType};
@@ -47,6 +52,7 @@ use rustix::fs::{CWD, FileType};
 use crate::error::{Error, NotALayout, Result};
 use crate::fs::{FileSystem, Links, exists, open_dir, open_file, real_path, stat_at};
 use crate::layout::holds::Emptied;
+use crate::layout::packed::Packed;
 use crate::oci::digest::DeletableName;
 use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::signed::{Identity, identify};
@@ -74,6 +80,7 @@ pub struct Layout {
     dir: OwnedFd,
     blobs: BlobDirs,
     ignored: IgnoredIndexes,
+    packed: Option<Arc<Packed>>,
 }
 
 /// Where the blobs of a layout lie.
@@ -105,15 +112,46 @@ impl Layout {
         Self::open_unchecked(path.into(), Blobs::Inside)
     }
 
+    /// Opens the layout in an archive. Messages name the archive.
+    pub(crate) fn open_packed(archive: PathBuf, packed: Arc<Packed>) -> Result<Self> {
+        let prefix = Path::new(std::ffi::OsStr::from_bytes(&packed.prefix));
+        let place = packed.scratch.path().join(prefix);
+        let dir = open_dir(CWD, &place, Links::Refuse)
+            .map_err(|error| Error::read(&archive)(error.into()))?;
+        let layout = Self::of_directory(archive, dir, Blobs::Inside)?;
+        Ok(Self {
+            packed: Some(packed),
+            ..layout
+        })
+    }
+
+    /// Returns what is known of the archive that the layout was unpacked from.
+    pub(crate) fn packed(&self) -> Option<&Packed> {
+        self.packed.as_deref()
+    }
+
+    /// Returns `true` if the layout lies in an archive.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
     fn open_unchecked(path: PathBuf, place: Blobs) -> Result<Self> {
+        let dir = match open_dir(CWD, &path, Links::Follow) {
+            Ok(dir) => dir,
+            Err(rustix::io::Errno::NOTDIR) => {
+                let what = what_file(&path);
+                return Err(Error::NotALayout { path, what });
+            }
+            Err(error) => return Err(Error::read(&path)(error.into())),
+        };
+        Self::of_directory(path, dir, place)
+    }
+
+    fn of_directory(path: PathBuf, dir: OwnedFd, place: Blobs) -> Result<Self> {
         let refused = |what| {
             let path = path.clone();
             Error::NotALayout { path, what }
-        };
-        let dir = match open_dir(CWD, &path, Links::Follow) {
-            Ok(dir) => dir,
-            Err(rustix::io::Errno::NOTDIR) => return Err(refused(what_file(&path))),
-            Err(error) => return Err(Error::read(&path)(error.into())),
         };
         let has = |name: &str| exists(&dir, name).map_err(Error::read(path.join(name)));
         let has_marker = has("oci-layout")?;
@@ -155,6 +193,7 @@ impl Layout {
             dir,
             blobs,
             ignored: IgnoredIndexes::default(),
+            packed: None,
         })
     }
 
@@ -171,6 +210,7 @@ impl Layout {
             dir: self.dir.try_clone().map_err(Error::read(&self.path))?,
             blobs: self.blobs.try_clone().map_err(Error::read(&self.path))?,
             ignored: self.ignored.clone(),
+            packed: self.packed.clone(),
         })
     }
 
@@ -317,6 +357,9 @@ pub(crate) struct StrayPlace {
 impl Layout {
     /// Returns `true` if deleted blobs may be files of a lower layer of an overlay file system.
     pub(crate) fn merges_layers(&self) -> bool {
+        if self.is_packed() {
+            return false;
+        }
         let mut dirs = self.blobs.algorithms.iter();
         dirs.any(|(_, dir)| FileSystem::merges_layers(dir))
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::archive::{Archive, Archives};
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, execute_group, is_in_trash};
 use crate::fs::Fs;
@@ -36,7 +37,7 @@ use crate::plan::{
     Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, stale_files,
     sweep_all,
 };
-use crate::progress::{Phase, Progress, Running, Total};
+use crate::progress::{Phase, Progress, Running, Silent, Total};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
@@ -49,6 +50,7 @@ pub struct LayoutGroup {
     layouts: Vec<PathBuf>,
     ignored: IgnoredIndexes,
     trash: Option<TrashOptions>,
+    archives: Option<Archives>,
 }
 
 /// An open group.
@@ -106,6 +108,7 @@ impl LayoutGroup {
             layouts: vec![layout.into()],
             ignored: IgnoredIndexes::default(),
             trash: None,
+            archives: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl LayoutGroup {
             layouts: layouts.to_vec(),
             ignored: IgnoredIndexes::default(),
             trash: None,
+            archives: None,
         }
     }
 
@@ -135,9 +139,28 @@ impl LayoutGroup {
         self
     }
 
+    /// Takes archives for layouts as well. The group has to be of a single layout then.
+    #[must_use]
+    pub fn reading(mut self, archives: &Archives) -> Self {
+        self.archives = Some(archives.clone());
+        self
+    }
+
     /// Opens one layout of the group, without a shared store.
     pub(super) fn open_layout(&self, path: &Path) -> Result<Layout> {
-        Ok(Layout::open(path)?.ignoring(&self.ignored))
+        let layout = match &self.archives {
+            Some(archives) => archives.open(path, &Silent)?,
+            None => Layout::open(path)?,
+        };
+        Ok(layout.ignoring(&self.ignored))
+    }
+
+    /// Returns the archives, and the one that this group is, once it was opened.
+    pub(super) fn archive(&self) -> Option<(&Archives, Arc<Archive>)> {
+        let (archives, (None, [path])) = (self.archives.as_ref()?, self.paths()) else {
+            return None;
+        };
+        Some((archives, archives.get(path)?))
     }
 
     pub(super) const fn trash(&self) -> Option<&TrashOptions> {
@@ -435,6 +458,7 @@ impl Store {
             latest_now,
             is_sparse: false,
             trash: None,
+            packing: 0,
         };
         let plan = GroupPlan {
             store: Some(pool),

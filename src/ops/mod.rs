@@ -6,6 +6,7 @@
 //!
 //! [`run`](run()) does all of it. A dry run ends with the plan.
 
+mod archive;
 mod group;
 mod holds;
 mod locks;

@@ -12,6 +12,7 @@ use crate::plan::{
 };
 use crate::progress::Progress;
 
+use super::archive::{Finish, Target};
 use super::group::execute_locked;
 use super::locks::{lock_all, lock_store};
 use super::{LayoutGroup, OpenGroup, Protection};
@@ -162,9 +163,15 @@ fn attempt<T, E: From<Error>>(
             _ => None,
         };
         let mut open = group.open(progress)?;
+        let archive = Target::of(group);
+        if let Some(archive) = &archive {
+            archive.refuse_impossible(group, matches!(mode, Mode::Execute(_)))?;
+        }
         let made = make(&mut open);
         if let Mode::Execute(wait) = mode
             && can_be_cured
+            // An archive has no trash.
+            && archive.is_none()
             && open.lacks_what_is_in_trash()?
         {
             // Also where planning refuses a layout for what it lacks. Once: what cannot be put back stays missing.
@@ -180,6 +187,9 @@ fn attempt<T, E: From<Error>>(
         }
         attempt += 1;
         let (mut plan, notes) = made?;
+        if let Some(archive) = &archive {
+            archive.note(&mut plan);
+        }
         if let Some(options) = group.trash() {
             plan = plan.trashing(options);
         }
@@ -193,6 +203,12 @@ fn attempt<T, E: From<Error>>(
         // Without anything to do nothing is locked, so that a clean layout on a read-only file system is not an error.
         if plan.is_empty() {
             let mut outcome = GroupOutcome::nothing(&plan);
+            if let Some(archive) = &archive
+                && finish(archive, group, &plan, &mut outcome, progress)? == Finish::Again
+            {
+                progress.changed(group.path());
+                continue;
+            }
             tell(&mut outcome, &mut cured);
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
@@ -202,6 +218,12 @@ fn attempt<T, E: From<Error>>(
         };
         match executed {
             Ok(mut outcome) => {
+                if let Some(archive) = &archive
+                    && finish(archive, group, &plan, &mut outcome, progress)? == Finish::Again
+                {
+                    progress.changed(group.path());
+                    continue;
+                }
                 // Only now: a lock file in the directory would keep it from going.
                 for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
                     if outcome.layout_removed
@@ -221,6 +243,21 @@ fn attempt<T, E: From<Error>>(
         path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Writes the archive that a run has worked on.
+fn finish(
+    archive: &Target<'_>,
+    group: &LayoutGroup,
+    plan: &GroupPlan,
+    outcome: &mut GroupOutcome,
+    progress: &dyn Progress,
+) -> Result<Finish> {
+    match (plan.layouts.as_slice(), outcome.layouts.as_mut_slice()) {
+        ([plan], [outcome]) => archive.finish(plan, outcome, group, progress),
+        // A group with a shared store has no archive.
+        _ => Ok(Finish::Done),
+    }
 }
 
 /// Adds to an outcome what was put back before.

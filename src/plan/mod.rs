@@ -4,6 +4,7 @@
 //! and does not execute it, so there is no flag that deletion code could forget to check.
 
 mod age;
+mod archive;
 mod dangling;
 mod deletions;
 pub mod filter;
@@ -88,6 +89,8 @@ pub struct Plan {
     pub(crate) is_sparse: bool,
     /// What is deleted is moved into the trash.
     pub(crate) trash: Option<TrashOptions>,
+    /// What an archive gets shorter by beside the bytes of its blobs, see [`Totals::packing_bytes`].
+    pub(crate) packing: i64,
 }
 
 impl Plan {
@@ -258,13 +261,24 @@ pub struct Totals {
     pub temporary: u64,
     /// Their bytes, which are freed as well.
     pub temporary_bytes: u64,
+    /// Of a layout in an archive that is not compressed: what the archive gets shorter by beside that. These are headers and padding of
+    /// members that go, less what edited documents add, so that the sum is the difference of the files' lengths.
+    pub packing_bytes: i64,
 }
 
 impl Totals {
     /// Returns all bytes that are freed.
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {
-        self.freed_bytes.saturating_add(self.temporary_bytes)
+        self.freed_bytes
+            .saturating_add(self.temporary_bytes)
+            .saturating_add_signed(self.packing_bytes)
+    }
+
+    /// Returns the packing with which these are the totals of an archive that gets shorter by so many bytes.
+    pub(crate) fn packing_for(&self, shorter: i128) -> i64 {
+        let own = i128::from(self.freed_bytes) + i128::from(self.temporary_bytes);
+        i64::try_from(shorter - own).unwrap_or_default()
     }
 
     /// Adds another layout's totals.
@@ -277,6 +291,7 @@ impl Totals {
             linked_bytes: self.linked_bytes.saturating_add(other.linked_bytes),
             temporary: self.temporary.saturating_add(other.temporary),
             temporary_bytes: self.temporary_bytes.saturating_add(other.temporary_bytes),
+            packing_bytes: self.packing_bytes.saturating_add(other.packing_bytes),
         }
     }
 }
@@ -341,7 +356,10 @@ impl Plan {
         for file in &self.temporary {
             tally.temporary(file.len);
         }
-        tally.totals()
+        Totals {
+            packing_bytes: self.packing,
+            ..tally.totals()
+        }
     }
 
     /// Returns `true` if there is nothing to do.
@@ -376,6 +394,7 @@ impl Plan {
             latest_now: view.graph.latest_now(),
             is_sparse: false,
             trash: None,
+            packing: 0,
         }
     }
 }

@@ -25,7 +25,8 @@ pub enum EmptyLayouts {
 /// Plans to remove the layout, if it is empty after the plan. It is kept if its `index.json` was newer
 /// than the grace period before this run.
 pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
-    if is_left_empty(view, plan) && is_quiet(view, plan, rule) {
+    // The file of an archive is kept, whatever is in it.
+    if !view.layout.is_packed() && is_left_empty(view, plan) && is_quiet(view, plan, rule) {
         plan.empty_layout = EmptyLayouts::Remove;
         plan.latest_now = plan.latest_now.max(rule.now);
     }

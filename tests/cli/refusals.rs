@@ -28,7 +28,7 @@ fn what_is_no_layout() {
         r#"{"imageLayoutVersion":"2.0.0"}"#,
     )
     .expect("a file can be made");
-    let tar = crate::support::transcript::package().join("testdata/corpus/bk-sbom.tar");
+    let tar = crate::support::transcript::package().join("testdata/corpus/skopeo-dir.tar");
     fs::copy(tar, dir.join("image.tar")).expect("a file can be copied");
     for layout in [
         "skopeo-dir",

@@ -12,6 +12,7 @@
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
+//! - [`archives`]: kills and errors while an archive is replaced.
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
@@ -32,6 +33,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod attributes;
 mod commands;
 mod disk;

@@ -139,19 +139,19 @@ fn what_is_not_plain_utf_8_is_called_so() {
 }
 
 #[test]
-fn a_tar_file_is_refused_by_name_with_a_hint() {
+fn a_tar_file_without_a_layout_is_refused_with_a_hint() {
     let scene = GuardedLayout::new();
     let temp = TempDir::new().expect("a temporary directory can be made");
     let path = temp.path().join("image.tar");
     let file = fs::File::create(&path).expect("the archive can be made");
     let mut archive = tar::Builder::new(file);
     archive
-        .append_dir_all(".", scene.path())
-        .expect("the layout can be archived");
+        .append_path_with_name(scene.path().join("oci-layout"), "oci-layout")
+        .expect("a file can be archived");
     archive.finish().expect("the archive can be finished");
     refused(&path, temp.path())
         .one_error_with_hint()
-        .warns("tar");
+        .warns("no `index.json`");
 }
 
 #[test]

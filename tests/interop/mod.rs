@@ -9,9 +9,13 @@
 //! - [`umoci`] and [`skopeo`]: the promises of `gc`.
 //! - [`peers`]: `umoci gc` and `ocisweep gc` side by side.
 //! - [`rm`]: those of `rm` and `hold`.
+//! - [`archives`]: tar archives, slimmed and read again.
+//! - [`engine`]: a docker engine and its containerd load what was slimmed.
 //! - [`beside`]: the programs and the sweeps at the same time.
 
+mod archives;
 mod beside;
+mod engine;
 mod peers;
 mod rm;
 mod seen;

@@ -10,14 +10,14 @@ use super::{Source, sources};
 
 /// The rooms of the library, from the bottom up. A file uses only its own room and those before it.
 const ROOMS: &[&str] = &[
-    "vectors", "parse", "clock", "threads", "oci", "error", "progress", "fs", "layout", "graph",
-    "model", "plan", "execute", "report", "ops",
+    "vectors", "parse", "clock", "threads", "oci", "error", "progress", "fs", "layout", "archive",
+    "graph", "model", "plan", "execute", "report", "ops",
 ];
 
 /// The rooms of the command, from the bottom up. All of them are above the library.
 const COMMAND_ROOMS: &[&str] = &[
-    "exit", "term", "args", "context", "trash", "render", "mistaken", "run", "layouts", "topics",
-    "docs", "commands",
+    "exit", "term", "args", "archives", "context", "trash", "render", "mistaken", "run", "layouts",
+    "topics", "docs", "commands",
 ];
 
 /// A path in the source: `["oci", "digest"]`.

@@ -80,7 +80,7 @@ pub struct CheckArgs {
                   ocisweep why --format json images 8572"
 )]
 pub struct WhyArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Blob or image to explain: a digest, at least three hex digits of one, or an image as for rm

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 /// One layout, several, or all below some directories.
 #[derive(Debug, ClapArgs)]
 pub struct TreeArgs {
-    /// Image layouts: directories with index.json and blobs/
+    /// Image layouts: directories with index.json and blobs/, or tar archives of them; - is standard input
     #[arg(required = true, value_name = "LAYOUT")]
     pub paths: Vec<PathBuf>,
     /// Process every layout below these directories; does not follow links or enter other file systems

@@ -11,11 +11,13 @@ use ocisweep::parse::size::parse_size;
 use ocisweep::parse::time::parse_duration;
 use ocisweep::plan::PlatformMode;
 
+mod archive;
 mod hold;
 mod inspect;
 mod layouts;
 mod trash;
 
+pub use archive::ArchiveArgs;
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 pub use layouts::{LayoutArgs, SharedArgs, TreeArgs};
@@ -291,6 +293,44 @@ impl Command {
         }
     }
 
+    /// Returns the flags for archives; `None`: the command writes none.
+    pub const fn archive(&self) -> Option<&ArchiveArgs> {
+        match self {
+            Self::Gc(args) => Some(&args.archive),
+            Self::Rm(args) => Some(&args.archive),
+            Self::Prune(args) => Some(&args.archive),
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if the command works on archives of docker before version 25.
+    pub fn accepts_classic(&self) -> bool {
+        match self {
+            Self::Ls(_) | Self::Df(_) => true,
+            Self::Rm(args) => args.platform.is_empty() && args.only_platform.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Returns the layouts as given, of a command that writes archives.
+    pub fn layouts(&self) -> &[PathBuf] {
+        match self {
+            Self::Gc(args) => &args.layouts.tree.paths,
+            Self::Rm(args) => std::slice::from_ref(&args.layout),
+            Self::Prune(args) => &args.layouts.tree.paths,
+            _ => &[],
+        }
+    }
+
+    /// Returns `true` if layouts are searched below those given.
+    pub const fn is_recursive(&self) -> bool {
+        match self {
+            Self::Gc(args) => args.layouts.tree.recursive,
+            Self::Prune(args) => args.layouts.tree.recursive,
+            _ => false,
+        }
+    }
+
     /// Returns how much is printed to stderr.
     pub const fn level(&self) -> Level {
         match self {
@@ -375,6 +415,8 @@ pub struct GcArgs {
     pub sweep: SweepArgs,
     #[command(flatten)]
     pub trash: TrashArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with = "shared_blobs")]
     pub remove_empty_layouts: bool,
@@ -414,7 +456,7 @@ pub enum TextFormat {
 
 #[derive(Debug, ClapArgs)]
 pub struct RmArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Images to remove: names, bare tags, IDs, digests or patterns
@@ -461,6 +503,8 @@ pub struct RmArgs {
     pub shared: SharedArgs,
     #[command(flatten)]
     pub trash: TrashArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
@@ -531,6 +575,8 @@ pub struct PruneArgs {
     pub sweep: SweepArgs,
     #[command(flatten)]
     pub trash: TrashArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
     pub remove_empty_layouts: bool,

@@ -75,7 +75,10 @@ fn change(
 ) -> Result<(), Failure> {
     let open = || match store {
         Some(store) => context.open_in(layout, store),
-        None => context.open(layout),
+        None => context.open_directory(
+            layout,
+            "holds are kept in a directory, and not in an archive",
+        ),
     };
     change_holds(&open, context.now, lock_wait, context.watcher(), edit)
 }

@@ -37,7 +37,7 @@ pub fn run(
     let store = args.layouts.shared_blobs.as_deref();
     let layout = match store {
         Some(store) => context.open_in(path, store)?,
-        None => context.open(path)?,
+        None => context.open_directory(path, "an archive cannot be repaired")?,
     };
     let restored = restore_missing(&layout, args.lock_wait, context.watcher())?;
     let mut repaired: Vec<Repaired> = restored

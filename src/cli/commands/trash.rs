@@ -38,7 +38,8 @@ fn open(
         (_, Some(store)) => SharedStore::open(store).map(TrashOwner::Store),
         (layout, None) => {
             let layout = layout.unwrap_or(Path::new("."));
-            context.open(layout).map(TrashOwner::Layout)
+            let layout = context.open_directory(layout, "an archive keeps no trash");
+            layout.map(TrashOwner::Layout)
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use ocisweep::Error;
+use ocisweep::archive::Archives;
 use ocisweep::execute::{LayoutUndo, Undone};
 use ocisweep::oci::Digest;
 use ocisweep::ops::{self, LayoutGroup, UndoRequest};
 use ocisweep::parse::size::human_size;
+use ocisweep::{Error, Layout};
 use serde::Serialize;
 
 use crate::cli::args::{TextFormat, TreeArgs, UndoArgs};
@@ -33,7 +34,15 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
         return tree(context, args, asked.tree);
     }
     let group = match &args.shared_blobs {
-        None => alone(context, &args.layout),
+        None => {
+            if Archives::may_be(&args.layout)
+                && let Err(error) =
+                    context.open_directory(&args.layout, "an archive keeps no trash")
+            {
+                return context.report(&error);
+            }
+            alone(context, &args.layout)
+        }
         Some(store) => match choose_sharing(context, store, &asked.tree) {
             Ok(group) => group,
             Err(exit) => return exit,
@@ -104,9 +113,12 @@ fn tree(context: &Context<'_>, args: &UndoArgs, tree: TreeArgs) -> Exit {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }
-        let has_run = context
-            .open(path)
-            .and_then(|layout| layout.trash().has_run());
+        let layout = context.open(path);
+        if layout.as_ref().is_ok_and(Layout::is_packed) {
+            // An archive keeps no trash.
+            continue;
+        }
+        let has_run = layout.and_then(|layout| layout.trash().has_run());
         match has_run {
             Ok(false) => continue,
             Ok(true) => {}

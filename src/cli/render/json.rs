@@ -77,7 +77,7 @@ pub struct Totals {
     /// Temporary files deleted.
     pub temporary: u64,
     pub temporary_bytes: u64,
-    /// `freed_bytes` and `temporary_bytes` together.
+    /// `freed_bytes` and `temporary_bytes` together; of a plain archive the difference of the files' lengths.
     pub reclaimed_bytes: u64,
     /// Orphans that stay, for example because they are in flight.
     pub kept: u64,

@@ -78,6 +78,8 @@ pub struct Settings {
     pub progress: ProgressChoice,
     /// `--quiet` and `--verbose`.
     pub level: Level,
+    /// Results go to stderr, since stdout is an archive.
+    pub results_on_stderr: bool,
 }
 
 /// Whether text is coloured, decided once.
@@ -119,6 +121,7 @@ pub struct Term {
     columns: Option<usize>,
     colors: Colors,
     level: Level,
+    results_on_stderr: bool,
     broken: AtomicBool,
     progress: ProgressLine,
 }
@@ -126,11 +129,13 @@ pub struct Term {
 impl Term {
     /// Looks at stdout and stderr once and decides about colours and progress.
     pub fn new(settings: &Settings) -> Self {
-        Self::on(
-            settings,
-            io::stdout().is_terminal(),
-            io::stderr().is_terminal(),
-        )
+        let stderr_is_terminal = io::stderr().is_terminal();
+        let results_on_terminal = if settings.results_on_stderr {
+            stderr_is_terminal
+        } else {
+            io::stdout().is_terminal()
+        };
+        Self::on(settings, results_on_terminal, stderr_is_terminal)
     }
 
     fn on(settings: &Settings, stdout_is_terminal: bool, stderr_is_terminal: bool) -> Self {
@@ -148,6 +153,7 @@ impl Term {
             columns: settings.columns,
             colors,
             level: settings.level,
+            results_on_stderr: settings.results_on_stderr,
             broken: AtomicBool::new(false),
             progress: ProgressLine::new(settings, stderr_is_terminal),
         }
@@ -184,7 +190,11 @@ impl Term {
     pub fn out(&self) -> impl Write + '_ {
         io::BufWriter::new(Pipe {
             paused: self.progress.pause(),
-            inner: io::stdout().lock(),
+            inner: if self.results_on_stderr {
+                Results::Err(io::stderr().lock())
+            } else {
+                Results::Out(io::stdout().lock())
+            },
             broken: &self.broken,
         })
     }
@@ -271,6 +281,28 @@ fn shown_on(terminal: bool, text: &str) -> Cow<'_, str> {
 
 fn message_line(prefix: &str, text: &str, terminal: bool) -> String {
     format!("{prefix}{}\n", shown_on(terminal, text))
+}
+
+/// Where results go.
+enum Results {
+    Out(io::StdoutLock<'static>),
+    Err(io::StderrLock<'static>),
+}
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Out(out) => out.write(bytes),
+            Self::Err(err) => err.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Out(out) => out.flush(),
+            Self::Err(err) => err.flush(),
+        }
+    }
 }
 
 /// A writer that remembers a reader which went away, and swallows what comes after that.

@@ -254,7 +254,7 @@ impl<'a> Temporary<'a> {
 }
 
 /// Returns six letters and digits.
-fn letters(mut bits: u64) -> String {
+pub(super) fn letters(mut bits: u64) -> String {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(6);
     for _ in 0..6 {
@@ -290,7 +290,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// Writes the bytes, and sets mode, owner, attributes and time to those of the replaced file.
-fn fill(
+pub(super) fn fill(
     file: &mut File,
     bytes: &[u8],
     old: Option<&(File, Stat)>,

@@ -33,6 +33,10 @@ const MAGIC: u32 = 0xED0C_DAED;
 /// # Errors
 /// [`Error::Read`] if a database that belongs to the owner of the layout cannot be checked.
 pub(super) fn at_work(layout: &Layout) -> Result<Option<String>> {
+    if layout.is_packed() {
+        // No registry keeps its images in archives.
+        return Ok(None);
+    }
     // The real path: a registry may be reached through a link.
     let path = real_path(layout.path()).map_err(Error::read(layout.path()))?;
     let owner = stat_of(layout.dir())

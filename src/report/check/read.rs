@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::stat_of;
 use crate::graph::MAX_PLAUSIBLE_MANIFEST_BYTES;
 use crate::layout::BlobId;
+use crate::layout::packed::Packed;
 use crate::model::snapshot::Snapshot;
 use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, identify, payload_len};
@@ -151,6 +152,10 @@ fn read(
     let Some(algorithm) = digest.algorithm() else {
         return Some(BlobState::Here(0, Verdict::NotRead));
     };
+    let packed = view.layout.packed();
+    if let Some(packed) = packed.filter(|packed| packed.is_hole(digest)) {
+        return Some(in_archive(view, packed, id));
+    }
     let unreadable = |error: io::Error| Some(BlobState::Unreadable(error.to_string()));
     let file = match view.layout.open_blob(digest) {
         Ok(file) => file,
@@ -190,6 +195,22 @@ fn read(
         of_payload(view, id, len)
     };
     Some(BlobState::Here(len, verdict))
+}
+
+/// Returns what was found of a hole while its archive was read. Signed manifests are none: they were unpacked.
+fn in_archive(view: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
+    let digest = view.graph.digest(id);
+    let len = match view.layout.stat_blob(digest) {
+        Ok(Some(stat)) => u64::try_from(stat.st_size).unwrap_or_default(),
+        Ok(None) => return BlobState::Absent,
+        Err(error) => return BlobState::Unreadable(error.to_string()),
+    };
+    let verdict = match packed.has_digest(digest) {
+        Some(true) => Verdict::Right,
+        Some(false) => Verdict::Wrong,
+        None => Verdict::NotRead,
+    };
+    BlobState::Here(len, verdict)
 }
 
 /// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has verified

@@ -1,0 +1,301 @@
+//! Making a layout of an archive of `docker save` before version 25.
+//!
+//! *Promise*: what the layout says of an image is what `manifest.json` says of it. A layer is told from others by its path, after links in the
+//! archive were followed; it is called by its `diff_id`, which is the digest of the layer itself where it is not compressed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::failure::{Failure, bad};
+use super::tar::shown;
+use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
+use crate::layout::classic::{Classic, DIRECTORY, Element};
+use crate::layout::packed::Member;
+use crate::oci::{Algorithm, Digest};
+
+/// The largest configuration, in bytes.
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
+
+/// How many links lead from one to the next.
+const MAX_LINKS: usize = 8;
+
+/// What was found in an archive.
+pub(super) struct Archived<'a> {
+    pub(super) scratch: &'a Scratch,
+    pub(super) writer: &'a mut ScratchWriter,
+    pub(super) members: &'a [Member],
+    pub(super) by_path: &'a HashMap<Box<[u8]>, u32>,
+    /// Links with their targets, and whether it is a hard link.
+    pub(super) links: &'a [(Vec<u8>, Vec<u8>, bool)],
+    /// The times of files, by number.
+    pub(super) modified: &'a BTreeMap<u32, i128>,
+}
+
+/// An element of `manifest.json` as docker writes it.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(rename = "Config")]
+    config: String,
+    #[serde(rename = "RepoTags")]
+    tags: Option<Vec<String>>,
+    #[serde(rename = "Layers")]
+    layers: Option<Vec<String>>,
+}
+
+/// Makes a layout of an archive that has no `index.json`; `None`: its `manifest.json` is something else, or not there.
+pub(super) fn make(mut archived: Archived<'_>) -> Result<Option<Classic>, Failure> {
+    let Some(&manifest) = archived.by_path.get(&b"manifest.json"[..]) else {
+        return Ok(None);
+    };
+    let text = archived.read(b"manifest.json", u64::MAX)?;
+    let Ok(text) = String::from_utf8(text) else {
+        return Ok(None);
+    };
+    let Ok(written) = serde_json::from_str::<Vec<Written>>(&text) else {
+        return Ok(None);
+    };
+    let mut made = Made::default();
+    let mut elements = Vec::new();
+    let mut entries = Vec::new();
+    for (position, written) in written.into_iter().enumerate() {
+        let (element, image) = archived.image(position, written, &mut made)?;
+        let descriptor = |name: Option<&String>| {
+            let mut descriptor = image.clone();
+            if let (Some(name), Some(fields)) = (name, descriptor.as_object_mut()) {
+                let names = json!({"io.containerd.image.name": name});
+                fields.insert("annotations".to_owned(), names);
+            }
+            descriptor
+        };
+        match element.tags.as_deref() {
+            None | Some([]) => entries.push(descriptor(None)),
+            Some(tags) => entries.extend(tags.iter().map(|name| descriptor(Some(name)))),
+        }
+        elements.push(element);
+    }
+    let index = json!({"schemaVersion": 2, "manifests": entries});
+    let lists = serde_json::to_vec(&elements).map_err(|error| bad(error.to_string()))?;
+    archived.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, None)?;
+    archived.write("index.json", index.to_string().as_bytes(), Some(manifest))?;
+    archived.write("manifest.json", &lists, Some(manifest))?;
+    let repositories = archived.by_path.get(&b"repositories"[..]).copied();
+    if let Some(number) = repositories {
+        let text = archived.read(b"repositories", u64::MAX)?;
+        archived.write("repositories", &text, Some(number))?;
+    }
+    let links = archived.links.iter().filter_map(|(path, ..)| {
+        let link = archived.by_path.get(path.as_slice())?;
+        Some((*link, archived.resolve(path)?))
+    });
+    Ok(Some(Classic {
+        text,
+        manifest,
+        repositories,
+        links: links.collect(),
+        blobs: made.blobs,
+    }))
+}
+
+/// The blobs that were made so far.
+#[derive(Default)]
+struct Made {
+    /// The members, by path in the layout.
+    blobs: HashMap<String, u32>,
+    /// The digests, by member.
+    digests: HashMap<u32, Digest>,
+}
+
+fn path_of(digest: &Digest) -> String {
+    format!(
+        "blobs/{}/{}",
+        digest.blob_name().directory(),
+        digest.encoded()
+    )
+}
+
+impl Archived<'_> {
+    /// Makes the manifest of an image, and returns its element and its descriptor.
+    fn image(
+        &mut self,
+        position: usize,
+        written: Written,
+        made: &mut Made,
+    ) -> Result<(Element, serde_json::Value), Failure> {
+        #[derive(Deserialize)]
+        struct Config {
+            rootfs: Option<RootFs>,
+        }
+        #[derive(Deserialize)]
+        struct RootFs {
+            diff_ids: Option<Vec<String>>,
+        }
+
+        let number = self.listed(&written.config)?;
+        let config = self.read(written.config.as_bytes(), MAX_CONFIG_BYTES)?;
+        let digest = Digest::of(Algorithm::Sha256, &config);
+        let size = config.len() as u64;
+        if made.blobs.insert(path_of(&digest), number).is_none() {
+            self.write(&path_of(&digest), &config, Some(number))?;
+        }
+        let parsed: Option<Config> = serde_json::from_slice(&config).ok();
+        let diff_ids = parsed
+            .and_then(|config| config.rootfs?.diff_ids)
+            .unwrap_or_default();
+        let layers = written.layers.unwrap_or_default();
+        let are_known = diff_ids.len() == layers.len();
+        let mut descriptors = Vec::new();
+        let mut paths = Vec::new();
+        for (layer, path) in layers.iter().enumerate() {
+            let number = self.listed(path)?;
+            let diff_id = diff_ids.get(layer).filter(|_| are_known);
+            let digest = self.layer(number, path, diff_id.map(String::as_str), made)?;
+            let len = self.members.get(number as usize).map_or(0, |it| it.len);
+            paths.push(path_of(&digest));
+            descriptors.push(json!({
+                "mediaType": "application/vnd.docker.image.rootfs.diff.tar",
+                "digest": digest.to_string(),
+                "size": len,
+            }));
+        }
+        let media_type = "application/vnd.docker.distribution.manifest.v2+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "digest": digest.to_string(),
+                "size": size,
+            },
+            "layers": descriptors,
+        })
+        .to_string();
+        let id = Digest::of(Algorithm::Sha256, manifest.as_bytes());
+        // The same image under two elements has one manifest.
+        let place = format!("{}{}", shown(DIRECTORY), path_of(&id));
+        if !self.scratch.path().join(place).exists() {
+            self.write(&path_of(&id), manifest.as_bytes(), Some(number))?;
+        }
+        let descriptor = json!({
+            "mediaType": media_type,
+            "digest": id.to_string(),
+            "size": manifest.len(),
+        });
+        let element = Element {
+            config: path_of(&digest),
+            tags: written.tags,
+            layers: paths,
+            position,
+        };
+        Ok((element, descriptor))
+    }
+
+    /// Makes the blob of a layer, unless it was made, and returns its digest.
+    fn layer(
+        &mut self,
+        number: u32,
+        path: &str,
+        diff_id: Option<&str>,
+        made: &mut Made,
+    ) -> Result<Digest, Failure> {
+        if let Some(digest) = made.digests.get(&number) {
+            return Ok(digest.clone());
+        }
+        let is_free = |digest: &Digest| !made.blobs.contains_key(&path_of(digest));
+        let digest = diff_id
+            .and_then(|text| Digest::parse(text).ok())
+            .filter(|digest| digest.algorithm() == Some(Algorithm::Sha256) && is_free(digest));
+        // A second file with that content is another layer.
+        let digest = digest.unwrap_or_else(|| Digest::of(Algorithm::Sha256, path.as_bytes()));
+        if !is_free(&digest) {
+            return Err(bad(format!(
+                "`manifest.json` lists `{path}` twice, for different content"
+            )));
+        }
+        let place = [DIRECTORY, path_of(&digest).as_bytes()].concat();
+        let file = self.writer.create(&place).map_err(Failure::Scratch)?;
+        let len = self.members.get(number as usize).map_or(0, |it| it.len);
+        set_length(&file, len).map_err(Failure::Scratch)?;
+        let modified = self.modified.get(&number).copied().unwrap_or_default();
+        set_modified(&file, modified).map_err(Failure::Scratch)?;
+        made.blobs.insert(path_of(&digest), number);
+        made.digests.insert(number, digest.clone());
+        Ok(digest)
+    }
+
+    /// Writes a file of the layout, with the time of a member.
+    fn write(&mut self, path: &str, bytes: &[u8], like: Option<u32>) -> Result<(), Failure> {
+        let place = [DIRECTORY, path.as_bytes()].concat();
+        let mut file = self.writer.create(&place).map_err(Failure::Scratch)?;
+        file.write_all(bytes).map_err(Failure::Scratch)?;
+        let modified = like.and_then(|number| self.modified.get(&number));
+        set_modified(&file, modified.copied().unwrap_or_default()).map_err(Failure::Scratch)
+    }
+
+    /// Returns the member that a path of `manifest.json` leads to.
+    fn listed(&self, path: &str) -> Result<u32, Failure> {
+        let found = self.resolve(path.as_bytes());
+        found.ok_or_else(|| {
+            bad(format!(
+                "`manifest.json` lists `{path}`, which is not in it"
+            ))
+        })
+    }
+
+    /// Follows links in the archive to a file.
+    fn resolve(&self, path: &[u8]) -> Option<u32> {
+        let mut path = join(b"", path)?;
+        for _ in 0..MAX_LINKS {
+            let Some((_, target, is_hard)) = self.links.iter().find(|(link, ..)| *link == path)
+            else {
+                let number = *self.by_path.get(path.as_slice())?;
+                let member = self.members.get(number as usize)?;
+                return (!member.is_other).then_some(number);
+            };
+            let directory: &[u8] = match path.iter().rposition(|byte| *byte == b'/') {
+                Some(at) if !is_hard => path.get(..at)?,
+                _ => b"",
+            };
+            path = join(directory, target)?;
+        }
+        None
+    }
+
+    /// Reads a file that was unpacked, after links.
+    fn read(&self, path: &[u8], most: u64) -> Result<Vec<u8>, Failure> {
+        let found = self.resolve(path).and_then(|number| {
+            let mut paths = self.by_path.iter();
+            let (path, _) = paths.find(|(_, it)| **it == number)?;
+            Some((path, self.members.get(number as usize)?))
+        });
+        let Some((path, member)) = found else {
+            return Err(bad(format!("its member `{}` is no file", shown(path))));
+        };
+        if member.is_hole || member.len > most {
+            return Err(bad(format!("its member `{}` is too large", shown(path))));
+        }
+        let place = Path::new(std::ffi::OsStr::from_bytes(path));
+        std::fs::read(self.scratch.path().join(place)).map_err(Failure::Scratch)
+    }
+}
+
+/// Puts a relative path behind a directory; `None`: it leads out of the archive.
+fn join(directory: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    if path.first() == Some(&b'/') {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let all = directory.split(|byte| *byte == b'/');
+    for part in all.chain(path.split(|byte| *byte == b'/')) {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join(&b'/'))
+}

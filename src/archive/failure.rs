@@ -1,0 +1,30 @@
+//! Why an archive was not unpacked.
+
+use std::io;
+
+use super::tar::Problem;
+
+/// Why an archive was not unpacked.
+pub(super) enum Failure {
+    Archive(Problem),
+    Scratch(io::Error),
+    Several(Vec<String>),
+    Interrupted,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Archive(problem)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+/// Blames the archive.
+pub(super) fn bad(why: String) -> Failure {
+    Failure::Archive(Problem::Bad(why))
+}

@@ -1,0 +1,247 @@
+//! What an archive is read from: a file in which one can go on at any place, or a stream, compressed or not.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::FileExt as _;
+
+use super::tar::{Input, begins_like_tar};
+
+/// How much of a stream is read at once, in bytes.
+pub(super) const BUFFER_BYTES: usize = 128 << 10;
+
+/// How much is read of a file at a place to which one went: a header, and what follows it if that is small.
+const WINDOW_BYTES: usize = 8 << 10;
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// `gzip`.
+    Gzip,
+    /// `zstd`.
+    Zstd,
+    /// `xz`; read only.
+    Xz,
+    /// `bzip2`; read only.
+    Bzip2,
+}
+
+impl Compression {
+    /// Returns how a file is compressed that begins with these bytes; `None`: it is no archive at all.
+    pub(super) fn of(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            // A frame, or one that is to be passed over: zstd may begin with such.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            _ => begins_like_tar(head).then_some(Self::None),
+        }
+    }
+
+    /// Returns the word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
+        }
+    }
+
+    /// Returns `true` if archives can be written so.
+    #[must_use]
+    pub const fn can_be_written(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Gzip | Self::Zstd => cfg!(feature = "archives"),
+            Self::Xz | Self::Bzip2 => false,
+        }
+    }
+
+    /// Returns what the bytes are that a stream compresses so. `None`: this build cannot read it.
+    pub(super) fn decoder<'a>(
+        self,
+        stream: impl BufRead + 'a,
+    ) -> io::Result<Option<Box<dyn Read + 'a>>> {
+        Ok(match self {
+            Self::None => Some(Box::new(stream)),
+            #[cfg(feature = "archives")]
+            Self::Gzip => Some(Box::new(flate2::bufread::MultiGzDecoder::new(stream))),
+            #[cfg(feature = "archives")]
+            Self::Zstd => Some(Box::new(zstd::Decoder::with_buffer(stream)?)),
+            #[cfg(feature = "archives")]
+            Self::Xz => Some(Box::new(lzma_rust2::XzReader::new(stream, true))),
+            #[cfg(feature = "archives")]
+            Self::Bzip2 => Some(Box::new(bzip2_rs::DecoderReader::new(stream))),
+            #[cfg(not(feature = "archives"))]
+            Self::Gzip | Self::Zstd | Self::Xz | Self::Bzip2 => None,
+        })
+    }
+}
+
+impl Compression {
+    /// Compresses what `write` writes.
+    ///
+    /// # Errors
+    /// What `write` returns, and the errors of `out`, as `failed` makes them.
+    pub(super) fn encode<E>(
+        self,
+        out: &mut dyn Write,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+        failed: impl Fn(io::Error) -> E,
+    ) -> Result<(), E> {
+        match self {
+            Self::None => write(out),
+            #[cfg(feature = "archives")]
+            Self::Gzip => {
+                let level = flate2::Compression::default();
+                let mut encoder = flate2::write::GzEncoder::new(out, level);
+                write(&mut encoder)?;
+                encoder.finish().map(drop).map_err(failed)
+            }
+            #[cfg(feature = "archives")]
+            Self::Zstd => {
+                let encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL);
+                let mut encoder = encoder.map_err(&failed)?;
+                encoder.include_checksum(true).map_err(&failed)?;
+                write(&mut encoder)?;
+                encoder.finish().map(drop).map_err(failed)
+            }
+            _ => Err(failed(io::ErrorKind::Unsupported.into())),
+        }
+    }
+}
+
+/// A file that is read at places of one's own choice; others may read it at the same time.
+pub(super) struct FileInput<'a> {
+    file: &'a File,
+    at: u64,
+    len: u64,
+    /// What was read of the file last, and where that was.
+    window: Vec<u8>,
+    window_at: u64,
+    buffer: Box<[u8]>,
+}
+
+impl<'a> FileInput<'a> {
+    pub(super) fn new(file: &'a File, len: u64) -> Self {
+        Self {
+            file,
+            at: 0,
+            len,
+            window: Vec::new(),
+            window_at: 0,
+            buffer: vec![0; WINDOW_BYTES].into_boxed_slice(),
+        }
+    }
+}
+
+impl Read for FileInput<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let inside = self
+            .at
+            .checked_sub(self.window_at)
+            .and_then(|at| usize::try_from(at).ok());
+        let known = inside.and_then(|at| self.window.get(at..));
+        if let Some(known) = known.filter(|known| !known.is_empty()) {
+            let len = known.len().min(into.len());
+            if let (Some(into), Some(known)) = (into.get_mut(..len), known.get(..len)) {
+                into.copy_from_slice(known);
+            }
+            self.at += len as u64;
+            return Ok(len);
+        }
+        if into.len() >= self.buffer.len() {
+            let read = self.file.read_at(into, self.at)?;
+            self.at += read as u64;
+            return Ok(read);
+        }
+        let read = self.file.read_at(&mut self.buffer, self.at)?;
+        self.window.clear();
+        self.window
+            .extend_from_slice(self.buffer.get(..read).unwrap_or_default());
+        self.window_at = self.at;
+        let len = read.min(into.len());
+        if let (Some(into), Some(found)) = (into.get_mut(..len), self.window.get(..len)) {
+            into.copy_from_slice(found);
+        }
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+impl Input for FileInput<'_> {
+    fn skip(&mut self, len: u64) -> io::Result<()> {
+        let at = self.at.checked_add(len).filter(|at| *at <= self.len);
+        self.at = at.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(())
+    }
+}
+
+/// A stream, which can only be read to its end.
+pub(super) struct StreamInput<'a> {
+    stream: Box<dyn Read + 'a>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> StreamInput<'a> {
+    pub(super) fn new(stream: Box<dyn Read + 'a>) -> Self {
+        Self {
+            stream,
+            buffer: vec![0; BUFFER_BYTES],
+        }
+    }
+}
+
+impl Read for StreamInput<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(into)
+    }
+}
+
+impl Input for StreamInput<'_> {
+    fn skip(&mut self, mut len: u64) -> io::Result<()> {
+        while len > 0 {
+            let most = usize::try_from(len)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
+            let buffer = self.buffer.get_mut(..most).unwrap_or_default();
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => len -= read as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file read from its start on, beside others that read it.
+pub(super) struct FromStart<'a> {
+    pub(super) file: &'a File,
+    pub(super) at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads the first block of a stream, or what there is of it, and returns it with the stream as it was.
+pub(super) fn peek<'a>(mut stream: impl Read + 'a) -> io::Result<(Vec<u8>, impl Read + 'a)> {
+    let mut head = Vec::new();
+    stream
+        .by_ref()
+        .take(super::tar::BLOCK)
+        .read_to_end(&mut head)?;
+    let whole = io::Cursor::new(head.clone()).chain(stream);
+    Ok((head, whole))
+}

@@ -1,0 +1,349 @@
+//! Archives: image layouts in a tar file.
+//!
+//! An archive is a layout that was read into a scratch directory, so that there is one way to decide what goes: what lists,
+//! measures, plans and deletes works on the scratch layout and does not know it. After a run the new archive is written from the
+//! members of the old one, without those that are gone from the scratch layout, and with the documents that the run has edited.
+//!
+//! ```text
+//! archive ─► unpack ─► scratch layout ─► plan, execute ─► compare with the members ─► rewrite ─► rename over the archive
+//! ```
+//!
+//! *Promise*: the old archive is as it was until the new one is complete and flushed to disk; then it is replaced by a rename, and only if
+//! it is still the one that was read. Members that are kept are copied with their headers, byte by byte and in their order.
+
+mod classic;
+mod failure;
+mod input;
+mod rewrite;
+mod tar;
+mod unpack;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{CWD, FileType};
+
+use crate::error::{ArchiveProblem, Error, Result};
+use crate::fs::{FileVersion, Links, open_file, stat_of, unnamed_file};
+use crate::layout::Layout;
+use crate::layout::packed::Packed;
+use crate::oci::digest::Hasher;
+use crate::oci::{Algorithm, Digest};
+use crate::progress::{Phase, Progress, Running, Total};
+
+pub use input::Compression;
+pub(crate) use rewrite::Written;
+pub use unpack::Compare;
+
+use failure::Failure;
+use input::{BUFFER_BYTES, FileInput, FromStart, StreamInput, peek};
+use tar::Problem;
+use unpack::unpack;
+
+/// The path that stands for standard input and standard output.
+pub const STANDARD: &str = "-";
+
+/// What may be done with archives.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ArchiveOptions {
+    /// Whether blobs are compared with their digests while they are read.
+    pub compare: Compare,
+    /// Whether a command writes: then what comes through a pipe is kept, since it is read twice.
+    pub writes: bool,
+    /// Whether archives of docker before version 25 are taken: a layout is made of them, which is good for listing images and for
+    /// removing them by name.
+    pub accepts_classic: bool,
+    /// Where a new archive is written; `None`: in the place of the old one.
+    pub output: Option<PathBuf>,
+    /// How a new archive is compressed; `None`: as the old one.
+    pub compression: Option<Compression>,
+}
+
+/// The archives that a run works on, each read once.
+///
+/// Whatever takes a path of a layout takes that of an archive if it is given this.
+#[derive(Debug, Clone, Default)]
+pub struct Archives(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    options: ArchiveOptions,
+    open: Mutex<HashMap<PathBuf, Arc<Archive>>>,
+}
+
+/// An archive that was read.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    source: Source,
+    compression: Compression,
+    packed: Arc<Packed>,
+}
+
+/// Where an archive can be read again.
+#[derive(Debug)]
+enum Source {
+    /// At its path, as long as it is this file.
+    Path(FileVersion),
+    /// In an open file: that of standard input, or a copy of what came through a pipe.
+    Held(File),
+    /// Nowhere: it came through a pipe.
+    Gone,
+}
+
+impl Archives {
+    /// Returns a set without an archive.
+    #[must_use]
+    pub fn new(options: ArchiveOptions) -> Self {
+        Self(Arc::new(Inner {
+            options,
+            open: Mutex::default(),
+        }))
+    }
+
+    /// Returns what may be done.
+    #[must_use]
+    pub fn options(&self) -> &ArchiveOptions {
+        &self.0.options
+    }
+
+    /// Opens a layout: a directory, or an archive, which is read if it was not yet.
+    ///
+    /// # Errors
+    /// As [`Layout::open`], and [`Error::Archive`].
+    pub fn open(&self, path: &Path, progress: &dyn Progress) -> Result<Layout> {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let archive = match open.get(path) {
+            Some(archive) => Arc::clone(archive),
+            None => match self.read(path, progress)? {
+                Some(archive) => {
+                    let archive = Arc::new(archive);
+                    open.insert(path.to_owned(), Arc::clone(&archive));
+                    archive
+                }
+                None => return Layout::open(path),
+            },
+        };
+        drop(open);
+        Layout::open_packed(archive.path.clone(), Arc::clone(&archive.packed))
+    }
+
+    /// Returns `true` if there is an archive at a path, or something that may be one: no directory.
+    #[must_use]
+    pub fn may_be(path: &Path) -> bool {
+        path == Path::new(STANDARD) || std::fs::metadata(path).is_ok_and(|found| !found.is_dir())
+    }
+
+    /// Returns `true` for what can only be read once: standard input and pipes.
+    #[must_use]
+    pub fn is_stream(path: &Path) -> bool {
+        path == Path::new(STANDARD)
+            || std::fs::metadata(path).is_ok_and(|found| !found.is_dir() && !found.is_file())
+    }
+
+    /// Returns `true` if a regular file begins like an archive, compressed or not.
+    #[must_use]
+    pub fn begins_like_one(path: &Path) -> bool {
+        let Ok(file) = open_file(CWD, path, Links::Refuse) else {
+            return false;
+        };
+        let is_file = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode).is_file();
+        stat_of(&file).is_ok_and(is_file)
+            && peek(File::from(file)).is_ok_and(|(head, _)| Compression::of(&head).is_some())
+    }
+
+    /// Returns an archive that was opened.
+    pub(crate) fn get(&self, path: &Path) -> Option<Arc<Archive>> {
+        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(path).cloned()
+    }
+
+    /// Forgets an archive, so that it is read again.
+    pub(crate) fn forget(&self, path: &Path) {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(path);
+    }
+
+    /// Reads an archive; `None`: a directory, or something that can be no archive.
+    fn read(&self, path: &Path, progress: &dyn Progress) -> Result<Option<Archive>> {
+        let file = if path == Path::new(STANDARD) {
+            let stdin = io::stdin();
+            let own = stdin.as_fd().try_clone_to_owned();
+            File::from(own.map_err(Error::read(path))?)
+        } else {
+            // Whatever cannot be opened is said by whoever opens it as a directory.
+            match open_file(CWD, path, Links::Follow) {
+                Ok(file) => File::from(file),
+                Err(_) => return Ok(None),
+            }
+        };
+        let stat = stat_of(&file).map_err(|error| Error::read(path)(error.into()))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let archive = match kind {
+            FileType::Directory => Ok(None),
+            FileType::RegularFile => self.read_file(path, file, progress).map(Some),
+            // A device could be read for ever.
+            FileType::Fifo | FileType::Socket => self.read_stream(path, file, progress).map(Some),
+            _ => Ok(None),
+        }?;
+        let is_refused =
+            |archive: &Archive| archive.packed.classic.is_some() && !self.0.options.accepts_classic;
+        if archive.as_ref().is_some_and(is_refused) {
+            return Err(Error::Archive {
+                path: path.to_owned(),
+                what: ArchiveProblem::Classic,
+            });
+        }
+        Ok(archive)
+    }
+
+    fn read_file(&self, path: &Path, file: File, progress: &dyn Progress) -> Result<Archive> {
+        let version = FileVersion::of(&file).map_err(Error::read(path))?;
+        let from_start = FromStart { file: &file, at: 0 };
+        let (head, _) = peek(from_start).map_err(Error::read(path))?;
+        let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
+        let total = Total::of(1).with_bytes(version.len);
+        let _unpacking = Running::begin(progress, Phase::Unpacking, total);
+        let result = if compression == Compression::None {
+            let mut input = FileInput::new(&file, version.len);
+            unpack(&mut input, self.0.options.compare, progress)
+        } else {
+            let stream =
+                io::BufReader::with_capacity(BUFFER_BYTES, FromStart { file: &file, at: 0 });
+            self.read_compressed(path, compression, stream, progress)?
+        };
+        let mut packed = result.map_err(|failure| failed(path, failure))?;
+        packed.is_plain = compression == Compression::None;
+        let source = if path == Path::new(STANDARD) {
+            Source::Held(file)
+        } else {
+            Source::Path(version)
+        };
+        Ok(Archive {
+            path: path.to_owned(),
+            source,
+            compression,
+            packed: Arc::new(packed),
+        })
+    }
+
+    fn read_stream(&self, path: &Path, file: File, progress: &dyn Progress) -> Result<Archive> {
+        // The flag was for opening it without waiting for a writer; reading has to wait.
+        set_blocking(&file).map_err(Error::read(path))?;
+        if self.0.options.writes {
+            let held = copy_of(file, progress).map_err(|failure| failed(path, failure))?;
+            let mut archive =
+                self.read_file(path, held.try_clone().map_err(Error::read(path))?, progress)?;
+            archive.source = Source::Held(held);
+            return Ok(archive);
+        }
+        let (head, stream) = peek(file).map_err(Error::read(path))?;
+        let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
+        let _unpacking = Running::begin(progress, Phase::Unpacking, Total::of(1));
+        let stream = io::BufReader::with_capacity(BUFFER_BYTES, stream);
+        let result = self.read_compressed(path, compression, stream, progress)?;
+        let mut packed = result.map_err(|failure| failed(path, failure))?;
+        packed.is_plain = compression == Compression::None;
+        Ok(Archive {
+            path: path.to_owned(),
+            source: Source::Gone,
+            compression,
+            packed: Arc::new(packed),
+        })
+    }
+
+    fn read_compressed(
+        &self,
+        path: &Path,
+        compression: Compression,
+        stream: impl io::BufRead,
+        progress: &dyn Progress,
+    ) -> Result<Result<Packed, Failure>> {
+        let decoder = compression.decoder(stream).map_err(Error::read(path))?;
+        let decoder = decoder.ok_or_else(|| Error::Archive {
+            path: path.to_owned(),
+            what: ArchiveProblem::NoDecoder(compression.name()),
+        })?;
+        let mut input = StreamInput::new(decoder);
+        Ok(unpack(&mut input, self.0.options.compare, progress))
+    }
+}
+
+fn not_an_archive(path: &Path) -> Error {
+    Error::NotALayout {
+        path: path.to_owned(),
+        what: crate::error::NotALayout::NotADirectory,
+    }
+}
+
+fn failed(path: &Path, failure: Failure) -> Error {
+    let path = path.to_owned();
+    let what = match failure {
+        Failure::Interrupted => return Error::Interrupted,
+        Failure::Archive(Problem::Io(source)) => return Error::Read { path, source },
+        Failure::Archive(Problem::Bad(why)) => ArchiveProblem::Malformed(why),
+        Failure::Scratch(error) => ArchiveProblem::Scratch(error.to_string()),
+        Failure::Several(layouts) => {
+            let layouts: Vec<String> = layouts
+                .iter()
+                .map(|path| match path.trim_end_matches('/') {
+                    "" => "`.`".to_owned(),
+                    path => format!("`{path}`"),
+                })
+                .collect();
+            ArchiveProblem::Several(layouts.join(", "))
+        }
+    };
+    Error::Archive { path, what }
+}
+
+/// Makes reading a pipe wait for its writer.
+fn set_blocking(file: &File) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::NONBLOCK)?;
+    Ok(())
+}
+
+/// Copies what comes through a pipe into a file without a name.
+fn copy_of(mut stream: File, progress: &dyn Progress) -> Result<File, Failure> {
+    use std::io::Write as _;
+
+    let _unpacking = Running::begin(progress, Phase::Unpacking, Total::of(1));
+    let mut copy = unnamed_file().map_err(Failure::Scratch)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        if progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(copy),
+            Ok(read) => {
+                let bytes = buffer.get(..read).unwrap_or_default();
+                copy.write_all(bytes).map_err(Failure::Scratch)?;
+                progress.advance(0, read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Computes the digest of a file in the scratch directory.
+fn digest_of_file(path: &Path) -> io::Result<Digest> {
+    let mut file = File::from(open_file(CWD, path, Links::Refuse)?);
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

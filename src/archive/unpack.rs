@@ -1,0 +1,412 @@
+//! Reading an archive into a scratch layout.
+//!
+//! *Promise*: the scratch layout has every file and directory of the archive with its length and time. What a command reads is
+//! there to the byte: files up to [`SMALL_BYTES`], and larger ones that begin like JSON or are called so, up to the length that is read of documents.
+//! Of all others the first block is there, and zeros that take no room. Altogether not more than [`MAX_SCRATCH_BYTES`] are written.
+//! No link is made, and nothing outside of the scratch directory.
+//!
+//! *Failure*: whatever is doubtful (two members of one path, a link where a blob should be) is an error, since what another
+//! reader makes of it is not known.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::classic::Archived;
+use super::failure::{Failure, bad};
+use super::tar::{Entry, Input, Kind, Members, shown};
+use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
+use crate::layout::MAX_SMALL_FILE_BYTES;
+use crate::layout::classic::DIRECTORY;
+use crate::layout::packed::{Member, Packed};
+use crate::oci::digest::Hasher;
+use crate::oci::index_json::MAX_INDEX_BYTES;
+use crate::oci::{Algorithm, Digest};
+use crate::progress::Progress;
+
+/// Files up to this length are unpacked whatever is in them, in bytes.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// The most that is written of one archive, in bytes. Documents of 100,000 images take less.
+const MAX_SCRATCH_BYTES: u64 = 4 << 30;
+
+/// The most members of an archive: each takes some 200 bytes of memory.
+const MAX_MEMBERS: usize = 2_000_000;
+
+/// Whether blobs are compared with their digests while they are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compare {
+    /// They are not: of an archive in which one can go on at any place layers are not even read.
+    #[default]
+    No,
+    /// They are.
+    Yes,
+}
+
+/// Unpacks an archive.
+pub(super) fn unpack(
+    input: &mut dyn Input,
+    compare: Compare,
+    progress: &dyn Progress,
+) -> Result<Packed, Failure> {
+    let scratch = Scratch::new().map_err(Failure::Scratch)?;
+    let mut unpacking = Unpacking {
+        writer: scratch.writer().map_err(Failure::Scratch)?,
+        compare,
+        progress,
+        written: 0,
+        buffer: vec![0; super::input::BUFFER_BYTES],
+        found: Found::default(),
+    };
+    let mut members = Members::new(input);
+    while let Some(entry) = members.next()? {
+        if progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        unpacking.member(&entry, &mut members)?;
+    }
+    let len = members.position();
+    let Unpacking {
+        mut writer, found, ..
+    } = unpacking;
+    // Last, and the innermost first: whatever is created in a directory changes its time.
+    for (path, modified) in found.directories.iter().rev() {
+        let set = writer.set_dir_modified(path, *modified);
+        set.map_err(Failure::Scratch)?;
+    }
+    found.finish(scratch, &mut writer, len)
+}
+
+struct Unpacking<'a> {
+    writer: ScratchWriter,
+    compare: Compare,
+    progress: &'a dyn Progress,
+    written: u64,
+    buffer: Vec<u8>,
+    found: Found,
+}
+
+/// What an archive was found to hold.
+#[derive(Default)]
+struct Found {
+    members: Vec<Member>,
+    by_path: HashMap<Box<[u8]>, u32>,
+    compared: HashMap<Digest, bool>,
+    directories: BTreeMap<Vec<u8>, i128>,
+    /// Links and devices with their targets, and whether it is a hard link.
+    links: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    /// Directories that have `index.json`, and those that have `blobs` or `oci-layout`, each with a slash at its end.
+    indexes: BTreeSet<Vec<u8>>,
+    layouts: BTreeSet<Vec<u8>>,
+    /// The files that a run may edit.
+    editable: Vec<u32>,
+    /// The times of files, as long as no layout was met: of an archive of docker before version 25 one is made.
+    modified: BTreeMap<u32, i128>,
+    /// The last file in `blobs` of each directory that has such.
+    templates: HashMap<Vec<u8>, (u32, Box<[u8; 512]>)>,
+}
+
+/// Returns the directory of a path, with a slash at its end or empty, and its name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let cut = path.iter().rposition(|byte| *byte == b'/');
+    path.split_at(cut.map_or(0, |at| at + 1))
+}
+
+/// Returns the directory that `blobs` lies in, for `blobs` itself and everything below.
+fn owner_of_blob(path: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        if part == b"blobs" {
+            return path.get(..at);
+        }
+        at += part.len() + 1;
+    }
+    None
+}
+
+/// Returns the digest that the path of a blob says.
+fn digest_of(path: &[u8]) -> Option<Digest> {
+    let (directory, name) = split(path);
+    let (_, algorithm) = split(directory.strip_suffix(b"/")?);
+    let algorithm = Algorithm::from_name(std::str::from_utf8(algorithm).ok()?)?;
+    Digest::from_hex(algorithm, name)
+}
+
+/// Returns `true` for the files that a run may edit.
+fn may_be_edited(path: &[u8]) -> bool {
+    let (directory, name) = split(path);
+    matches!(name, b"index.json" | b"manifest.json" | b"repositories")
+        || directory == b".ocisweep/"
+        || directory.ends_with(b"/.ocisweep/")
+}
+
+impl Unpacking<'_> {
+    fn member(&mut self, entry: &Entry, content: &mut Members<'_>) -> Result<(), Failure> {
+        let number = self.found.add(entry)?;
+        let path = entry.path.as_slice();
+        match entry.kind {
+            Kind::Directory => {
+                self.writer
+                    .make_dir(path)
+                    .map_err(|error| unwritable(path, error))?;
+                self.found
+                    .directories
+                    .insert(entry.path.clone(), entry.modified);
+            }
+            Kind::HardLink | Kind::SymbolicLink | Kind::Special => {
+                let is_hard = entry.kind == Kind::HardLink;
+                self.found
+                    .links
+                    .push((entry.path.clone(), entry.link.clone(), is_hard));
+            }
+            Kind::File => {
+                if self.found.indexes.is_empty() {
+                    self.found.modified.insert(number, entry.modified);
+                }
+                if may_be_edited(path) {
+                    self.found.editable.push(number);
+                }
+                if let Some(owner) = owner_of_blob(path) {
+                    let header = Box::new(*content.header());
+                    self.found
+                        .templates
+                        .insert(owner.to_owned(), (number, header));
+                }
+                self.file(entry, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, entry: &Entry, content: &mut Members<'_>) -> Result<(), Failure> {
+        let path = entry.path.as_slice();
+        let file = self.writer.create(path);
+        let mut file = file.map_err(|error| unwritable(path, error))?;
+        let head = entry.len.min(SMALL_BYTES);
+        // What is as large as that is read at once, to see how it begins.
+        let mut first = usize::try_from(head).unwrap_or_default();
+        if entry.len > SMALL_BYTES {
+            first = first.min(super::tar::BLOCK_LEN);
+        }
+        let mut left = entry.len;
+        self.fill(content, first)?;
+        left -= first as u64;
+        let begin = self.buffer.get(..first).unwrap_or_default();
+        let is_kept = left == 0 || is_document(path, begin, entry.len);
+        let digest = digest_of(path).filter(|_| !is_kept && self.compare == Compare::Yes);
+        let algorithm = digest.as_ref().and_then(Digest::algorithm);
+        let mut hasher = algorithm.map(Hasher::new);
+        if let Some(hasher) = &mut hasher {
+            hasher.update(begin);
+        }
+        write(&mut file, begin, &mut self.written)?;
+        if !is_kept {
+            if let Some(member) = self.found.members.last_mut() {
+                member.is_hole = true;
+            }
+            set_length(&file, entry.len).map_err(Failure::Scratch)?;
+            if hasher.is_none() {
+                content.skip(left)?;
+                left = 0;
+            }
+        }
+        while left > 0 {
+            if self.progress.is_cancelled() {
+                return Err(Failure::Interrupted);
+            }
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let len = most.min(self.buffer.len());
+            self.fill(content, len)?;
+            let bytes = self.buffer.get(..len).unwrap_or_default();
+            if is_kept {
+                write(&mut file, bytes, &mut self.written)?;
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
+            self.progress.advance(0, len as u64);
+            left -= len as u64;
+        }
+        if let (Some(hasher), Some(digest)) = (hasher, digest) {
+            let is_right = hasher.finish() == digest;
+            self.found.compared.insert(digest, is_right);
+        }
+        set_modified(&file, entry.modified).map_err(Failure::Scratch)
+    }
+
+    /// Reads so many bytes of a member into the buffer.
+    fn fill(&mut self, content: &mut Members<'_>, len: usize) -> Result<(), Failure> {
+        let buffer = self.buffer.get_mut(..len).unwrap_or_default();
+        Ok(content.read_exact(buffer)?)
+    }
+}
+
+fn write(file: &mut File, bytes: &[u8], written: &mut u64) -> Result<(), Failure> {
+    *written = written.saturating_add(bytes.len() as u64);
+    if *written > MAX_SCRATCH_BYTES {
+        return Err(bad(format!(
+            "its documents take more than {MAX_SCRATCH_BYTES} bytes"
+        )));
+    }
+    file.write_all(bytes).map_err(Failure::Scratch)
+}
+
+/// Returns `true` if a file may be read as a document.
+fn is_document(path: &[u8], begin: &[u8], len: u64) -> bool {
+    let (_, name) = split(path);
+    let most = match name {
+        b"index.json" => MAX_INDEX_BYTES,
+        _ => MAX_SMALL_FILE_BYTES,
+    };
+    let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());
+    // What is only spaces so far may be anything.
+    let is_json = matches!(first, None | Some(b'{' | b'['));
+    len <= most && (is_json || name.ends_with(b".json"))
+}
+
+/// Says why a member cannot be created: for most reasons the archive is to blame.
+fn unwritable(path: &[u8], error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => bad(format!(
+            "two of its members have the path `{}`, or one lies below another that is a file",
+            shown(path)
+        )),
+        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => bad(format!(
+            "the path of its member `{}` cannot be used",
+            shown(path)
+        )),
+        _ => Failure::Scratch(error),
+    }
+}
+
+impl Found {
+    fn add(&mut self, entry: &Entry) -> Result<u32, Failure> {
+        if self.members.len() >= MAX_MEMBERS {
+            return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
+        }
+        let number = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.members.push(Member {
+            start: entry.start,
+            end: entry.end(),
+            header: entry.header,
+            len: entry.len,
+            is_other: !matches!(entry.kind, Kind::File | Kind::Directory),
+            has_extended_size: entry.has_extended_size,
+            is_hole: false,
+        });
+        let path = entry.path.as_slice();
+        let is_new = self.by_path.insert(path.into(), number).is_none();
+        // A directory may be there several times.
+        let may_repeat = entry.kind == Kind::Directory && self.directories.contains_key(path);
+        if !(is_new || may_repeat) {
+            return Err(bad(format!(
+                "two of its members have the path `{}`",
+                shown(path)
+            )));
+        }
+        let (directory, name) = split(path);
+        if let Some(owner) = owner_of_blob(path) {
+            if !self.layouts.contains(owner) {
+                self.layouts.insert(owner.to_owned());
+            }
+        } else if name == b"index.json" {
+            self.indexes.insert(directory.to_owned());
+        } else if name == b"oci-layout" {
+            self.layouts.insert(directory.to_owned());
+        }
+        Ok(number)
+    }
+
+    /// Finds the layout, and refuses links in it.
+    fn finish(
+        mut self,
+        scratch: Scratch,
+        writer: &mut ScratchWriter,
+        len: u64,
+    ) -> Result<Packed, Failure> {
+        let mut layouts = self.indexes.intersection(&self.layouts);
+        let mut classic = None;
+        let prefix = match (layouts.next(), layouts.next()) {
+            (None, _) => {
+                classic = super::classic::make(Archived {
+                    scratch: &scratch,
+                    writer,
+                    members: &self.members,
+                    by_path: &self.by_path,
+                    links: &self.links,
+                    modified: &self.modified,
+                })?;
+                match &classic {
+                    Some(_) => DIRECTORY.to_owned(),
+                    None => Vec::new(),
+                }
+            }
+            (Some(one), None) => one.clone(),
+            (Some(_), Some(_)) => {
+                let all = self.indexes.intersection(&self.layouts);
+                return Err(Failure::Several(all.map(|path| shown(path)).collect()));
+            }
+        };
+        if classic.is_none() {
+            self.refuse_links(&prefix)?;
+        }
+        let mut documents = BTreeMap::new();
+        let is_editable = |number: &u32| self.editable.binary_search(number).is_ok();
+        for (path, number) in &self.by_path {
+            if is_editable(number) && (classic.is_some() || path.starts_with(&prefix)) {
+                let inside = Path::new(std::ffi::OsStr::from_bytes(path));
+                let file = scratch.path().join(inside);
+                let content = super::digest_of_file(&file).map_err(Failure::Scratch)?;
+                documents.insert(*number, content);
+            }
+        }
+        let has = |name: &[u8]| self.by_path.contains_key(name);
+        let is_listed = has(b"zarf.yaml") && has(b"checksums.txt");
+        Ok(Packed {
+            scratch,
+            template: self.templates.remove(&prefix),
+            prefix,
+            compared: self.compared,
+            documents,
+            len,
+            is_plain: false,
+            classic,
+            read_only: is_listed.then_some(
+                "its `checksums.txt` lists its members, so the new archive would be damaged",
+            ),
+            members: self.members,
+            by_path: self.by_path,
+        })
+    }
+
+    /// Refuses links where a layout has files: where they lead is not for a reader of archives to decide.
+    fn refuse_links(&self, prefix: &[u8]) -> Result<(), Failure> {
+        let target_is_blob = |target: &[u8]| {
+            let target = target.strip_prefix(b"./").unwrap_or(target);
+            owner_of_blob(target).is_some_and(|owner| owner == prefix)
+        };
+        for (path, target, is_hard) in &self.links {
+            let Some(inside) = path.strip_prefix(prefix) else {
+                continue;
+            };
+            let (directory, name) = split(inside);
+            let is_own = directory.is_empty()
+                && (matches!(
+                    name,
+                    b"oci-layout" | b"repositories" | b"ingest" | b".ocisweep"
+                ) || name.ends_with(b".json"))
+                || directory.starts_with(b".ocisweep/");
+            if is_own || owner_of_blob(inside).is_some() || *is_hard && target_is_blob(target) {
+                return Err(bad(format!(
+                    "its member `{}` is a link or a device, where a file should be",
+                    shown(path)
+                )));
+            }
+        }
+        Ok(())
+    }
+}

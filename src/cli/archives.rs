@@ -1,0 +1,68 @@
+//! What the command line says of archives.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use ocisweep::archive::{ArchiveOptions, Archives, Compare, STANDARD};
+
+use super::args::Command;
+use super::exit::{self, Exit};
+use super::term::Term;
+
+/// Returns `true` if a new archive is written to standard output, so that what is said of it goes elsewhere.
+pub fn writes_to_stdout(command: &Command) -> bool {
+    let output = command.archive().and_then(|args| args.output.as_deref());
+    command.changes() && output == Some(Path::new(STANDARD))
+}
+
+/// Reads the flags for archives.
+///
+/// # Errors
+/// The exit status, after the reason was printed: flags and layouts do not go together.
+pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
+    let mut options = ArchiveOptions::default();
+    options.writes = command.changes();
+    options.accepts_classic = command.accepts_classic();
+    if let Command::Check(args) = command
+        && !args.quick
+    {
+        options.compare = Compare::Yes;
+    }
+    let Some(args) = command.archive() else {
+        return Ok(Archives::new(options));
+    };
+    let refuse = |text: &str, hint: &str| {
+        term.error(text, Some(hint));
+        Err(exit::USAGE)
+    };
+    let layouts = command.layouts();
+    if args.output.is_some() {
+        let is_one = matches!(layouts, [_]) && !command.is_recursive();
+        if !is_one {
+            return refuse(
+                "cannot write several archives to one file",
+                "`--output` takes a single layout, which is an archive",
+            );
+        }
+        if layouts.iter().any(|path| path.is_dir()) {
+            return refuse(
+                "cannot write a directory to an archive",
+                "`--output` takes a layout that is an archive",
+            );
+        }
+    } else if command.changes() && layouts.iter().any(|path| path == Path::new(STANDARD)) {
+        return refuse(
+            "cannot replace an archive that is read from standard input",
+            "`-o FILE` names the new one; `-o -` writes to standard output",
+        );
+    }
+    if writes_to_stdout(command) && std::io::stdout().is_terminal() {
+        return refuse(
+            "cannot write an archive to a terminal",
+            "`-o FILE` names a file; or redirect standard output",
+        );
+    }
+    options.output.clone_from(&args.output);
+    options.compression = args.compress.map(Into::into);
+    Ok(Archives::new(options))
+}

@@ -1,0 +1,181 @@
+//! A scratch directory, into which an archive is unpacked as far as it is read.
+//!
+//! *Promise*: nothing is written outside of it. Every path is walked component by component from its root, no component is
+//! `.`, `..` or absolute, and no link is ever made in it, so that none can be followed. What is not needed takes no room: a file can be
+//! given a length without bytes.
+//!
+//! *Failure*: it is removed when it is dropped; a killed process leaves it behind, in the directory for temporary files.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::{Errno, retry_on_intr};
+use tempfile::TempDir;
+
+use super::{Links, open_dir};
+
+/// A directory that is removed with everything in it when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    dir: TempDir,
+}
+
+/// Writes into a scratch directory.
+#[derive(Debug)]
+pub(crate) struct ScratchWriter {
+    root: OwnedFd,
+    /// The directory that was written to last, with its path.
+    last: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Scratch {
+    /// Makes a new one, in the directory for temporary files (`TMPDIR`).
+    pub(crate) fn new() -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ocisweep-").tempdir()?;
+        Ok(Self { dir })
+    }
+
+    /// Returns its path.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Begins to write into it.
+    pub(crate) fn writer(&self) -> io::Result<ScratchWriter> {
+        Ok(ScratchWriter {
+            root: open_dir(CWD, self.dir.path(), Links::Refuse)?,
+            last: None,
+        })
+    }
+}
+
+/// Returns a file without a name in the directory for temporary files.
+pub(crate) fn unnamed_file() -> io::Result<File> {
+    tempfile::tempfile()
+}
+
+impl ScratchWriter {
+    /// Makes a directory with those above it, and opens it. Components are separated by single slashes.
+    fn directory(&mut self, path: &[u8]) -> io::Result<&OwnedFd> {
+        let is_last = |last: &(Vec<u8>, OwnedFd)| last.0 == path;
+        if !self.last.as_ref().is_some_and(is_last) {
+            let mut dir = open_dir(&self.root, ".", Links::Refuse)?;
+            for name in path.split(|byte| *byte == b'/') {
+                if name.is_empty() {
+                    continue;
+                }
+                if matches!(name, b"." | b"..") {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
+                dir = match open_dir(&dir, name, Links::Refuse) {
+                    Err(Errno::NOENT) => {
+                        let mode = Mode::from_raw_mode(0o700);
+                        retry_on_intr(|| rustix::fs::mkdirat(&dir, name, mode))?;
+                        open_dir(&dir, name, Links::Refuse)?
+                    }
+                    opened => opened?,
+                };
+            }
+            self.last = Some((path.to_owned(), dir));
+        }
+        let last = self.last.as_ref();
+        Ok(&last.expect("it was just opened").1)
+    }
+
+    /// Makes a directory with those above it.
+    ///
+    /// # Errors
+    /// `ENOTDIR` where a file has the name of one of them.
+    pub(crate) fn make_dir(&mut self, path: &[u8]) -> io::Result<()> {
+        self.directory(path).map(drop)
+    }
+
+    /// Creates a file, with the directories above it.
+    ///
+    /// # Errors
+    /// `EEXIST` where something has its name.
+    pub(crate) fn create(&mut self, path: &[u8]) -> io::Result<File> {
+        let cut = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = match cut {
+            Some(at) => (
+                path.get(..at).unwrap_or_default(),
+                path.get(at + 1..).unwrap_or_default(),
+            ),
+            None => (&[][..], path),
+        };
+        if matches!(name, b"" | b"." | b"..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let dir = self.directory(parent)?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, mode))?;
+        Ok(File::from(file))
+    }
+
+    /// Gives a directory a time, in nanoseconds since 1970.
+    pub(crate) fn set_dir_modified(&mut self, path: &[u8], modified: i128) -> io::Result<()> {
+        let dir = self.directory(path)?;
+        set_modified(dir, modified)
+    }
+}
+
+/// Gives a file a length; what it has not of that are zeros that take no room.
+pub(crate) fn set_length(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
+}
+
+/// Gives an open file a time, in nanoseconds since 1970.
+pub(crate) fn set_modified(file: impl std::os::fd::AsFd, modified: i128) -> io::Result<()> {
+    let stamp = Timespec {
+        tv_sec: i64::try_from(modified.div_euclid(1_000_000_000)).unwrap_or_default(),
+        tv_nsec: i64::try_from(modified.rem_euclid(1_000_000_000)).unwrap_or_default(),
+    };
+    let times = Timestamps {
+        last_access: stamp,
+        last_modification: stamp,
+    };
+    Ok(retry_on_intr(|| {
+        rustix::fs::futimens(file.as_fd(), &times)
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_outside() {
+        let scratch = Scratch::new().expect("a directory");
+        let mut writer = scratch.writer().expect("a writer");
+        for path in [&b".."[..], b"../x", b"a/../../x", b".", b"", b"a/."] {
+            assert!(writer.create(path).is_err(), "{path:?}");
+        }
+        for path in [&b".."[..], b"../x", b"a/../../x"] {
+            assert!(writer.make_dir(path).is_err(), "{path:?}");
+        }
+        writer.create(b"a/b/c").expect("a file");
+        assert!(writer.create(b"a/b/c").is_err(), "it is there");
+        assert!(writer.create(b"a/b/c/d").is_err(), "that is a file");
+        assert!(scratch.path().join("a/b/c").is_file());
+    }
+
+    #[test]
+    fn a_length_takes_no_room_and_a_time_is_kept() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let scratch = Scratch::new().expect("a directory");
+        let mut writer = scratch.writer().expect("a writer");
+        let file = writer.create(b"hole").expect("a file");
+        set_length(&file, 8 << 30).expect("a length");
+        set_modified(&file, -1_500_000_000).expect("a time");
+        let found = file.metadata().expect("it is there");
+        assert_eq!(found.len(), 8 << 30);
+        assert!(found.blocks() < 64, "{} blocks", found.blocks());
+        assert_eq!((found.mtime(), found.mtime_nsec()), (-2, 500_000_000));
+    }
+}

@@ -1,0 +1,138 @@
+//! What a layout knows of the archive that it was unpacked from.
+//!
+//! The layout itself lies in a scratch directory: documents as they are, what nobody reads as holes of the right length. So
+//! whatever only lists, measures and decides needs to know nothing of this. Three things do: whoever reads a blob in full asks
+//! [`Packed::is_hole`], whoever counts what an archive gets shorter by asks [`Packed::length_after`], and whoever writes
+//! notes or waits for other writers does not do so here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::archive_change::ArchiveChange;
+use super::classic::Classic;
+use crate::fs::Scratch;
+use crate::oci::Digest;
+
+/// A member of an archive.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    /// Where its first header is in the archive, and where the next member is.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Where its own header is.
+    pub(crate) header: u64,
+    /// Bytes of its content.
+    pub(crate) len: u64,
+    /// It is neither a regular file nor a directory, and not in the scratch directory.
+    pub(crate) is_other: bool,
+    /// An extended header says how long it is.
+    pub(crate) has_extended_size: bool,
+    /// Only its first block was unpacked.
+    pub(crate) is_hole: bool,
+}
+
+impl Member {
+    /// Returns the room that it takes in the archive, in bytes.
+    pub(crate) const fn span(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+/// A header as it is in the archive.
+pub(crate) type Header = Box<[u8; 512]>;
+
+/// An archive that was read into a scratch directory.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) scratch: Scratch,
+    /// The members in their order.
+    pub(crate) members: Vec<Member>,
+    /// The files and directories among them, by path.
+    pub(crate) by_path: HashMap<Box<[u8]>, u32>,
+    /// The directory in it in which the layout lies, with a slash at its end; empty for its root.
+    pub(crate) prefix: Vec<u8>,
+    /// The holes that were compared with their digests while they were read.
+    pub(crate) compared: HashMap<Digest, bool>,
+    /// The files that a run may edit, by number of the member: the digests of what they are.
+    pub(crate) documents: BTreeMap<u32, Digest>,
+    /// The header of a blob, after which that of a new one is made, with the number of its member.
+    pub(crate) template: Option<(u32, Header)>,
+    /// Bytes of the archive when it is not compressed.
+    pub(crate) len: u64,
+    /// The archive is not compressed.
+    pub(crate) is_plain: bool,
+    /// It is an archive of docker before version 25, of which a layout was made.
+    pub(crate) classic: Option<Classic>,
+    /// Why it cannot be written anew.
+    pub(crate) read_only: Option<&'static str>,
+}
+
+impl Packed {
+    /// Returns `true` if a blob cannot be read, since only its first block was unpacked.
+    pub(crate) fn is_hole(&self, digest: &Digest) -> bool {
+        let name = digest.blob_name();
+        let path = format!("blobs/{}/{}", name.directory(), name.file());
+        let member = self.in_layout(path.as_bytes());
+        member.is_some_and(|(_, member)| member.is_hole)
+    }
+
+    /// Returns whether a hole is what its digest says; `None` where it was not compared.
+    pub(crate) fn has_digest(&self, digest: &Digest) -> Option<bool> {
+        self.compared.get(digest).copied()
+    }
+
+    /// Returns a member of the layout by its path in the layout.
+    pub(crate) fn in_layout(&self, path: &[u8]) -> Option<(u32, &Member)> {
+        let number = if self.prefix.is_empty() {
+            self.by_path.get(path)
+        } else {
+            self.by_path.get([&self.prefix, path].concat().as_slice())
+        };
+        let number = *number?;
+        Some((number, self.member(number)?))
+    }
+
+    pub(crate) fn member(&self, number: u32) -> Option<&Member> {
+        self.members.get(number as usize)
+    }
+
+    /// Returns a path in the layout as it is in the archive.
+    pub(crate) fn whole(&self, path: &[u8]) -> Vec<u8> {
+        [&self.prefix, path].concat()
+    }
+
+    /// Returns the room that a new file takes in an archive.
+    pub(crate) const fn room(path: &[u8], len: u64) -> u64 {
+        let header = if path.len() > NAME { 3 } else { 1 };
+        header * BLOCK + len.div_ceil(BLOCK) * BLOCK
+    }
+
+    /// Returns the room that a member takes with a content of another length.
+    fn edited_room(&self, number: u32, member: &Member, len: u64) -> u64 {
+        let content = len.div_ceil(BLOCK) * BLOCK;
+        if !member.has_extended_size {
+            return member.header.saturating_sub(member.start) + BLOCK + content;
+        }
+        // Its extended headers go, since one of them says how long it was.
+        let mut paths = self.by_path.iter();
+        let path = paths.find(|(_, it)| **it == number);
+        Self::room(path.map_or(&[], |(path, _)| path), len)
+    }
+
+    /// Returns the length of the archive after a change, in bytes, if it is not compressed.
+    pub(crate) fn length_after(&self, change: &ArchiveChange) -> u64 {
+        let spans = change.dropped.iter().filter_map(|it| self.member(*it));
+        let dropped: u64 = spans.map(Member::span).sum();
+        let mut len = self.len.saturating_sub(dropped);
+        for (number, new) in &change.edited {
+            if let Some(member) = self.member(*number) {
+                len = len.saturating_sub(member.span()) + self.edited_room(*number, member, *new);
+            }
+        }
+        let added = change.added.iter();
+        len + added.map(|(path, len)| Self::room(path, *len)).sum::<u64>()
+    }
+}
+
+/// The unit of an archive, and the longest path in a header, in bytes.
+const BLOCK: u64 = 512;
+pub(crate) const NAME: usize = 100;

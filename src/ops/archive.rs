@@ -1,0 +1,119 @@
+//! Writing an archive after a run has changed what was unpacked of it.
+//!
+//! *Promise*: nothing is put into the place of the old archive unless the run is complete: a run that was interrupted, or failed half
+//! way, has changed nothing but the scratch directory.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::archive::{Archive, Archives, Written};
+use crate::error::{ArchiveProblem, Error, Result};
+use crate::execute::Outcome;
+use crate::fs::FileTime;
+use crate::layout::IndexTime;
+use crate::oci::Digest;
+use crate::plan::{GroupPlan, Plan};
+use crate::progress::Progress;
+
+use super::LayoutGroup;
+
+/// The archive that a run works on.
+pub(super) struct Target<'a> {
+    archives: &'a Archives,
+    archive: Arc<Archive>,
+}
+
+/// Whether the plan that was executed counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// It does.
+    Done,
+    /// Another program has replaced the archive: it has to be planned anew.
+    Again,
+}
+
+impl<'a> Target<'a> {
+    /// Returns the archive of a group that is open; `None`: it is a directory.
+    pub(super) fn of(group: &'a LayoutGroup) -> Option<Self> {
+        let (archives, archive) = group.archive()?;
+        Some(Self { archives, archive })
+    }
+
+    /// Refuses what an archive cannot do, before anything is done.
+    ///
+    /// # Errors
+    /// [`Error::Archive`].
+    pub(super) fn refuse_impossible(&self, group: &LayoutGroup, executes: bool) -> Result<()> {
+        if group.trash().is_some() {
+            return Err(Error::Archive {
+                path: group.path().to_owned(),
+                what: ArchiveProblem::NoTrash,
+            });
+        }
+        if executes {
+            let options = self.archives.options();
+            self.archive.refuse_unless_writable(options)?;
+        }
+        Ok(())
+    }
+
+    /// Notes in a plan by how much the archive gets shorter.
+    pub(super) fn note(&self, plan: &mut GroupPlan) {
+        let packed = self.archive.packed();
+        for plan in &mut plan.layouts {
+            let change = plan.archive_change(packed);
+            if let Some(shorter) = self.archive.shorter_by(&change, self.archives.options()) {
+                plan.note_archive(shorter);
+            }
+        }
+    }
+
+    /// Writes the new archive, and notes in the outcome by how much it is shorter.
+    ///
+    /// # Errors
+    /// Whatever kept it from being written; the old archive is as it was then.
+    pub(super) fn finish(
+        &self,
+        plan: &Plan,
+        outcome: &mut Outcome,
+        group: &LayoutGroup,
+        progress: &dyn Progress,
+    ) -> Result<Finish> {
+        if outcome.interrupted {
+            return Err(Error::Interrupted);
+        }
+        if let Some(error) = outcome.late.take() {
+            return Err(error);
+        }
+        if let Some((_, error)) = outcome.failed.pop() {
+            return Err(scratch(group, &error));
+        }
+        let options = self.archives.options();
+        let new = plan.writes.blobs.iter().map(|blob| blob.digest.clone());
+        let new: Vec<Digest> = new.collect();
+        let time = match (&plan.writes.index, plan.writes.index_time, &options.output) {
+            (Some(_), IndexTime::AsBefore, None) => FileTime::AsBefore,
+            (Some(_), IndexTime::At(time), None) => FileTime::At(time),
+            _ => FileTime::New,
+        };
+        let written = self.archive.write(&new, time, options, progress)?;
+        // What was unpacked is not what is in the archive any more.
+        self.archives.forget(group.path());
+        match written {
+            Written::Yes(shorter) => {
+                if let Some(shorter) = shorter {
+                    outcome.done.packing_bytes = outcome.done.packing_for(shorter);
+                }
+                Ok(Finish::Done)
+            }
+            Written::Changed => Ok(Finish::Again),
+        }
+    }
+}
+
+fn scratch(group: &LayoutGroup, error: &io::Error) -> Error {
+    Error::Archive {
+        path: group.path().to_owned(),
+        what: ArchiveProblem::Scratch(error.to_string()),
+    }
+}

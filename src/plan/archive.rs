@@ -1,0 +1,95 @@
+//! What a plan makes of the archive in which its layout lies.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::layout::archive_change::ArchiveChange;
+use crate::layout::packed::Packed;
+use crate::oci::Digest;
+
+use super::{Deletion, Plan};
+
+/// Returns the path of a blob in its layout.
+fn path_of(digest: &Digest) -> String {
+    let name = digest.blob_name();
+    format!("blobs/{}/{}", name.directory(), name.file())
+}
+
+impl Plan {
+    /// Returns how the archive differs when the plan is done.
+    pub(crate) fn archive_change(&self, packed: &Packed) -> ArchiveChange {
+        if let Some(classic) = &packed.classic {
+            let digests = self.sweep.iter();
+            let digests = digests.filter_map(|deletion| self.blobs.digest(deletion.id));
+            let gone: HashSet<String> = digests.map(path_of).collect();
+            let change = classic.change(
+                &packed.by_path,
+                |path| gone.contains(path),
+                self.writes.manifest_json.as_deref(),
+                self.writes.repositories.as_deref(),
+            );
+            return change.unwrap_or_default();
+        }
+        let mut change = self.dropped(packed, self.sweep.iter());
+        for stray in &self.temporary {
+            let path = stray.path.as_os_str().as_bytes();
+            let own = packed.in_layout(path).map(|(number, _)| number);
+            change.dropped.extend(own);
+            if stray.is_dir {
+                let below = [&packed.whole(path), &b"/"[..]].concat();
+                let inside = packed.by_path.iter();
+                let inside = inside.filter(|(path, _)| path.starts_with(&below));
+                change.dropped.extend(inside.map(|(_, number)| *number));
+            }
+        }
+        let texts = [
+            (
+                "index.json",
+                self.writes.index.as_ref().map(|it| it.text().len()),
+            ),
+            (
+                "manifest.json",
+                self.writes.manifest_json.as_ref().map(String::len),
+            ),
+            (
+                "repositories",
+                self.writes.repositories.as_ref().map(String::len),
+            ),
+        ];
+        for (name, len) in texts {
+            if let (Some(len), Some((number, _))) = (len, packed.in_layout(name.as_bytes())) {
+                change.edited.insert(number, len as u64);
+            }
+        }
+        for blob in &self.writes.blobs {
+            let (path, len) = (path_of(&blob.digest), blob.bytes.len() as u64);
+            match packed.in_layout(path.as_bytes()) {
+                Some((number, _)) => drop(change.edited.insert(number, len)),
+                None => drop(change.added.insert(packed.whole(path.as_bytes()), len)),
+            }
+        }
+        change
+    }
+
+    /// Returns the change if only these blobs were deleted.
+    pub(crate) fn dropped(
+        &self,
+        packed: &Packed,
+        deletions: impl Iterator<Item = Deletion>,
+    ) -> ArchiveChange {
+        let mut change = ArchiveChange::default();
+        for deletion in deletions {
+            let digest = self.blobs.digest(deletion.id);
+            let found = digest.and_then(|digest| packed.in_layout(path_of(digest).as_bytes()));
+            change.dropped.extend(found.map(|(number, _)| number));
+        }
+        change
+    }
+
+    /// Notes that the archive in which the layout lies gets shorter by so many bytes, where it is not compressed.
+    pub(crate) fn note_archive(&mut self, shorter: i128) {
+        self.packing = 0;
+        let totals = self.totals();
+        self.packing = totals.packing_for(shorter);
+    }
+}

@@ -1,0 +1,323 @@
+//! Where archives come from and where they go: files, links, pipes, several at once; and what they cannot do.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::pack::{Format, compress, decompress, members, pack_directory, through};
+use crate::support::{Cmd, LayoutBuilder};
+
+/// A layout with two images that share nothing and an orphan, packed.
+struct Scene {
+    layout: LayoutBuilder,
+    temp: TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut layout = LayoutBuilder::new();
+        for tag in ["app:1", "app:2"] {
+            let image = layout.image("linux/amd64", tag, &[tag.as_bytes(), &[7; 70_000]]);
+            layout.tag(&image.manifest, tag);
+        }
+        layout.layer(b"an orphan");
+        layout.write();
+        let bytes = pack_directory(layout.path());
+        let temp = TempDir::new().expect("a temporary directory");
+        Self {
+            layout,
+            temp,
+            bytes,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// Writes the archive under a name.
+    fn archive(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, &self.bytes).expect("it can be written");
+        path
+    }
+
+    fn names(&self) -> Vec<String> {
+        let found = fs::read_dir(self.temp.path()).expect("it can be listed");
+        let mut names: Vec<String> = found
+            .map(|found| found.expect("it can be listed").file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn tags(archive: &Path) -> Vec<String> {
+    let run = Cmd::new(["ls", "--format", "jsonl"]).arg(archive).run();
+    run.ok();
+    let mut tags: Vec<String> = ["app:1", "app:2"]
+        .into_iter()
+        .filter(|tag| run.stdout.contains(tag))
+        .map(str::to_owned)
+        .collect();
+    tags.sort();
+    tags
+}
+
+#[test]
+fn an_archive_is_replaced_in_its_place_and_keeps_its_mode() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
+    symlink("images.tar", scene.path("link")).expect("a link");
+    let before = fs::metadata(&path).expect("it is there");
+    let run = Cmd::new(["rm"]).arg(scene.path("link")).arg("app:1").run();
+    run.ok().says("Untagged: app:1");
+    let after = fs::metadata(&path).expect("it is there");
+    assert_eq!(after.mode(), before.mode());
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+    assert!(after.len() < before.len());
+    assert!(scene.path("link").is_symlink(), "the link is one still");
+    assert_eq!(tags(&path), ["app:2"]);
+    assert_eq!(scene.names(), ["images.tar", "link"], "nothing is left");
+}
+
+#[test]
+fn nothing_is_written_where_nothing_is_to_do() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let before = fs::metadata(&path).expect("it is there");
+    for args in [
+        &["rm", "-f", "PATH", "none"][..],
+        // The orphan was packed long ago.
+        &["gc", "PATH", "-n"],
+        &["prune", "-f", "PATH", "--keep", "*", "--grace", "99999d"],
+    ] {
+        let path = path.to_str().expect("a path");
+        let args = args.iter().map(|arg| arg.replace("PATH", path));
+        Cmd::new(args).run().ok();
+    }
+    let after = fs::metadata(&path).expect("it is there");
+    assert_eq!(before.ino(), after.ino());
+    assert_eq!(before.ctime_nsec(), after.ctime_nsec());
+}
+
+#[test]
+fn the_new_archive_goes_to_another_file_and_the_old_one_stays() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    for (format, flags) in [
+        (Format::Plain, &[][..]),
+        (Format::Gzip, &["--compress", "gzip"]),
+        (Format::Zstd, &["--compress", "zstd"]),
+    ] {
+        let out = scene.path("out.tar");
+        let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
+        let run = run.args(["-o", out.to_str().expect("a path")]).args(flags);
+        run.run().ok();
+        assert!(fs::read(&path).expect("it is there") == scene.bytes);
+        assert_eq!(tags(&out), ["app:2"], "{format:?}");
+        let new = decompress(&fs::read(&out).expect("it is there"), format);
+        assert!(members(&new).len() < members(&scene.bytes).len());
+        // What is there by then is replaced.
+        run.run().ok();
+    }
+    // A name of its own keeps a copy also where nothing was to be done.
+    let copy = scene.path("copy.tar");
+    let run = Cmd::new(["gc"])
+        .arg(scene.path("out.tar"))
+        .args(["--grace", "0"]);
+    run.run().ok();
+    let run = run.arg("-o").arg(&copy).args(["--compress", "none"]);
+    run.run().ok().ends_with_line("Total reclaimed space: 0B");
+    assert_eq!(tags(&copy), ["app:2"]);
+}
+
+#[test]
+fn archives_go_through_pipes() {
+    let scene = Scene::new();
+    for format in [Format::Plain, Format::Gzip, Format::Zstd] {
+        let bytes = compress(&scene.bytes, format);
+        let ls = Cmd::new(["ls", "-"]).input(&bytes).run();
+        ls.ok().says("app");
+        for args in [&["df", "-"][..], &["check", "-"], &["blobs", "-", "--live"]] {
+            Cmd::new(args).input(&bytes).run().ok();
+        }
+        let out = scene.path("piped");
+        let to = fs::File::create(&out).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+            .args(["rm", "-", "app:1", "-o", "-"])
+            .stdin(Stdio::piped())
+            .stdout(to)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut stdin, &bytes).expect("it reads to the end");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        // What is said cannot go where the archive goes.
+        assert!(said.contains("Untagged: app:1"), "{said}");
+        assert!(said.contains("Total reclaimed space:"), "{said}");
+        assert_eq!(tags(&out), ["app:2"], "{format:?}");
+    }
+}
+
+#[test]
+fn standard_input_may_be_a_file() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let out = scene.path("out.tar");
+    let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(["rm", "-", "app:2", "-q", "-o"])
+        .arg(&out)
+        .stdin(fs::File::open(&path).expect("it is there"))
+        .stdout(Stdio::null())
+        .status()
+        .expect("it can be started");
+    assert!(status.success());
+    assert_eq!(tags(&out), ["app:1"]);
+}
+
+#[test]
+fn what_does_not_go_together_is_a_usage_error() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let (path, dir) = (path.to_str().expect("a path"), scene.layout.path());
+    let dir = dir.to_str().expect("a path");
+    for args in [
+        &["gc", "-"][..],
+        &["rm", "-", "app:1"],
+        &["gc", path, dir, "-o", "x"],
+        &["gc", "-r", path, "-o", "x"],
+        &["gc", dir, "-o", "x"],
+        &["gc", path, "--compress", "xz"],
+    ] {
+        let run = Cmd::new(args).input(&scene.bytes).run();
+        run.exits(2);
+        assert_eq!(run.stdout, "", "{}", run.all());
+    }
+    assert_eq!(scene.names(), ["images.tar"]);
+}
+
+#[test]
+fn what_only_a_directory_can_do_is_refused_with_a_reason() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let path = path.to_str().expect("a path");
+    for (args, why) in [
+        (&["rm", path, "app:1", "--trash"][..], "keeps no trash"),
+        (&["gc", path, "--trash", "--grace", "0"], "keeps no trash"),
+        (&["undo", path], "keeps no trash"),
+        (&["trash", "ls", path], "keeps no trash"),
+        (&["trash", "empty", path], "keeps no trash"),
+        (&["check", path, "--repair"], "cannot be repaired"),
+        (
+            &["hold", "add", path, "release", "app:1"],
+            "holds are kept in a directory",
+        ),
+        (
+            &["hold", "rm", path, "release"],
+            "holds are kept in a directory",
+        ),
+    ] {
+        let run = Cmd::new(args).run();
+        run.refused().one_error_with_hint().warns(why);
+    }
+    let trash = Cmd::new(["rm", path, "app:1", "--trash"]).run();
+    trash.warns("`-o FILE`");
+    assert!(fs::read(path).expect("it is there") == scene.bytes);
+}
+
+#[test]
+fn archives_and_directories_are_worked_on_in_one_call() {
+    let scene = Scene::new();
+    let (tar, gz) = (scene.archive("a.tar"), scene.path("b.tar.gz"));
+    fs::write(&gz, compress(&scene.bytes, Format::Gzip)).expect("it can be written");
+    let args = [scene.layout.path(), &tar, &gz];
+    let df = Cmd::new(["df"]).args(args).run();
+    df.ok().says("a.tar").says("b.tar.gz").says("Total");
+    let gc = Cmd::new(["gc", "--grace", "0"]).args(args).run();
+    gc.ok().says("Total reclaimed space:");
+    for path in args {
+        let run = Cmd::new(["gc", "--grace", "0"]).arg(path).run();
+        run.ok().ends_with_line("Total reclaimed space: 0B");
+    }
+}
+
+#[test]
+fn archives_are_found_below_a_directory_by_name_and_content() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("deep")).expect("a directory");
+    scene.archive("a.tar");
+    scene.archive("deep/b.TAR");
+    fs::write(
+        scene.path("deep/c.tgz"),
+        compress(&scene.bytes, Format::Gzip),
+    )
+    .expect("a file");
+    // Another name, another content, a layout's own file.
+    scene.archive("d.bin");
+    fs::write(scene.path("e.tar"), "no archive").expect("a file");
+    let other = super::pack::pack([("a/file", &b"text"[..])]);
+    fs::write(scene.path("f.tar"), other).expect("a file");
+    let run = Cmd::new(["ls", "-r", "--format", "json"])
+        .arg(scene.temp.path())
+        .run();
+    let json = run.ok().json();
+    let layouts = json
+        .get("layouts")
+        .and_then(|it| it.as_array())
+        .expect("a list");
+    let paths: Vec<&str> = layouts
+        .iter()
+        .filter_map(|layout| layout.get("path")?.as_str()?.rsplit('/').next())
+        .collect();
+    assert_eq!(paths, ["a.tar", "b.TAR", "c.tgz"], "{}", run.all());
+    assert_eq!(run.stderr, "", "{}", run.all());
+}
+
+#[test]
+fn a_plan_rests_on_what_the_archive_lists() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let plan = scene.path("plan.json");
+    let run = Cmd::new(["prune", "-a", "--keep", "app:2", "--grace", "0", "--plan"]);
+    run.arg(&plan).arg(&path).run().ok();
+    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+    Cmd::new(["apply", "-n"]).arg(&plan).run().ok();
+    // Another archive than the plan was made for.
+    let kept = fs::read(&path).expect("it is there");
+    Cmd::new(["rm"]).arg(&path).arg("app:2").run().ok();
+    Cmd::new(["apply"]).arg(&plan).run().refused();
+    assert_eq!(tags(&path), ["app:1"]);
+    fs::write(&path, kept).expect("it can be written");
+    Cmd::new(["apply"])
+        .arg(&plan)
+        .run()
+        .ok()
+        .says("Untagged: app:1");
+    assert_eq!(tags(&path), ["app:2"]);
+}
+
+#[test]
+fn formats_that_are_only_read_are_not_written() {
+    let scene = Scene::new();
+    let path = scene.path("images.tar.xz");
+    fs::write(&path, through(&["xz", "-c"], &scene.bytes)).expect("it can be written");
+    let before = fs::read(&path).expect("it is there");
+    assert_eq!(tags(&path), ["app:1", "app:2"]);
+    let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
+    run.run().refused().one_error_with_hint().warns("xz");
+    assert!(fs::read(&path).expect("it is there") == before);
+    let out = scene.path("out.tar.zst");
+    run.args(["--compress", "zstd", "-o"]).arg(&out).run().ok();
+    assert_eq!(tags(&out), ["app:2"]);
+}

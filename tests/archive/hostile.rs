@@ -1,0 +1,404 @@
+//! Archives that nobody should have packed: one clear error or the right work, nothing outside of the scratch directory, and the old
+//! file as it was.
+
+use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::pack::{Format, compress, members, pack, pack_directory};
+use crate::support::{Cmd, LayoutBuilder, sha256};
+
+/// A sound layout, packed, in a directory with nothing else but a directory for temporary files.
+struct Scene {
+    temp: TempDir,
+    layout: LayoutBuilder,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut layout = LayoutBuilder::new();
+        let image = layout.image("linux/amd64", "app", &[b"one layer"]);
+        layout.tag(&image.manifest, "app:1");
+        layout.layer(b"an orphan");
+        layout.write();
+        let temp = TempDir::new().expect("a temporary directory");
+        fs::create_dir(temp.path().join("tmp")).expect("a directory");
+        Self { temp, layout }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        pack_directory(self.layout.path())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.temp.path().join("images.tar")
+    }
+
+    /// Adds members in front of those of the layout.
+    fn with(&self, add: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        add(&mut builder);
+        let mut bytes = builder.into_inner().expect("it can be packed");
+        // Without the two blocks of zeros at the end.
+        bytes.truncate(bytes.len() - 1024);
+        bytes.extend(self.bytes());
+        bytes
+    }
+
+    fn run(&self, args: &[&str]) -> crate::support::Run {
+        let tmp = self.temp.path().join("tmp");
+        let run = Cmd::new(args)
+            .env("TMPDIR", &tmp)
+            .current_dir(self.temp.path())
+            .run();
+        let left = fs::read_dir(tmp).expect("it can be listed").count();
+        assert_eq!(left, 0, "something is left of the scratch directory");
+        run
+    }
+
+    /// Panics unless every command refuses it in one line, and nothing is changed.
+    #[track_caller]
+    fn refuses(&self, label: &str, bytes: &[u8], why: &str) {
+        fs::write(self.path(), bytes).expect("it can be written");
+        for args in [
+            &["ls", "images.tar"][..],
+            &["check", "images.tar"],
+            &["gc", "--grace", "0", "images.tar"],
+            &["rm", "images.tar", "app:1"],
+        ] {
+            let run = self.run(args);
+            assert!(matches!(run.code, Some(3 | 4)), "{label}\n{}", run.all());
+            assert_eq!(run.stdout, "", "{label}\n{}", run.all());
+            assert!(run.stderr.contains(why), "{label}: {why}\n{}", run.all());
+            assert!(run.stderr.lines().count() <= 2, "{label}\n{}", run.all());
+        }
+        assert!(
+            fs::read(self.path()).expect("it is there") == bytes,
+            "{label}"
+        );
+        let mut names: Vec<_> = fs::read_dir(self.temp.path())
+            .expect("it can be listed")
+            .map(|found| found.expect("it can be listed").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["images.tar", "tmp"], "{label}");
+    }
+
+    /// Panics unless the orphan is deleted and everything else is kept.
+    #[track_caller]
+    fn is_swept(&self, label: &str, bytes: &[u8]) {
+        fs::write(self.path(), bytes).expect("it can be written");
+        let run = self.run(&["gc", "--grace", "0", "images.tar"]);
+        run.ok();
+        let orphan = format!("Deleted: {}", sha256(b"an orphan"));
+        assert!(run.stdout.contains(&orphan), "{label}\n{}", run.all());
+        assert_eq!(run.stdout.lines().count(), 2, "{label}\n{}", run.all());
+        let new = fs::read(self.path()).expect("it is there");
+        assert_eq!(members(bytes).len(), members(&new).len() + 1, "{label}");
+    }
+}
+
+fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    let name = path.as_bytes();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(1_700_000_000);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn paths_that_lead_out_are_refused() {
+    let scene = Scene::new();
+    for path in [
+        "../outside",
+        "blobs/../../outside",
+        "/etc/outside",
+        "./../outside",
+    ] {
+        let bytes = scene.with(|builder| {
+            let header = header(path, tar::EntryType::Regular, 4);
+            builder
+                .append(&header, &b"evil"[..])
+                .expect("it can be packed");
+        });
+        scene.refuses(path, &bytes, path);
+    }
+    assert!(!Path::new("/etc/outside").exists());
+}
+
+#[test]
+fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
+    let scene = Scene::new();
+    let kinds = [
+        tar::EntryType::Symlink,
+        tar::EntryType::Link,
+        tar::EntryType::Fifo,
+        tar::EntryType::Char,
+        tar::EntryType::Block,
+    ];
+    for kind in kinds {
+        let link = |path: &str, target: &str| {
+            scene.with(|builder| {
+                let mut header = header(path, kind, 0);
+                header.set_link_name(target).expect("a target");
+                header.set_cksum();
+                builder.append(&header, &b""[..]).expect("it can be packed");
+            })
+        };
+        let blob = format!("blobs/sha256/{}", "a".repeat(64));
+        for path in [&*blob, "blobs", "blobs/sha512", "list.json", ".ocisweep"] {
+            let bytes = link(path, "/etc/passwd");
+            scene.refuses(&format!("{kind:?} {path}"), &bytes, path);
+        }
+        scene.is_swept(&format!("{kind:?}"), &link("latest", "/etc/passwd"));
+    }
+    // A hard link elsewhere keeps a blob that would be deleted.
+    let orphan = sha256(b"an orphan").replace(':', "/");
+    let bytes = scene.with(|builder| {
+        let mut header = header("copy", tar::EntryType::Link, 0);
+        header
+            .set_link_name(format!("blobs/{orphan}"))
+            .expect("a target");
+        header.set_cksum();
+        builder.append(&header, &b""[..]).expect("it can be packed");
+    });
+    scene.refuses("a hard link to a blob", &bytes, "`copy` is a link");
+}
+
+#[test]
+fn two_members_of_one_path_are_refused() {
+    let scene = Scene::new();
+    for path in ["index.json", "./index.json", "blobs//sha256/../x"] {
+        let bytes = scene.with(|builder| {
+            let header = header(path, tar::EntryType::Regular, 2);
+            builder
+                .append(&header, &b"{}"[..])
+                .expect("it can be packed");
+        });
+        let why = if path.contains("..") {
+            "`..`"
+        } else {
+            "`index.json`"
+        };
+        scene.refuses(path, &bytes, why);
+    }
+    // A file in the place of a directory.
+    let bytes = scene.with(|builder| {
+        let header = header("blobs/sha256", tar::EntryType::Regular, 0);
+        builder.append(&header, &b""[..]).expect("it can be packed");
+    });
+    scene.refuses("a file for a directory", &bytes, "blobs/sha256");
+    // A directory may be there twice.
+    let bytes = scene.with(|builder| {
+        for _ in 0..2 {
+            let header = header("blobs/sha256/", tar::EntryType::Directory, 0);
+            builder.append(&header, &b""[..]).expect("it can be packed");
+        }
+    });
+    scene.is_swept("a directory twice", &bytes);
+}
+
+#[test]
+fn an_archive_that_is_cut_off_at_any_block_is_refused() {
+    let scene = Scene::new();
+    let bytes = scene.bytes();
+    for blocks in 1..bytes.len() / 512 - 1 {
+        let why = "truncated";
+        let cut = &bytes[..blocks * 512];
+        fs::write(scene.path(), cut).expect("it can be written");
+        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        run.refused().warns(why);
+        assert!(fs::read(scene.path()).expect("it is there") == cut);
+    }
+    scene.refuses("not a block", &bytes[..700], "truncated");
+    for format in [Format::Gzip, Format::Zstd] {
+        let packed = compress(&bytes, format);
+        for part in 1..8 {
+            let cut = &packed[..packed.len() * part / 8];
+            fs::write(scene.path(), cut).expect("it can be written");
+            let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+            assert!(
+                matches!(run.code, Some(3 | 4)),
+                "{format:?} {part}\n{}",
+                run.all()
+            );
+            assert!(fs::read(scene.path()).expect("it is there") == cut);
+        }
+        // The end of the compressed stream is there as well.
+        let garbage = [&packed[..], b"garbage"].concat();
+        fs::write(scene.path(), &garbage).expect("it can be written");
+        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        assert!(matches!(run.code, Some(3 | 4)), "{format:?}\n{}", run.all());
+    }
+}
+
+#[test]
+fn sizes_that_lie_are_refused() {
+    let scene = Scene::new();
+    let bytes = scene.bytes();
+    let whole = bytes.len() as u64;
+    for size in [whole, 1 << 40, u64::MAX >> 1] {
+        let bytes = scene.with(|builder| {
+            let header = header("large", tar::EntryType::Regular, size);
+            builder.append(&header, &b""[..]).expect("it can be packed");
+        });
+        fs::write(scene.path(), &bytes).expect("it can be written");
+        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        run.refused();
+        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+    }
+    scene.refuses(
+        "something behind the end",
+        &[&bytes[..], &bytes[..]].concat(),
+        "behind its end",
+    );
+}
+
+#[test]
+fn pax_and_gnu_headers_are_understood() {
+    let scene = Scene::new();
+    let long = format!("notes/{}/text", "x".repeat(150));
+    let bytes = scene.with(|builder| {
+        let mut header = header("short", tar::EntryType::Regular, 4);
+        builder
+            .append_data(&mut header, &long, &b"text"[..])
+            .expect("it can be packed");
+        let fields = [
+            ("mtime", &b"1600000000.5"[..]),
+            ("SCHILY.xattr.user.a", b"b"),
+        ];
+        builder
+            .append_pax_extensions(fields)
+            .expect("it can be packed");
+        let header = self::header("extended", tar::EntryType::Regular, 4);
+        builder
+            .append(&header, &b"text"[..])
+            .expect("it can be packed");
+    });
+    scene.is_swept("PAX and GNU", &bytes);
+    for (key, value) in [
+        ("GNU.sparse.major", "1"),
+        ("path", "../x"),
+        ("size", "99999999"),
+    ] {
+        let bytes = scene.with(|builder| {
+            let fields = [(key, value.as_bytes())];
+            builder
+                .append_pax_extensions(fields)
+                .expect("it can be packed");
+            let header = header("extended", tar::EntryType::Regular, 4);
+            builder
+                .append(&header, &b"text"[..])
+                .expect("it can be packed");
+        });
+        fs::write(scene.path(), &bytes).expect("it can be written");
+        scene.run(&["gc", "--grace", "0", "images.tar"]).refused();
+        assert!(
+            fs::read(scene.path()).expect("it is there") == bytes,
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_member_of_eight_gigabytes_is_passed_over() {
+    let scene = Scene::new();
+    let head = scene.with(|_| {});
+    let mut large = header(
+        "blobs/sha256/0000000000000000000000000000000000000000000000000000000000000000",
+        tar::EntryType::Regular,
+        0,
+    );
+    large.set_size(8 << 30);
+    large.set_cksum();
+    let file = fs::File::create(scene.path()).expect("a file");
+    file.write_all_at(large.as_bytes(), 0)
+        .expect("it can be written");
+    file.write_all_at(&head, 512 + (8 << 30))
+        .expect("it can be written");
+    let run = scene.run(&["df", "images.tar"]);
+    run.ok().says("8.59GB");
+    let run = scene.run(&["gc", "-n", "--grace", "0", "images.tar"]);
+    run.ok().says("Would reclaim 8.59GB");
+    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+    run.ok();
+    let left = fs::metadata(scene.path()).expect("it is there");
+    assert!(left.len() < 1 << 20, "{}", left.len());
+    assert!(left.blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn a_bomb_takes_no_room() {
+    let scene = Scene::new();
+    // A blob of 32 MB of zeros, in 32 kB.
+    let zeros = vec![0; 32 << 20];
+    let path = format!("blobs/{}", sha256(&zeros).replace(':', "/"));
+    let bytes = scene.with(|builder| {
+        let mut header = header("x", tar::EntryType::Regular, zeros.len() as u64);
+        builder
+            .append_data(&mut header, &path, &*zeros)
+            .expect("it can be packed");
+    });
+    let packed = compress(&bytes, Format::Gzip);
+    assert!(packed.len() < 1 << 20);
+    fs::write(scene.path(), packed).expect("it can be written");
+    scene.run(&["check", "--orphans", "images.tar"]);
+    scene.run(&["gc", "--grace", "0", "images.tar"]).ok();
+    // Zeros alone are no archive.
+    let packed = compress(&vec![0; 32 << 20], Format::Gzip);
+    scene.refuses("zeros", &packed, "images.tar");
+}
+
+#[test]
+fn a_hundred_thousand_members_are_read() {
+    let scene = Scene::new();
+    let bytes = scene.with(|builder| {
+        for number in 0..100_000 {
+            let header = header(&format!("other/{number}"), tar::EntryType::Regular, 0);
+            builder.append(&header, &b""[..]).expect("it can be packed");
+        }
+    });
+    fs::write(scene.path(), &bytes).expect("it can be written");
+    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+    run.ok();
+    let new = fs::read(scene.path()).expect("it is there");
+    assert_eq!(bytes.len() - new.len(), 1024, "one small blob went");
+}
+
+#[test]
+fn what_is_no_layout_is_said_to_be_none() {
+    let scene = Scene::new();
+    let text = pack([("a/file", &b"text"[..])]);
+    scene.refuses("files", &text, "no `index.json`");
+    scene.refuses("text", b"not an archive", "not a directory");
+    scene.refuses("nothing", b"", "not a directory");
+    let (index, marker) = (&b"{}"[..], &br#"{"imageLayoutVersion":"1.0.0"}"#[..]);
+    let two = pack([
+        ("a/index.json", index),
+        ("a/oci-layout", marker),
+        ("b/index.json", index),
+        ("b/oci-layout", marker),
+    ]);
+    scene.refuses("two layouts", &two, "`a`, `b`");
+    let zarf = [
+        ("zarf.yaml", &b"kind: ZarfPackageConfig"[..]),
+        ("checksums.txt", b""),
+    ];
+    let bytes = scene.with(|builder| {
+        for (path, text) in zarf {
+            let header = header(path, tar::EntryType::Regular, text.len() as u64);
+            builder.append(&header, text).expect("it can be packed");
+        }
+    });
+    fs::write(scene.path(), &bytes).expect("it can be written");
+    scene.run(&["ls", "images.tar"]).ok();
+    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+    run.refused().one_error_with_hint().warns("checksums.txt");
+    assert!(fs::read(scene.path()).expect("it is there") == bytes);
+}

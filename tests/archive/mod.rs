@@ -1,0 +1,13 @@
+//! Layouts in tar archives: they are read, slimmed and written as their directories are.
+//!
+//! - [`classic`]: archives of docker before version 25.
+//! - [`corpus`]: every recorded layout, packed, against its directory.
+//! - [`flow`]: where archives come from and where they go.
+//! - [`hostile`]: what nobody should have packed.
+//! - [`pack`]: making and taking apart archives.
+
+mod classic;
+mod corpus;
+mod flow;
+mod hostile;
+mod pack;

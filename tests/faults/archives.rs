@@ -1,0 +1,286 @@
+//! Kills and errors while an archive is read and replaced: the old archive is there or the new one, in full, and another run
+//! finishes the work.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::kill::{changes, count};
+use crate::strace::{Recording, args, wants_all};
+use crate::support::LayoutBuilder;
+use crate::support::environment::has_strace;
+
+/// Every call with which an archive is unpacked, written and put into its place.
+const CALLS: [&str; 13] = [
+    "openat",
+    "write",
+    "copy_file_range",
+    "ftruncate",
+    "utimensat",
+    "mkdirat",
+    "unlinkat",
+    "linkat",
+    "renameat",
+    "renameat2",
+    "fsync",
+    "fchmod",
+    "flock",
+];
+
+/// An archive in a directory of its own, and a directory for temporary files.
+struct Scene {
+    temp: TempDir,
+}
+
+impl Scene {
+    fn new(bytes: &[u8]) -> Self {
+        let temp = TempDir::new().expect("a temporary directory");
+        for name in ["tmp", "images"] {
+            fs::create_dir(temp.path().join(name)).expect("a directory");
+        }
+        fs::write(temp.path().join("images/app.tar"), bytes).expect("it can be written");
+        Self { temp }
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.temp.path().join("images/app.tar")
+    }
+
+    fn args(&self) -> Vec<OsString> {
+        let path = self.archive();
+        args([
+            "rm".as_ref(),
+            path.as_os_str(),
+            "app:1".as_ref(),
+            "--grace".as_ref(),
+            "0".as_ref(),
+        ])
+    }
+
+    /// Runs the command, with an injection if there is one; returns its exit status.
+    fn run(&self, injection: Option<&str>) -> (Option<i32>, String) {
+        let program = env!("CARGO_BIN_EXE_ocisweep");
+        let mut command = match injection {
+            None => Command::new(program),
+            Some(injection) => {
+                let name = injection.split(':').next().unwrap_or_default();
+                let mut command = Command::new("strace");
+                command.args(["-f", "-qq", "-o", "/dev/null"]);
+                command.args(["-e", &format!("trace={name}")]);
+                command.args(["-e", &format!("inject={injection}"), program]);
+                command
+            }
+        };
+        let output = command
+            .args(self.args())
+            .env("TMPDIR", self.temp.path().join("tmp"))
+            .env("RAYON_NUM_THREADS", "1")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output()
+            .expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.archive()).expect("the archive is there")
+    }
+
+    /// Returns what is beside the archive.
+    fn beside(&self) -> Vec<String> {
+        let names = fs::read_dir(self.temp.path().join("images")).expect("it can be listed");
+        names
+            .map(|name| name.expect("it can be listed").file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| name != "app.tar")
+            .collect()
+    }
+}
+
+/// Returns an archive of two images, and what it is without the first one.
+fn archives() -> (Vec<u8>, Vec<u8>) {
+    let mut layout = LayoutBuilder::new();
+    for tag in ["app:1", "app:2"] {
+        let image = layout.image(
+            "linux/amd64",
+            tag,
+            &[tag.as_bytes(), &[7; 200_000], &[8; 150_000]],
+        );
+        layout.tag(&image.manifest, tag);
+    }
+    layout.write();
+    let output = Command::new("tar")
+        .args(["--sort=name", "-cf", "-", "-C"])
+        .arg(layout.path())
+        .arg(".")
+        .output()
+        .expect("tar can be started");
+    assert!(output.status.success());
+    let old = output.stdout;
+    let scene = Scene::new(&old);
+    let (code, said) = scene.run(None);
+    assert_eq!(code, Some(0), "{said}");
+    let new = scene.bytes();
+    assert!(new.len() < old.len());
+    (old, new)
+}
+
+/// Returns the numbers of all calls of each name.
+fn numbers(old: &[u8]) -> Vec<(&'static str, u32)> {
+    let scene = Scene::new(old);
+    let recording = Recording::of(&CALLS, &scene.args());
+    recording.run.ok();
+    let mut all = Vec::new();
+    for name in CALLS {
+        let found = recording.numbers(name, &scene.archive(), |call| {
+            changes(call) || call.text.contains("O_TMPFILE")
+        });
+        all.extend(found.into_iter().map(|number| (name, number)));
+    }
+    assert!(all.len() > 20, "{}", recording.all());
+    all
+}
+
+#[track_caller]
+fn is_one_of(scene: &Scene, old: &[u8], new: &[u8], context: &str) {
+    let bytes = scene.bytes();
+    assert!(
+        bytes == old || bytes == new,
+        "neither old nor new: {context}"
+    );
+}
+
+#[test]
+fn a_run_can_be_killed_at_any_call() {
+    if !has_strace() {
+        return;
+    }
+    let (old, new) = archives();
+    let mut kills = 0;
+    for (name, number) in numbers(&old) {
+        let scene = Scene::new(&old);
+        let injection = format!("{name}:signal=KILL:when={number}");
+        let (code, said) = scene.run(Some(&injection));
+        let context = format!("{injection}\n{said}");
+        assert_eq!(code, None, "it was not killed\n{context}");
+        kills += 1;
+        is_one_of(&scene, &old, &new, &context);
+        let beside = scene.beside();
+        let is_own = |name: &String| name.starts_with(".ocisweep-");
+        assert!(
+            beside.len() < 2 && beside.iter().all(is_own),
+            "{beside:?}: {context}"
+        );
+        let (code, said) = scene.run(None);
+        // What was done by then is no image any more.
+        assert!(matches!(code, Some(0 | 1)), "{context}\n{said}");
+        assert!(scene.bytes() == new, "{context}");
+    }
+    count(&format!("an archive: killed {kills} times"));
+}
+
+#[test]
+fn an_error_of_any_call_leaves_the_old_archive_or_the_new_one() {
+    if !has_strace() {
+        return;
+    }
+    let (old, new) = archives();
+    for (position, (name, number)) in numbers(&old).into_iter().enumerate() {
+        for (kind, error) in ["EIO", "ENOSPC"].into_iter().enumerate() {
+            if !wants_all() && position % 2 != kind {
+                continue;
+            }
+            let scene = Scene::new(&old);
+            let injection = format!("{name}:error={error}:when={number}");
+            let (code, said) = scene.run(Some(&injection));
+            let context = format!("{injection}\n{said}");
+            is_one_of(&scene, &old, &new, &context);
+            match code {
+                Some(0) => assert!(scene.bytes() == new, "{context}"),
+                Some(_) => {
+                    assert!(said.contains("ocisweep: "), "{context}");
+                    // The very last step only flushes the directory.
+                    let is_last = scene.bytes() == new;
+                    assert!(!is_last || name == "fsync" || name == "write", "{context}");
+                }
+                None => panic!("it was killed: {context}"),
+            }
+            assert!(scene.beside().is_empty(), "{:?}: {context}", scene.beside());
+            let left = fs::read_dir(scene.temp.path().join("tmp")).expect("it can be listed");
+            let left = left.count();
+            assert!(
+                left == 0 || name == "unlinkat",
+                "the scratch directory is left: {context}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
+    let (old, _) = archives();
+    let scene = Scene::new(&old);
+    let program = env!("CARGO_BIN_EXE_ocisweep");
+    // No file may become larger than a few blocks.
+    let limited = |blocks: u32| {
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""
+            ))
+            .arg(program)
+            .args(scene.args())
+            .env("TMPDIR", scene.temp.path().join("tmp"))
+            .output()
+            .expect("it can be started");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    for (blocks, why) in [(0, "unpack"), (500, "cannot write")] {
+        let (code, said) = limited(blocks);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(scene.bytes() == old);
+        assert!(scene.beside().is_empty());
+    }
+}
+
+#[test]
+fn an_archive_that_another_program_replaces_is_read_again() {
+    if !has_strace() {
+        return;
+    }
+    let (old, new) = archives();
+    let scene = Scene::new(&old);
+    let path = scene.archive();
+    // Long enough before the comparison that the other one is there by then.
+    let child = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"])
+        .args(["-e", "inject=linkat:delay_enter=1500000:when=1"])
+        .arg(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(scene.args())
+        .env("TMPDIR", scene.temp.path().join("tmp"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    replace(&path, &old);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(scene.bytes() == new, "{said}");
+}
+
+/// Puts another file of the same content into its place.
+fn replace(path: &Path, bytes: &[u8]) {
+    let other = path.with_extension("other");
+    fs::write(&other, bytes).expect("it can be written");
+    fs::rename(&other, path).expect("it can be renamed");
+}

@@ -1,0 +1,95 @@
+//! Archives that were slimmed, read again by `skopeo`.
+
+use std::process::Command;
+
+use crate::support::{ClientDir, Cmd};
+
+/// Packs a layout as people do.
+fn pack(shop: &ClientDir, layout: &str, archive: &str) {
+    let status = Command::new("tar")
+        .args(["-cf", archive, "-C", layout, "."])
+        .current_dir(shop.path())
+        .status()
+        .expect("tar can be started");
+    assert!(status.success());
+}
+
+fn text(shop: &ClientDir, name: &str) -> String {
+    let path = shop.join(name);
+    path.to_str().expect("a path of a test").to_owned()
+}
+
+#[test]
+fn every_tag_of_a_slimmed_archive_is_read_as_before() {
+    let Some(shop) = ClientDir::new() else { return };
+    shop.init("images");
+    shop.new_image("images:base");
+    for tag in ["one", "two", "three"] {
+        shop.insert("images:base", tag, "a file of its own", Some(tag));
+    }
+    // What a tag pointed to before is garbage.
+    shop.insert("images:two", "more", "another file", None);
+    pack(&shop, "images", "images.tar");
+    let inspect = |tag: &str| {
+        let image = format!("oci-archive:images.tar:{tag}");
+        shop.skopeo(&["inspect", &image]).stdout
+    };
+    let before = ["one", "three"].map(inspect);
+    let archive = text(&shop, "images.tar");
+    Cmd::new(["rm", &archive, "two", "--grace", "0"]).run().ok();
+    let run = Cmd::new(["gc", &archive, "--grace", "0"]).run();
+    run.ok().says("Deleted:");
+    assert_eq!(["one", "three"].map(inspect), before);
+    let gone = shop.attempt("skopeo", &["inspect", "oci-archive:images.tar:two"]);
+    assert_ne!(gone.code, Some(0), "{}", gone.all());
+    // All blobs of what stays are there.
+    for tag in ["one", "three", "base"] {
+        let (from, to) = (
+            format!("oci-archive:images.tar:{tag}"),
+            format!("oci:copy:{tag}"),
+        );
+        shop.copy(&from, &to, &[]);
+    }
+    Cmd::new(["check", &archive]).run().ok();
+}
+
+#[test]
+fn an_archive_that_skopeo_wrote_is_slimmed_and_read_again() {
+    let Some(shop) = ClientDir::new() else { return };
+    shop.init("images");
+    shop.new_image("images:base");
+    shop.insert("images:base", "file", "content", Some("app"));
+    shop.copy("oci:images:app", "oci-archive:app.tar:app", &[]);
+    let archive = text(&shop, "app.tar");
+    Cmd::new(["ls", &archive]).run().ok().says("app");
+    Cmd::new(["check", &archive]).run().ok();
+    for compress in ["gzip", "zstd"] {
+        let out = text(&shop, "packed");
+        let run = Cmd::new(["gc", &archive, "-o", &out, "--compress", compress]);
+        run.run().ok();
+        Cmd::new(["check", &out]).run().ok();
+    }
+    shop.copy("oci-archive:app.tar:app", "oci:copy:app", &[]);
+}
+
+#[test]
+fn a_docker_archive_loses_a_name_and_is_read_again() {
+    let Some(shop) = ClientDir::new() else { return };
+    shop.init("images");
+    shop.new_image("images:base");
+    shop.insert("images:base", "file", "content", Some("app"));
+    let flags = ["--additional-tag", "docker.io/library/app:2"];
+    shop.copy("oci:images:app", "docker-archive:app.tar:app:1", &flags);
+    let archive = text(&shop, "app.tar");
+    let inspect = || {
+        shop.skopeo(&["inspect", "docker-archive:app.tar:app:1"])
+            .stdout
+    };
+    let before = inspect();
+    let names = |text: &str| text.contains("app:1") || text.contains("app");
+    assert!(names(&Cmd::new(["ls", &archive]).run().ok().stdout));
+    let run = Cmd::new(["rm", &archive, "app:2"]).run();
+    run.ok().says("Untagged: docker.io/library/app:2");
+    assert_eq!(inspect(), before);
+    shop.copy("docker-archive:app.tar:app:1", "oci:copy:app", &[]);
+}
