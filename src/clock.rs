@@ -1,7 +1,7 @@
 //! The clock of the system, which ends protections.
 //!
-//! Everything else takes the current time as a parameter. A protection must not end by a time that a caller made up, so the
-//! two places that end one look here as well.
+//! Everything else takes the current time as a parameter. A protection must not end by the time that a caller passes, so the two
+//! places that end one also read this clock.
 
 use jiff::Timestamp;
 

@@ -1,7 +1,7 @@
-//! Every error the library can give, on one page.
+//! All errors of the library.
 //!
-//! `Display` is one lower-case fragment with the path or name in backticks; what lies under it (an
-//! I/O error) is the [`source`](std::error::Error::source) and is printed after it by the command.
+//! `Display` is one lower-case fragment with the path or name in backticks. An underlying I/O error is the
+//! [`source`](std::error::Error::source), which the command prints after it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::oci::Digest;
 /// A result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong.
+/// An error of this library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,10 +23,10 @@ pub enum Error {
     NotALayout {
         /// The path as given.
         path: PathBuf,
-        /// What it is, or what it lacks.
+        /// What it is, or what is missing.
         what: NotALayout,
     },
-    /// `oci-layout` names a version that this program does not know.
+    /// `oci-layout` has an unknown version.
     #[error("cannot use `{}`: image layout version `{version}` is not 1.0.0", path.display())]
     UnsupportedVersion {
         /// The layout.
@@ -34,7 +34,7 @@ pub enum Error {
         /// The version as written.
         version: String,
     },
-    /// A file that decides what is live cannot be understood.
+    /// A file that determines which blobs are live cannot be parsed.
     #[error("cannot understand `{}`: {why}", path.display())]
     Malformed {
         /// The file.
@@ -74,25 +74,25 @@ pub enum Error {
         /// The other one.
         other: PathBuf,
     },
-    /// A directory cannot serve as a pool of blobs.
+    /// A directory cannot be used for shared blobs.
     #[error("cannot use `{}` for shared blobs: {what}", path.display())]
-    Pool {
+    SharedStore {
         /// The directory.
         path: PathBuf,
         /// What is wrong with it.
         what: SharedStoreProblem,
     },
-    /// A layout was given with a pool and has blobs elsewhere.
-    #[error("cannot use `{}` with the shared blobs in `{}`: it has its own in `{}`", path.display(), pool.display(), blobs.display())]
-    NotInPool {
+    /// A layout was given with a shared store and has its blobs elsewhere.
+    #[error("cannot use `{}` with the shared blobs in `{}`: it has its own in `{}`", path.display(), store.display(), blobs.display())]
+    NotInSharedStore {
         /// The layout.
         path: PathBuf,
-        /// The pool.
-        pool: PathBuf,
-        /// Where its blobs are.
+        /// The shared store.
+        store: PathBuf,
+        /// The directory of its blobs.
         blobs: PathBuf,
     },
-    /// What is live cannot be told, because documents that decide it are damaged or missing.
+    /// Live blobs cannot be determined, because documents are damaged or missing.
     #[error("cannot sweep `{}`: {}", path.display(), describe_broken(broken))]
     Incomplete {
         /// The layout.
@@ -100,7 +100,7 @@ pub enum Error {
         /// The documents, at least one.
         broken: Vec<Broken>,
     },
-    /// Another file beside `index.json` lists blobs, and nobody can tell which.
+    /// Another file beside `index.json` lists blobs, and it is unknown which.
     #[error("cannot understand `{}`: {why}{}", layout.join(file).display(), and_more(*more))]
     SecondIndex {
         /// The layout.
@@ -109,7 +109,7 @@ pub enum Error {
         file: PathBuf,
         /// What is wrong with it.
         why: String,
-        /// How many more there are.
+        /// The number of further such files.
         more: usize,
     },
     /// The note of the blobs that were released while a writer was at work cannot be read, and a writer is visible.
@@ -125,7 +125,7 @@ pub enum Error {
     Empty {
         /// The layout.
         path: PathBuf,
-        /// How many blobs there are.
+        /// The number of blobs.
         blobs: usize,
     },
     /// Another process works on the layout.
@@ -133,26 +133,26 @@ pub enum Error {
     Busy {
         /// The layout.
         path: PathBuf,
-        /// What holds it.
+        /// What holds the lock.
         by: String,
         /// How long this process waited.
         waited: Duration,
     },
-    /// The layout changed again and again while it was read.
+    /// The layout changed each time it was read.
     #[error("cannot sweep `{}`: `index.json` changed {times} times while it was read", path.display())]
     Unstable {
         /// The layout.
         path: PathBuf,
-        /// How often.
+        /// The number of attempts.
         times: u32,
     },
-    /// The layout was changed since it was read, and nothing that rests on what was read is done. Plan again.
+    /// The layout has changed since it was read, so the plan was not executed. Plan again.
     #[error("`{}` was changed by another program in the meantime", path.display())]
     Changed {
         /// The layout.
         path: PathBuf,
     },
-    /// The plan takes a later time for the current one, by which protections have ended that are still needed.
+    /// The plan was made for a later time, at which protections have ended that are still needed.
     #[error("cannot sweep `{}`: the plan was made as of {now}, which is in the future", path.display())]
     AheadOfClock {
         /// The layout.
@@ -160,7 +160,7 @@ pub enum Error {
         /// The time.
         now: Timestamp,
     },
-    /// The trash cannot do what was asked.
+    /// The trash cannot be used.
     #[error("cannot use the trash of `{}`: {why}", path.display())]
     Trash {
         /// The layout.
@@ -186,10 +186,10 @@ pub enum Error {
         /// What is wrong with it, or what it cannot do.
         what: ArchiveProblem,
     },
-    /// A signal asked to stop before anything was changed.
+    /// The run was cancelled before anything was changed.
     #[error("interrupted")]
     Interrupted,
-    /// An edit of `index.json` did not turn out as asked. Nothing was written.
+    /// An edit of `index.json` is impossible. Nothing was written.
     #[error("cannot edit `{}`: {why}", path.display())]
     Edit {
         /// The file.
@@ -199,7 +199,7 @@ pub enum Error {
     },
 }
 
-/// What a path is, if not a layout.
+/// Why a path is not a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotALayout {
@@ -209,7 +209,7 @@ pub enum NotALayout {
     /// Another kind of file.
     #[error("it is not a directory")]
     NotADirectory,
-    /// A storage tree of a registry (docker distribution, oc-mirror).
+    /// The storage of a registry (docker distribution, oc-mirror).
     #[error("it is the storage of a registry (`docker/registry/v2`), not an image layout")]
     RegistryStorage,
     /// A content store of containerd, BuildKit or dockerd.
@@ -217,18 +217,18 @@ pub enum NotALayout {
         "it is a containerd content store (`blobs` and `ingest`, no `index.json`), not an image layout"
     )]
     ContentStore,
-    /// What skopeo writes for `dir:`.
+    /// A `dir:` copy of skopeo.
     #[error(
         "it is a `dir:` copy (`version` and `manifest.json`, no `index.json`), not an image layout"
     )]
     DirCopy,
-    /// A layout as of 2016, before image-spec 1.0.0-rc5.
+    /// A layout of 2016, before image-spec 1.0.0-rc5.
     #[error("it is a layout of 2016 (`refs`, no `index.json`)")]
     Old,
-    /// What `oc image mirror` writes for `file://`.
+    /// A `file://` mirror of `oc image mirror`.
     #[error("it is a tree of `oc image mirror` (`v2`, no `index.json`), not an image layout")]
     Mirror,
-    /// What Bazel's rules_img makes of an image whose layers lie elsewhere.
+    /// An image of Bazel's rules_img whose layers are elsewhere.
     #[error("it is a sparse layout of rules_img (`sparse-oci-layout`), not an image layout")]
     Sparse,
     /// An artifact set of the Open Component Model in its own format.
@@ -240,10 +240,10 @@ pub enum NotALayout {
     /// Neither `oci-layout` nor `index.json` with `blobs`.
     #[error("it is not an image layout (no `index.json`)")]
     Nothing,
-    /// A directory that was searched for layouts in vain.
+    /// A directory without layouts at any depth.
     #[error("there is no image layout in it, nor anywhere below")]
     NothingBelow,
-    /// `index.json` stands alone.
+    /// Only `index.json`.
     #[error("it is not an image layout (neither `oci-layout` nor `blobs`)")]
     NoBlobs,
 }
@@ -283,7 +283,7 @@ pub enum ArchiveProblem {
     NeedsOutput,
 }
 
-/// What is wrong with a directory that is to be a pool of blobs.
+/// Why a directory cannot be used for shared blobs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedStoreProblem {
@@ -296,8 +296,8 @@ pub enum SharedStoreProblem {
     /// It belongs to a layout that was not given.
     #[error("it belongs to the layout `{}`, which is not among those given", .0.display())]
     Owned(PathBuf),
-    /// There may be layouts that use it and were not found.
-    #[error("not every layout below the directories given could be looked for")]
+    /// There may be further layouts that use it.
+    #[error("not every directory below those given could be searched for layouts")]
     Unsearched,
 }
 
@@ -306,21 +306,20 @@ pub enum SharedStoreProblem {
 pub struct Broken {
     /// The document; `None` for an entry of `index.json` whose digest is invalid.
     pub digest: Option<Digest>,
-    /// What is wrong with it.
+    /// The damage.
     pub why: Box<str>,
-    /// It is only missing, which `--allow-missing` accepts.
+    /// Whether it is only missing, which `--allow-missing` accepts.
     pub missing: bool,
-    /// How a root references it: the names or the ID of an image first, the document last. Empty for all but the first few of
-    /// many, and for what no root reaches.
+    /// A reference path from a root: the names or the ID of an image first, the document last. Empty for all but the first few
+    /// documents, and for unreachable ones.
     pub path: Vec<String>,
-    /// What to give to `rm` so that nothing refers to the document any more: every image that leads
-    /// to it. Empty where the path is.
+    /// The arguments of an `rm` after which no image references the document: every image that does. Empty if the path is.
     pub images: Vec<String>,
-    /// The second indexes that lead to it, by file name: they go on doing so when every image is gone.
+    /// The second indexes that reference it, by file name: they still do after every image was removed.
     pub second_indexes: Vec<String>,
 }
 
-/// How a caller can tell errors apart.
+/// The kind of an error, for callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -330,7 +329,7 @@ pub enum ErrorKind {
     Io,
     /// Another process works on the layout, or has changed it: trying again helps.
     Busy,
-    /// A signal asked to stop.
+    /// The run was cancelled.
     Interrupted,
 }
 
@@ -344,8 +343,8 @@ impl Error {
             | Self::Malformed { .. }
             | Self::SharedBlobs { .. }
             | Self::SharedWith { .. }
-            | Self::Pool { .. }
-            | Self::NotInPool { .. }
+            | Self::SharedStore { .. }
+            | Self::NotInSharedStore { .. }
             | Self::Incomplete { .. }
             | Self::Edit { .. }
             | Self::SecondIndex { .. }
@@ -365,19 +364,19 @@ impl Error {
         }
     }
 
-    /// Makes a read error; for `map_err`.
+    /// Returns a read error; for `map_err`.
     pub(crate) fn read(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Read { path, source }
     }
 
-    /// Makes the error of a layout that was changed since it was read.
+    /// Returns the error for a layout that has changed since it was read.
     pub(crate) fn changed(layout: &Path) -> Self {
         let path = layout.to_owned();
         Self::Changed { path }
     }
 
-    /// Makes a write error; for `map_err`.
+    /// Returns a write error; for `map_err`.
     pub(crate) fn write(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Write { path, source }

@@ -1,12 +1,12 @@
-//! Cleans OCI image layouts on disk: lists what is in them, removes images and platforms, and deletes the blobs that nothing
-//! references any more. No daemon, no registry, no network. Linux only.
+//! Cleans OCI image layouts on disk: lists their contents, removes images and platforms, and deletes unreferenced blobs. No
+//! daemon, no registry, no network. Linux only.
 //!
-//! The command `ocisweep` consists of this library and of words: `README.md` and `docs/` describe what it does and how it differs
-//! from docker. This page is for callers in Rust.
+//! The command `ocisweep` is built on this library: `README.md` and `docs/` describe it and its differences from docker. This
+//! page is for callers in Rust.
 //!
 //! # List
 //!
-//! A [`Snapshot`] is a layout as it was at one moment; [`model`] tells what people see in it.
+//! A [`Snapshot`] is a layout at one moment; [`model`] lists its images and entries.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +48,7 @@
 //! let protection = Protection::new(Timestamp::now());
 //! let options = GcOptions::default();
 //!
-//! // What would be deleted.
+//! // List what would be deleted.
 //! let planned = gc(&group, &protection, &options, Mode::Plan, &Silent)?;
 //! println!("{} bytes", planned.totals().reclaimed_bytes());
 //!
@@ -60,8 +60,8 @@
 //! # }
 //! ```
 //!
-//! Orphans younger than an hour are kept: a writer may be about to list them. A layout whose blobs are behind a link, which
-//! other layouts may use, is refused; [`LayoutGroup::sharing`](ops::LayoutGroup::sharing) takes all layouts that share a store.
+//! Orphans newer than an hour are kept: a writer may be about to list them. A layout whose blobs are behind a link, which other
+//! layouts may use, is refused; [`LayoutGroup::sharing`](ops::LayoutGroup::sharing) takes all layouts that share a store.
 //!
 //! # Prune
 //!
@@ -91,7 +91,7 @@
 //! # }
 //! ```
 //!
-//! [`ops::remove`] removes images by name. What these functions do in one call can be done step by step:
+//! [`ops::remove`] removes images by name. The steps of these functions are available separately:
 //! [`LayoutGroup::open`](ops::LayoutGroup::open), [`OpenGroup::plan`](ops::OpenGroup::plan),
 //! [`OpenGroup::execute`](ops::OpenGroup::execute).
 //!
@@ -100,37 +100,37 @@
 //! ```text
 //! LAYOUT/
 //!   oci-layout                  {"imageLayoutVersion":"1.0.0"}
-//!   index.json                  the entries: which images there are, and how they are called
-//!   blobs/sha256/4f00adc8…      every other document, and every layer, named by its digest
+//!   index.json                  the entries: the images and their names
+//!   blobs/sha256/4f00adc8…      all other documents and the layers, named by their digests
 //! ```
 //!
-//! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, among which are the names. It leads
-//! to a manifest, or to an index of manifests for several platforms; a manifest references its configuration and its layers, and
-//! by `subject` to what it is about. Blobs are never told how many documents lead to them: whoever wants to delete one has to
-//! read all documents first. That is what this library is for.
+//! An *entry* of `index.json` is a *descriptor*: media type, digest, size, and annotations, which include the names. It references a
+//! manifest, or an index of manifests for several platforms; a manifest references its config, its layers and, by `subject`, the
+//! image that it is a referrer of. A blob has no reference count: before it is deleted, all documents must be read. This library
+//! does that.
 //!
-//! # What is promised
+//! # Promises
 //!
-//! 1. **Nothing that is still referenced is lost.** What stays is found by marking from every entry, every [hold](layout::holds) and
-//!    every element of docker save's `manifest.json`. Where a document cannot be read, what it references is unknown, and
-//!    [`Graph::mark`](graph::Graph::mark) refuses. Only `mark` makes a [`LiveSet`](graph::LiveSet), and only with one can a
-//!    sweep be planned.
-//! 2. **It does not give up on an ordinary layout.** Docker's media types, indexes of which only some platforms are here,
-//!    unknown media types, several digest algorithms, temporary files of writers, signatures that no entry lists: all normal.
-//! 3. **The numbers are true.** A [`Plan`](plan::Plan) is a value. A dry run shows it and a run executes it, so there is
-//!    no flag that deletion code could forget to ask for. [`report::usage`] computes `df` from the plan of a prune.
-//! 4. **A crash leaves at worst orphans.** [`execute`] writes new documents, then `index.json`, and deletes after that;
-//!    its head says step by step what is left where.
+//! 1. **Nothing that is still referenced is lost.** Live blobs are marked from every entry, every [hold](layout::holds) and every
+//!    element of docker save's `manifest.json`. If a document cannot be read, its references are unknown, and
+//!    [`Graph::mark`](graph::Graph::mark) refuses. Only `mark` creates a [`LiveSet`](graph::LiveSet), and a sweep can only be
+//!    planned with one.
+//! 2. **Ordinary layouts are accepted.** Docker's media types, indexes with missing platforms, unknown media types, several digest
+//!    algorithms, temporary files of writers and unlisted signatures are normal.
+//! 3. **The numbers are true.** A [`Plan`](plan::Plan) is a value. A dry run shows it and a run executes it, so there is no flag
+//!    that deletion code could ignore. [`report::usage`] computes `df` from the plan of a prune.
+//! 4. **A crash leaves at worst orphans.** [`execute`] writes new documents, then `index.json`, and then deletes; its module
+//!    documentation describes what a crash leaves after each step.
 //!
-//! What no collector can protect: a writer that takes no lock and decides to use an *old* orphan while that is being
-//! deleted. A [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
-//! [`Locked`](layout::lock::Locked) takes the one lock that some writers respect,
-//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) tells afterwards, and a [hold](layout::holds) protects for certain.
+//! No garbage collector can protect a writer that takes no lock and decides to use an *old* orphan while it is being deleted. A
+//! [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
+//! [`Locked`](layout::lock::Locked) takes the only lock that some writers respect,
+//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) reports it afterwards, and a [hold](layout::holds) always protects.
 //!
-//! # What a caller cannot get wrong
+//! # Safe by construction
 //!
-//! A [`Plan`](plan::Plan) comes from [`sweep_all`](plan::sweep_all), [`remove`](plan::remove()), [`prune`](plan::prune()) and
-//! their like, and from nowhere else: none of its fields can be set.
+//! A [`Plan`](plan::Plan) is only created by functions such as [`sweep_all`](plan::sweep_all), [`remove`](plan::remove()) and
+//! [`prune`](plan::prune()): none of its fields can be set.
 //!
 //! ```compile_fail
 //! # fn f(plan: &mut ocisweep::plan::Plan, victim: ocisweep::plan::Deletion) {
@@ -170,7 +170,7 @@
 //! let (missing, empty) = (MissingDocuments::Allow, EmptyIndex::Allow);
 //! let now = Timestamp::now();
 //!
-//! // A blob that is seconds old is kept, though nobody asked for that.
+//! // A recent blob is kept by default.
 //! let view = Snapshot::read(&layout, now, &Silent)?;
 //! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(now))?;
 //! assert!(plan.sweep().is_empty());
@@ -181,7 +181,7 @@
 //! let refused = sweep_all(&view, missing, empty, &Disk, &plan_at(now));
 //! assert!(matches!(refused, Err(Error::SharedBlobs { .. })));
 //!
-//! // Next year that blob will be old. A plan says so, and is not done today.
+//! // Next year that blob will be old. Such a plan cannot be executed today.
 //! let next_year = now + (365 * 24).hours();
 //! let rule = GracePolicy::new(next_year, GracePolicy::HOUR);
 //! let view = Snapshot::of_protected(Layout::open(&layout)?, next_year, rule, &Silent)?;
@@ -196,27 +196,27 @@
 //!
 //! # From `main` to `unlink`
 //!
-//! | room | what happens there |
+//! | module | what happens there |
 //! | --- | --- |
 //! | [`ops`] | the loop of every changing command, over one layout or a group that shares its blobs |
-//! | [`layout`] | opens directories, lists blobs, reads `index.json`, holds, second indexes and locks |
-//! | [`archive`] | unpacks the documents of a tar archive as a layout, and writes the archive without what was deleted |
-//! | [`graph`] | reads documents, knows what references what, and marks what is live |
-//! | [`model`] | images, names and entries, as people see them |
+//! | [`layout`] | opens directories, lists blobs, reads `index.json`, holds and second indexes, and locks |
+//! | [`archive`] | unpacks the documents of a tar archive as a layout, and writes the archive without deleted blobs |
+//! | [`graph`] | reads documents, follows references, and marks live blobs |
+//! | [`model`] | images, names and entries, as users see them |
 //! | [`plan`] | decides, as pure functions of a snapshot, options and the time |
-//! | [`execute`] | compares the state again, writes, and deletes what the plan says |
-//! | [`fs`] | the only room that changes a file |
-//! | [`report`] | `df`, `check`, `why`: questions that change nothing |
-//! | [`oci`], [`parse`] | values of the specifications; times and sizes as texts |
+//! | [`execute`] | compares the state again, writes, and deletes according to the plan |
+//! | [`fs`] | the only module that changes a file |
+//! | [`report`] | `df`, `check`, `why`: reports that change nothing |
+//! | [`oci`], [`parse`] | values of the specifications; parsing of times and sizes |
 //!
-//! A room uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `archive`, `layout`, `fs`, `error`, `oci`. A test
-//! draws the arrows.
+//! A module uses only those below it: `ops`, `report`, `execute`, `plan`, `model`, `graph`, `archive`, `layout`, `fs`, `error`,
+//! `oci`. A test checks that.
 //!
 //! # Features
 //!
-//! `cli`, on by default, adds what only the command needs, and `archives`: compressed archives, of which zstd needs a C compiler. Plain
-//! archives need no feature. `oci-spec`, on by default, adds [conversions](oci::spec) to and from
-//! the types of the `oci-spec` crate. `default-features = false` leaves all of them out.
+//! `cli`, on by default, adds the dependencies of the command, and `archives`: compressed archives, of which zstd needs a C
+//! compiler. Plain archives need no feature. `oci-spec`, on by default, adds [conversions](oci::spec) to and from the types of the
+//! `oci-spec` crate. `default-features = false` disables all of them.
 //!
 //! Until version 1 the interface of this library may change with any version; the JSON of the command only grows.
 #![cfg_attr(

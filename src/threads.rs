@@ -1,22 +1,22 @@
-//! The threads that read documents at the same time.
+//! The threads that read documents in parallel.
 //!
-//! *Promise*: where fewer can be started than there are cores, or none (`ulimit -u`, `pids.max` of a container), those that
-//! there are do the work. rayon ends the process then.
+//! *Promise*: if fewer threads than cores can be started, or none (`ulimit -u`, `pids.max` of a container), the existing ones do
+//! the work. rayon alone would end the process.
 
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
-/// Starts the threads, once for a process. Where none can be started the calling thread does all the work: call it from
-/// the main thread, before others are started.
+/// Starts the threads, once for a process. If none can be started, the calling thread does all the work: call this in the main
+/// thread, before others are started.
 ///
-/// Whoever has built rayon's global pool already keeps that.
+/// An existing global pool of rayon is kept.
 pub fn start() {
     static START: Once = Once::new();
     START.call_once(|| start_up_to(wanted()));
 }
 
-/// Returns how many threads rayon would start.
+/// Returns the number of threads that rayon would start.
 fn wanted() -> usize {
     #[expect(clippy::disallowed_methods, reason = "rayon reads the same variable")]
     let asked = std::env::var("RAYON_NUM_THREADS");
@@ -27,8 +27,8 @@ fn wanted() -> usize {
 }
 
 fn start_up_to(wanted: usize) {
-    // A pool that cannot start one of its threads is none, and there is no second try. So the threads are started first,
-    // and each waits for what it is to do.
+    // A pool that cannot start one of its threads fails, and cannot be built again. So the threads are started first, and each
+    // waits for its work.
     let (sender, receiver) = mpsc::channel::<ThreadBuilder>();
     let receiver = Arc::new(Mutex::new(receiver));
     let mut started = 0;
@@ -39,7 +39,7 @@ fn start_up_to(wanted: usize) {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .recv();
-            // Nothing comes where the pool was there already.
+            // There is no work if the pool existed already.
             if let Ok(work) = work {
                 work.run();
             }
@@ -63,19 +63,19 @@ fn start_up_to(wanted: usize) {
             })
             .build_global()
     };
-    // The pool that was there before serves as well.
+    // An existing pool serves as well.
     drop(built);
 }
 
-/// Returns `true` if the calling thread is the only one that works, so that it must not wait for another one.
+/// Returns `true` if the calling thread is the only one, so that it must not wait for another one.
 #[must_use]
 pub fn is_alone() -> bool {
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1
 }
 
-/// Returns the threads that delete; `None`: one is enough, or is all there is.
-pub(crate) fn thread_pool(threads: usize, victims: usize) -> Option<rayon::ThreadPool> {
-    (threads > 1 && victims > 64)
+/// Returns the threads that delete; `None` if one is enough, or no more can be started.
+pub(crate) fn thread_pool(threads: usize, files: usize) -> Option<rayon::ThreadPool> {
+    (threads > 1 && files > 64)
         .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
         .and_then(Result::ok)
 }

@@ -1,8 +1,8 @@
-//! Reads the tables in `testdata/vectors` for the tests.
+//! The tables in `testdata/vectors`, for tests.
 
 use std::path::Path;
 
-/// Returns the cells of every row of `testdata/vectors/<name>`, with `\u{…}` undone.
+/// Returns the cells of every row of `testdata/vectors/<name>`, with `\u{…}` decoded.
 pub(crate) fn rows(name: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("testdata/vectors")
@@ -16,7 +16,7 @@ pub(crate) fn rows(name: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// Returns cell `at`, or the empty text when the row ends before it.
+/// Returns a cell, or an empty string after the end of the row.
 pub(crate) fn cell(row: &[String], at: usize) -> &str {
     row.get(at).map_or("", String::as_str)
 }

@@ -548,10 +548,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::Write { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
             "commands that only read, and `--dry-run`, work on a read-only file system; others need it mounted for writing".to_owned()
         }
-        Error::NotInPool { .. } => {
+        Error::NotInSharedStore { .. } => {
             "only layouts that use the shared blobs, and have no others, can be given with them".to_owned()
         }
-        Error::Pool { what, .. } => match what {
+        Error::SharedStore { what, .. } => match what {
             SharedStoreProblem::NoBlobs | SharedStoreProblem::Link(_) => {
                 "give the directory that holds `sha256`: what skopeo was given as `--dest-shared-blob-dir`".to_owned()
             }

@@ -202,7 +202,7 @@ pub fn choose_sharing(
         Err(exit) if args.recursive => exit,
         Err(exit) => return Err(exit),
     };
-    let error = Error::Pool {
+    let error = Error::SharedStore {
         path: store.to_owned(),
         what: SharedStoreProblem::Unsearched,
     };

@@ -45,7 +45,7 @@ impl SharedStore {
     /// Opens a store.
     ///
     /// # Errors
-    /// [`Error::Pool`] if it has no directory of blobs, or only a link to one;
+    /// [`Error::SharedStore`] if it has no directory of blobs, or only a link to one;
     /// [`Error::Read`] if it cannot be read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
@@ -58,7 +58,7 @@ impl SharedStore {
                 Err(Errno::NOENT) => {}
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     let what = SharedStoreProblem::Link(path.join(algorithm.name()));
-                    return Err(Error::Pool { path, what });
+                    return Err(Error::SharedStore { path, what });
                 }
                 Err(error) => {
                     return Err(Error::read(path.join(algorithm.name()))(error.into()));
@@ -67,7 +67,7 @@ impl SharedStore {
         }
         if algorithms.is_empty() {
             let what = SharedStoreProblem::NoBlobs;
-            return Err(Error::Pool { path, what });
+            return Err(Error::SharedStore { path, what });
         }
         let dirs = BlobDirs {
             root: None,
@@ -88,7 +88,7 @@ impl SharedStore {
     /// that layout references.
     ///
     /// # Errors
-    /// [`Error::Pool`] with that layout, [`Error::Read`].
+    /// [`Error::SharedStore`] with that layout, [`Error::Read`].
     pub fn refuse_unless_with_owner(&self, layouts: &[Layout]) -> Result<()> {
         let real = real_path(&self.path).map_err(Error::read(&self.path))?;
         let Some(owner) = real.parent() else {
@@ -109,7 +109,7 @@ impl SharedStore {
                 return Ok(());
             }
         }
-        Err(Error::Pool {
+        Err(Error::SharedStore {
             path: self.path.clone(),
             what: SharedStoreProblem::Owned(owner.to_owned()),
         })
@@ -126,7 +126,7 @@ impl Layout {
     /// Opens a layout whose blobs are in a shared store.
     ///
     /// # Errors
-    /// As [`Layout::open`], and [`Error::NotInPool`] if the layout has blobs of its own, or its `blobs` is a link
+    /// As [`Layout::open`], and [`Error::NotInSharedStore`] if the layout has blobs of its own, or its `blobs` is a link
     /// to another directory.
     pub fn open_in(path: impl Into<PathBuf>, store: &SharedStore) -> Result<Self> {
         let mut layout = Self::open_unchecked(path.into(), super::Blobs::Elsewhere)?;
@@ -198,9 +198,9 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 /// Refuses a layout that does not use the store, or not exclusively.
 fn refuse_own_blobs(layout: &Layout, store: &SharedStore) -> Result<()> {
     let path = layout.path().join("blobs");
-    let not_in_pool = |blobs: PathBuf| Error::NotInPool {
+    let not_in_pool = |blobs: PathBuf| Error::NotInSharedStore {
         path: layout.path().to_owned(),
-        pool: store.path.clone(),
+        store: store.path.clone(),
         blobs,
     };
     let blobs = match open_dir(layout.dir(), "blobs", Links::Follow) {

@@ -186,7 +186,7 @@ impl LayoutGroup {
     /// Opens all layouts, and lists a shared store.
     ///
     /// # Errors
-    /// The errors of opening and reading the layouts, [`Error::Pool`] and [`Error::NotInPool`].
+    /// The errors of opening and reading the layouts, [`Error::SharedStore`] and [`Error::NotInSharedStore`].
     pub fn open(&self, progress: &dyn Progress) -> Result<OpenGroup> {
         let (pool, layouts) = self.open_layouts()?;
         let store = pool.map(|pool| {

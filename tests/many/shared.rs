@@ -300,7 +300,7 @@ fn a_tree_is_searched_whole_or_not_at_all() {
     let scene = &commune.scene;
     let before = commune.pool();
     let run = scene.run(&[&GC[..], &["-r", "one", "two", "three", "nowhere"]].concat());
-    run.exits(3).warns("could be looked for");
+    run.exits(3).warns("could be searched for layouts");
     assert_eq!(commune.pool(), before);
     let run = scene.run(&[&GC[..], &["-r", "."]].concat());
     run.ok();
