@@ -133,14 +133,14 @@
 //! [`prune`](plan::prune()): none of its fields can be set.
 //!
 //! ```compile_fail
-//! # fn f(plan: &mut ocisweep::plan::Plan, victim: ocisweep::plan::Deletion) {
-//! plan.sweep.push(victim);
+//! # fn f(plan: &mut ocisweep::plan::Plan, deletion: ocisweep::plan::Deletion) {
+//! plan.sweep.push(deletion);
 //! # }
 //! ```
 //!
-//! All of these refuse blobs behind a link, which other layouts may use, and keep what is younger than the grace
-//! period of the view. [`execute`](execute::execute) asks again, and refuses a plan for a time that has not come: it
-//! may be shown, to try out a policy, and not be done.
+//! All of these refuse blobs behind a link, which other layouts may use, and keep orphans newer than the grace period of the
+//! snapshot. [`execute`](execute::execute) checks both again, and refuses a plan for a future time: it can only be shown, to try
+//! a policy.
 //!
 //! ```
 //! # use std::{fs, os::unix::fs::symlink, time::Duration};

@@ -389,7 +389,7 @@ impl Graph {
         0..u32::try_from(count).expect("numbers of blobs fit into 32 bits")
     }
 
-    /// Returns the digests of what a root references and what is not here.
+    /// Returns the digests of missing blobs that a root reaches.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
         let first = u32::try_from(self.blobs.len()).expect("numbers of blobs fit into 32 bits");
         let absent = self.ids().skip(first as usize);

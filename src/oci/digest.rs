@@ -413,11 +413,11 @@ mod tests {
             assert_eq!(digest.to_string(), text);
             let name = digest.blob_name();
             assert_eq!(format!("{}:{}", name.directory(), name.file()), text);
-            let victim = digest.deletable_name();
-            assert_eq!(victim.is_some(), digest.algorithm().is_some());
-            if let Some(victim) = victim {
-                assert_eq!(victim.file(), name.file());
-                assert_eq!(victim.algorithm().name(), name.directory());
+            let deletable = digest.deletable_name();
+            assert_eq!(deletable.is_some(), digest.algorithm().is_some());
+            if let Some(deletable) = deletable {
+                assert_eq!(deletable.file(), name.file());
+                assert_eq!(deletable.algorithm().name(), name.directory());
             }
         }
     }
