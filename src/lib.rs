@@ -125,7 +125,7 @@
 //! No garbage collector can protect a writer that takes no lock and decides to use an *old* orphan while it is being deleted. A
 //! [`Snapshot`] protects recent orphans ([`Snapshot::protect`] sets the grace period),
 //! [`Locked`](layout::lock::Locked) takes the only lock that some writers respect,
-//! [`Outcome::meanwhile`](execute::Outcome::meanwhile) reports it afterwards, and a [hold](layout::holds) always protects.
+//! [`Outcome::concurrent`](execute::Outcome::concurrent) reports it afterwards, and a [hold](layout::holds) always protects.
 //!
 //! # Safe by construction
 //!
