@@ -46,7 +46,7 @@ fn remove_file(layout: &Layout, stray: &TempFile, fs: &dyn Fs) -> io::Result<Rem
         // It is the one that this run holds, and is removed with the lock.
         return Ok(Removed::Yes);
     }
-    let Some(place) = layout.open_stray(stray)? else {
+    let Some(place) = layout.open_temp_file(stray)? else {
         return Ok(Removed::Gone);
     };
     let now = measure(&place.dir, place.name.as_bytes(), stray.is_dir, &stray.path)?;

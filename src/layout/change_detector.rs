@@ -197,7 +197,7 @@ mod tests {
                 std::thread::sleep(pause);
                 let base = layout.read_state().expect("valid").fingerprint().clone();
                 let locked =
-                    Locked::acquire(&layout, Duration::ZERO, &Silent).expect("nobody else");
+                    Locked::acquire(&layout, Duration::ZERO, &Silent).expect("it is not locked");
                 let watch = ChangeDetector::new(&locked, &base);
                 for _ in 0..3 {
                     assert!(watch.is_unchanged(), "{number}");

@@ -58,23 +58,8 @@ struct RawHold {
 
 /// Why a file is not a holds file.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HoldsError {
-    /// Not JSON, or without a required member.
-    #[error("{0}")]
-    Syntax(#[from] serde_json::Error),
-    /// Written by a later version of this program.
-    #[error("schema version {0} is not 1")]
-    Version(u32),
-    /// A hold with an invalid value.
-    #[error("the hold `{name}` has {what}")]
-    Hold {
-        /// The hold.
-        name: String,
-        /// What is wrong.
-        what: String,
-    },
-}
+#[error("{0}")]
+pub struct HoldsError(String);
 
 impl Holds {
     /// The path of the file, relative to the layout.
@@ -85,22 +70,19 @@ impl Holds {
     /// # Errors
     /// [`HoldsError`] if it cannot be understood in full: half a list of protections protects nothing.
     pub fn parse(bytes: &[u8]) -> Result<Self, HoldsError> {
-        let file: RawFile = serde_json::from_slice(bytes)?;
+        let file: RawFile =
+            serde_json::from_slice(bytes).map_err(|error| HoldsError(error.to_string()))?;
         if file.schema_version != 1 {
-            return Err(HoldsError::Version(file.schema_version));
+            let version = file.schema_version;
+            return Err(HoldsError(format!("schema version {version} is not 1")));
         }
         let mut holds = Vec::with_capacity(file.holds.len());
         for raw in file.holds {
-            let wrong = |what: String| HoldsError::Hold {
-                name: raw.name.clone(),
-                what,
-            };
+            let wrong = |what: String| HoldsError(format!("the hold `{}` has {what}", raw.name));
             let digest = Digest::parse(&raw.digest)
                 .map_err(|error| wrong(format!("an invalid digest: {error}")))?;
-            let until = raw
-                .until
-                .as_deref()
-                .map(str::parse::<Timestamp>)
+            let until = raw.until.as_deref().map(str::parse::<Timestamp>);
+            let until = until
                 .transpose()
                 .map_err(|error| wrong(format!("an invalid time: {error}")))?;
             holds.push(Hold {

@@ -347,7 +347,7 @@ pub(crate) fn is_parked(name: &str, file: &OwnedFd) -> bool {
 
 /// An open temporary file.
 #[derive(Debug)]
-pub(crate) struct StrayPlace {
+pub(crate) struct OpenTempFile {
     pub(crate) dir: OwnedFd,
     pub(crate) name: String,
     /// The directory itself, if it is one.
@@ -369,22 +369,22 @@ impl Layout {
         &self,
         strays: impl IntoIterator<Item = &'a TempFile>,
     ) -> Vec<PathBuf> {
-        let is_parked = |stray: &&TempFile| {
-            let name = stray.path.file_name().and_then(|name| name.to_str());
-            !stray.is_dir
+        let is_parked = |file: &&TempFile| {
+            let name = file.path.file_name().and_then(|name| name.to_str());
+            !file.is_dir
                 && name.is_some_and(|name| crate::fs::SwapName::parse(name).is_some())
-                && matches!(self.open_stray(stray), Ok(None))
-                && std::fs::symlink_metadata(self.path.join(&stray.path)).is_ok()
+                && matches!(self.open_temp_file(file), Ok(None))
+                && std::fs::symlink_metadata(self.path.join(&file.path)).is_ok()
         };
         let parked = strays.into_iter().filter(is_parked);
-        parked.map(|stray| stray.path.clone()).collect()
+        parked.map(|file| file.path.clone()).collect()
     }
 
     /// Opens the directory of a temporary file. `None` if the file no longer exists, is another kind of
     /// file, is locked by another process, or [holds what another program wrote](is_parked).
-    pub(crate) fn open_stray(&self, stray: &TempFile) -> io::Result<Option<StrayPlace>> {
+    pub(crate) fn open_temp_file(&self, file: &TempFile) -> io::Result<Option<OpenTempFile>> {
         let mut dir = self.dir.try_clone()?;
-        let mut names = stray.path.iter();
+        let mut names = file.path.iter();
         let Some(name) = names.next_back().and_then(|name| name.to_str()) else {
             return Ok(None);
         };
@@ -399,21 +399,21 @@ impl Layout {
             };
             dir = inner;
         }
-        let opened = if stray.is_dir {
+        let opened = if file.is_dir {
             open_dir(&dir, name, Links::Refuse)
         } else {
             open_file(&dir, name, Links::Refuse)
         };
-        let Some(file) = if_present(opened)? else {
+        let Some(opened) = if_present(opened)? else {
             return Ok(None);
         };
-        if lock::is_flocked(&file)? || !stray.is_dir && is_parked(name, &file) {
+        if lock::is_flocked(&opened)? || !file.is_dir && is_parked(name, &opened) {
             return Ok(None);
         }
-        Ok(Some(StrayPlace {
+        Ok(Some(OpenTempFile {
             dir,
             name: name.to_owned(),
-            inner: stray.is_dir.then_some(file),
+            inner: file.is_dir.then_some(opened),
         }))
     }
 
@@ -468,21 +468,21 @@ impl Layout {
 
     /// Returns `true` if a temporary file could be deleted: it exists, can be opened and is not locked, and a directory has
     /// only what its writer puts there.
-    pub(crate) fn is_removable(&self, stray: &TempFile) -> bool {
-        let Ok(Some(place)) = self.open_stray(stray) else {
+    pub(crate) fn is_removable(&self, file: &TempFile) -> bool {
+        let Ok(Some(place)) = self.open_temp_file(file) else {
             return false;
         };
         let is_known = |file: &String| temp_files::inside(&place.name, file);
         place.inner.as_ref().is_none_or(|inner| {
-            let files = self.files_in(stray, inner);
+            let files = self.files_in(file, inner);
             files.is_ok_and(|files| files.iter().all(is_known))
         })
     }
 
     /// Lists a temporary directory.
-    pub(crate) fn files_in(&self, stray: &TempFile, dir: &OwnedFd) -> io::Result<Vec<String>> {
+    pub(crate) fn files_in(&self, file: &TempFile, dir: &OwnedFd) -> io::Result<Vec<String>> {
         let mut files = Vec::new();
-        entries::each_entry(dir, &self.path.join(&stray.path), |entry| {
+        entries::each_entry(dir, &self.path.join(&file.path), |entry| {
             files.push(String::from_utf8_lossy(entry.name).into_owned());
         })
         .map_err(|error| match error {

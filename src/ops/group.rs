@@ -27,16 +27,13 @@ use crate::layout::lock::Locked;
 use crate::layout::released::Noted;
 use crate::layout::shared_blobs::SharedStore;
 use crate::layout::trash::TrashOptions;
-use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State, Writes};
+use crate::layout::{BlobId, BlobList, IgnoredIndexes, Layout, State};
 use crate::model::images::{Image, list_images};
 use crate::model::inventory::{Counted, Unmeasured, files};
 use crate::model::snapshot::{Doubt, Snapshot, settled};
 use crate::oci::digest::Hasher;
 use crate::oci::{Algorithm, Digest};
-use crate::plan::{
-    Deletion, Deletions, EmptyLayouts, GroupPlan, KeepReason, Kept, Order, Plan, stale_files,
-    sweep_all,
-};
+use crate::plan::{Deletion, Deletions, GroupPlan, KeepReason, Kept, Plan, stale_files, sweep_all};
 use crate::progress::{Phase, Progress, Running, Silent, Total};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
@@ -436,29 +433,15 @@ impl Store {
             base.update(state.fingerprint().to_string().as_bytes());
         }
         let (sweep, kept) = common.finish();
+        let at_work = |kept: &Kept| kept.because == KeepReason::WriterAtWork;
+        let (path, blobs) = (self.pool.path().to_owned(), Arc::clone(&self.blobs));
         let pool = Plan {
-            layout: self.pool.path().to_owned(),
-            base: base.finish(),
-            blobs: Arc::clone(&self.blobs),
             sweep,
-            order: Order::Directories,
-            writer: writer.filter(|_| {
-                let mut kept = kept.iter();
-                kept.any(|kept| kept.because == KeepReason::WriterAtWork)
-            }),
+            writer: writer.filter(|_| kept.iter().any(at_work)),
             kept,
-            temporary: Vec::new(),
-            parked: Vec::new(),
-            foreign: self.blobs.foreign.len(),
-            writes: Writes::default(),
-            spare: Deletions::default(),
-            empty_layout: EmptyLayouts::Keep,
             merges_layers: all.first().is_some_and(Layout::merges_layers),
-            relisted: Vec::new(),
             latest_now,
-            is_sparse: false,
-            trash: None,
-            packing: 0,
+            ..Plan::over(path, base.finish(), blobs)
         };
         let plan = GroupPlan {
             store: Some(pool),
@@ -576,10 +559,9 @@ impl Store {
         orphans.active = orphans.total.saturating_sub(freed.blobs);
         orphans.reclaimable = freed.freed_bytes;
         let total = Row {
-            total: rows.iter().map(|row| row.total).sum(),
-            active: rows.iter().map(|row| row.active).sum(),
             size: used.saturating_add(orphans.size),
             reclaimable: orphans.reclaimable,
+            ..rows.iter().copied().fold(Row::default(), Row::plus)
         };
         Ok(SharedUsage {
             layouts: rows,

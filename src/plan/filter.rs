@@ -5,6 +5,7 @@
 //! without a date is never old.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -27,30 +28,13 @@ pub const KEYS: &str =
 
 /// Why a filter is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FilterError {
-    /// No `=`.
-    #[error("bad format of filter `{text}` (expected key=value)")]
-    Format {
-        /// The filter.
-        text: String,
-    },
-    /// An unknown key.
-    #[error("invalid filter `{key}`: the keys are {KEYS}")]
-    Key {
-        /// The key.
-        key: String,
-    },
-    /// A value that is invalid for the key.
-    #[error("invalid filter `{key}={value}`: {why}")]
-    Value {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-        /// What is wrong.
-        why: String,
-    },
+#[error("{0}")]
+pub struct FilterError(String);
+
+impl FilterError {
+    fn value(key: &str, value: &str, why: impl fmt::Display) -> Self {
+        Self(format!("invalid filter `{key}={value}`: {why}"))
+    }
 }
 
 /// One term of `label` or `label!`.
@@ -91,20 +75,18 @@ impl Filters {
             ..Self::default()
         };
         for text in texts.iter().filter(|text| !text.is_empty()) {
-            let (key, value) = text
-                .split_once('=')
-                .ok_or_else(|| FilterError::Format { text: text.clone() })?;
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                FilterError(format!(
+                    "bad format of filter `{text}` (expected key=value)"
+                ))
+            })?;
             let key = key.trim().to_ascii_lowercase();
             let value = value.trim();
             filters.is_any = true;
             let added = filters.add(&key, value, now, zone);
             added.map_err(|why| match why {
-                Some(why) => FilterError::Value {
-                    key: key.clone(),
-                    value: value.to_owned(),
-                    why,
-                },
-                None => FilterError::Key { key: key.clone() },
+                Some(why) => FilterError::value(&key, value, why),
+                None => FilterError(format!("invalid filter `{key}`: the keys are {KEYS}")),
             })?;
             if !matches!(key.as_str(), "dangling" | "before" | "since" | "until") {
                 let mut term = Self::default();
@@ -184,7 +166,7 @@ impl Filters {
     /// Resolves the images that filters refer to, once for a layout.
     ///
     /// # Errors
-    /// [`FilterError::Value`] if `before` or `since` names no image, or one without a date.
+    /// [`FilterError`] if `before` or `since` names no image, or one without a date.
     pub fn against<'f>(
         &'f self,
         view: &Snapshot,
@@ -193,23 +175,18 @@ impl Filters {
         dangling: &'f BTreeSet<usize>,
     ) -> Result<Resolved<'f>, FilterError> {
         let mut resolve = |key: &str, text: &String| {
-            let wrong = |why: String| FilterError::Value {
-                key: key.to_owned(),
-                value: text.clone(),
-                why,
-            };
-            let pick = Selector::new(view, entries, Force::No)
-                .pick(text)
-                .map_err(|error| wrong(error.to_string()))?;
+            let wrong = |why: &str| FilterError::value(key, text, why);
+            let pick = Selector::new(view, entries, Force::No).pick(text);
+            let pick = pick.map_err(|error| FilterError::value(key, text, error))?;
             let mut ids: Vec<&BlobId> = pick.images.iter().chain(pick.names.keys()).collect();
             ids.dedup();
             let [id] = ids[..] else {
-                return Err(wrong("it names several images".to_owned()));
+                return Err(wrong("it names several images"));
             };
             let config = cache.config(*id);
             config
                 .and_then(|config| config.created)
-                .ok_or_else(|| wrong("that image has no date".to_owned()))
+                .ok_or_else(|| wrong("that image has no date"))
         };
         let mut times = |key: &str, texts: &[String]| -> Result<Vec<Timestamp>, FilterError> {
             texts.iter().map(|text| resolve(key, text)).collect()

@@ -375,23 +375,40 @@ impl Plan {
     /// Returns a plan that does nothing.
     #[must_use]
     pub(crate) fn empty(view: &Snapshot) -> Self {
+        let Snapshot {
+            layout,
+            state,
+            graph,
+        } = view;
+        let base = state.fingerprint().clone();
         Self {
-            layout: view.layout.path().to_owned(),
-            base: view.state.fingerprint().clone(),
-            blobs: view.graph.blobs().clone(),
+            parked: layout.parked(&graph.blobs().temporary),
+            merges_layers: layout.merges_layers(),
+            relisted: relisted(view, |id| graph.is_rooted(id)),
+            latest_now: graph.latest_now(),
+            ..Self::over(layout.path().to_owned(), base, graph.blobs().clone())
+        }
+    }
+
+    /// Returns a plan that does nothing over these blobs.
+    pub(crate) fn over(layout: PathBuf, base: Digest, blobs: Arc<BlobList>) -> Self {
+        Self {
+            layout,
+            base,
+            foreign: blobs.foreign.len(),
+            blobs,
             sweep: Deletions::default(),
             order: Order::default(),
             kept: Vec::new(),
             writer: None,
             temporary: Vec::new(),
-            parked: view.layout.parked(&view.graph.blobs().temporary),
-            foreign: view.graph.blobs().foreign.len(),
+            parked: Vec::new(),
             writes: Writes::default(),
             spare: Deletions::default(),
             empty_layout: EmptyLayouts::Keep,
-            merges_layers: view.layout.merges_layers(),
-            relisted: relisted(view, |id| view.graph.is_rooted(id)),
-            latest_now: view.graph.latest_now(),
+            merges_layers: false,
+            relisted: Vec::new(),
+            latest_now: i128::MIN,
             is_sparse: false,
             trash: None,
             packing: 0,

@@ -231,7 +231,7 @@ impl PlannedLayout {
             temporary: plan
                 .temporary
                 .iter()
-                .map(|stray| stray.path.clone())
+                .map(|file| file.path.clone())
                 .collect(),
             reclaimed_bytes: plan.totals().reclaimed_bytes(),
             images: prune

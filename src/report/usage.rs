@@ -34,7 +34,8 @@ pub struct Row {
 }
 
 impl Row {
-    const fn plus(self, other: Self) -> Self {
+    /// Returns the sum of two rows.
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
             total: self.total.saturating_add(other.total),
             active: self.active.saturating_add(other.active),

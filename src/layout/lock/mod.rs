@@ -203,7 +203,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let layout = layout(temp.path());
         let path = temp.path().join(LOCK_FILE);
-        let locked = Locked::acquire(&layout, Duration::ZERO, &Silent).expect("nobody else");
+        let locked = Locked::acquire(&layout, Duration::ZERO, &Silent).expect("it is not locked");
         let is_in_force = || locked.is_in_force().expect("it can be inspected");
         assert!(is_in_force());
         // BuildKit unlinks the file after unlocking it.

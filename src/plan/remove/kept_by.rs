@@ -162,7 +162,7 @@ fn kept_images(
     let settled: HashSet<BlobId> = plan
         .sweep
         .iter()
-        .map(|victim| victim.id)
+        .map(|blob| blob.id)
         .chain(plan.kept.iter().map(|kept| kept.id))
         .chain(gone.hollowed.iter().copied())
         .collect();
