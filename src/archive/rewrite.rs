@@ -21,6 +21,7 @@ use crate::fs::{
 };
 use crate::layout::archive_change::ArchiveChange;
 use crate::layout::packed::{NAME, Packed};
+use crate::layout::temp_files::LOCK_FILE;
 use crate::oci::Digest;
 use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::progress::{Phase, Progress, Running, Total};
@@ -109,18 +110,19 @@ impl Archive {
         &self.packed
     }
 
-    /// Writes the new archive after a run has changed the scratch layout. `rewritten`: blobs that the run has written.
+    /// Writes the new archive after a run has changed the scratch layout. `planned`: what the run was to change; `rewritten`: blobs that the run has written.
     ///
     /// # Errors
     /// [`Error::Read`] and [`Error::Write`]; the old archive is as it was then.
     pub(crate) fn write(
         &self,
+        planned: &ArchiveChange,
         rewritten: &[Digest],
         time: FileTime,
         options: &ArchiveOptions,
         progress: &dyn Progress,
     ) -> Result<Written> {
-        match self.write_once(rewritten, time, options, progress) {
+        match self.write_once(planned, rewritten, time, options, progress) {
             // It can be read again, and nothing was put into its place.
             Err(Error::Unstable { .. }) if matches!(self.source, Source::Path(_)) => {
                 Ok(Written::Changed)
@@ -131,12 +133,15 @@ impl Archive {
 
     fn write_once(
         &self,
+        planned: &ArchiveChange,
         rewritten: &[Digest],
         time: FileTime,
         options: &ArchiveOptions,
         progress: &dyn Progress,
     ) -> Result<Written> {
-        let change = change_in(&self.packed, rewritten).map_err(|error| self.scratch(&error))?;
+        let change = change_in(&self.packed, rewritten);
+        let mut change = change.map_err(|error| self.scratch(&error))?;
+        self.refuse_unplanned(planned, &mut change)?;
         let compression = self.new_compression(options);
         if change.is_empty() && options.output.is_none() && compression == self.compression {
             return Ok(Written::Yes(Some(0)));
@@ -175,6 +180,21 @@ impl Archive {
             }
         };
         Ok(written)
+    }
+
+    /// Refuses a change that was not planned: somebody else has removed files from the scratch directory, as programs do that clean up
+    /// directories for temporary files. What is gone there is no reason to leave anything out of the new archive.
+    fn refuse_unplanned(&self, planned: &ArchiveChange, change: &mut ArchiveChange) -> Result<()> {
+        // A lock file goes with the lock, wherever it came from.
+        if let Some((lock, _)) = self.packed.in_layout(LOCK_FILE.as_bytes()) {
+            change
+                .dropped
+                .retain(|number| *number != lock || planned.dropped.contains(number));
+        }
+        if change.dropped.is_subset(&planned.dropped) {
+            return Ok(());
+        }
+        Err(self.scratch(&io::Error::other("files vanished from it")))
     }
 
     fn scratch(&self, error: &io::Error) -> Error {

@@ -206,7 +206,6 @@ impl Unpacking<'_> {
             if let Some(member) = self.found.members.last_mut() {
                 member.is_hole = true;
             }
-            set_length(&file, entry.len).map_err(Failure::Scratch)?;
             if hasher.is_none() {
                 content.skip(left)?;
                 left = 0;
@@ -228,6 +227,10 @@ impl Unpacking<'_> {
             }
             self.progress.advance(0, len as u64);
             left -= len as u64;
+        }
+        if !is_kept {
+            // Only now that it is known to be that long.
+            set_length(&file, entry.len).map_err(Failure::Scratch)?;
         }
         if let (Some(hasher), Some(digest)) = (hasher, digest) {
             let is_right = hasher.finish() == digest;

@@ -22,6 +22,9 @@ use super::{
     stat_at, stat_of,
 };
 
+/// Where the open files of this process have names.
+const PROC: &str = "/proc/self/fd";
+
 /// How often a lock is tried, and how long to wait before the next time: ten seconds altogether.
 const LOCK_ATTEMPTS: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -223,7 +226,9 @@ fn temporary_name(attempt: u32) -> String {
 fn create(dir: &OwnedFd, mode: Mode) -> io::Result<(File, Option<String>)> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match retry_on_intr(|| rustix::fs::openat(dir, ".", flags, mode)) {
-        Ok(file) => return Ok((File::from(file), None)),
+        // Without `/proc` it could not be given a name later.
+        Ok(file) if Path::new(PROC).exists() => return Ok((File::from(file), None)),
+        Ok(_) => {}
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }
@@ -241,7 +246,7 @@ fn create(dir: &OwnedFd, mode: Mode) -> io::Result<(File, Option<String>)> {
 
 /// Gives a file without a name a temporary one.
 fn link(file: &File, dir: &OwnedFd) -> io::Result<String> {
-    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let source = format!("{PROC}/{}", file.as_raw_fd());
     for attempt in 0..64 {
         let name = temporary_name(attempt);
         let linked =

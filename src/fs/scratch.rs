@@ -129,14 +129,18 @@ pub(crate) fn set_length(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
-/// Gives an open file a time, in nanoseconds since 1970.
+/// Gives an open file a time, in nanoseconds since 1970. It counts as used now: programs that clean up temporary files remove what was
+/// not used for long.
 pub(crate) fn set_modified(file: impl std::os::fd::AsFd, modified: i128) -> io::Result<()> {
     let stamp = Timespec {
         tv_sec: i64::try_from(modified.div_euclid(1_000_000_000)).unwrap_or_default(),
         tv_nsec: i64::try_from(modified.rem_euclid(1_000_000_000)).unwrap_or_default(),
     };
     let times = Timestamps {
-        last_access: stamp,
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_NOW,
+        },
         last_modification: stamp,
     };
     Ok(retry_on_intr(|| {

@@ -49,7 +49,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType};
 
-use crate::error::{Error, NotALayout, Result};
+use crate::error::{ArchiveProblem, Error, NotALayout, Result};
 use crate::fs::{FileSystem, Links, exists, open_dir, open_file, real_path, stat_at};
 use crate::layout::holds::Emptied;
 use crate::layout::packed::Packed;
@@ -134,6 +134,18 @@ impl Layout {
     #[must_use]
     pub fn is_packed(&self) -> bool {
         self.packed.is_some()
+    }
+
+    /// Refuses a layout in an archive, for what only a directory can do.
+    ///
+    /// # Errors
+    /// [`Error::Archive`].
+    pub(crate) fn refuse_packed(&self, what: ArchiveProblem) -> Result<()> {
+        if !self.is_packed() {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        Err(Error::Archive { path, what })
     }
 
     fn open_unchecked(path: PathBuf, place: Blobs) -> Result<Self> {

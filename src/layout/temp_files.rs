@@ -9,7 +9,7 @@ use crate::fs::is_own;
 use crate::oci::Algorithm;
 
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
-pub(super) const LOCK_FILE: &str = "index.json.lock";
+pub(crate) const LOCK_FILE: &str = "index.json.lock";
 
 /// How certain it is that a name is that of a temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

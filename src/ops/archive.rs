@@ -96,7 +96,9 @@ impl<'a> Target<'a> {
             (Some(_), IndexTime::At(time), None) => FileTime::At(time),
             _ => FileTime::New,
         };
-        let written = self.archive.write(&new, time, options, progress)?;
+        let planned = plan.archive_change(self.archive.packed());
+        let archive = &self.archive;
+        let written = archive.write(&planned, &new, time, options, progress)?;
         // What was unpacked is not what is in the archive any more.
         self.archives.forget(group.path());
         match written {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::error::{ArchiveProblem, Error, Result};
 use crate::execute::write_holds;
 use crate::fs::Disk;
 use crate::layout::Layout;
@@ -36,6 +36,9 @@ pub fn change_holds<E: From<Error>>(
             None => None,
         };
         let view = Snapshot::of_to_show(open()?, now, progress)?;
+        let why = "holds are kept in a directory, and not in an archive";
+        view.layout
+            .refuse_packed(ArchiveProblem::Unsupported(why))?;
         let mut holds = view.state.holds.clone();
         edit(&view, &mut holds)?;
         let base = view.state.fingerprint().clone();

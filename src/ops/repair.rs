@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{ArchiveProblem, Error, Result};
 use crate::execute::{Restored, blob_dir, cure_locked, needs_cure};
 use crate::fs::{Disk, Fs as _, Links, open_file};
 use crate::layout::Layout;
@@ -37,6 +37,7 @@ pub fn restore_missing(
     progress: &dyn Progress,
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
+    layout.refuse_packed(ArchiveProblem::NoTrash)?;
     cure_if_needed(std::slice::from_ref(layout), wait, progress)
 }
 
@@ -68,6 +69,7 @@ pub fn repair(
     progress: &dyn Progress,
 ) -> Result<Vec<Repaired>> {
     layout.refuse_shared_blobs()?;
+    layout.refuse_packed(ArchiveProblem::Unsupported("an archive cannot be repaired"))?;
     let mut repaired = Vec::new();
     if damaged.is_empty() {
         return Ok(repaired);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::error::{ArchiveProblem, Error, Result};
 use crate::execute::{UndoPlan, Undone, empty_run, execute_undo, plan_undo, put_back_blob};
 use crate::fs::Disk;
 use crate::layout::lock::{Locked, LockedStore};
@@ -45,6 +45,7 @@ pub fn undo(
         let (_, layouts) = group.open_layouts()?;
         for layout in &layouts {
             layout.refuse_shared_blobs()?;
+            layout.refuse_packed(ArchiveProblem::NoTrash)?;
         }
         let Mode::Execute(wait) = mode else {
             let (_, plan) = planned(&layouts, request)?;
@@ -138,6 +139,7 @@ pub fn undo_blob(
         return Ok(None);
     };
     layout.refuse_shared_blobs()?;
+    layout.refuse_packed(ArchiveProblem::NoTrash)?;
     let locks = match mode {
         Mode::Execute(wait) => Some((
             lock_all(&layouts, wait, progress)?,

@@ -278,6 +278,41 @@ fn an_archive_that_another_program_replaces_is_read_again() {
     assert!(scene.bytes() == new, "{said}");
 }
 
+#[test]
+fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
+    if !has_strace() {
+        return;
+    }
+    let (old, _) = archives();
+    let scene = Scene::new(&old);
+    let tmp = scene.temp.path().join("tmp");
+    // The lock is taken after everything was read.
+    let child = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"])
+        .args(["-e", "inject=flock:delay_enter=1500000:when=1"])
+        .arg(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(scene.args())
+        .env("TMPDIR", &tmp)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    let scratch = fs::read_dir(&tmp).expect("it can be listed").next();
+    let scratch = scratch.expect("it is there").expect("it is there").path();
+    let blobs = fs::read_dir(scratch.join("blobs/sha256")).expect("it can be listed");
+    // A layer that both images have.
+    let shared = blobs
+        .map(|blob| blob.expect("it can be listed").path())
+        .find(|blob| fs::metadata(blob).is_ok_and(|found| found.len() == 200_000));
+    fs::remove_file(shared.expect("it is there")).expect("it can be removed");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("vanished"), "{said}");
+    assert!(scene.bytes() == old);
+}
+
 /// Puts another file of the same content into its place.
 fn replace(path: &Path, bytes: &[u8]) {
     let other = path.with_extension("other");
