@@ -13,6 +13,8 @@
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
 //! - [`archives`]: kills and errors while an archive is replaced.
+//! - [`repair`]: kills and errors of `check --repair`.
+//! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
@@ -48,6 +50,8 @@ mod pools;
 mod power;
 mod race;
 mod reading;
+mod repair;
+mod shared_trash;
 mod signals;
 mod stall;
 mod stops;
