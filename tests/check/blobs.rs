@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::environment::memory_dir;
 use crate::support::{
     Cmd, Findings, IntactLayout, LayoutBuilder, Run, assert_same, cases, for_each, snapshot,
 };
@@ -40,7 +41,7 @@ fn live_is_what_a_complete_copy_needs() {
             let (_unpacked, directory) = layout.unpack();
             let paths = lines(&blobs(&directory, &["--live"]));
             assert_eq!(paths.last().map(String::as_str), Some("index.json"));
-            let copied = tempfile::TempDir::new().expect("a temporary directory can be made");
+            let copied = memory_dir();
             copy(&directory, copied.path(), &paths);
             let [before, after] = [&*directory, copied.path()].map(|path| {
                 let run = Cmd::new(["ls", "--format", "jsonl"]).arg(path).run();

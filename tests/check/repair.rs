@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::environment::memory_dir;
 use crate::support::{Cmd, IntactLayout, assert_same, snapshot, without_directory_times};
 
 fn copy(from: &Path, to: &Path) {
@@ -19,7 +20,7 @@ fn copy(from: &Path, to: &Path) {
 /// A scene that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
 fn damaged() -> (IntactLayout, tempfile::TempDir) {
     let scene = IntactLayout::new();
-    let mirror = tempfile::tempdir().expect("a temporary directory");
+    let mirror = memory_dir();
     copy(scene.path(), mirror.path());
     let path = |desc: &crate::support::Desc| scene.builder.join(&desc.blob_path());
     fs::remove_file(path(&scene.one.manifest)).expect("it is there");

@@ -10,13 +10,11 @@
 //!   unreachable by that, without older garbage and without the old index itself. Where no child is left, the image goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::support::corpus::strings;
+use crate::support::files::entries;
 use crate::support::{CaseLayout, Cmd, assert_same, blobs, cases, for_each, snapshot};
 
 /// Cases that no command may change.
@@ -39,18 +37,6 @@ fn scenarios(operation: &str) -> Vec<(CaseLayout, Value)> {
                 .map(move |scenario| (layout.clone(), scenario))
         })
         .collect()
-}
-
-/// The entries of `index.json`, each as the text that stands there.
-fn entries(layout: &Path) -> Vec<String> {
-    let text = fs::read_to_string(layout.join("index.json")).expect("index.json can be read");
-    let fields: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(&text).expect("index.json is an object");
-    let manifests = fields.get("manifests").expect("index.json has entries");
-    let list: Option<Vec<Box<RawValue>>> =
-        serde_json::from_str(manifests.get()).expect("the entries are an array");
-    let list = list.unwrap_or_default();
-    list.iter().map(|entry| entry.get().to_owned()).collect()
 }
 
 fn numbers(value: &Value, key: &str) -> BTreeSet<usize> {

@@ -7,8 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::environment::{has_tools, is_root, skip};
-use crate::support::samples::memory_dir;
+use crate::support::environment::{has_tools, is_root, memory_dir, skip};
 
 /// A mounted file system, which goes when this is dropped.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use crate::errors::{ERRORS, READING, is_wanted, says_why};
 use crate::judge::Judge;
 use crate::kill::{CHANGING, changes, count};
 use crate::strace::{Call, Disturbed, Recording, args};
-use crate::support::environment::has_strace;
-use crate::support::samples::{make_old, memory_dir};
+use crate::support::environment::{has_strace, memory_dir};
+use crate::support::samples::make_old;
 use crate::support::{Cmd, Files, LayoutBuilder, for_each, media};
 
 pub(crate) const NAMES: [&str; 2] = ["one", "two"];

@@ -25,6 +25,7 @@ use ocisweep::{Error, Snapshot};
 
 use crate::pools::{Commune, NAMES};
 use crate::stops::{Make, gc, perform, perform_after, rm, write_anew};
+use crate::support::environment::memory_dir;
 use crate::support::{FullLayout, LayoutBuilder, Stopping, Way, assert_same, media, sha256};
 
 /// Asks to stop when it has been asked so often.
@@ -271,7 +272,7 @@ fn make_blobs(layout: &Path) {
 #[test]
 fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
     let prepare = || {
-        let directory = tempfile::tempdir().expect("there is room");
+        let directory = memory_dir();
         let builder = LayoutBuilder::at(&directory.path().join("layout"));
         builder.write();
         (directory, builder)

@@ -1,6 +1,11 @@
 //! Digests that try to be paths, in every place where a digest can stand.
 
 use std::fs;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, gc};
+use ocisweep::progress::Silent;
 
 use crate::support::{
     Desc, Doc, GuardedLayout, Json, LayoutBuilder, Obj, assert_same, for_each, media,
@@ -120,22 +125,34 @@ fn bad(media_type: &str, digest: &Json) -> Desc {
     Desc::new(media_type, "replaced", 7).set("digest", digest)
 }
 
+/// Every digest in the first place and the first digest in every place is tried with the program, all pairs with the library.
 #[test]
 fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
+    let digests = no_digests();
+    let pairs = PLACES.iter().enumerate().flat_map(|(number, place)| {
+        let digests = digests.iter().enumerate();
+        digests.map(move |(other, digest)| (place, digest, number == 0 || other == 0))
+    });
     for_each(
-        PLACES,
-        |(name, _)| (*name).to_owned(),
-        |(_, make)| {
-            for_each(
-                no_digests(),
-                |(name, _)| name.clone(),
-                |(_, digest)| {
-                    let mut scene = GuardedLayout::new();
-                    make(&mut scene.builder, digest);
-                    scene.builder.write();
-                    scene.gc_is_refused();
-                },
+        pairs,
+        |((place, _), (digest, _), _)| format!("{digest} as {place}"),
+        |((_, make), (_, digest), is_first)| {
+            let mut scene = GuardedLayout::new();
+            make(&mut scene.builder, digest);
+            scene.builder.write();
+            let before = scene.picture();
+            let swept = gc(
+                &LayoutGroup::of(scene.path()),
+                &Protection::new(Timestamp::now()),
+                &GcOptions::default(),
+                Mode::Execute(Duration::ZERO),
+                &Silent,
             );
+            assert!(swept.is_err(), "{swept:?}");
+            assert_same(&before, &scene.picture(), "by the library");
+            if *is_first {
+                scene.gc_is_refused();
+            }
         },
     );
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::environment::bounded;
+use crate::support::environment::{bounded, with_small_stack};
 use crate::support::snapshot::outline;
 use crate::support::{
     Cmd, Desc, Doc, GuardedLayout, Json, LayoutBuilder, Obj, for_each, media, sha256,
@@ -10,6 +10,9 @@ use crate::support::{
 
 /// As deep as an attacker cares to make it.
 const DEEP: usize = 100_000;
+
+/// Documents in a chain: far more than a small stack has room for, at 13 bytes for each on that of a thread.
+const LINKS: usize = 20_000;
 
 /// Writes a chain of indexes, each with one child, that ends at `bottom`; returns the top. Faster than the builder, which
 /// looks for an older file before it writes one.
@@ -57,25 +60,27 @@ fn reads_well(scene: &GuardedLayout) {
 }
 
 #[test]
-fn a_chain_of_100_000_indexes_is_followed_to_its_end() {
+fn a_chain_of_20_000_indexes_is_followed_to_its_end_on_a_small_stack() {
     let mut scene = GuardedLayout::new();
     let bottom = scene
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
-    let top = chain(&scene.builder, &bottom.manifest, DEEP);
+    let top = chain(&scene.builder, &bottom.manifest, LINKS);
     scene.builder.tag(&top, "deep").write();
-    // The calls that walk furthest; each takes seconds when the program is built without optimisation.
-    for call in [["ls", "--tree"], ["df", "-v"]] {
-        let run = Cmd::new(call).arg(scene.path()).run();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    // The calls that walk furthest.
+    for call in [["ls", path, "--tree"], ["df", path, "-v"]] {
+        let run = with_small_stack(call);
         run.ok();
         assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
     }
-    let run = scene.gc_deletes_only_the_orphan();
+    let run = with_small_stack(["gc", path, "--grace", "0"]);
+    let run = scene.deletes_only_the_orphan(run);
     let left = fs::read_dir(scene.builder.join("blobs/sha256"))
         .expect("blobs can be listed")
         .count();
-    // The chain, its image of three blobs, and the ten blobs of the scene without the orphan.
-    assert_eq!(left, DEEP + 3 + scene.live().len(), "{}", run.all());
+    // The chain, its image of three blobs, and the ten blobs of the sample without the orphan.
+    assert_eq!(left, LINKS + 3 + scene.live().len(), "{}", run.all());
 }
 
 #[test]
@@ -84,11 +89,12 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
     let bottom = scene
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
-    let top = chain(&scene.builder, &bottom.manifest, 20_000);
+    let top = chain(&scene.builder, &bottom.manifest, 5_000);
     scene.builder.file(&bottom.manifest.blob_path(), b"");
     scene.builder.tag(&top, "deep").write();
     let before = outline(scene.builder.outside());
-    let run = scene.gc();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let run = with_small_stack(["gc", path, "--grace", "0"]);
     run.refused().warns(&bottom.manifest.digest).warns("deep");
     run.one_error();
     let line = run.stderr.lines().map(str::len).max();
@@ -104,7 +110,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
 
 #[test]
 fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
-    const LENGTH: usize = 10_000;
+    const LENGTH: usize = 4_000;
     let scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let mut living = scene.app.manifest.clone();
@@ -117,7 +123,9 @@ fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
             .builder
             .put(&Doc::manifest(&config, &[]).subject(&dead));
     }
-    let run = scene.gc_deletes_only_the_orphan();
+    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let run = with_small_stack(["gc", path, "--grace", "0"]);
+    let run = scene.deletes_only_the_orphan(run);
     assert!(scene.has(&living) && !scene.has(&dead), "{}", run.all());
     let left = fs::read_dir(scene.builder.join("blobs/sha256"))
         .expect("blobs can be listed")

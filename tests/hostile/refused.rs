@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::support::environment::memory_dir;
 use crate::support::{Cmd, GuardedLayout, Run, assert_same, for_each, snapshot};
 
 /// Sweeps `path`, and panics unless that is refused and everything in `around` is as it was.
@@ -20,7 +21,7 @@ fn refused(path: &Path, around: &Path) -> Run {
 
 /// Makes a directory with these files, each of a few bytes.
 fn tree(files: &[&str]) -> (TempDir, PathBuf) {
-    let temp = TempDir::new().expect("a temporary directory can be made");
+    let temp = memory_dir();
     let root = temp.path().join("store");
     for file in files {
         let path = root.join(file);
@@ -141,7 +142,7 @@ fn what_is_not_plain_utf_8_is_called_so() {
 #[test]
 fn a_tar_file_without_a_layout_is_refused_with_a_hint() {
     let scene = GuardedLayout::new();
-    let temp = TempDir::new().expect("a temporary directory can be made");
+    let temp = memory_dir();
     let path = temp.path().join("image.tar");
     let file = fs::File::create(&path).expect("the archive can be made");
     let mut archive = tar::Builder::new(file);
@@ -184,7 +185,7 @@ fn an_ordinary_file_is_refused() {
 
 #[test]
 fn a_path_that_is_not_there_cannot_be_read() {
-    let temp = TempDir::new().expect("a temporary directory can be made");
+    let temp = memory_dir();
     let missing = temp.path().join("missing");
     for command in ["gc", "ls", "df"] {
         let run = Cmd::new([command]).arg(&missing).run();

@@ -12,6 +12,7 @@ use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, RemoveError, gc, p
 use ocisweep::plan::{Filters, Policy, PruneOptions, RemoveOptions, Scope};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
 
+use crate::support::environment::memory_dir;
 use crate::support::{LayoutBuilder, blobs};
 
 const NOW: Mode = Mode::Execute(Duration::ZERO);
@@ -87,7 +88,7 @@ fn a_plan_for_the_future_is_not_executed() {
 fn blobs_of_another_layout_are_refused_without_being_asked_for() {
     let layout = layout();
     let before = blobs(layout.path());
-    let other = tempfile::tempdir().expect("a temporary directory can be made");
+    let other = memory_dir();
     for file in ["oci-layout", "index.json"] {
         let text = r#"{"imageLayoutVersion":"1.0.0","schemaVersion":2,"manifests":[]}"#;
         fs::write(other.path().join(file), text).expect("it can be written");

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::support::dated::NOW;
+use crate::support::environment::memory_dir;
 use crate::support::{
     Cmd, Desc, Image, ImageBuilder, LayoutBuilder, Run, TestLayout, assert_same, blobs, listed,
     snapshot, verdicts,
@@ -294,7 +295,7 @@ fn a_plan_that_cannot_be_written_is_an_error() {
 /// JSON has no word for such a path, and a plan that names another one would be worse than none.
 #[test]
 fn a_layout_whose_path_no_plan_can_name_is_an_error() {
-    let temp = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let temp = memory_dir();
     let directory = temp.path().join(OsStr::from_bytes(b"lay\xffout"));
     let mut layout = LayoutBuilder::at(&directory);
     let image = layout.image("linux/amd64", "app", &[b"layer"]);

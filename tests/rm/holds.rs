@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::support::environment::memory_dir;
 use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
@@ -540,7 +541,7 @@ fn a_hold_waits_for_the_lock_and_leaves_no_file_of_it() {
 /// The hint is meant to be pasted into a shell, and a layout and a hold may have any name.
 #[test]
 fn a_hint_about_a_hold_is_quoted_for_a_shell() {
-    let place = tempfile::TempDir::new().expect("a temporary directory can be made");
+    let place = memory_dir();
     let mut layout = LayoutBuilder::at(&place.path().join("-my layout"));
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     layout.tag(&app.manifest, "app:1").write();

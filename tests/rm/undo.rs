@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
+use crate::support::environment::memory_dir;
 use crate::support::removed::bare;
 use crate::support::{
     Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
@@ -514,7 +515,7 @@ fn a_damaged_file_in_the_place_of_a_blob_is_reported_and_kept() {
 
 #[test]
 fn each_layout_of_a_tree_has_a_run_of_its_own() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
+    let temp = memory_dir();
     let mut before = Vec::new();
     for name in ["a", "b", "c"] {
         let mut layout = LayoutBuilder::at(&temp.path().join(name));
@@ -647,7 +648,7 @@ fn random_runs_are_undone_to_the_byte() {
 
 #[test]
 fn a_tree_is_undone_layout_by_layout() {
-    let temp = tempfile::tempdir().expect("a temporary directory");
+    let temp = memory_dir();
     let names = ["a", "b", "c"];
     let paths = names.map(|name| temp.path().join(name));
     let before = names.map(|name| {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::environment::memory_dir;
+
 /// Where the corpus lies in the repository.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus");
 
@@ -121,7 +123,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Unpacks a case with its modes, times and symbolic links.
 pub(crate) fn unpack(name: &str) -> Unpacked {
-    let temp = TempDir::new().expect("a temporary directory can be made");
+    let temp = memory_dir();
     unpack_into(name, temp.path());
     Unpacked {
         root: temp.path().join(name),

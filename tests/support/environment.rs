@@ -11,6 +11,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tempfile::TempDir;
+
 use super::run::{Output, PROGRAM, Run, run, set_environment, try_run, wait_for};
 
 /// The variable that makes an absent program a failure.
@@ -19,8 +21,30 @@ const REQUIRE: &str = "OCISWEEP_REQUIRE_TOOLS";
 /// The address space for [`bounded`], in KiB as `ulimit -v` counts: 1 GiB.
 const ADDRESS_SPACE_KIB: &str = "1048576";
 
+/// What has to be free in `/dev/shm` for tests to use it, in bytes: containers often have 64 MiB there.
+const ENOUGH_MEMORY: u64 = 2 << 30;
+
 /// A user that owns nothing, on every system.
 pub(crate) const NOBODY: u32 = 65534;
+
+/// Makes a temporary directory in memory, or where `TMPDIR` says: thousands of runs that sync would wait for a real disk. What
+/// depends on the order or the attributes of a real file system has its own tests, see [`disk_dir`].
+pub(crate) fn memory_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
+    if std::env::var_os("TMPDIR").is_none()
+        && free > ENOUGH_MEMORY
+        && let Ok(directory) = TempDir::new_in(memory)
+    {
+        return directory;
+    }
+    disk_dir()
+}
+
+/// Makes a temporary directory where the system has them.
+pub(crate) fn disk_dir() -> TempDir {
+    TempDir::new().expect("a temporary directory can be made")
+}
 
 /// Prints why a test does less than its name promises.
 #[expect(
@@ -113,6 +137,14 @@ pub(crate) fn bounded<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run
     run(command)
 }
 
+/// Runs the program with stacks of 1 MiB and 256 KiB, so that a recursion of some thousand calls ends it.
+#[track_caller]
+pub(crate) fn with_small_stack<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    let mut command = shell("ulimit -s 1024 && exec \"$@\"", &[], args);
+    command.env("RUST_MIN_STACK", "262144");
+    run(command)
+}
+
 /// A command on a terminal of its own.
 pub(crate) struct Terminal {
     line: String,
@@ -198,6 +230,8 @@ impl Terminal {
 pub(crate) struct Unprivileged {
     program: PathBuf,
     directory: PathBuf,
+    /// Holds the copy, since programs in memory often may not be executed.
+    _copy: Option<TempDir>,
 }
 
 impl Unprivileged {
@@ -205,17 +239,22 @@ impl Unprivileged {
     /// not run by root needs nothing.
     pub(crate) fn owning(directory: &Path) -> Self {
         let mut program = PathBuf::from(PROGRAM);
+        let mut copy = None;
         if is_root() {
-            let copy = directory.join("ocisweep-for-nobody");
-            fs::copy(&program, &copy).expect("the program can be copied");
-            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
-                .expect("the copy can be made executable");
-            program = copy;
+            let place = disk_dir();
+            program = place.path().join("ocisweep");
+            fs::copy(PROGRAM, &program).expect("the program can be copied");
+            for path in [place.path(), &program] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+                    .expect("the copy can be made executable");
+            }
+            copy = Some(place);
             give_away(directory);
         }
         Self {
             program,
             directory: directory.to_owned(),
+            _copy: copy,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use super::environment::{disk_dir, memory_dir};
 use super::json::{Desc, Doc, Json, Obj, media};
 use super::{Run, digest_of, sha256};
 
@@ -64,11 +65,18 @@ pub(crate) struct LayoutBuilder {
 }
 
 impl LayoutBuilder {
-    /// Begins a layout with `oci-layout` and an empty `blobs/sha256` in a new temporary directory.
+    /// Begins a layout with `oci-layout` and an empty `blobs/sha256` in a new temporary directory, in memory if possible.
     pub(crate) fn new() -> Self {
-        let temp = TempDir::new().expect("a temporary directory can be made");
-        let dir = temp.path().join("layout");
-        let mut builder = Self::at(&dir);
+        Self::below(memory_dir())
+    }
+
+    /// Begins one on disk.
+    pub(crate) fn on_disk() -> Self {
+        Self::below(disk_dir())
+    }
+
+    fn below(temp: TempDir) -> Self {
+        let mut builder = Self::at(&temp.path().join("layout"));
         builder.temp = Some(temp);
         builder
     }

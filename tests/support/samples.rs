@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use super::environment::memory_dir;
 use super::layout::set_modified;
 use super::{Cmd, Desc, Image, LayoutBuilder, Run, Snapshot, assert_same, media, snapshot};
 
@@ -115,7 +116,12 @@ impl GuardedLayout {
     /// Sweeps, and panics unless the orphan is deleted and everything live is kept.
     #[track_caller]
     pub(crate) fn gc_deletes_only_the_orphan(&self) -> Run {
-        let run = self.gc();
+        self.deletes_only_the_orphan(self.gc())
+    }
+
+    /// Panics unless a run deleted the orphan and kept everything live.
+    #[track_caller]
+    pub(crate) fn deletes_only_the_orphan(&self, run: Run) -> Run {
         run.ok();
         assert!(!self.has(&self.orphan), "the orphan is kept\n{}", run.all());
         self.assert_whole(&run.all());
@@ -299,13 +305,6 @@ macro_rules! is_a_layout {
 }
 
 is_a_layout!(GuardedLayout IntactLayout FullLayout);
-
-/// Makes a directory in memory where there is one: thousands of runs, each of which syncs, would wait for a real disk.
-pub(crate) fn memory_dir() -> TempDir {
-    TempDir::new_in("/dev/shm")
-        .or_else(|_| TempDir::new())
-        .expect("a temporary directory can be made")
-}
 
 /// Makes a directory and everything in it three days old.
 pub(crate) fn make_old(path: &Path) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::environment::{Unprivileged, with_mount};
+use super::environment::{Unprivileged, disk_dir, memory_dir, with_mount};
 use super::{Cmd, Image, LayoutBuilder, Run, corpus, transcript};
 
 /// The current time for recorded layouts: some days after the corpus was recorded, so that nothing in it is recent.
@@ -42,19 +42,23 @@ impl Bytes {
 }
 
 impl TestDir {
-    /// Makes an empty one.
+    /// Makes an empty one in memory.
     pub(crate) fn new() -> Self {
-        Self::below(&std::env::temp_dir(), &[])
+        Self::of(memory_dir(), &[])
     }
 
-    /// Unpacks the cases of the corpus with these names.
+    /// Unpacks the cases of the corpus with these names on disk.
     pub(crate) fn with_cases(cases: &[&str]) -> Self {
-        Self::below(&std::env::temp_dir(), cases)
+        Self::of(disk_dir(), cases)
     }
 
     /// Does the same on another file system.
     pub(crate) fn below(parent: &Path, cases: &[&str]) -> Self {
         let directory = TempDir::new_in(parent).expect("a temporary directory can be made");
+        Self::of(directory, cases)
+    }
+
+    fn of(directory: TempDir, cases: &[&str]) -> Self {
         for case in cases {
             corpus::unpack_into(case, directory.path());
         }
