@@ -11,8 +11,7 @@ use tempfile::TempDir;
 
 use crate::kill::{CHANGING, changes, count};
 use crate::strace::{Disturbed, Recording, args, wants_all};
-use crate::support::environment::has_strace;
-use crate::support::samples::memory_dir;
+use crate::support::environment::{has_strace, memory_dir};
 use crate::support::{Cmd, Files, FullLayout};
 
 /// Where whole copies are.
