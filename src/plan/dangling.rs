@@ -70,21 +70,21 @@ pub(super) fn unneeded<'a>(
         RootSource::InsideEntry(position) => is_left(position),
         _ => true,
     });
-    let mut stays: Vec<BlobId> = roots
+    let mut kept: Vec<BlobId> = roots
         .filter_map(|root| root.id())
         .chain(others.iter().filter_map(|entry| entry.id))
         .chain(survivors.iter().copied())
         .collect();
     loop {
         // A referrer that is kept keeps what it references, which may be the subject of the next one.
-        let live = view.graph.reach_after(stays.iter().copied(), change);
-        let before = stays.len();
+        let live = view.graph.reach_after(kept.iter().copied(), change);
+        let before = kept.len();
         followers.retain(|entry| {
             let is_kept = is_in(entry, &live);
-            stays.extend(entry.id.filter(|_| is_kept));
+            kept.extend(entry.id.filter(|_| is_kept));
             !is_kept
         });
-        if stays.len() > before {
+        if kept.len() > before {
             continue;
         }
         // A digest tag is kept if its subject is not removed here and it is not part of what is: it may be a name.
@@ -97,10 +97,10 @@ pub(super) fn unneeded<'a>(
         let removed = view.graph.reach(removed);
         followers.retain(|entry| {
             let follows = entry.role == EntryRole::Untagged || is_in(entry, &removed);
-            stays.extend(entry.id.filter(|_| !follows));
+            kept.extend(entry.id.filter(|_| !follows));
             follows
         });
-        if stays.len() == before {
+        if kept.len() == before {
             return followers;
         }
     }

@@ -166,19 +166,19 @@ pub fn usage(
         .into_iter()
         .map(|entry| entry.position)
         .collect();
-    let stays = |image: &&&Image| {
+    let is_kept = |image: &&&Image| {
         let mut positions = image.entries.iter();
         !positions.all(|position| dangling.contains(position))
     };
     usage.images.total = named.len() as u64;
-    usage.images.active = named.iter().filter(stays).count() as u64;
+    usage.images.active = named.iter().filter(is_kept).count() as u64;
     let others = view
         .graph
         .roots()
         .iter()
         .filter(|root| !matches!(root.source, RootSource::Entry(_)))
         .filter_map(|root| root.id());
-    let kept = named.iter().filter(stays).map(|image| image.id);
+    let kept = named.iter().filter(is_kept).map(|image| image.id);
     let kept = kept.chain(others);
     usage.images.size = counted.take(&view.graph.reach(kept));
     usage.untagged.total = untagged.len() as u64;

@@ -117,7 +117,7 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
         let options = RemoveOptions {
             force,
             referrers: if args.keep_referrers {
-                Referrers::Stay
+                Referrers::Keep
             } else {
                 Referrers::Follow
             },

@@ -7,7 +7,7 @@ use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::inventory::{Counted, Files};
 use crate::model::snapshot::Snapshot;
 use crate::plan::KeepReason;
-use crate::plan::remove::stays;
+use crate::plan::remove::keeps_root;
 
 use super::{Removal, RemovalSet};
 
@@ -113,7 +113,7 @@ pub(super) fn kept_bytes(
     };
     let roots = |is_wanted: fn(RootSource) -> bool| {
         let roots = view.graph.roots().iter();
-        let roots = roots.filter(|root| is_wanted(root.source) && stays(gone, root));
+        let roots = roots.filter(|root| is_wanted(root.source) && keeps_root(gone, root));
         let ids = roots.filter_map(|root| root.id());
         view.graph.reach_after(ids, &gone.change())
     };

@@ -1,4 +1,4 @@
-//! What is removed along with what was asked for.
+//! What is removed along with the selected images.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use crate::layout::BlobId;
 use crate::model::entries::{EntryFacts, EntryRole};
 use crate::model::snapshot::Snapshot;
 
-use super::selection::{RemovalSet, below, extend_below, roots_that_stay};
+use super::selection::{RemovalSet, below, extend_below, kept_roots};
 use super::{Referrers, RemoveOptions, take_names};
 
 /// Adds what is removed along: untagged entries that were children of what is removed, its untagged and
@@ -24,7 +24,7 @@ pub(in crate::plan) fn cascade(
     loop {
         let mut below = below(view, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
-        let mut stays: Vec<BlobId> = roots_that_stay(view, gone)
+        let mut kept_ids: Vec<BlobId> = kept_roots(view, gone)
             .filter(|root| !matches!(root.source, RootSource::Entry(_)))
             .filter_map(|root| root.id())
             .collect();
@@ -44,11 +44,12 @@ pub(in crate::plan) fn cascade(
         loop {
             let before = candidates.len();
             others.retain(|entry| {
-                let goes_along = goes_along(entry, options, gone, &below, &bases, &in_use);
-                if goes_along {
+                let is_removed_along =
+                    is_removed_along(entry, options, gone, &below, &bases, &in_use);
+                if is_removed_along {
                     candidates.push(entry);
                 }
-                !goes_along
+                !is_removed_along
             });
             let Some(new) = candidates.get(before..).filter(|new| !new.is_empty()) else {
                 break;
@@ -56,14 +57,14 @@ pub(in crate::plan) fn cascade(
             let ids = new.iter().filter_map(|entry| entry.id).collect();
             extend_below(view, ids, options.referrers, &mut below);
         }
-        stays.extend(others.iter().filter_map(|entry| entry.id));
+        kept_ids.extend(others.iter().filter_map(|entry| entry.id));
         // What is kept keeps its children and its referrers; those keep theirs.
         loop {
-            let ids = stays.iter().chain(&gone.survivors).copied();
+            let ids = kept_ids.iter().chain(&gone.survivors).copied();
             let live = view.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
             // An image that others were built upon as well is in use.
-            let kept = stays.iter().filter(|_| !bases.is_empty());
+            let kept = kept_ids.iter().filter(|_| !bases.is_empty());
             let used: BTreeSet<BlobId> =
                 kept.flat_map(|id| self::bases(&view.graph, *id)).collect();
             candidates.retain(|entry| {
@@ -73,7 +74,7 @@ pub(in crate::plan) fn cascade(
                     || (entry.role != EntryRole::KindReferrer
                         && entry.about.iter().any(|about| live.contains(*about)));
                 if is_kept {
-                    stays.extend(entry.id);
+                    kept_ids.extend(entry.id);
                 }
                 !is_kept
             });
@@ -126,7 +127,7 @@ fn names_in_use<'a>(entries: &'a [EntryFacts], gone: &RemovalSet) -> HashSet<&'a
 }
 
 /// Returns `true` if an entry belongs to what is removed, without regard to what keeps it.
-fn goes_along(
+fn is_removed_along(
     entry: &EntryFacts,
     options: &RemoveOptions,
     gone: &RemovalSet,

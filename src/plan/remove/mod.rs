@@ -33,7 +33,7 @@ pub(super) use cascade::cascade;
 pub(super) use finish::finish;
 pub(super) use kept_by::kept_by;
 pub use kept_by::{Keeper, KeptImage};
-pub(super) use selection::{RemovalSet, SweepExtent, stays};
+pub(super) use selection::{RemovalSet, SweepExtent, keeps_root};
 
 /// How to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum Referrers {
     #[default]
     Follow,
     /// They are kept, with what they reference.
-    Stay,
+    Keep,
 }
 
 /// Whether anything but names is removed.

@@ -126,25 +126,25 @@ impl RemovalSet {
     pub(super) fn keeps(&self, root: &Root, elements: &BTreeSet<usize>) -> bool {
         match root.source {
             RootSource::DockerSave(position) => !elements.contains(&position),
-            _ => stays(self, root),
+            _ => keeps_root(self, root),
         }
     }
 }
 
 /// Returns the roots that are kept, without docker-save elements.
-pub(super) fn roots_that_stay<'a>(
+pub(super) fn kept_roots<'a>(
     view: &'a Snapshot,
     gone: &'a RemovalSet,
 ) -> impl Iterator<Item = &'a Root> {
     view.graph.roots().iter().filter(|root| match root.source {
         // An element is removed with its image.
         RootSource::DockerSave(_) => false,
-        _ => stays(gone, root),
+        _ => keeps_root(gone, root),
     })
 }
 
 /// Returns `true` if a root is kept, docker-save elements aside.
-pub(in crate::plan) fn stays(gone: &RemovalSet, root: &Root) -> bool {
+pub(in crate::plan) fn keeps_root(gone: &RemovalSet, root: &Root) -> bool {
     match root.source {
         RootSource::Entry(position) => {
             !gone.entries.contains(&position) && !gone.replaced.contains_key(&position)
@@ -172,7 +172,7 @@ pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<us
             below.insert(id);
         }
     }
-    let live = gone.reach(view, roots_that_stay(view, gone));
+    let live = gone.reach(view, kept_roots(view, gone));
     let is_lost = |digest: &Digest| {
         view.graph
             .id(digest)
@@ -244,6 +244,6 @@ pub(super) const fn is_part(role: Role) -> bool {
 fn following(view: &Snapshot, id: BlobId, referrers: Referrers) -> &[BlobId] {
     match referrers {
         Referrers::Follow => view.graph.referrers(id),
-        Referrers::Stay => &[],
+        Referrers::Keep => &[],
     }
 }
