@@ -30,6 +30,7 @@ const AVOIDED: &[(&str, &str)] = &[
     ("told", "reported"),
     ("looked at", "read, inspected"),
     ("looks at", "reads, inspects"),
+    ("looked for", "searched for, found"),
     ("brought to the disk", "flushed to disk"),
     ("the present", "now, the current time"),
     ("who asks", "the caller"),
