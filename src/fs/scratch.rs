@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 use tempfile::TempDir;
 
-use super::{Links, open_dir};
+use super::{Links, OWN_PREFIX, open_dir};
 
 /// A directory that is removed with everything in it when it is dropped.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ pub(crate) struct ScratchWriter {
 }
 
 impl Scratch {
-    /// Makes a new one, in the directory for temporary files (`TMPDIR`).
+    /// Makes a new one, in the directory for temporary files (`TMPDIR`). By its name the search for layouts knows it.
     pub(crate) fn new() -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ocisweep-").tempdir()?;
+        let dir = tempfile::Builder::new().prefix(OWN_PREFIX).tempdir()?;
         Ok(Self { dir })
     }
 

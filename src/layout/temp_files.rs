@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 
-use crate::fs::is_own;
+use crate::fs::{OWN_PREFIX, is_own};
 use crate::oci::Algorithm;
 
 /// BuildKit's lock file (moby/buildkit `client/ociindex`).
@@ -134,6 +134,8 @@ pub(crate) fn is_staging(name: &OsStr, in_layout: bool) -> bool {
     };
     // freedesktop.org's trash specification: `.Trash` and `.Trash-<uid>` at the top of a mount.
     let is_anywhere = name.starts_with(".Trash-")
+        // What another run has unpacked of an archive.
+        || name.starts_with(OWN_PREFIX)
         || matches!(
             name,
             ".uploads" | ".sync" | ".ocisweep" | ".trash" | ".Trash"

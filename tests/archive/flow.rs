@@ -268,6 +268,11 @@ fn archives_are_found_below_a_directory_by_name_and_content() {
     fs::write(scene.path("e.tar"), "no archive").expect("a file");
     let other = super::pack::pack([("a/file", &b"text"[..])]);
     fs::write(scene.path("f.tar"), other).expect("a file");
+    // What another run has unpacked is none either.
+    let scratch = scene.path(".ocisweep-abc123");
+    fs::create_dir(&scratch).expect("a directory");
+    let scratch = scratch.to_str().expect("a path");
+    through(&["tar", "-x", "-C", scratch], &scene.bytes);
     let run = Cmd::new(["ls", "-r", "--format", "json"])
         .arg(scene.temp.path())
         .run();

@@ -24,6 +24,7 @@ usage: cargo bench --bench bench -- [OPTIONS]
   --dir DIR         where layouts are made: decides which file system is measured
   --strace          count system calls as well, in one more round
   --scale           also measure how cost grows with blobs and with entries
+  --archives        also measure an archive of 2 GiB
   --phases          also show where the time goes, part by part
   --no-umoci        leave umoci out, which takes longest
   --binary PATH     the ocisweep to measure (default: the one just built)
@@ -53,6 +54,7 @@ pub(crate) struct Options {
     pub(crate) umoci: bool,
     pub(crate) strace: bool,
     pub(crate) scaling: bool,
+    pub(crate) archives: bool,
     pub(crate) phases: bool,
     pub(crate) binary: PathBuf,
     pub(crate) baseline: Option<PathBuf>,
@@ -81,6 +83,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         umoci: true,
         strace: false,
         scaling: false,
+        archives: false,
         phases: false,
         binary: option_env!("CARGO_BIN_EXE_ocisweep")
             .map(PathBuf::from)
@@ -103,6 +106,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--no-umoci" => options.umoci = false,
             "--strace" => options.strace = true,
             "--scale" | "--scaling" => options.scaling = true,
+            "--archives" => options.archives = true,
             "--phases" => options.phases = true,
             "--binary" => options.binary = value()?.into(),
             "--baseline" => options.baseline = Some(value()?.into()),
@@ -118,6 +122,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         options.scale = Scale::Smoke;
         options.strace = true;
         options.scaling = true;
+        options.archives = true;
         options.phases = true;
     }
     options.runs = runs.unwrap_or(if is_smoke { 1 } else { 5 }).max(1);

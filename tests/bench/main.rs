@@ -16,6 +16,7 @@
     reason = "the bench makes and deletes layouts, and reads the clock"
 )]
 
+mod archives;
 mod args;
 mod contend;
 mod floor;
@@ -81,6 +82,9 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
     report::targets(out, &bench, &measured)?;
     if options.scaling {
         is_sound &= scaling::run(out, &bench)?;
+    }
+    if options.archives {
+        is_sound &= archives::run(out, &bench)?;
     }
     report::foot(out)?;
     Ok(is_sound)
