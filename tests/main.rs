@@ -1,17 +1,19 @@
 //! All tests of the command and the library but those of `tests/faults`, in one binary: it is linked once, and its tests
 //! share both cores to the end. One suite: `cargo test --test suite rm::`.
 //!
-//! | module | what it tests |
+//! | module | what it tests or provides |
 //! | --- | --- |
 //! | `rm`, `prune`, `check`, `many`, `cli` | the command line |
 //! | `archive` | layouts in tar archives |
 //! | `corpus` | recorded layouts of real tools |
 //! | `hostile` | malformed and adversarial layouts |
 //! | `model`, `properties` | random layouts and commands against oracles |
+//! | `world` | random layouts and their oracles, for `model` and `prune` |
 //! | `interop` | real clients before, beside and after |
 //! | `library` | the library as a program that embeds it calls it |
 //! | `readme` | every session of the README and of `docs/` |
 //! | `tidy` | rules about the sources |
+//! | `support` | layouts, the program, and what holds around every call; see its documentation |
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,6 +21,7 @@
 )]
 
 mod support;
+mod world;
 
 mod archive;
 mod check;

@@ -16,7 +16,7 @@
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
 //! - [`saved`]: the files of docker save.
-//! - [`random`]: drawn layouts ([`draw`]) against a naive judge ([`judge`]); [`worlds`]: those of the model test, with names.
+//! - [`random`]: random layouts and policies against an oracle; [`worlds`]: those of the model test, with names.
 //! - [`journeys`]: what people do with it.
 //! - [`question`]: what is asked, of whom, and what counts as yes.
 #![expect(
@@ -29,13 +29,11 @@ mod budget;
 mod cache;
 mod companions;
 mod dangling;
-mod draw;
 mod edited;
 mod everything;
 mod filters;
 mod flight;
 mod journeys;
-mod judge;
 mod output;
 mod plans;
 mod question;

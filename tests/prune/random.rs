@@ -10,23 +10,27 @@ use std::path::Path;
 use arbtest::arbtest;
 use serde_json::Value;
 
-use crate::prune::draw::{Wish, World, wish, world, write};
-use crate::prune::judge::{DeleteResult, Judge};
 use crate::prune::output::sum;
 use crate::support::dated::NOW;
 use crate::support::files::references_of;
 use crate::support::pruned::prune_once;
 use crate::support::{Cmd, Pruned, TestLayout, blobs, panic_message, prune};
+use crate::world::cases::{Failures, assert_kinds, each_seed};
+use crate::world::judge::{DeleteResult, Judge};
+use crate::world::pruning::{Wish, World, wish, world, write};
 
 /// Cases for the test; some seconds in a debug build.
 const CASES: u64 = 80;
 
+/// The beginning of the variables that choose cases.
+pub(crate) const PREFIX: &str = "OCISWEEP_PRUNE";
+
 #[test]
 fn random_layouts_keep_every_promise() {
-    let mut failures: Vec<(usize, u64, String)> = Vec::new();
+    let mut failures = Failures::default();
     let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
     let mut total = 0_u32;
-    let mut attempt = |seed: u64| {
+    let attempt = |seed: u64| {
         let run = |u: &mut arbtest::arbitrary::Unstructured<'_>| {
             let drawn = (world(u)?, wish(u)?);
             total += 1;
@@ -41,46 +45,16 @@ fn random_layouts_keep_every_promise() {
                 Err(payload) => {
                     let text = panic_message(&*payload);
                     let story = format!("{text}\n{world:#?}\n{wish:?}");
-                    failures.push((world.pieces.len(), seed, story));
+                    failures.add(world.pieces.len(), seed, story);
                 }
             }
             Ok(())
         };
         arbtest(run).seed(seed).run();
     };
-    if let Some(seed) = variable("OCISWEEP_PRUNE_SEED") {
-        attempt(seed);
-    } else {
-        let first = variable("OCISWEEP_PRUNE_FIRST").unwrap_or(1);
-        for step in 0..variable("OCISWEEP_PRUNE_CASES").unwrap_or(CASES) {
-            // The low half of a seed is the length of the source, the high half its randomness, which must not be zero.
-            let number = first.wrapping_add(step);
-            let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-            attempt(((random | 1) << 32) | 1024);
-        }
-    }
-    failures.sort();
-    if let Some((_, seed, story)) = failures.first() {
-        let others: Vec<String> = failures
-            .iter()
-            .skip(1)
-            .take(20)
-            .map(|(_, seed, text)| format!("{seed:#x} {}", text.lines().next().unwrap_or_default()))
-            .collect();
-        panic!(
-            "{} of {total} fail; the smallest has OCISWEEP_PRUNE_SEED={seed:#x}\n{story}\nothers:\n{}",
-            failures.len(),
-            others.join("\n")
-        );
-    }
-    // Without this a change of the drawing could silently leave nothing to test.
-    for kind in KINDS {
-        let seen = kinds.get(kind).copied().unwrap_or(0);
-        assert!(
-            total < 100 || seen >= total / 100,
-            "only {seen} of {total}: {kind}\n{kinds:?}"
-        );
-    }
+    each_seed(PREFIX, CASES, |_| 1024, attempt);
+    failures.assert_none(PREFIX);
+    assert_kinds(&KINDS, &kinds, total);
 }
 
 /// What must occur.
@@ -96,15 +70,6 @@ const KINDS: [&str; 10] = [
     "no names",
     "names go",
 ];
-
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    Some(number.unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
 
 /// Tries one case and returns what it was a case of.
 fn check(world: &World, wish: &Wish) -> Vec<&'static str> {

@@ -11,26 +11,25 @@ use arbtest::arbitrary::Unstructured;
 use arbtest::arbtest;
 use serde_json::{Value, json};
 
-use crate::model::generate::{self, Mood};
-use crate::model::oracle::judge;
-use crate::model::world::{IndexStyle, World};
-use crate::model::write::{Written, describe, write};
 use crate::prune::output::sum;
+use crate::prune::random::PREFIX;
 use crate::support::{Cmd, Run, differences, panic_message, snapshot, without_directory_times};
+use crate::world::cases::{Failures, each_seed, varied};
+use crate::world::generate::{self, Mood};
+use crate::world::layout::{IndexStyle, World};
+use crate::world::oracle::judge;
+use crate::world::write::{Written, describe, write};
 
 /// Cases of each mood.
 const CASES: u64 = 40;
 
 #[test]
 fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
-    let mut failures: Vec<(usize, u64, String)> = Vec::new();
+    let mut failures = Failures::default();
     let mut done = 0_u32;
     let mut refused = 0_u32;
-    let cases = variable("OCISWEEP_PRUNE_CASES").unwrap_or(CASES);
     for mood in [Mood::Calm, Mood::Wild] {
-        for number in 1..=cases {
-            let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-            let seed = ((random | 1) << 32) | (64 + (number % 60) * 32);
+        each_seed(PREFIX, CASES, varied, |seed| {
             let run = |u: &mut Unstructured<'_>| {
                 let mut world = generate::world(u, mood)?;
                 // The names are written into plain JSON.
@@ -44,30 +43,19 @@ fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
                     Ok(true) => done += 1,
                     Ok(false) => refused += 1,
                     Err(payload) => {
-                        failures.push((world.nodes.len(), seed, panic_message(&*payload)));
+                        failures.add(world.nodes.len(), seed, panic_message(&*payload));
                     }
                 }
                 Ok(())
             };
             arbtest(run).seed(seed).run();
-        }
+        });
     }
-    failures.sort();
-    if let Some((_, seed, story)) = failures.first() {
-        panic!(
-            "{} fail; the smallest has the seed {seed:#x}\n{story}",
-            failures.len()
-        );
-    }
-    assert!(done > 20 && refused > 5, "{done} done, {refused} refused");
-}
-
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
-    )
+    failures.assert_none(PREFIX);
+    assert!(
+        done + refused < 80 || done > 20 && refused > 5,
+        "{done} done, {refused} refused"
+    );
 }
 
 /// Gives names to the entries: none, a bare tag, or a tag of a repository.

@@ -20,14 +20,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
 
-use crate::model::generate::{chance, weighted};
-use crate::model::{each_seed, variable};
+use crate::model::PREFIX;
 use crate::support::panic_message;
+use crate::world::cases::{Failures, assert_kinds, each_seed, varied};
+use crate::world::generate::{chance, weighted};
 use checks::{Released, Step};
 use disk::Disk;
 
 /// Cases of the test; about ten seconds in a debug build.
-const CASES: u32 = 150;
+const CASES: u64 = 150;
 
 /// Which draws are on.
 struct Features {
@@ -90,10 +91,10 @@ const FEATURES: Features = Features {
 
 #[test]
 fn commands_take_what_they_name_and_nothing_else() {
-    let mut failures: Vec<(usize, u64, String)> = Vec::new();
+    let mut failures = Failures::default();
     let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
     let mut total = 0_u32;
-    let mut attempt = |seed: u64| {
+    let attempt = |seed: u64| {
         let run = |u: &mut Unstructured<'_>| {
             let mut story = Vec::new();
             let tried = catch_unwind(AssertUnwindSafe(|| case(u, &mut story)));
@@ -111,39 +112,15 @@ fn commands_take_what_they_name_and_nothing_else() {
                 }
             }
             if let Some(error) = error {
-                failures.push((story.len(), seed, format!("{error}\n{}", story.join("\n"))));
+                failures.add(story.len(), seed, format!("{error}\n{}", story.join("\n")));
             }
             Ok(())
         };
         arbtest(run).seed(seed).run();
     };
-    if let Some(seed) = variable("OCISWEEP_MODEL_SEED") {
-        attempt(seed);
-    } else {
-        let count = variable("OCISWEEP_MODEL_CASES").unwrap_or_else(|| u64::from(CASES));
-        each_seed(u32::try_from(count).expect("a number of cases"), attempt);
-    }
-    failures.sort();
-    if let Some((_, seed, story)) = failures.first() {
-        let lines = failures.iter().skip(1).map(|(_, seed, error)| {
-            let first = error.lines().next().unwrap_or_default();
-            format!("{seed:#x} {first}")
-        });
-        let others: Vec<String> = lines.take(200).collect();
-        panic!(
-            "{} layouts fail; the smallest has OCISWEEP_MODEL_SEED={seed:#x}\n{story}\nothers:\n{}",
-            failures.len(),
-            others.join("\n")
-        );
-    }
-    // Without this a change of the generator could silently leave nothing to test.
-    for kind in KINDS {
-        let seen = kinds.get(kind).copied().unwrap_or(0);
-        assert!(
-            total < 100 || seen >= total / 100,
-            "only {seen} of {total}: {kind}\n{kinds:?}"
-        );
-    }
+    each_seed(PREFIX, CASES, varied, attempt);
+    failures.assert_none(PREFIX);
+    assert_kinds(&KINDS, &kinds, total);
 }
 
 /// What must occur in the stories.

@@ -5,11 +5,11 @@
 
 use arbtest::arbitrary::{Result, Unstructured};
 
-use crate::model::oracle::judge;
-use crate::model::world::{
+use crate::support::media;
+use crate::world::layout::{
     ALL_FOREIGN, Content, Data, Document, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
 };
-use crate::support::media;
+use crate::world::oracle::judge;
 
 /// How much harm a world may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::model::world::{
+use crate::support::{Desc, Json, LayoutBuilder, Obj, base64, digest_of, media, sha256};
+use crate::world::layout::{
     Content, Data, Document, Foreign, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
 };
-use crate::support::{Desc, Json, LayoutBuilder, Obj, base64, digest_of, media, sha256};
 
 /// A world on disk.
 #[derive(Debug)]

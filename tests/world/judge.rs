@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::prune::draw::{Kind, Piece, Wish, World, hours_ago};
+use crate::world::pruning::{Kind, Piece, Wish, World, hours_ago};
 
 /// What is to become of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,10 +15,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::world::{
+use crate::support::media;
+use crate::world::layout::{
     Content, Data, Document, IndexStyle, Place, Ref, Role, State, World, role,
 };
-use crate::support::media;
 
 /// What a sweep may and must do.
 #[derive(Clone, Debug, Default)]
