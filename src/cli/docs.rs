@@ -17,90 +17,78 @@ use super::topics::{self, TOPICS};
 
 /// Prints the requested help, or a usage error in the format of all other errors.
 pub fn refusal(error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
-        // A reader that closes the pipe has read enough.
-        drop(error.print());
-        return match error.kind() {
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => exit::USAGE.code(),
-            _ => exit::DONE.code(),
-        };
-    }
-    let text = in_our_words(&error.render().to_string());
-    // Without stderr an error cannot be reported.
-    drop(io::stderr().lock().write_all(text.as_bytes()));
-    exit::USAGE.code()
-}
-
-/// Replaces clap's `error: …` and `tip: …` by `ocisweep: …` and `hint: …`.
-fn in_our_words(text: &str) -> String {
-    let mut said = String::with_capacity(text.len());
-    for line in text.lines() {
-        let line = match line.split_once(": ") {
-            Some(("error", why)) => format!("ocisweep: {why}"),
-            Some(("  tip", tip)) => format!("hint: {tip}"),
-            _ => line.to_owned(),
-        };
-        said.push_str(&line);
-        said.push('\n');
-    }
-    said
-}
-
-/// A word that is not a command, with the commands that could be written in its place.
-struct Unknown<'w> {
-    word: &'w str,
-    known: String,
+    let exit = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::DONE,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => exit::USAGE,
+        _ => {
+            let mut text = String::new();
+            for line in error.render().to_string().lines() {
+                // Writing to a String cannot fail.
+                let _ = match line.split_once(": ") {
+                    Some(("error", why)) => writeln!(text, "ocisweep: {why}"),
+                    Some(("  tip", tip)) => writeln!(text, "hint: {tip}"),
+                    _ => writeln!(text, "{line}"),
+                };
+            }
+            // Without stderr an error cannot be reported.
+            drop(io::stderr().lock().write_all(text.as_bytes()));
+            return exit::USAGE.code();
+        }
+    };
+    // An error here is a closed pipe: the reader has read enough.
+    drop(error.print());
+    exit.code()
 }
 
 /// Returns the command that `words` name, one word for each level.
-fn find<'c, 'w>(root: &'c Command, words: &'w [String]) -> Result<&'c Command, Unknown<'w>> {
+///
+/// # Errors
+/// The first word that is not a command, with the commands that are possible in its place.
+fn find<'c, 'w>(root: &'c Command, words: &'w [String]) -> Result<&'c Command, (&'w str, String)> {
     words.iter().try_fold(root, |command, word| {
         command.find_subcommand(word).ok_or_else(|| {
             let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-            Unknown {
-                word,
-                known: names.join(", "),
-            }
+            (word.as_str(), names.join(", "))
         })
     })
 }
 
+/// Reports a word that is not a command, or not a `what`.
+fn unknown(context: &Context<'_>, what: &str, word: &str, known: &str, topics: &str) -> Exit {
+    let hint = format!("the commands are {known}{topics}");
+    context.fail(
+        exit::USAGE,
+        &format!("no {what} is called `{word}`"),
+        (!known.is_empty()).then_some(hint.as_str()),
+    )
+}
+
 /// `ocisweep help`
-pub fn help(context: &Context<'_>, args: &HelpArgs) -> Exit {
+///
+/// # Errors
+/// The exit status, if there is no such command or topic.
+pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
+    let is_single = args.words.len() == 1;
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        return context.print(text);
+        return Ok(context.print(text));
     }
     let root = Args::command();
-    if let Err(Unknown { word, known }) = find(&root, &args.words) {
-        let topics: Vec<&str> = TOPICS.iter().map(|(name, _)| *name).collect();
-        let hint = match args.words.as_slice() {
-            [_] => format!(
-                "the commands are {known}; the topics are {}",
-                topics.join(", ")
-            ),
-            _ => format!("the commands are {known}"),
-        };
-        context.term.error(
-            &format!("no command or help topic is called `{word}`"),
-            (!known.is_empty()).then_some(hint.as_str()),
-        );
-        return exit::USAGE;
-    }
+    find(&root, &args.words).map_err(|(word, known)| {
+        let topics = TOPICS.map(|(name, _)| name).join(", ");
+        let topics = is_single.then(|| format!("; the topics are {topics}"));
+        let topics = topics.unwrap_or_default();
+        unknown(context, "command or help topic", word, &known, &topics)
+    })?;
     let words = ["ocisweep"].into_iter();
     let words = words.chain(args.words.iter().map(String::as_str));
     // clap itself prints what `--help` prints, with the same colours and width.
     match root.try_get_matches_from(words.chain(["--help"])) {
         Err(error) => drop(error.print()),
-        Ok(_) => return exit::USAGE,
+        Ok(_) => return Err(exit::USAGE),
     }
-    exit::DONE
+    Ok(exit::DONE)
 }
 
 /// `ocisweep completions`
@@ -111,55 +99,44 @@ pub fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Exit {
 }
 
 /// `ocisweep man`
-pub fn man(context: &Context<'_>, args: &ManArgs) -> Exit {
+///
+/// # Errors
+/// The exit status, if there is no such command, or a page cannot be written.
+pub fn man(context: &Context<'_>, args: &ManArgs) -> Result<Exit, Exit> {
     let mut root = Args::command();
     root.build();
     if let Some(dir) = &args.dir {
         return write_pages(context, &root, dir);
     }
-    let command = match find(&root, &args.command) {
-        Ok(command) => command,
-        Err(Unknown { word, known }) => {
-            let hint = format!("the commands are {known}");
-            context.term.error(
-                &format!("no command is called `{word}`"),
-                (!known.is_empty()).then_some(hint.as_str()),
-            );
-            return exit::USAGE;
-        }
-    };
-    match page(command) {
-        Ok(text) => context.print(&String::from_utf8_lossy(&text)),
-        Err(error) => {
-            context
-                .term
-                .error(&format!("cannot make a page: {error}"), None);
-            exit::IO
-        }
-    }
+    let command = find(&root, &args.command)
+        .map_err(|(word, known)| unknown(context, "command", word, &known, ""))?;
+    let text = page(command).map_err(|error| {
+        let text = format!("cannot make a page: {error}");
+        context.fail(exit::IO, &text, None)
+    })?;
+    Ok(context.print(&String::from_utf8_lossy(&text)))
 }
 
-fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Exit {
+fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Result<Exit, Exit> {
     let mut open = vec![root];
-    let mut said = String::new();
+    let mut written = String::new();
     while let Some(command) = open.pop() {
         open.extend(command.get_subcommands());
         let path = dir.join(format!("{}.1", name(command)));
         #[expect(
             clippy::disallowed_methods,
-            reason = "pages go into the directory that the user named"
+            reason = "pages are written to the directory that the user named"
         )]
-        let written = page(command).and_then(|text| fs::write(&path, text));
-        if let Err(error) = written {
+        let page = page(command).and_then(|text| fs::write(&path, text));
+        page.map_err(|error| {
             let text = format!("cannot write `{}`: {error}", path.display());
-            let hint =
-                (error.kind() == io::ErrorKind::NotFound).then_some("the directory must exist");
-            context.term.error(&text, hint);
-            return exit::IO;
-        }
-        let _ = writeln!(said, "{}", path.display());
+            let is_absent = error.kind() == io::ErrorKind::NotFound;
+            let hint = is_absent.then_some("the directory must exist");
+            context.fail(exit::IO, &text, hint)
+        })?;
+        let _ = writeln!(written, "{}", path.display());
     }
-    context.print(&said)
+    Ok(context.print(&written))
 }
 
 /// Returns the name of a command with those of its parents: `ocisweep-hold-add`.

@@ -1,10 +1,9 @@
-//! Several layouts in one run: finding them, working on them at the same time, and saying what became of
-//! each.
+//! The layouts of a run: finding them, processing several at the same time, and reporting what became of each.
 //!
-//! *Order*: layouts are worked on by a few threads, and whatever is said about them is said afterwards, in
-//! the order of the layouts. Each thread has one layout at a time from its first reading to the end of its
-//! lock. The threads are not those of the pool that reads documents: while one of those waits for a part of
-//! its work it takes up other work, and would begin a layout in the middle of another one.
+//! *Order*: a few threads process the layouts; what is printed is printed afterwards, in the order of the layouts. Each
+//! thread has one layout at a time, from its first read to the release of its lock. The threads are not those of the pool
+//! that reads documents: while one of those waits for a part of its work it takes up other work, and would begin a layout
+//! in the middle of another one.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -15,111 +14,163 @@ use std::sync::{Mutex, PoisonError};
 use ocisweep::Error;
 use ocisweep::archive::Archives;
 use ocisweep::error::SharedStoreProblem;
-use ocisweep::execute::remove_directory;
-use ocisweep::fs::Disk;
+use ocisweep::execute::{Outcome, remove_directory};
+use ocisweep::fs::{Disk, FileStat};
 use ocisweep::layout::discover::{Discovery, distinct, sharing};
 use ocisweep::ops::{Finished, LayoutGroup};
-use ocisweep::plan::{Totals, hardlink_totals};
+use ocisweep::plan::{Plan, Totals, hardlink_totals};
 
-use super::args::{OutputArgs, SharedArgs, TextFormat, TreeArgs};
 use super::context::{Context, with_causes};
 use super::exit::{self, Exit};
-use super::mistaken::{CommandLine, not_a_layout, report};
+use super::mistaken::{Given, not_a_layout, report};
 use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
-use super::render::sweep::{Aged, Shown, age_line, note_linked, parts, total_line};
+use super::render::sweep::{Aged, Shown, Style, age_line, note_linked, parts, total_line};
 use super::render::trashed::TrashTotals;
-use super::run::{Done, alone};
 
-/// Layouts that are worked on at the same time, at most: more of them only wait for the same disk.
+/// The maximum number of layouts that are processed at the same time: more would only wait for the same disk.
 const MAX_THREADS: usize = 4;
 
-/// The layouts that a command works on.
+/// The layouts that a command processes, in groups: each layout alone, or all that share a store together.
 #[derive(Debug)]
-pub struct SelectedLayouts {
-    /// The layouts, each once.
-    pub layouts: Vec<PathBuf>,
-    /// Several were asked for: each gets a row, also if there is only one.
+pub struct Selected {
+    /// The groups; no layout is in two of them.
+    pub groups: Vec<LayoutGroup>,
+    /// Several layouts were given: each gets a row, even if only one was found.
     pub is_many: bool,
-    /// How far the search went wrong.
+    /// How the search ended.
     pub exit: Exit,
-    /// Everything was looked into.
-    pub is_complete: bool,
+    /// The search read every directory.
+    is_complete: bool,
     /// For each layout, another one that uses the same blobs.
     sharing: Vec<Option<PathBuf>>,
 }
 
-impl SelectedLayouts {
-    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two
-    /// would take for garbage what only the other needs.
+/// The result of each group; `None` if a signal stopped the run before the group was begun.
+pub type Runs<T, E> = [Option<Result<Finished<T>, E>>];
+
+impl Selected {
+    /// Returns groups that are known.
+    pub fn of(groups: Vec<LayoutGroup>, is_many: bool) -> Self {
+        Self {
+            groups,
+            is_many,
+            exit: exit::DONE,
+            is_complete: true,
+            sharing: Vec::new(),
+        }
+    }
+
+    /// Returns the path of each layout, or of the shared store.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> + Clone {
+        self.groups.iter().map(LayoutGroup::path)
+    }
+
+    /// Refuses a layout, by its number, that shares its blobs with another one of this run: each of the two would treat as
+    /// garbage what only the other one needs.
     ///
     /// # Errors
     /// [`Error::SharedWith`].
     pub fn refuse_sharing(&self, number: usize) -> Result<(), Error> {
-        match (self.layouts.get(number), self.sharing.get(number)) {
-            (Some(path), Some(Some(other))) => Err(Error::SharedWith {
-                path: path.clone(),
+        match (self.groups.get(number), self.sharing.get(number)) {
+            (Some(group), Some(Some(other))) => Err(Error::SharedWith {
+                path: group.path().to_owned(),
                 other: other.clone(),
             }),
             _ => Ok(()),
         }
     }
+
+    /// Processes each group.
+    pub fn run<T: Send, E: Send>(
+        &self,
+        context: &Context<'_>,
+        work: impl Fn(usize, &LayoutGroup) -> Result<Finished<T>, E> + Sync,
+    ) -> Vec<Option<Result<Finished<T>, E>>> {
+        each(context, &self.groups, |number, group| {
+            let mut run = work(number, group);
+            if let (Ok(finished), true) = (&mut run, self.is_many) {
+                let plans = finished.parts.iter_mut();
+                plans.for_each(|(plan, _)| plan.shrink());
+            }
+            run
+        })
+    }
+
+    /// Removes what is left of the directories of removed layouts, the innermost first: a directory that contained another
+    /// layout was not empty before.
+    pub fn remove_directories<T, E>(&self, runs: &Runs<T, E>) {
+        for (path, run) in self.paths().zip(runs).collect::<Vec<_>>().into_iter().rev() {
+            let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
+            let mut outcomes = parts.filter_map(|(_, outcome)| outcome.as_ref());
+            if outcomes.any(|outcome| outcome.layout_removed) {
+                // An error was reported when the layout was removed.
+                drop(remove_directory(path, &Disk));
+            }
+        }
+    }
 }
 
-/// Finds the layouts. Every path is opened before anything is printed or changed.
+/// Finds the layouts, each in a group of its own, or with a shared store all in one.
+///
+/// # Errors
+/// The exit status, after the reason was printed; nothing must be printed or changed then.
+pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
+    match given.shared_blobs {
+        Some(store) => {
+            let group = choose_sharing(context, store, given)?;
+            Ok(Selected::of(vec![group], true))
+        }
+        None => choose(context, given),
+    }
+}
+
+/// Finds the layouts, each in a group of its own. Every path is opened before anything is printed or changed.
 ///
 /// # Errors
 /// The exit status, if a path is not a layout: that was reported, and nothing must be printed or changed.
-pub fn choose(
-    context: &Context<'_>,
-    args: &TreeArgs,
-    line: CommandLine<'_>,
-) -> Result<SelectedLayouts, Exit> {
-    let line = CommandLine {
-        is_recursive: args.recursive,
-        ..line
-    };
+pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     let mut exit = exit::DONE;
-    let mut paths = args.paths.clone();
+    let mut paths = given.paths.to_vec();
     let mut is_complete = true;
     let mut mistaken = Vec::new();
     let mut first = None;
-    if args.recursive {
-        let mut forest = Discovery::default();
-        for path in &args.paths {
-            let before = forest.layouts.len();
+    if given.is_recursive {
+        let mut found = Discovery::default();
+        for path in given.paths {
+            let before = found.layouts.len();
             if Archives::may_be(path) {
                 match not_a_layout(context, path) {
                     None => {
                         first = first.or_else(|| Some((path.clone(), path.clone())));
-                        forest.layouts.push(path.clone());
+                        found.layouts.push(path.clone());
                     }
                     Some(error) => mistaken.push((path.clone(), error)),
                 }
                 continue;
             }
-            match forest.search_with(path, &|file| is_archive(context, file)) {
+            match found.search_with(path, &|file| is_archive(context, file)) {
                 Ok(()) => {
-                    let found = forest.layouts.get(before);
-                    first = first.or_else(|| Some((path.clone(), found?.clone())));
+                    let layout = found.layouts.get(before);
+                    first = first.or_else(|| Some((path.clone(), layout?.clone())));
                 }
                 Err(error) => mistaken.push((path.clone(), error)),
             }
         }
-        for error in &forest.errors {
+        for error in &found.errors {
             exit = exit.and(context.report(error));
         }
-        for path in &forest.elsewhere {
+        for path in &found.elsewhere {
             context.term.note(&format!(
                 "skipped `{}`: it is on another file system; give it explicitly to include it",
                 path.display()
             ));
         }
-        is_complete = forest.errors.is_empty() && forest.elsewhere.is_empty();
-        paths = forest.layouts;
+        is_complete = found.errors.is_empty() && found.elsewhere.is_empty();
+        paths = found.layouts;
     } else {
-        for path in &args.paths {
+        for path in given.paths {
             match not_a_layout(context, path) {
                 None => first = first.or_else(|| Some((path.clone(), path.clone()))),
                 Some(error) => mistaken.push((path.clone(), error)),
@@ -129,29 +180,29 @@ pub fn choose(
     if !mistaken.is_empty() {
         let first = first.as_ref();
         let first = first.map(|(argument, layout)| (argument.as_path(), layout.as_path()));
-        return Err(exit.and(report(context, line, first, &mistaken)));
+        return Err(exit.and(report(context, given, first, &mistaken)));
     }
     let (layouts, again) = distinct(paths);
-    for (path, first) in again.iter().filter(|_| !args.recursive) {
+    for (path, first) in again.iter().filter(|_| !given.is_recursive) {
         context.term.note(&format!(
             "`{}` and `{}` are the same layout; it counts once",
             path.display(),
             first.display()
         ));
     }
-    Ok(SelectedLayouts {
+    Ok(Selected {
         sharing: sharing(&layouts),
-        layouts,
-        is_many: args.is_many(),
+        groups: layouts.iter().map(|path| alone(context, path)).collect(),
+        is_many: given.is_many(),
         exit,
         is_complete,
     })
 }
 
-/// Returns `true` if a file that was met below a directory is an archive with a layout in it. Most files are not: only those are
-/// opened that are called like an archive.
+/// Returns `true` if a file below a directory is an archive of a layout. Only files that have the name of an archive are
+/// opened.
 fn is_archive(context: &Context<'_>, file: &Path) -> bool {
-    let is_called_so = file.file_name().is_some_and(|name| {
+    let has_name = file.file_name().is_some_and(|name| {
         let name = name.to_string_lossy().to_ascii_lowercase();
         let mut parts = name.rsplit('.');
         match parts.next() {
@@ -160,12 +211,12 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
             _ => false,
         }
     });
-    if !is_called_so || !Archives::begins_like_one(file) {
+    if !has_name || !Archives::begins_like_one(file) {
         return false;
     }
     match context.open(file) {
         Ok(_) => true,
-        // Of most of them nobody claims that there are images in it.
+        // An archive of something else.
         Err(Error::NotALayout { .. }) => false,
         Err(error) => {
             context.term.note(&format!(
@@ -178,28 +229,23 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     }
 }
 
-/// Finds all layouts that share a store of blobs. One that could not be looked for may use it, so that nothing is done.
+/// Finds all layouts that share a store of blobs. A directory that could not be searched may contain one that uses it, so
+/// the run is refused.
 ///
 /// # Errors
 /// The exit status, after the reason was printed.
 pub fn choose_sharing(
     context: &Context<'_>,
     store: &Path,
-    args: &TreeArgs,
+    given: Given<'_>,
 ) -> Result<LayoutGroup, Exit> {
-    let line = CommandLine {
-        shared_blobs: Some(store),
-        ..CommandLine::default()
-    };
-    let exit = match choose(context, args, line) {
+    let exit = match choose(context, given) {
         Ok(chosen) if chosen.is_complete => {
-            let group = LayoutGroup::sharing(store, &chosen.layouts);
-            return Ok(group
-                .ignoring(&context.ignored)
-                .trashing(context.trash.as_ref()));
+            let layouts: Vec<PathBuf> = chosen.paths().map(Path::to_owned).collect();
+            return Ok(shared(context, store, &layouts));
         }
         Ok(chosen) => chosen.exit,
-        Err(exit) if args.recursive => exit,
+        Err(exit) if given.is_recursive => exit,
         Err(exit) => return Err(exit),
     };
     let error = Error::SharedStore {
@@ -209,53 +255,69 @@ pub fn choose_sharing(
     Err(exit.and(context.report(&error)))
 }
 
-/// Returns the group of a layout that is worked on: with `--shared-blobs` it has the others beside it.
+/// Returns the group of a layout, and with a shared store, of the layouts in `with`.
 ///
 /// # Errors
 /// As [`choose_sharing`].
 pub fn group_of(
     context: &Context<'_>,
     layout: &Path,
-    shared: &SharedArgs,
+    store: Option<&Path>,
+    with: &[PathBuf],
 ) -> Result<LayoutGroup, Exit> {
-    let Some(store) = &shared.shared_blobs else {
+    let Some(store) = store else {
         return Ok(alone(context, layout));
     };
     if let Some(error) = not_a_layout(context, layout) {
         return Err(context.report(&error));
     }
-    let others = TreeArgs {
-        paths: shared.with.clone(),
-        recursive: true,
-    };
     let mut layouts = vec![layout.to_owned()];
-    if !shared.with.is_empty() {
-        let others = choose_sharing(context, store, &others)?;
+    if !with.is_empty() {
+        let given = Given {
+            paths: with,
+            is_recursive: true,
+            shared_blobs: Some(store),
+            ..Given::default()
+        };
+        let others = choose_sharing(context, store, given)?;
         layouts.extend_from_slice(others.paths().1);
     }
-    let (layouts, _) = distinct(layouts);
-    let group = LayoutGroup::sharing(store, &layouts).ignoring(&context.ignored);
-    Ok(group.trashing(context.trash.as_ref()))
+    Ok(shared(context, store, &distinct(layouts).0))
 }
 
-/// Works on each layout, and returns what came of them in their order. `None`: a signal asked to stop
-/// before it was begun.
-pub fn each<T: Send>(
+/// Returns the group of one layout.
+pub fn alone(context: &Context<'_>, path: &Path) -> LayoutGroup {
+    LayoutGroup::of(path)
+        .reading(&context.archives)
+        .ignoring(&context.ignored)
+        .trashing(context.trash.as_ref())
+}
+
+/// Returns the group of all layouts that share a store.
+pub fn shared(context: &Context<'_>, store: &Path, layouts: &[PathBuf]) -> LayoutGroup {
+    LayoutGroup::sharing(store, layouts)
+        .ignoring(&context.ignored)
+        .trashing(context.trash.as_ref())
+}
+
+/// Processes each item, and returns the results in their order. `None`: a signal stopped the run before the item was
+/// begun.
+pub fn each<I: Sync, T: Send>(
     context: &Context<'_>,
-    layouts: &[PathBuf],
-    work: impl Fn(usize, &Path) -> T + Sync,
+    items: &[I],
+    work: impl Fn(usize, &I) -> T + Sync,
 ) -> Vec<Option<T>> {
     let one = |number: usize| {
-        let path = layouts.get(number)?;
-        (!context.stopped()).then(|| work(number, path))
+        let item = items.get(number)?;
+        (!context.stopped()).then(|| work(number, item))
     };
-    if layouts.len() <= 1 || ocisweep::threads::is_alone() {
-        return (0..layouts.len()).map(one).collect();
+    if items.len() <= 1 || ocisweep::threads::is_alone() {
+        return (0..items.len()).map(one).collect();
     }
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
-    let slots: Vec<Mutex<Option<T>>> = layouts.iter().map(|_| Mutex::new(None)).collect();
-    let together = context.together(layouts.len());
+    let slots: Vec<Mutex<Option<T>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let together = context.together(items.len());
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -266,13 +328,13 @@ pub fn each<T: Send>(
         }
     };
     std::thread::scope(|scope| {
-        let threads = available.min(MAX_THREADS).min(layouts.len());
+        let threads = available.min(MAX_THREADS).min(items.len());
         let start = |_: &usize| {
             let thread = std::thread::Builder::new();
             thread.spawn_scoped(scope, work).is_ok()
         };
         if (0..threads).take_while(start).count() == 0 {
-            // None can be started: this one does it.
+            // No thread can be started: this one does the work.
             work();
         }
     });
@@ -283,37 +345,28 @@ pub fn each<T: Send>(
         .collect()
 }
 
-/// What came of each layout: `None` where it was not begun.
-pub type Runs<T, E> = [Option<Result<Done<T>, E>>];
-
-/// Returns what was done in each layout; `None` where nothing was.
-pub fn done_in<T, E>(runs: &Runs<T, E>) -> Vec<Option<&Done<T>>> {
-    let done = runs.iter().map(|run| run.as_ref()?.as_ref().ok());
-    done.collect()
+/// Returns the runs that finished.
+pub fn finished<T, E>(runs: &Runs<T, E>) -> impl Iterator<Item = &Finished<T>> {
+    runs.iter().flatten().flatten()
 }
 
-/// Returns what was freed in each layout, or would be: a byte that hard links bring into several of them is
-/// counted where its last name goes.
-pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
+/// Returns what each group freed, or would free: a byte that hard links bring into several groups is counted where its
+/// last name is deleted.
+pub fn shares<T, E>(runs: &Runs<T, E>) -> Vec<Totals> {
+    let own = |run: &Option<Result<Finished<T>, E>>| match run {
+        Some(Ok(finished)) => finished.totals(),
+        _ => Totals::default(),
+    };
     if let [run] = runs {
-        // A single layout shares with nobody: it has counted for itself.
-        let own = run.map(|done| match &done.outcome {
-            Some(outcome) => outcome.done,
-            None => done.plan.totals(),
-        });
-        return vec![own.unwrap_or_default()];
+        return vec![own(run)];
     }
-    let files: Vec<_> = runs
-        .iter()
-        .map(|run| run.map_or_else(Vec::new, |done| done.deleted()))
-        .collect();
-    let mut sums = hardlink_totals(&files);
+    let deleted = runs.iter().map(|run| {
+        let parts = run.iter().flatten().flat_map(|finished| &finished.parts);
+        parts.flat_map(deleted_by).collect()
+    });
+    let mut sums = hardlink_totals(&deleted.collect::<Vec<_>>());
     for (sum, run) in sums.iter_mut().zip(runs) {
-        let Some(done) = run else { continue };
-        let own = match &done.outcome {
-            Some(outcome) => outcome.done,
-            None => done.plan.totals(),
-        };
+        let own = own(run);
         sum.temporary = own.temporary;
         sum.temporary_bytes = own.temporary_bytes;
         sum.packing_bytes = own.packing_bytes;
@@ -321,24 +374,21 @@ pub fn shares<T>(runs: &[Option<&Done<T>>]) -> Vec<Totals> {
     sums
 }
 
-/// Removes what is left of the directories of removed layouts, innermost first: a layout that lay inside
-/// another one kept its directory from going.
-pub fn remove_directories<T>(layouts: &[PathBuf], runs: &[Option<&Done<T>>]) {
-    for (path, run) in layouts.iter().zip(runs).rev() {
-        let outcome = run.and_then(|done| done.outcome.as_ref());
-        if outcome.is_some_and(|outcome| outcome.layout_removed) {
-            // What stood in the way was said when the layout went.
-            drop(remove_directory(path, &Disk));
-        }
+/// Returns the blobs that were deleted, or would be, as they were when the plan was made.
+fn deleted_by((plan, outcome): &(Plan, Option<Outcome>)) -> Vec<FileStat> {
+    match outcome {
+        Some(outcome) => outcome.deleted(plan).map(|blob| blob.file).collect(),
+        None if plan.is_trashing() => Vec::new(),
+        None => plan.sweep().iter().map(|blob| blob.file).collect(),
     }
 }
 
-/// What a sweeping command says of its layouts, one after another and all together.
+/// Collects what a sweeping command reports of its layouts: a document, rows and totals.
 #[derive(Debug)]
 pub struct RunReport<'a> {
-    /// The document that grows.
-    pub document: json::Sweep<'a>,
-    is_many: bool,
+    command: &'a str,
+    document: json::Sweep,
+    style: Style,
     rows: Vec<(String, Row)>,
     totals: Totals,
     trashed: TrashTotals,
@@ -348,16 +398,14 @@ pub struct RunReport<'a> {
 
 impl<'a> RunReport<'a> {
     /// Begins without a layout.
-    pub fn new(command: &'a str, is_dry_run: bool, is_many: bool) -> Self {
+    pub fn new(command: &'a str, style: Style) -> Self {
         Self {
+            command,
             document: json::Sweep {
-                schema_version: json::SCHEMA_VERSION,
-                command,
-                dry_run: is_dry_run,
-                layouts: Vec::new(),
-                totals: json::Totals::default(),
+                dry_run: style.is_dry_run,
+                ..json::Sweep::default()
             },
-            is_many,
+            style,
             rows: Vec::new(),
             totals: Totals::default(),
             trashed: TrashTotals::default(),
@@ -366,75 +414,46 @@ impl<'a> RunReport<'a> {
         }
     }
 
-    /// Takes up what came of each layout, and returns how they ended. `show` prints a layout, and returns how it ended and
-    /// what the document says of it; `report` prints why nothing was done in one.
+    /// Adds the result of each group, and returns how they ended. `show` prints a layout or a shared store, with what
+    /// planning noted of a layout, and returns how it ended and its part of the document; `report` prints why nothing was
+    /// done in a group.
     pub fn add_runs<T, E: fmt::Display>(
         &mut self,
-        layouts: &[PathBuf],
+        selected: &Selected,
         runs: &Runs<T, E>,
         mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
         report: impl Fn(&E) -> Exit,
     ) -> Exit {
-        let shares = shares(&done_in(runs));
+        let shares = shares(runs);
         let mut exit = exit::DONE;
-        for ((path, run), share) in layouts.iter().zip(runs).zip(shares) {
-            exit = exit.and(match run {
+        for ((path, run), share) in selected.paths().zip(runs).zip(shares) {
+            match run {
                 None => {
-                    self.interrupted(path);
-                    exit::INTERRUPTED
+                    exit = exit.and(exit::INTERRUPTED);
+                    // Of a single layout nothing is known.
+                    if self.style.is_many {
+                        self.failed(path, "interrupted", exit::INTERRUPTED);
+                    }
+                }
+                Some(Err(error)) => {
+                    let ended = report(error);
+                    exit = exit.and(ended);
+                    self.failed(path, &error.to_string(), ended);
                 }
                 Some(Ok(done)) => {
-                    let shown = Shown {
-                        plan: &done.plan,
-                        outcome: done.outcome.as_ref(),
-                        share: self.is_many.then_some(share),
-                        is_pool: false,
-                    };
-                    let (ended, layout) = show(&shown, Some(&done.said));
-                    self.add(path, &shown, ended, layout);
-                    ended
+                    for (mut shown, note) in parts(done) {
+                        shown.share = (runs.len() > 1).then_some(share);
+                        let (ended, layout) = show(&shown, note);
+                        self.add(&shown, ended, layout);
+                        exit = exit.and(ended);
+                    }
                 }
-                Some(Err(error)) => self.refused(path, error, &report),
-            });
+            }
         }
         exit
     }
 
-    /// Takes up what came of a shared store and its layouts, likewise. What planning noted is `None` for the store.
-    pub fn add_group<T, E: fmt::Display>(
-        &mut self,
-        store: &Path,
-        run: &Result<Finished<T>, E>,
-        mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
-        report: impl Fn(&E) -> Exit,
-    ) -> Exit {
-        let done = match run {
-            Ok(done) => done,
-            Err(error) => return self.refused(store, error, report),
-        };
-        let mut exit = exit::DONE;
-        let said = std::iter::once(None).chain(done.notes.iter().map(Some));
-        for (shown, said) in parts(done).zip(said) {
-            let (ended, layout) = show(&shown, said);
-            self.add(shown.plan.layout(), &shown, ended, layout);
-            exit = exit.and(ended);
-        }
-        exit
-    }
-
-    fn refused<E: fmt::Display>(
-        &mut self,
-        path: &Path,
-        error: &E,
-        report: impl Fn(&E) -> Exit,
-    ) -> Exit {
-        let ended = report(error);
-        self.failed(path, &error.to_string(), ended);
-        ended
-    }
-
-    /// Takes a layout up. `exit`: how it ended; `layout`: what the document says of it.
-    pub fn add(&mut self, path: &Path, shown: &Shown<'_>, exit: Exit, layout: json::SweptLayout) {
+    fn add(&mut self, shown: &Shown<'_>, exit: Exit, layout: json::SweptLayout) {
         let totals = shown.totals();
         self.totals = self.totals.plus(totals);
         self.trashed.add(shown);
@@ -446,28 +465,17 @@ impl<'a> RunReport<'a> {
             "done" if shown.removes_layout() => "removed",
             state => state,
         };
-        self.push(path, Some(totals), state, layout);
+        self.push(shown.plan.layout(), Some(totals), state, layout);
     }
 
-    /// Takes a layout up in which nothing was done.
-    pub fn failed(&mut self, path: &Path, error: &str, exit: Exit) {
+    /// Adds a layout in which nothing was done.
+    fn failed(&mut self, path: &Path, error: &str, exit: Exit) {
         let layout = json::SweptLayout {
             path: path.to_string_lossy().into_owned(),
-            items: Vec::new(),
-            foreign: 0,
-            totals: json::Totals::default(),
-            trash: None,
-            state: None,
             error: Some(error.to_owned()),
+            ..json::SweptLayout::default()
         };
         self.push(path, None, exit.state(), layout);
-    }
-
-    /// Takes a layout up that was not begun. A single one is not mentioned: nothing is known of it.
-    pub fn interrupted(&mut self, path: &Path) {
-        if self.is_many {
-            self.failed(path, "interrupted", exit::INTERRUPTED);
-        }
     }
 
     fn push(
@@ -477,9 +485,8 @@ impl<'a> RunReport<'a> {
         state: &'static str,
         mut layout: json::SweptLayout,
     ) {
-        layout.state = self.is_many.then_some(state);
-        self.document.totals.add(&layout.totals);
-        self.document.layouts.push(layout);
+        layout.state = self.style.is_many.then_some(state);
+        self.document.add(layout);
         let path = path.to_string_lossy().into_owned();
         self.rows.push((path, Row { totals, state }));
     }
@@ -494,40 +501,34 @@ impl<'a> RunReport<'a> {
         self.measured
     }
 
-    /// Prints what stands after the layouts: a row for each of several, and the total; and writes the rows
-    /// into the summary of a CI job where that was asked for.
-    pub fn finish(&self, context: &Context<'_>, args: &OutputArgs) -> Exit {
-        let OutputArgs {
-            quiet: is_quiet,
-            format,
-            summary,
-        } = *args;
-        if self.is_many {
+    /// Prints what follows the layouts, a row for each of several and the total, or the document; and appends the rows to
+    /// the summary of a CI job if that is requested.
+    pub fn finish(&self, context: &Context<'_>) -> Exit {
+        let style = &self.style;
+        let is_dry_run = style.is_dry_run;
+        if style.is_many {
             note_linked(context, &self.totals);
         }
-        let is_dry_run = self.document.dry_run;
-        let noted = if summary {
-            summary::append(context, self.document.command, &self.rows, is_dry_run)
+        let noted = if style.has_summary {
+            summary::append(context, self.command, &self.rows, is_dry_run)
         } else {
             exit::DONE
         };
-        noted.and(match format {
-            TextFormat::Json => context.print(&json::pretty(&self.document)),
-            TextFormat::Text => {
-                let mut text = String::new();
-                if self.is_many && !is_quiet && !self.rows.is_empty() {
-                    text = rows::table(context, &self.rows, is_dry_run);
-                }
-                // What was not measured has no total; the errors have said why.
-                if self.measured {
-                    text.push_str(&total_line(&self.totals, is_dry_run));
-                    text.push_str(&self.trashed.line(is_dry_run));
-                    if self.document.command != "prune" {
-                        text.push_str(&age_line(&self.aged));
-                    }
-                }
-                context.print(&text)
+        if style.is_json {
+            return noted.and(context.print(&json::document(self.command, &self.document)));
+        }
+        let mut text = String::new();
+        if style.is_many && !style.is_quiet && !self.rows.is_empty() {
+            text = rows::table(context, &self.rows, is_dry_run);
+        }
+        // What was not measured has no total; its errors were printed.
+        if self.measured {
+            text.push_str(&total_line(&self.totals, is_dry_run));
+            text.push_str(&self.trashed.line(is_dry_run));
+            if self.command != "prune" {
+                text.push_str(&age_line(&self.aged));
             }
-        })
+        }
+        noted.and(context.print(&text))
     }
 }

@@ -13,34 +13,34 @@ use jiff::tz::TimeZone;
 use ocisweep::archive::Archives;
 use ocisweep::error::{ArchiveProblem, NotALayout};
 use ocisweep::model::entries::list_entries;
-use ocisweep::model::images::{ImageInspector, list_images};
+use ocisweep::model::images::{ImageInspector, TimeSource, list_images};
 use ocisweep::oci::reference::Reference;
 use ocisweep::plan::{Filters, Force, Selector, dangling};
 use ocisweep::{Error, Snapshot};
 
-use super::context::{Context, dashes, quote, quote_path};
+use super::context::Context;
 use super::exit::{self, Exit};
+use super::quote::{dashes, quote, quote_path};
 
-/// The command line around the layouts, as far as a hint repeats it.
+/// The layouts that the command line gives, and what of it a hint repeats.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CommandLine<'a> {
-    /// The command prints only image IDs.
-    pub is_quiet: bool,
-    /// The command searches directories for layouts.
+pub struct Given<'a> {
+    /// The arguments.
+    pub paths: &'a [PathBuf],
+    /// `--recursive`.
     pub is_recursive: bool,
-    /// The command deletes.
-    pub deletes: bool,
     /// The directory of `--shared-blobs`.
     pub shared_blobs: Option<&'a Path>,
+    /// The command prints only image IDs.
+    pub is_quiet: bool,
+    /// The command deletes.
+    pub deletes: bool,
 }
 
-impl CommandLine<'_> {
-    /// Returns the command line of a command that deletes.
-    pub fn deleting() -> Self {
-        Self {
-            deletes: true,
-            ..Self::default()
-        }
+impl Given<'_> {
+    /// Returns `true` if several layouts may be given, even if only one is found.
+    pub const fn is_many(&self) -> bool {
+        self.is_recursive || self.paths.len() > 1
     }
 }
 
@@ -53,8 +53,8 @@ pub fn not_a_layout(context: &Context<'_>, path: &Path) -> Option<Error> {
         .filter(|error| is_no_layout(error, path) || Archives::is_stream(path))
 }
 
-/// Returns `true` if opening a path failed because it is not a layout, and not because the layout is damaged, begun
-/// or unreadable.
+/// Returns `true` if opening a path failed because it is not a layout, and not because the layout is damaged, unfinished or
+/// unreadable.
 pub fn is_no_layout(error: &Error, opened: &Path) -> bool {
     match error {
         // A writer that has not written its first index yet.
@@ -78,28 +78,22 @@ pub fn is_no_layout(error: &Error, opened: &Path) -> bool {
     }
 }
 
-/// Reports the arguments that are not layouts, and returns the exit status. `first`: the first argument that is
-/// one, and the first layout in it.
+/// Reports the arguments that are not layouts, and returns the exit status. `first`: the first argument that is a layout or
+/// contains one, and that layout.
 pub fn report(
     context: &Context<'_>,
-    line: CommandLine<'_>,
+    given: Given<'_>,
     first: Option<(&Path, &Path)>,
     mistaken: &[(PathBuf, Error)],
 ) -> Exit {
-    // Read only for the hints, and once.
-    let view = first.and_then(|(_, layout)| {
-        match line.shared_blobs {
-            Some(pool) => context.read_in(layout, pool),
-            None => context.read(layout),
-        }
-        .ok()
-    });
+    // Read once, and only for the hints.
+    let view = first.and_then(|(_, layout)| context.read(layout, given.shared_blobs).ok());
     let mut exit = exit::DONE;
     for (path, error) in mistaken {
         let hint = first.and_then(|(argument, _)| {
             let word = path.to_str()?;
             let meant = meaning(context, view.as_ref(), path, word)?;
-            Some(hint(line, argument, word, meant))
+            Some(hint(given, argument, word, meant))
         });
         exit = exit.and(context.report_with(error, hint));
     }
@@ -127,7 +121,7 @@ fn meaning(
         let mut cache = ImageInspector::new(view);
         let (entries, dangling) = (list_entries(view), dangling(view));
         let filters = filters.against(view, &entries, &mut cache, &dangling).ok();
-        let time = ocisweep::model::images::TimeSource::Added;
+        let time = TimeSource::Added;
         let is_name = filters.is_some_and(|filters| {
             list_images(view, context.now)
                 .iter()
@@ -151,21 +145,21 @@ fn could_be_name(word: &str) -> bool {
 }
 
 /// Returns the command that selects the image in the layout.
-fn hint(line: CommandLine<'_>, layout: &Path, word: &str, meaning: Meaning) -> String {
+fn hint(given: Given<'_>, layout: &Path, word: &str, meaning: Meaning) -> String {
     let dashes = dashes([word]);
     let layout = quote_path(layout);
     if meaning == Meaning::Image {
         let word = quote(word);
         return format!("`ocisweep why {dashes}{layout} {word}` shows that image");
     }
-    let quiet = if line.is_quiet { " -q" } else { "" };
-    let recursive = if line.is_recursive { " -r" } else { "" };
-    let pool = line.shared_blobs.map_or_else(String::new, |pool| {
-        format!(" --shared-blobs {}", quote_path(pool))
+    let quiet = if given.is_quiet { " -q" } else { "" };
+    let recursive = if given.is_recursive { " -r" } else { "" };
+    let store = given.shared_blobs.map_or_else(String::new, |store| {
+        format!(" --shared-blobs {}", quote_path(store))
     });
     let filter = quote(&format!("reference={word}"));
-    let list = format!("`ocisweep ls{quiet}{recursive}{pool} -f {filter} {layout}`");
-    if line.deletes && !line.is_recursive && line.shared_blobs.is_none() {
+    let list = format!("`ocisweep ls{quiet}{recursive}{store} -f {filter} {layout}`");
+    if given.deletes && !given.is_recursive && given.shared_blobs.is_none() {
         let word = quote(word);
         return format!(
             "{list} lists the images of that name, `ocisweep rm {dashes}{layout} {word}` removes one"
@@ -180,16 +174,16 @@ mod tests {
 
     #[test]
     fn a_hint_is_quoted_for_a_shell() {
-        let line = CommandLine {
+        let given = Given {
             is_quiet: true,
-            ..CommandLine::default()
+            ..Given::default()
         };
-        let text = hint(line, Path::new("my images"), "redis:*", Meaning::Name);
+        let text = hint(given, Path::new("my images"), "redis:*", Meaning::Name);
         assert_eq!(
             text,
             "`ocisweep ls -q -f 'reference=redis:*' 'my images'` lists the images of that name"
         );
-        let text = hint(line, Path::new("-L"), "$(id)", Meaning::Image);
+        let text = hint(given, Path::new("-L"), "$(id)", Meaning::Image);
         assert_eq!(text, "`ocisweep why ./-L '$(id)'` shows that image");
     }
 

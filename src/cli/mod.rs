@@ -1,6 +1,6 @@
-//! The command: parses arguments, asks the library, shows what it says.
+//! The command: parses arguments, calls the library and prints the results.
 //!
-//! Everything here uses only what the library makes public. Nothing in it decides a deletion.
+//! It uses only what the library makes public, and decides no deletion.
 
 #![expect(
     unreachable_pub,
@@ -13,8 +13,10 @@ mod commands;
 mod context;
 mod docs;
 mod exit;
+mod hint;
 mod layouts;
 mod mistaken;
+mod quote;
 mod render;
 mod run;
 mod term;
@@ -42,11 +44,11 @@ pub fn main() -> ExitCode {
     )]
     let env = |name| std::env::var_os(name);
     let settings = Settings {
-        color: args.global.color.into(),
+        color: args.global.color,
         no_color: env("NO_COLOR").is_some_and(|value| !value.is_empty()),
         dumb: env("TERM").is_some_and(|value| value == "dumb"),
         columns: env("COLUMNS").and_then(|value| value.to_str()?.parse().ok()),
-        progress: args.global.progress.into(),
+        progress: args.global.progress,
         level: args.command.level(),
         results_on_stderr: archives::writes_to_stdout(&args.command),
     };
@@ -86,26 +88,27 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => commands::apply::run(&context, &args),
         Command::Rm(args) => commands::rm::run(&context, &args),
         Command::Hold(command) => commands::hold::run(&context, &command),
-        Command::Undo(args) => commands::undo::run(&context, &args),
-        Command::Trash(command) => commands::trash::run(&context, &command),
+        Command::Undo(args) => Ok(commands::undo::run(&context, &args)),
+        Command::Trash(command) => Ok(commands::trash::run(&context, &command)),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Df(args) => commands::df::run(&context, &args),
         Command::Check(args) => commands::check::run(&context, &args),
         Command::Why(args) => commands::why::run(&context, &args),
         Command::Blobs(args) => commands::blobs::run(&context, &args),
-        Command::Completions(args) => docs::completions(&context, &args),
+        Command::Completions(args) => Ok(docs::completions(&context, &args)),
         Command::Man(args) => docs::man(&context, &args),
         Command::Help(args) => docs::help(&context, &args),
     };
+    // An error is an exit status as well: that of a run whose reason to stop was printed.
+    let exit = exit.unwrap_or_else(|exit| exit);
     term.progress().finish();
     for file in context.ignored.unused() {
         term.note(&format!(
-            "`--ignore-index {}` left nothing out: no layout that was read has such a file",
+            "`--ignore-index {}` ignored nothing: no layout that was read has such a file",
             file.display()
         ));
     }
-    // A list that nobody reads to its end is done; of a deletion nobody saw the end of, somebody may
-    // want to know.
+    // A list that is not read to its end is done; a deletion whose end was not shown is reported.
     let exit = if term.broken_pipe() && changes {
         exit.and(exit::INCOMPLETE)
     } else {

@@ -1,13 +1,9 @@
-//! What changing commands share: the clock and ages that protect, and one layout's plan with its outcome.
+//! What changing commands share: the clock and the ages that protect, and the mode of a run.
 
 use std::path::Path;
 use std::time::Duration;
 
-use ocisweep::execute::Outcome;
-use ocisweep::fs::{Disk, FileStat};
-use ocisweep::graph::{EmptyIndex, MissingDocuments};
-use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
-use ocisweep::plan::{Plan, sweep_all};
+use ocisweep::ops::{Mode, Protection};
 use ocisweep::{Error, Snapshot};
 
 use super::context::Context;
@@ -15,8 +11,8 @@ use super::context::Context;
 /// Which time ends protections: grace periods, the age of temporary files, and holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// That of the system, however far ahead `--now` is. A protection that is needed now does not end by a flag that
-    /// tries out a policy. An earlier `--now` counts: it only protects more.
+    /// That of the system, even if `--now` is later: a flag that tries out a policy does not end a protection that is needed
+    /// now. An earlier `--now` counts, since it only protects more.
     Real,
     /// `--now`: for a dry run, which changes nothing.
     Pretended,
@@ -33,49 +29,12 @@ impl Clock {
     }
 }
 
-/// Chooses the mode from flags.
+/// Chooses the mode of a run.
 pub const fn run_mode(dry_run: bool, lock_wait: Duration) -> Mode {
     if dry_run {
         Mode::Plan
     } else {
         Mode::Execute(lock_wait)
-    }
-}
-
-/// A plan and what became of it.
-#[derive(Debug)]
-pub struct Done<T> {
-    /// What was decided.
-    pub plan: Plan,
-    /// What planning noted beside the plan.
-    pub said: T,
-    /// What became of it; `None` in a dry run.
-    pub outcome: Option<Outcome>,
-}
-
-impl<T> Done<T> {
-    /// Returns the blobs that were deleted, or would be, as they were when the plan was made.
-    pub fn deleted(&self) -> Vec<FileStat> {
-        match &self.outcome {
-            Some(outcome) => outcome
-                .deleted(&self.plan)
-                .map(|victim| victim.file)
-                .collect(),
-            None if self.plan.is_trashing() => Vec::new(),
-            None => self.plan.sweep().iter().map(|victim| victim.file).collect(),
-        }
-    }
-
-    /// Takes what a run over the group of a single layout returned.
-    pub fn of_single(finished: Finished<T>) -> Self {
-        let mut parts = finished.parts.into_iter();
-        let mut notes = finished.notes.into_iter();
-        let (plan, outcome) = parts.next().expect("a group has a layout");
-        Self {
-            plan,
-            said: notes.next().expect("each layout has its notes"),
-            outcome,
-        }
     }
 }
 
@@ -96,7 +55,7 @@ pub fn protection(
 /// Reads a layout and protects what is in flight.
 ///
 /// # Errors
-/// What [`Snapshot::read`] says.
+/// Those of [`Snapshot::read`].
 pub fn read(
     context: &Context<'_>,
     protection: &Protection,
@@ -108,42 +67,4 @@ pub fn read(
         protection.in_flight,
         context.watcher(),
     )
-}
-
-/// Returns the group of one layout.
-pub fn alone(context: &Context<'_>, path: &Path) -> LayoutGroup {
-    LayoutGroup::of(path)
-        .reading(&context.archives)
-        .ignoring(&context.ignored)
-        .trashing(context.trash.as_ref())
-}
-
-/// Plans one layout, and executes the plan unless this is a dry run.
-///
-/// # Errors
-/// As [`ops::run`].
-pub fn run<T, E: From<Error>>(
-    context: &Context<'_>,
-    path: &Path,
-    protection: &Protection,
-    mode: Mode,
-    make: impl FnMut(&mut Snapshot) -> Result<(Plan, T), E>,
-) -> Result<Done<T>, E> {
-    let group = alone(context, path);
-    let finished = ops::run(&group, protection, mode, context.watcher(), make)?;
-    Ok(Done::of_single(finished))
-}
-
-/// Plans the sweep of everything that nothing keeps, as `gc` does it. Commands that report what `gc` would do use this,
-/// so that the two cannot disagree.
-///
-/// # Errors
-/// Why the layout cannot be swept.
-pub fn plan_gc(
-    view: &Snapshot,
-    protection: &Protection,
-    missing: MissingDocuments,
-    empty: EmptyIndex,
-) -> Result<Plan, Error> {
-    sweep_all(view, missing, empty, &Disk, &protection.sweep)
 }

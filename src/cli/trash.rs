@@ -6,7 +6,7 @@ use std::time::Duration;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::parse::time::parse_duration;
 
-use super::context::quote;
+use super::quote::quote;
 
 /// The variable that stands for `--trash`.
 pub const VARIABLE: &str = "OCISWEEP_TRASH";

@@ -164,7 +164,7 @@ fn an_option_that_leaves_nothing_out_is_told() {
     let haul = Haul::new();
     let run = haul.run(&["ls", "--ignore-index", "nowhere.json"]);
     run.ok()
-        .warns("`--ignore-index nowhere.json` left nothing out");
+        .warns("`--ignore-index nowhere.json` ignored nothing");
     let path = haul.layout.join(LIST);
     let run = haul.run(&[
         "gc",

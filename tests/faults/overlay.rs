@@ -4,7 +4,7 @@ use crate::mounts::Mount;
 use crate::support::{Cmd, FullLayout};
 
 const LINE: &str =
-    "lies on an overlay file system: the bytes of files in its lower layers are not freed";
+    "is on an overlay file system: the bytes of files in its lower layers are not freed";
 
 #[test]
 fn what_a_lower_layer_keeps_is_said_once() {

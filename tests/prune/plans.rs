@@ -408,8 +408,7 @@ fn a_file_that_is_no_plan_is_not_overwritten() {
     let path = shelf.layout.outside().join("notes.txt");
     std::fs::write(&path, "mine").expect("there is room");
     let run = shelf.call(["--plan"]).arg(&path).run();
-    run.exits(4)
-        .warns("it is there already and is no plan file");
+    run.exits(4).warns("it exists and is not a plan file");
     assert_eq!(
         std::fs::read(&path).expect("it is there"),
         b"mine",

@@ -259,7 +259,7 @@ fn a_note_that_cannot_be_understood_stops_sweeps_beside_a_writer_and_no_others()
             run.refused()
                 .warns(&format!("cannot understand `{}`", path.display()))
                 .warns("a writer is at work")
-                .warns(&format!("`rm {}` forgets it", path.display()));
+                .warns(&format!("`rm {}` removes the note", path.display()));
             assert_same(
                 &without_directory_times(&before),
                 &without_directory_times(&snapshot(layout.path())),

@@ -1,36 +1,44 @@
-//! Which layouts a command works on.
+//! Which layouts a command processes.
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+use crate::cli::mistaken::Given;
+
 /// One layout, several, or all below some directories.
 #[derive(Debug, ClapArgs)]
-pub struct TreeArgs {
+pub struct LayoutArgs {
     /// Image layouts: directories with index.json and blobs/, or tar archives of them; - is standard input
     #[arg(required = true, value_name = "LAYOUT")]
     pub paths: Vec<PathBuf>,
     /// Process every layout below these directories; does not follow links or enter other file systems
     #[arg(short, long)]
     pub recursive: bool,
-}
-
-impl TreeArgs {
-    /// Returns `true` if several layouts may be given, even if only one is found.
-    pub const fn is_many(&self) -> bool {
-        self.recursive || self.paths.len() > 1
-    }
-}
-
-/// The same, for commands that know what to do with shared blobs.
-#[derive(Debug, ClapArgs)]
-pub struct LayoutArgs {
-    #[command(flatten)]
-    pub tree: TreeArgs,
     /// Directory of blobs shared by the given layouts; every layout that uses it must be given (skopeo
     /// --dest-shared-blob-dir, LXC)
     #[arg(long, value_name = "DIR")]
     pub shared_blobs: Option<PathBuf>,
+}
+
+impl LayoutArgs {
+    /// Returns the layouts for a command that deletes nothing.
+    pub fn given(&self) -> Given<'_> {
+        Given {
+            paths: &self.paths,
+            is_recursive: self.recursive,
+            shared_blobs: self.shared_blobs.as_deref(),
+            ..Given::default()
+        }
+    }
+
+    /// Returns the layouts for a command that deletes.
+    pub fn given_to_delete(&self) -> Given<'_> {
+        Given {
+            deletes: true,
+            ..self.given()
+        }
+    }
 }
 
 /// A store of blobs that the layout shares with others, for commands that take one layout.
@@ -42,11 +50,4 @@ pub struct SharedArgs {
     /// Another layout that uses the shared blobs, or a directory below which all of them are; repeatable
     #[arg(long, value_name = "LAYOUT", requires = "shared_blobs")]
     pub with: Vec<PathBuf>,
-}
-
-impl LayoutArgs {
-    /// Returns `true` if several layouts may be given.
-    pub const fn is_many(&self) -> bool {
-        self.tree.is_many()
-    }
 }

@@ -20,10 +20,11 @@ mod trash;
 pub use archive::ArchiveArgs;
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
-pub use layouts::{LayoutArgs, SharedArgs, TreeArgs};
+pub use layouts::{LayoutArgs, SharedArgs};
 pub use trash::{TrashArgs, TrashCommand, TrashEmptyArgs, TrashLsArgs, UndoArgs};
 
-use super::term::{ColorChoice, Level, ProgressChoice};
+use super::render::sweep::Style;
+use super::term::{Level, When};
 
 /// The version, with the commit that the program was built from where `OCISWEEP_COMMIT` named it at build time. A
 /// build script could ask git, but every user of the library would run it.
@@ -91,34 +92,6 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub ignore_index: Vec<PathBuf>,
-}
-
-/// When something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum When {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<When> for ColorChoice {
-    fn from(when: When) -> Self {
-        match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
-        }
-    }
-}
-
-impl From<When> for ProgressChoice {
-    fn from(when: When) -> Self {
-        match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -262,27 +235,20 @@ impl Command {
     /// Returns `true` if the command can change a layout.
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Ls(_)
-            | Self::Df(_)
-            | Self::Completions(_)
-            | Self::Man(_)
-            | Self::Help(_)
-            | Self::Hold(HoldCommand::Ls(_))
-            | Self::Trash(TrashCommand::Ls(_)) => false,
-            Self::Undo(args) => !args.dry_run,
-            Self::Trash(TrashCommand::Empty(args)) => !args.dry_run,
-            Self::Why(_) | Self::Blobs(_) => false,
-            Self::Check(args) => args.repair,
             Self::Gc(args) => !args.dry_run,
             Self::Rm(args) => !args.dry_run,
             Self::Prune(args) => !args.is_dry_run(),
             Self::Apply(args) => !args.dry_run,
-            Self::Hold(_) => true,
+            Self::Undo(args) => !args.dry_run,
+            Self::Trash(TrashCommand::Empty(args)) => !args.dry_run,
+            Self::Hold(HoldCommand::Add(_) | HoldCommand::Rm(_)) => true,
+            Self::Check(args) => args.repair,
+            _ => false,
         }
     }
 
-    /// Returns how long what the command deletes stays in the trash; `None`: that is not said. The outer `None`: it deletes
-    /// nothing that could go there.
+    /// Returns how long the command keeps what it removes in the trash; `None`: that is not given. The outer `None`: it
+    /// removes nothing that the trash could keep.
     pub const fn trash(&self) -> Option<Option<Duration>> {
         match self {
             Self::Gc(args) => Some(args.trash.trash),
@@ -315,9 +281,9 @@ impl Command {
     /// Returns the layouts as given, of a command that writes archives.
     pub fn layouts(&self) -> &[PathBuf] {
         match self {
-            Self::Gc(args) => &args.layouts.tree.paths,
+            Self::Gc(args) => &args.layouts.paths,
             Self::Rm(args) => std::slice::from_ref(&args.layout),
-            Self::Prune(args) => &args.layouts.tree.paths,
+            Self::Prune(args) => &args.layouts.paths,
             _ => &[],
         }
     }
@@ -325,40 +291,27 @@ impl Command {
     /// Returns `true` if layouts are searched below those given.
     pub const fn is_recursive(&self) -> bool {
         match self {
-            Self::Gc(args) => args.layouts.tree.recursive,
-            Self::Prune(args) => args.layouts.tree.recursive,
+            Self::Gc(args) => args.layouts.recursive,
+            Self::Prune(args) => args.layouts.recursive,
             _ => false,
         }
     }
 
     /// Returns how much is printed to stderr.
     pub const fn level(&self) -> Level {
-        match self {
-            Self::Gc(args) if args.output.quiet => Level::Quiet,
-            Self::Rm(args) if args.quiet => Level::Quiet,
-            Self::Prune(args) if args.output.quiet => Level::Quiet,
-            Self::Prune(args) if args.verbose => Level::Verbose,
-            Self::Gc(args) if args.verbose => Level::Verbose,
-            Self::Rm(args) if args.verbose => Level::Verbose,
-            Self::Apply(args) if args.verbose => Level::Verbose,
-            Self::Apply(args) if args.output.quiet => Level::Quiet,
-            Self::Check(args) if args.quiet => Level::Quiet,
-            Self::Undo(args) if args.quiet => Level::Quiet,
-            Self::Gc(_)
-            | Self::Prune(_)
-            | Self::Apply(_)
-            | Self::Rm(_)
-            | Self::Hold(_)
-            | Self::Undo(_)
-            | Self::Trash(_)
-            | Self::Ls(_)
-            | Self::Df(_)
-            | Self::Completions(_)
-            | Self::Man(_)
-            | Self::Help(_)
-            | Self::Check(_)
-            | Self::Why(_)
-            | Self::Blobs(_) => Level::Normal,
+        let (is_quiet, is_verbose) = match self {
+            Self::Gc(args) => (args.output.quiet, args.verbose),
+            Self::Prune(args) => (args.output.quiet, args.verbose),
+            Self::Apply(args) => (args.output.quiet, args.verbose),
+            Self::Rm(args) => (args.quiet, args.verbose),
+            Self::Check(args) => (args.quiet, false),
+            Self::Undo(args) => (args.quiet, false),
+            _ => (false, false),
+        };
+        match (is_quiet, is_verbose) {
+            (true, _) => Level::Quiet,
+            (false, true) => Level::Verbose,
+            (false, false) => Level::Normal,
         }
     }
 }
@@ -388,7 +341,7 @@ pub struct HelpArgs {
 }
 
 /// How a command that sweeps reports what it did.
-#[derive(Debug, Clone, Copy, ClapArgs)]
+#[derive(Debug, ClapArgs)]
 pub struct OutputArgs {
     /// Print only the total
     #[arg(short, long)]
@@ -399,6 +352,20 @@ pub struct OutputArgs {
     /// Also append a table to the summary of a GitHub Actions job ($GITHUB_STEP_SUMMARY)
     #[arg(long)]
     pub summary: bool,
+}
+
+impl OutputArgs {
+    /// Returns how the results of a run are shown.
+    pub fn style(&self, is_dry_run: bool, has_exit_code: bool, is_many: bool) -> Style {
+        Style {
+            is_dry_run,
+            is_many,
+            is_json: self.format == TextFormat::Json,
+            is_quiet: self.quiet,
+            has_exit_code,
+            has_summary: self.summary,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,189 +3,109 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocisweep::Snapshot;
 use ocisweep::fs::Disk;
-use ocisweep::ops::{self, LayoutGroup, Protection};
-use ocisweep::plan::plan_file::{ApplyError, PlanFile, PlannedLayout, PlannedStore};
-use ocisweep::plan::{KeptImage, Plan};
+use ocisweep::ops;
+use ocisweep::plan::plan_file::{ApplyError, PlanFile};
 
-use crate::cli::args::{ApplyArgs, TextFormat};
+use crate::cli::args::ApplyArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, each};
+use crate::cli::layouts::{RunReport, Selected, alone, shared};
 use crate::cli::render::json;
-use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::Shown;
-use crate::cli::run::{self, Clock, Done, protection, run_mode};
+use crate::cli::render::names::{RemovedNames, lines};
+use crate::cli::render::sweep::{Shown, Style};
+use crate::cli::run::{Clock, protection, run_mode};
 
-/// What planning noted beside the plan.
-struct PlanNotes {
-    untagged: Vec<String>,
-    kept_by: Vec<KeptImage>,
-    more_kept: usize,
-}
-
-/// Does what a plan file says, layout by layout. A layout that changed is refused, and does not stop
-/// the others.
-pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Exit {
-    let file = match read(&args.file) {
-        Ok(file) => file,
-        Err((text, exit)) => {
-            context.term.error(&text, None);
-            return exit;
-        }
-    };
-    // What was young then and is old now is not in the plan; what a writer uses by now stops it.
+/// Applies a plan file, layout by layout. A layout that has changed is refused, and does not stop the others, except for
+/// one that shares a store.
+///
+/// # Errors
+/// The exit status, if the file is not a plan.
+pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
+    let file = read(context, &args.file)?;
+    // A blob that was recent then and is old now is not in the plan; one that a writer uses by now stops it.
     let clock = Clock::of(args.dry_run);
-    if let Some(store) = &file.shared_blobs {
-        let rule = protection(context, file.grace(), Duration::MAX, clock);
-        return shared(context, args, &rule, store, &file.layouts);
-    }
-    let rule = protection(context, file.grace(), file.temp_age(), clock);
-    let paths: Vec<PathBuf> = file
-        .layouts
-        .iter()
-        .map(|planned| planned.path.clone())
-        .collect();
-    let is_many = paths.len() > 1;
-    let runs = each(context, &paths, |number, _| {
-        let planned = file
-            .layouts
-            .get(number)
-            .expect("there is one for each path");
-        one(context, args, &rule, planned)
-    });
-    let mut account = RunReport::new("apply", args.dry_run, is_many);
-    let exit = account.add_runs(
-        &paths,
-        &runs,
-        |shown, said| show(context, args, shown, said, is_many),
-        |error| report(context, error),
-    );
-    exit.and(account.finish(context, &args.output))
-}
-
-/// Applies the plan for layouts that share a store of blobs: all of it or, where one of them changed, nothing.
-fn shared(
-    context: &Context<'_>,
-    args: &ApplyArgs,
-    protection: &Protection,
-    store: &PlannedStore,
-    layouts: &[PlannedLayout],
-) -> Exit {
-    let paths: Vec<PathBuf> = layouts.iter().map(|planned| planned.path.clone()).collect();
-    let group = LayoutGroup::sharing(&store.path, &paths)
-        .ignoring(&context.ignored)
-        .trashing(context.trash.as_ref());
-    let mode = run_mode(args.dry_run, args.lock_wait);
-    let make = |view: &mut Snapshot| {
-        let mut all = layouts.iter();
-        let planned = all.find(|planned| planned.path == view.layout.path());
-        let planned = planned.expect("the layouts are those of the plan");
-        planned_in(planned, view, protection)
+    let temp_age = match file.shared_blobs {
+        Some(_) => Duration::MAX,
+        None => file.temp_age(),
     };
-    let mut account = RunReport::new("apply", args.dry_run, true);
-    let run = ops::run(&group, protection, mode, context.watcher(), make);
-    let exit = account.add_group(
-        &store.path,
-        &run,
-        |shown, said| show(context, args, shown, said, true),
+    let rule = protection(context, file.grace(), temp_age, clock);
+    let mode = run_mode(args.dry_run, args.lock_wait);
+    let paths = file.layouts.iter().map(|planned| &planned.path);
+    let chosen = match &file.shared_blobs {
+        Some(store) => {
+            let layouts: Vec<PathBuf> = paths.cloned().collect();
+            Selected::of(vec![shared(context, &store.path, &layouts)], true)
+        }
+        None => Selected::of(
+            paths.map(|path| alone(context, path)).collect(),
+            file.layouts.len() > 1,
+        ),
+    };
+    let style = args.output.style(args.dry_run, false, chosen.is_many);
+    let runs = chosen.run(context, |number, group| {
+        let planned = match &file.shared_blobs {
+            Some(_) => &file.layouts[..],
+            None => &file.layouts[number..=number],
+        };
+        ops::run(group, &rule, mode, context.watcher(), |view| {
+            view.layout.refuse_shared_blobs()?;
+            let mut planned = planned.iter();
+            let planned = planned.find(|planned| planned.path == view.layout.path());
+            let planned = planned.expect("the layouts are those of the plan");
+            let mut removal = planned.plan(view, &rule.sweep, &Disk)?;
+            let names = RemovedNames::take(&mut removal);
+            Ok::<_, ApplyError>((removal.plan, names))
+        })
+    });
+    let mut account = RunReport::new("apply", style);
+    let ended = account.add_runs(
+        &chosen,
+        &runs,
+        |shown, names| show(context, &style, shown, names),
         |error| report(context, error),
     );
-    exit.and(account.finish(context, &args.output))
+    Ok(ended.and(account.finish(context)))
 }
 
 fn report(context: &Context<'_>, error: &ApplyError) -> Exit {
     if let ApplyError::Layout(error) = error {
         return context.report(error);
     }
-    context.term.error(
+    context.fail(
+        exit::REFUSED,
         &error.to_string(),
         Some("this layout was not changed; make a new plan with `ocisweep prune --plan`"),
-    );
-    exit::REFUSED
+    )
 }
 
-fn read(path: &Path) -> Result<PlanFile, (String, Exit)> {
+fn read(context: &Context<'_>, path: &Path) -> Result<PlanFile, Exit> {
+    let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| {
-        (
-            format!("cannot read `{}`: {error}", path.display()),
-            exit::IO,
-        )
+        let text = format!("cannot read `{shown}`: {error}");
+        context.fail(exit::IO, &text, None)
     })?;
     PlanFile::parse(&bytes).map_err(|error| {
-        (
-            format!("cannot use `{}`: {error}", path.display()),
-            exit::REFUSED,
-        )
+        let text = format!("cannot use `{shown}`: {error}");
+        context.fail(exit::REFUSED, &text, None)
     })
 }
 
-fn one(
-    context: &Context<'_>,
-    args: &ApplyArgs,
-    rule: &Protection,
-    planned: &PlannedLayout,
-) -> Result<Done<PlanNotes>, ApplyError> {
-    let mode = run_mode(args.dry_run, args.lock_wait);
-    run::run(context, &planned.path, rule, mode, |view| {
-        planned_in(planned, view, rule)
-    })
-}
-
-fn planned_in(
-    planned: &PlannedLayout,
-    view: &Snapshot,
-    protection: &Protection,
-) -> Result<(Plan, PlanNotes), ApplyError> {
-    view.layout.refuse_shared_blobs()?;
-    let removal = planned.plan(view, &protection.sweep, &Disk)?;
-    let said = PlanNotes {
-        untagged: removal.untagged,
-        kept_by: removal.kept_by,
-        more_kept: removal.more_kept,
-    };
-    Ok((removal.plan, said))
-}
-
-/// Says what became of a layout, and returns how it ended and what the document says of it.
+/// Prints the result of a layout; returns how it ended and its part of the document.
 fn show(
     context: &Context<'_>,
-    args: &ApplyArgs,
+    style: &Style,
     shown: &Shown<'_>,
-    said: Option<&PlanNotes>,
-    is_many: bool,
+    names: Option<&RemovedNames>,
 ) -> (Exit, json::SweptLayout) {
-    let mut exit = match args.output.format {
-        TextFormat::Json => exit::DONE,
-        TextFormat::Text if args.output.quiet => exit::DONE,
-        TextFormat::Text => {
-            let verb = if args.dry_run {
-                "Would untag"
-            } else {
-                "Untagged"
-            };
-            let untagged = said.into_iter().flat_map(|said| &said.untagged);
-            let mut text: String = untagged
-                .filter(|_| shown.is_written())
-                .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
-                .collect();
-            text.push_str(&shown.lines(context));
-            if let Some(said) = said {
-                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
-            }
-            context.print(&shown.headed(context, text, is_many))
-        }
-    };
-    if !shown.report_trouble(context) {
-        exit = exit.and(shown.trouble_exit());
+    let mut exit = exit::DONE;
+    if !style.is_json && !style.is_quiet {
+        let text = lines(context, shown, names);
+        exit = context.print(&shown.headed(context, text, style));
     }
-    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
-        exit = exit.and(exit::INTERRUPTED);
-    }
-    let mut layout = shown.to_json(context.now, args.output.format);
-    if let Some(said) = said {
-        layout.items.extend(kept_items(&said.kept_by));
-    }
+    exit = exit.and(shown.report_trouble(context, style));
+    let mut layout = shown.to_json(context.now, style);
+    let kept = names.into_iter().flat_map(RemovedNames::kept_items);
+    layout.items.extend(kept);
     (exit, layout)
 }

@@ -17,41 +17,34 @@ use serde::Serialize;
 use super::check_trash::{self, JsonTrash, Place};
 use super::repair;
 use crate::cli::args::{CheckArgs, TextFormat};
-use crate::cli::context::{Context, dashes, quote, quote_path, rm_command};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::choose;
-use crate::cli::mistaken::CommandLine;
-use crate::cli::render::json::{self, SCHEMA_VERSION};
-use crate::cli::render::sweep::count;
+use crate::cli::quote::{hold_rm_command, quote, quote_path, rm_command};
+use crate::cli::render::json;
+use crate::cli::render::sweep::{count, listed};
 use crate::cli::render::table::Table;
 
 /// How many names a line lists.
 const MAX_NAMES: usize = 5;
 
-/// Checks each layout. One that cannot be read does not stop the others.
-pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
-    let line = CommandLine {
-        shared_blobs: args.layouts.shared_blobs.as_deref(),
-        ..CommandLine::default()
-    };
-    let chosen = match choose(context, &args.layouts.tree, line) {
-        Ok(chosen) => chosen,
-        Err(exit) => return exit,
-    };
+/// Checks each layout. A layout that cannot be read does not stop the others.
+///
+/// # Errors
+/// The exit status, if the layouts were not found.
+pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
+    let chosen = choose(context, args.layouts.given())?;
     let mut exit = chosen.exit;
     let mut rows = Vec::new();
     let mut document = JsonCheck {
-        schema_version: SCHEMA_VERSION,
-        command: "check",
         quick: args.quick,
         layouts: Vec::new(),
         damaged: 0,
     };
-    // One after another: the reading of one layout takes all that the disk gives. Everything is read before
-    // anything is printed.
-    let mut checked = Vec::with_capacity(chosen.layouts.len() + 1);
-    let store_path = args.layouts.shared_blobs.clone().unwrap_or_default();
-    for path in &chosen.layouts {
+    // One after another: reading one layout uses the whole bandwidth of the disk. Everything is read before anything is
+    // printed.
+    let mut checked = Vec::with_capacity(chosen.groups.len() + 1);
+    for path in chosen.paths() {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
@@ -59,126 +52,90 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Exit {
         checked.push((path, one(context, args, path)));
     }
     if let (true, Some(store)) = (args.trash, args.layouts.shared_blobs.as_deref()) {
-        checked.push((&store_path, trash_of_store(context, args, store)));
+        checked.push((store, trash_of_store(context, args, store)));
     }
     for (path, checked) in checked {
-        match checked {
+        let (found, layout, state) = match checked {
             Ok(checked) => {
-                let damaged = checked.layout.damaged;
-                if damaged > 0 {
-                    exit = exit.and(exit::INCOMPLETE);
-                }
-                rows.push(Row {
-                    path,
-                    found: Some((checked.blobs, damaged)),
-                    state: if damaged > 0 { "damaged" } else { "whole" },
-                });
-                document.damaged += damaged;
-                document.layouts.push(checked.layout);
                 exit = exit.and(context.print(&checked.text));
+                let damaged = checked.layout.damaged;
+                let state = if damaged > 0 { "damaged" } else { "whole" };
+                (Some((checked.blobs, damaged)), checked.layout, state)
             }
             Err(error) => {
                 let ended = context.report(&error);
                 exit = exit.and(ended);
-                rows.push(Row {
-                    path,
-                    found: None,
-                    state: ended.state(),
-                });
-                document.layouts.push(JsonLayout {
+                let layout = JsonLayout {
                     error: Some(error.to_string()),
                     ..JsonLayout::of(args, path, &Report::default())
-                });
+                };
+                (None, layout, ended.state())
             }
-        }
+        };
+        rows.push((path, found, state));
+        document.damaged += layout.damaged;
+        document.layouts.push(layout);
     }
-    match args.format {
-        TextFormat::Json => exit.and(context.print(&json::pretty(&document))),
+    if document.damaged > 0 {
+        exit = exit.and(exit::INCOMPLETE);
+    }
+    Ok(match args.format {
+        TextFormat::Json => exit.and(context.print(&json::document("check", document))),
         TextFormat::Text if chosen.is_many && !args.quiet && !rows.is_empty() => {
             exit.and(context.print(&table(context, &rows)))
         }
         TextFormat::Text => exit,
-    }
+    })
 }
 
-/// What a check of one layout found, ready to be printed. The report itself may be large.
+/// The result of one layout, ready to be printed. The report itself may be large.
 struct Checked {
     text: String,
     layout: JsonLayout,
-    /// How many blobs there are or should be.
+    /// How many blobs exist or should exist.
     blobs: u64,
 }
 
-/// What the table of several layouts says of one.
-struct Row<'a> {
-    path: &'a Path,
-    /// Blobs, and how many of them are damaged; `None` where nothing was checked.
-    found: Option<(u64, u64)>,
-    state: &'static str,
-}
+/// A layout with the number of its blobs and of damaged ones, `None` if nothing was checked, and its state.
+type Row<'a> = (&'a Path, Option<(u64, u64)>, &'static str);
 
 fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
-    let mut table = Table::new(&["LAYOUT", "BLOBS", "DAMAGED", "STATE"]);
-    table.names(0);
-    table.fit(context.term.width());
+    let headers = ["LAYOUT", "BLOBS", "DAMAGED", "STATE"];
+    let mut table = Table::new(&headers, &[0], context.term.width());
     let (mut all, mut all_damaged) = (0_u64, 0_u64);
-    for row in rows {
-        let [blobs, damaged] = match row.found {
-            Some((blobs, damaged)) => {
-                all = all.saturating_add(blobs);
-                all_damaged = all_damaged.saturating_add(damaged);
-                [blobs.to_string(), damaged.to_string()]
-            }
-            None => ["-".to_owned(), "-".to_owned()],
-        };
-        let path = row.path.to_string_lossy();
-        table.row(vec![
-            context.term.foreign(&path).into_owned(),
-            blobs,
-            damaged,
-            row.state.to_owned(),
-        ]);
+    for (path, found, state) in rows {
+        let mut row = vec![context.term.path(path), "-".to_owned(), "-".to_owned()];
+        if let Some((blobs, damaged)) = found {
+            all = all.saturating_add(*blobs);
+            all_damaged = all_damaged.saturating_add(*damaged);
+            row.splice(1.., [blobs.to_string(), damaged.to_string()]);
+        }
+        row.push((*state).to_owned());
+        table.row(row);
     }
     table.row(vec![
         "Total".to_owned(),
         all.to_string(),
         all_damaged.to_string(),
-        String::new(),
     ]);
     table.render()
 }
 
-/// Reads and checks one layout.
+/// Reads and checks one layout, after repairing it if that is requested.
 ///
 /// # Errors
-/// What [`Snapshot::read`] and [`check`] say. Damage is none.
+/// Those of reading and repairing it. Damage is not an error.
 fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
-    let pool = args.layouts.shared_blobs.as_deref();
     let options = options_of(args);
-    let repaired = if args.repair {
+    let mut repaired = Vec::new();
+    if args.repair {
         let is_meant = |finding: &Finding| is_damage(args, finding.class);
-        repair::run(context, args, path, &options, is_meant)?
-    } else {
-        Vec::new()
-    };
-    let view = match pool {
-        Some(pool) => context.read_in(path, pool)?,
-        None => context.read(path)?,
-    };
+        repaired = repair::run(context, args, path, &options, is_meant)?;
+    }
+    let store = args.layouts.shared_blobs.as_deref();
+    let view = context.read(path, store)?;
     let report = check(&view, &options, context.watcher())?;
-    let place = Place {
-        path,
-        is_store: false,
-    };
-    // That of a shared store is checked once, after all layouts.
-    let trash = match args.trash && pool.is_none() {
-        true => Some(check_trash(
-            view.layout.trash(),
-            options.content,
-            context.watcher(),
-        )?),
-        false => None,
-    };
+    let blobs = total(&report);
     let checked = match args.format {
         TextFormat::Json => Checked {
             text: String::new(),
@@ -186,24 +143,30 @@ fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, 
                 repaired: repaired.iter().map(JsonRepaired::of).collect(),
                 ..JsonLayout::of(args, path, &report)
             },
-            blobs: total(&report),
+            blobs,
         },
         TextFormat::Text => Checked {
-            text: {
-                let lines = repair::lines(context, &repaired);
-                text(context, args, &view, &report, lines)
-            },
+            text: text(
+                context,
+                args,
+                &view,
+                &report,
+                repair::lines(context, &repaired),
+            ),
             layout: JsonLayout {
                 damaged: damaged(args, &report),
                 ..JsonLayout::of(args, path, &Report::default())
             },
-            blobs: total(&report),
+            blobs,
         },
     };
-    Ok(match trash {
-        Some(trash) => checked.with_trash(context, args, place, &trash),
-        None => checked,
-    })
+    // The trash of a shared store is checked once, after all layouts.
+    if !args.trash || store.is_some() {
+        return Ok(checked);
+    }
+    let trash = check_trash(view.layout.trash(), options.content, context.watcher())?;
+    let is_store = false;
+    Ok(checked.with_trash(context, args, Place { path, is_store }, &trash))
 }
 
 /// Checks the trash of a shared store.
@@ -216,11 +179,8 @@ fn trash_of_store(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Resul
         layout: JsonLayout::of(args, path, &Report::default()),
         blobs: 0,
     };
-    let place = Place {
-        path,
-        is_store: true,
-    };
-    Ok(checked.with_trash(context, args, place, &trash))
+    let is_store = true;
+    Ok(checked.with_trash(context, args, Place { path, is_store }, &trash))
 }
 
 impl Checked {
@@ -242,9 +202,8 @@ impl Checked {
         }
         let how = (args.verbose, args.quiet);
         let text = check_trash::lines(context, place, trash, how);
-        if self.text.is_empty() && !text.is_empty() && args.layouts.is_many() {
-            let path = place.path.to_string_lossy();
-            self.text = format!("{}:\n", context.term.foreign(&path));
+        if self.text.is_empty() && !text.is_empty() && args.layouts.given().is_many() {
+            self.text = format!("{}:\n", context.term.path(place.path));
         }
         self.text.push_str(&text);
         self
@@ -259,7 +218,7 @@ fn options_of(args: &CheckArgs) -> CheckOptions {
             Content::All
         },
         orphans: match &args.layouts.shared_blobs {
-            // What this layout does not lead to is what the others have.
+            // What this layout does not reference belongs to the others.
             Some(_) => Orphans::Skip,
             None if args.orphans => Orphans::Read,
             None => Orphans::Count,
@@ -287,52 +246,45 @@ fn text(
     mut text: String,
 ) -> String {
     let path = view.layout.path();
-    let shown = report
-        .findings
-        .iter()
-        .filter(|finding| args.verbose || is_damage(args, finding.class));
-    for finding in shown {
+    let findings = report.findings.iter();
+    for finding in findings.filter(|finding| args.verbose || is_damage(args, finding.class)) {
         describe(context, path, finding, &mut text);
     }
+    // Writing to a String cannot fail.
     if args.verbose {
-        for stray in &view.graph.blobs().foreign {
-            let file = stray.path.to_string_lossy();
-            line(
-                &mut text,
-                &format!("foreign: {}", context.term.foreign(&file)),
-            );
+        for file in &view.graph.blobs().foreign {
+            let _ = writeln!(text, "foreign: {}", context.term.path(&file.path));
         }
     }
     if !args.quiet {
         text.push_str(&classes(report));
-        let total = total(report);
-        let blobs = match damaged(args, report) {
-            0 => format!("no damage in {}", count(total, "blob")),
-            damaged => format!("damaged: {damaged} of {}", count(total, "blob")),
+        let blobs = count(total(report), "blob");
+        let found = match damaged(args, report) {
+            0 => format!("no damage in {blobs}"),
+            damaged => format!("damaged: {damaged} of {blobs}"),
         };
         let Count { blobs: read, bytes } = report.verified;
-        let read = format!("{read} compared with their digests ({})", human_size(bytes));
-        let bare = match report.without_layers.len() {
-            0 => String::new(),
-            images => {
-                let images = count(images as u64, "image");
-                let names = names(&report.without_layers);
-                format!(
-                    "; {images} without any layers: {}",
-                    context.term.foreign(&names)
-                )
-            }
-        };
-        line(&mut text, &format!("{blobs}, {read}{bare}"));
+        let bytes = human_size(bytes);
+        let _ = write!(
+            text,
+            "{found}, {read} compared with their digests ({bytes})"
+        );
+        if !report.without_layers.is_empty() {
+            let images = count(report.without_layers.len() as u64, "image");
+            let names = context
+                .term
+                .foreign(&listed(&report.without_layers, MAX_NAMES));
+            let _ = write!(text, "; {images} without any layers: {names}");
+        }
+        text.push('\n');
     }
-    if args.layouts.is_many() && !text.is_empty() {
-        let path = path.to_string_lossy();
-        text.insert_str(0, &format!("{}:\n", context.term.foreign(&path)));
+    if args.layouts.given().is_many() && !text.is_empty() {
+        text.insert_str(0, &format!("{}:\n", context.term.path(path)));
     }
     text
 }
 
-/// Returns how many blobs there are or should be. Foreign files are none.
+/// Returns how many blobs exist or should exist. Foreign files are not blobs.
 fn total(report: &Report) -> u64 {
     let classes = Class::ALL.into_iter();
     classes
@@ -341,14 +293,14 @@ fn total(report: &Report) -> u64 {
         .sum()
 }
 
-/// Returns a row for each class that there is.
+/// Returns a row for each class that is not empty.
 fn classes(report: &Report) -> String {
-    let mut table = Table::new(&["CLASS", "BLOBS", "SIZE"]);
+    let mut table = Table::new(&["CLASS", "BLOBS", "SIZE"], &[], None);
     for class in Class::ALL {
         let found = report.count(class);
         if found.blobs > 0 || class == Class::Ok {
             let size = match class {
-                // Nobody looked at these.
+                // These are not read.
                 Class::Foreign => String::new(),
                 _ => human_size(found.bytes),
             };
@@ -358,130 +310,105 @@ fn classes(report: &Report) -> String {
     table.render()
 }
 
-/// Says what is wrong with one blob, how one gets there, whom it concerns, and what helps.
+/// Appends what is wrong with a blob, its reference path, what needs it, and what helps.
 fn describe(context: &Context<'_>, layout: &Path, finding: &Finding, text: &mut String) {
     let what = match (&finding.digest, &finding.file) {
         (Some(digest), _) => digest.to_string(),
-        (None, Some(file)) => context.term.foreign(&file.to_string_lossy()).into_owned(),
+        (None, Some(file)) => context.term.path(file),
         (None, None) => "an entry of index.json".to_owned(),
     };
     let class = finding.class.name();
     let why = context.term.foreign(&finding.why);
     let colon = if finding.file.is_some() { ":" } else { "" };
-    line(text, &format!("{class}: {what}{colon} {why}"));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{class}: {what}{colon} {why}");
+    let mut line = |start: &str, words: &str| {
+        let _ = writeln!(text, "  {start}{}", context.term.foreign(words));
+    };
     if finding.path.len() > 1 {
-        let way = finding.path.join(" → ");
-        line(text, &format!("  {}", context.term.foreign(&way)));
+        line("", &finding.path.join(" → "));
     }
-    if !finding.images.is_empty() {
-        let images = names(&finding.images);
-        line(
-            text,
-            &format!("  needed by {}", context.term.foreign(&images)),
-        );
-    }
-    if !finding.holds.is_empty() {
-        let holds = names(&finding.holds);
-        line(text, &format!("  held by {}", context.term.foreign(&holds)));
-    }
-    if !finding.second_indexes.is_empty() && finding.file.is_none() {
-        let lists = names(&finding.second_indexes);
-        line(
-            text,
-            &format!("  listed in {}", context.term.foreign(&lists)),
-        );
+    let lists: &[String] = match finding.file {
+        Some(_) => &[],
+        None => &finding.second_indexes,
+    };
+    for (start, names) in [
+        ("needed by ", &finding.images[..]),
+        ("held by ", &finding.holds),
+        ("listed in ", lists),
+    ] {
+        if !names.is_empty() {
+            line(start, &listed(names, MAX_NAMES));
+        }
     }
     if finding.class.is_damage() {
-        let hint = hint(layout, finding);
-        line(text, &format!("  {}", context.term.foreign(&hint)));
+        line("", &hint(layout, finding));
     }
 }
 
-fn names(names: &[String]) -> String {
-    let shown = names.get(..MAX_NAMES).unwrap_or(names).join(", ");
-    match names.len().saturating_sub(MAX_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
-/// Returns what helps against a damage.
+/// Returns what helps against damage.
 fn hint(layout: &Path, finding: &Finding) -> String {
     let path = quote_path(layout);
-    let mut ways = Vec::new();
+    let mut hints = Vec::new();
     if finding.class == Class::Unreadable {
-        ways.push("run as the owner of the layout, or check the disk for errors".to_owned());
+        hints.push("run as the owner of the layout, or check the disk for errors".to_owned());
     }
     if finding.is_orphan {
-        ways.push(format!("`ocisweep gc {path}` deletes unreferenced blobs"));
-        return ways.join("; ");
+        hints.push(format!("`ocisweep gc {path}` deletes unreferenced blobs"));
+        return hints.join("; ");
     }
     if let Some(file) = &finding.file {
-        ways.push("write the file again".to_owned());
+        hints.push("write the file again".to_owned());
         let file = quote(&file.to_string_lossy());
-        ways.push(format!("`--ignore-index {file}` leaves it out"));
-        return ways.join("; ");
+        hints.push(format!("`--ignore-index {file}` leaves it out"));
+        return hints.join("; ");
     }
-    ways.push(match finding.images.len() {
+    let images = finding.images.len();
+    hints.push(match images {
         0 => "write the layout again".to_owned(),
         1 => "pull or copy the image again".to_owned(),
         _ => "pull or copy one of the images again".to_owned(),
     });
-    match finding.images.len() {
-        0 => {}
-        images if images > MAX_NAMES => {
-            ways.push(format!("`ocisweep rm {path} IMAGE...` removes images"));
-        }
-        images => {
-            let them = if images == 1 { "it" } else { "them" };
-            let command = rm_command(layout, &finding.images);
-            ways.push(format!("{command} removes {them}"));
-        }
+    if images > MAX_NAMES {
+        hints.push(format!("`ocisweep rm {path} IMAGE...` removes images"));
+    } else if images > 0 {
+        let them = if images == 1 { "it" } else { "them" };
+        let command = rm_command(layout, &finding.images);
+        hints.push(format!("{command} removes {them}"));
     }
     if let Some(hold) = finding.holds.first() {
-        ways.push(format!(
-            "`ocisweep hold rm {}{path} {}` ends the hold",
-            dashes([hold]),
-            quote(hold)
-        ));
+        hints.push(format!("{} ends the hold", hold_rm_command(layout, hold)));
     }
     if let Some(file) = finding.second_indexes.first() {
         let file = quote(file);
-        ways.push(format!(
+        hints.push(format!(
             "`--ignore-index {file}` leaves out what that file lists"
         ));
     }
-    ways.join("; ")
-}
-
-fn line(text: &mut String, content: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{content}");
+    hints.join("; ")
 }
 
 #[derive(Serialize)]
 struct JsonCheck {
-    schema_version: u32,
-    command: &'static str,
-    /// Whether the content of layers was not read.
+    /// Layers were not read.
     quick: bool,
     layouts: Vec<JsonLayout>,
-    /// Damaged blobs of all layouts.
+    /// The number of damaged blobs in all layouts.
     damaged: u64,
 }
 
 #[derive(Serialize)]
 struct JsonLayout {
     path: String,
-    /// What is damaged or sparse.
+    /// Damaged or sparse blobs.
     items: Vec<JsonItem>,
     classes: Vec<JsonClass>,
     verified: JsonCount,
     damaged: u64,
-    /// Images of which manifests are here and no layer is; absent if there are none.
+    /// Images of which manifests are present and no layer is; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     without_layers: Vec<String>,
-    /// What was repaired before; absent if nothing was.
+    /// Blobs that were repaired; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     repaired: Vec<JsonRepaired>,
     /// With `--trash`: what is in the trash.
@@ -526,16 +453,16 @@ struct JsonCount {
 struct JsonItem {
     class: &'static str,
     damage: bool,
-    /// The blob; `null` for an entry of `index.json` that names none.
+    /// The blob; `null` for an entry of `index.json` that has no valid digest.
     digest: Option<String>,
     /// The file, relative to the layout.
     path: Option<String>,
-    /// Bytes that are here.
+    /// Bytes that are present.
     size: Option<u64>,
     /// Bytes that a descriptor declares.
     declared_size: Option<u64>,
     reasons: Vec<String>,
-    /// The reference path from a root to it.
+    /// A reference path from a root to it.
     reference_path: Vec<String>,
     /// Images that need it.
     #[serde(serialize_with = "json::shared")]
@@ -545,7 +472,7 @@ struct JsonItem {
     /// Second indexes that reference it.
     #[serde(serialize_with = "json::shared")]
     second_indexes: Arc<[String]>,
-    /// What repairs it; absent where nothing is damaged.
+    /// What repairs it; absent if it is not damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }

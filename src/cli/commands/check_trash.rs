@@ -7,7 +7,8 @@ use ocisweep::parse::size::human_size;
 use ocisweep::report::check::{Class, TrashFinding, TrashReport};
 use serde::Serialize;
 
-use crate::cli::context::{Context, quote_path};
+use crate::cli::context::Context;
+use crate::cli::quote::quote_path;
 use crate::cli::render::sweep::count;
 
 /// Whose trash it is.
@@ -52,8 +53,7 @@ pub fn lines(
     let mut text = String::new();
     for finding in &report.findings {
         if finding.class.is_damage() || is_verbose {
-            let file = finding.file.to_string_lossy();
-            let file = context.term.foreign(&file);
+            let file = context.term.path(&finding.file);
             let why = context.term.foreign(&finding.why);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}: {file}: {why}", finding.class.name());

@@ -1,53 +1,68 @@
 //! `ocisweep df`
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use ocisweep::Error;
 use ocisweep::fs::Disk;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::Trash;
 use ocisweep::model::images::{Image, list_images};
-use ocisweep::ops::{Detail, SharedUsage};
+use ocisweep::ops::{Detail, Protection, SharedUsage};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::Tally;
 use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
 
 use crate::cli::args::{DfArgs, TableFormat};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_sharing, each};
-use crate::cli::mistaken::CommandLine;
-use crate::cli::render::json::{self, SCHEMA_VERSION};
+use crate::cli::render::json;
 use crate::cli::render::sweep::count;
-use crate::cli::render::table::Table;
+use crate::cli::render::table::{NONE, Table};
 use crate::cli::run::{self, Clock, protection};
 
-/// What was found in one layout.
+/// The measures of one layout.
 struct Report {
     path: String,
     usage: Usage,
-    images: Vec<(Image, ImageUsage)>,
-    /// What lies in the trash; no other row counts it.
+    /// With `--verbose`.
+    images: Option<Vec<(Image, ImageUsage)>>,
+    /// What is in the trash; no other row counts it.
     trash: Row,
-    /// Images were asked for.
-    is_verbose: bool,
 }
 
-/// Measures each layout. One that fails does not stop the others.
-pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
-    if let Some(pool) = &args.layouts.shared_blobs {
-        return shared(context, args, pool);
+/// Measures each layout, or a shared store with all its layouts. A layout that fails does not stop the others.
+///
+/// # Errors
+/// The exit status, if the layouts were not found.
+pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
+    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
+    let is_json = args.format == TableFormat::Json;
+    if let Some(store) = &args.layouts.shared_blobs {
+        let group = choose_sharing(context, store, args.layouts.given())?;
+        let detail = if args.verbose {
+            Detail::Images
+        } else {
+            Detail::Layouts
+        };
+        let usage = group
+            .open(context.watcher())
+            .and_then(|mut open| open.usage(detail, &protection, &Disk, context.watcher()))
+            .map_err(|error| context.report(&error))?
+            .expect("the group has a shared store");
+        let trash = SharedStore::open(store)
+            .and_then(|store| in_trash(store.trash()))
+            .map_err(|error| context.report(&error))?;
+        let layouts = group.paths().1;
+        return Ok(shared(context, is_json, store, layouts, &usage, &trash));
     }
-    let chosen = match choose(context, &args.layouts.tree, CommandLine::default()) {
-        Ok(chosen) => chosen,
-        Err(exit) => return exit,
-    };
+    let chosen = choose(context, args.layouts.given())?;
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
-    let measured = each(context, &chosen.layouts, |number, path| {
-        let mut report = one(context, args, path)?;
+    let measured = each(context, &chosen.groups, |number, group| {
+        let mut report = one(context, &protection, args.verbose, group.path())?;
         // A prune would refuse it as well.
         if let Err(error) = chosen.refuse_sharing(number) {
             report.usage.refuse(error.to_string());
@@ -61,75 +76,49 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Exit {
             None => exit = exit.and(exit::INTERRUPTED),
         }
     }
-    if args.format == TableFormat::Json {
+    if is_json {
         let document = JsonDf {
-            schema_version: SCHEMA_VERSION,
-            command: "df",
             layouts: reports.iter().map(Report::to_json).collect(),
             total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
         };
-        exit = exit.and(context.print(&json::pretty(&document)));
-        for report in &reports {
-            if let Some(unmeasured) = &report.usage.unmeasured {
-                exit = exit.and(context.report_unmeasured(&report.path, unmeasured));
-            }
+        exit = exit.and(context.print(&json::document("df", document)));
+    } else {
+        exit = exit.and(context.print(&tables(context, &reports, args.layouts.recursive)));
+    }
+    for Report { path, usage, .. } in &reports {
+        if let Some(refusal) = usage.refusal.as_ref().filter(|_| !is_json) {
+            let hint = "until then nothing of the layout is reclaimable";
+            context.term.error(refusal, Some(hint));
         }
-        return exit;
-    }
-    if reports.is_empty() {
-        return exit;
-    }
-    let mut text = String::new();
-    match reports.as_slice() {
-        [report] if !args.layouts.tree.recursive => text.push_str(&rows(context, report)),
-        reports => text.push_str(&by_layout(context, reports)),
-    }
-    if args.verbose {
-        for report in &reports {
-            text.push('\n');
-            let is_headed = reports.len() > 1 || args.layouts.tree.recursive;
-            text.push_str(&by_image(context, &report.path, &report.images, is_headed));
+        if let Some(unmeasured) = &usage.unmeasured {
+            exit = exit.and(context.report_unmeasured(path, unmeasured));
+        }
+        if usage.foreign > 0 && !is_json {
+            let files = count(usage.foreign, "foreign file");
+            context
+                .term
+                .note(&format!("{files} in `{path}/blobs` not counted"));
         }
     }
-    exit = exit.and(context.print(&text));
-    for report in &reports {
-        if let Some(refusal) = &report.usage.refusal {
-            context.term.error(
-                refusal,
-                Some("until then nothing of the layout is reclaimable"),
-            );
-        }
-        if let Some(unmeasured) = &report.usage.unmeasured {
-            exit = exit.and(context.report_unmeasured(&report.path, unmeasured));
-        }
-        if report.usage.foreign > 0 {
-            context.term.note(&format!(
-                "{} in `{}/blobs` not counted",
-                count(report.usage.foreign, "foreign file"),
-                report.path
-            ));
-        }
-    }
-    exit
+    Ok(exit)
 }
 
-fn one(context: &Context<'_>, args: &DfArgs, path: &std::path::Path) -> Result<Report, Error> {
-    let rule = protection(context, args.grace, args.temp_age, Clock::Real);
-    let view = run::read(context, &rule, path)?;
-    let images = list_images(&view, rule.now);
-    let usage = usage(&view, &images, &Disk, &rule.sweep)?;
+fn one(
+    context: &Context<'_>,
+    protection: &Protection,
+    is_verbose: bool,
+    path: &Path,
+) -> Result<Report, Error> {
+    let view = run::read(context, protection, path)?;
+    let images = list_images(&view, protection.now);
+    let usage = usage(&view, &images, &Disk, &protection.sweep)?;
     let trash = in_trash(view.layout.trash())?;
-    let usages = if args.verbose {
-        image_usages(&view, &images, &Disk)
-    } else {
-        Vec::new()
-    };
+    let usages = is_verbose.then(|| image_usages(&view, &images, &Disk));
     Ok(Report {
         path: path.to_string_lossy().into_owned(),
         usage,
+        images: usages.map(|usages| images.into_iter().zip(usages).collect()),
         trash,
-        images: images.into_iter().zip(usages).collect(),
-        is_verbose: args.verbose,
     })
 }
 
@@ -148,11 +137,40 @@ fn in_trash(trash: Trash<'_>) -> Result<Row, Error> {
     })
 }
 
-/// docker's table, with rows that fit a layout.
-fn rows(context: &Context<'_>, report: &Report) -> String {
+/// Returns the table of the layout, or of several layouts, and with `--verbose` those of their images.
+fn tables(context: &Context<'_>, reports: &[Report], is_recursive: bool) -> String {
+    let is_many = is_recursive || reports.len() != 1;
+    let mut text = match reports {
+        [] => return String::new(),
+        [report] if !is_many => by_type(context, report),
+        reports => {
+            let rows = reports.iter().map(|report| {
+                let images = report.usage.images.total + report.usage.untagged.total;
+                (report.path.clone(), images, report.usage.total())
+            });
+            by_layout(
+                context,
+                rows.collect(),
+                &sum(reports),
+                reports.len() > 1,
+                None,
+            )
+        }
+    };
+    for Report { path, images, .. } in reports {
+        if let Some(images) = images {
+            text.push('\n');
+            text.push_str(&by_image(context, path, images, is_many));
+        }
+    }
+    text
+}
+
+/// Returns docker's table, with the rows of a layout.
+fn by_type(context: &Context<'_>, report: &Report) -> String {
     let usage = &report.usage;
-    let mut table = Table::new(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
-    table.fit(context.term.width());
+    let headers = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
+    let mut table = Table::new(&headers, &[], context.term.width());
     let mut rows = vec![
         ("Images", usage.images),
         ("Untagged", usage.untagged),
@@ -176,11 +194,11 @@ fn rows(context: &Context<'_>, report: &Report) -> String {
     table.render()
 }
 
-/// A bar of fewer columns shows nothing, and one of more nothing new.
+/// A bar of fewer columns shows nothing; one of more columns shows no more.
 const LEAST_BAR: usize = 10;
 const MOST_BAR: usize = 30;
 
-/// Adds a bar to each row where a terminal has room: how large it is beside the largest one, and how much of that would go.
+/// Adds a bar to each row if the terminal has room: its size relative to the largest row, and how much of it is reclaimable.
 fn add_bars(table: &mut Table, rows: &[Row]) {
     let largest = rows.iter().map(|row| row.size).max().unwrap_or_default();
     table.beside(LEAST_BAR, |number, room| {
@@ -189,7 +207,7 @@ fn add_bars(table: &mut Table, rows: &[Row]) {
     });
 }
 
-/// Draws what stays as full blocks and what is reclaimable as light ones, without colour. Whatever is there is seen.
+/// Draws what is kept as full blocks and what is reclaimable as light ones, without colour. What is not zero is visible.
 fn bar(row: &Row, largest: u64, width: usize) -> String {
     let cells = |bytes: u64| {
         let share = u128::from(bytes) * width as u128;
@@ -197,18 +215,18 @@ fn bar(row: &Row, largest: u64, width: usize) -> String {
         usize::try_from(cells).unwrap_or(width).min(width)
     };
     let all = cells(row.size);
-    let going = cells(row.reclaimable.min(row.size));
-    // Both were rounded up; where there is room for one cell only, what can be had is worth more than what stays.
-    let going = if row.reclaimable < row.size && all > 1 {
-        going.min(all - 1)
+    let light = cells(row.reclaimable.min(row.size));
+    // Both were rounded up. A single cell shows what is reclaimable.
+    let light = if row.reclaimable < row.size && all > 1 {
+        light.min(all - 1)
     } else {
-        going
+        light
     };
-    "█".repeat(all - going) + &"░".repeat(going)
+    "█".repeat(all - light) + &"░".repeat(light)
 }
 
-/// Returns the reclaimable bytes with their share, as docker writes them.
-pub fn reclaimable(row: &Row) -> String {
+/// Returns the reclaimable bytes with their share, formatted as in docker.
+fn reclaimable(row: &Row) -> String {
     let size = human_size(row.reclaimable);
     match u128::from(row.reclaimable)
         .saturating_mul(100)
@@ -225,33 +243,33 @@ fn sum(reports: &[Report]) -> Row {
     together(&usages)
 }
 
-fn by_layout(context: &Context<'_>, reports: &[Report]) -> String {
-    let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
-    table.names(0);
-    table.fit(context.term.width());
-    let mut all_images = 0;
-    let mut totals = Vec::with_capacity(reports.len());
-    for report in reports {
-        let total = report.usage.total();
-        let images = report.usage.images.total + report.usage.untagged.total;
-        all_images += images;
+/// Returns a row for each layout, with its path and the number of its images, and their sum, which does not include the
+/// trash.
+fn by_layout(
+    context: &Context<'_>,
+    mut rows: Vec<(String, u64, Row)>,
+    sum: &Row,
+    has_bars: bool,
+    trash: Option<(String, Row)>,
+) -> String {
+    let headers = ["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"];
+    let mut table = Table::new(&headers, &[0], context.term.width());
+    let bars: Vec<Row> = rows.iter().map(|(_, _, row)| *row).collect();
+    let images = rows.iter().map(|(_, images, _)| images).sum();
+    rows.push(("Total".to_owned(), images, *sum));
+    let rows = rows
+        .into_iter()
+        .map(|(path, images, row)| (path, images.to_string(), row));
+    for (path, images, row) in rows.chain(trash.map(|(path, row)| (path, String::new(), row))) {
         table.row(vec![
-            context.term.foreign(&report.path).into_owned(),
-            images.to_string(),
-            human_size(total.size),
-            reclaimable(&total),
+            context.term.foreign(&path),
+            images,
+            human_size(row.size),
+            reclaimable(&row),
         ]);
-        totals.push(total);
     }
-    let sum = sum(reports);
-    table.row(vec![
-        "Total".to_owned(),
-        all_images.to_string(),
-        human_size(sum.size),
-        reclaimable(&sum),
-    ]);
-    if totals.len() > 1 {
-        add_bars(&mut table, &totals);
+    if has_bars {
+        add_bars(&mut table, &bars);
     }
     table.render()
 }
@@ -262,11 +280,10 @@ fn by_image(
     images: &[(Image, ImageUsage)],
     is_headed: bool,
 ) -> String {
-    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"]);
-    table.names(0);
-    table.fit(context.term.width());
+    let headers = ["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"];
+    let mut table = Table::new(&headers, &[0], context.term.width());
     let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
-    // What frees most stands first.
+    // The image that frees most comes first.
     rows.sort_by(|(a, a_usage), (b, b_usage)| {
         b_usage
             .unique
@@ -275,46 +292,93 @@ fn by_image(
     });
     for (image, usage) in rows {
         let name = match image.names.as_slice() {
-            [] => "<none>".to_owned(),
+            [] => NONE.to_owned(),
             [name] => name.text.to_string(),
             [name, rest @ ..] => format!("{} and {} more", name.text, rest.len()),
         };
         table.row(vec![
-            context.term.foreign(&name).into_owned(),
+            context.term.foreign(&name),
             image.digest.short(),
             human_size(usage.size),
             human_size(usage.shared),
             human_size(usage.unique),
         ]);
     }
-    let head = if is_headed {
-        format!("{}:\n", context.term.foreign(path))
-    } else {
-        String::new()
-    };
-    let mut text = head + &table.render();
+    let mut text = String::new();
+    if is_headed {
+        text = format!("{}:\n", context.term.foreign(path));
+    }
+    text.push_str(&table.render());
     let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
     let images = images.iter().map(|(image, _)| image);
     for file in images.flat_map(|image| &image.second_indexes) {
         *listed.entry(file).or_default() += 1;
     }
     for (file, images) in listed {
-        let (images, verb) = (
-            count(images, "image"),
-            if images == 1 { "is" } else { "are" },
-        );
-        let file = context.term.foreign(file);
+        let verb = if images == 1 { "is" } else { "are" };
+        let (images, file) = (count(images, "image"), context.term.foreign(file));
         text.push_str(&format!("{images} {verb} also listed in {file}\n"));
     }
     text
 }
 
+/// Prints the measures of a shared store, and returns how that ended.
+fn shared(
+    context: &Context<'_>,
+    is_json: bool,
+    store: &Path,
+    layouts: &[PathBuf],
+    usage: &SharedUsage,
+    trash: &Row,
+) -> Exit {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let text = if is_json {
+        let rows = layouts.iter().zip(&usage.layouts).enumerate();
+        let layouts = rows.map(|(number, (layout, row))| JsonMember {
+            path: path(layout),
+            images: JsonRow::of(row),
+            items: usage.images.get(number).map(|images| json_images(images)),
+        });
+        let document = JsonShared {
+            layouts: layouts.collect(),
+            shared_blobs: JsonStore {
+                path: path(store),
+                orphans: JsonRow::of(&usage.orphans),
+                trash: JsonRow::of(trash),
+                refusal: usage.refusal.clone(),
+            },
+            total: JsonRow::of(&usage.total),
+        };
+        json::document("df", document)
+    } else {
+        let rows = layouts.iter().zip(&usage.layouts);
+        let mut rows: Vec<_> = rows
+            .map(|(layout, row)| (path(layout), row.total, *row))
+            .collect();
+        rows.push((format!("{} (orphans)", path(store)), 0, usage.orphans));
+        let trash = (trash.total > 0).then(|| (format!("{} (trash)", path(store)), *trash));
+        let mut text = by_layout(context, rows, &usage.total, false, trash);
+        for (layout, images) in layouts.iter().zip(&usage.images) {
+            text.push('\n');
+            text.push_str(&by_image(context, &path(layout), images, true));
+        }
+        text
+    };
+    let mut exit = context.print(&text);
+    if let Some(unmeasured) = &usage.unmeasured {
+        exit = exit.and(context.report_unmeasured(&path(store), unmeasured));
+    }
+    if let Some(refusal) = &usage.refusal {
+        let hint = "until then nothing of the shared blobs is reclaimable";
+        context.term.error(refusal, Some(hint));
+    }
+    exit
+}
+
 #[derive(Serialize)]
 struct JsonDf {
-    schema_version: u32,
-    command: &'static str,
     layouts: Vec<JsonLayout>,
-    /// Of several layouts: all together, each inode once.
+    /// With several layouts: all together, each inode once.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<JsonRow>,
 }
@@ -337,9 +401,8 @@ struct JsonLayout {
     items: Option<Vec<JsonImage>>,
 }
 
-/// A row, as scripts read it.
 #[derive(Serialize)]
-pub struct JsonRow {
+struct JsonRow {
     total: u64,
     active: u64,
     size_bytes: u64,
@@ -351,16 +414,42 @@ struct JsonImage {
     digest: String,
     names: Vec<String>,
     holds: Vec<String>,
-    /// Files beside `index.json` that list it as well.
+    /// Other JSON files of the layout that list it as well.
     second_indexes: Vec<String>,
     size_bytes: u64,
     shared_bytes: u64,
     unique_bytes: u64,
 }
 
+#[derive(Serialize)]
+struct JsonShared {
+    layouts: Vec<JsonMember>,
+    shared_blobs: JsonStore,
+    total: JsonRow,
+}
+
+/// A layout that shares a store.
+#[derive(Serialize)]
+struct JsonMember {
+    path: String,
+    images: JsonRow,
+    /// With `--verbose`: each image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<JsonImage>>,
+}
+
+#[derive(Serialize)]
+struct JsonStore {
+    path: String,
+    orphans: JsonRow,
+    /// What `trash empty` frees; no other row counts it.
+    trash: JsonRow,
+    /// Why a sweep would refuse.
+    refusal: Option<String>,
+}
+
 impl JsonRow {
-    /// Takes over the library's numbers.
-    pub const fn of(row: &Row) -> Self {
+    const fn of(row: &Row) -> Self {
         Self {
             total: row.total,
             active: row.active,
@@ -371,181 +460,31 @@ impl JsonRow {
 }
 
 fn json_images(images: &[(Image, ImageUsage)]) -> Vec<JsonImage> {
-    let images = images.iter();
-    images
-        .map(|(image, usage)| JsonImage {
-            digest: image.digest.to_string(),
-            names: image.name_list(),
-            holds: image.holds.clone(),
-            second_indexes: image.second_indexes.clone(),
-            size_bytes: usage.size,
-            shared_bytes: usage.shared,
-            unique_bytes: usage.unique,
-        })
-        .collect()
+    let images = images.iter().map(|(image, usage)| JsonImage {
+        digest: image.digest.to_string(),
+        names: image.name_list(),
+        holds: image.holds.clone(),
+        second_indexes: image.second_indexes.clone(),
+        size_bytes: usage.size,
+        shared_bytes: usage.shared,
+        unique_bytes: usage.unique,
+    });
+    images.collect()
 }
 
 impl Report {
     fn to_json(&self) -> JsonLayout {
-        let row = |row: Row| JsonRow::of(&row);
         JsonLayout {
             path: self.path.clone(),
-            images: row(self.usage.images),
-            untagged: row(self.usage.untagged),
-            orphans: row(self.usage.orphans),
-            temporary: row(self.usage.temporary),
-            trash: row(self.trash),
-            total: row(self.usage.total()),
+            images: JsonRow::of(&self.usage.images),
+            untagged: JsonRow::of(&self.usage.untagged),
+            orphans: JsonRow::of(&self.usage.orphans),
+            temporary: JsonRow::of(&self.usage.temporary),
+            trash: JsonRow::of(&self.trash),
+            total: JsonRow::of(&self.usage.total()),
             foreign: self.usage.foreign,
             refusal: self.usage.refusal.clone(),
-            items: self.is_verbose.then(|| json_images(&self.images)),
-        }
-    }
-}
-
-/// Measures a pool.
-fn shared(context: &Context<'_>, args: &DfArgs, pool: &Path) -> Exit {
-    let group = match choose_sharing(context, pool, &args.layouts.tree) {
-        Ok(group) => group,
-        Err(refused) => return refused,
-    };
-    let (_, layouts) = group.paths();
-    let protection = protection(context, args.grace, args.temp_age, Clock::Real);
-    let detail = if args.verbose {
-        Detail::Images
-    } else {
-        Detail::Layouts
-    };
-    let usage = group
-        .open(context.watcher())
-        .and_then(|mut open| open.usage(detail, &protection, &Disk, context.watcher()));
-    let usage = match usage {
-        Ok(usage) => usage.expect("the group has a shared store"),
-        Err(error) => return context.report(&error),
-    };
-    let trash = match SharedStore::open(pool).and_then(|store| in_trash(store.trash())) {
-        Ok(trash) => trash,
-        Err(error) => return context.report(&error),
-    };
-    let exit = match args.format {
-        TableFormat::Json => {
-            let document = JsonPool::of(pool, layouts, &usage, &trash);
-            context.print(&json::pretty(&document))
-        }
-        TableFormat::Table => {
-            let mut text = pool_table(context, pool, layouts, &usage, &trash);
-            for (layout, images) in layouts.iter().zip(&usage.images) {
-                text.push('\n');
-                text.push_str(&by_image(context, &layout.to_string_lossy(), images, true));
-            }
-            context.print(&text)
-        }
-    };
-    let mut exit = exit;
-    if let Some(unmeasured) = &usage.unmeasured {
-        exit = exit.and(context.report_unmeasured(&pool.to_string_lossy(), unmeasured));
-    }
-    if let Some(refusal) = &usage.refusal {
-        let hint = "until then nothing of the pool is reclaimable";
-        context.term.error(refusal, Some(hint));
-    }
-    exit
-}
-
-fn pool_table(
-    context: &Context<'_>,
-    pool: &Path,
-    layouts: &[PathBuf],
-    usage: &SharedUsage,
-    trash: &Row,
-) -> String {
-    let mut table = Table::new(&["LAYOUT", "IMAGES", "SIZE", "RECLAIMABLE"]);
-    table.names(0);
-    table.fit(context.term.width());
-    for (path, row) in layouts.iter().zip(&usage.layouts) {
-        table.row(vec![
-            context.term.foreign(&path.to_string_lossy()).into_owned(),
-            row.total.to_string(),
-            human_size(row.size),
-            reclaimable(row),
-        ]);
-    }
-    let path = format!("{} (orphans)", pool.display());
-    table.row(vec![
-        context.term.foreign(&path).into_owned(),
-        "0".to_owned(),
-        human_size(usage.orphans.size),
-        reclaimable(&usage.orphans),
-    ]);
-    table.row(vec![
-        "Total".to_owned(),
-        usage.total.total.to_string(),
-        human_size(usage.total.size),
-        reclaimable(&usage.total),
-    ]);
-    if trash.total > 0 {
-        // After the total, which does not include it.
-        let path = format!("{} (trash)", pool.display());
-        table.row(vec![
-            context.term.foreign(&path).into_owned(),
-            String::new(),
-            human_size(trash.size),
-            reclaimable(trash),
-        ]);
-    }
-    table.render()
-}
-
-#[derive(Serialize)]
-struct JsonPool {
-    schema_version: u32,
-    command: &'static str,
-    layouts: Vec<PoolLayout>,
-    shared_blobs: JsonShared,
-    total: JsonRow,
-}
-
-#[derive(Serialize)]
-struct PoolLayout {
-    path: String,
-    images: JsonRow,
-    /// With `--verbose`: each image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<Vec<JsonImage>>,
-}
-
-#[derive(Serialize)]
-struct JsonShared {
-    path: String,
-    orphans: JsonRow,
-    /// What `trash empty` frees; no other row counts it.
-    trash: JsonRow,
-    /// Why a sweep would refuse.
-    refusal: Option<String>,
-}
-
-impl JsonPool {
-    fn of(pool: &Path, layouts: &[PathBuf], usage: &SharedUsage, trash: &Row) -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            command: "df",
-            layouts: layouts
-                .iter()
-                .zip(&usage.layouts)
-                .enumerate()
-                .map(|(number, (path, row))| PoolLayout {
-                    path: path.to_string_lossy().into_owned(),
-                    images: JsonRow::of(row),
-                    items: usage.images.get(number).map(|images| json_images(images)),
-                })
-                .collect(),
-            shared_blobs: JsonShared {
-                path: pool.to_string_lossy().into_owned(),
-                orphans: JsonRow::of(&usage.orphans),
-                trash: JsonRow::of(trash),
-                refusal: usage.refusal.clone(),
-            },
-            total: JsonRow::of(&usage.total),
+            items: self.images.as_deref().map(json_images),
         }
     }
 }
@@ -555,7 +494,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_shows_whatever_is_there() {
+    fn a_bar_shows_all_that_is_not_zero() {
         let row = |size, reclaimable| Row {
             size,
             reclaimable,

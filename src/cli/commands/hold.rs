@@ -2,34 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ocisweep::layout::BlobId;
 use ocisweep::layout::holds::{Hold, Holds};
 use ocisweep::model::entries::list_entries;
-use ocisweep::oci::Digest;
-use ocisweep::oci::split_name;
+use ocisweep::oci::{Digest, split_name};
 use ocisweep::ops::change_holds;
-use ocisweep::parse::size::human_duration;
 use ocisweep::parse::time::{parse_duration, parse_until};
 use ocisweep::plan::{Force, SelectError, Selector};
 use ocisweep::{Error, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs, TableFormat};
-use crate::cli::context::{Context, dashes, quote, quote_path, wider_hint};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
+use crate::cli::quote::{hold_rm_command, wider_hint};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
-use crate::cli::render::table::Table;
+use crate::cli::render::table::{NONE, Table};
+use crate::cli::render::time::until;
 
 /// The largest `umoci.json` that is read, in bytes.
 const MAX_BUNDLE_BYTES: u64 = 1 << 20;
 
-/// Runs one of the sub-commands.
-pub fn run(context: &Context<'_>, command: &HoldCommand) -> Exit {
+/// Runs one of the subcommands.
+///
+/// # Errors
+/// The exit status, if nothing was done.
+pub fn run(context: &Context<'_>, command: &HoldCommand) -> Result<Exit, Exit> {
     match command {
         HoldCommand::Add(args) => add(context, args),
         HoldCommand::Ls(args) => ls(context, args),
@@ -40,7 +44,8 @@ pub fn run(context: &Context<'_>, command: &HoldCommand) -> Exit {
 /// Why a hold command did nothing.
 enum Failure {
     Library(Error),
-    PlanNotes { text: String, hint: Option<String> },
+    /// A message and a hint.
+    Message(String, Option<String>),
 }
 
 impl From<Error> for Failure {
@@ -49,18 +54,17 @@ impl From<Error> for Failure {
     }
 }
 
-impl Failure {
-    fn said(text: String) -> Self {
-        Self::PlanNotes { text, hint: None }
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Message(text, None)
     }
+}
 
+impl Failure {
     fn report(&self, context: &Context<'_>) -> Exit {
         match self {
             Self::Library(error) => context.report(error),
-            Self::PlanNotes { text, hint } => {
-                context.term.error(text, hint.as_deref());
-                exit::INCOMPLETE
-            }
+            Self::Message(text, hint) => context.fail(exit::INCOMPLETE, text, hint.as_deref()),
         }
     }
 }
@@ -70,9 +74,9 @@ fn change(
     context: &Context<'_>,
     layout: &Path,
     store: Option<&Path>,
-    lock_wait: std::time::Duration,
+    lock_wait: Duration,
     edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<(), Exit> {
     let open = || match store {
         Some(store) => context.open_in(layout, store),
         None => context.open_directory(
@@ -80,65 +84,44 @@ fn change(
             "holds are kept in a directory, and not in an archive",
         ),
     };
-    change_holds(&open, context.now, lock_wait, context.watcher(), edit)
+    let changed = change_holds(&open, context.now, lock_wait, context.watcher(), edit);
+    changed.map_err(|failure: Failure| failure.report(context))
 }
 
-fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
-    let bundle = match args.bundle.as_deref().map(read_bundle).transpose() {
-        Ok(bundle) => bundle,
-        Err(text) => return Failure::said(text).report(context),
-    };
-    let until = match args
+fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
+    let bundle = args.bundle.as_deref().map(read_bundle).transpose();
+    let bundle = bundle.map_err(|text| Failure::from(text).report(context))?;
+    let until = args
         .until
         .as_deref()
-        .map(|text| end_of(text, context.now, &context.zone))
-        .transpose()
-    {
-        Ok(until) => until,
-        Err(text) => {
-            context.term.error(&text, None);
-            return exit::USAGE;
-        }
-    };
+        .map(|text| end_of(text, context.now, &context.zone));
+    let until = until.transpose();
+    let until = until.map_err(|text| context.fail(exit::USAGE, &text, None))?;
     let mut digest_of = None;
-    let result = change(
+    let store = args.shared_blobs.as_deref();
+    change(
         context,
         &args.layout,
-        args.shared_blobs.as_deref(),
+        store,
         args.lock_wait,
         |view, holds| {
             if holds.holds.iter().any(|hold| hold.name == args.name) {
-                return Err(Failure::PlanNotes {
-                    text: format!("cannot add hold `{}`: there is one of that name", args.name),
-                    hint: Some(format!(
-                        "`ocisweep hold rm {}{} {}` ends it",
-                        dashes([&args.name]),
-                        quote_path(&args.layout),
-                        quote(&args.name)
-                    )),
-                });
+                let text = format!("cannot add hold `{}`: there is one of that name", args.name);
+                let command = hold_rm_command(&args.layout, &args.name);
+                return Err(Failure::Message(text, Some(format!("{command} ends it"))));
             }
             let (digest, image, while_path) = match (&bundle, &args.image) {
-                (Some((digest, directory)), _) => (digest.clone(), None, Some(directory.clone())),
+                (Some(digest), _) => (digest.clone(), None, args.bundle.clone()),
                 (None, Some(image)) => {
                     let digest = resolve(view, image)?;
                     (digest, Some(image.clone()), args.while_path.clone())
                 }
-                (None, None) => {
-                    return Err(Failure::said(
-                        "cannot add a hold without an image".to_owned(),
-                    ));
-                }
+                (None, None) => return Err("cannot add a hold without an image".to_owned().into()),
             };
-            if view
-                .graph
-                .id(&digest)
-                .is_none_or(|id| !view.graph.is_present(id))
-            {
-                return Err(Failure::said(format!(
-                    "cannot hold {digest}: it is not in `{}`",
-                    args.layout.display()
-                )));
+            let id = view.graph.id(&digest);
+            if id.is_none_or(|id| !view.graph.is_present(id)) {
+                let layout = args.layout.display();
+                return Err(format!("cannot hold {digest}: it is not in `{layout}`").into());
             }
             digest_of = Some(digest.clone());
             holds.holds.push(Hold {
@@ -147,78 +130,59 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Exit {
                 image,
                 reason: args.reason.clone(),
                 until,
-                while_path: absolute(while_path),
+                // A relative path would mean something else in another directory.
+                while_path: while_path.map(|path| std::path::absolute(&path).unwrap_or(path)),
             });
             Ok(())
         },
-    );
-    match (result, digest_of) {
-        (Ok(()), Some(digest)) => {
-            let name = context.term.foreign(&args.name);
-            context.print(&format!("Held: {name} {digest}\n"))
-        }
-        (Ok(()), None) => exit::DONE,
-        (Err(failure), _) => failure.report(context),
-    }
+    )?;
+    let digest = digest_of.expect("a hold was added");
+    let name = context.term.foreign(&args.name);
+    Ok(context.print(&format!("Held: {name} {digest}\n")))
 }
 
-/// Reads when a hold ends: unlike a filter a duration looks ahead here.
+/// Reads when a hold ends. Unlike in a filter, a duration counts into the future.
 fn end_of(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
-    let cannot = |why: String| format!("cannot use `--until {text}`: {why}");
-    if let Ok(duration) = parse_duration(text) {
-        return now
-            .checked_add(duration)
-            .map_err(|error| cannot(error.to_string()));
-    }
-    parse_until(text, now, zone).map_err(|error| cannot(error.to_string()))
+    let end = match parse_duration(text) {
+        Ok(duration) => now.checked_add(duration).map_err(|error| error.to_string()),
+        Err(_) => parse_until(text, now, zone).map_err(|error| error.to_string()),
+    };
+    end.map_err(|why| format!("cannot use `--until {text}`: {why}"))
 }
 
-/// A relative path would mean something else in another directory.
-fn absolute(path: Option<PathBuf>) -> Option<PathBuf> {
-    path.map(|path| std::path::absolute(&path).unwrap_or(path))
-}
-
-/// Finds the one image that an argument names.
+/// Returns the digest of the one image that an argument selects.
 fn resolve(view: &Snapshot, text: &str) -> Result<Digest, Failure> {
     let entries = list_entries(view);
-    let picked = Selector::new(view, &entries, Force::No).pick(text);
-    let pick = match picked {
+    let pick = match Selector::new(view, &entries, Force::No).pick(text) {
         Ok(pick) => pick,
         Err(error) => {
-            // A digest that is no entry can be held as well: a platform, or what another tool
-            // dropped from the index. `name:tag` only reads like one of an unknown algorithm.
+            // A digest that is not an entry can be held as well: a platform, or an image that another tool removed from the
+            // index. `name:tag` only reads like a digest of an unknown algorithm.
             if let Ok(digest) = Digest::parse(text)
                 && (digest.algorithm().is_some() || view.graph.id(&digest).is_some())
             {
                 return Ok(digest);
             }
             let hint = match &error {
-                SelectError::NoMatch {
-                    wider: Some(wider), ..
-                } => Some(wider_hint(wider)),
+                SelectError::NoMatch { wider, .. } => wider.as_deref().map(wider_hint),
                 _ => None,
             };
-            let text = error.to_string();
-            return Err(Failure::PlanNotes { text, hint });
+            return Err(Failure::Message(error.to_string(), hint));
         }
     };
-    let ids: BTreeSet<BlobId> = pick
-        .images
-        .iter()
-        .chain(pick.names.keys())
-        .copied()
-        .collect();
+    let ids = pick.images.iter().chain(pick.names.keys());
+    let ids: BTreeSet<BlobId> = ids.copied().collect();
     match ids.first() {
         Some(id) if ids.len() == 1 => Ok(view.graph.digest(*id).clone()),
-        _ => Err(Failure::said(format!(
-            "cannot hold `{text}`: it names {}",
-            count(ids.len() as u64, "image")
-        ))),
+        _ => {
+            let images = count(ids.len() as u64, "image");
+            Err(format!("cannot hold `{text}`: it names {images}").into())
+        }
     }
 }
 
-/// Reads which image an unpacked umoci bundle was made from.
-fn read_bundle(directory: &Path) -> Result<(Digest, PathBuf), String> {
+/// Returns the image that an umoci bundle was unpacked from.
+fn read_bundle(directory: &Path) -> Result<Digest, String> {
     #[derive(Deserialize)]
     struct Meta {
         from_descriptor_path: Walk,
@@ -239,59 +203,50 @@ fn read_bundle(directory: &Path) -> Result<(Digest, PathBuf), String> {
         .and_then(|file| file.take(MAX_BUNDLE_BYTES).read_to_end(&mut bytes))
         .map_err(|error| cannot(error.to_string()))?;
     let meta: Meta = serde_json::from_slice(&bytes).map_err(|error| cannot(error.to_string()))?;
-    // The first step is the entry of `index.json`; what stands below it is held with it.
+    // The first step is the entry of `index.json`; what it references is held with it.
     let first = meta
         .from_descriptor_path
         .descriptor_walk
         .first()
         .ok_or_else(|| cannot("it names no image".to_owned()))?;
-    let digest = Digest::parse(&first.digest).map_err(|error| cannot(error.to_string()))?;
-    Ok((digest, directory.to_owned()))
+    Digest::parse(&first.digest).map_err(|error| cannot(error.to_string()))
 }
 
-fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Exit {
+fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Result<Exit, Exit> {
     let mut misses = Vec::new();
-    let mut gone = Vec::new();
-    let result = change(context, &args.layout, None, args.lock_wait, |_, holds| {
+    let mut removed = Vec::new();
+    change(context, &args.layout, None, args.lock_wait, |_, holds| {
         misses.clear();
-        gone.clear();
+        removed.clear();
         for name in &args.names {
             let before = holds.holds.len();
             holds.holds.retain(|hold| hold.name != *name);
             if holds.holds.len() == before {
-                misses.push(name.clone());
+                misses.push(name.as_str());
             } else {
-                gone.push(name.clone());
+                removed.push(name.as_str());
             }
         }
-        if gone.is_empty() {
-            return Err(Failure::said(format!(
-                "No such hold: {}",
-                misses.join(", ")
-            )));
+        if removed.is_empty() {
+            return Err(format!("No such hold: {}", misses.join(", ")).into());
         }
         Ok(())
-    });
-    if let Err(failure) = result {
-        return failure.report(context);
-    }
+    })?;
     let mut exit = exit::DONE;
-    for name in &gone {
+    for name in removed {
         let name = context.term.foreign(name);
         exit = exit.and(context.print(&format!("Released: {name}\n")));
     }
-    for name in &misses {
-        context.term.error(&format!("No such hold: {name}"), None);
-        exit = exit.and(exit::INCOMPLETE);
+    for name in misses {
+        let text = format!("No such hold: {name}");
+        exit = exit.and(context.fail(exit::INCOMPLETE, &text, None));
     }
-    exit
+    Ok(exit)
 }
 
-fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Exit {
-    let view = match context.read(&args.layout) {
-        Ok(view) => view,
-        Err(error) => return context.report(&error),
-    };
+fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
+    let view = context.read(&args.layout, None);
+    let view = view.map_err(|error| context.report(&error))?;
     let entries = list_entries(&view);
     let image_of = |hold: &Hold| {
         let id = view.graph.id(&hold.digest);
@@ -302,42 +257,32 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Exit {
             .map(|name| name.text.to_string())
             .or_else(|| hold.image.clone())
     };
+    let holds = view.state.holds.holds.iter();
     if args.format == TableFormat::Json {
-        let document = JsonHolds {
-            schema_version: json::SCHEMA_VERSION,
-            command: "hold ls",
-            holds: view
-                .state
-                .holds
-                .holds
-                .iter()
-                .map(|hold| JsonHold {
-                    name: hold.name.clone(),
-                    digest: hold.digest.to_string(),
-                    image: image_of(hold),
-                    reason: hold.reason.clone(),
-                    until: hold.until.map(|until| until.to_string()),
-                    r#while: hold
-                        .while_path
-                        .as_ref()
-                        .map(|path| path.to_string_lossy().into_owned()),
-                    active: hold.is_active(context.now),
-                })
-                .collect(),
-        };
-        return context.print(&json::pretty(&document));
+        let holds = holds.map(|hold| JsonHold {
+            name: hold.name.clone(),
+            digest: hold.digest.to_string(),
+            image: image_of(hold),
+            reason: hold.reason.clone(),
+            until: hold.until.map(|until| until.to_string()),
+            r#while: hold
+                .while_path
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+            active: hold.is_active(context.now),
+        });
+        let holds = holds.collect();
+        return Ok(context.print(&json::document("hold ls", JsonHolds { holds })));
     }
-    let mut table = Table::new(&["NAME", "IMAGE", "IMAGE ID", "ENDS", "REASON"]);
-    table.names(0);
-    table.names(1);
-    table.fit(context.term.width());
-    for hold in &view.state.holds.holds {
-        let image = image_of(hold).unwrap_or_else(|| "<none>".to_owned());
+    let headers = ["NAME", "IMAGE", "IMAGE ID", "ENDS", "REASON"];
+    let mut table = Table::new(&headers, &[0, 1], context.term.width());
+    for hold in holds {
+        let image = image_of(hold).unwrap_or_else(|| NONE.to_owned());
         let image = match split_name(&image) {
             (None, Some(tag)) => tag.to_owned(),
             _ => image,
         };
-        let foreign = |text: &str| context.term.foreign(text).into_owned();
+        let foreign = |text: &str| context.term.foreign(text);
         table.row(vec![
             foreign(&hold.name),
             foreign(&image),
@@ -346,33 +291,26 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Exit {
             foreign(hold.reason.as_deref().unwrap_or_default()),
         ]);
     }
-    context.print(&table.render())
+    Ok(context.print(&table.render()))
 }
 
-/// Says when a hold ends.
+/// Returns when a hold ends.
 fn ends(hold: &Hold, now: Timestamp) -> String {
     if !hold.is_active(now) {
         return "ended".to_owned();
     }
-    let until = hold.until.map(|until| {
-        let left = std::time::Duration::try_from(until.duration_since(now)).unwrap_or_default();
-        format!("in {}", human_duration(left).to_lowercase())
-    });
-    let gone = hold
-        .while_path
-        .as_ref()
-        .map(|path| format!("when {} is removed", path.display()));
-    match (until, gone) {
+    let until = hold.until.map(|time| until(now, time));
+    let removed = hold.while_path.as_ref();
+    let removed = removed.map(|path| format!("when {} is removed", path.display()));
+    match (until, removed) {
         (None, None) => "never".to_owned(),
         (Some(text), None) | (None, Some(text)) => text,
-        (Some(until), Some(gone)) => format!("{until} or {gone}"),
+        (Some(until), Some(removed)) => format!("{until} or {removed}"),
     }
 }
 
 #[derive(Serialize)]
 struct JsonHolds {
-    schema_version: u32,
-    command: &'static str,
     holds: Vec<JsonHold>,
 }
 

@@ -8,7 +8,6 @@ pub mod df;
 pub mod gc;
 pub mod hold;
 pub mod ls;
-mod ls_tree;
 pub mod prune;
 mod repair;
 pub mod rm;

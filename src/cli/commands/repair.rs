@@ -49,10 +49,7 @@ pub fn run(
         .collect();
     let mut tried: BTreeSet<Digest> = BTreeSet::new();
     for _ in 0..MAX_ROUNDS {
-        let view = match store {
-            Some(store) => context.read_in(path, store)?,
-            None => context.read(path)?,
-        };
+        let view = context.read(path, store)?;
         let report = check(&view, options, context.watcher())?;
         let damaged = report.findings.iter().filter(|finding| is_damage(finding));
         let damaged: BTreeSet<Digest> = damaged

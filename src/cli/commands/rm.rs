@@ -14,75 +14,81 @@ use ocisweep::oci::Shape;
 use ocisweep::oci::platform::{Platform, PlatformSelector};
 use ocisweep::ops::{self, Finished};
 use ocisweep::plan::{
-    Conflict, Dropped, Extent, Force, KeptImage, LeftCompanion, Moved, Pick, PlatformRequest,
-    Referrers, Removal, RemoveOptions, SelectError, Selector, Which, drop_platforms, remove,
+    Conflict, Dropped, Extent, Force, LeftCompanion, Moved, Pick, PlatformRequest, Referrers,
+    Removal, RemoveOptions, SelectError, Selector, Totals, Which, drop_platforms, remove,
     sweep_all,
 };
 use ocisweep::{Error, Snapshot};
 
 use crate::cli::args::{RmArgs, TextFormat};
-use crate::cli::context::{Context, dashes, quote, quote_path, quoted, rm_command, wider_hint};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
-use crate::cli::render::json;
-use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::{Shown, count, parts, total_line};
+use crate::cli::quote::{hold_rm_command, quote, quote_path, quoted, rm_command, wider_hint};
+use crate::cli::render::json::{self, Item};
+use crate::cli::render::names::RemovedNames;
+use crate::cli::render::sweep::{Shown, Style, count, parts, total_line};
+use crate::cli::render::table::NONE;
 use crate::cli::render::trashed::TrashTotals;
 use crate::cli::run::{Clock, protection, run_mode};
 
 /// How many companion tags that are kept are named one by one.
 const MAX_COMPANIONS: usize = 20;
 
-/// What planning said beside the plan.
+/// What planning noted beside the plan.
 #[derive(Default)]
 struct PlanNotes {
-    untagged: Vec<String>,
-    left_referrers: Vec<String>,
+    names: RemovedNames,
     left_companions: Vec<LeftCompanion>,
     conflicts: Vec<Conflict>,
     misses: Vec<SelectError>,
     deletes: bool,
     moved: Vec<Moved>,
     dropped: Vec<Dropped>,
-    kept_by: Vec<KeptImage>,
-    more_kept: usize,
-    /// How many blobs the layout does not need any more.
+    /// The number of blobs that the layout no longer needs.
     released: usize,
 }
 
-/// Removes what the arguments name, all against one state and with one write.
-pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
-    let request = match platforms(args) {
-        Ok(request) => request,
-        Err(text) => {
-            context.term.error(
-                &text,
-                Some(
-                    "a platform is os[(version+feature)][/arch[/variant]], such as linux/arm64, or the digest of a child",
-                ),
-            );
-            return exit::USAGE;
-        }
-    };
-    if args.shared.shared_blobs.is_some() && args.shared.with.is_empty() {
-        context.term.error(
+/// Removes the images that the arguments select, all resolved against one state and removed with one write.
+///
+/// # Errors
+/// The exit status, if the command line cannot be used or a layout is not one.
+pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
+    let request = platforms(args).map_err(|text| {
+        let hint = "a platform is os[(version+feature)][/arch[/variant]], such as linux/arm64, or the digest of a child";
+        context.fail(exit::USAGE, &text, Some(hint))
+    })?;
+    let store = args.shared.shared_blobs.as_deref();
+    if store.is_some() && args.shared.with.is_empty() {
+        return Err(context.fail(
+            exit::USAGE,
             "cannot remove from a layout with shared blobs without the other layouts that use them",
             Some("`--with` names each of them, or a directory below which they are"),
-        );
-        return exit::USAGE;
+        ));
     }
-    let group = match group_of(context, &args.layout, &args.shared) {
-        Ok(group) => group,
-        Err(exit) => return exit,
-    };
-    // Temporary files were not named, those of the other layouts least of all.
+    let group = group_of(context, &args.layout, store, &args.shared.with)?;
+    // Temporary files were not named, least of all those of the other layouts.
     let rule = protection(context, args.grace, Duration::MAX, Clock::of(args.dry_run));
     let force = if args.force { Force::Yes } else { Force::No };
+    let missing = MissingDocuments::allow_if(args.allow_missing);
+    let options = RemoveOptions {
+        force,
+        referrers: if args.keep_referrers {
+            Referrers::Keep
+        } else {
+            Referrers::Follow
+        },
+        extent: if args.no_prune {
+            Extent::Names
+        } else {
+            Extent::Images
+        },
+        missing,
+    };
     let mode = run_mode(args.dry_run, args.lock_wait);
     let mut damaged: Vec<&str> = Vec::new();
     let done = ops::run(&group, &rule, mode, context.watcher(), |view| {
         if view.layout.path() != args.layout {
-            let missing = MissingDocuments::allow_if(args.allow_missing);
             let plan = sweep_all(view, missing, EmptyIndex::Allow, &Disk, &rule.sweep)?;
             return Ok((plan, PlanNotes::default()));
         }
@@ -114,83 +120,51 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Exit {
                 Err(_) => {}
             }
         }
-        let options = RemoveOptions {
-            force,
-            referrers: if args.keep_referrers {
-                Referrers::Keep
-            } else {
-                Referrers::Follow
-            },
-            extent: if args.no_prune {
-                Extent::Names
-            } else {
-                Extent::Images
-            },
-            missing: MissingDocuments::allow_if(args.allow_missing),
-        };
-        let removal = match &request {
-            None => remove(
-                view,
-                &images,
-                &entries,
-                &picks,
-                &options,
-                &rule.sweep,
-                &Disk,
-            )?,
+        let sweep = &rule.sweep;
+        let mut removal = match &request {
+            None => remove(view, &images, &entries, &picks, &options, sweep, &Disk)?,
             Some(request) => drop_platforms(
-                view,
-                &images,
-                &entries,
-                &picks,
-                request,
-                &options,
-                &rule.sweep,
-                &Disk,
+                view, &images, &entries, &picks, request, &options, sweep, &Disk,
             )?,
         };
+        let names = RemovedNames::take(&mut removal);
         let Removal {
             plan,
-            untagged,
-            left_referrers,
             left_companions,
             conflicts,
             images,
             moved,
             dropped,
-            kept_by,
-            more_kept,
             ..
         } = removal;
         let said = PlanNotes {
-            untagged,
-            left_referrers,
+            names,
             left_companions,
             conflicts,
             misses,
-            // What only manifest.json lists is no image with an ID.
+            // An image that only manifest.json lists has no ID.
             deletes: !images.is_empty() || !moved.is_empty() || !plan.sweep().is_empty(),
             moved,
             dropped,
-            kept_by,
-            more_kept,
             released: plan.sweep().len(),
         };
         Ok((plan, said))
     });
-    match done {
-        Ok(done) => show(context, args, &done),
-        Err(error) => match way_out(args, &damaged, &error) {
-            Some(hint) => {
-                context.term.error(&error.to_string(), Some(&hint));
-                Exit::of(&error)
-            }
-            None => context.report(&error),
-        },
-    }
+    let done = done.map_err(|error| match way_out(&args.layout, &damaged, &error) {
+        Some(hint) => context.report_with(&error, Some(hint)),
+        None => context.report(&error),
+    })?;
+    let style = Style {
+        is_dry_run: args.dry_run,
+        is_json: args.format == TextFormat::Json,
+        is_quiet: args.quiet,
+        has_exit_code: args.exit_code,
+        ..Style::default()
+    };
+    Ok(show(context, &style, &args.layout, args.force, &done))
 }
 
-/// Returns `true` if something that was picked is damaged or missing itself.
+/// Returns `true` if a selected image or a part of it is damaged or missing.
 fn is_damaged(view: &Snapshot, pick: &Pick) -> bool {
     let graph = &view.graph;
     let is_missing = |id| !graph.is_present(id) && !graph.is_embedded(id);
@@ -203,13 +177,13 @@ fn is_damaged(view: &Snapshot, pick: &Pick) -> bool {
         })
 }
 
-/// Returns the hint when what is damaged stands on both sides: of two such images neither can go alone,
-/// and a hint that names only the other one would lead in circles.
-fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
+/// Returns the hint if images that are removed and others are damaged: none of them can be removed alone, and a hint that
+/// names only the others would not help.
+fn way_out(layout: &Path, damaged: &[&str], error: &Error) -> Option<String> {
     let Error::Incomplete { broken, .. } = error else {
         return None;
     };
-    // No removal of images ends what a second index lists.
+    // What a second index lists is not affected by removing images.
     let is_listed = broken
         .iter()
         .any(|broken| !broken.second_indexes.is_empty());
@@ -226,7 +200,7 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
     let together: Vec<String> = together.map(|image| (*image).to_owned()).collect();
     let mut hint = format!(
         "{} removes all damaged images",
-        rm_command(&args.layout, &together)
+        rm_command(layout, &together)
     );
     if broken.iter().all(|broken| broken.missing) {
         hint.push_str("; `--allow-missing` proceeds anyway");
@@ -234,8 +208,7 @@ fn way_out(args: &RmArgs, damaged: &[&str], error: &Error) -> Option<String> {
     Some(hint)
 }
 
-/// Reads `--platform` and `--only-platform`. An empty value is an error: docker takes it for an absent
-/// flag and removes the whole image.
+/// Reads `--platform` and `--only-platform`. An empty value is an error: docker ignores it and removes the whole image.
 fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
     let (flag, values, which) = match (args.platform.as_slice(), args.only_platform.as_slice()) {
         ([], []) => return Ok(None),
@@ -251,8 +224,8 @@ fn platforms(args: &RmArgs) -> Result<Option<PlatformRequest>, String> {
     }))
 }
 
-/// Picks everything of one name, if it all is single manifests: then `index.json` itself is the index of
-/// that image, and each entry is a platform.
+/// Selects everything that has one name, if all of it is single manifests: `index.json` itself is the index of that image
+/// then, and each entry is a platform.
 fn platforms_of_one(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Option<Pick> {
     let pick = Selector::new(view, entries, Force::Yes).pick(text).ok()?;
     let is_manifest = |id| {
@@ -266,90 +239,31 @@ fn platforms_of_one(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Opti
     is_one.then_some(pick)
 }
 
-fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<PlanNotes>) -> Exit {
-    let mut parts = parts(done);
-    // With a shared store its part comes first, and deletes what the layout releases.
-    let store = match args.shared.shared_blobs {
-        Some(_) => parts.next(),
-        None => None,
-    };
-    let (Some(shown), Some(said)) = (parts.next(), done.notes.first()) else {
+/// Prints the results and the errors, and returns how the run ended.
+fn show(
+    context: &Context<'_>,
+    style: &Style,
+    layout: &Path,
+    is_forced: bool,
+    done: &Finished<PlanNotes>,
+) -> Exit {
+    let mut parts = parts(done).peekable();
+    // A shared store comes first; the blobs that the layout releases are deleted from it.
+    let store = parts.next_if(|(shown, _)| shown.is_store);
+    let store = store.map(|(store, _)| store);
+    let Some((shown, Some(said))) = parts.next() else {
         return exit::DONE;
     };
-    let totals = match &store {
-        Some(store) => shown.totals().plus(store.totals()),
-        None => shown.totals(),
-    };
-    let mut exit = match args.format {
-        TextFormat::Json => context.print(&to_json(context, args, &shown, store.as_ref(), said)),
-        TextFormat::Text => {
-            let mut text = String::new();
-            if !args.quiet {
-                let verb = if args.dry_run {
-                    "Would untag"
-                } else {
-                    "Untagged"
-                };
-                for name in said.untagged.iter().filter(|_| shown.is_written()) {
-                    let name = context.term.foreign(name);
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(text, "{verb}: {name}");
-                }
-                for Dropped {
-                    platform, digest, ..
-                } in &said.dropped
-                {
-                    let verb = if args.dry_run {
-                        "Would drop"
-                    } else {
-                        "Dropped"
-                    };
-                    let platform = context.term.foreign(platform);
-                    let _ = writeln!(text, "{verb}: {platform} {digest}");
-                }
-                if let Some(store) = &store {
-                    text.push_str(&store.lines(context));
-                }
-                text.push_str(&shown.lines(context));
-                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
-                if let Some(store) = &store {
-                    text.push_str(&kept_by_others(store, said));
-                }
-                for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written())
-                {
-                    let verb = if args.dry_run {
-                        "Would rewrite"
-                    } else {
-                        "Rewritten"
-                    };
-                    let names = match names.as_slice() {
-                        [] => "<none>".to_owned(),
-                        names => names.join(", "),
-                    };
-                    let names = context.term.foreign(&names);
-                    let _ = writeln!(text, "{verb}: {names}, image ID {digest}");
-                }
-            }
-            if said.deletes {
-                text.push_str(&total_line(&totals, args.dry_run));
-            }
-            let mut trashed = TrashTotals::default();
-            for shown in store.iter().chain([&shown]) {
-                trashed.add(shown);
-            }
-            text.push_str(&trashed.line(args.dry_run));
-            context.print(&text)
-        }
-    };
-    for name in &said.left_referrers {
-        context.term.note(&format!(
-            "keeping `{name}` and what it references: it has a name, and its subject is removed"
-        ));
-    }
+    let mut exit = context.print(&if style.is_json {
+        to_json(context, style, &shown, store.as_ref(), said)
+    } else {
+        to_text(context, style, &shown, store.as_ref(), said)
+    });
+    said.names.note_referrers(context);
     for LeftCompanion { name, owner } in said.left_companions.iter().take(MAX_COMPANIONS) {
         context.term.note(&format!(
             "`{name}` was derived from `{owner}` and is kept; to delete it as well: {}",
-            rm_command(&args.layout, std::slice::from_ref(name))
+            rm_command(layout, std::slice::from_ref(name))
         ));
     }
     let more = said.left_companions.len().saturating_sub(MAX_COMPANIONS);
@@ -360,46 +274,79 @@ fn show(context: &Context<'_>, args: &RmArgs, done: &Finished<PlanNotes>) -> Exi
         ));
     }
     for shown in std::iter::once(&shown).chain(&store) {
-        if !shown.report_trouble(context) {
-            exit = exit.and(shown.trouble_exit());
-        }
-        if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
-            exit = exit.and(exit::INTERRUPTED);
-        }
-        if args.exit_code && shown.outcome.is_none() && !shown.is_clean() {
-            exit = exit.and(exit::WOULD_CHANGE);
-        }
+        exit = exit.and(shown.report_trouble(context, style));
     }
-    // Errors come last, as docker has them.
+    // Errors come last, as in docker.
     for conflict in &said.conflicts {
-        let hint = hint(conflict, &args.layout);
-        context.term.error(&conflict.to_string(), Some(&hint));
-        exit = exit.and(exit::INCOMPLETE);
+        let hint = hint(conflict, layout);
+        exit = exit.and(context.fail(exit::INCOMPLETE, &conflict.to_string(), Some(&hint)));
     }
-    let is_forgiven = args.force
-        && said.conflicts.is_empty()
-        && said.misses.iter().all(SelectError::is_not_found);
+    let is_forgiven =
+        is_forced && said.conflicts.is_empty() && said.misses.iter().all(SelectError::is_not_found);
     for miss in &said.misses {
-        context
-            .term
-            .error(&miss.to_string(), miss_hint(miss, args).as_deref());
+        let hint = miss_hint(miss, layout);
+        let ended = context.fail(exit::INCOMPLETE, &miss.to_string(), hint.as_deref());
         if !is_forgiven {
-            exit = exit.and(exit::INCOMPLETE);
+            exit = exit.and(ended);
         }
     }
     exit
 }
 
-/// Returns a line for the blobs that the layout released and that other layouts still need.
+fn to_text(
+    context: &Context<'_>,
+    style: &Style,
+    shown: &Shown<'_>,
+    store: Option<&Shown<'_>>,
+    said: &PlanNotes,
+) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    if !style.is_quiet {
+        text.push_str(&said.names.untagged_lines(context, shown));
+        let verb = shown.tense("Would drop", "Dropped");
+        for Dropped {
+            platform, digest, ..
+        } in &said.dropped
+        {
+            let platform = context.term.foreign(platform);
+            let _ = writeln!(text, "{verb}: {platform} {digest}");
+        }
+        for shown in store.into_iter().chain([shown]) {
+            text.push_str(&shown.lines(context));
+        }
+        text.push_str(&said.names.kept_lines(context));
+        text.extend(store.map(|store| kept_by_others(store, said)));
+        let verb = shown.tense("Would rewrite", "Rewritten");
+        for Moved { names, digest, .. } in said.moved.iter().filter(|_| shown.is_written()) {
+            let names = match names.as_slice() {
+                [] => NONE.to_owned(),
+                names => context.term.foreign(&names.join(", ")),
+            };
+            let _ = writeln!(text, "{verb}: {names}, image ID {digest}");
+        }
+    }
+    if said.deletes {
+        let totals = store.map_or_else(Totals::default, Shown::totals);
+        let totals = shown.totals().plus(totals);
+        text.push_str(&total_line(&totals, style.is_dry_run));
+    }
+    let mut trashed = TrashTotals::default();
+    for shown in store.into_iter().chain([shown]) {
+        trashed.add(shown);
+    }
+    text + &trashed.line(style.is_dry_run)
+}
+
+/// Returns a line for the blobs that the layout released and other layouts still need.
 fn kept_by_others(store: &Shown<'_>, said: &PlanNotes) -> String {
-    let kept = store.plan.kept().len();
-    let here = store.plan.sweep().len() + kept;
+    let here = store.plan.sweep().len() + store.plan.kept().len();
     match said.released.saturating_sub(here) {
         0 => String::new(),
-        others => format!(
-            "kept: {} also used by other layouts\n",
-            count(others as u64, "blob")
-        ),
+        others => {
+            let blobs = count(others as u64, "blob");
+            format!("kept: {blobs} also used by other layouts\n")
+        }
     }
 }
 
@@ -410,22 +357,18 @@ fn hint(conflict: &Conflict, layout: &Path) -> String {
         ..
     } = conflict
     {
-        let force = match can_be_forced {
-            true => "`-f` removes the name and keeps the image; ",
-            false => "",
+        let force = if *can_be_forced {
+            "`-f` removes the name and keeps the image; "
+        } else {
+            ""
         };
-        return format!(
-            "{force}`ocisweep hold rm {}{} {}` ends the hold",
-            dashes([hold.as_str()]),
-            quote_path(layout),
-            quote(hold)
-        );
+        return format!("{force}{} ends the hold", hold_rm_command(layout, hold));
     }
     let hint = match conflict {
         Conflict::Referenced { .. } => "give the names to remove, or `-f` to remove all of them",
         Conflict::NoPlatform { .. } => {
             return format!(
-                "`ocisweep ls --tree {}` shows the platforms; a digest shown there selects one of several that are alike",
+                "`ocisweep ls --tree {}` shows the platforms; a digest in it selects one of several equal ones",
                 quote_path(layout)
             );
         }
@@ -443,8 +386,8 @@ fn hint(conflict: &Conflict, layout: &Path) -> String {
     hint.to_owned()
 }
 
-fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
-    let layout = quote_path(&args.layout);
+fn miss_hint(miss: &SelectError, path: &Path) -> Option<String> {
+    let layout = quote_path(path);
     Some(match miss {
         SelectError::NoSuchImage { similar, .. } if similar.is_empty() => {
             format!("`ocisweep ls {layout}` lists what is there")
@@ -457,7 +400,7 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
             can_be_forced,
             ..
         } => {
-            let command = rm_command(&args.layout, exact.get(..1)?);
+            let command = rm_command(path, exact.get(..1)?);
             let all = if *can_be_forced {
                 "; `-f` removes all that have exactly this name"
             } else {
@@ -484,73 +427,46 @@ fn miss_hint(miss: &SelectError, args: &RmArgs) -> Option<String> {
 
 fn to_json(
     context: &Context<'_>,
-    args: &RmArgs,
+    style: &Style,
     shown: &Shown<'_>,
     store: Option<&Shown<'_>>,
     said: &PlanNotes,
 ) -> String {
-    let mut layout = shown.to_json(context.now, args.format);
-    let action = if args.dry_run { "would-untag" } else { "untag" };
-    let untagged = said.untagged.iter().filter(|_| shown.is_written());
-    let names = untagged.map(|name| json::Item {
-        digest: None,
-        path: None,
-        kind: "name",
-        size: 0,
-        action,
-        reasons: vec!["removed".to_owned()],
+    let mut layout = shown.to_json(context.now, style);
+    let action = shown.tense("would-untag", "untag");
+    let names = said.names.untagged(shown).iter().map(|name| Item {
         names: vec![name.clone()],
-        platform: None,
+        ..Item::new("name", action, "removed")
     });
-    let drop = if args.dry_run { "would-drop" } else { "drop" };
-    let dropped = said.dropped.iter().map(|dropped| json::Item {
+    let action = shown.tense("would-drop", "drop");
+    let dropped = said.dropped.iter().map(|dropped| Item {
         digest: Some(dropped.digest.to_string()),
-        path: None,
-        kind: "platform",
-        size: 0,
-        action: drop,
-        reasons: vec!["platform dropped".to_owned()],
         names: dropped.names.clone(),
         platform: Some(dropped.platform.clone()),
+        ..Item::new("platform", action, "platform dropped")
     });
-    let first: Vec<json::Item> = names.chain(dropped).collect();
+    let first: Vec<Item> = names.chain(dropped).collect();
     layout.items.splice(0..0, first);
-    let action = if args.dry_run {
-        "would-rewrite"
-    } else {
-        "rewrite"
-    };
-    for moved in said.moved.iter().filter(|_| shown.is_written()) {
-        layout.items.push(json::Item {
-            digest: Some(moved.digest.to_string()),
-            path: None,
-            kind: "index",
-            size: moved.size,
-            action,
-            reasons: vec!["platform dropped".to_owned()],
-            names: moved.names.clone(),
-            platform: None,
-        });
-    }
-    layout.items.extend(kept_items(&said.kept_by));
-    let failures = said
-        .conflicts
-        .iter()
-        .map(ToString::to_string)
-        .chain(said.misses.iter().map(ToString::to_string));
-    let failures: Vec<_> = failures.collect();
+    let action = shown.tense("would-rewrite", "rewrite");
+    let moved = said.moved.iter().filter(|_| shown.is_written());
+    layout.items.extend(moved.map(|moved| Item {
+        digest: Some(moved.digest.to_string()),
+        size: moved.size,
+        names: moved.names.clone(),
+        ..Item::new("index", action, "platform dropped")
+    }));
+    layout.items.extend(said.names.kept_items());
+    let conflicts = said.conflicts.iter().map(ToString::to_string);
+    let misses = said.misses.iter().map(ToString::to_string);
+    let failures: Vec<String> = conflicts.chain(misses).collect();
     layout.error = (!failures.is_empty()).then(|| failures.join("; "));
-    let store = store.map(|store| store.to_json(context.now, args.format));
-    let mut totals = json::Totals::default();
-    let layouts: Vec<_> = store.into_iter().chain([layout]).collect();
-    for layout in &layouts {
-        totals.add(&layout.totals);
+    let mut document = json::Sweep {
+        dry_run: style.is_dry_run,
+        ..json::Sweep::default()
+    };
+    let store = store.map(|store| store.to_json(context.now, style));
+    for layout in store.into_iter().chain([layout]) {
+        document.add(layout);
     }
-    json::pretty(&json::Sweep {
-        schema_version: json::SCHEMA_VERSION,
-        command: "rm",
-        dry_run: args.dry_run,
-        layouts,
-        totals,
-    })
+    json::document("rm", document)
 }

@@ -13,8 +13,9 @@ use ocisweep::plan::Totals;
 use serde::Serialize;
 
 use crate::cli::args::{TableFormat, TrashCommand, TrashEmptyArgs, TrashLsArgs};
-use crate::cli::context::{Context, quote_path};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
+use crate::cli::quote::quote_path;
 use crate::cli::render::json;
 use crate::cli::render::sweep::{count, total_line};
 use crate::cli::render::table::Table;
@@ -65,10 +66,8 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
         };
         return context.print(&json::pretty(&document));
     }
-    let mut table = Table::new(&["RUN", "WHEN", "COMMAND", "NAMES", "BLOBS", "SIZE", "ENDS"]);
-    table.names(2);
-    table.names(3);
-    table.fit(context.term.width());
+    let headers = ["RUN", "WHEN", "COMMAND", "NAMES", "BLOBS", "SIZE", "ENDS"];
+    let mut table = Table::new(&headers, &[2, 3], context.term.width());
     for run in shown {
         table.row(row(context, run));
     }
@@ -76,7 +75,7 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
 }
 
 fn row(context: &Context<'_>, run: &TrashedRun) -> Vec<String> {
-    let foreign = |text: &str| context.term.foreign(text).into_owned();
+    let foreign = |text: &str| context.term.foreign(text);
     let (when, command, names, ends) = match &run.record {
         Ok(Some(record)) => (
             record.started().map(|time| ago(time, context.now)),

@@ -1,6 +1,7 @@
 //! `ocisweep undo`
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use ocisweep::archive::Archives;
 use ocisweep::execute::{LayoutUndo, Undone};
@@ -10,14 +11,15 @@ use ocisweep::parse::size::human_size;
 use ocisweep::{Error, Layout};
 use serde::Serialize;
 
-use crate::cli::args::{TextFormat, TreeArgs, UndoArgs};
-use crate::cli::context::{Context, quote_path};
+use crate::cli::args::{TextFormat, UndoArgs};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{choose, choose_sharing};
-use crate::cli::mistaken::CommandLine;
+use crate::cli::layouts::{alone, choose, choose_sharing};
+use crate::cli::mistaken::Given;
+use crate::cli::quote::quote_path;
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
-use crate::cli::run::{alone, run_mode};
+use crate::cli::run::run_mode;
 
 use super::trash::report_trash;
 
@@ -31,7 +33,7 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
         }
     };
     if args.recursive && args.shared_blobs.is_none() {
-        return tree(context, args, asked.tree);
+        return tree(context, args, asked.given(args));
     }
     let group = match &args.shared_blobs {
         None => {
@@ -43,7 +45,7 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
             }
             alone(context, &args.layout)
         }
-        Some(store) => match choose_sharing(context, store, &asked.tree) {
+        Some(store) => match choose_sharing(context, store, asked.given(args)) {
             Ok(group) => group,
             Err(exit) => return exit,
         },
@@ -66,7 +68,7 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
 
 /// What the arguments without a flag mean.
 struct Asked {
-    tree: TreeArgs,
+    paths: Vec<PathBuf>,
     run: Option<String>,
 }
 
@@ -93,23 +95,29 @@ impl Asked {
                 return Err((text, Some(hint)));
             }
         };
-        let tree = TreeArgs {
-            paths,
-            recursive: args.recursive,
-        };
-        Ok(Self { tree, run })
+        Ok(Self { paths, run })
+    }
+
+    /// Returns the layouts to search for.
+    fn given<'a>(&'a self, args: &'a UndoArgs) -> Given<'a> {
+        Given {
+            paths: &self.paths,
+            is_recursive: args.recursive,
+            shared_blobs: args.shared_blobs.as_deref(),
+            ..Given::default()
+        }
     }
 }
 
 /// Undoes the last run of every layout below a directory that has a trash.
-fn tree(context: &Context<'_>, args: &UndoArgs, tree: TreeArgs) -> Exit {
-    let chosen = match choose(context, &tree, CommandLine::default()) {
+fn tree(context: &Context<'_>, args: &UndoArgs, given: Given<'_>) -> Exit {
+    let chosen = match choose(context, given) {
         Ok(chosen) => chosen,
         Err(exit) => return exit,
     };
     let mut exit = chosen.exit;
     let mut documents = Vec::new();
-    for path in &chosen.layouts {
+    for path in chosen.paths() {
         if context.stopped() {
             return exit.and(exit::INTERRUPTED);
         }

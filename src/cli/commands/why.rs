@@ -6,84 +6,118 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ocisweep::fs::Disk;
-use ocisweep::graph::{EmptyIndex, MissingDocuments, ReferencePath, ReferencePaths, Remaining};
+use ocisweep::graph::{
+    EmptyIndex, MissingDocuments, PathStep, ReferencePath, ReferencePaths, Remaining, kind_of,
+};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{Image, ImageInspector, list_images};
-use ocisweep::oci::Role;
+use ocisweep::oci::{Kind, Role};
 use ocisweep::ops::{self, GcOptions, LayoutGroup, Mode, Protection};
-use ocisweep::parse::size::{human_duration, human_size};
-use ocisweep::plan::{KeepReason, Plan, SelectError};
+use ocisweep::parse::size::human_size;
+use ocisweep::plan::{KeepReason, Plan, SelectError, sweep_all};
 use ocisweep::report::usage::{ImageUsage, image_usages};
 use ocisweep::report::why::{FindError, Part, find, parts};
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
 use crate::cli::args::{TextFormat, WhyArgs};
-use crate::cli::context::{Context, quote_path, quoted, wider_hint};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
-use crate::cli::render::json::{self, SCHEMA_VERSION};
-use crate::cli::render::sweep::count;
+use crate::cli::quote::{quote_path, quoted, wider_hint};
+use crate::cli::render::json;
+use crate::cli::render::sweep::{count, listed};
 use crate::cli::render::table::Table;
-use crate::cli::run::{self, Clock, plan_gc, protection};
+use crate::cli::render::time::until;
+use crate::cli::run::{self, Clock, protection};
 
 /// How many images a row of the table names.
 const MAX_NAMES: usize = 3;
 
-/// Explains what the argument means.
-pub fn run(context: &Context<'_>, args: &WhyArgs) -> Exit {
-    match explain(context, args) {
-        Ok(exit) => exit,
-        Err(error) => context.report(&error),
-    }
+/// Explains why the blobs that the argument selects are kept.
+///
+/// # Errors
+/// The exit status, if the layout cannot be read or nothing is selected.
+pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
+    let store = args.shared.shared_blobs.as_deref();
+    let group = group_of(context, &args.layout, store, &args.shared.with)?;
+    let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
+    let view = match store {
+        Some(_) => context.read(&args.layout, store),
+        None => run::read(context, &rule, &args.layout),
+    };
+    let view = view.map_err(|error| context.report(&error))?;
+    context.note_unknown_lists(&view);
+    let ids = find(&view, &list_entries(&view), &args.what).map_err(|error| {
+        let hint = hint(&error, &quote_path(&args.layout));
+        context.fail(exit::INCOMPLETE, &error.to_string(), Some(&hint))
+    })?;
+    // Planned once, and only if something is an orphan.
+    let plan = ids
+        .iter()
+        .any(|id| !view.graph.is_rooted(*id))
+        .then(|| match store {
+            Some(_) => plan_of_store(context, &group, &rule),
+            None => sweep_all(
+                &view,
+                MissingDocuments::Refuse,
+                EmptyIndex::Refuse,
+                &Disk,
+                &rule.sweep,
+            ),
+        });
+    let fate = |id| {
+        Fate::of(
+            context,
+            args.grace,
+            store.is_some(),
+            &view,
+            id,
+            plan.as_ref(),
+        )
+    };
+    let limit = if args.all { usize::MAX } else { args.limit };
+    let images = list_images(&view, rule.now);
+    let subjects = explain(&view, &images, ids, limit, fate);
+    let subjects = subjects.map_err(|error| context.report(&error))?;
+    let subjects = subjects.iter();
+    Ok(context.print(&match args.format {
+        TextFormat::Json => {
+            let document = JsonWhy {
+                path: args.layout.to_string_lossy().into_owned(),
+                items: subjects.map(|subject| subject.to_json(&view)).collect(),
+            };
+            json::document("why", document)
+        }
+        TextFormat::Text => {
+            let texts: Vec<String> = subjects
+                .map(|subject| subject.to_text(context, &view))
+                .collect();
+            texts.join("\n")
+        }
+    }))
 }
 
-fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
-    let rule = protection(context, args.grace, Protection::TEMP_AGE, Clock::Real);
-    let group = match group_of(context, &args.layout, &args.shared) {
-        Ok(group) => group,
-        Err(exit) => return Ok(exit),
-    };
-    let view = match &args.shared.shared_blobs {
-        Some(store) => context.read_in(&args.layout, store)?,
-        None => run::read(context, &rule, &args.layout)?,
-    };
-    context.note_unknown_lists(&view);
-    let entries = list_entries(&view);
-    let ids = match find(&view, &entries, &args.what) {
-        Ok(ids) => ids,
-        Err(error) => {
-            let layout = quote_path(&args.layout);
-            context
-                .term
-                .error(&error.to_string(), Some(&hint(&error, &layout)));
-            return Ok(exit::INCOMPLETE);
-        }
-    };
-    let ways = ReferencePaths::of(&view.graph, &view.state);
-    let images = list_images(&view, rule.now);
-    let is_image = |image: &Image| ids.contains(&image.id);
-    let usages = if images.iter().any(is_image) {
-        image_usages(&view, &images, &Disk)
+fn explain<'i>(
+    view: &Snapshot,
+    images: &'i [Image],
+    ids: Vec<BlobId>,
+    limit: usize,
+    fate: impl Fn(BlobId) -> Option<Fate>,
+) -> Result<Vec<Subject<'i>>, Error> {
+    let paths = ReferencePaths::of(&view.graph, &view.state);
+    let usages = if images.iter().any(|image| ids.contains(&image.id)) {
+        image_usages(view, images, &Disk)
     } else {
         Vec::new()
     };
-    // Asked once, and only if something is an orphan.
-    let plan =
-        ids.iter()
-            .any(|id| !view.graph.is_rooted(*id))
-            .then(|| match &args.shared.shared_blobs {
-                Some(_) => plan_of_store(context, &group, &rule),
-                None => plan_gc(&view, &rule, MissingDocuments::Refuse, EmptyIndex::Refuse),
-            });
-    let limit = if args.all { usize::MAX } else { args.limit };
-    let mut sizes = ImageInspector::new(&view);
+    let mut sizes = ImageInspector::new(view);
     let mut subjects = Vec::new();
     for id in ids {
-        let (found, more) = ways.to(id, limit);
+        let (found, more) = paths.to(id, limit);
         let image = match images.iter().zip(&usages).find(|(image, _)| image.id == id) {
-            Some((image, usage)) => Some((image, *usage, parts(&view, image)?)),
+            Some((image, usage)) => Some((image, *usage, parts(view, image)?)),
             None => None,
         };
         subjects.push(Subject {
@@ -92,31 +126,11 @@ fn explain(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Error> {
             paths: found,
             more,
             image,
-            fate: DeleteResult::of(context, args, &view, id, plan.as_ref()),
+            fate: fate(id),
         });
     }
     sizes.take_error()?;
-    Ok(match args.format {
-        TextFormat::Json => {
-            let document = JsonWhy {
-                schema_version: SCHEMA_VERSION,
-                command: "why",
-                path: args.layout.to_string_lossy().into_owned(),
-                items: subjects
-                    .iter()
-                    .map(|subject| subject.to_json(&view))
-                    .collect(),
-            };
-            context.print(&json::pretty(&document))
-        }
-        TextFormat::Text => {
-            let texts: Vec<String> = subjects
-                .iter()
-                .map(|subject| subject.to_text(context, &view))
-                .collect();
-            context.print(&texts.join("\n"))
-        }
-    })
+    Ok(subjects)
 }
 
 /// Plans the sweep of a shared store, as `gc` does it.
@@ -147,30 +161,31 @@ fn hint(error: &FindError, layout: &str) -> String {
     }
 }
 
-/// What is to be explained.
+/// A blob with what keeps it.
 struct Subject<'a> {
     id: BlobId,
-    /// Bytes that are here; `None`: it is not.
+    /// Bytes that are present; `None`: it is absent.
     len: Option<u64>,
     paths: Vec<ReferencePath>,
     more: Remaining,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
-    /// What becomes of an orphan; `None` for what is live.
-    fate: Option<DeleteResult>,
+    /// What a sweep would do with an orphan; `None` for what is live.
+    fate: Option<Fate>,
 }
 
 /// What a sweep now would do with an orphan.
-struct DeleteResult {
+struct Fate {
     action: &'static str,
     why: String,
-    /// When that changes by itself.
+    /// When that changes without any action.
     until: Option<Timestamp>,
 }
 
-impl DeleteResult {
+impl Fate {
     fn of(
         context: &Context<'_>,
-        args: &WhyArgs,
+        grace: Duration,
+        is_shared: bool,
         view: &Snapshot,
         id: BlobId,
         plan: Option<&Result<Plan, Error>>,
@@ -178,90 +193,67 @@ impl DeleteResult {
         if view.graph.is_rooted(id) {
             return None;
         }
-        let keep = |why: String, until| Self {
-            action: "keep",
-            why,
-            until,
+        let fate = |action, why: &str| Self {
+            action,
+            why: why.to_owned(),
+            until: None,
         };
         let plan = match plan? {
             Ok(plan) => plan,
             Err(error) => {
-                return Some(Self {
-                    action: "refused",
-                    why: format!("`gc` would be refused: {error}"),
-                    until: None,
-                });
+                return Some(fate("refused", &format!("`gc` would be refused: {error}")));
             }
         };
         // A shared store has numbers of its own.
         let digest = view.graph.digest(id);
         let is_it = |id| plan.blobs().digest(id) == Some(digest);
-        if plan.sweep().iter().any(|victim| is_it(victim.id)) {
-            return Some(Self {
-                action: "delete",
-                why: "`gc` would delete it".to_owned(),
-                until: None,
-            });
+        if plan.sweep().iter().any(|deletion| is_it(deletion.id)) {
+            return Some(fate("delete", "`gc` would delete it"));
         }
         let kept = plan.kept().iter().find(|kept| is_it(kept.id));
         Some(match kept.map(|kept| kept.because) {
             Some(KeepReason::InFlight { modified }) => {
-                let grace = i128::try_from(args.grace.as_nanos()).unwrap_or(i128::MAX);
+                let grace = i128::try_from(grace.as_nanos()).unwrap_or(i128::MAX);
                 let end = i128::from(modified).saturating_add(grace);
-                let until = Timestamp::from_nanosecond(end).ok();
-                let when = until.map_or_else(String::new, |until| {
-                    format!(" until {}", in_words(context.now, until))
+                let end = Timestamp::from_nanosecond(end).ok();
+                let when = end.map_or_else(String::new, |end| {
+                    let second = Timestamp::from_second(end.as_second()).unwrap_or(end);
+                    format!(" until {second} ({})", until(context.now, second))
                 });
-                keep(
-                    format!("in flight{when}: a writer may be about to list it"),
-                    until,
-                )
+                Self {
+                    until: end,
+                    ..fate(
+                        "keep",
+                        &format!("in flight{when}: a writer may be about to list it"),
+                    )
+                }
             }
-            Some(KeepReason::UsedInFlight) => keep(
-                "in flight: a recent blob references it, which a writer may be about to list"
-                    .to_owned(),
-                None,
+            Some(KeepReason::UsedInFlight) => fate(
+                "keep",
+                "in flight: a recent blob references it, which a writer may be about to list",
             ),
-            Some(KeepReason::Released) => keep(
-                "it was released while a writer was at work, and a writer that is at work may list it again"
-                    .to_owned(),
-                None,
+            Some(KeepReason::Released) => fate(
+                "keep",
+                "it was released while a writer was at work, and a writer that is at work may list it again",
             ),
-            Some(KeepReason::Unreadable) => keep(
-                "it is kept, since it cannot be read and may be a referrer of a live image"
-                    .to_owned(),
-                None,
+            Some(KeepReason::Unreadable) => fate(
+                "keep",
+                "it is kept, since it cannot be read and may be a referrer of a live image",
             ),
-            Some(_) => keep("`gc` would keep it".to_owned(), None),
-            None if args.shared.shared_blobs.is_some() => keep(
-                "another layout that shares the blobs references it".to_owned(),
-                None,
-            ),
-            None => Self {
-                action: "already-gone",
-                why: "it was deleted concurrently".to_owned(),
-                until: None,
-            },
+            Some(_) => fate("keep", "`gc` would keep it"),
+            None if is_shared => fate("keep", "another layout that shares the blobs references it"),
+            None => fate("already-gone", "it was deleted concurrently"),
         })
     }
 }
 
-/// Returns a time, and how far away it is.
-fn in_words(now: Timestamp, until: Timestamp) -> String {
-    let seconds = until.as_second().saturating_sub(now.as_second());
-    let left = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-    // To the second: nobody waits for less.
-    let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
-    format!("{until} (in {})", human_duration(left).to_lowercase())
-}
-
 impl Subject<'_> {
-    /// Says what the blob is: what it is to the last document of the shortest way.
-    fn what(&self, view: &Snapshot) -> String {
-        if let Some(step) = self.paths.first().and_then(|way| way.steps.last()) {
+    /// Returns the role of the blob for the last document of the shortest reference path, else its kind.
+    fn role(&self, view: &Snapshot) -> String {
+        if let Some(step) = self.paths.first().and_then(|path| path.steps.last()) {
             return step.role.clone();
         }
-        ocisweep::graph::kind_of(&view.graph, self.id, ocisweep::oci::Kind::Unknown).to_owned()
+        kind_of(&view.graph, self.id, Kind::Unknown).to_owned()
     }
 
     fn state(&self, view: &Snapshot) -> &'static str {
@@ -282,44 +274,38 @@ impl Subject<'_> {
             None => "not here".to_owned(),
         };
         let digest = graph.digest(self.id);
-        let what = match &self.fate {
-            Some(_) => format!("orphan {}", self.what(view)),
-            None => self.what(view),
-        };
-        let what = context.term.foreign(&what).into_owned();
-        line(&mut text, &format!("{digest}  {what}, {size}"));
-        for way in &self.paths {
-            let way = way.parts(graph).join(" → ");
-            line(&mut text, &context.term.foreign(&way));
+        let orphan = self.fate.as_ref().map_or("", |_| "orphan ");
+        let role = context.term.foreign(&self.role(view));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{digest}  {orphan}{role}, {size}");
+        for path in &self.paths {
+            let path = path.parts(graph).join(" → ");
+            let _ = writeln!(text, "{}", context.term.foreign(&path));
         }
-        match self.more {
-            Remaining::Exactly(0) => {}
+        let _ = match self.more {
+            Remaining::Exactly(0) => Ok(()),
             Remaining::Exactly(more) => {
                 let paths = count(more as u64, "more path");
-                line(&mut text, &format!("and {paths}; `--all` shows them"));
+                writeln!(text, "and {paths}; `--all` shows them")
             }
-            Remaining::AtLeast(0) => line(&mut text, "there may be more paths"),
-            Remaining::AtLeast(more) => {
-                line(&mut text, &format!("and more than {more} more paths"));
-            }
-        }
+            Remaining::AtLeast(0) => writeln!(text, "there may be more paths"),
+            Remaining::AtLeast(more) => writeln!(text, "and more than {more} more paths"),
+        };
         if let Some(fate) = &self.fate {
-            line(&mut text, &format!("unreferenced; {}", fate.why));
-            for subject in subjects(view, self.id) {
-                let digest = graph.digest(subject);
-                line(&mut text, &format!("its subject {digest} is unreachable"));
+            let _ = writeln!(text, "unreferenced; {}", fate.why);
+            let edges = graph.edges(self.id);
+            for edge in edges.iter().filter(|edge| edge.role == Role::Subject) {
+                let digest = graph.digest(edge.to);
+                let _ = writeln!(text, "its subject {digest} is unreachable");
             }
         }
         if let Some((_, usage, parts)) = &self.image {
             text.push('\n');
             text.push_str(&table(context, view, parts));
-            let (size, shared) = (human_size(usage.size), human_size(usage.shared));
-            let unique = human_size(usage.unique);
-            line(
-                &mut text,
-                &format!(
-                    "{size}, of which {shared} are shared; removing only this image frees {unique}"
-                ),
+            let [size, shared, unique] = [usage.size, usage.shared, usage.unique].map(human_size);
+            let _ = writeln!(
+                text,
+                "{size}, of which {shared} are shared; removing only this image frees {unique}"
             );
         }
         text
@@ -331,26 +317,26 @@ impl Subject<'_> {
             Remaining::Exactly(more) => (more, true),
             Remaining::AtLeast(more) => (more, false),
         };
+        let step = |step: &PathStep| JsonStep {
+            digest: graph.digest(step.id).to_string(),
+            role: step.role.clone(),
+        };
+        let path = |path: &ReferencePath| JsonPath {
+            roots: Arc::clone(&path.roots),
+            steps: path.steps.iter().map(step).collect(),
+        };
+        let part = |part: &Part| JsonPart {
+            digest: graph.digest(part.id).to_string(),
+            role: part.what.clone(),
+            size: part.len,
+            shared_with: part.shared_with.clone(),
+        };
         JsonItem {
             digest: graph.digest(self.id).to_string(),
-            kind: self.what(view),
+            kind: self.role(view),
             size: self.len,
             state: self.state(view),
-            paths: self
-                .paths
-                .iter()
-                .map(|way| JsonPath {
-                    roots: Arc::clone(&way.roots),
-                    steps: way
-                        .steps
-                        .iter()
-                        .map(|step| JsonStep {
-                            digest: graph.digest(step.id).to_string(),
-                            role: step.role.clone(),
-                        })
-                        .collect(),
-                })
-                .collect(),
+            paths: self.paths.iter().map(path).collect(),
             more_paths,
             more_is_exact,
             sweep: self.fate.as_ref().map(|fate| JsonFate {
@@ -363,60 +349,28 @@ impl Subject<'_> {
                 size_bytes: usage.size,
                 shared_bytes: usage.shared,
                 unique_bytes: usage.unique,
-                blobs: parts
-                    .iter()
-                    .map(|part| JsonPart {
-                        digest: graph.digest(part.id).to_string(),
-                        role: part.what.clone(),
-                        size: part.len,
-                        shared_with: part.shared_with.clone(),
-                    })
-                    .collect(),
+                blobs: parts.iter().map(part).collect(),
             }),
         }
     }
 }
 
-/// Returns what an orphan is about.
-fn subjects(view: &Snapshot, id: BlobId) -> Vec<BlobId> {
-    let edges = view.graph.edges(id);
-    edges
-        .iter()
-        .filter(|edge| edge.role == Role::Subject)
-        .map(|edge| edge.to)
-        .collect()
-}
-
 fn table(context: &Context<'_>, view: &Snapshot, parts: &[Part]) -> String {
-    let mut table = Table::new(&["BLOB", "WHAT", "SIZE", "SHARED WITH"]);
-    table.names(3);
-    table.fit(context.term.width());
+    let headers = ["BLOB", "WHAT", "SIZE", "SHARED WITH"];
+    let mut table = Table::new(&headers, &[3], context.term.width());
     for part in parts {
-        let shown = part.shared_with.get(..MAX_NAMES);
-        let names = shown.unwrap_or(&part.shared_with).join(", ");
-        let shared = match part.shared_with.len().saturating_sub(MAX_NAMES) {
-            0 => names,
-            more => format!("{names} and {more} more"),
-        };
         table.row(vec![
             view.graph.digest(part.id).short(),
-            context.term.foreign(&part.what).into_owned(),
+            context.term.foreign(&part.what),
             part.len.map_or_else(|| "not here".to_owned(), human_size),
-            context.term.foreign(&shared).into_owned(),
+            context.term.foreign(&listed(&part.shared_with, MAX_NAMES)),
         ]);
     }
     table.render()
 }
 
-fn line(text: &mut String, content: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{content}");
-}
-
 #[derive(Serialize)]
 struct JsonWhy {
-    schema_version: u32,
-    command: &'static str,
     path: String,
     items: Vec<JsonItem>,
 }
@@ -425,13 +379,13 @@ struct JsonWhy {
 struct JsonItem {
     digest: String,
     kind: String,
-    /// Bytes that are here.
+    /// Bytes that are present.
     size: Option<u64>,
     state: &'static str,
     paths: Vec<JsonPath>,
     /// Reference paths that are not listed.
     more_paths: usize,
-    /// Whether it is known how many.
+    /// `true` if their number is exact.
     more_is_exact: bool,
     /// What a sweep now would do with an orphan.
     sweep: Option<JsonFate>,

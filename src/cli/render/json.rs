@@ -1,32 +1,65 @@
-//! The JSON that scripts read. Changed only by adding; `schema_version` says so.
+//! The JSON output. While [`SCHEMA_VERSION`] is the same, keys are only added.
 
-use serde::Serialize;
+use ocisweep::oci::Digest;
+use serde::{Serialize, Serializer};
 
-/// The version of all documents here.
+/// The version of all documents.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a sweeping command did, or would do.
+/// A document of a command.
 #[derive(Debug, Serialize)]
-pub struct Sweep<'a> {
-    pub schema_version: u32,
-    pub command: &'a str,
+struct Document<'a, T> {
+    schema_version: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// Returns the document of a command, indented.
+pub fn document(command: &str, content: impl Serialize) -> String {
+    pretty(&Document {
+        schema_version: SCHEMA_VERSION,
+        command,
+        content,
+    })
+}
+
+/// Returns a document, indented.
+pub fn pretty(document: &impl Serialize) -> String {
+    let mut text =
+        serde_json::to_string_pretty(document).expect("strings and numbers always serialise");
+    text.push('\n');
+    text
+}
+
+/// What a sweeping command did, or would do.
+#[derive(Debug, Default, Serialize)]
+pub struct Sweep {
     pub dry_run: bool,
     pub layouts: Vec<SweptLayout>,
     pub totals: Totals,
 }
 
+impl Sweep {
+    /// Adds a layout and its totals.
+    pub fn add(&mut self, layout: SweptLayout) {
+        self.totals.add(&layout.totals);
+        self.layouts.push(layout);
+    }
+}
+
 /// One layout of a sweep.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct SweptLayout {
     pub path: String,
     pub items: Vec<Item>,
-    /// Foreign files in `blobs/`, which were left alone.
+    /// Foreign files in `blobs/`, which are kept.
     pub foreign: u64,
     pub totals: Totals,
-    /// What went into the trash, or would.
+    /// What was moved into the trash, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trash: Option<Trash>,
-    /// Of several layouts: how this one ended.
+    /// With several layouts: how this one ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
     /// Why nothing was done.
@@ -44,10 +77,10 @@ pub struct Trash {
     pub bytes: u64,
 }
 
-/// One file.
-#[derive(Debug, Serialize)]
+/// A file, an image, a name or a platform, and what was done to it.
+#[derive(Debug, Default, Serialize)]
 pub struct Item {
-    /// The digest, or `null` for a temporary file.
+    /// The digest; `null` for a name or a temporary file.
     pub digest: Option<String>,
     /// The path of a temporary file, relative to the layout.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +94,27 @@ pub struct Item {
     /// The platform that `rm --platform` drops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
+}
+
+impl Item {
+    /// Returns an item with a single reason.
+    pub fn new(kind: &'static str, action: &'static str, reason: &str) -> Self {
+        Self {
+            kind,
+            action,
+            reasons: vec![reason.to_owned()],
+            ..Self::default()
+        }
+    }
+
+    /// Returns the item of a blob with a single reason.
+    pub fn blob(digest: Option<&Digest>, size: u64, action: &'static str, reason: &str) -> Self {
+        Self {
+            digest: digest.map(ToString::to_string),
+            size,
+            ..Self::new("blob", action, reason)
+        }
+    }
 }
 
 /// Sums over files.
@@ -79,13 +133,13 @@ pub struct Totals {
     pub temporary_bytes: u64,
     /// `freed_bytes` and `temporary_bytes` together; of a plain archive the difference of the files' lengths.
     pub reclaimed_bytes: u64,
-    /// Orphans that stay, for example because they are in flight.
+    /// Orphans that are kept, for example because they are in flight.
     pub kept: u64,
     pub kept_bytes: u64,
 }
 
 impl Totals {
-    /// Takes over the library's sums.
+    /// Converts the library's sums.
     pub const fn of(totals: &ocisweep::plan::Totals) -> Self {
         Self {
             blobs: totals.blobs,
@@ -100,8 +154,7 @@ impl Totals {
         }
     }
 
-    /// Adds another layout's sums.
-    pub const fn add(&mut self, other: &Self) {
+    const fn add(&mut self, other: &Self) {
         self.blobs += other.blobs;
         self.bytes += other.bytes;
         self.freed_bytes += other.freed_bytes;
@@ -114,15 +167,7 @@ impl Totals {
     }
 }
 
-/// Writes a list that several items share.
-pub fn shared<S: serde::Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+/// Serialises a list that several items share.
+pub fn shared<S: Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
     list.serialize(serializer)
-}
-
-/// Writes a document as people and scripts can read it.
-pub fn pretty(document: &impl Serialize) -> String {
-    let mut text =
-        serde_json::to_string_pretty(document).expect("strings and numbers always serialise");
-    text.push('\n');
-    text
 }

@@ -1,10 +1,10 @@
-//! Turning what the library says into text.
+//! Formats results as text, tables and JSON.
 
 pub mod json;
-pub mod kept;
+pub mod names;
 pub mod rows;
 pub mod summary;
 pub mod sweep;
 pub mod table;
+pub mod time;
 pub mod trashed;
-pub mod tree;

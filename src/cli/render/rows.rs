@@ -1,4 +1,4 @@
-//! What became of each of several layouts, a row each.
+//! What became of each of several layouts: a row each, and their sum.
 
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::Totals;
@@ -6,13 +6,35 @@ use ocisweep::plan::Totals;
 use super::table::Table;
 use crate::cli::context::Context;
 
-/// What the table says of one layout.
+/// The row of one layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// What was freed, or would be; `None` where nothing was measured.
+    /// What was freed, or would be; `None` if nothing was measured.
     pub totals: Option<Totals>,
     /// How it ended.
     pub state: &'static str,
+}
+
+impl Row {
+    /// Returns the number of deleted files and the reclaimed bytes, formatted.
+    pub fn numbers(&self) -> [String; 2] {
+        self.totals.map_or_else(
+            || ["-".to_owned(), "-".to_owned()],
+            |totals| {
+                let files = totals.blobs.saturating_add(totals.temporary);
+                [files.to_string(), human_size(totals.reclaimed_bytes())]
+            },
+        )
+    }
+
+    /// Returns the sum of rows.
+    pub fn sum(rows: &[(String, Self)]) -> Self {
+        let totals = rows.iter().filter_map(|(_, row)| row.totals);
+        Self {
+            totals: Some(totals.fold(Totals::default(), Totals::plus)),
+            state: "",
+        }
+    }
 }
 
 /// Returns the rows as a table with their sum.
@@ -22,36 +44,12 @@ pub fn table(context: &Context<'_>, rows: &[(String, Row)], is_dry_run: bool) ->
     } else {
         ["LAYOUT", "DELETED", "RECLAIMED", "STATE"]
     };
-    let mut table = Table::new(&headers);
-    table.names(0);
-    table.fit(context.term.width());
-    let files = |totals: &Totals| totals.blobs.saturating_add(totals.temporary).to_string();
-    let sum = sum(rows);
-    for (path, row) in rows {
-        let numbers = match &row.totals {
-            Some(totals) => [files(totals), human_size(totals.reclaimed_bytes())],
-            None => ["-".to_owned(), "-".to_owned()],
-        };
-        let [deleted, reclaimed] = numbers;
-        table.row(vec![
-            context.term.foreign(path).into_owned(),
-            deleted,
-            reclaimed,
-            row.state.to_owned(),
-        ]);
+    let mut table = Table::new(&headers, &[0], context.term.width());
+    let total = [("Total".to_owned(), Row::sum(rows))];
+    for (path, row) in rows.iter().chain(&total) {
+        let [deleted, reclaimed] = row.numbers();
+        let path = context.term.foreign(path);
+        table.row(vec![path, deleted, reclaimed, row.state.to_owned()]);
     }
-    table.row(vec![
-        "Total".to_owned(),
-        files(&sum),
-        human_size(sum.reclaimed_bytes()),
-        String::new(),
-    ]);
     table.render()
-}
-
-/// Returns what was freed in all layouts together.
-pub fn sum(rows: &[(String, Row)]) -> Totals {
-    rows.iter()
-        .filter_map(|(_, row)| row.totals)
-        .fold(Totals::default(), Totals::plus)
 }

@@ -1,12 +1,11 @@
-//! The summary of a job on GitHub: a table that stands on the page of the run.
+//! The summary of a GitHub Actions job: a table on the page of the run.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 
-use ocisweep::parse::size::human_size;
-
-use super::rows::{Row, sum};
+use super::rows::Row;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 
@@ -31,7 +30,7 @@ pub fn append(
         return exit::DONE;
     };
     let text = markdown(command, rows, is_dry_run);
-    // Other steps have written there before.
+    // Other steps may have written to it.
     #[expect(
         clippy::disallowed_methods,
         reason = "the summary of a job is no part of a layout"
@@ -44,12 +43,8 @@ pub fn append(
     match written {
         Ok(()) => exit::DONE,
         Err(error) => {
-            let path = path.to_string_lossy();
-            let path = context.term.foreign(&path).into_owned();
-            context
-                .term
-                .error(&format!("cannot write `{path}`: {error}"), None);
-            exit::IO
+            let path = Path::new(&path).display();
+            context.fail(exit::IO, &format!("cannot write `{path}`: {error}"), None)
         }
     }
 }
@@ -64,29 +59,19 @@ fn markdown(command: &str, rows: &[(String, Row)], is_dry_run: bool) -> String {
         "### ocisweep {command}\n\n| Layout | {deleted} | {reclaimed} | State |\n| --- | ---: | ---: | --- |\n"
     );
     for (path, row) in rows {
-        let numbers = row.totals.map_or_else(
-            || "- | -".to_owned(),
-            |totals| {
-                let files = totals.blobs.saturating_add(totals.temporary);
-                format!("{files} | {}", human_size(totals.reclaimed_bytes()))
-            },
-        );
-        let _ = writeln!(text, "| {} | {numbers} | {} |", cell(path), row.state);
+        let [deleted, reclaimed] = row.numbers();
+        let path = cell(path);
+        let _ = writeln!(text, "| {path} | {deleted} | {reclaimed} | {} |", row.state);
     }
     if rows.len() > 1 {
-        let sum = sum(rows);
-        let files = sum.blobs.saturating_add(sum.temporary);
-        let _ = writeln!(
-            text,
-            "| **Total** | {files} | {} | |",
-            human_size(sum.reclaimed_bytes())
-        );
+        let [deleted, reclaimed] = Row::sum(rows).numbers();
+        let _ = writeln!(text, "| **Total** | {deleted} | {reclaimed} | |");
     }
     text.push('\n');
     text
 }
 
-/// Returns a path as code that neither ends its cell nor its code: paths come from strangers.
+/// Returns a path as code that cannot end its cell or its code: paths may come from untrusted sources.
 fn cell(path: &str) -> String {
     let plain: String = path
         .chars()

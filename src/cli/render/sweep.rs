@@ -14,10 +14,10 @@ use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::{Deletion, EmptyLayouts, KeepReason, Kept, Order, Plan, Totals};
 use rayon::prelude::*;
 
-use super::json;
-use crate::cli::args::TextFormat;
-use crate::cli::context::{Context, quote_path, with_causes};
+use super::json::{self, Item};
+use crate::cli::context::{Context, with_causes};
 use crate::cli::exit::{self, Exit};
+use crate::cli::quote::quote_path;
 
 /// How many bytes of text are printed at a time.
 const PIECE: usize = 1 << 16;
@@ -25,28 +25,49 @@ const PIECE: usize = 1 << 16;
 /// How many files that could not be deleted get a line each.
 const MAX_FAILURES: usize = 3;
 
-/// What is to be shown of one layout.
+/// How the results of a run are shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// Nothing is changed.
+    pub is_dry_run: bool,
+    /// Several layouts were given.
+    pub is_many: bool,
+    /// A document is printed instead of text.
+    pub is_json: bool,
+    /// Only the total is printed.
+    pub is_quiet: bool,
+    /// A dry run in which something would change has an exit status of its own.
+    pub has_exit_code: bool,
+    /// A table is appended to the summary of a CI job.
+    pub has_summary: bool,
+}
+
+/// What is shown of one layout.
 #[derive(Debug)]
 pub struct Shown<'a> {
     /// What was decided.
     pub plan: &'a Plan,
-    /// What became of it; `None` in a dry run.
+    /// The outcome; `None` in a dry run.
     pub outcome: Option<&'a Outcome>,
-    /// Of several layouts: what this one adds to what they free together.
+    /// With several groups: what this one adds to the bytes that they free together.
     pub share: Option<Totals>,
-    /// It is no layout, but a pool of blobs that several layouts use.
-    pub is_pool: bool,
+    /// This is not a layout, but the store that several layouts share.
+    pub is_store: bool,
 }
 
-/// Returns the parts of a run as they are shown: a shared store first, then the layouts.
-pub fn parts<T>(finished: &Finished<T>) -> impl Iterator<Item = Shown<'_>> {
-    let has_store = finished.parts.len() > finished.notes.len();
-    let parts = finished.parts.iter().enumerate();
-    parts.map(move |(position, (plan, outcome))| Shown {
-        plan,
-        outcome: outcome.as_ref(),
-        share: None,
-        is_pool: has_store && position == 0,
+/// Returns the parts of a run with the notes of planning: a shared store first, which has none, then the layouts.
+pub fn parts<T>(finished: &Finished<T>) -> impl Iterator<Item = (Shown<'_>, Option<&T>)> {
+    let stores = finished.parts.len().saturating_sub(finished.notes.len());
+    let notes = std::iter::repeat_n(None, stores).chain(finished.notes.iter().map(Some));
+    let parts = finished.parts.iter().zip(notes);
+    parts.map(|((plan, outcome), note)| {
+        let shown = Shown {
+            plan,
+            outcome: outcome.as_ref(),
+            share: None,
+            is_store: note.is_none(),
+        };
+        (shown, note)
     })
 }
 
@@ -68,31 +89,36 @@ impl Shown<'_> {
         }
     }
 
-    /// Returns `true` if nothing was to be done.
+    /// Returns `true` if there was nothing to do.
     pub fn is_clean(&self) -> bool {
         self.plan.is_empty()
     }
 
-    /// Returns the victims, what became of them, and their digests, in an order that is the same on every file
-    /// system: two runs, or a dry run and the run, can be compared line by line.
+    /// Returns one of two words: for a dry run, or for a run.
+    pub fn tense(&self, would: &'static str, did: &'static str) -> &'static str {
+        if self.outcome.is_some() { did } else { would }
+    }
+
+    /// Returns the blobs to delete with their results and digests, in an order that is the same on every file system: two
+    /// runs, or a dry run and the run, can be compared line by line.
     fn results(&self) -> impl Iterator<Item = (Deletion, DeleteResult, Option<&Digest>)> {
         let results = self.outcome.map(|outcome| outcome.results.as_slice());
         let mut order: Vec<(u64, usize)> = (0..self.plan.sweep().len()).map(|at| (0, at)).collect();
         if self.plan.order() == Order::Directories {
             let digest = |at: usize| {
-                let victim = self.plan.sweep().get(at)?;
-                self.plan.blobs().digest(victim.id)
+                let deletion = self.plan.sweep().get(at)?;
+                self.plan.blobs().digest(deletion.id)
             };
-            // There can be a million: nearly all are told apart by their first bytes, without a look at the digests.
+            // There can be a million: nearly all differ in their first bytes, so the digests need not be read.
             for (begin, at) in &mut order {
-                *begin = digest(*at).map_or(u64::MAX, begin_of);
+                *begin = digest(*at).map_or(u64::MAX, sort_key);
             }
             order.par_sort_unstable_by(|(a, at_a), (b, at_b)| {
                 a.cmp(b).then_with(|| digest(*at_a).cmp(&digest(*at_b)))
             });
         }
         order.into_iter().filter_map(move |(_, position)| {
-            let victim = self.plan.sweep().get(position)?;
+            let deletion = self.plan.sweep().get(position)?;
             let result = match results {
                 Some(results) => results
                     .get(position)
@@ -101,11 +127,11 @@ impl Shown<'_> {
                 None if self.plan.is_trashing() => DeleteResult::Trashed,
                 None => DeleteResult::Deleted,
             };
-            Some((victim, result, self.plan.blobs().digest(victim.id)))
+            Some((deletion, result, self.plan.blobs().digest(deletion.id)))
         })
     }
 
-    /// Returns the orphans that stay, with their digests, by digest.
+    /// Returns the orphans that are kept, with their digests, by digest.
     fn kept(&self) -> Vec<(&Digest, &Kept)> {
         let kept = self.plan.kept().iter();
         let mut found: Vec<_> = kept
@@ -123,44 +149,35 @@ impl Shown<'_> {
         let spare = self.plan.spare().iter().zip(&outcome.spare_results);
         let mut found: Vec<_> = spare
             .filter(|(_, result)| **result == DeleteResult::Deleted)
-            .filter_map(|(victim, _)| Some((victim, self.plan.blobs().digest(victim.id)?)))
+            .filter_map(|(spare, _)| Some((spare, self.plan.blobs().digest(spare.id)?)))
             .collect();
         found.sort_unstable_by_key(|(_, digest)| *digest);
         found
     }
 
-    /// Returns how a run ends of which not everything is done.
-    pub fn trouble_exit(&self) -> Exit {
-        match self.outcome.and_then(|outcome| outcome.late.as_ref()) {
-            Some(_) => exit::IO,
-            None => exit::INCOMPLETE,
-        }
-    }
-
-    /// Returns `true` if what the plan writes is written, or would be.
+    /// Returns `true` if what the plan writes was written, or would be.
     pub fn is_written(&self) -> bool {
         self.outcome.is_none_or(|outcome| outcome.written)
     }
 
-    /// Returns a line for each file, as docker words it.
+    /// Returns a line for each file, worded as in docker.
     pub fn lines(&self, context: &Context<'_>) -> String {
         let mut text = String::new();
         self.each_line(context, &mut |words| line(&mut text, words));
         text
     }
 
-    /// Prints a line for each file, below the path of one of several layouts, in pieces: a million lines
-    /// need not be held.
-    pub fn print(&self, context: &Context<'_>, is_many: bool) -> Exit {
+    /// Prints a line for each file, with several layouts below the path, in pieces: a million lines need not be held.
+    pub fn print(&self, context: &Context<'_>, style: &Style) -> Exit {
         let mut exit = exit::DONE;
         let mut text = String::new();
         let mut is_first = true;
         self.each_line(context, &mut |words| {
             line(&mut text, words);
             if std::mem::take(&mut is_first) {
-                text = self.headed(context, std::mem::take(&mut text), is_many);
+                text = self.headed(context, std::mem::take(&mut text), style);
             }
-            // After an error nobody reads on.
+            // After an error the rest is not printed.
             if text.len() >= PIECE && exit == exit::DONE {
                 exit = context.print(&text);
                 text.clear();
@@ -183,22 +200,13 @@ impl Shown<'_> {
                 None => put(format_args!("Restored: {digest}")),
             }
         }
-        let verb = if self.outcome.is_some() {
-            "Deleted:"
-        } else {
-            "Would delete:"
-        };
-        let (trash_verb, is_trashing) = match self.outcome {
-            Some(_) => ("Moved to trash:", true),
-            None => ("Would move to trash:", self.plan.is_trashing()),
-        };
+        let verb = self.tense("Would delete:", "Deleted:");
+        let trash_verb = self.tense("Would move to trash:", "Moved to trash:");
         for (_, result, digest) in self.results() {
-            if let (DeleteResult::Trashed, true, Some(digest)) = (result, is_trashing, digest) {
-                put(format_args!("{trash_verb} {digest}"));
-            } else if result == DeleteResult::Deleted
-                && let Some(digest) = digest
-            {
-                put(format_args!("{verb} {digest}"));
+            match (result, digest) {
+                (DeleteResult::Trashed, Some(digest)) => put(format_args!("{trash_verb} {digest}")),
+                (DeleteResult::Deleted, Some(digest)) => put(format_args!("{verb} {digest}")),
+                _ => {}
             }
         }
         for (_, digest) in self.made_room() {
@@ -208,33 +216,26 @@ impl Shown<'_> {
             Some(outcome) => outcome.temporary.as_slice(),
             None => self.plan.temporary(),
         };
-        for stray in temporary {
-            let path = stray.path.to_string_lossy();
-            let path = context.term.foreign(&path);
-            let size = human_size(stray.len);
+        for file in temporary {
+            let path = context.term.path(&file.path);
+            let size = human_size(file.len);
             put(format_args!("{verb} {path} (temporary file, {size})"));
         }
         if self.removes_layout() {
-            let verb = if self.outcome.is_some() {
-                "Removed:"
-            } else {
-                "Would remove:"
-            };
-            let path = self.plan.layout().to_string_lossy();
-            let path = context.term.foreign(&path);
+            let verb = self.tense("Would remove:", "Removed:");
+            let path = context.term.path(self.plan.layout());
             put(format_args!("{verb} {path} (empty layout)"));
         }
         for (digest, kept) in self.kept() {
             if kept.because != KeepReason::WriterAtWork {
-                let why = in_words(kept.because, context.now);
+                let why = describe(kept.because, context.now);
                 put(format_args!("Kept: {digest} ({why})"));
             }
         }
         if let Some(writer) = self.plan.writer() {
-            let sign = sign_of(writer, context.now);
-            let sign = context.term.foreign(&sign);
-            // Platforms that are dropped and stay listed are no garbage to `gc`.
-            let is_listed = !self.is_pool && self.plan.writes().index.is_none();
+            let sign = context.term.foreign(&sign_of(writer, context.now));
+            // Platforms that are dropped and remain listed are no garbage to `gc`.
+            let is_listed = !self.is_store && self.plan.writes().index.is_none();
             let later = if is_listed {
                 "repeat this command later"
             } else {
@@ -244,38 +245,42 @@ impl Shown<'_> {
         }
     }
 
-    /// Puts the path above the lines of one of several layouts, if there are any.
-    pub fn headed(&self, context: &Context<'_>, lines: String, is_many: bool) -> String {
-        if !is_many || lines.is_empty() {
+    /// Returns the lines of a layout, with several layouts below its path, if there are any.
+    pub fn headed(&self, context: &Context<'_>, lines: String, style: &Style) -> String {
+        if !style.is_many || lines.is_empty() {
             return lines;
         }
-        let path = self.plan.layout().to_string_lossy();
-        format!("{}:\n{lines}", context.term.foreign(&path))
+        format!("{}:\n{lines}", context.term.path(self.plan.layout()))
     }
 
-    /// Returns the layout as JSON.
-    pub fn to_json(&self, now: Timestamp, format: TextFormat) -> json::SweptLayout {
+    /// Returns the layout as JSON; without items unless a document is printed.
+    pub fn to_json(&self, now: Timestamp, style: &Style) -> json::SweptLayout {
         let mut totals = json::Totals::of(&self.totals());
         for kept in self.plan.kept() {
             totals.kept += 1;
             totals.kept_bytes += kept.len;
         }
+        let items = if style.is_json {
+            self.items(now)
+        } else {
+            Vec::new()
+        };
+        let trash = self.trashed().map(|trashed| json::Trash {
+            run: (!trashed.run.is_empty()).then_some(trashed.run),
+            blobs: trashed.blobs,
+            bytes: trashed.bytes,
+        });
         json::SweptLayout {
             path: self.plan.layout().to_string_lossy().into_owned(),
-            items: match format {
-                TextFormat::Json => self.items(now),
-                // Nobody sees them, and there can be a million.
-                TextFormat::Text => Vec::new(),
-            },
+            items,
             foreign: self.plan.foreign() as u64,
             totals,
-            trash: self.trash_json(),
-            state: None,
-            error: None,
+            trash,
+            ..json::SweptLayout::default()
         }
     }
 
-    /// Returns what went into the trash, or would.
+    /// Returns what was moved into the trash, or would be.
     pub fn trashed(&self) -> Option<Trashed> {
         match self.outcome {
             Some(outcome) => outcome.trashed.clone(),
@@ -284,118 +289,82 @@ impl Shown<'_> {
                 Some(Trashed {
                     run: String::new(),
                     blobs: sweep.len() as u64,
-                    bytes: sweep.iter().map(|victim| victim.file.len).sum(),
+                    bytes: sweep.iter().map(|deletion| deletion.file.len).sum(),
                 })
             }
             None => None,
         }
     }
 
-    fn trash_json(&self) -> Option<json::Trash> {
-        let trashed = self.trashed()?;
-        Some(json::Trash {
-            run: (!trashed.run.is_empty()).then_some(trashed.run),
-            blobs: trashed.blobs,
-            bytes: trashed.bytes,
-        })
-    }
-
-    fn items(&self, now: Timestamp) -> Vec<json::Item> {
+    fn items(&self, now: Timestamp) -> Vec<Item> {
         let mut items = Vec::with_capacity(self.plan.sweep().len() + self.plan.kept().len());
         let made_room = self.made_room();
-        let has_made_room: HashSet<BlobId> =
-            made_room.iter().map(|(victim, _)| victim.id).collect();
+        let has_made_room: HashSet<BlobId> = made_room.iter().map(|(spare, _)| spare.id).collect();
         let untried = self.outcome.map_or("interrupted", why_untried);
-        for (victim, result, digest) in self.results() {
-            if has_made_room.contains(&victim.id) {
+        for (deletion, result, digest) in self.results() {
+            if has_made_room.contains(&deletion.id) {
                 continue;
             }
             let (action, reason) = match result {
-                DeleteResult::Deleted if self.outcome.is_none() => ("would-delete", "unreferenced"),
-                DeleteResult::Deleted => ("delete", "unreferenced"),
-                DeleteResult::Trashed if self.outcome.is_none() => ("would-trash", "unreferenced"),
-                DeleteResult::Trashed => ("trash", "unreferenced"),
+                DeleteResult::Deleted => (self.tense("would-delete", "delete"), "unreferenced"),
+                DeleteResult::Trashed => (self.tense("would-trash", "trash"), "unreferenced"),
                 DeleteResult::Restored => ("keep", "listed concurrently"),
                 DeleteResult::AlreadyGone => ("already-gone", "gone"),
                 DeleteResult::Replaced => ("keep", "rewritten"),
                 DeleteResult::Failed => ("failed", "unreferenced"),
                 DeleteResult::Skipped => ("keep", untried),
             };
-            items.push(json::Item {
-                digest: digest.map(ToString::to_string),
-                path: None,
-                kind: "blob",
-                size: victim.file.len,
-                action,
-                reasons: vec![reason.to_owned()],
-                names: Vec::new(),
-                platform: None,
-            });
+            items.push(Item::blob(digest, deletion.file.len, action, reason));
         }
-        for (victim, digest) in made_room {
-            items.push(json::Item {
-                platform: None,
-                digest: Some(digest.to_string()),
-                path: None,
-                kind: "blob",
-                size: victim.file.len,
-                action: "delete",
-                reasons: vec!["unreferenced".to_owned(), "the disk was full".to_owned()],
-                names: Vec::new(),
-            });
+        for (spare, digest) in made_room {
+            let mut item = Item::blob(Some(digest), spare.file.len, "delete", "unreferenced");
+            item.reasons.push("the disk was full".to_owned());
+            items.push(item);
         }
-        let (temporary, action) = match self.outcome {
-            Some(outcome) => (outcome.temporary.as_slice(), "delete"),
-            None => (self.plan.temporary(), "would-delete"),
+        let temporary = match self.outcome {
+            Some(outcome) => outcome.temporary.as_slice(),
+            None => self.plan.temporary(),
         };
-        for stray in temporary {
-            items.push(json::Item {
-                digest: None,
-                path: Some(stray.path.to_string_lossy().into_owned()),
-                kind: "temporary",
-                size: stray.len,
-                action,
-                reasons: vec!["left over".to_owned()],
-                names: Vec::new(),
-                platform: None,
-            });
-        }
+        let action = self.tense("would-delete", "delete");
+        items.extend(temporary.iter().map(|file| Item {
+            path: Some(file.path.to_string_lossy().into_owned()),
+            size: file.len,
+            ..Item::new("temporary", action, "stale")
+        }));
         if self.removes_layout() {
-            items.push(json::Item {
-                digest: None,
+            let action = self.tense("would-remove", "remove");
+            items.push(Item {
                 path: Some(".".to_owned()),
-                kind: "layout",
-                size: 0,
-                action: if self.outcome.is_some() {
-                    "remove"
-                } else {
-                    "would-remove"
-                },
-                reasons: vec!["nothing is left in it".to_owned()],
-                names: Vec::new(),
-                platform: None,
+                ..Item::new("layout", action, "it is empty")
             });
         }
-        for (digest, kept) in self.kept() {
-            items.push(json::Item {
-                digest: Some(digest.to_string()),
-                path: None,
-                kind: "blob",
-                size: kept.len,
-                action: "keep",
-                reasons: vec![in_words(kept.because, now)],
-                names: Vec::new(),
-                platform: None,
-            });
-        }
+        let kept = self.kept().into_iter();
+        items.extend(kept.map(|(digest, kept)| {
+            let why = describe(kept.because, now);
+            Item::blob(Some(digest), kept.len, "keep", &why)
+        }));
         items
     }
 
-    /// Tells on stderr what did not go as planned, and what somebody else did meanwhile. Says whether
-    /// everything that was planned is done.
-    pub fn report_trouble(&self, context: &Context<'_>) -> bool {
+    /// Reports on stderr what did not happen as planned, and what other programs did concurrently. Returns how the run of
+    /// this layout ended.
+    pub fn report_trouble(&self, context: &Context<'_>, style: &Style) -> Exit {
+        let mut exit = exit::DONE;
+        if !self.report_incomplete(context, style) {
+            let is_late = self.outcome.is_some_and(|outcome| outcome.late.is_some());
+            exit = if is_late { exit::IO } else { exit::INCOMPLETE };
+        }
+        match self.outcome {
+            Some(outcome) if outcome.interrupted => exit.and(exit::INTERRUPTED),
+            None if style.has_exit_code && !self.is_clean() => exit.and(exit::WOULD_CHANGE),
+            _ => exit,
+        }
+    }
+
+    /// Reports what was not done. Returns `true` if everything that was planned is done.
+    fn report_incomplete(&self, context: &Context<'_>, style: &Style) -> bool {
         let path = self.plan.layout().display();
-        let (blobs, index) = if self.is_pool {
+        let (blobs, index) = if self.is_store {
             (
                 path.to_string(),
                 format!("an `index.json` that uses `{path}`"),
@@ -405,16 +374,11 @@ impl Shown<'_> {
         };
         if self.plan.foreign() > 0 {
             let files = count(self.plan.foreign() as u64, "foreign file");
-            context
-                .term
-                .note(&format!("left {files} in `{blobs}` alone"));
+            context.term.note(&format!("kept {files} in `{blobs}`"));
         }
-        let unreadable = self
-            .plan
-            .kept()
-            .iter()
-            .filter(|kept| kept.because == KeepReason::Unreadable)
-            .count() as u64;
+        let kept = self.plan.kept().iter();
+        let unreadable = kept.filter(|kept| kept.because == KeepReason::Unreadable);
+        let unreadable = unreadable.count() as u64;
         if unreadable > 0 {
             let orphans = count(unreadable, "orphan");
             context.term.error(
@@ -422,7 +386,8 @@ impl Shown<'_> {
                 Some("run as the owner of the layout"),
             );
         }
-        if self.share.is_none() {
+        // With several layouts, the total says it.
+        if !style.is_many {
             note_linked(context, &self.totals());
         }
         let merges_layers = match self.outcome {
@@ -435,31 +400,7 @@ impl Shown<'_> {
         let Some(outcome) = self.outcome else {
             return unreadable == 0;
         };
-        let mut failed: Vec<_> = outcome.failed.iter().collect();
-        failed.sort_by_key(|(file, _)| file);
-        let lines = failed.iter().map(|(file, error)| {
-            let file = match file.strip_prefix("blobs/") {
-                Some(file) if self.is_pool => file,
-                _ => file,
-            };
-            format!("`{path}/{file}`: {error}")
-        });
-        if failed.len() <= MAX_FAILURES {
-            for line in lines {
-                context.term.error(&format!("cannot delete {line}"), None);
-            }
-        } else {
-            let mut lines = lines.peekable();
-            let first = lines.peek().cloned().unwrap_or_default();
-            let files = count(failed.len() as u64, "file");
-            context.term.error(
-                &format!("cannot delete {files} of `{path}`, the first of them {first}"),
-                Some("`-v` names all of them"),
-            );
-            for line in lines {
-                context.term.detail(&format!("not deleted: {line}"));
-            }
-        }
+        self.report_failed(context, outcome);
         let rewritten = count_results(outcome, DeleteResult::Replaced);
         if rewritten > 0 {
             context.term.note(&format!(
@@ -476,8 +417,8 @@ impl Shown<'_> {
             );
         }
         let untried = count_results(outcome, DeleteResult::Skipped);
-        let (ls, gc) = if self.is_pool {
-            // With it every layout has to be named.
+        let (ls, gc) = if self.is_store {
+            // Every layout has to be given with it.
             (String::new(), "`ocisweep gc --shared-blobs`".to_owned())
         } else {
             let layout = quote_path(self.plan.layout());
@@ -518,20 +459,50 @@ impl Shown<'_> {
         }
         unreadable == 0 && outcome.failed.is_empty() && outcome.concurrent.broken.is_empty()
     }
+
+    /// Reports the files that could not be deleted.
+    fn report_failed(&self, context: &Context<'_>, outcome: &Outcome) {
+        let path = self.plan.layout().display();
+        let mut failed: Vec<_> = outcome.failed.iter().collect();
+        failed.sort_by_key(|(file, _)| file);
+        let lines = failed.iter().map(|(file, error)| {
+            let file = match file.strip_prefix("blobs/") {
+                Some(file) if self.is_store => file,
+                _ => file,
+            };
+            format!("`{path}/{file}`: {error}")
+        });
+        if failed.len() <= MAX_FAILURES {
+            for line in lines {
+                context.term.error(&format!("cannot delete {line}"), None);
+            }
+            return;
+        }
+        let mut lines = lines.peekable();
+        let first = lines.peek().cloned().unwrap_or_default();
+        let files = count(failed.len() as u64, "file");
+        context.term.error(
+            &format!("cannot delete {files} of `{path}`, the first of them {first}"),
+            Some("`-v` names all of them"),
+        );
+        for line in lines {
+            context.term.detail(&format!("not deleted: {line}"));
+        }
+    }
 }
 
-/// Returns a number that orders digests as they order themselves, as far as it differs.
-fn begin_of(digest: &Digest) -> u64 {
+/// Returns a number that sorts digests as they sort themselves, as far as two numbers differ.
+fn sort_key(digest: &Digest) -> u64 {
     match digest {
         Digest::Sha256([a, b, c, d, e, f, g, h, ..]) => {
             u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])
         }
-        // The others come after all of those.
+        // The other algorithms follow.
         _ => u64::MAX,
     }
 }
 
-/// Tells how much stays because of hard links.
+/// Notes the bytes that hard links keep.
 pub fn note_linked(context: &Context<'_>, totals: &Totals) {
     if totals.linked_bytes > 0 {
         context.term.note(&format!(
@@ -541,7 +512,7 @@ pub fn note_linked(context: &Context<'_>, totals: &Totals) {
     }
 }
 
-/// Returns why blobs were left that the plan deletes.
+/// Returns why blobs that the plan deletes were not deleted.
 fn why_untried(outcome: &Outcome) -> &'static str {
     if outcome.interrupted {
         "interrupted"
@@ -572,7 +543,7 @@ pub fn total_line(totals: &Totals, is_dry_run: bool) -> String {
     }
 }
 
-/// Returns a number with a noun, `1 blob` or `2 blobs`.
+/// Returns a number with a noun: `1 blob`, `2 blobs`.
 pub fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
@@ -580,7 +551,16 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// Returns what shows that a writer is at work.
+/// Returns the first names of a list and how many more there are.
+pub fn listed(names: &[String], most: usize) -> String {
+    let shown = names.get(..most).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Returns the sign that a writer is at work.
 fn sign_of(writer: &Writer, now: Timestamp) -> String {
     match writer {
         Writer::File(path) => path.to_string_lossy().into_owned(),
@@ -590,7 +570,7 @@ fn sign_of(writer: &Writer, now: Timestamp) -> String {
     }
 }
 
-/// Returns the line on what is kept for its age; nothing if there is none.
+/// Returns the line on blobs that are kept because they are recent; empty if there are none.
 pub fn age_line(aged: &Aged) -> String {
     if aged.blobs == 0 {
         return String::new();
@@ -600,16 +580,16 @@ pub fn age_line(aged: &Aged) -> String {
     format!("kept {size}: {blobs} in flight (`--grace`){way_out}\n")
 }
 
-/// What the last line says where everything is kept for its age alone.
+/// The end of the last line if every orphan is kept only because it is recent.
 pub const NOTHING_ELSE: &str =
     "; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
 
-/// What several layouts keep because it is recent.
+/// What layouts keep because it is recent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Aged {
     blobs: u64,
     bytes: u64,
-    /// Something goes, or is kept for another reason.
+    /// Something is deleted, or kept for another reason.
     has_more: bool,
 }
 
@@ -630,13 +610,13 @@ impl Aged {
         }
     }
 
-    /// Returns `true` if age alone keeps everything that nothing references.
+    /// Returns `true` if every orphan is kept, and only because it is recent.
     pub const fn is_all(&self) -> bool {
         self.blobs > 0 && !self.has_more
     }
 }
 
-fn in_words(because: KeepReason, now: Timestamp) -> String {
+fn describe(because: KeepReason, now: Timestamp) -> String {
     match because {
         KeepReason::InFlight { modified } => format!("in flight, {}", age(now, modified)),
         KeepReason::UsedInFlight => "in flight, used by a blob that is".to_owned(),

@@ -1,17 +1,16 @@
 //! Tables as docker prints them.
 //!
-//! The layout is that of Go's text/tabwriter with docker's settings: a column takes its widest cell and three spaces,
-//! at least ten columns of the screen, and the last cell of a row is not padded. Widths are measured as a terminal
-//! shows them. Beyond docker, a table may be [fitted](Table::fit) to a terminal, and no row ends in spaces.
+//! The layout is that of Go's text/tabwriter with docker's settings: a column is as wide as its widest cell and three
+//! spaces, at least ten columns of the screen, and the last cell of a row is not padded. Widths are measured as a terminal
+//! shows them. Beyond docker, a table fits a terminal, and no row ends in spaces.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::cli::term::one_line;
+use crate::cli::term::{Colors, one_line};
 
-/// Printed in place of a name where there is none, as in docker.
+/// Printed in place of a missing name, as in docker.
 pub const NONE: &str = "<none>";
 
 /// `EXTRA` of an image of which manifests are present and no layer is.
@@ -19,125 +18,174 @@ pub const NO_LAYERS: &str = "partial (no layers)";
 
 /// Columns between two cells.
 const PADDING: usize = 3;
-/// Least width of a cell with its padding.
+/// The least width of a cell with its padding.
 const MIN_CELL: usize = 10;
-/// A column is not cut below this: a name of which less is left says nothing.
+/// A column is not cut below this: less of a name says nothing.
 const MIN_CUT: usize = 9;
+/// Columns of numbers are omitted before the first column gets less than this.
+const MIN_NAME: usize = 12;
 
 /// Rows of cells below headers.
 #[derive(Debug, Clone)]
 pub struct Table {
-    headers: Vec<String>,
-    rows: Vec<Vec<String>>,
-    names: BTreeSet<usize>,
+    /// The headers, then the rows.
+    rows: Vec<Row>,
+    names: Vec<usize>,
+    numbers: Vec<usize>,
+    min_cell: usize,
     max_width: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    cells: Vec<String>,
+    colors: Colors,
 }
 
 impl Table {
     /// Returns a table without rows; it renders as its headers.
-    pub fn new(headers: &[&str]) -> Self {
-        Self {
-            headers: headers.iter().map(|&header| header.to_owned()).collect(),
+    ///
+    /// The columns `names` are cut in the middle, the widest first, until the table is at most `max_width` wide. Digests are
+    /// never among them. `None` cuts nothing; this is for [`Term::width`](crate::cli::term::Term::width). What cannot be cut
+    /// is printed whole, and the terminal wraps it.
+    pub fn new(headers: &[&str], names: &[usize], max_width: Option<usize>) -> Self {
+        let mut table = Self {
             rows: Vec::new(),
-            names: BTreeSet::new(),
-            max_width: None,
-        }
+            names: names.to_vec(),
+            numbers: Vec::new(),
+            min_cell: MIN_CELL,
+            max_width,
+        };
+        table.row(headers.iter().map(|&header| header.to_owned()).collect());
+        table
     }
 
-    /// Appends a row.
+    /// Aligns columns of numbers to the right, and omits them, the last one first, where too little is left for the first
+    /// column. As in docker's tree of images, cells have no least width then.
+    pub fn with_numbers(mut self, columns: &[usize]) -> Self {
+        self.numbers = columns.to_vec();
+        self.min_cell = 0;
+        self
+    }
+
+    /// Appends a row. A row of a single cell may be as wide as the terminal.
     ///
     /// Cells with foreign text must have gone through [`Term::foreign`](crate::cli::term::Term::foreign). Tabs and line ends
-    /// become visible in any case: a cell cannot make up rows.
+    /// become visible in any case: a cell cannot add rows.
     pub fn row(&mut self, cells: Vec<String>) {
         let whole = |cell: String| match one_line(&cell) {
             Cow::Borrowed(_) => cell,
             Cow::Owned(shown) => shown,
         };
-        self.rows.push(cells.into_iter().map(whole).collect());
+        self.rows.push(Row {
+            cells: cells.into_iter().map(whole).collect(),
+            colors: Colors::Off,
+        });
     }
 
-    /// Declares that a column holds names, which [`fit`](Self::fit) may cut. Digests are never declared so.
-    pub fn names(&mut self, column: usize) {
-        self.names.insert(column);
-    }
-
-    /// Cuts columns of names in the middle, the widest first, until the table is at most `max_width` wide.
-    ///
-    /// `None` cuts nothing; this is for [`Term::width`](crate::cli::term::Term::width). What cannot be cut stays whole, and
-    /// the terminal wraps it.
-    pub fn fit(&mut self, max_width: Option<usize>) {
-        self.max_width = max_width;
+    /// Prints the last row faint if there are colours.
+    pub fn dim(&mut self, colors: Colors) {
+        if let Some(row) = self.rows.last_mut() {
+            row.colors = colors;
+        }
     }
 
     /// Appends a last column without a header, of a cell for each row in turn, if at least `least` columns of a terminal
-    /// are left for it. `cell` gets how many there are.
+    /// are left for it. `cell` gets their number.
     pub fn beside(&mut self, least: usize, mut cell: impl FnMut(usize, usize) -> String) {
-        let taken = table_width(&self.widths()).saturating_add(PADDING);
+        let taken = self.width(&self.widths()).saturating_add(PADDING);
         let room = self.max_width.unwrap_or_default().saturating_sub(taken);
         if room < least {
             return;
         }
-        for (number, row) in self.rows.iter_mut().enumerate() {
-            row.push(cell(number, room));
+        for (number, row) in self.rows.iter_mut().skip(1).enumerate() {
+            row.cells.push(cell(number, room));
         }
     }
 
     /// Returns the lines, headers first, each with its line end.
-    pub fn render(&self) -> String {
-        let widths = self.widths();
+    pub fn render(mut self) -> String {
+        self.omit_numbers();
+        let mut widths = self.widths();
+        if let Some(max_width) = self.max_width {
+            self.narrow(&mut widths, max_width);
+        }
         let mut text = String::new();
-        for cells in std::iter::once(&self.headers).chain(&self.rows) {
-            Self::render_row(cells, &widths, &mut text);
+        for row in &self.rows {
+            text.push_str(&row.colors.dim(&self.line(&row.cells, &widths)));
+            text.push('\n');
         }
         text
     }
 
-    fn render_row(cells: &[String], widths: &[usize], text: &mut String) {
-        let shown = cells
-            .iter()
-            .rposition(|cell| !cell.is_empty())
-            .map_or(0, |last| last.saturating_add(1));
-        // Blanks that are owed to the next cell, and are never paid behind the last one.
-        let mut owed = 0;
-        for (cell, &width) in cells.iter().zip(widths).take(shown) {
-            let cell = cut_middle(cell, width);
-            let blanks = width.saturating_sub(cell.width());
-            pad(text, owed);
-            text.push_str(&cell);
-            owed = blanks.saturating_add(whole_cell(width).saturating_sub(width));
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        if let [cell] = cells {
+            let cell = cut_middle(cell, self.max_width.unwrap_or(usize::MAX));
+            return cell.trim_end_matches(' ').to_owned();
         }
-        text.push('\n');
+        let mut text = String::new();
+        // Padding is emitted before the next cell, so that rows have no trailing spaces.
+        let mut padding = 0;
+        for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+            let cell = cut_middle(cell, width);
+            let spaces = width.saturating_sub(cell.width());
+            let gap = self.whole_cell(width).saturating_sub(width);
+            let (before, after) = if self.numbers.contains(&column) {
+                (spaces, 0)
+            } else {
+                (0, spaces)
+            };
+            text.extend(std::iter::repeat_n(' ', padding + before));
+            text.push_str(&cell);
+            padding = after.saturating_add(gap);
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text
     }
 
     /// Returns the width of each column without padding.
     fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = Vec::new();
-        for cells in std::iter::once(&self.headers).chain(&self.rows) {
-            widths.resize(widths.len().max(cells.len()), 0);
-            for (width, cell) in widths.iter_mut().zip(cells) {
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.cells.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(&row.cells) {
                 *width = (*width).max(cell.width());
             }
-        }
-        if let Some(max_width) = self.max_width {
-            self.narrow(&mut widths, max_width);
         }
         widths
     }
 
+    fn omit_numbers(&mut self) {
+        while let (Some(max_width), Some(&column)) = (self.max_width, self.numbers.last()) {
+            let mut widths = self.widths();
+            if let Some(first) = widths.first_mut() {
+                *first = (*first).min(MIN_NAME);
+            }
+            if self.width(&widths) <= max_width {
+                break;
+            }
+            self.numbers.pop();
+            let rows = self.rows.iter_mut();
+            for row in rows.filter(|row| row.cells.len() > column) {
+                row.cells.remove(column);
+            }
+        }
+    }
+
     fn narrow(&self, widths: &mut [usize], max_width: usize) {
+        let headers = self.rows.first();
         let floor = |column: usize| {
-            self.headers
-                .get(column)
-                .map_or(MIN_CUT, |header| header.width().max(MIN_CUT))
+            let header = headers.and_then(|headers| headers.cells.get(column));
+            header.map_or(MIN_CUT, |header| header.width().max(MIN_CUT))
         };
-        // The widest column gives one column at a time, so that equally long names stay equally readable. Nothing wider
-        // than the terminal survives anyway, which bounds the rounds whatever a stranger wrote.
+        // The widest column gives one column at a time, so that equally long names remain equally readable. What is wider
+        // than the terminal is cut first, which bounds the rounds whatever the names are.
         for (column, width) in widths.iter_mut().enumerate() {
             if self.names.contains(&column) && *width > max_width {
                 *width = max_width.max(floor(column)).min(*width);
             }
         }
-        while table_width(widths) > max_width {
+        while self.width(widths) > max_width {
             let widest = widths
                 .iter_mut()
                 .enumerate()
@@ -149,43 +197,33 @@ impl Table {
             }
         }
     }
-}
 
-/// Returns what a cell of this width takes when another one follows.
-fn whole_cell(width: usize) -> usize {
-    width.saturating_add(PADDING).max(MIN_CELL)
-}
+    /// Returns the width of a cell that another one follows.
+    fn whole_cell(&self, width: usize) -> usize {
+        width.saturating_add(PADDING).max(self.min_cell)
+    }
 
-fn table_width(widths: &[usize]) -> usize {
-    let Some((last, others)) = widths.split_last() else {
-        return 0;
-    };
-    others
-        .iter()
-        .fold(*last, |sum, &width| sum.saturating_add(whole_cell(width)))
-}
-
-/// Appends spaces.
-pub(crate) fn pad(text: &mut String, blanks: usize) {
-    text.extend(std::iter::repeat_n(' ', blanks));
+    /// Returns the width of the table whose columns have these widths.
+    fn width(&self, widths: &[usize]) -> usize {
+        let Some((last, others)) = widths.split_last() else {
+            return 0;
+        };
+        others.iter().fold(*last, |sum, &width| {
+            sum.saturating_add(self.whole_cell(width))
+        })
+    }
 }
 
 /// Returns `text`, or its two ends with `…` between them, at most `room` columns wide.
 ///
-/// The end keeps the odd column: in names, tags and versions come last.
-pub(crate) fn cut_middle(text: &str, room: usize) -> Cow<'_, str> {
+/// The end gets the odd column: in names, tags and versions come last.
+fn cut_middle(text: &str, room: usize) -> Cow<'_, str> {
     if text.width() <= room {
         return Cow::Borrowed(text);
     }
-    // A text can be wider than the sum of its characters (emoji with a selector); then the next smaller cut is tried.
-    (0..room)
-        .rev()
-        .map(|budget| cut_to(text, budget))
-        .find(|cut| cut.width() <= room)
-        .map_or(Cow::Borrowed(""), Cow::Owned)
-}
-
-fn cut_to(text: &str, budget: usize) -> String {
+    let Some(budget) = room.checked_sub(1) else {
+        return Cow::Borrowed("");
+    };
     let columns = |c: char| c.width().unwrap_or(1);
     let fits = |room: usize| {
         let mut left = room;
@@ -197,16 +235,15 @@ fn cut_to(text: &str, budget: usize) -> String {
             None => false,
         }
     };
-    let head: String = text.chars().take_while(fits(budget / 2)).collect();
-    // What the head leaves of its half, because a wide character did not fit, goes to the tail.
-    let used = head.chars().map(columns).fold(0, usize::saturating_add);
+    let mut cut: String = text.chars().take_while(fits(budget / 2)).collect();
+    // What the head leaves of its half, because a wide character did not fit, is given to the tail.
+    let used = cut.chars().map(columns).fold(0, usize::saturating_add);
     let tail_room = budget.saturating_sub(used);
     let tail: Vec<char> = text.chars().rev().take_while(fits(tail_room)).collect();
-    // A joiner waits for a partner that was cut away, and a mark would sit on the ellipsis.
-    let mut cut = head.trim_end_matches('\u{200d}').to_owned();
     cut.push('…');
+    // A mark would be drawn on the ellipsis.
     cut.extend(tail.into_iter().rev().skip_while(|&c| columns(c) == 0));
-    cut
+    Cow::Owned(cut)
 }
 
 #[cfg(test)]
@@ -214,7 +251,7 @@ mod tests {
     use super::*;
 
     fn table(headers: &[&str], rows: &[&[&str]]) -> Table {
-        let mut table = Table::new(headers);
+        let mut table = Table::new(headers, &[], None);
         for row in rows {
             table.row(row.iter().map(|&cell| cell.to_owned()).collect());
         }
@@ -223,8 +260,14 @@ mod tests {
 
     const LS: [&str; 5] = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
 
+    fn fitted(rows: &[&[&str]], width: Option<usize>) -> Table {
+        let mut table = table(&LS, rows);
+        (table.names, table.max_width) = (vec![0, 1], width);
+        table
+    }
+
     #[test]
-    fn looks_as_dockers_does() {
+    fn is_laid_out_as_in_docker() {
         // Transcripts 301, 322, 323.
         type Case<'a> = (&'a [&'a str], &'a [&'a [&'a str]], &'a str);
         let cases: [Case<'_>; 4] = [
@@ -294,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn never_ends_in_blanks() {
+    fn rows_have_no_trailing_spaces() {
         let sizes = table(
             &["NAME", "SIZE", "NOTE"],
             &[
@@ -317,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn measures_as_a_terminal_shows() {
+    fn widths_are_those_on_a_terminal() {
         let names = table(
             &["NAME", "X"],
             &[&["面白いイメージ", "1"], &["cafe\u{301}123", "2"]],
@@ -329,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_cannot_make_up_rows_or_columns() {
+    fn a_cell_cannot_add_rows_or_columns() {
         let forged = table(&["NAME", "X"], &[&["a\nb\tc", "1"]]);
         assert_eq!(forged.render(), "NAME          X\na\\x0ab\\x09c   1\n");
     }
@@ -350,18 +393,13 @@ mod tests {
             &[long, "1.4.2", "fd2d4af9182d", "2 years ago", "539kB"],
             &["alpine", "3", "f65369c0826e", "2 years ago", "651kB"],
         ];
-        let mut fitted = table(&LS, &rows);
-        fitted.names(0);
-        fitted.names(1);
-        fitted.fit(Some(80));
         assert_eq!(
-            fitted.render(),
+            fitted(&rows, Some(80)).render(),
             "REPOSITORY                          TAG       IMAGE ID       CREATED       SIZE\n\
              registry.example…team/application   1.4.2     fd2d4af9182d   2 years ago   539kB\n\
              alpine                              3         f65369c0826e   2 years ago   651kB\n"
         );
-        fitted.fit(None);
-        assert!(fitted.render().contains(long));
+        assert!(fitted(&rows, None).render().contains(long));
     }
 
     #[test]
@@ -377,12 +415,8 @@ mod tests {
             ("面白いイメージ", 8, "面…ージ"),
             ("aaaae\u{301}", 3, "a…e\u{301}"),
             ("aaae\u{301}b", 3, "a…b"),
-            (
-                "❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}",
-                5,
-                "❤\u{fe0f}…❤\u{fe0f}",
-            ),
-            ("👩\u{200d}💻👩\u{200d}💻", 3, "…💻"),
+            ("👍🏽👍🏽👍🏽", 5, "👍…🏽"),
+            ("🇫🇷🇩🇪", 3, "🇫…🇪"),
         ] {
             let cut = cut_middle(text, room);
             assert_eq!(cut, want, "{text} in {room}");
@@ -395,14 +429,10 @@ mod tests {
         let long = "x".repeat(300_000);
         let rows: [&[&str]; 1] = [&[&long, &long, "fd2d4af9182d", "2 years ago", "539kB"]];
         for width in [20, 79, 80, 200] {
-            let mut fitted = table(&LS, &rows);
-            fitted.names(0);
-            fitted.names(1);
-            fitted.fit(Some(width));
-            let text = fitted.render();
+            let text = fitted(&rows, Some(width)).render();
             assert!(text.contains("fd2d4af9182d"));
             for line in text.lines() {
-                // Below that only digests and headers are left, which are never cut.
+                // Below that only digests and headers remain, which are never cut.
                 assert!(line.width() <= width.max(70), "{width}: {}", line.width());
             }
         }

@@ -1,16 +1,16 @@
-//! What went into the trash, as a line.
+//! The line on what was moved into the trash.
 
 use std::path::PathBuf;
 
 use ocisweep::parse::size::human_size;
 
 use super::sweep::{Shown, count};
-use crate::cli::context::{quote_path, undo_shared};
+use crate::cli::quote::{quote_path, undo_shared};
 
 /// How many layouts over a shared store the line names.
 const MAX_LAYOUTS: usize = 8;
 
-/// What the layouts of a run moved into the trash.
+/// What the layouts of a run moved into the trash, or would move.
 #[derive(Debug, Default)]
 pub struct TrashTotals {
     layouts: Vec<PathBuf>,
@@ -30,7 +30,7 @@ impl TrashTotals {
         if let Some(trashed) = shown.trashed() {
             self.blobs += trashed.blobs;
             self.bytes = self.bytes.saturating_add(trashed.bytes);
-            match shown.is_pool {
+            match shown.is_store {
                 true => self.store = Some(path),
                 false => self.layouts.push(path),
             }

@@ -1,57 +1,45 @@
 //! The terminal: the only place that writes to stdout and stderr.
 //!
-//! *Promises*: stdout is data, stderr is talk. Names come from strangers, so nothing that [`escape()`] knows as dangerous
-//! reaches a terminal from a message; renderers pass foreign text through [`Term::foreign`] before they lay it out,
-//! because an escaped name is wider. A pipe gets the text as it is, except that one message stays one line.
+//! *Promises*: results go to stdout, messages to stderr. Names come from untrusted layouts: a message never sends a
+//! terminal anything that [`escape()`] considers dangerous, and renderers pass foreign text through [`Term::foreign`]
+//! before they lay it out, because an escaped name is wider. A pipe gets the text as it is, except that one message
+//! remains one line.
 //!
-//! *Order*: the progress line is taken off the screen before anything else is written, and no worker draws it again
-//! while an output is open.
+//! *Order*: the progress line is erased before anything else is written, and is not drawn while an output is open.
 //!
-//! *Failure*: a reader that went away is not an error but a fact, see [`Term::broken_pipe`]. Any other error of stdout
-//! goes to the caller. Errors of stderr are dropped: there is nowhere left to report them.
+//! *Failure*: a closed pipe is not an error, see [`Term::broken_pipe`]. Any other error of stdout is returned to the
+//! caller. Errors of stderr are dropped: there is nowhere left to report them.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
 
 mod escape;
 mod progress;
 
 pub use escape::{escape, one_line};
-pub use progress::ProgressLine;
+pub use progress::{Phase, ProgressLine};
 
 use progress::Paused;
 
-/// A terminal narrower than this is laid out as if it were this wide, as docker does.
+/// A narrower terminal is laid out as if it were this wide, as in docker.
 const MIN_WIDTH: usize = 20;
-/// Assumed for a terminal that does not know its size.
+/// Assumed for a terminal that does not report its size.
 const DEFAULT_WIDTH: usize = 80;
 
-/// When to use colours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` forbids it.
+/// When to use colours, or to show progress. `Auto`: where a terminal can do that and the environment does not forbid it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
     #[default]
     Auto,
-    /// Everywhere. What somebody typed goes before what the environment says.
     Always,
-    /// Nowhere.
     Never,
 }
 
-/// When to show progress.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ProgressChoice {
-    /// When stderr is a terminal that can go back to the start of its line.
-    #[default]
-    Auto,
-    /// Everywhere: as a line that is written over on a terminal, as one line a second elsewhere.
-    Always,
-    /// Nowhere.
-    Never,
-}
-
-/// How much is said on stderr. Results and errors are not affected.
+/// How much is written to stderr. Results and errors are not affected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Warnings and errors; no notes and no progress.
@@ -67,47 +55,37 @@ pub enum Level {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `--color`.
-    pub color: ColorChoice,
+    pub color: When,
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
     /// `TERM` is `dumb`.
     pub dumb: bool,
-    /// `COLUMNS`, when it is a number. It goes before the size that the terminal reports; zero is ignored.
+    /// `COLUMNS`, if it is a number. It takes precedence over the size that the terminal reports; zero is ignored.
     pub columns: Option<usize>,
     /// `--progress`.
-    pub progress: ProgressChoice,
+    pub progress: When,
     /// `--quiet` and `--verbose`.
     pub level: Level,
-    /// Results go to stderr, since stdout is an archive.
+    /// Results are written to stderr, because stdout is an archive.
     pub results_on_stderr: bool,
 }
 
-/// Whether text is coloured, decided once.
+/// Whether text is coloured, decided once. No meaning rests on colour alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colors {
     /// Text is wrapped in SGR sequences.
     On,
-    /// Text stays as it is.
+    /// Text is not changed.
     Off,
 }
 
-/// The few ways in which text may stand out. No meaning rests on them alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// What is not there.
-    Dim,
-}
-
 impl Colors {
-    /// Returns `text` in the given style, or as it is when colours are off.
+    /// Returns faint text, for what is absent.
     ///
-    /// The text must be escaped and laid out before: the sequences count as characters for whoever measures.
-    pub fn paint(self, style: Style, text: &str) -> String {
-        let code = match style {
-            Style::Dim => 2,
-        };
+    /// The text must be escaped and laid out before: the sequences count as characters when it is measured.
+    pub fn dim(self, text: &str) -> String {
         match self {
-            Self::On if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::On if !text.is_empty() => format!("\x1b[2m{text}\x1b[0m"),
             Self::On | Self::Off => text.to_owned(),
         }
     }
@@ -121,13 +99,13 @@ pub struct Term {
     columns: Option<usize>,
     colors: Colors,
     level: Level,
-    results_on_stderr: bool,
     broken: AtomicBool,
     progress: ProgressLine,
+    results_on_stderr: bool,
 }
 
 impl Term {
-    /// Looks at stdout and stderr once and decides about colours and progress.
+    /// Inspects stdout and stderr once and decides about colours and progress.
     pub fn new(settings: &Settings) -> Self {
         let stderr_is_terminal = io::stderr().is_terminal();
         let results_on_terminal = if settings.results_on_stderr {
@@ -139,33 +117,27 @@ impl Term {
     }
 
     fn on(settings: &Settings, stdout_is_terminal: bool, stderr_is_terminal: bool) -> Self {
-        let colors = match settings.color {
-            ColorChoice::Always => Colors::On,
-            ColorChoice::Never => Colors::Off,
-            ColorChoice::Auto if stdout_is_terminal && !settings.no_color && !settings.dumb => {
-                Colors::On
-            }
-            ColorChoice::Auto => Colors::Off,
+        let has_colors = match settings.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => stdout_is_terminal && !settings.no_color && !settings.dumb,
         };
         Self {
             stdout_is_terminal,
             stderr_is_terminal,
             columns: settings.columns,
-            colors,
+            colors: if has_colors { Colors::On } else { Colors::Off },
             level: settings.level,
-            results_on_stderr: settings.results_on_stderr,
             broken: AtomicBool::new(false),
             progress: ProgressLine::new(settings, stderr_is_terminal),
+            results_on_stderr: settings.results_on_stderr,
         }
     }
 
     /// Returns the columns that a table on stdout may use, or `None` on a pipe, where nothing is ever cut.
     pub fn width(&self) -> Option<usize> {
-        self.stdout_is_terminal.then(|| {
-            width_of(self.columns, || {
-                terminal_size::terminal_size_of(io::stdout())
-            })
-        })
+        let ask = || terminal_size::terminal_size_of(io::stdout());
+        self.stdout_is_terminal.then(|| width_of(self.columns, ask))
     }
 
     /// Returns the decision about colours on stdout.
@@ -173,20 +145,25 @@ impl Term {
         self.colors
     }
 
-    /// Returns text from outside as it may stand in a cell or a line on stdout: escaped for a terminal, raw but for
-    /// tabs and line ends for a pipe.
-    pub fn foreign<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        shown_on(self.stdout_is_terminal, text)
+    /// Returns foreign text for a cell or a line on stdout: escaped for a terminal; for a pipe, with visible tabs and line
+    /// ends and otherwise raw.
+    pub fn foreign(&self, text: &str) -> String {
+        shown_on(self.stdout_is_terminal, text).into_owned()
     }
 
-    /// Returns the progress that belongs to this terminal; clones of it may go to workers.
+    /// Returns a path for a cell or a line on stdout.
+    pub fn path(&self, path: &Path) -> String {
+        self.foreign(&path.to_string_lossy())
+    }
+
+    /// Returns the progress line of this terminal; clones of it may be given to workers.
     pub fn progress(&self) -> ProgressLine {
         self.progress.clone()
     }
 
-    /// Returns stdout, locked and buffered, with the progress line off the screen for as long as it lives.
+    /// Returns stdout, locked and buffered. The progress line is off the screen until it is dropped.
     ///
-    /// Flush it: what goes wrong while it is dropped is lost.
+    /// Flush it: an error while it is dropped is lost.
     pub fn out(&self) -> impl Write + '_ {
         io::BufWriter::new(Pipe {
             paused: self.progress.pause(),
@@ -199,63 +176,55 @@ impl Term {
         })
     }
 
-    /// Writes a question to stdout, without a line end, and flushes it.
+    /// Writes bytes to stdout and flushes them.
     ///
     /// # Errors
-    /// Those of stdout, except that a reader which went away is remembered instead.
-    pub fn prompt(&self, text: &str) -> io::Result<()> {
-        self.print(text)
-    }
-
-    fn print(&self, text: &str) -> io::Result<()> {
+    /// Those of stdout, except for a closed pipe, which is remembered instead.
+    pub fn print(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = self.out();
-        out.write_all(text.as_bytes())?;
+        out.write_all(bytes)?;
         out.flush()
     }
 
-    /// Tells whether the reader of stdout went away. Later results are dropped silently; what that means for the exit
-    /// code is the command's decision.
+    /// Returns `true` if the reader of stdout has closed it. Later results are dropped silently; what that means for the
+    /// exit status is the command's decision.
     pub fn broken_pipe(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Writes the line `ocisweep: {text}` to stderr, and below it `hint: {hint}`.
-    ///
-    /// Each stays one line whatever is in it; a caller with several lines to say calls several times.
+    /// Writes the line `ocisweep: {text}` to stderr, and below it `hint: {hint}`. Each remains one line, whatever it
+    /// contains.
     pub fn error(&self, text: &str, hint: Option<&str>) {
-        let mut message = message_line("ocisweep: ", text, self.stderr_is_terminal);
-        if let Some(hint) = hint {
-            message.push_str(&message_line("hint: ", hint, self.stderr_is_terminal));
-        }
-        self.talk(&message);
+        self.message("ocisweep: ", text, hint);
     }
 
-    /// Writes a line to stderr, also where quiet, and below it `hint: {hint}`: for what was most likely not meant.
+    /// Writes a line to stderr, with `--quiet` too, and below it `hint: {hint}`: for what was most likely a mistake.
     pub fn warn(&self, text: &str, hint: Option<&str>) {
-        let mut message = message_line("", text, self.stderr_is_terminal);
-        if let Some(hint) = hint {
-            message.push_str(&message_line("hint: ", hint, self.stderr_is_terminal));
-        }
-        self.talk(&message);
+        self.message("", text, hint);
     }
 
     /// Writes a line to stderr unless quiet.
     pub fn note(&self, text: &str) {
         if self.level >= Level::Normal {
-            self.talk(&message_line("", text, self.stderr_is_terminal));
+            self.message("", text, None);
         }
     }
 
-    /// Writes a line to stderr when verbose.
+    /// Writes a line to stderr if verbose.
     pub fn detail(&self, text: &str) {
         if self.level >= Level::Verbose {
-            self.talk(&message_line("", text, self.stderr_is_terminal));
+            self.message("", text, None);
         }
     }
 
-    fn talk(&self, lines: &str) {
+    fn message(&self, prefix: &str, text: &str, hint: Option<&str>) {
+        let line = |prefix, text| message_line(prefix, text, self.stderr_is_terminal);
+        let mut lines = line(prefix, text);
+        if let Some(hint) = hint {
+            lines.push_str(&line("hint: ", hint));
+        }
         let _paused = self.progress.pause();
-        // One write for the whole message: lines of other processes do not get in between.
+        // One write for the whole message, so that lines of other processes do not separate it.
         io::stderr().write_all(lines.as_bytes()).ok();
     }
 }
@@ -283,7 +252,7 @@ fn message_line(prefix: &str, text: &str, terminal: bool) -> String {
     format!("{prefix}{}\n", shown_on(terminal, text))
 }
 
-/// Where results go.
+/// Where results are written.
 enum Results {
     Out(io::StdoutLock<'static>),
     Err(io::StderrLock<'static>),
@@ -305,11 +274,11 @@ impl Write for Results {
     }
 }
 
-/// A writer that remembers a reader which went away, and swallows what comes after that.
+/// A writer that remembers a closed pipe, and drops what is written after that.
 struct Pipe<'a, W> {
     inner: W,
     broken: &'a AtomicBool,
-    /// Held for its drop only, which comes after the buffer in front of this writer was flushed.
+    /// Held for its drop only, which comes after the buffer before this writer was flushed.
     #[expect(dead_code, reason = "a guard")]
     paused: Paused<'a>,
 }
@@ -347,7 +316,7 @@ impl<W: Write> Write for Pipe<'_, W> {
 mod tests {
     use super::*;
 
-    /// A stdout whose reader goes away after some bytes, or that fails in another way.
+    /// A stdout that fails after some bytes.
     struct Failing {
         room: usize,
         kind: io::ErrorKind,
@@ -368,60 +337,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_reader_that_went_away_is_remembered_and_no_error() {
+    /// Writes lines to a pipe that fails after some bytes; returns the result, whether it is broken, and what was written.
+    fn write_to(
+        room: usize,
+        kind: io::ErrorKind,
+        lines: &[&str],
+    ) -> (io::Result<()>, bool, Vec<u8>) {
         let progress = ProgressLine::hidden();
         let broken = AtomicBool::new(false);
-        let inner = Failing {
-            room: 8,
-            kind: io::ErrorKind::BrokenPipe,
-            written: Vec::new(),
-        };
+        let written = Vec::new();
         let mut pipe = Pipe {
-            inner,
+            inner: Failing {
+                room,
+                kind,
+                written,
+            },
             broken: &broken,
             paused: progress.pause(),
         };
-        for line in ["first\n", "second\n", "x\n"] {
-            pipe.write_all(line.as_bytes())
-                .expect("a broken pipe is no error");
-        }
-        pipe.flush().expect("a broken pipe is no error");
-        assert!(broken.load(Ordering::Relaxed));
-        assert_eq!(
-            pipe.inner.written, b"first\n",
-            "nothing is written after the break"
-        );
+        let written = lines
+            .iter()
+            .try_for_each(|line| pipe.write_all(line.as_bytes()));
+        let result = written.and_then(|()| pipe.flush());
+        (result, broken.load(Ordering::Relaxed), pipe.inner.written)
+    }
+
+    #[test]
+    fn a_closed_pipe_is_remembered_and_no_error() {
+        let lines = ["first\n", "second\n", "x\n"];
+        let (result, is_broken, written) = write_to(8, io::ErrorKind::BrokenPipe, &lines);
+        result.expect("a broken pipe is no error");
+        assert!(is_broken);
+        assert_eq!(written, b"first\n", "nothing is written after the break");
     }
 
     #[test]
     fn other_errors_of_stdout_are_errors() {
-        let progress = ProgressLine::hidden();
-        let broken = AtomicBool::new(false);
-        let inner = Failing {
-            room: 0,
-            kind: io::ErrorKind::StorageFull,
-            written: Vec::new(),
-        };
-        let mut pipe = Pipe {
-            inner,
-            broken: &broken,
-            paused: progress.pause(),
-        };
-        let error = pipe.write_all(b"x").expect_err("the disk is full");
+        let (result, is_broken, _) = write_to(0, io::ErrorKind::StorageFull, &["x"]);
+        let error = result.expect_err("the disk is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert!(!broken.load(Ordering::Relaxed));
+        assert!(!is_broken);
     }
 
     #[test]
     fn colours_follow_the_flag_then_the_environment_then_the_terminal() {
         for (color, no_color, dumb, terminal, want) in [
-            (ColorChoice::Auto, false, false, true, Colors::On),
-            (ColorChoice::Auto, false, false, false, Colors::Off),
-            (ColorChoice::Auto, true, false, true, Colors::Off),
-            (ColorChoice::Auto, false, true, true, Colors::Off),
-            (ColorChoice::Always, true, true, false, Colors::On),
-            (ColorChoice::Never, false, false, true, Colors::Off),
+            (When::Auto, false, false, true, Colors::On),
+            (When::Auto, false, false, false, Colors::Off),
+            (When::Auto, true, false, true, Colors::Off),
+            (When::Auto, false, true, true, Colors::Off),
+            (When::Always, true, true, false, Colors::On),
+            (When::Never, false, false, true, Colors::Off),
         ] {
             let settings = Settings {
                 color,
@@ -432,9 +398,9 @@ mod tests {
             let term = Term::on(&settings, terminal, false);
             assert_eq!(term.colors(), want, "{settings:?} terminal={terminal}");
         }
-        assert_eq!(Colors::On.paint(Style::Dim, "x"), "\x1b[2mx\x1b[0m");
-        assert_eq!(Colors::On.paint(Style::Dim, ""), "");
-        assert_eq!(Colors::Off.paint(Style::Dim, "x"), "x");
+        assert_eq!(Colors::On.dim("x"), "\x1b[2mx\x1b[0m");
+        assert_eq!(Colors::On.dim(""), "");
+        assert_eq!(Colors::Off.dim("x"), "x");
     }
 
     #[test]

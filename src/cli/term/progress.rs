@@ -2,22 +2,22 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Level, ProgressChoice, Settings, width_of};
+use super::{Level, Settings, When, width_of};
 
 /// Work shorter than this shows no progress.
 const QUIET_START: Duration = Duration::from_millis(500);
 /// Time between two updates of the progress line.
 const REDRAW: Duration = Duration::from_millis(100);
-/// Time between two lines of progress where a line cannot be written over.
+/// Time between two lines of progress where a line cannot be overwritten.
 const REPEAT: Duration = Duration::from_secs(1);
 
 /// The progress line on stderr. Clones share it, and any thread may count.
 ///
-/// Whoever counts also draws, when an update is due and nobody else is at it. A worker never waits for the screen.
+/// The thread that counts also draws when an update is due, unless another one is drawing. A worker never waits for the screen.
 #[derive(Debug, Clone)]
 pub struct ProgressLine(Arc<Shared>);
 
@@ -28,10 +28,6 @@ struct Shared {
     origin: Instant,
     done: AtomicU64,
     bytes: AtomicU64,
-    /// Milliseconds since `origin` before which nothing is drawn; the maximum while there is no phase.
-    next_millis: AtomicU64,
-    /// Outputs that are open now. Nothing is drawn unless it is zero.
-    pauses: AtomicUsize,
     screen: Mutex<Screen>,
 }
 
@@ -45,6 +41,10 @@ enum Mode {
 struct Screen {
     stderr: Box<dyn Write + Send>,
     phase: Option<Phase>,
+    /// Time since `origin` before which nothing is drawn.
+    next: Duration,
+    /// Outputs that are open now. Nothing is drawn unless it is zero.
+    pauses: usize,
     /// Columns of the line that is on the screen now.
     drawn: usize,
 }
@@ -57,12 +57,17 @@ impl fmt::Debug for Screen {
     }
 }
 
+/// A part of the work, such as `sweeping`.
 #[derive(Debug, Clone, Copy)]
-struct Phase {
-    name: &'static str,
-    noun: &'static str,
-    total: Option<u64>,
-    total_bytes: Option<u64>,
+pub struct Phase {
+    /// What is being done.
+    pub name: &'static str,
+    /// Plural of what is counted.
+    pub noun: &'static str,
+    /// How many there are, if that is known.
+    pub total: Option<u64>,
+    /// Their bytes, if these are known.
+    pub total_bytes: Option<u64>,
 }
 
 impl ProgressLine {
@@ -71,15 +76,15 @@ impl ProgressLine {
         let can_overwrite = stderr_is_terminal && !settings.dumb;
         let mode = match settings.progress {
             _ if settings.level == Level::Quiet => Mode::Hidden,
-            ProgressChoice::Never => Mode::Hidden,
-            ProgressChoice::Auto | ProgressChoice::Always if can_overwrite => Mode::Overwrite,
-            ProgressChoice::Auto => Mode::Hidden,
-            ProgressChoice::Always => Mode::Append,
+            When::Never => Mode::Hidden,
+            When::Auto | When::Always if can_overwrite => Mode::Overwrite,
+            When::Auto => Mode::Hidden,
+            When::Always => Mode::Append,
         };
         Self::writing_to(Box::new(io::stderr()), mode, settings.columns)
     }
 
-    /// Returns a progress that counts and is never shown.
+    /// Returns a progress line that counts and is never shown.
     #[cfg(test)]
     pub fn hidden() -> Self {
         Self::writing_to(Box::new(io::sink()), Mode::Hidden, None)
@@ -92,131 +97,86 @@ impl ProgressLine {
             origin: Instant::now(),
             done: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            next_millis: AtomicU64::new(u64::MAX),
-            pauses: AtomicUsize::new(0),
             screen: Mutex::new(Screen {
                 stderr,
                 phase: None,
+                next: Duration::ZERO,
+                pauses: 0,
                 drawn: 0,
             }),
         }))
     }
 
-    /// Begins a phase, such as `sweeping`; `noun` is the plural of what it counts.
+    /// Begins a phase.
     ///
-    /// The half second of silence is counted from the first phase, so that a run of short ones shows something.
-    pub fn phase_of(&self, name: &'static str, noun: &'static str, total: Option<u64>) {
-        let now = self.now_millis();
-        let total_bytes = None;
-        self.begin(
-            now,
-            Phase {
-                name,
-                noun,
-                total,
-                total_bytes,
-            },
-        );
+    /// The quiet start is counted from the first phase, so that a run of short ones shows something.
+    pub fn phase(&self, phase: Phase) {
+        let now = self.0.origin.elapsed();
+        self.begin(now, phase);
         self.draw_when_due(now);
     }
 
-    /// Says how many bytes the current phase has to go through.
-    pub fn expect_bytes(&self, total: u64) {
-        if let Some(phase) = &mut self.screen().phase {
-            phase.total_bytes = Some(total);
+    /// Counts items and bytes that are done.
+    pub fn add(&self, items: u64, bytes: u64) {
+        self.0.done.fetch_add(items, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.0.mode != Mode::Hidden {
+            self.draw_when_due(self.0.origin.elapsed());
         }
     }
 
-    /// Counts `n` things that are done.
-    pub fn add(&self, n: u64) {
-        self.0.done.fetch_add(n, Ordering::Relaxed);
-        self.draw_when_due_now();
-    }
-
-    /// Counts `n` bytes that are done.
-    pub fn add_bytes(&self, n: u64) {
-        self.0.bytes.fetch_add(n, Ordering::Relaxed);
-        self.draw_when_due_now();
-    }
-
-    /// Ends the work and takes the line off the screen. Counting after that shows nothing.
+    /// Ends the work and erases the line. Counting after that shows nothing.
     pub fn finish(&self) {
         let mut screen = self.screen();
         screen.erase();
         screen.phase = None;
-        self.0.next_millis.store(u64::MAX, Ordering::Relaxed);
     }
 
-    fn begin(&self, now_millis: u64, phase: Phase) {
+    fn begin(&self, now: Duration, phase: Phase) {
         let mut screen = self.screen();
         self.0.done.store(0, Ordering::Relaxed);
         self.0.bytes.store(0, Ordering::Relaxed);
         if screen.phase.replace(phase).is_none() {
-            let first = now_millis.saturating_add(millis(QUIET_START));
-            self.0.next_millis.store(first, Ordering::Relaxed);
+            screen.next = now.saturating_add(QUIET_START);
         }
     }
 
-    /// Takes the line off the screen and keeps it off until the answer is dropped.
+    /// Erases the line, and draws none until the guard is dropped.
     pub(super) fn pause(&self) -> Paused<'_> {
-        // Announced before the lock is taken: whoever draws now is waited for, whoever comes later sees it.
-        self.0.pauses.fetch_add(1, Ordering::SeqCst);
-        if self.0.mode == Mode::Overwrite {
-            self.screen().erase();
-        }
+        let mut screen = self.screen();
+        screen.pauses += 1;
+        screen.erase();
         Paused(self)
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
-        // Nothing in there can be left half done that the next update does not repair.
+        // A panic in the middle of an update leaves nothing that the next update does not repair.
         self.0.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_millis(&self) -> u64 {
-        millis(self.0.origin.elapsed())
-    }
-
-    fn draw_when_due_now(&self) {
-        if self.0.mode != Mode::Hidden {
-            self.draw_when_due(self.now_millis());
-        }
-    }
-
-    fn draw_when_due(&self, now_millis: u64) {
-        let due = || now_millis >= self.0.next_millis.load(Ordering::Relaxed);
-        if self.0.mode == Mode::Hidden || !due() {
+    fn draw_when_due(&self, now: Duration) {
+        if self.0.mode == Mode::Hidden {
             return;
         }
-        let mut screen = match self.0.screen.try_lock() {
-            Ok(screen) => screen,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+        let Ok(mut screen) = self.0.screen.try_lock() else {
+            return;
         };
-        // Asked again under the lock: another worker may have drawn, or an output may have been opened.
-        if !due() || self.0.pauses.load(Ordering::SeqCst) > 0 {
+        let Some(phase) = screen.phase else { return };
+        if now < screen.next || screen.pauses > 0 {
             return;
         }
-        let Some(phase) = screen.phase else { return };
-        let (done, bytes) = (
-            self.0.done.load(Ordering::Relaxed),
-            self.0.bytes.load(Ordering::Relaxed),
-        );
-        let text = phase.text(done, bytes);
+        let done = self.0.done.load(Ordering::Relaxed);
+        let text = phase.text(done, self.0.bytes.load(Ordering::Relaxed));
         let wait = if self.0.mode == Mode::Append {
-            screen.append(&text);
+            screen.write(&format!("{text}\n"));
             REPEAT
         } else {
             let ask = || terminal_size::terminal_size_of(io::stderr());
             screen.overwrite(&text, width_of(self.0.columns, ask));
             REDRAW
         };
-        let next = now_millis.saturating_add(millis(wait));
-        self.0.next_millis.store(next, Ordering::Relaxed);
+        screen.next = now.saturating_add(wait);
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Keeps the progress line off the screen.
@@ -225,14 +185,14 @@ pub(super) struct Paused<'a>(&'a ProgressLine);
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.0.0.pauses.fetch_sub(1, Ordering::SeqCst);
+        self.0.screen().pauses -= 1;
     }
 }
 
 impl Phase {
     /// Returns `sweeping 12,345 of 50,000 blobs  1.2GB`.
     fn text(self, done: u64, bytes: u64) -> String {
-        // A total that was a guess and turned out too small is not mentioned any more.
+        // A total that was a guess and turned out too small is no longer shown.
         let total = self.total.filter(|&total| total >= done);
         let of = total.map_or_else(String::new, |total| format!(" of {}", grouped(total)));
         let noun = match total.unwrap_or(done) {
@@ -252,23 +212,17 @@ impl Phase {
 
 impl Screen {
     fn overwrite(&mut self, text: &str, width: usize) {
-        // The last column stays free: a terminal may wrap as soon as it is written. Texts are ours, and ASCII.
+        // The last column stays free: a terminal may wrap as soon as it is written. The texts are our own, and ASCII.
         let line: String = text.chars().take(width.saturating_sub(1)).collect();
-        let columns = line.chars().count();
-        let leftover = self.drawn.saturating_sub(columns);
-        self.write(&format!("\r{line}{:leftover$}", ""));
-        self.drawn = columns;
-    }
-
-    fn append(&mut self, text: &str) {
-        self.write(&format!("{text}\n"));
+        let stale = self.drawn.saturating_sub(line.len());
+        self.write(&format!("\r{line}{:stale$}", ""));
+        self.drawn = line.len();
     }
 
     fn erase(&mut self) {
-        if self.drawn > 0 {
-            let columns = self.drawn;
+        let columns = std::mem::take(&mut self.drawn);
+        if columns > 0 {
             self.write(&format!("\r{:columns$}\r", ""));
-            self.drawn = 0;
         }
     }
 
@@ -291,28 +245,25 @@ fn grouped(n: u64) -> String {
     text
 }
 
-/// Returns a size with always one decimal, so that a line which is written over does not jitter.
+/// Returns a size with one decimal, so that a line which is overwritten does not jitter.
 fn short_size(bytes: u64) -> String {
-    let (mut whole, mut thousandths, mut unit) = (bytes, None, "B");
+    let (mut whole, mut tenths, mut unit) = (bytes, String::new(), "B");
     for larger in ["kB", "MB", "GB", "TB", "PB", "EB"] {
         if whole < 1000 {
             break;
         }
-        thousandths = Some(whole % 1000);
+        tenths = format!(".{}", whole % 1000 / 100);
         whole /= 1000;
         unit = larger;
     }
-    match thousandths {
-        None => format!("{whole}{unit}"),
-        Some(rest) => format!("{whole}.{}{unit}", rest / 100),
-    }
+    format!("{whole}{tenths}{unit}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a terminal would have been sent.
+    /// Collects what would be sent to a terminal.
     #[derive(Clone, Default)]
     struct Sent(Arc<Mutex<Vec<u8>>>);
 
@@ -325,11 +276,8 @@ mod tests {
 
     impl Write for Sent {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0
-                .lock()
-                .expect("no writer panics")
-                .extend_from_slice(bytes);
-            Ok(bytes.len())
+            let mut sent = self.0.lock().expect("no writer panics");
+            sent.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -352,10 +300,24 @@ mod tests {
         )
     }
 
+    /// A line on which `SWEEP` has begun and was drawn.
+    fn drawn(columns: usize) -> (ProgressLine, Sent) {
+        let (progress, sent) = progress(Mode::Overwrite, columns);
+        progress.begin(Duration::ZERO, SWEEP);
+        progress.draw_at(500);
+        (progress, sent)
+    }
+
+    impl ProgressLine {
+        fn draw_at(&self, millis: u64) {
+            self.draw_when_due(Duration::from_millis(millis));
+        }
+    }
+
     #[test]
     fn waits_half_a_second_and_draws_ten_times_a_second() {
         let (progress, sent) = progress(Mode::Overwrite, 80);
-        progress.begin(1000, SWEEP);
+        progress.begin(Duration::from_secs(1), SWEEP);
         progress.0.done.store(12_345, Ordering::Relaxed);
         progress.0.bytes.store(1_234_567_890, Ordering::Relaxed);
         for (at, want) in [
@@ -366,156 +328,96 @@ mod tests {
             (1599, ""),
             (1600, "\rsweeping 12,345 of 50,000 blobs  1.2GB"),
         ] {
-            progress.draw_when_due(at);
+            progress.draw_at(at);
             assert_eq!(sent.take(), want, "at {at}");
         }
         progress.finish();
         assert_eq!(sent.take(), format!("\r{:38}\r", ""));
-        progress.draw_when_due(99_999);
+        progress.draw_at(99_999);
         assert_eq!(sent.take(), "");
     }
 
     #[test]
-    fn a_run_of_short_phases_shows_and_a_shorter_line_covers_the_longer() {
-        let (progress, sent) = progress(Mode::Overwrite, 80);
-        progress.begin(0, SWEEP);
-        progress.draw_when_due(500);
+    fn short_phases_share_the_quiet_start_and_a_shorter_line_covers_a_longer_one() {
+        let (progress, sent) = drawn(80);
         assert_eq!(sent.take(), "\rsweeping 0 of 50,000 blobs");
-        progress.begin(
-            550,
-            Phase {
-                name: "marking",
-                noun: "documents",
-                total: None,
-                total_bytes: None,
-            },
-        );
-        progress.add(1);
-        progress.draw_when_due(600);
+        let marking = Phase {
+            name: "marking",
+            noun: "documents",
+            total: None,
+            total_bytes: None,
+        };
+        progress.begin(Duration::from_millis(550), marking);
+        progress.add(1, 0);
+        progress.draw_at(600);
         assert_eq!(sent.take(), "\rmarking 1 document        ");
     }
 
     #[test]
     fn an_open_output_keeps_the_line_off_the_screen() {
-        let (progress, sent) = progress(Mode::Overwrite, 80);
-        progress.begin(0, SWEEP);
-        progress.draw_when_due(500);
+        let (progress, sent) = drawn(80);
         sent.take();
         let outer = progress.pause();
         assert_eq!(sent.take(), format!("\r{:26}\r", ""));
         let inner = progress.pause();
         drop(inner);
-        progress.draw_when_due(5000);
+        progress.draw_at(5000);
         assert_eq!(sent.take(), "");
         drop(outer);
-        progress.draw_when_due(5000);
+        progress.draw_at(5000);
         assert_eq!(sent.take(), "\rsweeping 0 of 50,000 blobs");
     }
 
     #[test]
     fn is_cut_to_the_width() {
-        let (progress, sent) = progress(Mode::Overwrite, 24);
-        progress.begin(0, SWEEP);
-        progress.draw_when_due(500);
-        assert_eq!(sent.take(), "\rsweeping 0 of 50,000 bl");
+        assert_eq!(drawn(24).1.take(), "\rsweeping 0 of 50,000 bl");
     }
 
     #[test]
-    fn appends_a_line_a_second_where_nothing_can_be_written_over() {
+    fn appends_a_line_a_second_where_nothing_can_be_overwritten() {
         let (progress, sent) = progress(Mode::Append, 24);
-        progress.begin(0, SWEEP);
+        progress.begin(Duration::ZERO, SWEEP);
         for at in 0..=2600 {
-            progress.draw_when_due(at);
+            progress.draw_at(at);
         }
         progress.finish();
         assert_eq!(sent.take(), "sweeping 0 of 50,000 blobs\n".repeat(3));
     }
 
     #[test]
-    fn decides_where_it_shows() {
-        let settings = |progress, level, dumb| Settings {
-            progress,
-            level,
-            dumb,
-            ..Settings::default()
-        };
+    fn is_shown_where_settings_and_terminal_allow() {
+        use {Level as L, Mode as M, When as W};
         for (choice, level, dumb, terminal, want) in [
-            (
-                ProgressChoice::Auto,
-                Level::Normal,
-                false,
-                true,
-                Mode::Overwrite,
-            ),
-            (
-                ProgressChoice::Auto,
-                Level::Normal,
-                true,
-                true,
-                Mode::Hidden,
-            ),
-            (
-                ProgressChoice::Auto,
-                Level::Verbose,
-                false,
-                false,
-                Mode::Hidden,
-            ),
-            (
-                ProgressChoice::Auto,
-                Level::Quiet,
-                false,
-                true,
-                Mode::Hidden,
-            ),
-            (
-                ProgressChoice::Always,
-                Level::Normal,
-                false,
-                true,
-                Mode::Overwrite,
-            ),
-            (
-                ProgressChoice::Always,
-                Level::Normal,
-                true,
-                true,
-                Mode::Append,
-            ),
-            (
-                ProgressChoice::Always,
-                Level::Normal,
-                false,
-                false,
-                Mode::Append,
-            ),
-            (
-                ProgressChoice::Never,
-                Level::Normal,
-                false,
-                true,
-                Mode::Hidden,
-            ),
+            (W::Auto, L::Normal, false, true, M::Overwrite),
+            (W::Auto, L::Normal, true, true, M::Hidden),
+            (W::Auto, L::Verbose, false, false, M::Hidden),
+            (W::Auto, L::Quiet, false, true, M::Hidden),
+            (W::Always, L::Normal, false, true, M::Overwrite),
+            (W::Always, L::Normal, true, true, M::Append),
+            (W::Always, L::Normal, false, false, M::Append),
+            (W::Never, L::Normal, false, true, M::Hidden),
         ] {
-            let progress = ProgressLine::new(&settings(choice, level, dumb), terminal);
-            assert_eq!(
-                progress.0.mode, want,
-                "{choice:?} {level:?} dumb={dumb} {terminal}"
-            );
+            let settings = Settings {
+                progress: choice,
+                level,
+                dumb,
+                ..Settings::default()
+            };
+            let progress = ProgressLine::new(&settings, terminal);
+            assert_eq!(progress.0.mode, want, "{settings:?} terminal={terminal}");
         }
     }
 
     #[test]
-    fn many_workers_lose_no_count_and_are_never_stopped() {
+    fn many_workers_lose_no_count_and_do_not_block() {
         let (progress, sent) = progress(Mode::Overwrite, 80);
-        progress.begin(0, SWEEP);
-        progress.0.next_millis.store(0, Ordering::Relaxed);
+        progress.begin(Duration::ZERO, SWEEP);
+        progress.screen().next = Duration::ZERO;
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        progress.add(1);
-                        progress.add_bytes(2);
+                        progress.add(1, 2);
                     }
                 });
             }
@@ -529,12 +431,12 @@ mod tests {
         let text = sent.take();
         assert!(
             text.is_empty() || text.ends_with('\r'),
-            "the line stays: {text:?}"
+            "the line is still there: {text:?}"
         );
     }
 
     #[test]
-    fn writes_numbers_for_readers() {
+    fn formats_numbers_for_people() {
         for (n, want) in [
             (0, "0"),
             (999, "999"),
@@ -555,30 +457,34 @@ mod tests {
         ] {
             assert_eq!(short_size(n), want);
         }
-        let one = Phase {
-            name: "checking",
-            noun: "blobs",
-            total: Some(1),
-            total_bytes: None,
-        };
-        for (phase, done, want) in [
-            (one, 0, "checking 0 of 1 blob"),
-            (one, 2, "checking 2 blobs"),
-            (Phase { total: None, ..one }, 1, "checking 1 blob"),
+        for (total, total_bytes, done, bytes, want) in [
+            (Some(1), None, 0, 0, "checking 0 of 1 blob"),
+            (Some(1), None, 2, 0, "checking 2 blobs"),
+            (None, None, 1, 0, "checking 1 blob"),
+            (
+                Some(1),
+                Some(5000),
+                0,
+                0,
+                "checking 0 of 1 blob  0B of 5.0kB",
+            ),
+            (
+                Some(1),
+                Some(5000),
+                0,
+                2500,
+                "checking 0 of 1 blob  2.5kB of 5.0kB",
+            ),
+            (Some(1), Some(5000), 0, 6000, "checking 0 of 1 blob  6.0kB"),
+            (Some(1), Some(0), 0, 0, "checking 0 of 1 blob"),
         ] {
-            assert_eq!(phase.text(done, 0), want);
-        }
-        let bytes = |total| Phase {
-            total_bytes: Some(total),
-            ..one
-        };
-        for (phase, done, want) in [
-            (bytes(5000), 0, "checking 0 of 1 blob  0B of 5.0kB"),
-            (bytes(5000), 2500, "checking 0 of 1 blob  2.5kB of 5.0kB"),
-            (bytes(5000), 6000, "checking 0 of 1 blob  6.0kB"),
-            (bytes(0), 0, "checking 0 of 1 blob"),
-        ] {
-            assert_eq!(phase.text(0, done), want);
+            let phase = Phase {
+                name: "checking",
+                noun: "blobs",
+                total,
+                total_bytes,
+            };
+            assert_eq!(phase.text(done, bytes), want);
         }
     }
 }

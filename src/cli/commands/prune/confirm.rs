@@ -1,122 +1,111 @@
-//! The question before a prune, and what counts as yes.
+//! The question before a prune.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::BufRead as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use ocisweep::oci::Digest;
-use ocisweep::ops::{Mode, Protection};
+use ocisweep::ops::{Finished, Mode};
 use ocisweep::parse::size::human_size;
-use ocisweep::plan::{EmptyLayouts, Totals, Verdict};
+use ocisweep::plan::{Totals, Verdict};
 
-use super::{Done, PlanNotes, Refusal, Wanted, age, one, report, unmatched_in_all};
-use crate::cli::args::{ClockName, PruneArgs};
+use super::{PlanNotes, Refusal, Request, age, names, one, report, warn_unmatched};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{SelectedLayouts, each, shares};
-use crate::cli::render::sweep::count;
+use crate::cli::layouts::{Selected, finished, shares};
+use crate::cli::render::sweep::{count, parts};
 
 /// How many images the question lists by name.
 const MAX_LISTED: usize = 40;
 
-/// Whether to go on.
+/// Whether to proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Yes,
     No,
 }
 
-/// What a question brought.
+/// For each layout of a group, the images that the question showed as removed.
+pub(super) type Confirmed = HashMap<PathBuf, BTreeSet<Digest>>;
+
+/// The result of a question.
 pub(super) struct Asked {
-    /// Yes also where there was nothing to ask.
+    /// Also `Yes` if there was nothing to ask.
     pub(super) answer: Answer,
-    /// The images that were shown as going, by layout, or why nothing can go there.
-    pub(super) shown: Vec<Result<BTreeSet<Digest>, Refusal>>,
+    /// For each group: what was shown, or why nothing can be removed from it.
+    pub(super) confirmed: Vec<Result<Confirmed, Refusal>>,
     pub(super) exit: Exit,
 }
 
-/// Shows what goes and how many bytes, and asks. The plans are made again afterwards, under the lock.
-pub(super) fn confirm(
-    context: &Context<'_>,
-    args: &PruneArgs,
-    wanted: &Wanted,
-    rule: &Protection,
-    chosen: &SelectedLayouts,
-) -> Asked {
+/// Shows what would be removed and how many bytes, and asks. The plans are made again afterwards, under the lock.
+pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selected) -> Asked {
     let mut text = String::new();
-    let mut asked = Asked {
-        answer: Answer::No,
-        shown: Vec::new(),
-        exit: exit::DONE,
-    };
-    let planned = each(context, &chosen.layouts, |number, path| {
+    let mut confirmed = Vec::new();
+    let mut exit = exit::DONE;
+    let runs = chosen.run(context, |number, group| {
         chosen.refuse_sharing(number)?;
-        one(context, args, wanted, rule, Mode::Plan, path, None)
+        one(context, request, group, Mode::Plan, None)
     });
-    let done: Vec<_> = planned
-        .iter()
-        .map(|planned| planned.as_ref().and_then(|planned| planned.as_ref().ok()))
-        .collect();
-    let totals = shares(&done)
-        .into_iter()
-        .fold(Totals::default(), Totals::plus);
-    for (path, planned) in chosen.layouts.iter().zip(&planned) {
-        asked.shown.push(match planned {
+    for run in &runs {
+        confirmed.push(match run {
             Some(Ok(done)) => {
-                if !done.plan.is_empty() {
-                    text.push_str(&describe(context, path, done, args.time));
-                }
-                Ok(done.said.going().cloned().collect())
+                text.push_str(&describe_group(context, request, done));
+                let layouts = parts(done).filter_map(|(shown, said)| {
+                    let removed = said?.removed().cloned().collect();
+                    Some((shown.plan.layout().to_owned(), removed))
+                });
+                Ok(layouts.collect())
             }
-            Some(Err(failure)) => {
-                let exit = report(context, failure);
-                asked.exit = asked.exit.and(exit);
-                let text = failure.to_string();
-                Err(Refusal { text, exit })
-            }
-            None => {
-                asked.exit = asked.exit.and(exit::INTERRUPTED);
-                Err(Refusal {
-                    text: "interrupted".to_owned(),
-                    exit: exit::INTERRUPTED,
-                })
-            }
+            Some(Err(failure)) => Err(Refusal {
+                text: failure.to_string(),
+                exit: report(context, failure),
+            }),
+            None => Err(Refusal {
+                text: "interrupted".to_owned(),
+                exit: exit::INTERRUPTED,
+            }),
         });
     }
-    let said = done.iter().flatten().map(|done| &done.said);
-    context.warn_unmatched(&unmatched_in_all(said));
-    let (answer, exit) = put(context, args, text, &totals);
-    asked.answer = answer;
-    asked.exit = asked.exit.and(exit);
-    asked
+    for refusal in confirmed.iter().filter_map(|group| group.as_ref().err()) {
+        exit = exit.and(refusal.exit);
+    }
+    warn_unmatched(context, finished(&runs));
+    let totals = shares(&runs);
+    let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
+    let (answer, ended) = ask(context, request, text, &totals);
+    Asked {
+        answer,
+        confirmed,
+        exit: exit.and(ended),
+    }
 }
 
-/// Puts the question below a text that says what goes. Nothing to say is nothing to ask.
-pub(super) fn put(
+/// Asks below a text that shows what would be removed. Does not ask if that is empty.
+fn ask(
     context: &Context<'_>,
-    args: &PruneArgs,
+    request: &Request,
     mut text: String,
     totals: &Totals,
 ) -> (Answer, Exit) {
     if text.is_empty() {
         return (Answer::Yes, exit::DONE);
     }
-    if let Some(max_size) = args.max_size {
+    // Writing to a String cannot fail.
+    if let Some(max_size) = request.max_size {
         let _ = writeln!(text, "Budget: {}", human_size(max_size));
     }
-    if !args.filter.is_empty() {
-        let filters = args.filter.join(", ");
-        let _ = writeln!(text, "Filters: {}", context.term.foreign(&filters));
+    if !request.filter_texts.is_empty() {
+        let filters = context.term.foreign(&request.filter_texts.join(", "));
+        let _ = writeln!(text, "Filters: {filters}");
     }
     let size = human_size(totals.reclaimed_bytes());
     let _ = writeln!(text, "This reclaims {size}.");
     text.push_str("Are you sure you want to continue? [y/N] ");
-    if context.term.prompt(&text).is_err() || context.term.broken_pipe() {
-        // An answer to a question that nobody could read is none.
+    if context.term.print(text.as_bytes()).is_err() || context.term.broken_pipe() {
+        // A question that could not be read cannot be answered.
         let why = "cannot ask for confirmation: the output is closed";
-        context.term.error(why, None);
-        return (Answer::No, exit::IO);
+        return (Answer::No, context.fail(exit::IO, why, None));
     }
     let mut line = String::new();
     let answered = std::io::stdin().lock().read_line(&mut line);
@@ -128,105 +117,93 @@ pub(super) fn put(
     }
 }
 
-fn describe(
-    context: &Context<'_>,
-    path: &Path,
-    done: &Done<PlanNotes>,
-    clock: ClockName,
-) -> String {
-    let blobs = done.plan.sweep().len();
-    if done.plan.empty_layout() == EmptyLayouts::Keep {
-        return describe_plan(context, path, &done.said, clock, Some(blobs));
+/// Shows what would be removed from a layout, or from a shared store and its layouts.
+fn describe_group(context: &Context<'_>, request: &Request, done: &Finished<PlanNotes>) -> String {
+    let mut text = String::new();
+    let mut shared = String::new();
+    for (shown, said) in parts(done).filter(|(shown, _)| !shown.is_clean()) {
+        let path = context.term.path(shown.plan.layout());
+        let blobs = shown.plan.sweep().len();
+        let Some(said) = said else {
+            let blobs = count(blobs as u64, "blob");
+            shared = format!("This will delete {blobs} of {path} that no layout will reference.\n");
+            continue;
+        };
+        let removes_layout = shown.removes_layout();
+        // The blobs of a shared store are not those of a layout.
+        let is_alone = done.parts.len() == done.notes.len();
+        let blobs = (is_alone && (blobs > 0 || !removes_layout)).then_some(blobs);
+        text.push_str(&describe_layout(context, request, &path, said, blobs));
+        if removes_layout {
+            let _ = writeln!(
+                text,
+                "This will remove the layout {path}, which will be empty."
+            );
+        }
     }
-    let mut text = describe_plan(
-        context,
-        path,
-        &done.said,
-        clock,
-        (blobs > 0).then_some(blobs),
-    );
-    let path = path.to_string_lossy();
-    let path = context.term.foreign(&path);
-    let _ = writeln!(
-        text,
-        "This will remove the layout {path}, which will be empty."
-    );
-    text
+    text + &shared
 }
 
-/// Says what goes from a layout. `blobs`: how many go with it; `None` if that is not the layout's own affair.
-pub(super) fn describe_plan(
+/// Shows what would be removed from a layout. `blobs`: how many blobs are deleted with that.
+fn describe_layout(
     context: &Context<'_>,
-    path: &Path,
+    request: &Request,
+    path: &str,
     said: &PlanNotes,
-    clock: ClockName,
     blobs: Option<usize>,
 ) -> String {
-    let path = path.to_string_lossy();
-    let path = context.term.foreign(&path);
-    let going: Vec<&Verdict> = said
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.is_removed)
-        .collect();
+    let verdicts = said.verdicts.iter();
+    let removed: Vec<&Verdict> = verdicts.filter(|verdict| verdict.is_removed).collect();
     let blobs = blobs.map(|blobs| count(blobs as u64, "blob"));
-    let mut text = if said.takes_everything && !going.is_empty() {
-        format!("WARNING! This will remove every image of {path}:\n")
-    } else if going.is_empty() {
-        blobs.as_ref().map_or_else(String::new, |blobs| {
+    let mut text = match (removed.len(), &blobs) {
+        (0, None) => String::new(),
+        (0, Some(blobs)) => {
             format!("This will delete {blobs} of {path} that nothing references.\n")
-        })
-    } else {
-        format!(
-            "WARNING! This will remove {} of {path}:\n",
-            count(going.len() as u64, "image")
-        )
+        }
+        (_, _) if said.takes_everything => {
+            format!("WARNING! This will remove every image of {path}:\n")
+        }
+        (images, _) => {
+            let images = count(images as u64, "image");
+            format!("WARNING! This will remove {images} of {path}:\n")
+        }
     };
-    for verdict in going.iter().take(MAX_LISTED) {
-        let names = if verdict.names.is_empty() {
-            "<none>".to_owned()
-        } else {
-            verdict.names.join(", ")
-        };
+    push_listed(&mut text, &removed, |verdict| {
+        format!(
+            "{}  {}  {}  {}",
+            verdict.digest.short(),
+            names(context, verdict),
+            human_size(verdict.size),
+            age(request.time, &verdict.age)
+        )
+    });
+    // Names of images that are kept under other names.
+    let verdicts = said.verdicts.iter();
+    let untagged: Vec<(&str, &Verdict)> = verdicts
+        .flat_map(|verdict| verdict.untagged.iter().map(move |name| (&**name, verdict)))
+        .collect();
+    if !untagged.is_empty() {
+        let names = count(untagged.len() as u64, "name");
         let _ = writeln!(
             text,
-            "  {}  {}  {}  {}",
-            verdict.digest.short(),
-            context.term.foreign(&names),
-            human_size(verdict.size),
-            age(clock, &verdict.age)
+            "This will remove {names} of {path} and keep the images under their other names:"
         );
     }
-    if going.len() > MAX_LISTED {
-        let _ = writeln!(text, "  and {} more", going.len() - MAX_LISTED);
-    }
-    text.push_str(&describe_names(context, &path, said));
-    if let Some(blobs) = blobs.filter(|_| !going.is_empty()) {
+    push_listed(&mut text, &untagged, |(name, verdict)| {
+        format!("{}  {}", verdict.digest.short(), context.term.foreign(name))
+    });
+    if let Some(blobs) = blobs.filter(|_| !removed.is_empty()) {
         let _ = writeln!(text, "{blobs} will be deleted.");
     }
     text
 }
 
-/// Says which names are removed from images that are kept under others.
-fn describe_names(context: &Context<'_>, path: &str, said: &PlanNotes) -> String {
-    let names: Vec<(&str, &Verdict)> = said
-        .verdicts
-        .iter()
-        .flat_map(|verdict| verdict.untagged.iter().map(move |name| (&**name, verdict)))
-        .collect();
-    if names.is_empty() {
-        return String::new();
+/// Appends a line for each item, for at most [`MAX_LISTED`] of them.
+fn push_listed<T>(text: &mut String, items: &[T], line: impl Fn(&T) -> String) {
+    for item in items.iter().take(MAX_LISTED) {
+        let _ = writeln!(text, "  {}", line(item));
     }
-    let mut text = format!(
-        "This will remove {} of {path} and keep the images under their other names:\n",
-        count(names.len() as u64, "name")
-    );
-    for (name, verdict) in names.iter().take(MAX_LISTED) {
-        let id = verdict.digest.short();
-        let _ = writeln!(text, "  {id}  {}", context.term.foreign(name));
+    if items.len() > MAX_LISTED {
+        let _ = writeln!(text, "  and {} more", items.len() - MAX_LISTED);
     }
-    if names.len() > MAX_LISTED {
-        let _ = writeln!(text, "  and {} more", names.len() - MAX_LISTED);
-    }
-    text
 }

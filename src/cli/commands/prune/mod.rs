@@ -1,60 +1,69 @@
 //! `ocisweep prune`
 
 mod confirm;
-mod pool;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use ocisweep::fs::{Disk, FileTime, Fs as _};
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
-use ocisweep::model::images::list_images;
+use ocisweep::model::images::{TimeSource, list_images};
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
-use ocisweep::ops::{Mode, Protection};
+use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
-    Age, Budget, BudgetHolder, Filters, GroupBy, KeepFrom, KeptBytes, KeptImage, KeptLink, Plan,
-    Policy, Prune, PruneError, PruneOptions, Scope, Unmatched, Verdict, prune, remove_if_empty,
-    unmatched, unmatched_everywhere,
+    Age, Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune, PruneError,
+    PruneOptions, Scope, Unmatched, Verdict, prune, remove_if_empty, unmatched,
+    unmatched_everywhere,
 };
 use ocisweep::{Error, Snapshot};
 
-use self::confirm::{Answer, confirm};
-use crate::cli::args::{ClockName, GroupName, PruneArgs, TextFormat};
-use crate::cli::context::{Context, quote_path};
+use self::confirm::{Answer, Confirmed, confirm};
+use crate::cli::args::{GroupName, PruneArgs};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, SelectedLayouts, choose, done_in, each, remove_directories};
-use crate::cli::mistaken::CommandLine;
-use crate::cli::render::json;
-use crate::cli::render::kept::{kept_items, kept_lines};
-use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, count};
-use crate::cli::run::{self, Clock, Done, protection};
+use crate::cli::layouts::{RunReport, choose_groups, finished};
+use crate::cli::quote::quote_path;
+use crate::cli::render::json::{self, Item};
+use crate::cli::render::names::{RemovedNames, lines};
+use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, Style, age_line, count};
+use crate::cli::render::table::NONE;
+use crate::cli::run::{Clock, protection, run_mode};
 
 /// The largest plan file that is replaced, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 30;
 
-/// Everything that was typed, understood.
-struct Wanted {
+/// What the command line requests.
+struct Request {
     filters: Filters,
+    /// The filters as they were typed.
+    filter_texts: Vec<String>,
     policy: Policy,
     scope: Scope,
-    zone: TimeZone,
+    max_size: Option<u64>,
+    time: TimeSource,
+    missing: MissingDocuments,
+    empty: EmptyIndex,
+    removes_empty_layouts: bool,
+    rule: Protection,
+    /// Each image is printed with the decision.
+    is_verbose: bool,
+    style: Style,
 }
 
-/// What planning said beside the plan.
+/// What planning noted beside the plan.
 struct PlanNotes {
+    names: RemovedNames,
     verdicts: Vec<Verdict>,
-    untagged: Vec<String>,
-    left_referrers: Vec<String>,
     budget: Budget,
     takes_everything: bool,
     kept: KeptBytes,
@@ -62,135 +71,104 @@ struct PlanNotes {
     unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
     file: PlannedLayout,
-    kept_by: Vec<KeptImage>,
-    more_kept: usize,
 }
 
 impl PlanNotes {
     /// Returns the images that are removed or lose a name.
-    fn going(&self) -> impl Iterator<Item = &Digest> {
-        let going = self.verdicts.iter();
-        let going = going.filter(|verdict| verdict.is_removed || !verdict.untagged.is_empty());
-        going.map(|verdict| &verdict.digest)
+    fn removed(&self) -> impl Iterator<Item = &Digest> {
+        let verdicts = self.verdicts.iter();
+        let removed = verdicts.filter(|verdict| verdict.is_removed || !verdict.untagged.is_empty());
+        removed.map(|verdict| &verdict.digest)
     }
 }
 
-/// Prunes each layout. One that fails does not stop the others.
-pub fn run(context: &Context<'_>, args: &PruneArgs) -> Exit {
-    let wanted = match understand(context, args) {
-        Ok(wanted) => wanted,
-        Err(text) => {
-            context.term.error(&text, None);
-            return exit::USAGE;
-        }
-    };
+/// Prunes each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
+/// one that shares a store: what it needs would be unknown.
+///
+/// # Errors
+/// The exit status, if the command line cannot be used, or the layouts were not found.
+pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
+    let request = request(context, args).map_err(|text| context.fail(exit::USAGE, &text, None))?;
     let must_ask = !args.force && !args.is_dry_run();
     if must_ask && !std::io::stdin().is_terminal() {
-        context.term.error(
+        return Err(context.fail(
+            exit::USAGE,
             "cannot ask for confirmation: standard input is not a terminal",
             Some("`--force` prunes without confirmation, `--dry-run` shows what would be removed"),
-        );
-        return exit::USAGE;
+        ));
     }
-    let clock = Clock::of(args.is_dry_run());
-    let rule = protection(context, args.sweep.grace, args.sweep.temp_age, clock);
-    if let Some(path) = &args.layouts.shared_blobs {
-        return pool::run(context, args, &wanted, &rule, path);
-    }
-    let chosen = match choose(context, &args.layouts.tree, CommandLine::deleting()) {
-        Ok(chosen) => chosen,
-        Err(exit) => return exit,
-    };
+    let chosen = choose_groups(context, args.layouts.given_to_delete())?;
     let mut exit = chosen.exit;
-    let mut shown = Vec::new();
+    let mut confirmed = Vec::new();
     if must_ask {
-        let asked = confirm(context, args, &wanted, &rule, &chosen);
+        let asked = confirm(context, &request, &chosen);
         exit = exit.and(asked.exit);
         if asked.answer == Answer::No {
             context.term.note("nothing was changed");
-            return exit;
+            return Ok(exit);
         }
-        shown = asked.shown;
+        confirmed = asked.confirmed;
     }
-    let mode = if args.is_dry_run() {
-        Mode::Plan
-    } else {
-        Mode::Execute(args.sweep.lock_wait)
-    };
-    let runs = each(context, &chosen.layouts, |number, path| {
-        let shown = match shown.get(number) {
-            // Whatever it is now: nobody agreed to anything here.
-            Some(Err(text)) => return Err(Failure::PlanNotes(text)),
-            Some(Ok(shown)) => Some(shown),
+    let mode = run_mode(args.is_dry_run(), args.sweep.lock_wait);
+    let runs = chosen.run(context, |number, group| {
+        let confirmed = match confirmed.get(number) {
+            // Whatever the plan is now, it was not confirmed.
+            Some(Err(refusal)) => return Err(Failure::Reported(refusal)),
+            Some(Ok(confirmed)) => Some(confirmed),
             None => None,
         };
         chosen.refuse_sharing(number)?;
-        let mut done = one(context, args, &wanted, &rule, mode, path, shown)?;
-        if chosen.is_many {
-            done.plan.shrink();
-        }
-        Ok(done)
+        one(context, &request, group, mode, confirmed)
     });
-    exit.and(tell(context, args, &chosen, runs, must_ask))
-}
-
-/// Says what became of the layouts, one after another, and writes the plan file. Whoever was asked knows already what
-/// matches nothing.
-fn tell(
-    context: &Context<'_>,
-    args: &PruneArgs,
-    chosen: &SelectedLayouts,
-    runs: Vec<Option<Result<Done<PlanNotes>, Failure<'_>>>>,
-    was_asked: bool,
-) -> Exit {
-    let done = done_in(&runs);
-    let said = done.iter().flatten().map(|done| &done.said);
-    if !was_asked {
-        context.warn_unmatched(&unmatched_in_all(said));
+    // The question reports it too.
+    if !must_ask {
+        warn_unmatched(context, finished(&runs));
     }
-    remove_directories(&chosen.layouts, &done);
+    chosen.remove_directories(&runs);
     let mut kept = KeptBytes::default();
     let mut seen = HashSet::new();
-    let mut account = RunReport::new("prune", args.is_dry_run(), chosen.is_many);
-    let mut exit = account.add_runs(
-        &chosen.layouts,
+    let mut account = RunReport::new("prune", request.style);
+    let ended = account.add_runs(
+        &chosen,
         &runs,
         |shown, said| {
             if let Some(said) = said {
                 kept.add(&said.kept, &said.kept_links, &mut seen);
             }
-            let ended = show(context, args, said, shown, chosen.is_many);
-            (ended, to_json(context, args, said, shown))
+            let ended = show(context, &request, said, shown);
+            (ended, to_json(context, &request.style, said, shown))
         },
         |failure| report(context, failure),
     );
-    let done = runs.into_iter().flatten().flatten();
-    let mut plan_file = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
-    plan_file.layouts.extend(done.map(|done| done.said.file));
-    if let Some(file) = args.plan.as_ref().filter(|_| account.is_measured()) {
-        exit = exit.and(save_plan(context, file, &plan_file));
-    }
-    exit = exit.and(account.finish(context, &args.output));
-    if args.output.format == TextFormat::Text && account.is_measured() {
-        exit = exit.and(context.print(&kept_line(&kept, account.aged())));
-    }
-    exit
-}
-
-/// Writes the plan file, and reports what keeps it from being written.
-fn save_plan(context: &Context<'_>, path: &Path, plan: &PlanFile) -> Exit {
-    match write_plan(path, plan) {
-        Ok(()) => exit::DONE,
-        Err(error) => {
+    exit = exit.and(ended);
+    let is_shared = args.layouts.shared_blobs.is_some();
+    if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
+        let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
+        for done in runs.into_iter().flatten().flatten() {
+            let layouts = done.notes.into_iter().map(|said| said.file);
+            match done.parts.first() {
+                Some((store, _)) if is_shared => plan.share(store, layouts),
+                _ => plan.layouts.extend(layouts),
+            }
+        }
+        if let Err(error) = write_plan(path, &plan) {
             let text = format!("cannot write `{}`: {error}", path.display());
-            context.term.error(&text, None);
-            exit::IO
+            exit = exit.and(context.fail(exit::IO, &text, None));
         }
     }
+    exit = exit.and(account.finish(context));
+    if !request.style.is_json && account.is_measured() {
+        let line = if is_shared {
+            age_line(account.aged())
+        } else {
+            kept_line(&kept, account.aged())
+        };
+        exit = exit.and(context.print(&line));
+    }
+    Ok(exit)
 }
 
-/// Writes the plan such that at every moment the old file or the new one is there. A file that is no plan is left alone: a
-/// slip in the name must not cost it.
+/// Replaces the plan file atomically. A file that is not a plan is kept: a mistyped name must not destroy it.
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
     use std::io::{Error, ErrorKind, Read as _};
 
@@ -203,8 +181,7 @@ fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
             let file = std::fs::File::open(path)?;
             file.take(MAX_PLAN_BYTES).read_to_end(&mut bytes)?;
             if PlanFile::parse(&bytes).is_err() {
-                let why =
-                    "it is there already and is no plan file; give another name, or remove it";
+                let why = "it exists and is not a plan file; give another name, or remove it";
                 return Err(Error::new(ErrorKind::AlreadyExists, why));
             }
         }
@@ -234,8 +211,8 @@ fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
 }
 
-/// Turns what was typed into the library's words.
-fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String> {
+/// Reads the command line.
+fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
     let filters = Filters::parse(&args.filter, context.now, &context.zone)
         .map_err(|error| error.to_string())?;
     let keep = args
@@ -243,16 +220,8 @@ fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String>
         .iter()
         .map(|pattern| Glob::new(pattern).map_err(|error| format!("cannot use `--keep`: {error}")))
         .collect::<Result<_, _>>()?;
-    let keep_from = args
-        .keep_from
-        .as_ref()
-        .map(|path| {
-            let cannot = |why: String| format!("cannot use `{}`: {why}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
-            KeepFrom::parse(&text).map_err(cannot)
-        })
-        .transpose()?;
-    // "Everything else goes" is what a list of what stays means.
+    let keep_from = args.keep_from.as_deref().map(read_keep_from).transpose()?;
+    // A list of what is kept means that everything else is removed.
     let scope = if args.all || keep_from.is_some() {
         Scope::All
     } else {
@@ -276,90 +245,96 @@ fn understand(context: &Context<'_>, args: &PruneArgs) -> Result<Wanted, String>
             "without `--all` only dangling images are removed, so keep rules apply only to those",
         );
     }
-    Ok(Wanted {
+    let is_dry_run = args.is_dry_run();
+    let is_shared = args.layouts.shared_blobs.is_some();
+    // `apply` does not delete what the file of a shared store does not list.
+    let temp_age = match args.plan {
+        Some(_) if is_shared => Duration::MAX,
+        _ => args.sweep.temp_age,
+    };
+    let is_many = is_shared || args.layouts.given().is_many();
+    Ok(Request {
         filters,
+        filter_texts: args.filter.clone(),
         policy,
         scope,
-        zone: context.zone.clone(),
+        max_size: args.max_size,
+        time: args.time.into(),
+        missing: MissingDocuments::allow_if(args.sweep.allow_missing),
+        empty: EmptyIndex::allow_if(args.sweep.allow_empty),
+        removes_empty_layouts: args.remove_empty_layouts,
+        rule: protection(context, args.sweep.grace, temp_age, Clock::of(is_dry_run)),
+        is_verbose: args.verbose,
+        style: args.output.style(is_dry_run, args.exit_code, is_many),
     })
 }
 
-/// Why one layout was not pruned.
+fn read_keep_from(path: &Path) -> Result<KeepFrom, String> {
+    let cannot = |why: String| format!("cannot use `{}`: {why}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
+    KeepFrom::parse(&text).map_err(cannot)
+}
+
+/// Why a group was not pruned.
 #[derive(Debug, thiserror::Error)]
 enum Failure<'a> {
     #[error(transparent)]
-    Library(#[from] Error),
-    #[error(transparent)]
-    Prune(PruneError),
+    Prune(#[from] PruneError),
     #[error("cannot prune `{path}`: more images would be removed than were confirmed")]
-    NotShown { path: String },
-    /// It was said before the question.
-    #[error("{0}")]
-    PlanNotes(&'a Refusal),
+    NotConfirmed { path: String },
+    /// The reason was printed before the question.
+    #[error("{}", .0.text)]
+    Reported(&'a Refusal),
 }
 
-/// Why a layout was not part of the question.
+impl From<Error> for Failure<'_> {
+    fn from(error: Error) -> Self {
+        Self::Prune(error.into())
+    }
+}
+
+/// Why a group was not part of the question.
 #[derive(Debug)]
 struct Refusal {
     text: String,
     exit: Exit,
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
-    match failure {
-        Failure::PlanNotes(refusal) => refusal.exit,
-        Failure::Library(error) | Failure::Prune(PruneError::Layout(error)) => {
-            context.report(error)
+    let (exit, hint) = match failure {
+        Failure::Reported(refusal) => return refusal.exit,
+        Failure::Prune(PruneError::Layout(error)) => return context.report(error),
+        Failure::Prune(PruneError::LastImage { .. }) => {
+            (exit::REFUSED, Some("`--allow-empty` proceeds anyway"))
         }
-        Failure::Prune(error @ PruneError::LastImage { .. }) => {
-            context
-                .term
-                .error(&error.to_string(), Some("`--allow-empty` proceeds anyway"));
-            exit::REFUSED
-        }
-        Failure::Prune(PruneError::Filter(error)) => {
-            context.term.error(&error.to_string(), None);
-            exit::USAGE
-        }
-        Failure::Prune(error) => {
-            context.term.error(&error.to_string(), None);
-            exit::REFUSED
-        }
-        Failure::NotShown { .. } => {
-            context.term.error(
-                &failure.to_string(),
-                Some(
-                    "the layout was changed concurrently and was not pruned; run the command again",
-                ),
-            );
-            exit::REFUSED
-        }
-    }
+        Failure::Prune(PruneError::Filter(_)) => (exit::USAGE, None),
+        Failure::Prune(_) => (exit::REFUSED, None),
+        Failure::NotConfirmed { .. } => (
+            exit::REFUSED,
+            Some("the layout was changed concurrently and was not pruned; run the command again"),
+        ),
+    };
+    context.fail(exit, &failure.to_string(), hint)
 }
 
-/// Plans one layout, and executes the plan unless this is a dry run. Where a question showed images
-/// as going, no other goes.
+/// Plans a group, and executes the plan unless this is a dry run. If images were confirmed, no others are removed.
 fn one<'a>(
     context: &Context<'_>,
-    args: &PruneArgs,
-    wanted: &Wanted,
-    rule: &Protection,
+    request: &Request,
+    group: &LayoutGroup,
     mode: Mode,
-    path: &Path,
-    shown: Option<&BTreeSet<Digest>>,
-) -> Result<Done<PlanNotes>, Failure<'a>> {
-    run::run(context, path, rule, mode, |view| {
-        let (plan, said) = planned(context, args, wanted, rule, view).map_err(Failure::Prune)?;
-        let is_new = |digest: &Digest| shown.is_some_and(|shown| !shown.contains(digest));
-        if said.going().any(is_new) {
-            let path = path.display().to_string();
-            return Err(Failure::NotShown { path });
+    confirmed: Option<&Confirmed>,
+) -> Result<Finished<PlanNotes>, Failure<'a>> {
+    ops::run(group, &request.rule, mode, context.watcher(), |view| {
+        let (plan, said) = planned(context, request, view)?;
+        if let Some(confirmed) = confirmed {
+            let path = view.layout.path();
+            let confirmed = confirmed.get(path);
+            let is_new = |digest| !confirmed.is_some_and(|images| images.contains(digest));
+            if said.removed().any(is_new) {
+                let path = path.display().to_string();
+                return Err(Failure::NotConfirmed { path });
+            }
         }
         Ok((plan, said))
     })
@@ -367,37 +342,36 @@ fn one<'a>(
 
 fn planned(
     context: &Context<'_>,
-    args: &PruneArgs,
-    wanted: &Wanted,
-    rule: &Protection,
+    request: &Request,
     view: &Snapshot,
 ) -> Result<(Plan, PlanNotes), PruneError> {
     view.layout.refuse_shared_blobs()?;
+    let rule = &request.rule;
     let images = list_images(view, rule.now);
     let options = PruneOptions {
-        scope: wanted.scope,
-        filters: &wanted.filters,
-        policy: &wanted.policy,
-        max_size: args.max_size,
-        time: args.time.into(),
+        scope: request.scope,
+        filters: &request.filters,
+        policy: &request.policy,
+        max_size: request.max_size,
+        time: request.time,
         now: context.now,
-        zone: wanted.zone.clone(),
-        empty: EmptyIndex::allow_if(args.sweep.allow_empty),
-        missing: MissingDocuments::allow_if(args.sweep.allow_missing),
+        zone: context.zone.clone(),
+        empty: request.empty,
+        missing: request.missing,
     };
     let entries = list_entries(view);
-    let unmatched = unmatched(view, &images, &entries, &wanted.filters, &wanted.policy);
+    let unmatched = unmatched(view, &images, &entries, &request.filters, &request.policy);
     let pruned =
         prune(view, &images, &entries, &options, &rule.sweep, &Disk).inspect_err(|_| {
-            // A list full of typing errors keeps nothing: that is when they matter most. Of several
-            // layouts each lacks most of what is listed.
-            if !args.layouts.is_many() {
+            // A list full of typing errors keeps nothing: that is when they matter most. With several layouts each lacks
+            // most of what is listed.
+            if !request.style.is_many {
                 context.warn_unmatched(&unmatched);
             }
         })?;
     let file = PlannedLayout::new(view, &pruned, options.missing, options.empty);
     let Prune {
-        removal,
+        mut removal,
         verdicts,
         budget,
         takes_everything,
@@ -407,11 +381,8 @@ fn planned(
         ..
     } = pruned;
     let said = PlanNotes {
+        names: RemovedNames::take(&mut removal),
         verdicts,
-        untagged: removal.untagged,
-        left_referrers: removal.left_referrers,
-        kept_by: removal.kept_by,
-        more_kept: removal.more_kept,
         budget,
         takes_everything,
         kept,
@@ -421,164 +392,135 @@ fn planned(
         file,
     };
     let mut plan = removal.plan;
-    if args.remove_empty_layouts {
+    if request.removes_empty_layouts {
         remove_if_empty(view, &mut plan, rule.in_flight);
     }
     Ok((plan, said))
 }
 
-/// Returns what matches nothing in any of the layouts.
-fn unmatched_in_all<'a>(said: impl Iterator<Item = &'a PlanNotes>) -> Vec<Unmatched> {
-    unmatched_everywhere(said.map(|said| said.unmatched.as_slice()))
+/// Warns of what matches nothing in any of the layouts.
+fn warn_unmatched<'a>(
+    context: &Context<'_>,
+    finished: impl Iterator<Item = &'a Finished<PlanNotes>>,
+) {
+    let notes = finished.flat_map(|finished| &finished.notes);
+    let unmatched = unmatched_everywhere(notes.map(|said| said.unmatched.as_slice()));
+    context.warn_unmatched(&unmatched);
 }
 
 fn to_json(
     context: &Context<'_>,
-    args: &PruneArgs,
+    style: &Style,
     said: Option<&PlanNotes>,
     shown: &Shown<'_>,
 ) -> json::SweptLayout {
-    let mut layout = shown.to_json(context.now, args.output.format);
-    let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
-    let verdicts = verdicts.map(|verdict| json::Item {
+    let mut layout = shown.to_json(context.now, style);
+    let Some(said) = said else {
+        return layout;
+    };
+    let verdicts = said.verdicts.iter().map(|verdict| Item {
         digest: Some(verdict.digest.to_string()),
-        path: None,
         kind: "image",
         size: verdict.size,
-        action: match (verdict.is_removed && shown.is_written(), args.is_dry_run()) {
-            (true, true) => "would-remove",
-            (true, false) => "remove",
-            (false, _) => "keep",
+        action: if verdict.is_removed && shown.is_written() {
+            shown.tense("would-remove", "remove")
+        } else {
+            "keep"
         },
         reasons: verdict.reasons.clone(),
         names: verdict.names.clone(),
-        platform: None,
+        ..Item::default()
     });
     layout.items.splice(0..0, verdicts);
-    if let Some(said) = said {
-        layout.items.extend(kept_items(&said.kept_by));
-    }
+    layout.items.extend(said.names.kept_items());
     layout
 }
 
-/// Says what became of a layout, or, where nothing was said of images, of a pool.
+/// Prints the result of a layout or of a shared store, and returns how it ended.
 fn show(
     context: &Context<'_>,
-    args: &PruneArgs,
+    request: &Request,
     said: Option<&PlanNotes>,
     shown: &Shown<'_>,
-    is_many: bool,
 ) -> Exit {
+    let style = &request.style;
     let mut exit = exit::DONE;
-    if args.output.format == TextFormat::Text {
+    if !style.is_json {
         let mut text = String::new();
-        if args.verbose {
-            for verdict in said.into_iter().flat_map(|said| &said.verdicts) {
-                text.push_str(&verdict_line(context, args.time, verdict));
-            }
+        let verdicts = said.into_iter().flat_map(|said| &said.verdicts);
+        for verdict in verdicts.filter(|_| request.is_verbose) {
+            text.push_str(&verdict_line(context, request.time, verdict));
         }
-        if !args.output.quiet {
-            let verb = if args.is_dry_run() {
-                "Would untag"
-            } else {
-                "Untagged"
-            };
-            let untagged = said.into_iter().flat_map(|said| &said.untagged);
-            for name in untagged.filter(|_| shown.is_written()) {
-                let _ = writeln!(text, "{verb}: {}", context.term.foreign(name));
-            }
-            text.push_str(&shown.lines(context));
-            if let Some(said) = said {
-                text.push_str(&kept_lines(context, &said.kept_by, said.more_kept));
-            }
+        if !style.is_quiet {
+            let names = said.map(|said| &said.names);
+            text.push_str(&lines(context, shown, names));
         }
-        exit = context.print(&shown.headed(context, text, is_many));
+        exit = context.print(&shown.headed(context, text, style));
     }
-    for name in said.into_iter().flat_map(|said| &said.left_referrers) {
-        context.term.note(&format!(
-            "keeping `{name}` and what it references: it has a name, and its subject is removed"
-        ));
+    if let Some(said) = said {
+        said.names.note_referrers(context);
     }
-    if !shown.report_trouble(context) {
-        exit = exit.and(shown.trouble_exit());
-    }
-    if shown.outcome.is_some_and(|outcome| outcome.interrupted) {
-        exit = exit.and(exit::INTERRUPTED);
-    }
+    exit = exit.and(shown.report_trouble(context, style));
     // Without a budget no size decides anything.
-    if let (Some(unmeasured), Some(_)) = (
-        said.and_then(|said| said.unmeasured.as_ref()),
-        args.max_size,
-    ) {
-        let path = shown.plan.layout().to_string_lossy();
-        exit = exit.and(context.report_unmeasured(&path, unmeasured));
-    }
-    if let (Some(said), Some(max_size)) = (said, args.max_size)
-        && let Budget::Missed { live, held } = &said.budget
-    {
-        context.term.error(
-            &format!(
-                "cannot reduce `{}` to {}: {} remain, {}{}",
-                shown.plan.layout().display(),
+    if let (Some(said), Some(max_size)) = (said, request.max_size) {
+        let path = shown.plan.layout();
+        if let Some(unmeasured) = &said.unmeasured {
+            exit = exit.and(context.report_unmeasured(&path.to_string_lossy(), unmeasured));
+        }
+        if let Budget::Missed { live, held } = &said.budget {
+            let mut held_by = String::new();
+            for holder in held {
+                let images = count(holder.images, "image");
+                let size = human_size(holder.bytes);
+                // Writing to a String cannot fail.
+                let _ = write!(held_by, "; {} keeps {images} with {size}", holder.what);
+            }
+            let text = format!(
+                "cannot reduce `{}` to {}: {} remain, {}{held_by}",
+                path.display(),
                 human_size(max_size),
                 human_size(*live),
                 kept_line(&said.kept, &Aged::default()).trim_end(),
-                held_by(held)
-            ),
-            Some(&format!(
+            );
+            let hint = format!(
                 "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",
-                quote_path(shown.plan.layout())
-            )),
-        );
-        exit = exit.and(exit::BUDGET);
-    }
-    if args.exit_code && shown.outcome.is_none() && !shown.plan.is_empty() {
-        exit = exit.and(exit::WOULD_CHANGE);
+                quote_path(path)
+            );
+            exit = exit.and(context.fail(exit::BUDGET, &text, Some(&hint)));
+        }
     }
     exit
 }
 
-/// Returns what keeps the images that a budget would have to take, rule by rule.
-fn held_by(held: &[BudgetHolder]) -> String {
-    let mut text = String::new();
-    for holder in held {
-        let _ = write!(
-            text,
-            "; {} keeps {} with {}",
-            holder.what,
-            count(holder.images, "image"),
-            human_size(holder.bytes)
-        );
+/// Returns the names of an image, or `<none>`.
+fn names(context: &Context<'_>, verdict: &Verdict) -> String {
+    if verdict.names.is_empty() {
+        return NONE.to_owned();
     }
-    text
+    context.term.foreign(&verdict.names.join(", "))
 }
 
-fn verdict_line(context: &Context<'_>, clock: ClockName, verdict: &Verdict) -> String {
+fn verdict_line(context: &Context<'_>, time: TimeSource, verdict: &Verdict) -> String {
     let action = if verdict.is_removed {
         "remove"
     } else {
         "keep  "
     };
-    let names = if verdict.names.is_empty() {
-        "<none>".to_owned()
-    } else {
-        verdict.names.join(", ")
-    };
     format!(
         "{action} {}  {}  ({})  {}\n",
         verdict.digest.short(),
-        context.term.foreign(&names),
+        names(context, verdict),
         context.term.foreign(&verdict.reasons.join("; ")),
-        age(clock, &verdict.age)
+        age(time, &verdict.age)
     )
 }
 
-/// Returns the time by which an image was judged, and what decides where that is equal to another one.
-fn age(clock: ClockName, age: &Age) -> String {
+/// Returns the time by which an image was judged, and the one that decides where that is equal.
+fn age(time: TimeSource, age: &Age) -> String {
     let seconds = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let word = match clock {
-        ClockName::Added => "added",
-        ClockName::Created => "created",
+    let word = match time {
+        TimeSource::Added => "added",
+        TimeSource::Created => "created",
     };
     let mut text = match age.time {
         Some(time) => format!("{word} {}", seconds(time)),
@@ -590,7 +532,7 @@ fn age(clock: ClockName, age: &Age) -> String {
     text
 }
 
-/// Returns the line that says what holds the rest; nothing if nothing is left.
+/// Returns the line on what is kept; empty if nothing is.
 fn kept_line(kept: &KeptBytes, aged: &Aged) -> String {
     if kept.total() == 0 {
         return String::new();

@@ -1,71 +1,62 @@
 //! `ocisweep ls`
 
+mod tree;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
 use ocisweep::graph::{kind_of, lacks_layers};
 use ocisweep::model::entries::list_entries;
-use ocisweep::model::images::TimeSource;
-use ocisweep::model::images::{Image, ImageInspector, Presence, Sizes, list_images};
-use ocisweep::oci::Kind;
+use ocisweep::model::images::{Image, ImageInspector, Presence, Sizes, TimeSource, list_images};
 use ocisweep::oci::reference::Reference;
-use ocisweep::oci::split_name;
-use ocisweep::parse::size::{human_duration, human_size3};
+use ocisweep::oci::{Kind, split_name};
+use ocisweep::parse::size::human_size3;
 use ocisweep::plan::{
     FilterError, Filters, Policy, Unmatched, dangling, unmatched, unmatched_everywhere,
 };
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
-use super::ls_tree::{Shown, tree};
+use self::tree::tree;
 use crate::cli::args::{ClockName, ListFormat, LsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, each};
-use crate::cli::mistaken::CommandLine;
+use crate::cli::mistaken::Given;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::table::{NO_LAYERS, NONE, Table};
+use crate::cli::render::time::ago;
 
-/// Lists each layout. One that fails does not stop the others.
-pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
+/// Lists each layout. A layout that fails does not stop the others.
+///
+/// # Errors
+/// The exit status, if the command line cannot be used, or the layouts were not found.
+pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
     if args.tree && args.format != ListFormat::Table {
-        context.term.error(
+        return Err(context.fail(
+            exit::USAGE,
             "cannot print a tree as JSON",
             Some("`--format json` without `--tree` prints the state of each image, `ocisweep why` its parts"),
-        );
-        return exit::USAGE;
+        ));
     }
-    let filters = match Filters::parse(&args.filter, context.now, &context.zone) {
-        Ok(filters) => filters,
-        Err(error) => {
-            context.term.error(&error.to_string(), None);
-            return exit::USAGE;
-        }
-    };
-    let line = CommandLine {
+    let filters = Filters::parse(&args.filter, context.now, &context.zone);
+    let filters = filters.map_err(|error| context.fail(exit::USAGE, &error.to_string(), None))?;
+    let given = Given {
         is_quiet: args.quiet,
-        shared_blobs: args.layouts.shared_blobs.as_deref(),
-        ..CommandLine::default()
+        ..args.layouts.given()
     };
-    let chosen = match choose(context, &args.layouts.tree, line) {
-        Ok(chosen) => chosen,
-        Err(exit) => return exit,
-    };
+    let chosen = choose(context, given)?;
     let mut exit = chosen.exit;
-    let mut document = JsonList {
-        schema_version: SCHEMA_VERSION,
-        command: "ls",
-        layouts: Vec::new(),
-    };
-    let lists = each(context, &chosen.layouts, |_, path| {
-        list(context, args, &filters, path)
+    let lists = each(context, &chosen.groups, |_, group| {
+        list(context, args, &filters, group.path())
     });
     let listed = lists.iter().flatten().flatten();
     let unmatched = unmatched_everywhere(listed.map(|list| list.unmatched.as_slice()));
     context.warn_unmatched(&unmatched);
+    let mut layouts = Vec::new();
     let mut ids = BTreeSet::new();
-    for (path, list) in chosen.layouts.iter().zip(lists) {
+    for (path, list) in chosen.paths().zip(lists) {
         let list = match list {
             None => {
                 exit = exit.and(exit::INTERRUPTED);
@@ -77,37 +68,30 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Exit {
                 continue;
             }
             Some(Err(Failure::Filter(error))) => {
-                context.term.error(&error.to_string(), None);
-                exit = exit.and(exit::USAGE);
+                exit = exit.and(context.fail(exit::USAGE, &error.to_string(), None));
                 continue;
             }
         };
         let mut text = list.text;
         if args.quiet {
-            for id in list.ids {
-                if ids.insert(id.clone()) {
-                    text.push_str(&id);
-                    text.push('\n');
-                }
-            }
+            let ids = list.ids.into_iter().filter(|id| ids.insert(id.clone()));
+            text.extend(ids.map(|id| id + "\n"));
         } else if chosen.is_many && args.format == ListFormat::Table {
-            let path = path.to_string_lossy();
-            text = format!("{}:\n{text}", context.term.foreign(&path));
+            text = format!("{}:\n{text}", context.term.path(path));
         }
-        document.layouts.extend(list.json);
+        layouts.extend(list.json);
         exit = exit.and(context.print(&text));
-        if let Some(error) = list.trouble {
+        if let Some(error) = list.error {
             exit = exit.and(context.report(&error));
         }
         for complaint in list.complaints {
-            context.term.error(&complaint, None);
-            exit = exit.and(exit::INCOMPLETE);
+            exit = exit.and(context.fail(exit::INCOMPLETE, &complaint, None));
         }
     }
     if args.format == ListFormat::Json && !args.quiet {
-        exit = exit.and(context.print(&json::pretty(&document)));
+        exit = exit.and(context.print(&json::document("ls", JsonList { layouts })));
     }
-    exit
+    Ok(exit)
 }
 
 /// Why a layout is not listed.
@@ -116,7 +100,7 @@ enum Failure {
     Filter(FilterError),
 }
 
-/// One layout, ready to be printed.
+/// The list of one layout, ready to be printed.
 #[derive(Default)]
 struct List {
     text: String,
@@ -124,8 +108,8 @@ struct List {
     ids: Vec<String>,
     /// With `--format json`.
     json: Option<JsonLayout>,
-    /// What could not be read of an image.
-    trouble: Option<Error>,
+    /// Why an image could not be read.
+    error: Option<Error>,
     complaints: Vec<String>,
     unmatched: Vec<Unmatched>,
 }
@@ -136,16 +120,13 @@ fn list(
     filters: &Filters,
     path: &Path,
 ) -> Result<List, Failure> {
-    let view = match &args.layouts.shared_blobs {
-        Some(pool) => context.read_in(path, pool),
-        None => context.read(path),
-    };
+    let view = context.read(path, args.layouts.shared_blobs.as_deref());
     let view = view.map_err(Failure::Layout)?;
     context.note_unknown_lists(&view);
     let mut cache = ImageInspector::new(&view);
     let mut found = list_images(&view, context.now);
     let mut list = List::default();
-    // What was not asked for is read neither from the disk nor from configurations.
+    // Times and configurations are read only if they are needed.
     let clock = args.time.map_or(TimeSource::default(), Into::into);
     if !args.filter.is_empty() {
         let dangling = dangling(&view);
@@ -173,32 +154,17 @@ fn list(
     match args.format {
         _ if args.quiet => {
             let ids = listed.iter();
-            list.ids = ids
-                .map(|listed| image_id(&listed.image, args.no_trunc))
-                .collect();
+            list.ids = ids.map(|listed| listed.id(args.no_trunc)).collect();
         }
-        ListFormat::Table if args.tree => {
-            let roots: Vec<Shown<'_>> = listed
-                .iter()
-                .map(|listed| Shown {
-                    image: &listed.image,
-                    sizes: listed.sizes,
-                    presence: listed.presence,
-                    lacks_layers: listed.lacks_layers,
-                })
-                .collect();
-            list.text = tree(context, &view, &roots, &mut cache);
-        }
+        ListFormat::Table if args.tree => list.text = tree(context, &view, &listed, &mut cache),
         ListFormat::Table => list.text = table(context, &listed, args),
         ListFormat::Jsonl => {
+            let is_many = args.layouts.given().is_many();
             for image in &listed {
                 let mut image = image.to_json(&view);
-                if args.layouts.is_many() {
-                    image.layout = Some(path.to_string_lossy().into_owned());
-                }
-                let line =
-                    serde_json::to_string(&image).expect("strings and numbers always serialise");
-                list.text.push_str(&line);
+                image.layout = is_many.then(|| path.to_string_lossy().into_owned());
+                let line = serde_json::to_string(&image);
+                list.text += &line.expect("strings and numbers always serialise");
                 list.text.push('\n');
             }
         }
@@ -209,7 +175,7 @@ fn list(
             });
         }
     }
-    list.trouble = cache.take_error().err();
+    list.error = cache.take_error().err();
     let entries = view.state.index.entries().iter().enumerate();
     list.complaints = entries
         .filter_map(|(position, entry)| {
@@ -224,15 +190,15 @@ fn list(
 }
 
 /// An image with what the list shows of it.
-struct Listed {
-    image: Image,
+pub(super) struct Listed {
+    pub(super) image: Image,
     created: Option<Timestamp>,
-    /// Where that was asked for: when it was added to the layout, if its file tells.
+    /// With `--time added`: when it was added to the layout, if its file has a time.
     added: Option<Option<Timestamp>>,
-    sizes: Sizes,
-    presence: Presence,
-    /// Manifests are here and no layer is.
-    lacks_layers: bool,
+    pub(super) sizes: Sizes,
+    pub(super) presence: Presence,
+    /// Manifests are present and no layer is.
+    pub(super) lacks_layers: bool,
 }
 
 impl Listed {
@@ -254,24 +220,27 @@ impl Listed {
 
     /// Returns a row for each name: repository and tag. An untagged image has one row.
     fn rows(&self) -> Vec<(String, String)> {
-        if self.image.names.is_empty() {
-            return vec![(NONE.to_owned(), NONE.to_owned())];
-        }
         let none = || NONE.to_owned();
-        self.image
-            .names
-            .iter()
-            .map(|name| {
-                let (repository, tag) = split_name(&name.text);
-                (
-                    repository.map_or_else(none, familiar),
-                    tag.map_or_else(none, str::to_owned),
-                )
-            })
-            .collect()
+        if self.image.names.is_empty() {
+            return vec![(none(), none())];
+        }
+        let names = self.image.names.iter().map(|name| {
+            let (repository, tag) = split_name(&name.text);
+            let repository = repository.map_or_else(none, familiar);
+            (repository, tag.map_or_else(none, str::to_owned))
+        });
+        names.collect()
     }
 
-    /// Returns the time by which it is listed.
+    fn id(&self, no_trunc: bool) -> String {
+        if no_trunc {
+            self.image.digest.to_string()
+        } else {
+            self.image.digest.short()
+        }
+    }
+
+    /// Returns the time that is shown and sorted by.
     fn time(&self) -> Option<Timestamp> {
         self.added.unwrap_or(self.created)
     }
@@ -289,7 +258,7 @@ fn familiar(repository: &str) -> String {
     )
 }
 
-/// Newest first, then by name, then by digest; what has no date comes last.
+/// Sorts by time, newest first, then by name, then by digest. An image without a time comes last.
 fn sort(listed: &mut [Listed]) {
     listed.sort_by(|a, b| {
         b.time()
@@ -298,14 +267,6 @@ fn sort(listed: &mut [Listed]) {
             .then_with(|| a.first_name().cmp(b.first_name()))
             .then_with(|| a.image.digest.cmp(&b.image.digest))
     });
-}
-
-fn image_id(image: &Image, no_trunc: bool) -> String {
-    if no_trunc {
-        image.digest.to_string()
-    } else {
-        image.digest.short()
-    }
 }
 
 fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
@@ -317,25 +278,26 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
     if args.digests {
         headers.insert(2, "DIGEST");
     }
-    // Only where there is something to say: a layout whose images are whole looks as in docker.
+    // Only if it is needed: the table of a layout whose images are whole is docker's.
     if listed.iter().any(|listed| listed.lacks_layers) {
         headers.push("EXTRA");
     }
-    let mut table = Table::new(&headers);
-    table.names(0);
-    table.names(1);
-    table.fit(context.term.width());
+    let mut table = Table::new(&headers, &[0, 1], context.term.width());
     for listed in listed {
         for (repository, tag) in listed.rows() {
             let mut row = vec![
-                context.term.foreign(&repository).into_owned(),
-                context.term.foreign(&tag).into_owned(),
+                context.term.foreign(&repository),
+                context.term.foreign(&tag),
             ];
             if args.digests {
                 row.push(listed.image.digest.to_string());
             }
-            row.push(image_id(&listed.image, args.no_trunc));
-            row.push(ago(context.now, listed.time()));
+            row.push(listed.id(args.no_trunc));
+            row.push(listed.time().map_or_else(
+                // docker shows 1970 where there is no time, which looks like a fact.
+                || "N/A".to_owned(),
+                |time| ago(context.now, time),
+            ));
             row.push(human_size3(listed.sizes.disk));
             if listed.lacks_layers {
                 row.push(NO_LAYERS.to_owned());
@@ -346,21 +308,8 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
     table.render()
 }
 
-/// Returns a time as docker words it. Without one it says so: docker shows 1970, which looks like a
-/// fact.
-fn ago(now: Timestamp, created: Option<Timestamp>) -> String {
-    let Some(created) = created else {
-        return "N/A".to_owned();
-    };
-    let passed = now.duration_since(created);
-    let passed = std::time::Duration::try_from(passed).unwrap_or_default();
-    format!("{} ago", human_duration(passed))
-}
-
 #[derive(Serialize)]
 struct JsonList {
-    schema_version: u32,
-    command: &'static str,
     layouts: Vec<JsonLayout>,
 }
 
@@ -370,11 +319,11 @@ struct JsonLayout {
     images: Vec<JsonImage>,
 }
 
-/// One image, as scripts read it.
+/// One image; with `--format jsonl` a document of its own.
 #[derive(Serialize)]
 struct JsonImage {
     schema_version: u32,
-    /// In a line of its own, of several layouts: which one it is in.
+    /// With `--format jsonl` and several layouts: the path of its layout.
     #[serde(skip_serializing_if = "Option::is_none")]
     layout: Option<String>,
     digest: String,
@@ -386,16 +335,16 @@ struct JsonImage {
     /// With `--time added`.
     #[serde(skip_serializing_if = "Option::is_none")]
     added: Option<Option<String>>,
-    /// Bytes that are here, each blob once.
+    /// Bytes that are present, each blob once.
     disk_bytes: u64,
     /// Bytes that the descriptors declare.
     content_bytes: u64,
     state: &'static str,
-    /// Manifests are here and no layer is; absent otherwise.
+    /// Manifests are present and no layer is; absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lacks_layers: bool,
     holds: Vec<String>,
-    /// Files beside `index.json` that list it as well.
+    /// Other JSON files of the layout that list it as well.
     second_indexes: Vec<String>,
 }
 
@@ -408,12 +357,7 @@ impl Listed {
             kind: kind_of(&view.graph, self.image.id, Kind::of(&self.image.media_type)),
             media_type: self.image.media_type.clone().into(),
             artifact_type: self.image.artifact_type.clone().map(Into::into),
-            names: self
-                .image
-                .names
-                .iter()
-                .map(|name| name.text.clone().into())
-                .collect(),
+            names: self.image.name_list(),
             created: self.created.map(|created| created.to_string()),
             added: self.added.map(|added| added.map(|added| added.to_string())),
             disk_bytes: self.sizes.disk,

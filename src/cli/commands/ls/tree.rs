@@ -1,0 +1,463 @@
+//! `ocisweep ls --tree`
+//!
+//! An image is a block: its names, one below the other, with the details beside the last one; its children; an empty line
+//! if it has children. The look is docker's with three differences: the first column is as wide as a terminal shows it
+//! (docker counts bytes, and so leaves four spaces too many below a branch), no line ends in spaces, and children may
+//! have children.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use ocisweep::Snapshot;
+use ocisweep::graph::{Edge, is_attestation, kind_of};
+use ocisweep::layout::BlobId;
+use ocisweep::model::entries::list_entries;
+use ocisweep::model::images::{ImageInspector, Presence, Sizes};
+use ocisweep::oci::{Digest, REFERENCE_DIGEST, Role, Shape};
+use ocisweep::parse::size::human_size3;
+
+use super::Listed;
+use crate::cli::context::Context;
+use crate::cli::render::table::{NO_LAYERS, NONE, Table};
+use crate::cli::term::Colors;
+
+/// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.
+const MAX_DEPTH: usize = 16;
+
+/// Returns the images with what is below them.
+pub(super) fn tree<'v>(
+    context: &Context<'_>,
+    view: &'v Snapshot,
+    roots: &[Listed],
+    cache: &mut ImageInspector<'v>,
+) -> String {
+    let mut maker = Maker {
+        context,
+        view,
+        cache,
+        referrers: referrers(view),
+        shown: BTreeSet::new(),
+    };
+    let nodes: Vec<TreeNode> = roots.iter().map(|listed| maker.root(listed)).collect();
+    render(&nodes, context.term.width(), context.term.colors())
+}
+
+/// A line of the tree and the lines below it.
+///
+/// Foreign text in it has gone through [`Term::foreign`](crate::cli::term::Term::foreign).
+#[derive(Debug, Default)]
+struct TreeNode {
+    /// Names, one below the other.
+    label: Vec<String>,
+    /// Short digest, bytes that are present, bytes that the descriptors declare, marks such as `H` and `missing`.
+    cells: [String; 4],
+    /// What the image contains, in its order.
+    children: Vec<Self>,
+    /// The blob is absent. The marks say so as well.
+    dim: bool,
+}
+
+/// Returns the headers and the blocks.
+///
+/// On a narrow terminal, CONTENT SIZE is omitted, then DISK USAGE, and names are cut. EXTRA is always printed, because
+/// nothing else reports what is missing.
+fn render(nodes: &[TreeNode], width: Option<usize>, colors: Colors) -> String {
+    // An ID has 12 digits, also where none is listed.
+    let headers = [
+        "IMAGE",
+        "ID          ",
+        "DISK USAGE",
+        "CONTENT SIZE",
+        "EXTRA",
+    ];
+    let mut table = Table::new(&headers, &[0], width).with_numbers(&[2, 3]);
+    for node in nodes {
+        node.push("", "", &mut table, colors);
+        if !node.children.is_empty() {
+            table.row(Vec::new());
+        }
+    }
+    table.render()
+}
+
+impl TreeNode {
+    /// Appends the lines of a node: `branch` is printed before the first one, `below` before the others.
+    fn push(&self, branch: &str, below: &str, table: &mut Table, colors: Colors) {
+        let (last, stacked) = self.label.split_last().expect("a node has a label");
+        let mut prefix = branch;
+        for name in stacked {
+            table.row(vec![format!("{prefix}{name}")]);
+            prefix = below;
+        }
+        let mut cells = vec![format!("{prefix}{last}")];
+        cells.extend_from_slice(&self.cells);
+        table.row(cells);
+        if self.dim {
+            table.dim(colors);
+        }
+        for (left, child) in (0..self.children.len()).rev().zip(&self.children) {
+            let (branch, guide) = if left > 0 {
+                ("├─ ", "│  ")
+            } else {
+                ("└─ ", "   ")
+            };
+            let (branch, below) = (format!("{below}{branch}"), format!("{below}{guide}"));
+            child.push(&branch, &below, table, colors);
+        }
+    }
+}
+
+/// Returns the referrers of each subject: by `subject`, by annotation, and by digest tag.
+fn referrers(view: &Snapshot) -> BTreeMap<BlobId, BTreeSet<BlobId>> {
+    let mut found: BTreeMap<BlobId, BTreeSet<BlobId>> = BTreeMap::new();
+    for entry in list_entries(view) {
+        for about in entry.about {
+            if let Some(id) = entry.id
+                && id != about
+            {
+                found.entry(about).or_default().insert(id);
+            }
+        }
+    }
+    found
+}
+
+struct Maker<'a, 'c, 'v> {
+    context: &'a Context<'a>,
+    view: &'v Snapshot,
+    cache: &'c mut ImageInspector<'v>,
+    referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
+    /// Blobs whose children are shown below the current image. Once is enough: an index of a few kilobytes can have millions
+    /// of paths through it.
+    shown: BTreeSet<BlobId>,
+}
+
+impl<'v> Maker<'_, '_, 'v> {
+    /// Returns text from the layout as it may be shown.
+    fn foreign(&self, text: &str) -> String {
+        self.context.term.foreign(text)
+    }
+
+    fn root(&mut self, listed: &Listed) -> TreeNode {
+        let image = &listed.image;
+        let names = image.names.iter();
+        let mut label: Vec<String> = names.map(|name| self.foreign(&name.text)).collect();
+        if label.is_empty() {
+            label.push(NONE.to_owned());
+        }
+        let mut extra = Vec::new();
+        if !image.holds.is_empty() {
+            extra.push("H".to_owned());
+        }
+        extra.push(match listed.presence {
+            Presence::Partial if listed.lacks_layers => NO_LAYERS.to_owned(),
+            presence => state(presence).to_owned(),
+        });
+        extra.extend(image.second_indexes.iter().map(|file| self.foreign(file)));
+        extra.retain(|text| !text.is_empty());
+        self.shown.clear();
+        TreeNode {
+            label,
+            cells: [
+                image.digest.short(),
+                human_size3(listed.sizes.disk),
+                human_size3(listed.sizes.content),
+                extra.join(" "),
+            ],
+            children: self.children(image.id, 0),
+            dim: false,
+        }
+    }
+
+    fn edges(&self, id: BlobId) -> &'v [Edge] {
+        self.view.graph.node(id).map_or(&[], |node| &node.edges)
+    }
+
+    fn children(&mut self, id: BlobId, depth: usize) -> Vec<TreeNode> {
+        if self.shown.contains(&id) {
+            return Vec::new();
+        }
+        let node = self.view.graph.node(id);
+        let is_index = node.is_some_and(|node| node.shape == Shape::Index);
+        let edges = self.edges(id).iter();
+        let listed: Vec<&Edge> = edges
+            .filter(|edge| is_index && edge.role == Role::Child)
+            .collect();
+        let referrers = self.referrers_of(id);
+        if depth >= MAX_DEPTH && !(listed.is_empty() && referrers.is_empty()) {
+            return vec![TreeNode {
+                label: vec!["deeper levels are not shown".to_owned()],
+                ..TreeNode::default()
+            }];
+        }
+        self.shown.insert(id);
+        let mut nodes = Vec::new();
+        // An attestation is shown below the child that it belongs to, if that is listed too.
+        let ids: HashSet<BlobId> = listed.iter().map(|edge| edge.to).collect();
+        let mut below: HashMap<BlobId, Vec<&Edge>> = HashMap::new();
+        for edge in listed.iter().filter(|edge| is_attestation(edge)) {
+            if let Some(child) = self.child_of(edge).filter(|child| ids.contains(child)) {
+                below.entry(child).or_default().push(edge);
+            }
+        }
+        for edge in &listed {
+            let child = self.child_of(edge).filter(|_| is_attestation(edge));
+            if child.is_some_and(|child| ids.contains(&child)) {
+                continue;
+            }
+            let mut node = self.child(edge);
+            // Below a child that is listed twice, they are shown once.
+            for attestation in below.remove(&edge.to).into_iter().flatten() {
+                node.children.push(self.child(attestation));
+            }
+            node.children.extend(self.children(edge.to, depth + 1));
+            nodes.push(node);
+        }
+        for referrer in referrers {
+            let node = self.view.graph.node(referrer);
+            let label = match node.and_then(|node| node.artifact_type.as_deref()) {
+                Some(artifact_type) => format!("referrer {}", self.foreign(artifact_type)),
+                None => "referrer".to_owned(),
+            };
+            let mut node = self.node(label, referrer, None);
+            node.children = self.children(referrer, depth + 1);
+            nodes.push(node);
+        }
+        nodes
+    }
+
+    /// Returns the referrers of a blob, by digest: numbers follow the directory, which every file system lists in another
+    /// order.
+    fn referrers_of(&self, id: BlobId) -> Vec<BlobId> {
+        let mut found = self.referrers.get(&id).cloned().unwrap_or_default();
+        found.extend(self.view.graph.referrers(id));
+        // An attestation of BuildKit may have its platform as subject; it is shown as an attestation.
+        for edge in self.edges(id).iter().filter(|edge| is_attestation(edge)) {
+            found.remove(&edge.to);
+        }
+        let mut found: Vec<BlobId> = found.into_iter().collect();
+        found.sort_by_key(|referrer| self.view.graph.digest(*referrer));
+        found
+    }
+
+    fn child(&mut self, edge: &Edge) -> TreeNode {
+        let label = if is_attestation(edge) {
+            "attestation".to_owned()
+        } else {
+            let written = edge
+                .details
+                .as_ref()
+                .and_then(|details| details.platform.as_ref())
+                .filter(|platform| !platform.os.is_empty())
+                .cloned();
+            let platform = written
+                .or_else(|| self.cache.platform(edge.to, Some(edge)))
+                .filter(|platform| platform.os != "unknown");
+            match platform {
+                Some(platform) => self.foreign(&platform.to_string()),
+                None => kind_of(&self.view.graph, edge.to, edge.kind).to_owned(),
+            }
+        };
+        self.node(label, edge.to, edge.size)
+    }
+
+    /// Returns the line of a blob, without children.
+    fn node(&mut self, label: String, id: BlobId, declared: Option<u64>) -> TreeNode {
+        let presence = self.cache.presence(id);
+        // docker shows no bytes at all for what is missing.
+        let sizes = if presence == Presence::Missing {
+            Sizes::default()
+        } else {
+            self.cache.sizes(id, declared)
+        };
+        TreeNode {
+            label: vec![label],
+            cells: [
+                self.view.graph.digest(id).short(),
+                human_size3(sizes.disk),
+                human_size3(sizes.content),
+                state(presence).to_owned(),
+            ],
+            children: Vec::new(),
+            dim: presence == Presence::Missing,
+        }
+    }
+
+    /// Returns the child that an attestation names, unless it names itself.
+    fn child_of(&self, attestation: &Edge) -> Option<BlobId> {
+        let details = attestation.details.as_ref()?;
+        let digest = Digest::parse(details.annotations.get(REFERENCE_DIGEST)?).ok()?;
+        let child = self.view.graph.id(&digest)?;
+        (child != attestation.to).then_some(child)
+    }
+}
+
+/// Returns what is absent, as in the column EXTRA.
+const fn state(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Whole => "",
+        Presence::Partial => "partial",
+        Presence::Missing => "missing",
+        Presence::Damaged => "damaged",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unicode_width::UnicodeWidthStr as _;
+
+    use super::*;
+
+    fn node(names: &[&str], cells: [&str; 4], children: Vec<TreeNode>) -> TreeNode {
+        TreeNode {
+            label: names.iter().map(|&name| name.to_owned()).collect(),
+            cells: cells.map(str::to_owned),
+            children,
+            dim: cells.contains(&"missing"),
+        }
+    }
+
+    fn sample() -> Vec<TreeNode> {
+        let leaf = |name, id, size, extra| node(&[name], [id, size, size, extra], vec![]);
+        let pair = node(
+            &["a", "b"],
+            ["8db9726086ad", "71.4kB", "71.4kB", ""],
+            vec![],
+        );
+        let nested = node(
+            &["nested index"],
+            ["abf68d5e9a03", "71.4kB", "71.4kB", ""],
+            vec![leaf("linux/arm64", "d01c407f5a61", "71.4kB", ""), pair],
+        );
+        let amd64 = node(
+            &["linux/amd64"],
+            ["cfdb479d914d", "588kB", "272kB", ""],
+            vec![],
+        );
+        vec![
+            node(
+                &["multi:1", "multi:latest"],
+                ["8fb78cf4b1cd", "971kB", "566kB", "H"],
+                vec![
+                    amd64,
+                    nested,
+                    leaf("linux/riscv64", "d331578c0b1a", "0B", "missing"),
+                ],
+            ),
+            node(&["alpha:1"], ["01da2a5a9765", "259kB", "0B", ""], vec![]),
+            node(&["bravo:1"], ["4851c1a360cc", "259kB", "0B", ""], vec![]),
+        ]
+    }
+
+    #[test]
+    fn shows_blocks_with_names_stacked_and_children_below() {
+        let want = "\
+IMAGE               ID             DISK USAGE   CONTENT SIZE   EXTRA
+multi:1
+multi:latest        8fb78cf4b1cd        971kB          566kB   H
+├─ linux/amd64      cfdb479d914d        588kB          272kB
+├─ nested index     abf68d5e9a03       71.4kB         71.4kB
+│  ├─ linux/arm64   d01c407f5a61       71.4kB         71.4kB
+│  └─ a
+│     b             8db9726086ad       71.4kB         71.4kB
+└─ linux/riscv64    d331578c0b1a           0B             0B   missing
+
+alpha:1             01da2a5a9765        259kB             0B
+bravo:1             4851c1a360cc        259kB             0B
+";
+        for width in [None, Some(80), Some(200)] {
+            assert_eq!(render(&sample(), width, Colors::Off), want, "{width:?}");
+        }
+    }
+
+    #[test]
+    fn colour_only_makes_missing_blobs_faint() {
+        let coloured = render(&sample(), None, Colors::On);
+        let line = coloured
+            .lines()
+            .find(|line| line.contains("riscv64"))
+            .expect("it is there");
+        assert!(
+            line.starts_with("\x1b[2m└─ ") && line.ends_with("missing\x1b[0m"),
+            "{line:?}"
+        );
+        let plain = coloured.replace("\x1b[2m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, render(&sample(), None, Colors::Off));
+    }
+
+    #[test]
+    fn an_empty_tree_is_its_headers() {
+        let want = "IMAGE   ID             DISK USAGE   CONTENT SIZE   EXTRA\n";
+        assert_eq!(render(&[], Some(80), Colors::Off), want);
+    }
+
+    #[test]
+    fn omits_numbers_and_cuts_names_on_a_narrow_terminal() {
+        let name = "registry.example.com/platform/team/application:1.4.2";
+        let image = || {
+            [node(
+                &[name, name],
+                ["8fb78cf4b1cd", "971kB", "566kB", "H"],
+                vec![],
+            )]
+        };
+        let cases = [
+            (
+                80,
+                "IMAGE                           ID             DISK USAGE   CONTENT SIZE   EXTRA\n\
+                 registry.example.com/platform/team/application:1.4.2\n\
+                 registry.examp…lication:1.4.2   8fb78cf4b1cd        971kB          566kB   H\n",
+            ),
+            (
+                60,
+                "IMAGE                      ID             DISK USAGE   EXTRA\n\
+                 registry.example.com/platform/team/application:1.4.2\n\
+                 registry.ex…cation:1.4.2   8fb78cf4b1cd        971kB   H\n",
+            ),
+            (
+                40,
+                "IMAGE               ID             EXTRA\n\
+                 registry.example.co…am/application:1.4.2\n\
+                 registry…on:1.4.2   8fb78cf4b1cd   H\n",
+            ),
+        ];
+        for (width, want) in cases {
+            let text = render(&image(), Some(width), Colors::Off);
+            assert_eq!(text, want, "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_deepest_tree_fits_the_screen() {
+        let mut image = node(&["leaf"], [""; 4], vec![]);
+        for level in 0..=MAX_DEPTH {
+            image = node(
+                &[&format!("level {level}")],
+                ["8fb78cf4b1cd", "1B", "1B", ""],
+                vec![image],
+            );
+        }
+        let image = [image];
+        for width in [None, Some(80), Some(200)] {
+            let text = render(&image, width, Colors::Off);
+            // Headers, the levels, the leaf, and the empty line.
+            assert_eq!(text.lines().count(), 1 + (MAX_DEPTH + 1) + 1 + 1);
+            for line in text.lines() {
+                assert!(
+                    line.width() <= width.unwrap_or(usize::MAX),
+                    "{width:?} {line}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_add_rows() {
+        let forged = [
+            node(&["a\nb", ""], ["c\td", "1B", "1B", "\r"], vec![]),
+            node(&[""], [""; 4], vec![]),
+        ];
+        let text = render(&forged, None, Colors::Off);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.contains(r"a\x0ab") && text.contains(r"c\x09d"));
+    }
+}

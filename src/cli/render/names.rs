@@ -1,0 +1,99 @@
+//! Names that are removed, and what keeps images whose last name was removed, as text and as JSON.
+
+use std::fmt::Write as _;
+use std::mem::take;
+
+use ocisweep::plan::{KeptImage, Removal};
+
+use super::json::Item;
+use super::sweep::{Shown, count};
+use crate::cli::context::Context;
+
+/// What planning noted of names that are removed.
+#[derive(Debug, Default)]
+pub struct RemovedNames {
+    untagged: Vec<String>,
+    left_referrers: Vec<String>,
+    kept_by: Vec<KeptImage>,
+    more_kept: usize,
+}
+
+/// Returns the lines of a layout or of a shared store: names that are removed, files, and what keeps images.
+pub fn lines(context: &Context<'_>, shown: &Shown<'_>, names: Option<&RemovedNames>) -> String {
+    let untagged = names.map(|names| names.untagged_lines(context, shown));
+    let mut text = untagged.unwrap_or_default();
+    text.push_str(&shown.lines(context));
+    text.extend(names.map(|names| names.kept_lines(context)));
+    text
+}
+
+impl RemovedNames {
+    /// Takes the notes of a removal.
+    pub fn take(removal: &mut Removal) -> Self {
+        Self {
+            untagged: take(&mut removal.untagged),
+            left_referrers: take(&mut removal.left_referrers),
+            kept_by: take(&mut removal.kept_by),
+            more_kept: removal.more_kept,
+        }
+    }
+
+    /// Returns the names that were removed, or would be.
+    pub fn untagged(&self, shown: &Shown<'_>) -> &[String] {
+        if shown.is_written() {
+            &self.untagged
+        } else {
+            &[]
+        }
+    }
+
+    /// Returns a line for each name that was removed, or would be.
+    pub fn untagged_lines(&self, context: &Context<'_>, shown: &Shown<'_>) -> String {
+        let verb = shown.tense("Would untag", "Untagged");
+        let names = self.untagged(shown).iter();
+        names
+            .map(|name| format!("{verb}: {}\n", context.term.foreign(name)))
+            .collect()
+    }
+
+    /// Returns a line for each reason why an image is kept.
+    pub fn kept_lines(&self, context: &Context<'_>) -> String {
+        let mut text = String::new();
+        for image in &self.kept_by {
+            // A single image need not be named.
+            let which = match self.kept_by.as_slice() {
+                [_] => String::new(),
+                _ => format!(" ({})", image.digest.short()),
+            };
+            // Writing to a String cannot fail.
+            for keeper in &image.by {
+                let keeper = context.term.foreign(&keeper.to_string());
+                let _ = writeln!(text, "kept: {keeper}{which}");
+            }
+            if image.more > 0 {
+                let _ = writeln!(text, "kept: and {} more{which}", image.more);
+            }
+        }
+        if self.more_kept > 0 {
+            let _ = writeln!(text, "kept: {}", count(self.more_kept as u64, "more image"));
+        }
+        text
+    }
+
+    /// Returns an item for the document of each image that is kept.
+    pub fn kept_items(&self) -> impl Iterator<Item = Item> {
+        self.kept_by.iter().map(|image| Item {
+            reasons: image.by.iter().map(ToString::to_string).collect(),
+            ..Item::blob(Some(&image.digest), image.size, "keep", "")
+        })
+    }
+
+    /// Notes the referrers that are kept because they have a name.
+    pub fn note_referrers(&self, context: &Context<'_>) {
+        for name in &self.left_referrers {
+            context.term.note(&format!(
+                "keeping `{name}` and what it references: it has a name, and its subject is removed"
+            ));
+        }
+    }
+}
