@@ -92,13 +92,7 @@ mod tests {
     fn deletion(id: BlobId) -> Deletion {
         Deletion {
             id,
-            file: FileStat {
-                len: u64::from(id),
-                modified: 1,
-                device: 1,
-                inode: 1,
-                links: 1,
-            },
+            file: crate::plan::tests::file(1, u64::from(id), 1),
         }
     }
 

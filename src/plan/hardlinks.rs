@@ -67,13 +67,7 @@ mod tests {
     use super::*;
 
     fn file(inode: u64, links: u32) -> FileStat {
-        FileStat {
-            len: 10,
-            modified: 0,
-            device: 1,
-            inode,
-            links,
-        }
+        crate::plan::tests::file(inode, 10, links)
     }
 
     #[test]

@@ -450,7 +450,7 @@ impl KeepReason {
 mod tests {
     use super::*;
 
-    fn file(inode: u64, len: u64, links: u32) -> FileStat {
+    pub(super) const fn file(inode: u64, len: u64, links: u32) -> FileStat {
         FileStat {
             len,
             modified: 0,
