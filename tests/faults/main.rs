@@ -16,6 +16,7 @@
 //! - [`repair`]: kills and errors of `check --repair`.
 //! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
+//! - [`trash_disk`]: the trash on full disks and after a power loss, and repairs that share bytes.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
 //!
 //! After each fault the same question is asked, by a walk that shares no code with the program ([`judge`]): is every image that is still named whole?
@@ -61,4 +62,5 @@ mod threads;
 mod together;
 mod told;
 mod trash;
+mod trash_disk;
 mod writers;
