@@ -74,6 +74,21 @@ impl TextChange {
     }
 }
 
+/// Returns `true` if two texts are the same entry: most programs write all of `index.json` again, with the members of each
+/// entry in another order, and without annotations where they are empty.
+fn is_same_entry(a: &str, b: &str) -> bool {
+    let parse = |text: &str| {
+        let mut entry: serde_json::Value = serde_json::from_str(text).ok()?;
+        let members = entry.as_object_mut()?;
+        let annotations = members.get("annotations").and_then(|it| it.as_object());
+        if annotations.is_some_and(serde_json::Map::is_empty) {
+            members.remove("annotations");
+        }
+        Some(entry)
+    };
+    a == b || parse(a).is_some_and(|a| parse(b) == Some(a))
+}
+
 fn digest_of(text: &str) -> String {
     Digest::of(Algorithm::Sha256, text.as_bytes()).to_string()
 }
@@ -220,7 +235,10 @@ impl IndexChange {
         let mut cuts = Vec::new();
         for replacement in &self.replacements {
             // A replacement that another program has changed since belongs to that program.
-            if let Some(at) = list.iter().position(|item| item.text == *replacement) {
+            if let Some(at) = list
+                .iter()
+                .position(|item| is_same_entry(&item.text, replacement))
+            {
                 let item = list.remove(at);
                 cuts.extend(item.position.map(|position| Edit::RemoveEntry { position }));
             }

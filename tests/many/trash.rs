@@ -609,3 +609,106 @@ fn the_trash_of_shared_blobs_is_checked_once() {
     assert_eq!(json["layouts"][3]["path"], "pool");
     assert_eq!(json["layouts"][3]["trash"]["damaged"], 1);
 }
+
+/// Adds an image to a layout, as another program does, and returns its name.
+fn write_image(shared: &Shared, layout: &str, number: u64) -> String {
+    let name = format!("new:{number}");
+    let own = LayoutBuilder::at(&shared.scene.join("writer"));
+    let image = own.image("linux/amd64", &name, &[b"common", name.as_bytes()]);
+    for digest in image.digests() {
+        let hex = digest.trim_start_matches("sha256:").to_owned();
+        let from = shared.scene.join("writer/blobs/sha256").join(&hex);
+        fs::rename(from, shared.store().join("sha256").join(&hex)).expect("it can be moved");
+    }
+    fs::remove_dir_all(shared.scene.join("writer")).expect("it can be removed");
+    let path = shared.scene.join(layout).join("index.json");
+    let text = fs::read(&path).expect("it is there");
+    let mut index: Value = serde_json::from_slice(&text).expect("it is JSON");
+    let entry = json!({
+        "mediaType": media::MANIFEST, "digest": image.manifest.digest, "size": image.manifest.size,
+        "annotations": {"org.opencontainers.image.ref.name": name},
+    });
+    index["manifests"]
+        .as_array_mut()
+        .expect("a list")
+        .push(entry);
+    fs::write(&path, index.to_string()).expect("it can be written");
+    name
+}
+
+/// Returns the entries of a layout, in any order.
+fn entries(shared: &Shared, layout: &str) -> Vec<String> {
+    let text = fs::read(shared.scene.join(layout).join("index.json")).expect("it is there");
+    let index: Value = serde_json::from_slice(&text).expect("it is JSON");
+    let entries = index["manifests"].as_array().expect("a list").iter();
+    let mut entries: Vec<String> = entries.map(Value::to_string).collect();
+    entries.sort();
+    entries
+}
+
+/// Random sequences of commands over shared blobs: each run is undone in turn, and every file is as it was before that run. A
+/// second writer in between keeps what it wrote, and everything that was named is whole again.
+#[test]
+fn random_runs_over_shared_blobs_are_undone() {
+    for seed in 0..12_u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7368_6172_6564;
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let shared = Shared::new();
+        let has_writer = seed % 2 == 1;
+        let start = NAMES.map(|name| entries(&shared, name));
+        let mut pictures: Vec<(Bytes, String)> = Vec::new();
+        let mut written: Vec<(usize, String)> = Vec::new();
+        for round in 0..2 + draw(3) {
+            let words: &[&str] = match draw(5) {
+                0 => &["gc", "--allow-empty"],
+                1 => &["prune", "-f", "--allow-empty"],
+                2 => &["prune", "-f", "-a", "--keep-last", "1", "--allow-empty"],
+                3 => &["rm", "-f", "app:1"],
+                _ => &["rm", "-f", "multi:1", "--platform", "linux/arm64"],
+            };
+            let before = shared.bytes();
+            let known = shared.names_of_runs().len();
+            let run = shared.trashing(words);
+            assert!(
+                matches!(run.code, Some(0 | 1)),
+                "seed {seed}\n{}",
+                run.all()
+            );
+            let now = shared.names_of_runs();
+            match now.get(known) {
+                Some(name) => pictures.push((before, name.clone())),
+                None => assert!(shared.bytes() == before, "seed {seed}\n{}", run.all()),
+            }
+            if has_writer {
+                let at = usize::try_from(draw(3)).expect("a small number");
+                written.push((at, write_image(&shared, NAMES[at], round)));
+            }
+        }
+        for (before, name) in pictures.iter().rev() {
+            let run = shared.undo(&["--run", name]);
+            run.ok();
+            if !has_writer {
+                assert_back(before, &shared, true, &run);
+            }
+        }
+        for (at, start) in start.iter().enumerate() {
+            let now = entries(&shared, NAMES[at]);
+            let mut left = now.clone();
+            left.retain(|entry| !entry.contains("\"new:"));
+            assert_eq!(left, *start, "seed {seed}");
+            let own = written.iter().filter(|(layout, _)| *layout == at);
+            for (_, name) in own {
+                assert!(
+                    now.iter().any(|entry| entry.contains(name)),
+                    "seed {seed}: {name}"
+                );
+            }
+        }
+        shared.is_whole();
+    }
+}
