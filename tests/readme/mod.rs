@@ -304,6 +304,7 @@ fn every_command_and_flag_that_a_page_names_exists() {
         "bench",
         "smoke",
         "shapes",
+        "archives",
         "phases",
         "scale",
         "config",
