@@ -155,7 +155,7 @@ fn a_signal_ends_it_with_130() {
 }
 
 #[test]
-fn a_forged_depth_is_judged_in_time_and_told_in_short() {
+fn a_forged_deep_chain_is_checked_in_time_and_reported_in_short() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     let mut child = image.manifest.clone();

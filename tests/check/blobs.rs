@@ -59,7 +59,7 @@ fn live_is_what_a_complete_copy_needs() {
 }
 
 #[test]
-fn dead_is_what_gc_deletes() {
+fn unreferenced_blobs_are_those_that_gc_deletes() {
     for_each(
         cases()
             .into_iter()
@@ -91,7 +91,7 @@ fn files(directory: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_in_flight_is_neither_live_nor_dead() {
+fn in_flight_blobs_are_neither_live_nor_unreferenced() {
     let scene = IntactLayout::new();
     let young = scene.builder.layer(b"young");
     scene.builder.fresh([&young]);

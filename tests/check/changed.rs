@@ -10,7 +10,7 @@ use ocisweep::report::check::{CheckOptions, Class, check};
 use crate::support::{Cmd, IntactLayout};
 
 #[test]
-fn what_was_removed_together_with_its_image_is_not_missing() {
+fn a_blob_removed_with_its_image_is_not_missing() {
     let scene = IntactLayout::new();
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let run = Cmd::new(["rm"]).arg(scene.path()).arg("app:2").run();
@@ -21,7 +21,7 @@ fn what_was_removed_together_with_its_image_is_not_missing() {
 }
 
 #[test]
-fn what_is_deleted_from_a_layout_at_rest_is_missing() {
+fn a_blob_deleted_from_an_idle_layout_is_missing() {
     let scene = IntactLayout::new();
     let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
     let layer = &scene.two.layers[1];

@@ -263,7 +263,7 @@ fn every_algorithm_that_is_swept_is_checked() {
 }
 
 #[test]
-fn what_nobody_can_compare_is_only_measured() {
+fn blobs_of_unknown_algorithms_are_only_measured() {
     let mut builder = LayoutBuilder::new();
     let layer = builder.forged("blake3:0123456789abcdef", media::LAYER, b"layer");
     let config = builder.config("linux/amd64", "");

@@ -115,7 +115,7 @@ fn what_the_file_alone_lists_is_checked() {
 }
 
 #[test]
-fn a_torn_file_stops_no_reading_and_is_told() {
+fn a_truncated_second_index_is_reported_and_stops_no_reading() {
     let haul = Haul::new();
     haul.tear();
     let cannot = "hauler-index.json`: it lists blobs and is not valid: ";
@@ -160,7 +160,7 @@ fn a_torn_file_stops_no_reading_and_is_told() {
 }
 
 #[test]
-fn an_option_that_leaves_nothing_out_is_told() {
+fn an_ignore_option_without_effect_is_reported() {
     let haul = Haul::new();
     let run = haul.run(&["ls", "--ignore-index", "nowhere.json"]);
     run.ok()

@@ -43,7 +43,7 @@ fn a_platform_that_was_not_copied_is_sparse() {
 }
 
 #[test]
-fn what_rm_leaves_out_is_never_damage() {
+fn a_platform_dropped_by_rm_is_never_damage() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let scene = IntactLayout::new();
         let rm = [
@@ -182,7 +182,7 @@ fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
 }
 
 #[test]
-fn what_only_another_document_carries_is_absent() {
+fn data_embedded_only_in_another_document_is_absent() {
     let mut builder = LayoutBuilder::new();
     let carried = Desc::of(media::LAYER, b"carried");
     let layer = builder.layer(b"layer");
@@ -510,7 +510,7 @@ fn an_image_without_any_layers_is_reported() {
 
 /// Foreign layers are never copied, and an image without layers has none to lose.
 #[test]
-fn layers_that_nobody_expects_are_not_lacking() {
+fn layers_that_may_be_absent_are_not_missing() {
     let mut builder = LayoutBuilder::new();
     let config = builder.config("linux/amd64", "");
     let empty = builder.manifest(&config, &[]);

@@ -209,7 +209,7 @@ fn a_cycle_is_walked_once() {
 }
 
 #[test]
-fn what_is_not_here_has_ways_as_well() {
+fn an_absent_blob_has_reference_paths_as_well() {
     let scene = IntactLayout::new();
     scene.builder.drop_blob(&scene.arm64.manifest);
     let found = item(&scene.builder, &scene.arm64.manifest.digest, &[]);
@@ -331,7 +331,7 @@ fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
 }
 
 #[test]
-fn what_nobody_knows_is_an_error() {
+fn an_unknown_blob_is_an_error() {
     let scene = IntactLayout::new();
     let absent = Desc::missing(crate::support::media::LAYER, "absent");
     for what in [
@@ -408,7 +408,7 @@ fn of_an_image_it_says_who_shares_each_blob() {
 }
 
 #[test]
-fn platforms_are_told_apart() {
+fn platforms_are_distinguished() {
     let scene = IntactLayout::new();
     let run = why(&scene.builder, "multi", &[]);
     run.ok()
@@ -455,7 +455,7 @@ fn the_bytes_are_those_of_df() {
 }
 
 #[test]
-fn what_the_corpus_calls_garbage_has_no_way_and_the_rest_has_one() {
+fn only_live_blobs_of_the_corpus_have_a_reference_path() {
     for_each(
         cases()
             .into_iter()
@@ -484,7 +484,7 @@ fn what_the_corpus_calls_garbage_has_no_way_and_the_rest_has_one() {
 }
 
 #[test]
-fn what_a_young_orphan_refers_to_is_in_flight_as_well() {
+fn references_of_a_recent_orphan_are_in_flight_as_well() {
     let scene = IntactLayout::new();
     let image = scene.builder.image("linux/amd64", "new", &[b"reused"]);
     let layer = &image.layers[0];

@@ -26,7 +26,7 @@ fn gc() {
 }
 
 #[test]
-fn gc_tells_what_it_keeps_and_what_it_leaves_alone() {
+fn gc_reports_what_it_keeps_and_what_it_ignores() {
     let mut dir = TestDir::with_cases(&["umoci-new"]);
     let now: Timestamp = NOW.parse().expect("the present is a time");
     let ten_minutes_ago = SystemTime::from(now) - Duration::from_secs(600);
@@ -253,7 +253,7 @@ fn a_summary_for_a_job() {
 
 /// Every file system lists a directory in an order of its own, and the same one in another where names came in another order.
 #[test]
-fn what_is_told_does_not_depend_on_the_order_of_a_directory() {
+fn output_does_not_depend_on_directory_order() {
     let commands: [&[&str]; 8] = [
         &["ls", "--tree", "regctl"],
         &["gc", "-n", "--format", "json", "umoci-new"],

@@ -114,7 +114,7 @@ fn names_are_cut_on_narrow_terminals_and_nowhere_else() {
 }
 
 #[test]
-fn prune_asks_on_a_terminal_and_takes_only_yes_for_yes() {
+fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     let mut dir = TestDir::with_cases(&["oras-retag", "docker-classic-save"]);
     if !has_tools(&["script"]) {
         return;
@@ -178,7 +178,7 @@ fn a_reader_that_goes_away_ends_a_list_quietly() {
 }
 
 #[test]
-fn a_sweep_that_nobody_watches_is_finished_and_says_so() {
+fn a_sweep_without_a_reader_is_finished_and_reported() {
     let dir = TestDir::with_cases(&["bkcache-max"]);
     let output = unread(&dir, &["gc", "bkcache-max"]);
     let talk = String::from_utf8_lossy(&output.stderr);

@@ -41,7 +41,7 @@ fn json() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_prune_is_said() {
+fn obstacles_to_a_prune_are_reported() {
     let mut dir = TestDir::with_cases(&["skopeo-shared", "lxc-shared", "bkcache-max"]);
     let root = dir.blob("bkcache-max", "19929b8ee442");
     std::fs::write(root, "damaged").expect("a blob can be damaged");

@@ -270,7 +270,7 @@ fn refuses_what_is_no_layout_or_shares_its_blobs_and_touches_nothing() {
 }
 
 #[test]
-fn old_temporary_files_of_a_killed_writer_go_and_young_ones_stay() {
+fn stale_temporary_files_of_a_killed_writer_are_deleted_and_recent_ones_kept() {
     let interrupted: Vec<CaseLayout> = sweepable()
         .into_iter()
         .filter(|case| case.case == "skopeo-interrupted")

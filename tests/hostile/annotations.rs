@@ -101,7 +101,7 @@ fn a_blob_that_an_annotation_names_is_kept_with_all_below_it() {
 }
 
 #[test]
-fn what_only_describes_keeps_nothing() {
+fn descriptive_annotations_keep_nothing() {
     let keys = [
         "org.opencontainers.image.base.digest",
         "vnd.docker.reference.digest",
@@ -124,7 +124,7 @@ fn what_only_describes_keeps_nothing() {
 }
 
 #[test]
-fn what_an_annotation_names_in_vain_is_not_missed() {
+fn an_absent_blob_named_by_an_annotation_is_not_missing() {
     let absent = Desc::missing(media::LAYER, "absent");
     let values = [
         absent.digest.as_str(),
@@ -149,7 +149,7 @@ fn what_an_annotation_names_in_vain_is_not_missed() {
 }
 
 #[test]
-fn what_an_annotation_names_goes_when_the_last_bearer_goes() {
+fn a_blob_named_by_annotations_is_deleted_with_the_last_of_them() {
     for (name, bear) in bearers() {
         if name == "index.json" {
             continue;

@@ -85,7 +85,7 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
 }
 
 #[test]
-fn damage_below_two_indexes_is_found_and_the_whole_path_told() {
+fn damage_below_two_indexes_is_reported_with_its_whole_path() {
     let mut scene = GuardedLayout::new();
     let image = scene.builder.image("linux/s390x", "deep", &[b"deep"]);
     let inner = scene

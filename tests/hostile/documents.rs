@@ -180,7 +180,7 @@ fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
 }
 
 #[test]
-fn what_readers_in_go_take_for_json_hides_no_reference() {
+fn json_that_go_readers_accept_hides_no_reference() {
     // All three are JSON by its grammar or read as such by Go's decoder, which puts a replacement character where half a
     // surrogate or a byte that is no UTF-8 stands, and skips a number that it does not need.
     let odd: [(&str, &[u8]); 3] = [
@@ -267,7 +267,7 @@ fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
 }
 
 #[test]
-fn forged_cycles_among_orphans_end_and_harm_nobody() {
+fn forged_cycles_among_orphans_terminate_and_are_harmless() {
     let scene = GuardedLayout::new();
     let config = scene.builder.empty_config();
     let desc = |seed: &str| Desc::new(media::MANIFEST, &sha256(seed.as_bytes()), 7);

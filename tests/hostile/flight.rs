@@ -44,7 +44,7 @@ fn orphan(scene: &GuardedLayout, text: &str, age: Duration) -> Desc {
 }
 
 #[test]
-fn a_young_orphan_is_kept_and_named() {
+fn a_recent_orphan_is_kept_and_reported() {
     let scene = old_scene();
     let young = orphan(&scene, "young", MINUTE);
     let older = orphan(&scene, "older", 2 * HOUR);
@@ -75,7 +75,7 @@ fn a_young_orphan_is_kept_and_named() {
 
 /// Writer A has put its layers; writer B lists another image in between, and so writes `index.json` after them.
 #[test]
-fn a_young_orphan_is_kept_though_the_index_is_newer() {
+fn a_recent_orphan_is_kept_though_the_index_is_newer() {
     let scene = old_scene();
     let young = orphan(&scene, "young", 10 * MINUTE);
     let older = orphan(&scene, "older", 2 * HOUR);
@@ -112,7 +112,7 @@ fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
 
 /// A clock that is set ahead to try out a policy ends no protection of a run.
 #[test]
-fn a_time_in_the_future_deletes_nothing_that_is_younger_than_the_grace_period() {
+fn a_future_time_deletes_nothing_more_recent_than_the_grace_period() {
     let scene = old_scene();
     let young = orphan(&scene, "young", MINUTE);
     scene.builder.file("oci-put-blob123456789", b"half a blob");
@@ -134,7 +134,7 @@ fn a_time_in_the_future_deletes_nothing_that_is_younger_than_the_grace_period() 
 }
 
 #[test]
-fn while_a_writer_is_at_work_every_young_orphan_is_kept() {
+fn every_recent_orphan_is_kept_while_a_writer_is_active() {
     let writers = [
         "oci-put-blob123456789",
         "index.json.123456789.tmp",
@@ -174,7 +174,7 @@ fn while_a_writer_is_at_work_every_young_orphan_is_kept() {
 
 /// Whatever shows that a writer is at work, and however far ahead a pretended clock is.
 #[test]
-fn what_was_released_beside_a_writer_is_kept_while_one_is_visible() {
+fn blobs_released_beside_a_writer_are_kept_while_one_is_visible() {
     let writers = [
         "oci-put-blob123456789",
         "index.json.123456789.tmp",
@@ -271,7 +271,7 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
 }
 
 #[test]
-fn what_a_young_orphan_names_is_kept_with_it() {
+fn references_of_a_recent_orphan_are_kept_with_it() {
     // A writer that found an old blob does not write it again; its new manifest is all that tells.
     let scene = old_scene();
     let old = orphan(&scene, "old and reused", 2 * DAY);
@@ -286,7 +286,7 @@ fn what_a_young_orphan_names_is_kept_with_it() {
 }
 
 #[test]
-fn without_grace_everything_that_nothing_refers_to_goes() {
+fn without_grace_every_unreferenced_blob_is_deleted() {
     for zero in ["0", "0s"] {
         let scene = old_scene();
         let young = orphan(&scene, "young", Duration::ZERO);
@@ -346,7 +346,7 @@ fn leave(scene: &GuardedLayout, file: &str, age: Duration) {
 }
 
 #[test]
-fn old_temporary_files_of_writers_go_and_younger_ones_stay() {
+fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
     for_each(left_over(), String::clone, |file| {
         let scene = old_scene();
         leave(&scene, file, 2 * HOUR);
@@ -458,7 +458,7 @@ fn a_temporary_directory_with_something_else_in_it_stays() {
 }
 
 #[test]
-fn links_with_the_names_of_temporary_files_lead_nobody_out_of_the_layout() {
+fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
     let hex = "ab".repeat(32);
     let links = [
         "oci-put-blob123456789".to_owned(),
@@ -587,7 +587,7 @@ fn a_run_leaves_no_lock_file_behind() {
 }
 
 #[test]
-fn a_lock_file_that_is_a_trap_harms_nobody() {
+fn a_lock_file_that_is_a_link_is_harmless() {
     for target in ["precious", "new file"] {
         let scene = GuardedLayout::new();
         let outside = scene.builder.outside().join("outside");

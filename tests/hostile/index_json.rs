@@ -35,7 +35,7 @@ fn an_index_truncated_anywhere_is_refused_and_nothing_is_swept() {
 }
 
 #[test]
-fn what_is_no_index_is_refused_and_nothing_is_swept() {
+fn an_invalid_index_is_refused_and_nothing_is_swept() {
     let scene = GuardedLayout::new();
     let full = text_of(&scene);
     let manifest = fs::read(scene.builder.join(&scene.app.manifest.blob_path()));
@@ -188,7 +188,7 @@ fn what_index_json_says_outside_its_list_counts() {
 }
 
 #[test]
-fn an_index_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+fn an_index_that_is_not_a_file_is_refused_without_blocking() {
     type Make = fn(&GuardedLayout);
     let kinds: [(&str, Make); 6] = [
         ("FIFO", |scene| {
@@ -294,7 +294,7 @@ fn a_marker_of_another_version_or_none_at_all_is_refused() {
 }
 
 #[test]
-fn a_marker_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+fn a_marker_that_is_not_a_file_is_refused_without_blocking() {
     let scene = GuardedLayout::new();
     scene.builder.fifo("oci-layout");
     scene.gc_is_refused();

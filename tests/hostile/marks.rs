@@ -28,7 +28,7 @@ fn in_the_way(scene: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, S
 }
 
 #[test]
-fn everything_that_is_damaged_is_told_once() {
+fn each_damage_is_reported_once() {
     let mut scene = GuardedLayout::new();
     let missing = ["one", "two"].map(|seed| Desc::missing(media::MANIFEST, seed));
     for (number, missing) in missing.iter().enumerate() {

@@ -26,7 +26,7 @@ fn moment() -> (SystemTime, i128) {
 }
 
 #[test]
-fn an_orphan_is_young_until_the_grace_is_over_and_never_without_grace() {
+fn an_orphan_is_recent_until_the_grace_period_ends_and_never_without_one() {
     let scene = GuardedLayout::new();
     let (moment, modified) = moment();
     scene.builder.modified("index.json", moment - DAY);
@@ -162,7 +162,7 @@ impl Progress for Faster {
 }
 
 #[test]
-fn an_orphan_that_somebody_else_deletes_meanwhile_is_neither_swept_nor_kept() {
+fn an_orphan_deleted_concurrently_is_neither_swept_nor_kept() {
     let scene = GuardedLayout::new();
     let observer = Faster(scene.builder.join(&scene.orphan.blob_path()));
     let view = Snapshot::read(scene.path(), Timestamp::now(), &observer);

@@ -85,7 +85,7 @@ fn an_orphan_that_may_not_be_read_may_be_a_signature_and_stays() {
 }
 
 #[test]
-fn what_an_unreadable_referrer_may_name_is_not_swept() {
+fn possible_references_of_an_unreadable_referrer_are_not_swept() {
     let scene = GuardedLayout::new();
     let signature =
         scene
@@ -178,7 +178,7 @@ fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_goes_on() {
 }
 
 #[test]
-fn files_that_cannot_be_deleted_are_told_and_the_exit_code_says_so() {
+fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_code() {
     let scene = GuardedLayout::new();
     let other = scene.builder.layer(b"another orphan");
     let Some((run, _, _)) = with_mode(&scene, "blobs/sha256", 0o500, &GC) else {

@@ -154,7 +154,7 @@ fn what_is_no_file_is_not_read() {
 
 /// Deep nesting beside the list, and a descriptor of a document that is damaged.
 #[test]
-fn depth_is_passed_over_and_damage_is_told_with_its_way() {
+fn nesting_is_skipped_and_damage_is_reported_with_its_path() {
     let deep = "[".repeat(50_000) + &"]".repeat(50_000);
     assert!(keeps(
         "deep.json",

@@ -110,7 +110,7 @@ impl Odd {
 }
 
 #[test]
-fn what_is_no_file_is_left_alone_and_a_link_goes_without_its_target() {
+fn non_files_are_kept_and_links_are_deleted_without_their_targets() {
     for_each(
         Odd::ALL,
         |odd| format!("{odd:?}"),
@@ -146,7 +146,7 @@ fn what_is_no_file_is_left_alone_and_a_link_goes_without_its_target() {
 }
 
 #[test]
-fn nobody_opens_what_stands_for_a_config_or_a_layer() {
+fn special_files_in_place_of_configs_and_layers_are_not_opened() {
     for_each(
         Odd::ALL,
         |odd| format!("{odd:?}"),
@@ -173,7 +173,7 @@ fn nobody_opens_what_stands_for_a_config_or_a_layer() {
 }
 
 #[test]
-fn what_stands_for_a_document_and_cannot_be_read_stops_the_sweep() {
+fn a_document_that_cannot_be_read_stops_the_sweep() {
     for_each(
         Odd::ALL,
         |odd| format!("{odd:?}"),

@@ -174,7 +174,7 @@ fn removing_every_tag_leaves_a_layout_that_needs_a_word() {
 }
 
 #[test]
-fn what_umoci_has_just_written_is_no_garbage_yet() {
+fn blobs_just_written_by_umoci_are_not_garbage() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

@@ -50,7 +50,7 @@ fn gc_plans_and_then_deletes_what_it_planned() {
 }
 
 #[test]
-fn what_is_recent_is_kept_without_being_asked_for() {
+fn recent_blobs_are_kept_by_default() {
     let layout = layout();
     let orphan = layout.layer(b"written a moment ago");
     layout.fresh([&orphan]);
@@ -123,7 +123,7 @@ fn remove_takes_all_arguments_or_none() {
 }
 
 #[test]
-fn prune_tells_why() {
+fn prune_returns_reasons() {
     let layout = layout();
     let group = LayoutGroup::of(layout.path());
     let policy = Policy {

@@ -104,7 +104,7 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_read_is_reported_and_stops_nobody() {
+fn an_unreadable_directory_is_reported_and_stops_no_other() {
     let scene = TestDir::new();
     scene.layout("tree/a");
     scene.layout("tree/b/locked/layout");
@@ -131,7 +131,7 @@ fn a_directory_that_cannot_be_read_is_reported_and_stops_nobody() {
 }
 
 #[test]
-fn what_is_mounted_into_a_tree_has_to_be_named() {
+fn mounts_in_a_tree_are_skipped_unless_named() {
     let scene = TestDir::new();
     scene.layout("tree/a");
     scene.layout("backup");

@@ -120,7 +120,7 @@ fn without_the_flag_an_empty_layout_stays() {
 
 /// Each of these is a reason to stay.
 #[test]
-fn what_somebody_may_still_need_stays() {
+fn layouts_that_may_still_be_needed_are_kept() {
     type Change = fn(&LayoutBuilder);
     let reasons: [(&str, Change); 9] = [
         ("a young index", |layout| {

@@ -120,7 +120,7 @@ fn the_hint_shows_the_filter_that_was_meant() {
 
 /// A layout that is damaged, begun or of another version is a layout: it does not stop the others.
 #[test]
-fn a_damaged_layout_stops_nobody() {
+fn a_damaged_layout_stops_no_other() {
     let scene = TestDir::new();
     images(&scene, "images");
     for (path, file, text) in [

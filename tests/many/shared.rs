@@ -309,7 +309,7 @@ fn a_tree_is_searched_whole_or_not_at_all() {
 
 /// A writer puts blobs into the pool first and its index last, and the others write theirs meanwhile.
 #[test]
-fn what_none_references_is_in_flight_while_it_is_young() {
+fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let commune = Commune::new(Way::Empty);
     let scene = &commune.scene;
     let now = std::time::SystemTime::now();
@@ -344,7 +344,7 @@ fn what_none_references_is_in_flight_while_it_is_young() {
 
 /// The blobs that another layout has just listed are no sign of a writer; a temporary file in any of them is one.
 #[test]
-fn what_a_prune_of_a_pool_releases_is_kept_while_a_writer_is_at_work() {
+fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active() {
     let args = [
         "prune",
         "-f",

@@ -59,7 +59,7 @@ fn live(shelf: &TestLayout) -> u64 {
 }
 
 #[test]
-fn what_fits_stays() {
+fn images_within_the_budget_are_kept() {
     let mut shelf = five();
     let garbage = shelf.layout.layer(&bulk("orphan", 30_000));
     let dangling = shelf.untagged(1, &ImageBuilder::new("dangling").weighs(20_000));
@@ -209,7 +209,7 @@ fn untagged_images_go_before_tagged_ones_unless_a_rule_keeps_them() {
 }
 
 #[test]
-fn without_all_only_what_dangles_goes() {
+fn without_all_only_dangling_images_are_removed() {
     let mut shelf = five();
     let dangling = shelf.untagged(3, &ImageBuilder::new("dangling").weighs(10_000));
     shelf.write();
@@ -239,7 +239,7 @@ fn the_last_name_stays_and_exit_5_says_what_holds_the_rest() {
 }
 
 #[test]
-fn what_always_stays_is_never_over_the_budget() {
+fn images_that_are_always_kept_are_never_over_the_budget() {
     let list = |shelf: &TestLayout| {
         let file = shelf.layout.outside().join("list");
         std::fs::write(&file, "app:1\n").expect("the list can be written");
@@ -348,7 +348,7 @@ fn a_budget_that_rules_leave_room_for_is_reached() {
 }
 
 #[test]
-fn age_in_a_budget_is_told_by_the_clock_that_was_asked_for() {
+fn age_in_a_budget_follows_the_chosen_time() {
     let build = |salt: &str, created: Option<&str>| {
         let build = ImageBuilder::new(salt).weighs(10_000);
         created.map_or(build.clone(), |created| build.created(created))

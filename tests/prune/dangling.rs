@@ -112,7 +112,7 @@ fn of_two_entries_for_one_image_the_name_counts_for_both() {
 }
 
 #[test]
-fn what_belongs_to_an_image_that_stays_is_not_dangling() {
+fn signatures_of_a_kept_image_are_not_dangling() {
     for_each(
         belongings(),
         |(what, _)| (*what).to_owned(),
@@ -156,7 +156,7 @@ fn what_belongs_to_a_part_of_an_image_that_stays_is_not_dangling() {
 }
 
 #[test]
-fn what_belongs_to_an_image_that_goes_goes_with_it() {
+fn signatures_of_a_removed_image_are_removed_with_it() {
     for_each(
         belongings(),
         |(what, _)| (*what).to_owned(),
@@ -359,7 +359,7 @@ fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
 
 /// docker names images in a list of its own; what stands there is named, and nothing else is.
 #[test]
-fn what_docker_names_in_its_own_list_is_not_dangling() {
+fn images_named_in_dockers_list_are_not_dangling() {
     let mut shelf = TestLayout::new();
     let listed = shelf.overwritten("listed", 70);
     let unlisted = shelf.overwritten("unlisted", 60);

@@ -190,7 +190,7 @@ fn a_plan_made_for_one_layout_deletes_nothing_live_in_another() {
 }
 
 #[test]
-fn what_is_no_plan_is_not_applied() {
+fn an_invalid_plan_is_not_applied() {
     let planned = Planned::new();
     let whole = planned.json();
     let without = |pointer: &str, key: &str| {

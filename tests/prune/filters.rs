@@ -417,7 +417,7 @@ fn keys_may_be_written_as_docker_reads_them() {
 }
 
 #[test]
-fn what_is_no_filter_is_an_error_and_nothing_happens() {
+fn an_invalid_filter_is_an_error_and_changes_nothing() {
     let mut shelf = shelf();
     shelf.small("digest:1", 1);
     shelf.write();

@@ -61,7 +61,7 @@ fn orphans_in_flight_stay_and_the_last_line_counts_them() {
 
 /// A writer does not write again what is there already.
 #[test]
-fn what_is_released_stays_while_something_in_flight_uses_it() {
+fn released_blobs_are_kept_while_in_flight_blobs_use_them() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     let old = shelf.named(
@@ -92,7 +92,7 @@ fn what_is_released_stays_while_something_in_flight_uses_it() {
 }
 
 #[test]
-fn what_is_in_flight_stays_so_after_a_prune() {
+fn in_flight_blobs_survive_prune() {
     let shelf = shelf();
     let young = shelf.layout.layer(b"in flight");
     shelf

@@ -186,7 +186,7 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
 
 /// Repositories share layers by hard links: only what nobody else has is free.
 #[test]
-fn a_tree_of_linked_layouts_frees_what_nobody_else_has() {
+fn a_tree_of_linked_layouts_frees_blobs_without_other_links() {
     let (mut base, mut app) = (TestLayout::new(), TestLayout::new());
     let layer = bulk("shared by hard link", 9000);
     base.named("base:1", 5, &ImageBuilder::new("base").layer(&layer));

@@ -158,7 +158,7 @@ fn a_fresh_plan_is_done_exactly() {
 }
 
 #[test]
-fn a_plan_is_told_in_the_words_of_prune() {
+fn a_plan_is_reported_in_the_words_of_prune() {
     let planned = Planned::new();
     let dry = planned.apply(&["-n"]);
     dry.ok().says("Would untag: app:1").says("Would reclaim");

@@ -94,7 +94,7 @@ fn yes_is_y_or_yes_and_nothing_else() {
 }
 
 #[test]
-fn what_goes_is_shown_before_with_its_bytes() {
+fn removals_are_shown_with_their_bytes_before_the_question() {
     let shelf = shelf();
     let dry = shelf.call(["-n", "--format", "json"]).run();
     let bytes = dry.ok().json()["totals"]["reclaimed_bytes"]
@@ -142,7 +142,7 @@ fn names_filters_and_budget_are_shown() {
 }
 
 #[test]
-fn all_without_anything_says_that_everything_goes() {
+fn all_without_rules_warns_that_everything_is_removed() {
     let shelf = shelf();
     let Some(run) = ask(&shelf, &["-a", "--allow-empty"], "n\n") else {
         return;
@@ -261,7 +261,7 @@ fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
 }
 
 #[test]
-fn a_question_that_nobody_can_see_is_no_consent() {
+fn an_invisible_question_is_not_confirmed() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     let Some(run) = answered(call(&[&shelf], &[]), ">/dev/full", "y\n") else {
@@ -273,7 +273,7 @@ fn a_question_that_nobody_can_see_is_no_consent() {
 
 /// Yes is the answer to what was shown, not to whatever is there when it comes.
 #[test]
-fn what_comes_while_the_question_stands_does_not_go() {
+fn images_added_during_the_question_are_kept() {
     let mut shelf = shelf();
     let words = call(&[&shelf], &[]);
     let image = ImageBuilder::new("meanwhile")
@@ -296,7 +296,7 @@ fn what_comes_while_the_question_stands_does_not_go() {
 }
 
 #[test]
-fn without_a_terminal_it_asks_nobody_and_names_the_flag() {
+fn without_a_terminal_it_does_not_ask_and_names_the_flag() {
     let shelf = shelf();
     let before = snapshot(shelf.path());
     for input in ["", "y\n", "yes\n"] {

@@ -350,7 +350,7 @@ fn equal_times_are_no_period_of_their_own() {
 
 /// What asks for an age and compares nothing goes by its clock alone.
 #[test]
-fn ages_are_not_told_by_the_other_clock() {
+fn age_ignores_the_other_time() {
     let shelf = bundle(Some(40), &|_| Some("2026-11-20T00:00:00Z".to_owned()));
     let args = ["-a", "--keep-within", "30d", "--keep-last", "2"];
     shelf
@@ -373,7 +373,7 @@ fn the_later_entry_of_two_alike_is_the_newer() {
 }
 
 #[test]
-fn what_has_no_date_is_never_old() {
+fn images_without_a_date_are_never_old() {
     let mut shelf = TestLayout::new();
     let first = shelf.small("app:1", 30);
     shelf.added_at(&first.manifest, SystemTime::UNIX_EPOCH);
@@ -403,7 +403,7 @@ fn what_has_no_date_is_never_old() {
 }
 
 #[test]
-fn age_is_told_by_the_clock_that_was_asked_for() {
+fn age_follows_the_chosen_time() {
     let mut shelf = TestLayout::new();
     let dated = |salt: &str, created: &str| {
         ImageBuilder::new(salt)
@@ -469,7 +469,7 @@ fn now_tries_out_a_policy() {
 }
 
 #[test]
-fn what_filters_leave_alone_takes_nobodys_place() {
+fn filtered_out_images_do_not_count_for_rules() {
     let mut shelf = TestLayout::new();
     for number in 1..=5 {
         shelf.small(&format!("app:nightly-{number}"), 60 - number);
@@ -526,7 +526,7 @@ fn keep_from(shelf: &TestLayout, text: &str) -> String {
 }
 
 #[test]
-fn a_list_keeps_what_it_names_and_everything_else_goes() {
+fn a_list_keeps_its_images_and_all_others_are_removed() {
     let shelf = shelf();
     let digest = {
         let listed = crate::support::listed(shelf.path());

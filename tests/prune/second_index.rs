@@ -62,7 +62,7 @@ fn orphans_that_another_file_lists_stay_with_all_below_them() {
 }
 
 #[test]
-fn an_image_that_goes_from_index_json_alone_is_told() {
+fn an_image_removed_from_index_json_only_is_reported() {
     let (shelf, [_, one, _]) = shelf();
     shelf.write();
     tags(&shelf, LIST, &[&one.manifest]);

@@ -210,7 +210,7 @@ fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
 
 /// The new `index.json` must not make a writer's blobs look old to whoever sweeps next.
 #[test]
-fn what_is_in_flight_stays_so_after_an_apply() {
+fn in_flight_blobs_survive_apply() {
     let mut shelf = TestLayout::new();
     shelf.small("app:2", 10);
     shelf.overwritten("old", 20);

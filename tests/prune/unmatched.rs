@@ -93,7 +93,7 @@ fn patterns_and_filters_that_match_nothing_are_said() {
 }
 
 #[test]
-fn what_matches_is_not_mentioned() {
+fn matching_patterns_are_not_reported() {
     for args in [
         &["--keep", "**:*-lts"][..],
         &["--keep", "ghcr.io/acme/app:?"],

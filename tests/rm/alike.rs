@@ -102,7 +102,7 @@ fn multi(name: Option<&str>) -> (LayoutBuilder, Desc, Vec<Image>) {
 }
 
 #[test]
-fn an_id_that_a_rewrite_replaced_is_told_with_the_new_one() {
+fn a_replaced_id_is_reported_with_the_new_one() {
     for name in [Some("app:1"), None] {
         let (layout, index, images) = multi(name);
         let id = index.short();

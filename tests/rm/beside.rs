@@ -12,7 +12,7 @@ use crate::support::{Cmd, LayoutBuilder, assert_same, snapshot, without_director
 const SIGN: &str = "oci-put-blob470874052";
 
 #[test]
-fn what_is_removed_while_a_writer_is_at_work_is_untagged_and_kept() {
+fn an_image_removed_while_a_writer_is_active_is_untagged_and_kept() {
     let (layout, app, _) = app_and_other();
     let index = fs::read(layout.join("index.json")).expect("it is there");
     layout.file(SIGN, b"half a blob");
@@ -40,7 +40,7 @@ fn what_is_removed_while_a_writer_is_at_work_is_untagged_and_kept() {
 }
 
 #[test]
-fn without_a_grace_period_nobody_is_waited_for() {
+fn without_a_grace_period_blobs_are_deleted_at_once() {
     let (layout, app, _) = app_and_other();
     layout.file(SIGN, b"half a blob");
     let run = bare(layout.path(), ["--grace", "0", "app:1"]).run();

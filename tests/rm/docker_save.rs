@@ -179,7 +179,7 @@ fn an_element_without_names_goes_with_its_image() {
 }
 
 #[test]
-fn what_only_a_standing_element_names_stays() {
+fn blobs_named_by_a_kept_element_are_kept() {
     // Classic docker save lists images in `manifest.json` that `index.json` does not know.
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"shared", b"alpha"]);

@@ -177,7 +177,7 @@ fn older_orphans_are_left_to_gc() {
 }
 
 #[test]
-fn what_is_released_is_deleted_however_young_it_is() {
+fn released_blobs_are_deleted_however_recent() {
     let (layout, app, _) = app_and_other();
     for desc in app.parts() {
         layout.age(&desc.blob_path(), Duration::ZERO);

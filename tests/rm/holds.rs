@@ -417,7 +417,7 @@ fn a_bundle_that_says_nothing_of_use_is_refused() {
 }
 
 #[test]
-fn what_is_held_stays_whatever_another_tool_drops() {
+fn held_images_survive_removals_by_other_tools() {
     let (mut layout, app, other) = app_and_other();
     let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
     hold(&layout, "add", &["release", "app:1"]).ok();

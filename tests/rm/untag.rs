@@ -12,7 +12,7 @@ use crate::support::{Desc, Image, LayoutBuilder};
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 #[test]
-fn one_of_several_names_goes_and_nothing_else() {
+fn one_of_several_names_is_removed_and_nothing_else() {
     let names = ["alpha:1", "alpha:2", "ghcr.io/acme/alpha:1"];
     for name in names {
         for force in [None, Some("-f")] {
@@ -65,7 +65,7 @@ fn names_are_untagged_in_the_order_of_their_canonical_form() {
 }
 
 #[test]
-fn the_last_name_leaves_what_other_images_share() {
+fn the_last_name_keeps_blobs_that_other_images_share() {
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"base", b"shared", b"one"]);
     let two = layout.image("linux/amd64", "two", &[b"base", b"shared", b"two"]);
@@ -93,7 +93,7 @@ fn the_last_name_leaves_what_other_images_share() {
 }
 
 #[test]
-fn what_an_untagged_entry_leads_to_stays() {
+fn images_of_untagged_entries_are_kept() {
     // Nobody knows what an entry without a name is for.
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"shared", b"one"]);
@@ -358,7 +358,7 @@ fn an_untagged_copy_of_a_platform_goes_by_its_id_and_frees_nothing() {
 }
 
 #[test]
-fn what_is_gone_already_is_not_called_deleted() {
+fn absent_blobs_are_not_reported_as_deleted() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"base", b"app"]);
     layout.tag(&image.manifest, "app:1").write();
@@ -397,7 +397,7 @@ fn docker_types_and_other_algorithms_are_as_good_as_any() {
 
 /// An entry can refer to more than its own blob, in fields that nobody has defined yet.
 #[test]
-fn what_stands_inside_an_entry_goes_with_it_and_not_with_others() {
+fn embedded_documents_are_removed_with_their_entry_only() {
     let mut layout = LayoutBuilder::new();
     let mut extras = Vec::new();
     for name in ["stays:1", "goes:1"] {
