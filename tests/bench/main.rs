@@ -28,6 +28,7 @@ mod phases;
 mod report;
 mod scaling;
 mod shape;
+mod trash;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -85,6 +86,9 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
     }
     if options.archives {
         is_sound &= archives::run(out, &bench)?;
+    }
+    if options.trash {
+        is_sound &= trash::run(out, &bench, &options.shapes)?;
     }
     report::foot(out)?;
     Ok(is_sound)
