@@ -25,7 +25,7 @@ usage: cargo bench --bench bench -- [OPTIONS]
   --strace          count system calls as well, in one more round
   --scale           also measure how cost grows with blobs and with entries
   --archives        also measure an archive of 2 GiB
-  --trash           also measure `gc --trash`, `undo` and `trash empty` on each shape
+  --trash           measure only `gc --trash`, `undo` and `trash empty`, on each shape
   --phases          also show where the time goes, part by part
   --no-umoci        leave umoci out, which takes longest
   --binary PATH     the ocisweep to measure (default: the one just built)
@@ -57,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) scaling: bool,
     pub(crate) archives: bool,
     pub(crate) trash: bool,
+    pub(crate) sweeps: bool,
     pub(crate) phases: bool,
     pub(crate) binary: PathBuf,
     pub(crate) baseline: Option<PathBuf>,
@@ -87,6 +88,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         scaling: false,
         archives: false,
         trash: false,
+        sweeps: true,
         phases: false,
         binary: option_env!("CARGO_BIN_EXE_ocisweep")
             .map(PathBuf::from)
@@ -110,7 +112,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--strace" => options.strace = true,
             "--scale" | "--scaling" => options.scaling = true,
             "--archives" => options.archives = true,
-            "--trash" => options.trash = true,
+            "--trash" => (options.trash, options.sweeps) = (true, false),
             "--phases" => options.phases = true,
             "--binary" => options.binary = value()?.into(),
             "--baseline" => options.baseline = Some(value()?.into()),

@@ -71,7 +71,8 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
     report::head(out, &bench)?;
     let mut is_sound = true;
     let mut measured = Vec::new();
-    for shape in &options.shapes {
+    let shapes = options.shapes.iter().filter(|_| options.sweeps);
+    for shape in shapes {
         let result = bench.shape(shape)?;
         report::shape(out, shape, &result)?;
         is_sound &= result.is_sound();
@@ -80,7 +81,9 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
         }
         measured.push((shape.clone(), result));
     }
-    report::targets(out, &bench, &measured)?;
+    if options.sweeps {
+        report::targets(out, &bench, &measured)?;
+    }
     if options.scaling {
         is_sound &= scaling::run(out, &bench)?;
     }
