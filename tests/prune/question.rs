@@ -295,6 +295,74 @@ fn images_added_during_the_question_are_kept() {
     assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
 }
 
+/// Each layout has its own list: an image that one of them loses is not confirmed for the others.
+#[test]
+fn images_confirmed_for_one_layout_are_kept_in_another() {
+    let build = ImageBuilder::new("elsewhere").layer(b"elsewhere");
+    let (mut one, mut two) = (shelf(), shelf());
+    one.untagged(40, &build);
+    one.write();
+    let mut three = TestLayout::new();
+    three.small("app:1", 10);
+    three.write();
+    let words = call(&[&one, &two, &three], &[]);
+    let mut pictures = Vec::new();
+    let Some(run) = when_asked(words, || {
+        for shelf in [&mut two, &mut three] {
+            shelf.untagged(40, &build);
+            shelf.write();
+            pictures.push(snapshot(shelf.path()));
+        }
+    }) else {
+        return;
+    };
+    run.exits(3).says(QUESTION);
+    assert_eq!(listed(one.path()).len(), 1, "{}", run.all());
+    for (shelf, picture) in [&two, &three].into_iter().zip(&pictures) {
+        let error = format!(
+            "ocisweep: cannot prune `{}`: more images would be removed than were confirmed",
+            shelf.path().display()
+        );
+        assert_eq!(run.stdout.matches(&error).count(), 1, "{}", run.all());
+        assert_same(picture, &snapshot(shelf.path()), &run.all());
+    }
+}
+
+/// A layout that appears, or that can be read again, was not part of the question.
+#[test]
+fn layouts_that_were_not_part_of_the_question_are_not_pruned() {
+    let (one, bad) = (shelf(), shelf());
+    let index = std::fs::read(bad.path().join("index.json")).expect("it is there");
+    bad.layout.file("index.json", b"{ half");
+    let mut before = None;
+    let Some(run) = when_asked(call(&[&one, &bad], &[]), || {
+        bad.layout.file("index.json", &index);
+        before = Some(snapshot(bad.path()));
+    }) else {
+        return;
+    };
+    run.exits(3).says(QUESTION);
+    assert_eq!(listed(one.path()).len(), 1, "{}", run.all());
+    let before = before.expect("it was read");
+    assert_same(&before, &snapshot(bad.path()), &run.all());
+    let complaints = run.stdout.matches("ocisweep: cannot").count();
+    assert_eq!(complaints, 1, "{}", run.all());
+
+    let one = shelf();
+    let beside = one.path().join("nested");
+    let words = call(&[&one], &["-r"]);
+    let run = when_asked(words, || {
+        let mut nested = crate::support::LayoutBuilder::at(&beside);
+        let image = ImageBuilder::new("nested").store(&nested);
+        nested.entry(&image.manifest);
+        nested.write();
+    });
+    let run = run.expect("there is a terminal");
+    run.ok();
+    assert_eq!(listed(one.path()).len(), 1, "{}", run.all());
+    assert_eq!(listed(&beside).len(), 1, "{}", run.all());
+}
+
 #[test]
 fn without_a_terminal_it_does_not_ask_and_names_the_flag() {
     let shelf = shelf();
