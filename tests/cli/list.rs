@@ -1,6 +1,7 @@
 //! `ls` in all its formats.
 
-use crate::support::{Cmd, TestDir};
+use crate::support::run::number;
+use crate::support::{Cmd, LayoutBuilder, TestDir};
 
 #[test]
 fn tables() {
@@ -99,5 +100,87 @@ fn the_age_is_that_of_the_day_that_is_asked_for() {
             .current_dir(dir.path())
             .run();
         run.ok().says(age);
+    }
+}
+
+/// How deep a tree is shown.
+const MAX_DEPTH: usize = 16;
+
+/// Wraps an image into that many indexes, each in the next one, and lists the outermost.
+fn nested(dir: &TestDir, levels: usize) -> LayoutBuilder {
+    let mut layout = LayoutBuilder::at(&dir.join("nested"));
+    let image = layout.image("linux/amd64", "innermost", &[b"a layer"]);
+    let indexes = (0..levels).fold(image.manifest, |inner, _| layout.index(&[inner]));
+    layout.tag(&indexes, "v1").write();
+    layout
+}
+
+#[test]
+fn a_tree_says_where_deeper_levels_are_not_shown() {
+    const CUT: &str = "deeper levels are not shown";
+    for (levels, is_cut) in [
+        (1, false),
+        (MAX_DEPTH, false),
+        (MAX_DEPTH + 1, true),
+        (3 * MAX_DEPTH, true),
+    ] {
+        let dir = TestDir::new();
+        nested(&dir, levels);
+        let run = dir.run(&["ls", "--tree", "nested"]);
+        let lines: Vec<&str> = run.ok().stdout.lines().collect();
+        assert_eq!(run.stdout.contains(CUT), is_cut, "{levels}\n{}", run.all());
+        assert_eq!(
+            run.stdout.contains("linux/amd64"),
+            !is_cut,
+            "{levels}\n{}",
+            run.all()
+        );
+        let below = lines.iter().filter(|line| line.contains("└─ ")).count();
+        assert_eq!(below, levels.min(MAX_DEPTH + 1), "{levels}\n{}", run.all());
+        let last = lines.iter().rfind(|line| line.contains("└─ "));
+        assert_eq!(
+            last.is_some_and(|line| line.ends_with(CUT)),
+            is_cut,
+            "{}",
+            run.all()
+        );
+    }
+}
+
+/// A referrer has referrers too.
+#[test]
+fn a_tree_of_referrers_says_where_it_ends() {
+    let dir = TestDir::new();
+    let mut layout = LayoutBuilder::at(&dir.join("signed"));
+    let image = layout.image("linux/amd64", "signed", &[b"a layer"]);
+    layout.tag(&image.manifest, "v1");
+    let mut subject = image.manifest;
+    for level in 0..=MAX_DEPTH {
+        let payload = format!("signature {level}");
+        let referrer = layout.referrer(&subject, "application/vnd.example", payload.as_bytes());
+        subject = referrer.manifest;
+        layout.entry(&subject);
+        layout.write();
+        let run = dir.run(&["ls", "--tree", "-f", "reference=v1", "signed"]);
+        let is_cut = run.ok().stdout.contains("deeper levels are not shown");
+        assert_eq!(is_cut, level >= MAX_DEPTH, "{level}\n{}", run.all());
+    }
+}
+
+/// Documents have no tree, and no depth cuts what they count.
+#[test]
+fn json_counts_what_a_tree_does_not_show() {
+    let dir = TestDir::new();
+    nested(&dir, 3 * MAX_DEPTH);
+    let bytes = dir.blobs().sum();
+    for (format, image) in [("json", "/layouts/0/images/0"), ("jsonl", "")] {
+        let json = dir.run(&["ls", "--format", format, "nested"]);
+        let json = json.ok().json();
+        for key in ["disk_bytes", "content_bytes"] {
+            assert_eq!(number(&json, &format!("{image}/{key}")), bytes, "{json:#}");
+        }
+        dir.run(&["ls", "--tree", "--format", format, "nested"])
+            .exits(2)
+            .one_error();
     }
 }
