@@ -273,3 +273,53 @@ fn what_stays_is_counted_once_as_well() {
     let human = format!("{}.{:02}", sum / 1000, sum % 1000 / 10);
     run.ok().says(&format!("kept {human}"));
 }
+
+/// `-q -v` prints what `-q` prints.
+#[test]
+fn quiet_overrides_verbose() {
+    let prune = ["prune", "--grace", "0", "--plan"];
+    let scene = TestDir::new();
+    for name in ["a", "b"] {
+        let (layout, _) = scene.layout(name);
+        for number in 0..9 {
+            layout.layer(format!("{number} of {name}").as_bytes());
+        }
+    }
+    scene.run(&[&prune[..], &["one.json", "a"]].concat()).ok();
+    scene
+        .run(&[&prune[..], &["both.json", "a", "b"]].concat())
+        .ok();
+    for name in ["a", "b"] {
+        let blobs = scene.join(name).join("blobs/sha256");
+        fs::set_permissions(blobs, fs::Permissions::from_mode(0o555)).expect("it has a mode");
+    }
+    for (command, layouts) in [
+        (&["gc", "--grace", "0", "a"][..], 1),
+        (&["gc", "--grace", "0", "a", "b"], 2),
+        (&["apply", "one.json"], 1),
+        (&["apply", "both.json"], 2),
+        (&["rm", "--grace", "0", "a", "nosuch:1"], 0),
+    ] {
+        let run = |flags: &[&str]| scene.run_without_rights(&[command, flags].concat());
+        let Some(quiet) = run(&["-q"]) else {
+            return;
+        };
+        let both = run(&["-q", "-v"]).expect("the user can run it");
+        assert_eq!(
+            (both.code, &both.stdout, &both.stderr),
+            (quiet.code, &quiet.stdout, &quiet.stderr)
+        );
+        let verbose = run(&["-v"]).expect("the user can run it");
+        assert_eq!(
+            verbose.stderr.matches("not deleted: ").count(),
+            layouts * 10,
+            "{}",
+            verbose.all()
+        );
+        both.keeps_quiet_about("Deleted: ")
+            .keeps_quiet_about("LAYOUT");
+        assert!(!both.stderr.contains("not deleted: "), "{}", both.all());
+    }
+    // What `-v` of a prune adds is on standard output, so it contradicts `-q`.
+    scene.run(&["prune", "-n", "-q", "-v", "a"]).exits(2);
+}
