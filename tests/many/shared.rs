@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::support::environment::Terminal;
+use crate::support::layout::set_modified;
 use crate::support::run::number;
-use crate::support::test_dir::of_layouts;
+use crate::support::test_dir::{entries, of_layouts, rows};
 use crate::support::{
-    Desc, Doc, LayoutBuilder, TestDir, assert_same, snapshot, unpack, without_directory_times,
+    Desc, Doc, LayoutBuilder, Run, TestDir, assert_same, snapshot, unpack, without_directory_times,
 };
 
 /// How a layout points to the pool.
@@ -918,4 +920,275 @@ fn a_budget_counts_for_each_layout_of_a_pool() {
         .run(&[&prune[..], &["1B"], &SHARED, &NAMES].concat())
         .ok();
     assert_eq!(commune.pool(), BTreeSet::new());
+}
+
+const ASK: &[&str] = &[
+    "prune",
+    "-a",
+    "--allow-empty",
+    "--grace",
+    "0",
+    "--keep",
+    "v2",
+];
+const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
+
+/// Lists an image in a layout that has others, as a program that takes no lock does.
+fn list(commune: &Commune, layout: &str, entry: &serde_json::Value, name: &str) {
+    let path = commune.scene.join(layout).join("index.json");
+    let mut index = read_index(&path);
+    let mut entry = entry.clone();
+    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
+    let entries = index["manifests"].as_array_mut();
+    entries.expect("it lists entries").push(entry);
+    fs::write(path, index.to_string()).expect("it can be written");
+}
+
+fn read_index(path: &Path) -> serde_json::Value {
+    let text = fs::read(path).expect("there is an index.json");
+    serde_json::from_slice(&text).expect("it is JSON")
+}
+
+/// Returns the first entry of a layout.
+fn first_entry(commune: &Commune, layout: &str) -> serde_json::Value {
+    read_index(&commune.scene.join(layout).join("index.json"))["manifests"][0].clone()
+}
+
+/// Gives the image of the second layout the name that [`ASK`] keeps.
+fn keep_two(commune: &Commune) {
+    let path = commune.scene.join("two/index.json");
+    let index = fs::read_to_string(&path).expect("it can be read");
+    fs::write(&path, index.replace("\"v1\"", "\"v2\"")).expect("it can be written");
+}
+
+/// Prunes the pool on a terminal, and types `answer` when the question is there and `change` is done.
+fn when_asked(commune: &Commune, answer: &str, change: impl FnOnce()) -> Option<Run> {
+    let path = |name: &str| {
+        let path = commune.scene.join(name).into_os_string().into_string();
+        path.expect("paths of the tests are UTF-8")
+    };
+    let mut words: Vec<String> = ASK.iter().map(|&word| word.to_owned()).collect();
+    words.extend(["--shared-blobs".to_owned(), path("pool")]);
+    words.extend(NAMES.map(path));
+    let terminal = Terminal::program(words, "")?.wait_for_question();
+    change();
+    Some(terminal.answer(answer))
+}
+
+/// Returns what the layouts list and what the pool has.
+fn picture(commune: &Commune) -> (BTreeSet<String>, [Vec<u8>; 3]) {
+    let index = |name: &str| fs::read(commune.scene.join(name).join("index.json"));
+    let indexes = NAMES.map(|name| index(name).expect("it can be read"));
+    (commune.pool(), indexes)
+}
+
+fn short(entry: &serde_json::Value) -> String {
+    let digest = entry["digest"].as_str().expect("an entry has a digest");
+    digest.get(7..19).expect("a digest is long").to_owned()
+}
+
+#[test]
+fn a_confirmed_prune_removes_from_each_layout_of_a_pool_what_the_question_showed() {
+    let commune = Commune::new(Way::Empty);
+    keep_two(&commune);
+    let ids = NAMES.map(|name| short(&first_entry(&commune, name)));
+    let before = picture(&commune);
+    let Some(run) = when_asked(&commune, "n\n", || {}) else {
+        return;
+    };
+    run.ok().says("nothing was changed");
+    assert!(picture(&commune) == before, "{}", run.all());
+    let run = when_asked(&commune, "y\n", || {}).expect("there is a terminal");
+    run.ok();
+    assert_eq!(run.stdout.matches(QUESTION).count(), 1, "{}", run.all());
+    let (shown, done) = run.stdout.split_once(QUESTION).expect("it asks");
+    for (name, (id, is_removed)) in NAMES.iter().zip(ids.iter().zip([true, false, true])) {
+        let path = commune.scene.join(name).display().to_string();
+        let warned = shown.contains(&format!("of {path}:\n  {id}  v1"));
+        assert_eq!(warned, is_removed, "{name}\n{}", run.all());
+    }
+    let removed = before.0.len() - commune.needs[1].len();
+    let pool = commune.scene.join("pool").display().to_string();
+    let line =
+        format!("This will delete {removed} blobs of {pool} that no layout will reference.\n");
+    assert!(shown.contains(&line), "{line}\n{}", run.all());
+    assert_eq!(commune.pool(), commune.needs[1], "{}", run.all());
+    assert_eq!(
+        NAMES.map(|name| entries(&commune.scene.join(name))),
+        [0, 1, 0]
+    );
+    // The same bytes before and after.
+    let (_, size) = shown.split_once("This reclaims ").expect("there is a size");
+    let (size, _) = size.split_once(".\n").expect("a sentence ends");
+    let total = format!("Total reclaimed space: {size}\n");
+    assert!(done.contains(&total), "{total}\n{}", run.all());
+}
+
+/// What is shown of one layout is not confirmed for another one, and a store is pruned as a whole or not at all.
+#[test]
+fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
+    type Change = fn(&Commune);
+    let changes: [(&str, Change); 3] = [
+        ("one", |commune| {
+            let aside = LayoutBuilder::at(&commune.scene.join("aside"));
+            let image = aside.image("linux/amd64", "another", &[b"another layer"]);
+            for digest in image.digests() {
+                let path = digest.replacen(':', "/", 1);
+                let from = aside.join("blobs").join(&path);
+                let to = commune.scene.join("pool").join(&path);
+                fs::rename(from, to).expect("it can be moved");
+            }
+            let manifest = &image.manifest;
+            let entry = serde_json::json!({
+                "mediaType": manifest.media_type,
+                "digest": manifest.digest,
+                "size": manifest.size,
+            });
+            list(commune, "one", &entry, "v3");
+        }),
+        // The image that is removed from the first layout.
+        ("two", |commune| {
+            list(commune, "two", &first_entry(commune, "one"), "v3");
+        }),
+        // The image that the second layout keeps.
+        ("three", |commune| {
+            list(commune, "three", &first_entry(commune, "two"), "v3");
+        }),
+    ];
+    for (name, change) in changes {
+        let commune = Commune::new(Way::Empty);
+        keep_two(&commune);
+        let mut before = None;
+        let Some(run) = when_asked(&commune, "y\n", || {
+            change(&commune);
+            before = Some(picture(&commune));
+        }) else {
+            return;
+        };
+        let path = commune.scene.join(name).display().to_string();
+        run.exits(3).says(QUESTION).says(&format!(
+            "ocisweep: cannot prune `{path}`: more images would be removed than were confirmed\n"
+        ));
+        run.says(
+            "hint: the layout was changed concurrently and was not pruned; run the command again",
+        );
+        assert!(Some(picture(&commune)) == before, "{}", run.all());
+        run.keeps_quiet_about("Total reclaimed space:");
+    }
+    // Less than was confirmed is no obstacle.
+    let commune = Commune::new(Way::Empty);
+    keep_two(&commune);
+    let run = when_asked(&commune, "y\n", || {
+        let path = commune.scene.join("one/index.json");
+        let index = fs::read_to_string(&path).expect("it can be read");
+        fs::write(&path, index.replace("\"v1\"", "\"v2\"")).expect("it can be written");
+    });
+    run.expect("there is a terminal").ok();
+    assert_eq!(
+        NAMES.map(|name| entries(&commune.scene.join(name))),
+        [1, 1, 0]
+    );
+    let kept = commune.needs[0].union(&commune.needs[1]);
+    assert_eq!(commune.pool(), kept.cloned().collect());
+}
+
+#[test]
+fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question() {
+    let commune = Commune::new(Way::Empty);
+    fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+    let before = picture(&commune);
+    let Some(run) = when_asked(&commune, "y\n", || {}) else {
+        return;
+    };
+    run.exits(3).keeps_quiet_about("[y/N]");
+    run.keeps_quiet_about("This will")
+        .keeps_quiet_about("Total reclaimed space:");
+    let errors = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("ocisweep: cannot"));
+    let errors: Vec<&str> = errors.collect();
+    let [error] = errors[..] else {
+        panic!("{}", run.all());
+    };
+    assert!(error.contains("two/index.json"), "{error}");
+    // The store has a row, and no layout has one: nothing was done in any of them.
+    let states: Vec<_> = rows(&run)
+        .into_iter()
+        .filter_map(|row| row.last().cloned())
+        .collect();
+    assert_eq!(
+        states.first().map(String::as_str),
+        Some("refused"),
+        "{}",
+        run.all()
+    );
+    assert!(picture(&commune) == before, "{}", run.all());
+}
+
+#[test]
+fn bytes_that_links_keep_are_noted_once_for_a_pool() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    fs::create_dir(scene.join("outside")).expect("a directory can be made");
+    let mut kept = 0;
+    for digest in &commune.orphans {
+        let path = digest.replacen(':', "/", 1);
+        let blob = scene.join("pool").join(&path);
+        kept += fs::metadata(&blob).expect("it is there").len();
+        let link = scene.join("outside").join(path.replace('/', "-"));
+        fs::hard_link(blob, link).expect("a link can be made");
+    }
+    let note = format!("{kept}B remain on disk: hard links outside this run keep them");
+    let prune = ["prune", "--grace", "0", "--shared-blobs", "pool"];
+    for command in [&GC[..], &prune] {
+        for format in ["text", "json"] {
+            let args = [command, &["-n", "--format", format], &NAMES];
+            let run = scene.run(&args.concat());
+            assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
+            assert!(!run.stdout.contains("remain on disk"), "{}", run.all());
+        }
+    }
+    let run = scene.run(&[&GC[..], &NAMES].concat());
+    assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
+    run.says("Total reclaimed space: 0B");
+}
+
+/// Puts a file into a layout that a killed run has exchanged with its own, and which another program wrote.
+fn park(commune: &Commune, layout: &str) -> String {
+    let (old, new) = ("0".repeat(32), "1".repeat(32));
+    let name = format!(".ocisweep-swap-aB3dE6-{old}-{new}-index.json");
+    let layout = commune.scene.join(layout);
+    fs::copy(layout.join("index.json"), layout.join(&name)).expect("it can be copied");
+    set_modified(&layout.join(&name), SystemTime::UNIX_EPOCH);
+    name
+}
+
+/// What another program wrote and a killed run has parked is no garbage, and a list of paths is a list of paths.
+#[test]
+fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
+    let commune = Commune::new(Way::Empty);
+    let scene = &commune.scene;
+    scene.layout("alone");
+    let names = ["alone", "two"].map(|layout| park(&commune, layout));
+    let [name, _] = &names;
+    let blobs = ["blobs", "--unreferenced", "--grace", "0"];
+    for (layouts, parked) in [
+        (&["alone"][..], "alone"),
+        (&["-r", "alone"], "alone"),
+        (&["--shared-blobs", "pool", "one", "two", "three"], "two"),
+    ] {
+        let run = scene.run(&[&blobs[..], layouts].concat());
+        let note = format!("`{parked}/{name}` was written by another program");
+        assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
+        assert_eq!(
+            run.stderr.matches("another program").count(),
+            1,
+            "{}",
+            run.all()
+        );
+        assert!(!run.stdout.contains("ocisweep"), "{}", run.all());
+        let paths = run.stdout.lines().filter(|line| line.contains("sha256/"));
+        assert_eq!(paths.count(), run.stdout.lines().count(), "{}", run.all());
+    }
 }
