@@ -1,9 +1,10 @@
 //! What every command needs: the terminal, the current time, and the signals.
 
+use std::collections::HashSet;
 use std::error::Error as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -52,6 +53,8 @@ struct Watcher<'a> {
     stop: Arc<AtomicBool>,
     /// Several layouts are processed at the same time: they are counted, not what is in them.
     counts_layouts: AtomicBool,
+    /// The parked files that were noted: a plan is made again after a question, and where a layout changed.
+    parked: Mutex<HashSet<PathBuf>>,
 }
 
 /// Counts layouts that are processed at the same time, until it is dropped.
@@ -109,6 +112,11 @@ impl Progress for Watcher<'_> {
     }
 
     fn parked(&self, file: &Path) {
+        let mut noted = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !noted.insert(file.to_owned()) {
+            return;
+        }
+        drop(noted);
         self.term.note(&format!(
             "`{}` was written by another program while a run that was killed replaced it; a run that changes the layout puts it back, or keeps it as `….rescued-…` where its place is taken",
             file.display()
@@ -161,6 +169,7 @@ impl<'a> Context<'a> {
                 progress: term.progress(),
                 stop,
                 counts_layouts: AtomicBool::new(false),
+                parked: Mutex::default(),
             },
         })
     }

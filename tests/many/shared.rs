@@ -1192,3 +1192,15 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
         assert_eq!(paths.count(), run.stdout.lines().count(), "{}", run.all());
     }
 }
+
+/// The plan before the question and the one after it both see the file.
+#[test]
+fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
+    let commune = Commune::new(Way::Empty);
+    let name = park(&commune, "two");
+    let Some(run) = when_asked(&commune, "y\n", || {}) else {
+        return;
+    };
+    let note = format!("two/{name}` was written by another program");
+    assert_eq!(run.ok().stdout.matches(&note).count(), 1, "{}", run.all());
+}
