@@ -5,6 +5,7 @@
 //! - [`live`]: a zot that is running.
 //! - [`mistaken`]: arguments that are not layouts.
 //! - [`shared`]: layouts that share a pool of blobs.
+//! - [`trash`]: the trash of shared blobs.
 //! - [`tree`]: a registry of zot with two hundred repositories.
 
 mod arguments;

@@ -15,7 +15,7 @@
 //! - [`plans`]: `--plan` and `apply`; [`stale`]: what happens between them; [`edited`]: plans that nobody made.
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
-//! - [`saved`]: the files of docker save.
+//! - [`saved`]: the files of docker save; [`second_index`]: files of other tools that list blobs.
 //! - [`random`]: random layouts and policies against an oracle; [`worlds`]: those of the model test, with names.
 //! - [`journeys`]: what people do with it.
 //! - [`question`]: what is asked, of whom, and what counts as yes.

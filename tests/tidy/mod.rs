@@ -121,3 +121,33 @@ fn what_is_left_to_do_has_a_number() {
         .collect();
     assert_none(&broken, "what is left to do names an issue");
 }
+
+#[test]
+fn the_map_for_contributors_lists_every_directory() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("CONTRIBUTING.md")).expect("it can be read");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let paths: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split('`'))
+        .collect();
+    let mut broken = Vec::new();
+    for parent in ["src", "tests"] {
+        let entries = fs::read_dir(root.join(parent)).expect("it can be listed");
+        let entries = entries.map(|entry| entry.expect("it can be listed").path());
+        for path in entries.filter(|path| path.is_dir()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{parent}/{name}/");
+            if !paths.contains(&name.as_str()) {
+                broken.push(format!("{name} is not in CONTRIBUTING.md"));
+            }
+        }
+    }
+    for path in paths.iter().filter(|path| path.ends_with('/')) {
+        if !root.join(path).is_dir() {
+            broken.push(format!("{path} does not exist"));
+        }
+    }
+    broken.sort();
+    assert_none(&broken, "the map lists every directory once");
+}
