@@ -21,7 +21,7 @@ use super::entries::each_entry;
 use super::temp_files::LOCK_FILE;
 use super::{Layout, MAX_SMALL_FILE_BYTES, PARSE_ATTEMPTS, PARSE_PAUSE, temp_files};
 use crate::error::Result;
-use crate::fs::{Links, is_absence, open_file, real_path, stat_at, stat_of};
+use crate::fs::{Links, SwapName, is_absence, open_file, real_path, stat_at, stat_of};
 use crate::oci::descriptor::Link;
 use crate::oci::second_index::{begins_like_json, parse, seems_to_list};
 use crate::oci::{Algorithm, Digest};
@@ -190,7 +190,7 @@ impl Layout {
         let mut names = Vec::new();
         each_entry(&self.dir, &self.path, |entry| {
             let is_file = matches!(entry.kind, FileType::RegularFile | FileType::Symlink);
-            if is_file && may_list(entry.name, has_save) {
+            if is_file && (may_list(entry.name, has_save) || self.is_parked(entry.name)) {
                 names.push(PathBuf::from(OsStr::from_bytes(entry.name)));
             }
         })?;
@@ -199,7 +199,27 @@ impl Layout {
         Ok(names)
     }
 
+    /// Returns `true` if a file is another program's, which a killed run has left under a temporary name. It gets a name at
+    /// which it counts before anything is changed; until then, what it lists is not garbage either.
+    fn is_parked(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| {
+            SwapName::parse(name).is_some()
+                && open_file(&self.dir, name, Links::Refuse)
+                    .is_ok_and(|file| super::is_parked(name, &file))
+        })
+    }
+
     fn look_for_list(&self, name: &Path) -> Found {
+        let found = self.read_list(name);
+        let is_swap = || name.to_str().and_then(SwapName::parse).is_some();
+        match found {
+            // Refusing the layout would keep a parked file from getting its name back, under which it is read again.
+            Found::Torn | Found::Unknown(..) if is_swap() => Found::Other,
+            found => found,
+        }
+    }
+
+    fn read_list(&self, name: &Path) -> Found {
         let failed = |error: io::Error| {
             // Other files are not expected to list anything.
             if is_absence(&error) || !is_json_name(name) {

@@ -1155,10 +1155,10 @@ fn bytes_that_links_keep_are_noted_once_for_a_pool() {
 }
 
 /// Puts a file into a layout that a killed run has exchanged with its own, and which another program wrote.
-fn park(commune: &Commune, layout: &str) -> String {
+fn park(scene: &TestDir, layout: &str) -> String {
     let (old, new) = ("0".repeat(32), "1".repeat(32));
     let name = format!(".ocisweep-swap-aB3dE6-{old}-{new}-index.json");
-    let layout = commune.scene.join(layout);
+    let layout = scene.join(layout);
     fs::copy(layout.join("index.json"), layout.join(&name)).expect("it can be copied");
     set_modified(&layout.join(&name), SystemTime::UNIX_EPOCH);
     name
@@ -1170,7 +1170,7 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
     let commune = Commune::new(Way::Empty);
     let scene = &commune.scene;
     scene.layout("alone");
-    let names = ["alone", "two"].map(|layout| park(&commune, layout));
+    let names = ["alone", "two"].map(|layout| park(scene, layout));
     let [name, _] = &names;
     let blobs = ["blobs", "--unreferenced", "--grace", "0"];
     for (layouts, parked) in [
@@ -1197,10 +1197,34 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
 #[test]
 fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
     let commune = Commune::new(Way::Empty);
-    let name = park(&commune, "two");
+    let name = park(&commune.scene, "two");
     let Some(run) = when_asked(&commune, "y\n", || {}) else {
         return;
     };
     let note = format!("two/{name}` was written by another program");
     assert_eq!(run.ok().stdout.matches(&note).count(), 1, "{}", run.all());
+}
+
+/// A parked index counts before a run that changes the layout has given it its name back.
+#[test]
+fn what_a_parked_file_lists_is_not_unreferenced() {
+    let scene = TestDir::new();
+    let (layout, image) = scene.layout("alone");
+    let theirs = layout.image("linux/amd64", "theirs", &[b"a layer of theirs"]);
+    let mut index = read_index(&layout.join("index.json"));
+    index["manifests"][0]["digest"] = theirs.manifest.digest.clone().into();
+    index["manifests"][0]["size"] = theirs.manifest.size.into();
+    let parked = park(&scene, "alone");
+    fs::write(layout.join(&parked), index.to_string()).expect("it can be written");
+    set_modified(&layout.join(&parked), SystemTime::UNIX_EPOCH);
+    let blobs = scene.run(&["blobs", "--unreferenced", "--grace", "0", "alone"]);
+    let listed = &blobs.ok().stdout;
+    for digest in theirs.digests().iter().chain(&image.digests()) {
+        assert!(
+            !listed.contains(&digest["sha256:".len()..]),
+            "{}",
+            blobs.all()
+        );
+    }
+    assert_eq!(listed.lines().count(), 1, "the orphan\n{}", blobs.all());
 }
