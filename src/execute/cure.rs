@@ -4,6 +4,7 @@
 //! it goes has an image without a blob. *Promise*: what goes into the trash is put back when it is listed, by the same run if
 //! it was listed meanwhile, or by the next one.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::trash::{make, open_place};
+use super::trash::{make, open_blobs};
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Renamed};
 use crate::graph::reachability::Reachability;
@@ -153,29 +154,86 @@ fn needed(layouts: &[&Layout], only: Option<&str>) -> Result<Vec<Needed>> {
     Ok(found.into_values().collect())
 }
 
+/// The directories between which the blobs of one algorithm are moved back.
+struct MoveDirs {
+    from: OwnedFd,
+    to: OwnedFd,
+    /// The second one is not among those that are flushed to disk together.
+    is_made: bool,
+}
+
+/// Opens the directories of an algorithm; `None` if the run has no blob of it.
+fn move_dirs(
+    layout: &Layout,
+    run: &str,
+    algorithm: Algorithm,
+    fs: &dyn Fs,
+) -> Result<Option<MoveDirs>> {
+    let Some(from) = open_blobs(layout.trash(), run, algorithm)? else {
+        return Ok(None);
+    };
+    let path = layout.path().join("blobs").join(algorithm.name());
+    let to = blob_dir(layout, algorithm, fs).map_err(Error::write(path))?;
+    let is_made = layout.blob_dirs().algorithm(algorithm).is_none();
+    Ok(Some(MoveDirs { from, to, is_made }))
+}
+
 /// Moves a blob from the trash to its place.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`].
 pub(super) fn move_back(
     layout: &Layout,
     run: &str,
     digest: &Digest,
     fs: &dyn Fs,
 ) -> Result<Renamed> {
-    let path = layout.blob_path(digest);
-    let Some(name) = digest.deletable_name() else {
-        return Ok(Renamed::Gone);
-    };
-    let Some(from) = open_place(layout.trash(), run, digest)? else {
-        return Ok(Renamed::Gone);
-    };
-    let to = blob_dir(layout, name.algorithm(), fs).map_err(Error::write(&path))?;
-    let moved = fs
-        .move_blob(from.as_fd(), to.as_fd(), &name)
-        .map_err(Error::write(&path))?;
-    if layout.blob_dirs().algorithm(name.algorithm()).is_none() {
-        // It is not among those that are flushed to disk together.
-        fs.sync_dir(to.as_fd()).map_err(Error::write(&path))?;
-    }
+    let mut moved = Renamed::Gone;
+    move_all_back(layout, run, [digest], fs, |_, result| {
+        moved = result;
+        Ok(())
+    })?;
     Ok(moved)
+}
+
+/// Moves blobs from the trash to their places, and reports each result. The directories are opened once, so that undoing
+/// a run costs little more than the renames.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`], and those of `report`. What was moved until then is in its place.
+pub(super) fn move_all_back<'a>(
+    layout: &Layout,
+    run: &str,
+    digests: impl IntoIterator<Item = &'a Digest>,
+    fs: &dyn Fs,
+    mut report: impl FnMut(&Digest, Renamed) -> Result<()>,
+) -> Result<()> {
+    let mut opened: BTreeMap<Algorithm, Option<MoveDirs>> = BTreeMap::new();
+    for digest in digests {
+        let mut moved = Renamed::Gone;
+        if let Some(name) = digest.deletable_name() {
+            let found = match opened.entry(name.algorithm()) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(place) => place.insert(move_dirs(layout, run, name.algorithm(), fs)?),
+            };
+            if let Some(MoveDirs { from, to, .. }) = found {
+                moved = fs
+                    .move_blob(from.as_fd(), to.as_fd(), &name)
+                    .map_err(|error| Error::write(layout.blob_path(digest))(error))?;
+            }
+        }
+        report(digest, moved)?;
+    }
+    for (algorithm, dirs) in opened {
+        if let Some(MoveDirs {
+            to, is_made: true, ..
+        }) = dirs
+        {
+            let path = layout.path().join("blobs").join(algorithm.name());
+            fs.sync_dir(to.as_fd()).map_err(Error::write(path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens the directory of an algorithm's blobs, and makes it where the layout had none when it was opened.

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use rustix::fs::Dev;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileSystem, FileTime, Fs, Links, exists, is_own, open_dir, stat_of};
+use crate::fs::{FileSystem, FileTime, Fs, Links, is_own, open_dir, stat_of};
 use crate::layout::blob_list::OWN_DIRECTORY;
 use crate::layout::entries::each_entry;
 use crate::layout::trash::{
@@ -321,14 +321,17 @@ pub(super) fn make_room(place: Trash<'_>, own: Option<&str>, fs: &dyn Fs) -> Res
     Ok(false)
 }
 
-/// Opens the directory of blobs in the trash that has one.
-pub(super) fn open_place(place: Trash<'_>, run: &str, digest: &Digest) -> Result<Option<OwnedFd>> {
-    let (Some(trash), Some(algorithm)) = (place.open()?, digest.algorithm()) else {
+/// Opens the directory of a run's blobs of one algorithm; `None` if it has none.
+pub(super) fn open_blobs(
+    place: Trash<'_>,
+    run: &str,
+    algorithm: Algorithm,
+) -> Result<Option<OwnedFd>> {
+    let Some(trash) = place.open()? else {
         return Ok(None);
     };
     let dir = open_dir(&trash, run, Links::Refuse);
-    let own = dir.and_then(|dir| open_dir(&dir, algorithm.name(), Links::Refuse));
-    let Ok(own) = own else { return Ok(None) };
-    let is_there = exists(&own, digest.blob_name().file());
-    Ok(is_there.is_ok_and(|is_there| is_there).then_some(own))
+    Ok(dir
+        .and_then(|dir| open_dir(&dir, algorithm.name(), Links::Refuse))
+        .ok())
 }

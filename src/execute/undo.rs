@@ -17,7 +17,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use super::commit::swap;
-use super::cure::{Restored, cure, move_back, sync_blobs};
+use super::cure::{Restored, cure, move_all_back, move_back, sync_blobs};
 use super::recover::recover;
 use crate::error::{Error, Result};
 use crate::fs::{FileTime, Fs, Links, Renamed, has_digest, open_dir};
@@ -292,11 +292,15 @@ pub(crate) fn execute_undo(
     for (locked, state) in locked.iter().zip(states) {
         super::is_same(locked, state.fingerprint())?;
     }
-    for (digest, _) in &plan.blobs {
-        if move_back(any, &plan.run, digest, fs)? == Renamed::Taken && !is_whole(any, digest)? {
-            plan.damaged.push(digest.clone());
+    let digests = plan.blobs.iter().map(|(digest, _)| digest);
+    let mut damaged = Vec::new();
+    move_all_back(any, &plan.run, digests, fs, |digest, moved| {
+        if moved == Renamed::Taken && !is_whole(any, digest)? {
+            damaged.push(digest.clone());
         }
-    }
+        Ok(())
+    })?;
+    plan.damaged.extend(damaged);
     sync_blobs(any, fs)?;
     for own in &plan.layouts {
         // A crash here leaves some layouts as they were and some with what was removed from them; every blob is there.
