@@ -55,6 +55,16 @@ const AVOIDED: &[(&str, &str)] = &[
     ("anew", "again"),
     ("victim", "blob to delete"),
     ("victims", "blobs to delete"),
+    ("look at", "read, inspect"),
+    ("nothing leads", "unreferenced"),
+    ("so long", "until, while"),
+    ("as before", "unchanged"),
+    ("until now", "(say what it does)"),
+    ("comes along", "is removed with"),
+    ("go away", "be removed"),
+    ("pools", "shared blobs"),
+    ("stray", "temporary file, unknown file"),
+    ("not understood", "cannot be parsed"),
 ];
 
 /// Where such a word is right: source, word, reason.
@@ -82,10 +92,9 @@ fn sources() -> Vec<Source> {
         name,
         text: fs::read_to_string(path).expect("a source is text"),
     };
-    sources.push(read(
-        &package().join("CONTRIBUTING.md"),
-        "CONTRIBUTING.md".to_owned(),
-    ));
+    for name in ["CHANGELOG.md", "CONTRIBUTING.md"] {
+        sources.push(read(&package().join(name), name.to_owned()));
+    }
     // Help and topics in both lengths, and every message that a test records.
     for folder in ["tests/cli/snapshots", "src/cli/topics"] {
         for entry in fs::read_dir(package().join(folder)).expect("it can be listed") {
