@@ -155,3 +155,27 @@ fn calls_of_repairing_can_fail() {
     survives(Source::Trash, &errors, true);
     survives(Source::Mirror, &errors, true);
 }
+
+#[test]
+fn a_blob_on_a_bad_sector_is_replaced_from_a_mirror() {
+    if !has_strace() {
+        return;
+    }
+    let whole = blobs(FullLayout::new().path());
+    let lacking = Lacking::new(Source::Mirror);
+    let bad = lacking.layout.two.manifest.clone();
+    let path = lacking.layout.path().join(bad.blob_path());
+    let inode = || {
+        let found = fs::metadata(&path).expect("it is there");
+        std::os::unix::fs::MetadataExt::ino(&found)
+    };
+    let before = inode();
+    let name = path.file_name().map(Path::new).expect("a name");
+    let injection = "read:error=EIO:when=1..2";
+    let failed = Disturbed::on(&[&path, name], injection, &lacking.line(Source::Mirror));
+    assert_ne!(failed.faults, 0, "{}", failed.run.all());
+    assert_ne!(inode(), before, "it was replaced\n{}", failed.run.all());
+    assert!(lacking.blobs() == whole, "{}", failed.run.all());
+    let check = Cmd::new(["check"]).arg(lacking.layout.path()).run();
+    check.ok();
+}

@@ -572,10 +572,12 @@ fn trash_is_emptied_by_age_and_by_name() {
         .warns("it is empty");
 }
 
-/// Random layouts and commands: each run is undone in turn, and every file is as it was before that run.
+/// Random layouts and commands: each run is undone in turn, and every file is as it was before that run. A second writer in
+/// between, in the later cases, keeps what it wrote, and everything that was named is named and whole again.
 #[test]
 fn random_runs_are_undone_to_the_byte() {
-    for seed in 0..24_u64 {
+    for seed in 0..36_u64 {
+        let has_writer = seed >= 24;
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7472_6173_6821;
         let mut draw = |below: u64| {
             state ^= state << 13;
@@ -613,6 +615,10 @@ fn random_runs_are_undone_to_the_byte() {
         }
         layout.write();
         let path = layout.path();
+        let path = path.to_owned();
+        let path = path.as_path();
+        let start = entries_but_new(path);
+        let mut written = 0;
         let mut pictures: Vec<(Bytes, String)> = Vec::new();
         for _ in 0..2 + draw(4) {
             let name = format!("app:{}", draw(count));
@@ -637,13 +643,57 @@ fn random_runs_are_undone_to_the_byte() {
             } else {
                 assert!(bytes(path) == before, "seed {seed}\n{}", run.all());
             }
+            if has_writer {
+                write_anew(&layout, &format!("new:{written}"));
+                written += 1;
+            }
         }
         for (before, name) in pictures.iter().rev() {
             let run = undo(path, &[name]);
             run.ok();
-            assert_back(before, path, false, &run);
+            if !has_writer {
+                assert_back(before, path, false, &run);
+            }
+        }
+        if has_writer {
+            assert_eq!(entries_but_new(path), start, "seed {seed}");
+            let index = fs::read_to_string(path.join("index.json")).expect("it is there");
+            for number in 0..written {
+                let name = format!("\"new:{number}\"");
+                assert!(index.contains(&name), "seed {seed}: {name}\n{index}");
+            }
+            Cmd::new(["check"]).arg(path).run().ok();
         }
     }
+}
+
+/// Returns the entries of `index.json` that are not of the second writer, in one order.
+fn entries_but_new(layout: &Path) -> Vec<String> {
+    let text = fs::read_to_string(layout.join("index.json")).expect("it is there");
+    let index: Value = serde_json::from_str(&text).expect("an index");
+    let entries = index["manifests"].as_array().expect("entries").iter();
+    let mut entries: Vec<String> = entries.map(Value::to_string).collect();
+    entries.retain(|entry| !entry.contains("\"new:"));
+    entries.sort();
+    entries
+}
+
+/// Adds an image as most programs do: all of `index.json` is written again, by a model of the document.
+fn write_anew(layout: &LayoutBuilder, name: &str) {
+    let image = layout.image("linux/amd64", name, &[b"layer 1", name.as_bytes()]);
+    let path = layout.join("index.json");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let mut index: Value = serde_json::from_str(&text).expect("an index");
+    let annotations = serde_json::json!({"org.opencontainers.image.ref.name": name});
+    let entry = serde_json::json!({
+        "mediaType": crate::support::media::MANIFEST,
+        "digest": image.manifest.digest,
+        "size": image.manifest.size,
+        "annotations": annotations,
+    });
+    let entries = index["manifests"].as_array_mut().expect("entries");
+    entries.push(entry);
+    fs::write(&path, index.to_string()).expect("it can be written");
 }
 
 #[test]
