@@ -111,7 +111,7 @@ fn images_are_listed_and_measured() {
 }
 
 #[test]
-fn a_name_goes_and_with_the_last_one_the_image() {
+fn a_name_is_removed_and_with_the_last_one_the_image() {
     for format in [Format::Plain, Format::Gzip] {
         let scene = Scene::new();
         fs::write(scene.path(), compress(&scene.bytes, format)).expect("it can be written");

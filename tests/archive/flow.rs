@@ -108,7 +108,7 @@ fn nothing_is_written_where_nothing_is_to_do() {
 }
 
 #[test]
-fn the_new_archive_goes_to_another_file_and_the_old_one_stays() {
+fn the_new_archive_is_written_to_another_file_and_the_old_one_is_kept() {
     let scene = Scene::new();
     let path = scene.archive("images.tar");
     for (format, flags) in [
@@ -139,7 +139,7 @@ fn the_new_archive_goes_to_another_file_and_the_old_one_stays() {
 }
 
 #[test]
-fn archives_go_through_pipes() {
+fn archives_pass_through_pipes() {
     let scene = Scene::new();
     for format in [Format::Plain, Format::Gzip, Format::Zstd] {
         let bytes = compress(&scene.bytes, format);
@@ -187,7 +187,7 @@ fn standard_input_may_be_a_file() {
 }
 
 #[test]
-fn what_does_not_go_together_is_a_usage_error() {
+fn flags_that_exclude_each_other_are_a_usage_error() {
     let scene = Scene::new();
     let path = scene.archive("images.tar");
     let (path, dir) = (path.to_str().expect("a path"), scene.layout.path());

@@ -372,7 +372,7 @@ fn a_hundred_thousand_members_are_read() {
 }
 
 #[test]
-fn what_is_no_layout_is_said_to_be_none() {
+fn a_path_that_is_not_a_layout_is_reported_as_such() {
     let scene = Scene::new();
     let text = pack([("a/file", &b"text"[..])]);
     scene.refuses("files", &text, "no `index.json`");

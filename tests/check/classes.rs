@@ -4,7 +4,7 @@ use crate::support::findings::texts;
 use crate::support::{Desc, Doc, IntactLayout, LayoutBuilder, assert_same, media, snapshot};
 
 #[test]
-fn a_whole_layout_is_ok_and_stays_as_it_is() {
+fn a_whole_layout_is_ok_and_unchanged() {
     let scene = IntactLayout::new();
     let before = snapshot(scene.path());
     let checked = scene.report(&[]);

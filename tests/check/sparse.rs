@@ -93,7 +93,7 @@ fn rm(builder: &LayoutBuilder, words: &[&str]) -> crate::support::Run {
 }
 
 #[test]
-fn a_hollow_platform_stays_no_damage_when_the_image_that_shared_a_layer_goes() {
+fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed() {
     let hollow = ["--platform", "linux/arm64", "--platform-mode", "hollow"];
     for way in ["rm", "prune", "gc"] {
         let (builder, amd64, arm64, other) = shared_with_another();

@@ -52,7 +52,7 @@ fn short(desc: &Desc) -> &str {
 }
 
 #[test]
-fn every_way_is_shown_and_the_shortest_comes_first() {
+fn every_reference_path_is_shown_and_the_shortest_comes_first() {
     let scene = IntactLayout::new();
     let before = snapshot(scene.path());
     let base = &scene.one.layers[0];
@@ -85,7 +85,7 @@ fn every_way_is_shown_and_the_shortest_comes_first() {
 }
 
 #[test]
-fn referrers_live_by_what_they_are_about() {
+fn referrers_live_as_long_as_their_subject() {
     let mut scene = IntactLayout::new();
     let payload = &scene.signature.layers[0].digest.clone();
     assert_eq!(
@@ -128,7 +128,7 @@ fn holds_and_docker_save_are_roots_of_their_own() {
 }
 
 #[test]
-fn names_of_one_image_share_its_ways() {
+fn names_of_one_image_share_its_reference_paths() {
     let mut scene = IntactLayout::new();
     let manifest = scene.one.manifest.clone();
     scene
@@ -143,7 +143,7 @@ fn names_of_one_image_share_its_ways() {
 }
 
 #[test]
-fn ways_are_bounded_and_the_rest_is_counted() {
+fn reference_paths_are_bounded_and_the_rest_is_counted() {
     let scene = IntactLayout::new();
     let base = &scene.one.layers[0].digest;
     let found = item(&scene.builder, base, &["--limit", "1"]);
@@ -161,7 +161,7 @@ fn ways_are_bounded_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_forged_layout_with_endless_ways_is_explained_soon() {
+fn a_forged_layout_with_endless_reference_paths_is_explained_soon() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     // Forty floors of two indexes, each of which lists both of the floor below: 2^40 ways.
@@ -224,7 +224,7 @@ fn an_absent_blob_has_reference_paths_as_well() {
 }
 
 #[test]
-fn of_an_orphan_it_says_what_gc_would_do() {
+fn why_of_an_orphan_says_what_gc_would_do() {
     let scene = IntactLayout::new();
     let young = scene.builder.layer(b"young");
     scene.builder.fresh([&young]);
@@ -287,7 +287,7 @@ fn an_orphan_in_a_layout_that_cannot_be_swept() {
 }
 
 #[test]
-fn an_orphan_that_is_about_something_gone() {
+fn an_orphan_whose_subject_is_gone() {
     let mut builder = LayoutBuilder::new();
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     builder.tag(&image.manifest, "app").write();
@@ -360,7 +360,7 @@ fn a_name_wins_over_a_digest() {
 }
 
 #[test]
-fn of_an_image_it_says_who_shares_each_blob() {
+fn why_of_an_image_lists_the_images_that_share_each_blob() {
     let scene = IntactLayout::new();
     let found = item(&scene.builder, "app:2", &[]);
     assert_eq!(found["digest"], scene.two.manifest.digest);

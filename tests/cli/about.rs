@@ -84,7 +84,7 @@ fn shells_learn_every_command() {
 }
 
 #[test]
-fn a_command_line_that_is_none_is_told_why() {
+fn an_invalid_command_line_is_explained() {
     let mut dir = TestDir::with_cases(&[]);
     for line in [
         "prun layout",

@@ -45,7 +45,7 @@ fn check_as_json() {
 }
 
 #[test]
-fn ways_fates_and_shares() {
+fn reference_paths_results_and_shares() {
     let mut dir = TestDir::with_cases(&["bk-sbom", "bkcache-max", "regctl", "skopeo-old-tags"]);
     for args in [
         &["why", "bk-sbom", "531719"][..],

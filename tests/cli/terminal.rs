@@ -38,7 +38,7 @@ fn visible(mut run: Run) -> Run {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_who_asks_for_them() {
+fn colours_are_for_terminals_and_on_request() {
     let mut dir = TestDir::with_cases(&["ctr-export"]);
     let tree = |flags: &str| format!("eval $OCISWEEP {flags} ls --tree ctr-export");
     for (flags, environment) in [
@@ -159,7 +159,7 @@ fn unread(dir: &TestDir, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_list_quietly() {
+fn a_reader_that_ends_early_ends_a_list_quietly() {
     let dir = TestDir::with_cases(&["regctl"]);
     let line = "{ eval $OCISWEEP ls regctl; echo \"code $?\" >&2; } | head -n 1";
     let run = shell(&dir, line, &[]);

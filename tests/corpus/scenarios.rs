@@ -269,7 +269,7 @@ fn a_dry_run_of_every_removal_says_what_the_run_does() {
 }
 
 #[test]
-fn a_platform_can_go_without_a_new_index_and_frees_the_same() {
+fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
     for_each(scenarios("drop-platform"), describe, |(case, scenario)| {
         let old = text(scenario, "old_index_digest");
         let must_go = strings(scenario.get("must_go"));

@@ -105,7 +105,7 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
 
 /// A blob whose size the system does not tell counts as 0 bytes, and that is said.
 #[test]
-fn a_live_blob_that_cannot_be_measured_is_said() {
+fn a_live_blob_that_cannot_be_measured_is_reported() {
     if !has_strace() {
         return;
     }

@@ -49,7 +49,7 @@ const HOLDERS: [(&str, Take); 5] = [
 ];
 
 #[test]
-fn who_holds_a_lock_is_not_disturbed() {
+fn the_holder_of_a_lock_is_not_disturbed() {
     let commands: [Command; 5] = [GC, RM, RM_PLATFORM, HOLD_ADD, HOLD_RM];
     let cases = HOLDERS
         .into_iter()

@@ -7,7 +7,7 @@ const LINE: &str =
     "is on an overlay file system: the bytes of files in its lower layers are not freed";
 
 #[test]
-fn what_a_lower_layer_keeps_is_said_once() {
+fn what_a_lower_layer_keeps_is_reported_once() {
     let lower = FullLayout::new();
     let second = FullLayout::at(&lower.path().with_file_name("second"));
     let above = lower.path().parent().expect("it lies in a directory");

@@ -162,7 +162,7 @@ fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs(
 }
 
 #[test]
-fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_goes() {
+fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_is_removed() {
     for writer in [Writer::Emptying, Writer::Cutting] {
         on_disks(
             |scene| {

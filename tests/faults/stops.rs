@@ -279,7 +279,7 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
 
 /// Whatever goes, and however little it is.
 #[test]
-fn nothing_goes_before_what_the_layout_says_is_on_the_disk() {
+fn nothing_is_removed_before_what_the_layout_says_is_on_the_disk() {
     for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {
         let scene = FullLayout::new();
         if !has_orphans {
@@ -319,7 +319,7 @@ pub(crate) fn write_anew(layout: &Path) {
 }
 
 #[test]
-fn a_full_disk_gets_room_from_orphans_unless_somebody_else_writes() {
+fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
     let number = {
         let scene = FullLayout::new();
         let fs = Stopping::new(Way::Dies, 0, scene.path());

@@ -42,7 +42,7 @@ impl Progress for Patience {
 }
 
 #[test]
-fn a_stop_is_told_whatever_it_falls_on() {
+fn a_stop_is_reported_wherever_it_happens() {
     for make in [gc as Make, rm] {
         let undisturbed = {
             let scene = FullLayout::new();
@@ -114,7 +114,7 @@ fn list_three(layout: &Path) {
 }
 
 #[test]
-fn only_images_that_use_what_was_deleted_are_told_of() {
+fn only_images_that_use_deleted_blobs_are_reported() {
     for (other, broken) in [
         (list_two as fn(&Path), &[][..]),
         (list_three, &["again:1"][..]),
@@ -213,7 +213,7 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
 }
 
 #[test]
-fn nothing_of_a_pool_goes_before_what_its_layouts_say_is_on_the_disk() {
+fn nothing_of_a_pool_is_removed_before_what_its_layouts_say_is_on_the_disk() {
     let calls = Pooled::undisturbed(gc);
     let first = calls.iter().position(|call| call.starts_with("remove "));
     let synced = calls
@@ -225,7 +225,7 @@ fn nothing_of_a_pool_goes_before_what_its_layouts_say_is_on_the_disk() {
 }
 
 #[test]
-fn who_writes_to_one_layout_of_a_pool_is_told_of() {
+fn a_writer_to_one_layout_of_a_store_is_reported() {
     let calls = Pooled::undisturbed(gc);
     let last = calls.iter().rposition(|call| call.starts_with("remove "));
     let number = last.expect("something goes") + 1;
@@ -242,7 +242,7 @@ fn who_writes_to_one_layout_of_a_pool_is_told_of() {
 }
 
 #[test]
-fn what_a_pool_is_to_release_stays_when_somebody_writes_right_after() {
+fn blobs_that_a_store_releases_are_kept_if_another_program_writes_right_after() {
     let calls = Pooled::undisturbed(prune_one);
     let last = calls.iter().rposition(|call| call == "replace index.json");
     let last = last.expect("both are written") + 1;
@@ -270,7 +270,7 @@ fn make_blobs(layout: &Path) {
 }
 
 #[test]
-fn an_empty_layout_to_which_somebody_writes_is_not_removed() {
+fn an_empty_layout_with_a_writer_is_not_removed() {
     let prepare = || {
         let directory = memory_dir();
         let builder = LayoutBuilder::at(&directory.path().join("layout"));
@@ -349,7 +349,7 @@ fn an_error_after_the_new_index_is_no_refusal() {
 
 /// Orphans have made room, and it is not enough: they are gone, and the entry is not.
 #[test]
-fn what_was_deleted_to_make_room_is_told_though_there_is_not_enough() {
+fn blobs_deleted_to_make_room_are_reported_even_if_that_is_not_enough() {
     let number = number_of_index(rm);
     let scene = FullLayout::new();
     let index = std::fs::read(scene.builder.join("index.json")).expect("it is there");

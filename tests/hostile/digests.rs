@@ -233,7 +233,7 @@ fn both_of_two_digests_in_one_descriptor_are_followed() {
 }
 
 #[test]
-fn a_valid_digest_of_an_unknown_algorithm_stays_below_blobs() {
+fn a_valid_digest_of_an_unknown_algorithm_is_kept_below_blobs() {
     let digests = [
         "sha256+b64:LCa0a2j-xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564",
         "multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8",

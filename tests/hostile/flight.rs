@@ -306,7 +306,7 @@ fn without_grace_every_unreferenced_blob_is_deleted() {
 }
 
 #[test]
-fn grace_is_as_long_as_it_is_said_to_be() {
+fn grace_is_as_long_as_given() {
     for (grace, kept) in [("5m", false), ("30m", true), ("7d", true), ("1h", true)] {
         let scene = old_scene();
         let young = orphan(&scene, "young", 15 * MINUTE);
@@ -371,7 +371,7 @@ fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
 }
 
 #[test]
-fn a_temporary_file_that_somebody_has_locked_stays_however_old_it_is() {
+fn a_locked_temporary_file_is_kept_however_old_it_is() {
     for_each(left_over(), String::clone, |file| {
         // A locked directory of umoci means that umoci is at work: see the locks below.
         if file.starts_with(".umoci") {
@@ -392,7 +392,7 @@ fn a_temporary_file_that_somebody_has_locked_stays_however_old_it_is() {
 }
 
 #[test]
-fn files_that_only_resemble_a_writers_stay() {
+fn files_that_only_resemble_a_writers_are_kept() {
     let hex = "ab".repeat(32);
     let files = [
         "oci-put-blob".to_owned(),
@@ -432,7 +432,7 @@ fn files_that_only_resemble_a_writers_stay() {
 }
 
 #[test]
-fn a_temporary_directory_with_something_else_in_it_stays() {
+fn a_temporary_directory_with_something_else_in_it_is_kept() {
     for directory in [
         ".umoci-123456789".to_owned(),
         format!("ingest/{}", "ab".repeat(32)),

@@ -88,7 +88,7 @@ fn a_layout_is_not_empty_as_long_as_something_is_held() {
 
 /// A blob of a type that nobody knows may be any text.
 #[test]
-fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
+fn text_that_only_begins_like_json_references_what_precedes_the_error() {
     for begins in ["{", "[", "{\"text\": oops", "[1, 2,, 3]"] {
         let mut scene = GuardedLayout::new();
         let text = scene.builder.blob(media::STRANGE, begins.as_bytes());
@@ -110,7 +110,7 @@ fn text_that_only_begins_like_json_refers_to_what_stands_before_the_slip() {
 
 /// Whichever comes first: one descriptor knows no better, the other promises a manifest.
 #[test]
-fn text_that_is_promised_to_be_a_manifest_is_damaged_whoever_else_knows_no_better() {
+fn text_that_one_descriptor_declares_a_manifest_is_damaged_whatever_others_declare() {
     for is_first in [true, false] {
         let mut scene = GuardedLayout::new();
         let text = scene.builder.blob(media::STRANGE, b"{ oops");

@@ -107,7 +107,7 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
 }
 
 #[test]
-fn a_temporary_file_goes_when_it_is_older_than_was_said() {
+fn a_temporary_file_is_deleted_when_older_than_given() {
     let (moment, modified) = moment();
     let scene = GuardedLayout::new();
     scene.builder.file("oci-put-blob123456789", b"half a blob");

@@ -67,7 +67,7 @@ fn a_layer_that_may_not_be_read_is_no_obstacle() {
 }
 
 #[test]
-fn an_orphan_that_may_not_be_read_may_be_a_signature_and_stays() {
+fn an_orphan_that_may_not_be_read_may_be_a_signature_and_is_kept() {
     let scene = GuardedLayout::new();
     let signature =
         scene
@@ -146,7 +146,7 @@ fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
 }
 
 #[test]
-fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_goes_on() {
+fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
     let which: [fn(&GuardedLayout) -> String; 3] = [
         |scene| scene.app.layers[0].digest.clone(),
         |scene| scene.app.config.digest.clone(),

@@ -206,7 +206,7 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
 }
 
 #[test]
-fn documents_behind_links_are_read_and_what_they_name_stays() {
+fn documents_behind_links_are_read_and_what_they_name_is_kept() {
     // Bazel's rules write every blob as a link into a cache.
     let scene = GuardedLayout::new();
     let cache = scene.builder.outside().join("cache");
@@ -230,7 +230,7 @@ fn link_orphan_to(scene: &GuardedLayout, target: &Path) {
 }
 
 #[test]
-fn a_linked_orphan_goes_only_as_a_link_and_frees_nothing() {
+fn a_linked_orphan_is_removed_only_as_a_link_and_frees_nothing() {
     let scene = GuardedLayout::new();
     let target = scene.builder.outside().join("somebody else's");
     link_orphan_to(&scene, &target);

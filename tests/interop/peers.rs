@@ -19,7 +19,7 @@ enum End {
 
 /// The README has these numbers: with `--nocapture` they are printed.
 #[test]
-fn of_every_recorded_layout_exactly_the_garbage_goes_or_nothing() {
+fn of_every_recorded_layout_exactly_the_garbage_is_removed_or_nothing() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

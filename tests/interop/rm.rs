@@ -30,7 +30,7 @@ fn rm(clients: &ClientDir, layout: &str, args: &[&str]) -> Run {
 }
 
 #[test]
-fn whichever_tag_goes_umoci_and_skopeo_read_all_others() {
+fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -73,7 +73,7 @@ fn whichever_tag_goes_umoci_and_skopeo_read_all_others() {
 }
 
 #[test]
-fn what_skopeo_untagged_by_overwriting_goes_by_its_id_and_the_tag_stays() {
+fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -103,7 +103,7 @@ fn what_skopeo_untagged_by_overwriting_goes_by_its_id_and_the_tag_stays() {
 }
 
 #[test]
-fn umoci_and_skopeo_go_on_in_a_layout_from_which_everything_was_removed() {
+fn umoci_and_skopeo_continue_in_a_layout_from_which_everything_was_removed() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

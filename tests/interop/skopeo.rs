@@ -56,7 +56,7 @@ fn every_tag_that_skopeo_copied_works_after_a_sweep() {
 }
 
 #[test]
-fn what_skopeo_untagged_by_overwriting_stays_whole() {
+fn images_that_skopeo_untagged_by_overwriting_remain_whole() {
     let Some(clients) = ClientDir::new() else {
         return;
     };
@@ -289,7 +289,7 @@ fn an_index_of_several_platforms_is_copied_whole_after_a_sweep() {
 }
 
 #[test]
-fn skopeo_goes_on_with_a_swept_layout() {
+fn skopeo_continues_with_a_swept_layout() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

@@ -138,7 +138,7 @@ fn a_new_layout_with_null_for_its_manifests_is_sound_and_can_be_used_after_a_swe
 }
 
 #[test]
-fn umoci_goes_on_with_a_swept_layout() {
+fn umoci_continues_with_a_swept_layout() {
     let Some(clients) = ClientDir::new() else {
         return;
     };

@@ -167,7 +167,7 @@ fn a_search_in_vain_says_what_is_there_instead() {
 }
 
 #[test]
-fn lists_of_several_layouts_tell_which_is_which() {
+fn lists_of_several_layouts_name_the_layouts() {
     let scene = TestDir::new();
     scene.layout("a");
     scene.layout("b");
@@ -256,7 +256,7 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
 
 /// Two names of one file are one file, also in the line on what stays.
 #[test]
-fn what_stays_is_counted_once_as_well() {
+fn what_is_kept_is_counted_once_as_well() {
     let scene = TestDir::new();
     let (one, image) = scene.layout("one");
     let layer = image.layers[0].blob_path();

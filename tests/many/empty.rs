@@ -41,7 +41,7 @@ fn empty(scene: &TestDir, relative: &str) -> LayoutBuilder {
 }
 
 #[test]
-fn what_is_pruned_to_nothing_goes_with_its_directory() {
+fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
     let scene = TestDir::new();
     let (layout, _) = scene.layout("tree/org/app");
     layout.age("index.json", DAY);
@@ -99,7 +99,7 @@ fn a_layout_with_a_second_index_is_not_empty() {
 }
 
 #[test]
-fn without_the_flag_an_empty_layout_stays() {
+fn without_the_flag_an_empty_layout_is_kept() {
     let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     scene.run(&["gc", "--allow-empty", "layout"]).ok();
@@ -206,7 +206,7 @@ fn a_layout_that_lists_something_is_never_removed() {
 }
 
 #[test]
-fn the_question_names_the_layouts_that_would_go() {
+fn the_question_names_the_layouts_that_would_be_removed() {
     let scene = TestDir::new();
     let layout = empty(&scene, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";

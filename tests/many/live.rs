@@ -59,7 +59,7 @@ fn everything_below_its_database_is_busy_until_it_stops() {
 }
 
 #[test]
-fn a_database_that_nobody_holds_or_that_is_none_is_no_zot() {
+fn a_database_that_is_not_locked_or_not_a_database_is_not_zot() {
     let scene = TestDir::new();
     scene.layout("registry/app");
     let path = scene.join("registry/cache.db");

@@ -408,7 +408,7 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
 }
 
 #[test]
-fn left_over_temporary_files_of_every_layout_go() {
+fn stale_temporary_files_of_every_layout_are_removed() {
     let commune = Commune::new(Way::Empty);
     let scene = &commune.scene;
     for name in NAMES {

@@ -210,7 +210,7 @@ fn is_swept_and_pruned_with_true_bytes() {
 }
 
 #[test]
-fn what_a_link_elsewhere_keeps_is_told_apart() {
+fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
     let registry = Registry::new();
     let outside = registry.scene.join("outside");
     fs::create_dir(&outside).expect("a directory can be made");
@@ -244,7 +244,7 @@ fn what_a_link_elsewhere_keeps_is_told_apart() {
 }
 
 #[test]
-fn the_output_does_not_depend_on_who_was_faster() {
+fn the_output_does_not_depend_on_the_order_of_threads() {
     let registry = Registry::new();
     let outputs: Vec<(String, String)> = (0..3)
         .map(|_| {

@@ -70,12 +70,12 @@ fn a_document_is_followed_to_everything_that_it_names() {
 }
 
 #[test]
-fn dockers_list_loses_what_goes_and_nothing_else() {
+fn dockers_list_loses_what_is_removed_and_nothing_else() {
     hold("saved");
 }
 
 #[test]
-fn dockers_oldest_list_loses_what_goes_and_nothing_else() {
+fn dockers_oldest_list_loses_what_is_removed_and_nothing_else() {
     hold("repositories");
 }
 

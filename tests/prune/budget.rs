@@ -7,7 +7,7 @@ use crate::support::{ImageBuilder, TestLayout, blobs, bulk, for_each, listed};
 
 /// What else than its clock decides which of two images is older.
 #[test]
-fn equal_times_go_by_created_and_then_by_position() {
+fn equal_times_are_ordered_by_created_and_then_by_position() {
     let shelf = |created: &dyn Fn(u64) -> Option<String>| {
         let mut shelf = TestLayout::new();
         for number in 1..=5 {
@@ -75,7 +75,7 @@ fn images_within_the_budget_are_kept() {
 }
 
 #[test]
-fn the_oldest_go_first_and_no_more_than_need_be() {
+fn the_oldest_are_removed_first_and_no_more_than_need_be() {
     let whole = live(&five());
     let each = whole / 5;
     // A budget to the byte, and one byte less.
@@ -190,7 +190,7 @@ fn a_named_part_of_a_newer_image_is_no_room() {
 }
 
 #[test]
-fn untagged_images_go_before_tagged_ones_unless_a_rule_keeps_them() {
+fn untagged_images_are_removed_before_tagged_ones_unless_a_rule_keeps_them() {
     let mut shelf = TestLayout::new();
     shelf.named("app:1", 50, &ImageBuilder::new("app").weighs(10_000));
     let young = shelf.untagged(2, &ImageBuilder::new("young").weighs(10_000));
@@ -223,7 +223,7 @@ fn without_all_only_dangling_images_are_removed() {
 }
 
 #[test]
-fn the_last_name_stays_and_exit_5_says_what_holds_the_rest() {
+fn the_last_name_is_kept_and_exit_5_says_what_holds_the_rest() {
     let shelf = five();
     let pruned = shelf.prune(&["-a", "--max-size", "1kB"]);
     pruned.leaves(&["app:5"]);

@@ -37,7 +37,7 @@ impl Overwritten {
 }
 
 #[test]
-fn an_overwritten_tag_goes_with_its_private_blobs_and_nothing_shared() {
+fn an_overwritten_tag_is_removed_with_its_private_blobs_and_nothing_shared() {
     let scene = Overwritten::new();
     scene.shelf.write();
     let pruned = scene.shelf.prune(&[]);
@@ -51,7 +51,7 @@ fn an_overwritten_tag_goes_with_its_private_blobs_and_nothing_shared() {
 }
 
 #[test]
-fn orphans_go_along() {
+fn orphans_are_removed_along() {
     let mut scene = Overwritten::new();
     let orphan = scene.shelf.layout.layer(b"left by an export");
     scene.shelf.write();
@@ -135,7 +135,7 @@ fn signatures_of_a_kept_image_are_not_dangling() {
 }
 
 #[test]
-fn what_belongs_to_a_part_of_an_image_that_stays_is_not_dangling() {
+fn what_belongs_to_a_part_of_an_image_that_is_kept_is_not_dangling() {
     for_each(
         belongings(),
         |(what, _)| (*what).to_owned(),
@@ -183,7 +183,7 @@ fn signatures_of_a_removed_image_are_removed_with_it() {
 }
 
 #[test]
-fn with_all_the_same_goes_with_a_named_image() {
+fn with_all_the_same_is_removed_with_a_named_image() {
     for_each(
         belongings(),
         |(what, _)| (*what).to_owned(),
@@ -210,7 +210,7 @@ fn with_all_the_same_goes_with_a_named_image() {
 }
 
 #[test]
-fn an_unlisted_attestation_of_buildkit_is_a_left_over() {
+fn an_unlisted_attestation_of_buildkit_is_stale() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 5);
     let config = shelf.layout.empty_config();
@@ -226,7 +226,7 @@ fn an_unlisted_attestation_of_buildkit_is_a_left_over() {
 }
 
 #[test]
-fn signatures_that_share_the_name_of_what_stays_stay() {
+fn signatures_that_share_the_name_of_a_kept_image_are_kept() {
     for_each(
         [
             "dev.cosignproject.cosign/sigs",
@@ -268,7 +268,7 @@ fn signatures_that_share_the_name_of_what_stays_stay() {
 }
 
 #[test]
-fn a_signature_whose_image_is_not_listed_stands_for_itself() {
+fn a_signature_whose_image_is_not_listed_is_an_image_of_its_own() {
     let mut shelf = TestLayout::new();
     shelf.small("tool:1", 5);
     let config = shelf.layout.empty_config();
@@ -291,7 +291,7 @@ fn a_signature_whose_image_is_not_listed_stands_for_itself() {
 
 /// oras lists every child of an index once more.
 #[test]
-fn children_listed_once_more_stay_as_long_as_their_index() {
+fn children_listed_once_more_are_kept_as_long_as_their_index() {
     let mut shelf = TestLayout::new();
     let platforms = ["linux/amd64", "linux/arm64"];
     let mut indexes = Vec::new();
@@ -561,7 +561,7 @@ fn a_digest_tag_does_not_keep_its_subject_and_follows_it() {
 
 /// What carries the tag of something that is not removed stays, whether its subject is here or not.
 #[test]
-fn a_digest_tag_stays_where_its_subject_is_not_removed() {
+fn a_digest_tag_is_kept_where_its_subject_is_not_removed() {
     let (mut shelf, app, _) = signed_by_digest_tag(true);
     shelf.layout.tag(&app.manifest, "app:1");
     let absent = "0".repeat(64);

@@ -43,7 +43,7 @@ fn without_all_no_name_is_ever_lost() {
 }
 
 #[test]
-fn a_held_image_stays_and_its_reason_says_so() {
+fn a_held_image_is_kept_and_its_reason_says_so() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -134,7 +134,7 @@ fn a_hold_that_ended_holds_nothing() {
 }
 
 #[test]
-fn a_held_digest_that_nothing_lists_any_more_stays() {
+fn a_held_digest_that_nothing_lists_any_more_is_kept() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     let held = shelf.small("app:2", 80);
@@ -187,7 +187,7 @@ fn the_last_image_needs_allow_empty() {
 }
 
 #[test]
-fn a_last_name_that_a_hold_keeps_is_no_last_image_that_goes() {
+fn a_last_name_that_a_hold_keeps_is_not_the_last_image_to_be_removed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 90);
     shelf.write();
@@ -236,7 +236,7 @@ fn in_a_layout_without_names_all_asks_for_allow_empty_too() {
 }
 
 #[test]
-fn an_image_with_several_names_goes_or_stays_whole() {
+fn an_image_with_several_names_is_removed_or_kept_as_a_whole() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf
@@ -261,7 +261,7 @@ fn an_image_with_several_names_goes_or_stays_whole() {
 }
 
 #[test]
-fn a_named_part_of_what_goes_stays_for_itself() {
+fn a_named_part_of_a_removed_image_is_kept_for_itself() {
     let mut shelf = TestLayout::new();
     let part = shelf.small("app:arm64", 90);
     let other = ImageBuilder::new("amd64").weighs(70).store(&shelf.layout);
@@ -279,7 +279,7 @@ fn a_named_part_of_what_goes_stays_for_itself() {
 }
 
 #[test]
-fn a_named_referrer_of_what_goes_stays_and_is_mentioned() {
+fn a_named_referrer_of_what_is_removed_is_kept_and_is_mentioned() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 90);
     shelf.small("app:2", 80);
@@ -300,7 +300,7 @@ fn a_named_referrer_of_what_goes_stays_and_is_mentioned() {
 
 /// Signed by a digest tag, and the signature is signed by a referrer: both follow.
 #[test]
-fn a_signature_of_a_signature_goes_with_the_image() {
+fn a_signature_of_a_signature_is_removed_with_the_image() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("keep:1", 5);
     let image = shelf.small("app:1", 90);
@@ -328,7 +328,7 @@ fn a_signature_of_a_signature_goes_with_the_image() {
 
 /// What only a removed index listed, and a staying referrer is about, goes when that goes.
 #[test]
-fn the_subject_of_what_stays_stays() {
+fn the_subject_of_a_kept_referrer_is_kept() {
     let mut shelf = TestLayout::new();
     shelf.small("keep:1", 5);
     let child = shelf.overwritten("child", 50);

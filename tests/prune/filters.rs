@@ -612,7 +612,7 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
 
 /// A signature that only shares a name with its image: nothing tells any more whose it is once the image has lost that name.
 #[test]
-fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
+fn a_signature_is_removed_with_the_name_that_ties_it_to_its_image() {
     for (other_image, goes) in [(false, true), (true, false)] {
         let mut shelf = TestLayout::new();
         let app = shelf.small("app:old", 20);
@@ -638,7 +638,7 @@ fn a_signature_goes_with_the_name_that_ties_it_to_its_image() {
 
 /// A rule keeps one of two images that have one name; the signature that has it as well is that of the one that is kept.
 #[test]
-fn a_signature_stays_with_the_image_that_keeps_its_name() {
+fn a_signature_is_kept_with_the_image_that_keeps_its_name() {
     let mut shelf = TestLayout::new();
     let old = shelf.named("ex.com/a:1", 50, &ImageBuilder::new("old").weighs(500));
     let new = shelf.named("ex.com/a:1", 40, &ImageBuilder::new("new").weighs(600));

@@ -22,7 +22,7 @@ fn shelf() -> TestLayout {
 }
 
 #[test]
-fn orphans_in_flight_stay_and_the_last_line_counts_them() {
+fn orphans_in_flight_are_kept_and_the_last_line_counts_them() {
     for flag in ["-n", "-f"] {
         let shelf = shelf();
         let young = shelf.layout.layer(b"twelve bytes");
@@ -170,7 +170,7 @@ fn a_layout_with_damage_is_refused_untouched_with_a_hint() {
 
 /// The image that is damaged can be removed, and by that the layout is pruned again.
 #[test]
-fn a_damaged_image_that_goes_stops_nothing() {
+fn a_damaged_image_that_is_removed_stops_nothing() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let bad = shelf.small("bad:1", 50);
@@ -227,7 +227,7 @@ fn a_sparse_layout_is_pruned_like_any_other() {
 }
 
 #[test]
-fn without_entries_nothing_is_pruned_unless_told_so() {
+fn without_entries_nothing_is_pruned_unless_requested() {
     let shelf = shelf();
     shelf
         .layout
@@ -359,7 +359,7 @@ fn what_a_prune_has_kept_for_a_writer_is_kept_by_the_next_one_and_by_apply() {
 }
 
 #[test]
-fn where_age_alone_keeps_everything_the_last_line_names_the_way_out() {
+fn if_age_alone_keeps_everything_the_last_line_names_the_flag() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 10);
     shelf.write();

@@ -25,7 +25,7 @@ fn size(layout: &Path) -> u64 {
 
 /// A job prunes its cache before it saves it; the next job finds what it imports.
 #[test]
-fn a_build_cache_in_ci_stays_within_its_budget() {
+fn a_build_cache_in_ci_remains_within_its_budget() {
     let mut shelf = TestLayout::new();
     shelf.layout.without_marker().directory("ingest");
     let base = shelf.layout.layer(&bulk("base", 2000));

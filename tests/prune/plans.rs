@@ -84,7 +84,7 @@ pub(crate) fn make(shelf: &TestLayout, plan: &std::path::Path, args: &[&str]) ->
 }
 
 #[test]
-fn a_plan_says_what_goes_and_why() {
+fn a_plan_says_what_is_removed_and_why() {
     let planned = Planned::new();
     planned
         .run
@@ -319,7 +319,7 @@ fn a_layout_whose_path_no_plan_can_name_is_an_error() {
 }
 
 #[test]
-fn holds_and_names_that_a_plan_removes_go_together() {
+fn holds_and_names_that_a_plan_removes_are_removed_together() {
     let mut shelf = TestLayout::new();
     let image = shelf.small("app:1", 60);
     shelf.layout.tag(&image.manifest, "app:latest");
@@ -341,7 +341,7 @@ fn holds_and_names_that_a_plan_removes_go_together() {
 }
 
 #[test]
-fn a_budget_that_is_missed_can_be_planned_and_done_as_far_as_it_goes() {
+fn a_budget_that_is_missed_can_be_planned_and_applied_as_far_as_possible() {
     let mut shelf = TestLayout::new();
     for number in 1..=3 {
         shelf.named(
@@ -366,7 +366,7 @@ fn a_budget_that_is_missed_can_be_planned_and_done_as_far_as_it_goes() {
 }
 
 #[test]
-fn somebody_else_at_work_makes_apply_wait_and_give_up() {
+fn another_process_makes_apply_wait_and_give_up() {
     let planned = Planned::new();
     let before = snapshot(planned.shelf.path());
     let lock = planned.shelf.layout.flock("index.json.lock");

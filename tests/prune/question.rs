@@ -193,7 +193,7 @@ fn many_images_are_cut_short_in_the_list() {
 }
 
 #[test]
-fn where_nothing_goes_nothing_is_asked() {
+fn if_nothing_is_removed_nothing_is_asked() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 5);
     shelf.write();
@@ -228,7 +228,7 @@ fn a_refusal_comes_before_any_question_and_once() {
 }
 
 #[test]
-fn one_question_for_several_layouts_and_one_bad_one_is_said_once() {
+fn one_question_for_several_layouts_and_one_bad_one_is_reported_once() {
     let (one, two, bad) = (shelf(), shelf(), shelf());
     bad.layout.file("index.json", b"{ half");
     let Some(run) = answered(call(&[&one, &bad, &two], &[]), "", "y\n") else {

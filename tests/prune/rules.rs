@@ -229,7 +229,7 @@ fn without_all_rules_protect_what_dangles() {
 
 /// A part of what goes, or what it was built upon, is kept by its own rule.
 #[test]
-fn what_a_rule_keeps_is_not_dragged_along_by_what_goes() {
+fn what_a_rule_keeps_is_not_dragged_along_by_what_is_removed() {
     let mut shelf = TestLayout::new();
     shelf.small("app:1", 30);
     let part = shelf.overwritten("young part", 2);
@@ -589,7 +589,7 @@ fn a_list_names_images_in_every_form() {
 }
 
 #[test]
-fn a_list_goes_along_with_other_rules_and_filters() {
+fn a_list_works_with_other_rules_and_filters() {
     let shelf = shelf();
     let file = keep_from(&shelf, "app:1\n");
     let pruned = shelf.prune(&[

@@ -45,7 +45,7 @@ fn shelf() -> (TestLayout, Image, Image) {
 }
 
 #[test]
-fn an_image_that_goes_takes_its_element_and_its_line() {
+fn an_image_that_is_removed_takes_its_element_and_its_line() {
     let (shelf, one, two) = shelf();
     let pruned = shelf.prune(&["-a", "--keep-last", "1"]);
     pruned.ok().leaves(&["app:2"]);
@@ -71,7 +71,7 @@ fn an_image_that_goes_takes_its_element_and_its_line() {
 }
 
 #[test]
-fn where_nothing_goes_they_are_not_touched() {
+fn if_nothing_is_removed_they_are_not_touched() {
     let (shelf, ..) = shelf();
     let before = snapshot(shelf.path());
     let run = shelf.call(["-f"]).run();
@@ -79,7 +79,7 @@ fn where_nothing_goes_they_are_not_touched() {
 }
 
 #[test]
-fn an_element_of_what_stays_keeps_its_layers() {
+fn an_element_of_what_is_kept_keeps_its_layers() {
     let mut shelf = TestLayout::new();
     let kept = shelf.small("app:1", 5);
     let dangling = shelf.overwritten("dangling", 20);
@@ -151,7 +151,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everythi
 
 /// What is left of an overwritten index is as dangling as any, also when docker's file names one of its platforms.
 #[test]
-fn an_overwritten_index_over_an_image_that_is_named_twice_goes() {
+fn an_overwritten_index_over_an_image_that_is_named_twice_is_removed() {
     let mut shelf = TestLayout::new();
     let saved = shelf.small("tool:1", 5);
     let over = shelf.layout.index(std::slice::from_ref(&saved.manifest));
@@ -167,7 +167,7 @@ fn an_overwritten_index_over_an_image_that_is_named_twice_goes() {
 }
 
 #[test]
-fn recorded_archives_stay_loadable() {
+fn recorded_archives_remain_loadable() {
     for_each(
         [
             "docker-save-names",

@@ -47,7 +47,7 @@ fn an_untagged_image_that_another_file_lists_is_not_dangling() {
 }
 
 #[test]
-fn orphans_that_another_file_lists_stay_with_all_below_them() {
+fn orphans_that_another_file_lists_are_kept_with_all_below_them() {
     let (shelf, _) = shelf();
     let chart = ImageBuilder::new("chart")
         .layer(b"chart")

@@ -252,7 +252,7 @@ fn what_was_planned_without_grace_is_done_without() {
 const TEMPORARY: &str = "oci-put-blob123456789";
 
 #[test]
-fn temporary_files_go_by_the_age_that_was_planned() {
+fn temporary_files_are_deleted_by_the_planned_age() {
     for_each(
         [("1h", true), ("24h", false)],
         |(age, _)| (*age).to_owned(),

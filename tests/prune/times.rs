@@ -7,7 +7,7 @@ use crate::support::dated::NOW;
 use crate::support::{Cmd, TestLayout, days_ago, for_each};
 
 #[test]
-fn until_takes_every_way_to_say_a_time() {
+fn until_takes_every_form_of_a_time() {
     // Added: prod 60, dangling 45, dev 30, plain 10, multi 5, sparse 4, hollow 3, chart 2 days ago.
     let shelf = shelf();
     let old = ["app:prod", "<none>"];
@@ -84,7 +84,7 @@ fn a_date_without_a_zone_is_local() {
 }
 
 #[test]
-fn until_goes_by_the_clock_that_was_asked_for_and_no_date_is_never_old() {
+fn until_uses_the_requested_clock_and_images_without_a_date_are_never_old() {
     let shelf = shelf();
     let created = ["--time", "created"];
     let cases: [(&str, &[&str]); 4] = [

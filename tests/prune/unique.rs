@@ -184,7 +184,7 @@ fn an_empty_layout_has_an_empty_list_of_items() {
 
 /// `ls`, the question and `-v` show the time by which `prune` judges.
 #[test]
-fn the_time_that_prune_goes_by_is_shown() {
+fn the_time_that_prune_uses_is_shown() {
     let mut shelf = TestLayout::new();
     let build = |salt: &str, created: &str| {
         ImageBuilder::new(salt)

@@ -21,7 +21,7 @@ fn mirror() -> TestLayout {
 const KEEP_NOTHING: &str = "no image has a name that matches `--keep ";
 
 #[test]
-fn patterns_and_filters_that_match_nothing_are_said() {
+fn patterns_and_filters_that_match_nothing_are_reported() {
     // What is asked for, what is said, and the pattern that would match.
     let cases: [(&[&str], &str, &str); 12] = [
         (
@@ -120,7 +120,7 @@ fn matching_patterns_are_not_reported() {
 }
 
 #[test]
-fn of_several_layouts_only_what_matches_nowhere_is_said() {
+fn of_several_layouts_only_what_matches_nowhere_is_reported() {
     let (one, mut two) = (mirror(), TestLayout::new());
     two.small("tool:1", 10);
     two.small("tool:2", 5);
@@ -147,7 +147,7 @@ fn of_several_layouts_only_what_matches_nowhere_is_said() {
 }
 
 #[test]
-fn a_list_that_is_empty_or_stops_at_a_slash_is_said() {
+fn a_list_that_is_empty_or_stops_at_a_slash_is_reported() {
     let shelf = mirror();
     let list = shelf.layout.outside().join("list");
     let path = list.to_str().expect("paths of the tests are UTF-8");
@@ -166,14 +166,14 @@ fn a_list_that_is_empty_or_stops_at_a_slash_is_said() {
 }
 
 #[test]
-fn it_is_said_where_the_prune_is_refused_as_well() {
+fn it_is_reported_if_the_prune_is_refused_as_well() {
     let shelf = mirror();
     let run = shelf.refuses(&["-a", "-q", "--keep", "*:1-lts"], 3);
     run.warns(KEEP_NOTHING).warns("--allow-empty");
 }
 
 #[test]
-fn a_pattern_of_rm_that_stops_at_a_slash_is_told() {
+fn a_pattern_of_rm_that_stops_at_a_slash_is_reported() {
     let shelf = mirror();
     let hint = |pattern: &str| {
         let run = Cmd::new(["rm", "-n"]).arg(shelf.path()).arg(pattern).run();

@@ -170,7 +170,7 @@ fn what_was_kept_beside_a_writer_is_kept_by_every_sweep_until_it_ends() {
 }
 
 #[test]
-fn without_its_writer_what_was_kept_is_swept_and_the_note_goes() {
+fn without_its_writer_what_was_kept_is_swept_and_the_note_is_removed() {
     for (grace, ends) in [("1h", true), ("0", false)] {
         let (layout, app, other) = app_and_other();
         layout.file(SIGN, b"half a blob");
@@ -296,7 +296,7 @@ fn where_the_note_cannot_be_written_nothing_is_untagged() {
 
 /// `--remove-empty-layouts` takes the note with the rest of its own files.
 #[test]
-fn an_empty_layout_goes_with_its_note() {
+fn an_empty_layout_is_removed_with_its_note() {
     let (layout, _, _) = app_and_other();
     layout.file(SIGN, b"half a blob");
     bare(layout.path(), ["app:1", "other:1"]).run().ok();

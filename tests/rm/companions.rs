@@ -53,7 +53,7 @@ fn removing_an_image_says_that_its_companion_is_kept() {
 }
 
 #[test]
-fn nothing_is_said_of_companions_that_are_removed_as_well_or_whose_name_is_left() {
+fn nothing_is_reported_of_companions_that_are_removed_as_well_or_whose_name_is_left() {
     for arguments in [&["app:1", "app:1-esgztoc"][..], &["app:*"]] {
         let mut layout = LayoutBuilder::new();
         stargz(&mut layout, "app:1");
@@ -74,7 +74,7 @@ fn nothing_is_said_of_companions_that_are_removed_as_well_or_whose_name_is_left(
 }
 
 #[test]
-fn a_companion_that_carries_the_name_or_digest_is_told_whatever_its_suffix_is() {
+fn a_companion_with_the_name_or_digest_is_reported_whatever_its_suffix() {
     for (key, by_name) in [("com.example.source", false), ("com.example.source", true)] {
         for (suffix, other_key, is_told) in [
             ("-nydus", None, true),

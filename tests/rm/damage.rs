@@ -86,7 +86,7 @@ fn run_hint(run: &Run) {
 }
 
 #[test]
-fn another_image_that_is_damaged_stops_the_removal_and_the_hint_is_the_way_out() {
+fn another_damaged_image_stops_the_removal_and_the_hint_helps() {
     for way in WAYS.into_iter().filter(|way| *way != "missing") {
         for nested in [false, true] {
             let (layout, sound, broken, _) = with_damage(way, nested);
@@ -122,7 +122,7 @@ fn names_can_be_taken_away_while_another_image_is_damaged() {
 }
 
 #[test]
-fn several_damaged_images_go_in_one_call() {
+fn several_damaged_images_are_removed_in_one_call() {
     let (mut layout, sound, broken, _) = with_damage("empty", false);
     let other = layout.image("linux/amd64", "other", &[b"other"]);
     layout.tag(&other.manifest, "other:1").write();
@@ -255,7 +255,7 @@ fn with_invalid(digest: &str, name: Option<&str>) -> (LayoutBuilder, Image, Imag
 }
 
 #[test]
-fn an_entry_with_an_invalid_digest_goes_by_name_and_by_position() {
+fn an_entry_with_an_invalid_digest_is_removed_by_name_and_by_position() {
     for digest in INVALID {
         for (name, argument) in [
             (Some("bad:1"), "bad:1"),
@@ -303,7 +303,7 @@ fn run_hint_works(run: &Run, name: Option<&str>) {
 }
 
 #[test]
-fn two_entries_with_invalid_digests_go_in_one_call() {
+fn two_entries_with_invalid_digests_are_removed_in_one_call() {
     let (mut layout, one, _) = with_invalid("sha256:no", Some("bad:1"));
     layout
         .entry(Desc::new(media::MANIFEST, "nothing", 7))

@@ -101,7 +101,7 @@ impl Save {
 }
 
 #[test]
-fn a_name_goes_from_all_lists_and_every_other_byte_stays() {
+fn a_name_is_removed_from_all_lists_and_every_other_byte_is_kept() {
     let save = Save::new();
     let before = save.read("manifest.json");
     let run = rm(&save.layout, &["alpha:2"]);
@@ -129,7 +129,7 @@ fn a_name_goes_from_all_lists_and_every_other_byte_stays() {
 }
 
 #[test]
-fn the_element_goes_with_the_image_and_shared_layers_stay() {
+fn the_element_is_removed_with_the_image_and_shared_layers_are_kept() {
     let save = Save::new();
     let (alpha, bravo) = (&save.alpha, &save.bravo);
     let run = rm(&save.layout, &["-f", alpha.manifest.short()]);
@@ -156,7 +156,7 @@ fn the_element_goes_with_the_image_and_shared_layers_stay() {
 }
 
 #[test]
-fn an_element_without_names_goes_with_its_image() {
+fn an_element_without_names_is_removed_with_its_image() {
     // `docker save ID` writes `null`.
     for tags in [None, Some("alpha:1")] {
         let mut layout = LayoutBuilder::new();
@@ -207,7 +207,7 @@ fn blobs_named_by_a_kept_element_are_kept() {
 }
 
 #[test]
-fn an_element_stays_while_an_image_of_the_same_config_does() {
+fn an_element_is_kept_while_an_image_of_the_same_config_is() {
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"alpha"]);
     // Another manifest over the same config and layers, as a copy with other media types has.
@@ -233,7 +233,7 @@ fn an_element_stays_while_an_image_of_the_same_config_does() {
 }
 
 #[test]
-fn the_element_of_a_platform_goes_with_the_platform() {
+fn the_element_of_a_platform_is_removed_with_the_platform() {
     // docker save describes the best platform of an image in `manifest.json`.
     for mode in ["rewrite", "sparse", "hollow"] {
         for (dropped, stays) in [("linux/amd64", false), ("linux/arm64", true)] {
@@ -300,7 +300,7 @@ fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_n
 
 /// Nobody writes such elements; where nothing tells what they need, their names decide.
 #[test]
-fn an_element_without_a_config_goes_with_the_last_of_its_names() {
+fn an_element_without_a_config_is_removed_with_the_last_of_its_names() {
     for (tags, left) in [
         (&["tool:1"][..], 1),
         (&["tool:1", "other:1"], 2),

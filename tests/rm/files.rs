@@ -31,7 +31,7 @@ fn read(layout: &LayoutBuilder, name: &str) -> String {
 }
 
 #[test]
-fn every_byte_that_is_not_cut_stays() {
+fn every_byte_that_is_not_cut_is_kept() {
     let (mut layout, app, other) = app_and_other();
     let third = layout.image("linux/amd64", "third", &[b"third"]);
     let entry = |image: &Image, name: &str, odd: &str| {
@@ -108,7 +108,7 @@ fn squeeze_commas(text: &str) -> String {
 }
 
 #[test]
-fn the_mode_of_index_json_stays() {
+fn the_mode_of_index_json_is_kept() {
     for mode in [0o600, 0o644, 0o640, 0o664, 0o444, 0o755] {
         let (layout, ..) = app_and_other();
         layout.mode("index.json", mode);
@@ -120,7 +120,7 @@ fn the_mode_of_index_json_stays() {
 }
 
 #[test]
-fn the_owner_of_index_json_stays() {
+fn the_owner_of_index_json_is_kept() {
     if !crate::support::environment::is_root() {
         crate::support::environment::skip("only root can give a file to somebody else");
         return;
@@ -137,7 +137,7 @@ fn the_owner_of_index_json_stays() {
 }
 
 #[test]
-fn a_link_to_index_json_stays_a_link_and_its_target_is_edited() {
+fn a_link_to_index_json_remains_a_link_and_its_target_is_edited() {
     let (layout, app, other) = app_and_other();
     let elsewhere = layout.outside().join("elsewhere");
     fs::create_dir(&elsewhere).expect("a directory can be made");
@@ -188,7 +188,7 @@ fn released_blobs_are_deleted_however_recent() {
 }
 
 #[test]
-fn what_a_writer_is_about_to_list_stays_and_so_does_the_time_of_the_index() {
+fn what_a_writer_is_about_to_list_is_kept_and_so_is_the_time_of_the_index() {
     let (layout, app, other) = app_and_other();
     let then = SystemTime::now()
         .checked_sub(HOUR / 2)
@@ -218,7 +218,7 @@ fn what_a_writer_is_about_to_list_stays_and_so_does_the_time_of_the_index() {
 }
 
 #[test]
-fn the_index_gets_a_new_time_when_nobody_is_writing() {
+fn the_index_gets_a_new_time_if_no_writer_is_visible() {
     let (layout, ..) = app_and_other();
     let then = SystemTime::now()
         .checked_sub(48 * HOUR)
@@ -285,7 +285,7 @@ fn a_removal_that_does_nothing_writes_nothing() {
 }
 
 #[test]
-fn after_the_last_image_gc_needs_no_word_but_an_empty_index_of_somebody_else_does() {
+fn after_the_last_image_gc_needs_no_flag_but_an_empty_index_of_another_program_does() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     let orphan = layout.layer(b"an orphan");
@@ -311,7 +311,7 @@ fn after_the_last_image_gc_needs_no_word_but_an_empty_index_of_somebody_else_doe
 }
 
 #[test]
-fn a_pool_that_others_may_share_is_not_swept_but_names_can_go() {
+fn a_store_that_others_may_share_is_not_swept_but_names_can_be_removed() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     layout
@@ -331,7 +331,7 @@ fn a_pool_that_others_may_share_is_not_swept_but_names_can_go() {
 }
 
 #[test]
-fn hard_links_elsewhere_keep_the_bytes_and_that_is_said() {
+fn hard_links_elsewhere_keep_the_bytes_and_that_is_reported() {
     let (layout, app, _) = app_and_other();
     let layer = &app.layers[0];
     let elsewhere = layout.outside().join("a-copy");

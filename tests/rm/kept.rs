@@ -193,7 +193,7 @@ fn of_several_images_each_line_has_the_id_and_of_many_reasons_three_are_given() 
 }
 
 #[test]
-fn nothing_is_said_where_a_name_is_left_or_everything_goes() {
+fn nothing_is_reported_if_a_name_is_left_or_everything_is_removed() {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
     layout
@@ -208,7 +208,7 @@ fn nothing_is_said_where_a_name_is_left_or_everything_goes() {
 }
 
 #[test]
-fn referrers_and_children_of_what_another_file_lists_stay() {
+fn referrers_and_children_of_what_another_file_lists_are_kept() {
     let mut layout = LayoutBuilder::new();
     let child = layout.image("linux/amd64", "child", &[b"child"]);
     let multi = layout.index(&[child.manifest.clone().platform("linux/amd64")]);
@@ -279,7 +279,7 @@ fn an_index_that_another_file_lists_is_not_rewritten_without_force() {
 }
 
 #[test]
-fn a_platform_that_another_file_lists_stays_in_every_mode() {
+fn a_platform_that_another_file_lists_is_kept_in_every_mode() {
     for mode in ["rewrite", "sparse", "hollow"] {
         for whole in [false, true] {
             let (layout, amd64, arm64, multi) = two_platforms();

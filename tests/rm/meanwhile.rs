@@ -52,7 +52,7 @@ fn app_and_other() -> (LayoutBuilder, Image, Image) {
 }
 
 #[test]
-fn a_second_name_that_came_meanwhile_keeps_the_image() {
+fn a_concurrently_added_second_name_keeps_the_image() {
     let (mut layout, app, other) = app_and_other();
     layout.tag(&app.manifest, "app:2");
     let run = run_with_change(&layout, &["app:1"], || {
@@ -70,7 +70,7 @@ fn a_second_name_that_came_meanwhile_keeps_the_image() {
 }
 
 #[test]
-fn an_image_that_came_meanwhile_keeps_what_it_shares() {
+fn a_concurrently_added_image_keeps_what_it_shares() {
     let (mut layout, app, _) = app_and_other();
     let config = layout.config("linux/amd64", "new");
     let new = layout.manifest(&config, &app.layers);
@@ -84,7 +84,7 @@ fn an_image_that_came_meanwhile_keeps_what_it_shares() {
 }
 
 #[test]
-fn a_hold_that_came_meanwhile_is_respected() {
+fn a_concurrent_hold_is_respected() {
     let (layout, app, _) = app_and_other();
     let text = format!(
         "{{\"schema_version\":1,\"holds\":[{{\"name\":\"release\",\"digest\":\"{}\"}}]}}",
@@ -99,7 +99,7 @@ fn a_hold_that_came_meanwhile_is_respected() {
 }
 
 #[test]
-fn a_name_that_went_meanwhile_is_missing() {
+fn a_name_that_was_removed_concurrently_is_missing() {
     let (mut layout, app, other) = app_and_other();
     layout.clear_entries().tag(&other.manifest, "other:1");
     let run = run_with_change(&layout, &["app:1"], || {
@@ -111,7 +111,7 @@ fn a_name_that_went_meanwhile_is_missing() {
 }
 
 #[test]
-fn a_name_that_moved_meanwhile_loses_the_platform_where_it_is_now() {
+fn a_name_that_moved_concurrently_loses_the_platform_where_it_is_now() {
     let mut layout = LayoutBuilder::new();
     let (old, of_old) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let (new, of_new) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);

@@ -38,7 +38,7 @@ fn a_dry_run_says_would_and_that_nothing_was_changed() {
 }
 
 #[test]
-fn a_dry_run_can_tell_by_its_exit_code_whether_anything_would_change() {
+fn the_exit_code_of_a_dry_run_can_report_whether_anything_would_change() {
     let (layout, ..) = app_and_other();
     let cases: [(&[&str], i32); 4] = [
         (&["app:1"], 10),

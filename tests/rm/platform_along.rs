@@ -44,7 +44,7 @@ fn attested(
 }
 
 #[test]
-fn the_attestation_goes_with_its_platform() {
+fn the_attestation_is_removed_with_its_platform() {
     for subject in [false, true] {
         let mut layout = LayoutBuilder::new();
         let (index, images, attestations) =
@@ -85,7 +85,7 @@ fn the_attestation_goes_with_its_platform() {
 }
 
 #[test]
-fn twins_of_other_compressions_go_together() {
+fn twins_of_other_compressions_are_removed_together() {
     let mut layout = LayoutBuilder::new();
     let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let zstd_layer = layout.blob(media::LAYER_ZSTD, b"arm64 in zstd");
@@ -107,7 +107,7 @@ fn twins_of_other_compressions_go_together() {
 }
 
 #[test]
-fn untagged_entries_of_the_platform_and_its_referrers_go_along() {
+fn untagged_entries_of_the_platform_and_its_referrers_are_removed_along() {
     // oras lists every child and every referrer as an entry of its own.
     let mut layout = LayoutBuilder::new();
     let (index, images, attestations) = attested(&layout, &["linux/amd64", "linux/arm64"], true);
@@ -160,7 +160,7 @@ fn untagged_entries_of_the_platform_and_its_referrers_go_along() {
 }
 
 #[test]
-fn a_platform_that_somebody_named_or_that_another_index_lists_keeps_its_entry() {
+fn a_platform_with_a_name_or_in_another_index_keeps_its_entry() {
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/386"]);
     let second = layout.index(&[images[2].manifest.clone().platform("linux/386")]);

@@ -340,7 +340,7 @@ fn what_the_tree_shows_of_a_version_can_be_typed() {
 }
 
 #[test]
-fn alike_children_go_one_by_one_by_digest() {
+fn alike_children_are_removed_one_by_one_by_digest() {
     // gzip and zstd twins, and a nydus twin that only its artifact type tells apart.
     for form in ["whole", "prefixed", "short", "hex"] {
         for mode in ["rewrite", "sparse", "hollow"] {
@@ -451,7 +451,7 @@ fn the_beginning_of_several_digests_is_ambiguous() {
 }
 
 #[test]
-fn every_platform_that_goes_is_named_with_its_digest() {
+fn every_platform_that_is_removed_is_named_with_its_digest() {
     let (layout, _, images) = layout_of(&[LINUX, NYDUS, windows("10.0.20348.2700")]);
     let lines = |verb: &str| {
         [
@@ -639,7 +639,7 @@ fn apko(platforms: &[Written<'_>]) -> (LayoutBuilder, Vec<Image>) {
 }
 
 #[test]
-fn where_index_json_is_the_index_an_entry_goes_without_force_and_the_last_with_it() {
+fn where_index_json_is_the_index_an_entry_is_removed_without_force_and_the_last_with_it() {
     let (layout, images) = apko(&[LINUX, NYDUS, windows("10.0.1"), windows("10.0.2")]);
     let run = rm(&layout, &["apko:1", "--platform", "windows(10.0.1)/amd64"]);
     run.ok();
@@ -661,7 +661,7 @@ fn where_index_json_is_the_index_an_entry_goes_without_force_and_the_last_with_i
 }
 
 #[test]
-fn of_one_image_all_platforms_go_or_none() {
+fn all_platforms_of_one_image_are_removed_or_none() {
     // A hold on the last of them stops the others as well.
     let (layout, images) = apko(&[LINUX, windows("10.0.1"), windows("10.0.2")]);
     let held = images[2].manifest.digest.as_str();
@@ -745,7 +745,7 @@ fn an_index_with_a_subject_frees_its_platform() {
 }
 
 #[test]
-fn a_platform_with_a_subject_goes_and_other_referrers_of_that_stay() {
+fn a_platform_with_a_subject_is_removed_and_other_referrers_of_that_are_kept() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let subject = layout.image("linux/amd64", "subject", &[b"subject"]);
@@ -782,7 +782,7 @@ fn a_platform_with_a_subject_goes_and_other_referrers_of_that_stay() {
 }
 
 #[test]
-fn one_manifest_for_two_platforms_is_kept_for_the_one_that_stays() {
+fn one_manifest_for_two_platforms_is_kept_for_the_one_that_is_kept() {
     let same = |layout: &LayoutBuilder| {
         let both = layout.image("linux/amd64", "both", &[b"both"]);
         let other = layout.image("linux/s390x", "other", &[b"other"]);
@@ -904,7 +904,7 @@ fn one_manifest_that_index_json_lists_for_two_platforms_loses_one_entry() {
 
 /// nydus writes its twin as a referrer of the plain image, and lists both.
 #[test]
-fn a_platform_whose_subject_is_dropped_stays() {
+fn a_platform_whose_subject_is_dropped_is_kept() {
     for mode in ["rewrite", "sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let plain = layout.image("linux/amd64", "plain", &[b"plain"]);

@@ -135,7 +135,7 @@ fn the_mode_of_the_new_index_lets_the_others_read_it() {
 }
 
 #[test]
-fn layers_that_other_platforms_and_other_images_use_stay() {
+fn layers_that_other_platforms_and_other_images_use_are_kept() {
     // docker deletes every layer of the platform, and breaks the others by that.
     let mut layout = LayoutBuilder::new();
     let (first, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
@@ -232,7 +232,7 @@ fn nested_indexes_are_rewritten_from_the_inside() {
 }
 
 #[test]
-fn indexes_in_indexes_are_rewritten_down_to_a_depth_that_nobody_builds() {
+fn indexes_in_indexes_are_rewritten_down_to_an_unused_depth() {
     for (depth, is_done) in [(30, true), (40, false)] {
         let mut layout = LayoutBuilder::new();
         let (mut index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
@@ -255,7 +255,7 @@ fn indexes_in_indexes_are_rewritten_down_to_a_depth_that_nobody_builds() {
 }
 
 #[test]
-fn an_inner_index_that_another_image_uses_stays_as_it_is() {
+fn an_inner_index_that_another_image_uses_is_unchanged() {
     let mut layout = LayoutBuilder::new();
     let (inner, of_inner) = multi(&layout, &["linux/arm64", "linux/386"]);
     let outer = layout.index(std::slice::from_ref(&inner));
@@ -273,7 +273,7 @@ fn an_inner_index_that_another_image_uses_stays_as_it_is() {
 }
 
 #[test]
-fn a_docker_manifest_list_stays_one() {
+fn a_docker_manifest_list_remains_one() {
     let mut layout = LayoutBuilder::new();
     let image = |platform: &str| {
         let config = layout.blob(
@@ -304,7 +304,7 @@ fn a_docker_manifest_list_stays_one() {
 }
 
 #[test]
-fn sha512_stays_sha512() {
+fn sha512_remains_sha512() {
     let mut layout = LayoutBuilder::new();
     let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let children: Vec<Desc> = [("linux/amd64", &images[0]), ("linux/arm64", &images[1])]
@@ -323,7 +323,7 @@ fn sha512_stays_sha512() {
 }
 
 #[test]
-fn where_index_json_is_the_index_the_entry_goes() {
+fn where_index_json_is_the_index_the_entry_is_removed() {
     // apko writes one entry for each platform; with a name they all have the same.
     for named in [true, false] {
         let mut layout = LayoutBuilder::new();
@@ -408,7 +408,7 @@ fn the_result_may_be_an_image_that_is_there_already() {
 
 /// What the platform takes along may be the very index that is left without it: it is needed from now on.
 #[test]
-fn the_result_may_be_what_goes_along() {
+fn the_result_may_be_what_is_removed_along() {
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let left = layout.index(&[images[0].manifest.clone().platform("linux/amd64")]);

@@ -194,7 +194,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
 }
 
 #[test]
-fn the_last_image_with_missing_platforms_goes_like_any_other() {
+fn the_last_image_with_missing_platforms_is_removed_like_any_other() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (layout, index, images, _) = scene();
         rm_sparse(&layout, &arguments).ok();
@@ -240,7 +240,7 @@ fn an_index_that_is_signed_keeps_its_signatures() {
 }
 
 #[test]
-fn untagged_entries_of_the_platform_go_along() {
+fn untagged_entries_of_the_platform_are_removed_along() {
     // oras lists every child and every referrer again.
     for arguments in [ARM, ARM_HOLLOW] {
         let (mut layout, index, images, attestations) = scene();
@@ -283,7 +283,7 @@ fn untagged_entries_of_the_platform_go_along() {
 }
 
 #[test]
-fn a_platform_that_somebody_named_stays() {
+fn a_platform_with_a_name_is_kept() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (mut layout, index, images, _) = scene();
         layout.tag(&images[1].manifest, "arm:1").write();
@@ -298,7 +298,7 @@ fn a_platform_that_somebody_named_stays() {
 }
 
 #[test]
-fn an_untagged_entry_of_the_platform_stays_for_another_index() {
+fn an_untagged_entry_of_the_platform_is_kept_for_another_index() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (mut layout, _, images, _) = scene();
         let second = layout.index(&[images[1].manifest.clone().platform("linux/arm64")]);
@@ -316,7 +316,7 @@ fn an_untagged_entry_of_the_platform_stays_for_another_index() {
 }
 
 #[test]
-fn a_signature_that_somebody_named_keeps_the_index_and_not_its_platforms() {
+fn a_signature_with_a_name_keeps_the_index_and_not_its_platforms() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (mut layout, index, images, _) = scene();
         let signature = layout.referrer(&index, "application/signature", b"of the index");
@@ -382,7 +382,7 @@ fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_imag
 }
 
 #[test]
-fn layers_that_only_dropped_platforms_share_go_with_the_last_of_them() {
+fn layers_that_only_dropped_platforms_share_are_removed_with_the_last_of_them() {
     for mode in ["sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let one = layout.image("linux/arm64", "one", &[b"of both", b"one"]);
@@ -415,7 +415,7 @@ fn layers_that_only_dropped_platforms_share_go_with_the_last_of_them() {
 }
 
 #[test]
-fn platforms_in_nested_indexes_go_as_well() {
+fn platforms_in_nested_indexes_are_removed_as_well() {
     for mode in ["sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let (inner, images) = multi(&layout, &["linux/arm64", "linux/386"]);
@@ -451,7 +451,7 @@ fn platforms_in_nested_indexes_go_as_well() {
 }
 
 #[test]
-fn a_platform_that_is_here_in_part_only_can_go_too() {
+fn a_platform_that_exists_in_part_can_be_removed_too() {
     for arguments in [ARM, ARM_HOLLOW] {
         let (layout, _, images, _) = scene();
         layout

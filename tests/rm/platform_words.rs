@@ -235,7 +235,7 @@ fn a_platform_that_is_not_there_is_an_error_that_force_does_not_forgive() {
 }
 
 #[test]
-fn several_platforms_go_all_or_none() {
+fn several_platforms_are_removed_together_or_not_at_all() {
     let platforms = ["linux/amd64", "linux/arm64", "linux/386", "linux/s390x"];
     // docker removes those before the first that is absent, and does not say so.
     for list in [
@@ -501,7 +501,7 @@ fn an_image_of_one_manifest_is_its_own_only_platform() {
 }
 
 #[test]
-fn an_entry_tells_the_platform_of_an_image_whose_config_does_not() {
+fn an_entry_has_the_platform_of_an_image_whose_config_does_not() {
     let mut layout = LayoutBuilder::new();
     let layer = layout.layer(b"an artifact for one platform");
     let artifact = layout.manifest(&layout.empty_config(), std::slice::from_ref(&layer));
@@ -514,7 +514,7 @@ fn an_entry_tells_the_platform_of_an_image_whose_config_does_not() {
 }
 
 #[test]
-fn the_platform_of_a_child_is_that_of_its_config_where_the_index_tells_none() {
+fn the_platform_of_a_child_is_that_of_its_config_if_the_index_has_none() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm = layout.image("linux/arm/v7", "arm", &[b"arm"]);
@@ -527,7 +527,7 @@ fn the_platform_of_a_child_is_that_of_its_config_where_the_index_tells_none() {
 }
 
 #[test]
-fn what_has_no_platform_is_nobodys_to_drop() {
+fn images_without_a_platform_are_not_dropped() {
     // The index of a BuildKit cache lists layers.
     let mut layout = LayoutBuilder::new();
     let layer = layout.layer(b"a cached layer");

@@ -35,7 +35,7 @@ fn manifests<'a>(images: impl IntoIterator<Item = &'a Image>) -> Vec<&'a Desc> {
 }
 
 #[test]
-fn untagged_referrers_go_with_their_subject_and_so_do_theirs() {
+fn untagged_referrers_are_removed_with_their_subject_and_so_are_theirs() {
     let (mut layout, app, other) = pair();
     let sbom = layout.referrer(&app.manifest, "application/spdx+json", b"sbom");
     let of_sbom = layout.referrer(&sbom.manifest, "application/signature", b"of the sbom");
@@ -68,7 +68,7 @@ fn untagged_referrers_go_with_their_subject_and_so_do_theirs() {
 }
 
 #[test]
-fn referrers_that_no_entry_lists_go_with_their_subject() {
+fn referrers_that_no_entry_lists_are_removed_with_their_subject() {
     // cosign keeps bundles so.
     let (mut layout, app, other) = pair();
     let signature = layout.referrer(&app.manifest, "application/signature", b"one");
@@ -96,7 +96,7 @@ fn referrers_that_no_entry_lists_go_with_their_subject() {
 }
 
 #[test]
-fn keep_referrers_keeps_them_and_what_they_are_about() {
+fn keep_referrers_keeps_them_and_their_subject() {
     let (mut layout, app, other) = pair();
     let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
     layout
@@ -145,7 +145,7 @@ fn keep_referrers_keeps_what_only_a_name_ties_to_the_image() {
 }
 
 #[test]
-fn a_referrer_with_a_name_stays_and_is_mentioned() {
+fn a_referrer_with_a_name_is_kept_and_is_mentioned() {
     let (mut layout, app, other) = pair();
     let report = layout.referrer(&app.manifest, "application/report", b"report");
     let signature = layout.referrer(&report.manifest, "application/signature", b"signature");
@@ -173,7 +173,7 @@ fn a_referrer_with_a_name_stays_and_is_mentioned() {
 }
 
 #[test]
-fn digest_tags_go_with_the_image_or_the_platform_that_they_name() {
+fn digest_tags_are_removed_with_the_image_or_the_platform_that_they_name() {
     for (place, suffix) in [
         ("index", ".sig"),
         ("index", ".att"),
@@ -283,7 +283,7 @@ fn digest_tags_of_every_form_follow_their_image() {
 
 /// A listed attestation that is itself signed by digest tag: each would keep the other, if they were looked at one by one.
 #[test]
-fn referrers_of_referrers_go_whatever_ties_them() {
+fn referrers_of_referrers_are_removed_whatever_ties_them() {
     const ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
     for artifact_type in ["application/vnd.sbom", ATTESTATION] {
         let (mut layout, app, other) = pair();
@@ -353,7 +353,7 @@ fn an_annotation_that_ends_in_subject_makes_a_referrer() {
 }
 
 #[test]
-fn a_digest_tag_stays_while_its_image_does() {
+fn a_digest_tag_is_kept_while_its_image_is() {
     let (mut layout, app, _) = pair();
     let signature = silent(&layout, b"signature");
     let tag = format!("sha256-{}.sig", app.manifest.hex());
@@ -373,7 +373,7 @@ fn a_digest_tag_stays_while_its_image_does() {
 }
 
 #[test]
-fn entries_that_docker_save_ties_to_an_image_go_with_it() {
+fn entries_that_docker_save_ties_to_an_image_are_removed_with_it() {
     let (mut layout, app, other) = pair();
     let attestation = silent(&layout, b"attestation");
     let of_other = silent(&layout, b"attestation of the other");
@@ -427,7 +427,7 @@ fn hauler(style: &str) -> (LayoutBuilder, Vec<Image>, Image, Vec<Desc>) {
 }
 
 #[test]
-fn what_shares_the_name_of_an_image_by_its_kind_goes_with_it() {
+fn what_shares_the_name_of_an_image_by_its_kind_is_removed_with_it() {
     for style in ["dev.cosignproject.cosign", "dev.hauler"] {
         for argument in ["ghcr.io/acme/app:1", "ghcr.io/acme/app*"] {
             let (layout, of_app, other_sigs, kept) = hauler(style);
@@ -481,7 +481,7 @@ fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() 
 
 /// The signature has the name of both images, so it belongs to the one that stays.
 #[test]
-fn what_shares_the_name_of_two_images_by_its_kind_stays_with_the_second() {
+fn what_shares_the_name_of_two_images_by_its_kind_is_kept_with_the_second() {
     let mut layout = LayoutBuilder::new();
     let old = layout.image("linux/amd64", "old", &[b"old"]);
     let new = layout.image("linux/amd64", "new", &[b"new"]);
@@ -574,7 +574,7 @@ fn signatures_that_share_the_name_can_be_removed_alone() {
 }
 
 #[test]
-fn a_signature_that_is_asked_for_goes_although_its_image_stays() {
+fn a_signature_that_is_asked_for_is_removed_although_its_image_is_kept() {
     let (mut layout, app, other) = pair();
     let signature = layout.referrer(&app.manifest, "application/signature", b"signature");
     let of_that = layout.referrer(
@@ -603,7 +603,7 @@ fn a_signature_that_is_asked_for_goes_although_its_image_stays() {
 }
 
 #[test]
-fn a_referrer_of_two_images_stays_with_the_second() {
+fn a_referrer_of_two_images_is_kept_with_the_second() {
     let (mut layout, app, other) = pair();
     let both = layout.referrer(&app.manifest, "application/signature", b"of both");
     let entry = both
@@ -635,7 +635,7 @@ fn built_upon(layout: &LayoutBuilder, base: &Image) -> Image {
 }
 
 #[test]
-fn an_untagged_base_image_goes_with_the_last_that_was_built_upon_it() {
+fn an_untagged_base_image_is_removed_with_the_last_that_was_built_upon_it() {
     let (mut layout, base, _) = pair();
     let app = built_upon(&layout, &base);
     layout
@@ -660,7 +660,7 @@ fn an_untagged_base_image_goes_with_the_last_that_was_built_upon_it() {
 }
 
 #[test]
-fn a_base_image_stays_that_has_a_name_or_is_used() {
+fn a_base_image_is_kept_that_has_a_name_or_is_used() {
     // Named.
     let (mut layout, base, _) = pair();
     let app = built_upon(&layout, &base);
@@ -722,7 +722,7 @@ fn a_base_image_stays_that_has_a_name_or_is_used() {
 }
 
 #[test]
-fn an_untagged_base_image_stays_while_another_image_was_built_upon_it() {
+fn an_untagged_base_image_is_kept_while_another_image_was_built_upon_it() {
     let (mut layout, base, _) = pair();
     let one = built_upon(&layout, &base);
     let config = layout.config("linux/amd64", "two");

@@ -21,7 +21,7 @@ fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
 }
 
 #[test]
-fn an_image_goes_by_everything_that_names_it() {
+fn an_image_is_removed_by_everything_that_names_it() {
     let (_, alpha, bravo) = pair(&[]);
     let digest = alpha.manifest.digest.clone();
     let hex = alpha.manifest.hex().to_owned();
@@ -369,7 +369,7 @@ fn a_bare_tag_is_no_repository_unless_containerd_says_so() {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_told_beside_what_is_called_alike() {
+fn a_missing_image_is_reported_with_similar_names() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "image", &[]);
     layout.tag(&image.manifest, "ghcr.io/acme/app:v1").write();
@@ -564,7 +564,7 @@ fn a_short_id_of_two_images_is_ambiguous_and_force_does_not_forgive_it() {
 }
 
 #[test]
-fn a_pattern_stands_for_all_names_that_it_matches() {
+fn a_pattern_selects_all_names_that_it_matches() {
     let names = ["app:1.0", "app:1.1", "app:2.0"];
     let of =
         |layout: &LayoutBuilder, name: &str| layout.image("linux/amd64", name, &[name.as_bytes()]);

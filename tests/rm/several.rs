@@ -33,7 +33,7 @@ fn three(of_alpha: &[&str]) -> Three {
 }
 
 #[test]
-fn what_fails_does_not_stop_the_others_and_is_said_last() {
+fn what_fails_does_not_stop_the_others_and_is_reported_last() {
     let Three {
         layout,
         alpha,

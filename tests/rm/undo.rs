@@ -207,7 +207,7 @@ fn runs_are_undone_in_any_order() {
 }
 
 #[test]
-fn what_others_wrote_since_stays() {
+fn what_others_wrote_since_is_kept() {
     let (layout, app, _) = app_and_other();
     let path = layout.path().to_owned();
     trashing(&path, &["rm", "app:1"]).ok();

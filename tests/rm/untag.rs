@@ -113,7 +113,7 @@ fn images_of_untagged_entries_are_kept() {
 }
 
 #[test]
-fn both_images_of_one_call_go_with_what_only_they_share() {
+fn both_images_of_one_call_are_removed_with_what_only_they_share() {
     let mut layout = LayoutBuilder::new();
     let one = layout.image("linux/amd64", "one", &[b"base", b"shared", b"one"]);
     let two = layout.image("linux/amd64", "two", &[b"base", b"shared", b"two"]);
@@ -139,7 +139,7 @@ fn both_images_of_one_call_go_with_what_only_they_share() {
 }
 
 #[test]
-fn a_multi_platform_image_goes_documents_first_then_layers_from_the_top() {
+fn a_multi_platform_image_is_removed_documents_first_then_layers_from_the_top() {
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"shared", b"amd64"]);
     let arm64 = layout.image("linux/arm64", "arm64", &[b"shared", b"arm64"]);
@@ -185,7 +185,7 @@ fn imagetools(layout: &mut LayoutBuilder) -> (Image, Image) {
 }
 
 #[test]
-fn two_names_of_one_entry_that_disagree_go_one_by_one() {
+fn two_names_of_one_entry_that_disagree_are_removed_one_by_one() {
     let pairs = [
         ("combined", "ghcr.io/acme/source:v1"),
         ("ghcr.io/acme/source:v1", "combined"),
@@ -288,7 +288,7 @@ fn identical_entries_are_one() {
 }
 
 #[test]
-fn an_untagged_copy_of_the_image_goes_with_its_last_name() {
+fn an_untagged_copy_of_the_image_is_removed_with_its_last_name() {
     // It is the same image, and was only listed without a name as well (crane).
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
@@ -303,7 +303,7 @@ fn an_untagged_copy_of_the_image_goes_with_its_last_name() {
 }
 
 #[test]
-fn untagged_copies_of_the_platforms_go_with_the_index_and_stay_with_another() {
+fn untagged_copies_of_the_platforms_are_removed_with_the_index_and_are_kept_with_another() {
     // oras lists every child again.
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
@@ -340,7 +340,7 @@ fn untagged_copies_of_the_platforms_go_with_the_index_and_stay_with_another() {
 }
 
 #[test]
-fn an_untagged_copy_of_a_platform_goes_by_its_id_and_frees_nothing() {
+fn an_untagged_copy_of_a_platform_is_removed_by_its_id_and_frees_nothing() {
     let mut layout = LayoutBuilder::new();
     let image = layout.image("linux/amd64", "app", &[b"app"]);
     let index = layout.index(&[image.manifest.clone().platform("linux/amd64")]);

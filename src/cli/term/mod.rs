@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_is_escaped_for_the_stream_it_goes_to() {
+    fn foreign_text_is_escaped_for_its_stream() {
         let name = "a\x1b\u{202e}b";
         for (terminal, want) in [(true, r"a\x1b\u{202e}b"), (false, name)] {
             let term = Term::on(&Settings::default(), terminal, !terminal);
