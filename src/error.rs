@@ -278,7 +278,7 @@ pub enum ArchiveProblem {
     /// An archive cannot do what a directory can.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// It came through a pipe, and nothing says where the new one goes.
+    /// It was read from a pipe, and no output was given.
     #[error("it is read from a pipe, so the new archive needs a place of its own")]
     NeedsOutput,
 }

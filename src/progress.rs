@@ -73,7 +73,7 @@ pub trait Progress: Sync {
         let _ = layout;
     }
 
-    /// A file of another program lies under a temporary name, since a run was killed while it replaced that file. Before
+    /// A file of another program has a temporary name, because a run was killed while it replaced that file. Before
     /// anything is changed it is put back.
     fn parked(&self, file: &Path) {
         let _ = file;

@@ -1,6 +1,6 @@
 //! Making a layout of an archive of `docker save` before version 25.
 //!
-//! *Promise*: what the layout says of an image is what `manifest.json` says of it. A layer is told from others by its path, after links in the
+//! *Promise*: what the layout says of an image is what `manifest.json` says of it. A layer is identified by its path, after links in the
 //! archive were followed; it is called by its `diff_id`, which is the digest of the layer itself where it is not compressed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -236,7 +236,7 @@ impl Archived<'_> {
         set_modified(&file, modified.copied().unwrap_or_default()).map_err(Failure::Scratch)
     }
 
-    /// Returns the member that a path of `manifest.json` leads to.
+    /// Returns the member at a path of `manifest.json`.
     fn listed(&self, path: &str) -> Result<u32, Failure> {
         let found = self.resolve(path.as_bytes());
         found.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! Archives: image layouts in a tar file.
 //!
-//! An archive is a layout that was read into a scratch directory, so that there is one way to decide what goes: what lists,
+//! An archive is a layout that was read into a scratch directory, so that one engine decides what is removed: what lists,
 //! measures, plans and deletes works on the scratch layout and does not know it. After a run the new archive is written from the
 //! members of the old one, without those that are gone from the scratch layout, and with the documents that the run has edited.
 //!
@@ -44,7 +44,7 @@ use input::{BUFFER_BYTES, FileInput, FromStart, StreamInput, peek};
 use tar::Problem;
 use unpack::unpack;
 
-/// The path that stands for standard input and standard output.
+/// The path of standard input and standard output.
 pub const STANDARD: &str = "-";
 
 /// What may be done with archives.
@@ -176,7 +176,7 @@ impl Archives {
             let own = stdin.as_fd().try_clone_to_owned();
             File::from(own.map_err(Error::read(path))?)
         } else {
-            // Whatever cannot be opened is said by whoever opens it as a directory.
+            // Opening it as a directory reports the error.
             match open_file(CWD, path, Links::Follow) {
                 Ok(file) => File::from(file),
                 Err(_) => return Ok(None),

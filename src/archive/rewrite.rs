@@ -182,10 +182,10 @@ impl Archive {
         Ok(written)
     }
 
-    /// Refuses a change that was not planned: somebody else has removed files from the scratch directory, as programs do that clean up
+    /// Refuses a change that was not planned: another program has removed files from the scratch directory, as programs do that clean up
     /// directories for temporary files. What is gone there is no reason to leave anything out of the new archive.
     fn refuse_unplanned(&self, planned: &ArchiveChange, change: &mut ArchiveChange) -> Result<()> {
-        // A lock file goes with the lock, wherever it came from.
+        // A lock file is removed with the lock.
         if let Some((lock, _)) = self.packed.in_layout(LOCK_FILE.as_bytes()) {
             change
                 .dropped

@@ -710,7 +710,7 @@ mod tests {
             assert_eq!(content, want);
             assert_eq!(entry.modified, 1_700_000_000_000_000_000);
         }
-        // The name of the second one lies in two blocks before its header.
+        // The name of the second one is in two blocks before its header.
         assert_eq!(found[0].0.end(), found[1].0.start);
         assert_eq!(found[1].0.header - found[1].0.start, 1024);
     }

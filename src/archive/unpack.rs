@@ -114,7 +114,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(cut.map_or(0, |at| at + 1))
 }
 
-/// Returns the directory that `blobs` lies in, for `blobs` itself and everything below.
+/// Returns the parent directory of `blobs`, for `blobs` itself and everything below.
 fn owner_of_blob(path: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     for part in path.split(|byte| *byte == b'/') {

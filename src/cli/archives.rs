@@ -9,7 +9,7 @@ use super::args::Command;
 use super::exit::{self, Exit};
 use super::term::Term;
 
-/// Returns `true` if a new archive is written to standard output, so that what is said of it goes elsewhere.
+/// Returns `true` if a new archive is written to standard output, so that messages are written to standard error.
 pub fn writes_to_stdout(command: &Command) -> bool {
     let output = command.archive().and_then(|args| args.output.as_deref());
     command.changes() && output == Some(Path::new(STANDARD))

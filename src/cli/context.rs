@@ -27,7 +27,7 @@ use super::term::{self, ProgressLine, Term};
 /// What every command needs.
 #[derive(Debug)]
 pub struct Context<'a> {
-    /// Where output goes.
+    /// Prints output and messages.
     pub term: &'a Term,
     /// The current time, read once, or the value of `--now`.
     pub now: Timestamp,

@@ -1,4 +1,4 @@
-//! Whether what a command deletes goes into the trash.
+//! Whether a command moves deleted blobs into the trash.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use ocisweep::parse::time::parse_duration;
 
 use super::quote::quote;
 
-/// The variable that stands for `--trash`.
+/// The variable with the meaning of `--trash`.
 pub const VARIABLE: &str = "OCISWEEP_TRASH";
 
 /// How many bytes of a command line a record keeps.

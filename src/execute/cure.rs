@@ -1,8 +1,8 @@
 //! Putting back from the trash what is referenced and missing.
 //!
 //! Most writers take no lock, and do not write a blob again that exists. One that lists an old orphan in the moment in which
-//! it goes has an image without a blob. *Promise*: what goes into the trash is put back when it is listed, by the same run if
-//! it was listed meanwhile, or by the next one.
+//! it goes has an image without a blob. *Promise*: what is moved into the trash is put back when it is listed, by the same run if
+//! it was listed concurrently, or by the next one.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use crate::layout::Layout;
 use crate::layout::lock::Locked;
 use crate::oci::{Algorithm, Digest};
 
-/// How often what was put back is looked into for more that is missing: a document can lead to another one.
+/// How often restored documents are searched for more missing blobs: a document can reference another one.
 const MAX_ROUNDS: usize = 16;
 
 /// A blob that was put back from the trash.
@@ -36,7 +36,7 @@ pub struct Restored {
 }
 
 /// Puts back what layouts over one store of blobs, or a single one, reference and lack and what is in the trash. `only`: the
-/// run to look into; else those are left out that took blobs which are still referenced, on purpose.
+/// run to search; else runs are left out that took blobs which are still referenced, on purpose.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Write`]. What was put back until then is there.

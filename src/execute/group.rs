@@ -198,7 +198,7 @@ fn execute_shared(
     })
 }
 
-/// Begins one run for all layouts, if what goes is to be moved into the trash of the store.
+/// Begins one run for all layouts, if deleted blobs are moved into the trash of the store.
 fn begin_run(
     locked: &[Locked<'_>],
     store: &Plan,

@@ -1,4 +1,4 @@
-//! Moving what goes into the trash, and emptying the trash.
+//! Moves deleted blobs into the trash, and empties the trash.
 //!
 //! *Order* of a run, and what a crash leaves:
 //!
@@ -149,7 +149,7 @@ fn open_or_make(place: Trash<'_>, fs: &dyn Fs) -> Result<OwnedFd> {
     make(&own, TRASH, fs).map_err(Error::write(&path))
 }
 
-/// A rename does not lead to another file system.
+/// A rename does not cross file systems.
 fn refuse_other_device(layout: &Layout, trash: &OwnedFd) -> Result<()> {
     let owner = layout.trash().owner();
     let device = |dir: &OwnedFd| -> Result<Dev> {
@@ -250,10 +250,10 @@ pub(super) fn discard(place: Trash<'_>, run: &OpenRun, fs: &dyn Fs) {
     remove_if_empty(place, fs);
 }
 
-/// Deletes a run and its blobs for good. The record goes first: what is left of the others is no image any more.
+/// Deletes a run and its blobs for good. The record is deleted first: the remaining blobs are no image without it.
 ///
 /// # Errors
-/// [`Error::Write`]. A later run goes on.
+/// [`Error::Write`]. A later run continues.
 pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Result<()> {
     let Some(trash) = place.open()? else {
         return Ok(());
@@ -291,7 +291,7 @@ pub(crate) fn empty_run(place: Trash<'_>, run: &TrashedRun, fs: &dyn Fs) -> Resu
         .map_err(failed)?;
         drop(fs.remove_temporary(dir.as_fd(), algorithm.name(), true));
     }
-    // What else lies there is none of ours, and keeps its directory.
+    // Files of other programs are kept, with their directory.
     drop(fs.remove_temporary(trash.as_fd(), &run.name, true));
     remove_if_empty(place, fs);
     Ok(())

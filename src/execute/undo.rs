@@ -5,10 +5,10 @@
 //! | step | a crash here leaves |
 //! | --- | --- |
 //! | what another program wrote is put back that a killed run has parked | less of it parked |
-//! | blobs are moved back, one by one, and flushed to disk | some of them as orphans; undoing again goes on |
+//! | blobs are moved back, one by one, and flushed to disk | some of them as orphans; undoing again continues |
 //! | `index.json` is replaced, only while it is what was read | the old one or the new one, whose blobs are all there |
 //! | docker save's `manifest.json` and `repositories` are replaced | an image that one of them does not name |
-//! | what is referenced, missing and in another run is put back | fewer of those; the next run goes on |
+//! | what is referenced, missing and in another run is put back | fewer of those; the next run continues |
 //! | the record says that the run is undone | a run that can be undone again, which does nothing |
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ use crate::layout::trash::{LayoutChange, RECORD, RunRecord, TrashedRun};
 use crate::layout::{Layout, State};
 use crate::oci::{Digest, RestoredIndex, TextChange};
 
-/// What undoing a run changes, as far as it can be told before.
+/// What undoing a run changes, as far as it is known before.
 #[derive(Debug)]
 pub struct UndoPlan {
     /// The run.
@@ -274,7 +274,8 @@ fn is_whole(layout: &Layout, digest: &Digest) -> Result<bool> {
 /// Undoes a run as planned for these states. `locked` are the layouts of the plan, in their order.
 ///
 /// # Errors
-/// [`Error::Changed`] when a layout is other than the plan rests on, others when something cannot be moved or written. What was put back until then is there; undoing again goes on.
+/// [`Error::Changed`] if a layout changed since the plan was made, others if something cannot be moved or written. What was
+/// restored until then is in place; undoing again continues.
 pub(crate) fn execute_undo(
     locked: &[Locked<'_>],
     states: &[State],

@@ -29,7 +29,7 @@ const PROC: &str = "/proc/self/fd";
 const LOCK_ATTEMPTS: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What tells one version of a file from the next.
+/// Identifies a version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileVersion {
     device: u64,
@@ -82,7 +82,7 @@ pub(crate) enum Placed {
 
 impl LargeFile {
     /// Begins to write a file that takes the place of the one at this path. A symbolic link is followed to the file
-    /// that it names, and stays a link.
+    /// that it names, and remains a link.
     ///
     /// # Errors
     /// What the system says.

@@ -18,7 +18,7 @@ fn is_letters(text: &str) -> bool {
 /// The name of a temporary file that is exchanged with a file of the layout: `.ocisweep-swap-<random>-<old>-<new>-<name>`.
 ///
 /// After the exchange the file that was in place has the temporary name. It is not the expected file if another program has
-/// renamed its own into place just before. If the run is killed before it has compared them, the name tells a later run which
+/// renamed its own into place just before. If the run is killed before it has compared them, a later run recognises by the name which
 /// bytes are expendable: the old ones and those of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SwapName<'a> {

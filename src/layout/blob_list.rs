@@ -309,7 +309,7 @@ impl BlobList {
         Ok(())
     }
 
-    /// Lists what lies directly in `blobs/`: directories of unknown algorithms, and other files.
+    /// Lists what is directly in `blobs/`: directories of unknown algorithms, and other files.
     fn read_blobs_root(&mut self, layout: &Layout) -> Result<()> {
         let Some(root) = &layout.blob_dirs().root else {
             return Ok(());

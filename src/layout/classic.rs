@@ -25,7 +25,7 @@ pub(crate) struct Classic {
     pub(crate) repositories: Option<u32>,
     /// The member of each blob, by its path in the layout that was made.
     pub(crate) blobs: HashMap<String, u32>,
-    /// Links with the members that they lead to.
+    /// Links with their target members.
     pub(crate) links: Vec<(u32, u32)>,
 }
 

@@ -130,7 +130,7 @@ impl Layout {
         self.packed.as_deref()
     }
 
-    /// Returns `true` if the layout lies in an archive.
+    /// Returns `true` if the layout is in an archive.
     #[must_use]
     pub fn is_packed(&self) -> bool {
         self.packed.is_some()

@@ -1,8 +1,8 @@
 //! What a layout knows of the archive that it was unpacked from.
 //!
-//! The layout itself lies in a scratch directory: documents as they are, what nobody reads as holes of the right length. So
-//! whatever only lists, measures and decides needs to know nothing of this. Three things do: whoever reads a blob in full asks
-//! [`Packed::is_hole`], whoever counts what an archive gets shorter by asks [`Packed::length_after`], and whoever writes
+//! The layout itself is in a scratch directory: documents as they are, blobs that no command reads as holes of the right length. So
+//! code that only lists, measures and decides needs no special case. Three kinds do: code that reads a blob in full asks
+//! [`Packed::is_hole`], code that computes the new length asks [`Packed::length_after`], and code that writes
 //! notes or waits for other writers does not do so here.
 
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +48,7 @@ pub(crate) struct Packed {
     pub(crate) members: Vec<Member>,
     /// The files and directories among them, by path.
     pub(crate) by_path: HashMap<Box<[u8]>, u32>,
-    /// The directory in it in which the layout lies, with a slash at its end; empty for its root.
+    /// The directory of the layout in the archive, with a slash at its end; empty for its root.
     pub(crate) prefix: Vec<u8>,
     /// The holes that were compared with their digests while they were read.
     pub(crate) compared: HashMap<Digest, bool>,

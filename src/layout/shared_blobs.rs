@@ -138,7 +138,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Returns where the layout lies relative to the shared store that it was opened in, both without links, so that it is
+    /// Returns the path of the layout relative to the shared store that it was opened in, both without links, so that it is
     /// found again when all of them are moved together. `None`: it was opened in none.
     ///
     /// # Errors
@@ -158,13 +158,13 @@ impl Layout {
     }
 }
 
-/// Returns the path of a layout that lies at this path relative to a store.
+/// Returns the path of a layout, given relative to a store.
 ///
 /// # Errors
 /// [`Error::Read`] where the store cannot be found.
 pub(crate) fn found_from_store(store: &Path, path: &str) -> Result<PathBuf> {
     let mut found = real_path(store).map_err(Error::read(store))?;
-    // Without links a `..` leads to the directory above.
+    // Without links `..` is the parent directory.
     for part in Path::new(path) {
         if part == ".." {
             found.pop();

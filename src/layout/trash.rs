@@ -7,7 +7,7 @@
 //! ```
 //!
 //! HOME is where the blobs lie: the layout, or the store of blobs that several layouts share, so that a blob gets there by a
-//! rename. *Promise*: what lies here is neither root nor garbage. The names of runs sort by time, and the time of a record's
+//! rename. *Promise*: the contents are neither roots nor garbage. The names of runs sort by time, and the time of a record's
 //! file is the one at which the run ends, so that a trash of thousands of runs is not read to find those that are over.
 //! *Failure*: a run without a record is one that is being emptied, or was killed before it moved anything.
 
@@ -42,10 +42,10 @@ pub(crate) const MAX_RECORD_BYTES: u64 = 512 << 20;
 /// How many blobs are looked for by name in each run; for more of them the runs are listed.
 const MAX_LOOKUPS: usize = 32;
 
-/// That what a run deletes goes into the trash.
+/// Options of a run that moves deleted blobs into the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrashOptions {
-    /// How long it stays there at least.
+    /// How long they are kept there at least.
     pub keep: Duration,
     /// What was asked for, as the record says it.
     pub command: String,
@@ -73,7 +73,7 @@ pub struct RunRecord {
 /// What a run was to change in one layout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LayoutChange {
-    /// Where the layout lies, relative to a shared store; `None`: the trash is its own.
+    /// The path of the layout, relative to a shared store; `None`: the trash is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ impl<'a> Trash<'a> {
         Self { home, path }
     }
 
-    /// Returns the directory in which the trash lies.
+    /// Returns the directory that contains the trash.
     pub(crate) const fn home(&self) -> &'a OwnedFd {
         self.home
     }
@@ -446,7 +446,7 @@ impl<'a> Trash<'a> {
         Ok((names, last))
     }
 
-    /// Finds blobs: for each the latest run that has it, and its size. `only`: the run to look into; else those are left out
+    /// Finds blobs: for each the latest run that has it, and its size. `only`: the run to search; else runs are left out
     /// that took blobs which are still referenced, on purpose.
     pub(crate) fn find(
         &self,

@@ -1,4 +1,4 @@
-//! What a plan makes of the archive in which its layout lies.
+//! How a plan changes the archive of its layout.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -86,7 +86,7 @@ impl Plan {
         change
     }
 
-    /// Notes that the archive in which the layout lies gets shorter by so many bytes, where it is not compressed.
+    /// Notes by how many bytes the archive of the layout gets shorter, if it is not compressed.
     pub(crate) fn note_archive(&mut self, shorter: i128) {
         self.packing = 0;
         let totals = self.totals();

@@ -13,7 +13,7 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
-    /// Moves what goes into the trash, that of the layout or of the shared store, which has one run for all of its layouts.
+    /// Moves deleted blobs into the trash of the layout, or of the shared store, which has one run for all of its layouts.
     pub(crate) fn trashing(self, options: &TrashOptions) -> Self {
         let can_be_undone = self.plans().any(Plan::can_be_undone);
         let Self { store, layouts } = self;

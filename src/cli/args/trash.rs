@@ -8,7 +8,7 @@ use ocisweep::parse::time::parse_duration;
 
 use super::{TableFormat, TextFormat};
 
-/// Where what is deleted goes.
+/// Whether deleted blobs are moved into the trash.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct TrashArgs {
     /// Move what is removed into the trash of the layout for at least DURATION (14d if none is given), so that `undo`

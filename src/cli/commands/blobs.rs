@@ -22,7 +22,7 @@ type Paths = (PathBuf, Vec<PathBuf>);
 /// Lists the blobs of each layout. A layout that is refused does not stop the others.
 ///
 /// # Errors
-/// The exit status, if the layouts were not found, or a path cannot be told from the end of a line.
+/// The exit status, if the layouts were not found, or a path contains a line end.
 pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
     let given = args.layouts.given();
     let chosen = if args.unreferenced {

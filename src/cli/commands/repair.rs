@@ -12,7 +12,7 @@ use ocisweep::report::check::{CheckOptions, Finding, check};
 use crate::cli::args::CheckArgs;
 use crate::cli::context::Context;
 
-/// How often what was repaired is looked into for more: a document can lead to another one.
+/// How often repaired documents are searched for more: a document can reference another one.
 const MAX_ROUNDS: usize = 16;
 
 /// Repairs a layout as far as there are whole copies of what is missing or damaged.

@@ -120,7 +120,7 @@ fn until(time: Timestamp, now: Timestamp) -> String {
 }
 
 fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
-    // Where no layout is given, what stands in its place is the run.
+    // Without a layout the first argument is the run.
     let in_place = args.layout.as_ref().filter(|_| args.shared_blobs.is_some());
     if let (Some(_), Some(extra)) = (in_place, &args.run) {
         let text = format!("cannot use `{extra}`: with --shared-blobs no layout is given");

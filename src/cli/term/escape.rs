@@ -34,7 +34,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// Returns `text` with visible tabs and line ends, and everything else raw.
 ///
-/// This is for text that goes to a pipe as a cell or a message: a name must not add rows to what a program reads by line.
+/// This is for text that is written to a pipe as a cell or a message: a name must not add rows to what a program reads by line.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape_where(text, |c| {
         matches!(c, '\t'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')

@@ -1,4 +1,4 @@
-//! `check --trash`: can what lies in the trash be put back?
+//! `check --trash`: can the blobs in the trash be restored?
 //!
 //! *Promise*: nothing is changed and nothing is locked. Each record is read, and each blob compared with its digest.
 
@@ -65,7 +65,7 @@ impl TrashReport {
     }
 }
 
-/// Checks what lies in a trash.
+/// Checks the records and blobs of a trash.
 ///
 /// # Errors
 /// [`Error::Read`] when a directory cannot be listed, and [`Error::Interrupted`].
