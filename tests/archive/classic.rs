@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::pack::{Format, compress, decompress, members};
 use crate::support::{Cmd, sha256};
 
-/// Two images over one base, one of which leads to it by a link, as docker wrote them.
+/// Two images over one base, one of which references it by a link, as docker wrote them.
 struct Scene {
     temp: TempDir,
     bytes: Vec<u8>,
@@ -127,7 +127,7 @@ fn a_name_is_removed_and_with_the_last_one_the_image() {
             json!({"app": {"1": "one", "2": "two"}})
         );
         assert_eq!(paths.len(), 14);
-        // The other image leads to the base by a link: it is kept.
+        // The other image references the base by a link: it is kept.
         let run = rm("app:1");
         run.ok().says(&format!("Deleted: {}", sha256(ONE)));
         run.keeps_quiet_about(&sha256(BASE));

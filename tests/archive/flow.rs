@@ -1,4 +1,4 @@
-//! Where archives come from and where they go: files, links, pipes, several at once; and what they cannot do.
+//! Where archives are read from and written to: files, links, pipes, several at once; and what they cannot do.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -163,7 +163,7 @@ fn archives_pass_through_pipes() {
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        // What is said cannot go where the archive goes.
+        // Messages cannot be written to where the archive is written.
         assert!(said.contains("Untagged: app:1"), "{said}");
         assert!(said.contains("Total reclaimed space:"), "{said}");
         assert_eq!(tags(&out), ["app:2"], "{format:?}");
@@ -268,7 +268,7 @@ fn archives_are_found_below_a_directory_by_name_and_content() {
     fs::write(scene.path("e.tar"), "no archive").expect("a file");
     let other = super::pack::pack([("a/file", &b"text"[..])]);
     fs::write(scene.path("f.tar"), other).expect("a file");
-    // What another run has unpacked is none either.
+    // What another run has unpacked is not one either.
     let scratch = scene.path(".ocisweep-abc123");
     fs::create_dir(&scratch).expect("a directory");
     let scratch = scratch.to_str().expect("a path");

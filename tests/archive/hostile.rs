@@ -1,5 +1,5 @@
-//! Archives that nobody should have packed: one clear error or the right work, nothing outside of the scratch directory, and the old
-//! file as it was.
+//! Archives that should never have been packed: one clear error or the right work, nothing outside of the scratch directory,
+//! and the old file as it was.
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};

@@ -2,8 +2,8 @@
 //!
 //! - [`classic`]: archives of docker before version 25.
 //! - [`corpus`]: every recorded layout, packed, against its directory.
-//! - [`flow`]: where archives come from and where they go.
-//! - [`hostile`]: what nobody should have packed.
+//! - [`flow`]: where archives are read from and written to.
+//! - [`hostile`]: archives that should never have been packed.
 //! - [`pack`]: making and taking apart archives.
 
 mod classic;

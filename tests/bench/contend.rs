@@ -88,7 +88,7 @@ pub(crate) struct Row {
 /// Why a contender has no numbers.
 #[derive(Clone, Debug)]
 pub(crate) enum Note {
-    /// It is not there, or nobody wanted it.
+    /// It is not there, or it was not requested.
     Skipped(String),
     /// It did not do its work.
     Failed(String),
@@ -149,7 +149,7 @@ pub(crate) struct Bench {
     xargs: Option<PathBuf>,
     floor: PathBuf,
     work: TempDir,
-    /// What the measuring programs write lies elsewhere: the file system under test is left to the test.
+    /// What the measuring programs write is elsewhere: the file system under test is left to the test.
     _notes: TempDir,
 }
 
@@ -251,7 +251,7 @@ impl Bench {
         }
     }
 
-    /// Returns the command lines of all who take part, with `DIR` for where the layout lies.
+    /// Returns the command lines of all contenders, with `DIR` for where the layout is.
     pub(crate) fn command_lines(&self) -> Vec<(Contender, String)> {
         let example = Place::new("DIR");
         Contender::SWEEPING
@@ -313,7 +313,7 @@ impl Bench {
         let mut ready = None;
         let mut rows: Vec<_> = who.iter().copied().map(Row::new).collect();
         for round in 0..rounds + usize::from(self.counts_calls()) {
-            // Somebody else begins each time: nobody always comes after the same one.
+            // Another contender begins each time: none always comes after the same one.
             let count = rows.len();
             for turn in 0..count {
                 let Some(row) = rows.get_mut((turn + round) % count) else {

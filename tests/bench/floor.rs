@@ -98,7 +98,7 @@ pub(crate) fn run(task: &Task) -> io::Result<()> {
     }
 }
 
-/// Lists the blobs, and looks at each.
+/// Lists the blobs, and stats each.
 pub(crate) fn look_at_each(blobs: &OwnedFd, threads: usize) -> io::Result<()> {
     let mut names = Vec::new();
     each_name(blobs.as_fd(), |name| names.push(name.to_owned()))?;

@@ -62,7 +62,7 @@ const KNOWN: [(i64, FileSystem); 6] = [
     ),
 ];
 
-/// Asks which file system a directory lies on.
+/// Asks which file system a directory is on.
 pub(crate) fn file_system(dir: &Path) -> io::Result<FileSystem> {
     let own = rustix::fs::openat(
         CWD,

@@ -86,7 +86,7 @@ pub(crate) struct Layout {
     pub(crate) place: Place,
     live: HashSet<Name>,
     garbage: HashSet<Name>,
-    /// The directory, if it is to go with the layout.
+    /// The directory, if it is to be deleted with the layout.
     temporary: Option<TempDir>,
 }
 
@@ -97,7 +97,7 @@ impl Layout {
         Self::empty(place, Some(dir)).fill(shape)
     }
 
-    /// Generates a layout that stays.
+    /// Generates a layout that is kept.
     pub(crate) fn lasting(shape: &Shape, dir: &Path) -> io::Result<Self> {
         Self::empty(Place::new(dir), None).fill(shape)
     }
@@ -117,7 +117,7 @@ impl Layout {
         fs::create_dir_all(path.join("blobs/sha256"))?;
         let blobs = floor::open_blobs(&path)?;
         let now = SystemTime::now();
-        // Live images and garbage take turns, as they do in a layout that has grown: neither lies
+        // Live images and garbage take turns, as they do in a layout that has grown: neither is
         // together in the directory or in the inode table.
         let count = shape.live.count.max(shape.garbage.count);
         let parts =

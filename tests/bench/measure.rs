@@ -2,7 +2,7 @@
 //!
 //! Rust's standard library does not tell what a child used, and this crate has no unsafe code to ask
 //! the kernel itself. So bash's `time` measures wall and CPU to the millisecond, and GNU `time` the
-//! memory. Both stand *between* this program and the measured one, which is needed for another reason
+//! memory. Both are *between* this program and the measured one, which is needed for another reason
 //! as well: a new process starts with the peak of the one that made it, and this one is large.
 
 use std::ffi::OsString;

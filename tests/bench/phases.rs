@@ -1,4 +1,4 @@
-//! Where the time goes: the parts of a sweep one by one, beside the same parts of the floor.
+//! Where the time is spent: the parts of a sweep one by one, beside the same parts of the floor.
 //!
 //! The floor's parts and ours run in this process, on a layout of their own each, so that a part can be timed
 //! which no command does alone. What ends up in none of them (the start of a process, giving memory back) is in

@@ -259,7 +259,7 @@ pub(crate) fn targets(
             Wanted::AtMost(1.25),
             compared(Contender::Ours, Contender::Floor),
         )?;
-        // `rm` is told what goes and reads nothing. Where deleting waits for a journal, several threads
+        // `rm` is given what to remove and reads nothing. Where deleting waits for a journal, several threads
         // make up for all the reading; elsewhere nothing can.
         if bench.file_system.name == "ext4" {
             line(

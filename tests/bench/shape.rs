@@ -1,7 +1,7 @@
 //! The shapes of layouts that are measured.
 //!
 //! Half of every layout is garbage, made like the live half: a collector meets old manifests and
-//! configs among its orphans, and has to look into them.
+//! configs among its orphans, and has to read them.
 
 /// Images of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The commands that faults happen to, and what each makes of the scene when nothing goes wrong.
+//! The commands that faults are injected into, and the state in which each leaves the scene when no fault occurs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,11 +11,11 @@ use crate::support::{Cmd, Files, FullLayout};
 /// A command line, without the layout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Command {
-    /// What stands before the layout.
+    /// The arguments before the layout.
     before: &'static [&'static str],
-    /// What stands after it.
+    /// The arguments after it.
     after: &'static [&'static str],
-    /// It takes blobs out of an index that stays.
+    /// It takes blobs out of an index that is kept.
     is_sparse: bool,
 }
 
@@ -123,7 +123,7 @@ impl Command {
         judge.check(layout, &context);
         tidy(layout, &mut context);
         // Between the manifest and its attestation a kill leaves the attestation, which the index lists: no second run
-        // finds the platform to drop it with. It costs its bytes until the image goes.
+        // finds the platform to drop it with. It costs its bytes until the image is removed.
         let settled = Files::of(layout)
             .without_blobs(&judge.sparse)
             .without_file(NOTE);
@@ -135,12 +135,12 @@ impl Command {
     }
 }
 
-/// Returns where the plan for a layout lies.
+/// Returns where the plan for a layout is stored.
 fn plan_of(layout: &Path) -> PathBuf {
     layout.with_file_name("plan.json")
 }
 
-/// Releases the hold, if there is one, and sweeps whatever there is to sweep. The hold goes after its image: a kill between
+/// Releases the hold, if there is one, and sweeps whatever there is to sweep. The hold is removed after its image: a kill between
 /// the two leaves it, and it keeps what it is for.
 fn tidy(layout: &Path, context: &mut String) {
     let release = Cmd::new(["hold", "rm"]).arg(layout).arg("release");

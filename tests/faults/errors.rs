@@ -24,7 +24,7 @@ pub(crate) const READING: [&str; 7] = [
     "readlink",
 ];
 
-/// What may go wrong, and how the system words it.
+/// The errors that may occur, and how the system words them.
 pub(crate) const ERRORS: [(&str, &str); 6] = [
     ("EIO", "Input/output error"),
     ("ENOSPC", "No space left on device"),
@@ -154,7 +154,7 @@ fn happens(
     match run.code {
         // The call does not matter, or it was made again.
         Some(0) => {
-            // A temporary file that cannot be looked at is left alone, without a word, and so is one of our own that
+            // A temporary file that cannot be inspected is left alone, without a word, and so is one of our own that
             // cannot be removed: the next sweep takes it.
             let is_left_over = |line: &&str| {
                 STALE_FILES.iter().any(|name| line.ends_with(name))
@@ -179,7 +179,7 @@ fn happens(
     }
     let is_of_one_file = fault.injection.starts_with("unlinkat") && !fault.injection.contains('+');
     if is_of_one_file && run.code == Some(1) {
-        // None is left over where it was a directory that would not go.
+        // No file is left over where the failed call was for a directory that could not be removed.
         assert!(
             of_after.lines().count() <= 1,
             "it stopped the others:\n{of_after}\n{context}"
@@ -211,13 +211,13 @@ pub(crate) fn says_why(run: &Run, words: &str) -> bool {
             // Of many files the first cause would not be that of all.
             let has_cause = line.contains(words)
                 || line.contains("cannot read 1 orphan of")
-                // What cannot be looked at is no longer what the plan says; which of both is not told.
+                // What cannot be inspected no longer matches the plan; which of the two it is is not reported.
                 || line.contains("cannot apply the plan to");
             line.starts_with("ocisweep: ") && names_file && has_cause
         })
 }
 
-/// Returns what a run said, with the path of its layout taken out.
+/// Returns what a run printed, with the path of its layout taken out.
 fn in_other_words(run: &Run, layout: &Path) -> (String, String) {
     let layout = layout.to_string_lossy();
     (

@@ -1,4 +1,4 @@
-//! What a user is told who meets a lock, an index or blobs that the system does not let go.
+//! What is reported to a user who meets a lock, an index or blobs that the system does not release.
 
 use std::path::Path;
 
@@ -103,7 +103,7 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
     }
 }
 
-/// A blob whose size the system does not tell counts as 0 bytes, and that is said.
+/// A blob whose size the system does not report counts as 0 bytes, and this is reported.
 #[test]
 fn a_live_blob_that_cannot_be_measured_is_reported() {
     if !has_strace() {

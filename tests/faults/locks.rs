@@ -1,4 +1,4 @@
-//! Locks of other programs: whoever holds one is not disturbed, and whoever is gone does not matter.
+//! Locks of other programs: a process that holds one is not disturbed, and one that has ended does not matter.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;

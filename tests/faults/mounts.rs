@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::support::environment::{has_tools, is_root, memory_dir, skip};
 
-/// A mounted file system, which goes when this is dropped.
+/// A mounted file system, which is unmounted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Mount {
     /// How it is mounted.
     args: Vec<String>,
     point: PathBuf,
     is_mounted: bool,
-    /// Dropped last: everything above lies in it.
+    /// Dropped last: everything above is in it.
     _home: TempDir,
 }
 
@@ -129,7 +129,7 @@ impl Mount {
     pub(crate) fn fill(&self) -> PathBuf {
         let ballast = self.point.join("ballast");
         fs::create_dir(&ballast).expect("the directory can be made");
-        // Several files, since some file systems hold back a little until nobody asks for it at once.
+        // Several files, since some file systems hold back a little until it is no longer asked for at once.
         for number in 0..4096 {
             let path = ballast.join(number.to_string());
             let made = OpenOptions::new().create_new(true).append(true).open(path);
@@ -151,13 +151,13 @@ impl Drop for Mount {
         if self.is_mounted {
             let mut command = Command::new("umount");
             command.arg("--lazy").arg(&self.point);
-            // What cannot be unmounted stays; the test has said what it had to say.
+            // What cannot be unmounted is left mounted; the test has reported what it had to report.
             drop(run(command));
         }
     }
 }
 
-/// Writes until nothing more fits; says whether anything did.
+/// Writes until nothing more fits; returns `true` if anything did.
 fn write_until_full(file: &mut File, bytes: &[u8]) -> bool {
     let mut has_written = false;
     loop {

@@ -30,7 +30,7 @@ const PRUNE: &[&str] = &[
     "0s",
 ];
 
-/// Two layouts with an image that stays and one that may go, in both of which the layers are partly the same; a signature that nothing
+/// Two layouts with an image that is kept and one that may be removed, which share some of their layers; a signature that nothing
 /// lists; orphans; and a temporary file of a writer in each.
 pub(crate) struct Commune {
     directory: TempDir,

@@ -21,13 +21,13 @@ const KINDS: [(&str, Make); 2] = [
 /// What the disk has of the last moments.
 #[derive(Clone, Copy, Debug)]
 enum Last {
-    /// Nothing that nobody asked for.
+    /// Nothing that no process asked for.
     Nothing,
     /// All names and deletions, because some other program brought a file of its own to the disk, but no content.
     Names,
 }
 
-/// Puts a scene on a disk of each kind, lets `work` happen to it, cuts the power, and looks at what is left.
+/// Puts a scene on a disk of each kind, runs `work` on it, cuts the power, and inspects what is left.
 fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &Run)) {
     if !has_tools(&["xfs_io"]) {
         return;

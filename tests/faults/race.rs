@@ -62,7 +62,7 @@ fn race(rounds: usize, options: &[&str], writer: impl Fn(&Path) -> Write<'_>) ->
     broken
 }
 
-/// Panics if an image of this writer lacks a blob although what is deleted goes into the trash.
+/// Panics if an image of this writer lacks a blob although what is deleted is moved into the trash.
 #[track_caller]
 fn comes_back(name: &str, writer: impl Fn(&Path) -> Write<'_>) {
     let rounds = std::env::var("OCISWEEP_RACE").ok();
@@ -92,7 +92,7 @@ fn skopeo(layout: &Path) -> Write<'_> {
 }
 
 /// oras: a store that has the index in memory and writes the whole of it, truncated first, after each manifest, each tag and
-/// each deletion. Blobs go through `ingest/` without an fsync, and one that exists is not written again.
+/// each deletion. Blobs are written through `ingest/` without an fsync, and one that exists is not written again.
 struct Oras {
     layout: PathBuf,
     /// The entries in memory.

@@ -64,7 +64,7 @@ fn indexes(commune: &Commune) -> [Vec<u8>; 2] {
     })
 }
 
-/// Returns what lies in the store, and what each layout lists.
+/// Returns what is in the store, and what each layout lists.
 fn picture(commune: &Commune) -> (Files, [Vec<u8>; 2]) {
     let files = Files::of(&commune.pool());
     let own: Vec<String> = files

@@ -76,7 +76,7 @@ fn a_second_signal_ends_the_run_at_once() {
         return;
     }
     for command in [GC, RM] {
-        // Both signals are delivered when the run goes on, and where two threads take them in the same instant
+        // Both signals are delivered when the run continues, and where two threads take them in the same instant
         // neither is the second.
         let ended_at_once = (0..20).any(|_| {
             let judge = command.judge();

@@ -15,10 +15,10 @@ use crate::support::Run;
 /// What a system takes at most for anything here; what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A run that stands still.
+/// A run that is suspended.
 #[derive(Debug)]
 pub(crate) struct Stalled {
-    /// `strace`, until the run goes on.
+    /// `strace`, until the run continues.
     child: Option<Child>,
     /// The program.
     pid: Pid,
@@ -33,7 +33,7 @@ impl Stalled {
         Self::at(name, &number.to_string(), args)
     }
 
-    /// Does the same, and stops after every further call of this name: [`Stalled::step`] lets it go on to the next.
+    /// Does the same, and stops after every further call of this name: [`Stalled::step`] lets it continue to the next.
     #[track_caller]
     pub(crate) fn after_each(name: &str, number: u32, args: &[OsString]) -> Result<Self, Run> {
         Self::at(name, &format!("{number}+"), args)
@@ -76,7 +76,7 @@ impl Stalled {
         })
     }
 
-    /// Lets the run go on to the next stop.
+    /// Lets the run continue to the next stop.
     #[track_caller]
     pub(crate) fn step(&self) {
         let stops = || {
@@ -97,7 +97,7 @@ impl Stalled {
         }
     }
 
-    /// Kills the run where it stands.
+    /// Kills the run where it is suspended.
     #[track_caller]
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
@@ -105,12 +105,12 @@ impl Stalled {
         child.wait().expect("`strace` ends with it");
     }
 
-    /// Sends a signal, which waits until the run goes on.
+    /// Sends a signal, which is pending until the run continues.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("the process is there");
     }
 
-    /// Lets the run go on to its end.
+    /// Lets the run continue to its end.
     #[track_caller]
     pub(crate) fn go_on(mut self) -> Run {
         self.signal(Signal::CONT);
@@ -119,7 +119,7 @@ impl Stalled {
     }
 }
 
-/// Returns the process that a thread, as a log of `strace` has it, belongs to: signals go to processes.
+/// Returns the process that a thread, as in a log of `strace`, belongs to: signals are sent to processes.
 pub(crate) fn process_of(thread: &str) -> Option<Pid> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
@@ -129,7 +129,7 @@ pub(crate) fn process_of(thread: &str) -> Option<Pid> {
 impl Drop for Stalled {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // A test failed: nobody will let it go on.
+            // A test failed: nothing will let it continue.
             let _gone = kill_process(self.pid, Signal::KILL);
             let _ended = child.wait();
         }

@@ -101,7 +101,7 @@ fn rm_platform(view: &Snapshot, options: &SweepOptions) -> Plan {
     rm_names(view, options, &["multi:1"], Some("linux/arm64"))
 }
 
-/// Executes the plan on this file system. `None`: it panicked, as it was told to.
+/// Executes the plan on this file system. `None`: it panicked, as instructed.
 pub(crate) fn perform(layout: &Path, make: Make, fs: &Stopping) -> Option<Result<Outcome, Error>> {
     perform_after(layout, make, fs, |_| {}, &Silent)
 }
@@ -121,8 +121,8 @@ pub(crate) fn perform_after(
     catch_unwind(AssertUnwindSafe(|| execute(&locked, &plan, fs, observer))).ok()
 }
 
-/// Panics unless the calls came in an order in which a stop anywhere does no harm. `spare`: what may go before the new index
-/// is there, because the disk is full.
+/// Panics unless the calls came in an order in which a stop anywhere does no harm. `spare`: what may be removed before the
+/// new index is there, because the disk is full.
 #[track_caller]
 fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
     let index = calls.iter().rposition(|call| call == "replace index.json");
@@ -250,7 +250,7 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
         scene.builder.layer(orphan(number).as_bytes());
     }
     let before = blobs(scene.path()).len();
-    // The first batch is looked at, and a part of it deleted.
+    // The first batch is inspected, and a part of it deleted.
     let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, scene.path());
     let result = perform(scene.path(), gc, &fs).expect("nothing panics");
     let outcome = result.expect("nothing fails");
@@ -277,7 +277,7 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
     );
 }
 
-/// Whatever goes, and however little it is.
+/// Whatever is removed, and however little it is.
 #[test]
 fn nothing_is_removed_before_what_the_layout_says_is_on_the_disk() {
     for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {

@@ -1,4 +1,4 @@
-//! Running the program under `strace`: which system calls it makes, and what happens when one of them goes wrong.
+//! Running the program under `strace`: which system calls it makes, and what happens when one of them fails.
 //!
 //! `strace` counts the calls of each thread apart. All changes but those of a large sweep are made by the main thread, so the
 //! N-th call is the same one in every run.
@@ -59,7 +59,7 @@ impl Recording {
     }
 
     /// Returns the numbers, counted from 1 in each thread, of the calls of this name that `wanted` says yes to. Numbers of
-    /// calls that start the process, before it looks at `layout`, are left out: those fail in the loader, not in the program.
+    /// calls that start the process, before it inspects `layout`, are left out: those fail in the loader, not in the program.
     pub(crate) fn numbers(
         &self,
         name: &str,

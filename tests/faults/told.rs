@@ -1,4 +1,4 @@
-//! What is told of a run that did not go undisturbed: it stopped, or another program wrote to the layout.
+//! What is reported of a run that was disturbed: it stopped, or another program wrote to the layout.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,7 +97,7 @@ fn list(layout: &Path, name: &str, layers: &[&[u8]]) {
 
 const ORPHAN: &[u8] = b"nobody refers to this";
 
-/// One image of layers that are here, and one that is sparse: neither has to do with what goes.
+/// One image of layers that are here, and one that is sparse: neither is related to what is removed.
 fn list_two(layout: &Path) {
     list(layout, "fresh:1", &[b"base layer"]);
     list(
@@ -189,7 +189,7 @@ impl Pooled {
     }
 }
 
-/// Removes all images but those that are called to stay.
+/// Removes all images except those named `stays:*`.
 fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
     let now = Timestamp::now();
     let policy = Policy {

@@ -22,7 +22,7 @@ use crate::support::{Cmd, Files, FullLayout, Stopping, Way};
 struct Case {
     /// Commands that come before.
     before: &'static [&'static [&'static str]],
-    /// The command: its name, then what stands after the layout.
+    /// The command: its name, then the arguments after the layout.
     command: &'static [&'static str],
     /// It deletes what is in the trash.
     empties: bool,
@@ -115,7 +115,7 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
                 assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
             }
         }
-        // What `rm` moves is none of the lost image.
+        // What `rm` moves is not a part of the lost image.
         let is_gc = !calls.iter().any(|call| call == "replace index.json");
         assert!(restored > 0 || !is_gc, "{calls:?}");
     }

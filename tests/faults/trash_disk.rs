@@ -124,7 +124,7 @@ fn what_is_named_is_whole_and_nothing_is_lost_after_a_power_loss() {
         ("ext4", || Mount::disk("ext4", 32, &[])),
         ("xfs", || Mount::disk("xfs", 300, &[])),
     ];
-    // Names that another program's fsync brings to the disk, and nothing that nobody asked for.
+    // Names that another program's fsync flushes to disk, and nothing that no process asked for.
     let cases = kinds
         .into_iter()
         .flat_map(|kind| [false, true].map(|names| (kind, names)))

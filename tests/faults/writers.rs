@@ -54,7 +54,7 @@ impl Writer {
         let digest = digest_of("sha256", bytes);
         let path = self.layout.join(digest.replace("sha256:", "blobs/sha256/"));
         if !path.exists() {
-            // Beside its place and then renamed, so that nobody sees half of it.
+            // Beside its place and then renamed, so that no other process sees half of it.
             let temporary = self.layout.join("oci-put-blob987654321");
             fs::write(&temporary, bytes).expect("a blob can be written");
             fs::rename(&temporary, &path).expect("a blob can be renamed");
@@ -139,7 +139,7 @@ fn add(index: &mut Value, image: &Written) {
     entries.push(image.entry.clone());
 }
 
-/// Returns the names that stand in the index.
+/// Returns the names that are in the index.
 fn names(layout: &Path) -> Vec<String> {
     let entries = Writer::new(layout).read();
     let entries = entries["manifests"].as_array().cloned().unwrap_or_default();
@@ -308,7 +308,7 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
         run.all()
     );
     if is_late {
-        // It was gone already, and written anew: another file of the same name stays.
+        // It was gone already, and written anew: another file of the same name is kept.
         run.ok();
         return is_whole(scene.path(), &run.all());
     }
@@ -438,7 +438,7 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     drop(writer.lock().expect("nobody holds the lock"));
     let stalled = Stalled::after("getdents64", number, &command).expect("it lists the layout");
     fs::remove_file(scene.builder.join(LOCK)).expect("the lock file is there");
-    // Another BuildKit comes, and has read the index when the program goes on.
+    // Another BuildKit comes, and has read the index when the program continues.
     let theirs = writer.lock().expect("at that path nobody holds a lock");
     let image = writer.image("new:1", &[b"base layer", b"new layer"]);
     let mut index = writer.read();

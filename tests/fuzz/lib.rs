@@ -18,6 +18,6 @@ pub fn feed(name: &str, data: &[u8]) {
         .iter()
         .find(|(known, _)| *known == name)
         .expect("a target has the name of a rule");
-    // An input that is too short to be drawn is none.
+    // An input that is too short to be drawn is not one.
     let _ = rule(&mut Unstructured::new(data));
 }

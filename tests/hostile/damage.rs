@@ -242,7 +242,7 @@ fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
                 .with("manifests", "placeholder")
                 .set("manifests", support_array(&image.manifest));
             let both = scene.builder.put(&doc);
-            // Listed by what it is said to be, once as a root and once below an index.
+            // Listed under its stated type, once as a root and once below an index.
             let index = scene.builder.index(&[both.clone().typed(said)]);
             scene.builder.tag(&both, "both").tag(&index, "lie").write();
             let run = scene.gc_deletes_only_the_orphan();
@@ -262,7 +262,7 @@ fn support_array(desc: &Desc) -> crate::support::Json {
 fn command_in(hint: &str) -> &str {
     let start = hint.find("ocisweep rm").expect("the hint shows a command");
     let line = hint[start..].trim_end();
-    // Where a sentence goes on behind it, the command stands between backticks.
+    // Where a sentence continues after it, the command is between backticks.
     let is_quoted = hint[..start].ends_with('`');
     match line.split_once("` removes") {
         Some((command, _)) if is_quoted => command,

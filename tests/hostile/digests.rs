@@ -1,4 +1,4 @@
-//! Digests that try to be paths, in every place where a digest can stand.
+//! Digests that try to be paths, in every place where a digest can be.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::{
 /// 64 digits.
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A place in a document where a digest stands, and what makes a layout with that digest there.
+/// A place in a document where a digest is, and what makes a layout with that digest there.
 type Place = (&'static str, fn(&mut LayoutBuilder, &Json));
 
 const PLACES: [Place; 10] = [

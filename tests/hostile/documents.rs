@@ -1,4 +1,4 @@
-//! Documents made to exhaust or to mislead whoever reads them: deep, cyclic, branching, nested, full of nonsense.
+//! Documents made to exhaust or to mislead their reader: deep, cyclic, branching, nested, full of nonsense.
 
 use std::fs;
 
@@ -160,7 +160,7 @@ fn a_diamond_with_four_million_paths_is_walked_once() {
 
 #[test]
 fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
-    // 48 documents and 43 million paths through them: enough to fill the memory of whoever writes down each.
+    // 48 documents and 43 million paths through them: enough to fill the memory of a program that writes down each.
     let mut scene = GuardedLayout::new();
     let mut level = vec![scene.app.manifest.clone()];
     for number in 0..16 {
@@ -182,7 +182,7 @@ fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
 #[test]
 fn json_that_go_readers_accept_hides_no_reference() {
     // All three are JSON by its grammar or read as such by Go's decoder, which puts a replacement character where half a
-    // surrogate or a byte that is no UTF-8 stands, and skips a number that it does not need.
+    // surrogate or a byte that is not UTF-8 occurs, and skips a number that it does not need.
     let odd: [(&str, &[u8]); 3] = [
         ("half a surrogate", br#"{"x":"\ud800","#),
         ("a byte that is no UTF-8", b"{\"x\":\"caf\xe9\","),
@@ -552,7 +552,7 @@ fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
             scene.builder.write();
             let run = scene.gc_deletes_only_the_orphan();
             assert!(scene.has(&image.manifest), "{}", run.all());
-            // What both call a layer or a config is a leaf: nobody reads it as anything else.
+            // What both call a layer or a config is a leaf: no reader takes it for anything else.
             let is_leaf = [first, second].map(|said| [media::LAYER, media::CONFIG].contains(&said));
             if is_leaf != [true, true] {
                 assert!(
@@ -587,7 +587,7 @@ fn documents_of_an_unknown_algorithm_are_followed() {
     }
 }
 
-/// What a descriptor carries is followed wherever the descriptor stands.
+/// What a descriptor carries is followed wherever the descriptor is.
 #[test]
 fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
     for is_in_entry in [true, false] {

@@ -99,7 +99,7 @@ fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
     run.ok()
         .says("Total reclaimed space: 21B\n")
         .ends_with_line("kept 12B: 2 blobs in flight (`--grace`)");
-    // From now on there is nothing else: whoever expected something to go reads why, and the way out.
+    // From now on there is nothing else: a user who expected a deletion reads the reason, and the remedy.
     for flag in ["-n", "-q"] {
         let run = Cmd::new(["gc", flag]).arg(scene.path()).run();
         run.ok().ends_with_line(
@@ -158,7 +158,7 @@ fn every_recent_orphan_is_kept_while_a_writer_is_active() {
                 "{}",
                 run.all()
             );
-            // An old temporary file says that somebody crashed; the blob is as young as before.
+            // An old temporary file shows that a writer crashed; the blob is as recent as before.
             scene.builder.age(writer, 3 * HOUR);
             if let Some((directory, _)) = writer.rsplit_once('/') {
                 scene.builder.age(directory, 3 * HOUR);
@@ -272,7 +272,7 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
 
 #[test]
 fn references_of_a_recent_orphan_are_kept_with_it() {
-    // A writer that found an old blob does not write it again; its new manifest is all that tells.
+    // A writer that found an old blob does not write it again; its new manifest is the only evidence.
     let scene = old_scene();
     let old = orphan(&scene, "old and reused", 2 * DAY);
     let config = scene.builder.config("linux/amd64", "new");
@@ -315,7 +315,7 @@ fn grace_is_as_long_as_given() {
     }
 }
 
-/// Temporary files as writers leave them when they are killed; of a directory the file that lies in it.
+/// Temporary files as writers leave them when they are killed; of a directory the file that is in it.
 fn left_over() -> Vec<String> {
     let hex = "ab".repeat(32);
     vec![
@@ -331,7 +331,7 @@ fn left_over() -> Vec<String> {
     ]
 }
 
-/// The file or directory that a writer made: a directory with what lies in it counts as one.
+/// The file or directory that a writer made: a directory with what is in it counts as one.
 fn made_by_writer(file: &str) -> String {
     let mut parts: Vec<&str> = file.split('/').collect();
     if file.starts_with(".umoci") || file.ends_with("/data") {
@@ -511,7 +511,7 @@ fn is_busy(scene: &GuardedLayout) {
     let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
     run.exits(6);
     run.one_error();
-    // The lock that it takes before it looks for others comes and goes in the directory.
+    // The lock that it takes before it checks for others is created and removed in the directory.
     assert_same(
         &without_directory_times(&before),
         &without_directory_times(&scene.picture()),

@@ -104,7 +104,7 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
                 scene.builder.raw_index(bytes).write();
                 scene.gc_is_refused();
                 // Listing what cannot be understood is an error as well, and not an empty list. A list with an entry that is
-                // nonsense can be shown; what is in doubt is only what may go.
+                // nonsense can be shown; what is in doubt is only what may be removed.
                 let is_list = bytes.starts_with(b"{\"manifests\":[");
                 let run = Cmd::new(["ls"]).arg(scene.path()).run();
                 assert!(is_list || run.code == Some(3), "{}", run.all());
@@ -356,7 +356,7 @@ fn missing_children_configs_and_layers_are_normal() {
     let run = scene.gc();
     run.ok();
     assert!(!scene.has(&scene.orphan), "{}", run.all());
-    // What only the missing manifest refers to is garbage: nobody can know better.
+    // What only the missing manifest references is garbage: the program cannot know better.
     for desc in [&scene.app.layers[1], &scene.amd64.layers[0], &scene.multi] {
         assert!(scene.has(desc), "{}", run.all());
     }

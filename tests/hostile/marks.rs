@@ -1,4 +1,4 @@
-//! What stands in the way of a sweep, asked of the library: nothing that is in the way is left out, and nothing else is in the way.
+//! What prevents a sweep, asked of the library: nothing that prevents it is left out, and nothing else prevents it.
 
 use jiff::Timestamp;
 use ocisweep::graph::{Change, EmptyIndex, MarkOptions, MissingDocuments};
@@ -55,7 +55,7 @@ fn each_damage_is_reported_once() {
 fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
     for (digest, is_in_the_way) in [
         (format!("sha256:{}", "7".repeat(64)), true),
-        // Nobody looks for leaves of an algorithm that nobody knows.
+        // Leaves of an unknown algorithm are not searched for.
         (
             "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned(),
             false,
@@ -86,7 +86,7 @@ fn a_layout_is_not_empty_as_long_as_something_is_held() {
     assert_eq!(in_the_way(&scene, EmptyIndex::Refuse), Ok(Vec::new()));
 }
 
-/// A blob of a type that nobody knows may be any text.
+/// A blob of an unknown type may be any text.
 #[test]
 fn text_that_only_begins_like_json_references_what_precedes_the_error() {
     for begins in ["{", "[", "{\"text\": oops", "[1, 2,, 3]"] {

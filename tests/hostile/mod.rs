@@ -1,4 +1,4 @@
-//! The program against layouts that are damaged, forged or made to hurt: nothing that is referenced goes, nothing outside of
+//! The program against layouts that are damaged, forged or made to hurt: nothing referenced is deleted, nothing outside of
 //! the layout is touched, and every call ends.
 //!
 //! - [`annotations`]: blobs that nothing but an annotation names.
@@ -11,8 +11,8 @@
 //! - [`second_index`]: other files that list blobs.
 //! - [`special`]: FIFOs, sockets, devices, directories, links, hard links and foreign files in the pool.
 //! - [`flight`]: writers at work, their temporary files and locks.
-//! - [`marks`]: what stands in the way of a sweep.
-//! - [`moments`]: what is old and what is young, to the nanosecond.
+//! - [`marks`]: what prevents a sweep.
+//! - [`moments`]: what is old and what is recent, to the nanosecond.
 //! - [`order`]: the same order on every file system.
 //! - [`output`]: names from strangers, on terminals and in pipes; outputs that are closed or full.
 //! - [`rights`]: what cannot be read or written.

@@ -126,7 +126,7 @@ fn a_temporary_file_is_deleted_when_older_than_given() {
     }
 }
 
-/// What has a time that does not fit in is told as near as it can be.
+/// A time that does not fit in is reported as closely as possible.
 #[test]
 fn a_file_from_another_age_is_an_orphan_like_others() {
     let scene = GuardedLayout::new();

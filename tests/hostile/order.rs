@@ -1,4 +1,4 @@
-//! What is found in the order of a directory is told in an order that does not depend on it.
+//! What is found in the order of a directory is reported in an order that does not depend on it.
 
 use jiff::Timestamp;
 use ocisweep::Snapshot;

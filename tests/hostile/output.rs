@@ -142,7 +142,7 @@ fn json_carries_names_exactly() {
             let json = run.ok().json();
             if !name.trim().is_empty() {
                 let text = serde_json::to_string(name).expect("a name can be written as JSON");
-                // Whatever key it stands under; a name may be split into repository and tag.
+                // Whatever key it is under; a name may be split into repository and tag.
                 let whole = serde_json::to_string(&json).expect("JSON can be written");
                 let head: String = text
                     .chars()

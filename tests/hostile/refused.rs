@@ -1,4 +1,4 @@
-//! What looks like a layout and is none, and layouts whose blobs belong to others as well: refused by name, not a byte changed.
+//! What resembles a layout and is not one, and layouts whose blobs belong to others as well: refused by name, not a byte changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -212,7 +212,7 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
             }
             scene.builder.symlink(link, "../pool");
             if *link == "blobs/sha256" {
-                // Relative to the directory in which the link lies.
+                // Relative to the directory that the link is in.
                 scene.builder.symlink(link, "../../pool");
             }
             if *link == "blobs/sha512" {

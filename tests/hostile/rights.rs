@@ -94,7 +94,7 @@ fn possible_references_of_an_unreadable_referrer_are_not_swept() {
     let path = signature.manifest.blob_path();
     if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
         // Nothing that is still referenced is ever lost: an unlisted referrer of something live is live with all below it,
-        // and whether this is one cannot be told.
+        // and whether this is one cannot be determined.
         assert!(
             scene.has(&signature.layers[0]),
             "the signature is torn apart\n{}",
@@ -164,7 +164,7 @@ fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
         run.exits(1)
             .says(&format!("unreadable: {digest} cannot be read: "))
             .says("Permission denied");
-        // Below a manifest that cannot be read nobody knows what is damaged.
+        // Below a manifest that cannot be read it is unknown what is damaged.
         let is_known = digest != scene.arm64.manifest.digest;
         assert_eq!(
             run.stdout.contains(&damaged.digest),

@@ -1,5 +1,5 @@
-//! Files beside `index.json` that list blobs in odd ways, or only seem to: what they list stays, what is torn stops a sweep,
-//! and everything else is nobody's business.
+//! Files beside `index.json` that list blobs in odd ways, or only seem to: what they list is kept, what is torn stops a sweep,
+//! and everything else is ignored.
 
 use std::fs;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn entry(desc: &Desc) -> String {
     )
 }
 
-/// Sweeps with a file of this name and text, and says whether the orphan is still there.
+/// Sweeps with a file of this name and text, and returns `true` if the orphan is still there.
 fn keeps(name: &str, text: &str) -> bool {
     let scene = GuardedLayout::new();
     let text = text
@@ -174,7 +174,7 @@ fn nesting_is_skipped_and_damage_is_reported_with_its_path() {
         .warns("`--ignore-index other.json`");
 }
 
-/// A list that appears, changes or goes after the plan was made is met under the lock.
+/// A list that appears, changes or is removed after the plan was made is met under the lock.
 #[test]
 fn a_list_that_changes_after_the_plan_makes_it_void() {
     let changes: [fn(&GuardedLayout, &str); 3] = [

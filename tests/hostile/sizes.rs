@@ -149,7 +149,7 @@ fn a_reference_behind_200_megabytes_of_text_is_found_with_little_memory() {
     assert!(!scene.has(&scene.orphan), "{}", run.all());
 }
 
-/// Registries take manifests of 4 MiB; whatever is longer is none, and is not read when nothing refers to it.
+/// Registries take manifests of 4 MiB; whatever is longer is not one, and is not read when nothing references it.
 #[test]
 fn an_unlisted_signature_may_be_as_long_as_a_registry_takes_it() {
     const LONGEST: usize = 4 << 20;

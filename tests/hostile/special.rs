@@ -1,4 +1,4 @@
-//! FIFOs, sockets, directories, devices and links under the names of blobs: nobody waits for them, nobody follows them to
+//! FIFOs, sockets, directories, devices and links under the names of blobs: none is waited for, none is followed to
 //! delete anything, and no reference is lost because of them.
 
 use std::fs;
@@ -11,7 +11,7 @@ use crate::support::{
     Cmd, Desc, GuardedLayout, assert_same, for_each, media, snapshot, total, with_action,
 };
 
-/// What may stand under a name where a blob is expected.
+/// What may be under a name where a blob is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Odd {
     Fifo,
@@ -194,7 +194,7 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
                 if !odd.replace(&scene, &desc) {
                     return;
                 }
-                // A link to nothing is there: perhaps what it references is not mounted. What lies below it is not known.
+                // A link to nothing is there: perhaps what it references is not mounted. What is below it is not known.
                 scene.gc_is_refused().warns(&desc.digest);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
                     let run = Cmd::new(call).arg(scene.path()).run();
@@ -323,7 +323,7 @@ fn garbage_that_is_a_second_name_of_a_live_blob_frees_nothing() {
 
 #[test]
 fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
-    // More than the program looks at before it begins to delete, so that some names are gone when their twin is looked at.
+    // More than the program inspects before it begins to delete, so that some names are gone when their twin is inspected.
     const FILES: usize = 6000;
     const TWINS: usize = 200;
     let scene = GuardedLayout::new();

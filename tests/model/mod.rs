@@ -3,7 +3,7 @@
 //! Each case draws a layout, writes it, asks the judge what a sweep may and must do, and runs the program: first dry, then for
 //! real, then once more. What is promised for every one of them:
 //! - nothing that is reachable is ever deleted;
-//! - everything else goes, or the program refuses and not a byte changes;
+//! - everything else is deleted, or the program refuses and not a byte changes;
 //! - it refuses exactly when the judge does;
 //! - the dry run announces what the run does, and the second run finds nothing.
 //!

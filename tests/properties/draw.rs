@@ -51,7 +51,7 @@ const STRINGS: [&str; 14] = [
     "e30=",
 ];
 
-/// What stands between tokens.
+/// What may be between tokens.
 const BLANKS: [&str; 4] = ["", " ", "\n\t", "  "];
 
 /// Draws bytes for a reader of JSON: raw, or a value, or a value with one fault.

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::draw::{Top, json_bytes, line, plan_bytes};
 use super::oracle::{is_cut_from, is_plain, members};
 
-/// A rule with its name. It says whether the input was one that the reader takes; most faults lie behind that.
+/// A rule with its name. It returns `true` if the input was one that the reader takes; most faults are behind that.
 pub(crate) type Rule = (&'static str, fn(&mut Unstructured<'_>) -> Result<bool>);
 
 /// Every rule.
@@ -211,7 +211,7 @@ pub(crate) fn document(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Of docker's list exactly the asked elements and names go.
+/// Of docker's list exactly the asked elements and names are removed.
 pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Elements)?;
     let Ok(Some(save)) = DockerSave::parse(&bytes) else {
@@ -252,7 +252,7 @@ pub(crate) fn saved(u: &mut Unstructured<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Of docker's oldest list exactly the asked names go.
+/// Of docker's oldest list exactly the asked names are removed.
 pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
     let bytes = json_bytes(u, Top::Repositories)?;
     let Ok(text) = std::str::from_utf8(&bytes) else {
@@ -266,7 +266,7 @@ pub(crate) fn repositories(u: &mut Unstructured<'_>) -> Result<bool> {
     if !is_plain(text) {
         return Ok(false);
     }
-    // The values of names that stay are nobody's business, and may be what others cannot read.
+    // The values of names that are kept do not matter, and may be what others cannot read.
     let Ok(mut wanted) = serde_json::from_str::<Value>(text) else {
         return Ok(true);
     };

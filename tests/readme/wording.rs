@@ -164,7 +164,7 @@ fn literals(code: &str) -> String {
     found
 }
 
-/// Returns the line numbers, counted from 1, in which a word stands alone.
+/// Returns the line numbers, counted from 1, in which a word occurs alone.
 fn lines_with(text: &str, word: &str) -> Vec<usize> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut lines = Vec::new();

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::environment::memory_dir;
 
-/// Where the corpus lies in the repository.
+/// Where the corpus is in the repository.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/corpus");
 
 /// One recorded case: a tar and what is known about it.
@@ -62,7 +62,7 @@ impl CaseLayout {
     }
 }
 
-/// A case on disk, in a directory that goes when this is dropped.
+/// A case on disk, in a directory that is deleted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
     /// The directory of the case.

@@ -15,7 +15,7 @@ pub(crate) mod media {
     pub(crate) const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
     /// OCI image configuration.
     pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// The empty JSON object, which stands for "no config".
+    /// The empty JSON object, which means "no config".
     pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// OCI layer, uncompressed.
     pub(crate) const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -52,7 +52,7 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds a full name.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
-/// JSON text that is written as it stands.
+/// JSON text that is written as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Json(String);
 
@@ -225,7 +225,7 @@ impl Desc {
         Self::new(media_type, &sha256(bytes), size)
     }
 
-    /// Describes a blob that nobody has: its digest is that of the word `seed`.
+    /// Describes a blob that is in no layout: its digest is that of the word `seed`.
     pub(crate) fn missing(media_type: &str, seed: &str) -> Self {
         Self::new(media_type, &digest_of("sha256", seed.as_bytes()), 7)
     }

@@ -50,7 +50,7 @@ impl Image {
 /// How long ago the blobs of a layout were written, unless a test says otherwise.
 const WRITTEN: Duration = Duration::from_secs(3 * 3600);
 
-/// Writes a layout into a directory of its own, which goes when the builder is dropped.
+/// Writes a layout into a directory of its own, which is deleted when the builder is dropped.
 ///
 /// Blobs are written at once; `index.json` and docker's `manifest.json` are written by [`write`](Self::write), as often as wanted.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct LayoutBuilder {
     index: Obj,
     raw_index: Option<Vec<u8>>,
     elements: Vec<Json>,
-    /// Dropped last: everything above lies in it.
+    /// Dropped last: everything above is in it.
     temp: Option<TempDir>,
 }
 
@@ -81,7 +81,7 @@ impl LayoutBuilder {
         builder
     }
 
-    /// Begins a layout in `dir`, which is made and which stays.
+    /// Begins a layout in `dir`, which is made and which is kept.
     pub(crate) fn at(dir: &Path) -> Self {
         fs::create_dir_all(dir.join("blobs/sha256")).expect("the layout directory can be made");
         let builder = Self {
@@ -103,7 +103,7 @@ impl LayoutBuilder {
         &self.dir
     }
 
-    /// Returns the directory in which the layout lies, for what stands beside it.
+    /// Returns the directory that the layout is in, for what is beside it.
     pub(crate) fn outside(&self) -> &Path {
         self.dir.parent().expect("a layout lies in a directory")
     }
@@ -146,7 +146,7 @@ impl LayoutBuilder {
         let size = u64::try_from(bytes.len()).expect("a length fits into 64 bits");
         let desc = Desc::new(media_type, digest, size);
         self.file(&desc.blob_path(), bytes);
-        // As what was unpacked keeps its time: older than any grace period that nobody sets.
+        // As what was unpacked keeps its time: older than any grace period that was not set by a user.
         self.age(&desc.blob_path(), WRITTEN);
         desc
     }
@@ -161,7 +161,7 @@ impl LayoutBuilder {
         self.blob(media::CONFIG, config_text(platform, salt, &[]).as_bytes())
     }
 
-    /// Stores the empty JSON object, which stands for "no config".
+    /// Stores the empty JSON object, which means "no config".
     pub(crate) fn empty_config(&self) -> Desc {
         self.blob(media::EMPTY, b"{}")
     }
@@ -350,7 +350,7 @@ impl LayoutBuilder {
         self
     }
 
-    /// Makes a FIFO in the layout, which blocks whoever opens it carelessly.
+    /// Makes a FIFO in the layout, which blocks a process that opens it carelessly.
     pub(crate) fn fifo(&self, relative: &str) -> &Self {
         self.remove(relative);
         rustix::fs::mknodat(

@@ -100,7 +100,7 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without text".to_owned())
 }
 
-/// Runs `check` on every item, goes on after a failure, and reports all failures in one panic.
+/// Runs `check` on every item, continues after a failure, and reports all failures in one panic.
 pub(crate) fn for_each<T>(
     items: impl IntoIterator<Item = T>,
     label: impl Fn(&T) -> String,

@@ -26,7 +26,7 @@ pub(crate) fn strings(value: &Value, key: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a prune said of one image.
+/// What a prune reported of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) digest: String,
@@ -40,7 +40,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Pruned {
     /// The real run, in JSON.
     pub(crate) run: Run,
-    /// What it said of each image.
+    /// What it reported of each image.
     pub(crate) verdicts: Vec<Verdict>,
     /// The blobs that went, with their length.
     pub(crate) deleted: BTreeMap<String, u64>,
@@ -66,7 +66,7 @@ impl Pruned {
         self
     }
 
-    /// Returns what was said of the image that has this name or digest.
+    /// Returns what was reported of the image that has this name or digest.
     #[track_caller]
     pub(crate) fn verdict(&self, image: &str) -> &Verdict {
         let found = self.verdicts.iter().find(|verdict| {
@@ -75,7 +75,7 @@ impl Pruned {
         found.unwrap_or_else(|| panic!("nothing is said of {image}\n{}", self.run.all()))
     }
 
-    /// Panics unless the image goes or stays for exactly these reasons.
+    /// Panics unless the image is removed or kept for exactly these reasons.
     #[track_caller]
     pub(crate) fn because(&self, image: &str, goes: bool, reasons: &[&str]) -> &Self {
         let verdict = self.verdict(image);
@@ -190,7 +190,7 @@ pub(crate) fn listed(layout: &Path) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// Returns what a run said of each image of its layouts.
+/// Returns what a run reported of each image of its layouts.
 #[track_caller]
 pub(crate) fn verdicts(run: &Run) -> Vec<Verdict> {
     let json = run.json();

@@ -22,7 +22,7 @@ pub(crate) enum What {
     Other,
 }
 
-/// Everything about one name that a test may ask to stay.
+/// Everything about one name that a test may require to be unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// What it is.

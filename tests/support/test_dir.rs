@@ -23,7 +23,7 @@ pub(crate) struct TestDir {
     pub(crate) text: String,
 }
 
-/// What lies in some directories: each inode once.
+/// What is in some directories: each inode once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes {
     /// Length of each inode.

@@ -261,7 +261,7 @@ fn document_refs(
             ],
         )?;
     } else if shape != Shape::Schema1 && shape != Shape::Strange && chance(u, 4)? {
-        // A document with a flaw has no subject here: what a flawed orphan with a live subject is, is nowhere said.
+        // A document with a flaw has no subject here: what a flawed orphan with a live subject is, is not documented.
         document.flaw = Some((
             *u.choose(&[place, Place::Subject])?,
             *u.choose(&INVALID_DIGESTS)?,

@@ -11,9 +11,9 @@ use crate::world::pruning::{Kind, Piece, Wish, World, hours_ago};
 pub(crate) struct DeleteResult {
     pub(crate) goes: bool,
     pub(crate) reasons: Vec<String>,
-    /// Neither a budget nor anything else makes it go.
+    /// Neither a budget nor anything else removes it.
     pub(crate) is_safe: bool,
-    /// The names that it loses while it stays.
+    /// The names that it loses while it is kept.
     pub(crate) loses: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Judge<'_> {
         piece.is_listed || piece.digest_tag_of.is_some() || !piece.names.is_empty()
     }
 
-    /// Whether somebody chose a name for it.
+    /// Whether a name was chosen for it.
     pub(crate) fn is_named(&self, position: usize) -> bool {
         !self.piece(position).names.is_empty()
     }
@@ -81,7 +81,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Everything that is live with these: what they refer to, and referrers of that but for those that go themselves.
+    /// Everything that is live with these: what they reference, and referrers of that except those that are removed themselves.
     fn live(&self, roots: &Set, going: &Set) -> Set {
         let mut live = roots.clone();
         loop {
@@ -102,7 +102,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Entries without a name that nothing which stays needs.
+    /// Entries without a name that nothing kept needs.
     pub(crate) fn dangling(&self) -> Set {
         if !self.has_names() {
             return Set::new();
@@ -124,7 +124,7 @@ impl Judge<'_> {
                 .filter(|p| is_about(*p, &live))
                 .collect();
             if stays.is_empty() {
-                // A digest tag goes with what it is a tag of, and not otherwise.
+                // A digest tag is removed with what it is a tag of, and not otherwise.
                 let untagged = rest.iter().copied().filter(|p| !is_tag(p)).collect();
                 let going = self.live(&untagged, &Set::new());
                 let is_own = |p: &usize| is_tag(p) && !is_about(*p, &going);
@@ -242,7 +242,7 @@ impl Judge<'_> {
         )
     }
 
-    /// What is said of an image that was preferred to the next one.
+    /// What is reported of an image that was preferred to the next one.
     fn tie(&self, chosen: usize, next: Option<&usize>) -> &'static str {
         let Some(next) = next else { return "" };
         let ((time, created, _), (other_time, other_created, _)) =
@@ -295,7 +295,7 @@ impl Judge<'_> {
         seen
     }
 
-    /// What is to become of each image that stands for itself, before a budget takes more.
+    /// What becomes of each image that follows no other, before a budget takes more.
     pub(crate) fn fates(&self) -> BTreeMap<usize, DeleteResult> {
         let wish = self.wish;
         let dangling = self.dangling();
@@ -352,7 +352,7 @@ impl Judge<'_> {
             let names = self.names(position);
             let chosen = self.chosen_names(position);
             if chosen.len() < names.len() {
-                // The filter chose some of its names, and nobody means the others.
+                // The filter chose some of its names, and the others are not selected.
                 fate.is_safe = true;
                 if wish.max_size.is_none() || chooses {
                     let reason = format!("only {} passes the filters", chosen.join(", "));
@@ -398,7 +398,7 @@ impl Judge<'_> {
         reasons
     }
 
-    /// Why each of these stays by the rules of age and number.
+    /// Why each of these is kept by the rules of age and number.
     fn rules(&self, among: &[usize]) -> BTreeMap<usize, Vec<String>> {
         let wish = self.wish;
         let mut reasons: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -454,7 +454,7 @@ impl Judge<'_> {
                 (wish.monthly, "monthly", "%Y-%m"),
             ] {
                 let Some(count) = count else { continue };
-                // The day of an archive is none: there the day counts on which an image was built.
+                // The day of an archive does not count: there the day counts on which an image was built.
                 let times: BTreeSet<_> = members.iter().map(|other| self.hours(*other)).collect();
                 let is_archive = members.len() > 1 && times.len() == 1 && !wish.by_created;
                 let mut seen = BTreeSet::new();
@@ -486,7 +486,7 @@ impl Judge<'_> {
         reasons
     }
 
-    /// The entries that are left when these go: all others, but for followers of nothing that stays.
+    /// The entries that are left when these are removed: all others, except followers of nothing kept.
     pub(crate) fn left(&self, going: &Set) -> Set {
         let followers = self.followers();
         let mut roots: Set = self
@@ -509,7 +509,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Every image that is live when these go, listed or not.
+    /// Every image that is live when these are removed, listed or not.
     pub(crate) fn live_after(&self, going: &Set) -> Set {
         self.live(&self.left(going), going)
     }

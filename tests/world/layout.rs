@@ -18,11 +18,11 @@ pub(crate) struct World {
     pub(crate) marker: bool,
     /// Elements of docker's `manifest.json`: config, layers.
     pub(crate) elements: Vec<(usize, Vec<usize>)>,
-    /// What lies in the layout and is none of the program's business.
+    /// What is in the layout and not the program's concern.
     pub(crate) foreign: Vec<Foreign>,
-    /// Whether the run is told `--allow-missing`.
+    /// Whether the run is given `--allow-missing`.
     pub(crate) allow_missing: bool,
-    /// Whether the run is told `--allow-empty`.
+    /// Whether the run is given `--allow-empty`.
     pub(crate) allow_empty: bool,
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum Content {
     Binary,
     /// JSON that refers to nothing, such as an image config.
     Plain,
-    /// Text that begins like JSON and is none.
+    /// Text that begins like JSON and is not JSON.
     Pretence,
     /// An in-toto statement on a blob: it has a `subject`, which is no descriptor.
     Statement {
@@ -113,7 +113,7 @@ pub(crate) struct Document {
     pub(crate) artifact_type: Option<&'static str>,
     /// What it refers to.
     pub(crate) refs: Vec<Ref>,
-    /// A descriptor in a known place whose digest is none.
+    /// A descriptor in a known place whose digest is not one.
     pub(crate) flaw: Option<(Place, &'static str)>,
     /// Blobs it mentions without describing them.
     pub(crate) mentions: Vec<usize>,
@@ -123,7 +123,7 @@ pub(crate) struct Document {
     pub(crate) split: bool,
     /// Whether known arrays without items are written as `null`.
     pub(crate) nulls: bool,
-    /// Whether white space stands before the first brace.
+    /// Whether white space precedes the first brace.
     pub(crate) indented: bool,
 }
 
@@ -143,7 +143,7 @@ pub(crate) enum Shape {
     Artifact,
     /// Docker schema 1 manifest.
     Schema1,
-    /// Something nobody has heard of.
+    /// Something unknown to every reader.
     Strange,
 }
 
@@ -162,7 +162,7 @@ impl Shape {
     }
 }
 
-/// Where in a document a reference stands.
+/// Where in a document a reference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     /// In `manifests`.
@@ -177,9 +177,9 @@ pub(crate) enum Place {
     Subject,
     /// In `fsLayers`, as a `blobSum` without a type.
     FsLayers,
-    /// In an array under a key that nobody knows.
+    /// In an array under an unknown key.
     Unknown,
-    /// Some levels down under a key that nobody knows.
+    /// Some levels down under an unknown key.
     Deep,
 }
 
@@ -192,7 +192,7 @@ pub(crate) struct Ref {
     pub(crate) twin: Option<usize>,
     /// The media types it is given: one, none, or two under a duplicated key.
     pub(crate) types: Vec<&'static str>,
-    /// Where it stands; of no meaning in `index.json`.
+    /// Where it is; of no meaning in `index.json`.
     pub(crate) place: Place,
     /// How `size` is written.
     pub(crate) size: Size,
@@ -224,7 +224,7 @@ pub(crate) enum Data {
     Rubbish,
 }
 
-/// What lies in a layout and is none of the program's business.
+/// What is in a layout and not the program's concern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
     /// A file in `blobs/sha256` whose name is no digest.
@@ -243,7 +243,7 @@ pub(crate) enum Foreign {
     TooDeep,
     /// A file directly in `blobs`.
     Above,
-    /// A directory of an algorithm that nobody knows.
+    /// A directory of an unknown algorithm.
     Algorithm,
     /// A file beside `index.json`.
     Beside,

@@ -6,7 +6,7 @@
 //! - Roots are all entries and the configs and layers of docker-save elements.
 //! - What a media type calls a layer or config is never read; what it calls a document must be readable and of its digest;
 //!   anything else is read if it begins like JSON, and is compared with its digest in any case.
-//! - References count in every place, in any case of the keys, and however often a key stands there.
+//! - References count in every place, in any case of the keys, and however often a key occurs there.
 //! - An orphan in JSON whose `subject` is live is live with all that is below, whether its digest is right or not, unless it is
 //!   an attestation of the kind that is always listed.
 //! - A damaged document that is reached refuses the sweep. So does a missing one that `index.json` lists itself.
@@ -27,9 +27,9 @@ pub(crate) struct Verdict {
     pub(crate) must_refuse: BTreeSet<String>,
     /// Why it may refuse.
     pub(crate) may_refuse: BTreeSet<String>,
-    /// Nodes that must stay.
+    /// Nodes that must be kept.
     pub(crate) live: BTreeSet<usize>,
-    /// Nodes that may stay; contains `live`.
+    /// Nodes that may be kept; contains `live`.
     pub(crate) may_stay: BTreeSet<usize>,
     /// Nodes that are live only because their subject is.
     pub(crate) referrers: BTreeSet<usize>,
@@ -89,7 +89,7 @@ enum Forged {
     Followed,
 }
 
-/// Whether a document that is live as a layer is looked at as a referrer, too.
+/// Whether a document that is live as a layer is inspected as a referrer, too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LeafReferrers {
     Leaves,
@@ -301,7 +301,7 @@ impl Marking {
         !found.is_empty()
     }
 
-    /// Adds orphans whose subject is live; says whether there were any.
+    /// Adds orphans whose subject is live; returns `true` if there were any.
     fn adopt(&mut self, world: &World, forged: Forged, leaves: LeafReferrers) -> bool {
         let mut found = false;
         for (position, node) in world.nodes.iter().enumerate() {

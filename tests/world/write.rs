@@ -10,7 +10,7 @@ use crate::world::layout::{
 /// A world on disk.
 #[derive(Debug)]
 pub(crate) struct Written {
-    /// The layout, which goes when this is dropped.
+    /// The layout, which is deleted when this is dropped.
     pub(crate) layout: LayoutBuilder,
     /// The digest by which each node is called.
     pub(crate) digests: Vec<String>,
@@ -328,7 +328,7 @@ fn place_foreign(layout: &LayoutBuilder, foreign: Foreign) {
     };
 }
 
-/// Describes a world for people who look into a failure.
+/// Describes a world for people who investigate a failure.
 pub(crate) fn describe(world: &World, digests: &[String]) -> String {
     let mut text = String::new();
     let line = |text: &mut String, words: std::fmt::Arguments<'_>| {

@@ -17,11 +17,11 @@ pub(crate) struct Ask {
     pub(crate) force: bool,
     /// Whether it says `--grace 0`.
     pub(crate) alone: bool,
-    /// What goes along, where it removes images.
+    /// What is removed along with images, where it removes images.
     pub(crate) extent: Extent,
 }
 
-/// What goes along with the last name of an image.
+/// What is removed along with the last name of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Its entries, parts and referrers.

@@ -24,7 +24,7 @@ pub(crate) struct Step<'a> {
     pub(crate) released: &'a Released,
 }
 
-/// What commands released beside a writer and left: it stays as long as a writer is visible.
+/// What commands released beside a writer and left: it is kept as long as a writer is visible.
 #[derive(Default)]
 pub(crate) struct Released {
     /// Surely.
@@ -363,7 +363,7 @@ impl Trial<'_> {
         }
     }
 
-    /// What nothing references goes when its time has come, and not before.
+    /// What nothing references is deleted when its time has come, and not before.
     fn check_garbage(&self, code: i32) -> Result<(), String> {
         let before = self.before();
         let all = self.all();
@@ -434,7 +434,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Second indexes, holds and everything else that is no list of names stay as they are.
+    /// Second indexes, holds and everything else that is not a list of names are kept as they are.
     fn check_other_files(&self) -> Result<(), String> {
         let now = self.step.now();
         for (path, stat) in &self.picture {
@@ -540,7 +540,7 @@ impl Trial<'_> {
             .cloned()
             .collect();
         ensure(new.is_empty(), || format!("names {new:?} are new"))?;
-        // What stays is as it was, or as it was without names.
+        // What is kept is as it was, or as it was without names.
         for entry in &self.after.entries {
             let of_digest = before
                 .entries
@@ -555,7 +555,7 @@ impl Trial<'_> {
                 format!("an entry has changed: {}", entry.value)
             })?;
         }
-        // An entry without a name goes only with its image.
+        // An entry without a name is removed only with its image.
         let count = |disk: &Disk, digest: &str| {
             disk.entries
                 .iter()
@@ -655,7 +655,7 @@ impl Trial<'_> {
         })
     }
 
-    /// docker's lists name what stands, and nothing that is gone.
+    /// docker's lists name what exists, and nothing that is gone.
     fn check_docker(&self) -> Result<(), String> {
         let before = self.before();
         let lost: BTreeSet<String> = self
@@ -740,7 +740,7 @@ impl Trial<'_> {
                 .filter(|(kind, ..)| kind == "name")
                 .flat_map(|(.., names)| names)
                 .collect();
-            // A signature goes under the name of its image.
+            // A signature is reported under the name of its image.
             let lost = self.lost_names().into_iter();
             let lost = lost.filter(|(digest, name)| {
                 told.contains(name) || !self.before().is_kind_referrer(digest)
@@ -797,7 +797,7 @@ impl Trial<'_> {
     }
 }
 
-/// Returns what a run said, a line for each item of its report.
+/// Returns what a run printed, a line for each item of its report.
 fn brief(run: &Run) -> String {
     let Ok(json) = serde_json::from_str::<Value>(&run.stdout) else {
         return run.all();

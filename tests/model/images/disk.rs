@@ -36,7 +36,7 @@ pub(crate) enum Reading {
     Generous,
 }
 
-/// A layout as it lies on disk.
+/// A layout as it is on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     /// The bytes of `index.json`.
@@ -180,7 +180,7 @@ impl Disk {
         names
     }
 
-    /// Returns every name with the image it stands on.
+    /// Returns every name with the image that it names.
     pub(crate) fn all_names(&self) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
         for digest in self.listed() {
@@ -194,7 +194,7 @@ impl Disk {
         found
     }
 
-    /// Returns docker's elements whose manifest no entry lists. Their config stands for the image.
+    /// Returns docker's elements whose manifest no entry lists. Their config represents the image.
     pub(crate) fn unlisted_elements(&self) -> Vec<&Element> {
         let listed = self.listed();
         let elements = self.elements.iter();

@@ -10,7 +10,7 @@ use super::ask::{Ask, Extent, What, Word, children};
 use super::disk::{Disk, Entry, Reading, Set, digest_tag};
 use serde_json::Value;
 
-/// A name with the image on which it stands.
+/// A name with the image that it names.
 pub(crate) type Pair = (String, String);
 
 /// What a command may and must do.
@@ -124,7 +124,7 @@ fn kept(disk: &Disk, roots: Set, reading: Reading) -> Set {
     disk.close(roots, reading, |disk, live| disk.referrers(live))
 }
 
-/// Returns the roots that are no entries, when these images go: docker's element goes with its image.
+/// Returns the roots that are not entries, when these images are removed: docker's element is removed with its image.
 fn other_roots(disk: &Disk, gone: &Set) -> Set {
     let mut left = disk.clone();
     left.elements
@@ -132,7 +132,7 @@ fn other_roots(disk: &Disk, gone: &Set) -> Set {
     left.other_roots()
 }
 
-/// Adds what goes with the images that go: untagged and digest-tagged children and referrers that nothing kept reaches.
+/// Adds what is removed with the removed images: untagged and digest-tagged children and referrers that nothing kept reaches.
 fn cascade(disk: &Disk, expected: &mut Expected, extent: Extent) {
     for (going, reading, certain) in [
         (expected.may_go.clone(), Reading::Strict, false),
@@ -152,7 +152,7 @@ fn cascade(disk: &Disk, expected: &mut Expected, extent: Extent) {
         let mut roots = other_roots(disk, &going);
         let stays = |digest: &String| !going.contains(digest) && !candidates.contains(digest);
         roots.extend(disk.listed().into_iter().filter(stays));
-        // What was named goes, also where it is a referrer of something that stays.
+        // What was named is removed, also where it is a referrer of something kept.
         let mut left = disk.clone();
         left.removed = going.clone();
         let kept = left.close(roots, reading, |disk, live| {
@@ -302,7 +302,7 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Returns `true` if a name passes a filter. A pinned name counts as the tag that stands before its digest.
+/// Returns `true` if a name passes a filter. A pinned name counts as the tag before its digest.
 pub(crate) fn passes_glob(pattern: &str, name: &str) -> bool {
     matches(pattern, name) || matches(pattern, name.split('@').next().unwrap_or_default())
 }
@@ -363,7 +363,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
         let is_by_id = by_id.contains(digest);
         let is_kin = disk.is_kind_referrer(digest) && !is_by_id;
         if is_kin && (!is_part_held(disk, digest) || chosen.len() > 1) {
-            // It follows its image; where something keeps it, its name may stay on it.
+            // It follows its image; where something keeps it, its name may be kept on it.
             let pairs = names.iter().map(|name| (digest.clone(), name.clone()));
             expected.may_untag.extend(pairs);
             if extent == Extent::All {
@@ -406,7 +406,7 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
             is_unsure = true;
             may_refuse = true;
         }
-        // Whether an entry without a name keeps the image or is only listed twice is nowhere said.
+        // Whether an entry without a name keeps the image or is only listed twice is not documented.
         if is_part_held(disk, digest) || (has_unnamed_entry(disk, digest) && !is_by_id) {
             expected.may_go.insert(digest.clone());
         } else {
@@ -622,7 +622,7 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
                     .entry(repository.to_owned())
                     .or_default()
                     .push((digest.clone(), tag.to_owned())),
-                // What the repository of a bare tag is, is nowhere said.
+                // What the repository of a bare tag is, is not documented.
                 None => {
                     may.insert(digest.clone());
                 }
@@ -634,7 +634,7 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
         let images: Set = tags.iter().map(|(digest, _)| digest.clone()).collect();
         let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"))
             || images.iter().any(|digest| is_only_saved(disk, digest));
-        // Whether tags or images count is nowhere said, nor whether a rule counts what only docker's list names.
+        // Whether tags or images count is not documented, nor whether a rule counts what only docker's list names.
         if images.len() < tags.len() || companion {
             may.extend(images.iter().cloned());
             if images.len() <= count && !companion {
@@ -726,7 +726,7 @@ fn platform(
     let was_here = platforms.any(|child| dropped.contains(&child.digest) && here(&child.digest));
     let mut expected = Expected::code(&[0]);
     if !was_here {
-        // Whether an image has a platform whose manifest is missing is nowhere said.
+        // Whether an image has a platform whose manifest is missing is not documented.
         expected.codes.extend([1, 3]);
     }
     if !left.iter().any(|child| has_layers(child)) {
@@ -735,7 +735,7 @@ fn platform(
     }
     let names = disk.names(digest);
     if is_last && !force {
-        // Where the dropped platforms are missing as well, nothing that is here goes.
+        // Where the dropped platforms are missing as well, nothing that is here is removed.
         expected.codes = if was_here {
             [1, 3].into()
         } else {
@@ -789,7 +789,7 @@ fn platform(
     } else {
         let mut going = dropped.clone();
         if is_last && force {
-            // The image goes with its last platform, and what is about it goes along.
+            // The image is removed with its last platform, and everything whose subject it is along with it.
             going.insert(digest.to_owned());
         }
         let connected = followers(disk, &going);

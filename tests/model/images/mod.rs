@@ -1,9 +1,9 @@
 //! Random commands on random image layouts, against a judge who knows the contract and nothing of the program.
 //!
 //! Each case draws a layout as tools write it and some commands. Every command runs dry first, then for real, and then:
-//! - nothing that is reachable from what stays is deleted, and what nothing references goes when its time has come;
-//! - an entry goes only if it was named, or belongs to what went and to nothing that stays; a name only if it was selected;
-//! - holds end by `hold rm` alone; second indexes and every other byte stay as they are; docker's lists are in step;
+//! - nothing that is reachable from what is kept is deleted, and what nothing references is deleted when its time has come;
+//! - an entry is removed only if it was named, or belongs to what was and to nothing kept; a name only if it was selected;
+//! - holds end by `hold rm` alone; second indexes and every other byte are kept as they are; docker's lists are in step;
 //! - the dry run, `df` and `ls` say what the run does.
 //!
 //! The cases are the same in every run; the variables of the suite set their number and choose one of them.
