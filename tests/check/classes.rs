@@ -47,7 +47,7 @@ fn a_layer_that_is_other_than_its_digest() {
         .says("needed by app:1\n")
         .says("ocisweep rm ")
         .says("damaged: 1 of 17 blobs");
-    // Quickly nobody reads layers.
+    // With `--quick` layers are not read.
     scene.report(&["--quick"]).finds(&[]);
 }
 
@@ -143,7 +143,7 @@ fn two_descriptors_that_disagree_cannot_both_be_right() {
 #[test]
 fn damaged_documents_stop_a_sweep_and_not_a_check() {
     let scene = IntactLayout::new();
-    // Of the length that is declared, so that only reading tells.
+    // Of the length that is declared, so that only reading detects it.
     let zeros = vec![b' '; usize::try_from(scene.two.manifest.size).expect("small")];
     scene.overwrite(&scene.two.manifest, &zeros);
     scene.overwrite(&scene.multi, b"");
@@ -328,7 +328,7 @@ fn an_unlisted_signature_is_live_and_checked() {
     assert_eq!(texts(&checked.item(&payload.digest)["names"]), ["app:1"]);
 }
 
-/// For a sweep it counts as it stands: nothing depends on it, and doubt keeps.
+/// For a sweep it counts as it is: nothing depends on it, and doubt keeps.
 #[test]
 fn an_unlisted_signature_that_is_other_than_its_digest() {
     let scene = IntactLayout::new();

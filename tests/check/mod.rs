@@ -1,7 +1,7 @@
 //! The commands that look closely and change nothing: `check`, but for its `--repair`, `why` and `blobs`.
 //!
 //! - [`classes`]: every class that `check` knows, one damage after another.
-//! - [`changed`]: a layout that changes meanwhile.
+//! - [`changed`]: a layout that changes concurrently.
 //! - [`sparse`]: where a copy of a part ends and a loss begins.
 //! - [`signed`]: signed docker schema 1 manifests.
 //! - [`why`]: every way to a blob, what becomes of orphans, who shares an image.

@@ -1,4 +1,4 @@
-//! Commands that only read name the files of other tools that list something, and go on where such a file is torn.
+//! Commands that only read name the files of other tools that list something, and continue where such a file is torn.
 
 use serde_json::{Value, json};
 

@@ -113,7 +113,7 @@ fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed
         }
         .ok();
         assert!(!builder.join(&other.manifest.blob_path()).exists(), "{way}");
-        // The documents of the platform still refer to the layer: nothing that is referred to goes.
+        // The documents of the platform still refer to the layer: nothing that is referenced is deleted.
         assert!(builder.join(&arm64.layers[0].blob_path()).exists(), "{way}");
         let scene = IntactLayout {
             builder,
@@ -122,7 +122,7 @@ fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed
         let checked = scene.report(&[]);
         checked.finds(&[(&arm64.layers[1], "sparse")]);
         checked.run.ok();
-        // And with the whole platform the image goes: the hollow one is not here.
+        // With the whole platform the image would be removed: the hollow one is not here.
         let run = rm(&scene.builder, &["app:1", "--platform", "linux/amd64"]);
         run.exits(1).warns("it is the last platform of image");
         // A layer of the other platform is lost as ever.
@@ -371,7 +371,7 @@ fn what_a_descriptor_carries_is_here() {
     assert_eq!(checked.count("ok"), 3);
 }
 
-/// It is here, and yet there is no file that could go or be copied.
+/// It is here, and yet there is no file that could be deleted or copied.
 #[test]
 fn what_a_descriptor_carries_is_no_file() {
     let mut builder = LayoutBuilder::new();

@@ -1,4 +1,4 @@
-//! `check --trash`: what lies in the trash is read as well, and damage there ends like damage elsewhere.
+//! `check --trash`: what is in the trash is read as well, and damage there ends like damage elsewhere.
 
 use std::fs;
 use std::path::PathBuf;

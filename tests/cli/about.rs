@@ -1,4 +1,4 @@
-//! What the program says about itself: version, manual pages, completions, and why a command line is none.
+//! What the program says about itself: version, manual pages, completions, and why a command line is not one.
 
 use std::fs;
 

@@ -14,7 +14,7 @@
 //! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
 //! - [`inspect`]: `check`, `why` and `blobs`.
 //! - [`refusals`]: errors, with the hints that lead out of them.
-//! - [`terminal`]: colours, widths, and readers that go away.
+//! - [`terminal`]: colours, widths, and readers that close the pipe.
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
 
 mod about;

@@ -58,7 +58,7 @@ fn gc_json() {
     begin(&dir);
     dir.run_noted(&["gc", "-n", "--format", "json", "umoci-new"])
         .ok();
-    // What is no layout stops all, and what is only begun stops nobody.
+    // What is not a layout stops everything, and what is only begun stops nothing.
     dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "skopeo-dir"])
         .refused();
     dir.run_noted(&["gc", "--format", "json", "skopeo-interrupted", "begun"])

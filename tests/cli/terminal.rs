@@ -1,4 +1,4 @@
-//! Colours, widths, and readers that go away.
+//! Colours, widths, and readers that close the pipe.
 
 use std::process::{Command, Output, Stdio};
 
@@ -143,7 +143,7 @@ fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     dir.matches("question");
 }
 
-/// Runs the program with a standard output that nobody reads any more.
+/// Runs the program with a standard output that is no longer read.
 fn unread(dir: &TestDir, args: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().expect("a pipe can be made");
     drop(reader);

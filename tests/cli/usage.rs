@@ -93,7 +93,7 @@ fn reclaimable_is_what_a_prune_frees() {
     );
 }
 
-/// UNIQUE is what goes if the image alone goes, also where docker's `manifest.json` names its blobs as well.
+/// UNIQUE is what is deleted if the image alone is removed, also where docker's `manifest.json` names its blobs as well.
 #[test]
 fn unique_is_what_a_removal_of_that_image_frees() {
     let is_saved = |layout: &std::path::Path| layout.join("manifest.json").is_file();
@@ -109,7 +109,7 @@ fn unique_is_what_a_removal_of_that_image_frees() {
         let json = run.ok().json();
         let items = json["layouts"][0]["items"].as_array();
         let items = items.expect("there are images");
-        // An image without a name may go along with another one, and is counted for itself.
+        // An image without a name may be removed along with another one, and is counted for itself.
         let is_named = |item: &serde_json::Value| item["names"] != serde_json::json!([]);
         if !items.iter().all(is_named) {
             continue;

@@ -1,4 +1,4 @@
-//! `gc` against layouts that other programs wrote: what must stay stays to the byte, what is garbage goes, and the numbers are true.
+//! `gc` on layouts of other programs: what must be kept is kept to the byte, garbage is deleted, and the numbers are true.
 //!
 //! What is to be kept and deleted comes from `testdata/corpus/<case>.json`; see `testdata/README.md`. What `rm` makes of the same
 //! layouts is in [`scenarios`], and what `df` and `why` say of each image in [`unique`].
@@ -71,7 +71,7 @@ impl Bench {
     }
 }
 
-/// Makes writers' temporary files as young as they were when the writer ran; the archives are older than any limit.
+/// Makes writers' temporary files as recent as they were when the writer ran; the archives are older than any limit.
 fn refresh_temporary_files(layout: &Path) {
     for path in temporary_files(layout) {
         crate::support::layout::set_modified(&path, SystemTime::now());
@@ -132,7 +132,7 @@ fn deletes_the_garbage_of_every_writer_and_nothing_else() {
         run.ok();
         let left: BTreeSet<String> = blobs(&bench.layout).into_keys().collect();
         assert_eq!(left, case.expected("keep"), "blobs left\n{}", run.all());
-        // Modes, times and bytes of everything that stays; only directories may show that names went.
+        // Modes, times and bytes of everything that is kept; only directories may show that names were removed.
         assert_same(
             &without_directory_times(&bench.before_without(&garbage)),
             &without_directory_times(&bench.now()),

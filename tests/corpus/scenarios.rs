@@ -3,11 +3,11 @@
 //! How the scenarios of `testdata/corpus/<case>.json` are read:
 //! - `untag` takes every entry away whose annotation has the value in `select` (`removed_root_indexes`), and then what belongs
 //!   to it and to nothing else (`cascade_root_indexes`). The entries are named here by their own full names, because a bare
-//!   tag may stand for several images. `garbage_after_cascade` is everything that is unreachable afterwards, what was garbage
-//!   before included. Elements of docker's `manifest.json` are taken to go with their image.
+//!   tag may mean several images. `garbage_after_cascade` is everything that is unreachable afterwards, what was garbage
+//!   before included. Elements of docker's `manifest.json` are taken to be removed with their image.
 //! - `drop-platform` takes `drop_children`, their attestations (`drop_attestations_with_them`) and untagged entries that list
 //!   the same (`drop_nameless_root_indexes`) out of the index `old_index_digest`, for all its entries. `must_go` is what becomes
-//!   unreachable by that, without older garbage and without the old index itself. Where no child is left, the image goes.
+//!   unreachable by that, without older garbage and without the old index itself. Where no child is left, the image is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,9 +77,10 @@ fn name(entry: &str) -> String {
     .to_owned()
 }
 
-/// Entries of the cascade that refer to an image which stays.
+/// Entries of the cascade that refer to an image which is kept.
 ///
-/// The child of a removed digest tag can be one. As a child it goes, as a referrer it stays, and its blobs are live in both cases.
+/// The child of a removed digest tag can be one. As a child it is removed, as a referrer it is kept, and its blobs are live in
+/// both cases.
 fn referrers_of_what_stays(case: &CaseLayout, gone: &BTreeSet<usize>) -> BTreeSet<usize> {
     let roots = case.facts.get("roots").and_then(Value::as_array);
     let roots = roots.expect("a layout has roots");
@@ -187,7 +188,7 @@ fn dropping_a_platform_frees_its_own_blobs_and_keeps_shared_ones() {
             "lost, though others need it: {lost:?}\n{output}"
         );
 
-        // Nothing else goes but older garbage and the old index, and nothing comes but one new index.
+        // Only older garbage and the old index are deleted besides, and only one new index is added.
         let mut expected: BTreeSet<String> = all.clone();
         expected.retain(|digest| {
             digest != old && !must_go.contains(digest) && !case.expected("garbage").contains(digest)
@@ -313,7 +314,7 @@ fn a_platform_can_be_removed_without_a_new_index_and_frees_the_same() {
                     assert!(gone.is_subset(&must_go), "gone\n{output}");
                 }
             }
-            // What is missing now is normal: nothing more goes than what was garbage before.
+            // What is missing now is normal: nothing more is deleted than what was garbage before.
             let gc = Cmd::gc(&layout).arg("--allow-empty").run();
             let swept: BTreeSet<String> = gc
                 .ok()

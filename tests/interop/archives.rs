@@ -42,7 +42,7 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
     assert_eq!(["one", "three"].map(inspect), before);
     let gone = shop.attempt("skopeo", &["inspect", "oci-archive:images.tar:two"]);
     assert_ne!(gone.code, Some(0), "{}", gone.all());
-    // All blobs of what stays are there.
+    // All blobs of what is kept are there.
     for tag in ["one", "three", "base"] {
         let (from, to) = (
             format!("oci-archive:images.tar:{tag}"),

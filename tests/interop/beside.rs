@@ -9,7 +9,7 @@ use crate::support::{ClientDir, Cmd};
 /// How many images are written beside the sweeps.
 const IMAGES: usize = 6;
 
-/// Runs `write` once, and beside it each of these commands again and again; returns what those said, and how often they ran.
+/// Runs `write` once, and beside it each of these commands again and again; returns what those printed, and how often they ran.
 fn beside(
     clients: &ClientDir,
     commands: &[&[&str]],
@@ -172,7 +172,7 @@ fn what_skopeo_writes_again_beside_sweeps_with_a_trash_is_whole() {
     last.ok();
     let wanted = [all.as_slice(), &["base".to_owned()]].concat();
     is_whole(&clients, &wanted, &format!("{said}{}", last.all()));
-    // What another collector deletes is none of what lies in the trash, and it does not trip over it.
+    // Another collector deletes nothing that is in the trash, and does not fail because of it.
     Cmd::new(["rm", "--trash", "--grace", "0"])
         .arg(clients.join("layout"))
         .arg(&all[0])

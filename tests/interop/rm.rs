@@ -1,5 +1,5 @@
-//! Tags and platforms removed from layouts of umoci and skopeo: both programs still read everything else, to the byte, and go on
-//! writing; and a bundle that umoci unpacked can be packed again for as long as a hold protects what it rests on.
+//! Tags and platforms removed from layouts of umoci and skopeo: both programs still read everything else, to the byte, and
+//! continue writing; and a bundle that umoci unpacked can be packed again for as long as a hold protects what it rests on.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn whichever_tag_is_removed_umoci_and_skopeo_read_all_others() {
     for source in ["umoci", "skopeo"] {
         let names = tags(&clients, source);
         assert_eq!(names, ["alone", "base", "middle", "top", "top-again"]);
-        // What umoci left behind is older than this, and goes first so that the last step can compare.
+        // What umoci left behind is older than this, and is deleted first so that the last step can compare.
         clients.gc(source);
         let before = see(&clients, source, &names, Readers::UmociAndSkopeo);
         for gone in &names {
@@ -97,7 +97,7 @@ fn what_skopeo_untagged_by_overwriting_is_removed_by_its_id_and_the_tag_is_kept(
         "{}",
         run.all()
     );
-    // The name is the other image, and that one can go by it.
+    // The name is the other image, and that one can be removed by it.
     rm(&clients, "layout", &["tag"]);
     assert_eq!(clients.count("layout"), 0);
 }

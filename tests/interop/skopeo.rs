@@ -106,7 +106,7 @@ fn images_of_dockers_types_work_after_a_sweep() {
     let index = fs::read_to_string(clients.join("layout/index.json"));
     let index = index.expect("the index can be read");
     assert!(index.contains(media::DOCKER_MANIFEST), "{index}");
-    // What becomes garbage shares blobs with what stays.
+    // What becomes garbage shares blobs with what is kept.
     untag(&clients, "layout", "docker-two");
     untag(&clients, "layout", "three");
     let before = copy_of_the_only_image(&clients, "layout");

@@ -193,7 +193,7 @@ fn lists_of_several_layouts_name_the_layouts() {
     assert_eq!(layouts, ["a", "b"]);
 }
 
-/// Without `-r` and with one layout nothing tells that there could be several.
+/// Without `-r` and with one layout nothing shows that there could be several.
 #[test]
 fn one_layout_looks_as_it_always_did() {
     let scene = TestDir::new();
@@ -254,7 +254,7 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
     }
 }
 
-/// Two names of one file are one file, also in the line on what stays.
+/// Two names of one file are one file, also in the line on what is kept.
 #[test]
 fn what_is_kept_is_counted_once_as_well() {
     let scene = TestDir::new();

@@ -1,4 +1,4 @@
-//! Layouts in which nothing is left: with `--remove-empty-layouts` they go, and what a stop leaves of them harms nobody.
+//! Layouts in which nothing is left: with `--remove-empty-layouts` they are removed, and what a stop leaves of them does no harm.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ const PRUNE: [&str; 5] = [
 ];
 const GC: [&str; 3] = ["gc", "--allow-empty", "--remove-empty-layouts"];
 
-/// Makes a layout that lists nothing, with an orphan, and that nobody touched for a day.
+/// Makes a layout that lists nothing, with an orphan, and that was not touched for a day.
 fn empty(scene: &TestDir, relative: &str) -> LayoutBuilder {
     let layout = LayoutBuilder::at(&scene.join(relative));
     layout.layer(b"an orphan");
@@ -104,7 +104,7 @@ fn without_the_flag_an_empty_layout_is_kept() {
     let layout = empty(&scene, "layout");
     scene.run(&["gc", "--allow-empty", "layout"]).ok();
     assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
-    // What became empty before goes as well: there is nothing else to do, and it is done.
+    // What became empty before is removed as well: there is nothing else to do, and it is done.
     let run = scene.run(&[
         "gc",
         "-n",
@@ -118,7 +118,7 @@ fn without_the_flag_an_empty_layout_is_kept() {
     assert!(!layout.path().exists());
 }
 
-/// Each of these is a reason to stay.
+/// Each of these is a reason to keep the layout.
 #[test]
 fn layouts_that_may_still_be_needed_are_kept() {
     type Change = fn(&LayoutBuilder);
@@ -184,7 +184,7 @@ fn what_else_lies_in_the_directory_keeps_the_directory() {
         .map(|name| name.expect("a name").file_name())
         .collect();
     assert_eq!(left, ["README"]);
-    // A link to it stays a link to it.
+    // A link to it remains a link to it.
     let linked = empty(&scene, "real");
     std::os::unix::fs::symlink("real", scene.join("link")).expect("a link can be made");
     scene.run(&[&GC[..], &["link"]].concat()).ok();

@@ -46,7 +46,7 @@ fn everything_below_its_database_is_busy_until_it_stops() {
             assert_eq!(of_layouts(&json, "state"), ["busy", "busy"]);
             assert_same(&before, &picture(), &all.all());
         }
-        // It has nothing to say about what lies elsewhere, nor about who only looks.
+        // It affects neither layouts elsewhere nor commands that only read.
         scene.run(&["gc", "--grace", "0", "beside"]).ok();
         scene
             .run(&["gc", "-n", "--grace", "0", "registry/org/app"])

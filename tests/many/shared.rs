@@ -1,4 +1,4 @@
-//! Layouts that share a pool of blobs: what any of them needs stays, and nothing goes while one of them cannot be read.
+//! Layouts that share a pool of blobs: what any of them needs is kept, and nothing is deleted while one of them cannot be read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +31,7 @@ const WAYS: [Way; 4] = [Way::Empty, Way::None, Way::Algorithm, Way::Whole];
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const GC: [&str; 5] = ["gc", "--grace", "0", "--shared-blobs", "pool"];
 
-/// Three layouts with an image each, a layer that all of them have, and orphans: one that nobody needs, and one with a document.
+/// Three layouts with an image each, a layer that all of them have, and orphans: one that nothing needs, and one with a document.
 struct Commune {
     scene: TestDir,
     /// What each layout references.
@@ -148,7 +148,7 @@ fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
     }
 }
 
-/// Whoever names too few layouts says that the others do not count; whoever names one that cannot be read does not know.
+/// A user who names too few layouts says that the others do not count; one who names an unreadable layout does not know.
 #[test]
 fn a_layout_that_cannot_be_read_stops_the_sweep() {
     type Harm = fn(&Commune);
@@ -309,7 +309,7 @@ fn a_tree_is_searched_whole_or_not_at_all() {
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
 }
 
-/// A writer puts blobs into the pool first and its index last, and the others write theirs meanwhile.
+/// A writer puts blobs into the pool first and its index last, and the others write theirs concurrently.
 #[test]
 fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let commune = Commune::new(Way::Empty);
@@ -472,7 +472,7 @@ fn a_pool_is_listed_and_measured() {
     }
 }
 
-/// What the others have is no orphan of a layout, and what is damaged is told to those who need it.
+/// What the others have is no orphan of a layout, and what is damaged is reported to those that need it.
 #[test]
 fn each_layout_of_a_pool_is_checked() {
     for way in WAYS {
@@ -538,7 +538,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
             "v2",
         ];
         let shared = ["--shared-blobs", "pool", "--format", "json"];
-        // The second layout gets a name that stays.
+        // The second layout gets a name that is kept.
         let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");
         fs::write(
             scene.join("two/index.json"),
@@ -573,7 +573,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
 fn prune_of_a_pool_is_refused_as_a_whole() {
     type Harm = fn(&Commune);
     let harms: [(&[&str], Harm); 3] = [
-        // Without --allow-empty nobody loses the last image of a layout.
+        // Without --allow-empty no layout loses its last image.
         (&["-a"], |_| {}),
         (&["-a", "--allow-empty"], |commune| {
             fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
@@ -598,7 +598,7 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
         let after = (commune.pool(), fs::read(scene.join("one/index.json")).ok());
         assert!(before == after, "{args:?}\n{}", run.all());
     }
-    // What has no meaning for a pool is said by the command line.
+    // What has no meaning for a pool is reported by the command line.
     let commune = Commune::new(Way::Empty);
     let prune = [
         "prune",
@@ -642,7 +642,7 @@ fn recorded_pools_are_refused_alone_and_swept_together() {
             .ok()
             .says("Total reclaimed space: 9B");
         assert_eq!(digests(&blobs), before);
-        // With one of them alone, what the other needs would go: that is what naming all is for.
+        // With one of them alone, what the other needs would be deleted: that is what naming all is for.
         let dry = run(&[&gc[..], &["-n", layouts[0]]].concat());
         dry.ok().says("Would delete:");
         let ls = run(&[&["ls", "--shared-blobs", pool], &layouts[..]].concat());
@@ -813,7 +813,7 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
     assert_eq!(dead, commune.orphans);
 }
 
-/// The layouts are looked for once, and a path that could not be told from two lines is refused.
+/// The layouts are searched for once, and a path that could not be distinguished from two lines is refused.
 #[test]
 fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
     let commune = Commune::new(Way::Empty);

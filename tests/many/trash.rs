@@ -74,7 +74,7 @@ impl Shared {
         self.scene.run(words)
     }
 
-    /// Runs a command over all layouts, and lets what it deletes go into the trash.
+    /// Runs a command over all layouts, and has what it deletes moved into the trash.
     fn trashing(&self, words: &[&str]) -> Run {
         let (command, words) = words.split_first().expect("a command");
         let shared = ["--trash", "--grace", "0", "--shared-blobs", "pool"];
@@ -562,7 +562,7 @@ fn a_trash_of_shared_blobs_that_is_in_use_is_busy() {
         run.exits(6).one_error_with_hint();
     }
     drop(lock);
-    // Left behind by a process that was killed, it is in nobody's way.
+    // Left behind by a process that was killed, it blocks nothing.
     shared.undo(&undo).ok();
     assert!(!path.exists());
 }

@@ -1,4 +1,4 @@
-//! `--max-size`: the oldest go until what stays fits, and not one more.
+//! `--max-size`: the oldest are removed until what is kept fits, and not one more.
 
 use std::time::SystemTime;
 
@@ -107,7 +107,7 @@ fn the_oldest_are_removed_first_and_no_more_than_need_be() {
     );
 }
 
-/// What belongs to an image is freed with it, so it counts when it is decided how many have to go.
+/// What belongs to an image is freed with it, so it counts when it is decided how many have to be removed.
 #[test]
 fn signatures_of_the_oldest_count_as_freed_with_it() {
     for_each(

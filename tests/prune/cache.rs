@@ -16,10 +16,10 @@ const EXPORTS: u32 = 300;
 /// Exports of a cache that is quicker to write.
 const FEW: u32 = 40;
 
-/// The tags to which exports go in turn.
+/// The tags to which exports are written in turn.
 const TAGS: u32 = 12;
 
-/// A cache as BuildKit writes it into one directory, export by export: a tag moves, what it meant before stays as garbage.
+/// A cache as BuildKit writes it into one directory, export by export: a tag moves, what it meant before remains as garbage.
 struct Cache {
     shelf: TestLayout,
     /// The tags with what they mean in the end, the newest first.
@@ -80,7 +80,7 @@ impl Cache {
         }
     }
 
-    /// Everything that the newest `count` tags lead to.
+    /// Everything that is reachable from the newest `count` tags.
     fn reach(&self, count: usize) -> BTreeSet<String> {
         let refs = references_of(self.shelf.path());
         let mut found = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What overwriting a tag leaves goes; what only lacks a name stays.
+//! What overwriting a tag leaves is removed; what only lacks a name is kept.
 
 use crate::prune::belongings::{SIGNATURE, belongings};
 use crate::support::{
@@ -58,7 +58,7 @@ fn orphans_are_removed_along() {
     let mut gone = scene.private();
     gone.push(orphan.digest);
     scene.shelf.prune(&[]).ok().deletes(&gone);
-    // Without any image that would go, orphans still do.
+    // Without any image that would be removed, orphans still are.
     scene.shelf.layout.clear_entries();
     scene.shelf.layout.tag(&scene.new.manifest, "app:1");
     let orphan = scene.shelf.layout.layer(b"left by another export");
@@ -357,7 +357,7 @@ fn a_platform_that_a_staying_index_shares_survives_its_overwritten_index() {
     assert!(shelf.has_all(&shared), "{}", pruned.run.all());
 }
 
-/// docker names images in a list of its own; what stands there is named, and nothing else is.
+/// docker names images in a list of its own; what is in it is named, and nothing else is.
 #[test]
 fn images_named_in_dockers_list_are_not_dangling() {
     let mut shelf = TestLayout::new();
@@ -559,7 +559,7 @@ fn a_digest_tag_does_not_keep_its_subject_and_follows_it() {
     }
 }
 
-/// What carries the tag of something that is not removed stays, whether its subject is here or not.
+/// What carries the tag of something that is not removed is kept, whether its subject is here or not.
 #[test]
 fn a_digest_tag_is_kept_where_its_subject_is_not_removed() {
     let (mut shelf, app, _) = signed_by_digest_tag(true);

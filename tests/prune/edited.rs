@@ -1,4 +1,4 @@
-//! Plan files that somebody edited, cut or made up: a plan is not trusted.
+//! Plan files that were edited, cut or made up: a plan is not trusted.
 
 use std::fs;
 
@@ -168,7 +168,7 @@ fn a_plan_may_be_made_smaller() {
 fn a_plan_made_for_one_layout_deletes_nothing_live_in_another() {
     let planned = Planned::new();
     let other = Planned::new();
-    // The old image got a name that stays, in the other layout only.
+    // The old image got a name that is kept, in the other layout only.
     let mut layout = other.shelf.layout;
     layout.tag(&other.old.manifest, "stays:1");
     layout.write();

@@ -1,4 +1,4 @@
-//! `--all`: every image goes that no hold, filter or rule keeps; but never the last one by accident.
+//! `--all`: every image is removed that no hold, filter or rule keeps; but never the last one by accident.
 
 use crate::support::dated::NOW;
 use crate::support::{Cmd, ImageBuilder, TestLayout, assert_same, blobs, snapshot};
@@ -326,7 +326,7 @@ fn a_signature_of_a_signature_is_removed_with_the_image() {
     );
 }
 
-/// What only a removed index listed, and a staying referrer is about, goes when that goes.
+/// What only a removed index listed, and is the subject of a kept referrer, is removed when that referrer is removed.
 #[test]
 fn the_subject_of_a_kept_referrer_is_kept() {
     let mut shelf = TestLayout::new();

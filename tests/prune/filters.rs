@@ -519,7 +519,7 @@ fn a_filter_chooses_among_what_dangles() {
         );
 }
 
-/// A filter on names chooses names: an image loses those that pass and stays under the others.
+/// A filter on names chooses names: an image loses those that pass and keeps the others.
 #[test]
 fn a_filter_on_names_takes_names_and_no_others() {
     let mut shelf = TestLayout::new();
@@ -598,7 +598,7 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
         );
     pruned.run.exits(5);
     assert!(one.has_all(&both), "{}", pruned.run.all());
-    // It is not the last one of `release/app`, of which nobody speaks.
+    // It is not the last one of `release/app`, which is not in question.
     let (two, ..) = shelf();
     two.prune(&[&filter[..], &["--keep-last", "1"]].concat())
         .ok()
@@ -610,7 +610,7 @@ fn names_that_a_filter_leaves_alone_are_kept_with_their_image() {
         );
 }
 
-/// A signature that only shares a name with its image: nothing tells any more whose it is once the image has lost that name.
+/// A signature that only shares a name with its image: nothing shows any more whose it is once the image has lost that name.
 #[test]
 fn a_signature_is_removed_with_the_name_that_ties_it_to_its_image() {
     for (other_image, goes) in [(false, true), (true, false)] {

@@ -1,4 +1,4 @@
-//! Writers at work and damage: what may be in use stays, and what cannot be judged is left alone.
+//! Writers at work and damage: what may be in use is kept, and what cannot be judged is left alone.
 
 use std::time::Duration;
 

@@ -184,7 +184,7 @@ fn a_mirror_keeps_what_its_list_and_its_rules_say() {
     assert_eq!(listed(other.path()).len(), 1, "{}", run.all());
 }
 
-/// Repositories share layers by hard links: only what nobody else has is free.
+/// Repositories share layers by hard links: only what no other repository has is free.
 #[test]
 fn a_tree_of_linked_layouts_frees_blobs_without_other_links() {
     let (mut base, mut app) = (TestLayout::new(), TestLayout::new());
@@ -259,17 +259,17 @@ fn a_release_pipeline_keeps_releases_and_the_last_nightlies() {
         "{}",
         pruned.run.all()
     );
-    // Seven bundles stay with their nightlies, five went.
+    // Seven bundles are kept with their nightlies, five were removed.
     assert_eq!(pruned.entries.len(), 16, "{}", pruned.run.all());
     // Manifest, config, layer and bundle each; the empty config of the bundles is still in use.
     assert_eq!(pruned.deleted.len(), 5 * 5, "{}", pruned.run.all());
     shelf.call(policy).args(["-n", "--exit-code"]).run().ok();
 }
 
-/// Several directories, one question, and the entry without a name that stands in the way of podman is gone.
+/// Several directories, one question, and the entry without a name that blocks podman is removed.
 #[test]
 fn a_laptop_is_cleaned_with_one_question() {
-    // With the entries without a name that stay: in the second nothing has one.
+    // With the entries without a name that are kept: in the second nothing has one.
     let layouts = [
         ("oras-retag", 0),
         ("skopeo-new-untagged", 3),

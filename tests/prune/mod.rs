@@ -12,7 +12,7 @@
 //! - [`cache`]: build caches under a budget.
 //! - [`filters`] and [`times`]: `--filter`, alike for `ls` and `prune`.
 //! - [`unmatched`]: what matches nothing; [`unique`]: what `df -v` says of each image.
-//! - [`plans`]: `--plan` and `apply`; [`stale`]: what happens between them; [`edited`]: plans that nobody made.
+//! - [`plans`]: `--plan` and `apply`; [`stale`]: what happens between them; [`edited`]: plans that the program did not make.
 //! - [`output`]: text, JSON, exit codes.
 //! - [`flight`]: writers at work, and damage.
 //! - [`saved`]: the files of docker save; [`second_index`]: files of other tools that list blobs.

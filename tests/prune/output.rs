@@ -10,7 +10,7 @@ use crate::support::{
     prune_call, snapshot,
 };
 
-/// A name that stays, one that goes by rule, one overwritten, one orphan.
+/// A name that is kept, one that is removed by rule, one overwritten, one orphan.
 fn shelf() -> TestLayout {
     let mut shelf = TestLayout::new();
     shelf.named("app:2", 10, &ImageBuilder::new("new").weighs(7000));

@@ -20,7 +20,7 @@ pub(crate) struct Planned {
     pub(crate) plan: PathBuf,
     /// Named and kept.
     pub(crate) kept: Image,
-    /// Named and old enough to go.
+    /// Named and old enough to be removed.
     pub(crate) old: Image,
     /// Overwritten.
     pub(crate) dangling: Image,

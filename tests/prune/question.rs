@@ -1,4 +1,4 @@
-//! The question before a prune: what goes and how many bytes, then `y` or nothing.
+//! The question before a prune: what is removed and how many bytes, then `y` or nothing.
 
 use crate::support::dated::NOW;
 use crate::support::environment::Terminal;
@@ -203,7 +203,7 @@ fn if_nothing_is_removed_nothing_is_asked() {
     run.ok()
         .keeps_quiet_about("[y/N]")
         .says("Total reclaimed space: 0B");
-    // A budget that cannot be reached is told all the same.
+    // A budget that cannot be reached is reported all the same.
     let Some(run) = ask(&shelf, &["--max-size", "1B"], "") else {
         return;
     };
@@ -287,7 +287,7 @@ fn images_added_during_the_question_are_kept() {
     run.refused().says(QUESTION);
     assert_eq!(listed(shelf.path()).len(), 4, "nothing went\n{}", run.all());
     assert!(shelf.has_all(&image), "{}", run.all());
-    // Asked again with the whole list, it goes.
+    // After another question with the whole list, it is removed.
     let Some(run) = when_asked(words, || {}) else {
         return;
     };
@@ -373,7 +373,7 @@ fn without_a_terminal_it_does_not_ask_and_names_the_flag() {
         assert_eq!(run.stdout, "", "{}", run.all());
         assert_same(&before, &snapshot(shelf.path()), &run.all());
     }
-    // Also where nothing would go: whether a script works must not depend on the layout.
+    // Also where nothing would be removed: whether a script works must not depend on the layout.
     let mut clean = TestLayout::new();
     clean.small("app:1", 5);
     clean.write();

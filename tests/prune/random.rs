@@ -199,7 +199,7 @@ impl Case<'_> {
         kinds
     }
 
-    /// Panics unless what stays has the names that it is to have.
+    /// Panics unless what is kept has the names that it is to have.
     fn check_names(&self, fates: &BTreeMap<usize, DeleteResult>) {
         let pieces = self.judge.world.pieces.iter().enumerate();
         for (position, piece) in pieces.filter(|(_, piece)| !piece.names.is_empty()) {
@@ -222,7 +222,7 @@ impl Case<'_> {
             .collect()
     }
 
-    /// Panics unless the program says of each image what has to be said; returns what goes.
+    /// Panics unless the program reports for each image what has to be reported; returns what is removed.
     fn compare(&self, fates: &BTreeMap<usize, DeleteResult>) -> BTreeSet<usize> {
         let said = self.pruned.run.all();
         let mut going = BTreeSet::new();
@@ -274,7 +274,7 @@ impl Case<'_> {
         going
     }
 
-    /// The blobs that are live when these go, with what docker's elements name.
+    /// The blobs that are live when these are removed, with what docker's elements name.
     fn blobs_of(&self, going: &BTreeSet<usize>, saved: BTreeSet<String>) -> BTreeSet<String> {
         let live = self.judge.live_after(going);
         let mut found = saved;
@@ -351,12 +351,12 @@ impl Case<'_> {
             }
             let mut without = going.clone();
             without.remove(&newest);
-            // With it an element of docker's stays as well, so this is the least that would be live.
+            // With it an element of docker's is kept as well, so this is the least that would be live.
             let more = self.bytes(&self.blobs_of(&without, self.saved()));
             assert!(more > max_size, "{newest} need not go: {more} fit\n{said}");
         }
         if live > max_size {
-            // The last one may stay.
+            // The last one may be kept.
             assert!(
                 candidates.len() <= 1 && !self.judge.wish.allow_empty || candidates.is_empty(),
                 "{candidates:?} could go\n{said}"

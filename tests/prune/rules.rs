@@ -227,7 +227,7 @@ fn without_all_rules_protect_what_dangles() {
         .deletes(&new.digests());
 }
 
-/// A part of what goes, or what it was built upon, is kept by its own rule.
+/// A part of what is removed, or what it was built upon, is kept by its own rule.
 #[test]
 fn what_a_rule_keeps_is_not_dragged_along_by_what_is_removed() {
     let mut shelf = TestLayout::new();
@@ -348,7 +348,7 @@ fn equal_times_are_no_period_of_their_own() {
         );
 }
 
-/// What asks for an age and compares nothing goes by its clock alone.
+/// An option that asks for an age and compares nothing uses its clock alone.
 #[test]
 fn age_ignores_the_other_time() {
     let shelf = bundle(Some(40), &|_| Some("2026-11-20T00:00:00Z".to_owned()));
@@ -464,7 +464,7 @@ fn now_tries_out_a_policy() {
     assert_eq!(kept("2026-11-21T12:00:00Z"), ["app:4", "app:5"]);
     assert_eq!(kept("2026-11-25T00:00:00Z"), ["app:5"]);
     assert_eq!(kept("2027-11-25T00:00:00Z"), [""; 0]);
-    // Seen from the past everything is young.
+    // Seen from the past everything is recent.
     assert_eq!(kept("2026-07-01T00:00:00Z").len(), AGES.len());
 }
 

@@ -109,7 +109,7 @@ fn a_name_in_manifest_json_alone_keeps_an_image() {
     assert!(shelf.has_all(&saved), "{}", pruned.run.all());
 }
 
-/// Rules know the names in `index.json`; one that stands in docker's file alone might be what they are to keep.
+/// Rules know the names in `index.json`; one that is in docker's file alone might be what they are to keep.
 #[test]
 fn a_name_in_manifest_json_alone_keeps_an_image_from_rules_and_not_from_everything() {
     for (args, stays) in [
@@ -197,7 +197,7 @@ fn recorded_archives_remain_loadable() {
                     );
                 }
             }
-            // An element that describes nothing here is not of the image that goes.
+            // An element that describes nothing here is not of the image that is removed.
             let is_here = |element: &&Value| {
                 let config = element["Config"].as_str().unwrap_or_default();
                 unpacked.root.join(config).exists()

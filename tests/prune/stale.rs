@@ -159,7 +159,7 @@ fn edit_index(planned: &Planned, edit: fn(&str) -> String) {
         .file("index.json", edit(&text).as_bytes());
 }
 
-/// A writer puts blobs first, and skips those that exist: what it counts on must not go, whatever was planned.
+/// A writer puts blobs first, and skips those that exist: what it counts on must not be deleted, whatever was planned.
 #[test]
 fn a_victim_that_a_writer_uses_by_now_is_not_deleted() {
     let planned = Planned::new();
@@ -208,7 +208,7 @@ fn an_orphan_that_was_in_flight_is_not_taken_when_it_is_old() {
     assert!(!shelf.has(&old.manifest), "{}", run.all());
 }
 
-/// The new `index.json` must not make a writer's blobs look old to whoever sweeps next.
+/// The new `index.json` must not make a writer's blobs look old to the next collector.
 #[test]
 fn in_flight_blobs_survive_apply() {
     let mut shelf = TestLayout::new();

@@ -91,7 +91,7 @@ fn until_uses_the_requested_clock_and_images_without_a_date_are_never_old() {
         ("until=2026-02-01", &["app:prod"]),
         ("until=2026-04-01", &["<none>", "app:prod"]),
         ("until=2026-07-01", &["<none>", "app:dev", "app:prod"]),
-        // 1970 and no config at all stay behind.
+        // 1970 and no config at all are left out.
         (
             "until=2030-01-01",
             &[

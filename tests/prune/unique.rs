@@ -119,7 +119,7 @@ fn children_that_are_listed_beside_their_index_count_for_it() {
     check(shelf.path());
 }
 
-/// Elements of docker save go with their image, also without a name and where nothing but another one has their blobs.
+/// Elements of docker save are removed with their image, also without a name and where nothing but another one has their blobs.
 #[test]
 fn what_only_an_element_of_an_image_names_is_unique_to_it() {
     for tags in [&[][..], &["app:1"], &["app:1", "saved:1"]] {

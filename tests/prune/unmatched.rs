@@ -1,4 +1,4 @@
-//! What was asked for and matches nothing is said, also with `-q`: an unset variable, a pattern that stops at `/`.
+//! What was asked for and matches nothing is reported, also with `-q`: an unset variable, a pattern that stops at `/`.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ const KEEP_NOTHING: &str = "no image has a name that matches `--keep ";
 
 #[test]
 fn patterns_and_filters_that_match_nothing_are_reported() {
-    // What is asked for, what is said, and the pattern that would match.
+    // What is asked for, what is reported, and the pattern that would match.
     let cases: [(&[&str], &str, &str); 12] = [
         (
             &["--keep", "*:*-lts"],

@@ -1,7 +1,7 @@
 //! The wild layouts of the model test with names: a prune of anything keeps what the rest needs.
 //!
-//! The worlds, the writer and the judge are those of `tests/model`; here some entries get names. Which entries stay is read off the
-//! layout afterwards, and the judge is asked about a world of only those.
+//! The worlds, the writer and the judge are those of `tests/model`; here some entries get names. Which entries are kept is read
+//! off the layout afterwards, and the judge is asked about a world of only those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -77,7 +77,7 @@ fn name(written: &Written, names: &[u8]) {
         .file("index.json", json.to_string().as_bytes());
 }
 
-/// Tries one world; says whether it was pruned.
+/// Tries one world; returns `true` if it was pruned.
 fn check(world: &World, names: &[u8], all: bool) -> bool {
     let written = write(world);
     name(&written, names);
@@ -151,7 +151,7 @@ fn check(world: &World, names: &[u8], all: bool) -> bool {
         rest.elements.clear();
     }
     let removed = rest.entries.len() < world.entries.len();
-    // Elements of docker go with their images; which, is for other tests to say.
+    // Elements of docker are removed with their images; which, is for other tests to check.
     if removed && !rest.elements.is_empty() {
         return true;
     }
@@ -169,7 +169,7 @@ fn check(world: &World, names: &[u8], all: bool) -> bool {
         .copied()
         .filter(|node| world.node(*node).state.present() && !after.contains_key(&path(*node)))
         .collect();
-    // A referrer that was listed and went is gone on purpose, although what it is about stays.
+    // A referrer that was listed and removed is gone on purpose, although its subject is kept.
     let gone_roots: BTreeSet<usize> = world
         .entries
         .iter()

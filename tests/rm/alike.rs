@@ -130,7 +130,7 @@ fn a_replaced_id_is_reported_with_the_new_one() {
             .run();
         run.exits(1).warns(&words);
 
-        // With force it is no failure, and still told.
+        // With force it is not a failure, and is still reported.
         rm(&layout, &["-f", &index.digest]).ok().warns(&words);
 
         // Over two rewrites.

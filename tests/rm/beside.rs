@@ -64,7 +64,7 @@ fn a_file_that_a_writer_left_long_ago_keeps_nothing() {
 fn a_platform_that_is_dropped_while_a_writer_is_at_work_is_kept_as_well() {
     for (mode, later) in [
         ("rewrite", "gc deletes them later"),
-        // The index stays listed with all of its children.
+        // The index is kept listed with all of its children.
         ("sparse", "repeat this command later"),
         ("hollow", "repeat this command later"),
     ] {

@@ -59,7 +59,7 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    /// Returns the digest that `multi:1` stands for now.
+    /// Returns the digest that `multi:1` references now.
     fn digest(&self) -> Option<String> {
         let entries = entries(self.layout.path());
         let entry = entries.iter().find(|entry| entry.contains("multi:1"))?;
@@ -143,7 +143,7 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
             again.all()
         );
         assert!(!scene.layout.has(&scene.index), "{}", again.all());
-        // What the killed one left is recognised, and goes when it is old enough.
+        // What the killed process left is recognised, and is deleted when it is old enough.
         let gc = Cmd::gc(scene.layout.path())
             .args(["--temp-age", "0s"])
             .run();

@@ -1,5 +1,5 @@
-//! Images that are damaged or not there: they can be removed, and while they are listed nothing else is swept, because nobody knows
-//! what they need. What the hint names is the way out.
+//! Images that are damaged or missing: they can be removed, and while they are listed nothing else is swept, because what they
+//! need is unknown. What the hint names is the way out.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::{Cmd, Desc, Image, LayoutBuilder, Obj, Run, assert_same, med
 /// How something listed can be unusable.
 const WAYS: [&str; 5] = ["cut short", "empty", "not its digest", "no JSON", "missing"];
 
-/// A sound image and one that is unusable in its manifest, which may stand in an index.
+/// A sound image and one that is unusable in its manifest, which may be in an index.
 fn with_damage(way: &str, nested: bool) -> (LayoutBuilder, Image, Image, Desc) {
     let mut layout = LayoutBuilder::new();
     let sound = layout.image("linux/amd64", "sound", &[b"shared", b"sound"]);
@@ -147,7 +147,7 @@ fn hints_lead_out_of_any_number_of_damaged_images() {
         spoil(&layout, &other.manifest, two);
         let run = rm(&layout, &["sound:1"]);
         run.refused().one_error_with_hint();
-        // Alone neither of them can go, so a hint that named only the other one would lead in circles.
+        // Neither of them can be removed alone, so a hint that named only the other one would be circular.
         for argument in ["broken:1", "other:1"] {
             let run = rm(&layout, &[argument]);
             run.refused().one_error_with_hint();
@@ -265,7 +265,7 @@ fn an_entry_with_an_invalid_digest_is_removed_by_name_and_by_position() {
         ] {
             let (layout, one, two) = with_invalid(digest, name);
             let before = entries(layout.path());
-            // Nothing else is possible as long as it stands there.
+            // Nothing else is possible as long as it is listed.
             let run = rm(&layout, &["one:1"]);
             run.refused().one_error_with_hint();
             run_hint_works(&run, name);

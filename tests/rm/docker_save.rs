@@ -1,5 +1,5 @@
 //! The lists of docker save beside `index.json`: `manifest.json` and `repositories` lose names and elements in step with it, and every
-//! other byte of them stays; what a standing element needs is there.
+//! other byte of them is kept; what a remaining element needs is there.
 
 use std::fs;
 
@@ -298,7 +298,7 @@ fn a_list_that_cannot_be_understood_stops_the_removal_and_another_file_of_that_n
     }
 }
 
-/// Nobody writes such elements; where nothing tells what they need, their names decide.
+/// No tool writes such elements; where nothing shows what they need, their names decide.
 #[test]
 fn an_element_without_a_config_is_removed_with_the_last_of_its_names() {
     for (tags, left) in [
@@ -331,7 +331,7 @@ fn an_element_without_a_config_is_removed_with_the_last_of_its_names() {
     }
 }
 
-/// `index.json` names the first image `alpha:1` alone; its other names stand in docker's lists only. The second image is
+/// `index.json` names the first image `alpha:1` alone; its other names are in docker's lists only. The second image is
 /// in `index.json` without a name.
 fn named_by_lists() -> Save {
     let mut save = Save::new();
@@ -359,7 +359,7 @@ fn a_name_that_only_manifest_json_has_keeps_its_image() {
         run.all()
     );
     assert!(save.read("manifest.json").contains("\"alpha:2\""));
-    // The others go one by one, and the last one takes the image along.
+    // The others are removed one by one, and the image is removed with the last one.
     let run = rm(&save.layout, &["alpha:2"]);
     run.ok();
     assert_output(&run, &["alpha:2"], &[]);
@@ -398,14 +398,14 @@ fn a_name_that_only_manifest_json_has_is_listed_found_and_counted() {
     let run = rm(&save.layout, &[save.alpha.manifest.short()]);
     run.exits(1).warns("is referenced by 3 names");
     save.layout.assert_has(save.alpha.parts(), &run);
-    // The image that `index.json` does not name at all goes by its name as well.
+    // The image that `index.json` does not name at all is removed by its name as well.
     let run = rm(&save.layout, &["bravo:1"]);
     run.ok().says("Untagged: bravo:1\n");
     assert!(!save.layout.has(&save.bravo.manifest), "{}", run.all());
     assert!(!save.read("manifest.json").contains("bravo"));
     assert!(!save.read("repositories").contains("bravo"));
     save.assert_sound(&run);
-    // One of several, while the name in `index.json` stays.
+    // One of several, while the name in `index.json` is kept.
     let run = rm(&save.layout, &["alpha:2"]);
     run.ok();
     assert_output(&run, &["alpha:2"], &[]);
@@ -512,7 +512,7 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
     rm(&layout, &["ghcr.io/acme/old:1"])
         .exits(1)
         .warns("No such image: ghcr.io/acme/old:1");
-    // A pattern stands for these names too, and a bare word or a platform for none of them.
+    // A pattern matches these names too, and a bare word or a platform matches none of them.
     let (layout, alpha, config, layer) = save();
     for arguments in [&["old"][..], &["old:1", "--platform", "linux/amd64"]] {
         rm(&layout, arguments).exits(1).warns("No such image: old:");
@@ -523,7 +523,7 @@ fn a_name_of_an_image_that_no_entry_lists_is_a_name() {
         assert!(!layout.has(desc), "{}", run.all());
     }
     layout.assert_has(alpha.parts(), &run);
-    // Without its blobs only the names go.
+    // Without its blobs only the names are removed.
     let (layout, _, config, layer) = save();
     let run = rm(&layout, &["--no-prune", "old:1", "ghcr.io/acme/old:1"]);
     run.ok();

@@ -1,4 +1,4 @@
-//! What the files look like afterwards: `index.json` with its mode, owner, time and every byte that was not cut; links that stay
+//! The files afterwards: `index.json` with its mode, owner, time and every byte that was not cut; links that remain
 //! links; locks that are respected; orphans that are none of the business of `rm`.
 
 use std::fs;
@@ -67,7 +67,7 @@ fn every_byte_that_is_not_cut_is_kept() {
         let after = read(&layout, "index.json");
         let mut left: Vec<&String> = entries.iter().collect();
         left.remove(gone);
-        // One of the separators goes with it; all else is there to the byte.
+        // One of the separators is removed with it; all else is there to the byte.
         let [first, second] = left[..] else {
             unreachable!("three less one")
         };
@@ -205,7 +205,7 @@ fn what_a_writer_is_about_to_list_is_kept_and_so_is_the_time_of_the_index() {
     layout.assert_has([&next], &run);
     layout.assert_has(app.parts(), &run);
     layout.assert_has(other.parts(), &run);
-    // Other collectors compare the blobs with the index: with a new time the young ones would look older.
+    // Other collectors compare the blobs with the index: with a new time the recent ones would look older.
     let now = fs::metadata(layout.join("index.json")).expect("it is there");
     assert_eq!(
         now.modified().expect("files have times"),
@@ -356,7 +356,7 @@ fn a_blob_that_cannot_be_deleted_does_not_stop_the_others() {
     layout.remove(&layer.blob_path());
     layout.directory(&layer.blob_path());
     let run = bare(layout.path(), ["app:1"]).run();
-    // It is no blob, so it is none of the program's business: foreign, and left alone.
+    // It is not a blob, so the program does not handle it: foreign, and left alone.
     run.ok();
     assert_output(&run, &["app:1"], &[&app.manifest, &app.config]);
     layout.assert_has([layer], &run);

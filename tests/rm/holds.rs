@@ -51,8 +51,8 @@ fn conflict_that(what: &str, name: &str, image: &Desc, force: &str) -> String {
     )
 }
 
-/// Asserts that force took the names of a held image away and nothing else: the entry stays without a name, every
-/// file stays, and so do the holds.
+/// Asserts that force removed the names of a held image and nothing else: the entry is kept without a name, every
+/// file is kept, and so are the holds.
 fn assert_only_untagged(layout: &LayoutBuilder, run: &Run, names: &[&str], image: &Image) {
     assert_output(run, names, &[]);
     layout.assert_has(image.parts(), run);
@@ -101,7 +101,7 @@ fn holds_are_added_listed_and_ended() {
     });
     assert_eq!(listed(&layout)[0], expected);
 
-    // In the tree it stands where docker says that a container uses the image.
+    // In the tree it is where docker says that a container uses the image.
     let tree = Cmd::new(["ls", "--tree"]).arg(layout.path()).run();
     for (name, mark) in [("app:1", true), ("other:1", true)] {
         let line = tree.ok().stdout.lines().find(|line| line.starts_with(name));
@@ -224,7 +224,7 @@ fn force_never_ends_a_hold() {
         );
         assert_same(&before, &snapshot(layout.path()), &run.all());
     }
-    // By name the names go, and nothing else: neither the image nor its referrers nor a hold.
+    // By name only the names are removed: neither the image nor its referrers nor a hold.
     let run = rm(&layout, &["-f", "app:1", "app:2"]);
     run.ok();
     assert_only_untagged(&layout, &run, &["app:1", "app:2"], &app);
@@ -252,7 +252,7 @@ fn one_of_several_names_of_a_held_image_needs_no_force() {
     let (mut layout, app, _) = app_and_other();
     layout.tag(&app.manifest, "app:2").write();
     hold(&layout, "add", &["release", "app:2"]).ok();
-    // Holds are by digest: the name that was given for it can go as well.
+    // Holds are by digest: the name that was given for it can be removed as well.
     let run = rm(&layout, &["app:2"]);
     run.ok();
     assert_output(&run, &["app:2"], &[]);
@@ -381,7 +381,7 @@ fn an_unpacked_bundle_holds_its_image_while_it_exists() {
     let run = hold(&layout, "add", &["dev", "--bundle", path]);
     run.ok().says(&format!("Held: dev {}\n", index.digest));
     rm(&layout, &["app:1"]).exits(1).warns("hold \"dev\"");
-    // Its own layout dropped the entry: what the bundle was unpacked from stays all the same.
+    // Its own layout dropped the entry: what the bundle was unpacked from is kept all the same.
     layout
         .clear_entries()
         .tag(&other.manifest, "other:1")
@@ -433,7 +433,7 @@ fn held_images_survive_removals_by_other_tools() {
     run.ok();
     assert_output(&run, &["other:1"], &other.parts());
     layout.assert_has(app.parts(), &run);
-    // It has no entry to show, but the hold still tells what it was.
+    // It has no entry to show, but the hold still reports what it was.
     let held = listed(&layout);
     assert_eq!(
         (&held[0]["image"], &held[0]["active"]),
@@ -462,7 +462,7 @@ fn a_held_platform_holds_its_image() {
     let run = rm(&layout, &["multi:1"]);
     run.exits(1).warns("hold \"platform\"").warns(index.short());
     layout.assert_has([&index, &app.manifest], &run);
-    // The rest of the image stays as well: force only untags.
+    // The rest of the image is kept as well: force only untags.
     let run = rm(&layout, &["-f", "multi:1"]);
     run.ok();
     assert_output(&run, &["multi:1"], &[]);

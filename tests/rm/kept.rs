@@ -1,4 +1,4 @@
-//! What keeps an image whose last name is removed is said, and so are the files of other tools that list it.
+//! What keeps an image whose last name is removed is reported, and so are the files of other tools that list it.
 
 use std::fs;
 

@@ -1,6 +1,7 @@
 //! What another program does to the layout while `rm` waits for its lock: it counts, whatever was planned before.
 //!
-//! That there is a plan is told by the lock file being opened, which comes after planning; nothing here depends on how long that takes.
+//! The opening of the lock file, which comes after planning, shows that there is a plan; nothing here depends on how long that
+//! takes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;

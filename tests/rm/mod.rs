@@ -1,13 +1,13 @@
 //! `rm`, `rm --platform` and `hold` from outside, in docker's words.
 //!
-//! The wording of what is said to stdout, and of what is not found or in conflict, comes from transcripts of `docker image rm`; where
-//! the program does better than docker, the test says so. Layouts are built blob by blob, and nearly every call is made by
+//! The wording of what is printed to stdout, and of what is not found or in conflict, is from transcripts of `docker image rm`;
+//! where the program does better than docker, the test says so. Layouts are built blob by blob, and nearly every call is made by
 //! [`rm`](crate::support::removed::rm), which checks what holds for all of them.
 //!
 //! - [`selecting`]: which image an argument names.
 //! - [`alike`]: one name on several images, and an ID that a rewrite replaced.
 //! - [`several`]: several arguments, and what fails among them.
-//! - [`untag`]: what goes with a name, and what with the last one.
+//! - [`untag`]: what is removed with a name, and what with the last one.
 //! - [`referrers`]: what belongs to an image without being a part of it.
 //! - [`companions`]: tags that another tool derives from a tag.
 //! - [`damage`]: what is damaged or missing, in the image or beside it.
@@ -18,13 +18,13 @@
 //! - [`output`]: text, JSON, dry runs.
 //! - [`holds`]: `hold`, and what it protects from.
 //! - [`platform_words`]: which platform is meant, and what is refused.
-//! - [`platform_named`]: versions, features and digests, and that each platform that goes is named.
+//! - [`platform_named`]: versions, features and digests, and that each removed platform is named.
 //! - [`platform_rewrite`]: the new index, and that nothing is torn out of anything else.
-//! - [`platform_along`]: what goes with a platform, and what refers to the index.
+//! - [`platform_along`]: what is removed with a platform, and what refers to the index.
 //! - [`platform_sparse`]: the ways that leave the index as it is.
 //! - [`crash`]: killed at any moment, and calls that fail.
 //! - [`beside`]: what is released while a writer is at work.
-//! - [`meanwhile`]: what others do while it waits.
+//! - [`meanwhile`]: what other processes do while it waits.
 //! - [`undo`]: what went into the trash comes back.
 #![expect(
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! What goes along with a platform and what does not: attestations, twins, untagged entries, referrers of the platform; and what refers
-//! to the index, whose digest is another one afterwards.
+//! What is removed along with a platform and what is not: attestations, twins, untagged entries, referrers of the platform; and
+//! what refers to the index, whose digest is another one afterwards.
 
 use serde_json::Value;
 
@@ -226,7 +226,7 @@ fn what_refers_to_the_digest_of_the_index_is_a_conflict_that_names_the_other_mod
         let all: Vec<&str> = ["-f"].into_iter().chain(arguments).collect();
         let run = rm(&layout, &all);
         run.ok();
-        // What somebody named keeps what it is about; all others would refer to nothing.
+        // A referrer with a name keeps its subject; all others would reference nothing.
         for desc in [&images[1].manifest, &index] {
             assert_eq!(layout.has(desc), way == "named", "{way}\n{}", run.all());
         }

@@ -1,4 +1,4 @@
-//! Which child a version, a feature or a digest names, that every hint names exactly one, and that each platform that goes is named.
+//! Which child a version, feature or digest names, that every hint names exactly one, and that each removed platform is named.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -90,7 +90,7 @@ fn gone(layout: &LayoutBuilder, images: &[Image]) -> Vec<usize> {
         .collect()
 }
 
-/// Drops what each text selects, of a fresh layout each, and compares which children go. `None`: an error that lists.
+/// Drops what each string selects, of a fresh layout each, and compares which children are removed. `None`: an error that lists.
 fn assert_selects(platforms: &[Written<'_>], cases: &[(&str, Option<&[usize]>)]) {
     for_each(
         cases.to_vec(),
@@ -341,7 +341,7 @@ fn what_the_tree_shows_of_a_version_can_be_typed() {
 
 #[test]
 fn alike_children_are_removed_one_by_one_by_digest() {
-    // gzip and zstd twins, and a nydus twin that only its artifact type tells apart.
+    // gzip and zstd twins, and a nydus twin that only its artifact type distinguishes.
     for form in ["whole", "prefixed", "short", "hex"] {
         for mode in ["rewrite", "sparse", "hollow"] {
             let (layout, _, images) = layout_of(&[LINUX, LINUX, LINUX]);
@@ -526,7 +526,7 @@ fn every_platform_that_is_removed_is_named_with_its_digest() {
     run.ok().keeps_quiet_about("Dropped");
 }
 
-/// Panics unless the image goes only with force, and then as a whole.
+/// Panics unless the image is removed only with force, and then as a whole.
 #[track_caller]
 fn assert_last(layout: &LayoutBuilder, index: &Desc, image: &Image, words: &[&str]) {
     let before = snapshot(layout.path());
@@ -571,7 +571,7 @@ fn the_last_platform_that_is_here_is_the_image_however_many_are_listed() {
             assert_last(&layout, &index, &images[0], &words);
         }
     }
-    // What is missing already goes from an index without force, and so does one of two that are here.
+    // What is missing already is removed from an index without force, and so is one of two that are here.
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64", "linux/s390x"]);
     layout.drop_blob(&images[2].manifest);
@@ -608,7 +608,7 @@ fn a_platform_without_its_own_layers_is_not_here() {
         ];
         assert_last(&layout, &index, &images[0], &words);
     }
-    // One that only lost a layer is here: nothing of it goes with another.
+    // One that only lost a layer is here: nothing of it is removed with another.
     let mut layout = LayoutBuilder::new();
     let amd64 = layout.image("linux/amd64", "amd64", &[b"amd64"]);
     let arm64 = layout.image("linux/arm64", "arm64", &[b"first", b"second"]);
@@ -835,7 +835,7 @@ fn one_manifest_for_two_platforms_is_kept_for_the_one_that_is_kept() {
             .collect();
         assert_eq!(found, left, "{}", run.all());
     }
-    // Without a new index only the blobs could go, and those are of both.
+    // Without a new index only the blobs could be deleted, and those are of both.
     for mode in ["sparse", "hollow"] {
         let mut layout = LayoutBuilder::new();
         let (both, other, _) = same(&layout);

@@ -217,7 +217,7 @@ fn nested_indexes_are_rewritten_from_the_inside() {
     );
     assert_normal(&layout);
 
-    // An inner index of which nothing is left goes as a whole.
+    // An inner index of which nothing is left is removed as a whole.
     let run = rm(&layout, &["nested:1", "--platform", "linux/386"]);
     run.ok();
     assert!(

@@ -1,5 +1,5 @@
-//! `--platform-mode sparse` and `hollow`: the index and its digest stay, blobs go, and everything afterwards takes the layout for a
-//! normal one.
+//! `--platform-mode sparse` and `hollow`: the index and its digest are kept, blobs are deleted, and everything afterwards takes
+//! the layout for a normal one.
 
 use std::fs;
 
@@ -187,7 +187,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
     // Once more there is nothing left to take.
     let run = rm_sparse(&layout, &ARM_HOLLOW);
     run.ok().keeps_quiet_about("Deleted:");
-    // And what is hollow can go in every other way.
+    // A hollow platform can be removed in every other mode.
     let run = rm_sparse(&layout, &ARM);
     run.ok();
     assert!(!layout.has(&arm64.manifest), "{}", run.all());
@@ -226,7 +226,7 @@ fn an_index_that_is_signed_keeps_its_signatures() {
             run.ok();
             layout.assert_has(signature.parts().into_iter().chain(plain.parts()), &run);
             assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
-            // What signs the platform goes with its manifest, and stays with it.
+            // The signature of the platform is removed with its manifest, and kept with it.
             let is_hollow = arguments == ARM_HOLLOW;
             assert_eq!(
                 layout.has(&of_platform.manifest),
@@ -258,7 +258,7 @@ fn untagged_entries_of_the_platform_are_removed_along() {
         let run = rm_sparse(&layout, &arguments);
         run.ok();
         let is_hollow = arguments == ARM_HOLLOW;
-        // Hollow keeps all documents, so only the entry of the platform itself goes.
+        // Hollow keeps all documents, so only the entry of the platform itself is removed.
         let left = if is_hollow {
             [&before[..5], &before[6..]].concat()
         } else {
@@ -352,7 +352,7 @@ fn another_index_that_lists_the_platform_keeps_it() {
 
 #[test]
 fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_image() {
-    // Without a name, what is about the platform alone goes along with it.
+    // Without a name, a referrer whose subject is the platform alone is removed along with it.
     for (is_about_index, is_tagged) in [(true, false), (true, true), (false, true)] {
         for lists_index in [true, false] {
             let (mut layout, index, images, _) = scene();

@@ -541,7 +541,7 @@ fn images_without_a_platform_are_not_dropped() {
             .warns("does not provide the platform linux/amd64");
         assert_same(&before, &snapshot(layout.path()), &run.all());
     }
-    // Beside platforms such a child stays.
+    // Beside platforms such a child is kept.
     let images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let mixed = layout.index(&[
         images[0].manifest.clone().platform("linux/amd64"),

@@ -5,13 +5,13 @@ use crate::support::files::entries;
 use crate::support::removed::{assert_entries, assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, Obj, media};
 
-/// Where the in-toto annotation of docker save stands.
+/// Where the in-toto annotation of docker save is.
 const SUBJECT: &str = "io.containerd.manifest.subject";
 
 /// The annotation with the digest of the image that an image was built upon.
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// An image and another that nobody touches.
+/// An image and another that is not touched.
 fn pair() -> (LayoutBuilder, Image, Image) {
     let layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
@@ -157,7 +157,7 @@ fn a_referrer_with_a_name_is_kept_and_is_mentioned() {
         .write();
     let run = rm(&layout, &["app:1"]);
     run.ok().warns("`report:1`");
-    // What it refers to stays with it, and its own signature does.
+    // What it references is kept with it, and so is its own signature.
     layout.assert_has(app.parts().into_iter().chain(report.parts()), &run);
     let left = [
         report.manifest.clone().tagged("report:1"),
@@ -281,7 +281,7 @@ fn digest_tags_of_every_form_follow_their_image() {
     }
 }
 
-/// A listed attestation that is itself signed by digest tag: each would keep the other, if they were looked at one by one.
+/// A listed attestation that is itself signed by digest tag: each would keep the other, if they were inspected one by one.
 #[test]
 fn referrers_of_referrers_are_removed_whatever_ties_them() {
     const ATTESTATION: &str = "application/vnd.docker.attestation.manifest.v1+json";
@@ -310,7 +310,7 @@ fn referrers_of_referrers_are_removed_whatever_ties_them() {
     }
 }
 
-/// olareg, image-spec pull request 1171, and whoever comes next.
+/// olareg, image-spec pull request 1171, and any later tool.
 #[test]
 fn an_annotation_that_ends_in_subject_makes_a_referrer() {
     for key in [
@@ -398,7 +398,7 @@ fn entries_that_docker_save_ties_to_an_image_are_removed_with_it() {
     assert_entries(&layout, &[kept, other.manifest.tagged("other:1")], &run);
 }
 
-/// A hauler store: image, signatures and SBOM under one name, told apart by `kind`; and a second image with its signatures.
+/// A hauler store: image, signatures and SBOM under one name, distinguished by `kind`; and a second image with its signatures.
 fn hauler(style: &str) -> (LayoutBuilder, Vec<Image>, Image, Vec<Desc>) {
     let mut layout = LayoutBuilder::new();
     let app = layout.image("linux/amd64", "app", &[b"app"]);
@@ -450,7 +450,8 @@ fn what_shares_the_name_of_an_image_by_its_kind_is_removed_with_it() {
     }
 }
 
-/// Its image has lost the name, so the name goes with the signature, which is said; other referrers of that name stay.
+/// Its image has lost the name, so the name is removed with the signature, which is reported; other referrers of that name are
+/// kept.
 #[test]
 fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() {
     for is_alone in [true, false] {
@@ -479,7 +480,7 @@ fn a_signature_that_alone_has_a_name_is_untagged_when_it_is_removed_by_its_id() 
     }
 }
 
-/// The signature has the name of both images, so it belongs to the one that stays.
+/// The signature has the name of both images, so it belongs to the one that is kept.
 #[test]
 fn what_shares_the_name_of_two_images_by_its_kind_is_kept_with_the_second() {
     let mut layout = LayoutBuilder::new();

@@ -1,5 +1,5 @@
 //! Which image an argument names: the order of look-up, docker's default tag and registry, digests, short IDs, patterns,
-//! positions, and what is said when an argument names nothing or too much.
+//! positions, and what is reported when an argument names nothing or too much.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::support::{
     Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, for_each, sha256, snapshot,
 };
 
-/// Two images without anything in common: the one that is asked for, and one that nobody means.
+/// Two images without anything in common: the one that is asked for, and one that is not.
 fn pair(names: &[&str]) -> (LayoutBuilder, Image, Image) {
     let mut layout = LayoutBuilder::new();
     let alpha = layout.image("linux/amd64", "alpha", &[b"alpha one", b"alpha two"]);
@@ -349,7 +349,7 @@ fn force_takes_every_image_that_has_exactly_this_name() {
     assert_entries(&layout, &[], &run);
 }
 
-/// skopeo writes whatever stands behind the last colon; docker would take it for a repository.
+/// skopeo writes whatever follows the last colon; docker would take it for a repository.
 #[test]
 fn a_bare_tag_is_no_repository_unless_containerd_says_so() {
     let mut layout = LayoutBuilder::new();
@@ -388,7 +388,7 @@ fn a_missing_image_is_reported_with_similar_names() {
 }
 
 /// skopeo copies a tag behind the full name that containerd gives: with force it counts for all that have it.
-/// A word is a name only where it stands so in the layout, and not where it is the tag of a full name: `alpine` is
+/// A word is a name only where the layout has it as such, and not where it is the tag of a full name: `alpine` is
 /// not `redis:alpine`, whatever the flags and whichever annotation holds the tag.
 #[test]
 fn a_bare_word_never_takes_the_tag_of_a_full_name() {
@@ -496,7 +496,7 @@ fn a_pinned_name_is_a_tag_of_its_repository() {
     assert!(rows.contains(&vec!["app", "<none>"]), "{}", run.all());
 }
 
-/// One name can stand on two images. With the digest it means one of them, whatever it looks like.
+/// Two images can have one name. With the digest it means one of them, whatever it looks like.
 #[test]
 fn a_name_with_a_digest_takes_one_of_two_images() {
     for name in ["app", "app:1", "ghcr.io/acme/app:1", "Some Name"] {
@@ -732,7 +732,7 @@ fn the_tag_beside_a_pinned_name_is_no_bare_tag() {
     let run = rm(&layout, &["v1"]);
     run.exits(1).warns("No such image: v1:latest");
     layout.assert_has(image.parts(), &run);
-    // So the pinned name is the only one, and the image goes with it.
+    // So the pinned name is the only one, and the image is removed with it.
     let run = rm(&layout, &["ghcr.io/acme/app:v1"]);
     run.ok();
     assert_output(&run, &[&name], &image.parts());

@@ -90,7 +90,7 @@ fn errors_come_after_results_where_both_streams_are_one() {
 
 #[test]
 fn force_forgives_what_is_not_there_and_nothing_else() {
-    // The images that go, besides; what is said; the exit code with and without force.
+    // The images that are removed, besides; what is reported; the exit code with and without force.
     let conflict = "conflict: unable to delete";
     let cases: [(&[&str], &[&str], i32, i32); 7] = [
         (&["nosuch:1"], &["No such image: nosuch:1"], 1, 0),
@@ -200,7 +200,7 @@ fn two_tags_of_one_repository_are_two_names_as_well() {
 
 #[test]
 fn all_arguments_see_the_same_state() {
-    // docker goes from one argument to the next, so that the same two arguments end differently in another order.
+    // docker processes one argument after another, so that the same two arguments end differently in another order.
     let Three { alpha, .. } = three(&[]);
     let id = alpha.manifest.short().to_owned();
     for arguments in [["alpha:2", id.as_str()], [&id, "alpha:2"]] {

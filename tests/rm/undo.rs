@@ -1,4 +1,4 @@
-//! `--trash`, `undo` and `trash`: what goes can be brought back, to the byte.
+//! `--trash`, `undo` and `trash`: what is removed can be restored, to the byte.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -128,7 +128,7 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         again.ok().warns("was undone before");
         assert_back(&before, layout.path(), more, &again);
         Cmd::new(["check"]).arg(layout.path()).run().ok();
-        // Now it goes for good.
+        // Now it is deleted for good.
         Cmd::new([args[0]])
             .arg(layout.path())
             .args(["--grace", "0"])

@@ -1,5 +1,5 @@
-//! What goes with a name: nothing while another name is left, only what nothing else needs with the last one. Entries that disagree
-//! with themselves or stand there twice.
+//! What is removed with a name: nothing while another name is left, only what nothing else needs with the last one. Entries that
+//! disagree with themselves or are listed twice.
 
 use std::fs;
 
@@ -395,7 +395,7 @@ fn docker_types_and_other_algorithms_are_as_good_as_any() {
     assert_output(&run, &["big:1"], &[&big, &config, &big_layer]);
 }
 
-/// An entry can refer to more than its own blob, in fields that nobody has defined yet.
+/// An entry can refer to more than its own blob, in fields that are not defined yet.
 #[test]
 fn embedded_documents_are_removed_with_their_entry_only() {
     let mut layout = LayoutBuilder::new();
