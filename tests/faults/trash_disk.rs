@@ -33,58 +33,58 @@ fn with_large_orphan(layout: &mut FullLayout) {
 const GC: &[&str] = &["gc", "--grace", "0", "--temp-age", "0s", "--trash"];
 const RM: &[&str] = &["rm", "--grace", "0", "-f", "--trash"];
 
-#[test]
-fn a_full_disk_empties_the_oldest_run() {
+/// Makes a layout on a small disk of each kind.
+fn on_each_disk(check: impl Fn(&mut Mount, &FullLayout)) {
     for_each(
         KINDS,
         |(kind, _)| (*kind).to_owned(),
         |(_, make)| {
-            let Some(mount) = make() else { return };
+            let Some(mut mount) = make() else { return };
             let mut layout = FullLayout::at(&mount.path().join("layout"));
             with_large_orphan(&mut layout);
-            run(GC, layout.path(), &[]).ok();
-            let runs = || fs::read_dir(layout.path().join(".ocisweep/trash"));
-            let old = runs().expect("there is a trash").next();
-            let old = old.expect("there is a run").expect("it can be read").path();
-            mount.fill();
-            let rm = run(RM, layout.path(), &["app:1"]);
-            rm.ok().says("Moved to trash: ");
-            assert!(!old.exists(), "the oldest run is there\n{}", rm.all());
-            assert!(Files::of(layout.path()).broken().is_empty(), "{}", rm.all());
-            run(&["undo"], layout.path(), &[]).ok();
-            assert!(
-                layout
-                    .builder
-                    .join(&layout.one.manifest.blob_path())
-                    .is_file()
-            );
+            check(&mut mount, &layout);
         },
     );
 }
 
 #[test]
+fn a_full_disk_empties_the_oldest_run() {
+    on_each_disk(|mount, layout| {
+        run(GC, layout.path(), &[]).ok();
+        let runs = || fs::read_dir(layout.path().join(".ocisweep/trash"));
+        let old = runs().expect("there is a trash").next();
+        let old = old.expect("there is a run").expect("it can be read").path();
+        mount.fill();
+        let rm = run(RM, layout.path(), &["app:1"]);
+        rm.ok().says("Moved to trash: ");
+        assert!(!old.exists(), "the oldest run is there\n{}", rm.all());
+        assert!(Files::of(layout.path()).broken().is_empty(), "{}", rm.all());
+        run(&["undo"], layout.path(), &[]).ok();
+        assert!(
+            layout
+                .builder
+                .join(&layout.one.manifest.blob_path())
+                .is_file()
+        );
+    });
+}
+
+#[test]
 fn a_full_disk_without_a_run_says_what_to_do() {
-    for_each(
-        KINDS,
-        |(kind, _)| (*kind).to_owned(),
-        |(_, make)| {
-            let Some(mount) = make() else { return };
-            let mut layout = FullLayout::at(&mount.path().join("layout"));
-            with_large_orphan(&mut layout);
-            mount.fill();
-            let before = Files::of(layout.path());
-            for (words, more) in [(GC, &[][..]), (RM, &["app:1"])] {
-                let full = run(words, layout.path(), more);
-                full.exits(4)
-                    .warns("No space left on device")
-                    .warns("`--trash=0` deletes at once");
-                let differences = Files::of(layout.path()).differences(&before);
-                assert!(differences.is_empty(), "{differences}\n{}", full.all());
-            }
-            let free = ["rm", "--grace", "0", "-f", "--trash=0"];
-            run(&free, layout.path(), &["app:1"]).ok().says("Deleted: ");
-        },
-    );
+    on_each_disk(|mount, layout| {
+        mount.fill();
+        let before = Files::of(layout.path());
+        for (words, more) in [(GC, &[][..]), (RM, &["app:1"])] {
+            let full = run(words, layout.path(), more);
+            full.exits(4)
+                .warns("No space left on device")
+                .warns("`--trash=0` deletes at once");
+            let differences = Files::of(layout.path()).differences(&before);
+            assert!(differences.is_empty(), "{differences}\n{}", full.all());
+        }
+        let free = ["rm", "--grace", "0", "-f", "--trash=0"];
+        run(&free, layout.path(), &["app:1"]).ok().says("Deleted: ");
+    });
 }
 
 fn sync(path: &Path) {

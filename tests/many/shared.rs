@@ -527,16 +527,7 @@ fn prune_removes_entries_and_what_no_layout_needs_then() {
     for way in WAYS {
         let commune = Commune::new(way);
         let scene = &commune.scene;
-        let prune = [
-            "prune",
-            "-f",
-            "-a",
-            "--allow-empty",
-            "--grace",
-            "0",
-            "--keep",
-            "v2",
-        ];
+        let prune = [ASK, &["-f"]].concat();
         let shared = ["--shared-blobs", "pool", "--format", "json"];
         // The second layout gets a name that is kept.
         let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");

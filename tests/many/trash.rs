@@ -1,19 +1,16 @@
 //! The trash of shared blobs: one run for all layouts that a command changes, and all of it comes back.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::support::restored::{Bytes, assert_back, bytes};
 use crate::support::{
     Image, LayoutBuilder, Run, TestDir, assert_same, media, snapshot, without_directory_times,
 };
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
-
-/// The bytes of every file that is not this program's own.
-type Bytes = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Three layouts over the blobs in `pool`, each with an image of its own, one of two platforms and one without a name; and
 /// orphans.
@@ -104,15 +101,7 @@ impl Shared {
 
     /// Everything in the store and the layouts but what is this program's own.
     fn bytes(&self) -> Bytes {
-        let names = snapshot(self.scene.path()).into_keys();
-        let is_own = |name: &Path| name.iter().any(|part| part == ".ocisweep");
-        names
-            .filter(|name| !is_own(name) && self.scene.path().join(name).is_file())
-            .map(|name| {
-                let bytes = fs::read(self.scene.path().join(&name)).expect("it can be read");
-                (name, bytes)
-            })
-            .collect()
+        bytes(self.scene.path())
     }
 
     fn in_trash(&self) -> usize {
@@ -128,6 +117,12 @@ impl Shared {
             .count()
     }
 
+    /// Panics unless a run succeeded, and every file is as it was. `more`: documents that the undone run wrote may be left.
+    #[track_caller]
+    fn is_back(&self, before: &Bytes, more: bool, run: &Run) {
+        assert_back(before, self.scene.path(), more.then_some("pool"), run);
+    }
+
     #[track_caller]
     fn is_whole(&self) {
         let words = ["check", "--shared-blobs", "pool"];
@@ -138,18 +133,6 @@ impl Shared {
         let hex = digest.trim_start_matches("sha256:");
         self.store().join("sha256").join(hex).exists()
     }
-}
-
-/// Panics unless every file is as it was; `more`: documents that the run wrote may be there as well.
-#[track_caller]
-fn assert_back(before: &Bytes, shared: &Shared, more: bool, run: &Run) {
-    let mut now = shared.bytes();
-    if more {
-        now.retain(|name, _| !name.starts_with("pool") || before.contains_key(name));
-    }
-    let names = |bytes: &Bytes| bytes.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&now), names(before), "{}", run.all());
-    assert!(now == *before, "other bytes\n{}", run.all());
 }
 
 #[test]
@@ -202,8 +185,7 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
         let line = run.stdout[at + 10..].lines().next().expect("a line");
         let line: Vec<&str> = line.trim_end_matches(')').split(' ').collect();
         let back = shared.run(&line);
-        back.ok();
-        assert_back(&before, &shared, more, &back);
+        shared.is_back(&before, more, &back);
         assert_eq!(shared.in_trash(), 0, "{}", back.all());
         assert!(
             !shared.store().join(".ocisweep.lock").exists(),
@@ -212,7 +194,7 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
         );
         let again = shared.undo(&[]);
         again.ok().warns("was undone before");
-        assert_back(&before, &shared, more, &again);
+        shared.is_back(&before, more, &again);
         shared.is_whole();
     }
 }
@@ -254,7 +236,7 @@ fn a_plan_over_shared_blobs_is_applied_with_a_trash() {
             .iter()
             .all(|layout| layout["names"] == json!(["app:1"]))
     );
-    assert_back(&before, &shared, false, &back);
+    shared.is_back(&before, false, &back);
 }
 
 #[test]
@@ -282,16 +264,14 @@ fn a_run_is_undone_with_all_layouts_that_it_changed() {
     let command = hint.split('`').nth(1).expect("a command");
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let back = shared.run(&words);
-    back.ok();
-    assert_back(&before, &shared, false, &back);
+    shared.is_back(&before, false, &back);
 
     // What changed no layout needs one of them.
     let shared = Shared::new();
     let before = shared.bytes();
     shared.trashing(&["gc"]).ok();
     let back = shared.run(&["undo", "--shared-blobs", "pool", "three"]);
-    back.ok();
-    assert_back(&before, &shared, false, &back);
+    shared.is_back(&before, false, &back);
 }
 
 #[test]
@@ -310,8 +290,7 @@ fn a_store_that_was_moved_with_its_layouts_is_undone() {
         images: Vec::new(),
     };
     let back = moved.undo(&[]);
-    back.ok();
-    assert_back(&before, &moved, false, &back);
+    moved.is_back(&before, false, &back);
 }
 
 #[test]
@@ -693,7 +672,7 @@ fn random_runs_over_shared_blobs_are_undone() {
             let run = shared.undo(&["--run", name]);
             run.ok();
             if !has_writer {
-                assert_back(before, &shared, true, &run);
+                shared.is_back(before, true, &run);
             }
         }
         for (at, start) in start.iter().enumerate() {

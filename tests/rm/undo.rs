@@ -1,8 +1,7 @@
 //! `--trash`, `undo` and `trash`: what is removed can be restored, to the byte.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,35 +10,10 @@ use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
 use crate::support::environment::memory_dir;
 use crate::support::removed::bare;
+use crate::support::restored::{Bytes, assert_back, bytes};
 use crate::support::{
     Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
 };
-
-/// The bytes of every file that is not this program's own.
-type Bytes = BTreeMap<PathBuf, Vec<u8>>;
-
-fn bytes(layout: &Path) -> Bytes {
-    let names = snapshot(layout).into_keys();
-    names
-        .filter(|name| !name.starts_with(".ocisweep") && layout.join(name).is_file())
-        .map(|name| {
-            let bytes = fs::read(layout.join(&name)).expect("it can be read");
-            (name, bytes)
-        })
-        .collect()
-}
-
-/// Panics unless every file is as it was; `more`: documents that the run wrote may be there as well.
-#[track_caller]
-fn assert_back(before: &Bytes, layout: &Path, more: bool, run: &Run) {
-    let mut now = bytes(layout);
-    if more {
-        now.retain(|name, _| !name.starts_with("blobs") || before.contains_key(name));
-    }
-    let names = |bytes: &Bytes| bytes.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&now), names(before), "{}", run.all());
-    assert!(now == *before, "other bytes\n{}", run.all());
-}
 
 fn trashing(layout: &Path, args: &[&str]) -> Run {
     let (command, args) = args.split_first().expect("a command");
@@ -73,6 +47,20 @@ fn in_trash(layout: &Path) -> usize {
     names.filter(|name| name.components().count() == 3).count()
 }
 
+const DROP_SPARSE: [&str; 5] = drop_in("sparse");
+const DROP_HOLLOW: [&str; 5] = drop_in("hollow");
+
+/// Drops a platform and keeps the index.
+const fn drop_in(mode: &str) -> [&str; 5] {
+    [
+        "rm",
+        "multi:1",
+        "--platform=linux/arm64",
+        "--platform-mode",
+        mode,
+    ]
+}
+
 #[test]
 fn what_a_command_removes_comes_back_to_the_byte() {
     for (args, more) in [
@@ -80,28 +68,8 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         (&["rm", "--no-prune", "app:1"], false),
         (&["rm", "multi:1"], false),
         (&["rm", "multi:1", "--platform", "linux/arm64"], true),
-        (
-            &[
-                "rm",
-                "multi:1",
-                "--platform",
-                "linux/arm64",
-                "--platform-mode",
-                "sparse",
-            ],
-            false,
-        ),
-        (
-            &[
-                "rm",
-                "multi:1",
-                "--platform",
-                "linux/arm64",
-                "--platform-mode",
-                "hollow",
-            ],
-            false,
-        ),
+        (&DROP_SPARSE, false),
+        (&DROP_HOLLOW, false),
         (&["rm", "-f", "app:1", "other:1", "multi:1"], false),
         (&["gc"], false),
         (&["prune", "-f"], false),
@@ -119,14 +87,13 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         dry.ok().says("; nothing was changed");
         assert_same(&picture, &snapshot(layout.path()), &dry.all());
         let back = undo(layout.path(), &[]);
-        back.ok();
-        assert_back(&before, layout.path(), more, &back);
+        assert_back(&before, layout.path(), more.then_some("blobs"), &back);
         let kept = "kept 1 document that the run wrote, no longer listed";
         assert_eq!(back.stderr.contains(kept), more, "{}", back.all());
         assert_eq!(in_trash(layout.path()), 0, "{}", back.all());
         let again = undo(layout.path(), &[]);
         again.ok().warns("was undone before");
-        assert_back(&before, layout.path(), more, &again);
+        assert_back(&before, layout.path(), more.then_some("blobs"), &again);
         Cmd::new(["check"]).arg(layout.path()).run().ok();
         // Now it is deleted for good.
         Cmd::new([args[0]])
@@ -176,8 +143,7 @@ fn each_of_several_runs_is_undone_in_turn() {
     assert_eq!(names.len(), 4);
     for (name, before) in names.iter().zip(&pictures).rev() {
         let run = undo(path, &[name]);
-        run.ok();
-        assert_back(before, path, true, &run);
+        assert_back(before, path, Some("blobs"), &run);
     }
     assert_eq!(in_trash(path), 0);
 }
@@ -535,8 +501,7 @@ fn each_layout_of_a_tree_has_a_run_of_its_own() {
         if !path.ends_with("c") {
             assert_eq!(runs(path).len(), 1);
             let run = undo(path, &[]);
-            run.ok();
-            assert_back(before, path, false, &run);
+            assert_back(before, path, None, &run);
         } else {
             assert!(!path.join(".ocisweep").exists());
         }
@@ -652,7 +617,7 @@ fn random_runs_are_undone_to_the_byte() {
             let run = undo(path, &[name]);
             run.ok();
             if !has_writer {
-                assert_back(before, path, false, &run);
+                assert_back(before, path, None, &run);
             }
         }
         if has_writer {
@@ -728,12 +693,12 @@ fn a_tree_is_undone_layout_by_layout() {
     let run = undo(&[]);
     run.ok().says("Total restored: 1 blob, 1B, and 0 names");
     for (path, before) in paths.iter().zip(&before) {
-        assert_back(before, path, false, &run);
+        assert_back(before, path, None, &run);
     }
     // Done twice, it changes nothing.
     let again = undo(&[]);
     again.ok().warns("was undone before");
     for (path, before) in paths.iter().zip(&before) {
-        assert_back(before, path, false, &again);
+        assert_back(before, path, None, &again);
     }
 }

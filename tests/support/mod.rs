@@ -11,6 +11,7 @@
 //! - [`invariants`]: [`checked`] runs a command with everything that is promised of every call.
 //! - [`pruned`]: the same for `prune`, with the verdicts.
 //! - [`removed`]: the same for `rm`, with its output.
+//! - [`restored`]: what `undo` has to restore.
 //! - [`environment`]: other users, terminals, mounts, little memory, programs that may be absent.
 //! - [`findings`]: the report of `check`.
 //! - [`files`]: a layout in memory, and what is reachable in it.
@@ -33,6 +34,7 @@ pub(crate) mod json;
 pub(crate) mod layout;
 pub(crate) mod pruned;
 pub(crate) mod removed;
+pub(crate) mod restored;
 pub(crate) mod run;
 pub(crate) mod samples;
 pub(crate) mod snapshot;
