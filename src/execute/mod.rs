@@ -127,11 +127,12 @@ impl Outcome {
         }
     }
 
-    /// Returns `true` if everything was deleted as planned, without errors and concurrent changes.
+    /// Returns `true` if everything was deleted, or moved into the trash, as planned, without errors and concurrent changes.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let is_gone = |result: &DeleteResult| {
-            matches!(result, DeleteResult::Deleted | DeleteResult::AlreadyGone)
+            use DeleteResult::{AlreadyGone, Deleted, Trashed};
+            matches!(result, Deleted | Trashed | AlreadyGone)
         };
         self.results.iter().all(is_gone)
             && self.failed.is_empty()

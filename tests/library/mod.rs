@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan as _};
 use ocisweep::Error;
+use ocisweep::layout::trash::TrashOptions;
 use ocisweep::ops::{GcOptions, LayoutGroup, Mode, Protection, RemoveError, gc, prune, remove};
 use ocisweep::plan::{Filters, Policy, PruneOptions, RemoveOptions, Scope};
 use ocisweep::progress::{Phase, Progress, Silent, Total};
@@ -47,6 +48,26 @@ fn gc_plans_and_then_deletes_what_it_planned() {
     assert_eq!(finished.totals(), planned.totals());
     assert!(finished.is_complete());
     assert_eq!(blobs(layout.path()).len(), before.len() - 1);
+}
+
+#[test]
+fn a_sweep_into_the_trash_is_complete() {
+    let layout = layout();
+    let options = TrashOptions {
+        keep: Duration::from_secs(3600),
+        command: "a test".to_owned(),
+    };
+    let group = LayoutGroup::of(layout.path()).trashing(Some(&options));
+    let finished = gc(&group, &protection(), &GcOptions::default(), NOW, &Silent);
+    let finished = finished.expect("a sweep");
+    let [(_, Some(outcome))] = finished.parts.as_slice() else {
+        panic!("{finished:?}");
+    };
+    assert_eq!(
+        outcome.trashed.as_ref().map(|trashed| trashed.blobs),
+        Some(1)
+    );
+    assert!(finished.is_complete(), "{finished:?}");
 }
 
 #[test]
