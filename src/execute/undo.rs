@@ -127,7 +127,9 @@ pub(crate) fn plan_undo(
             || is_elsewhere(digest)?)
     };
     for (change, position) in plan.record.layouts.iter().zip(positions) {
-        if let Some((layout, state)) = layouts.get(position) {
+        if let Some(position) = position
+            && let Some((layout, state)) = layouts.get(position)
+        {
             let own = plan_layout(layout, state, change)?;
             plan.layouts.push(LayoutUndo { position, ..own });
         }
@@ -154,11 +156,16 @@ pub(crate) fn plan_undo(
     Ok(plan)
 }
 
-/// Returns for each layout that a run changed its position among those that were given.
+/// Returns for each layout of a run its position among those that were given; `None` for one that was not changed and is not
+/// given.
 ///
 /// # Errors
 /// [`Error::RunOfOthers`] with what was not given.
-fn positions(layouts: &[(&Layout, &State)], any: &Layout, plan: &UndoPlan) -> Result<Vec<usize>> {
+fn positions(
+    layouts: &[(&Layout, &State)],
+    any: &Layout,
+    plan: &UndoPlan,
+) -> Result<Vec<Option<usize>>> {
     let owner = any.trash().owner();
     let mut positions = Vec::with_capacity(plan.record.layouts.len());
     let mut all = Vec::with_capacity(plan.record.layouts.len());
@@ -166,7 +173,7 @@ fn positions(layouts: &[(&Layout, &State)], any: &Layout, plan: &UndoPlan) -> Re
     for change in &plan.record.layouts {
         let Some(path) = &change.path else {
             // The trash of a single layout.
-            positions.push(0);
+            positions.push(Some(0));
             continue;
         };
         let path = found_from_store(owner, path)?;
@@ -179,12 +186,9 @@ fn positions(layouts: &[(&Layout, &State)], any: &Layout, plan: &UndoPlan) -> Re
         let is_changed = change.index.is_some()
             || change.manifest_json.is_some()
             || change.repositories.is_some();
-        match position {
-            Some(position) => positions.push(position),
-            // Nothing of it comes back.
-            None if !is_changed => positions.push(usize::MAX),
-            None => is_any_absent = true,
-        }
+        // Nothing of a layout that was not changed comes back.
+        is_any_absent |= position.is_none() && is_changed;
+        positions.push(position);
         if is_changed {
             all.push(path);
         }

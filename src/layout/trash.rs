@@ -294,19 +294,6 @@ impl<'a> Trash<'a> {
         Ok(blobs)
     }
 
-    /// Reads what a run did.
-    ///
-    /// # Errors
-    /// [`Error::Read`] when the run cannot be opened; within, why the record is not understood. `None`: there is none.
-    pub(crate) fn record(
-        &self,
-        trash: &OwnedFd,
-        name: &str,
-    ) -> Result<Result<Option<RunRecord>, String>> {
-        let dir = self.open_run(trash, name)?;
-        Ok(dir.map_or(Ok(None), |dir| read_record(&dir)))
-    }
-
     /// Returns `true` if there is a run, other than those that are being emptied.
     ///
     /// # Errors
@@ -316,7 +303,8 @@ impl<'a> Trash<'a> {
             return Ok(false);
         };
         for name in self.names_in(&trash)?.into_iter().rev() {
-            if !matches!(self.record(&trash, &name)?, Ok(None)) {
+            let dir = self.open_run(&trash, &name)?;
+            if dir.is_some_and(|dir| !matches!(read_record(&dir), Ok(None))) {
                 return Ok(true);
             }
         }

@@ -90,8 +90,8 @@ fn last(trash: Trash<'_>) -> Result<TrashedRun> {
     if let Some(dir) = trash.open()? {
         for name in trash.names()?.into_iter().rev() {
             // One without a record did nothing, or is being emptied.
-            if !matches!(trash.record(&dir, &name)?, Ok(None))
-                && let Some(run) = trash.run(&dir, name)?
+            if let Some(run) = trash.run(&dir, name)?
+                && !matches!(run.record, Ok(None))
             {
                 return Ok(run);
             }
