@@ -74,19 +74,16 @@ impl TextChange {
     }
 }
 
-/// Returns `true` if two texts are the same entry: most programs write all of `index.json` again, with the members of each
-/// entry in another order, and without annotations where they are empty.
-fn is_same_entry(a: &str, b: &str) -> bool {
-    let parse = |text: &str| {
-        let mut entry: serde_json::Value = serde_json::from_str(text).ok()?;
-        let members = entry.as_object_mut()?;
-        let annotations = members.get("annotations").and_then(|it| it.as_object());
-        if annotations.is_some_and(serde_json::Map::is_empty) {
-            members.remove("annotations");
-        }
-        Some(entry)
-    };
-    a == b || parse(a).is_some_and(|a| parse(b) == Some(a))
+/// Returns the members of an entry, in no order and without empty annotations: most programs write all of `index.json` again
+/// from a model of it.
+fn members_of(text: &str) -> Option<serde_json::Value> {
+    let mut entry: serde_json::Value = serde_json::from_str(text).ok()?;
+    let members = entry.as_object_mut()?;
+    let annotations = members.get("annotations").and_then(|it| it.as_object());
+    if annotations.is_some_and(serde_json::Map::is_empty) {
+        members.remove("annotations");
+    }
+    Some(entry)
 }
 
 fn digest_of(text: &str) -> String {
@@ -225,6 +222,7 @@ impl IndexChange {
                 position: Some(position),
                 names: names_of(today, entry),
                 digest: entry.digest.clone().ok(),
+                is_simple: entry.others.is_empty(),
                 text: today.entry_text(entry).to_owned(),
             })
             .collect();
@@ -235,10 +233,7 @@ impl IndexChange {
         let mut cuts = Vec::new();
         for replacement in &self.replacements {
             // A replacement that another program has changed since belongs to that program.
-            if let Some(at) = list
-                .iter()
-                .position(|item| is_same_entry(&item.text, replacement))
-            {
+            if let Some(at) = position_of(replacement, &list)? {
                 let item = list.remove(at);
                 cuts.extend(item.position.map(|position| Edit::RemoveEntry { position }));
             }
@@ -284,6 +279,26 @@ struct Item {
     text: String,
     names: Vec<String>,
     digest: Option<Digest>,
+    /// It references nothing but its digest.
+    is_simple: bool,
+}
+
+/// Returns the position of an entry: of its exact text, or of one with the same members.
+fn position_of(replacement: &str, list: &[Item]) -> Result<Option<usize>, String> {
+    if let Some(at) = list.iter().position(|item| item.text == *replacement) {
+        return Ok(Some(at));
+    }
+    let own = alone(replacement)?;
+    // Members of an entry with further references may be repeated, which a model of it drops.
+    let entry = own.entries().first();
+    let Some(Ok(digest)) = entry.filter(|it| it.others.is_empty()).map(|it| &it.digest) else {
+        return Ok(None);
+    };
+    let members = members_of(replacement);
+    Ok(list.iter().position(|item| {
+        let is_candidate = item.is_simple && item.digest.as_ref() == Some(digest);
+        is_candidate && members.is_some() && members_of(&item.text) == members
+    }))
 }
 
 /// Returns an entry without the names that have moved to other images; `None` if the rest of it is listed already.
@@ -343,6 +358,7 @@ fn free_of_others(
         position: None,
         text: edited.entry_text(entry).to_owned(),
         names: names_of(&edited, entry),
+        is_simple: entry.others.is_empty(),
         digest: own_digest,
     }))
 }
@@ -498,6 +514,31 @@ mod tests {
             let again = change.undone(&old).expect("it can be undone");
             assert!(again.index.is_none() && again.names.is_empty());
         }
+    }
+
+    #[test]
+    fn a_replacement_is_recognised_by_its_members_unless_it_references_more() {
+        let (old, new) = (entry("old", "app:1"), entry("new", "app:1"));
+        let change = IndexChange::between(
+            &index(std::slice::from_ref(&old), ","),
+            &index(std::slice::from_ref(&new), ","),
+        );
+        let digest = |seed: &str| Digest::of(Algorithm::Sha256, seed.as_bytes());
+        let name = r#""annotations":{"org.opencontainers.image.ref.name":"app:1"}"#;
+        let reordered = format!(r#"{{"size": 1, {name}, "digest": "{}"}}"#, digest("new"));
+        let repeated = format!(
+            r#"{{"digest":"{}","digest":"{}","size":1,{name}}}"#,
+            digest("other"),
+            digest("new"),
+        );
+        let undone = |entry: &str| {
+            let today = index(&[entry.to_owned()], ",");
+            let restored = change.undone(&today).expect("it can be undone");
+            texts(&restored.index.expect("something is restored"))
+        };
+        assert_eq!(undone(&reordered), [old]);
+        // Only another program can have written this.
+        assert!(undone(&repeated).contains(&repeated));
     }
 
     #[test]
