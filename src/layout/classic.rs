@@ -47,7 +47,7 @@ impl Classic {
     /// are these; `None`: as they were.
     ///
     /// # Errors
-    /// A text that says what does not fit together; nothing to be expected.
+    /// A description of what cannot be edited.
     pub(crate) fn change(
         &self,
         by_path: &HashMap<Box<[u8]>, u32>,

@@ -58,14 +58,18 @@ impl<'a> Target<'a> {
     }
 
     /// Notes in a plan by how much the archive gets shorter.
-    pub(super) fn note(&self, plan: &mut GroupPlan) {
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if the plan cannot be carried over to the archive.
+    pub(super) fn note(&self, plan: &mut GroupPlan) -> Result<()> {
         let packed = self.archive.packed();
         for plan in &mut plan.layouts {
-            let change = plan.archive_change(packed);
+            let change = plan.archive_change(packed)?;
             if let Some(shorter) = self.archive.shorter_by(&change, self.archives.options()) {
                 plan.note_archive(shorter);
             }
         }
+        Ok(())
     }
 
     /// Writes the new archive, and notes in the outcome by how much it is shorter.
@@ -96,7 +100,7 @@ impl<'a> Target<'a> {
             (Some(_), IndexTime::At(time), None) => FileTime::At(time),
             _ => FileTime::New,
         };
-        let planned = plan.archive_change(self.archive.packed());
+        let planned = plan.archive_change(self.archive.packed())?;
         let archive = &self.archive;
         let written = archive.write(&planned, &new, time, options, progress)?;
         // What was unpacked is not what is in the archive any more.

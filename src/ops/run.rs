@@ -188,7 +188,7 @@ fn attempt<T, E: From<Error>>(
         attempt += 1;
         let (mut plan, notes) = made?;
         if let Some(archive) = &archive {
-            archive.note(&mut plan);
+            archive.note(&mut plan)?;
         }
         if let Some(options) = group.trash() {
             plan = plan.trashing(options);

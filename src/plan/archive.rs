@@ -8,6 +8,7 @@ use crate::layout::packed::Packed;
 use crate::oci::Digest;
 
 use super::{Deletion, Plan};
+use crate::error::{Error, Result};
 
 /// Returns the path of a blob in its layout.
 fn path_of(digest: &Digest) -> String {
@@ -17,7 +18,10 @@ fn path_of(digest: &Digest) -> String {
 
 impl Plan {
     /// Returns how the archive differs when the plan is done.
-    pub(crate) fn archive_change(&self, packed: &Packed) -> ArchiveChange {
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if its `manifest.json` cannot be edited.
+    pub(crate) fn archive_change(&self, packed: &Packed) -> Result<ArchiveChange> {
         if let Some(classic) = &packed.classic {
             let digests = self.sweep.iter();
             let digests = digests.filter_map(|deletion| self.blobs.digest(deletion.id));
@@ -28,7 +32,10 @@ impl Plan {
                 self.writes.manifest_json.as_deref(),
                 self.writes.repositories.as_deref(),
             );
-            return change.unwrap_or_default();
+            return change.map_err(|why| Error::Edit {
+                path: self.layout.join("manifest.json"),
+                why,
+            });
         }
         let mut change = self.dropped(packed, self.sweep.iter());
         for stray in &self.temporary {
@@ -68,7 +75,7 @@ impl Plan {
                 None => drop(change.added.insert(packed.whole(path.as_bytes()), len)),
             }
         }
-        change
+        Ok(change)
     }
 
     /// Returns the change if only these blobs were deleted.
