@@ -34,7 +34,7 @@ pub(crate) use open::{
 pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
 pub(crate) use scratch::{Scratch, ScratchWriter, set_length, set_modified, unnamed_file};
 pub use stat::FileStat;
-pub(crate) use verify::has_digest;
+pub(crate) use verify::{has_digest, has_payload};
 
 /// The result of deleting a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

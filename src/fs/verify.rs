@@ -41,7 +41,7 @@ pub(super) fn copies_digest(
 }
 
 /// Returns `true` if a file is a signed manifest whose payload has this digest.
-pub(super) fn has_payload(file: &mut File, digest: &Digest) -> io::Result<bool> {
+pub(crate) fn has_payload(file: &mut File, digest: &Digest) -> io::Result<bool> {
     let len = file.metadata()?.len();
     if len > MAX_MANIFEST_BYTES {
         return Ok(false);

@@ -31,7 +31,7 @@ use crate::oci::{Role, Shape};
 pub(super) enum Absence {
     /// Each of its descriptors carries it.
     Carried,
-    /// It is a foreign layer, which is fetched from elsewhere.
+    /// It is a foreign layer, which is fetched from elsewhere; where each live blob begins.
     Foreign,
     /// Nothing of its image, or of this platform, was copied.
     Sparse,

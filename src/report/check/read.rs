@@ -8,16 +8,16 @@ use rustix::fs::FileType;
 
 use crate::error::{Error, Result};
 use crate::fs::stat_of;
-use crate::graph::MAX_PLAUSIBLE_MANIFEST_BYTES;
 use crate::layout::BlobId;
 use crate::layout::packed::Packed;
 use crate::model::snapshot::Snapshot;
 use crate::oci::digest::Hasher;
-use crate::oci::signed::{Identity, identify, payload_len};
+use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify, payload_len};
+use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
 
 /// The number of bytes that are read at once. A larger buffer is not faster: hashing takes longer than reading.
-const BUFFER_BYTES: usize = 256 << 10;
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
 /// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
@@ -154,7 +154,13 @@ fn read(
     };
     let packed = view.layout.packed();
     if let Some(packed) = packed.filter(|packed| packed.is_hole(digest)) {
-        return Some(in_archive(view, packed, id));
+        let state = in_archive(view, packed, id);
+        let len = match &state {
+            BlobState::Here(len, _) => *len,
+            _ => 0,
+        };
+        progress.advance(1, len);
+        return Some(state);
     }
     let unreadable = |error: io::Error| Some(BlobState::Unreadable(error.to_string()));
     let file = match view.layout.open_blob(digest) {
@@ -170,12 +176,30 @@ fn read(
         Ok(_) => {}
         Err(error) => return unreadable(error.into()),
     }
-    let mut file = File::from(file);
+    let (found, len) = match hash_rest(&mut File::from(file), algorithm, buffer, progress) {
+        Ok(hashed) => hashed?,
+        Err(error) => return unreadable(error),
+    };
+    let verdict = if found == *digest {
+        Verdict::Right
+    } else {
+        of_payload(view, id, len)
+    };
+    Some(BlobState::Here(len, verdict))
+}
+
+/// Returns the digest and the length of the rest of a file; `None` if it was cancelled.
+pub(super) fn hash_rest(
+    file: &mut File,
+    algorithm: Algorithm,
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+) -> io::Result<Option<(Digest, u64)>> {
     let mut hasher = Hasher::new(algorithm);
     let mut len = 0_u64;
     loop {
         if progress.is_cancelled() {
-            return None;
+            return Ok(None);
         }
         match file.read(buffer) {
             Ok(0) => break,
@@ -185,16 +209,11 @@ fn read(
                 progress.advance(0, read as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return unreadable(error),
+            Err(error) => return Err(error),
         }
     }
     progress.advance(1, 0);
-    let verdict = if hasher.finish() == *digest {
-        Verdict::Right
-    } else {
-        of_payload(view, id, len)
-    };
-    Some(BlobState::Here(len, verdict))
+    Ok(Some((hasher.finish(), len)))
 }
 
 /// Returns what was found of a hole while its archive was read. Signed manifests are none: they were unpacked.
@@ -216,7 +235,7 @@ fn in_archive(view: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
 /// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has verified
 /// manifests already; this is for blobs that their descriptor declares as layers, for orphans and for damage.
 fn of_payload(view: &Snapshot, id: BlobId, len: u64) -> Verdict {
-    if len > MAX_PLAUSIBLE_MANIFEST_BYTES {
+    if len > MAX_MANIFEST_BYTES {
         return Verdict::Wrong;
     }
     let digest = view.graph.digest(id);

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
+use super::read::{BUFFER_BYTES, hash_rest};
 use super::{Class, Content, Count};
 use crate::error::{Error, Result};
-use crate::fs::{FileStat, has_digest};
+use crate::fs::{FileStat, has_payload};
 use crate::layout::trash::{Trash, TrashedRun};
 use crate::oci::Digest;
 use crate::progress::{Phase, Progress, Running, Total};
@@ -35,13 +36,13 @@ pub struct TrashFinding {
     pub why: String,
 }
 
-/// What a check of a trash brought.
+/// The result of checking a trash.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TrashReport {
     /// How many runs there are.
     pub runs: u64,
-    /// The blobs that lie there.
+    /// The blobs in the trash.
     pub blobs: Count,
     /// Blobs that were compared with their digest.
     pub verified: Count,
@@ -103,27 +104,26 @@ pub fn check_trash(
     let found: Vec<Option<Found>> = blobs
         .par_iter()
         .with_max_len(1)
-        .map(|(run, (digest, file))| {
-            if progress.is_cancelled() {
-                return None;
-            }
-            let declared = sizes.get(&(&*run.name, &*digest.to_string())).copied();
-            let found = judge(trash, &run.name, (digest, file), (content, declared));
-            progress.advance(1, file.len);
-            Some(found)
-        })
+        .map_init(
+            || vec![0; BUFFER_BYTES],
+            |buffer, (run, (digest, file))| {
+                let declared = sizes.get(&(&*run.name, &*digest.to_string())).copied();
+                let blob = (&*run.name, digest, file);
+                judge(trash, blob, (content, declared), buffer, progress)
+            },
+        )
         .collect();
     drop(hashing);
     for ((run, (digest, file)), found) in blobs.into_iter().zip(found) {
         let Found {
             is_verified,
-            trouble,
+            damage,
             declared,
         } = found.ok_or(Error::Interrupted)?;
         if is_verified {
             report.verified.add(file.len);
         }
-        report.findings.extend(trouble.map(|(class, why)| {
+        report.findings.extend(damage.map(|(class, why)| {
             let name = digest.blob_name();
             let run_path = trash.relative(&run.name);
             TrashFinding {
@@ -137,8 +137,8 @@ pub fn check_trash(
             }
         }));
     }
-    let strangers = trash.foreign()?.into_iter();
-    report.findings.extend(strangers.map(|file| TrashFinding {
+    let foreign = trash.foreign()?.into_iter();
+    report.findings.extend(foreign.map(|file| TrashFinding {
         class: Class::Foreign,
         run: None,
         file,
@@ -161,44 +161,61 @@ fn sizes(run: &TrashedRun) -> impl Iterator<Item = ((&str, &str), u64)> {
 struct Found {
     /// It was read, and compared with its digest.
     is_verified: bool,
-    trouble: Option<(Class, String)>,
+    damage: Option<(Class, String)>,
     /// The size that the record names, where it has another one.
     declared: Option<u64>,
 }
 
+/// Judges one blob; `None` if it was cancelled.
 fn judge(
     trash: Trash<'_>,
-    run: &str,
-    (digest, file): (&Digest, &FileStat),
+    (run, digest, file): (&str, &Digest, &FileStat),
     (content, declared): (Content, Option<u64>),
-) -> Found {
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+) -> Option<Found> {
     let declared = declared.filter(|declared| *declared != file.len);
-    let trouble = |class, why| Found {
-        is_verified: false,
-        trouble: Some((class, why)),
-        declared,
+    let damaged = |class, why| {
+        Some(Found {
+            is_verified: false,
+            damage: Some((class, why)),
+            declared,
+        })
     };
     if let Some(declared) = declared {
         let why = format!("is {} bytes long, {declared} were moved", file.len);
-        return trouble(Class::WrongSize, why);
+        return damaged(Class::WrongSize, why);
     }
-    if content == Content::Documents {
-        return Found {
-            is_verified: false,
-            trouble: None,
+    let sound = |is_verified| {
+        Some(Found {
+            is_verified,
+            damage: None,
             declared: None,
-        };
-    }
-    let read = trash.open_blob(run, digest).map(File::from);
-    match read.and_then(|mut file| has_digest(&mut file, digest)) {
-        Ok(is_equal) => Found {
+        })
+    };
+    let Some(algorithm) = digest.algorithm().filter(|_| content != Content::Documents) else {
+        return sound(false);
+    };
+    let unreadable = |error| damaged(Class::Unreadable, format!("cannot be read: {error}"));
+    let mut blob = match trash.open_blob(run, digest) {
+        Ok(blob) => File::from(blob),
+        Err(error) => return unreadable(error),
+    };
+    let (hashed, _) = match hash_rest(&mut blob, algorithm, buffer, progress) {
+        Ok(hashed) => hashed?,
+        Err(error) => return unreadable(error),
+    };
+    let is_equal = match hashed == *digest {
+        true => Ok(true),
+        false => has_payload(&mut blob, digest),
+    };
+    match is_equal {
+        Ok(true) => sound(true),
+        Ok(false) => Some(Found {
             is_verified: true,
-            trouble: (!is_equal).then(|| {
-                let why = "does not match its digest".to_owned();
-                (Class::WrongDigest, why)
-            }),
+            damage: Some((Class::WrongDigest, "does not match its digest".to_owned())),
             declared: None,
-        },
-        Err(error) => trouble(Class::Unreadable, format!("cannot be read: {error}")),
+        }),
+        Err(error) => unreadable(error),
     }
 }
