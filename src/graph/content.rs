@@ -17,10 +17,6 @@ use crate::oci::{Digest, Document, Kind, Shape};
 /// 40 MB.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
-/// The largest blob of unknown type that must match its digest before it counts as a leaf, in bytes: a manifest that a crash left
-/// empty or full of zeros looks like one.
-pub(crate) const MAX_PLAUSIBLE_MANIFEST_BYTES: u64 = MAX_MANIFEST_BYTES;
-
 /// A document to read.
 pub(super) struct Request {
     pub(super) id: BlobId,
@@ -169,7 +165,7 @@ fn whole(document: Document, length: Length, strict: Strict) -> Result<ReadResul
 /// Reads a blob with an unknown media type. One that does not begin like JSON is a leaf; any other is scanned, whatever its size,
 /// and objects with the shape of a descriptor are followed.
 fn read_unknown(digest: &Digest, mut file: File, len: u64) -> Result<ReadResult, String> {
-    if len <= MAX_PLAUSIBLE_MANIFEST_BYTES {
+    if len <= MAX_MANIFEST_BYTES {
         let bytes = read_all(file, len).map_err(unreadable)?;
         let length = verify(digest, &bytes)?;
         if !begins_like_json(&bytes) {

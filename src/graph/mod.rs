@@ -33,7 +33,6 @@ use crate::oci::{Digest, Kind, Role, Shape};
 use crate::progress::Progress;
 
 pub use blob_set::BlobSet;
-pub(crate) use content::MAX_PLAUSIBLE_MANIFEST_BYTES;
 pub use describe::{is_attestation, kind_of};
 pub(crate) use file_table::FileTable;
 pub use file_table::Orphan;
@@ -426,7 +425,7 @@ impl Graph {
             let RootSource::Entry(position) = root.source else {
                 return None;
             };
-            let id = *root.target.as_ref().ok()?;
+            let id = root.id()?;
             let is_missing = !root.kind.is_leaf() && self.is_missing_root(id, root);
             is_missing.then_some(position)
         })
@@ -444,10 +443,7 @@ impl Graph {
         if !states.any(|state| matches!(state, ReadState::Missing)) {
             return false;
         }
-        let is_missing_root = |root: &Root| {
-            let target = root.target.as_ref();
-            target.is_ok_and(|id| is_missing(root.kind, *id))
-        };
+        let is_missing_root = |root: &Root| root.id().is_some_and(|id| is_missing(root.kind, id));
         let is_second = |root: &&Root| matches!(root.source, RootSource::SecondIndex(_));
         if self.roots.iter().filter(is_second).any(is_missing_root) {
             return true;
@@ -457,7 +453,7 @@ impl Graph {
             _ => true,
         };
         let roots = self.roots.iter().filter(counts);
-        let live = self.reach(roots.filter_map(|root| root.target.as_ref().ok().copied()));
+        let live = self.reach(roots.filter_map(Root::id));
         let documents = self.states.keys().filter(|id| live.contains(**id));
         let mut edges = documents.flat_map(|id| self.edges(*id));
         edges.any(|edge| edge.role == Role::Child && is_missing(edge.kind, edge.to))

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::content::{Absent, Length, MAX_PLAUSIBLE_MANIFEST_BYTES, ReadResult, Request, read};
+use super::content::{Absent, Length, ReadResult, Request, read};
 use super::{Documents, Edge, Graph, Node, ReadState, Root, RootSource};
 use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::oci::descriptor::Link;
+use crate::oci::signed::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Kind, Role};
 use crate::progress::{Phase, Progress, Running, Total};
 
@@ -49,9 +50,10 @@ impl Step {
         }
     }
 
-    /// Adds the declared length. A blob of unknown type that is too long for a manifest is not held in memory.
+    /// Adds the declared length. A blob of unknown type that is too long for a manifest is not held in memory; a shorter one
+    /// must match its digest: a manifest that a crash left empty or full of zeros looks like a leaf.
     fn of_len(mut self, len: Option<u64>) -> Self {
-        let is_held = |len: &u64| self.kind.is_document() || *len <= MAX_PLAUSIBLE_MANIFEST_BYTES;
+        let is_held = |len: &u64| self.kind.is_document() || *len <= MAX_MANIFEST_BYTES;
         self.len = len.filter(is_held).unwrap_or_default();
         self
     }

@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use rustix::io::Errno;
 
-use super::content::{MAX_PLAUSIBLE_MANIFEST_BYTES, begins_like_json, fill};
+use super::content::{begins_like_json, fill};
 use super::read::Step;
 use super::{BlobSet, FileTable, Graph, is_listed_attestation};
 use crate::error::{Error, Result};
 use crate::fs::{FileStat, Links, open_file, stat_at, stat_of};
 use crate::layout::released::Noted;
 use crate::layout::{BlobId, Layout};
-use crate::oci::signed::{Identity, identify};
+use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
 
@@ -84,9 +84,7 @@ impl Graph {
                 let found: Vec<_> = large
                     .par_iter()
                     .filter_map(|at| batch.get(*at))
-                    .map(|&id| {
-                        self.scan_orphan(layout, id, &mut Vec::new(), MAX_PLAUSIBLE_MANIFEST_BYTES)
-                    })
+                    .map(|&id| self.scan_orphan(layout, id, &mut Vec::new(), MAX_MANIFEST_BYTES))
                     .collect();
                 for (at, found) in large.iter().zip(found) {
                     if let Some(place) = scanned.get_mut(*at) {
@@ -182,7 +180,7 @@ impl Graph {
             return Ok(link.map_or(Scanned::Gone, Scanned::Plain));
         };
         let stat = link.unwrap_or(target);
-        if target.len > MAX_PLAUSIBLE_MANIFEST_BYTES {
+        if target.len > MAX_MANIFEST_BYTES {
             return Ok(Scanned::Plain(stat));
         }
         let is_large = target.len > most;
@@ -260,7 +258,7 @@ impl Graph {
         self.protect_among(layout, rule, None, Noted::read([layout]), progress)
     }
 
-    /// As [`Self::protect_in_flight`], with the orphans of all layouts of a shared store: another layout may reference the others.
+    /// As [`Self::protect_in_flight`], with the blobs that are orphans in every layout of a shared store.
     pub(crate) fn protect_among(
         &mut self,
         layout: &Layout,

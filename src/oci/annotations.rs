@@ -40,7 +40,7 @@ impl EntryName {
 
 /// Returns the names of an entry; none if it is untagged.
 ///
-/// `io.containerd.image.name` is the only name if `ref.name` agrees with it. Where the two disagree (`buildx imagetools
+/// `io.containerd.image.name` is the only name if `ref.name` agrees with it or is absent. Where the two disagree (`buildx imagetools
 /// create` copies the former from another image) both are names. An empty string is not a name.
 #[must_use]
 pub fn entry_names(details: &Details) -> Vec<EntryName> {

@@ -61,8 +61,9 @@ pub use unmatched::{Unmatched, Wider, unmatched, unmatched_everywhere};
 
 /// What is written to and deleted from one layout.
 ///
-/// Only this crate makes one, and nothing else can change it: everything that it deletes was found unreferenced by marking,
-/// is past the grace period, and belongs to no other layout.
+/// Only this crate makes one, and nothing else can change it. Orphans in it were found unreferenced by marking, are past the
+/// grace period, and belong to no other layout; blobs that the command itself releases need no grace period, and a sparse plan
+/// deletes blobs that are still referenced.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) layout: PathBuf,

@@ -353,7 +353,16 @@ impl Scan {
                 true,
             )
             | (place @ (Place::FsLayers | Place::Features | Place::Urls), false) => place,
-            _ => Place::Inner,
+            (Place::FsLayers | Place::Features | Place::Urls | Place::Url | Place::Inner, true)
+            | (
+                Place::FsLayer
+                | Place::Annotations
+                | Place::Platform
+                | Place::Url
+                | Place::Schema
+                | Place::Inner,
+                false,
+            ) => Place::Inner,
         };
         self.levels.push(is_object);
         if place != Place::Inner {

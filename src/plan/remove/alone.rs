@@ -45,6 +45,8 @@ pub(crate) struct Alone<'a> {
     built_upon: HashMap<BlobId, Vec<BlobId>>,
     /// Elements of docker save by their config.
     by_config: HashMap<BlobId, Vec<usize>>,
+    /// The elements with names and without a configuration.
+    without_config: Vec<usize>,
     /// The entries that reference the config of an element, by config.
     owners: HashMap<BlobId, Vec<usize>>,
 }
@@ -101,6 +103,9 @@ impl<'a> Alone<'a> {
             let config = element.config.as_ref()?;
             Some((graph.id(config)?, number))
         });
+        let without_config = elements.iter().enumerate().filter_map(|(number, element)| {
+            (element.config.is_none() && !element.repo_tags.is_empty()).then_some(number)
+        });
         Self {
             graph,
             entries,
@@ -114,6 +119,7 @@ impl<'a> Alone<'a> {
             built_upon: grouped(built_upon),
             roots,
             by_config: grouped(by_config),
+            without_config: without_config.collect(),
             owners: config_owners(view),
         }
     }
@@ -290,9 +296,8 @@ impl<'a> Alone<'a> {
                 }
             }
         }
-        for (number, element) in self.elements.iter().enumerate() {
-            let is_named = !element.repo_tags.is_empty();
-            if element.config.is_none() && is_named && has_no_name_left(element) {
+        for &number in &self.without_config {
+            if self.elements.get(number).is_some_and(has_no_name_left) {
                 elements.insert(number);
             }
         }

@@ -12,7 +12,7 @@ use ocisweep::graph::{Edge, is_attestation, kind_of};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{ImageInspector, Presence, Sizes};
-use ocisweep::oci::{Digest, REFERENCE_DIGEST, Role, Shape};
+use ocisweep::oci::{Digest, REFERENCE_DIGEST, Role};
 use ocisweep::parse::size::human_size3;
 
 use super::Listed;
@@ -168,17 +168,12 @@ impl<'v> Maker<'_, '_, 'v> {
         }
     }
 
-    fn edges(&self, id: BlobId) -> &'v [Edge] {
-        self.view.graph.node(id).map_or(&[], |node| &node.edges)
-    }
-
     fn children(&mut self, id: BlobId, depth: usize) -> Vec<TreeNode> {
         if self.shown.contains(&id) {
             return Vec::new();
         }
-        let node = self.view.graph.node(id);
-        let is_index = node.is_some_and(|node| node.shape == Shape::Index);
-        let edges = self.edges(id).iter();
+        let is_index = self.view.graph.is_index(id);
+        let edges = self.view.graph.edges(id).iter();
         let listed: Vec<&Edge> = edges
             .filter(|edge| is_index && edge.role == Role::Child)
             .collect();
@@ -231,7 +226,13 @@ impl<'v> Maker<'_, '_, 'v> {
         let mut found = self.referrers.get(&id).cloned().unwrap_or_default();
         found.extend(self.view.graph.referrers(id));
         // An attestation of BuildKit may have its platform as subject; it is shown as an attestation.
-        for edge in self.edges(id).iter().filter(|edge| is_attestation(edge)) {
+        for edge in self
+            .view
+            .graph
+            .edges(id)
+            .iter()
+            .filter(|edge| is_attestation(edge))
+        {
             found.remove(&edge.to);
         }
         let mut found: Vec<BlobId> = found.into_iter().collect();
