@@ -12,17 +12,15 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::failure::{Failure, bad};
+use super::links::Links;
 use super::tar::shown;
 use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
 use crate::layout::classic::{Classic, DIRECTORY, Element};
-use crate::layout::packed::Member;
+use crate::layout::packed::{Member, MemberKind};
 use crate::oci::{Algorithm, Digest};
 
 /// The largest configuration, in bytes.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
-
-/// How many links lead from one to the next.
-const MAX_LINKS: usize = 8;
 
 /// What was found in an archive.
 pub(super) struct Archived<'a> {
@@ -30,8 +28,7 @@ pub(super) struct Archived<'a> {
     pub(super) writer: &'a mut ScratchWriter,
     pub(super) members: &'a [Member],
     pub(super) by_path: &'a HashMap<Box<[u8]>, u32>,
-    /// Links with their targets, and whether it is a hard link.
-    pub(super) links: &'a [(Vec<u8>, Vec<u8>, bool)],
+    pub(super) links: Links<'a>,
     /// The times of files, by number.
     pub(super) modified: &'a BTreeMap<u32, i128>,
 }
@@ -88,9 +85,9 @@ pub(super) fn make(mut archived: Archived<'_>) -> Result<Option<Classic>, Failur
         let text = archived.read(b"repositories", u64::MAX)?;
         archived.write("repositories", &text, Some(number))?;
     }
-    let links = archived.links.iter().filter_map(|(path, ..)| {
-        let link = archived.by_path.get(path.as_slice())?;
-        Some((*link, archived.resolve(path)?))
+    let links = archived.links.paths().filter_map(|path| {
+        let link = archived.by_path.get(path)?;
+        Some((*link, archived.resolve(path)?.1))
     });
     Ok(Some(Classic {
         text,
@@ -118,7 +115,7 @@ fn path_of(digest: &Digest) -> String {
     )
 }
 
-impl Archived<'_> {
+impl<'a> Archived<'a> {
     /// Makes the manifest of an image, and returns its element and its descriptor.
     fn image(
         &mut self,
@@ -238,39 +235,32 @@ impl Archived<'_> {
 
     /// Returns the member at a path of `manifest.json`.
     fn listed(&self, path: &str) -> Result<u32, Failure> {
-        let found = self.resolve(path.as_bytes());
-        found.ok_or_else(|| {
-            bad(format!(
+        let Some((found, number)) = self.resolve(path.as_bytes()) else {
+            return Err(bad(format!(
                 "`manifest.json` lists `{path}`, which is not in it"
-            ))
-        })
+            )));
+        };
+        // What goes with the last image that lists it cannot be what says which images there are.
+        if matches!(found, b"manifest.json" | b"repositories") {
+            return Err(bad(format!(
+                "`manifest.json` lists `{path}` as a file of an image"
+            )));
+        }
+        Ok(number)
     }
 
-    /// Follows links in the archive to a file.
-    fn resolve(&self, path: &[u8]) -> Option<u32> {
-        let mut path = join(b"", path)?;
-        for _ in 0..MAX_LINKS {
-            let Some((_, target, is_hard)) = self.links.iter().find(|(link, ..)| *link == path)
-            else {
-                let number = *self.by_path.get(path.as_slice())?;
-                let member = self.members.get(number as usize)?;
-                return (!member.is_other).then_some(number);
-            };
-            let directory: &[u8] = match path.iter().rposition(|byte| *byte == b'/') {
-                Some(at) if !is_hard => path.get(..at)?,
-                _ => b"",
-            };
-            path = join(directory, target)?;
-        }
-        None
+    /// Follows links in the archive to a file, and returns its path and its number.
+    fn resolve(&self, path: &[u8]) -> Option<(&'a [u8], u32)> {
+        let (path, number) = self.links.resolve(path)?;
+        let member = self.members.get(number as usize)?;
+        (member.kind == MemberKind::File).then_some((path, number))
     }
 
     /// Reads a file that was unpacked, after links.
     fn read(&self, path: &[u8], most: u64) -> Result<Vec<u8>, Failure> {
-        let found = self.resolve(path).and_then(|number| {
-            let mut paths = self.by_path.iter();
-            let (path, _) = paths.find(|(_, it)| **it == number)?;
-            Some((path, self.members.get(number as usize)?))
+        let found = self.resolve(path).and_then(|(path, number)| {
+            let member = self.members.get(number as usize)?;
+            Some((path, member))
         });
         let Some((path, member)) = found else {
             return Err(bad(format!("its member `{}` is no file", shown(path))));
@@ -281,21 +271,4 @@ impl Archived<'_> {
         let place = Path::new(std::ffi::OsStr::from_bytes(path));
         std::fs::read(self.scratch.path().join(place)).map_err(Failure::Scratch)
     }
-}
-
-/// Puts a relative path behind a directory; `None`: it leads out of the archive.
-fn join(directory: &[u8], path: &[u8]) -> Option<Vec<u8>> {
-    if path.first() == Some(&b'/') {
-        return None;
-    }
-    let mut parts: Vec<&[u8]> = Vec::new();
-    let all = directory.split(|byte| *byte == b'/');
-    for part in all.chain(path.split(|byte| *byte == b'/')) {
-        match part {
-            b"" | b"." => {}
-            b".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join(&b'/'))
 }

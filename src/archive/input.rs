@@ -76,7 +76,7 @@ impl Compression {
             #[cfg(feature = "archives")]
             Self::Xz => Some(Box::new(lzma_rust2::XzReader::new(stream, true))),
             #[cfg(feature = "archives")]
-            Self::Bzip2 => Some(Box::new(bzip2_rs::DecoderReader::new(stream))),
+            Self::Bzip2 => Some(Box::new(bzip2::bufread::MultiBzDecoder::new(stream))),
             #[cfg(not(feature = "archives"))]
             Self::Gzip | Self::Zstd | Self::Xz | Self::Bzip2 => None,
         })

@@ -14,6 +14,7 @@
 mod classic;
 mod failure;
 mod input;
+mod links;
 mod rewrite;
 mod tar;
 mod unpack;
@@ -90,10 +91,21 @@ pub(crate) struct Archive {
 enum Source {
     /// At its path, as long as it is this file.
     Path(FileVersion),
-    /// In an open file: that of standard input, or a copy of what came through a pipe.
-    Held(File),
+    /// In an open file: that of standard input, as long as it is this one, or a copy of what came through a pipe.
+    Held(File, Option<FileVersion>),
     /// Nowhere: it came through a pipe.
     Gone,
+}
+
+impl Source {
+    /// Returns the version of the file that other programs may change.
+    const fn version(&self) -> Option<FileVersion> {
+        match self {
+            Self::Path(version) => Some(*version),
+            Self::Held(_, version) => *version,
+            Self::Gone => None,
+        }
+    }
 }
 
 impl Archives {
@@ -220,7 +232,7 @@ impl Archives {
         let mut packed = result.map_err(|failure| failed(path, failure))?;
         packed.is_plain = compression == Compression::None;
         let source = if path == Path::new(STANDARD) {
-            Source::Held(file)
+            Source::Held(file, Some(version))
         } else {
             Source::Path(version)
         };
@@ -235,11 +247,12 @@ impl Archives {
     fn read_stream(&self, path: &Path, file: File, progress: &dyn Progress) -> Result<Archive> {
         // The flag was for opening it without waiting for a writer; reading has to wait.
         set_blocking(&file).map_err(Error::read(path))?;
+        wait_for_writer(&file, progress).map_err(|failure| failed(path, failure))?;
         if self.0.options.writes {
             let held = copy_of(file, progress).map_err(|failure| failed(path, failure))?;
             let mut archive =
                 self.read_file(path, held.try_clone().map_err(Error::read(path))?, progress)?;
-            archive.source = Source::Held(held);
+            archive.source = Source::Held(held, None);
             return Ok(archive);
         }
         let (head, stream) = peek(file).map_err(Error::read(path))?;
@@ -307,6 +320,27 @@ fn set_blocking(file: &File) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(file)?;
     rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::NONBLOCK)?;
     Ok(())
+}
+
+/// Waits until something comes through a pipe or its writer has ended: a FIFO without a writer so far seems to be at its end.
+fn wait_for_writer(file: &File, progress: &dyn Progress) -> Result<(), Failure> {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let pause = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    loop {
+        if progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let mut fds = [PollFd::new(file, PollFlags::IN)];
+        match poll(&mut fds, Some(&pause)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
 }
 
 /// Copies what comes through a pipe into a file without a name.

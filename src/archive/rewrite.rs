@@ -18,9 +18,10 @@ use super::{Archive, ArchiveOptions, STANDARD, Source, digest_of_file};
 use crate::error::{ArchiveProblem, Error, Result};
 use crate::fs::{
     FileTime, FileVersion, LargeFile, Links, Placed, copy_range, open_file, open_output, stat_at,
+    stat_of,
 };
 use crate::layout::archive_change::ArchiveChange;
-use crate::layout::packed::{NAME, Packed};
+use crate::layout::packed::{MemberKind, NAME, Packed};
 use crate::layout::temp_files::LOCK_FILE;
 use crate::oci::Digest;
 use crate::oci::index_json::MAX_INDEX_BYTES;
@@ -55,12 +56,36 @@ enum Part {
     Add { path: Vec<u8> },
 }
 
+/// Where a new archive goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    Stdout,
+    /// A device or a FIFO.
+    Stream(&'a Path),
+    /// A file, written beside and renamed. With a version: it takes the place of the archive that was read.
+    File(&'a Path, Option<FileVersion>),
+}
+
+impl Place<'_> {
+    /// Returns the path for messages.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Stdout => Path::new(STANDARD),
+            Self::Stream(path) | Self::File(path, _) => path,
+        }
+    }
+}
+
 impl Archive {
-    /// Refuses to write an archive that cannot be written, before anything is done.
+    /// Refuses to plan what can never be done, and for a run that `writes`, to write an archive that cannot be written.
     ///
     /// # Errors
     /// [`Error::Archive`].
-    pub(crate) fn refuse_unless_writable(&self, options: &ArchiveOptions) -> Result<()> {
+    pub(crate) fn refuse_unless_writable(
+        &self,
+        options: &ArchiveOptions,
+        writes: bool,
+    ) -> Result<()> {
         let refuse = |what| {
             Err(Error::Archive {
                 path: self.path.clone(),
@@ -70,18 +95,54 @@ impl Archive {
         if let Some(why) = self.packed.read_only {
             return refuse(ArchiveProblem::Unsupported(why));
         }
+        if !writes {
+            return Ok(());
+        }
         let compression = self.new_compression(options);
         if !compression.can_be_written() {
             return refuse(ArchiveProblem::NoEncoder(compression.name()));
         }
         match (&self.source, &options.output) {
-            (Source::Gone, _) | (Source::Held(_), None) => refuse(ArchiveProblem::NeedsOutput),
+            (Source::Gone, _) | (Source::Held(..), None) => refuse(ArchiveProblem::NeedsOutput),
+            _ if self.place(options) == Place::Stdout && self.is_stdout() => {
+                refuse(ArchiveProblem::Unsupported(
+                    "standard output is this archive itself, which is still being read",
+                ))
+            }
             _ => Ok(()),
         }
     }
 
     fn new_compression(&self, options: &ArchiveOptions) -> Compression {
         options.compression.unwrap_or(self.compression)
+    }
+
+    /// Returns where the new archive goes.
+    fn place<'a>(&'a self, options: &'a ArchiveOptions) -> Place<'a> {
+        match options.output.as_deref() {
+            None => Place::File(&self.path, self.source.version()),
+            Some(path) if path == Path::new(STANDARD) => Place::Stdout,
+            Some(path) if is_special(path) => Place::Stream(path),
+            Some(path) => {
+                let there = stat_at(CWD, path, Links::Follow).ok();
+                let there = there.map(|stat| FileVersion::from(&stat));
+                let own = self.source.version();
+                let is_own = matches!((there, own), (Some(a), Some(b)) if a.is_same_file(&b));
+                Place::File(path, own.filter(|_| is_own))
+            }
+        }
+    }
+
+    /// Returns `true` if the new archive takes the place of the old one.
+    pub(crate) fn is_replaced(&self, options: &ArchiveOptions) -> bool {
+        matches!(self.place(options), Place::File(_, Some(_)))
+    }
+
+    fn is_stdout(&self) -> bool {
+        let stdout = stat_of(io::stdout()).ok();
+        let stdout = stdout.map(|stat| FileVersion::from(&stat));
+        let own = self.source.version();
+        matches!((stdout, own), (Some(a), Some(b)) if a.is_same_file(&b))
     }
 
     /// Returns `true` if neither the old archive nor the new one is compressed: then lengths of files tell what is freed.
@@ -110,28 +171,13 @@ impl Archive {
         &self.packed
     }
 
-    /// Writes the new archive after a run has changed the scratch layout. `planned`: what the run was to change; `rewritten`: blobs that the run has written.
+    /// Writes the new archive after a run has changed the scratch layout. `planned`: what the run was to change; `rewritten`: blobs that
+    /// the run has written.
     ///
     /// # Errors
-    /// [`Error::Read`] and [`Error::Write`]; the old archive is as it was then.
+    /// [`Error::Read`] and [`Error::Write`], and [`Error::Changed`] if another program has changed the old archive and it cannot be read
+    /// again, or part of the new one has already gone to where it cannot be taken back. The old archive is as it was then.
     pub(crate) fn write(
-        &self,
-        planned: &ArchiveChange,
-        rewritten: &[Digest],
-        time: FileTime,
-        options: &ArchiveOptions,
-        progress: &dyn Progress,
-    ) -> Result<Written> {
-        match self.write_once(planned, rewritten, time, options, progress) {
-            // It can be read again, and nothing was put into its place.
-            Err(Error::Unstable { .. }) if matches!(self.source, Source::Path(_)) => {
-                Ok(Written::Changed)
-            }
-            written => written,
-        }
-    }
-
-    fn write_once(
         &self,
         planned: &ArchiveChange,
         rewritten: &[Digest],
@@ -143,43 +189,27 @@ impl Archive {
         let mut change = change.map_err(|error| self.scratch(&error))?;
         self.refuse_unplanned(planned, &mut change)?;
         let compression = self.new_compression(options);
-        if change.is_empty() && options.output.is_none() && compression == self.compression {
+        let place = self.place(options);
+        let is_replaced = matches!(place, Place::File(_, Some(_)));
+        if change.is_empty() && is_replaced && compression == self.compression {
             return Ok(Written::Yes(Some(0)));
         }
-        let saved = self.shorter_by(&change, options);
-        let written = match options.output.as_deref() {
-            Some(path) if path == Path::new(STANDARD) => {
-                let stdout = io::stdout().lock();
-                let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, stdout);
-                self.compressed_to(&change, compression, &mut out, progress)?;
-                out.flush().map_err(Error::write(path))?;
-                Written::Yes(saved)
-            }
-            Some(path) if is_special(path) => {
-                let mut out = open_output(path).map_err(Error::write(path))?;
-                self.compressed_to(&change, compression, &mut out, progress)?;
-                Written::Yes(saved)
-            }
-            output => {
-                let path = output.unwrap_or(&self.path);
-                let mut new = LargeFile::begin(path).map_err(Error::write(path))?;
-                if compression == Compression::None {
-                    self.plain_to_file(&change, new.file(), progress)?;
-                } else {
-                    self.compressed_to(&change, compression, new.file(), progress)?;
-                }
-                let expected = match self.source {
-                    Source::Path(version) if output.is_none() => Some(version),
-                    _ => None,
-                };
-                let placed = new.place(expected, time);
-                match placed.map_err(Error::write(path))? {
-                    Placed::Yes => Written::Yes(saved),
-                    Placed::Changed => Written::Changed,
-                }
-            }
+        let job = Job {
+            archive: self,
+            change: &change,
+            compression,
+            place,
+            time,
+            progress,
         };
-        Ok(written)
+        // It can be read again, and nothing was put into any place.
+        let can_repeat = matches!((&self.source, place), (Source::Path(_), Place::File(..)));
+        match job.write() {
+            Ok(Placed::Yes) => Ok(Written::Yes(self.shorter_by(&change, options))),
+            Ok(Placed::Changed) | Err(Error::Changed { .. }) if can_repeat => Ok(Written::Changed),
+            Ok(Placed::Changed) => Err(self.changed()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses a change that was not planned: another program has removed files from the scratch directory, as programs do that clean up
@@ -191,10 +221,21 @@ impl Archive {
                 .dropped
                 .retain(|number| *number != lock || planned.dropped.contains(number));
         }
-        if change.dropped.is_subset(&planned.dropped) {
+        let is_edit_planned = |number: &u32| planned.edited.contains_key(number);
+        let why = if !change.dropped.is_subset(&planned.dropped) {
+            "files vanished from it"
+        } else if !change.edited.keys().all(is_edit_planned) {
+            "another program changed files in it"
+        } else if change
+            .edited
+            .keys()
+            .any(|number| change.dropped.contains(number))
+        {
+            "a file in it is to be edited and to be left out"
+        } else {
             return Ok(());
-        }
-        Err(self.scratch(&io::Error::other("files vanished from it")))
+        };
+        Err(self.scratch(&io::Error::other(why)))
     }
 
     fn scratch(&self, error: &io::Error) -> Error {
@@ -206,59 +247,123 @@ impl Archive {
 
     /// Opens the old archive again, if it is still the file that was read.
     fn reopen(&self) -> Result<File> {
-        match &self.source {
-            Source::Held(file) => file.try_clone().map_err(Error::read(&self.path)),
-            Source::Path(version) => {
+        let file = match &self.source {
+            Source::Held(file, _) => file.try_clone().map_err(Error::read(&self.path))?,
+            Source::Path(_) => {
                 let file = open_file(CWD, &self.path, Links::Follow);
-                let file = File::from(file.map_err(|error| Error::read(&self.path)(error.into()))?);
-                let now = FileVersion::of(&file).map_err(Error::read(&self.path))?;
-                if now == *version {
-                    Ok(file)
-                } else {
-                    Err(self.changed())
-                }
+                File::from(file.map_err(|error| Error::read(&self.path)(error.into()))?)
             }
-            Source::Gone => Err(self.changed()),
+            Source::Gone => return Err(self.changed()),
+        };
+        self.refuse_changed(&file)?;
+        Ok(file)
+    }
+
+    /// Refuses a file that is not as it was when it was read.
+    fn refuse_changed(&self, file: &File) -> Result<()> {
+        let Some(version) = self.source.version() else {
+            return Ok(());
+        };
+        let now = FileVersion::of(file).map_err(Error::read(&self.path))?;
+        if now == version {
+            Ok(())
+        } else {
+            Err(self.changed())
         }
     }
 
     fn changed(&self) -> Error {
-        Error::Unstable {
-            path: self.path.clone(),
-            times: 1,
+        Error::changed(&self.path)
+    }
+}
+
+/// Writing one new archive.
+struct Job<'a> {
+    archive: &'a Archive,
+    change: &'a ArchiveChange,
+    compression: Compression,
+    place: Place<'a>,
+    time: FileTime,
+    progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    fn write(&self) -> Result<Placed> {
+        match self.place {
+            Place::Stdout => {
+                let stdout = io::stdout().lock();
+                let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, stdout);
+                self.compressed_to(&mut out)?;
+                out.flush().map_err(|error| self.write_error(error))?;
+                Ok(Placed::Yes)
+            }
+            Place::Stream(path) => {
+                let out = open_output(path);
+                let mut out = out.map_err(|error| self.write_error(error))?;
+                self.compressed_to(&mut out)?;
+                Ok(Placed::Yes)
+            }
+            Place::File(path, expected) => {
+                // What was not readable for others is not readable for them in the new file either.
+                let mode = self.archive.source.version().map(|old| old.mode);
+                let new = LargeFile::begin(path, mode);
+                let mut new = new.map_err(|error| self.write_error(error))?;
+                if self.compression == Compression::None {
+                    self.plain_to_file(new.file())?;
+                } else {
+                    self.compressed_to(new.file())?;
+                }
+                let placed = new.place(expected, self.time);
+                placed.map_err(|error| self.write_error(error))
+            }
         }
     }
 
-    /// Writes to a file from a file: the kernel copies.
-    fn plain_to_file(
-        &self,
-        change: &ArchiveChange,
-        out: &mut File,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        if self.compression != Compression::None {
-            return self.compressed_to(change, Compression::None, out, progress);
+    fn read_error(&self, error: io::Error) -> Error {
+        Error::read(&self.archive.path)(error)
+    }
+
+    fn write_error(&self, error: io::Error) -> Error {
+        Error::write(self.place.path())(error)
+    }
+
+    fn refuse_if_cancelled(&self) -> Result<()> {
+        if self.progress.is_cancelled() {
+            return Err(Error::Interrupted);
         }
-        let file = self.reopen()?;
+        Ok(())
+    }
+
+    /// Begins to tell how far it is.
+    fn packing(&self) -> Running<'_> {
+        let bytes = self.archive.packed.length_after(self.change);
+        Running::begin(
+            self.progress,
+            Phase::Packing,
+            Total::of(1).with_bytes(bytes),
+        )
+    }
+
+    /// Writes to a file from a file: the kernel copies.
+    fn plain_to_file(&self, out: &mut File) -> Result<()> {
+        if self.archive.compression != Compression::None {
+            return self.compressed_to(out);
+        }
+        let file = self.archive.reopen()?;
         let mut at = 0;
-        let read = |error| Error::read(&self.path)(error);
-        let parts = self.parts(change);
-        let total = Total::of(1).with_bytes(self.packed.length_after(change));
-        let _packing = Running::begin(progress, Phase::Packing, total);
-        for part in parts {
+        let _packing = self.packing();
+        for part in self.parts() {
             match part {
                 Part::Copy(len) => {
                     let end = at + len;
                     while at < end {
-                        if progress.is_cancelled() {
-                            return Err(Error::Interrupted);
-                        }
+                        self.refuse_if_cancelled()?;
                         let copied = copy_range(&file, at, end - at, out)
                             .map_err(|error| self.write_error(error))?;
                         if copied == 0 {
-                            return Err(self.changed());
+                            return Err(self.archive.changed());
                         }
-                        progress.advance(0, copied);
+                        self.progress.advance(0, copied);
                         at += copied;
                     }
                 }
@@ -270,54 +375,28 @@ impl Archive {
                 }
             }
         }
-        self.refuse_other_source(&file)
-            .map_err(read)?
-            .then_some(())
-            .ok_or_else(|| self.changed())
-    }
-
-    /// Returns `true` if the file that was copied from is as it was.
-    fn refuse_other_source(&self, file: &File) -> io::Result<bool> {
-        match &self.source {
-            Source::Path(version) => Ok(FileVersion::of(file)? == *version),
-            Source::Held(_) | Source::Gone => Ok(true),
-        }
+        self.archive.refuse_changed(&file)
     }
 
     /// Writes to a stream, compressed as asked.
-    fn compressed_to(
-        &self,
-        change: &ArchiveChange,
-        compression: Compression,
-        out: &mut dyn Write,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let file = self.reopen()?;
+    fn compressed_to(&self, out: &mut dyn Write) -> Result<()> {
+        let archive = self.archive;
+        let file = archive.reopen()?;
         let from_start = FromStart { file: &file, at: 0 };
         let stream = BufReader::with_capacity(BUFFER_BYTES, from_start);
-        let decoder = self.compression.decoder(stream);
-        let decoder = decoder.map_err(Error::read(&self.path))?;
-        let mut input = decoder.ok_or_else(|| self.changed())?;
-        let total = Total::of(1).with_bytes(self.packed.length_after(change));
-        let _packing = Running::begin(progress, Phase::Packing, total);
-        let write = |out: &mut dyn Write| self.stream_to(change, &mut *input, out, progress);
-        compression.encode(out, write, |error| self.write_error(error))?;
-        match self.refuse_other_source(&file) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.changed()),
-            Err(error) => Err(Error::read(&self.path)(error)),
-        }
+        let decoder = archive.compression.decoder(stream);
+        let decoder = decoder.map_err(|error| self.read_error(error))?;
+        let mut input = decoder.ok_or_else(|| archive.changed())?;
+        let _packing = self.packing();
+        let write = |out: &mut dyn Write| self.stream_to(&mut *input, out);
+        self.compression
+            .encode(out, write, |error| self.write_error(error))?;
+        archive.refuse_changed(&file)
     }
 
-    fn stream_to(
-        &self,
-        change: &ArchiveChange,
-        mut input: &mut dyn Read,
-        out: &mut dyn Write,
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    fn stream_to(&self, mut input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         let mut buffer = vec![0; BUFFER_BYTES];
-        for part in self.parts(change) {
+        for part in self.parts() {
             let (mut left, is_copied) = match part {
                 Part::Copy(len) => (len, true),
                 Part::Drop(len) => (len, false),
@@ -327,17 +406,16 @@ impl Archive {
                 }
             };
             while left > 0 {
-                if progress.is_cancelled() {
-                    return Err(Error::Interrupted);
-                }
+                self.refuse_if_cancelled()?;
                 let most = usize::try_from(left).unwrap_or(usize::MAX);
                 let len = most.min(buffer.len());
                 let bytes = buffer.get_mut(..len).unwrap_or_default();
-                input.read_exact(bytes).map_err(Error::read(&self.path))?;
+                let read = input.read_exact(bytes);
+                read.map_err(|error| self.read_error(error))?;
                 if is_copied {
-                    out.write_all(bytes)
-                        .map_err(|error| self.write_error(error))?;
-                    progress.advance(0, len as u64);
+                    let written = out.write_all(bytes);
+                    written.map_err(|error| self.write_error(error))?;
+                    self.progress.advance(0, len as u64);
                 }
                 left -= len as u64;
             }
@@ -345,14 +423,11 @@ impl Archive {
         Ok(())
     }
 
-    fn write_error(&self, error: io::Error) -> Error {
-        Error::write(&self.path)(error)
-    }
-
     /// Writes a part that is no copy of the old archive.
     fn special(&self, part: &Part, input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
-        let read = |error| Error::read(&self.path)(error);
-        let write = |error| Error::write(&self.path)(error);
+        let read = |error| self.read_error(error);
+        let write = |error| self.write_error(error);
+        let archive = self.archive;
         match part {
             Part::Copy(_) | Part::Drop(_) => {}
             Part::Edit {
@@ -371,11 +446,11 @@ impl Archive {
                 input.read_exact(&mut header).map_err(read)?;
                 let skipped = io::copy(&mut input.take(padded(*old)), &mut io::sink());
                 if skipped.map_err(read)? != padded(*old) {
-                    return Err(self.changed());
+                    return Err(archive.changed());
                 }
                 let content = match text {
                     Some(text) => text.clone(),
-                    None => self.content(path)?,
+                    None => archive.content(path)?,
                 };
                 let len = content.len() as u64;
                 if *keeps_extended {
@@ -388,9 +463,9 @@ impl Archive {
                 write_padded(&content, out).map_err(write)?;
             }
             Part::Add { path } => {
-                let content = self.content(path)?;
-                let template = self.packed.template.as_ref();
-                let (_, header) = template.ok_or_else(|| self.changed())?;
+                let content = archive.content(path)?;
+                let template = archive.packed.template.as_ref();
+                let (_, header) = template.ok_or_else(|| archive.changed())?;
                 let style: &[u8] = if header.starts_with(b"./") {
                     b"./"
                 } else {
@@ -405,23 +480,9 @@ impl Archive {
         Ok(())
     }
 
-    /// Reads a document of the scratch directory.
-    fn content(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let file = place(&self.packed, path);
-        let mut content = Vec::new();
-        open_file(CWD, &file, Links::Refuse)
-            .map_err(io::Error::from)
-            .and_then(|file| {
-                let mut file = File::from(file).take(MAX_INDEX_BYTES + 1);
-                file.read_to_end(&mut content)
-            })
-            .map_err(|error| self.scratch(&error))?;
-        Ok(content)
-    }
-
     /// Returns the parts of the new archive, in their order.
-    fn parts(&self, change: &ArchiveChange) -> Vec<Part> {
-        let packed = &*self.packed;
+    fn parts(&self) -> Vec<Part> {
+        let (packed, change) = (&*self.archive.packed, self.change);
         let paths: BTreeMap<u32, &[u8]> = packed
             .by_path
             .iter()
@@ -457,6 +518,26 @@ impl Archive {
         }
         push(&mut parts, Part::Copy(packed.len - at));
         parts
+    }
+}
+
+impl Archive {
+    /// Reads a document of the scratch directory.
+    fn content(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let file = place(&self.packed, path);
+        let mut content = Vec::new();
+        open_file(CWD, &file, Links::Refuse)
+            .map_err(io::Error::from)
+            .and_then(|file| {
+                let mut file = File::from(file).take(MAX_INDEX_BYTES + 1);
+                file.read_to_end(&mut content)
+            })
+            .and_then(|len| match len as u64 {
+                0..=MAX_INDEX_BYTES => Ok(()),
+                _ => Err(io::Error::other("a document in it is too large")),
+            })
+            .map_err(|error| self.scratch(&error))?;
+        Ok(content)
     }
 }
 
@@ -533,7 +614,9 @@ fn change_in(packed: &Packed, rewritten: &[Digest]) -> io::Result<ArchiveChange>
     let mut change = ArchiveChange::default();
     for (path, number) in &packed.by_path {
         let member = packed.member(*number);
-        if !path.starts_with(&packed.prefix) || member.is_none_or(|member| member.is_other) {
+        if !path.starts_with(&packed.prefix)
+            || member.is_none_or(|member| member.kind == MemberKind::Other)
+        {
             continue;
         }
         let place = place(packed, path);

@@ -140,7 +140,7 @@ impl<'a> Members<'a> {
     /// Goes on to the next member; `None` at the end of the archive, after everything behind it was read.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Problem> {
         self.leave()?;
-        let start = self.position;
+        let mut start = self.position;
         let mut extended = Extended::default();
         loop {
             let at = self.position;
@@ -173,6 +173,11 @@ impl<'a> Members<'a> {
                     extended.read(&text)?;
                 }
                 b'g' => {
+                    if at != start {
+                        return Err(Problem::Bad(
+                            "an extended header has a global one after it".to_owned(),
+                        ));
+                    }
                     let text = self.extended(&header)?;
                     let mut global = Extended::default();
                     global.read(&text)?;
@@ -181,6 +186,8 @@ impl<'a> Members<'a> {
                             "a global header gives all members one path or size".to_owned(),
                         ));
                     }
+                    // It is for all members after it, and stays when the next one goes.
+                    start = self.position;
                 }
                 which @ (b'L' | b'K') => {
                     let mut text = self.extended(&header)?;

@@ -1,7 +1,8 @@
 //! Reading an archive into a scratch layout.
 //!
 //! *Promise*: the scratch layout has every file and directory of the archive with its length and time. What a command reads is
-//! there to the byte: files up to [`SMALL_BYTES`], and larger ones that begin like JSON or are called so, up to the length that is read of documents.
+//! there to the byte: files up to [`SMALL_BYTES`], and larger ones that begin like JSON or are called so, up to one byte more than is read of
+//! documents, so that one that is too large is seen to be.
 //! Of all others the first block is there, and zeros that take no room. Altogether not more than [`MAX_SCRATCH_BYTES`] are written.
 //! No link is made, and nothing outside of the scratch directory.
 //!
@@ -16,13 +17,16 @@ use std::path::Path;
 
 use super::classic::Archived;
 use super::failure::{Failure, bad};
+use super::links::{Link, LinkKind, Links};
 use super::tar::{Entry, Input, Kind, Members, shown};
 use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
 use crate::layout::MAX_SMALL_FILE_BYTES;
 use crate::layout::classic::DIRECTORY;
-use crate::layout::packed::{Member, Packed};
+use crate::layout::packed::{Member, MemberKind, Packed};
+use crate::layout::second_indexes::is_json_name;
 use crate::oci::digest::Hasher;
 use crate::oci::index_json::MAX_INDEX_BYTES;
+use crate::oci::second_index::may_become_json;
 use crate::oci::{Algorithm, Digest};
 use crate::progress::Progress;
 
@@ -34,6 +38,12 @@ const MAX_SCRATCH_BYTES: u64 = 4 << 30;
 
 /// The most members of an archive: each takes some 200 bytes of memory.
 const MAX_MEMBERS: usize = 2_000_000;
+
+/// The most directories that are made of its paths, which need not be members.
+const MAX_DIRECTORIES: usize = 2_000_000;
+
+/// The longest path of a member, in bytes: what Linux takes.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// Whether blobs are compared with their digests while they are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +76,11 @@ pub(super) fn unpack(
             return Err(Failure::Interrupted);
         }
         unpacking.member(&entry, &mut members)?;
+        if unpacking.writer.made_dirs() > MAX_DIRECTORIES {
+            return Err(bad(format!(
+                "its paths need more than {MAX_DIRECTORIES} directories"
+            )));
+        }
     }
     let len = members.position();
     let Unpacking {
@@ -95,13 +110,10 @@ struct Found {
     by_path: HashMap<Box<[u8]>, u32>,
     compared: HashMap<Digest, bool>,
     directories: BTreeMap<Vec<u8>, i128>,
-    /// Links and devices with their targets, and whether it is a hard link.
-    links: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    links: Vec<Link>,
     /// Directories that have `index.json`, and those that have `blobs` or `oci-layout`, each with a slash at its end.
     indexes: BTreeSet<Vec<u8>>,
     layouts: BTreeSet<Vec<u8>>,
-    /// The files that a run may edit.
-    editable: Vec<u32>,
     /// The times of files, as long as no layout was met: of an archive of docker before version 25 one is made.
     modified: BTreeMap<u32, i128>,
     /// The last file in `blobs` of each directory that has such.
@@ -109,7 +121,7 @@ struct Found {
 }
 
 /// Returns the directory of a path, with a slash at its end or empty, and its name.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let cut = path.iter().rposition(|byte| *byte == b'/');
     path.split_at(cut.map_or(0, |at| at + 1))
 }
@@ -126,6 +138,11 @@ fn owner_of_blob(path: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// Returns `true` for `blobs` in a layout and everything below, by path in the layout.
+pub(super) fn inside_blobs(path: &[u8]) -> bool {
+    owner_of_blob(path).is_some_and(<[u8]>::is_empty)
+}
+
 /// Returns the digest that the path of a blob says.
 fn digest_of(path: &[u8]) -> Option<Digest> {
     let (directory, name) = split(path);
@@ -134,12 +151,10 @@ fn digest_of(path: &[u8]) -> Option<Digest> {
     Digest::from_hex(algorithm, name)
 }
 
-/// Returns `true` for the files that a run may edit.
-fn may_be_edited(path: &[u8]) -> bool {
-    let (directory, name) = split(path);
-    matches!(name, b"index.json" | b"manifest.json" | b"repositories")
-        || directory == b".ocisweep/"
-        || directory.ends_with(b"/.ocisweep/")
+/// Returns `true` for the files of a layout that a run may edit, by path in the layout.
+pub(super) fn may_be_edited(path: &[u8]) -> bool {
+    matches!(path, b"index.json" | b"manifest.json" | b"repositories")
+        || path.starts_with(b".ocisweep/")
 }
 
 impl Unpacking<'_> {
@@ -156,17 +171,17 @@ impl Unpacking<'_> {
                     .insert(entry.path.clone(), entry.modified);
             }
             Kind::HardLink | Kind::SymbolicLink | Kind::Special => {
-                let is_hard = entry.kind == Kind::HardLink;
-                self.found
-                    .links
-                    .push((entry.path.clone(), entry.link.clone(), is_hard));
+                let kind = match entry.kind {
+                    Kind::HardLink => LinkKind::Hard,
+                    Kind::SymbolicLink => LinkKind::Symbolic,
+                    _ => LinkKind::Special,
+                };
+                let link = Link::new(entry.path.clone(), entry.link.clone(), kind);
+                self.found.links.push(link);
             }
             Kind::File => {
                 if self.found.indexes.is_empty() {
                     self.found.modified.insert(number, entry.modified);
-                }
-                if may_be_edited(path) {
-                    self.found.editable.push(number);
                 }
                 if let Some(owner) = owner_of_blob(path) {
                     let header = Box::new(*content.header());
@@ -194,7 +209,10 @@ impl Unpacking<'_> {
         self.fill(content, first)?;
         left -= first as u64;
         let begin = self.buffer.get(..first).unwrap_or_default();
-        let is_kept = left == 0 || is_document(path, begin, entry.len);
+        let most = read_of(path, begin);
+        // Of a document that is too large so much is kept that whoever reads it sees that.
+        let mut kept = most.map_or(0, |most| left.min(most.saturating_add(1)));
+        let is_kept = kept == left;
         let digest = digest_of(path).filter(|_| !is_kept && self.compare == Compare::Yes);
         let algorithm = digest.as_ref().and_then(Digest::algorithm);
         let mut hasher = algorithm.map(Hasher::new);
@@ -202,25 +220,25 @@ impl Unpacking<'_> {
             hasher.update(begin);
         }
         write(&mut file, begin, &mut self.written)?;
-        if !is_kept {
-            if let Some(member) = self.found.members.last_mut() {
-                member.is_hole = true;
-            }
-            if hasher.is_none() {
-                content.skip(left)?;
-                left = 0;
-            }
+        if !is_kept && let Some(member) = self.found.members.last_mut() {
+            member.is_hole = true;
         }
         while left > 0 {
             if self.progress.is_cancelled() {
                 return Err(Failure::Interrupted);
             }
-            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            if kept == 0 && hasher.is_none() {
+                content.skip(left)?;
+                break;
+            }
+            let most = if kept > 0 { kept } else { left };
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
             let len = most.min(self.buffer.len());
             self.fill(content, len)?;
             let bytes = self.buffer.get(..len).unwrap_or_default();
-            if is_kept {
+            if kept > 0 {
                 write(&mut file, bytes, &mut self.written)?;
+                kept -= len as u64;
             }
             if let Some(hasher) = &mut hasher {
                 hasher.update(bytes);
@@ -256,17 +274,18 @@ fn write(file: &mut File, bytes: &[u8], written: &mut u64) -> Result<(), Failure
     file.write_all(bytes).map_err(Failure::Scratch)
 }
 
-/// Returns `true` if a file may be read as a document.
-fn is_document(path: &[u8], begin: &[u8], len: u64) -> bool {
+/// Returns how many bytes are read of a file if it is read as a document; `None`: it is none, going by its first bytes.
+///
+/// The rule has to take every file that is read as a list of blobs, see [`crate::layout::second_indexes`], and every blob that may be
+/// a manifest.
+fn read_of(path: &[u8], begin: &[u8]) -> Option<u64> {
     let (_, name) = split(path);
     let most = match name {
         b"index.json" => MAX_INDEX_BYTES,
         _ => MAX_SMALL_FILE_BYTES,
     };
-    let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());
-    // What is only spaces so far may be anything.
-    let is_json = matches!(first, None | Some(b'{' | b'['));
-    len <= most && (is_json || name.ends_with(b".json"))
+    let is_json = is_json_name(Path::new(std::ffi::OsStr::from_bytes(name)));
+    (is_json || may_become_json(begin)).then_some(most)
 }
 
 /// Says why a member cannot be created: for most reasons the archive is to blame.
@@ -291,13 +310,31 @@ impl Found {
         if self.members.len() >= MAX_MEMBERS {
             return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
         }
+        if entry.path.len() > MAX_PATH_BYTES {
+            return Err(bad(format!(
+                "the path of its member `{}…` is longer than {MAX_PATH_BYTES} bytes",
+                shown(entry.path.get(..64).unwrap_or_default())
+            )));
+        }
+        if entry.path.starts_with(DIRECTORY)
+            || entry.path == DIRECTORY.strip_suffix(b"/").unwrap_or(DIRECTORY)
+        {
+            return Err(bad(format!(
+                "the path of its member `{}` cannot be used",
+                shown(&entry.path)
+            )));
+        }
         let number = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         self.members.push(Member {
             start: entry.start,
             end: entry.end(),
             header: entry.header,
             len: entry.len,
-            is_other: !matches!(entry.kind, Kind::File | Kind::Directory),
+            kind: match entry.kind {
+                Kind::File => MemberKind::File,
+                Kind::Directory => MemberKind::Directory,
+                Kind::HardLink | Kind::SymbolicLink | Kind::Special => MemberKind::Other,
+            },
             has_extended_size: entry.has_extended_size,
             is_hole: false,
         });
@@ -324,7 +361,7 @@ impl Found {
         Ok(number)
     }
 
-    /// Finds the layout, and refuses links in it.
+    /// Finds the layout, and refuses links that matter to it.
     fn finish(
         mut self,
         scratch: Scratch,
@@ -340,7 +377,7 @@ impl Found {
                     writer,
                     members: &self.members,
                     by_path: &self.by_path,
-                    links: &self.links,
+                    links: Links::new(&self.links, &self.by_path),
                     modified: &self.modified,
                 })?;
                 match &classic {
@@ -354,13 +391,21 @@ impl Found {
                 return Err(Failure::Several(all.map(|path| shown(path)).collect()));
             }
         };
-        if classic.is_none() {
-            self.refuse_links(&prefix)?;
+        let is_layout = classic.is_some() || self.indexes.contains(&prefix);
+        let links = Links::new(&self.links, &self.by_path);
+        if is_layout {
+            links.refuse_members_below()?;
         }
+        if is_layout && classic.is_none() {
+            links.refuse_in(&prefix)?;
+        }
+        // Of a classic archive its own files are edited, not those of the layout that was made of it.
+        let root = if classic.is_some() { &b""[..] } else { &prefix };
         let mut documents = BTreeMap::new();
-        let is_editable = |number: &u32| self.editable.binary_search(number).is_ok();
         for (path, number) in &self.by_path {
-            if is_editable(number) && (classic.is_some() || path.starts_with(&prefix)) {
+            let is_editable = path.strip_prefix(root).is_some_and(may_be_edited);
+            let member = self.members.get(*number as usize);
+            if is_editable && member.is_some_and(Member::is_in_scratch) {
                 let inside = Path::new(std::ffi::OsStr::from_bytes(path));
                 let file = scratch.path().join(inside);
                 let content = super::digest_of_file(&file).map_err(Failure::Scratch)?;
@@ -384,32 +429,5 @@ impl Found {
             members: self.members,
             by_path: self.by_path,
         })
-    }
-
-    /// Refuses links where a layout has files: where they lead is not for a reader of archives to decide.
-    fn refuse_links(&self, prefix: &[u8]) -> Result<(), Failure> {
-        let target_is_blob = |target: &[u8]| {
-            let target = target.strip_prefix(b"./").unwrap_or(target);
-            owner_of_blob(target).is_some_and(|owner| owner == prefix)
-        };
-        for (path, target, is_hard) in &self.links {
-            let Some(inside) = path.strip_prefix(prefix) else {
-                continue;
-            };
-            let (directory, name) = split(inside);
-            let is_own = directory.is_empty()
-                && (matches!(
-                    name,
-                    b"oci-layout" | b"repositories" | b"ingest" | b".ocisweep"
-                ) || name.ends_with(b".json"))
-                || directory.starts_with(b".ocisweep/");
-            if is_own || owner_of_blob(inside).is_some() || *is_hard && target_is_blob(target) {
-                return Err(bad(format!(
-                    "its member `{}` is a link or a device, where a file should be",
-                    shown(path)
-                )));
-            }
-        }
-        Ok(())
     }
 }

@@ -9,10 +9,23 @@ use super::args::Command;
 use super::exit::{self, Exit};
 use super::term::Term;
 
+/// Other names of standard output.
+const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
+/// Returns where a new archive is written.
+fn output_of(command: &Command) -> Option<&Path> {
+    let output = command.archive()?.output.as_deref()?;
+    let is_stdout = STDOUT.iter().any(|name| output == Path::new(name));
+    Some(if is_stdout {
+        Path::new(STANDARD)
+    } else {
+        output
+    })
+}
+
 /// Returns `true` if a new archive is written to standard output, so that messages are written to standard error.
 pub fn writes_to_stdout(command: &Command) -> bool {
-    let output = command.archive().and_then(|args| args.output.as_deref());
-    command.changes() && output == Some(Path::new(STANDARD))
+    command.changes() && output_of(command) == Some(Path::new(STANDARD))
 }
 
 /// Reads the flags for archives.
@@ -62,7 +75,7 @@ pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
             "`-o FILE` names a file; or redirect standard output",
         );
     }
-    options.output.clone_from(&args.output);
+    options.output = output_of(command).map(Path::to_owned);
     options.compression = args.compress.map(Into::into);
     Ok(Archives::new(options))
 }

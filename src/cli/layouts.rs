@@ -20,7 +20,7 @@ use ocisweep::layout::discover::{Discovery, distinct, sharing};
 use ocisweep::ops::{Finished, LayoutGroup};
 use ocisweep::plan::{Plan, Totals, hardlink_totals};
 
-use super::context::{Context, with_causes};
+use super::context::Context;
 use super::exit::{self, Exit};
 use super::mistaken::{Given, not_a_layout, report};
 use super::render::json;
@@ -199,8 +199,8 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
     })
 }
 
-/// Returns `true` if a file below a directory is an archive of a layout. Only files that have the name of an archive are
-/// opened.
+/// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: then the run reports
+/// it, as it does a directory. Only files that have the name of an archive are opened.
 fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     let has_name = file.file_name().is_some_and(|name| {
         let name = name.to_string_lossy().to_ascii_lowercase();
@@ -214,19 +214,8 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
     if !has_name || !Archives::begins_like_one(file) {
         return false;
     }
-    match context.open(file) {
-        Ok(_) => true,
-        // An archive of something else.
-        Err(Error::NotALayout { .. }) => false,
-        Err(error) => {
-            context.term.note(&format!(
-                "skipped `{}`: {}",
-                file.display(),
-                with_causes(&error)
-            ));
-            false
-        }
-    }
+    // What is not a layout is an archive of something else.
+    !matches!(context.open(file), Err(Error::NotALayout { .. }))
 }
 
 /// Finds all layouts that share a store of blobs. A directory that could not be searched may contain one that uses it, so

@@ -38,9 +38,16 @@ pub(crate) struct FileVersion {
     pub(crate) len: u64,
     modified: i128,
     changed: i128,
+    /// Its permissions.
+    pub(crate) mode: u32,
 }
 
 impl FileVersion {
+    /// Returns `true` if it is a version of the same file.
+    pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+
     /// Returns the version of an open file.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&stat_of(file)?))
@@ -55,6 +62,7 @@ impl From<&Stat> for FileVersion {
             len: u64::try_from(stat.st_size).unwrap_or_default(),
             modified: modified_of(stat),
             changed: changed_of(stat),
+            mode: Mode::from_raw_mode(stat.st_mode).bits(),
         }
     }
 }
@@ -82,11 +90,12 @@ pub(crate) enum Placed {
 
 impl LargeFile {
     /// Begins to write a file that takes the place of the one at this path. A symbolic link is followed to the file
-    /// that it names, and remains a link.
+    /// that it names, and remains a link. `like`: the permissions of a file that has no old one, less what the mask of
+    /// the process takes away.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn begin(path: &Path) -> io::Result<Self> {
+    pub(crate) fn begin(path: &Path, like: Option<u32>) -> io::Result<Self> {
         let path = target_of(path)?;
         let name = path
             .file_name()
@@ -107,7 +116,12 @@ impl LargeFile {
             Err(error) => return Err(error.into()),
         };
         // Nobody may read what is written before it has the mode of the old file.
-        let mode = Mode::from_raw_mode(if old.is_some() { 0o600 } else { 0o666 });
+        let mode = match (&old, like) {
+            (Some(_), _) => 0o600,
+            (None, Some(like)) => like & 0o666,
+            (None, None) => 0o666,
+        };
+        let mode = Mode::from_raw_mode(mode);
         let (file, temporary) = create(&dir, mode)?;
         Ok(Self {
             dir,
@@ -285,7 +299,7 @@ mod tests {
         std::os::unix::fs::symlink("a.tar", temp.path().join("link")).expect("a link");
         let version = FileVersion::of(&File::open(&path).expect("it is there")).expect("a version");
 
-        let mut new = LargeFile::begin(&temp.path().join("link")).expect("it begins");
+        let mut new = LargeFile::begin(&temp.path().join("link"), None).expect("it begins");
         new.file().write_all(b"new").expect("it is written");
         let placed = new.place(Some(version), FileTime::New).expect("no error");
         assert_eq!(placed, Placed::Yes);
@@ -293,7 +307,7 @@ mod tests {
         let mode = fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o7777, 0o640);
 
-        let mut new = LargeFile::begin(&path).expect("it begins");
+        let mut new = LargeFile::begin(&path, None).expect("it begins");
         new.file().write_all(b"newer").expect("it is written");
         let placed = new.place(Some(version), FileTime::New).expect("no error");
         assert_eq!(placed, Placed::Changed, "it is another file by now");
@@ -304,7 +318,7 @@ mod tests {
     #[test]
     fn a_file_that_is_dropped_leaves_nothing() {
         let temp = tempfile::tempdir().expect("a directory");
-        let mut new = LargeFile::begin(&temp.path().join("a.tar")).expect("it begins");
+        let mut new = LargeFile::begin(&temp.path().join("a.tar"), None).expect("it begins");
         new.file().write_all(b"half").expect("it is written");
         drop(new);
         assert!(names(temp.path()).is_empty());

@@ -29,6 +29,8 @@ pub(crate) struct ScratchWriter {
     root: OwnedFd,
     /// The directory that was written to last, with its path.
     last: Option<(Vec<u8>, OwnedFd)>,
+    /// How many directories were made.
+    made: usize,
 }
 
 impl Scratch {
@@ -48,6 +50,7 @@ impl Scratch {
         Ok(ScratchWriter {
             root: open_dir(CWD, self.dir.path(), Links::Refuse)?,
             last: None,
+            made: 0,
         })
     }
 }
@@ -74,6 +77,7 @@ impl ScratchWriter {
                     Err(Errno::NOENT) => {
                         let mode = Mode::from_raw_mode(0o700);
                         retry_on_intr(|| rustix::fs::mkdirat(&dir, name, mode))?;
+                        self.made += 1;
                         open_dir(&dir, name, Links::Refuse)?
                     }
                     opened => opened?,
@@ -115,6 +119,11 @@ impl ScratchWriter {
         let mode = Mode::from_raw_mode(0o600);
         let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, mode))?;
         Ok(File::from(file))
+    }
+
+    /// Returns how many directories were made.
+    pub(crate) const fn made_dirs(&self) -> usize {
+        self.made
     }
 
     /// Gives a directory a time, in nanoseconds since 1970.

@@ -74,6 +74,25 @@ impl Classic {
             .collect();
         change.dropped.extend(dangling);
         drop_beside(by_path, &mut change);
+        // A file may be several things at once: it stays as long as it is needed as one of them.
+        let needed = self.blobs.iter().filter(|(path, _)| !is_gone(path));
+        for (_, number) in needed {
+            change.dropped.remove(number);
+        }
+        change.dropped.remove(&self.manifest);
+        if let Some(number) = &self.repositories {
+            change.dropped.remove(number);
+        }
+        // A link stays with its target.
+        let stay: Vec<u32> = self
+            .links
+            .iter()
+            .filter(|(_, target)| !change.dropped.contains(target))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in stay {
+            change.dropped.remove(&link);
+        }
         Ok(change)
     }
 

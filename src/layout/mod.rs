@@ -30,7 +30,7 @@ pub(crate) mod packed;
 mod read;
 pub(crate) mod released;
 pub(crate) mod replaced_ids;
-mod second_indexes;
+pub(crate) mod second_indexes;
 pub mod shared_blobs;
 #[cfg(feature = "oci-spec")]
 mod spec;

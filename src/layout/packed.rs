@@ -22,15 +22,30 @@ pub(crate) struct Member {
     pub(crate) header: u64,
     /// Bytes of its content.
     pub(crate) len: u64,
-    /// It is neither a regular file nor a directory, and not in the scratch directory.
-    pub(crate) is_other: bool,
+    pub(crate) kind: MemberKind,
     /// An extended header says how long it is.
     pub(crate) has_extended_size: bool,
     /// Only its first block was unpacked.
     pub(crate) is_hole: bool,
 }
 
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemberKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link or a device, which is not in the scratch directory.
+    Other,
+}
+
 impl Member {
+    /// Returns `true` if it was unpacked to the byte.
+    pub(crate) fn is_in_scratch(&self) -> bool {
+        self.kind == MemberKind::File && !self.is_hole
+    }
+
     /// Returns the room that it takes in the archive, in bytes.
     pub(crate) const fn span(&self) -> u64 {
         self.end.saturating_sub(self.start)

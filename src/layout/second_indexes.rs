@@ -299,7 +299,8 @@ fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
-fn is_json_name(name: &Path) -> bool {
+/// Returns `true` for the names of JSON files.
+pub(crate) fn is_json_name(name: &Path) -> bool {
     name.extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
@@ -335,8 +336,8 @@ fn capped(mut indexes: Vec<SecondIndex>) -> Vec<SecondIndex> {
     indexes
 }
 
-/// Returns `true` if a file of this name may be a second index.
-fn may_list(name: &[u8], has_save: bool) -> bool {
+/// Returns `true` if a file of this name in the root directory of a layout may be a second index.
+pub(crate) fn may_list(name: &[u8], has_save: bool) -> bool {
     let Ok(name) = std::str::from_utf8(name) else {
         return true;
     };

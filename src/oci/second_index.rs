@@ -135,6 +135,16 @@ pub fn begins_like_json(head: &[u8]) -> bool {
     matches!(first, Some(b'{' | b'['))
 }
 
+/// Returns `true` if a file with this beginning is JSON, or may become it: nothing but spaces were read so far.
+#[must_use]
+pub fn may_become_json(head: &[u8]) -> bool {
+    let head = decoded(head);
+    let first = without_mark(&head)
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, None | Some(b'{' | b'['))
+}
+
 /// Converts a file in UTF-16 with a byte order mark, as PowerShell writes redirected output, to UTF-8, and returns any other
 /// file unchanged.
 fn decoded(bytes: &[u8]) -> Cow<'_, [u8]> {

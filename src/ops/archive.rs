@@ -50,11 +50,8 @@ impl<'a> Target<'a> {
                 what: ArchiveProblem::NoTrash,
             });
         }
-        if executes {
-            let options = self.archives.options();
-            self.archive.refuse_unless_writable(options)?;
-        }
-        Ok(())
+        let options = self.archives.options();
+        self.archive.refuse_unless_writable(options, executes)
     }
 
     /// Notes in a plan by how much the archive gets shorter.
@@ -95,10 +92,11 @@ impl<'a> Target<'a> {
         let options = self.archives.options();
         let new = plan.writes.blobs.iter().map(|blob| blob.digest.clone());
         let new: Vec<Digest> = new.collect();
-        let time = match (&plan.writes.index, plan.writes.index_time, &options.output) {
-            (Some(_), IndexTime::AsBefore, None) => FileTime::AsBefore,
-            (Some(_), IndexTime::At(time), None) => FileTime::At(time),
-            _ => FileTime::New,
+        let time = match (&plan.writes.index, plan.writes.index_time) {
+            _ if !self.archive.is_replaced(options) => FileTime::New,
+            (Some(_), IndexTime::AsBefore) => FileTime::AsBefore,
+            (Some(_), IndexTime::At(time)) => FileTime::At(time),
+            (None, _) => FileTime::New,
         };
         let planned = plan.archive_change(self.archive.packed())?;
         let archive = &self.archive;

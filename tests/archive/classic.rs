@@ -198,3 +198,67 @@ fn a_list_that_names_what_is_not_there_is_refused() {
         run.refused().warns(target);
     }
 }
+
+#[test]
+fn a_file_in_two_roles_stays_as_long_as_one_of_them_is_needed() {
+    let (first, second) = (config(&[ONE]), config(&[TWO]));
+    // The second image lists the configuration of the first one and the file beside its layer as layers.
+    let list = json!([
+        {"Config": "first.json", "RepoTags": ["app:1"], "Layers": ["one/layer.tar"]},
+        {"Config": "second.json", "RepoTags": ["app:2"], "Layers": ["first.json"]},
+        {"Config": "one/json", "RepoTags": ["app:3"], "Layers": ["two/layer.tar"]},
+    ]);
+    let list = list.to_string();
+    let third = config(&[BASE]);
+    let bytes = super::pack::pack([
+        ("one/VERSION", &b"1.0"[..]),
+        ("one/json", &third),
+        ("one/layer.tar", ONE),
+        ("two/layer.tar", TWO),
+        ("first.json", &first),
+        ("second.json", &second),
+        ("manifest.json", list.as_bytes()),
+    ]);
+    let scene = Scene::new();
+    fs::write(scene.path(), bytes).expect("it can be written");
+    let rm = Cmd::new(["rm"]).arg(scene.path()).arg("app:1").run();
+    rm.ok();
+    let (paths, _) = scene.now(Format::Plain);
+    for path in ["first.json", "one/json", "second.json", "two/layer.tar"] {
+        assert!(paths.contains(&path.to_owned()), "{path}: {paths:?}");
+    }
+    for path in ["one/VERSION", "one/layer.tar"] {
+        assert!(!paths.contains(&path.to_owned()), "{path}: {paths:?}");
+    }
+    Cmd::new(["ls"]).arg(scene.path()).run().ok();
+}
+
+#[test]
+fn a_list_that_names_itself_is_refused() {
+    for name in ["manifest.json", "repositories", "link"] {
+        let config = config(&[ONE]);
+        let list = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": [name]}]);
+        let list = list.to_string();
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Link);
+        link.set_size(0);
+        builder
+            .append_link(&mut link, "link", "manifest.json")
+            .expect("it can be packed");
+        let mut bytes = builder.into_inner().expect("it can be packed");
+        bytes.truncate(512);
+        bytes.extend(super::pack::pack([
+            ("c.json", &*config),
+            ("manifest.json", list.as_bytes()),
+            ("repositories", b"{}"),
+        ]));
+        let scene = Scene::new();
+        fs::write(scene.path(), &bytes).expect("it can be written");
+        for args in [&["ls"][..], &["rm", "app:1"]] {
+            let run = Cmd::new(&args[..1]).arg(scene.path()).args(&args[1..]);
+            run.run().refused().warns(&format!("`{name}`"));
+        }
+        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+    }
+}

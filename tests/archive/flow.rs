@@ -315,6 +315,9 @@ fn a_plan_rests_on_what_the_archive_lists() {
 #[test]
 fn formats_that_are_only_read_are_not_written() {
     let scene = Scene::new();
+    if !crate::support::environment::has_tools(&["xz"]) {
+        return;
+    }
     let path = scene.path("images.tar.xz");
     fs::write(&path, through(&["xz", "-c"], &scene.bytes)).expect("it can be written");
     let before = fs::read(&path).expect("it is there");
@@ -325,4 +328,203 @@ fn formats_that_are_only_read_are_not_written() {
     let out = scene.path("out.tar.zst");
     run.args(["--compress", "zstd", "-o"]).arg(&out).run().ok();
     assert_eq!(tags(&out), ["app:2"]);
+}
+
+/// Starts a run whose standard input is a file, and whose new archive goes to a FIFO that nobody reads so far.
+fn spawn_to_fifo(scene: &Scene, args: &[&str], stdin: Stdio) -> (std::process::Child, PathBuf) {
+    let fifo = scene.path("fifo");
+    let status = Command::new("mkfifo").arg(&fifo).status();
+    assert!(status.expect("mkfifo is everywhere").success());
+    let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(args)
+        .arg("-o")
+        .arg(&fifo)
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    (child, fifo)
+}
+
+#[test]
+fn an_archive_that_changes_while_it_is_piped_on_is_not_written_twice() {
+    for is_stdin in [false, true] {
+        let mut scene = Scene::new();
+        // More than fits into a pipe.
+        scene.layout.file("notes", &[1; 300_000]);
+        scene.bytes = pack_directory(scene.layout.path());
+        let path = scene.archive("images.tar");
+        let name = if is_stdin {
+            "-"
+        } else {
+            path.to_str().expect("a path")
+        };
+        let stdin = if is_stdin {
+            Stdio::from(fs::File::open(&path).expect("it is there"))
+        } else {
+            Stdio::null()
+        };
+        let (child, fifo) = spawn_to_fifo(&scene, &["rm", name, "none", "-f"], stdin);
+        let mut out = fs::File::open(&fifo).expect("a FIFO");
+        let mut written = vec![0; 512];
+        std::io::Read::read_exact(&mut out, &mut written).expect("the run writes");
+        // It has opened the archive by now, and cannot have written all of it into the pipe.
+        let file = fs::File::options().append(true).open(&path);
+        let time = std::time::SystemTime::UNIX_EPOCH;
+        file.and_then(|file| file.set_modified(time))
+            .expect("a time");
+        std::io::Read::read_to_end(&mut out, &mut written).expect("the run ends");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("changed by another program"), "{said}");
+        assert!(written.len() <= scene.bytes.len(), "{}", written.len());
+    }
+}
+
+#[test]
+fn an_output_that_is_the_archive_itself_replaces_it() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let before = fs::metadata(&path).expect("it is there");
+    let to = |args: &[&str]| {
+        let run = Cmd::new(args).arg(&path).args(["-o", "./images.tar"]);
+        run.current_dir(scene.temp.path()).run()
+    };
+    to(&["gc", "--grace", "99999d"]).ok();
+    let after = fs::metadata(&path).expect("it is there");
+    assert_eq!(
+        (after.ino(), after.ctime_nsec()),
+        (before.ino(), before.ctime_nsec()),
+        "nothing was to do"
+    );
+    let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
+    let run = run.args(["-o", "./images.tar"]);
+    run.current_dir(scene.temp.path()).run().ok();
+    assert_eq!(tags(&path), ["app:2"]);
+    assert_eq!(scene.names(), ["images.tar"]);
+}
+
+#[test]
+fn standard_output_may_not_be_the_archive_itself() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let own = fs::File::options().append(true).open(&path);
+    let output = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        .args(["rm", "images.tar", "app:1", "-o", "-"])
+        .current_dir(scene.temp.path())
+        .stdout(own.expect("it is there"))
+        .output()
+        .expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("standard output is this archive"), "{said}");
+    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+}
+
+#[test]
+fn names_of_standard_output_mean_standard_output() {
+    for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        let scene = Scene::new();
+        let path = scene.archive("images.tar");
+        let out = scene.path("out.tar");
+        let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+            .args(["rm", "images.tar", "app:1", "-o", name])
+            .current_dir(scene.temp.path())
+            .stdout(fs::File::create(&out).expect("a file"))
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.expect("it can be started").success(), "{name}");
+        assert_eq!(tags(&out), ["app:2"], "{name}");
+        assert!(fs::read(&path).expect("it is there") == scene.bytes);
+    }
+}
+
+#[test]
+fn a_new_file_is_as_private_as_the_archive() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    for mode in [0o600, 0o640, 0o644] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        let out = scene.path(&format!("{mode:o}"));
+        let run = Cmd::new(["rm"]).arg(&path).args(["app:1", "-o"]).arg(&out);
+        run.run().ok();
+        let new = fs::metadata(&out).expect("it is there").mode();
+        assert_eq!(new & 0o777 & !mode, 0, "{new:o} of {mode:o}");
+    }
+}
+
+#[test]
+fn an_error_of_writing_names_what_was_written_to() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    for (output, named) in [("/dev/full", "`/dev/full`"), ("/none/out", "`/none/out`")] {
+        let run = Cmd::new(["rm"]).arg(&path).args(["app:1", "-o", output]);
+        let run = run.run();
+        assert!(!matches!(run.code, Some(0)), "{}", run.all());
+        run.warns(named);
+    }
+    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+}
+
+#[test]
+fn a_fifo_is_waited_for_until_it_has_a_writer() {
+    let scene = Scene::new();
+    let fifo = scene.path("fifo");
+    let status = Command::new("mkfifo").arg(&fifo).status();
+    assert!(status.expect("mkfifo is everywhere").success());
+    let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
+        .arg("ls")
+        .arg(&fifo)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    // A writer cannot tell whether its reader looked before; a run that did not wait has ended by then.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let bytes = scene.bytes.clone();
+    let writer = std::thread::spawn(move || {
+        let file = fs::OpenOptions::new().read(true).write(true).open(fifo);
+        let mut file = file.expect("a FIFO");
+        std::io::Write::write_all(&mut file, &bytes)
+    });
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("app"));
+    drop(writer);
+}
+
+#[test]
+fn all_streams_of_a_bzip2_file_are_read() {
+    if !crate::support::environment::has_tools(&["bzip2"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let (first, second) = scene.bytes.split_at(scene.bytes.len() / 2);
+    let mut packed = through(&["bzip2", "-c"], first);
+    packed.extend(through(&["bzip2", "-c"], second));
+    let path = scene.path("images.tar.bz2");
+    fs::write(&path, packed).expect("it can be written");
+    assert_eq!(tags(&path), ["app:1", "app:2"]);
+}
+
+#[test]
+fn a_damaged_archive_below_a_directory_is_reported_with_a_status() {
+    let scene = Scene::new();
+    scene.archive("a.tar");
+    let cut = &scene.bytes[..scene.bytes.len() / 2];
+    fs::write(scene.path("b.tar"), cut).expect("it can be written");
+    for args in [
+        &["check", "-r"][..],
+        &["gc", "-r", "-n"],
+        &["df", "-r"],
+        &["ls", "-r"],
+    ] {
+        let run = Cmd::new(args).arg(scene.temp.path()).run();
+        assert!(matches!(run.code, Some(3 | 4)), "{args:?}\n{}", run.all());
+        run.warns("b.tar").warns("truncated");
+    }
+    assert!(fs::read(scene.path("b.tar")).expect("it is there") == cut);
 }

@@ -156,19 +156,230 @@ fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
             let bytes = link(path, "/etc/passwd");
             scene.refuses(&format!("{kind:?} {path}"), &bytes, path);
         }
-        scene.is_swept(&format!("{kind:?}"), &link("latest", "/etc/passwd"));
+        // Whatever its name is, a link in the root directory may lead to a list of blobs.
+        let is_link = matches!(kind, tar::EntryType::Symlink | tar::EntryType::Link);
+        if is_link {
+            scene.refuses(
+                &format!("{kind:?}"),
+                &link("latest", "notes/list"),
+                "latest",
+            );
+        } else {
+            scene.is_swept(&format!("{kind:?}"), &link("latest", "/etc/passwd"));
+        }
+        if kind == tar::EntryType::Link {
+            let nowhere = link("notes/latest", "notes/nothing");
+            scene.refuses("to nowhere", &nowhere, "`notes/nothing`, which is not");
+        } else {
+            scene.is_swept(&format!("{kind:?}"), &link("notes/latest", "/etc/passwd"));
+        }
     }
-    // A hard link elsewhere keeps a blob that would be deleted.
-    let orphan = sha256(b"an orphan").replace(':', "/");
+}
+
+#[test]
+fn a_link_to_a_list_of_blobs_is_refused_in_the_root_directory() {
+    let scene = Scene::new();
+    let list = list_of(&sha256(b"an orphan"), 0);
+    for kind in [tar::EntryType::Symlink, tar::EntryType::Link] {
+        let bytes = scene.with(|builder| {
+            let file = header("notes/list", tar::EntryType::Regular, list.len() as u64);
+            builder
+                .append(&file, list.as_bytes())
+                .expect("it can be packed");
+            append_link(builder, kind, "more", "notes/list");
+        });
+        scene.refuses(&format!("{kind:?}"), &bytes, "`more` is a link");
+    }
+}
+
+#[test]
+fn hard_links_to_files_of_the_layout_are_refused_wherever_they_are() {
+    let scene = Scene::new();
+    // The layout lies in a directory, and the links beside it.
+    let mut archive = tar::Builder::new(Vec::new());
+    for member in members(&scene.bytes()) {
+        let path = format!("images/{}", member.path);
+        let mut header = header("x", tar::EntryType::Regular, member.content.len() as u64);
+        archive
+            .append_data(&mut header, &path, &*member.content)
+            .expect("it can be packed");
+    }
+    let nested = archive.into_inner().expect("it can be packed");
+    let orphan = format!("images/blobs/{}", sha256(b"an orphan").replace(':', "/"));
+    for target in [
+        orphan.clone(),
+        format!("././{orphan}"),
+        format!("/{orphan}"),
+        format!("images/../{orphan}"),
+        orphan.replace("blobs/", "blobs//"),
+        "images/index.json".to_owned(),
+    ] {
+        let mut builder = tar::Builder::new(Vec::new());
+        append_link(&mut builder, tar::EntryType::Link, "copy", &target);
+        let mut bytes = builder.into_inner().expect("it can be packed");
+        bytes.truncate(512);
+        bytes.extend(&nested);
+        scene.refuses(&target, &bytes, "`copy` is a link to the file `images/");
+    }
+    scene.is_swept("without one", &nested);
+}
+
+#[test]
+fn members_below_a_link_are_refused() {
+    let scene = Scene::new();
+    // `tar` would write that list into the root directory of the layout.
     let bytes = scene.with(|builder| {
-        let mut header = header("copy", tar::EntryType::Link, 0);
-        header
-            .set_link_name(format!("blobs/{orphan}"))
-            .expect("a target");
-        header.set_cksum();
-        builder.append(&header, &b""[..]).expect("it can be packed");
+        append_link(builder, tar::EntryType::Symlink, "notes/here", "..");
+        let list = list_of(&sha256(b"an orphan"), 0);
+        let file = header(
+            "notes/here/list",
+            tar::EntryType::Regular,
+            list.len() as u64,
+        );
+        builder
+            .append(&file, list.as_bytes())
+            .expect("it can be packed");
     });
-    scene.refuses("a hard link to a blob", &bytes, "`copy` is a link");
+    scene.refuses("below a link", &bytes, "lies below another");
+}
+
+/// A list of one blob in JSON, followed by so many spaces.
+fn list_of(digest: &str, spaces: usize) -> String {
+    let entry = format!(r#"{{"mediaType":"t","digest":"{digest}","size":9}}"#);
+    format!(r#"{{"manifests":[{entry}]{}}}"#, " ".repeat(spaces))
+}
+
+fn append_link(
+    builder: &mut tar::Builder<Vec<u8>>,
+    kind: tar::EntryType,
+    path: &str,
+    target: &str,
+) {
+    let mut header = header(path, kind, 0);
+    // As it stands: the setter of the crate cleans it up.
+    header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+    header.set_cksum();
+    builder.append(&header, &b""[..]).expect("it can be packed");
+}
+
+#[test]
+fn large_lists_of_other_tools_keep_blobs_in_any_encoding() {
+    let digest = sha256(b"an orphan");
+    let text = list_of(&digest, 100_000);
+    let utf_16 = |mark: [u8; 2], bytes: fn(u16) -> [u8; 2]| {
+        let units = text.encode_utf16().flat_map(bytes);
+        mark.into_iter().chain(units).collect::<Vec<u8>>()
+    };
+    let spaces = format!("{}{text}", " ".repeat(100_000));
+    for (name, list) in [
+        ("list.json", text.clone().into_bytes()),
+        ("list", text.clone().into_bytes()),
+        ("MORE.JSON", spaces.clone().into_bytes()),
+        ("spaces", spaces.into_bytes()),
+        ("mark", format!("\u{feff}{text}").into_bytes()),
+        ("little", utf_16([0xff, 0xfe], u16::to_le_bytes)),
+        ("big", utf_16([0xfe, 0xff], u16::to_be_bytes)),
+    ] {
+        let scene = Scene::new();
+        fs::write(scene.layout.path().join(name), &list).expect("it can be written");
+        let bytes = scene.bytes();
+        for (label, path) in [
+            ("archive", scene.path()),
+            ("directory", scene.layout.path().to_owned()),
+        ] {
+            fs::write(scene.path(), &bytes).expect("it can be written");
+            let run = Cmd::new(["gc", "--grace", "0"]).arg(&path).run();
+            run.ok().keeps_quiet_about(&digest);
+            assert!(
+                run.stdout.ends_with("Total reclaimed space: 0B\n"),
+                "{label} {name}\n{}",
+                run.all()
+            );
+        }
+        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+    }
+}
+
+#[test]
+fn a_list_that_is_too_large_is_refused_as_in_a_directory() {
+    let scene = Scene::new();
+    let list = list_of(&sha256(b"an orphan"), 64 << 20);
+    fs::write(scene.layout.path().join("list.json"), list).expect("it can be written");
+    let bytes = scene.bytes();
+    fs::write(scene.path(), &bytes).expect("it can be written");
+    for path in [scene.path(), scene.layout.path().to_owned()] {
+        let run = Cmd::new(["gc", "--grace", "0"]).arg(&path).run();
+        run.refused().warns("list.json").warns("larger than");
+    }
+    assert!(fs::read(scene.path()).expect("it is there") == bytes);
+}
+
+#[test]
+fn a_global_header_stays_when_the_member_after_it_goes() {
+    let scene = Scene::new();
+    let record = b"18 comment=global\n";
+    let orphan = sha256(b"an orphan").replace(':', "/");
+    let mut layout = members(&scene.bytes());
+    layout.retain(|member| !member.path.ends_with(&orphan));
+    let bytes = scene.with(|builder| {
+        let global = header(
+            "pax_global_header",
+            tar::EntryType::XGlobalHeader,
+            record.len() as u64,
+        );
+        builder
+            .append(&global, &record[..])
+            .expect("it can be packed");
+        let file = header(
+            &format!("blobs/{orphan}"),
+            tar::EntryType::Regular,
+            b"an orphan".len() as u64,
+        );
+        builder
+            .append(&file, &b"an orphan"[..])
+            .expect("it can be packed");
+    });
+    // Without its second copy.
+    let mut archive = bytes[..2048].to_vec();
+    for member in &layout {
+        archive.extend(&member.header);
+        archive.extend(&member.content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    fs::write(scene.path(), &archive).expect("it can be written");
+    scene.run(&["gc", "--grace", "0", "images.tar"]).ok();
+    let new = fs::read(scene.path()).expect("it is there");
+    assert!(
+        new[..1024] == archive[..1024],
+        "the global header is lost or damaged"
+    );
+    assert_eq!(archive.len() - new.len(), 1024, "the orphan went");
+}
+
+#[test]
+fn paths_that_are_too_long_or_used_by_the_program_itself_are_refused() {
+    let scene = Scene::new();
+    let long = "a/".repeat(2100);
+    for (path, why) in [
+        (
+            ".ocisweep-docker-archive/index.json",
+            ".ocisweep-docker-archive",
+        ),
+        (&*format!("{long}x"), "longer than 4096 bytes"),
+    ] {
+        let bytes = scene.with(|builder| {
+            let fields = [("path", path.as_bytes())];
+            builder
+                .append_pax_extensions(fields)
+                .expect("it can be packed");
+            let file = header("x", tar::EntryType::Regular, 4);
+            builder
+                .append(&file, &b"text"[..])
+                .expect("it can be packed");
+        });
+        scene.refuses(why, &bytes, why);
+    }
 }
 
 #[test]
@@ -398,7 +609,12 @@ fn a_path_that_is_not_a_layout_is_reported_as_such() {
     });
     fs::write(scene.path(), &bytes).expect("it can be written");
     scene.run(&["ls", "images.tar"]).ok();
-    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
-    run.refused().one_error_with_hint().warns("checksums.txt");
+    for args in [
+        &["gc", "--grace", "0", "images.tar"][..],
+        &["gc", "-n", "--grace", "0", "images.tar"],
+    ] {
+        let run = scene.run(args);
+        run.refused().one_error_with_hint().warns("checksums.txt");
+    }
     assert!(fs::read(scene.path()).expect("it is there") == bytes);
 }

@@ -90,21 +90,39 @@ pub(super) fn pack_directory(root: &Path) -> Vec<u8> {
     pack(files.iter().map(|(path, text)| (&**path, &**text)))
 }
 
-/// Compresses with the programs that everybody has.
+/// Compresses with the program for it, or with a library where there is no such program.
 pub(super) fn compress(bytes: &[u8], format: Format) -> Vec<u8> {
     match format {
         Format::Plain => bytes.to_vec(),
-        Format::Gzip => through(&["gzip", "-n"], bytes),
-        Format::Zstd => through(&["zstd", "-q"], bytes),
+        Format::Gzip if is_installed("gzip") => through(&["gzip", "-n"], bytes),
+        Format::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(bytes).expect("it fits into memory");
+            encoder.finish().expect("it fits into memory")
+        }
+        Format::Zstd if is_installed("zstd") => through(&["zstd", "-q"], bytes),
+        Format::Zstd => zstd::encode_all(bytes, 3).expect("it fits into memory"),
     }
 }
 
 pub(super) fn decompress(bytes: &[u8], format: Format) -> Vec<u8> {
     match format {
         Format::Plain => bytes.to_vec(),
-        Format::Gzip => through(&["gzip", "-d"], bytes),
-        Format::Zstd => through(&["zstd", "-q", "-d"], bytes),
+        Format::Gzip if is_installed("gzip") => through(&["gzip", "-d"], bytes),
+        Format::Gzip => {
+            let mut text = Vec::new();
+            let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
+            decoder.read_to_end(&mut text).expect("it is gzip");
+            text
+        }
+        Format::Zstd if is_installed("zstd") => through(&["zstd", "-q", "-d"], bytes),
+        Format::Zstd => zstd::decode_all(bytes).expect("it is zstd"),
     }
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 /// Runs a filter.
