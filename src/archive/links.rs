@@ -7,8 +7,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::failure::{Failure, bad};
+use super::paths::{inside_blobs, may_be_edited, split};
 use super::tar::shown;
-use super::unpack::{inside_blobs, may_be_edited, split};
 use crate::layout::second_indexes::may_list;
 
 /// How many links lead from one to the next.

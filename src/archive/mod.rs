@@ -15,6 +15,7 @@ mod classic;
 mod failure;
 mod input;
 mod links;
+mod paths;
 mod rewrite;
 mod tar;
 mod unpack;

@@ -18,16 +18,17 @@ use std::path::Path;
 use super::classic::Archived;
 use super::failure::{Failure, bad};
 use super::links::{Link, LinkKind, Links};
+use super::paths::{digest_of, may_be_edited, owner_of_blob, split};
 use super::tar::{Entry, Input, Kind, Members, shown};
 use crate::fs::{Scratch, ScratchWriter, set_length, set_modified};
 use crate::layout::MAX_SMALL_FILE_BYTES;
 use crate::layout::classic::DIRECTORY;
 use crate::layout::packed::{Member, MemberKind, Packed};
 use crate::layout::second_indexes::is_json_name;
+use crate::oci::Digest;
 use crate::oci::digest::Hasher;
 use crate::oci::index_json::MAX_INDEX_BYTES;
 use crate::oci::second_index::may_become_json;
-use crate::oci::{Algorithm, Digest};
 use crate::progress::Progress;
 
 /// Files up to this length are unpacked whatever is in them, in bytes.
@@ -118,43 +119,6 @@ struct Found {
     modified: BTreeMap<u32, i128>,
     /// The last file in `blobs` of each directory that has such.
     templates: HashMap<Vec<u8>, (u32, Box<[u8; 512]>)>,
-}
-
-/// Returns the directory of a path, with a slash at its end or empty, and its name.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    let cut = path.iter().rposition(|byte| *byte == b'/');
-    path.split_at(cut.map_or(0, |at| at + 1))
-}
-
-/// Returns the parent directory of `blobs`, for `blobs` itself and everything below.
-fn owner_of_blob(path: &[u8]) -> Option<&[u8]> {
-    let mut at = 0;
-    for part in path.split(|byte| *byte == b'/') {
-        if part == b"blobs" {
-            return path.get(..at);
-        }
-        at += part.len() + 1;
-    }
-    None
-}
-
-/// Returns `true` for `blobs` in a layout and everything below, by path in the layout.
-pub(super) fn inside_blobs(path: &[u8]) -> bool {
-    owner_of_blob(path).is_some_and(<[u8]>::is_empty)
-}
-
-/// Returns the digest that the path of a blob says.
-fn digest_of(path: &[u8]) -> Option<Digest> {
-    let (directory, name) = split(path);
-    let (_, algorithm) = split(directory.strip_suffix(b"/")?);
-    let algorithm = Algorithm::from_name(std::str::from_utf8(algorithm).ok()?)?;
-    Digest::from_hex(algorithm, name)
-}
-
-/// Returns `true` for the files of a layout that a run may edit, by path in the layout.
-pub(super) fn may_be_edited(path: &[u8]) -> bool {
-    matches!(path, b"index.json" | b"manifest.json" | b"repositories")
-        || path.starts_with(b".ocisweep/")
 }
 
 impl Unpacking<'_> {
