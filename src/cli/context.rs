@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,7 +14,7 @@ use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::model::inventory::Unmeasured;
-use ocisweep::plan::{Unmatched, Wider};
+use ocisweep::plan::{FilterError, Filters, Unmatched, Wider};
 use ocisweep::progress::{Phase, Progress, Total};
 use ocisweep::{Error, Layout, Snapshot};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,8 +31,6 @@ pub struct Context<'a> {
     pub term: &'a Term,
     /// The current time, read once, or the value of `--now`.
     pub now: Timestamp,
-    /// The time zone of times that are given without one.
-    pub zone: TimeZone,
     /// When this run began.
     pub started: Timestamp,
     /// The second indexes that are ignored.
@@ -41,6 +39,7 @@ pub struct Context<'a> {
     pub trash: Option<TrashOptions>,
     /// The archives that were read.
     pub archives: Archives,
+    zone: OnceLock<TimeZone>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
 }
@@ -150,15 +149,10 @@ impl<'a> Context<'a> {
             reason = "the command reads the clock once"
         )]
         let started = Timestamp::now();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the command has the time zone of its user"
-        )]
-        let zone = TimeZone::system();
         Ok(Self {
             term,
             now: now.unwrap_or(started),
-            zone,
+            zone: OnceLock::new(),
             started,
             ignored,
             trash: None,
@@ -172,6 +166,27 @@ impl<'a> Context<'a> {
                 parked: Mutex::default(),
             },
         })
+    }
+
+    /// Returns the time zone of times that are given without one. Most runs need none, and to find it takes reading the names of
+    /// all zones of the system.
+    pub fn zone(&self) -> &TimeZone {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command has the time zone of its user"
+        )]
+        self.zone.get_or_init(TimeZone::system)
+    }
+
+    /// Reads the filters of the command line.
+    ///
+    /// # Errors
+    /// As [`Filters::parse`].
+    pub fn filters(&self, texts: &[String]) -> Result<Filters, FilterError> {
+        if texts.is_empty() {
+            return Ok(Filters::default());
+        }
+        Filters::parse(texts, self.now, self.zone())
     }
 
     /// Returns the progress of the library's work.

@@ -20,6 +20,9 @@ const BATCH: usize = 1024;
 /// The most bytes that the documents of a batch may declare together.
 const BATCH_BYTES: u64 = 64 << 20;
 
+/// So many documents are read by one thread.
+const FEW: usize = 4;
+
 /// A blob to visit, and how it was reached.
 pub(super) struct Step {
     pub(super) id: BlobId,
@@ -245,11 +248,19 @@ impl Graph {
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let found: Vec<_> = requests
-                .par_iter()
-                .with_max_len(32)
-                .map(|request| read(layout, request))
-                .collect();
+            // Waking the other threads takes longer than reading a few.
+            let found: Vec<_> = if requests.len() <= FEW {
+                requests
+                    .iter()
+                    .map(|request| read(layout, request))
+                    .collect()
+            } else {
+                requests
+                    .par_iter()
+                    .with_max_len(32)
+                    .map(|request| read(layout, request))
+                    .collect()
+            };
             progress.advance(requests.len() as u64, 0);
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {

@@ -94,7 +94,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
     let until = args
         .until
         .as_deref()
-        .map(|text| end_of(text, context.now, &context.zone));
+        .map(|text| end_of(text, context.now, context.zone()));
     let until = until.transpose();
     let until = until.map_err(|text| context.fail(exit::USAGE, &text, None))?;
     let mut digest_of = None;

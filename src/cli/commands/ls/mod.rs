@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
             Some("`--format json` without `--tree` prints the state of each image, `ocisweep why` its parts"),
         ));
     }
-    let filters = Filters::parse(&args.filter, context.now, &context.zone);
+    let filters = context.filters(&args.filter);
     let filters = filters.map_err(|error| context.fail(exit::USAGE, &error.to_string(), None))?;
     let given = Given {
         is_quiet: args.quiet,

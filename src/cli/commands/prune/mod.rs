@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use ocisweep::fs::{Disk, FileTime, Fs as _};
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
@@ -213,7 +214,8 @@ fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Reads the command line.
 fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
-    let filters = Filters::parse(&args.filter, context.now, &context.zone)
+    let filters = context
+        .filters(&args.filter)
         .map_err(|error| error.to_string())?;
     let keep = args
         .keep
@@ -348,6 +350,13 @@ fn planned(
     view.layout.refuse_shared_blobs()?;
     let rule = &request.rule;
     let images = list_images(view, rule.now);
+    let policy = &request.policy;
+    let has_calendar = [policy.daily, policy.weekly, policy.monthly];
+    let zone = if has_calendar.iter().any(Option::is_some) {
+        context.zone().clone()
+    } else {
+        TimeZone::UTC
+    };
     let options = PruneOptions {
         scope: request.scope,
         filters: &request.filters,
@@ -355,7 +364,7 @@ fn planned(
         max_size: request.max_size,
         time: request.time,
         now: context.now,
-        zone: context.zone.clone(),
+        zone: zone,
         empty: request.empty,
         missing: request.missing,
     };
