@@ -364,7 +364,7 @@ fn planned(
         max_size: request.max_size,
         time: request.time,
         now: context.now,
-        zone: zone,
+        zone,
         empty: request.empty,
         missing: request.missing,
     };
