@@ -9,6 +9,8 @@ pub(super) enum Failure {
     Archive(Problem),
     Scratch(io::Error),
     Several(Vec<String>),
+    /// It needs more than a scratch directory in memory may take.
+    TooLarge,
     Interrupted,
 }
 

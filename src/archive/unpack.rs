@@ -37,6 +37,12 @@ const SMALL_BYTES: u64 = 64 << 10;
 /// The most that is written of one archive, in bytes. Documents of 100,000 images take less.
 const MAX_SCRATCH_BYTES: u64 = 4 << 30;
 
+/// The most that is written into memory, in bytes.
+const MAX_MEMORY_BYTES: u64 = 32 << 20;
+
+/// The most files and directories in memory: each takes about a kilobyte there.
+const MAX_MEMORY_FILES: usize = 10_000;
+
 /// The most members of an archive: each takes some 200 bytes of memory.
 const MAX_MEMBERS: usize = 2_000_000;
 
@@ -56,18 +62,43 @@ pub enum Compare {
     Yes,
 }
 
-/// Unpacks an archive.
+/// Unpacks an archive into the directory for temporary files.
 pub(super) fn unpack(
     input: &mut dyn Input,
     compare: Compare,
     progress: &dyn Progress,
 ) -> Result<Packed, Failure> {
     let scratch = Scratch::new().map_err(Failure::Scratch)?;
+    unpack_into(scratch, MAX_SCRATCH_BYTES, input, compare, progress)
+}
+
+/// Unpacks an archive into a directory in memory.
+///
+/// # Errors
+/// [`Failure::TooLarge`] if its documents or its members are too many for that.
+pub(super) fn unpack_into_memory(
+    scratch: Scratch,
+    input: &mut dyn Input,
+    compare: Compare,
+    progress: &dyn Progress,
+) -> Result<Packed, Failure> {
+    unpack_into(scratch, MAX_MEMORY_BYTES, input, compare, progress)
+}
+
+fn unpack_into(
+    scratch: Scratch,
+    most: u64,
+    input: &mut dyn Input,
+    compare: Compare,
+    progress: &dyn Progress,
+) -> Result<Packed, Failure> {
+    let is_in_memory = most == MAX_MEMORY_BYTES;
     let mut unpacking = Unpacking {
         writer: scratch.writer().map_err(Failure::Scratch)?,
         compare,
         progress,
-        written: 0,
+        room: most,
+        is_in_memory,
         buffer: vec![0; super::input::BUFFER_BYTES],
         found: Found::default(),
     };
@@ -77,6 +108,10 @@ pub(super) fn unpack(
             return Err(Failure::Interrupted);
         }
         unpacking.member(&entry, &mut members)?;
+        let files = unpacking.writer.made_dirs() + unpacking.found.members.len();
+        if is_in_memory && files > MAX_MEMORY_FILES {
+            return Err(Failure::TooLarge);
+        }
         if unpacking.writer.made_dirs() > MAX_DIRECTORIES {
             return Err(bad(format!(
                 "its paths need more than {MAX_DIRECTORIES} directories"
@@ -99,7 +134,9 @@ struct Unpacking<'a> {
     writer: ScratchWriter,
     compare: Compare,
     progress: &'a dyn Progress,
-    written: u64,
+    /// What may still be written, in bytes.
+    room: u64,
+    is_in_memory: bool,
     buffer: Vec<u8>,
     found: Found,
 }
@@ -183,7 +220,7 @@ impl Unpacking<'_> {
         if let Some(hasher) = &mut hasher {
             hasher.update(begin);
         }
-        write(&mut file, begin, &mut self.written)?;
+        write(&mut file, begin, (&mut self.room, self.is_in_memory))?;
         if !is_kept && let Some(member) = self.found.members.last_mut() {
             member.is_hole = true;
         }
@@ -201,7 +238,7 @@ impl Unpacking<'_> {
             self.fill(content, len)?;
             let bytes = self.buffer.get(..len).unwrap_or_default();
             if kept > 0 {
-                write(&mut file, bytes, &mut self.written)?;
+                write(&mut file, bytes, (&mut self.room, self.is_in_memory))?;
                 kept -= len as u64;
             }
             if let Some(hasher) = &mut hasher {
@@ -228,12 +265,19 @@ impl Unpacking<'_> {
     }
 }
 
-fn write(file: &mut File, bytes: &[u8], written: &mut u64) -> Result<(), Failure> {
-    *written = written.saturating_add(bytes.len() as u64);
-    if *written > MAX_SCRATCH_BYTES {
-        return Err(bad(format!(
-            "its documents take more than {MAX_SCRATCH_BYTES} bytes"
-        )));
+fn write(
+    file: &mut File,
+    bytes: &[u8],
+    (room, is_in_memory): (&mut u64, bool),
+) -> Result<(), Failure> {
+    match room.checked_sub(bytes.len() as u64) {
+        Some(left) => *room = left,
+        None if is_in_memory => return Err(Failure::TooLarge),
+        None => {
+            return Err(bad(format!(
+                "its documents take more than {MAX_SCRATCH_BYTES} bytes"
+            )));
+        }
     }
     file.write_all(bytes).map_err(Failure::Scratch)
 }

@@ -1,7 +1,7 @@
 //! What the command line says of archives.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ocisweep::archive::{ArchiveOptions, Archives, Compare, STANDARD};
 
@@ -35,6 +35,15 @@ pub fn writes_to_stdout(command: &Command) -> bool {
 pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
     let mut options = ArchiveOptions::default();
     options.writes = command.changes();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command has the environment of its user"
+    )]
+    let directory = std::env::var_os("TMPDIR");
+    // Users who name a directory for temporary files want it to be used.
+    if directory.is_none() {
+        options.memory = Some(PathBuf::from("/dev/shm"));
+    }
     options.accepts_classic = command.accepts_classic();
     if let Command::Check(args) = command
         && !args.quick

@@ -17,6 +17,12 @@ use tempfile::TempDir;
 
 use super::{Links, OWN_PREFIX, open_dir};
 
+/// What a file system in memory is known by, see `statfs(2)`.
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
+/// What has to be free in a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their programs need.
+const ROOM_BYTES: u64 = 1 << 30;
+
 /// A directory that is removed with everything in it when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -38,6 +44,21 @@ impl Scratch {
     pub(crate) fn new() -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix(OWN_PREFIX).tempdir()?;
         Ok(Self { dir })
+    }
+
+    /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
+    /// written to.
+    pub(crate) fn in_memory(parent: &Path) -> Option<Self> {
+        let found = rustix::fs::statfs(parent).ok()?;
+        let unit = u64::try_from(found.f_bsize).ok()?;
+        let is_roomy = found.f_bavail.saturating_mul(unit) >= ROOM_BYTES;
+        if found.f_type != TMPFS_MAGIC || !is_roomy {
+            return None;
+        }
+        let dir = tempfile::Builder::new()
+            .prefix(OWN_PREFIX)
+            .tempdir_in(parent);
+        dir.ok().map(|dir| Self { dir })
     }
 
     /// Returns its path.

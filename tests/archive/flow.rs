@@ -528,3 +528,68 @@ fn a_damaged_archive_below_a_directory_is_reported_with_a_status() {
     }
     assert!(fs::read(scene.path("b.tar")).expect("it is there") == cut);
 }
+
+#[test]
+fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
+    let scene = Scene::new();
+    let path = scene.archive("images.tar");
+    let large = scene.path("large.tar");
+    scene.layout.file("notes.json", &[b' '; 40 << 20]);
+    fs::write(&large, pack_directory(scene.layout.path())).expect("it can be written");
+    let many = scene.path("many.tar");
+    let files = members(&scene.bytes);
+    let numbers: Vec<String> = (0..10_001)
+        .map(|number| format!("notes/{number}"))
+        .collect();
+    let own = files.iter().map(|member| (&*member.path, &*member.content));
+    let more = numbers.iter().map(|name| (&**name, &b""[..]));
+    fs::write(&many, super::pack::pack(own.chain(more))).expect("it can be written");
+    let memory = "/dev/shm";
+    let has_room = rustix::fs::statvfs(memory)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= 1 << 30);
+    if !has_room {
+        crate::support::environment::skip("/dev/shm has less than 1 GiB free");
+        return;
+    }
+    if !crate::support::environment::has_tools(&["strace"]) {
+        return;
+    }
+    let none = scene.path("tmp");
+    fs::create_dir(&none).expect("a directory");
+    for (archive, variable, expected) in [
+        (&path, None, (true, false)),
+        (&path, Some(&none), (false, true)),
+        // Begun in memory, and done again.
+        (&large, None, (true, true)),
+        (&many, None, (true, true)),
+    ] {
+        let mut command = Command::new("strace");
+        command
+            .args([
+                "-f",
+                "-qq",
+                "-e",
+                "trace=mkdir,mkdirat",
+                env!("CARGO_BIN_EXE_ocisweep"),
+                "ls",
+            ])
+            .arg(archive)
+            .env_remove("TMPDIR");
+        if let Some(directory) = variable {
+            command.env("TMPDIR", directory);
+        }
+        let output = command.output().expect("it can be started");
+        assert!(output.status.success());
+        let calls = String::from_utf8_lossy(&output.stderr).into_owned();
+        let in_memory = calls.contains("/dev/shm/.ocisweep-");
+        let elsewhere = calls
+            .lines()
+            .any(|line| line.contains("/.ocisweep-") && !line.contains("/dev/shm"));
+        assert_eq!(
+            (in_memory, elsewhere),
+            expected,
+            "{}\n{calls}",
+            archive.display()
+        );
+    }
+}
