@@ -9,7 +9,7 @@ use super::{ConcurrentChange, DeleteResult};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::layout::change_detector::is_unchanged;
-use crate::layout::{Layout, State};
+use crate::layout::{BlobId, Layout, State};
 use crate::oci::Digest;
 use crate::plan::Plan;
 use crate::progress::Silent;
@@ -43,21 +43,22 @@ fn newly_broken(
     plan: &Plan,
     results: &[&[DeleteResult]; 2],
 ) -> Result<Vec<String>> {
-    let deleted: BTreeSet<&Digest> = [&plan.spare, &plan.sweep]
+    let blobs = Arc::new(layout.list()?);
+    let graph = Graph::read(layout, state, blobs, Timestamp::UNIX_EPOCH, &Silent)?;
+    // Few of the deleted blobs are referenced, if any: each is looked up once and not once for each root.
+    let lost: Vec<BlobId> = [&plan.spare, &plan.sweep]
         .into_iter()
         .zip(results)
         .flat_map(|(deletions, results)| deletions.iter().zip(*results))
         .filter(|(_, result)| matches!(result, DeleteResult::Deleted | DeleteResult::Trashed))
-        .filter_map(|(blob, _)| plan.blobs.digest(blob.id))
+        .filter_map(|(blob, _)| graph.id(plan.blobs.digest(blob.id)?))
+        .filter(|id| !graph.is_present(*id))
         .collect();
-    let blobs = Arc::new(layout.list()?);
-    let graph = Graph::read(layout, state, blobs, Timestamp::UNIX_EPOCH, &Silent)?;
     let mut broken = BTreeSet::new();
     for root in graph.roots() {
         let Ok(id) = root.target else { continue };
         let reach = graph.reach([id]);
-        let mut ids = deleted.iter().filter_map(|digest| graph.id(digest));
-        if ids.any(|id| reach.contains(id) && !graph.is_present(id)) {
+        if lost.iter().any(|id| reach.contains(*id)) {
             broken.insert(graph.root_label(state, root));
         }
     }
