@@ -92,7 +92,7 @@ fn an_invalid_command_line_is_explained() {
         "gc --graec 0 layout",
         "prune --max-size 5 layout",
         "rm --platform linux/arm64 --only-platform linux layout app:1",
-        "ls --tree --format json layout",
+        "ls --tree --format raw layout",
         "man hodl",
         "completions tcsh",
         "man --dir nowhere/at/all",

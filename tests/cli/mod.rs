@@ -14,6 +14,7 @@
 //! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
 //! - [`inspect`]: `check`, `why` and `blobs`.
 //! - [`refusals`]: errors, with the hints that lead out of them.
+//! - [`templates`]: `--format TEMPLATE`.
 //! - [`terminal`]: colours, widths, and readers that close the pipe.
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
 
@@ -24,6 +25,7 @@ mod list;
 mod many;
 mod refusals;
 mod sweep;
+mod templates;
 mod terminal;
 mod topics;
 mod usage;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::{Cmd, LayoutBuilder};
 
 /// Every topic.
-const TOPICS: [&str; 4] = ["filters", "times", "patterns", "sizes"];
+const TOPICS: [&str; 5] = ["filters", "times", "patterns", "sizes", "templates"];
 
 /// Names in the layout of the examples.
 const NAMES: [&str; 7] = [
@@ -210,6 +210,60 @@ fn the_table_of_filters_lists_every_key() {
     let (_, known) = run.stderr.split_once("the keys are ").expect("a list");
     let known = known.lines().next().unwrap_or_default().split(", ");
     assert_eq!(keys, known.map(str::to_owned).collect());
+}
+
+/// Every field of the topic can be printed, and no other: the error of an unknown field lists those that exist.
+#[test]
+fn the_table_of_templates_lists_every_field() {
+    let ground = Ground::new();
+    let text = topic("templates");
+    let rows = text
+        .lines()
+        .skip_while(|line| !line.trim().starts_with("COMMAND"))
+        .skip(1);
+    let rows: Vec<&str> = rows.take_while(|line| !line.is_empty()).collect();
+    let fields = |command: &str| -> BTreeSet<String> {
+        let first = rows.iter().position(|row| row[2..17].trim() == command);
+        let first = first.expect("the command is in the table");
+        let more = rows[first + 1..]
+            .iter()
+            .take_while(|row| row.starts_with("     "));
+        let words = rows[first..=first].iter().chain(more).map(|row| &row[17..]);
+        let words = words.flat_map(|row| row.split(|c: char| !c.is_ascii_alphabetic()));
+        let is_field = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase());
+        words.filter(is_field).map(str::to_owned).collect()
+    };
+    let known = |args: &[&str]| -> BTreeSet<String> {
+        let run = Cmd::new(args).arg(ground.layout()).run();
+        assert_eq!(run.code, Some(2), "{}", run.all());
+        let (_, known) = run.stderr.split_once("fields: ").expect("a list");
+        known.trim().split(", ").map(str::to_owned).collect()
+    };
+    for (command, args) in [
+        ("ls", &["ls", "--format", "{{.X}}"][..]),
+        ("df", &["df", "--format", "{{.X}}"]),
+        ("hold ls", &["hold", "ls", "--format", "{{.X}}"]),
+        ("trash ls", &["trash", "ls", "--format", "{{.X}}"]),
+    ] {
+        assert_eq!(fields(command), known(args), "{command}");
+    }
+    let of_image = known(&["df", "-v", "--format", "table {{.X}}"]);
+    let inside = known(&["df", "-v", "--format", "{{range .Images}}{{.X}}{{end}}"]);
+    assert_eq!(of_image, inside);
+    let mut want = fields("ls");
+    for gone in [
+        "ContentSize",
+        "ContentBytes",
+        "State",
+        "AddedSince",
+        "AddedAt",
+    ] {
+        assert!(want.remove(gone), "{gone}");
+    }
+    want.extend(["SharedBytes", "UniqueBytes"].map(str::to_owned));
+    assert_eq!(of_image, want);
+    let outside: BTreeSet<String> = ["Images", "Layout"].map(str::to_owned).into();
+    assert_eq!(known(&["df", "-v", "--format", "{{.X}}"]), outside);
 }
 
 #[test]

@@ -467,6 +467,7 @@ fn docs_explain_every_json_key_and_no_other() {
         "ocisweep hold ls --format json skopeo-old-tags",
         "ocisweep ls --format json skopeo-old-tags",
         "ocisweep ls --format jsonl bk-sbom",
+        "ocisweep ls --tree --format json bk-sbom skopeo-old-tags",
         "ocisweep ls --format json --time added bk-sbom",
         "ocisweep df --format json -v skopeo-old-tags",
         "cp -r bk-sbom torn && echo '[]' > torn/index.json",

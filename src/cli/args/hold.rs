@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use ocisweep::parse::time::parse_duration;
 
-use super::TableFormat;
+use super::{Format, FormatParser};
 
 #[derive(Debug, Subcommand)]
 pub enum HoldCommand {
@@ -58,9 +58,9 @@ pub struct HoldLsArgs {
     /// Image layout: a directory with index.json and blobs/
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
-    /// Output format: table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: TableFormat,
+    /// Output format: table, json, raw, or a template such as '{{.Name}} {{.Image}}' (see `ocisweep help templates`)
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_possible_values = true, value_parser = FormatParser { has_lines: false })]
+    pub format: Format,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -12,12 +12,14 @@ use ocisweep::parse::time::parse_duration;
 use ocisweep::plan::PlatformMode;
 
 mod archive;
+mod format;
 mod hold;
 mod inspect;
 mod layouts;
 mod trash;
 
 pub use archive::ArchiveArgs;
+pub use format::{Format, FormatParser};
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 pub use layouts::{LayoutArgs, SharedArgs};
@@ -43,7 +45,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     long_about = "Clean OCI image layouts on disk: list images, remove names, platforms and old images, and \
                   delete every unreferenced blob. Works directly on `index.json` and `blobs/`; needs no \
                   daemon, no registry and no network.",
-    after_help = "Help topics: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`\n\n\
+    after_help = "Help topics: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`, `help templates`\n\n\
                   Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
                   changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted. \
                   With several layouts the most severe status is returned, in this order: 130, 3, 4, 6, 2, 5, 1, 10, 0"
@@ -185,10 +187,11 @@ pub enum Command {
             ocisweep ls images            images, newest first\n  \
             ocisweep ls --tree images     with platforms, attestations and referrers\n  \
             ocisweep ls --format json images\n  \
+            ocisweep ls --format '{{.Name}} {{.ID}}' images\n  \
             ocisweep ls -f 'reference=app:*' -f until=7d images\n  \
             ocisweep ls -r mirrors        every layout below a directory\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
-            See also: `ocisweep help filters`, `help times`, `help patterns`"
+            See also: `ocisweep help filters`, `help times`, `help patterns`, `help templates`"
     )]
     Ls(LsArgs),
     /// Show disk usage and reclaimable space
@@ -199,7 +202,8 @@ pub enum Command {
             Examples:\n  \
             ocisweep df images\n  \
             ocisweep df -v images         also the shared and unique bytes of each image\n  \
-            ocisweep df -r mirrors        every layout below a directory, hard links counted once"
+            ocisweep df -r mirrors        every layout below a directory, hard links counted once\n  \
+            ocisweep df -v --format 'table {{.Name}}\\t{{.UniqueSize}}' images"
     )]
     Df(DfArgs),
     #[command(visible_alias = "fsck")]
@@ -223,7 +227,8 @@ pub enum Command {
             filters     select images with `ls --filter` and `prune --filter`\n  \
             times       durations, dates and points in time\n  \
             patterns    match names with `*`, `**`, `?` and `[a-z]`\n  \
-            sizes       sizes with decimal and binary units\n\n\
+            sizes       sizes with decimal and binary units\n  \
+            templates   print rows with `--format TEMPLATE`\n\n\
             Examples:\n  \
             ocisweep help prune\n  \
             ocisweep help hold add\n  \
@@ -335,7 +340,7 @@ pub struct ManArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct HelpArgs {
-    /// A command, such as `prune` or `hold add`, or a topic: filters, times, patterns, sizes
+    /// A command, such as `prune` or `hold add`, or a topic: filters, times, patterns, sizes, templates
     #[arg(value_name = "COMMAND|TOPIC")]
     pub words: Vec<String>,
 }
@@ -642,16 +647,10 @@ pub struct LsArgs {
     /// configuration); default: show and sort by created, filter by added
     #[arg(long, value_name = "CLOCK")]
     pub time: Option<ClockName>,
-    /// Output format: table, json (one document) or jsonl (one image per line)
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: ListFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ListFormat {
-    Table,
-    Json,
-    Jsonl,
+    /// Output format: table, json (one document), jsonl (one image per line), raw, or a template such as
+    /// '{{.Repository}}:{{.Tag}}' or 'table {{.ID}}\t{{.Size}}' (see `ocisweep help templates`)
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_possible_values = true, value_parser = FormatParser { has_lines: true })]
+    pub format: Format,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -667,15 +666,9 @@ pub struct DfArgs {
     /// Count temporary files of writers that are older than DURATION as reclaimable
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub temp_age: Duration,
-    /// Output format: table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: TableFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TableFormat {
-    Table,
-    Json,
+    /// Output format: table, json, raw, or a template such as '{{.Type}} {{.Reclaimable}}' (see `ocisweep help templates`)
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_possible_values = true, value_parser = FormatParser { has_lines: false })]
+    pub format: Format,
 }
 
 #[cfg(test)]

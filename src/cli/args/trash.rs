@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use ocisweep::parse::time::parse_duration;
 
-use super::{TableFormat, TextFormat};
+use super::{Format, FormatParser, TextFormat};
 
 /// Whether deleted blobs are moved into the trash.
 #[derive(Debug, Clone, Copy, ClapArgs)]
@@ -86,9 +86,9 @@ pub struct TrashLsArgs {
     /// Directory of blobs that layouts share, in place of a layout
     #[arg(long, value_name = "DIR")]
     pub shared_blobs: Option<PathBuf>,
-    /// Output format: table or json
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: TableFormat,
+    /// Output format: table, json, raw, or a template such as '{{.Run}} {{.Size}}' (see `ocisweep help templates`)
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_possible_values = true, value_parser = FormatParser { has_lines: false })]
+    pub format: Format,
 }
 
 #[derive(Debug, ClapArgs)]

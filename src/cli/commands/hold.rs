@@ -17,13 +17,15 @@ use ocisweep::plan::{Force, SelectError, Selector};
 use ocisweep::{Error, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::args::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs, TableFormat};
+use super::fields::{self, HOLD, Values};
+use crate::cli::args::{Format, HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::quote::{hold_rm_command, wider_hint};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::{NONE, Table};
+use crate::cli::render::template::{Row, Value};
 use crate::cli::render::time::until;
 
 /// The largest `umoci.json` that is read, in bytes.
@@ -245,6 +247,7 @@ fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Result<Exit, Exit> {
 }
 
 fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
+    let template = fields::compile(context, &args.format, &HOLD)?;
     let view = context.read(&args.layout, None);
     let view = view.map_err(|error| context.report(&error))?;
     let entries = list_entries(&view);
@@ -258,7 +261,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
             .or_else(|| hold.image.clone())
     };
     let holds = view.state.holds.holds.iter();
-    if args.format == TableFormat::Json {
+    if args.format == Format::Json {
         let holds = holds.map(|hold| JsonHold {
             name: hold.name.clone(),
             digest: hold.digest.to_string(),
@@ -273,6 +276,13 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
         });
         let holds = holds.collect();
         return Ok(context.print(&json::document("hold ls", JsonHolds { holds })));
+    }
+    if let Some(template) = &template {
+        let values = Values(context);
+        let rows: Vec<Row> = holds
+            .map(|hold| row(values, hold, image_of(hold), context.now))
+            .collect();
+        return Ok(fields::print(context, template, &rows));
     }
     let headers = ["NAME", "IMAGE", "IMAGE ID", "ENDS", "REASON"];
     let mut table = Table::new(&headers, &[0, 1], context.term.width());
@@ -292,6 +302,27 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
         ]);
     }
     Ok(context.print(&table.render()))
+}
+
+/// Returns the fields of a hold.
+fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -> Row {
+    let removed = hold.while_path.as_ref();
+    let removed = removed.map(|path| path.to_string_lossy().into_owned());
+    let until = hold.until.map(|until| until.to_string());
+    Row::new([
+        ("Name", values.text(&hold.name)),
+        ("Image", values.text(image.as_deref().unwrap_or(NONE))),
+        ("ID", Value::Text(hold.digest.short())),
+        ("Digest", Value::Text(hold.digest.to_string())),
+        ("Ends", values.text(&ends(hold, now))),
+        ("Until", values.text(until.as_deref().unwrap_or_default())),
+        ("While", values.text(removed.as_deref().unwrap_or_default())),
+        (
+            "Reason",
+            values.text(hold.reason.as_deref().unwrap_or_default()),
+        ),
+        ("Active", Value::Flag(hold.is_active(now))),
+    ])
 }
 
 /// Returns when a hold ends.

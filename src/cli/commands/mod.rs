@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod check;
 mod check_trash;
 pub mod df;
+mod fields;
 pub mod gc;
 pub mod hold;
 pub mod ls;

@@ -12,13 +12,15 @@ use ocisweep::parse::size::{human_duration, human_size};
 use ocisweep::plan::Totals;
 use serde::Serialize;
 
-use crate::cli::args::{TableFormat, TrashCommand, TrashEmptyArgs, TrashLsArgs};
+use super::fields::{self, RUN, Values};
+use crate::cli::args::{Format, TrashCommand, TrashEmptyArgs, TrashLsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::quote::quote_path;
 use crate::cli::render::json;
 use crate::cli::render::sweep::{count, total_line};
 use crate::cli::render::table::Table;
+use crate::cli::render::template::{self, Value};
 use crate::cli::run::run_mode;
 
 /// Runs one of the sub-commands.
@@ -46,6 +48,10 @@ fn open(
 }
 
 fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
+    let template = match fields::compile(context, &args.format, &RUN) {
+        Ok(template) => template,
+        Err(exit) => return exit,
+    };
     let owner = open(
         context,
         args.layout.as_deref(),
@@ -58,7 +64,7 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
     let shown = runs
         .iter()
         .filter(|run| !matches!(run.record, Ok(None)) || !run.blobs.is_empty());
-    if args.format == TableFormat::Json {
+    if args.format == Format::Json {
         let document = JsonTrash {
             schema_version: json::SCHEMA_VERSION,
             command: "trash ls",
@@ -66,15 +72,47 @@ fn ls(context: &Context<'_>, args: &TrashLsArgs) -> Exit {
         };
         return context.print(&json::pretty(&document));
     }
+    if let Some(template) = &template {
+        let rows: Vec<template::Row> = shown.map(|run| fields_of(context, run)).collect();
+        return fields::print(context, template, &rows);
+    }
     let headers = ["RUN", "WHEN", "COMMAND", "NAMES", "BLOBS", "SIZE", "ENDS"];
     let mut table = Table::new(&headers, &[2, 3], context.term.width());
     for run in shown {
-        table.row(row(context, run));
+        table.row(row(context, run).to_vec());
     }
     context.print(&table.render())
 }
 
-fn row(context: &Context<'_>, run: &TrashedRun) -> Vec<String> {
+/// Returns the fields of a run.
+fn fields_of(context: &Context<'_>, run: &TrashedRun) -> template::Row {
+    let values = Values(context);
+    let record = run.record.as_ref().ok().and_then(Option::as_ref);
+    let names = record.map(|record| record.names()).unwrap_or_default();
+    let time = |time: Option<Timestamp>| {
+        let time = time.map(|time| time.to_string());
+        Value::Text(time.unwrap_or_default())
+    };
+    // Cells went through `Term::foreign` already.
+    let [run_name, when, command, _, _, size, ends] = row(context, run).map(Value::Text);
+    template::Row::new([
+        ("Run", run_name),
+        ("When", when),
+        ("Command", command),
+        ("Names", values.list(&names)),
+        ("Blobs", values.number(run.blobs.len() as u64)),
+        ("Size", size),
+        ("Ends", ends),
+        ("SizeBytes", values.number(run.bytes())),
+        (
+            "StartedAt",
+            time(record.and_then(|record| record.started())),
+        ),
+        ("EndsAt", time(record.and_then(|record| record.ends()))),
+    ])
+}
+
+fn row(context: &Context<'_>, run: &TrashedRun) -> [String; 7] {
     let foreign = |text: &str| context.term.foreign(text);
     let (when, command, names, ends) = match &run.record {
         Ok(Some(record)) => (
@@ -94,7 +132,7 @@ fn row(context: &Context<'_>, run: &TrashedRun) -> Vec<String> {
             None,
         ),
     };
-    vec![
+    [
         run.name.clone(),
         when.unwrap_or_default(),
         command,

@@ -6,5 +6,6 @@ pub mod rows;
 pub mod summary;
 pub mod sweep;
 pub mod table;
+pub mod template;
 pub mod time;
 pub mod trashed;

@@ -3,11 +3,12 @@
 //! Each topic is a text of at most 80 columns. `tests/cli/topics.rs` runs the commands and checks the tables in it.
 
 /// Every topic with its text, in the order in which help lists them.
-pub const TOPICS: [(&str, &str); 4] = [
+pub const TOPICS: [(&str, &str); 5] = [
     ("filters", include_str!("filters.txt")),
     ("times", include_str!("times.txt")),
     ("patterns", include_str!("patterns.txt")),
     ("sizes", include_str!("sizes.txt")),
+    ("templates", include_str!("templates.txt")),
 ];
 
 /// Returns the text of a topic.

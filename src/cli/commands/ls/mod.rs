@@ -1,5 +1,6 @@
 //! `ocisweep ls`
 
+mod referrer;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,6 @@ use jiff::Timestamp;
 use ocisweep::graph::{kind_of, lacks_layers};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{Image, ImageInspector, Presence, Sizes, TimeSource, list_images};
-use ocisweep::oci::reference::Reference;
 use ocisweep::oci::{Kind, split_name};
 use ocisweep::parse::size::human_size3;
 use ocisweep::plan::{
@@ -18,14 +18,16 @@ use ocisweep::plan::{
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
-use self::tree::tree;
-use crate::cli::args::{ClockName, ListFormat, LsArgs};
+use self::tree::{Part, parts, tree};
+use super::fields::{self, IMAGE, ImageFacts, Values, familiar};
+use crate::cli::args::{ClockName, Format, LsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, each};
 use crate::cli::mistaken::Given;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
 use crate::cli::render::table::{NO_LAYERS, NONE, Table};
+use crate::cli::render::template::{Row, Template, Value};
 use crate::cli::render::time::ago;
 
 /// Lists each layout. A layout that fails does not stop the others.
@@ -33,13 +35,14 @@ use crate::cli::render::time::ago;
 /// # Errors
 /// The exit status, if the command line cannot be used, or the layouts were not found.
 pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
-    if args.tree && args.format != ListFormat::Table {
+    if args.tree && args.format.template().is_some() {
         return Err(context.fail(
             exit::USAGE,
-            "cannot print a tree as JSON",
-            Some("`--format json` without `--tree` prints the state of each image, `ocisweep why` its parts"),
+            "cannot print a tree through a template",
+            Some("`--tree --format json` prints the parts of each image; `{{.Platforms}}` needs no `--tree`"),
         ));
     }
+    let template = fields::compile(context, &args.format, &IMAGE)?;
     let filters = context.filters(&args.filter);
     let filters = filters.map_err(|error| context.fail(exit::USAGE, &error.to_string(), None))?;
     let given = Given {
@@ -49,13 +52,14 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
     let chosen = choose(context, given)?;
     let mut exit = chosen.exit;
     let lists = each(context, &chosen.groups, |_, group| {
-        list(context, args, &filters, group.path())
+        list(context, args, &filters, template.as_ref(), group.path())
     });
     let listed = lists.iter().flatten().flatten();
     let unmatched = unmatched_everywhere(listed.map(|list| list.unmatched.as_slice()));
     context.warn_unmatched(&unmatched);
     let mut layouts = Vec::new();
     let mut ids = BTreeSet::new();
+    let mut rows = Vec::new();
     for (path, list) in chosen.paths().zip(lists) {
         let list = match list {
             None => {
@@ -76,10 +80,11 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
         if args.quiet {
             let ids = list.ids.into_iter().filter(|id| ids.insert(id.clone()));
             text.extend(ids.map(|id| id + "\n"));
-        } else if chosen.is_many && args.format == ListFormat::Table {
+        } else if chosen.is_many && args.format == Format::Table {
             text = format!("{}:\n{text}", context.term.path(path));
         }
         layouts.extend(list.json);
+        rows.extend(list.rows);
         exit = exit.and(context.print(&text));
         if let Some(error) = list.error {
             exit = exit.and(context.report(&error));
@@ -88,7 +93,10 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
             exit = exit.and(context.fail(exit::INCOMPLETE, &complaint, None));
         }
     }
-    if args.format == ListFormat::Json && !args.quiet {
+    if let Some(template) = &template {
+        exit = exit.and(fields::print(context, template, &rows));
+    }
+    if args.format == Format::Json && !args.quiet {
         exit = exit.and(context.print(&json::document("ls", JsonList { layouts })));
     }
     Ok(exit)
@@ -108,6 +116,8 @@ struct List {
     ids: Vec<String>,
     /// With `--format json`.
     json: Option<JsonLayout>,
+    /// With a template.
+    rows: Vec<Row>,
     /// Why an image could not be read.
     error: Option<Error>,
     complaints: Vec<String>,
@@ -118,6 +128,7 @@ fn list(
     context: &Context<'_>,
     args: &LsArgs,
     filters: &Filters,
+    template: Option<&Template>,
     path: &Path,
 ) -> Result<List, Failure> {
     let view = context.read(path, args.layouts.shared_blobs.as_deref());
@@ -151,14 +162,30 @@ fn list(
         })
         .collect();
     sort(&mut listed);
-    match args.format {
+    if args.tree && args.format != Format::Table {
+        let parts = parts(context, &view, &listed, &mut cache);
+        for (listed, parts) in listed.iter_mut().zip(parts) {
+            listed.children = Some(parts);
+        }
+    }
+    match &args.format {
+        // As in docker, a template wins over `--quiet`.
+        Format::Template(_) => {
+            let Some(template) = template else {
+                return Ok(list);
+            };
+            for listed in &listed {
+                list.rows
+                    .extend(listed.fields(context, template, args, path, &mut cache));
+            }
+        }
         _ if args.quiet => {
             let ids = listed.iter();
             list.ids = ids.map(|listed| listed.id(args.no_trunc)).collect();
         }
-        ListFormat::Table if args.tree => list.text = tree(context, &view, &listed, &mut cache),
-        ListFormat::Table => list.text = table(context, &listed, args),
-        ListFormat::Jsonl => {
+        Format::Table if args.tree => list.text = tree(context, &view, &listed, &mut cache),
+        Format::Table => list.text = table(context, &listed, args),
+        Format::Jsonl => {
             let is_many = args.layouts.given().is_many();
             for image in &listed {
                 let mut image = image.to_json(&view);
@@ -168,7 +195,7 @@ fn list(
                 list.text.push('\n');
             }
         }
-        ListFormat::Json => {
+        Format::Json => {
             list.json = Some(JsonLayout {
                 path: path.to_string_lossy().into_owned(),
                 images: listed.iter().map(|image| image.to_json(&view)).collect(),
@@ -199,6 +226,8 @@ pub(super) struct Listed {
     pub(super) presence: Presence,
     /// Manifests are present and no layer is.
     pub(super) lacks_layers: bool,
+    /// With `--tree` in JSON.
+    children: Option<Vec<Part>>,
 }
 
 impl Listed {
@@ -214,6 +243,7 @@ impl Listed {
             sizes: cache.sizes(image.id, declared),
             presence: cache.presence(image.id),
             lacks_layers: lacks_layers(&view.graph, image.id),
+            children: None,
             image,
         }
     }
@@ -245,17 +275,23 @@ impl Listed {
         self.added.unwrap_or(self.created)
     }
 
+    const fn state(&self) -> &'static str {
+        state(self.presence)
+    }
+
     fn first_name(&self) -> &str {
         self.image.names.first().map_or("", |name| &name.text)
     }
 }
 
-/// Shortens a repository as docker does: without `docker.io/` and `library/`.
-fn familiar(repository: &str) -> String {
-    Reference::parse_normalized(repository).map_or_else(
-        |_| repository.to_owned(),
-        |reference| reference.familiar_name(),
-    )
+/// Returns how much of an image is present, as in JSON.
+pub(super) const fn state(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Whole => "whole",
+        Presence::Partial => "partial",
+        Presence::Missing => "missing",
+        Presence::Damaged => "damaged",
+    }
 }
 
 /// Sorts by time, newest first, then by name, then by digest. An image without a time comes last.
@@ -346,6 +382,9 @@ struct JsonImage {
     holds: Vec<String>,
     /// Other JSON files of the layout that list it as well.
     second_indexes: Vec<String>,
+    /// With `--tree`: what is below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    children: Option<Vec<Part>>,
 }
 
 impl Listed {
@@ -362,15 +401,53 @@ impl Listed {
             added: self.added.map(|added| added.map(|added| added.to_string())),
             disk_bytes: self.sizes.disk,
             content_bytes: self.sizes.content,
-            state: match self.presence {
-                Presence::Whole => "whole",
-                Presence::Partial => "partial",
-                Presence::Missing => "missing",
-                Presence::Damaged => "damaged",
-            },
+            state: self.state(),
             lacks_layers: self.lacks_layers,
             holds: self.image.holds.clone(),
             second_indexes: self.image.second_indexes.clone(),
+            children: self.children.clone(),
         }
+    }
+
+    /// Returns the fields of each row. What costs more than the table is read only if the template uses it.
+    fn fields(
+        &self,
+        context: &Context<'_>,
+        template: &Template,
+        args: &LsArgs,
+        layout: &Path,
+        cache: &mut ImageInspector<'_>,
+    ) -> Vec<Row> {
+        let values = Values(context);
+        let platforms = if template.uses("Platforms") {
+            fields::platforms(&self.image, cache)
+        } else {
+            Vec::new()
+        };
+        let added = if template.uses("AddedSince") || template.uses("AddedAt") {
+            cache.time(self.image.id, TimeSource::Added)
+        } else {
+            None
+        };
+        let facts = ImageFacts {
+            layout: &layout.to_string_lossy(),
+            created: self.created,
+            platforms,
+            id: self.id(args.no_trunc),
+            size: human_size3(self.sizes.disk),
+            size_bytes: self.sizes.disk,
+        };
+        let row = |name| {
+            let more = [
+                ("ContentSize", Value::Text(human_size3(self.sizes.content))),
+                ("ContentBytes", values.number(self.sizes.content)),
+                ("State", Value::Text(self.state().to_owned())),
+                ("AddedSince", values.since(added)),
+                ("AddedAt", values.at(added)),
+            ];
+            let fields = fields::image(values, &self.image, name, &facts);
+            Row::new(fields.into_iter().chain(more))
+        };
+        (0..self.image.names.len().max(1)).map(row).collect()
     }
 }

@@ -12,10 +12,12 @@ use ocisweep::graph::{Edge, is_attestation, kind_of};
 use ocisweep::layout::BlobId;
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{ImageInspector, Presence, Sizes};
-use ocisweep::oci::{Digest, REFERENCE_DIGEST, Role};
+use ocisweep::oci::{Digest, Kind, REFERENCE_DIGEST, Role};
 use ocisweep::parse::size::human_size3;
+use serde::Serialize;
 
-use super::Listed;
+use super::referrer::{ReferrerKinds, SBOM};
+use super::{Listed, state};
 use crate::cli::context::Context;
 use crate::cli::render::table::{NO_LAYERS, NONE, Table};
 use crate::cli::term::Colors;
@@ -30,15 +32,42 @@ pub(super) fn tree<'v>(
     roots: &[Listed],
     cache: &mut ImageInspector<'v>,
 ) -> String {
-    let mut maker = Maker {
-        context,
-        view,
-        cache,
-        referrers: referrers(view),
-        shown: BTreeSet::new(),
-    };
+    let mut maker = Maker::new(context, view, cache);
     let nodes: Vec<TreeNode> = roots.iter().map(|listed| maker.root(listed)).collect();
     render(&nodes, context.term.width(), context.term.colors())
+}
+
+/// Returns what is below each image, for JSON.
+pub(super) fn parts<'v>(
+    context: &Context<'_>,
+    view: &'v Snapshot,
+    roots: &[Listed],
+    cache: &mut ImageInspector<'v>,
+) -> Vec<Vec<Part>> {
+    let mut maker = Maker::new(context, view, cache);
+    let below = roots.iter().map(|root| {
+        let nodes = maker.below(root.image.id).into_iter();
+        nodes.filter_map(TreeNode::into_part).collect()
+    });
+    below.collect()
+}
+
+/// A document below an image, in JSON.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Part {
+    digest: String,
+    /// What it is to the document above it.
+    role: &'static str,
+    kind: &'static str,
+    platform: Option<String>,
+    artifact_type: Option<String>,
+    /// Bytes that are present, each blob once.
+    disk_bytes: u64,
+    /// Bytes that the descriptors declare.
+    content_bytes: u64,
+    state: &'static str,
+    /// What is below it; `None`: more levels than are listed.
+    children: Option<Vec<Self>>,
 }
 
 /// A line of the tree and the lines below it.
@@ -54,6 +83,8 @@ struct TreeNode {
     children: Vec<Self>,
     /// The blob is absent. The marks say so as well.
     dim: bool,
+    /// The same for JSON, without children; `None`: a line that is no document.
+    part: Option<Part>,
 }
 
 /// Returns the headers and the blocks.
@@ -80,6 +111,15 @@ fn render(nodes: &[TreeNode], width: Option<usize>, colors: Colors) -> String {
 }
 
 impl TreeNode {
+    /// Returns the document with what is below it.
+    fn into_part(self) -> Option<Part> {
+        let mut part = self.part?;
+        // A line that is no document is the end of the levels.
+        let children = self.children.into_iter().map(Self::into_part);
+        part.children = children.collect();
+        Some(part)
+    }
+
     /// Appends the lines of a node: `branch` is printed before the first one, `below` before the others.
     fn push(&self, branch: &str, below: &str, table: &mut Table, colors: Colors) {
         let (last, stacked) = self.label.split_last().expect("a node has a label");
@@ -126,12 +166,28 @@ struct Maker<'a, 'c, 'v> {
     view: &'v Snapshot,
     cache: &'c mut ImageInspector<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
+    kinds: ReferrerKinds,
     /// Blobs whose children are shown below the current image. Once is enough: an index of a few kilobytes can have millions
     /// of paths through it.
     shown: BTreeSet<BlobId>,
 }
 
-impl<'v> Maker<'_, '_, 'v> {
+impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
+    fn new(
+        context: &'a Context<'a>,
+        view: &'v Snapshot,
+        cache: &'c mut ImageInspector<'v>,
+    ) -> Self {
+        Self {
+            context,
+            view,
+            cache,
+            referrers: referrers(view),
+            kinds: ReferrerKinds::of(view),
+            shown: BTreeSet::new(),
+        }
+    }
+
     /// Returns text from the layout as it may be shown.
     fn foreign(&self, text: &str) -> String {
         self.context.term.foreign(text)
@@ -150,11 +206,10 @@ impl<'v> Maker<'_, '_, 'v> {
         }
         extra.push(match listed.presence {
             Presence::Partial if listed.lacks_layers => NO_LAYERS.to_owned(),
-            presence => state(presence).to_owned(),
+            presence => absent(presence).to_owned(),
         });
         extra.extend(image.second_indexes.iter().map(|file| self.foreign(file)));
         extra.retain(|text| !text.is_empty());
-        self.shown.clear();
         TreeNode {
             label,
             cells: [
@@ -163,9 +218,15 @@ impl<'v> Maker<'_, '_, 'v> {
                 human_size3(listed.sizes.content),
                 extra.join(" "),
             ],
-            children: self.children(image.id, 0),
-            dim: false,
+            children: self.below(image.id),
+            ..TreeNode::default()
         }
+    }
+
+    /// Returns what is below an image.
+    fn below(&mut self, id: BlobId) -> Vec<TreeNode> {
+        self.shown.clear();
+        self.children(id, 0)
     }
 
     fn children(&mut self, id: BlobId, depth: usize) -> Vec<TreeNode> {
@@ -208,12 +269,13 @@ impl<'v> Maker<'_, '_, 'v> {
             nodes.push(node);
         }
         for referrer in referrers {
-            let node = self.view.graph.node(referrer);
-            let label = match node.and_then(|node| node.artifact_type.as_deref()) {
-                Some(artifact_type) => format!("referrer {}", self.foreign(artifact_type)),
-                None => "referrer".to_owned(),
+            let artifact_type = self.artifact_type(referrer);
+            let kind = self.kinds.kind(referrer, artifact_type);
+            let label = match artifact_type {
+                Some(artifact_type) => format!("{kind} {}", self.foreign(artifact_type)),
+                None => kind.to_owned(),
             };
-            let mut node = self.node(label, referrer, None);
+            let mut node = self.node(label, kind, referrer, Kind::Manifest, None);
             node.children = self.children(referrer, depth + 1);
             nodes.push(node);
         }
@@ -241,8 +303,8 @@ impl<'v> Maker<'_, '_, 'v> {
     }
 
     fn child(&mut self, edge: &Edge) -> TreeNode {
-        let label = if is_attestation(edge) {
-            "attestation".to_owned()
+        let (label, role, platform) = if is_attestation(edge) {
+            ("attestation".to_owned(), "attestation", None)
         } else {
             let written = edge
                 .details
@@ -253,16 +315,34 @@ impl<'v> Maker<'_, '_, 'v> {
             let platform = written
                 .or_else(|| self.cache.platform(edge.to, Some(edge)))
                 .filter(|platform| platform.os != "unknown");
-            match platform {
-                Some(platform) => self.foreign(&platform.to_string()),
+            let platform = platform.map(|platform| platform.to_string());
+            let label = match &platform {
+                Some(platform) => self.foreign(platform),
                 None => kind_of(&self.view.graph, edge.to, edge.kind).to_owned(),
-            }
+            };
+            (label, "child", platform)
         };
-        self.node(label, edge.to, edge.size)
+        let mut node = self.node(label, role, edge.to, edge.kind, edge.size);
+        if let Some(part) = &mut node.part {
+            part.platform = platform;
+        }
+        node
+    }
+
+    fn artifact_type(&self, id: BlobId) -> Option<&'v str> {
+        let node = self.view.graph.node(id)?;
+        node.artifact_type.as_deref()
     }
 
     /// Returns the line of a blob, without children.
-    fn node(&mut self, label: String, id: BlobId, declared: Option<u64>) -> TreeNode {
+    fn node(
+        &mut self,
+        label: String,
+        role: &'static str,
+        id: BlobId,
+        kind: Kind,
+        declared: Option<u64>,
+    ) -> TreeNode {
         let presence = self.cache.presence(id);
         // docker shows no bytes at all for what is missing.
         let sizes = if presence == Presence::Missing {
@@ -276,10 +356,21 @@ impl<'v> Maker<'_, '_, 'v> {
                 self.view.graph.digest(id).short(),
                 human_size3(sizes.disk),
                 human_size3(sizes.content),
-                state(presence).to_owned(),
+                absent(presence).to_owned(),
             ],
             children: Vec::new(),
             dim: presence == Presence::Missing,
+            part: Some(Part {
+                digest: self.view.graph.digest(id).to_string(),
+                role: if role == SBOM { "sbom" } else { role },
+                kind: kind_of(&self.view.graph, id, kind),
+                platform: None,
+                artifact_type: self.artifact_type(id).map(str::to_owned),
+                disk_bytes: sizes.disk,
+                content_bytes: sizes.content,
+                state: state(presence),
+                children: None,
+            }),
         }
     }
 
@@ -293,7 +384,7 @@ impl<'v> Maker<'_, '_, 'v> {
 }
 
 /// Returns what is absent, as in the column EXTRA.
-const fn state(presence: Presence) -> &'static str {
+const fn absent(presence: Presence) -> &'static str {
     match presence {
         Presence::Whole => "",
         Presence::Partial => "partial",
@@ -314,6 +405,7 @@ mod tests {
             cells: cells.map(str::to_owned),
             children,
             dim: cells.contains(&"missing"),
+            part: None,
         }
     }
 

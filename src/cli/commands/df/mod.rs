@@ -1,5 +1,7 @@
 //! `ocisweep df`
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -14,14 +16,18 @@ use ocisweep::plan::Tally;
 use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, usage};
 use serde::Serialize;
 
-use crate::cli::args::{DfArgs, TableFormat};
+use super::fields;
+use crate::cli::args::{DfArgs, Format};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_sharing, each};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
 use crate::cli::render::table::{NONE, Table};
+use crate::cli::render::template::Template;
 use crate::cli::run::{self, Clock, protection};
+
+use rows::AllBuilt;
 
 /// The measures of one layout.
 struct Report {
@@ -29,6 +35,8 @@ struct Report {
     usage: Usage,
     /// With `--verbose`.
     images: Option<Vec<(Image, ImageUsage)>>,
+    /// With `--verbose` and a template that uses it.
+    built: AllBuilt,
     /// What is in the trash; no other row counts it.
     trash: Row,
 }
@@ -38,8 +46,10 @@ struct Report {
 /// # Errors
 /// The exit status, if the layouts were not found.
 pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
+    let template = rows::template(context, args)?;
+    let template = template.as_ref();
     let protection = protection(context, args.grace, args.temp_age, Clock::Real);
-    let is_json = args.format == TableFormat::Json;
+    let is_json = args.format == Format::Json;
     if let Some(store) = &args.layouts.shared_blobs {
         let group = choose_sharing(context, store, args.layouts.given())?;
         let detail = if args.verbose {
@@ -56,13 +66,27 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
             .and_then(|store| in_trash(store.trash()))
             .map_err(|error| context.report(&error))?;
         let layouts = group.paths().1;
+        if let Some(template) = template {
+            let rows = rows::of_shared(
+                context,
+                template,
+                store,
+                layouts,
+                &usage,
+                &trash,
+                args.verbose,
+            );
+            let rows = rows.map_err(|error| context.report(&error))?;
+            let exit = fields::print(context, template, &rows);
+            return Ok(exit.and(obstacles(context, store, &usage)));
+        }
         return Ok(shared(context, is_json, store, layouts, &usage, &trash));
     }
     let chosen = choose(context, args.layouts.given())?;
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
     let measured = each(context, &chosen.groups, |number, group| {
-        let mut report = one(context, &protection, args.verbose, group.path())?;
+        let mut report = one(context, &protection, args.verbose, template, group.path())?;
         // A prune would refuse it as well.
         if let Err(error) = chosen.refuse_sharing(number) {
             report.usage.refuse(error.to_string());
@@ -76,7 +100,10 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
             None => exit = exit.and(exit::INTERRUPTED),
         }
     }
-    if is_json {
+    if let Some(template) = template {
+        let rows = rows::of(context, template, args.verbose, &reports);
+        exit = exit.and(fields::print(context, template, &rows));
+    } else if is_json {
         let document = JsonDf {
             layouts: reports.iter().map(Report::to_json).collect(),
             total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
@@ -107,6 +134,7 @@ fn one(
     context: &Context<'_>,
     protection: &Protection,
     is_verbose: bool,
+    template: Option<&Template>,
     path: &Path,
 ) -> Result<Report, Error> {
     let view = run::read(context, protection, path)?;
@@ -114,10 +142,13 @@ fn one(
     let usage = usage(&view, &images, &Disk, &protection.sweep)?;
     let trash = in_trash(view.layout.trash())?;
     let usages = is_verbose.then(|| image_usages(&view, &images, &Disk));
+    let built = template.filter(|_| is_verbose);
+    let built = built.map(|template| rows::built(&view, &images, template));
     Ok(Report {
         path: path.to_string_lossy().into_owned(),
         usage,
         images: usages.map(|usages| images.into_iter().zip(usages).collect()),
+        built: built.unwrap_or_default(),
         trash,
     })
 }
@@ -166,11 +197,9 @@ fn tables(context: &Context<'_>, reports: &[Report], is_recursive: bool) -> Stri
     text
 }
 
-/// Returns docker's table, with the rows of a layout.
-fn by_type(context: &Context<'_>, report: &Report) -> String {
+/// Returns the rows of a layout.
+fn types(report: &Report) -> Vec<(&'static str, Row)> {
     let usage = &report.usage;
-    let headers = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
-    let mut table = Table::new(&headers, &[], context.term.width());
     let mut rows = vec![
         ("Images", usage.images),
         ("Untagged", usage.untagged),
@@ -180,6 +209,26 @@ fn by_type(context: &Context<'_>, report: &Report) -> String {
     if report.trash.total > 0 {
         rows.push(("Trash", report.trash));
     }
+    rows
+}
+
+/// Returns images in the order of the table: the image that frees most comes first.
+fn by_unique(images: &[(Image, ImageUsage)]) -> Vec<&(Image, ImageUsage)> {
+    let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
+    rows.sort_by(|(a, a_usage), (b, b_usage)| {
+        b_usage
+            .unique
+            .cmp(&a_usage.unique)
+            .then_with(|| a.digest.cmp(&b.digest))
+    });
+    rows
+}
+
+/// Returns docker's table, with the rows of a layout.
+fn by_type(context: &Context<'_>, report: &Report) -> String {
+    let headers = ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"];
+    let mut table = Table::new(&headers, &[], context.term.width());
+    let rows = types(report);
     for (name, row) in &rows {
         table.row(vec![
             (*name).to_owned(),
@@ -282,15 +331,7 @@ fn by_image(
 ) -> String {
     let headers = ["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"];
     let mut table = Table::new(&headers, &[0], context.term.width());
-    let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
-    // The image that frees most comes first.
-    rows.sort_by(|(a, a_usage), (b, b_usage)| {
-        b_usage
-            .unique
-            .cmp(&a_usage.unique)
-            .then_with(|| a.digest.cmp(&b.digest))
-    });
-    for (image, usage) in rows {
+    for (image, usage) in by_unique(images) {
         let name = match image.names.as_slice() {
             [] => NONE.to_owned(),
             [name] => name.text.to_string(),
@@ -364,9 +405,15 @@ fn shared(
         }
         text
     };
-    let mut exit = context.print(&text);
+    let exit = context.print(&text);
+    exit.and(obstacles(context, store, usage))
+}
+
+/// Reports what of a shared store cannot be measured, and why a sweep would refuse.
+fn obstacles(context: &Context<'_>, store: &Path, usage: &SharedUsage) -> Exit {
+    let mut exit = exit::DONE;
     if let Some(unmeasured) = &usage.unmeasured {
-        exit = exit.and(context.report_unmeasured(&path(store), unmeasured));
+        exit = exit.and(context.report_unmeasured(&store.to_string_lossy(), unmeasured));
     }
     if let Some(refusal) = &usage.refusal {
         let hint = "until then nothing of the shared blobs is reclaimable";

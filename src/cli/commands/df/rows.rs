@@ -1,0 +1,177 @@
+//! The rows of `df --format TEMPLATE`.
+//!
+//! Without `-v` a row is a line of the table, with several layouts that of each of them. With `-v` it is, as in docker, a
+//! layout with its `.Images`; with `table TEMPLATE`, where docker ignores the template, an image.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use ocisweep::model::images::{Image, ImageInspector, list_images};
+use ocisweep::oci::Digest;
+use ocisweep::ops::SharedUsage;
+use ocisweep::parse::size::human_size;
+use ocisweep::report::usage::{ImageUsage, Row as Measure};
+use ocisweep::{Error, Snapshot};
+
+use super::{Report, by_unique, reclaimable, types};
+use crate::cli::args::DfArgs;
+use crate::cli::commands::fields::{self, IMAGE_USAGE, ImageFacts, LAYOUT_USAGE, USAGE, Values};
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::render::template::{Row, Template, Value, of_table};
+
+/// What is read from the configuration of an image, if the template uses it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Built {
+    created: Option<Timestamp>,
+    platforms: Vec<String>,
+}
+
+/// What is known of each image by its digest.
+pub(super) type AllBuilt = BTreeMap<Digest, Built>;
+
+/// Parses and checks the template of the command line, if there is one.
+///
+/// # Errors
+/// The exit status, after the mistake was reported.
+pub(super) fn template(context: &Context<'_>, args: &DfArgs) -> Result<Option<Template>, Exit> {
+    let is_table = args
+        .format
+        .template()
+        .is_some_and(|text| of_table(text).is_some());
+    let schema = match (args.verbose, is_table) {
+        (false, _) => &USAGE,
+        (true, true) => &IMAGE_USAGE,
+        (true, false) => &LAYOUT_USAGE,
+    };
+    fields::compile(context, &args.format, schema)
+}
+
+/// Reads the configurations of images, if the template uses what they contain.
+pub(super) fn built(view: &Snapshot, images: &[Image], template: &Template) -> AllBuilt {
+    let uses_time = template.uses("CreatedSince") || template.uses("CreatedAt");
+    let uses_platforms = template.uses("Platforms");
+    if !uses_time && !uses_platforms {
+        return AllBuilt::new();
+    }
+    let mut cache = ImageInspector::new(view);
+    let built = images.iter().map(|image| {
+        let created = cache.config(image.id).and_then(|config| config.created);
+        let platforms = fields::platforms(image, &mut cache);
+        (image.digest.clone(), Built { created, platforms })
+    });
+    built.collect()
+}
+
+/// Returns the rows of layouts, and whether they are images.
+pub(super) fn of(
+    context: &Context<'_>,
+    template: &Template,
+    is_verbose: bool,
+    reports: &[Report],
+) -> Vec<Row> {
+    let rows = reports.iter().flat_map(|report| {
+        let layout = &report.path;
+        if !is_verbose {
+            let types = types(report).into_iter();
+            let row = |(name, row): (&str, Measure)| measure(context, layout, name, &row);
+            return types.map(row).collect();
+        }
+        let images = report.images.as_deref().unwrap_or_default();
+        of_layout(context, template, layout, images, &report.built)
+    });
+    rows.collect()
+}
+
+/// Returns the rows of layouts that share a store.
+///
+/// # Errors
+/// Those of reading a layout again for what the template uses.
+pub(super) fn of_shared(
+    context: &Context<'_>,
+    template: &Template,
+    store: &Path,
+    layouts: &[PathBuf],
+    usage: &SharedUsage,
+    trash: &Measure,
+    is_verbose: bool,
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for (number, layout) in layouts.iter().enumerate() {
+        let path = layout.to_string_lossy();
+        if is_verbose {
+            let images = usage.images.get(number).map(Vec::as_slice);
+            let view = context.read(layout, Some(store))?;
+            // Of this snapshot: the numbers of blobs in the other one are those of all layouts.
+            let own = list_images(&view, context.now);
+            let built = built(&view, &own, template);
+            let images = images.unwrap_or_default();
+            rows.extend(of_layout(context, template, &path, images, &built));
+        } else if let Some(row) = usage.layouts.get(number) {
+            rows.push(measure(context, &path, "Images", row));
+        }
+    }
+    if !is_verbose {
+        let store = store.to_string_lossy();
+        rows.push(measure(context, &store, "Orphans", &usage.orphans));
+        if trash.total > 0 {
+            rows.push(measure(context, &store, "Trash", trash));
+        }
+    }
+    Ok(rows)
+}
+
+/// Returns the fields of a line of the table.
+fn measure(context: &Context<'_>, layout: &str, name: &str, row: &Measure) -> Row {
+    let values = Values(context);
+    Row::new([
+        ("Type", Value::Text(name.to_owned())),
+        ("TotalCount", Value::Text(row.total.to_string())),
+        ("Active", Value::Text(row.active.to_string())),
+        ("Size", Value::Text(human_size(row.size))),
+        ("Reclaimable", Value::Text(reclaimable(row))),
+        ("Layout", values.text(layout)),
+        ("SizeBytes", values.number(row.size)),
+        ("ReclaimableBytes", values.number(row.reclaimable)),
+    ])
+}
+
+/// Returns the images of a layout, in the order of the table: as rows of a table, else as one row with all of them.
+fn of_layout(
+    context: &Context<'_>,
+    template: &Template,
+    layout: &str,
+    images: &[(Image, ImageUsage)],
+    built: &AllBuilt,
+) -> Vec<Row> {
+    let values = Values(context);
+    let rows = by_unique(images).into_iter().map(|(image, usage)| {
+        let built = built.get(&image.digest).cloned().unwrap_or_default();
+        let facts = ImageFacts {
+            layout,
+            created: built.created,
+            platforms: built.platforms,
+            id: image.digest.short(),
+            size: human_size(usage.size),
+            size_bytes: usage.size,
+        };
+        let more = [
+            ("SharedSize", Value::Text(human_size(usage.shared))),
+            ("UniqueSize", Value::Text(human_size(usage.unique))),
+            ("SharedBytes", values.number(usage.shared)),
+            ("UniqueBytes", values.number(usage.unique)),
+        ];
+        // As in docker, the first name stands for the image.
+        let fields = fields::image(values, image, 0, &facts);
+        Row::new(fields.into_iter().chain(more))
+    });
+    let rows: Vec<Row> = rows.collect();
+    if template.is_table() {
+        return rows;
+    }
+    vec![Row::new([
+        ("Images", Value::Rows(rows.into())),
+        ("Layout", values.text(layout)),
+    ])]
+}
