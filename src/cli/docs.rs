@@ -1,44 +1,18 @@
-//! Help, manual pages, completions, and usage errors.
+//! Help, manual pages and completions.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_mangen::Man;
 
-use super::args::{Args, CompletionsArgs, HelpArgs, ManArgs};
+use super::args::{CompletionsArgs, HelpArgs, ManArgs};
+use super::command_line;
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::topics::{self, TOPICS};
-
-/// Prints the requested help, or a usage error in the format of all other errors.
-pub fn refusal(error: &clap::Error) -> ExitCode {
-    let exit = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::DONE,
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => exit::USAGE,
-        _ => {
-            let mut text = String::new();
-            for line in error.render().to_string().lines() {
-                // Writing to a String cannot fail.
-                let _ = match line.split_once(": ") {
-                    Some(("error", why)) => writeln!(text, "ocisweep: {why}"),
-                    Some(("  tip", tip)) => writeln!(text, "hint: {tip}"),
-                    _ => writeln!(text, "{line}"),
-                };
-            }
-            // Without stderr an error cannot be reported.
-            drop(io::stderr().lock().write_all(text.as_bytes()));
-            return exit::USAGE.code();
-        }
-    };
-    // An error here is a closed pipe: the reader has read enough.
-    drop(error.print());
-    exit.code()
-}
 
 /// Returns the command that `words` name, one word for each level.
 ///
@@ -47,7 +21,10 @@ pub fn refusal(error: &clap::Error) -> ExitCode {
 fn find<'c, 'w>(root: &'c Command, words: &'w [String]) -> Result<&'c Command, (&'w str, String)> {
     words.iter().try_fold(root, |command, word| {
         command.find_subcommand(word).ok_or_else(|| {
-            let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let visible = command
+                .get_subcommands()
+                .filter(|command| !command.is_hide_set());
+            let names: Vec<&str> = visible.map(Command::get_name).collect();
             (word.as_str(), names.join(", "))
         })
     })
@@ -74,7 +51,7 @@ pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
     {
         return Ok(context.print(text));
     }
-    let root = Args::command();
+    let root = command_line::command();
     find(&root, &args.words).map_err(|(word, known)| {
         let topics = TOPICS.map(|(name, _)| name).join(", ");
         let topics = is_single.then(|| format!("; the topics are {topics}"));
@@ -94,7 +71,12 @@ pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
 /// `ocisweep completions`
 pub fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "ocisweep", &mut script);
+    clap_complete::generate(
+        args.shell,
+        &mut command_line::command(),
+        "ocisweep",
+        &mut script,
+    );
     context.print(&String::from_utf8_lossy(&script))
 }
 
@@ -103,7 +85,7 @@ pub fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Exit {
 /// # Errors
 /// The exit status, if there is no such command, or a page cannot be written.
 pub fn man(context: &Context<'_>, args: &ManArgs) -> Result<Exit, Exit> {
-    let mut root = Args::command();
+    let mut root = command_line::command();
     root.build();
     if let Some(dir) = &args.dir {
         return write_pages(context, &root, dir);
@@ -121,7 +103,9 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Result<Exit
     let mut open = vec![root];
     let mut written = String::new();
     while let Some(command) = open.pop() {
-        open.extend(command.get_subcommands());
+        // What is hidden has its page under its own name.
+        let visible = command.get_subcommands();
+        open.extend(visible.filter(|command| !command.is_hide_set()));
         let path = dir.join(format!("{}.1", name(command)));
         #[expect(
             clippy::disallowed_methods,

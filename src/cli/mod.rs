@@ -9,6 +9,7 @@
 
 mod archives;
 mod args;
+mod command_line;
 mod commands;
 mod context;
 mod docs;
@@ -25,18 +26,22 @@ mod trash;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use ocisweep::layout::IgnoredIndexes;
 
-use args::{Args, Command};
+use args::Command;
 use context::Context;
 use term::{Settings, Term};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command is where the arguments are read"
+    )]
+    let words = std::env::args_os();
+    let args = match command_line::parse(words) {
         Ok(args) => args,
-        Err(error) => return docs::refusal(&error),
+        Err(code) => return code,
     };
     #[expect(
         clippy::disallowed_methods,

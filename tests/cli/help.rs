@@ -102,6 +102,22 @@ fn aliases_are_the_same_commands() {
             "{alias}"
         );
     }
+    // docker's groups: the same but for the name in the usage.
+    for (words, command) in [
+        (&["image", "ls"][..], "ls"),
+        (&["image", "rm"], "rm"),
+        (&["image", "prune"], "prune"),
+        (&["system", "df"], "df"),
+        (&["system", "prune"], "prune"),
+    ] {
+        let text = help(words, "--help");
+        let usage = format!("ocisweep {}", words.join(" "));
+        assert!(text.contains(&usage), "{text}");
+        let plain = text.replace(&usage, &format!("ocisweep {command}"));
+        assert_eq!(plain, help(&[command], "--help"), "{words:?}");
+        let by_word = Cmd::new(["help"]).args(words).run();
+        assert_eq!(by_word.ok().stdout, text);
+    }
     let yes = help(&["prune"], "--help");
     assert!(yes.contains("--yes"), "{yes}");
 }

@@ -16,6 +16,7 @@
 //! - [`refusals`]: errors, with the hints that lead out of them.
 //! - [`templates`]: `--format TEMPLATE`.
 //! - [`terminal`]: colours, widths, and readers that close the pipe.
+//! - [`words`]: docker's words for the commands.
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
 
 mod about;
@@ -29,3 +30,4 @@ mod templates;
 mod terminal;
 mod topics;
 mod usage;
+mod words;

@@ -16,8 +16,22 @@ const ROOMS: &[&str] = &[
 
 /// The rooms of the command, from the bottom up. All of them are above the library.
 const COMMAND_ROOMS: &[&str] = &[
-    "exit", "term", "quote", "hint", "context", "trash", "render", "mistaken", "run", "layouts",
-    "args", "archives", "topics", "docs", "commands",
+    "exit",
+    "term",
+    "quote",
+    "hint",
+    "context",
+    "trash",
+    "render",
+    "mistaken",
+    "run",
+    "layouts",
+    "args",
+    "archives",
+    "topics",
+    "command_line",
+    "docs",
+    "commands",
 ];
 
 /// A path in the source: `["oci", "digest"]`.

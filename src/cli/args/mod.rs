@@ -45,7 +45,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     long_about = "Clean OCI image layouts on disk: list images, remove names, platforms and old images, and \
                   delete every unreferenced blob. Works directly on `index.json` and `blobs/`; needs no \
                   daemon, no registry and no network.",
-    after_help = "Help topics: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`, `help templates`\n\n\
+    after_help = "Docker's words work too: `image ls`, `image rm`, `image prune`, `images`, `rmi`, `system df`, `system prune`\n\n\
+                  Help topics: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`, `help templates`\n\n\
                   Exit status: 0 done or nothing to do, 1 not everything done, 2 usage, 3 refused and nothing \
                   changed, 4 cannot read or write, 5 budget not reachable, 6 busy, 10 would change (with --exit-code), 130 interrupted. \
                   With several layouts the most severe status is returned, in this order: 130, 3, 4, 6, 2, 5, 1, 10, 0"
@@ -183,6 +184,7 @@ pub enum Command {
     /// List the images of a layout
     #[command(
         visible_alias = "images",
+        alias = "list",
         after_help = "Examples:\n  \
             ocisweep ls images            images, newest first\n  \
             ocisweep ls --tree images     with platforms, attestations and referrers\n  \
@@ -628,6 +630,9 @@ impl From<ModeName> for PlatformMode {
 pub struct LsArgs {
     #[command(flatten)]
     pub layouts: LayoutArgs,
+    /// Accepted because docker has it: all images are listed without it too
+    #[arg(short, long)]
+    pub all: bool,
     /// Show platforms, attestations and referrers below each image
     #[arg(long, conflicts_with_all = ["quiet", "digests"])]
     pub tree: bool,

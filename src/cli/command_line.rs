@@ -1,0 +1,298 @@
+//! Parses the command line, under docker's words too, and says what is wrong with it.
+//!
+//! `image ls`, `image rm`, `image prune`, `system df` and `system prune` are the commands of the same names without the first
+//! word. They are copies of these, so that no flag is missing and no help differs.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
+
+use super::args::{self, Args, Global};
+use super::exit;
+use super::quote::quote;
+use super::term::escape;
+
+/// docker's groups of commands.
+const GROUPS: [(&str, &[&str]); 2] = [
+    ("image", &["ls", "rm", "prune"]),
+    ("system", &["df", "prune"]),
+];
+
+/// Words of docker that are no commands here, and what helps instead.
+const ELSEWHERE: [(&str, &str); 5] = [
+    (
+        "inspect",
+        "`ocisweep ls --tree --format json LAYOUT` prints the parts of each image, `ocisweep why LAYOUT IMAGE` its blobs",
+    ),
+    (
+        "history",
+        "`ocisweep why LAYOUT IMAGE` prints the blobs of an image",
+    ),
+    (
+        "tag",
+        "ocisweep only removes names; `skopeo copy` and `oras tag` add them",
+    ),
+    (
+        "untag",
+        "`ocisweep rm --no-prune LAYOUT IMAGE` only removes a name",
+    ),
+    (
+        "info",
+        "`ocisweep df LAYOUT` prints disk usage, `ocisweep --version` the version",
+    ),
+];
+
+/// Returns all commands, with docker's groups, which are hidden: their commands are listed once.
+pub fn command() -> Command {
+    let mut root = Args::command();
+    for (group, names) in GROUPS {
+        let known = names.iter().filter_map(|name| root.find_subcommand(name));
+        let commands: Vec<Command> = known.cloned().collect();
+        let about = format!(
+            "{} under docker's {}",
+            names.join(", "),
+            if names.len() == 1 { "name" } else { "names" }
+        );
+        let group = Command::new(group)
+            .about(about)
+            .hide(true)
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .disable_help_subcommand(true)
+            .subcommands(commands);
+        root = root.subcommand(group);
+    }
+    root
+}
+
+/// Parses the command line of this process.
+///
+/// # Errors
+/// The exit status, after help, or what is wrong, was printed.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let parsed = command().try_get_matches_from(&words).and_then(|matches| {
+        let inner = match matches.subcommand() {
+            Some((name, inner)) if GROUPS.iter().any(|(group, _)| *group == name) => inner,
+            _ => &matches,
+        };
+        Ok(Args {
+            global: Global::from_arg_matches(&matches)?,
+            command: args::Command::from_arg_matches(inner)?,
+        })
+    });
+    parsed.map_err(|error| refuse(&error, &words))
+}
+
+/// Prints the requested help, or what is wrong in the format of all other errors.
+fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // An error here is a closed pipe: the reader has read enough.
+            drop(error.print());
+            return exit::DONE.code();
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            drop(error.print());
+            return exit::USAGE.code();
+        }
+        _ => {}
+    }
+    let mut root = command();
+    root.build();
+    let (text, hint) = explain(error, &root, words);
+    let mut lines = format!("ocisweep: {}\n", escape(&text));
+    // Writing to a String cannot fail.
+    let _ = writeln!(lines, "hint: {}", escape(&hint));
+    // Without stderr an error cannot be reported.
+    drop(io::stderr().lock().write_all(lines.as_bytes()));
+    exit::USAGE.code()
+}
+
+/// Returns the command that the words name, and its name behind the program's.
+fn named<'c>(root: &'c Command, words: &[OsString]) -> (&'c Command, String) {
+    let mut command = root;
+    let mut names = Vec::new();
+    for word in words.iter().skip(1) {
+        let found = word.to_str().and_then(|word| command.find_subcommand(word));
+        match found {
+            Some(found) => {
+                command = found;
+                names.push(found.get_name());
+            }
+            // A global flag may stand before the command, a layout behind it.
+            None if command.has_subcommands() => {}
+            None => break,
+        }
+    }
+    (command, names.join(" "))
+}
+
+/// Returns what is wrong, and what helps.
+fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> (String, String) {
+    let (command, name) = named(root, words);
+    let help = match name.as_str() {
+        "" => "`ocisweep help` lists the commands".to_owned(),
+        name => format!("`ocisweep help {name}` lists the options"),
+    };
+    let called = match name.as_str() {
+        "" => "ocisweep",
+        name => name,
+    };
+    let given = |kind| error.get(kind).map(strings).unwrap_or_default();
+    let first = |kind| given(kind).into_iter().next();
+    let arg = first(ContextKind::InvalidArg).unwrap_or_default();
+    let flag = arg.split([' ', '=']).next().unwrap_or_default();
+    let fallback = || {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        line.trim_start_matches("error: ").to_owned()
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument if arg.starts_with('-') => {
+            let owners = owners(root, flag);
+            let hint = match first(ContextKind::SuggestedArg) {
+                Some(meant) => format!("did you mean `{meant}`? {help}"),
+                None if !owners.is_empty() => {
+                    format!("`{flag}` is an option of {}", owners.join(", "))
+                }
+                None => help,
+            };
+            (format!("`{called}` has no option `{flag}`"), hint)
+        }
+        ErrorKind::UnknownArgument => {
+            let usage = usage(command);
+            (
+                format!("`{called}` takes no further argument `{arg}`"),
+                format!("`{usage}`; {help}"),
+            )
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = first(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let meant = first(ContextKind::SuggestedSubcommand);
+            let elsewhere = ELSEWHERE.iter().find(|(known, _)| *known == word);
+            let hint = match (elsewhere, meant) {
+                (Some((_, hint)), _) => (*hint).to_owned(),
+                (None, Some(meant)) => format!("did you mean `{meant}`? {}", commands(command)),
+                (None, None) => commands(command),
+            };
+            let word = format!("{name} {word}");
+            (
+                format!("no command is called `{}`", word.trim_start()),
+                hint,
+            )
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing: Vec<String> = given(ContextKind::InvalidArg)
+                .iter()
+                .map(|arg| match plain(arg).replace('|', "` or `") {
+                    flags if flags.starts_with('-') => format!("`{flags}`"),
+                    name => name,
+                })
+                .collect();
+            (
+                format!("`{called}` needs {}", missing.join(" and ")),
+                format!("`{}`; {help}", usage(command)),
+            )
+        }
+        ErrorKind::MissingSubcommand => (format!("`{called}` needs a command"), commands(command)),
+        ErrorKind::ArgumentConflict => {
+            let prior: Vec<String> = given(ContextKind::PriorArg)
+                .iter()
+                .map(|prior| format!("`{}`", plain(prior)))
+                .collect();
+            let flag = plain(&arg);
+            if prior.iter().any(|prior| *prior == format!("`{flag}`")) {
+                return (format!("`{flag}` is given more than once"), help);
+            }
+            (
+                format!("cannot use `{flag}` with {}", prior.join(" and ")),
+                help,
+            )
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = first(ContextKind::InvalidValue).unwrap_or_default();
+            let known = given(ContextKind::ValidValue).join(", ");
+            if value.is_empty() && std::error::Error::source(error).is_none() {
+                return (format!("`{}` needs a value", plain(&arg)), help);
+            }
+            let used = match flag.starts_with('-') {
+                true => format!("{flag} {}", quote(&value)),
+                false => value,
+            };
+            let why = match std::error::Error::source(error) {
+                Some(source) => source.to_string(),
+                None => format!("the values are {known}"),
+            };
+            let hint = match first(ContextKind::SuggestedValue) {
+                Some(meant) => format!("did you mean `{meant}`? {help}"),
+                None => help,
+            };
+            (format!("cannot use `{used}`: {why}"), hint)
+        }
+        _ => (fallback(), help),
+    }
+}
+
+/// Returns the strings of a part of an error.
+fn strings(value: &ContextValue) -> Vec<String> {
+    match value {
+        ContextValue::String(text) => vec![text.clone()],
+        ContextValue::Strings(texts) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns an argument as messages show it: `--max-size`, `LAYOUT`.
+fn plain(arg: &str) -> String {
+    let name = match arg.starts_with('-') {
+        true => arg.split([' ', '=', '[']).next().unwrap_or_default(),
+        false => arg,
+    };
+    name.replace(['<', '>'], "").replace("...", "")
+}
+
+/// Returns the commands that have an option.
+fn owners(root: &Command, flag: &str) -> Vec<String> {
+    let has = |command: &Command| {
+        command.get_arguments().any(|arg| {
+            let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+            let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+            match flag.strip_prefix("--") {
+                Some(name) => long.contains(&name),
+                None => flag
+                    .strip_prefix('-')
+                    .and_then(|name| name.chars().next())
+                    .is_some_and(|name| short.contains(&name)),
+            }
+        })
+    };
+    let visible = root
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let owners = visible.filter(|command| has(command));
+    owners
+        .map(|command| format!("`{}`", command.get_name()))
+        .collect()
+}
+
+/// Returns the list of the commands in place of one that is not known.
+fn commands(command: &Command) -> String {
+    let visible = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let names: Vec<&str> = visible.map(Command::get_name).collect();
+    format!("the commands are {}", names.join(", "))
+}
+
+/// Returns the first line of the usage of a command.
+fn usage(command: &Command) -> String {
+    let text = command.clone().render_usage().to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.trim_start_matches("Usage: ");
+    line.replace(['<', '>'], "")
+}
