@@ -51,7 +51,12 @@ pub fn command() -> Command {
     let mut root = Args::command();
     for (group, names) in GROUPS {
         let known = names.iter().filter_map(|name| root.find_subcommand(name));
-        let commands: Vec<Command> = known.cloned().collect();
+        let commands = known.cloned().map(|command| match command.get_name() {
+            // The only one of them whose usage is written out.
+            "rm" => command.override_usage("ocisweep image rm [OPTIONS] [LAYOUT] IMAGE..."),
+            _ => command,
+        });
+        let commands: Vec<Command> = commands.collect();
         let about = format!(
             "{} under docker's {}",
             names.join(", "),
@@ -253,7 +258,7 @@ fn plain(arg: &str) -> String {
         true => arg.split([' ', '=', '[']).next().unwrap_or_default(),
         false => arg,
     };
-    name.replace(['<', '>'], "").replace("...", "")
+    name.replace(['<', '>', '[', ']'], "").replace("...", "")
 }
 
 /// Returns the commands that have an option.

@@ -16,6 +16,7 @@ mod docs;
 mod exit;
 mod hint;
 mod layouts;
+mod locations;
 mod mistaken;
 mod quote;
 mod render;
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
         reason = "the command is where the arguments are read"
     )]
     let words = std::env::args_os();
-    let args = match command_line::parse(words) {
+    let mut args = match command_line::parse(words) {
         Ok(args) => args,
         Err(code) => return code,
     };
@@ -58,6 +59,9 @@ pub fn main() -> ExitCode {
         results_on_stderr: archives::writes_to_stdout(&args.command),
     };
     let term = Term::new(&settings);
+    if let Err(exit) = locations::resolve(&term, &mut args.command, env(locations::VARIABLE)) {
+        return exit.code();
+    }
     let ignored = IgnoredIndexes::new(args.global.ignore_index);
     let mut context = match Context::new(&term, args.global.now, ignored) {
         Ok(context) => context,

@@ -79,3 +79,174 @@ fn groups_are_the_same_commands() {
     run.ok().says("Untagged: b");
     dir.run(&["rm", "skopeo-old-tags", "b"]).exits(1);
 }
+
+/// Locations as skopeo and regctl write them, where a layout is expected.
+#[test]
+fn locations_name_layouts_and_images() {
+    let mut dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
+    std::fs::rename(dir.join("skopeo-old-tags"), dir.join("images")).expect("it can be renamed");
+    let tar = std::process::Command::new("tar")
+        .args(["-C", "images", "-cf", "images.tar", "."])
+        .current_dir(dir.path())
+        .status();
+    assert!(tar.expect("tar is there").success());
+    for args in [
+        &["ls", "-q", "oci:images"][..],
+        &[
+            "ls",
+            "-q",
+            "ocidir://images",
+            "oci-archive:images.tar",
+            "ctr-export",
+        ],
+        &["rm", "-n", "-q", "oci:images:b"],
+        &[
+            "rm",
+            "-n",
+            "-q",
+            "oci:images",
+            "oci:./images:b",
+            "ocidir://images:docker.io/library/foo:latest",
+        ],
+        &["rm", "-n", "-q", "oci-archive:images.tar:b"],
+        &["rm", "-n", "oci:images:b", "oci:ctr-export:v1"],
+        &["rm", "-n", "oci:images"],
+        &["why", "oci:images:b"],
+        &["why", "oci:images:b", "a"],
+        &["hold", "add", "oci:images:b", "release"],
+        &["hold", "ls", "oci:images"],
+        // A whole layout is never what a location of one image means.
+        &["ls", "oci:images:b"],
+        &["df", "oci:images:b"],
+        &["gc", "-n", "oci:images:b"],
+        &["prune", "-f", "-a", "--allow-empty", "oci:images:b"],
+        &["check", "oci:images:b"],
+        &["undo", "oci:images:b"],
+        // What is no layout on disk.
+        &["ls", "docker://alpine"],
+        &["ls", "dir:images"],
+        &["ls", "oci:nowhere"],
+    ] {
+        dir.run_noted(args);
+    }
+    dir.matches("locations");
+}
+
+#[test]
+fn a_path_of_that_very_name_wins() {
+    let dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
+    let rename = |from: &str, to: &str| {
+        std::fs::rename(dir.join(from), dir.join(to)).expect("it can be renamed");
+    };
+    rename("skopeo-old-tags", "oci:images:v1");
+    let run = dir.run(&["ls", "-q", "oci:images:v1"]);
+    assert_eq!(run.ok().stdout.lines().count(), 3, "{}", run.all());
+    // A colon in the name of the directory is understood where nothing else exists.
+    rename("oci:images:v1", "images:v1");
+    let run = dir.run(&["rm", "-n", "oci:images:v1:b"]);
+    run.ok().says("Would untag: b");
+    // Where both readings exist, none is taken.
+    rename("ctr-export", "images");
+    dir.run(&["rm", "-n", "oci:images:v1:b"])
+        .exits(2)
+        .one_error();
+    dir.run(&["prune", "-f", "oci:images:v1"])
+        .exits(2)
+        .one_error();
+}
+
+/// A layout that is not named: the current directory, or that of the environment.
+#[test]
+fn a_layout_may_be_left_out_in_it() {
+    let dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
+    let inside = |args: &[&str]| {
+        dir.cmd_now(args)
+            .current_dir(&dir.join("skopeo-old-tags"))
+            .run()
+    };
+    for (args, whole) in [
+        (&["ls"][..], &["ls", "."][..]),
+        (
+            &["ls", "--format", "json"],
+            &["ls", "--format", "json", "."],
+        ),
+        (&["df", "-v"], &["df", "-v", "."]),
+        (&["check"], &["check", "."]),
+        (&["blobs", "--live"], &["blobs", "--live", "."]),
+        (&["hold", "ls"], &["hold", "ls", "."]),
+        (&["trash", "ls"], &["trash", "ls", "."]),
+        (&["why", "b"], &["why", ".", "b"]),
+        (&["gc", "-n"], &["gc", "-n", "."]),
+        (&["prune", "-n"], &["prune", "-n", "."]),
+        (&["rm", "-n", "b"], &["rm", "-n", ".", "b"]),
+    ] {
+        let (short, whole) = (inside(args), inside(whole));
+        assert_eq!(short.ok().stdout, whole.ok().stdout, "{}", short.all());
+    }
+    inside(&["hold", "add", "release", "b"]).ok();
+    inside(&["hold", "rm", "release"])
+        .ok()
+        .says("Released: release");
+    // What changes something says which layout that is.
+    let run = inside(&["prune", "-f"]);
+    run.ok();
+    assert!(
+        run.stderr.contains("the layout is the current directory\n"),
+        "{}",
+        run.all()
+    );
+    assert!(!inside(&["ls"]).stderr.contains("the layout is"));
+    // Two words are a layout and an image, and a typing error in the first is no image of this directory.
+    let before = inside(&["ls"]).stdout;
+    inside(&["rm", "imagse", "b"]).exits(4);
+    inside(&["rm", "blobs"]).exits(2);
+    inside(&["gc", "-r"]).exits(2);
+    inside(&["gc", ""]).exits(2);
+    assert_eq!(inside(&["ls"]).stdout, before);
+    // Elsewhere it has to be named.
+    dir.run(&["ls"]).exits(2).one_error();
+    dir.run(&["prune", "-f"]).exits(2).one_error();
+    dir.run(&["rm", "b"]).exits(2).one_error();
+}
+
+#[test]
+fn the_environment_names_a_layout() {
+    let dir = TestDir::with_cases(&["skopeo-old-tags", "ctr-export"]);
+    let with = |place: &str, layout: &str, args: &[&str]| {
+        let cmd = dir.cmd_now(args).current_dir(&dir.join(place));
+        cmd.env("OCISWEEP_LAYOUT", layout).run()
+    };
+    let named = dir
+        .run(&["ls", "-q", "skopeo-old-tags"])
+        .ok()
+        .stdout
+        .clone();
+    for layout in ["skopeo-old-tags", "oci:skopeo-old-tags"] {
+        let run = with(".", layout, &["ls", "-q"]);
+        assert_eq!(run.ok().stdout, named, "{}", run.all());
+    }
+    // A layout that is given is the one that is meant.
+    let run = with(".", "skopeo-old-tags", &["ls", "-q", "ctr-export"]);
+    assert_ne!(run.ok().stdout, named);
+    let run = with(".", "skopeo-old-tags", &["rm", "-n", "b"]);
+    run.ok().says("Would untag: b");
+    assert!(run.stderr.contains("$OCISWEEP_LAYOUT"), "{}", run.all());
+    // Reading in another layout takes the variable; what changes a layout asks which of the two.
+    let run = with("ctr-export", "../skopeo-old-tags", &["ls", "-q"]);
+    assert_eq!(run.ok().stdout, named);
+    for args in [
+        &["gc"][..],
+        &["gc", "-n"],
+        &["rm", "b"],
+        &["prune", "-f", "-a", "--allow-empty"],
+    ] {
+        with("ctr-export", "../skopeo-old-tags", args)
+            .exits(2)
+            .one_error();
+    }
+    with("skopeo-old-tags", ".", &["gc"]).ok();
+    with(".", "oci:skopeo-old-tags:b", &["ls"])
+        .exits(2)
+        .one_error();
+    with(".", "", &["ls"]).exits(2).one_error();
+}

@@ -27,6 +27,7 @@ const COMMAND_ROOMS: &[&str] = &[
     "run",
     "layouts",
     "args",
+    "locations",
     "archives",
     "topics",
     "command_line",

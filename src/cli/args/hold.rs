@@ -23,15 +23,20 @@ pub enum HoldCommand {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    override_usage = "ocisweep hold add [OPTIONS] [LAYOUT] NAME IMAGE\n       \
+                      ocisweep hold add [OPTIONS] LAYOUT NAME --bundle DIR"
+)]
 pub struct HoldAddArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Name of the hold
     #[arg(value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub name: String,
     /// Image to protect, as for rm
-    #[arg(value_name = "IMAGE", required_unless_present = "bundle")]
+    #[arg(value_name = "IMAGE")]
     pub image: Option<String>,
     /// Why the image is held
     #[arg(long, value_name = "TEXT")]
@@ -55,21 +60,24 @@ pub struct HoldAddArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct HoldLsArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout
     #[arg(value_name = "LAYOUT")]
-    pub layout: PathBuf,
+    pub layout: Option<PathBuf>,
     /// Output format: table, json, raw, or a template such as '{{.Name}} {{.Image}}' (see `ocisweep help templates`)
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_possible_values = true, value_parser = FormatParser { has_lines: false })]
     pub format: Format,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "ocisweep hold rm [OPTIONS] [LAYOUT] NAME...")]
 pub struct HoldRmArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Names of the holds to remove
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]

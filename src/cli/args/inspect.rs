@@ -77,15 +77,17 @@ pub struct CheckArgs {
                   ocisweep why images sha256:8572c7c8a47a…\n  \
                   ocisweep why images 8572            a prefix of the digest\n  \
                   ocisweep why images app:1.4         each blob of an image, and which images share it\n  \
-                  ocisweep why --format json images 8572"
+                  ocisweep why --format json images 8572",
+    override_usage = "ocisweep why [OPTIONS] [LAYOUT] DIGEST|IMAGE"
 )]
 pub struct WhyArgs {
-    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input
+    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input; default:
+    /// $OCISWEEP_LAYOUT, else the current directory if it is a layout
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Blob or image to explain: a digest, at least three hex digits of one, or an image as for rm
     #[arg(value_name = "DIGEST|IMAGE")]
-    pub what: String,
+    pub what: Option<String>,
     #[command(flatten)]
     pub shared: SharedArgs,
     /// Show at most N reference paths

@@ -9,8 +9,9 @@ use crate::cli::mistaken::Given;
 /// One layout, several, or all below some directories.
 #[derive(Debug, ClapArgs)]
 pub struct LayoutArgs {
-    /// Image layouts: directories with index.json and blobs/, or tar archives of them; - is standard input
-    #[arg(required = true, value_name = "LAYOUT")]
+    /// Image layouts: directories with index.json and blobs/, or tar archives of them; - is standard input; default:
+    /// $OCISWEEP_LAYOUT, else the current directory if it is a layout
+    #[arg(value_name = "LAYOUT")]
     pub paths: Vec<PathBuf>,
     /// Process every layout below these directories; does not follow links or enter other file systems
     #[arg(short, long)]

@@ -429,12 +429,14 @@ pub enum TextFormat {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "ocisweep rm [OPTIONS] [LAYOUT] IMAGE...")]
 pub struct RmArgs {
-    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input
+    /// Image layout: a directory with index.json and blobs/, or a tar archive of one; - is standard input; default:
+    /// $OCISWEEP_LAYOUT, else the current directory if it is a layout
     #[arg(value_name = "LAYOUT")]
     pub layout: PathBuf,
     /// Images to remove: names, bare tags, IDs, digests or patterns
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
     /// Remove an image given by ID with all its names, or a name that a hold protects; held content is kept
     #[arg(short, long)]

@@ -19,13 +19,14 @@ pub struct TrashArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    override_usage = "ocisweep undo [OPTIONS] LAYOUT [RUN]\n       ocisweep undo [OPTIONS] -r DIR...\n       \
+    override_usage = "ocisweep undo [OPTIONS] [LAYOUT [RUN]]\n       ocisweep undo [OPTIONS] -r DIR...\n       \
                       ocisweep undo [OPTIONS] --shared-blobs DIR [--run RUN] LAYOUT..."
 )]
 pub struct UndoArgs {
-    /// Image layout: a directory with index.json and blobs/
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout
     #[arg(value_name = "LAYOUT")]
-    pub layout: PathBuf,
+    pub layout: Option<PathBuf>,
     /// Run to undo, as `trash ls` names it, or the beginning of its name; default: the last one. With --shared-blobs or
     /// --recursive: another layout
     #[arg(value_name = "RUN")]
@@ -76,12 +77,9 @@ pub enum TrashCommand {
 
 #[derive(Debug, ClapArgs)]
 pub struct TrashLsArgs {
-    /// Image layout: a directory with index.json and blobs/
-    #[arg(
-        value_name = "LAYOUT",
-        required_unless_present = "shared_blobs",
-        conflicts_with = "shared_blobs"
-    )]
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout
+    #[arg(value_name = "LAYOUT", conflicts_with = "shared_blobs")]
     pub layout: Option<PathBuf>,
     /// Directory of blobs that layouts share, in place of a layout
     #[arg(long, value_name = "DIR")]
@@ -93,12 +91,13 @@ pub struct TrashLsArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    override_usage = "ocisweep trash empty [OPTIONS] LAYOUT [RUN]\n       \
+    override_usage = "ocisweep trash empty [OPTIONS] [LAYOUT [RUN]]\n       \
                       ocisweep trash empty [OPTIONS] --shared-blobs DIR [RUN]"
 )]
 pub struct TrashEmptyArgs {
-    /// Image layout: a directory with index.json and blobs/; with --shared-blobs none is given
-    #[arg(value_name = "LAYOUT", required_unless_present = "shared_blobs")]
+    /// Image layout: a directory with index.json and blobs/; default: $OCISWEEP_LAYOUT, else the current directory if it is
+    /// a layout; with --shared-blobs none is given
+    #[arg(value_name = "LAYOUT")]
     pub layout: Option<PathBuf>,
     /// Run to delete, as `trash ls` names it, or the beginning of its name; default: all
     #[arg(value_name = "RUN")]

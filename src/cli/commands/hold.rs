@@ -248,7 +248,8 @@ fn rm(context: &Context<'_>, args: &HoldRmArgs) -> Result<Exit, Exit> {
 
 fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
     let template = fields::compile(context, &args.format, &HOLD)?;
-    let view = context.read(&args.layout, None);
+    let layout = args.layout.as_deref().unwrap_or(Path::new("."));
+    let view = context.read(layout, None);
     let view = view.map_err(|error| context.report(&error))?;
     let entries = list_entries(&view);
     let image_of = |hold: &Hold| {

@@ -1,7 +1,7 @@
 //! `ocisweep undo`
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ocisweep::archive::Archives;
 use ocisweep::execute::{LayoutUndo, Undone};
@@ -35,15 +35,15 @@ pub fn run(context: &Context<'_>, args: &UndoArgs) -> Exit {
     if args.recursive && args.shared_blobs.is_none() {
         return tree(context, args, asked.given(args));
     }
+    let layout = args.layout.as_deref().unwrap_or(Path::new("."));
     let group = match &args.shared_blobs {
         None => {
-            if Archives::may_be(&args.layout)
-                && let Err(error) =
-                    context.open_directory(&args.layout, "an archive keeps no trash")
+            if Archives::may_be(layout)
+                && let Err(error) = context.open_directory(layout, "an archive keeps no trash")
             {
                 return context.report(&error);
             }
-            alone(context, &args.layout)
+            alone(context, layout)
         }
         Some(store) => match choose_sharing(context, store, asked.given(args)) {
             Ok(group) => group,
@@ -77,7 +77,7 @@ impl Asked {
     /// What is wrong with them, and a hint.
     fn of(args: &UndoArgs) -> Result<Self, (String, Option<&'static str>)> {
         let is_many = args.recursive || args.shared_blobs.is_some();
-        let mut paths = vec![args.layout.clone()];
+        let mut paths: Vec<PathBuf> = args.layout.iter().cloned().collect();
         if is_many {
             paths.extend_from_slice(&args.more);
         }

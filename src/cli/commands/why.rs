@@ -49,7 +49,8 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     };
     let view = view.map_err(|error| context.report(&error))?;
     context.note_unknown_lists(&view);
-    let ids = find(&view, &list_entries(&view), &args.what).map_err(|error| {
+    let what = args.what.as_deref().unwrap_or_default();
+    let ids = find(&view, &list_entries(&view), what).map_err(|error| {
         let hint = hint(&error, &quote_path(&args.layout));
         context.fail(exit::INCOMPLETE, &error.to_string(), Some(&hint))
     })?;
