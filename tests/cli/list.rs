@@ -31,10 +31,14 @@ fn trees() {
         "ctr-export",
         "cosign-save-bundle",
         "docker-classic-save",
+        "oras-backup",
+        "oras-retag",
         "regctl",
         "skopeo-old-tags",
     ]);
     for layout in [
+        "oras-backup",
+        "oras-retag",
         "bk-sbom",
         "ctr-export",
         "cosign-save-bundle",
@@ -45,8 +49,14 @@ fn trees() {
     }
     dir.run_noted(&["hold", "add", "bk-sbom", "release", "ex.com/sbom:v1"])
         .ok();
-    dir.run_noted(&["ls", "--tree", "bk-sbom", "skopeo-old-tags"])
-        .ok();
+    for args in [
+        &["ls", "--tree", "bk-sbom", "skopeo-old-tags"][..],
+        &["ls", "--tree", "--no-trunc", "bk-sbom"],
+        &["ls", "bk-sbom"],
+        &["df", "-v", "bk-sbom"],
+    ] {
+        dir.run_noted(args).ok();
+    }
     dir.matches("ls-tree");
 }
 
@@ -145,6 +155,52 @@ fn a_tree_says_where_deeper_levels_are_not_shown() {
             run.all()
         );
     }
+}
+
+/// Two images without names that are the subject of one another are not both hidden below the other.
+#[test]
+fn a_tree_hides_no_image_altogether() {
+    let dir = TestDir::new();
+    let mut layout = LayoutBuilder::at(&dir.join("odd"));
+    let image = layout.image("linux/amd64", "named", &[b"a layer"]);
+    layout.tag(&image.manifest, "v1");
+    let child = layout
+        .image("linux/arm64", "child", &[b"another layer"])
+        .manifest;
+    let index = layout.index(std::slice::from_ref(&child));
+    let signature = layout.referrer(&child, "application/vnd.example.sig", b"a signature");
+    for desc in [&child, &index, &signature.manifest] {
+        layout.entry(desc);
+    }
+    layout.write();
+    let tree = dir.run(&["ls", "--tree", "odd"]);
+    let lines: Vec<&str> = tree.ok().stdout.lines().collect();
+    let roots = lines.iter().filter(|line| line.starts_with("<none>"));
+    assert_eq!(roots.count(), 1, "{}", tree.all());
+    for desc in [&child, &index, &signature.manifest] {
+        let id = &desc.digest[7..19];
+        let count = lines.iter().filter(|line| line.contains(id)).count();
+        assert_eq!(count, 1, "{id}\n{}", tree.all());
+    }
+    assert!(
+        tree.stdout
+            .contains("signature application/vnd.example.sig"),
+        "{}",
+        tree.all()
+    );
+    // A held image has a block of its own, whatever lists it.
+    dir.run(&["hold", "add", "odd", "mine", &child.digest]).ok();
+    let tree = dir.run(&["ls", "--tree", "odd"]);
+    let held = |line: &&str| line.starts_with("<none>") && line.ends_with(" H");
+    assert_eq!(
+        tree.ok().stdout.lines().filter(held).count(),
+        1,
+        "{}",
+        tree.all()
+    );
+    // A filter that lets only the child pass shows the child.
+    let tree = dir.run(&["ls", "--tree", "-f", "platform=linux/arm64", "odd"]);
+    tree.ok().says(&child.digest[7..19]);
 }
 
 /// A referrer has referrers too.

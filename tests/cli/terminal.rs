@@ -113,6 +113,51 @@ fn names_are_cut_on_narrow_terminals_and_nowhere_else() {
     dir.matches("narrow");
 }
 
+/// The marks are explained where people read them, and `--no-trunc` cuts nothing there.
+#[test]
+fn a_terminal_gets_a_legend_and_no_trunc_cuts_nothing() {
+    let dir = TestDir::with_cases(&["bk-sbom"]);
+    let digest = dir
+        .run(&["ls", "-q", "--no-trunc", "bk-sbom"])
+        .ok()
+        .stdout
+        .trim()
+        .to_owned();
+    dir.run(&["hold", "add", "bk-sbom", "release", "ex.com/sbom:v1"])
+        .ok();
+    for (line, is_tree) in [
+        ("ls bk-sbom", false),
+        ("ls --tree bk-sbom", true),
+        ("df -v bk-sbom", false),
+    ] {
+        let line = format!("{} {line}", program());
+        let Some(run) = on_terminal(&dir, &line, &[("COLUMNS", "100")]) else {
+            return;
+        };
+        let text = visible(run).stdout;
+        assert!(
+            text.contains("H: held, see `ocisweep hold ls`"),
+            "{is_tree}\n{text}"
+        );
+        let piped = shell(&dir, &line, &[]);
+        assert!(!piped.stdout.contains("H: held"), "{}", piped.all());
+        assert!(
+            piped.stdout.lines().any(|line| line.ends_with(" H")),
+            "{}",
+            piped.all()
+        );
+    }
+    for flags in ["", "--tree"] {
+        let line = format!("{} ls --no-trunc {flags} bk-sbom", program());
+        let Some(run) = on_terminal(&dir, &line, &[("COLUMNS", "20")]) else {
+            return;
+        };
+        let text = visible(run).stdout;
+        assert!(text.contains(&digest), "{text}");
+        assert!(!text.contains('…'), "{text}");
+    }
+}
+
 #[test]
 fn prune_asks_on_a_terminal_and_accepts_only_yes() {
     let mut dir = TestDir::with_cases(&["oras-retag", "docker-classic-save"]);

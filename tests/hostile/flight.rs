@@ -98,7 +98,7 @@ fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
     let run = Cmd::new(["gc"]).arg(scene.path()).run();
     run.ok()
         .says("Total reclaimed space: 21B\n")
-        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`)");
+        .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them where no writer is at work");
     // From now on there is nothing else: a user who expected a deletion reads the reason, and the remedy.
     for flag in ["-n", "-q"] {
         let run = Cmd::new(["gc", flag]).arg(scene.path()).run();

@@ -334,7 +334,7 @@ fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let run = scene.run(&[&args[..], &NAMES].concat());
     run.ok()
         .says(&format!("Kept: {layer} (in flight"))
-        .ends_with_line("kept 19B: 1 blob in flight (`--grace`)");
+        .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it where no writer is at work");
     let mut kept = commune.needed();
     kept.insert(layer.clone());
     assert_eq!(commune.pool(), kept, "{}", run.all());

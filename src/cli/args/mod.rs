@@ -192,6 +192,7 @@ pub enum Command {
             ocisweep ls --format '{{.Name}} {{.ID}}' images\n  \
             ocisweep ls -f 'reference=app:*' -f until=7d images\n  \
             ocisweep ls -r mirrors        every layout below a directory\n\n\
+            EXTRA: `H`: a hold protects the image; `partial`, `missing`, `damaged`: what of it is not present\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
             See also: `ocisweep help filters`, `help times`, `help patterns`, `help templates`"
     )]
@@ -644,7 +645,7 @@ pub struct LsArgs {
     /// Print only image IDs, each once
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not truncate image IDs
+    /// Do not truncate image IDs, nor names on a terminal
     #[arg(long)]
     pub no_trunc: bool,
     /// Show only images that pass: key=value, repeatable; reference= selects names

@@ -576,8 +576,13 @@ pub fn age_line(aged: &Aged) -> String {
         return String::new();
     }
     let (size, blobs) = (human_size(aged.bytes), count(aged.blobs, "blob"));
-    let way_out = if aged.is_all() { NOTHING_ELSE } else { "" };
-    format!("kept {size}: {blobs} in flight (`--grace`){way_out}\n")
+    if aged.is_all() {
+        return format!("kept {size}: {blobs} in flight (`--grace`){NOTHING_ELSE}\n");
+    }
+    let them = if aged.blobs == 1 { "it" } else { "them" };
+    format!(
+        "kept {size}: {blobs} in flight (`--grace`); `--grace 0` deletes {them} where no writer is at work\n"
+    )
 }
 
 /// The end of the last line if every orphan is kept only because it is recent.

@@ -13,6 +13,9 @@ use crate::cli::term::{Colors, one_line};
 /// Printed in place of a missing name, as in docker.
 pub const NONE: &str = "<none>";
 
+/// `EXTRA` of an image that a hold protects.
+pub const HELD: &str = "H";
+
 /// `EXTRA` of an image of which manifests are present and no layer is.
 pub const NO_LAYERS: &str = "partial (no layers)";
 

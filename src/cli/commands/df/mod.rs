@@ -23,7 +23,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_sharing, each};
 use crate::cli::render::json;
 use crate::cli::render::sweep::count;
-use crate::cli::render::table::{NONE, Table};
+use crate::cli::render::table::{HELD, NONE, Table};
 use crate::cli::render::template::Template;
 use crate::cli::run::{self, Clock, protection};
 
@@ -329,7 +329,13 @@ fn by_image(
     images: &[(Image, ImageUsage)],
     is_headed: bool,
 ) -> String {
-    let headers = ["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"];
+    let mut headers = vec!["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"];
+    // Only if it is needed, as in `ls`.
+    let is_held = |image: &Image| !image.holds.is_empty();
+    let has_held = images.iter().any(|(image, _)| is_held(image));
+    if has_held {
+        headers.push("EXTRA");
+    }
     let mut table = Table::new(&headers, &[0], context.term.width());
     for (image, usage) in by_unique(images) {
         let name = match image.names.as_slice() {
@@ -337,19 +343,26 @@ fn by_image(
             [name] => name.text.to_string(),
             [name, rest @ ..] => format!("{} and {} more", name.text, rest.len()),
         };
-        table.row(vec![
+        let mut row = vec![
             context.term.foreign(&name),
             image.digest.short(),
             human_size(usage.size),
             human_size(usage.shared),
             human_size(usage.unique),
-        ]);
+        ];
+        if is_held(image) {
+            row.push(HELD.to_owned());
+        }
+        table.row(row);
     }
     let mut text = String::new();
     if is_headed {
         text = format!("{}:\n", context.term.foreign(path));
     }
     text.push_str(&table.render());
+    if has_held && context.term.width().is_some() {
+        text.push_str(&format!("{HELD}: held, see `ocisweep hold ls`\n"));
+    }
     let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
     let images = images.iter().map(|(image, _)| image);
     for file in images.flat_map(|image| &image.second_indexes) {

@@ -26,7 +26,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, each};
 use crate::cli::mistaken::Given;
 use crate::cli::render::json::{self, SCHEMA_VERSION};
-use crate::cli::render::table::{NO_LAYERS, NONE, Table};
+use crate::cli::render::table::{HELD, NO_LAYERS, NONE, Table};
 use crate::cli::render::template::{Row, Template, Value};
 use crate::cli::render::time::ago;
 
@@ -183,7 +183,11 @@ fn list(
             let ids = listed.iter();
             list.ids = ids.map(|listed| listed.id(args.no_trunc)).collect();
         }
-        Format::Table if args.tree => list.text = tree(context, &view, &listed, &mut cache),
+        Format::Table if args.tree => {
+            let is_cut = !args.no_trunc;
+            list.text = tree(context, &view, &listed, &mut cache, is_cut);
+            list.text += &legend(context, &listed);
+        }
         Format::Table => list.text = table(context, &listed, args),
         Format::Jsonl => {
             let is_many = args.layouts.given().is_many();
@@ -275,6 +279,19 @@ impl Listed {
         self.added.unwrap_or(self.created)
     }
 
+    /// Returns what the table says beside docker's columns.
+    fn extra(&self) -> String {
+        let held = (!self.image.holds.is_empty()).then_some(HELD);
+        let absent = self.lacks_layers.then_some(NO_LAYERS);
+        let marks: Vec<&str> = held.into_iter().chain(absent).collect();
+        marks.join(" ")
+    }
+
+    /// Returns `true` if nothing but its place below another image tells people of it: it has no name and no hold.
+    fn follows(&self) -> bool {
+        self.image.names.is_empty() && self.image.holds.is_empty()
+    }
+
     const fn state(&self) -> &'static str {
         state(self.presence)
     }
@@ -314,11 +331,13 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
     if args.digests {
         headers.insert(2, "DIGEST");
     }
-    // Only if it is needed: the table of a layout whose images are whole is docker's.
-    if listed.iter().any(|listed| listed.lacks_layers) {
+    // Only if it is needed: the table of a layout whose images are whole and not held is docker's.
+    let has_extra = listed.iter().any(|listed| !listed.extra().is_empty());
+    if has_extra {
         headers.push("EXTRA");
     }
-    let mut table = Table::new(&headers, &[0, 1], context.term.width());
+    let width = context.term.width().filter(|_| !args.no_trunc);
+    let mut table = Table::new(&headers, &[0, 1], width);
     for listed in listed {
         for (repository, tag) in listed.rows() {
             let mut row = vec![
@@ -335,13 +354,22 @@ fn table(context: &Context<'_>, listed: &[Listed], args: &LsArgs) -> String {
                 |time| ago(context.now, time),
             ));
             row.push(human_size3(listed.sizes.disk));
-            if listed.lacks_layers {
-                row.push(NO_LAYERS.to_owned());
+            if has_extra {
+                row.push(listed.extra());
             }
             table.row(row);
         }
     }
-    table.render()
+    table.render() + &legend(context, listed)
+}
+
+/// Returns what `H` means, for people: docker explains its marks on terminals only.
+fn legend(context: &Context<'_>, listed: &[Listed]) -> String {
+    let is_held = listed.iter().any(|listed| !listed.image.holds.is_empty());
+    match context.term.width() {
+        Some(_) if is_held => format!("{HELD}: held, see `ocisweep hold ls`\n"),
+        _ => String::new(),
+    }
 }
 
 #[derive(Serialize)]

@@ -65,7 +65,9 @@ impl ReferrerKinds {
 fn of_type(artifact_type: &str) -> Option<&'static str> {
     let lower = artifact_type.to_ascii_lowercase();
     let mut types = TYPES.into_iter();
-    types.find_map(|(part, kind)| lower.contains(part).then_some(kind))
+    let known = types.find_map(|(part, kind)| lower.contains(part).then_some(kind));
+    // `application/vnd.example.sig`
+    known.or_else(|| of_tag(&lower))
 }
 
 /// Reads the suffix of `sha256-<hex>.sig`.
@@ -124,6 +126,7 @@ mod tests {
             ("application/vnd.dsse.envelope.v1+json", Some(ATTESTATION)),
             ("application/vnd.oci.image.config.v1+json", None),
             ("application/vnd.example", None),
+            ("application/vnd.example.sig", Some(SIGNATURE)),
         ] {
             assert_eq!(of_type(artifact_type), kind, "{artifact_type}");
         }

@@ -3,7 +3,8 @@
 //! An image is a block: its names, one below the other, with the details beside the last one; its children; an empty line
 //! if it has children. The look is docker's with three differences: the first column is as wide as a terminal shows it
 //! (docker counts bytes, and so leaves four spaces too many below a branch), no line ends in spaces, and children may
-//! have children.
+//! have children. An image without a name that is shown below another one, as oras lists children and referrers again, has no
+//! block of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,7 +20,7 @@ use serde::Serialize;
 use super::referrer::{ReferrerKinds, SBOM};
 use super::{Listed, state};
 use crate::cli::context::Context;
-use crate::cli::render::table::{NO_LAYERS, NONE, Table};
+use crate::cli::render::table::{HELD, NO_LAYERS, NONE, Table};
 use crate::cli::term::Colors;
 
 /// How deep the tree follows nested indexes and referrers of referrers. Deeper than any real image.
@@ -31,10 +32,40 @@ pub(super) fn tree<'v>(
     view: &'v Snapshot,
     roots: &[Listed],
     cache: &mut ImageInspector<'v>,
+    is_cut: bool,
 ) -> String {
     let mut maker = Maker::new(context, view, cache);
-    let nodes: Vec<TreeNode> = roots.iter().map(|listed| maker.root(listed)).collect();
-    render(&nodes, context.term.width(), context.term.colors())
+    maker.is_cut = is_cut;
+    let mut nodes = Vec::new();
+    let mut above: HashMap<BlobId, BTreeSet<usize>> = HashMap::new();
+    for (number, listed) in roots.iter().enumerate() {
+        nodes.push(maker.root(listed));
+        for id in std::mem::take(&mut maker.below) {
+            above.entry(id).or_default().insert(number);
+        }
+    }
+    let is_below = |of: usize, root: &Listed| {
+        let above = above.get(&root.image.id);
+        above.is_some_and(|above| above.contains(&of))
+    };
+    let mut number = 0;
+    nodes.retain(|_| {
+        let this = number;
+        number += 1;
+        let Some(root) = roots.get(this).filter(|root| root.follows()) else {
+            return true;
+        };
+        // Two that are below one another are both shown.
+        let others = above.get(&root.image.id).into_iter().flatten();
+        !others.copied().any(|other| {
+            let is_other = |other: &&Listed| {
+                other.image.id != root.image.id && !(other.follows() && is_below(this, other))
+            };
+            roots.get(other).filter(is_other).is_some()
+        })
+    });
+    let width = context.term.width().filter(|_| is_cut);
+    render(&nodes, width, context.term.colors())
 }
 
 /// Returns what is below each image, for JSON.
@@ -46,7 +77,7 @@ pub(super) fn parts<'v>(
 ) -> Vec<Vec<Part>> {
     let mut maker = Maker::new(context, view, cache);
     let below = roots.iter().map(|root| {
-        let nodes = maker.below(root.image.id).into_iter();
+        let nodes = maker.all_below(root.image.id).into_iter();
         nodes.filter_map(TreeNode::into_part).collect()
     });
     below.collect()
@@ -167,6 +198,10 @@ struct Maker<'a, 'c, 'v> {
     cache: &'c mut ImageInspector<'v>,
     referrers: BTreeMap<BlobId, BTreeSet<BlobId>>,
     kinds: ReferrerKinds,
+    /// IDs are short.
+    is_cut: bool,
+    /// What is shown below the current image.
+    below: BTreeSet<BlobId>,
     /// Blobs whose children are shown below the current image. Once is enough: an index of a few kilobytes can have millions
     /// of paths through it.
     shown: BTreeSet<BlobId>,
@@ -184,6 +219,8 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
             cache,
             referrers: referrers(view),
             kinds: ReferrerKinds::of(view),
+            is_cut: true,
+            below: BTreeSet::new(),
             shown: BTreeSet::new(),
         }
     }
@@ -191,6 +228,14 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
     /// Returns text from the layout as it may be shown.
     fn foreign(&self, text: &str) -> String {
         self.context.term.foreign(text)
+    }
+
+    fn id(&self, digest: &Digest) -> String {
+        if self.is_cut {
+            digest.short()
+        } else {
+            digest.to_string()
+        }
     }
 
     fn root(&mut self, listed: &Listed) -> TreeNode {
@@ -202,7 +247,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         }
         let mut extra = Vec::new();
         if !image.holds.is_empty() {
-            extra.push("H".to_owned());
+            extra.push(HELD.to_owned());
         }
         extra.push(match listed.presence {
             Presence::Partial if listed.lacks_layers => NO_LAYERS.to_owned(),
@@ -213,18 +258,18 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         TreeNode {
             label,
             cells: [
-                image.digest.short(),
+                self.id(&image.digest),
                 human_size3(listed.sizes.disk),
                 human_size3(listed.sizes.content),
                 extra.join(" "),
             ],
-            children: self.below(image.id),
+            children: self.all_below(image.id),
             ..TreeNode::default()
         }
     }
 
     /// Returns what is below an image.
-    fn below(&mut self, id: BlobId) -> Vec<TreeNode> {
+    fn all_below(&mut self, id: BlobId) -> Vec<TreeNode> {
         self.shown.clear();
         self.children(id, 0)
     }
@@ -343,6 +388,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         kind: Kind,
         declared: Option<u64>,
     ) -> TreeNode {
+        self.below.insert(id);
         let presence = self.cache.presence(id);
         // docker shows no bytes at all for what is missing.
         let sizes = if presence == Presence::Missing {
@@ -353,7 +399,7 @@ impl<'a, 'c, 'v> Maker<'a, 'c, 'v> {
         TreeNode {
             label: vec![label],
             cells: [
-                self.view.graph.digest(id).short(),
+                self.id(self.view.graph.digest(id)),
                 human_size3(sizes.disk),
                 human_size3(sizes.content),
                 absent(presence).to_owned(),
