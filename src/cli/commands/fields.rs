@@ -191,7 +191,7 @@ impl Values<'_> {
     /// Returns a time as docker prints it: `2026-11-20 22:26:02 +0000 UTC`.
     pub(super) fn at(self, time: Option<Timestamp>) -> Value {
         let text = time.map(|time| {
-            let time = time.to_zoned(self.0.zone.clone());
+            let time = time.to_zoned(self.0.zone().clone());
             time.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
         });
         Value::Text(text.unwrap_or_else(|| UNKNOWN.to_owned()))
