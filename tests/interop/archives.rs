@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::{ClientDir, Cmd};
+use crate::support::environment::{has_tools, is_root, skip};
+use crate::support::{ClientDir, Cmd, Run};
 
 /// Packs a layout as people do.
 fn pack(shop: &ClientDir, layout: &str, archive: &str) {
@@ -92,4 +93,53 @@ fn a_docker_archive_loses_a_name_and_is_read_again() {
     run.ok().says("Untagged: docker.io/library/app:2");
     assert_eq!(inspect(), before);
     shop.copy("docker-archive:app.tar:app:1", "oci:copy:app", &[]);
+}
+
+/// `podman` or `buildah` with a storage of its own.
+fn engine(shop: &ClientDir, program: &str, args: &[&str]) -> Run {
+    let (root, run_root) = (text(shop, "root"), text(shop, "run"));
+    let storage = ["--root", &root, "--runroot", &run_root];
+    let driver = ["--storage-driver", "vfs"];
+    shop.attempt(program, &[&storage[..], &driver, args].concat())
+}
+
+#[test]
+fn podman_and_buildah_read_slimmed_archives() {
+    if !has_tools(&["podman", "buildah"]) {
+        return;
+    }
+    if !is_root() {
+        skip("podman and buildah need root, or a user with subordinate IDs");
+        return;
+    }
+    let Some(shop) = ClientDir::new() else { return };
+    shop.init("images");
+    shop.new_image("images:base");
+    for tag in ["one", "two"] {
+        shop.insert("images:base", tag, "a file of its own", Some(tag));
+    }
+    pack(&shop, "images", "images.tar");
+    let archive = text(&shop, "images.tar");
+    Cmd::new(["rm", &archive, "base"]).run().ok();
+    Cmd::new(["gc", &archive, "--grace", "0"]).run().ok();
+    for tag in ["one", "two"] {
+        let from = format!("oci-archive:images.tar:{tag}");
+        let run = engine(&shop, "buildah", &["from", "--name", tag, &from]);
+        run.ok();
+    }
+    // podman loads an archive of one image only.
+    engine(&shop, "podman", &["load", "-i", &archive]).exits(125);
+    for compress in ["none", "gzip", "zstd"] {
+        let out = text(&shop, compress);
+        let run = Cmd::new(["rm", &archive, "two", "-o", &out, "--compress", compress]);
+        run.run().ok();
+        let load = engine(&shop, "podman", &["load", "-i", &out]);
+        load.ok().says("Loaded image");
+    }
+    let id = shop.skopeo(&["inspect", "--raw", "oci-archive:images.tar:one"]);
+    let id = id.json();
+    let id = id.pointer("/config/digest").and_then(|it| it.as_str());
+    let id = id.expect("a manifest has a configuration");
+    let images = engine(&shop, "podman", &["images", "--no-trunc", "-q"]);
+    images.ok().says(id);
 }
