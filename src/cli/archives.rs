@@ -28,6 +28,20 @@ pub fn writes_to_stdout(command: &Command) -> bool {
     command.changes() && output_of(command) == Some(Path::new(STANDARD))
 }
 
+/// Returns why these layouts cannot be written to one file, and what to do about it.
+pub fn no_output(layouts: &[PathBuf], is_recursive: bool) -> Option<(&'static str, &'static str)> {
+    if !matches!(layouts, [_]) || is_recursive {
+        return Some((
+            "cannot write several archives to one file",
+            "`--output` takes a single layout, which is an archive",
+        ));
+    }
+    layouts.iter().any(|path| path.is_dir()).then_some((
+        "cannot write a directory to an archive",
+        "`--output` takes a layout that is an archive",
+    ))
+}
+
 /// Reads the flags for archives.
 ///
 /// # Errors
@@ -58,19 +72,15 @@ pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
         Err(exit::USAGE)
     };
     let layouts = command.layouts();
+    let is_planned = matches!(command, Command::Apply(_));
     if args.output.is_some() {
-        let is_one = matches!(layouts, [_]) && !command.is_recursive();
-        if !is_one {
-            return refuse(
-                "cannot write several archives to one file",
-                "`--output` takes a single layout, which is an archive",
-            );
-        }
-        if layouts.iter().any(|path| path.is_dir()) {
-            return refuse(
-                "cannot write a directory to an archive",
-                "`--output` takes a layout that is an archive",
-            );
+        let refused = if is_planned {
+            None
+        } else {
+            no_output(layouts, command.is_recursive())
+        };
+        if let Some((text, hint)) = refused {
+            return refuse(text, hint);
         }
     } else if command.changes() && layouts.iter().any(|path| path == Path::new(STANDARD)) {
         return refuse(

@@ -303,7 +303,32 @@ fn a_plan_rests_on_what_the_archive_lists() {
     Cmd::new(["rm"]).arg(&path).arg("app:2").run().ok();
     Cmd::new(["apply"]).arg(&plan).run().refused();
     assert_eq!(tags(&path), ["app:1"]);
-    fs::write(&path, kept).expect("it can be written");
+    fs::write(&path, &kept).expect("it can be written");
+    for (flags, format) in [
+        (&[][..], Format::Plain),
+        (&["--compress", "zstd"], Format::Zstd),
+    ] {
+        let out = scene.path("out.tar");
+        let run = Cmd::new(["apply"]).arg(&plan).args(flags);
+        run.arg("-o").arg(&out).run().ok().says("Untagged: app:1");
+        decompress(&fs::read(&out).expect("it is there"), format);
+        assert_eq!(tags(&out), ["app:2"]);
+    }
+    assert!(fs::read(&path).expect("it is there") == kept);
+    // Plans of several archives, or of a directory.
+    let several = scene.path("several.json");
+    let run = Cmd::new(["prune", "--grace", "0", "--plan"]);
+    let run = run.arg(&several).arg(&path);
+    run.clone().arg(scene.path("out.tar")).run().ok();
+    let out = scene.path("new.tar");
+    let apply = Cmd::new(["apply", "-o"]).arg(&out).arg(&several);
+    apply.run().exits(2).warns("several archives");
+    fs::remove_file(&several).expect("it is there");
+    let run = Cmd::new(["prune", "--grace", "0", "--plan"]);
+    let run = run.arg(&several).arg(scene.layout.path());
+    run.run().ok();
+    apply.run().exits(2).warns("a directory");
+    assert!(!out.exists());
     Cmd::new(["apply"])
         .arg(&plan)
         .run()

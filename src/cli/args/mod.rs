@@ -273,6 +273,7 @@ impl Command {
             Self::Gc(args) => Some(&args.archive),
             Self::Rm(args) => Some(&args.archive),
             Self::Prune(args) => Some(&args.archive),
+            Self::Apply(args) => Some(&args.archive),
             _ => None,
         }
     }
@@ -286,7 +287,7 @@ impl Command {
         }
     }
 
-    /// Returns the layouts as given, of a command that writes archives.
+    /// Returns the layouts as given, of a command that writes archives. Those of `apply` are in its plan.
     pub fn layouts(&self) -> &[PathBuf] {
         match self {
             Self::Gc(args) => &args.layouts.paths,
@@ -605,6 +606,8 @@ pub struct ApplyArgs {
     pub lock_wait: Duration,
     #[command(flatten)]
     pub trash: TrashArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,

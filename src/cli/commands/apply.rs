@@ -7,6 +7,7 @@ use ocisweep::fs::Disk;
 use ocisweep::ops;
 use ocisweep::plan::plan_file::{ApplyError, PlanFile};
 
+use crate::cli::archives::no_output;
 use crate::cli::args::ApplyArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
@@ -23,6 +24,13 @@ use crate::cli::run::{Clock, protection, run_mode};
 /// The exit status, if the file is not a plan.
 pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
     let file = read(context, &args.file)?;
+    if args.archive.output.is_some() {
+        let layouts: Vec<PathBuf> = file.layouts.iter().map(|it| it.path.clone()).collect();
+        let several = file.shared_blobs.is_some();
+        if let Some((text, hint)) = no_output(&layouts, several) {
+            return Err(context.fail(exit::USAGE, text, Some(hint)));
+        }
+    }
     // A blob that was recent then and is old now is not in the plan; one that a writer uses by now stops it.
     let clock = Clock::of(args.dry_run);
     let temp_age = match file.shared_blobs {
