@@ -106,18 +106,18 @@ fn several_layouts_each_get_their_words() {
 
 #[test]
 fn what_is_broken_as_a_whole_is_refused_as_elsewhere() {
-    let scene = IntactLayout::new();
-    scene.builder.file("index.json", b"{\"manifests\": [");
-    scene.check(&[]).refused().one_error_with_hint();
-    scene.builder.remove("index.json");
-    scene.check(&[]).refused().one_error_with_hint();
+    let fixture = IntactLayout::new();
+    fixture.builder.file("index.json", b"{\"manifests\": [");
+    fixture.check(&[]).refused().one_error_with_hint();
+    fixture.builder.remove("index.json");
+    fixture.check(&[]).refused().one_error_with_hint();
 }
 
 #[test]
 fn a_writer_with_a_lock_is_no_obstacle() {
-    let scene = IntactLayout::new();
-    let _lock = scene.builder.flock("index.json.lock");
-    scene.report(&[]).finds(&[]);
+    let fixture = IntactLayout::new();
+    let _lock = fixture.builder.flock("index.json.lock");
+    fixture.report(&[]).finds(&[]);
 }
 
 #[test]

@@ -92,75 +92,75 @@ fn files(directory: &Path) -> BTreeSet<String> {
 
 #[test]
 fn in_flight_blobs_are_neither_live_nor_unreferenced() {
-    let scene = IntactLayout::new();
-    let young = scene.builder.layer(b"young");
-    scene.builder.fresh([&young]);
-    let old = scene.builder.layer(b"old");
-    scene
+    let fixture = IntactLayout::new();
+    let young = fixture.builder.layer(b"young");
+    fixture.builder.fresh([&young]);
+    let old = fixture.builder.layer(b"old");
+    fixture
         .builder
         .age(&old.blob_path(), Duration::from_secs(3 * 3600));
-    let before = snapshot(scene.path());
+    let before = snapshot(fixture.path());
     assert_eq!(
-        lines(&blobs(scene.path(), &["--unreferenced"])),
+        lines(&blobs(fixture.path(), &["--unreferenced"])),
         [old.blob_path()]
     );
-    let live = lines(&blobs(scene.path(), &["--live"]));
+    let live = lines(&blobs(fixture.path(), &["--live"]));
     assert!(!live.contains(&young.blob_path()) && !live.contains(&old.blob_path()));
     assert_eq!(live.len(), 17 + 2, "{live:?}");
-    assert_same(&before, &snapshot(scene.path()), "a list changes nothing");
+    assert_same(&before, &snapshot(fixture.path()), "a list changes nothing");
 }
 
 #[test]
 fn roots_are_the_documents_that_entries_list() {
-    let mut scene = IntactLayout::new();
-    let one = scene.one.manifest.clone();
-    scene.builder.tag(&one, "again").write();
-    let roots = lines(&blobs(scene.path(), &["--roots"]));
+    let mut fixture = IntactLayout::new();
+    let one = fixture.one.manifest.clone();
+    fixture.builder.tag(&one, "again").write();
+    let roots = lines(&blobs(fixture.path(), &["--roots"]));
     assert_eq!(
         roots,
-        [&scene.one.manifest, &scene.two.manifest, &scene.multi].map(|desc| desc.blob_path())
+        [&fixture.one.manifest, &fixture.two.manifest, &fixture.multi].map(|desc| desc.blob_path())
     );
-    scene.builder.drop_blob(&scene.multi);
-    let run = blobs(scene.path(), &["--roots"]);
+    fixture.builder.drop_blob(&fixture.multi);
+    let run = blobs(fixture.path(), &["--roots"]);
     assert_eq!(lines(&run).len(), 2);
     run.warns("1 document that ");
 }
 
 #[test]
 fn a_damaged_document_refuses_what_rests_on_it() {
-    let scene = IntactLayout::new();
-    scene.overwrite(&scene.two.manifest, b"damaged");
+    let fixture = IntactLayout::new();
+    fixture.overwrite(&fixture.two.manifest, b"damaged");
     for which in ["--live", "--unreferenced"] {
-        let run = blobs(scene.path(), &[which]);
+        let run = blobs(fixture.path(), &[which]);
         run.refused().one_error_with_hint();
         assert_eq!(run.stdout, "");
     }
-    assert_eq!(lines(&blobs(scene.path(), &["--roots"])).len(), 3);
+    assert_eq!(lines(&blobs(fixture.path(), &["--roots"])).len(), 3);
 }
 
 #[test]
 fn a_document_that_is_missing_can_be_accepted() {
-    let scene = IntactLayout::new();
-    scene.builder.drop_blob(&scene.two.manifest);
+    let fixture = IntactLayout::new();
+    fixture.builder.drop_blob(&fixture.two.manifest);
     for which in ["--live", "--unreferenced"] {
-        blobs(scene.path(), &[which]).refused();
-        let run = blobs(scene.path(), &[which, "--allow-missing", "--grace", "0"]);
-        let has_private = lines(&run).contains(&scene.two.layers[1].blob_path());
+        blobs(fixture.path(), &[which]).refused();
+        let run = blobs(fixture.path(), &[which, "--allow-missing", "--grace", "0"]);
+        let has_private = lines(&run).contains(&fixture.two.layers[1].blob_path());
         assert_eq!(has_private, which == "--unreferenced", "{}", run.all());
     }
 }
 
 #[test]
 fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
-    let mut scene = IntactLayout::new();
-    scene.builder.clear_entries().write();
+    let mut fixture = IntactLayout::new();
+    fixture.builder.clear_entries().write();
     assert_eq!(
-        lines(&blobs(scene.path(), &["--live"])),
+        lines(&blobs(fixture.path(), &["--live"])),
         ["oci-layout", "index.json"]
     );
-    blobs(scene.path(), &["--unreferenced", "--grace", "0"]).refused();
+    blobs(fixture.path(), &["--unreferenced", "--grace", "0"]).refused();
     let dead = blobs(
-        scene.path(),
+        fixture.path(),
         &["--unreferenced", "--grace", "0", "--allow-empty"],
     );
     assert_eq!(lines(&dead).len(), 17);
@@ -168,19 +168,19 @@ fn an_empty_list_of_images_makes_everything_dead_only_on_demand() {
 
 #[test]
 fn holds_and_the_files_of_docker_save_belong_to_a_copy() {
-    let mut scene = IntactLayout::new();
-    let one = scene.one.clone();
-    scene
+    let mut fixture = IntactLayout::new();
+    let one = fixture.one.clone();
+    fixture
         .builder
         .save_element(&["a:1"], &one.config, &one.layers)
         .write();
-    scene.builder.repositories(&[("a", "1", "0123")]);
+    fixture.builder.repositories(&[("a", "1", "0123")]);
     Cmd::new(["hold", "add"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .args(["keep", "app:1"])
         .run()
         .ok();
-    let live = lines(&blobs(scene.path(), &["--live"]));
+    let live = lines(&blobs(fixture.path(), &["--live"]));
     let last: Vec<&str> = live.iter().rev().take(5).map(String::as_str).collect();
     assert_eq!(
         last,
@@ -218,8 +218,8 @@ fn paths_of_several_layouts_begin_with_theirs() {
         .run();
     let paths = lines(&run);
     assert_eq!(paths.len(), 6);
-    for (path, scene) in paths.iter().zip([&one, &one, &one, &two, &two, &two]) {
-        assert!(Path::new(path).starts_with(scene.path()), "{path}");
+    for (path, fixture) in paths.iter().zip([&one, &one, &one, &two, &two, &two]) {
+        assert!(Path::new(path).starts_with(fixture.path()), "{path}");
         assert!(Path::new(path).is_file(), "{path}");
     }
     // One that is damaged does not stop the others.
@@ -234,13 +234,13 @@ fn paths_of_several_layouts_begin_with_theirs() {
 
 #[test]
 fn paths_can_end_with_a_zero_byte() {
-    let scene = IntactLayout::new();
-    let run = blobs(scene.path(), &["--live", "-0"]);
+    let fixture = IntactLayout::new();
+    let run = blobs(fixture.path(), &["--live", "-0"]);
     let paths: Vec<&str> = run.ok().stdout.split_terminator('\0').collect();
-    assert_eq!(paths, lines(&blobs(scene.path(), &["--live"])));
+    assert_eq!(paths, lines(&blobs(fixture.path(), &["--live"])));
     // A layout whose path has a line end can be listed so, and only so.
-    let odd = scene.builder.outside().join("odd\nname");
-    fs::rename(scene.path(), &odd).expect("it can be renamed");
+    let odd = fixture.builder.outside().join("odd\nname");
+    fs::rename(fixture.path(), &odd).expect("it can be renamed");
     let other = IntactLayout::new();
     let call = |args: &[&str]| {
         let layouts = [&*odd, other.path()];
@@ -257,14 +257,14 @@ fn paths_can_end_with_a_zero_byte() {
         paths.iter().all(|path| Path::new(path).is_file()),
         "{paths:?}"
     );
-    fs::rename(&odd, scene.path()).expect("it can be renamed back");
+    fs::rename(&odd, fixture.path()).expect("it can be renamed back");
 }
 
 #[test]
 fn one_question_at_a_time() {
-    let scene = IntactLayout::new();
-    blobs(scene.path(), &[]).exits(2);
-    blobs(scene.path(), &["--live", "--unreferenced"]).exits(2);
+    let fixture = IntactLayout::new();
+    blobs(fixture.path(), &[]).exits(2);
+    blobs(fixture.path(), &["--live", "--unreferenced"]).exits(2);
 }
 
 #[test]

@@ -5,26 +5,26 @@ use crate::support::{Desc, Doc, IntactLayout, LayoutBuilder, assert_same, media,
 
 #[test]
 fn a_whole_layout_is_ok_and_unchanged() {
-    let scene = IntactLayout::new();
-    let before = snapshot(scene.path());
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    let before = snapshot(fixture.path());
+    let checked = fixture.report(&[]);
     checked.finds(&[]);
     // Six manifests, four configs and the empty one, five layers and the payload of the signature.
     assert_eq!(checked.count("ok"), 17, "{}", checked.run.all());
     assert_eq!(checked.layout["verified"]["blobs"], 17);
-    let run = scene.check(&[]);
+    let run = fixture.check(&[]);
     run.ok()
         .says("no damage in 17 blobs, 17 compared with their digests");
     assert_eq!(run.stderr, "");
-    assert_same(&before, &snapshot(scene.path()), "check changes nothing");
+    assert_same(&before, &snapshot(fixture.path()), "check changes nothing");
 }
 
 #[test]
 fn a_layer_that_is_other_than_its_digest() {
-    let scene = IntactLayout::new();
-    let layer = &scene.one.layers[1];
-    scene.overwrite(layer, b"eno");
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    let layer = &fixture.one.layers[1];
+    fixture.overwrite(layer, b"eno");
+    let checked = fixture.report(&[]);
     checked.finds(&[(layer, "wrong-digest")]);
     let item = checked.item(&layer.digest);
     assert_eq!(texts(&item["names"]), ["app:1"]);
@@ -38,25 +38,25 @@ fn a_layer_that_is_other_than_its_digest() {
     assert_eq!(name, "app:1");
     assert_eq!(
         *manifest,
-        format!("manifest {}", &scene.one.manifest.hex()[..12])
+        format!("manifest {}", &fixture.one.manifest.hex()[..12])
     );
     assert_eq!(*last, format!("layer 2/2 {}", &layer.hex()[..12]));
-    let run = scene.check(&[]);
+    let run = fixture.check(&[]);
     run.exits(1)
         .says(&format!("wrong-digest: {} does not match", layer.digest))
         .says("needed by app:1\n")
         .says("ocisweep rm ")
         .says("damaged: 1 of 17 blobs");
     // With `--quick` layers are not read.
-    scene.report(&["--quick"]).finds(&[]);
+    fixture.report(&["--quick"]).finds(&[]);
 }
 
 #[test]
 fn the_command_that_is_advised_removes_the_damage() {
-    let scene = IntactLayout::new();
-    let shared = &scene.one.layers[0];
-    scene.overwrite(shared, b"esab");
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    let shared = &fixture.one.layers[0];
+    fixture.overwrite(shared, b"esab");
+    let checked = fixture.report(&[]);
     checked.finds(&[(shared, "wrong-digest")]);
     let item = checked.item(&shared.digest);
     assert_eq!(texts(&item["names"]), ["app:1", "app:2", "multi"]);
@@ -64,16 +64,16 @@ fn the_command_that_is_advised_removes_the_damage() {
     let command = advice.split('`').nth(1).expect("a command");
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     crate::support::Cmd::new(words).run().ok();
-    scene.report(&[]).finds(&[]);
+    fixture.report(&[]).finds(&[]);
 }
 
 #[test]
 fn a_blob_of_another_length_is_found_without_reading_it() {
-    let scene = IntactLayout::new();
-    let layer = &scene.arm64.layers[1];
-    scene.overwrite(layer, b"arm");
+    let fixture = IntactLayout::new();
+    let layer = &fixture.arm64.layers[1];
+    fixture.overwrite(layer, b"arm");
     for args in [&[][..], &["--quick"]] {
-        let checked = scene.report(args);
+        let checked = fixture.report(args);
         checked.finds(&[(layer, "wrong-size")]);
         let item = checked.item(&layer.digest);
         assert_eq!(
@@ -94,11 +94,11 @@ fn a_descriptor_that_declares_another_length_of_a_right_blob() {
     let config = builder.config("linux/amd64", "");
     let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
     builder.tag(&manifest, "a").write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.finds(&[(&layer, "wrong-size")]);
     let why = texts(&checked.item(&layer.digest)["reasons"]);
     assert_eq!(
@@ -114,11 +114,11 @@ fn an_entry_that_declares_another_length_of_its_manifest() {
     builder
         .entry(image.manifest.clone().set("size", 1).tagged("a"))
         .write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    scene
+    fixture
         .report(&["--quick"])
         .finds(&[(&image.manifest, "wrong-size")]);
 }
@@ -131,42 +131,42 @@ fn two_descriptors_that_disagree_cannot_both_be_right() {
     let one = builder.manifest(&config, std::slice::from_ref(&layer));
     let two = builder.manifest(&config, &[layer.clone().set("size", 9)]);
     builder.tag(&one, "one").tag(&two, "two").write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.finds(&[(&layer, "wrong-size")]);
     assert_eq!(checked.item(&layer.digest)["declared_size"], 9);
 }
 
 #[test]
 fn damaged_documents_stop_a_sweep_and_not_a_check() {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     // Of the length that is declared, so that only reading detects it.
-    let zeros = vec![b' '; usize::try_from(scene.two.manifest.size).expect("small")];
-    scene.overwrite(&scene.two.manifest, &zeros);
-    scene.overwrite(&scene.multi, b"");
-    scene.overwrite(&scene.one.config, b"{");
+    let zeros = vec![b' '; usize::try_from(fixture.two.manifest.size).expect("small")];
+    fixture.overwrite(&fixture.two.manifest, &zeros);
+    fixture.overwrite(&fixture.multi, b"");
+    fixture.overwrite(&fixture.one.config, b"{");
     for args in [&[][..], &["--quick"]] {
-        scene.report(args).finds(&[
-            (&scene.two.manifest, "wrong-digest"),
-            (&scene.multi, "wrong-size"),
-            (&scene.one.config, "wrong-size"),
+        fixture.report(args).finds(&[
+            (&fixture.two.manifest, "wrong-digest"),
+            (&fixture.multi, "wrong-size"),
+            (&fixture.one.config, "wrong-size"),
         ]);
     }
-    crate::support::Cmd::gc(scene.path()).run().refused();
+    crate::support::Cmd::gc(fixture.path()).run().refused();
 }
 
 #[test]
 fn a_config_is_read_also_when_layers_are_not() {
-    let scene = IntactLayout::new();
-    let config = &scene.one.config;
-    scene.overwrite(
+    let fixture = IntactLayout::new();
+    let config = &fixture.one.config;
+    fixture.overwrite(
         config,
         &vec![b' '; usize::try_from(config.size).expect("small")],
     );
-    scene
+    fixture
         .report(&["--quick"])
         .finds(&[(config, "wrong-digest")]);
 }
@@ -180,11 +180,11 @@ fn a_document_that_is_its_digest_and_no_document() {
         crate::support::Obj::new().with("layers", 7),
     ));
     builder.tag(&broken, "broken").tag(&odd, "odd").write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.finds(&[(&broken, "malformed"), (&odd, "malformed")]);
     assert_eq!(texts(&checked.item(&odd.digest)["names"]), ["odd"]);
 }
@@ -195,11 +195,11 @@ fn an_entry_that_names_no_blob() {
     let image = builder.image("linux/amd64", "", &[b"layer"]);
     let bad = Desc::new(media::MANIFEST, "sha256:../../etc/passwd", 7);
     builder.tag(&image.manifest, "a").tag(&bad, "bad").write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.run.exits(1);
     assert_eq!(checked.layout["items"][0]["class"], "malformed");
     assert_eq!(
@@ -207,7 +207,7 @@ fn an_entry_that_names_no_blob() {
         serde_json::Value::Null
     );
     assert_eq!(texts(&checked.layout["items"][0]["names"]), ["bad"]);
-    scene
+    fixture
         .check(&[])
         .exits(1)
         .says("malformed: an entry of index.json has ");
@@ -215,16 +215,16 @@ fn an_entry_that_names_no_blob() {
 
 #[test]
 fn links_that_lead_nowhere_and_what_is_no_file() {
-    let scene = IntactLayout::new();
-    let [base, top] = scene.one.layers.as_slice() else {
+    let fixture = IntactLayout::new();
+    let [base, top] = fixture.one.layers.as_slice() else {
         panic!("two layers");
     };
-    scene.builder.symlink(&top.blob_path(), "/nowhere/at/all");
-    scene.builder.fifo("pipe");
-    scene
+    fixture.builder.symlink(&top.blob_path(), "/nowhere/at/all");
+    fixture.builder.fifo("pipe");
+    fixture
         .builder
-        .symlink(&base.blob_path(), scene.builder.join("pipe"));
-    let checked = scene.report(&[]);
+        .symlink(&base.blob_path(), fixture.builder.join("pipe"));
+    let checked = fixture.report(&[]);
     checked.finds(&[(top, "missing"), (base, "unreadable")]);
     let why = texts(&checked.item(&top.digest)["reasons"]);
     assert_eq!(why, ["is a symbolic link without a target"]);
@@ -232,13 +232,13 @@ fn links_that_lead_nowhere_and_what_is_no_file() {
 
 #[test]
 fn links_to_whole_blobs_are_whole() {
-    let scene = IntactLayout::new();
-    for desc in [&scene.one.layers[1], &scene.two.manifest] {
-        let elsewhere = scene.builder.outside().join(desc.hex());
-        std::fs::rename(scene.builder.join(&desc.blob_path()), &elsewhere).expect("moved");
-        scene.builder.symlink(&desc.blob_path(), &elsewhere);
+    let fixture = IntactLayout::new();
+    for desc in [&fixture.one.layers[1], &fixture.two.manifest] {
+        let elsewhere = fixture.builder.outside().join(desc.hex());
+        std::fs::rename(fixture.builder.join(&desc.blob_path()), &elsewhere).expect("moved");
+        fixture.builder.symlink(&desc.blob_path(), &elsewhere);
     }
-    scene.report(&[]).finds(&[]);
+    fixture.report(&[]).finds(&[]);
 }
 
 #[test]
@@ -250,15 +250,15 @@ fn every_algorithm_that_is_swept_is_checked() {
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
         let manifest = builder.put_as(algorithm, &doc);
         builder.tag(&manifest, "a").write();
-        let scene = IntactLayout {
+        let fixture = IntactLayout {
             builder,
             ..IntactLayout::new()
         };
-        let checked = scene.report(&[]);
+        let checked = fixture.report(&[]);
         checked.finds(&[]);
         assert_eq!(checked.layout["verified"]["blobs"], 3, "{algorithm}");
-        scene.overwrite(&layer, b"reyal");
-        scene.report(&[]).finds(&[(&layer, "wrong-digest")]);
+        fixture.overwrite(&layer, b"reyal");
+        fixture.report(&[]).finds(&[(&layer, "wrong-digest")]);
     }
 }
 
@@ -269,29 +269,29 @@ fn blobs_of_unknown_algorithms_are_only_measured() {
     let config = builder.config("linux/amd64", "");
     let manifest = builder.manifest(&config, std::slice::from_ref(&layer));
     builder.tag(&manifest, "a").write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.finds(&[]);
     assert_eq!(checked.count("ok"), 3);
     assert_eq!(checked.layout["verified"]["blobs"], 2);
-    scene.overwrite(&layer, b"longer than that");
-    scene.report(&[]).finds(&[(&layer, "wrong-size")]);
+    fixture.overwrite(&layer, b"longer than that");
+    fixture.report(&[]).finds(&[(&layer, "wrong-size")]);
 }
 
 #[test]
 fn orphans_are_counted_and_read_on_demand() {
-    let scene = IntactLayout::new();
-    scene.builder.layer(b"whole orphan");
-    let bad = scene.builder.layer(b"orphan");
-    scene.overwrite(&bad, b"nahpro");
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    fixture.builder.layer(b"whole orphan");
+    let bad = fixture.builder.layer(b"orphan");
+    fixture.overwrite(&bad, b"nahpro");
+    let checked = fixture.report(&[]);
     checked.finds(&[]);
     assert_eq!(checked.count("orphan"), 2);
     for args in [&["--orphans"][..], &["--orphans", "--quick"]] {
-        let checked = scene.report(args);
+        let checked = fixture.report(args);
         checked.finds(&[(&bad, "wrong-digest")]);
         assert_eq!(checked.count("orphan"), 1);
         assert_eq!(texts(&checked.item(&bad.digest)["names"]), [""; 0]);
@@ -302,15 +302,15 @@ fn orphans_are_counted_and_read_on_demand() {
 
 #[test]
 fn foreign_files_are_counted_and_named_on_demand() {
-    let scene = IntactLayout::new();
-    scene.builder.file("blobs/sha256/README", b"what is this");
-    scene.builder.file("blobs/notes.txt", b"and this");
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    fixture.builder.file("blobs/sha256/README", b"what is this");
+    fixture.builder.file("blobs/notes.txt", b"and this");
+    let checked = fixture.report(&[]);
     checked.finds(&[]);
     assert_eq!(checked.count("foreign"), 2);
     assert_eq!(checked.count("ok"), 17);
-    scene.check(&[]).ok().keeps_quiet_about("README");
-    scene
+    fixture.check(&[]).ok().keeps_quiet_about("README");
+    fixture
         .check(&["-v"])
         .ok()
         .says("foreign: blobs/notes.txt\nforeign: blobs/sha256/README\n");
@@ -318,10 +318,10 @@ fn foreign_files_are_counted_and_named_on_demand() {
 
 #[test]
 fn an_unlisted_signature_is_live_and_checked() {
-    let scene = IntactLayout::new();
-    let payload = &scene.signature.layers[0];
-    scene.overwrite(payload, b"forged");
-    let checked = scene.report(&[]);
+    let fixture = IntactLayout::new();
+    let payload = &fixture.signature.layers[0];
+    fixture.overwrite(payload, b"forged");
+    let checked = fixture.report(&[]);
     checked.finds(&[(payload, "wrong-digest")]);
     let way = texts(&checked.item(&payload.digest)["reference_path"]);
     assert!(way[2].starts_with("referrer "), "{way:?}");
@@ -331,31 +331,31 @@ fn an_unlisted_signature_is_live_and_checked() {
 /// For a sweep it counts as it is: nothing depends on it, and doubt keeps.
 #[test]
 fn an_unlisted_signature_that_is_other_than_its_digest() {
-    let scene = IntactLayout::new();
-    let doc = Doc::manifest(&scene.builder.empty_config(), &[])
+    let fixture = IntactLayout::new();
+    let doc = Doc::manifest(&fixture.builder.empty_config(), &[])
         .artifact_type("application/signature")
-        .subject(&scene.one.manifest);
-    let forged = scene.builder.put_forged("signature", &doc);
-    let checked = scene.report(&[]);
+        .subject(&fixture.one.manifest);
+    let forged = fixture.builder.put_forged("signature", &doc);
+    let checked = fixture.report(&[]);
     checked.finds(&[(&forged, "wrong-digest")]);
 }
 
 #[test]
 fn many_damages_are_all_found() {
-    let scene = IntactLayout::new();
-    let damaged: Vec<&Desc> = [&scene.one, &scene.two, &scene.amd64, &scene.arm64]
+    let fixture = IntactLayout::new();
+    let damaged: Vec<&Desc> = [&fixture.one, &fixture.two, &fixture.amd64, &fixture.arm64]
         .iter()
         .map(|image| &image.layers[1])
         .collect();
     for desc in &damaged {
-        scene.overwrite(
+        fixture.overwrite(
             desc,
             &desc.hex().as_bytes()[..usize::try_from(desc.size).expect("small")],
         );
     }
     let expected: Vec<_> = damaged.iter().map(|desc| (*desc, "wrong-digest")).collect();
-    scene.report(&[]).finds(&expected);
-    let quiet = scene.check(&["-q"]);
+    fixture.report(&[]).finds(&expected);
+    let quiet = fixture.check(&["-q"]);
     quiet.exits(1);
     assert_eq!(
         quiet.stdout.matches("wrong-digest: ").count(),
@@ -368,22 +368,22 @@ fn many_damages_are_all_found() {
 
 #[test]
 fn of_many_images_some_are_named_and_json_names_all() {
-    let mut scene = IntactLayout::new();
+    let mut fixture = IntactLayout::new();
     for number in 3..9 {
         let name = format!("app:{number}");
-        let image = scene
+        let image = fixture
             .builder
             .image("linux/amd64", &name, &[b"base", name.as_bytes()]);
-        scene.builder.tag(&image.manifest, &name);
+        fixture.builder.tag(&image.manifest, &name);
     }
-    scene.builder.write();
-    let base = &scene.one.layers[0];
-    scene.overwrite(base, b"esab");
-    scene
+    fixture.builder.write();
+    let base = &fixture.one.layers[0];
+    fixture.overwrite(base, b"esab");
+    fixture
         .check(&[])
         .exits(1)
         .says("  needed by app:1, app:2, multi, app:3, app:4 and 4 more\n")
         .says(" IMAGE...` removes images\n");
-    let names = texts(&scene.report(&[]).item(&base.digest)["names"]);
+    let names = texts(&fixture.report(&[]).item(&base.digest)["names"]);
     assert_eq!(names.len(), 9, "{names:?}");
 }

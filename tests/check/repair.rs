@@ -17,33 +17,33 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A scene that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
+/// A fixture that has a missing, a short, a wrong and a too long blob, documents among them; and a whole copy of it.
 fn damaged() -> (IntactLayout, tempfile::TempDir) {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     let mirror = memory_dir();
-    copy(scene.path(), mirror.path());
-    let path = |desc: &crate::support::Desc| scene.builder.join(&desc.blob_path());
-    fs::remove_file(path(&scene.one.manifest)).expect("it is there");
-    fs::remove_file(path(&scene.one.layers[1])).expect("it is there");
-    fs::write(path(&scene.two.layers[1]), "t").expect("it can be written");
-    fs::write(path(&scene.two.config), "{\"other\":1}").expect("it can be written");
-    fs::write(path(&scene.arm64.layers[1]), "ARM64").expect("it can be written");
-    (scene, mirror)
+    copy(fixture.path(), mirror.path());
+    let path = |desc: &crate::support::Desc| fixture.builder.join(&desc.blob_path());
+    fs::remove_file(path(&fixture.one.manifest)).expect("it is there");
+    fs::remove_file(path(&fixture.one.layers[1])).expect("it is there");
+    fs::write(path(&fixture.two.layers[1]), "t").expect("it can be written");
+    fs::write(path(&fixture.two.config), "{\"other\":1}").expect("it can be written");
+    fs::write(path(&fixture.arm64.layers[1]), "ARM64").expect("it can be written");
+    (fixture, mirror)
 }
 
 #[test]
 fn a_mirror_makes_a_layout_whole() {
     for below in ["", "blobs"] {
-        let (scene, mirror) = damaged();
-        scene.check(&[]).exits(1);
+        let (fixture, mirror) = damaged();
+        fixture.check(&[]).exits(1);
         let from = mirror.path().join(below);
         let from = from.to_str().expect("a path is text");
         let before = snapshot(mirror.path());
-        let run = scene.check(&["--repair", "--from", from]);
+        let run = fixture.check(&["--repair", "--from", from]);
         run.ok()
             .says(&format!(
                 "Repaired: {} from {from}",
-                scene.one.manifest.digest
+                fixture.one.manifest.digest
             ))
             .says("no damage in ");
         assert_eq!(run.stdout.matches("Repaired: ").count(), 5, "{}", run.all());
@@ -54,30 +54,30 @@ fn a_mirror_makes_a_layout_whole() {
                 .map(|(name, stat)| (name, stat.content))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(bytes(scene.path()), bytes(mirror.path()), "{}", run.all());
-        let again = scene.check(&["--repair", "--from", from]);
+        assert_eq!(bytes(fixture.path()), bytes(mirror.path()), "{}", run.all());
+        let again = fixture.check(&["--repair", "--from", from]);
         again.ok().keeps_quiet_about("Repaired: ");
     }
 }
 
 #[test]
 fn what_is_not_of_its_digest_is_refused() {
-    let (scene, mirror) = damaged();
-    let wrong = mirror.path().join(scene.one.layers[1].blob_path());
+    let (fixture, mirror) = damaged();
+    let wrong = mirror.path().join(fixture.one.layers[1].blob_path());
     fs::write(&wrong, "ONE").expect("it can be written");
-    fs::remove_file(mirror.path().join(scene.two.config.blob_path())).expect("it is there");
-    let config = scene.builder.join(&scene.two.config.blob_path());
+    fs::remove_file(mirror.path().join(fixture.two.config.blob_path())).expect("it is there");
+    let config = fixture.builder.join(&fixture.two.config.blob_path());
     let before = fs::read(&config).expect("it is there");
     let from = mirror.path().to_str().expect("a path is text");
-    let run = scene.check(&["--repair", "--from", from]);
+    let run = fixture.check(&["--repair", "--from", from]);
     run.exits(1)
-        .says(&format!("missing: {}", scene.one.layers[1].digest))
-        .says(&scene.two.config.digest);
+        .says(&format!("missing: {}", fixture.one.layers[1].digest))
+        .says(&fixture.two.config.digest);
     assert_eq!(run.stdout.matches("Repaired: ").count(), 3, "{}", run.all());
     assert!(
-        !scene
+        !fixture
             .builder
-            .join(&scene.one.layers[1].blob_path())
+            .join(&fixture.one.layers[1].blob_path())
             .exists()
     );
     assert_eq!(
@@ -86,7 +86,7 @@ fn what_is_not_of_its_digest_is_refused() {
         "{}",
         run.all()
     );
-    let litter = snapshot(scene.path()).into_keys();
+    let litter = snapshot(fixture.path()).into_keys();
     let litter: Vec<_> = litter
         .filter(|path| path.to_string_lossy().contains(".ocisweep-"))
         .collect();
@@ -95,39 +95,39 @@ fn what_is_not_of_its_digest_is_refused() {
 
 #[test]
 fn the_trash_is_asked_first() {
-    let scene = IntactLayout::new();
-    let index = fs::read(scene.builder.join("index.json")).expect("it is there");
+    let fixture = IntactLayout::new();
+    let index = fs::read(fixture.builder.join("index.json")).expect("it is there");
     Cmd::new(["rm", "--trash", "--grace", "0"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .arg("app:1")
         .run()
         .ok();
-    fs::write(scene.builder.join("index.json"), &index).expect("it can be written");
+    fs::write(fixture.builder.join("index.json"), &index).expect("it can be written");
     // One of them is there again, and damaged: the copy in the trash is whole.
-    scene
+    fixture
         .builder
-        .file(&scene.one.config.blob_path(), b"damaged");
-    let run = scene.check(&["--repair"]);
+        .file(&fixture.one.config.blob_path(), b"damaged");
+    let run = fixture.check(&["--repair"]);
     run.ok()
         .says(&format!(
             "Restored: {} from the trash\n",
-            scene.one.manifest.digest
+            fixture.one.manifest.digest
         ))
-        .says(&format!("Repaired: {} from ", scene.one.config.digest));
-    let json = scene.check(&["--repair", "--format", "json"]);
+        .says(&format!("Repaired: {} from ", fixture.one.config.digest));
+    let json = fixture.check(&["--repair", "--format", "json"]);
     assert!(json.ok().json().pointer("/layouts/0/repaired").is_none());
 }
 
 #[test]
 fn a_source_that_does_not_exist_is_an_error_before_anything_is_changed() {
-    let (scene, _mirror) = damaged();
-    let before = without_directory_times(&snapshot(scene.path()));
-    let run = scene.check(&["--repair", "--from", "/nowhere/at/all"]);
+    let (fixture, _mirror) = damaged();
+    let before = without_directory_times(&snapshot(fixture.path()));
+    let run = fixture.check(&["--repair", "--from", "/nowhere/at/all"]);
     run.exits(4).warns("/nowhere/at/all");
-    let now = without_directory_times(&snapshot(scene.path()));
+    let now = without_directory_times(&snapshot(fixture.path()));
     assert_same(&before, &now, &run.all());
-    scene.check(&["--from", "/tmp"]).exits(2);
-    scene
+    fixture.check(&["--from", "/tmp"]).exits(2);
+    fixture
         .check(&["--repair"])
         .exits(1)
         .keeps_quiet_about("Repaired: ");

@@ -20,22 +20,25 @@ fn check(builder: LayoutBuilder) -> crate::support::Findings {
 
 #[test]
 fn a_platform_that_was_not_copied_is_sparse() {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     for desc in [
-        &scene.arm64.manifest,
-        &scene.arm64.config,
-        &scene.arm64.layers[1],
+        &fixture.arm64.manifest,
+        &fixture.arm64.config,
+        &fixture.arm64.layers[1],
     ] {
-        scene.builder.drop_blob(desc);
+        fixture.builder.drop_blob(desc);
     }
-    let checked = scene.report(&[]);
-    checked.finds(&[(&scene.arm64.manifest, "sparse")]);
-    assert_eq!(checked.item(&scene.arm64.manifest.digest)["damage"], false);
-    let run = scene.check(&[]);
+    let checked = fixture.report(&[]);
+    checked.finds(&[(&fixture.arm64.manifest, "sparse")]);
+    assert_eq!(
+        checked.item(&fixture.arm64.manifest.digest)["damage"],
+        false
+    );
+    let run = fixture.check(&[]);
     run.ok().keeps_quiet_about("sparse: ").says("sparse ");
-    scene.check(&["-v"]).ok().says("sparse: sha256:");
+    fixture.check(&["-v"]).ok().says("sparse: sha256:");
     // Who wants everything can say so.
-    let complete = scene.check(&["--complete"]);
+    let complete = fixture.check(&["--complete"]);
     complete
         .exits(1)
         .says("sparse: sha256:")
@@ -45,7 +48,7 @@ fn a_platform_that_was_not_copied_is_sparse() {
 #[test]
 fn a_platform_dropped_by_rm_is_never_damage() {
     for mode in ["rewrite", "sparse", "hollow"] {
-        let scene = IntactLayout::new();
+        let fixture = IntactLayout::new();
         let rm = [
             "rm",
             "multi",
@@ -55,11 +58,11 @@ fn a_platform_dropped_by_rm_is_never_damage() {
             mode,
         ];
         Cmd::new(&rm[..1])
-            .arg(scene.path())
+            .arg(fixture.path())
             .args(&rm[1..])
             .run()
             .ok();
-        let checked = scene.report(&[]);
+        let checked = fixture.report(&[]);
         checked.run.ok();
         let is_sparse = mode != "rewrite";
         assert_eq!(
@@ -115,19 +118,19 @@ fn a_hollow_platform_is_no_damage_after_the_image_that_shared_a_layer_is_removed
         assert!(!builder.join(&other.manifest.blob_path()).exists(), "{way}");
         // The documents of the platform still refer to the layer: nothing that is referenced is deleted.
         assert!(builder.join(&arm64.layers[0].blob_path()).exists(), "{way}");
-        let scene = IntactLayout {
+        let fixture = IntactLayout {
             builder,
             ..IntactLayout::new()
         };
-        let checked = scene.report(&[]);
+        let checked = fixture.report(&[]);
         checked.finds(&[(&arm64.layers[1], "sparse")]);
         checked.run.ok();
         // With the whole platform the image would be removed: the hollow one is not here.
-        let run = rm(&scene.builder, &["app:1", "--platform", "linux/amd64"]);
+        let run = rm(&fixture.builder, &["app:1", "--platform", "linux/amd64"]);
         run.exits(1).warns("it is the last platform of image");
         // A layer of the other platform is lost as ever.
-        scene.builder.drop_blob(&amd64.config);
-        scene.report(&[]).run.exits(1);
+        fixture.builder.drop_blob(&amd64.config);
+        fixture.report(&[]).run.exits(1);
     }
 }
 
@@ -164,19 +167,21 @@ fn several_hollow_platforms_are_noted_and_without_the_note_it_is_damage() {
         rm(&builder, &words).ok();
     }
     rm(&builder, &["other:*"]).ok();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    scene
+    fixture
         .report(&[])
         .finds(&[(&tops[1], "sparse"), (&tops[2], "sparse")]);
     // A copy of what is live has the note as well.
-    let run = Cmd::new(["blobs", "--live"]).arg(scene.path()).run();
+    let run = Cmd::new(["blobs", "--live"]).arg(fixture.path()).run();
     run.ok().says(".ocisweep/hollow.json\n");
     for note in ["", "{}", "not JSON"] {
-        scene.builder.file(".ocisweep/hollow.json", note.as_bytes());
-        let checked = scene.report(&[]);
+        fixture
+            .builder
+            .file(".ocisweep/hollow.json", note.as_bytes());
+        let checked = fixture.report(&[]);
         checked.finds(&[(&tops[1], "missing"), (&tops[2], "missing")]);
     }
 }
@@ -193,8 +198,10 @@ fn data_embedded_only_in_another_document_is_absent() {
         .tag(&without, "without:1")
         .tag(&with, "with:1")
         .write();
-    let states = |scene: &IntactLayout| -> Vec<String> {
-        let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
+    let states = |fixture: &IntactLayout| -> Vec<String> {
+        let run = Cmd::new(["ls", "--format", "json"])
+            .arg(fixture.path())
+            .run();
         let report = run.ok().json();
         ["without:1", "with:1"]
             .map(|name| {
@@ -205,21 +212,21 @@ fn data_embedded_only_in_another_document_is_absent() {
             })
             .to_vec()
     };
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     checked.finds(&[(&carried, "missing")]);
     assert_eq!(
         texts(&checked.item(&carried.digest)["names"]),
         ["without:1", "with:1"]
     );
     checked.run.exits(1);
-    assert_eq!(states(&scene), ["partial", "whole"]);
+    assert_eq!(states(&fixture), ["partial", "whole"]);
     // Without the image that needs the file nothing is missing.
-    rm(&scene.builder, &["without:1"]).ok();
-    let checked = scene.report(&[]);
+    rm(&fixture.builder, &["without:1"]).ok();
+    let checked = fixture.report(&[]);
     checked.finds(&[]);
     checked.run.ok();
     // All of its layers left out is a copy of a part, and not a loss.
@@ -231,12 +238,12 @@ fn data_embedded_only_in_another_document_is_absent() {
         .tag(&without, "without:1")
         .tag(&with, "with:1")
         .write();
-    let scene = IntactLayout {
+    let fixture = IntactLayout {
         builder,
         ..IntactLayout::new()
     };
-    scene.report(&[]).finds(&[(&carried, "sparse")]);
-    assert_eq!(states(&scene), ["partial", "whole"]);
+    fixture.report(&[]).finds(&[(&carried, "sparse")]);
+    assert_eq!(states(&fixture), ["partial", "whole"]);
 }
 
 #[test]
@@ -267,14 +274,14 @@ fn a_manifest_that_only_another_descriptor_carries_is_missing_where_it_is_listed
 
 #[test]
 fn a_layer_that_got_lost_is_missing() {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     for (layer, name) in [
-        (&scene.one.layers[1], "app:1"),
-        (&scene.signature.config, "app:1"),
-        (&scene.two.config, "app:2"),
+        (&fixture.one.layers[1], "app:1"),
+        (&fixture.signature.config, "app:1"),
+        (&fixture.two.config, "app:2"),
     ] {
-        scene.builder.drop_blob(layer);
-        let checked = scene.report(&["--quick"]);
+        fixture.builder.drop_blob(layer);
+        let checked = fixture.report(&["--quick"]);
         let item = checked.item(&layer.digest);
         assert_eq!(item["class"], "missing", "{}", checked.run.all());
         assert_eq!(texts(&item["names"]), [name]);
@@ -305,13 +312,16 @@ fn an_image_without_any_layer_is_sparse() {
 
 #[test]
 fn what_index_json_lists_is_missing() {
-    let scene = IntactLayout::new();
-    scene.builder.drop_blob(&scene.multi);
-    scene.builder.drop_blob(&scene.one.manifest);
-    let checked = scene.report(&[]);
-    checked.finds(&[(&scene.multi, "missing"), (&scene.one.manifest, "missing")]);
+    let fixture = IntactLayout::new();
+    fixture.builder.drop_blob(&fixture.multi);
+    fixture.builder.drop_blob(&fixture.one.manifest);
+    let checked = fixture.report(&[]);
+    checked.finds(&[
+        (&fixture.multi, "missing"),
+        (&fixture.one.manifest, "missing"),
+    ]);
     assert_eq!(
-        texts(&checked.item(&scene.multi.digest)["reference_path"])[0],
+        texts(&checked.item(&fixture.multi.digest)["reference_path"])[0],
         "multi"
     );
     assert_eq!(checked.count("orphan"), 8, "{}", checked.run.all());
@@ -412,15 +422,15 @@ fn docker_save_and_holds_name_what_must_be_here() {
     // Without `manifest.json` this would be an image without layers.
     check(builder).finds(&[(&image.layers[0], "missing"), (&image.layers[1], "missing")]);
 
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     Cmd::new(["hold", "add"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .args(["keep", "app:1"])
         .run()
         .ok();
-    scene.builder.drop_blob(&scene.one.manifest);
-    let checked = scene.report(&[]);
-    let item = checked.item(&scene.one.manifest.digest);
+    fixture.builder.drop_blob(&fixture.one.manifest);
+    let checked = fixture.report(&[]);
+    let item = checked.item(&fixture.one.manifest.digest);
     assert_eq!(texts(&item["holds"]), ["keep"]);
     assert!(item["hint"].as_str().expect("advice").contains("hold rm"));
 }
@@ -443,26 +453,26 @@ fn a_build_cache_that_lost_a_layer_is_damaged() {
 /// A copy that lost all layers looks like one that left them out, so it is reported and is no damage.
 #[test]
 fn an_image_without_any_layers_is_reported() {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     let told = "without any layers: ";
-    scene.check(&[]).ok().keeps_quiet_about(told);
+    fixture.check(&[]).ok().keeps_quiet_about(told);
     let ls = |args: &[&str]| {
-        let run = Cmd::new(["ls"]).arg(scene.path()).args(args).run();
+        let run = Cmd::new(["ls"]).arg(fixture.path()).args(args).run();
         run.ok().clone()
     };
     ls(&[]).keeps_quiet_about("EXTRA");
     // One layer of `app:1` is here still: the base, which others use as well.
-    scene.builder.drop_blob(&scene.one.layers[1]);
-    scene.check(&[]).keeps_quiet_about(told);
+    fixture.builder.drop_blob(&fixture.one.layers[1]);
+    fixture.check(&[]).keeps_quiet_about(told);
     ls(&[]).keeps_quiet_about("EXTRA");
-    for image in [&scene.one, &scene.two, &scene.amd64] {
+    for image in [&fixture.one, &fixture.two, &fixture.amd64] {
         for layer in &image.layers {
-            if scene.builder.join(&layer.blob_path()).exists() {
-                scene.builder.drop_blob(layer);
+            if fixture.builder.join(&layer.blob_path()).exists() {
+                fixture.builder.drop_blob(layer);
             }
         }
     }
-    let run = scene.check(&[]);
+    let run = fixture.check(&[]);
     // A platform of `multi` has a layer of its own still, so that the base that it lacks is a loss.
     let last = run.exits(1).stdout.lines().last().expect("a last line");
     assert!(
@@ -497,14 +507,14 @@ fn an_image_without_any_layers_is_reported() {
             "{image}"
         );
     }
-    let checked = scene.report(&[]);
+    let checked = fixture.report(&[]);
     assert_eq!(texts(&checked.layout["without_layers"]), ["app:1", "app:2"]);
-    for layer in &scene.arm64.layers {
-        if scene.builder.join(&layer.blob_path()).exists() {
-            scene.builder.drop_blob(layer);
+    for layer in &fixture.arm64.layers {
+        if fixture.builder.join(&layer.blob_path()).exists() {
+            fixture.builder.drop_blob(layer);
         }
     }
-    let run = scene.check(&[]);
+    let run = fixture.check(&[]);
     run.says("; 3 images without any layers: app:1, app:2, multi");
 }
 

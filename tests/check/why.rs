@@ -53,10 +53,10 @@ fn short(desc: &Desc) -> &str {
 
 #[test]
 fn every_reference_path_is_shown_and_the_shortest_comes_first() {
-    let scene = IntactLayout::new();
-    let before = snapshot(scene.path());
-    let base = &scene.one.layers[0];
-    let found = item(&scene.builder, &base.digest, &[]);
+    let fixture = IntactLayout::new();
+    let before = snapshot(fixture.path());
+    let base = &fixture.one.layers[0];
+    let found = item(&fixture.builder, &base.digest, &[]);
     assert_eq!(found["state"], "live");
     assert_eq!(found["size"], 4);
     let mut ways = ways(&found);
@@ -75,49 +75,53 @@ fn every_reference_path_is_shown_and_the_shortest_comes_first() {
             "multi → index → linux/arm64 → layer 1/2".to_owned(),
         ])
     );
-    let run = why(&scene.builder, &base.digest, &[]);
+    let run = why(&fixture.builder, &base.digest, &[]);
     run.ok().says(&format!(
         "app:1 → manifest {} → layer 1/2 {}\n",
-        short(&scene.one.manifest),
+        short(&fixture.one.manifest),
         short(base)
     ));
-    assert_same(&before, &snapshot(scene.path()), "why changes nothing");
+    assert_same(&before, &snapshot(fixture.path()), "why changes nothing");
 }
 
 #[test]
 fn referrers_live_as_long_as_their_subject() {
-    let mut scene = IntactLayout::new();
-    let payload = &scene.signature.layers[0].digest.clone();
+    let mut fixture = IntactLayout::new();
+    let payload = &fixture.signature.layers[0].digest.clone();
     assert_eq!(
-        ways(&item(&scene.builder, payload, &[])),
+        ways(&item(&fixture.builder, payload, &[])),
         ["app:1 → manifest → referrer → layer 1/1"]
     );
     // A listed referrer keeps what it is about, when that has lost its own entry.
-    let signature = scene.signature.manifest.clone();
-    scene.builder.clear_entries().tag(&signature, "sig").write();
-    let layer = &scene.one.layers[1].digest;
+    let signature = fixture.signature.manifest.clone();
+    fixture
+        .builder
+        .clear_entries()
+        .tag(&signature, "sig")
+        .write();
+    let layer = &fixture.one.layers[1].digest;
     assert_eq!(
-        ways(&item(&scene.builder, layer, &[])),
+        ways(&item(&fixture.builder, layer, &[])),
         ["sig → manifest → subject → layer 2/2"]
     );
 }
 
 #[test]
 fn holds_and_docker_save_are_roots_of_their_own() {
-    let mut scene = IntactLayout::new();
+    let mut fixture = IntactLayout::new();
     Cmd::new(["hold", "add"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .args(["release", "app:2"])
         .run()
         .ok();
-    let one = &scene.one;
-    scene
+    let one = &fixture.one;
+    fixture
         .builder
         .save_element(&["saved:1"], &one.config, &one.layers);
-    scene.builder.write();
-    let two = item(&scene.builder, &scene.two.layers[1].digest, &[]);
+    fixture.builder.write();
+    let two = item(&fixture.builder, &fixture.two.layers[1].digest, &[]);
     assert_eq!(ways(&two), ["app:2, hold release → manifest → layer 2/2"]);
-    let one = item(&scene.builder, &scene.one.layers[1].digest, &[]);
+    let one = item(&fixture.builder, &fixture.one.layers[1].digest, &[]);
     assert_eq!(
         ways(&one),
         [
@@ -129,33 +133,33 @@ fn holds_and_docker_save_are_roots_of_their_own() {
 
 #[test]
 fn names_of_one_image_share_its_reference_paths() {
-    let mut scene = IntactLayout::new();
-    let manifest = scene.one.manifest.clone();
-    scene
+    let mut fixture = IntactLayout::new();
+    let manifest = fixture.one.manifest.clone();
+    fixture
         .builder
         .entry(manifest.clone())
         .tag(&manifest, "latest");
-    scene.builder.write();
+    fixture.builder.write();
     assert_eq!(
-        ways(&item(&scene.builder, &scene.one.layers[1].digest, &[])),
+        ways(&item(&fixture.builder, &fixture.one.layers[1].digest, &[])),
         ["app:1, latest → manifest → layer 2/2"]
     );
 }
 
 #[test]
 fn reference_paths_are_bounded_and_the_rest_is_counted() {
-    let scene = IntactLayout::new();
-    let base = &scene.one.layers[0].digest;
-    let found = item(&scene.builder, base, &["--limit", "1"]);
+    let fixture = IntactLayout::new();
+    let base = &fixture.one.layers[0].digest;
+    let found = item(&fixture.builder, base, &["--limit", "1"]);
     assert_eq!(ways(&found).len(), 1);
     assert_eq!(
         (&found["more_paths"], &found["more_is_exact"]),
         (&3.into(), &true.into())
     );
-    why(&scene.builder, base, &["--limit", "3"])
+    why(&fixture.builder, base, &["--limit", "3"])
         .ok()
         .says("and 1 more path; `--all` shows them\n");
-    let all = item(&scene.builder, base, &["--all"]);
+    let all = item(&fixture.builder, base, &["--all"]);
     assert_eq!(ways(&all).len(), 4);
     assert_eq!(all["more_paths"], 0);
 }
@@ -210,55 +214,55 @@ fn a_cycle_is_walked_once() {
 
 #[test]
 fn an_absent_blob_has_reference_paths_as_well() {
-    let scene = IntactLayout::new();
-    scene.builder.drop_blob(&scene.arm64.manifest);
-    let found = item(&scene.builder, &scene.arm64.manifest.digest, &[]);
+    let fixture = IntactLayout::new();
+    fixture.builder.drop_blob(&fixture.arm64.manifest);
+    let found = item(&fixture.builder, &fixture.arm64.manifest.digest, &[]);
     assert_eq!(
         (&found["state"], &found["size"]),
         (&"missing".into(), &Value::Null)
     );
     assert_eq!(ways(&found), ["multi → index → linux/arm64"]);
-    why(&scene.builder, short(&scene.arm64.manifest), &[])
+    why(&fixture.builder, short(&fixture.arm64.manifest), &[])
         .ok()
         .says("linux/arm64, not here\n");
 }
 
 #[test]
 fn why_of_an_orphan_says_what_gc_would_do() {
-    let scene = IntactLayout::new();
-    let young = scene.builder.layer(b"young");
-    scene.builder.fresh([&young]);
-    let old = scene.builder.layer(b"old");
-    scene
+    let fixture = IntactLayout::new();
+    let young = fixture.builder.layer(b"young");
+    fixture.builder.fresh([&young]);
+    let old = fixture.builder.layer(b"old");
+    fixture
         .builder
         .age(&old.blob_path(), Duration::from_secs(3 * 3600));
-    let found = item(&scene.builder, &old.digest, &[]);
+    let found = item(&fixture.builder, &old.digest, &[]);
     assert_eq!(found["state"], "orphan");
     assert_eq!(found["paths"], Value::Array(Vec::new()));
     assert_eq!(found["sweep"]["action"], "delete");
-    let found = item(&scene.builder, &young.digest, &[]);
+    let found = item(&fixture.builder, &young.digest, &[]);
     assert_eq!(found["sweep"]["action"], "keep");
     assert!(found["sweep"]["until"].is_string(), "{found}");
-    why(&scene.builder, &young.digest, &[])
+    why(&fixture.builder, &young.digest, &[])
         .ok()
         .says("orphan blob, 5B\nunreferenced; in flight until ")
         .says("): a writer may be about to list it\n");
-    let found = item(&scene.builder, &young.digest, &["--grace", "0"]);
+    let found = item(&fixture.builder, &young.digest, &["--grace", "0"]);
     assert_eq!(found["sweep"]["action"], "delete");
     // And so it does.
-    let gc = Cmd::new(["gc"]).arg(scene.path()).run();
+    let gc = Cmd::new(["gc"]).arg(fixture.path()).run();
     gc.ok()
         .says(&format!("Deleted: {}", old.digest))
         .says(&format!("Kept: {}", young.digest));
-    why(&scene.builder, &old.digest, &[]).exits(1);
+    why(&fixture.builder, &old.digest, &[]).exits(1);
 }
 
 #[test]
 fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
-    let scene = IntactLayout::new();
-    let young = scene.builder.layer(b"young");
-    scene.builder.fresh([&young]);
-    let found = item(&scene.builder, &young.digest, &[]);
+    let fixture = IntactLayout::new();
+    let young = fixture.builder.layer(b"young");
+    fixture.builder.fresh([&young]);
+    let found = item(&fixture.builder, &young.digest, &[]);
     let until = found["sweep"]["until"].as_str().expect("a time");
     for (shift, is_kept) in [("-1", true), ("+1", false)] {
         let now = std::process::Command::new("date")
@@ -267,7 +271,7 @@ fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
             .expect("date can be started");
         let now = String::from_utf8(now.stdout).expect("a time is text");
         let gc = Cmd::new(["--now", now.trim(), "gc", "-n"])
-            .arg(scene.path())
+            .arg(fixture.path())
             .run();
         let kept = gc.ok().stdout.contains(&format!("Kept: {}", young.digest));
         assert_eq!(kept, is_kept, "{now}\n{}", gc.all());
@@ -276,12 +280,12 @@ fn the_end_of_the_flight_is_the_moment_from_which_gc_takes_it() {
 
 #[test]
 fn an_orphan_in_a_layout_that_cannot_be_swept() {
-    let scene = IntactLayout::new();
-    let orphan = scene.builder.layer(b"orphan");
-    scene.overwrite(&scene.two.manifest, b"damaged");
-    let found = item(&scene.builder, &orphan.digest, &[]);
+    let fixture = IntactLayout::new();
+    let orphan = fixture.builder.layer(b"orphan");
+    fixture.overwrite(&fixture.two.manifest, b"damaged");
+    let found = item(&fixture.builder, &orphan.digest, &[]);
     assert_eq!(found["sweep"]["action"], "refused");
-    why(&scene.builder, &orphan.digest, &[])
+    why(&fixture.builder, &orphan.digest, &[])
         .ok()
         .says("`gc` would be refused: cannot sweep ");
 }
@@ -300,14 +304,14 @@ fn an_orphan_whose_subject_is_gone() {
 
 #[test]
 fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
-    let scene = IntactLayout::new();
-    let layer = &scene.one.layers[1];
+    let fixture = IntactLayout::new();
+    let layer = &fixture.one.layers[1];
     for what in [
         layer.hex().to_owned(),
         layer.hex()[..12].to_owned(),
         layer.digest[..layer.digest.len() - 1].to_owned(),
     ] {
-        let found = item(&scene.builder, &what, &[]);
+        let found = item(&fixture.builder, &what, &[]);
         assert_eq!(found["digest"], layer.digest, "{what}");
     }
     // Enough blobs that some three digits begin several of them.
@@ -332,7 +336,7 @@ fn the_beginning_of_a_digest_is_enough_if_it_is_unique() {
 
 #[test]
 fn an_unknown_blob_is_an_error() {
-    let scene = IntactLayout::new();
+    let fixture = IntactLayout::new();
     let absent = Desc::missing(crate::support::media::LAYER, "absent");
     for what in [
         &*absent.digest,
@@ -342,28 +346,28 @@ fn an_unknown_blob_is_an_error() {
         "no",
         "x y",
     ] {
-        let run = why(&scene.builder, what, &[]);
+        let run = why(&fixture.builder, what, &[]);
         run.exits(1).one_error_with_hint();
         assert_eq!(run.stdout, "");
     }
-    why(&scene.builder, &absent.digest, &[]).warns("no blob and no reference has such a digest");
+    why(&fixture.builder, &absent.digest, &[]).warns("no blob and no reference has such a digest");
 }
 
 #[test]
 fn a_name_wins_over_a_digest() {
-    let mut scene = IntactLayout::new();
-    let prefix = scene.one.layers[1].hex()[..4].to_owned();
-    let two = scene.two.manifest.clone();
-    scene.builder.tag(&two, &prefix);
-    scene.builder.write();
-    assert_eq!(item(&scene.builder, &prefix, &[])["digest"], two.digest);
+    let mut fixture = IntactLayout::new();
+    let prefix = fixture.one.layers[1].hex()[..4].to_owned();
+    let two = fixture.two.manifest.clone();
+    fixture.builder.tag(&two, &prefix);
+    fixture.builder.write();
+    assert_eq!(item(&fixture.builder, &prefix, &[])["digest"], two.digest);
 }
 
 #[test]
 fn why_of_an_image_lists_the_images_that_share_each_blob() {
-    let scene = IntactLayout::new();
-    let found = item(&scene.builder, "app:2", &[]);
-    assert_eq!(found["digest"], scene.two.manifest.digest);
+    let fixture = IntactLayout::new();
+    let found = item(&fixture.builder, "app:2", &[]);
+    assert_eq!(found["digest"], fixture.two.manifest.digest);
     let image = &found["image"];
     assert_eq!(texts(&image["names"]), ["app:2"]);
     let parts: Vec<(String, String, String)> = image["blobs"]
@@ -378,7 +382,7 @@ fn why_of_an_image_lists_the_images_that_share_each_blob() {
             )
         })
         .collect();
-    let two = &scene.two;
+    let two = &fixture.two;
     let part = |desc: &Desc, what: &str, shared: &str| {
         (desc.digest.clone(), what.to_owned(), shared.to_owned())
     };
@@ -395,13 +399,13 @@ fn why_of_an_image_lists_the_images_that_share_each_blob() {
     assert_eq!(image["size_bytes"], sum);
     assert_eq!(image["shared_bytes"], 4);
     assert_eq!(image["unique_bytes"], sum - 4);
-    why(&scene.builder, "app:2", &[])
+    why(&fixture.builder, "app:2", &[])
         .ok()
         .says("of which 4B are shared; ")
         .says("app:1, multi\n");
     // What is unique is what `rm` frees.
     let rm = Cmd::new(["rm", "--format", "json"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .arg("app:2")
         .run();
     assert_eq!(rm.ok().report().freed_bytes, sum - 4);
@@ -409,8 +413,8 @@ fn why_of_an_image_lists_the_images_that_share_each_blob() {
 
 #[test]
 fn platforms_are_distinguished() {
-    let scene = IntactLayout::new();
-    let run = why(&scene.builder, "multi", &[]);
+    let fixture = IntactLayout::new();
+    let run = why(&fixture.builder, "multi", &[]);
     run.ok()
         .says("linux/arm64 layer 2/2")
         .says("linux/amd64 config");
@@ -485,17 +489,17 @@ fn only_live_blobs_of_the_corpus_have_a_reference_path() {
 
 #[test]
 fn references_of_a_recent_orphan_are_in_flight_as_well() {
-    let scene = IntactLayout::new();
-    let image = scene.builder.image("linux/amd64", "new", &[b"reused"]);
+    let fixture = IntactLayout::new();
+    let image = fixture.builder.image("linux/amd64", "new", &[b"reused"]);
     let layer = &image.layers[0];
-    scene.builder.fresh([&image.manifest, &image.config]);
-    scene
+    fixture.builder.fresh([&image.manifest, &image.config]);
+    fixture
         .builder
         .age(&layer.blob_path(), Duration::from_secs(3 * 3600));
-    let found = item(&scene.builder, &layer.digest, &[]);
+    let found = item(&fixture.builder, &layer.digest, &[]);
     assert_eq!(found["sweep"]["action"], "keep");
     assert_eq!(found["sweep"]["until"], Value::Null);
-    why(&scene.builder, &layer.digest, &[])
+    why(&fixture.builder, &layer.digest, &[])
         .ok()
         .says("unreferenced; in flight: a recent blob references it");
 }

@@ -31,11 +31,11 @@ const CALLS: [&str; 13] = [
 ];
 
 /// An archive in a directory of its own, and a directory for temporary files.
-struct Scene {
+struct Fixture {
     temp: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     fn new(bytes: &[u8]) -> Self {
         let temp = TempDir::new().expect("a temporary directory");
         for name in ["tmp", "images"] {
@@ -121,22 +121,22 @@ fn archives() -> (Vec<u8>, Vec<u8>) {
         .expect("tar can be started");
     assert!(output.status.success());
     let old = output.stdout;
-    let scene = Scene::new(&old);
-    let (code, said) = scene.run(None);
+    let fixture = Fixture::new(&old);
+    let (code, said) = fixture.run(None);
     assert_eq!(code, Some(0), "{said}");
-    let new = scene.bytes();
+    let new = fixture.bytes();
     assert!(new.len() < old.len());
     (old, new)
 }
 
 /// Returns the numbers of all calls of each name.
 fn numbers(old: &[u8]) -> Vec<(&'static str, u32)> {
-    let scene = Scene::new(old);
-    let recording = Recording::of(&CALLS, &scene.args());
+    let fixture = Fixture::new(old);
+    let recording = Recording::of(&CALLS, &fixture.args());
     recording.run.ok();
     let mut all = Vec::new();
     for name in CALLS {
-        let found = recording.numbers(name, &scene.archive(), |call| {
+        let found = recording.numbers(name, &fixture.archive(), |call| {
             changes(call) || call.text.contains("O_TMPFILE")
         });
         all.extend(found.into_iter().map(|number| (name, number)));
@@ -146,8 +146,8 @@ fn numbers(old: &[u8]) -> Vec<(&'static str, u32)> {
 }
 
 #[track_caller]
-fn is_one_of(scene: &Scene, old: &[u8], new: &[u8], context: &str) {
-    let bytes = scene.bytes();
+fn is_one_of(fixture: &Fixture, old: &[u8], new: &[u8], context: &str) {
+    let bytes = fixture.bytes();
     assert!(
         bytes == old || bytes == new,
         "neither old nor new: {context}"
@@ -162,23 +162,23 @@ fn a_run_can_be_killed_at_any_call() {
     let (old, new) = archives();
     let mut kills = 0;
     for (name, number) in numbers(&old) {
-        let scene = Scene::new(&old);
+        let fixture = Fixture::new(&old);
         let injection = format!("{name}:signal=KILL:when={number}");
-        let (code, said) = scene.run(Some(&injection));
+        let (code, said) = fixture.run(Some(&injection));
         let context = format!("{injection}\n{said}");
         assert_eq!(code, None, "it was not killed\n{context}");
         kills += 1;
-        is_one_of(&scene, &old, &new, &context);
-        let beside = scene.beside();
+        is_one_of(&fixture, &old, &new, &context);
+        let beside = fixture.beside();
         let is_own = |name: &String| name.starts_with(".ocisweep-");
         assert!(
             beside.len() < 2 && beside.iter().all(is_own),
             "{beside:?}: {context}"
         );
-        let (code, said) = scene.run(None);
+        let (code, said) = fixture.run(None);
         // What was done by then is no image any more.
         assert!(matches!(code, Some(0 | 1)), "{context}\n{said}");
-        assert!(scene.bytes() == new, "{context}");
+        assert!(fixture.bytes() == new, "{context}");
     }
     count(&format!("an archive: killed {kills} times"));
 }
@@ -194,23 +194,27 @@ fn an_error_of_any_call_leaves_the_old_archive_or_the_new_one() {
             if !wants_all() && position % 2 != kind {
                 continue;
             }
-            let scene = Scene::new(&old);
+            let fixture = Fixture::new(&old);
             let injection = format!("{name}:error={error}:when={number}");
-            let (code, said) = scene.run(Some(&injection));
+            let (code, said) = fixture.run(Some(&injection));
             let context = format!("{injection}\n{said}");
-            is_one_of(&scene, &old, &new, &context);
+            is_one_of(&fixture, &old, &new, &context);
             match code {
-                Some(0) => assert!(scene.bytes() == new, "{context}"),
+                Some(0) => assert!(fixture.bytes() == new, "{context}"),
                 Some(_) => {
                     assert!(said.contains("ocisweep: "), "{context}");
                     // The very last step only flushes the directory.
-                    let is_last = scene.bytes() == new;
+                    let is_last = fixture.bytes() == new;
                     assert!(!is_last || name == "fsync" || name == "write", "{context}");
                 }
                 None => panic!("it was killed: {context}"),
             }
-            assert!(scene.beside().is_empty(), "{:?}: {context}", scene.beside());
-            let left = fs::read_dir(scene.temp.path().join("tmp")).expect("it can be listed");
+            assert!(
+                fixture.beside().is_empty(),
+                "{:?}: {context}",
+                fixture.beside()
+            );
+            let left = fs::read_dir(fixture.temp.path().join("tmp")).expect("it can be listed");
             let left = left.count();
             assert!(
                 left == 0 || name == "unlinkat",
@@ -223,7 +227,7 @@ fn an_error_of_any_call_leaves_the_old_archive_or_the_new_one() {
 #[test]
 fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
     let (old, _) = archives();
-    let scene = Scene::new(&old);
+    let fixture = Fixture::new(&old);
     let program = env!("CARGO_BIN_EXE_ocisweep");
     // No file may become larger than a few blocks.
     let limited = |blocks: u32| {
@@ -233,8 +237,8 @@ fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
                 "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""
             ))
             .arg(program)
-            .args(scene.args())
-            .env("TMPDIR", scene.temp.path().join("tmp"))
+            .args(fixture.args())
+            .env("TMPDIR", fixture.temp.path().join("tmp"))
             .output()
             .expect("it can be started");
         (
@@ -246,8 +250,8 @@ fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
         let (code, said) = limited(blocks);
         assert_eq!(code, Some(4), "{said}");
         assert!(said.contains(why), "{said}");
-        assert!(scene.bytes() == old);
-        assert!(scene.beside().is_empty());
+        assert!(fixture.bytes() == old);
+        assert!(fixture.beside().is_empty());
     }
 }
 
@@ -257,15 +261,15 @@ fn an_archive_that_another_program_replaces_is_read_again() {
         return;
     }
     let (old, new) = archives();
-    let scene = Scene::new(&old);
-    let path = scene.archive();
+    let fixture = Fixture::new(&old);
+    let path = fixture.archive();
     // Long enough before the comparison that the other one is there by then.
     let child = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"])
         .args(["-e", "inject=linkat:delay_enter=1500000:when=1"])
         .arg(env!("CARGO_BIN_EXE_ocisweep"))
-        .args(scene.args())
-        .env("TMPDIR", scene.temp.path().join("tmp"))
+        .args(fixture.args())
+        .env("TMPDIR", fixture.temp.path().join("tmp"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -275,7 +279,7 @@ fn an_archive_that_another_program_replaces_is_read_again() {
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(scene.bytes() == new, "{said}");
+    assert!(fixture.bytes() == new, "{said}");
 }
 
 #[test]
@@ -284,14 +288,14 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
         return;
     }
     let (old, _) = archives();
-    let scene = Scene::new(&old);
-    let tmp = scene.temp.path().join("tmp");
+    let fixture = Fixture::new(&old);
+    let tmp = fixture.temp.path().join("tmp");
     // The lock is taken after everything was read.
     let child = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"])
         .args(["-e", "inject=flock:delay_enter=1500000:when=1"])
         .arg(env!("CARGO_BIN_EXE_ocisweep"))
-        .args(scene.args())
+        .args(fixture.args())
         .env("TMPDIR", &tmp)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -310,7 +314,7 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("vanished"), "{said}");
-    assert!(scene.bytes() == old);
+    assert!(fixture.bytes() == old);
 }
 
 /// Puts another file of the same content into its place.

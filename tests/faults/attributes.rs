@@ -18,8 +18,8 @@ fn where_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it()
         (RM_PLATFORM, "index.json"),
         (HOLD_RM, ".ocisweep/holds.json"),
     ] {
-        let scene = command.scene();
-        let path = scene.builder.join(file);
+        let fixture = command.fixture();
+        let path = fixture.builder.join(file);
         if !path.exists() {
             continue;
         }
@@ -27,14 +27,16 @@ fn where_an_attribute_cannot_be_kept_nothing_is_changed_and_the_error_names_it()
             skip(&format!("`user.note` cannot be set here: {error}"));
             return;
         }
-        let before = Files::of(scene.path());
-        let disturbed = Disturbed::by("fsetxattr:error=EOPNOTSUPP", &command.on(scene.path()));
+        let before = Files::of(fixture.path());
+        let disturbed = Disturbed::by("fsetxattr:error=EOPNOTSUPP", &command.on(fixture.path()));
         let run = disturbed.run;
         run.exits(4)
             .one_error_with_hint()
             .warns("its attribute `user.note` cannot be kept")
             .warns(file);
-        let differences = Files::of(scene.path()).without_lock().differences(&before);
+        let differences = Files::of(fixture.path())
+            .without_lock()
+            .differences(&before);
         assert!(differences.is_empty(), "{differences}\n{}", run.all());
     }
 }

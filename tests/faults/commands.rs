@@ -1,4 +1,4 @@
-//! The commands that faults are injected into, and the state in which each leaves the scene when no fault occurs.
+//! The commands that faults are injected into, and the state in which each leaves the fixture when no fault occurs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -53,15 +53,15 @@ pub(crate) const PRUNE: Command = command(
 pub(crate) const APPLY: Command = command(&["apply"], &[]);
 
 impl Command {
-    /// Makes a scene for it.
-    pub(crate) fn scene(&self) -> FullLayout {
-        let scene = FullLayout::new();
+    /// Makes a fixture for it.
+    pub(crate) fn fixture(&self) -> FullLayout {
+        let fixture = FullLayout::new();
         if self.is_apply() {
-            let mut words = PRUNE.on(scene.path());
-            words.extend(["--plan".into(), plan_of(scene.path()).into()]);
+            let mut words = PRUNE.on(fixture.path());
+            words.extend(["--plan".into(), plan_of(fixture.path()).into()]);
             Cmd::new(words).run().ok();
         }
-        scene
+        fixture
     }
 
     fn is_apply(&self) -> bool {
@@ -80,26 +80,26 @@ impl Command {
         words
     }
 
-    /// Runs it undisturbed on a scene of its own, and returns what faults are judged by.
+    /// Runs it undisturbed on a fixture of its own, and returns what faults are judged by.
     pub(crate) fn judge(&self) -> Judge {
-        let scene = self.scene();
-        let before = Files::of(scene.path());
-        let run = Cmd::new(self.on(scene.path())).run();
+        let fixture = self.fixture();
+        let before = Files::of(fixture.path());
+        let run = Cmd::new(self.on(fixture.path())).run();
         run.ok();
-        let after = Files::of(scene.path());
+        let after = Files::of(fixture.path());
         assert_ne!(before, after, "it does nothing\n{}", run.all());
         assert!(after.get(LOCK).is_none(), "{}", run.all());
         let sparse: BTreeSet<String> = if self.is_sparse {
-            scene.of_arm64().into_iter().collect()
+            fixture.of_arm64().into_iter().collect()
         } else {
             BTreeSet::new()
         };
         let mut context = String::new();
-        tidy(scene.path(), &mut context);
+        tidy(fixture.path(), &mut context);
         Judge {
             before,
             after,
-            settled: Files::of(scene.path())
+            settled: Files::of(fixture.path())
                 .without_blobs(&sparse)
                 .without_file(NOTE),
             sparse,

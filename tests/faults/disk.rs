@@ -22,45 +22,48 @@ const KINDS: [(&str, Make); 3] = [
     ("xfs", || Mount::disk("xfs", 300, &[])),
 ];
 
-/// Calls `check` with a scene on a full file system of each kind, and with what fills it.
+/// Calls `check` with a fixture on a full file system of each kind, and with what fills it.
 fn on_full_disks(prepare: fn(&mut FullLayout), check: impl Fn(&FullLayout, &Path)) {
     for_each(
         KINDS,
         |(kind, _)| (*kind).to_owned(),
         |(_, make)| {
             let Some(mount) = make() else { return };
-            let mut scene = FullLayout::at(&mount.path().join("layout"));
-            prepare(&mut scene);
+            let mut fixture = FullLayout::at(&mount.path().join("layout"));
+            prepare(&mut fixture);
             let ballast = mount.fill();
-            let more = fs::File::create(scene.builder.join("more"))
+            let more = fs::File::create(fixture.builder.join("more"))
                 .and_then(|mut file| file.write_all(b"more").and_then(|()| file.sync_all()));
             assert!(more.is_err(), "the disk is not full");
-            drop(fs::remove_file(scene.builder.join("more")));
-            check(&scene, &ballast);
+            drop(fs::remove_file(fixture.builder.join("more")));
+            check(&fixture, &ballast);
         },
     );
 }
 
-fn without_orphans(scene: &mut FullLayout) {
-    Cmd::gc(scene.path()).args(["--temp-age", "0s"]).run().ok();
+fn without_orphans(fixture: &mut FullLayout) {
+    Cmd::gc(fixture.path())
+        .args(["--temp-age", "0s"])
+        .run()
+        .ok();
 }
 
 /// On xfs a new file takes more than its one block; a real layer makes room for it.
-fn with_large_orphan(scene: &mut FullLayout) {
-    let large = scene.builder.layer(&vec![b'l'; 1 << 20]);
-    scene.orphans.push(large);
-    scene.make_old();
+fn with_large_orphan(fixture: &mut FullLayout) {
+    let large = fixture.builder.layer(&vec![b'l'; 1 << 20]);
+    fixture.orphans.push(large);
+    fixture.make_old();
 }
 
 #[test]
 fn gc_frees_a_full_disk() {
     on_full_disks(
         |_| {},
-        |scene, _| {
+        |fixture, _| {
             let judge = GC.judge();
-            let run = Cmd::new(GC.on(scene.path())).run();
+            let run = Cmd::new(GC.on(fixture.path())).run();
             run.ok();
-            let differences = Files::of(scene.path()).differences(&judge.after);
+            let differences = Files::of(fixture.path()).differences(&judge.after);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
         },
     );
@@ -69,17 +72,17 @@ fn gc_frees_a_full_disk() {
 #[test]
 fn what_is_garbage_already_makes_room_for_a_new_index() {
     for command in [RM, RM_PLATFORM] {
-        on_full_disks(with_large_orphan, |scene, _| {
+        on_full_disks(with_large_orphan, |fixture, _| {
             let judge = command.judge();
-            let orphans = scene
+            let orphans = fixture
                 .orphans
                 .iter()
                 .map(|desc| desc.digest.clone())
                 .collect();
-            let run = Cmd::new(command.on(scene.path())).run();
+            let run = Cmd::new(command.on(fixture.path())).run();
             run.ok();
             let expected = judge.after.without_blobs(&orphans);
-            let differences = Files::of(scene.path()).differences(&expected);
+            let differences = Files::of(fixture.path()).differences(&expected);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
         });
     }
@@ -88,18 +91,18 @@ fn what_is_garbage_already_makes_room_for_a_new_index() {
 #[test]
 fn without_room_and_without_garbage_nothing_changes() {
     for command in [RM, RM_PLATFORM, HOLD_RM] {
-        on_full_disks(without_orphans, |scene, ballast| {
-            let before = Files::of(scene.path());
-            let run = Cmd::new(command.on(scene.path())).run();
+        on_full_disks(without_orphans, |fixture, ballast| {
+            let before = Files::of(fixture.path());
+            let run = Cmd::new(command.on(fixture.path())).run();
             run.exits(4)
                 .warns("No space left on device")
                 .warns("cannot write `");
             assert_eq!(run.stderr.lines().count(), 1, "{}", run.all());
-            let differences = Files::of(scene.path()).differences(&before);
+            let differences = Files::of(fixture.path()).differences(&before);
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
             // Room makes it work.
             fs::remove_dir_all(ballast).expect("the ballast can go");
-            Cmd::new(command.on(scene.path())).run().ok();
+            Cmd::new(command.on(fixture.path())).run().ok();
         });
     }
 }
@@ -109,11 +112,11 @@ fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
     let Some(mount) = Mount::tmpfs("2m") else {
         return;
     };
-    let scene = FullLayout::at(&mount.path().join("layout"));
+    let fixture = FullLayout::at(&mount.path().join("layout"));
     let mut clean = FullLayout::at(&mount.path().join("clean"));
     without_orphans(&mut clean);
     mount.seal();
-    let before = Files::of(scene.path());
+    let before = Files::of(fixture.path());
     let reading: [&[&str]; 6] = [
         &["ls"],
         &["ls", "--tree"],
@@ -123,16 +126,16 @@ fn a_read_only_file_system_is_no_error_where_nothing_is_to_be_done() {
         &["hold", "ls"],
     ];
     for words in reading {
-        Cmd::new(words).arg(scene.path()).run().ok();
+        Cmd::new(words).arg(fixture.path()).run().ok();
     }
     Cmd::new(GC.on(clean.path())).run().ok();
     Cmd::new(["prune", "-f"]).arg(clean.path()).run().ok();
     let writing: [Command; 4] = [GC, RM, RM_PLATFORM, HOLD_RM];
     for command in writing {
-        let run = Cmd::new(command.on(scene.path())).run();
+        let run = Cmd::new(command.on(fixture.path())).run();
         run.exits(4).warns("Read-only file system");
         run.one_error_with_hint();
-        let differences = Files::of(scene.path()).differences(&before);
+        let differences = Files::of(fixture.path()).differences(&before);
         assert!(differences.is_empty(), "{differences}\n{}", run.all());
     }
 }
@@ -142,8 +145,8 @@ fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
     if !is_root() || !has_tools(&["unshare"]) {
         return skip("only root can give files away");
     }
-    let scene = FullLayout::new();
-    let mut open = vec![scene.path().to_owned()];
+    let fixture = FullLayout::new();
+    let mut open = vec![fixture.path().to_owned()];
     while let Some(path) = open.pop() {
         if path.is_dir() {
             let names = fs::read_dir(&path).expect("a directory can be listed");
@@ -153,20 +156,20 @@ fn an_owner_without_a_number_in_this_namespace_is_no_obstacle() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("root may");
         chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
     }
-    let before = mode_of(&scene);
+    let before = mode_of(&fixture);
     let mut command = Process::new("unshare");
     command
         .args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_ocisweep")])
-        .args(RM.on(scene.path()));
+        .args(RM.on(fixture.path()));
     let run = run(command);
     if run.stderr.starts_with("unshare:") {
         return skip(&format!("no user namespaces here: {}", run.stderr.trim()));
     }
     run.ok().says("Untagged: app:1");
-    assert_eq!(mode_of(&scene), before, "{}", run.all());
+    assert_eq!(mode_of(&fixture), before, "{}", run.all());
 }
 
-fn mode_of(scene: &FullLayout) -> u32 {
-    let found = fs::metadata(scene.builder.join("index.json"));
+fn mode_of(fixture: &FullLayout) -> u32 {
+    let found = fs::metadata(fixture.builder.join("index.json"));
     found.expect("there is an index").permissions().mode()
 }

@@ -56,7 +56,7 @@ fn survives(command: Command) {
         return;
     }
     let names: Vec<&str> = CHANGING.into_iter().chain(READING).collect();
-    let recorded = command.scene();
+    let recorded = command.fixture();
     let recording = Recording::of(&names, &command.on(recorded.path()));
     recording.run.ok();
     let mut calls = Vec::new();
@@ -121,8 +121,8 @@ fn happens(
     judge: &Judge,
     undisturbed: &(String, String),
 ) -> Option<Run> {
-    let scene = command.scene();
-    let absolute = fault.file.as_deref().map(|file| scene.builder.join(file));
+    let fixture = command.fixture();
+    let absolute = fault.file.as_deref().map(|file| fixture.builder.join(file));
     // The program names files relative to an open directory.
     let name = absolute.as_deref().and_then(|path| path.file_name());
     let files: Vec<&Path> = absolute
@@ -130,23 +130,23 @@ fn happens(
         .into_iter()
         .chain(name.map(Path::new))
         .collect();
-    let failed = Disturbed::on(&files, &fault.injection, &command.on(scene.path()));
+    let failed = Disturbed::on(&files, &fault.injection, &command.on(fixture.path()));
     if fault.file.is_some() && failed.faults == 0 {
         return None;
     }
     let run = failed.run;
     let context = run.all();
-    let orphans = scene
+    let orphans = fixture
         .orphans
         .iter()
         .map(|desc| desc.digest.clone())
         .collect();
     let full_disk = judge.of_full_disk(&orphans);
-    let makes_room = fault.injection.contains("ENOSPC") && !has_every(&scene);
+    let makes_room = fault.injection.contains("ENOSPC") && !has_every(&fixture);
     let judge = if makes_room { &full_disk } else { judge };
     assert_ne!(failed.faults, 0, "nothing went wrong\n{context}");
-    judge.check(scene.path(), &context);
-    let now = Files::of(scene.path()).without_lock();
+    judge.check(fixture.path(), &context);
+    let now = Files::of(fixture.path()).without_lock();
     let (of_before, of_after) = (
         now.differences(&judge.before),
         now.differences(&judge.after),
@@ -191,16 +191,16 @@ fn happens(
             Some(0),
             "an interrupted call is no error\n{context}"
         );
-        let said = in_other_words(&run, scene.path());
+        let said = in_other_words(&run, fixture.path());
         assert_eq!(said, *undisturbed, "{context}");
     }
-    command.finishes(scene.path(), judge, &context);
+    command.finishes(fixture.path(), judge, &context);
     Some(run)
 }
 
 /// Returns `true` if the orphans are all there.
-fn has_every(scene: &FullLayout) -> bool {
-    scene.orphans.iter().all(|desc| scene.has(desc))
+fn has_every(fixture: &FullLayout) -> bool {
+    fixture.orphans.iter().all(|desc| fixture.has(desc))
 }
 
 /// Returns `true` if the errors are lines, and one of them names a path and the cause.
@@ -233,7 +233,7 @@ fn a_file_system_that_does_less_is_good_enough() {
     }
     for command in [RM, RM_PLATFORM, HOLD_ADD] {
         let judge = command.judge();
-        let recorded = command.scene();
+        let recorded = command.fixture();
         let recording = Recording::of(&["openat", "renameat2"], &command.on(recorded.path()));
         let is_exchange = |call: &Call| call.text.contains("RENAME_EXCHANGE");
         let exchanges = recording.numbers("renameat2", recorded.path(), is_exchange);
@@ -244,19 +244,19 @@ fn a_file_system_that_does_less_is_good_enough() {
             .collect();
         faults.push("fsync:error=EINVAL".to_owned());
         for fault in faults {
-            let scene = command.scene();
+            let fixture = command.fixture();
             let directories =
-                ["", "blobs/sha256", ".ocisweep"].map(|name| scene.builder.join(name));
+                ["", "blobs/sha256", ".ocisweep"].map(|name| fixture.builder.join(name));
             let is_sync = fault.starts_with("fsync");
             let files: Vec<&Path> = directories
                 .iter()
                 .filter(|_| is_sync)
                 .map(|path| path.as_path())
                 .collect();
-            let run = Disturbed::on(&files, &fault, &command.on(scene.path()));
+            let run = Disturbed::on(&files, &fault, &command.on(fixture.path()));
             assert_ne!(run.faults, 0, "nothing went wrong\n{}", run.run.all());
             run.run.ok();
-            let differences = Files::of(scene.path()).differences(&judge.after);
+            let differences = Files::of(fixture.path()).differences(&judge.after);
             assert!(differences.is_empty(), "{differences}\n{}", run.run.all());
         }
     }
@@ -298,9 +298,9 @@ fn what_cannot_be_read_decides_nothing() {
         return;
     }
     for fault in ["openat:error=EIO", "read:error=EIO"] {
-        let scene = FullLayout::new();
-        let before = Files::of(scene.path());
-        let config = scene.builder.join(&scene.one.config.blob_path());
+        let fixture = FullLayout::new();
+        let before = Files::of(fixture.path());
+        let config = fixture.builder.join(&fixture.one.config.blob_path());
         let name = config.file_name().expect("a file has a name");
         let command = [
             "prune",
@@ -310,7 +310,7 @@ fn what_cannot_be_read_decides_nothing() {
             "--time=created",
         ];
         let mut words: Vec<std::ffi::OsString> = command.iter().map(Into::into).collect();
-        words.push(scene.path().into());
+        words.push(fixture.path().into());
         let run = Disturbed::on(&[&config, Path::new(name)], fault, &words);
         assert_ne!(run.faults, 0, "nothing went wrong\n{}", run.run.all());
         assert_eq!(run.run.code, Some(4), "{}", run.run.all());
@@ -319,7 +319,9 @@ fn what_cannot_be_read_decides_nothing() {
             "{}",
             run.run.all()
         );
-        let differences = Files::of(scene.path()).without_lock().differences(&before);
+        let differences = Files::of(fixture.path())
+            .without_lock()
+            .differences(&before);
         assert!(differences.is_empty(), "{differences}\n{}", run.run.all());
     }
 }

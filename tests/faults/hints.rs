@@ -29,16 +29,16 @@ fn a_lock_that_cannot_be_made_or_opened_has_a_hint() {
         ("EBUSY", IN_USE),
         ("EROFS", "work on a read-only file system"),
     ] {
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         let injection = format!("openat:error={error}:when={number}");
-        let failed = Disturbed::by(&injection, &RM.on(scene.path()));
-        let path = scene.path().join(LOCK);
+        let failed = Disturbed::by(&injection, &RM.on(fixture.path()));
+        let path = fixture.path().join(LOCK);
         failed
             .run
             .exits(4)
             .warns(&format!("`{}`", path.display()))
             .warns(hint);
-        assert!(scene.has(&scene.one.manifest), "{}", failed.run.all());
+        assert!(fixture.has(&fixture.one.manifest), "{}", failed.run.all());
     }
 }
 
@@ -54,13 +54,13 @@ fn an_index_that_cannot_be_replaced_has_a_hint() {
     });
     let number = numbers.first().expect("the index is replaced");
     for (error, hint) in [("EACCES", RIGHTS), ("EPERM", RIGHTS), ("EBUSY", IN_USE)] {
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         let injection = format!("renameat2:error={error}:when={number}");
-        let failed = Disturbed::by(&injection, &RM.on(scene.path()));
-        let path = scene.path().join("index.json");
+        let failed = Disturbed::by(&injection, &RM.on(fixture.path()));
+        let path = fixture.path().join("index.json");
         failed.run.exits(4).warns(&format!("`{}`", path.display()));
         failed.run.warns(hint);
-        assert!(scene.has(&scene.one.manifest), "{}", failed.run.all());
+        assert!(fixture.has(&fixture.one.manifest), "{}", failed.run.all());
     }
 }
 
@@ -72,12 +72,12 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
     }
     const FILES: usize = 500;
     for verbose in [false, true] {
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         for number in 0..FILES {
-            scene.builder.layer(format!("orphan {number}").as_bytes());
+            fixture.builder.layer(format!("orphan {number}").as_bytes());
         }
-        scene.make_old();
-        let mut line = GC.on(scene.path());
+        fixture.make_old();
+        let mut line = GC.on(fixture.path());
         line.extend(args(verbose.then_some("-v")));
         let failed = Disturbed::by("unlinkat:error=EPERM", &line);
         let run = &failed.run;
@@ -90,7 +90,7 @@ fn many_files_that_cannot_be_deleted_are_counted_in_one_line() {
         let [error] = errors[..] else {
             panic!("{errors:?}");
         };
-        // The orphans and the temporary files of the scene as well.
+        // The orphans and the temporary files of the fixture as well.
         let count: usize = error
             .split_once("cannot delete ")
             .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
@@ -118,9 +118,9 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
             "nothing was changed",
         ),
     ] {
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         // Of images that are listed the size is asked for before, and the error is one of the whole command.
-        let layer = &scene.orphans[3];
+        let layer = &fixture.orphans[3];
         let list = serde_json::json!({
             "schemaVersion": 2,
             "manifests": [{
@@ -129,11 +129,11 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
                 "size": layer.size,
             }],
         });
-        scene
+        fixture
             .builder
             .file("hauler-index.json", list.to_string().as_bytes());
         let mut line = args(command);
-        line.push(scene.path().into());
+        line.push(fixture.path().into());
         let name = Path::new(layer.hex());
         let failed = Disturbed::on(&[name], "newfstatat:error=EIO", &line);
         assert!(failed.faults > 0, "{}", failed.run.all());
@@ -145,7 +145,7 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
             .warns("Input/output error")
             .warns("counted as 0B");
         let mut line = args(command);
-        line.push(scene.path().into());
+        line.push(fixture.path().into());
         Cmd::new(line).run().ok();
     }
 }

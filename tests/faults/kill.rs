@@ -36,20 +36,20 @@ fn survives(command: Command) {
         return;
     }
     let judge = command.judge();
-    let recorded = command.scene();
+    let recorded = command.fixture();
     let recording = Recording::of(&CHANGING, &command.on(recorded.path()));
     recording.run.ok();
     let mut kills = 0_usize;
     for name in CHANGING {
         for number in recording.numbers(name, recorded.path(), changes) {
-            let scene = command.scene();
+            let fixture = command.fixture();
             let injection = format!("{name}:signal=KILL:when={number}");
-            let killed = Disturbed::by(&injection, &command.on(scene.path()));
+            let killed = Disturbed::by(&injection, &command.on(fixture.path()));
             let context = format!("{injection}\n{}", killed.run.all());
             assert_eq!(killed.run.code, None, "it was not killed\n{context}");
             kills += 1;
-            judge.check(scene.path(), &context);
-            command.finishes(scene.path(), &judge, &context);
+            judge.check(fixture.path(), &context);
+            command.finishes(fixture.path(), &judge, &context);
         }
     }
     assert!(kills > 4, "only {kills} kills\n{}", recording.all());

@@ -58,16 +58,18 @@ fn the_holder_of_a_lock_is_not_disturbed() {
         cases,
         |((holder, _), command)| format!("{holder}: {command:?}"),
         |((_, take), command)| {
-            let scene = FullLayout::new();
-            let before = Files::of(scene.path());
+            let fixture = FullLayout::new();
+            let before = Files::of(fixture.path());
             // Nothing reads the files of the layout from here on: closing one gives up a POSIX lock on it.
-            let lock = take(scene.path());
-            let mut words = command.on(scene.path());
+            let lock = take(fixture.path());
+            let mut words = command.on(fixture.path());
             words.extend(["--lock-wait".into(), "0s".into()]);
             let run = Cmd::new(&words).run();
             run.exits(6).warns("cannot lock `");
             drop(lock);
-            let differences = Files::of(scene.path()).without_lock().differences(&before);
+            let differences = Files::of(fixture.path())
+                .without_lock()
+                .differences(&before);
             let differences = differences.replace("  more:  index.lock", "");
             let differences = differences.replace("  more:  .lock", "");
             assert!(differences.is_empty(), "{differences}\n{}", run.all());
@@ -78,18 +80,18 @@ fn the_holder_of_a_lock_is_not_disturbed() {
 
 #[test]
 fn a_lock_that_a_killed_process_left_is_removed_with_the_other_left_overs() {
-    let scene = FullLayout::new();
-    Cmd::new(GC.on(scene.path())).run().ok();
-    scene.builder.file(LOCK, b"");
+    let fixture = FullLayout::new();
+    Cmd::new(GC.on(fixture.path())).run().ok();
+    fixture.builder.file(LOCK, b"");
     // There is nothing else to do.
-    let run = Cmd::new(GC.on(scene.path())).run();
+    let run = Cmd::new(GC.on(fixture.path())).run();
     run.ok()
         .says("Deleted: index.json.lock (temporary file, 0B)");
-    assert!(!scene.builder.join(LOCK).exists(), "{}", run.all());
+    assert!(!fixture.builder.join(LOCK).exists(), "{}", run.all());
     // A lock that is held is not stale.
-    let held = exclusive(open(&scene.builder.join(LOCK)));
-    let run = Cmd::new(GC.on(scene.path())).run();
+    let held = exclusive(open(&fixture.builder.join(LOCK)));
+    let run = Cmd::new(GC.on(fixture.path())).run();
     run.ok().keeps_quiet_about(LOCK);
-    assert!(scene.builder.join(LOCK).exists(), "{}", run.all());
+    assert!(fixture.builder.join(LOCK).exists(), "{}", run.all());
     drop(held);
 }

@@ -14,7 +14,7 @@ fn what_a_lower_layer_keeps_is_reported_once() {
     let Some(mount) = Mount::overlay(above) else {
         return;
     };
-    let name = |scene: &FullLayout| scene.path().file_name().expect("a name").to_owned();
+    let name = |fixture: &FullLayout| fixture.path().file_name().expect("a name").to_owned();
     let run = Cmd::new(["gc"])
         .arg(mount.path().join(name(&lower)))
         .arg(mount.path().join(name(&second)))
@@ -39,8 +39,8 @@ fn a_layout_of_the_upper_layer_frees_its_bytes() {
     let Some(mount) = Mount::overlay(lower.path()) else {
         return;
     };
-    let scene = FullLayout::at(&mount.path().join("made here"));
-    let run = Cmd::new(["gc"]).arg(scene.path()).run();
+    let fixture = FullLayout::at(&mount.path().join("made here"));
+    let run = Cmd::new(["gc"]).arg(fixture.path()).run();
     assert!(!run.ok().stderr.contains(LINE), "{}", run.all());
-    assert!(!scene.orphans.iter().any(|orphan| scene.has(orphan)));
+    assert!(!fixture.orphans.iter().any(|orphan| fixture.has(orphan)));
 }

@@ -27,7 +27,7 @@ enum Last {
     Names,
 }
 
-/// Puts a scene on a disk of each kind, runs `work` on it, cuts the power, and inspects what is left.
+/// Puts a fixture on a disk of each kind, runs `work` on it, cuts the power, and inspects what is left.
 fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &Run)) {
     if !has_tools(&["xfs_io"]) {
         return;
@@ -40,9 +40,9 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
         |((kind, _), last)| format!("{kind}, {last:?}"),
         |((_, make), last)| {
             let Some(mut mount) = make() else { return };
-            let mut scene = FullLayout::at(&mount.path().join("layout"));
+            let mut fixture = FullLayout::at(&mount.path().join("layout"));
             sync(mount.path());
-            let run = work(&mut scene);
+            let run = work(&mut fixture);
             if matches!(last, Last::Names) {
                 let other = File::create(mount.path().join("other")).expect("there is room");
                 other.sync_all().expect("a file can be brought to the disk");
@@ -50,7 +50,7 @@ fn on_disks(work: impl Fn(&mut FullLayout) -> Run, look: impl Fn(&FullLayout, &R
             cut(mount.path());
             mount.unmount();
             mount.mount().expect("the file system can be used again");
-            look(&scene, &run);
+            look(&fixture, &run);
         },
     );
 }
@@ -73,8 +73,8 @@ fn cut(path: &Path) {
 
 /// Panics if an entry, a hold or a docker-save element has lost a blob.
 #[track_caller]
-fn is_whole(scene: &FullLayout, run: &Run) {
-    let broken = Files::of(scene.path()).broken();
+fn is_whole(fixture: &FullLayout, run: &Run) {
+    let broken = Files::of(fixture.path()).broken();
     let broken: Vec<_> = broken.into_values().collect();
     assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), run.all());
 }
@@ -85,14 +85,14 @@ fn what_a_command_did_is_there_after_a_power_loss() {
     for command in commands {
         let judge = command.judge();
         on_disks(
-            |scene| {
-                let run = Cmd::new(command.on(scene.path())).run();
+            |fixture| {
+                let run = Cmd::new(command.on(fixture.path())).run();
                 run.ok();
                 run
             },
-            |scene, run| {
-                judge.check(scene.path(), &run.all());
-                let after = Files::of(scene.path());
+            |fixture, run| {
+                judge.check(fixture.path(), &run.all());
+                let after = Files::of(fixture.path());
                 for file in ["index.json", "manifest.json", ".ocisweep/holds.json"] {
                     assert_eq!(
                         after.get(file),
@@ -126,20 +126,23 @@ impl Writer {
     }
 
     /// Lists these in `index.json` and in no other file.
-    fn list(self, scene: &mut FullLayout, entries: &[(&Desc, &str)]) {
-        let path = scene.builder.join("index.json");
+    fn list(self, fixture: &mut FullLayout, entries: &[(&Desc, &str)]) {
+        let path = fixture.builder.join("index.json");
         let before = fs::read(&path).expect("the index can be read");
-        scene.builder.clear_entries();
+        fixture.builder.clear_entries();
         for (desc, tag) in entries {
-            scene.builder.tag(desc, tag);
+            fixture.builder.tag(desc, tag);
         }
-        scene.builder.write();
+        fixture.builder.write();
         // docker's list names the image as well, and this writer knows nothing of it.
-        scene.builder.remove("manifest.json").remove("repositories");
+        fixture
+            .builder
+            .remove("manifest.json")
+            .remove("repositories");
         let after = fs::read(&path).expect("the index can be read");
         // Only what this writer does in his own way is not on the disk.
         fs::write(&path, before).expect("there is room");
-        sync(scene.path());
+        sync(fixture.path());
         self.write(&path, &after);
     }
 }
@@ -148,12 +151,12 @@ impl Writer {
 fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs() {
     for writer in [Writer::Emptying, Writer::Cutting] {
         on_disks(
-            |scene| {
-                let (two, multi) = (scene.two.manifest.clone(), scene.multi.clone());
-                writer.list(scene, &[(&two, "app:2"), (&multi, "multi:1")]);
-                let run = Cmd::new(GC.on(scene.path())).run();
+            |fixture| {
+                let (two, multi) = (fixture.two.manifest.clone(), fixture.multi.clone());
+                writer.list(fixture, &[(&two, "app:2"), (&multi, "multi:1")]);
+                let run = Cmd::new(GC.on(fixture.path())).run();
                 run.ok();
-                assert!(!scene.has(&scene.one.manifest), "{}", run.all());
+                assert!(!fixture.has(&fixture.one.manifest), "{}", run.all());
                 run
             },
             is_whole,
@@ -165,15 +168,16 @@ fn an_index_that_its_writer_left_in_memory_does_not_come_back_without_its_blobs(
 fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_is_removed() {
     for writer in [Writer::Emptying, Writer::Cutting] {
         on_disks(
-            |scene| {
-                let (two, multi) = (scene.two.manifest.clone(), scene.multi.clone());
+            |fixture| {
+                let (two, multi) = (fixture.two.manifest.clone(), fixture.multi.clone());
                 let entries = [(&two, "app:2"), (&multi, "multi:1")];
-                writer.list(scene, &entries);
+                writer.list(fixture, &entries);
                 // The tag moves to an image that is nowhere but in memory.
-                let new = scene
-                    .builder
-                    .image("linux/amd64", "new", &[b"base layer", b"new layer"]);
-                let index = scene.builder.join("index.json");
+                let new =
+                    fixture
+                        .builder
+                        .image("linux/amd64", "new", &[b"base layer", b"new layer"]);
+                let index = fixture.builder.join("index.json");
                 let text = fs::read_to_string(&index).expect("the index can be read");
                 let text = text.replace(&two.digest, &new.manifest.digest).replace(
                     &format!("\"size\":{}", two.size),
@@ -182,13 +186,13 @@ fn an_image_that_its_writer_left_in_memory_is_on_the_disk_before_the_old_one_is_
                 assert!(text.contains(&new.manifest.digest), "{text}");
                 writer.write(&index, text.as_bytes());
                 Cmd::new(["hold", "rm"])
-                    .arg(scene.path())
+                    .arg(fixture.path())
                     .arg("release")
                     .run()
                     .ok();
-                let run = Cmd::new(GC.on(scene.path())).run();
+                let run = Cmd::new(GC.on(fixture.path())).run();
                 run.ok();
-                assert!(!scene.has(&two), "{}", run.all());
+                assert!(!fixture.has(&two), "{}", run.all());
                 run
             },
             is_whole,

@@ -8,14 +8,14 @@ use crate::support::environment::has_strace;
 use crate::support::{FullLayout, Run, assert_same, for_each, snapshot};
 
 /// Lets one call on the file of a blob fail.
-fn check(scene: &FullLayout, digest: &str, injection: &str) -> Disturbed {
+fn check(fixture: &FullLayout, digest: &str, injection: &str) -> Disturbed {
     let file = digest.replacen(':', "/", 1);
-    let path = scene.builder.join("blobs").join(&file);
+    let path = fixture.builder.join("blobs").join(&file);
     let name = path.file_name().map(Path::new).expect("a blob has a name");
     let args: Vec<OsString> = ["check", "--format", "json"]
         .into_iter()
         .map(OsString::from)
-        .chain([scene.path().into()])
+        .chain([fixture.path().into()])
         .collect();
     Disturbed::on(&[&path, name], injection, &args)
 }
@@ -39,12 +39,12 @@ fn a_blob_on_a_bad_sector_is_named_and_the_others_are_read() {
     if !has_strace() {
         return;
     }
-    let scene = FullLayout::new();
-    let before = snapshot(scene.path());
+    let fixture = FullLayout::new();
+    let before = snapshot(fixture.path());
     let blobs = [
-        scene.one.layers[0].digest.clone(),
-        scene.one.config.digest.clone(),
-        scene.two.manifest.digest.clone(),
+        fixture.one.layers[0].digest.clone(),
+        fixture.one.config.digest.clone(),
+        fixture.two.manifest.digest.clone(),
     ];
     let faults = blobs.iter().flat_map(|digest| {
         ["openat", "read", "fstat"].map(|call| (digest.clone(), format!("{call}:error=EIO")))
@@ -53,7 +53,7 @@ fn a_blob_on_a_bad_sector_is_named_and_the_others_are_read() {
         faults,
         |fault| format!("{fault:?}"),
         |(digest, injection)| {
-            let failed = check(&scene, digest, injection);
+            let failed = check(&fixture, digest, injection);
             assert_ne!(failed.faults, 0, "{}", failed.run.all());
             failed.run.exits(1).says("Input/output error");
             assert_eq!(
@@ -64,7 +64,7 @@ fn a_blob_on_a_bad_sector_is_named_and_the_others_are_read() {
             );
         },
     );
-    assert_same(&before, &snapshot(scene.path()), "check changes nothing");
+    assert_same(&before, &snapshot(fixture.path()), "check changes nothing");
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn an_interrupted_call_is_made_again() {
     if !has_strace() {
         return;
     }
-    let scene = FullLayout::new();
-    for digest in [&scene.one.layers[0].digest, &scene.two.manifest.digest] {
+    let fixture = FullLayout::new();
+    for digest in [&fixture.one.layers[0].digest, &fixture.two.manifest.digest] {
         for call in ["openat", "read", "fstat"] {
-            let disturbed = check(&scene, digest, &format!("{call}:error=EINTR:when=1"));
+            let disturbed = check(&fixture, digest, &format!("{call}:error=EINTR:when=1"));
             assert_ne!(disturbed.faults, 0, "{}", disturbed.run.all());
             disturbed.run.ok();
         }

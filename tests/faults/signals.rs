@@ -26,13 +26,13 @@ fn deleted(run: &Run) -> BTreeSet<String> {
 
 /// Returns which `unlinkat` deletes the second blob: temporary files are removed in the same way before.
 fn second_deletion(command: &Command) -> u32 {
-    let scene = command.scene();
-    let recording = Recording::of(&["openat", "unlinkat"], &command.on(scene.path()));
+    let fixture = command.fixture();
+    let recording = Recording::of(&["openat", "unlinkat"], &command.on(fixture.path()));
     let is_blob = |call: &Call| {
         let name = call.text.split('"').nth(1).unwrap_or_default();
         name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
-    let numbers = recording.numbers("unlinkat", scene.path(), is_blob);
+    let numbers = recording.numbers("unlinkat", fixture.path(), is_blob);
     *numbers
         .get(1)
         .unwrap_or_else(|| panic!("{}", recording.all()))
@@ -46,14 +46,14 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
     for command in [GC, RM] {
         for signal in ["INT", "TERM"] {
             let judge = command.judge();
-            let scene = command.scene();
-            let before = blobs(scene.path());
+            let fixture = command.fixture();
+            let before = blobs(fixture.path());
             let second = second_deletion(&command);
             // To the thread that makes the call: any other one might come to it when this one is a file further.
             let injection = format!("unlinkat:signal={signal}:when={second}");
-            let run = Disturbed::by(&injection, &command.on(scene.path())).run;
+            let run = Disturbed::by(&injection, &command.on(fixture.path())).run;
             run.exits(130);
-            let after = blobs(scene.path());
+            let after = blobs(fixture.path());
             let gone: BTreeSet<_> = before
                 .keys()
                 .filter(|blob| !after.contains_key(*blob))
@@ -63,9 +63,9 @@ fn a_stop_takes_effect_at_the_next_file_and_says_what_was_freed() {
             assert_eq!(deleted(&run), gone, "{}", run.all());
             let bytes: u64 = gone.iter().map(|blob| before[blob]).sum();
             run.ends_with_line(&format!("Total reclaimed space: {bytes}B"));
-            assert!(!scene.builder.join(LOCK).exists(), "{}", run.all());
-            judge.check(scene.path(), &run.all());
-            command.finishes(scene.path(), &judge, &run.all());
+            assert!(!fixture.builder.join(LOCK).exists(), "{}", run.all());
+            judge.check(fixture.path(), &run.all());
+            command.finishes(fixture.path(), &judge, &run.all());
         }
     }
 }
@@ -80,15 +80,15 @@ fn a_second_signal_ends_the_run_at_once() {
         // neither is the second.
         let ended_at_once = (0..20).any(|_| {
             let judge = command.judge();
-            let scene = command.scene();
-            let stalled = Stalled::after("unlinkat", 2, &command.on(scene.path()));
+            let fixture = command.fixture();
+            let stalled = Stalled::after("unlinkat", 2, &command.on(fixture.path()));
             let stalled = stalled.expect("it deletes more than two files");
             stalled.signal(Signal::INT);
             stalled.signal(Signal::TERM);
             let run = stalled.go_on();
             assert!(matches!(run.code, None | Some(130)), "{}", run.all());
-            judge.check(scene.path(), &run.all());
-            command.finishes(scene.path(), &judge, &run.all());
+            judge.check(fixture.path(), &run.all());
+            command.finishes(fixture.path(), &judge, &run.all());
             run.code.is_none()
         });
         assert!(ended_at_once, "{command:?} never ends before its time");
@@ -102,14 +102,14 @@ fn a_stop_before_the_new_index_changes_nothing() {
     }
     let commands: [Command; 2] = [GC, RM];
     for command in commands {
-        let scene = command.scene();
-        let before = Files::of(scene.path());
-        let stalled = Stalled::after("getdents64", 1, &command.on(scene.path()));
+        let fixture = command.fixture();
+        let before = Files::of(fixture.path());
+        let stalled = Stalled::after("getdents64", 1, &command.on(fixture.path()));
         let stalled = stalled.expect("it lists blobs");
         stalled.signal(Signal::INT);
         let run = stalled.go_on();
         run.exits(130);
-        let differences = Files::of(scene.path()).differences(&before);
+        let differences = Files::of(fixture.path()).differences(&before);
         assert!(differences.is_empty(), "{differences}\n{}", run.all());
     }
 }
@@ -119,17 +119,17 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     if !has_strace() {
         return;
     }
-    let scene = FullLayout::new();
-    Cmd::new(GC.on(scene.path())).run().ok();
-    let live = blobs(scene.path());
+    let fixture = FullLayout::new();
+    Cmd::new(GC.on(fixture.path())).run().ok();
+    let live = blobs(fixture.path());
     for number in 0..MANY {
-        scene.builder.layer(format!("orphan {number}").as_bytes());
+        fixture.builder.layer(format!("orphan {number}").as_bytes());
     }
     let log = NamedTempFile::new().expect("a temporary file can be made");
-    let words = args(GC.on(scene.path()));
+    let words = args(GC.on(fixture.path()));
     // Each deletion takes a millisecond, so that there is time to stop.
     let mut child = spawn(log.path(), &[], &["unlinkat:delay_enter=1000"], &words);
-    let pool = scene.builder.join("blobs/sha256");
+    let pool = fixture.builder.join("blobs/sha256");
     let count = || {
         std::fs::read_dir(&pool)
             .expect("the pool can be listed")
@@ -151,7 +151,7 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
     kill_process(program, Signal::INT).expect("the program runs");
     let run = Run::wait("gc of many, stopped".to_owned(), child);
     run.exits(130);
-    let left = blobs(scene.path());
+    let left = blobs(fixture.path());
     assert!(left.len() > live.len(), "nothing is left to stop");
     assert_eq!(
         deleted(&run).len(),
@@ -164,6 +164,6 @@ fn a_large_sweep_that_is_stopped_is_finished_by_the_next() {
         "{}",
         run.stderr
     );
-    Cmd::new(GC.on(scene.path())).run().ok();
-    assert_eq!(blobs(scene.path()), live);
+    Cmd::new(GC.on(fixture.path())).run().ok();
+    assert_eq!(blobs(fixture.path()), live);
 }

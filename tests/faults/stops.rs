@@ -65,7 +65,7 @@ fn rm_names(
         .map(|name| {
             selector
                 .pick(name)
-                .expect("the scene has an image of this name")
+                .expect("the fixture has an image of this name")
         })
         .collect();
     let how = RemoveOptions {
@@ -150,15 +150,15 @@ fn is_in_order(calls: &[String], spare: Option<&BTreeSet<String>>) {
 fn survives(command: Command, make: Make) {
     let judge = command.judge();
     let undisturbed = {
-        let scene = FullLayout::new();
-        let fs = Stopping::new(Way::Dies, 0, scene.path());
-        let outcome = perform(scene.path(), make, &fs).expect("nothing panics");
+        let fixture = FullLayout::new();
+        let fs = Stopping::new(Way::Dies, 0, fixture.path());
+        let outcome = perform(fixture.path(), make, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
         assert!(
             outcome.failed.is_empty() && !outcome.concurrent.changed,
             "{outcome:?}"
         );
-        let differences = Files::of(scene.path()).differences(&judge.after);
+        let differences = Files::of(fixture.path()).differences(&judge.after);
         assert!(
             differences.is_empty(),
             "the library does otherwise:\n{differences}"
@@ -175,18 +175,18 @@ fn survives(command: Command, make: Make) {
         stops,
         |(way, at)| format!("{command:?}: {way:?} at {at}, {}", undisturbed[at - 1]),
         |(way, at)| {
-            let scene = FullLayout::new();
-            let orphans: BTreeSet<_> = scene
+            let fixture = FullLayout::new();
+            let orphans: BTreeSet<_> = fixture
                 .orphans
                 .iter()
                 .map(|desc| desc.digest.clone())
                 .collect();
-            let fs = Stopping::new(*way, *at, scene.path());
-            let result = perform(scene.path(), make, &fs);
+            let fs = Stopping::new(*way, *at, fixture.path());
+            let result = perform(fixture.path(), make, &fs);
             let context = format!("{result:?}\n{}", fs.calls().join("\n"));
             assert_eq!(result.is_none(), matches!(way, Way::Panics), "{context}");
             let makes_room =
-                matches!(way, Way::Fills) && !scene.orphans.iter().all(|desc| scene.has(desc));
+                matches!(way, Way::Fills) && !fixture.orphans.iter().all(|desc| fixture.has(desc));
             let full_disk = judge.of_full_disk(&orphans);
             let judge = if makes_room { &full_disk } else { &judge };
             let hex = orphans
@@ -194,12 +194,12 @@ fn survives(command: Command, make: Make) {
                 .map(|digest| digest.replace("sha256:", ""))
                 .collect();
             is_in_order(&fs.calls(), makes_room.then_some(&hex));
-            judge.check(scene.path(), &context);
+            judge.check(fixture.path(), &context);
             assert!(
-                !scene.builder.join("index.json.lock").exists(),
+                !fixture.builder.join("index.json.lock").exists(),
                 "the lock stays\n{context}"
             );
-            command.finishes(scene.path(), judge, &context);
+            command.finishes(fixture.path(), judge, &context);
         },
     );
     count(&format!("{command:?}: stopped {total} times"));
@@ -245,14 +245,14 @@ fn orphan(number: usize) -> String {
 
 #[test]
 fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
-    let scene = FullLayout::new();
+    let fixture = FullLayout::new();
     for number in 0..MANY {
-        scene.builder.layer(orphan(number).as_bytes());
+        fixture.builder.layer(orphan(number).as_bytes());
     }
-    let before = blobs(scene.path()).len();
+    let before = blobs(fixture.path()).len();
     // The first batch is inspected, and a part of it deleted.
-    let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, scene.path());
-    let result = perform(scene.path(), gc, &fs).expect("nothing panics");
+    let fs = Stopping::new(Way::Meets(list_orphans), 4096 + 100, fixture.path());
+    let result = perform(fixture.path(), gc, &fs).expect("nothing panics");
     let outcome = result.expect("nothing fails");
     let deleted = outcome
         .results
@@ -266,9 +266,9 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
         .count();
     assert_eq!(
         (deleted, untried),
-        (4096, MANY + scene.orphans.len() - 4096)
+        (4096, MANY + fixture.orphans.len() - 4096)
     );
-    assert_eq!(blobs(scene.path()).len(), before - 4096);
+    assert_eq!(blobs(fixture.path()).len(), before - 4096);
     assert!(outcome.concurrent.changed, "{:?}", outcome.concurrent);
     assert!(
         !outcome.concurrent.broken.is_empty(),
@@ -281,20 +281,20 @@ fn an_image_that_is_listed_in_the_middle_of_a_long_sweep_stops_it() {
 #[test]
 fn nothing_is_removed_before_what_the_layout_says_is_on_the_disk() {
     for (has_orphans, has_left_overs) in [(true, true), (true, false), (false, true)] {
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         if !has_orphans {
-            for orphan in &scene.orphans {
-                scene.builder.drop_blob(orphan);
+            for orphan in &fixture.orphans {
+                fixture.builder.drop_blob(orphan);
             }
         }
         if !has_left_overs {
             for left_over in STALE_FILES {
-                scene.builder.remove(left_over);
+                fixture.builder.remove(left_over);
             }
-            std::fs::remove_dir(scene.builder.join(".umoci-123456789")).expect("it is empty");
+            std::fs::remove_dir(fixture.builder.join(".umoci-123456789")).expect("it is empty");
         }
-        let fs = Stopping::new(Way::Dies, 0, scene.path());
-        let outcome = perform(scene.path(), gc, &fs).expect("nothing panics");
+        let fs = Stopping::new(Way::Dies, 0, fixture.path());
+        let outcome = perform(fixture.path(), gc, &fs).expect("nothing panics");
         let outcome = outcome.expect("nothing fails");
         let calls = fs.calls();
         let position = |wanted: &[&str]| {
@@ -321,29 +321,33 @@ pub(crate) fn write_anew(layout: &Path) {
 #[test]
 fn a_full_disk_gets_room_from_orphans_unless_another_program_writes() {
     let number = {
-        let scene = FullLayout::new();
-        let fs = Stopping::new(Way::Dies, 0, scene.path());
-        let outcome = perform(scene.path(), rm, &fs).expect("nothing panics");
+        let fixture = FullLayout::new();
+        let fs = Stopping::new(Way::Dies, 0, fixture.path());
+        let outcome = perform(fixture.path(), rm, &fs).expect("nothing panics");
         outcome.expect("nothing fails");
         let is_index = |call: &String| call == "replace index.json";
         fs.calls().iter().position(is_index).expect("it is written") + 1
     };
     for way in [Way::Fills, Way::FillsLate, Way::MeetsFull(write_anew)] {
-        let scene = FullLayout::new();
-        let before = blobs(scene.path());
-        let fs = Stopping::new(way, number, scene.path());
-        let result = perform(scene.path(), rm, &fs).expect("nothing panics");
-        let orphans = scene.orphans.iter().filter(|desc| scene.has(desc)).count();
+        let fixture = FullLayout::new();
+        let before = blobs(fixture.path());
+        let fs = Stopping::new(way, number, fixture.path());
+        let result = perform(fixture.path(), rm, &fs).expect("nothing panics");
+        let orphans = fixture
+            .orphans
+            .iter()
+            .filter(|desc| fixture.has(desc))
+            .count();
         if matches!(way, Way::MeetsFull(_)) {
             assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
-            assert_eq!(blobs(scene.path()), before);
+            assert_eq!(blobs(fixture.path()), before);
             continue;
         }
         let outcome = result.expect("there is room then");
         assert_eq!(orphans, 0, "{way:?} {outcome:?}");
         assert_eq!(outcome.spare_results, [DeleteResult::Deleted; 5], "{way:?}");
-        assert!(!scene.has(&scene.one.manifest), "{way:?} {outcome:?}");
-        assert!(scene.has(&scene.two.manifest), "{way:?} {outcome:?}");
+        assert!(!fixture.has(&fixture.one.manifest), "{way:?} {outcome:?}");
+        assert!(fixture.has(&fixture.two.manifest), "{way:?} {outcome:?}");
     }
 }
 
@@ -363,13 +367,13 @@ fn release(layout: &Path) {
 fn a_plan_for_another_state_or_another_lock_does_nothing() {
     for make in [gc as Make, rm, rm_platform] {
         for meanwhile in [write_anew as fn(&Path), lock_anew, release] {
-            let scene = FullLayout::new();
-            let fs = Stopping::new(Way::Dies, 0, scene.path());
-            let before = blobs(scene.path());
+            let fixture = FullLayout::new();
+            let fs = Stopping::new(Way::Dies, 0, fixture.path());
+            let before = blobs(fixture.path());
             let result =
-                perform_after(scene.path(), make, &fs, meanwhile, &Silent).expect("no panic");
+                perform_after(fixture.path(), make, &fs, meanwhile, &Silent).expect("no panic");
             assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
-            assert_eq!(blobs(scene.path()), before);
+            assert_eq!(blobs(fixture.path()), before);
             let calls = fs.calls();
             assert!(
                 calls.iter().all(|call| call.starts_with("sync")),

@@ -33,8 +33,8 @@ impl Target {
     }
 
     /// Returns what another program makes of the file: an image more.
-    fn updated(self, scene: &FullLayout, image: &Image, name: &str) -> Vec<u8> {
-        let text = fs::read(scene.builder.join(self.name())).expect("it can be read");
+    fn updated(self, fixture: &FullLayout, image: &Image, name: &str) -> Vec<u8> {
+        let text = fs::read(fixture.builder.join(self.name())).expect("it can be read");
         let mut document: Value = serde_json::from_slice(&text).expect("it is JSON");
         let (list, entry) = match self {
             Self::Index => {
@@ -63,23 +63,23 @@ impl Target {
     }
 
     /// Renames it into place.
-    fn put(self, scene: &FullLayout, bytes: &[u8]) {
-        let temporary = scene.builder.join("of-another-program");
+    fn put(self, fixture: &FullLayout, bytes: &[u8]) {
+        let temporary = fixture.builder.join("of-another-program");
         fs::write(&temporary, bytes).expect("it can be written");
-        fs::rename(&temporary, scene.builder.join(self.name())).expect("it can be renamed");
+        fs::rename(&temporary, fixture.builder.join(self.name())).expect("it can be renamed");
     }
 
-    fn there(self, scene: &FullLayout) -> String {
-        fs::read_to_string(scene.builder.join(self.name())).expect("it is there")
+    fn there(self, fixture: &FullLayout) -> String {
+        fs::read_to_string(fixture.builder.join(self.name())).expect("it is there")
     }
 
     /// Returns the number of the call that exchanges this file with the new one.
     fn exchange(self) -> u32 {
-        let scene = FullLayout::new();
-        let recording = Recording::of(&["openat", "renameat2"], &RM.on(scene.path()));
+        let fixture = FullLayout::new();
+        let recording = Recording::of(&["openat", "renameat2"], &RM.on(fixture.path()));
         recording.run.ok();
         let name = format!("\"{}\"", self.name());
-        let numbers = recording.numbers("renameat2", scene.path(), |call| {
+        let numbers = recording.numbers("renameat2", fixture.path(), |call| {
             call.text.contains(&name) && call.text.contains("RENAME_EXCHANGE")
         });
         let [number] = numbers[..] else {
@@ -89,22 +89,22 @@ impl Target {
     }
 }
 
-fn image(scene: &mut FullLayout, salt: &str) -> Image {
+fn image(fixture: &mut FullLayout, salt: &str) -> Image {
     let layer = format!("layer of {salt}");
-    scene
+    fixture
         .builder
         .image("linux/amd64", salt, &[b"base layer", layer.as_bytes()])
 }
 
 #[track_caller]
-fn is_whole(scene: &FullLayout, context: &str) {
-    let broken: Vec<_> = Files::of(scene.path()).broken().into_values().collect();
+fn is_whole(fixture: &FullLayout, context: &str) {
+    let broken: Vec<_> = Files::of(fixture.path()).broken().into_values().collect();
     assert!(broken.is_empty(), "{}\n{context}", broken.join("\n"));
 }
 
 /// Returns the temporary files of exchanges.
-fn parked(scene: &FullLayout) -> Vec<PathBuf> {
-    let names = snapshot(scene.path()).into_keys();
+fn parked(fixture: &FullLayout) -> Vec<PathBuf> {
+    let names = snapshot(fixture.path()).into_keys();
     names
         .filter(|path| path.to_string_lossy().contains(".ocisweep-swap-"))
         .collect()
@@ -119,48 +119,48 @@ fn what_another_program_renames_into_place_beside_an_exchange_is_there_in_the_en
     for target in TARGETS {
         let exchange = target.exchange();
         for is_before in [true, false] {
-            let mut scene = FullLayout::new();
-            let theirs = image(&mut scene, "theirs");
-            let update = target.updated(&scene, &theirs, "theirs:1");
+            let mut fixture = FullLayout::new();
+            let theirs = image(&mut fixture, "theirs");
+            let update = target.updated(&fixture, &theirs, "theirs:1");
             let number = exchange - u32::from(is_before);
             let stalled =
-                Stalled::after("renameat2", number, &RM.on(scene.path())).expect("it stops");
-            target.put(&scene, &update);
+                Stalled::after("renameat2", number, &RM.on(fixture.path())).expect("it stops");
+            target.put(&fixture, &update);
             let run = stalled.go_on();
             let context = format!("{target:?} {is_before}\n{}", run.all());
-            assert!(target.there(&scene).contains("theirs:1"), "{context}");
-            is_whole(&scene, &context);
-            assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{context}");
+            assert!(target.there(&fixture).contains("theirs:1"), "{context}");
+            is_whole(&fixture, &context);
+            assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{context}");
             if is_before {
                 // It is met by the comparison: everything is planned again.
                 run.ok();
-                assert!(!target.there(&scene).contains("app:1"), "{context}");
+                assert!(!target.there(&fixture).contains("app:1"), "{context}");
             }
-            Cmd::gc(scene.path()).run().ok();
-            is_whole(&scene, &context);
+            Cmd::gc(fixture.path()).run().ok();
+            is_whole(&fixture, &context);
         }
     }
 }
 
 /// Stops the command right after the exchange that has brought out what another program wrote, and kills it.
 fn killed(target: Target, exchange: u32) -> (FullLayout, Vec<u8>) {
-    let mut scene = FullLayout::new();
-    let theirs = image(&mut scene, "theirs");
-    let update = target.updated(&scene, &theirs, "theirs:1");
+    let mut fixture = FullLayout::new();
+    let theirs = image(&mut fixture, "theirs");
+    let update = target.updated(&fixture, &theirs, "theirs:1");
     let stalled =
-        Stalled::after_each("renameat2", exchange - 1, &RM.on(scene.path())).expect("it stops");
-    target.put(&scene, &update);
+        Stalled::after_each("renameat2", exchange - 1, &RM.on(fixture.path())).expect("it stops");
+    target.put(&fixture, &update);
     stalled.step();
     stalled.kill();
-    assert!(!target.there(&scene).contains("theirs:1"));
-    let [parked] = &parked(&scene)[..] else {
-        panic!("{:?}", snapshot(scene.path()).keys());
+    assert!(!target.there(&fixture).contains("theirs:1"));
+    let [parked] = &parked(&fixture)[..] else {
+        panic!("{:?}", snapshot(fixture.path()).keys());
     };
-    let bytes = fs::read(scene.path().join(parked)).expect("it is there");
+    let bytes = fs::read(fixture.path().join(parked)).expect("it is there");
     assert!(bytes == update, "{}", String::from_utf8_lossy(&bytes));
     // Nobody comes by for days.
-    make_old(scene.path());
-    (scene, update)
+    make_old(fixture.path());
+    (fixture, update)
 }
 
 #[test]
@@ -171,26 +171,30 @@ fn what_a_killed_run_has_parked_is_put_back_by_the_next_one() {
     for target in TARGETS {
         let exchange = target.exchange();
         for command in [&["gc"][..], &["prune", "-f"], &["hold", "add"]] {
-            let (scene, update) = killed(target, exchange);
+            let (fixture, update) = killed(target, exchange);
             let mut args: Vec<&str> = vec!["--grace", "0"];
             if command[0] == "hold" {
                 args = vec!["pin", "app:2"];
             } else {
                 let dry = Cmd::new(command)
-                    .arg(scene.path())
+                    .arg(fixture.path())
                     .args(&args)
                     .arg("-n")
                     .run();
                 dry.ok().warns("written by another program");
-                assert!(!target.there(&scene).contains("theirs:1"), "{}", dry.all());
+                assert!(
+                    !target.there(&fixture).contains("theirs:1"),
+                    "{}",
+                    dry.all()
+                );
             }
-            let run = Cmd::new(command).arg(scene.path()).args(args).run();
+            let run = Cmd::new(command).arg(fixture.path()).args(args).run();
             let context = format!("{target:?}\n{}", run.all());
             run.ok();
-            let there = target.there(&scene);
+            let there = target.there(&fixture);
             assert!(there.as_bytes() == update, "{there}\n{context}");
-            assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{context}");
-            is_whole(&scene, &context);
+            assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{context}");
+            is_whole(&fixture, &context);
         }
     }
 }
@@ -202,35 +206,35 @@ fn what_a_killed_run_has_parked_is_a_second_index_where_its_place_is_taken() {
         return;
     }
     let exchange = Target::Index.exchange();
-    let (mut scene, update) = killed(Target::Index, exchange);
-    let third = image(&mut scene, "third");
-    let newer = Target::Index.updated(&scene, &third, "third:1");
-    Target::Index.put(&scene, &newer);
-    make_old(scene.path());
+    let (mut fixture, update) = killed(Target::Index, exchange);
+    let third = image(&mut fixture, "third");
+    let newer = Target::Index.updated(&fixture, &third, "third:1");
+    Target::Index.put(&fixture, &newer);
+    make_old(fixture.path());
     let args = ["--grace", "0", "--temp-age", "0s"];
-    let run = Cmd::new(["gc"]).arg(scene.path()).args(args).run();
+    let run = Cmd::new(["gc"]).arg(fixture.path()).args(args).run();
     run.ok().warns("written by another program");
-    assert!(Target::Index.there(&scene).as_bytes() == newer);
-    let rescued = snapshot(scene.path()).into_keys().find(|path| {
+    assert!(Target::Index.there(&fixture).as_bytes() == newer);
+    let rescued = snapshot(fixture.path()).into_keys().find(|path| {
         path.to_string_lossy().starts_with("index.rescued-")
             && path
                 .extension()
                 .is_some_and(|extension| extension == "json")
     });
     let rescued = rescued.unwrap_or_else(|| panic!("it is gone\n{}", run.all()));
-    let bytes = fs::read(scene.path().join(rescued)).expect("it is there");
+    let bytes = fs::read(fixture.path().join(rescued)).expect("it is there");
     assert!(bytes == update, "{}", run.all());
     // What it lists is kept from now on.
-    let run = Cmd::new(["gc"]).arg(scene.path()).args(args).run();
+    let run = Cmd::new(["gc"]).arg(fixture.path()).args(args).run();
     run.ok();
-    for digest in image(&mut scene, "theirs").digests() {
+    for digest in image(&mut fixture, "theirs").digests() {
         let path = format!("blobs/{}", digest.replacen(':', "/", 1));
-        let stat = fs::metadata(scene.builder.join(&path)).expect("it is there");
+        let stat = fs::metadata(fixture.builder.join(&path)).expect("it is there");
         // Not written anew just now.
         let age = SystemTime::now().duration_since(stat.modified().expect("a time"));
         assert!(age.is_ok_and(|age| age.as_secs() > 3600), "{path}");
     }
-    assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{}", run.all());
+    assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{}", run.all());
 }
 
 /// Of an exchange that brought out nothing else, the old bytes are left: those are garbage like any temporary file.
@@ -241,18 +245,19 @@ fn what_a_killed_run_has_replaced_is_swept_like_other_temporary_files() {
     }
     for (target, after) in [(Target::Index, 0), (Target::Index, 1), (Target::Saved, 0)] {
         let number = target.exchange() - after;
-        let scene = FullLayout::new();
-        let stalled = Stalled::after("renameat2", number, &RM.on(scene.path())).expect("it stops");
+        let fixture = FullLayout::new();
+        let stalled =
+            Stalled::after("renameat2", number, &RM.on(fixture.path())).expect("it stops");
         stalled.kill();
-        let left = parked(&scene);
+        let left = parked(&fixture);
         assert_eq!(left.len(), 1, "{left:?}");
         for path in &left {
             let old = SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
-            set_modified(&scene.path().join(path), old);
+            set_modified(&fixture.path().join(path), old);
         }
-        let run = Cmd::new(["gc"]).arg(scene.path()).run();
+        let run = Cmd::new(["gc"]).arg(fixture.path()).run();
         run.ok().says("(temporary file, ");
         assert!(!run.stderr.contains("another program"), "{}", run.all());
-        assert_eq!(parked(&scene), Vec::<PathBuf>::new(), "{}", run.all());
+        assert_eq!(parked(&fixture), Vec::<PathBuf>::new(), "{}", run.all());
     }
 }

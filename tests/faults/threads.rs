@@ -15,12 +15,12 @@ fn without_a_second_thread_everything_is_done_by_the_first() {
         return;
     }
     for command in [GC, RM_PLATFORM] {
-        let scene = command.scene();
+        let fixture = command.fixture();
         let judge = command.judge();
-        let disturbed = Disturbed::by(NO_THREAD, &command.on(scene.path()));
+        let disturbed = Disturbed::by(NO_THREAD, &command.on(fixture.path()));
         disturbed.run.ok();
         assert!(disturbed.faults > 0, "{}", disturbed.run.all());
-        let differences = crate::support::Files::of(scene.path()).differences(&judge.after);
+        let differences = crate::support::Files::of(fixture.path()).differences(&judge.after);
         assert!(
             differences.is_empty(),
             "{differences}\n{}",
@@ -45,9 +45,9 @@ fn where_chmod_is_unknown_holds_are_written_and_platforms_dropped() {
     }
     for command in [crate::commands::HOLD_ADD, RM_PLATFORM] {
         for error in ["ENOSYS", "EPERM", "EOPNOTSUPP"] {
-            let scene = command.scene();
+            let fixture = command.fixture();
             let injection = format!("fchmod:error={error}");
-            let disturbed = Disturbed::by(&injection, &command.on(scene.path()));
+            let disturbed = Disturbed::by(&injection, &command.on(fixture.path()));
             disturbed.run.ok();
         }
     }

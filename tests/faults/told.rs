@@ -45,19 +45,19 @@ impl Progress for Patience {
 fn a_stop_is_reported_wherever_it_happens() {
     for make in [gc as Make, rm] {
         let undisturbed = {
-            let scene = FullLayout::new();
+            let fixture = FullLayout::new();
             let observer = Patience(AtomicUsize::new(usize::MAX));
-            let fs = Stopping::new(Way::Dies, 0, scene.path());
-            let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
+            let fs = Stopping::new(Way::Dies, 0, fixture.path());
+            let run = perform_after(fixture.path(), make, &fs, |_| {}, &observer);
             let outcome = run.expect("no panic").expect("nothing fails");
             assert!(!outcome.interrupted, "{outcome:?}");
             usize::MAX - observer.0.into_inner()
         };
         for patience in 0..undisturbed {
-            let scene = FullLayout::new();
-            let fs = Stopping::new(Way::Dies, 0, scene.path());
+            let fixture = FullLayout::new();
+            let fs = Stopping::new(Way::Dies, 0, fixture.path());
             let observer = Patience(AtomicUsize::new(patience));
-            let run = perform_after(scene.path(), make, &fs, |_| {}, &observer);
+            let run = perform_after(fixture.path(), make, &fs, |_| {}, &observer);
             let outcome = run.expect("no panic").expect("nothing fails");
             assert!(outcome.interrupted, "after {patience}: {outcome:?}");
         }
@@ -120,16 +120,16 @@ fn only_images_that_use_deleted_blobs_are_reported() {
         (list_three, &["again:1"][..]),
     ] {
         let calls = {
-            let scene = FullLayout::new();
-            let fs = Stopping::new(Way::Dies, 0, scene.path());
-            let outcome = perform(scene.path(), gc, &fs).expect("no panic");
+            let fixture = FullLayout::new();
+            let fs = Stopping::new(Way::Dies, 0, fixture.path());
+            let outcome = perform(fixture.path(), gc, &fs).expect("no panic");
             outcome.expect("nothing fails");
             fs.calls().len()
         };
-        let scene = FullLayout::new();
+        let fixture = FullLayout::new();
         // Everything is decided, and nothing can be done about it any more.
-        let fs = Stopping::new(Way::Meets(other), calls, scene.path());
-        let outcome = perform(scene.path(), gc, &fs).expect("no panic");
+        let fs = Stopping::new(Way::Meets(other), calls, fixture.path());
+        let outcome = perform(fixture.path(), gc, &fs).expect("no panic");
         let outcome = outcome.expect("nothing fails");
         assert!(
             outcome
@@ -314,9 +314,9 @@ fn an_empty_layout_with_a_writer_is_not_removed() {
 
 /// The number of the call that replaces `index.json`, from 1.
 fn number_of_index(make: Make) -> usize {
-    let scene = FullLayout::new();
-    let fs = Stopping::new(Way::Dies, 0, scene.path());
-    let outcome = perform(scene.path(), make, &fs).expect("no panic");
+    let fixture = FullLayout::new();
+    let fs = Stopping::new(Way::Dies, 0, fixture.path());
+    let outcome = perform(fixture.path(), make, &fs).expect("no panic");
     outcome.expect("nothing fails");
     let is_index = |call: &String| call == "replace index.json";
     fs.calls().iter().position(is_index).expect("it is written") + 1
@@ -327,10 +327,10 @@ fn number_of_index(make: Make) -> usize {
 fn an_error_after_the_new_index_is_no_refusal() {
     let number = number_of_index(rm);
     for (way, is_written) in [(Way::Lies, true), (Way::Fails, false)] {
-        let scene = FullLayout::new();
-        let fs = Stopping::new(way, number, scene.path());
-        let result = perform(scene.path(), rm, &fs).expect("no panic");
-        assert!(scene.has(&scene.one.manifest), "{result:?}");
+        let fixture = FullLayout::new();
+        let fs = Stopping::new(way, number, fixture.path());
+        let result = perform(fixture.path(), rm, &fs).expect("no panic");
+        assert!(fixture.has(&fixture.one.manifest), "{result:?}");
         if !is_written {
             assert!(
                 matches!(&result, Err(error) if !matches!(error, Error::Changed { .. })),
@@ -351,10 +351,10 @@ fn an_error_after_the_new_index_is_no_refusal() {
 #[test]
 fn blobs_deleted_to_make_room_are_reported_even_if_that_is_not_enough() {
     let number = number_of_index(rm);
-    let scene = FullLayout::new();
-    let index = std::fs::read(scene.builder.join("index.json")).expect("it is there");
-    let fs = Stopping::new(Way::StaysFull, number, scene.path());
-    let result = perform(scene.path(), rm, &fs).expect("no panic");
+    let fixture = FullLayout::new();
+    let index = std::fs::read(fixture.builder.join("index.json")).expect("it is there");
+    let fs = Stopping::new(Way::StaysFull, number, fixture.path());
+    let result = perform(fixture.path(), rm, &fs).expect("no panic");
     let outcome = result.expect("something was changed");
     assert!(!outcome.written && outcome.late.is_some(), "{outcome:?}");
     assert_eq!(
@@ -363,8 +363,8 @@ fn blobs_deleted_to_make_room_are_reported_even_if_that_is_not_enough() {
         "{outcome:?}"
     );
     assert_eq!(outcome.done.blobs, 5, "{outcome:?}");
-    assert!(scene.has(&scene.one.manifest), "{outcome:?}");
-    let now = std::fs::read(scene.builder.join("index.json")).expect("it is there");
+    assert!(fixture.has(&fixture.one.manifest), "{outcome:?}");
+    let now = std::fs::read(fixture.builder.join("index.json")).expect("it is there");
     assert_eq!(now, index);
 }
 

@@ -70,7 +70,7 @@ fn rm_trashing(view: &Snapshot, options_of_rm: &SweepOptions) -> Plan {
     rm(view, options_of_rm).trashing(&options())
 }
 
-/// Lists the lost image of the scene, as a writer without a lock does that found its blobs there.
+/// Lists the lost image of the fixture, as a writer without a lock does that found its blobs there.
 fn list_lost(layout: &Path) {
     let path = layout.join("index.json");
     let text = std::fs::read_to_string(&path).expect("it is there");
@@ -100,16 +100,16 @@ fn an_orphan_that_is_listed_during_a_sweep_is_put_back() {
         let mut restored = 0;
         for number in 1..=calls.len() {
             for way in [Way::Meets(list_lost), Way::Then(list_lost)] {
-                let scene = FullLayout::new();
-                let blobs = places(&Files::of(scene.path()));
-                let fs = Stopping::new(way, number, scene.path());
-                let result = perform(scene.path(), make, &fs).expect("nothing panics");
+                let fixture = FullLayout::new();
+                let blobs = places(&Files::of(fixture.path()));
+                let fs = Stopping::new(way, number, fixture.path());
+                let result = perform(fixture.path(), make, &fs).expect("nothing panics");
                 let context = format!("{way:?} {number} {:?}: {result:?}", calls[number - 1]);
                 if let Ok(outcome) = &result {
                     restored += outcome.restored.len();
                     assert!(outcome.concurrent.broken.is_empty(), "{context}");
                 }
-                let files = Files::of(scene.path());
+                let files = Files::of(fixture.path());
                 assert!(files.broken().is_empty(), "{:?}\n{context}", files.broken());
                 let lost: Vec<_> = blobs.difference(&places(&files)).cloned().collect();
                 assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
@@ -138,17 +138,17 @@ fn a_trashing_run_can_stop_at_any_call() {
                 Way::Fills,
                 Way::StaysFull,
             ] {
-                let scene = FullLayout::new();
-                let start = Files::of(scene.path());
+                let fixture = FullLayout::new();
+                let start = Files::of(fixture.path());
                 let blobs = places(&start);
-                let fs = Stopping::new(way, number, scene.path());
-                let result = perform(scene.path(), make, &fs);
+                let fs = Stopping::new(way, number, fixture.path());
+                let result = perform(fixture.path(), make, &fs);
                 let mut context = format!("{way:?} {number}: {result:?}\n{:?}", fs.calls());
-                let files = Files::of(scene.path());
+                let files = Files::of(fixture.path());
                 assert!(files.broken().is_empty(), "{:?}\n{context}", files.broken());
                 let lost: Vec<_> = blobs.difference(&places(&files)).cloned().collect();
                 assert!(lost.is_empty(), "in neither place: {lost:?}\n{context}");
-                undo_all(scene.path(), &start, &mut context);
+                undo_all(fixture.path(), &start, &mut context);
             }
         }
     }
@@ -163,12 +163,12 @@ fn line(command: &[&str], layout: &Path) -> Vec<OsString> {
 }
 
 impl Case {
-    fn scene(&self) -> FullLayout {
-        let scene = FullLayout::new();
+    fn fixture(&self) -> FullLayout {
+        let fixture = FullLayout::new();
         for command in self.before {
-            Cmd::new(line(command, scene.path())).run().ok();
+            Cmd::new(line(command, fixture.path())).run().ok();
         }
-        scene
+        fixture
     }
 
     /// Panics unless what is named is whole, and nothing is lost.
@@ -187,7 +187,7 @@ impl Case {
         if !has_strace() {
             return;
         }
-        let recorded = self.scene();
+        let recorded = self.fixture();
         let blobs = places(&Files::of(recorded.path()));
         let start = Files::of(recorded.path());
         let recording = Recording::of(&CHANGING, &line(self.command, recorded.path()));
@@ -201,18 +201,18 @@ impl Case {
                     if is_sample && !wants_all() && !done.is_multiple_of(3) {
                         continue;
                     }
-                    let scene = self.scene();
+                    let fixture = self.fixture();
                     let injection = format!("{name}:{fault}:when={number}");
-                    let disturbed = Disturbed::by(&injection, &line(self.command, scene.path()));
+                    let disturbed = Disturbed::by(&injection, &line(self.command, fixture.path()));
                     let mut context = format!("{injection}\n{}", disturbed.run.all());
-                    self.check(scene.path(), &blobs, &context);
-                    let again = Cmd::new(line(self.command, scene.path())).run();
+                    self.check(fixture.path(), &blobs, &context);
+                    let again = Cmd::new(line(self.command, fixture.path())).run();
                     context = format!("{context}\nthen\n{}", again.all());
                     assert!(matches!(again.code, Some(0 | 1)), "{context}");
-                    self.check(scene.path(), &blobs, &context);
-                    assert_eq!(named(scene.path()), end, "{context}");
+                    self.check(fixture.path(), &blobs, &context);
+                    assert_eq!(named(fixture.path()), end, "{context}");
                     if self.command.contains(&"--trash") {
-                        undo_all(scene.path(), &start, &mut context);
+                        undo_all(fixture.path(), &start, &mut context);
                     }
                 }
             }

@@ -173,8 +173,8 @@ pub(crate) fn beside(write: impl FnOnce() + Send, mut sweep: impl FnMut()) {
 
 #[test]
 fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
-    let scene = FullLayout::new();
-    let writer = Writer::new(scene.path());
+    let fixture = FullLayout::new();
+    let writer = Writer::new(fixture.path());
     let listed = AtomicBool::new(false);
     let mut removed = Vec::new();
     let mut runs = Vec::new();
@@ -191,13 +191,13 @@ fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
             }
         },
         || {
-            let gc = Cmd::new(["gc", "--grace", "1h"]).arg(scene.path()).run();
+            let gc = Cmd::new(["gc", "--grace", "1h"]).arg(fixture.path()).run();
             assert!(matches!(gc.code, Some(0 | 6)), "{}", gc.all());
             runs.push(gc.all());
             // The oldest image of the writer that is listed and not removed.
             let name = format!("new:{}", removed.len());
             if listed.load(Ordering::Relaxed) {
-                let rm = Cmd::new(["rm"]).arg(scene.path()).arg(&name).run();
+                let rm = Cmd::new(["rm"]).arg(fixture.path()).arg(&name).run();
                 if rm.code == Some(0) {
                     removed.push(name);
                 } else {
@@ -209,8 +209,8 @@ fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
         },
     );
     let context = runs.join("\n");
-    is_whole(scene.path(), &context);
-    let names = names(scene.path());
+    is_whole(fixture.path(), &context);
+    let names = names(fixture.path());
     for number in 0..IMAGES {
         let name = format!("new:{number}");
         let is_listed = names.contains(&name);
@@ -229,8 +229,8 @@ fn a_writer_with_a_lock_loses_no_blob_and_no_update() {
 
 #[test]
 fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
-    let scene = FullLayout::new();
-    let writer = Writer::new(scene.path());
+    let fixture = FullLayout::new();
+    let writer = Writer::new(fixture.path());
     let mut runs = Vec::new();
     beside(
         || {
@@ -246,15 +246,15 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
             }
         },
         || {
-            let gc = Cmd::new(["gc"]).arg(scene.path()).run();
+            let gc = Cmd::new(["gc"]).arg(fixture.path()).run();
             // The writer is never quiet: an index that is half written again and again is refused.
             assert!(matches!(gc.code, Some(0 | 3 | 6)), "{}", gc.all());
             runs.push(gc.all());
         },
     );
     let context = runs.join("\n");
-    is_whole(scene.path(), &context);
-    let names = names(scene.path());
+    is_whole(fixture.path(), &context);
+    let names = names(fixture.path());
     for number in 0..IMAGES {
         let name = format!("new:{number}");
         assert!(
@@ -271,17 +271,17 @@ fn a_writer_without_a_lock_that_writes_fresh_blobs_loses_none() {
 /// The kernel stamps files with the last tick of its clock, so that an index and the blobs after it can be equally old.
 #[test]
 fn a_blob_of_the_same_instant_as_the_index_may_be_in_flight() {
-    let scene = FullLayout::new();
+    let fixture = FullLayout::new();
     let time = SystemTime::now() - Duration::from_secs(60);
-    let young = &scene.orphans[3];
-    scene
+    let young = &fixture.orphans[3];
+    fixture
         .builder
         .modified("index.json", time)
         .modified(&young.blob_path(), time);
-    let run = Cmd::new(["gc"]).arg(scene.path()).run();
+    let run = Cmd::new(["gc"]).arg(fixture.path()).run();
     run.ok().says("in flight");
-    assert!(scene.has(young), "{}", run.all());
-    assert!(!scene.has(&scene.orphans[4]), "{}", run.all());
+    assert!(fixture.has(young), "{}", run.all());
+    assert!(!fixture.has(&fixture.orphans[4]), "{}", run.all());
 }
 
 #[test]
@@ -289,13 +289,20 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     if !has_strace() {
         return;
     }
-    let scene = FullLayout::new();
-    let writer = Writer::new(scene.path());
-    let stalled = Stalled::after("unlinkat", 1, &GC.on(scene.path())).expect("it deletes");
+    let fixture = FullLayout::new();
+    let writer = Writer::new(fixture.path());
+    let stalled = Stalled::after("unlinkat", 1, &GC.on(fixture.path())).expect("it deletes");
     // The layer is there, so the writer does not write it.
     let orphan = b"nobody refers to this";
-    assert!(scene.orphans.iter().filter(|desc| scene.has(desc)).count() > 2);
-    let path = scene.builder.join(&scene.orphans[3].blob_path());
+    assert!(
+        fixture
+            .orphans
+            .iter()
+            .filter(|desc| fixture.has(desc))
+            .count()
+            > 2
+    );
+    let path = fixture.builder.join(&fixture.orphans[3].blob_path());
     let is_late = !path.exists();
     let image = writer.image("new:1", &[orphan]);
     let mut index = writer.read();
@@ -310,14 +317,14 @@ fn an_old_orphan_that_is_used_again_during_the_sweep_is_reported() {
     if is_late {
         // It was gone already, and written anew: another file of the same name is kept.
         run.ok();
-        return is_whole(scene.path(), &run.all());
+        return is_whole(fixture.path(), &run.all());
     }
     run.exits(1)
         .warns("`new:1`")
         .warns("references a deleted blob");
     // Writing it again, which the hint advises, makes it whole.
     writer.image("new:1", &[orphan]);
-    is_whole(scene.path(), &run.all());
+    is_whole(fixture.path(), &run.all());
 }
 
 /// At every moment of a run another program overwrites the index with the entries from before the run and one more, which
@@ -357,28 +364,28 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) 
         moments,
         |(name, number)| format!("{command:?} after {name} {number}"),
         |(name, number)| {
-            let scene = FullLayout::new();
-            let writer = Writer::new(scene.path());
+            let fixture = FullLayout::new();
+            let writer = Writer::new(fixture.path());
             let mut index = writer.read();
-            let Ok(stalled) = Stalled::after(name, *number, &command.on(scene.path())) else {
+            let Ok(stalled) = Stalled::after(name, *number, &command.on(fixture.path())) else {
                 return;
             };
-            let before = Files::of(scene.path());
-            let image = writer.image("new:1", &[reused(&scene)]);
+            let before = Files::of(fixture.path());
+            let image = writer.image("new:1", &[reused(&fixture)]);
             add(&mut index, &image);
             writer.overwrite(&index);
             let run = stalled.go_on();
             let context = run.all();
-            let broken: Vec<_> = Files::of(scene.path()).broken().into_values().collect();
+            let broken: Vec<_> = Files::of(fixture.path()).broken().into_values().collect();
             let broken = broken.join("\n");
             for name in ["app:1", "new:1"] {
                 let is_told = run.code == Some(1) && run.stderr.contains(&format!("`{name}`"));
                 assert!(
-                    !broken.contains(name) || is_told || is_over(&before, &scene),
+                    !broken.contains(name) || is_told || is_over(&before, &fixture),
                     "{name} is broken, and not a word:\n{broken}\n{context}"
                 );
             }
-            let names = names(scene.path());
+            let names = names(fixture.path());
             assert!(names.contains(&"new:1".to_owned()), "{names:?}\n{context}");
         },
     );
@@ -388,8 +395,8 @@ fn meets_another_writer_at_any_moment(command: Command, reused: fn(&FullLayout) 
 }
 
 /// Returns `true` if everything was deleted already when the run was stopped: who writes afterwards cannot be seen.
-fn is_over(before: &Files, scene: &FullLayout) -> bool {
-    let after = Files::of(scene.path());
+fn is_over(before: &Files, fixture: &FullLayout) -> bool {
+    let after = Files::of(fixture.path());
     let gone = before
         .paths()
         .into_iter()
@@ -412,11 +419,11 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     if !has_strace() {
         return;
     }
-    let scene = FullLayout::new();
-    let writer = Writer::new(scene.path());
+    let fixture = FullLayout::new();
+    let writer = Writer::new(fixture.path());
     let words = ["rm", "--lock-wait", "0s"];
     let mut command = args(words);
-    command.extend([scene.path().into(), "app:1".into()]);
+    command.extend([fixture.path().into(), "app:1".into()]);
     // The listing of the root after the lock is taken.
     let recorded = FullLayout::new();
     let mut recorded_command = args(words);
@@ -437,7 +444,7 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     // BuildKit has unlocked the file and not unlinked it yet: the program gets the lock.
     drop(writer.lock().expect("nobody holds the lock"));
     let stalled = Stalled::after("getdents64", number, &command).expect("it lists the layout");
-    fs::remove_file(scene.builder.join(LOCK)).expect("the lock file is there");
+    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there");
     // Another BuildKit comes, and has read the index when the program continues.
     let theirs = writer.lock().expect("at that path nobody holds a lock");
     let image = writer.image("new:1", &[b"base layer", b"new layer"]);
@@ -445,11 +452,11 @@ fn a_lock_file_that_its_holder_unlinks_after_unlocking_is_no_lock() {
     let run = stalled.go_on();
     add(&mut index, &image);
     writer.overwrite(&index);
-    fs::remove_file(scene.builder.join(LOCK)).expect("the lock file is there while it is held");
+    fs::remove_file(fixture.builder.join(LOCK)).expect("the lock file is there while it is held");
     drop(theirs);
     run.exits(6);
-    is_whole(scene.path(), &run.all());
-    let names = names(scene.path());
+    is_whole(fixture.path(), &run.all());
+    let names = names(fixture.path());
     assert_eq!(
         names,
         ["app:1", "app:2", "multi:1", "new:1"],

@@ -9,50 +9,51 @@ type Bear = (&'static str, fn(&mut GuardedLayout, &str, &str));
 
 fn bearers() -> [Bear; 8] {
     [
-        ("a layer's descriptor", |scene, key, value| {
-            let layer = scene.builder.layer(b"bearer").annotate(key, value);
-            let config = scene.builder.empty_config();
-            let manifest = scene.builder.manifest(&config, &[layer]);
-            scene.builder.tag(&manifest, "bearer:1");
+        ("a layer's descriptor", |fixture, key, value| {
+            let layer = fixture.builder.layer(b"bearer").annotate(key, value);
+            let config = fixture.builder.empty_config();
+            let manifest = fixture.builder.manifest(&config, &[layer]);
+            fixture.builder.tag(&manifest, "bearer:1");
         }),
-        ("a config's descriptor", |scene, key, value| {
-            let config = scene.builder.empty_config().annotate(key, value);
-            let manifest = scene.builder.manifest(&config, &[]);
-            scene.builder.tag(&manifest, "bearer:1");
+        ("a config's descriptor", |fixture, key, value| {
+            let config = fixture.builder.empty_config().annotate(key, value);
+            let manifest = fixture.builder.manifest(&config, &[]);
+            fixture.builder.tag(&manifest, "bearer:1");
         }),
-        ("a child of an index", |scene, key, value| {
-            let child = scene.amd64.manifest.clone().annotate(key, value);
-            let index = scene.builder.index(&[child]);
-            scene.builder.tag(&index, "bearer:1");
+        ("a child of an index", |fixture, key, value| {
+            let child = fixture.amd64.manifest.clone().annotate(key, value);
+            let index = fixture.builder.index(&[child]);
+            fixture.builder.tag(&index, "bearer:1");
         }),
-        ("a manifest", |scene, key, value| {
-            let config = scene.builder.empty_config();
+        ("a manifest", |fixture, key, value| {
+            let config = fixture.builder.empty_config();
             let doc = Doc::manifest(&config, &[]).annotate(key, value);
-            let manifest = scene.builder.put(&doc);
-            scene.builder.tag(&manifest, "bearer:1");
+            let manifest = fixture.builder.put(&doc);
+            fixture.builder.tag(&manifest, "bearer:1");
         }),
-        ("an index", |scene, key, value| {
-            let doc = Doc::index(std::slice::from_ref(&scene.amd64.manifest)).annotate(key, value);
-            let index = scene.builder.put(&doc);
-            scene.builder.tag(&index, "bearer:1");
+        ("an index", |fixture, key, value| {
+            let doc =
+                Doc::index(std::slice::from_ref(&fixture.amd64.manifest)).annotate(key, value);
+            let index = fixture.builder.put(&doc);
+            fixture.builder.tag(&index, "bearer:1");
         }),
-        ("an entry", |scene, key, value| {
-            let desc = scene.app.manifest.clone().annotate(key, value);
-            scene.builder.tag(&desc, "bearer:1");
+        ("an entry", |fixture, key, value| {
+            let desc = fixture.app.manifest.clone().annotate(key, value);
+            fixture.builder.tag(&desc, "bearer:1");
         }),
-        ("index.json", |scene, key, value| {
+        ("index.json", |fixture, key, value| {
             let fields = Obj::new()
                 .with("schemaVersion", 2)
                 .with("annotations", Obj::new().with(key, value));
-            scene.builder.index_fields(fields);
+            fixture.builder.index_fields(fields);
         }),
         (
             "a descriptor in a document of unknown type",
-            |scene, key, value| {
-                let thing = scene.app.layers[0].clone().annotate(key, value);
+            |fixture, key, value| {
+                let thing = fixture.app.layers[0].clone().annotate(key, value);
                 let doc = Doc::custom(media::STRANGE, Obj::new().with("thing", thing.json()));
-                let strange = scene.builder.put(&doc);
-                scene.builder.tag(&strange, "bearer:1");
+                let strange = fixture.builder.put(&doc);
+                fixture.builder.tag(&strange, "bearer:1");
             },
         ),
     ]
@@ -64,37 +65,37 @@ fn a_blob_that_an_annotation_names_is_kept_with_all_below_it() {
         bearers(),
         |(name, _)| (*name).to_owned(),
         |(_, bear)| {
-            let mut scene = GuardedLayout::new();
-            let layer = scene.builder.layer(b"needed");
-            let image = scene.builder.image("linux/amd64", "named", &[b"below"]);
-            bear(&mut scene, KEY, &layer.digest);
-            scene.builder.write();
-            let run = Cmd::gc(scene.path()).run();
+            let mut fixture = GuardedLayout::new();
+            let layer = fixture.builder.layer(b"needed");
+            let image = fixture.builder.image("linux/amd64", "named", &[b"below"]);
+            bear(&mut fixture, KEY, &layer.digest);
+            fixture.builder.write();
+            let run = Cmd::gc(fixture.path()).run();
             run.ok();
-            assert!(scene.has(&layer), "{}", run.all());
-            assert!(!scene.has(&image.manifest), "{}", run.all());
+            assert!(fixture.has(&layer), "{}", run.all());
+            assert!(!fixture.has(&image.manifest), "{}", run.all());
 
-            let mut scene = GuardedLayout::new();
-            let image = scene.builder.image("linux/amd64", "named", &[b"below"]);
-            bear(&mut scene, KEY, &image.manifest.digest);
-            scene.builder.write();
+            let mut fixture = GuardedLayout::new();
+            let image = fixture.builder.image("linux/amd64", "named", &[b"below"]);
+            bear(&mut fixture, KEY, &image.manifest.digest);
+            fixture.builder.write();
             for call in [
                 &["gc", "--grace", "0"][..],
                 &["prune", "-f", "--grace", "0"],
             ] {
-                let run = Cmd::new(call).arg(scene.path()).run();
+                let run = Cmd::new(call).arg(fixture.path()).run();
                 run.ok();
                 for desc in [&image.manifest, &image.config, &image.layers[0]] {
-                    assert!(scene.has(desc), "{}", run.all());
+                    assert!(fixture.has(desc), "{}", run.all());
                 }
             }
-            let check = Cmd::new(["check"]).arg(scene.path()).run();
+            let check = Cmd::new(["check"]).arg(fixture.path()).run();
             check.ok();
             let why = Cmd::new(["why"])
-                .arg(scene.path())
+                .arg(fixture.path())
                 .arg(&image.layers[0].digest);
             why.run().ok();
-            let live = Cmd::new(["blobs", "--live"]).arg(scene.path()).run();
+            let live = Cmd::new(["blobs", "--live"]).arg(fixture.path()).run();
             live.ok().says(image.layers[0].hex());
         },
     );
@@ -112,13 +113,17 @@ fn descriptive_annotations_keep_nothing() {
     ];
     for key in keys {
         for (name, bear) in bearers() {
-            let mut scene = GuardedLayout::new();
-            let digest = scene.orphan.digest.clone();
-            bear(&mut scene, key, &digest);
-            scene.builder.write();
-            let run = Cmd::gc(scene.path()).run();
+            let mut fixture = GuardedLayout::new();
+            let digest = fixture.orphan.digest.clone();
+            bear(&mut fixture, key, &digest);
+            fixture.builder.write();
+            let run = Cmd::gc(fixture.path()).run();
             run.ok();
-            assert!(!scene.has(&scene.orphan), "{key} of {name}\n{}", run.all());
+            assert!(
+                !fixture.has(&fixture.orphan),
+                "{key} of {name}\n{}",
+                run.all()
+            );
         }
     }
 }
@@ -135,13 +140,13 @@ fn an_absent_blob_named_by_an_annotation_is_not_missing() {
     ];
     for value in values {
         for (name, bear) in bearers() {
-            let mut scene = GuardedLayout::new();
-            bear(&mut scene, KEY, value);
-            scene.builder.write();
-            let check = Cmd::new(["check"]).arg(scene.path()).run();
+            let mut fixture = GuardedLayout::new();
+            bear(&mut fixture, KEY, value);
+            fixture.builder.write();
+            let check = Cmd::new(["check"]).arg(fixture.path()).run();
             check.ok();
             check.keeps_quiet_about(absent.hex());
-            let run = scene.gc_deletes_only_the_orphan();
+            let run = fixture.gc_deletes_only_the_orphan();
             run.keeps_quiet_about(absent.hex());
             assert!(run.stderr.is_empty(), "{name}\n{}", run.all());
         }
@@ -154,40 +159,40 @@ fn a_blob_named_by_annotations_is_deleted_with_the_last_of_them() {
         if name == "index.json" {
             continue;
         }
-        let mut scene = GuardedLayout::new();
-        let layer = scene.builder.layer(b"needed");
-        bear(&mut scene, KEY, &layer.digest);
-        scene.builder.write();
-        let run = Cmd::new(["rm"]).arg(scene.path()).arg("bearer:1").run();
+        let mut fixture = GuardedLayout::new();
+        let layer = fixture.builder.layer(b"needed");
+        bear(&mut fixture, KEY, &layer.digest);
+        fixture.builder.write();
+        let run = Cmd::new(["rm"]).arg(fixture.path()).arg("bearer:1").run();
         run.ok();
         if name == "an entry" {
             // The image has another entry, which has no such annotation.
-            scene.assert_whole(&run.all());
+            fixture.assert_whole(&run.all());
         }
-        assert!(!scene.has(&layer), "{name}\n{}", run.all());
+        assert!(!fixture.has(&layer), "{name}\n{}", run.all());
     }
 }
 
 #[test]
 fn a_platform_keeps_what_its_twin_needs() {
-    let mut scene = GuardedLayout::new();
-    let plain = scene.builder.image("linux/amd64", "plain", &[b"base"]);
-    let reference = scene
+    let mut fixture = GuardedLayout::new();
+    let plain = fixture.builder.image("linux/amd64", "plain", &[b"base"]);
+    let reference = fixture
         .builder
         .layer(b"bootstrap")
         .annotate(KEY, plain.layers[0].digest.as_str());
-    let config = scene.builder.config("linux/arm64", "twin");
-    let twin = scene.builder.manifest(&config, &[reference]);
-    let index = scene.builder.index(&[
+    let config = fixture.builder.config("linux/arm64", "twin");
+    let twin = fixture.builder.manifest(&config, &[reference]);
+    let index = fixture.builder.index(&[
         plain.manifest.clone().platform("linux/amd64"),
         twin.clone().platform("linux/arm64"),
     ]);
-    scene.builder.tag(&index, "pair:1").write();
+    fixture.builder.tag(&index, "pair:1").write();
     let run = Cmd::new(["rm"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .args(["pair:1", "--platform", "linux/amd64"])
         .run();
     run.ok();
-    assert!(!scene.has(&plain.manifest), "{}", run.all());
-    assert!(scene.has(&plain.layers[0]), "{}", run.all());
+    assert!(!fixture.has(&plain.manifest), "{}", run.all());
+    assert!(fixture.has(&plain.layers[0]), "{}", run.all());
 }

@@ -10,7 +10,7 @@ use crate::support::{Cmd, Desc, Doc, GuardedLayout, Run, assert_same, for_each, 
 /// A way to spoil the bytes of a document.
 type Spoil = fn(&[u8]) -> Vec<u8>;
 
-/// A document of a scene.
+/// A document of a fixture.
 type Which = fn(&GuardedLayout) -> &Desc;
 
 /// Ways to spoil the bytes of a document, with names for messages.
@@ -32,10 +32,10 @@ const SPOILS: [(&str, Spoil); 8] = [
     }),
 ];
 
-fn spoil(scene: &GuardedLayout, desc: &Desc, how: Spoil) {
-    let path = scene.builder.join(&desc.blob_path());
+fn spoil(fixture: &GuardedLayout, desc: &Desc, how: Spoil) {
+    let path = fixture.builder.join(&desc.blob_path());
     let bytes = fs::read(&path).expect("the document can be read");
-    scene.builder.file(&desc.blob_path(), &how(&bytes));
+    fixture.builder.file(&desc.blob_path(), &how(&bytes));
 }
 
 /// The hint of a refusal.
@@ -55,15 +55,15 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
         |(_, how)| {
             // The document, the name of its image, and a word of the path that leads there.
             let cases: [(Which, &str, &str); 3] = [
-                (|scene| &scene.app.manifest, "app", "app"),
-                (|scene| &scene.multi, "multi", "multi"),
-                (|scene| &scene.arm64.manifest, "multi", "linux/arm64"),
+                (|fixture| &fixture.app.manifest, "app", "app"),
+                (|fixture| &fixture.multi, "multi", "multi"),
+                (|fixture| &fixture.arm64.manifest, "multi", "linux/arm64"),
             ];
             for (which, image, step) in cases {
-                let scene = GuardedLayout::new();
-                let desc = which(&scene).clone();
-                spoil(&scene, &desc, *how);
-                let run = scene.gc_is_refused();
+                let fixture = GuardedLayout::new();
+                let desc = which(&fixture).clone();
+                spoil(&fixture, &desc, *how);
+                let run = fixture.gc_is_refused();
                 run.warns(&desc.digest).warns(step).one_error_with_hint();
                 let hint = hint(&run);
                 assert!(
@@ -72,11 +72,11 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
                     run.all()
                 );
                 // A dry run refuses what the run refuses, and says the same.
-                let dry = Cmd::gc(scene.path()).arg("-n").run();
+                let dry = Cmd::gc(fixture.path()).arg("-n").run();
                 dry.refused();
                 assert_eq!(dry.stderr, run.stderr);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).run();
+                    let run = Cmd::new(call).arg(fixture.path()).run();
                     run.no_panic();
                 }
             }
@@ -86,15 +86,15 @@ fn a_damaged_document_that_is_reachable_stops_the_sweep_and_is_explained() {
 
 #[test]
 fn damage_below_two_indexes_is_reported_with_its_whole_path() {
-    let mut scene = GuardedLayout::new();
-    let image = scene.builder.image("linux/s390x", "deep", &[b"deep"]);
-    let inner = scene
+    let mut fixture = GuardedLayout::new();
+    let image = fixture.builder.image("linux/s390x", "deep", &[b"deep"]);
+    let inner = fixture
         .builder
         .index(&[image.manifest.clone().platform("linux/s390x")]);
-    let outer = scene.builder.index(std::slice::from_ref(&inner));
-    scene.builder.tag(&outer, "outer").write();
-    scene.builder.file(&image.manifest.blob_path(), b"");
-    let run = scene.gc_is_refused();
+    let outer = fixture.builder.index(std::slice::from_ref(&inner));
+    fixture.builder.tag(&outer, "outer").write();
+    fixture.builder.file(&image.manifest.blob_path(), b"");
+    let run = fixture.gc_is_refused();
     run.warns("outer")
         .warns(&inner.hex()[..12])
         .warns("linux/s390x")
@@ -103,15 +103,15 @@ fn damage_below_two_indexes_is_reported_with_its_whole_path() {
 
 #[test]
 fn several_damaged_documents_are_still_one_error() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     for desc in [
-        &scene.app.manifest,
-        &scene.arm64.manifest,
-        &scene.amd64.manifest,
+        &fixture.app.manifest,
+        &fixture.arm64.manifest,
+        &fixture.amd64.manifest,
     ] {
-        scene.builder.file(&desc.blob_path(), b"");
+        fixture.builder.file(&desc.blob_path(), b"");
     }
-    scene.gc_is_refused();
+    fixture.gc_is_refused();
 }
 
 #[test]
@@ -121,13 +121,13 @@ fn damage_in_a_document_of_unknown_type_stops_the_sweep() {
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
             for media_type in [media::STRANGE, ""] {
-                let mut scene = GuardedLayout::new();
-                let hidden = scene.builder.layer(b"hidden");
+                let mut fixture = GuardedLayout::new();
+                let hidden = fixture.builder.layer(b"hidden");
                 let text = format!("{{\"thing\":{}}}", hidden.json().text());
-                let strange = scene.builder.blob(media_type, text.as_bytes());
-                scene.builder.tag(&strange, "strange").write();
-                spoil(&scene, &strange, *how);
-                scene.gc_is_refused().warns(&strange.digest);
+                let strange = fixture.builder.blob(media_type, text.as_bytes());
+                fixture.builder.tag(&strange, "strange").write();
+                spoil(&fixture, &strange, *how);
+                fixture.gc_is_refused().warns(&strange.digest);
             }
         },
     );
@@ -135,21 +135,22 @@ fn damage_in_a_document_of_unknown_type_stops_the_sweep() {
 
 #[test]
 fn damage_in_an_unlisted_referrer_stops_nothing_and_loses_nothing_it_still_names() {
-    let scene = GuardedLayout::new();
-    let signature =
-        scene
-            .builder
-            .referrer(&scene.app.manifest, "application/vnd.example", b"signature");
+    let fixture = GuardedLayout::new();
+    let signature = fixture.builder.referrer(
+        &fixture.app.manifest,
+        "application/vnd.example",
+        b"signature",
+    );
     // Other bytes that still name the same subject and the same blobs: doubt keeps.
-    let path = scene.builder.join(&signature.manifest.blob_path());
+    let path = fixture.builder.join(&signature.manifest.blob_path());
     let text = fs::read_to_string(&path).expect("the signature can be read");
     let text = text.replacen('{', "{\"added\":true,", 1);
-    scene
+    fixture
         .builder
         .file(&signature.manifest.blob_path(), text.as_bytes());
-    let run = scene.gc_deletes_only_the_orphan();
+    let run = fixture.gc_deletes_only_the_orphan();
     assert!(
-        scene.has(&signature.manifest) && scene.has(&signature.layers[0]),
+        fixture.has(&signature.manifest) && fixture.has(&signature.layers[0]),
         "{}",
         run.all()
     );
@@ -161,15 +162,15 @@ fn damaged_orphans_are_swept_like_any_other() {
         SPOILS,
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
-            let scene = GuardedLayout::new();
-            let old = scene.builder.image("linux/amd64", "old", &[b"old"]);
-            let index = scene.builder.index(std::slice::from_ref(&old.manifest));
+            let fixture = GuardedLayout::new();
+            let old = fixture.builder.image("linux/amd64", "old", &[b"old"]);
+            let index = fixture.builder.index(std::slice::from_ref(&old.manifest));
             for desc in [&old.manifest, &old.config, &old.layers[0], &index] {
-                spoil(&scene, desc, *how);
+                spoil(&fixture, desc, *how);
             }
-            let run = scene.gc_deletes_only_the_orphan();
+            let run = fixture.gc_deletes_only_the_orphan();
             for desc in [&old.manifest, &old.config, &old.layers[0], &index] {
-                assert!(!scene.has(desc), "{}", run.all());
+                assert!(!fixture.has(desc), "{}", run.all());
             }
         },
     );
@@ -181,11 +182,15 @@ fn damage_in_configs_and_layers_is_not_gcs_business() {
         SPOILS,
         |(name, _)| (*name).to_owned(),
         |(_, how)| {
-            let scene = GuardedLayout::new();
-            for desc in [&scene.app.config, &scene.app.layers[0], &scene.arm64.config] {
-                spoil(&scene, desc, *how);
+            let fixture = GuardedLayout::new();
+            for desc in [
+                &fixture.app.config,
+                &fixture.app.layers[0],
+                &fixture.arm64.config,
+            ] {
+                spoil(&fixture, desc, *how);
             }
-            scene.gc_deletes_only_the_orphan();
+            fixture.gc_deletes_only_the_orphan();
         },
     );
 }
@@ -210,10 +215,10 @@ fn a_known_type_that_holds_something_else_is_damage() {
         |text| (*text).to_owned(),
         |text| {
             for media_type in [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST] {
-                let mut scene = GuardedLayout::new();
-                let desc = scene.builder.blob(media_type, text.as_bytes());
-                scene.builder.tag(&desc, "odd").write();
-                scene.gc_is_refused().warns(&desc.digest);
+                let mut fixture = GuardedLayout::new();
+                let desc = fixture.builder.blob(media_type, text.as_bytes());
+                fixture.builder.tag(&desc, "odd").write();
+                fixture.gc_is_refused().warns(&desc.digest);
             }
         },
     );
@@ -233,21 +238,25 @@ fn a_document_that_says_another_type_than_its_descriptor_loses_nothing() {
         types,
         |said| (*said).to_owned(),
         |said| {
-            let mut scene = GuardedLayout::new();
-            let image = scene
+            let mut fixture = GuardedLayout::new();
+            let image = fixture
                 .builder
                 .image("linux/amd64", "said", &[b"below a lie"]);
-            let config = scene.builder.config("linux/amd64", "both");
+            let config = fixture.builder.config("linux/amd64", "both");
             let doc = Doc::manifest(&config, &[])
                 .with("manifests", "placeholder")
                 .set("manifests", support_array(&image.manifest));
-            let both = scene.builder.put(&doc);
+            let both = fixture.builder.put(&doc);
             // Listed under its stated type, once as a root and once below an index.
-            let index = scene.builder.index(&[both.clone().typed(said)]);
-            scene.builder.tag(&both, "both").tag(&index, "lie").write();
-            let run = scene.gc_deletes_only_the_orphan();
+            let index = fixture.builder.index(&[both.clone().typed(said)]);
+            fixture
+                .builder
+                .tag(&both, "both")
+                .tag(&index, "lie")
+                .write();
+            let run = fixture.gc_deletes_only_the_orphan();
             for desc in [&image.manifest, &image.config, &image.layers[0], &config] {
-                assert!(scene.has(desc), "{}", run.all());
+                assert!(fixture.has(desc), "{}", run.all());
             }
         },
     );
@@ -271,10 +280,10 @@ fn command_in(hint: &str) -> &str {
 }
 
 /// Runs the command that a hint shows in a shell, with a program in place of ours that only notes its arguments.
-fn paste(scene: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
+fn paste(fixture: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
     // A function and not a script: a file that was just written cannot be run while another test forks
     // with the descriptor still open.
-    let notes = scene.builder.outside().join("notes");
+    let notes = fixture.builder.outside().join("notes");
     let line = format!(
         "ocisweep() {{ for word in \"$@\"; do printf '%s\\0' \"$word\"; done >> \"$NOTES\"; }}\n{}",
         command_in(hint)
@@ -282,7 +291,7 @@ fn paste(scene: &GuardedLayout, hint: &str) -> (Run, Vec<String>) {
     let mut command = Command::new("sh");
     command
         .args(["-c", &line])
-        .current_dir(scene.builder.outside())
+        .current_dir(fixture.builder.outside())
         .env("NOTES", &notes);
     let run = run(command);
     let noted = fs::read(&notes).unwrap_or_default();
@@ -319,21 +328,21 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
         names,
         |name| (*name).to_owned(),
         |name| {
-            let mut scene = GuardedLayout::new();
-            let image = scene.builder.image("linux/amd64", "named", &[b"named"]);
-            scene.builder.tag(&image.manifest, name).write();
-            scene.builder.file(&image.manifest.blob_path(), b"");
-            let run = scene.gc_is_refused();
-            let (pasted, words) = paste(&scene, hint(&run));
+            let mut fixture = GuardedLayout::new();
+            let image = fixture.builder.image("linux/amd64", "named", &[b"named"]);
+            fixture.builder.tag(&image.manifest, name).write();
+            fixture.builder.file(&image.manifest.blob_path(), b"");
+            let run = fixture.gc_is_refused();
+            let (pasted, words) = paste(&fixture, hint(&run));
             let context = format!("{}\n{}\n{words:?}", run.all(), pasted.all());
-            for place in [scene.builder.outside(), scene.path(), Path::new(".")] {
+            for place in [fixture.builder.outside(), fixture.path(), Path::new(".")] {
                 assert!(
                     !place.join("pwned").exists(),
                     "the hint runs a command\n{context}"
                 );
             }
             pasted.ok();
-            let layout = scene.path().to_string_lossy().into_owned();
+            let layout = fixture.path().to_string_lossy().into_owned();
             assert_eq!(words.first().map(String::as_str), Some("rm"), "{context}");
             assert!(words.contains(&layout), "{context}");
             // By name or by digest, but so that it is taken for the image and not for a flag.
@@ -351,65 +360,65 @@ fn a_hint_can_be_pasted_into_a_shell_whatever_the_image_is_called() {
 fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
     type Break = fn(&mut GuardedLayout);
     let cases: [(&str, Break); 8] = [
-        ("a manifest", |scene| {
-            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
-            scene.builder.tag(&image.manifest, "bad").write();
-            scene.builder.file(&image.manifest.blob_path(), b"");
+        ("a manifest", |fixture| {
+            let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
+            fixture.builder.tag(&image.manifest, "bad").write();
+            fixture.builder.file(&image.manifest.blob_path(), b"");
         }),
-        ("a manifest with two names", |scene| {
-            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
+        ("a manifest with two names", |fixture| {
+            let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
             let manifest = &image.manifest;
-            scene.builder.tag(manifest, "one").tag(manifest, "two");
-            scene.builder.write().file(&manifest.blob_path(), b"{");
+            fixture.builder.tag(manifest, "one").tag(manifest, "two");
+            fixture.builder.write().file(&manifest.blob_path(), b"{");
         }),
-        ("a manifest without a name", |scene| {
-            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
-            scene.builder.entry(&image.manifest).write();
-            scene.builder.file(&image.manifest.blob_path(), b"");
+        ("a manifest without a name", |fixture| {
+            let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
+            fixture.builder.entry(&image.manifest).write();
+            fixture.builder.file(&image.manifest.blob_path(), b"");
         }),
-        ("a child of two images", |scene| {
-            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
-            let one = scene.builder.index(std::slice::from_ref(&image.manifest));
-            let two = [image.manifest.clone(), scene.app.manifest.clone()];
-            let two = scene.builder.index(&two);
-            scene.builder.tag(&one, "one").tag(&two, "two").write();
-            scene.builder.file(&image.manifest.blob_path(), b"");
+        ("a child of two images", |fixture| {
+            let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
+            let one = fixture.builder.index(std::slice::from_ref(&image.manifest));
+            let two = [image.manifest.clone(), fixture.app.manifest.clone()];
+            let two = fixture.builder.index(&two);
+            fixture.builder.tag(&one, "one").tag(&two, "two").write();
+            fixture.builder.file(&image.manifest.blob_path(), b"");
         }),
-        ("an entry that is nonsense", |scene| {
+        ("an entry that is nonsense", |fixture| {
             let digest = "sha256:../../outside";
-            scene.builder.entry(Desc::new(media::MANIFEST, digest, 7));
-            scene.builder.write();
+            fixture.builder.entry(Desc::new(media::MANIFEST, digest, 7));
+            fixture.builder.write();
         }),
-        ("an entry that is nonsense and has a name", |scene| {
+        ("an entry that is nonsense and has a name", |fixture| {
             let digest = "sha256:../../outside";
             let entry = Desc::new(media::MANIFEST, digest, 7);
-            scene.builder.tag(&entry, "nonsense").write();
+            fixture.builder.tag(&entry, "nonsense").write();
         }),
-        ("a missing root", |scene| {
+        ("a missing root", |fixture| {
             let missing = Desc::missing(media::INDEX, "missing");
-            scene.builder.tag(&missing, "missing").write();
+            fixture.builder.tag(&missing, "missing").write();
         }),
-        ("a name with blanks and quotes", |scene| {
-            let image = scene.builder.image("linux/amd64", "bad", &[b"bad"]);
-            scene
+        ("a name with blanks and quotes", |fixture| {
+            let image = fixture.builder.image("linux/amd64", "bad", &[b"bad"]);
+            fixture
                 .builder
                 .tag(&image.manifest, "it's a \"name\" $HOME")
                 .write();
-            scene.builder.file(&image.manifest.blob_path(), b"");
+            fixture.builder.file(&image.manifest.blob_path(), b"");
         }),
     ];
     for_each(
         cases,
         |(name, _)| (*name).to_owned(),
         |(_, damage)| {
-            let mut scene = GuardedLayout::new();
-            damage(&mut scene);
-            let bin = scene.builder.outside().join("bin");
+            let mut fixture = GuardedLayout::new();
+            damage(&mut fixture);
+            let bin = fixture.builder.outside().join("bin");
             fs::create_dir_all(&bin).expect("a directory can be made");
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ocisweep"), bin.join("ocisweep"))
                 .expect("a link can be made");
             for _ in 0..4 {
-                let refusal = scene.gc();
+                let refusal = fixture.gc();
                 if refusal.code == Some(0) {
                     break;
                 }
@@ -421,23 +430,23 @@ fn following_the_hints_ends_in_a_sweep_and_costs_only_what_is_damaged() {
                     .env("PATH", format!("{}:{path}", bin.display()));
                 run(command).ok();
             }
-            let run = scene.gc();
+            let run = fixture.gc();
             run.ok();
-            assert!(!scene.has(&scene.orphan), "{}", run.all());
-            scene.assert_whole(&run.all());
+            assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+            fixture.assert_whole(&run.all());
         },
     );
 }
 
 #[test]
 fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
-    let scene = GuardedLayout::new();
-    let odd = scene.builder.outside().join("it's; touch pwned");
-    fs::rename(scene.path(), &odd).expect("a directory can have any name");
-    fs::write(odd.join(scene.app.manifest.blob_path()), b"").expect("a blob can be spoiled");
+    let fixture = GuardedLayout::new();
+    let odd = fixture.builder.outside().join("it's; touch pwned");
+    fs::rename(fixture.path(), &odd).expect("a directory can have any name");
+    fs::write(odd.join(fixture.app.manifest.blob_path()), b"").expect("a blob can be spoiled");
     let run = Cmd::gc(&odd).run();
     run.refused();
-    let (pasted, words) = paste(&scene, hint(&run));
+    let (pasted, words) = paste(&fixture, hint(&run));
     pasted.ok();
     assert!(
         words.contains(&odd.to_string_lossy().into_owned()),
@@ -449,26 +458,26 @@ fn a_hint_names_the_layout_so_that_it_can_be_pasted() {
 #[test]
 fn a_referrer_that_nothing_can_be_known_of_is_not_swept_when_its_subject_lives() {
     // A document whose `subject` is there twice, in odd case, and in a list: every reader's reading keeps it.
-    let scene = GuardedLayout::new();
-    let config = scene.builder.empty_config();
+    let fixture = GuardedLayout::new();
+    let config = fixture.builder.empty_config();
     let nowhere = Desc::missing(media::MANIFEST, "nowhere");
     let docs = [
         Doc::manifest(&config, &[])
             .subject(&nowhere)
-            .with("Subject", &scene.app.manifest),
+            .with("Subject", &fixture.app.manifest),
         Doc::manifest(&config, &[])
-            .subject(&scene.app.manifest)
+            .subject(&fixture.app.manifest)
             .with("subject", &nowhere),
-        Doc::manifest(&config, &[]).with("SUBJECT", &scene.app.manifest),
+        Doc::manifest(&config, &[]).with("SUBJECT", &fixture.app.manifest),
     ];
-    let referrers: Vec<Desc> = docs.iter().map(|doc| scene.builder.put(doc)).collect();
-    let run = scene.gc_deletes_only_the_orphan();
+    let referrers: Vec<Desc> = docs.iter().map(|doc| fixture.builder.put(doc)).collect();
+    let run = fixture.gc_deletes_only_the_orphan();
     for referrer in &referrers {
-        assert!(scene.has(referrer), "{}", run.all());
+        assert!(fixture.has(referrer), "{}", run.all());
     }
-    let before = scene.picture();
-    scene.gc().ok();
-    let after = scene.picture();
+    let before = fixture.picture();
+    fixture.gc().ok();
+    let after = fixture.picture();
     assert_same(
         &crate::support::without_directory_times(&before),
         &crate::support::without_directory_times(&after),

@@ -137,21 +137,21 @@ fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
         pairs,
         |((place, _), (digest, _), _)| format!("{digest} as {place}"),
         |((_, make), (_, digest), is_first)| {
-            let mut scene = GuardedLayout::new();
-            make(&mut scene.builder, digest);
-            scene.builder.write();
-            let before = scene.picture();
+            let mut fixture = GuardedLayout::new();
+            make(&mut fixture.builder, digest);
+            fixture.builder.write();
+            let before = fixture.picture();
             let swept = gc(
-                &LayoutGroup::of(scene.path()),
+                &LayoutGroup::of(fixture.path()),
                 &Protection::new(Timestamp::now()),
                 &GcOptions::default(),
                 Mode::Execute(Duration::ZERO),
                 &Silent,
             );
             assert!(swept.is_err(), "{swept:?}");
-            assert_same(&before, &scene.picture(), "by the library");
+            assert_same(&before, &fixture.picture(), "by the library");
             if *is_first {
-                scene.gc_is_refused();
+                fixture.gc_is_refused();
             }
         },
     );
@@ -160,16 +160,16 @@ fn an_invalid_digest_never_becomes_a_path_wherever_it_stands() {
 #[test]
 fn a_descriptor_without_digest_is_damage() {
     let without = |media_type: &str| Desc::missing(media_type, "x").without("digest");
-    let mut scene = GuardedLayout::new();
-    scene.builder.entry(without(media::MANIFEST)).write();
-    scene.gc_is_refused();
+    let mut fixture = GuardedLayout::new();
+    fixture.builder.entry(without(media::MANIFEST)).write();
+    fixture.gc_is_refused();
 
-    let mut scene = GuardedLayout::new();
-    let manifest = scene
+    let mut fixture = GuardedLayout::new();
+    let manifest = fixture
         .builder
         .manifest(&without(media::CONFIG), &[without(media::LAYER)]);
-    scene.builder.tag(&manifest, "bad").write();
-    scene.gc_is_refused();
+    fixture.builder.tag(&manifest, "bad").write();
+    fixture.gc_is_refused();
 }
 
 #[test]
@@ -178,23 +178,25 @@ fn an_invalid_digest_in_a_document_of_unknown_type_is_no_descriptor_and_hides_no
         no_digests(),
         |(name, _)| name.clone(),
         |(_, digest)| {
-            let mut scene = GuardedLayout::new();
-            let hidden = scene.builder.layer(b"hidden in a document of its own kind");
+            let mut fixture = GuardedLayout::new();
+            let hidden = fixture
+                .builder
+                .layer(b"hidden in a document of its own kind");
             let fields = Obj::new()
                 .with("things", Json::array([bad(media::LAYER, digest)]))
                 .with("more", Obj::new().with("thing", &hidden));
             let doc = Doc::custom(media::STRANGE, fields);
-            let strange = scene.builder.put(&doc);
-            scene.builder.tag(&strange, "strange").write();
-            let before = scene.picture();
-            let run = scene.gc();
+            let strange = fixture.builder.put(&doc);
+            fixture.builder.tag(&strange, "strange").write();
+            let before = fixture.picture();
+            let run = fixture.gc();
             run.no_panic();
-            assert!(scene.has(&hidden), "{}", run.all());
-            scene.assert_whole(&run.all());
+            assert!(fixture.has(&hidden), "{}", run.all());
+            fixture.assert_whole(&run.all());
             // A number that no reader takes makes the document unreadable as a whole; that may be refused.
             if run.code != Some(0) {
                 run.refused();
-                assert_same(&before, &scene.picture(), &run.all());
+                assert_same(&before, &fixture.picture(), &run.all());
             }
         },
     );
@@ -206,29 +208,29 @@ fn an_invalid_digest_in_a_document_that_nothing_refers_to_does_not_matter() {
         no_digests(),
         |(name, _)| name.clone(),
         |(_, digest)| {
-            let scene = GuardedLayout::new();
-            let config = scene.builder.empty_config();
+            let fixture = GuardedLayout::new();
+            let config = fixture.builder.empty_config();
             let doc = Doc::manifest(&config, &[bad(media::LAYER, digest)])
                 .subject(&bad(media::MANIFEST, digest));
-            scene.builder.put(&doc);
-            scene.gc_deletes_only_the_orphan();
+            fixture.builder.put(&doc);
+            fixture.gc_deletes_only_the_orphan();
         },
     );
 }
 
 #[test]
 fn both_of_two_digests_in_one_descriptor_are_followed() {
-    let mut scene = GuardedLayout::new();
-    let one = scene.builder.image("linux/amd64", "one", &[b"one"]);
-    let two = scene.builder.image("linux/amd64", "two", &[b"two"]);
+    let mut fixture = GuardedLayout::new();
+    let one = fixture.builder.image("linux/amd64", "one", &[b"one"]);
+    let two = fixture.builder.image("linux/amd64", "two", &[b"two"]);
     let both = one
         .manifest
         .clone()
         .with("digest", two.manifest.digest.as_str());
-    scene.builder.entry(both).write();
-    let run = scene.gc_deletes_only_the_orphan();
+    fixture.builder.entry(both).write();
+    let run = fixture.gc_deletes_only_the_orphan();
     for desc in [&one.manifest, &one.layers[0], &two.manifest, &two.layers[0]] {
-        assert!(scene.has(desc), "{}", run.all());
+        assert!(fixture.has(desc), "{}", run.all());
     }
 }
 
@@ -245,16 +247,16 @@ fn a_valid_digest_of_an_unknown_algorithm_is_kept_below_blobs() {
         digests,
         |digest| (*digest).to_owned(),
         |digest| {
-            let mut scene = GuardedLayout::new();
-            let config = scene.builder.config("linux/amd64", "strange digest");
+            let mut fixture = GuardedLayout::new();
+            let config = fixture.builder.config("linux/amd64", "strange digest");
             let layer = Desc::new(media::LAYER, digest, 7);
-            scene.builder.file(&layer.blob_path(), b"1234567");
-            let manifest = scene
+            fixture.builder.file(&layer.blob_path(), b"1234567");
+            let manifest = fixture
                 .builder
                 .manifest(&config, std::slice::from_ref(&layer));
-            scene.builder.tag(&manifest, "strange").write();
-            let run = scene.gc_deletes_only_the_orphan();
-            assert!(scene.has(&layer), "{}", run.all());
+            fixture.builder.tag(&manifest, "strange").write();
+            let run = fixture.gc_deletes_only_the_orphan();
+            assert!(fixture.has(&layer), "{}", run.all());
         },
     );
 }
@@ -275,8 +277,8 @@ fn docker_save_paths_never_lead_out_of_the_layout() {
         paths,
         |path| (*path).to_owned(),
         |path| {
-            let mut scene = GuardedLayout::new();
-            let named = scene.builder.layer(b"only manifest.json names this");
+            let mut fixture = GuardedLayout::new();
+            let named = fixture.builder.layer(b"only manifest.json names this");
             let element = Obj::new()
                 .with("Config", *path)
                 .with("RepoTags", Json::null())
@@ -284,9 +286,9 @@ fn docker_save_paths_never_lead_out_of_the_layout() {
                     "Layers",
                     Json::array([Json::from(*path), Json::from(named.blob_path())]),
                 );
-            scene.builder.raw_save_element(element).write();
-            let run = scene.gc_deletes_only_the_orphan();
-            assert!(scene.has(&named), "{}", run.all());
+            fixture.builder.raw_save_element(element).write();
+            let run = fixture.gc_deletes_only_the_orphan();
+            assert!(fixture.has(&named), "{}", run.all());
         },
     );
 }
@@ -313,17 +315,17 @@ fn docker_save_keys_count_in_any_case_and_twice() {
         make,
         |(name, _)| (*name).to_owned(),
         |(_, make)| {
-            let scene = GuardedLayout::new();
-            let one = scene.builder.blob(media::CONFIG, b"{\"config\":1}");
-            let two = scene.builder.layer(b"a layer of docker save");
+            let fixture = GuardedLayout::new();
+            let one = fixture.builder.blob(media::CONFIG, b"{\"config\":1}");
+            let two = fixture.builder.layer(b"a layer of docker save");
             let text = make(&one.blob_path(), &two.blob_path());
-            scene.builder.file("manifest.json", text.as_bytes());
-            let run = scene.gc();
+            fixture.builder.file("manifest.json", text.as_bytes());
+            let run = fixture.gc();
             run.no_panic();
             // Refusing what is ambiguous is as safe as following both.
             assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
-            assert!(scene.has(&one) && scene.has(&two), "{}", run.all());
-            scene.assert_whole(&run.all());
+            assert!(fixture.has(&one) && fixture.has(&two), "{}", run.all());
+            fixture.assert_whole(&run.all());
         },
     );
 }
@@ -331,15 +333,15 @@ fn docker_save_keys_count_in_any_case_and_twice() {
 #[test]
 fn a_damaged_list_of_docker_save_is_refused_and_a_stranger_of_that_name_left_alone() {
     for text in ["[", "[1]", "[{\"Layers\":5}]", "[{\"Layers\":[5]}]", "[}"] {
-        let scene = GuardedLayout::new();
-        scene.builder.file("manifest.json", text.as_bytes());
-        scene.gc_is_refused();
+        let fixture = GuardedLayout::new();
+        fixture.builder.file("manifest.json", text.as_bytes());
+        fixture.gc_is_refused();
     }
     for text in ["", "{}", "{\"name\":\"web app\"}", "no JSON at all"] {
-        let scene = GuardedLayout::new();
-        scene.builder.file("manifest.json", text.as_bytes());
-        let run = scene.gc_deletes_only_the_orphan();
-        let now = fs::read_to_string(scene.builder.join("manifest.json"));
+        let fixture = GuardedLayout::new();
+        fixture.builder.file("manifest.json", text.as_bytes());
+        let run = fixture.gc_deletes_only_the_orphan();
+        let now = fs::read_to_string(fixture.builder.join("manifest.json"));
         assert_eq!(now.ok().as_deref(), Some(text), "{}", run.all());
     }
 }
@@ -359,8 +361,10 @@ fn a_damaged_list_of_holds_is_refused() {
         "{\"schema_version\":1,\"holds\":[{\"name\":\"a\"}]}".to_owned(),
     ];
     for_each(texts, String::clone, |text| {
-        let scene = GuardedLayout::new();
-        scene.builder.file(".ocisweep/holds.json", text.as_bytes());
-        scene.gc_is_refused();
+        let fixture = GuardedLayout::new();
+        fixture
+            .builder
+            .file(".ocisweep/holds.json", text.as_bytes());
+        fixture.gc_is_refused();
     });
 }

@@ -32,7 +32,7 @@ fn chain(builder: &LayoutBuilder, bottom: &Desc, depth: usize) -> Desc {
 }
 
 /// Runs the commands that only read, and panics unless each ends well with little output.
-fn reads_well(scene: &GuardedLayout) {
+fn reads_well(fixture: &GuardedLayout) {
     let calls: [&[&str]; 8] = [
         &["ls"],
         &["ls", "--tree"],
@@ -47,7 +47,7 @@ fn reads_well(scene: &GuardedLayout) {
         calls,
         |call| call.join(" "),
         |call| {
-            let run = Cmd::new(*call).arg(scene.path()).run();
+            let run = Cmd::new(*call).arg(fixture.path()).run();
             run.ok();
             run.no_panic();
             let bytes = run.stdout.len();
@@ -61,13 +61,16 @@ fn reads_well(scene: &GuardedLayout) {
 
 #[test]
 fn a_chain_of_20_000_indexes_is_followed_to_its_end_on_a_small_stack() {
-    let mut scene = GuardedLayout::new();
-    let bottom = scene
+    let mut fixture = GuardedLayout::new();
+    let bottom = fixture
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
-    let top = chain(&scene.builder, &bottom.manifest, LINKS);
-    scene.builder.tag(&top, "deep").write();
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let top = chain(&fixture.builder, &bottom.manifest, LINKS);
+    fixture.builder.tag(&top, "deep").write();
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     // The calls that walk furthest.
     for call in [["ls", path, "--tree"], ["df", path, "-v"]] {
         let run = with_small_stack(call);
@@ -75,25 +78,28 @@ fn a_chain_of_20_000_indexes_is_followed_to_its_end_on_a_small_stack() {
         assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
     }
     let run = with_small_stack(["gc", path, "--grace", "0"]);
-    let run = scene.deletes_only_the_orphan(run);
-    let left = fs::read_dir(scene.builder.join("blobs/sha256"))
+    let run = fixture.deletes_only_the_orphan(run);
+    let left = fs::read_dir(fixture.builder.join("blobs/sha256"))
         .expect("blobs can be listed")
         .count();
     // The chain, its image of three blobs, and the ten blobs of the sample without the orphan.
-    assert_eq!(left, LINKS + 3 + scene.live().len(), "{}", run.all());
+    assert_eq!(left, LINKS + 3 + fixture.live().len(), "{}", run.all());
 }
 
 #[test]
 fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
-    let mut scene = GuardedLayout::new();
-    let bottom = scene
+    let mut fixture = GuardedLayout::new();
+    let bottom = fixture
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
-    let top = chain(&scene.builder, &bottom.manifest, 5_000);
-    scene.builder.file(&bottom.manifest.blob_path(), b"");
-    scene.builder.tag(&top, "deep").write();
-    let before = outline(scene.builder.outside());
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let top = chain(&fixture.builder, &bottom.manifest, 5_000);
+    fixture.builder.file(&bottom.manifest.blob_path(), b"");
+    fixture.builder.tag(&top, "deep").write();
+    let before = outline(fixture.builder.outside());
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     let run = with_small_stack(["gc", path, "--grace", "0"]);
     run.refused().warns(&bottom.manifest.digest).warns("deep");
     run.one_error();
@@ -103,7 +109,7 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
         "a line of {line:?} bytes tells nobody anything"
     );
     assert!(
-        before == outline(scene.builder.outside()),
+        before == outline(fixture.builder.outside()),
         "it changed something"
     );
 }
@@ -111,32 +117,35 @@ fn damage_at_the_bottom_of_a_deep_chain_is_one_readable_error() {
 #[test]
 fn a_chain_of_referrers_lives_with_what_it_refers_to_and_dies_with_it() {
     const LENGTH: usize = 4_000;
-    let scene = GuardedLayout::new();
-    let config = scene.builder.empty_config();
-    let mut living = scene.app.manifest.clone();
+    let fixture = GuardedLayout::new();
+    let config = fixture.builder.empty_config();
+    let mut living = fixture.app.manifest.clone();
     let mut dead = Desc::missing(media::MANIFEST, "nowhere");
     for _ in 0..LENGTH {
-        living = scene
+        living = fixture
             .builder
             .put(&Doc::manifest(&config, &[]).subject(&living));
-        dead = scene
+        dead = fixture
             .builder
             .put(&Doc::manifest(&config, &[]).subject(&dead));
     }
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     let run = with_small_stack(["gc", path, "--grace", "0"]);
-    let run = scene.deletes_only_the_orphan(run);
-    assert!(scene.has(&living) && !scene.has(&dead), "{}", run.all());
-    let left = fs::read_dir(scene.builder.join("blobs/sha256"))
+    let run = fixture.deletes_only_the_orphan(run);
+    assert!(fixture.has(&living) && !fixture.has(&dead), "{}", run.all());
+    let left = fs::read_dir(fixture.builder.join("blobs/sha256"))
         .expect("blobs can be listed")
         .count();
-    assert_eq!(left, LENGTH + 1 + scene.live().len(), "{}", run.all());
+    assert_eq!(left, LENGTH + 1 + fixture.live().len(), "{}", run.all());
 }
 
 #[test]
 fn a_diamond_with_four_million_paths_is_walked_once() {
-    let mut scene = GuardedLayout::new();
-    let bottom = scene
+    let mut fixture = GuardedLayout::new();
+    let bottom = fixture
         .builder
         .image("linux/amd64", "bottom", &[b"at the bottom"]);
     let mut level = vec![bottom.manifest.clone()];
@@ -144,35 +153,38 @@ fn a_diamond_with_four_million_paths_is_walked_once() {
         level = ["left", "right"]
             .map(|side| {
                 let doc = Doc::index(&level).annotate("place", format!("{number} {side}"));
-                scene.builder.put(&doc)
+                fixture.builder.put(&doc)
             })
             .to_vec();
     }
-    scene
+    fixture
         .builder
         .tag(&level[0], "left")
         .tag(&level[1], "right")
         .write();
-    reads_well(&scene);
-    let run = scene.gc_deletes_only_the_orphan();
-    assert!(scene.has(&bottom.layers[0]), "{}", run.all());
+    reads_well(&fixture);
+    let run = fixture.gc_deletes_only_the_orphan();
+    assert!(fixture.has(&bottom.layers[0]), "{}", run.all());
 }
 
 #[test]
 fn a_tree_of_a_small_layout_is_small_however_many_paths_there_are() {
     // 48 documents and 43 million paths through them: enough to fill the memory of a program that writes down each.
-    let mut scene = GuardedLayout::new();
-    let mut level = vec![scene.app.manifest.clone()];
+    let mut fixture = GuardedLayout::new();
+    let mut level = vec![fixture.app.manifest.clone()];
     for number in 0..16 {
         level = ["left", "middle", "right"]
             .map(|side| {
                 let doc = Doc::index(&level).annotate("place", format!("{number} {side}"));
-                scene.builder.put(&doc)
+                fixture.builder.put(&doc)
             })
             .to_vec();
     }
-    scene.builder.tag(&level[0], "top").write();
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    fixture.builder.tag(&level[0], "top").write();
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     let run = bounded(["ls", path, "--tree"]);
     run.ok();
     let bytes = run.stdout.len();
@@ -193,42 +205,42 @@ fn json_that_go_readers_accept_hides_no_reference() {
         |(name, _)| (*name).to_owned(),
         |(_, head)| {
             // Below a document of unknown type.
-            let mut scene = GuardedLayout::new();
-            let hidden = scene.builder.layer(b"behind it");
+            let mut fixture = GuardedLayout::new();
+            let hidden = fixture.builder.layer(b"behind it");
             let tail = format!("\"thing\":{}}}", hidden.json().text());
-            let strange = scene
+            let strange = fixture
                 .builder
                 .blob(media::STRANGE, &[head, tail.as_bytes()].concat());
-            scene.builder.tag(&strange, "strange").write();
-            let run = scene.gc();
-            assert!(scene.has(&hidden), "{}", run.all());
-            scene.assert_whole(&run.all());
+            fixture.builder.tag(&strange, "strange").write();
+            let run = fixture.gc();
+            assert!(fixture.has(&hidden), "{}", run.all());
+            fixture.assert_whole(&run.all());
 
             // In a signature that no entry lists.
-            let scene = GuardedLayout::new();
-            let payload = scene.builder.layer(b"signed");
-            let config = scene.builder.empty_config();
+            let fixture = GuardedLayout::new();
+            let payload = fixture.builder.layer(b"signed");
+            let config = fixture.builder.empty_config();
             let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
-            let text = doc.subject(&scene.app.manifest).text();
+            let text = doc.subject(&fixture.app.manifest).text();
             let bytes = [head, &text.as_bytes()[1..]].concat();
-            let signature = scene.builder.blob(media::MANIFEST, &bytes);
-            let run = scene.gc();
+            let signature = fixture.builder.blob(media::MANIFEST, &bytes);
+            let run = fixture.gc();
             assert!(
-                scene.has(&signature) && scene.has(&payload),
+                fixture.has(&signature) && fixture.has(&payload),
                 "{}",
                 run.all()
             );
-            scene.assert_whole(&run.all());
+            fixture.assert_whole(&run.all());
 
             // In a manifest that is listed: an error, or followed.
-            let mut scene = GuardedLayout::new();
-            let payload = scene.builder.layer(b"listed");
+            let mut fixture = GuardedLayout::new();
+            let payload = fixture.builder.layer(b"listed");
             let doc = Doc::manifest(&config, std::slice::from_ref(&payload));
             let bytes = [head, &doc.text().as_bytes()[1..]].concat();
-            let manifest = scene.builder.blob(media::MANIFEST, &bytes);
-            scene.builder.tag(&manifest, "odd").write();
-            let run = scene.gc();
-            assert!(scene.has(&payload), "{}", run.all());
+            let manifest = fixture.builder.blob(media::MANIFEST, &bytes);
+            fixture.builder.tag(&manifest, "odd").write();
+            let run = fixture.gc();
+            assert!(fixture.has(&payload), "{}", run.all());
             assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
         },
     );
@@ -236,17 +248,17 @@ fn json_that_go_readers_accept_hides_no_reference() {
 
 #[test]
 fn an_index_that_lists_itself_is_damaged_and_nothing_is_swept() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     let own = Desc::new(media::INDEX, &sha256(b"self"), 7);
-    let desc = scene.builder.put_forged("self", &Doc::index(&[own]));
-    scene.builder.tag(&desc, "self").write();
-    scene.gc_is_refused().warns(&desc.digest);
+    let desc = fixture.builder.put_forged("self", &Doc::index(&[own]));
+    fixture.builder.tag(&desc, "self").write();
+    fixture.gc_is_refused().warns(&desc.digest);
 }
 
 #[test]
 fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
     for length in [2_usize, 3, 50] {
-        let mut scene = GuardedLayout::new();
+        let mut fixture = GuardedLayout::new();
         let seeds: Vec<String> = (0..length)
             .map(|number| format!("cycle {number}"))
             .collect();
@@ -254,12 +266,12 @@ fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
         for (position, seed) in seeds.iter().enumerate() {
             let next = seeds.get(position + 1).unwrap_or(&seeds[0]);
             let child = Desc::new(media::INDEX, &sha256(next.as_bytes()), 7);
-            docs.push(scene.builder.put_forged(seed, &Doc::index(&[child])));
+            docs.push(fixture.builder.put_forged(seed, &Doc::index(&[child])));
         }
-        scene.builder.tag(&docs[0], "cycle").write();
-        scene.gc_is_refused();
+        fixture.builder.tag(&docs[0], "cycle").write();
+        fixture.gc_is_refused();
         for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-            let run = Cmd::new(call).arg(scene.path()).run();
+            let run = Cmd::new(call).arg(fixture.path()).run();
             run.no_panic();
             assert!(run.stdout.len() < 1 << 20, "{} bytes", run.stdout.len());
         }
@@ -268,16 +280,16 @@ fn a_cycle_of_forged_digests_is_damaged_and_nothing_is_swept() {
 
 #[test]
 fn forged_cycles_among_orphans_terminate_and_are_harmless() {
-    let scene = GuardedLayout::new();
-    let config = scene.builder.empty_config();
+    let fixture = GuardedLayout::new();
+    let config = fixture.builder.empty_config();
     let desc = |seed: &str| Desc::new(media::MANIFEST, &sha256(seed.as_bytes()), 7);
     for (seed, subject) in [("one", "two"), ("two", "one"), ("three", "three")] {
         let doc = Doc::manifest(&config, &[]).subject(&desc(subject));
-        scene.builder.put_forged(seed, &doc);
+        fixture.builder.put_forged(seed, &doc);
     }
     let lists_itself = Doc::index(&[desc("four")]).subject(&desc("four"));
-    scene.builder.put_forged("four", &lists_itself);
-    scene.gc_deletes_only_the_orphan();
+    fixture.builder.put_forged("four", &lists_itself);
+    fixture.gc_deletes_only_the_orphan();
 }
 
 /// JSON in which `depth` arrays or objects lie in each other, with `inside` in the innermost.
@@ -301,9 +313,9 @@ fn json_nested_without_end_is_an_error_in_index_json() {
         texts,
         |text| text.chars().take(30).collect(),
         |text| {
-            let mut scene = GuardedLayout::new();
-            scene.builder.raw_index(text.as_bytes()).write();
-            scene.gc_is_refused();
+            let mut fixture = GuardedLayout::new();
+            fixture.builder.raw_index(text.as_bytes()).write();
+            fixture.gc_is_refused();
         },
     );
 }
@@ -311,13 +323,14 @@ fn json_nested_without_end_is_an_error_in_index_json() {
 #[test]
 fn json_nested_without_end_in_a_manifest_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-        let mut scene = GuardedLayout::new();
-        let hidden = scene.builder.layer(b"at the bottom of the nest");
+        let mut fixture = GuardedLayout::new();
+        let hidden = fixture.builder.layer(b"at the bottom of the nest");
         let nest = nested(DEEP, open, hidden.json().text(), close);
-        let doc = Doc::manifest(&scene.app.config, &scene.app.layers).with("x", Json::raw(nest));
-        let manifest = scene.builder.put(&doc);
-        scene.builder.tag(&manifest, "nested").write();
-        scene.gc_is_refused().warns(&manifest.digest);
+        let doc =
+            Doc::manifest(&fixture.app.config, &fixture.app.layers).with("x", Json::raw(nest));
+        let manifest = fixture.builder.put(&doc);
+        fixture.builder.tag(&manifest, "nested").write();
+        fixture.gc_is_refused().warns(&manifest.digest);
     }
 }
 
@@ -325,14 +338,14 @@ fn json_nested_without_end_in_a_manifest_loses_nothing() {
 fn json_nested_without_end_in_a_document_of_unknown_type_loses_nothing() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         for media_type in [media::STRANGE, "", "application/octet-stream"] {
-            let mut scene = GuardedLayout::new();
-            let hidden = scene.builder.layer(b"at the bottom of the nest");
+            let mut fixture = GuardedLayout::new();
+            let hidden = fixture.builder.layer(b"at the bottom of the nest");
             let nest = nested(DEEP, open, hidden.json().text(), close);
-            let strange = scene.builder.blob(media_type, nest.as_bytes());
-            scene.builder.tag(&strange, "strange").write();
-            let run = scene.gc_deletes_only_the_orphan();
-            assert!(scene.has(&hidden), "{}", run.all());
-            Cmd::new(["check"]).arg(scene.path()).run().ok();
+            let strange = fixture.builder.blob(media_type, nest.as_bytes());
+            fixture.builder.tag(&strange, "strange").write();
+            let run = fixture.gc_deletes_only_the_orphan();
+            assert!(fixture.has(&hidden), "{}", run.all());
+            Cmd::new(["check"]).arg(fixture.path()).run().ok();
         }
     }
 }
@@ -349,20 +362,20 @@ fn a_deep_layer_of_a_model_is_a_layer_like_others() {
         ),
         nested(50_000, "[", "", "]"),
     ] {
-        let mut scene = GuardedLayout::new();
-        let config = scene
+        let mut fixture = GuardedLayout::new();
+        let config = fixture
             .builder
             .blob("application/vnd.cncf.model.config.v1+json", b"{}");
-        let layer = scene
+        let layer = fixture
             .builder
             .blob("application/vnd.cncf.model.dataset.v1.raw", text.as_bytes());
-        let manifest = scene
+        let manifest = fixture
             .builder
             .manifest(&config, std::slice::from_ref(&layer));
-        scene.builder.tag(&manifest, "model:1").write();
-        reads_well(&scene);
-        let run = scene.gc_deletes_only_the_orphan();
-        assert!(scene.has(&layer), "{}", run.all());
+        fixture.builder.tag(&manifest, "model:1").write();
+        reads_well(&fixture);
+        let run = fixture.gc_deletes_only_the_orphan();
+        assert!(fixture.has(&layer), "{}", run.all());
     }
 }
 
@@ -377,16 +390,20 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
     ];
     for report in reports {
         for media_type in ["application/json", "", "text/plain"] {
-            let mut scene = GuardedLayout::new();
-            let text = report.replace("INSIDE", scene.orphan.json().text());
-            let layer = scene.builder.blob(media_type, text.as_bytes());
-            let config = scene.builder.empty_config();
+            let mut fixture = GuardedLayout::new();
+            let text = report.replace("INSIDE", fixture.orphan.json().text());
+            let layer = fixture.builder.blob(media_type, text.as_bytes());
+            let config = fixture.builder.empty_config();
             let doc =
-                Doc::manifest(&config, std::slice::from_ref(&layer)).subject(&scene.app.manifest);
-            let referrer = scene.builder.put(&doc);
-            scene.builder.entry(&referrer).write();
-            let run = scene.gc_deletes_only_the_orphan();
-            assert!(scene.has(&layer) && scene.has(&referrer), "{}", run.all());
+                Doc::manifest(&config, std::slice::from_ref(&layer)).subject(&fixture.app.manifest);
+            let referrer = fixture.builder.put(&doc);
+            fixture.builder.entry(&referrer).write();
+            let run = fixture.gc_deletes_only_the_orphan();
+            assert!(
+                fixture.has(&layer) && fixture.has(&referrer),
+                "{}",
+                run.all()
+            );
             // One field less, and it is a document like others.
             let text =
                 text.replacen("SPDXID", "spdxid", 1)
@@ -395,23 +412,23 @@ fn a_scan_report_keeps_nothing_that_it_describes() {
                 text.replacen("anchore", "other", 1)
                     .replacen("ArtifactName", "artifactname", 1);
             let text = text.replacen("predicateType", "predicatetype", 1);
-            let mut scene = GuardedLayout::new();
-            let strange = scene.builder.blob(media_type, text.as_bytes());
-            scene.builder.tag(&strange, "strange").write();
-            let run = Cmd::gc(scene.path()).run();
-            assert!(scene.has(&scene.orphan), "{}", run.all());
+            let mut fixture = GuardedLayout::new();
+            let strange = fixture.builder.blob(media_type, text.as_bytes());
+            fixture.builder.tag(&strange, "strange").write();
+            let run = Cmd::gc(fixture.path()).run();
+            assert!(fixture.has(&fixture.orphan), "{}", run.all());
         }
     }
 }
 
 #[test]
 fn nested_json_that_nothing_refers_to_is_swept_like_anything_else() {
-    let scene = GuardedLayout::new();
-    let subject = scene.app.manifest.json();
+    let fixture = GuardedLayout::new();
+    let subject = fixture.app.manifest.json();
     let nest = nested(DEEP, "{\"subject\":", subject.text(), "}");
-    let nested = scene.builder.blob(media::STRANGE, nest.as_bytes());
-    let run = scene.gc_deletes_only_the_orphan();
-    assert!(!scene.has(&nested), "{}", run.all());
+    let nested = fixture.builder.blob(media::STRANGE, nest.as_bytes());
+    let run = fixture.gc_deletes_only_the_orphan();
+    assert!(!fixture.has(&nested), "{}", run.all());
 }
 
 #[test]
@@ -433,26 +450,26 @@ fn numbers_that_no_integer_holds_break_nothing() {
         sizes,
         |size| (*size).to_owned(),
         |size| {
-            let mut scene = GuardedLayout::new();
+            let mut fixture = GuardedLayout::new();
             let layers: Vec<Desc> = [b"one", b"two"]
-                .map(|bytes| scene.builder.layer(bytes).set("size", Json::raw(*size)))
+                .map(|bytes| fixture.builder.layer(bytes).set("size", Json::raw(*size)))
                 .to_vec();
-            let config = scene.builder.config("linux/amd64", "sizes");
-            let manifest = scene.builder.manifest(&config, &layers);
+            let config = fixture.builder.config("linux/amd64", "sizes");
+            let manifest = fixture.builder.manifest(&config, &layers);
             let manifest = manifest.set("size", Json::raw(*size));
-            let index = scene
+            let index = fixture
                 .builder
                 .index(&[manifest.clone().platform("linux/amd64")]);
             let index = index.set("size", Json::raw(*size));
-            scene
+            fixture
                 .builder
                 .tag(&manifest, "sizes")
                 .tag(&index, "index")
                 .write();
-            reads_well(&scene);
-            let run = scene.gc_deletes_only_the_orphan();
+            reads_well(&fixture);
+            let run = fixture.gc_deletes_only_the_orphan();
             for layer in &layers {
-                assert!(scene.has(layer), "{}", run.all());
+                assert!(fixture.has(layer), "{}", run.all());
             }
         },
     );
@@ -477,12 +494,12 @@ fn configs_that_lie_about_everything_break_no_listing() {
         configs,
         |text| (*text).to_owned(),
         |text| {
-            let mut scene = GuardedLayout::new();
-            let config = scene.builder.blob(media::CONFIG, text.as_bytes());
-            let manifest = scene.builder.manifest(&config, &[]);
-            scene.builder.tag(&manifest, "liar").write();
-            reads_well(&scene);
-            scene.gc_deletes_only_the_orphan();
+            let mut fixture = GuardedLayout::new();
+            let config = fixture.builder.blob(media::CONFIG, text.as_bytes());
+            let manifest = fixture.builder.manifest(&config, &[]);
+            fixture.builder.tag(&manifest, "liar").write();
+            reads_well(&fixture);
+            fixture.gc_deletes_only_the_orphan();
         },
     );
 }
@@ -494,27 +511,27 @@ fn times_far_from_now_break_nothing() {
     let old = SystemTime::UNIX_EPOCH - Duration::from_secs(30 * 365 * 86_400);
     for time in [SystemTime::UNIX_EPOCH, old, SystemTime::now() + far] {
         for file in ["index.json", "blob", "orphan"] {
-            let scene = GuardedLayout::new();
+            let fixture = GuardedLayout::new();
             let file = match file {
-                "blob" => scene.app.manifest.blob_path(),
-                "orphan" => scene.orphan.blob_path(),
+                "blob" => fixture.app.manifest.blob_path(),
+                "orphan" => fixture.orphan.blob_path(),
                 other => other.to_owned(),
             };
-            scene.builder.modified(&file, time);
-            reads_well(&scene);
-            let run = Cmd::new(["gc"]).arg(scene.path()).run();
+            fixture.builder.modified(&file, time);
+            reads_well(&fixture);
+            let run = Cmd::new(["gc"]).arg(fixture.path()).run();
             run.ok();
-            scene.assert_whole(&run.all());
-            scene.gc_deletes_only_the_orphan();
+            fixture.assert_whole(&run.all());
+            fixture.gc_deletes_only_the_orphan();
         }
     }
 }
 
 #[test]
 fn every_case_of_a_key_is_followed() {
-    let mut scene = GuardedLayout::new();
-    let config = scene.builder.config("linux/amd64", "odd case");
-    let layers = [scene.builder.layer(b"one"), scene.builder.layer(b"two")];
+    let mut fixture = GuardedLayout::new();
+    let config = fixture.builder.config("linux/amd64", "odd case");
+    let layers = [fixture.builder.layer(b"one"), fixture.builder.layer(b"two")];
     let odd = layers[0]
         .clone()
         .rename("digest", "DIGEST")
@@ -524,15 +541,15 @@ fn every_case_of_a_key_is_followed() {
         .rename("layers", "Layer\u{17f}")
         .rename("config", "CONFIG")
         .with("LAYERS", Json::array([&layers[1]]));
-    let manifest = scene.builder.put(&doc);
+    let manifest = fixture.builder.put(&doc);
     let fields = Obj::new()
         .with("schemaVersion", 2)
         .with("ManifestS", Json::array([&manifest]));
-    let index = scene.builder.put(&Doc::custom(media::INDEX, fields));
-    scene.builder.tag(&index, "odd").write();
-    let run = scene.gc_deletes_only_the_orphan();
+    let index = fixture.builder.put(&Doc::custom(media::INDEX, fields));
+    fixture.builder.tag(&index, "odd").write();
+    let run = fixture.gc_deletes_only_the_orphan();
     for desc in [&config, &layers[0], &layers[1], &manifest] {
-        assert!(scene.has(desc), "{}\n{}", desc.digest, run.all());
+        assert!(fixture.has(desc), "{}\n{}", desc.digest, run.all());
     }
 }
 
@@ -541,22 +558,22 @@ fn a_document_is_followed_if_any_descriptor_says_that_it_is_one() {
     let types = [media::MANIFEST, media::LAYER, media::CONFIG, media::STRANGE];
     for first in types {
         for second in types {
-            let mut scene = GuardedLayout::new();
-            let image = scene
+            let mut fixture = GuardedLayout::new();
+            let image = fixture
                 .builder
                 .image("linux/amd64", "two types", &[b"two types"]);
             let child = image.manifest.clone().typed(first);
-            let index = scene.builder.index(std::slice::from_ref(&child));
+            let index = fixture.builder.index(std::slice::from_ref(&child));
             let entry = image.manifest.clone().typed(second);
-            scene.builder.tag(&index, "index").tag(&entry, "entry");
-            scene.builder.write();
-            let run = scene.gc_deletes_only_the_orphan();
-            assert!(scene.has(&image.manifest), "{}", run.all());
+            fixture.builder.tag(&index, "index").tag(&entry, "entry");
+            fixture.builder.write();
+            let run = fixture.gc_deletes_only_the_orphan();
+            assert!(fixture.has(&image.manifest), "{}", run.all());
             // What both call a layer or a config is a leaf: no reader takes it for anything else.
             let is_leaf = [first, second].map(|said| [media::LAYER, media::CONFIG].contains(&said));
             if is_leaf != [true, true] {
                 assert!(
-                    scene.has(&image.layers[0]),
+                    fixture.has(&image.layers[0]),
                     "{first}, {second}\n{}",
                     run.all()
                 );
@@ -571,18 +588,18 @@ fn documents_of_an_unknown_algorithm_are_followed() {
         "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709",
         "x+y:A-b_c=",
     ] {
-        let mut scene = GuardedLayout::new();
-        let config = scene.builder.config("linux/amd64", "unknown algorithm");
-        let layer = scene.builder.layer(b"of an unknown algorithm");
+        let mut fixture = GuardedLayout::new();
+        let config = fixture.builder.config("linux/amd64", "unknown algorithm");
+        let layer = fixture.builder.layer(b"of an unknown algorithm");
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
-        let manifest = scene
+        let manifest = fixture
             .builder
             .forged(digest, &doc.media_type, doc.text().as_bytes());
-        let index = scene.builder.index(std::slice::from_ref(&manifest));
-        scene.builder.tag(&index, "index").write();
-        let run = scene.gc_deletes_only_the_orphan();
+        let index = fixture.builder.index(std::slice::from_ref(&manifest));
+        fixture.builder.tag(&index, "index").write();
+        let run = fixture.gc_deletes_only_the_orphan();
         for desc in [&config, &layer, &manifest] {
-            assert!(scene.has(desc), "{}", run.all());
+            assert!(fixture.has(desc), "{}", run.all());
         }
     }
 }
@@ -591,30 +608,30 @@ fn documents_of_an_unknown_algorithm_are_followed() {
 #[test]
 fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
     for is_in_entry in [true, false] {
-        let mut scene = GuardedLayout::new();
-        let layer = scene
+        let mut fixture = GuardedLayout::new();
+        let layer = fixture
             .builder
             .layer(b"only a document that is no file refers to this");
-        let config = scene.builder.config("linux/amd64", "carried");
+        let config = fixture.builder.config("linux/amd64", "carried");
         let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
         let text = doc.text();
         let bytes = text.as_bytes();
         let carried = Desc::of(&doc.media_type, bytes).data(bytes);
         if is_in_entry {
-            let more = scene.builder.image("linux/amd64", "more", &[b"more"]);
+            let more = fixture.builder.image("linux/amd64", "more", &[b"more"]);
             let entry = more
                 .manifest
                 .tagged("more")
                 .with("companion", carried.json());
-            scene.builder.entry(entry);
+            fixture.builder.entry(entry);
         } else {
             let fields = Obj::new().with("companion", carried.json());
-            scene.builder.index_fields(fields);
+            fixture.builder.index_fields(fields);
         }
-        scene.builder.write();
-        let run = scene.gc_deletes_only_the_orphan();
+        fixture.builder.write();
+        let run = fixture.gc_deletes_only_the_orphan();
         for desc in [&config, &layer] {
-            assert!(scene.has(desc), "{}", run.all());
+            assert!(fixture.has(desc), "{}", run.all());
         }
     }
 }

@@ -12,44 +12,44 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A scene in which everything is two days old.
-fn old_scene() -> GuardedLayout {
-    let scene = GuardedLayout::new();
-    for desc in scene.live() {
-        scene.builder.age(&desc.blob_path(), 2 * DAY);
+/// A fixture in which everything is two days old.
+fn old_fixture() -> GuardedLayout {
+    let fixture = GuardedLayout::new();
+    for desc in fixture.live() {
+        fixture.builder.age(&desc.blob_path(), 2 * DAY);
     }
-    scene.builder.age(&scene.orphan.blob_path(), 2 * DAY);
-    scene.builder.age("index.json", 2 * DAY);
-    scene
+    fixture.builder.age(&fixture.orphan.blob_path(), 2 * DAY);
+    fixture.builder.age("index.json", 2 * DAY);
+    fixture
 }
 
 /// Sweeps with these arguments and nothing else, as a report.
 #[track_caller]
-fn gc(scene: &GuardedLayout, args: &[&str]) -> Run {
+fn gc(fixture: &GuardedLayout, args: &[&str]) -> Run {
     let run = Cmd::new(["gc"])
-        .arg(scene.path())
+        .arg(fixture.path())
         .args(["--format", "json"])
         .args(args)
         .run();
     run.ok();
-    scene.assert_whole(&run.all());
+    fixture.assert_whole(&run.all());
     run
 }
 
 /// Adds an orphan of this age.
-fn orphan(scene: &GuardedLayout, text: &str, age: Duration) -> Desc {
-    let desc = scene.builder.layer(text.as_bytes());
-    scene.builder.age(&desc.blob_path(), age);
+fn orphan(fixture: &GuardedLayout, text: &str, age: Duration) -> Desc {
+    let desc = fixture.builder.layer(text.as_bytes());
+    fixture.builder.age(&desc.blob_path(), age);
     desc
 }
 
 #[test]
 fn a_recent_orphan_is_kept_and_reported() {
-    let scene = old_scene();
-    let young = orphan(&scene, "young", MINUTE);
-    let older = orphan(&scene, "older", 2 * HOUR);
+    let fixture = old_fixture();
+    let young = orphan(&fixture, "young", MINUTE);
+    let older = orphan(&fixture, "older", 2 * HOUR);
     for dry in [true, false] {
-        let run = gc(&scene, if dry { &["-n"] } else { &[] });
+        let run = gc(&fixture, if dry { &["-n"] } else { &[] });
         let report = run.json();
         assert_eq!(
             with_action(&report, "keep"),
@@ -58,12 +58,12 @@ fn a_recent_orphan_is_kept_and_reported() {
             run.all()
         );
         let word = if dry { "would-delete" } else { "delete" };
-        let mut gone = vec![older.digest.clone(), scene.orphan.digest.clone()];
+        let mut gone = vec![older.digest.clone(), fixture.orphan.digest.clone()];
         gone.sort();
         assert_eq!(with_action(&report, word), gone, "{}", run.all());
     }
-    assert!(scene.has(&young) && !scene.has(&older) && !scene.has(&scene.orphan));
-    let text = Cmd::new(["gc"]).arg(scene.path()).run();
+    assert!(fixture.has(&young) && !fixture.has(&older) && !fixture.has(&fixture.orphan));
+    let text = Cmd::new(["gc"]).arg(fixture.path()).run();
     let said = format!("{}{}", text.ok().stdout, text.stderr);
     let short = young.hex().get(..12).expect("a digest is longer");
     assert!(
@@ -76,12 +76,12 @@ fn a_recent_orphan_is_kept_and_reported() {
 /// Writer A has put its layers; writer B lists another image in between, and so writes `index.json` after them.
 #[test]
 fn a_recent_orphan_is_kept_though_the_index_is_newer() {
-    let scene = old_scene();
-    let young = orphan(&scene, "young", 10 * MINUTE);
-    let older = orphan(&scene, "older", 2 * HOUR);
-    scene.builder.age("index.json", MINUTE);
-    let run = gc(&scene, &[]);
-    assert!(scene.has(&young) && !scene.has(&older), "{}", run.all());
+    let fixture = old_fixture();
+    let young = orphan(&fixture, "young", 10 * MINUTE);
+    let older = orphan(&fixture, "older", 2 * HOUR);
+    fixture.builder.age("index.json", MINUTE);
+    let run = gc(&fixture, &[]);
+    assert!(fixture.has(&young) && !fixture.has(&older), "{}", run.all());
     assert_eq!(
         with_action(&run.json(), "keep"),
         std::slice::from_ref(&young.digest),
@@ -92,45 +92,47 @@ fn a_recent_orphan_is_kept_though_the_index_is_newer() {
 
 #[test]
 fn what_is_kept_for_its_age_is_counted_in_the_last_line_with_the_flag() {
-    let scene = old_scene();
-    orphan(&scene, "young", 10 * MINUTE);
-    orphan(&scene, "younger", MINUTE);
-    let run = Cmd::new(["gc"]).arg(scene.path()).run();
+    let fixture = old_fixture();
+    orphan(&fixture, "young", 10 * MINUTE);
+    orphan(&fixture, "younger", MINUTE);
+    let run = Cmd::new(["gc"]).arg(fixture.path()).run();
     run.ok()
         .says("Total reclaimed space: 21B\n")
         .ends_with_line("kept 12B: 2 blobs in flight (`--grace`); `--grace 0` deletes them where no writer is at work");
     // From now on there is nothing else: a user who expected a deletion reads the reason, and the remedy.
     for flag in ["-n", "-q"] {
-        let run = Cmd::new(["gc", flag]).arg(scene.path()).run();
+        let run = Cmd::new(["gc", flag]).arg(fixture.path()).run();
         run.ok().ends_with_line(
             "kept 12B: 2 blobs in flight (`--grace`); nothing else is unreferenced, `--grace 0` deletes it where no writer is at work",
         );
     }
-    let run = Cmd::gc(scene.path()).run();
+    let run = Cmd::gc(fixture.path()).run();
     run.ok().ends_with_line("Total reclaimed space: 12B");
 }
 
 /// A clock that is set ahead to try out a policy ends no protection of a run.
 #[test]
 fn a_future_time_deletes_nothing_more_recent_than_the_grace_period() {
-    let scene = old_scene();
-    let young = orphan(&scene, "young", MINUTE);
-    scene.builder.file("oci-put-blob123456789", b"half a blob");
+    let fixture = old_fixture();
+    let young = orphan(&fixture, "young", MINUTE);
+    fixture
+        .builder
+        .file("oci-put-blob123456789", b"half a blob");
     let future = ["--now", "2099-01-01T00:00:00Z"];
-    let dry = gc(&scene, &[&future[..], &["-n"]].concat());
+    let dry = gc(&fixture, &[&future[..], &["-n"]].concat());
     assert!(
         with_action(&dry.json(), "would-delete").contains(&young.digest),
         "a dry run shows what would go then\n{}",
         dry.all()
     );
-    let run = gc(&scene, &future);
-    assert!(scene.has(&young), "{}", run.all());
+    let run = gc(&fixture, &future);
+    assert!(fixture.has(&young), "{}", run.all());
     assert!(
-        scene.builder.join("oci-put-blob123456789").exists(),
+        fixture.builder.join("oci-put-blob123456789").exists(),
         "{}",
         run.all()
     );
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
 }
 
 #[test]
@@ -145,29 +147,29 @@ fn every_recent_orphan_is_kept_while_a_writer_is_active() {
         writers,
         |writer| (*writer).to_owned(),
         |writer| {
-            let scene = old_scene();
-            let young = orphan(&scene, "young", 10 * MINUTE);
-            let older = orphan(&scene, "older", 2 * HOUR);
-            scene.builder.age("index.json", MINUTE);
-            scene.builder.file(writer, b"half a blob");
-            let run = gc(&scene, &[]);
-            assert!(scene.has(&young) && !scene.has(&older), "{}", run.all());
-            assert!(scene.builder.join(writer).exists(), "{}", run.all());
+            let fixture = old_fixture();
+            let young = orphan(&fixture, "young", 10 * MINUTE);
+            let older = orphan(&fixture, "older", 2 * HOUR);
+            fixture.builder.age("index.json", MINUTE);
+            fixture.builder.file(writer, b"half a blob");
+            let run = gc(&fixture, &[]);
+            assert!(fixture.has(&young) && !fixture.has(&older), "{}", run.all());
+            assert!(fixture.builder.join(writer).exists(), "{}", run.all());
             assert!(
                 with_action(&run.json(), "keep").contains(&young.digest),
                 "{}",
                 run.all()
             );
             // An old temporary file shows that a writer crashed; the blob is as recent as before.
-            scene.builder.age(writer, 3 * HOUR);
+            fixture.builder.age(writer, 3 * HOUR);
             if let Some((directory, _)) = writer.rsplit_once('/') {
-                scene.builder.age(directory, 3 * HOUR);
+                fixture.builder.age(directory, 3 * HOUR);
             }
-            let run = gc(&scene, &[]);
-            assert!(scene.has(&young), "{}", run.all());
-            scene.builder.age(&young.blob_path(), 2 * HOUR);
-            let run = gc(&scene, &[]);
-            assert!(!scene.has(&young), "{}", run.all());
+            let run = gc(&fixture, &[]);
+            assert!(fixture.has(&young), "{}", run.all());
+            fixture.builder.age(&young.blob_path(), 2 * HOUR);
+            let run = gc(&fixture, &[]);
+            assert!(!fixture.has(&young), "{}", run.all());
         },
     );
 }
@@ -186,38 +188,41 @@ fn blobs_released_beside_a_writer_are_kept_while_one_is_visible() {
         writers,
         |writer| (*writer).to_owned(),
         |writer| {
-            let mut scene = old_scene();
-            let app = scene.builder.image("linux/amd64", "app", &[b"app"]);
-            scene.builder.tag(&app.manifest, "ex.com/app:1").write();
+            let mut fixture = old_fixture();
+            let app = fixture.builder.image("linux/amd64", "app", &[b"app"]);
+            fixture.builder.tag(&app.manifest, "ex.com/app:1").write();
             let young = if *writer == "a young blob" {
-                orphan(&scene, "young", 10 * MINUTE).blob_path()
+                orphan(&fixture, "young", 10 * MINUTE).blob_path()
             } else {
-                scene.builder.file(writer, b"half a blob");
+                fixture.builder.file(writer, b"half a blob");
                 (*writer).to_owned()
             };
-            let run = Cmd::new(["rm"]).arg(scene.path()).arg("ex.com/app:1").run();
+            let run = Cmd::new(["rm"])
+                .arg(fixture.path())
+                .arg("ex.com/app:1")
+                .run();
             run.ok().says("kept: a writer is at work");
             let future = ["--now", "2099-01-01T00:00:00Z"];
             for args in [&[][..], &future] {
-                let run = gc(&scene, args);
+                let run = gc(&fixture, args);
                 for desc in [&app.manifest, &app.config] {
-                    assert!(scene.has(desc), "{}", run.all());
+                    assert!(fixture.has(desc), "{}", run.all());
                     assert!(
                         with_action(&run.json(), "keep").contains(&desc.digest),
                         "{}",
                         run.all()
                     );
                 }
-                assert!(!scene.has(&scene.orphan), "{}", run.all());
+                assert!(!fixture.has(&fixture.orphan), "{}", run.all());
             }
             // The writer has ended, or crashed long ago.
-            scene.builder.age(&young, 3 * HOUR);
+            fixture.builder.age(&young, 3 * HOUR);
             if let Some((directory, _)) = young.rsplit_once('/') {
-                scene.builder.age(directory, 3 * HOUR);
+                fixture.builder.age(directory, 3 * HOUR);
             }
-            let run = gc(&scene, &[]);
-            assert!(!scene.has(&app.manifest), "{}", run.all());
-            assert!(!scene.builder.join(".ocisweep").exists(), "{}", run.all());
+            let run = gc(&fixture, &[]);
+            assert!(!fixture.has(&app.manifest), "{}", run.all());
+            assert!(!fixture.builder.join(".ocisweep").exists(), "{}", run.all());
         },
     );
 }
@@ -228,22 +233,22 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
     const NOTE: &str = ".ocisweep/released.json";
     type Bad = (&'static str, fn(&GuardedLayout));
     let bad: [Bad; 4] = [
-        ("a directory", |scene| {
-            scene.builder.file(".ocisweep/released.json/x", b"");
+        ("a directory", |fixture| {
+            fixture.builder.file(".ocisweep/released.json/x", b"");
         }),
-        ("deep", |scene| {
-            scene.builder.file(NOTE, &vec![b'['; 1 << 20]);
+        ("deep", |fixture| {
+            fixture.builder.file(NOTE, &vec![b'['; 1 << 20]);
         }),
-        ("huge", |scene| {
-            scene.builder.file(NOTE, b"");
+        ("huge", |fixture| {
+            fixture.builder.file(NOTE, b"");
             let file = std::fs::File::options()
                 .write(true)
-                .open(scene.builder.join(NOTE))
+                .open(fixture.builder.join(NOTE))
                 .expect("it can be opened");
             file.set_len(1 << 40).expect("it is sparse");
         }),
-        ("a path in place of a digest", |scene| {
-            scene.builder.file(
+        ("a path in place of a digest", |fixture| {
+            fixture.builder.file(
                 NOTE,
                 br#"{"schema_version": 1, "blobs": ["sha256:../../index.json"]}"#,
             );
@@ -253,19 +258,21 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
         bad,
         |(what, _)| (*what).to_owned(),
         |(_, make)| {
-            let scene = old_scene();
-            make(&scene);
-            let run = Cmd::new(["gc"]).arg(scene.path()).run();
+            let fixture = old_fixture();
+            make(&fixture);
+            let run = Cmd::new(["gc"]).arg(fixture.path()).run();
             run.ok();
-            assert!(!scene.has(&scene.orphan), "{}", run.all());
-            let older = orphan(&scene, "older", 2 * HOUR);
-            scene.builder.file("oci-put-blob123456789", b"half a blob");
-            let run = Cmd::new(["gc"]).arg(scene.path()).run();
+            assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+            let older = orphan(&fixture, "older", 2 * HOUR);
+            fixture
+                .builder
+                .file("oci-put-blob123456789", b"half a blob");
+            let run = Cmd::new(["gc"]).arg(fixture.path()).run();
             run.refused().warns(NOTE).warns("a writer is at work");
-            assert!(scene.has(&older), "{}", run.all());
-            let run = Cmd::gc(scene.path()).run();
+            assert!(fixture.has(&older), "{}", run.all());
+            let run = Cmd::gc(fixture.path()).run();
             run.ok();
-            assert!(!scene.has(&older), "{}", run.all());
+            assert!(!fixture.has(&older), "{}", run.all());
         },
     );
 }
@@ -273,32 +280,34 @@ fn a_note_of_released_blobs_that_is_no_file_of_ours_stops_sweeps_beside_a_writer
 #[test]
 fn references_of_a_recent_orphan_are_kept_with_it() {
     // A writer that found an old blob does not write it again; its new manifest is the only evidence.
-    let scene = old_scene();
-    let old = orphan(&scene, "old and reused", 2 * DAY);
-    let config = scene.builder.config("linux/amd64", "new");
-    let manifest = scene.builder.manifest(&config, std::slice::from_ref(&old));
-    scene.builder.fresh([&config, &manifest]);
-    let run = gc(&scene, &[]);
+    let fixture = old_fixture();
+    let old = orphan(&fixture, "old and reused", 2 * DAY);
+    let config = fixture.builder.config("linux/amd64", "new");
+    let manifest = fixture
+        .builder
+        .manifest(&config, std::slice::from_ref(&old));
+    fixture.builder.fresh([&config, &manifest]);
+    let run = gc(&fixture, &[]);
     for desc in [&old, &config, &manifest] {
-        assert!(scene.has(desc), "{}", run.all());
+        assert!(fixture.has(desc), "{}", run.all());
     }
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
 }
 
 #[test]
 fn without_grace_every_unreferenced_blob_is_deleted() {
     for zero in ["0", "0s"] {
-        let scene = old_scene();
-        let young = orphan(&scene, "young", Duration::ZERO);
-        scene.builder.file("oci-put-blob123", b"half a blob");
-        let run = gc(&scene, &["--grace", zero]);
+        let fixture = old_fixture();
+        let young = orphan(&fixture, "young", Duration::ZERO);
+        fixture.builder.file("oci-put-blob123", b"half a blob");
+        let run = gc(&fixture, &["--grace", zero]);
         assert!(
-            !scene.has(&young) && !scene.has(&scene.orphan),
+            !fixture.has(&young) && !fixture.has(&fixture.orphan),
             "{}",
             run.all()
         );
         assert!(
-            scene.builder.join("oci-put-blob123").exists(),
+            fixture.builder.join("oci-put-blob123").exists(),
             "{}",
             run.all()
         );
@@ -308,10 +317,10 @@ fn without_grace_every_unreferenced_blob_is_deleted() {
 #[test]
 fn grace_is_as_long_as_given() {
     for (grace, kept) in [("5m", false), ("30m", true), ("7d", true), ("1h", true)] {
-        let scene = old_scene();
-        let young = orphan(&scene, "young", 15 * MINUTE);
-        let run = gc(&scene, &["--grace", grace]);
-        assert_eq!(scene.has(&young), kept, "{}", run.all());
+        let fixture = old_fixture();
+        let young = orphan(&fixture, "young", 15 * MINUTE);
+        let run = gc(&fixture, &["--grace", grace]);
+        assert_eq!(fixture.has(&young), kept, "{}", run.all());
     }
 }
 
@@ -340,28 +349,34 @@ fn made_by_writer(file: &str) -> String {
     parts.join("/")
 }
 
-fn leave(scene: &GuardedLayout, file: &str, age: Duration) {
-    scene.builder.file(file, b"half a blob");
-    scene.builder.age(file, age).age(&made_by_writer(file), age);
+fn leave(fixture: &GuardedLayout, file: &str, age: Duration) {
+    fixture.builder.file(file, b"half a blob");
+    fixture
+        .builder
+        .age(file, age)
+        .age(&made_by_writer(file), age);
 }
 
 #[test]
 fn stale_temporary_files_are_deleted_and_recent_ones_kept() {
     for_each(left_over(), String::clone, |file| {
-        let scene = old_scene();
-        leave(&scene, file, 2 * HOUR);
-        gc(&scene, &[]);
-        assert!(scene.builder.join(file).exists(), "younger than a day");
-        leave(&scene, file, 2 * DAY);
-        gc(&scene, &["--temp-age", "7d"]);
-        assert!(scene.builder.join(file).exists(), "younger than --temp-age");
-        let dry = gc(&scene, &["-n"]);
+        let fixture = old_fixture();
+        leave(&fixture, file, 2 * HOUR);
+        gc(&fixture, &[]);
+        assert!(fixture.builder.join(file).exists(), "younger than a day");
+        leave(&fixture, file, 2 * DAY);
+        gc(&fixture, &["--temp-age", "7d"]);
         assert!(
-            scene.builder.join(file).exists(),
+            fixture.builder.join(file).exists(),
+            "younger than --temp-age"
+        );
+        let dry = gc(&fixture, &["-n"]);
+        assert!(
+            fixture.builder.join(file).exists(),
             "a dry run changed something"
         );
-        let run = gc(&scene, &[]);
-        let made = scene.builder.join(&made_by_writer(file));
+        let run = gc(&fixture, &[]);
+        let made = fixture.builder.join(&made_by_writer(file));
         assert!(!made.exists(), "{} stays\n{}", made.display(), run.all());
         let (dry, run) = (dry.json(), run.json());
         assert_eq!(dry.get("totals"), run.get("totals"));
@@ -377,16 +392,16 @@ fn a_locked_temporary_file_is_kept_however_old_it_is() {
         if file.starts_with(".umoci") {
             return;
         }
-        let scene = old_scene();
-        leave(&scene, file, 30 * DAY);
+        let fixture = old_fixture();
+        leave(&fixture, file, 30 * DAY);
         let made = made_by_writer(file);
-        let path = scene.builder.join(&made);
+        let path = fixture.builder.join(&made);
         let handle = fs::File::open(&path).expect("a temporary file can be opened");
         handle.lock().expect("nobody else locks it");
-        let run = gc(&scene, &[]);
+        let run = gc(&fixture, &[]);
         assert!(path.exists(), "{}", run.all());
         drop(handle);
-        let run = gc(&scene, &[]);
+        let run = gc(&fixture, &[]);
         assert!(!path.exists(), "{}", run.all());
     });
 }
@@ -424,10 +439,10 @@ fn files_that_only_resemble_a_writers_are_kept() {
         ".ocisweep-notes".to_owned(),
     ];
     for_each(files, String::clone, |file| {
-        let scene = old_scene();
-        leave(&scene, file, 400 * DAY);
-        let run = gc(&scene, &[]);
-        assert!(scene.builder.join(file).exists(), "{}", run.all());
+        let fixture = old_fixture();
+        leave(&fixture, file, 400 * DAY);
+        let run = gc(&fixture, &[]);
+        assert!(fixture.builder.join(file).exists(), "{}", run.all());
     });
 }
 
@@ -438,21 +453,23 @@ fn a_temporary_directory_with_something_else_in_it_is_kept() {
         format!("ingest/{}", "ab".repeat(32)),
     ] {
         for stranger in ["thesis.txt", "sub/data", ".hidden"] {
-            let scene = old_scene();
+            let fixture = old_fixture();
             let file = format!("{directory}/{stranger}");
-            scene.builder.file(&format!("{directory}/blob-1"), b"half");
-            scene.builder.file(&file, b"precious");
+            fixture
+                .builder
+                .file(&format!("{directory}/blob-1"), b"half");
+            fixture.builder.file(&file, b"precious");
             for path in [
                 format!("{directory}/blob-1"),
                 file.clone(),
                 directory.clone(),
             ] {
-                scene.builder.age(&path, 30 * DAY);
+                fixture.builder.age(&path, 30 * DAY);
             }
-            let run = Cmd::new(["gc"]).arg(scene.path()).run();
+            let run = Cmd::new(["gc"]).arg(fixture.path()).run();
             assert!(matches!(run.code, Some(0 | 1)), "{}", run.all());
-            assert!(scene.builder.join(&file).is_file(), "{}", run.all());
-            scene.assert_whole(&run.all());
+            assert!(fixture.builder.join(&file).is_file(), "{}", run.all());
+            fixture.assert_whole(&run.all());
         }
     }
 }
@@ -474,8 +491,8 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
     ];
     for_each(links, String::clone, |link| {
         for target in ["outside", "outside/precious"] {
-            let scene = old_scene();
-            let outside = scene.builder.outside().join("outside");
+            let fixture = old_fixture();
+            let outside = fixture.builder.outside().join("outside");
             // Names that would be deleted if the link were followed.
             let inside = [
                 format!("{hex}/data"),
@@ -492,120 +509,120 @@ fn links_named_like_temporary_files_are_not_followed_out_of_the_layout() {
                 crate::support::layout::set_modified(parent, old);
             }
             let before = crate::support::snapshot(&outside);
-            scene
+            fixture
                 .builder
-                .symlink(link, scene.builder.outside().join(target));
-            let run = Cmd::gc(scene.path()).args(["--temp-age", "0s"]).run();
+                .symlink(link, fixture.builder.outside().join(target));
+            let run = Cmd::gc(fixture.path()).args(["--temp-age", "0s"]).run();
             // A link in the place of the holds references nothing that could be read as holds.
             assert!(matches!(run.code, Some(0 | 1 | 3 | 4)), "{}", run.all());
             assert_same(&before, &crate::support::snapshot(&outside), &run.all());
-            scene.assert_whole(&run.all());
+            fixture.assert_whole(&run.all());
         }
     });
 }
 
 /// Sweeps without waiting, and panics unless the layout is called busy and nothing changed.
 #[track_caller]
-fn is_busy(scene: &GuardedLayout) {
-    let before = scene.picture();
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
+fn is_busy(fixture: &GuardedLayout) {
+    let before = fixture.picture();
+    let run = Cmd::gc(fixture.path()).args(["--lock-wait", "0s"]).run();
     run.exits(6);
     run.one_error();
     // The lock that it takes before it checks for others is created and removed in the directory.
     assert_same(
         &without_directory_times(&before),
-        &without_directory_times(&scene.picture()),
+        &without_directory_times(&fixture.picture()),
         &run.all(),
     );
 }
 
 #[test]
 fn a_layout_that_buildkit_has_locked_is_busy() {
-    let scene = GuardedLayout::new();
-    let lock = scene.builder.flock("index.json.lock");
-    is_busy(&scene);
+    let fixture = GuardedLayout::new();
+    let lock = fixture.builder.flock("index.json.lock");
+    is_busy(&fixture);
     // Who only reads takes no lock.
     for call in [&["ls"][..], &["df"], &["gc", "-n", "--grace", "0"]] {
-        Cmd::new(call).arg(scene.path()).run().ok();
+        Cmd::new(call).arg(fixture.path()).run().ok();
     }
     drop(lock);
-    scene.gc_deletes_only_the_orphan();
+    fixture.gc_deletes_only_the_orphan();
 }
 
 #[test]
 fn a_layout_that_umoci_works_on_is_busy() {
-    let scene = GuardedLayout::new();
-    scene.builder.file(".umoci-123/blob-5", b"half a blob");
-    let lock = scene.builder.flock(".umoci-123");
-    is_busy(&scene);
+    let fixture = GuardedLayout::new();
+    fixture.builder.file(".umoci-123/blob-5", b"half a blob");
+    let lock = fixture.builder.flock(".umoci-123");
+    is_busy(&fixture);
     drop(lock);
-    scene.gc_deletes_only_the_orphan();
+    fixture.gc_deletes_only_the_orphan();
     assert!(
-        scene.builder.join(".umoci-123/blob-5").exists(),
+        fixture.builder.join(".umoci-123/blob-5").exists(),
         "it is young"
     );
 }
 
 #[test]
 fn a_layout_that_podman_has_locked_is_busy() {
-    let scene = GuardedLayout::new();
-    let lock = scene.builder.flock("index.lock");
-    is_busy(&scene);
+    let fixture = GuardedLayout::new();
+    let lock = fixture.builder.flock("index.lock");
+    is_busy(&fixture);
     drop(lock);
-    scene.gc_deletes_only_the_orphan();
+    fixture.gc_deletes_only_the_orphan();
     assert!(
-        scene.builder.join("index.lock").exists(),
+        fixture.builder.join("index.lock").exists(),
         "the file is podman's"
     );
 }
 
 #[test]
 fn a_lock_that_is_given_back_in_time_is_waited_for() {
-    let scene = GuardedLayout::new();
-    let lock = scene.builder.flock("index.json.lock");
-    let child = Cmd::gc(scene.path()).args(["--lock-wait", "60s"]).spawn();
+    let fixture = GuardedLayout::new();
+    let lock = fixture.builder.flock("index.json.lock");
+    let child = Cmd::gc(fixture.path()).args(["--lock-wait", "60s"]).spawn();
     std::thread::sleep(Duration::from_millis(300));
-    assert!(scene.has(&scene.orphan), "it did not wait for the lock");
+    assert!(fixture.has(&fixture.orphan), "it did not wait for the lock");
     drop(lock);
     Run::wait("gc --lock-wait 60s".to_owned(), child).ok();
-    assert!(!scene.has(&scene.orphan));
+    assert!(!fixture.has(&fixture.orphan));
 }
 
 #[test]
 fn a_run_leaves_no_lock_file_behind() {
-    let scene = GuardedLayout::new();
-    scene.gc_deletes_only_the_orphan();
-    assert!(!scene.builder.join("index.json.lock").exists());
+    let fixture = GuardedLayout::new();
+    fixture.gc_deletes_only_the_orphan();
+    assert!(!fixture.builder.join("index.json.lock").exists());
     // Nor one that a killed process left.
-    scene.builder.file("index.json.lock", b"");
-    scene.builder.layer(b"something to sweep");
-    scene.gc().ok();
-    assert!(!scene.builder.join("index.json.lock").exists());
+    fixture.builder.file("index.json.lock", b"");
+    fixture.builder.layer(b"something to sweep");
+    fixture.gc().ok();
+    assert!(!fixture.builder.join("index.json.lock").exists());
     // A refusal leaves none either.
-    scene.builder.file(&scene.app.manifest.blob_path(), b"");
-    scene.gc_is_refused();
+    fixture.builder.file(&fixture.app.manifest.blob_path(), b"");
+    fixture.gc_is_refused();
 }
 
 #[test]
 fn a_lock_file_that_is_a_link_is_harmless() {
     for target in ["precious", "new file"] {
-        let scene = GuardedLayout::new();
-        let outside = scene.builder.outside().join("outside");
-        scene
+        let fixture = GuardedLayout::new();
+        let outside = fixture.builder.outside().join("outside");
+        fixture
             .builder
             .symlink("index.json.lock", outside.join(target));
-        let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
+        let run = Cmd::gc(fixture.path()).args(["--lock-wait", "0s"]).run();
         assert!(!outside.join("new file").exists(), "{}", run.all());
-        scene.assert_whole(&run.all());
+        fixture.assert_whole(&run.all());
     }
-    let scene = GuardedLayout::new();
-    scene.builder.fifo("index.json.lock");
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
-    scene.assert_whole(&run.all());
-    let scene = GuardedLayout::new();
-    scene.builder.directory("index.json.lock");
-    let run = Cmd::gc(scene.path()).args(["--lock-wait", "0s"]).run();
+    let fixture = GuardedLayout::new();
+    fixture.builder.fifo("index.json.lock");
+    let run = Cmd::gc(fixture.path()).args(["--lock-wait", "0s"]).run();
+    fixture.assert_whole(&run.all());
+    let fixture = GuardedLayout::new();
+    fixture.builder.directory("index.json.lock");
+    let run = Cmd::gc(fixture.path()).args(["--lock-wait", "0s"]).run();
     run.exits(4);
     run.one_error();
-    scene.assert_whole(&run.all());
+    fixture.assert_whole(&run.all());
 }

@@ -17,28 +17,28 @@ fn in_parallel<T: Sync>(items: Vec<T>, check: impl Fn(&[T]) + Sync) {
 }
 
 /// The text of a small index.
-fn text_of(scene: &GuardedLayout) -> String {
-    fs::read_to_string(scene.builder.join("index.json")).expect("the index can be read")
+fn text_of(fixture: &GuardedLayout) -> String {
+    fs::read_to_string(fixture.builder.join("index.json")).expect("the index can be read")
 }
 
 #[test]
 fn an_index_truncated_anywhere_is_refused_and_nothing_is_swept() {
     let full = text_of(&GuardedLayout::new());
     in_parallel((0..full.len()).collect(), |lengths| {
-        let scene = GuardedLayout::new();
+        let fixture = GuardedLayout::new();
         for length in lengths {
-            fs::write(scene.builder.join("index.json"), &full[..*length])
+            fs::write(fixture.builder.join("index.json"), &full[..*length])
                 .expect("the index can be written");
-            scene.gc_is_refused();
+            fixture.gc_is_refused();
         }
     });
 }
 
 #[test]
 fn an_invalid_index_is_refused_and_nothing_is_swept() {
-    let scene = GuardedLayout::new();
-    let full = text_of(&scene);
-    let manifest = fs::read(scene.builder.join(&scene.app.manifest.blob_path()));
+    let fixture = GuardedLayout::new();
+    let full = text_of(&fixture);
+    let manifest = fs::read(fixture.builder.join(&fixture.app.manifest.blob_path()));
     let manifest = manifest.expect("the manifest can be read");
     let (front, back) = full.split_at(full.len() / 2);
     let mut utf16: Vec<u8> = vec![0xff, 0xfe];
@@ -100,13 +100,13 @@ fn an_invalid_index_is_refused_and_nothing_is_swept() {
             cases,
             |(name, _)| (*name).to_owned(),
             |(_, bytes)| {
-                let mut scene = GuardedLayout::new();
-                scene.builder.raw_index(bytes).write();
-                scene.gc_is_refused();
+                let mut fixture = GuardedLayout::new();
+                fixture.builder.raw_index(bytes).write();
+                fixture.gc_is_refused();
                 // Listing what cannot be understood is an error as well, and not an empty list. A list with an entry that is
                 // nonsense can be shown; what is in doubt is only what may be removed.
                 let is_list = bytes.starts_with(b"{\"manifests\":[");
-                let run = Cmd::new(["ls"]).arg(scene.path()).run();
+                let run = Cmd::new(["ls"]).arg(fixture.path()).run();
                 assert!(is_list || run.code == Some(3), "{}", run.all());
             },
         );
@@ -124,17 +124,17 @@ fn an_index_that_lists_nothing_needs_a_word() {
         texts,
         |text| (*text).to_owned(),
         |text| {
-            let mut scene = GuardedLayout::new();
-            scene.builder.raw_index(text.as_bytes()).write();
-            scene.gc_is_refused().warns("--allow-empty");
-            let run = Cmd::gc(scene.path()).arg("--allow-empty").run();
+            let mut fixture = GuardedLayout::new();
+            fixture.builder.raw_index(text.as_bytes()).write();
+            fixture.gc_is_refused().warns("--allow-empty");
+            let run = Cmd::gc(fixture.path()).arg("--allow-empty").run();
             run.ok();
             assert!(
-                !scene.has(&scene.orphan) && !scene.has(&scene.multi),
+                !fixture.has(&fixture.orphan) && !fixture.has(&fixture.multi),
                 "{}",
                 run.all()
             );
-            scene.assert_outside(&run.all());
+            fixture.assert_outside(&run.all());
         },
     );
     // Where there is nothing to lose, nothing is asked.
@@ -156,34 +156,36 @@ fn every_list_of_manifests_is_followed_whatever_its_case() {
         |one, two| format!(r#"{{"manifests":[{one}],"manifests":null,"manifests":[{two}]}}"#),
     ];
     for frame in frames {
-        let mut scene = GuardedLayout::new();
+        let mut fixture = GuardedLayout::new();
         let text = frame(
-            scene.app.manifest.clone().tagged("app").json().text(),
-            scene.multi.clone().tagged("multi").json().text(),
+            fixture.app.manifest.clone().tagged("app").json().text(),
+            fixture.multi.clone().tagged("multi").json().text(),
         );
-        scene.builder.raw_index(text.as_bytes()).write();
-        scene.gc_deletes_only_the_orphan();
-        let now = text_of(&scene);
+        fixture.builder.raw_index(text.as_bytes()).write();
+        fixture.gc_deletes_only_the_orphan();
+        let now = text_of(&fixture);
         assert_eq!(now, text, "gc never touches index.json");
     }
 }
 
 #[test]
 fn what_index_json_says_outside_its_list_counts() {
-    let mut scene = GuardedLayout::new();
-    let subject = scene.builder.image("linux/amd64", "subject", &[b"subject"]);
-    let strange = scene.builder.layer(b"a descriptor in a key of its own");
-    let full = text_of(&scene);
+    let mut fixture = GuardedLayout::new();
+    let subject = fixture
+        .builder
+        .image("linux/amd64", "subject", &[b"subject"]);
+    let strange = fixture.builder.layer(b"a descriptor in a key of its own");
+    let full = text_of(&fixture);
     let text = format!(
         r#"{{"subject":{},"x":{{"y":[{}]}},{}"#,
         subject.manifest.json().text(),
         strange.json().text(),
         &full[1..]
     );
-    scene.builder.raw_index(text.as_bytes()).write();
-    let run = scene.gc_deletes_only_the_orphan();
+    fixture.builder.raw_index(text.as_bytes()).write();
+    let run = fixture.gc_deletes_only_the_orphan();
     for desc in [&subject.manifest, &subject.layers[0], &strange] {
-        assert!(scene.has(desc), "{}", run.all());
+        assert!(fixture.has(desc), "{}", run.all());
     }
 }
 
@@ -191,34 +193,34 @@ fn what_index_json_says_outside_its_list_counts() {
 fn an_index_that_is_not_a_file_is_refused_without_blocking() {
     type Make = fn(&GuardedLayout);
     let kinds: [(&str, Make); 6] = [
-        ("FIFO", |scene| {
-            scene.builder.fifo("index.json");
+        ("FIFO", |fixture| {
+            fixture.builder.fifo("index.json");
         }),
-        ("link to a FIFO", |scene| {
-            scene.builder.fifo("pipe").symlink("index.json", "pipe");
+        ("link to a FIFO", |fixture| {
+            fixture.builder.fifo("pipe").symlink("index.json", "pipe");
         }),
-        ("directory", |scene| {
-            scene.builder.remove("index.json").directory("index.json");
+        ("directory", |fixture| {
+            fixture.builder.remove("index.json").directory("index.json");
         }),
-        ("link to /dev/zero", |scene| {
-            scene.builder.symlink("index.json", "/dev/zero");
+        ("link to /dev/zero", |fixture| {
+            fixture.builder.symlink("index.json", "/dev/zero");
         }),
-        ("link to /dev/null", |scene| {
-            scene.builder.symlink("index.json", "/dev/null");
+        ("link to /dev/null", |fixture| {
+            fixture.builder.symlink("index.json", "/dev/null");
         }),
-        ("link to nothing", |scene| {
-            scene.builder.symlink("index.json", "nowhere");
+        ("link to nothing", |fixture| {
+            fixture.builder.symlink("index.json", "nowhere");
         }),
     ];
     for_each(
         kinds,
         |(name, _)| (*name).to_owned(),
         |(_, make)| {
-            let scene = GuardedLayout::new();
-            make(&scene);
-            scene.gc_is_refused();
+            let fixture = GuardedLayout::new();
+            make(&fixture);
+            fixture.gc_is_refused();
             for call in [["ls"], ["df"]] {
-                let run = Cmd::new(call).arg(scene.path()).run();
+                let run = Cmd::new(call).arg(fixture.path()).run();
                 run.refused();
             }
         },
@@ -227,41 +229,41 @@ fn an_index_that_is_not_a_file_is_refused_without_blocking() {
 
 #[test]
 fn an_index_that_is_a_link_to_itself_is_an_error() {
-    let scene = GuardedLayout::new();
-    scene.builder.symlink("index.json", "index.json");
-    let before = scene.picture();
-    let run = scene.gc();
+    let fixture = GuardedLayout::new();
+    fixture.builder.symlink("index.json", "index.json");
+    let before = fixture.picture();
+    let run = fixture.gc();
     assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
     run.one_error();
-    assert_same(&before, &scene.picture(), &run.all());
+    assert_same(&before, &fixture.picture(), &run.all());
 }
 
 #[test]
 fn a_linked_index_is_read_through_the_link() {
-    let scene = GuardedLayout::new();
-    let text = text_of(&scene);
-    let real = scene.builder.outside().join("the real index.json");
-    fs::rename(scene.builder.join("index.json"), &real).expect("the index can be moved");
-    symlink(&real, scene.builder.join("index.json")).expect("the link can be made");
-    let run = scene.gc_deletes_only_the_orphan();
-    let link = fs::read_link(scene.builder.join("index.json"));
+    let fixture = GuardedLayout::new();
+    let text = text_of(&fixture);
+    let real = fixture.builder.outside().join("the real index.json");
+    fs::rename(fixture.builder.join("index.json"), &real).expect("the index can be moved");
+    symlink(&real, fixture.builder.join("index.json")).expect("the link can be made");
+    let run = fixture.gc_deletes_only_the_orphan();
+    let link = fs::read_link(fixture.builder.join("index.json"));
     assert_eq!(link.ok().as_deref(), Some(real.as_path()), "{}", run.all());
     assert_eq!(fs::read_to_string(real).ok(), Some(text), "{}", run.all());
 }
 
 #[test]
 fn a_layout_without_its_marker_is_one_when_it_has_blobs() {
-    let scene = GuardedLayout::new();
-    scene.builder.without_marker();
-    scene.gc_deletes_only_the_orphan();
+    let fixture = GuardedLayout::new();
+    fixture.builder.without_marker();
+    fixture.gc_deletes_only_the_orphan();
 }
 
 #[test]
 fn a_marker_with_more_in_it_is_accepted() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let text = b"\n {\"x\": [1], \"imageLayoutVersion\": \"1.0.0\", \"y\": null} \n";
-    scene.builder.file("oci-layout", text);
-    scene.gc_deletes_only_the_orphan();
+    fixture.builder.file("oci-layout", text);
+    fixture.gc_deletes_only_the_orphan();
 }
 
 #[test]
@@ -286,26 +288,26 @@ fn a_marker_of_another_version_or_none_at_all_is_refused() {
         texts,
         |text| String::from_utf8_lossy(text).into_owned(),
         |text| {
-            let scene = GuardedLayout::new();
-            scene.builder.file("oci-layout", text);
-            scene.gc_is_refused();
+            let fixture = GuardedLayout::new();
+            fixture.builder.file("oci-layout", text);
+            fixture.gc_is_refused();
         },
     );
 }
 
 #[test]
 fn a_marker_that_is_not_a_file_is_refused_without_blocking() {
-    let scene = GuardedLayout::new();
-    scene.builder.fifo("oci-layout");
-    scene.gc_is_refused();
+    let fixture = GuardedLayout::new();
+    fixture.builder.fifo("oci-layout");
+    fixture.gc_is_refused();
     for target in ["/dev/zero", "/dev/null", "nowhere", "oci-layout"] {
-        let scene = GuardedLayout::new();
-        scene.builder.symlink("oci-layout", target);
-        let before = scene.picture();
-        let run = scene.gc();
+        let fixture = GuardedLayout::new();
+        fixture.builder.symlink("oci-layout", target);
+        let before = fixture.picture();
+        let run = fixture.gc();
         assert!(matches!(run.code, Some(3 | 4)), "{target}\n{}", run.all());
         run.one_error();
-        assert_same(&before, &scene.picture(), &run.all());
+        assert_same(&before, &fixture.picture(), &run.all());
     }
 }
 
@@ -317,48 +319,52 @@ fn a_missing_root_needs_a_word() {
         media::DOCKER_LIST,
         media::STRANGE,
     ] {
-        let mut scene = GuardedLayout::new();
+        let mut fixture = GuardedLayout::new();
         let missing = Desc::missing(media_type, "gone");
-        scene.builder.tag(&missing, "gone").write();
-        let run = scene.gc_is_refused();
+        fixture.builder.tag(&missing, "gone").write();
+        let run = fixture.gc_is_refused();
         run.warns(&missing.digest)
             .warns("gone")
             .warns("--allow-missing");
-        let run = Cmd::gc(scene.path()).arg("--allow-missing").run();
+        let run = Cmd::gc(fixture.path()).arg("--allow-missing").run();
         run.ok();
-        assert!(!scene.has(&scene.orphan), "{}", run.all());
-        scene.assert_whole(&run.all());
+        assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+        fixture.assert_whole(&run.all());
     }
 }
 
 #[test]
 fn allowing_what_is_missing_allows_nothing_that_is_damaged() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     let missing = Desc::missing(media::MANIFEST, "gone");
-    scene.builder.tag(&missing, "gone").write();
-    scene.builder.file(&scene.app.manifest.blob_path(), b"");
-    let before = scene.picture();
-    let run = Cmd::gc(scene.path())
+    fixture.builder.tag(&missing, "gone").write();
+    fixture.builder.file(&fixture.app.manifest.blob_path(), b"");
+    let before = fixture.picture();
+    let run = Cmd::gc(fixture.path())
         .args(["--allow-missing", "--allow-empty"])
         .run();
-    run.refused().warns(&scene.app.manifest.digest);
-    assert_same(&before, &scene.picture(), &run.all());
+    run.refused().warns(&fixture.app.manifest.digest);
+    assert_same(&before, &fixture.picture(), &run.all());
 }
 
 #[test]
 fn missing_children_configs_and_layers_are_normal() {
-    let scene = GuardedLayout::new();
-    scene
+    let fixture = GuardedLayout::new();
+    fixture
         .builder
-        .drop_blob(&scene.arm64.manifest)
-        .drop_blob(&scene.amd64.config)
-        .drop_blob(&scene.app.layers[0]);
-    let run = scene.gc();
+        .drop_blob(&fixture.arm64.manifest)
+        .drop_blob(&fixture.amd64.config)
+        .drop_blob(&fixture.app.layers[0]);
+    let run = fixture.gc();
     run.ok();
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
     // What only the missing manifest references is garbage: the program cannot know better.
-    for desc in [&scene.app.layers[1], &scene.amd64.layers[0], &scene.multi] {
-        assert!(scene.has(desc), "{}", run.all());
+    for desc in [
+        &fixture.app.layers[1],
+        &fixture.amd64.layers[0],
+        &fixture.multi,
+    ] {
+        assert!(fixture.has(desc), "{}", run.all());
     }
-    assert!(!scene.has(&scene.arm64.layers[0]), "{}", run.all());
+    assert!(!fixture.has(&fixture.arm64.layers[0]), "{}", run.all());
 }

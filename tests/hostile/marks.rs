@@ -8,8 +8,8 @@ use ocisweep::{Error, Snapshot};
 use crate::support::{Desc, GuardedLayout, media};
 
 /// Marks everything, and returns the digests of what is in the way.
-fn in_the_way(scene: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, String> {
-    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+fn in_the_way(fixture: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, String> {
+    let view = Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -29,23 +29,23 @@ fn in_the_way(scene: &GuardedLayout, empty: EmptyIndex) -> Result<Vec<String>, S
 
 #[test]
 fn each_damage_is_reported_once() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     let missing = ["one", "two"].map(|seed| Desc::missing(media::MANIFEST, seed));
     for (number, missing) in missing.iter().enumerate() {
         for tag in ["first", "second"] {
-            scene.builder.tag(missing, &format!("{tag}{number}"));
+            fixture.builder.tag(missing, &format!("{tag}{number}"));
         }
     }
-    scene.builder.write();
-    for damaged in [&scene.app.manifest, &scene.amd64.manifest] {
-        scene.builder.file(&damaged.blob_path(), b"{}");
+    fixture.builder.write();
+    for damaged in [&fixture.app.manifest, &fixture.amd64.manifest] {
+        fixture.builder.file(&damaged.blob_path(), b"{}");
     }
     let mut expected: Vec<String> = missing
         .iter()
-        .chain([&scene.app.manifest, &scene.amd64.manifest])
+        .chain([&fixture.app.manifest, &fixture.amd64.manifest])
         .map(|desc| desc.digest.clone())
         .collect();
-    let mut found = in_the_way(&scene, EmptyIndex::Refuse).expect("something is in the way");
+    let mut found = in_the_way(&fixture, EmptyIndex::Refuse).expect("something is in the way");
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
@@ -61,59 +61,59 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
             false,
         ),
     ] {
-        let mut scene = GuardedLayout::new();
+        let mut fixture = GuardedLayout::new();
         let layer = Desc::new(media::LAYER, &digest, 5);
-        scene.builder.tag(&layer, "layer").write();
-        let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
+        fixture.builder.tag(&layer, "layer").write();
+        let found = in_the_way(&fixture, EmptyIndex::Refuse).expect("nothing else is wrong");
         assert_eq!(found.contains(&digest), is_in_the_way, "{found:?}");
     }
 }
 
 #[test]
 fn a_layout_is_not_empty_as_long_as_something_is_held() {
-    let mut scene = GuardedLayout::new();
-    scene.builder.clear_entries().write();
-    let empty = in_the_way(&scene, EmptyIndex::Refuse);
+    let mut fixture = GuardedLayout::new();
+    fixture.builder.clear_entries().write();
+    let empty = in_the_way(&fixture, EmptyIndex::Refuse);
     assert!(empty.is_err(), "{empty:?}");
-    assert_eq!(in_the_way(&scene, EmptyIndex::Allow), Ok(Vec::new()));
+    assert_eq!(in_the_way(&fixture, EmptyIndex::Allow), Ok(Vec::new()));
     let holds = serde_json::json!({
         "schema_version": 1,
-        "holds": [{"name": "release", "digest": scene.app.manifest.digest}],
+        "holds": [{"name": "release", "digest": fixture.app.manifest.digest}],
     });
-    scene
+    fixture
         .builder
         .file(".ocisweep/holds.json", holds.to_string().as_bytes());
-    assert_eq!(in_the_way(&scene, EmptyIndex::Refuse), Ok(Vec::new()));
+    assert_eq!(in_the_way(&fixture, EmptyIndex::Refuse), Ok(Vec::new()));
 }
 
 /// A blob of an unknown type may be any text.
 #[test]
 fn text_that_only_begins_like_json_references_what_precedes_the_error() {
     for begins in ["{", "[", "{\"text\": oops", "[1, 2,, 3]"] {
-        let mut scene = GuardedLayout::new();
-        let text = scene.builder.blob(media::STRANGE, begins.as_bytes());
-        scene.builder.tag(&text, "text").write();
+        let mut fixture = GuardedLayout::new();
+        let text = fixture.builder.blob(media::STRANGE, begins.as_bytes());
+        fixture.builder.tag(&text, "text").write();
         assert_eq!(
-            in_the_way(&scene, EmptyIndex::Refuse),
+            in_the_way(&fixture, EmptyIndex::Refuse),
             Ok(Vec::new()),
             "{begins}"
         );
     }
-    let mut scene = GuardedLayout::new();
-    let layer = scene.builder.layer(b"told before the slip");
+    let mut fixture = GuardedLayout::new();
+    let layer = fixture.builder.layer(b"told before the slip");
     let text = format!("{{\"thing\": {}, oops", layer.json().text());
-    let text = scene.builder.blob(media::STRANGE, text.as_bytes());
-    scene.builder.tag(&text, "text").write();
-    let run = scene.gc_deletes_only_the_orphan();
-    assert!(scene.has(&layer), "{}", run.all());
+    let text = fixture.builder.blob(media::STRANGE, text.as_bytes());
+    fixture.builder.tag(&text, "text").write();
+    let run = fixture.gc_deletes_only_the_orphan();
+    assert!(fixture.has(&layer), "{}", run.all());
 }
 
 /// Whichever comes first: one descriptor knows no better, the other promises a manifest.
 #[test]
 fn text_that_one_descriptor_declares_a_manifest_is_damaged_whatever_others_declare() {
     for is_first in [true, false] {
-        let mut scene = GuardedLayout::new();
-        let text = scene.builder.blob(media::STRANGE, b"{ oops");
+        let mut fixture = GuardedLayout::new();
+        let text = fixture.builder.blob(media::STRANGE, b"{ oops");
         let promised = text.clone().typed(media::MANIFEST);
         let both = if is_first {
             [&promised, &text]
@@ -121,31 +121,33 @@ fn text_that_one_descriptor_declares_a_manifest_is_damaged_whatever_others_decla
             [&text, &promised]
         };
         for (desc, name) in both.into_iter().zip(["one", "two"]) {
-            scene.builder.tag(desc, name);
+            fixture.builder.tag(desc, name);
         }
-        scene.builder.write();
-        let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
+        fixture.builder.write();
+        let found = in_the_way(&fixture, EmptyIndex::Refuse).expect("nothing else is wrong");
         assert_eq!(found, std::slice::from_ref(&text.digest));
     }
     // An index that promises it is read when the text was read already.
-    let mut scene = GuardedLayout::new();
-    let text = scene.builder.blob(media::STRANGE, b"{ oops");
-    let index = scene.builder.index(&[text.clone().typed(media::MANIFEST)]);
-    scene.builder.tag(&text, "one").tag(&index, "two").write();
-    let found = in_the_way(&scene, EmptyIndex::Refuse).expect("nothing else is wrong");
+    let mut fixture = GuardedLayout::new();
+    let text = fixture.builder.blob(media::STRANGE, b"{ oops");
+    let index = fixture
+        .builder
+        .index(&[text.clone().typed(media::MANIFEST)]);
+    fixture.builder.tag(&text, "one").tag(&index, "two").write();
+    let found = in_the_way(&fixture, EmptyIndex::Refuse).expect("nothing else is wrong");
     assert_eq!(found, [text.digest]);
 }
 
 #[test]
 fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
     const IMAGES: usize = 5_000;
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     for number in 0..IMAGES {
         let missing = Desc::missing(media::MANIFEST, &format!("absent {number}"));
-        scene.builder.tag(&missing, &format!("absent:{number}"));
+        fixture.builder.tag(&missing, &format!("absent:{number}"));
     }
-    scene.builder.write();
-    let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+    fixture.builder.write();
+    let view = Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
     let options = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -167,7 +169,7 @@ fn of_many_absent_images_the_first_are_described_and_all_are_counted() {
         assert_eq!(broken.images, [format!("absent:{number}")]);
         assert_eq!(broken.path[0], format!("absent:{number}"));
     }
-    let run = scene.gc_is_refused();
+    let run = fixture.gc_is_refused();
     run.warns(&format!("and {} more", IMAGES - 1))
         .warns("absent:0");
 }

@@ -15,8 +15,8 @@ use crate::support::{GuardedLayout, at, lasting};
 const DAY: Duration = Duration::from_secs(86_400);
 const GRACE: i128 = 3_600_000_000_000;
 
-fn view(scene: &GuardedLayout) -> Snapshot {
-    Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("the layout can be read")
+fn view(fixture: &GuardedLayout) -> Snapshot {
+    Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("the layout can be read")
 }
 
 /// A time that a file can have.
@@ -27,11 +27,11 @@ fn moment() -> (SystemTime, i128) {
 
 #[test]
 fn an_orphan_is_recent_until_the_grace_period_ends_and_never_without_one() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let (moment, modified) = moment();
-    scene.builder.modified("index.json", moment - DAY);
-    let orphan = scene.orphan.blob_path();
-    scene.builder.modified(&orphan, moment);
+    fixture.builder.modified("index.json", moment - DAY);
+    let orphan = fixture.orphan.blob_path();
+    fixture.builder.modified(&orphan, moment);
     for (now, grace, is_young) in [
         (modified + GRACE - 1, GRACE, true),
         (modified + GRACE, GRACE, false),
@@ -40,7 +40,7 @@ fn an_orphan_is_recent_until_the_grace_period_ends_and_never_without_one() {
         (modified - GRACE, 1, true),
         (modified - GRACE, 0, false),
     ] {
-        let mut view = view(&scene);
+        let mut view = view(&fixture);
         view.protect(GracePolicy::new(at(now), lasting(grace)), &Silent)
             .expect("nobody interrupts");
         assert_eq!(view.graph.has_in_flight(), is_young, "{now} {grace}");
@@ -52,10 +52,12 @@ fn the_time_of_the_index_ends_no_protection() {
     let (moment, modified) = moment();
     let rule = GracePolicy::new(at(modified + GRACE / 2), lasting(GRACE));
     for index in [moment - DAY, moment, moment + Duration::from_secs(60)] {
-        let scene = GuardedLayout::new();
-        scene.builder.modified(&scene.orphan.blob_path(), moment);
-        scene.builder.modified("index.json", index);
-        let mut view = view(&scene);
+        let fixture = GuardedLayout::new();
+        fixture
+            .builder
+            .modified(&fixture.orphan.blob_path(), moment);
+        fixture.builder.modified("index.json", index);
+        let mut view = view(&fixture);
         view.protect(rule, &Silent).expect("nobody interrupts");
         assert!(view.graph.has_in_flight(), "{index:?}");
     }
@@ -84,23 +86,25 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
             file("oci-put-blob123456789"),
         ),
     ] {
-        let scene = GuardedLayout::new();
-        scene.builder.file(name, b"half a blob");
-        scene.builder.modified(name, written);
-        let orphan = scene.orphan.blob_path();
-        scene.builder.modified(&orphan, blob_written);
-        let mut view = view(&scene);
+        let fixture = GuardedLayout::new();
+        fixture.builder.file(name, b"half a blob");
+        fixture.builder.modified(name, written);
+        let orphan = fixture.orphan.blob_path();
+        fixture.builder.modified(&orphan, blob_written);
+        let mut view = view(&fixture);
         view.protect(rule, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), expected.as_ref(), "{name} {written:?}");
         let none = GracePolicy::new(at(modified + GRACE / 2), Duration::ZERO);
         view.protect(none, &Silent).expect("nobody interrupts");
         assert_eq!(view.graph.writer(), None, "{name} without grace");
     }
-    let scene = GuardedLayout::new();
-    scene.builder.modified(&scene.orphan.blob_path(), moment);
-    let mut view = view(&scene);
+    let fixture = GuardedLayout::new();
+    fixture
+        .builder
+        .modified(&fixture.orphan.blob_path(), moment);
+    let mut view = view(&fixture);
     view.protect(rule, &Silent).expect("nobody interrupts");
-    let digest = Digest::parse(&scene.orphan.digest).expect("a digest");
+    let digest = Digest::parse(&fixture.orphan.digest).expect("a digest");
     let modified = i64::try_from(modified).expect("a time of our age");
     let expected = Writer::Blob { digest, modified };
     assert_eq!(view.graph.writer(), Some(&expected));
@@ -109,13 +113,15 @@ fn a_recent_file_of_a_writer_or_a_recent_blob_shows_that_it_is_at_work() {
 #[test]
 fn a_temporary_file_is_deleted_when_older_than_given() {
     let (moment, modified) = moment();
-    let scene = GuardedLayout::new();
-    scene.builder.file("oci-put-blob123456789", b"half a blob");
-    scene.builder.modified("oci-put-blob123456789", moment);
+    let fixture = GuardedLayout::new();
+    fixture
+        .builder
+        .file("oci-put-blob123456789", b"half a blob");
+    fixture.builder.modified("oci-put-blob123456789", moment);
     for (now, goes) in [(modified + GRACE, false), (modified + GRACE + 1, true)] {
         let options = SweepOptions::new(at(now), at(now), lasting(GRACE));
         let plan = sweep_all(
-            &view(&scene),
+            &view(&fixture),
             MissingDocuments::Refuse,
             EmptyIndex::Refuse,
             &Disk,
@@ -129,16 +135,16 @@ fn a_temporary_file_is_deleted_when_older_than_given() {
 /// A time that does not fit in is reported as closely as possible.
 #[test]
 fn a_file_from_another_age_is_an_orphan_like_others() {
-    let scene = GuardedLayout::new();
-    let orphan = scene.orphan.blob_path();
+    let fixture = GuardedLayout::new();
+    let orphan = fixture.orphan.blob_path();
     let far = UNIX_EPOCH + Duration::from_secs(13_000_000_000);
-    scene.builder.modified(&orphan, far);
+    fixture.builder.modified(&orphan, far);
     // Some file systems have no such times, and take the last that they have.
-    let metadata = std::fs::metadata(scene.builder.join(&orphan)).expect("it is there");
+    let metadata = std::fs::metadata(fixture.builder.join(&orphan)).expect("it is there");
     let kept = metadata.modified().expect("it has a time");
     let since = kept.duration_since(UNIX_EPOCH).expect("after 1970");
     let nearest = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
-    let view = view(&scene);
+    let view = view(&fixture);
     let files: Vec<_> = view
         .graph
         .orphans()
@@ -163,9 +169,9 @@ impl Progress for Faster {
 
 #[test]
 fn an_orphan_deleted_concurrently_is_neither_swept_nor_kept() {
-    let scene = GuardedLayout::new();
-    let observer = Faster(scene.builder.join(&scene.orphan.blob_path()));
-    let view = Snapshot::read(scene.path(), Timestamp::now(), &observer);
+    let fixture = GuardedLayout::new();
+    let observer = Faster(fixture.builder.join(&fixture.orphan.blob_path()));
+    let view = Snapshot::read(fixture.path(), Timestamp::now(), &observer);
     let view = view.expect("the layout can be read");
     let now = Timestamp::now().as_nanosecond();
     let options = SweepOptions::new(at(now), at(now), lasting(GRACE));

@@ -13,24 +13,24 @@ const MANY: usize = 12;
 
 #[test]
 fn referrers_are_in_the_order_of_their_digests_also_after_some_of_them_were_written() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     for number in 0..MANY {
         let payload = format!("signature {number}");
-        scene.builder.referrer(
-            &scene.app.manifest,
+        fixture.builder.referrer(
+            &fixture.app.manifest,
             "application/signature",
             payload.as_bytes(),
         );
         // Nothing live references what these are about.
-        scene
+        fixture
             .builder
-            .referrer(&scene.orphan, "application/signature", payload.as_bytes());
+            .referrer(&fixture.orphan, "application/signature", payload.as_bytes());
     }
     let now = Timestamp::now();
-    let mut view = Snapshot::read(scene.path(), now, &Silent).expect("the layout can be read");
+    let mut view = Snapshot::read(fixture.path(), now, &Silent).expect("the layout can be read");
     let rule = GracePolicy::new(now, lasting(3_600_000_000_000));
     for _ in 0..2 {
-        for subject in [&scene.app.manifest, &scene.orphan] {
+        for subject in [&fixture.app.manifest, &fixture.orphan] {
             let subject = Digest::parse(&subject.digest).expect("a digest");
             let id = view.graph.id(&subject).expect("it is there");
             let found = view.graph.referrers(id);

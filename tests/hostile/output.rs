@@ -40,28 +40,28 @@ fn names() -> Vec<String> {
     ]
 }
 
-/// A scene in which the image has this name by both annotations, as have a platform, a type and an annotation.
+/// A fixture in which the image has this name by both annotations, as have a platform, a type and an annotation.
 fn named(name: &str) -> GuardedLayout {
-    let mut scene = GuardedLayout::new();
-    let config = scene.builder.empty_config();
+    let mut fixture = GuardedLayout::new();
+    let config = fixture.builder.empty_config();
     let platform = Obj::new()
         .with("os", name)
         .with("architecture", name)
         .with("variant", name);
-    let child = scene.app.manifest.clone().set("platform", platform);
-    let attestation = scene
+    let child = fixture.app.manifest.clone().set("platform", platform);
+    let attestation = fixture
         .arm64
         .manifest
         .clone()
         .annotate("vnd.docker.reference.type", name)
         .annotate("vnd.docker.reference.digest", name);
-    let index = scene.builder.index(&[child, attestation]);
+    let index = fixture.builder.index(&[child, attestation]);
     let referrer = crate::support::Doc::manifest(&config, &[])
         .artifact_type(name)
         .subject(&index);
-    let referrer = scene.builder.put(&referrer).artifact_type(name);
-    let strange = scene.builder.blob(name, b"of a type with an odd name");
-    scene
+    let referrer = fixture.builder.put(&referrer).artifact_type(name);
+    let strange = fixture.builder.blob(name, b"of a type with an odd name");
+    fixture
         .builder
         .clear_entries()
         .entry(index.clone().tagged(name).named(name))
@@ -69,7 +69,7 @@ fn named(name: &str) -> GuardedLayout {
         .entry(referrer)
         .entry(strange.typed(name))
         .write();
-    scene
+    fixture
 }
 
 /// Runs the program on a terminal and returns every byte that it writes there, with the exit code.
@@ -86,13 +86,13 @@ fn on_terminal<S: AsRef<OsStr>>(
 
 #[test]
 fn through_a_pipe_every_row_is_one_line() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     for name in names() {
-        let entry = scene.app.manifest.clone().tagged(&name);
-        scene.builder.entry(entry);
+        let entry = fixture.app.manifest.clone().tagged(&name);
+        fixture.builder.entry(entry);
     }
-    scene.builder.write();
-    let quiet = Cmd::new(["ls", "-q"]).arg(scene.path()).run();
+    fixture.builder.write();
+    let quiet = Cmd::new(["ls", "-q"]).arg(fixture.path()).run();
     assert_eq!(
         quiet.ok().stdout.lines().count(),
         2,
@@ -108,7 +108,7 @@ fn through_a_pipe_every_row_is_one_line() {
     for call in [&["ls"][..], &["ls", "--no-trunc"], &["ls", "--digests"]] {
         let expected = Cmd::new(call).arg(plain.path()).run();
         let expected = expected.ok().stdout.split('\n').count();
-        let run = Cmd::new(call).arg(scene.path()).run();
+        let run = Cmd::new(call).arg(fixture.path()).run();
         // Names that are empty or alike share a row or say `<none>`; no name makes one more.
         let rows = run.ok().stdout.split('\n').count();
         assert!(rows <= expected, "{rows} lines, {expected} expected");
@@ -122,12 +122,12 @@ fn through_a_pipe_every_row_is_one_line() {
 
 #[test]
 fn through_a_pipe_names_are_raw_but_for_line_ends() {
-    let mut scene = GuardedLayout::new();
-    scene
+    let mut fixture = GuardedLayout::new();
+    fixture
         .builder
-        .tag(&scene.app.manifest.clone(), "esc\u{1b}[31m\u{202e}end")
+        .tag(&fixture.app.manifest.clone(), "esc\u{1b}[31m\u{202e}end")
         .write();
-    let run = Cmd::new(["ls", "--no-trunc"]).arg(scene.path()).run();
+    let run = Cmd::new(["ls", "--no-trunc"]).arg(fixture.path()).run();
     run.ok().says("esc\u{1b}[31m\u{202e}end");
 }
 
@@ -137,8 +137,10 @@ fn json_carries_names_exactly() {
         names(),
         |name| name.chars().take(20).collect(),
         |name| {
-            let scene = named(name);
-            let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
+            let fixture = named(name);
+            let run = Cmd::new(["ls", "--format", "json"])
+                .arg(fixture.path())
+                .run();
             let json = run.ok().json();
             if !name.trim().is_empty() {
                 let text = serde_json::to_string(name).expect("a name can be written as JSON");
@@ -153,7 +155,7 @@ fn json_carries_names_exactly() {
                 assert!(whole.contains(&head), "{head:?} is not in it");
             }
             let lines = Cmd::new(["ls", "--format", "jsonl"])
-                .arg(scene.path())
+                .arg(fixture.path())
                 .run();
             for line in lines.ok().stdout.lines() {
                 let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
@@ -187,8 +189,11 @@ fn nothing_that_steers_a_terminal_reaches_it() {
         names(),
         |name| name.chars().take(20).collect(),
         |name| {
-            let scene = named(name);
-            let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+            let fixture = named(name);
+            let path = fixture
+                .path()
+                .to_str()
+                .expect("paths of the tests are UTF-8");
             let calls: [&[&str]; 11] = [
                 &["ls", path],
                 &["ls", path, "--no-trunc"],
@@ -198,7 +203,7 @@ fn nothing_that_steers_a_terminal_reaches_it() {
                 &["df", path, "-v"],
                 &["check", path, "-v"],
                 &["why", path, "@0"],
-                &["why", path, scene.app.layers[0].hex()],
+                &["why", path, fixture.app.layers[0].hex()],
                 &["gc", path, "-n", "--grace", "0"],
                 &["gc", path, "--grace", "0"],
             ];
@@ -215,7 +220,7 @@ fn nothing_that_steers_a_terminal_reaches_it() {
                 assert_tame(&bytes, &call.join(" "));
             }
             // An error that names the image.
-            scene.builder.file(&scene.app.manifest.blob_path(), b"");
+            fixture.builder.file(&fixture.app.manifest.blob_path(), b"");
             if let Some((code, bytes)) = on_terminal(["gc", path, "--grace", "0"]) {
                 assert_eq!(code, Some(3), "{}", String::from_utf8_lossy(&bytes));
                 assert_tame(&bytes, "an error");
@@ -243,10 +248,13 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
         "{\"layers\":\u{1b}]0;owned\u{7}}".to_owned(),
     ];
     for_each(texts, String::clone, |text| {
-        let mut scene = GuardedLayout::new();
-        let manifest = scene.builder.blob(media::MANIFEST, text.as_bytes());
-        scene.builder.tag(&manifest, "odd").write();
-        let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+        let mut fixture = GuardedLayout::new();
+        let manifest = fixture.builder.blob(media::MANIFEST, text.as_bytes());
+        fixture.builder.tag(&manifest, "odd").write();
+        let path = fixture
+            .path()
+            .to_str()
+            .expect("paths of the tests are UTF-8");
         if let Some((code, bytes)) = on_terminal(["gc", path, "--grace", "0"]) {
             assert_eq!(code, Some(3), "{}", String::from_utf8_lossy(&bytes));
             assert_tame(&bytes, "an error");
@@ -256,19 +264,22 @@ fn odd_texts_from_inside_documents_reach_no_terminal() {
             assert_tame(&bytes, "damage");
         }
         // To a file or a pipe an error is one line as well.
-        scene.gc_is_refused();
+        fixture.gc_is_refused();
     });
 }
 
 #[test]
 fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     let name = "long".repeat(25_000);
-    scene
+    fixture
         .builder
-        .tag(&scene.app.manifest.clone(), &name)
+        .tag(&fixture.app.manifest.clone(), &name)
         .write();
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     if let Some((code, bytes)) = on_terminal(["ls", path]) {
         assert_eq!(code, Some(0));
         let text = String::from_utf8_lossy(&bytes);
@@ -279,20 +290,24 @@ fn a_name_of_100_kilobytes_is_cut_on_a_terminal_and_whole_in_json() {
             "a row of {longest:?} letters on a terminal of 200"
         );
     }
-    let run = Cmd::new(["ls", "--format", "json"]).arg(scene.path()).run();
+    let run = Cmd::new(["ls", "--format", "json"])
+        .arg(fixture.path())
+        .run();
     run.ok().says(&name);
 }
 
 #[test]
 fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
-    let mut scene = GuardedLayout::new();
+    let mut fixture = GuardedLayout::new();
     for number in 0..2000 {
-        scene
+        fixture
             .builder
-            .tag(&scene.app.manifest.clone(), &format!("name{number}"));
-        scene.builder.layer(format!("garbage {number}").as_bytes());
+            .tag(&fixture.app.manifest.clone(), &format!("name{number}"));
+        fixture
+            .builder
+            .layer(format!("garbage {number}").as_bytes());
     }
-    scene.builder.write();
+    fixture.builder.write();
     for call in [
         &["ls"][..],
         &["ls", "--tree"],
@@ -303,7 +318,7 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
         let args = call
             .iter()
             .map(OsStr::new)
-            .chain([scene.path().as_os_str()]);
+            .chain([fixture.path().as_os_str()]);
         let listing = run(shell("{ \"$@\"; echo \"code $?\" >&2; } | true", &[], args));
         listing.no_panic();
         assert!(listing.stderr.contains("code 0"), "{}", listing.all());
@@ -311,22 +326,22 @@ fn a_closed_pipe_ends_a_listing_quietly_and_no_sweep_halfway() {
     }
     let args = [
         "gc".as_ref(),
-        scene.path().as_os_str(),
+        fixture.path().as_os_str(),
         "--grace".as_ref(),
         "0".as_ref(),
     ];
     let sweep = run(shell("{ \"$@\"; echo \"code $?\" >&2; } | true", &[], args));
     sweep.no_panic();
-    scene.assert_whole(&sweep.all());
-    assert!(!scene.has(&scene.orphan), "{}", sweep.all());
-    let again = Cmd::gc_json(scene.path()).run();
+    fixture.assert_whole(&sweep.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", sweep.all());
+    let again = Cmd::gc_json(fixture.path()).run();
     let left = with_action(&again.ok().json(), "delete");
     assert!(left.is_empty(), "{} files were left", left.len());
 }
 
 #[test]
 fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     for call in [
         &["ls"][..],
         &["df"],
@@ -337,7 +352,7 @@ fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
         let args = call
             .iter()
             .map(OsStr::new)
-            .chain([scene.path().as_os_str()]);
+            .chain([fixture.path().as_os_str()]);
         let run = run(shell("\"$@\" > /dev/full", &[], args));
         run.no_panic();
         assert_ne!(
@@ -346,6 +361,6 @@ fn a_full_disk_behind_the_output_is_an_error_and_no_crash() {
             "the output is lost and nobody is told\n{}",
             run.all()
         );
-        scene.assert_whole(&run.all());
+        fixture.assert_whole(&run.all());
     }
 }

@@ -102,11 +102,11 @@ fn stores_of_other_programs_are_refused_by_name_with_a_hint() {
 
 #[test]
 fn a_layout_with_a_stray_name_of_ocm_is_none_of_its_artifact_sets() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let stray = format!("blobs/sha256.{}", "ab".repeat(32));
-    scene.builder.file(&stray, b"stray");
-    scene.gc_deletes_only_the_orphan();
-    assert!(scene.builder.join(&stray).exists(), "it is foreign");
+    fixture.builder.file(&stray, b"stray");
+    fixture.gc_deletes_only_the_orphan();
+    assert!(fixture.builder.join(&stray).exists(), "it is foreign");
 }
 
 #[test]
@@ -122,15 +122,15 @@ fn what_is_not_plain_utf_8_is_called_so() {
             (1, "byte order mark of UTF-16"),
             (2, "it is UTF-16"),
         ] {
-            let scene = GuardedLayout::new();
-            let text = fs::read_to_string(scene.builder.join(name)).expect("it is text");
+            let fixture = GuardedLayout::new();
+            let text = fs::read_to_string(fixture.builder.join(name)).expect("it is text");
             let bytes = match kind {
                 0 => format!("\u{feff}{text}").into_bytes(),
                 1 => utf16(&text, true),
                 _ => utf16(&text, false),
             };
-            scene.builder.file(name, &bytes);
-            scene
+            fixture.builder.file(name, &bytes);
+            fixture
                 .gc_is_refused()
                 .warns(words)
                 .warns("UTF-8")
@@ -141,13 +141,13 @@ fn what_is_not_plain_utf_8_is_called_so() {
 
 #[test]
 fn a_tar_file_without_a_layout_is_refused_with_a_hint() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let temp = memory_dir();
     let path = temp.path().join("image.tar");
     let file = fs::File::create(&path).expect("the archive can be made");
     let mut archive = tar::Builder::new(file);
     archive
-        .append_path_with_name(scene.path().join("oci-layout"), "oci-layout")
+        .append_path_with_name(fixture.path().join("oci-layout"), "oci-layout")
         .expect("a file can be archived");
     archive.finish().expect("the archive can be finished");
     refused(&path, temp.path())
@@ -202,26 +202,26 @@ fn a_layout_with_a_linked_pool_is_refused_with_a_hint() {
         cases,
         |link| (*link).to_owned(),
         |link| {
-            let scene = GuardedLayout::new();
-            let real = scene.builder.outside().join("pool");
-            let path = scene.builder.join(link);
+            let fixture = GuardedLayout::new();
+            let real = fixture.builder.outside().join("pool");
+            let path = fixture.builder.join(link);
             if path.exists() {
                 fs::rename(&path, &real).expect("the blobs can be moved");
             } else {
                 fs::create_dir_all(&real).expect("the pool can be made");
             }
-            scene.builder.symlink(link, "../pool");
+            fixture.builder.symlink(link, "../pool");
             if *link == "blobs/sha256" {
                 // Relative to the directory that the link is in.
-                scene.builder.symlink(link, "../../pool");
+                fixture.builder.symlink(link, "../../pool");
             }
             if *link == "blobs/sha512" {
-                scene.builder.symlink(link, "../../pool");
+                fixture.builder.symlink(link, "../../pool");
             }
-            scene.gc_is_refused().one_error_with_hint();
+            fixture.gc_is_refused().one_error_with_hint();
             // What only reads needs no refusal.
             for call in [["ls"], ["df"]] {
-                Cmd::new(call).arg(scene.path()).run().ok();
+                Cmd::new(call).arg(fixture.path()).run().ok();
             }
         },
     );
@@ -235,13 +235,13 @@ fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
         ("blobs", "blobs"),
         ("blobs/sha256", "sha256"),
     ] {
-        let scene = GuardedLayout::new();
-        scene.builder.symlink(link, target);
-        let before = scene.picture();
-        let run = scene.gc();
+        let fixture = GuardedLayout::new();
+        fixture.builder.symlink(link, target);
+        let before = fixture.picture();
+        let run = fixture.gc();
         assert!(matches!(run.code, Some(3 | 4)), "{link}\n{}", run.all());
         run.one_error();
-        assert_same(&before, &scene.picture(), &run.all());
+        assert_same(&before, &fixture.picture(), &run.all());
     }
 }
 
@@ -249,46 +249,46 @@ fn a_pool_that_is_a_link_to_nothing_or_to_itself_is_refused() {
 fn a_pool_that_is_a_file_or_a_fifo_is_an_error() {
     for place in ["blobs", "blobs/sha256"] {
         for kind in ["file", "fifo"] {
-            let scene = GuardedLayout::new();
-            scene.builder.remove(place);
+            let fixture = GuardedLayout::new();
+            fixture.builder.remove(place);
             if kind == "file" {
-                scene.builder.file(place, b"not a directory");
+                fixture.builder.file(place, b"not a directory");
             } else {
-                scene.builder.fifo(place);
+                fixture.builder.fifo(place);
             }
-            let before = scene.picture();
-            let run = scene.gc();
+            let before = fixture.picture();
+            let run = fixture.gc();
             assert!(
                 matches!(run.code, Some(3 | 4)),
                 "{place}: {kind}\n{}",
                 run.all()
             );
             run.one_error();
-            assert_same(&before, &scene.picture(), &run.all());
+            assert_same(&before, &fixture.picture(), &run.all());
         }
     }
 }
 
 #[test]
 fn the_layout_itself_may_be_reached_through_a_link() {
-    let scene = GuardedLayout::new();
-    let link = scene.builder.outside().join("link");
-    std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
+    let fixture = GuardedLayout::new();
+    let link = fixture.builder.outside().join("link");
+    std::os::unix::fs::symlink(fixture.path(), &link).expect("the link can be made");
     let run = Cmd::gc(&link).run();
     run.ok();
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
-    scene.assert_whole(&run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+    fixture.assert_whole(&run.all());
 }
 
 #[test]
 fn a_layout_given_twice_is_swept_once() {
-    let scene = GuardedLayout::new();
-    let link = scene.builder.outside().join("link");
-    std::os::unix::fs::symlink(scene.path(), &link).expect("the link can be made");
-    let run = Cmd::gc(scene.path()).arg(scene.path()).arg(&link).run();
+    let fixture = GuardedLayout::new();
+    let link = fixture.builder.outside().join("link");
+    std::os::unix::fs::symlink(fixture.path(), &link).expect("the link can be made");
+    let run = Cmd::gc(fixture.path()).arg(fixture.path()).arg(&link).run();
     run.ok();
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
-    scene.assert_whole(&run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+    fixture.assert_whole(&run.all());
 }
 
 #[test]
@@ -306,12 +306,12 @@ fn one_layout_that_is_refused_takes_no_other_with_it() {
 
 #[test]
 fn names_of_layouts_are_printed_on_one_line_whatever_they_contain() {
-    let scene = GuardedLayout::new();
-    let odd = scene
+    let fixture = GuardedLayout::new();
+    let odd = fixture
         .builder
         .outside()
         .join("a\nb\u{1b}]0;owned\u{7}\u{202e}\r c");
-    fs::rename(scene.path(), &odd).expect("a directory can have any name");
+    fs::rename(fixture.path(), &odd).expect("a directory can have any name");
     fs::write(odd.join("index.json"), b"[]").expect("the index can be written");
     let run = Cmd::gc(&odd).run();
     run.refused();

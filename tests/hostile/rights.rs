@@ -8,29 +8,32 @@ use crate::support::{
     Cmd, GuardedLayout, Run, Snapshot, assert_same, snapshot, total, with_action,
 };
 
-/// Runs the program on a scene as a user for whom permissions count, after `relative` got `mode`. What the layout looked like
+/// Runs the program on a fixture as a user for whom permissions count, after `relative` got `mode`. What the layout looked like
 /// before and after is taken with the old permissions.
 fn with_mode(
-    scene: &GuardedLayout,
+    fixture: &GuardedLayout,
     relative: &str,
     mode: u32,
     args: &[&str],
 ) -> Option<(Run, Snapshot, Snapshot)> {
-    let user = Unprivileged::owning(scene.builder.outside());
-    let path = scene.builder.join(relative);
+    let user = Unprivileged::owning(fixture.builder.outside());
+    let path = fixture.builder.join(relative);
     let old = fs::metadata(&path)
         .expect("the file is there")
         .permissions();
-    let before = snapshot(scene.path());
+    let before = snapshot(fixture.path());
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
-    let layout = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let layout = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     let command = args.first().copied().unwrap_or("gc");
     let rest = args.get(1..).unwrap_or_default();
     let run = user.run([command, layout].iter().chain(rest));
     if path.symlink_metadata().is_ok() {
         fs::set_permissions(&path, old).expect("the mode can be set back");
     }
-    let after = snapshot(scene.path());
+    let after = snapshot(fixture.path());
     run.map(|run| (run, before, after))
 }
 
@@ -39,14 +42,14 @@ const GC: [&str; 5] = ["gc", "--grace", "0", "--format", "json"];
 #[test]
 fn a_document_that_may_not_be_read_stops_the_sweep() {
     let which: [fn(&GuardedLayout) -> String; 3] = [
-        |scene| scene.app.manifest.blob_path(),
-        |scene| scene.multi.blob_path(),
-        |scene| scene.arm64.manifest.blob_path(),
+        |fixture| fixture.app.manifest.blob_path(),
+        |fixture| fixture.multi.blob_path(),
+        |fixture| fixture.arm64.manifest.blob_path(),
     ];
     for which in which {
-        let scene = GuardedLayout::new();
-        let path = which(&scene);
-        let Some((run, before, after)) = with_mode(&scene, &path, 0o000, &GC) else {
+        let fixture = GuardedLayout::new();
+        let path = which(&fixture);
+        let Some((run, before, after)) = with_mode(&fixture, &path, 0o000, &GC) else {
             return;
         };
         run.refused();
@@ -57,27 +60,28 @@ fn a_document_that_may_not_be_read_stops_the_sweep() {
 
 #[test]
 fn a_layer_that_may_not_be_read_is_no_obstacle() {
-    let scene = GuardedLayout::new();
-    let path = scene.app.layers[0].blob_path();
-    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+    let fixture = GuardedLayout::new();
+    let path = fixture.app.layers[0].blob_path();
+    if let Some((run, _, _)) = with_mode(&fixture, &path, 0o000, &GC) {
         run.ok();
-        scene.assert_whole(&run.all());
-        assert!(!scene.has(&scene.orphan), "{}", run.all());
+        fixture.assert_whole(&run.all());
+        assert!(!fixture.has(&fixture.orphan), "{}", run.all());
     }
 }
 
 #[test]
 fn an_orphan_that_may_not_be_read_may_be_a_signature_and_is_kept() {
-    let scene = GuardedLayout::new();
-    let signature =
-        scene
-            .builder
-            .referrer(&scene.app.manifest, "application/vnd.example", b"signature");
+    let fixture = GuardedLayout::new();
+    let signature = fixture.builder.referrer(
+        &fixture.app.manifest,
+        "application/vnd.example",
+        b"signature",
+    );
     let path = signature.manifest.blob_path();
-    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+    if let Some((run, _, _)) = with_mode(&fixture, &path, 0o000, &GC) {
         assert!(matches!(run.code, Some(0 | 1 | 3)), "{}", run.all());
-        assert!(scene.has(&signature.manifest), "{}", run.all());
-        scene.assert_whole(&run.all());
+        assert!(fixture.has(&signature.manifest), "{}", run.all());
+        fixture.assert_whole(&run.all());
         // It is not passed over in silence.
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains(signature.manifest.hex()), "{}", run.all());
@@ -86,17 +90,18 @@ fn an_orphan_that_may_not_be_read_may_be_a_signature_and_is_kept() {
 
 #[test]
 fn possible_references_of_an_unreadable_referrer_are_not_swept() {
-    let scene = GuardedLayout::new();
-    let signature =
-        scene
-            .builder
-            .referrer(&scene.app.manifest, "application/vnd.example", b"signature");
+    let fixture = GuardedLayout::new();
+    let signature = fixture.builder.referrer(
+        &fixture.app.manifest,
+        "application/vnd.example",
+        b"signature",
+    );
     let path = signature.manifest.blob_path();
-    if let Some((run, _, _)) = with_mode(&scene, &path, 0o000, &GC) {
+    if let Some((run, _, _)) = with_mode(&fixture, &path, 0o000, &GC) {
         // Nothing that is still referenced is ever lost: an unlisted referrer of something live is live with all below it,
         // and whether this is one cannot be determined.
         assert!(
-            scene.has(&signature.layers[0]),
+            fixture.has(&signature.layers[0]),
             "the signature is torn apart\n{}",
             run.all()
         );
@@ -112,8 +117,8 @@ fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
         ("", 0o300),
         ("", 0o000),
     ] {
-        let scene = GuardedLayout::new();
-        let Some((run, before, after)) = with_mode(&scene, directory, mode, &GC) else {
+        let fixture = GuardedLayout::new();
+        let Some((run, before, after)) = with_mode(&fixture, directory, mode, &GC) else {
             return;
         };
         run.exits(4);
@@ -124,8 +129,8 @@ fn a_pool_that_may_not_be_listed_is_an_error_and_nothing_is_swept() {
 
 #[test]
 fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
-    let scene = GuardedLayout::new();
-    if let Some((run, before, after)) = with_mode(&scene, "blobs/sha256", 0o600, &GC) {
+    let fixture = GuardedLayout::new();
+    if let Some((run, before, after)) = with_mode(&fixture, "blobs/sha256", 0o600, &GC) {
         assert!(matches!(run.code, Some(3 | 4)), "{}", run.all());
         run.one_error();
         assert_same(&before, &after, &run.all());
@@ -135,8 +140,8 @@ fn a_pool_that_may_be_listed_but_not_entered_loses_nothing() {
 #[test]
 fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
     for file in ["index.json", "oci-layout"] {
-        let scene = GuardedLayout::new();
-        let Some((run, before, after)) = with_mode(&scene, file, 0o000, &GC) else {
+        let fixture = GuardedLayout::new();
+        let Some((run, before, after)) = with_mode(&fixture, file, 0o000, &GC) else {
             return;
         };
         run.exits(4).warns(file);
@@ -148,24 +153,24 @@ fn an_index_or_a_marker_that_may_not_be_read_is_an_error() {
 #[test]
 fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
     let which: [fn(&GuardedLayout) -> String; 3] = [
-        |scene| scene.app.layers[0].digest.clone(),
-        |scene| scene.app.config.digest.clone(),
-        |scene| scene.arm64.manifest.digest.clone(),
+        |fixture| fixture.app.layers[0].digest.clone(),
+        |fixture| fixture.app.config.digest.clone(),
+        |fixture| fixture.arm64.manifest.digest.clone(),
     ];
     for which in which {
-        let scene = GuardedLayout::new();
-        let digest = which(&scene);
-        let damaged = scene.arm64.layers[0].clone();
-        scene.builder.file(&damaged.blob_path(), b"damaged");
+        let fixture = GuardedLayout::new();
+        let digest = which(&fixture);
+        let damaged = fixture.arm64.layers[0].clone();
+        fixture.builder.file(&damaged.blob_path(), b"damaged");
         let path = format!("blobs/{}", digest.replacen(':', "/", 1));
-        let Some((run, before, after)) = with_mode(&scene, &path, 0o000, &["check"]) else {
+        let Some((run, before, after)) = with_mode(&fixture, &path, 0o000, &["check"]) else {
             return;
         };
         run.exits(1)
             .says(&format!("unreadable: {digest} cannot be read: "))
             .says("Permission denied");
         // Below a manifest that cannot be read it is unknown what is damaged.
-        let is_known = digest != scene.arm64.manifest.digest;
+        let is_known = digest != fixture.arm64.manifest.digest;
         assert_eq!(
             run.stdout.contains(&damaged.digest),
             is_known,
@@ -179,17 +184,17 @@ fn a_blob_that_may_not_be_read_is_damage_of_its_own_and_the_check_continues() {
 
 #[test]
 fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_code() {
-    let scene = GuardedLayout::new();
-    let other = scene.builder.layer(b"another orphan");
-    let Some((run, _, _)) = with_mode(&scene, "blobs/sha256", 0o500, &GC) else {
+    let fixture = GuardedLayout::new();
+    let other = fixture.builder.layer(b"another orphan");
+    let Some((run, _, _)) = with_mode(&fixture, "blobs/sha256", 0o500, &GC) else {
         return;
     };
     run.exits(1);
-    for desc in [&scene.orphan, &other] {
-        assert!(scene.has(desc), "{}", run.all());
+    for desc in [&fixture.orphan, &other] {
+        assert!(fixture.has(desc), "{}", run.all());
         run.warns(desc.hex());
     }
-    scene.assert_whole(&run.all());
+    fixture.assert_whole(&run.all());
     let report = run.json();
     assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
     assert!(with_action(&report, "delete").is_empty(), "{}", run.all());
@@ -197,8 +202,8 @@ fn files_that_cannot_be_deleted_are_reported_and_change_the_exit_code() {
 
 #[test]
 fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
-    let scene = GuardedLayout::new();
-    let Some((run, before, after)) = with_mode(&scene, "", 0o500, &GC) else {
+    let fixture = GuardedLayout::new();
+    let Some((run, before, after)) = with_mode(&fixture, "", 0o500, &GC) else {
         return;
     };
     run.exits(4);
@@ -213,7 +218,7 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
         &["blobs", "--live"],
         &["gc", "-n", "--grace", "0"],
     ] {
-        if let Some((run, before, after)) = with_mode(&scene, "", 0o500, call) {
+        if let Some((run, before, after)) = with_mode(&fixture, "", 0o500, call) {
             run.ok();
             assert_same(&before, &after, &run.all());
         }
@@ -222,9 +227,12 @@ fn a_layout_that_may_not_be_written_is_an_error_for_gc_and_none_for_readers() {
 
 #[test]
 fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
-    let scene = GuardedLayout::new();
-    let before = scene.picture();
-    let path = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let fixture = GuardedLayout::new();
+    let before = fixture.picture();
+    let path = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     let calls: [&[&str]; 9] = [
         &["ls", path],
         &["ls", path, "--tree"],
@@ -237,50 +245,53 @@ fn a_read_only_file_system_is_an_error_for_gc_and_none_for_readers() {
         &["gc", path, "--dry-run"],
     ];
     for call in calls {
-        let Some(run) = read_only(scene.path(), call) else {
+        let Some(run) = read_only(fixture.path(), call) else {
             return;
         };
         run.ok();
     }
-    if let Some(run) = read_only(scene.path(), ["gc", path, "--grace", "0"]) {
+    if let Some(run) = read_only(fixture.path(), ["gc", path, "--grace", "0"]) {
         run.exits(4);
         run.one_error();
     }
-    assert_same(&before, &scene.picture(), "a read-only layout");
+    assert_same(&before, &fixture.picture(), "a read-only layout");
 }
 
 #[test]
 fn a_sweep_needs_no_right_to_write_the_blobs_themselves() {
-    let scene = GuardedLayout::new();
-    scene.builder.mode(&scene.orphan.blob_path(), 0o444);
-    let user = Unprivileged::owning(scene.builder.outside());
-    let layout = scene.path().to_str().expect("paths of the tests are UTF-8");
+    let fixture = GuardedLayout::new();
+    fixture.builder.mode(&fixture.orphan.blob_path(), 0o444);
+    let user = Unprivileged::owning(fixture.builder.outside());
+    let layout = fixture
+        .path()
+        .to_str()
+        .expect("paths of the tests are UTF-8");
     if let Some(run) = user.run(["gc", layout, "--grace", "0"]) {
         run.ok();
-        assert!(!scene.has(&scene.orphan), "{}", run.all());
-        scene.assert_whole(&run.all());
+        assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+        fixture.assert_whole(&run.all());
     }
 }
 
 #[test]
 fn permissions_are_never_changed() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     for (relative, mode) in [
         ("index.json", 0o640),
         ("oci-layout", 0o400),
         ("blobs", 0o750),
         ("blobs/sha256", 0o770),
     ] {
-        scene.builder.mode(relative, mode);
+        fixture.builder.mode(relative, mode);
     }
-    let mut before = scene.picture();
-    let orphan = scene.builder.join(&scene.orphan.blob_path());
-    let inside = orphan.strip_prefix(scene.builder.outside());
+    let mut before = fixture.picture();
+    let orphan = fixture.builder.join(&fixture.orphan.blob_path());
+    let inside = orphan.strip_prefix(fixture.builder.outside());
     before.remove(inside.expect("the orphan lies in the layout"));
-    Cmd::gc(scene.path()).run().ok();
+    Cmd::gc(fixture.path()).run().ok();
     assert_same(
         &crate::support::without_directory_times(&before),
-        &crate::support::without_directory_times(&scene.picture()),
+        &crate::support::without_directory_times(&fixture.picture()),
         "gc",
     );
 }

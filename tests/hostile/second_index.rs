@@ -25,17 +25,17 @@ fn entry(desc: &Desc) -> String {
 
 /// Sweeps with a file of this name and text, and returns `true` if the orphan is still there.
 fn keeps(name: &str, text: &str) -> bool {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let text = text
-        .replace("ENTRY", &entry(&scene.orphan))
-        .replace("DIGEST", &scene.orphan.digest);
-    scene.builder.file(name, text.as_bytes());
-    let run = scene.gc();
+        .replace("ENTRY", &entry(&fixture.orphan))
+        .replace("DIGEST", &fixture.orphan.digest);
+    fixture.builder.file(name, text.as_bytes());
+    let run = fixture.gc();
     run.ok();
-    scene.assert_whole(&run.all());
-    let after = fs::read_to_string(scene.builder.join(name)).expect("it is there");
+    fixture.assert_whole(&run.all());
+    let after = fs::read_to_string(fixture.builder.join(name)).expect("it is there");
     assert_eq!(after, text, "{name} was edited\n{}", run.all());
-    scene.has(&scene.orphan)
+    fixture.has(&fixture.orphan)
 }
 
 #[test]
@@ -112,44 +112,47 @@ fn a_list_that_is_torn_stops_the_sweep() {
         r#"{"manifests":[{"digest":"sha256:../../x","size":1}]}"#,
         "{\"latest\":ENTRY,\"\u{1}\":1}",
     ] {
-        let scene = GuardedLayout::new();
-        let text = text.replace("ENTRY", &entry(&scene.orphan));
-        scene.builder.file("other.json", text.as_bytes());
-        let run = scene.gc_is_refused();
+        let fixture = GuardedLayout::new();
+        let text = text.replace("ENTRY", &entry(&fixture.orphan));
+        fixture.builder.file("other.json", text.as_bytes());
+        let run = fixture.gc_is_refused();
         run.warns("other.json`")
             .warns("`--ignore-index other.json`");
-        let run = Cmd::gc(scene.path())
+        let run = Cmd::gc(fixture.path())
             .args(["--ignore-index", "other.json"])
             .run();
         run.ok();
-        assert!(!scene.has(&scene.orphan), "{}", run.all());
+        assert!(!fixture.has(&fixture.orphan), "{}", run.all());
     }
 }
 
 #[test]
 fn what_is_no_file_is_not_read() {
-    let scene = GuardedLayout::new();
-    scene.builder.fifo("fifo.json").directory("directory.json");
-    scene
+    let fixture = GuardedLayout::new();
+    fixture
+        .builder
+        .fifo("fifo.json")
+        .directory("directory.json");
+    fixture
         .builder
         .symlink("dangling.json", "nowhere")
         .symlink("circle.json", "circle.json");
-    scene
+    fixture
         .builder
         .symlink("latest.json", "index.json")
         .symlink("zero.json", "/dev/zero");
-    let run = scene.gc();
+    let run = fixture.gc();
     run.ok();
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
-    scene.assert_whole(&run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+    fixture.assert_whole(&run.all());
     // A link to a list is one.
-    let scene = GuardedLayout::new();
-    let list = scene.builder.outside().join("list");
-    fs::write(&list, format!("[{}]", entry(&scene.orphan))).expect("it can be written");
-    scene.builder.symlink("link.json", &list);
-    let run = scene.gc();
+    let fixture = GuardedLayout::new();
+    let list = fixture.builder.outside().join("list");
+    fs::write(&list, format!("[{}]", entry(&fixture.orphan))).expect("it can be written");
+    fixture.builder.symlink("link.json", &list);
+    let run = fixture.gc();
     run.ok();
-    assert!(scene.has(&scene.orphan), "{}", run.all());
+    assert!(fixture.has(&fixture.orphan), "{}", run.all());
 }
 
 /// Deep nesting beside the list, and a descriptor of a document that is damaged.
@@ -160,16 +163,16 @@ fn nesting_is_skipped_and_damage_is_reported_with_its_path() {
         "deep.json",
         &format!(r#"{{"x":{deep},"app":ENTRY}}"#)
     ));
-    let scene = GuardedLayout::new();
-    let lost = scene.builder.forged(
+    let fixture = GuardedLayout::new();
+    let lost = fixture.builder.forged(
         &Desc::missing(media::MANIFEST, "lost").digest,
         media::MANIFEST,
         b"{}",
     );
-    scene
+    fixture
         .builder
         .file("other.json", format!("[{}]", entry(&lost)).as_bytes());
-    let run = scene.gc_is_refused();
+    let run = fixture.gc_is_refused();
     run.warns("(other.json → ")
         .warns("`--ignore-index other.json`");
 }
@@ -178,22 +181,23 @@ fn nesting_is_skipped_and_damage_is_reported_with_its_path() {
 #[test]
 fn a_list_that_changes_after_the_plan_makes_it_void() {
     let changes: [fn(&GuardedLayout, &str); 3] = [
-        |scene, text| {
-            scene.builder.file("new.json", text.as_bytes());
+        |fixture, text| {
+            fixture.builder.file("new.json", text.as_bytes());
         },
-        |scene, text| {
-            scene.builder.file("other.json", text.as_bytes());
+        |fixture, text| {
+            fixture.builder.file("other.json", text.as_bytes());
         },
-        |scene, _| {
-            scene.builder.remove("other.json");
+        |fixture, _| {
+            fixture.builder.remove("other.json");
         },
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let scene = GuardedLayout::new();
+        let fixture = GuardedLayout::new();
         let list = |desc: &Desc| format!("[{}]", entry(desc));
-        let text = list(&scene.app.manifest);
-        scene.builder.file("other.json", text.as_bytes());
-        let view = Snapshot::read(scene.path(), Timestamp::now(), &Silent).expect("it can be read");
+        let text = list(&fixture.app.manifest);
+        fixture.builder.file("other.json", text.as_bytes());
+        let view =
+            Snapshot::read(fixture.path(), Timestamp::now(), &Silent).expect("it can be read");
         let now = Timestamp::now().as_nanosecond();
         let sweep_options = SweepOptions::new(at(now), at(now), Duration::MAX);
         let plan = sweep_all(
@@ -205,14 +209,14 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
         );
         let plan = plan.expect("nothing is damaged");
         assert_eq!(plan.totals().blobs, 1);
-        change(&scene, &list(&scene.orphan));
+        change(&fixture, &list(&fixture.orphan));
         let locked = Locked::acquire(&view.layout, Duration::ZERO, &Silent).expect("nobody else");
         let done = execute(&locked, &plan, &Disk, &Silent);
         assert!(
             matches!(done, Err(Error::Changed { .. })),
             "{number}: {done:?}"
         );
-        assert!(scene.has(&scene.orphan), "{number}");
+        assert!(fixture.has(&fixture.orphan), "{number}");
     }
 }
 
@@ -220,15 +224,15 @@ fn a_list_that_changes_after_the_plan_makes_it_void() {
 #[test]
 fn a_list_in_utf_16_keeps_what_it_lists_and_stops_a_sweep_where_it_is_torn() {
     for is_whole in [true, false] {
-        let scene = GuardedLayout::new();
-        let text = format!("\u{feff}{{\"manifests\":[{}]}}", entry(&scene.orphan));
+        let fixture = GuardedLayout::new();
+        let text = format!("\u{feff}{{\"manifests\":[{}]}}", entry(&fixture.orphan));
         let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         if !is_whole {
             bytes.truncate(bytes.len() - 4);
         }
-        scene.builder.file("list.json", &bytes);
-        let run = scene.gc();
+        fixture.builder.file("list.json", &bytes);
+        let run = fixture.gc();
         run.exits(if is_whole { 0 } else { 3 });
-        assert!(scene.has(&scene.orphan), "{}", run.all());
+        assert!(fixture.has(&fixture.orphan), "{}", run.all());
     }
 }

@@ -52,33 +52,33 @@ impl Odd {
     }
 
     /// Puts it in the place of a blob. Returns `true` if that is possible here.
-    fn replace(self, scene: &GuardedLayout, desc: &Desc) -> bool {
+    fn replace(self, fixture: &GuardedLayout, desc: &Desc) -> bool {
         let relative = desc.blob_path();
-        let outside = scene.builder.outside().join("third-name");
-        scene.builder.remove(&relative);
+        let outside = fixture.builder.outside().join("third-name");
+        fixture.builder.remove(&relative);
         match self {
             Self::Fifo => {
-                scene.builder.fifo(&relative);
+                fixture.builder.fifo(&relative);
             }
             Self::Socket => {
                 // Bound elsewhere, because the name of a socket may have no more than 107 bytes.
-                let short = scene.builder.outside().join("s");
+                let short = fixture.builder.outside().join("s");
                 let socket = UnixListener::bind(&short).expect("a socket can be made");
                 drop(socket);
-                fs::rename(&short, scene.builder.join(&relative)).expect("a socket can be moved");
+                fs::rename(&short, fixture.builder.join(&relative)).expect("a socket can be moved");
             }
             Self::EmptyDirectory => {
-                scene.builder.directory(&relative);
+                fixture.builder.directory(&relative);
             }
             Self::FullDirectory => {
-                scene
+                fixture
                     .builder
                     .file(&format!("{relative}/precious"), b"precious");
             }
             Self::Device => {
                 let made = rustix::fs::mknodat(
                     rustix::fs::CWD,
-                    scene.builder.join(&relative),
+                    fixture.builder.join(&relative),
                     rustix::fs::FileType::CharacterDevice,
                     rustix::fs::Mode::from_raw_mode(0o666),
                     // What `/dev/zero` is: it can be read for ever.
@@ -90,19 +90,22 @@ impl Odd {
                 }
             }
             Self::LinkToZero => {
-                scene.builder.symlink(&relative, "/dev/zero");
+                fixture.builder.symlink(&relative, "/dev/zero");
             }
             Self::LinkToNothing => {
-                scene.builder.symlink(&relative, "../../nowhere");
+                fixture.builder.symlink(&relative, "../../nowhere");
             }
             Self::LinkToItself => {
-                scene.builder.symlink(&relative, desc.hex());
+                fixture.builder.symlink(&relative, desc.hex());
             }
             Self::LinkToDirectory => {
-                scene.builder.symlink(&relative, &outside);
+                fixture.builder.symlink(&relative, &outside);
             }
             Self::LinkToFifo => {
-                scene.builder.fifo("pipe").symlink(&relative, "../../pipe");
+                fixture
+                    .builder
+                    .fifo("pipe")
+                    .symlink(&relative, "../../pipe");
             }
         }
         true
@@ -115,31 +118,35 @@ fn non_files_are_kept_and_links_are_deleted_without_their_targets() {
         Odd::ALL,
         |odd| format!("{odd:?}"),
         |odd| {
-            let scene = GuardedLayout::new();
-            if !odd.replace(&scene, &scene.orphan) {
+            let fixture = GuardedLayout::new();
+            if !odd.replace(&fixture, &fixture.orphan) {
                 return;
             }
-            let before = scene.picture();
-            let dry = Cmd::gc_json(scene.path()).arg("-n").run();
+            let before = fixture.picture();
+            let dry = Cmd::gc_json(fixture.path()).arg("-n").run();
             assert_eq!(
                 total(&dry.ok().json(), "reclaimed_bytes"),
                 0,
                 "{}",
                 dry.all()
             );
-            assert_same(&before, &scene.picture(), &dry.all());
-            let run = Cmd::gc_json(scene.path()).run();
+            assert_same(&before, &fixture.picture(), &dry.all());
+            let run = Cmd::gc_json(fixture.path()).run();
             let report = run.ok().json();
             assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
-            scene.assert_whole(&run.all());
+            fixture.assert_whole(&run.all());
             if odd.is_link() {
-                assert!(!scene.has(&scene.orphan), "the link stays\n{}", run.all());
+                assert!(
+                    !fixture.has(&fixture.orphan),
+                    "the link stays\n{}",
+                    run.all()
+                );
                 assert_eq!(
                     with_action(&report, "delete"),
-                    std::slice::from_ref(&scene.orphan.digest)
+                    std::slice::from_ref(&fixture.orphan.digest)
                 );
             } else {
-                assert_same(&before, &scene.picture(), &run.all());
+                assert_same(&before, &fixture.picture(), &run.all());
             }
         },
     );
@@ -152,19 +159,19 @@ fn special_files_in_place_of_configs_and_layers_are_not_opened() {
         |odd| format!("{odd:?}"),
         |odd| {
             for is_config in [false, true] {
-                let scene = GuardedLayout::new();
+                let fixture = GuardedLayout::new();
                 let desc = if is_config {
-                    scene.app.config.clone()
+                    fixture.app.config.clone()
                 } else {
-                    scene.app.layers[0].clone()
+                    fixture.app.layers[0].clone()
                 };
-                if !odd.replace(&scene, &desc) {
+                if !odd.replace(&fixture, &desc) {
                     return;
                 }
-                let run = scene.gc_deletes_only_the_orphan();
-                assert!(scene.has(&desc), "{}", run.all());
+                let run = fixture.gc_deletes_only_the_orphan();
+                assert!(fixture.has(&desc), "{}", run.all());
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).run();
+                    let run = Cmd::new(call).arg(fixture.path()).run();
                     run.no_panic();
                 }
             }
@@ -179,25 +186,25 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
         |odd| format!("{odd:?}"),
         |odd| {
             for place in 0..4 {
-                let mut scene = GuardedLayout::new();
+                let mut fixture = GuardedLayout::new();
                 let desc = match place {
-                    0 => scene.app.manifest.clone(),
-                    1 => scene.multi.clone(),
-                    2 => scene.arm64.manifest.clone(),
+                    0 => fixture.app.manifest.clone(),
+                    1 => fixture.multi.clone(),
+                    2 => fixture.arm64.manifest.clone(),
                     _ => {
-                        let text = format!("{{\"thing\":{}}}", scene.orphan.json().text());
-                        let strange = scene.builder.blob(media::STRANGE, text.as_bytes());
-                        scene.builder.tag(&strange, "strange").write();
+                        let text = format!("{{\"thing\":{}}}", fixture.orphan.json().text());
+                        let strange = fixture.builder.blob(media::STRANGE, text.as_bytes());
+                        fixture.builder.tag(&strange, "strange").write();
                         strange
                     }
                 };
-                if !odd.replace(&scene, &desc) {
+                if !odd.replace(&fixture, &desc) {
                     return;
                 }
                 // A link to nothing is there: perhaps what it references is not mounted. What is below it is not known.
-                scene.gc_is_refused().warns(&desc.digest);
+                fixture.gc_is_refused().warns(&desc.digest);
                 for call in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
-                    let run = Cmd::new(call).arg(scene.path()).run();
+                    let run = Cmd::new(call).arg(fixture.path()).run();
                     run.no_panic();
                 }
             }
@@ -208,66 +215,66 @@ fn a_document_that_cannot_be_read_stops_the_sweep() {
 #[test]
 fn documents_behind_links_are_read_and_what_they_name_is_kept() {
     // Bazel's rules write every blob as a link into a cache.
-    let scene = GuardedLayout::new();
-    let cache = scene.builder.outside().join("cache");
+    let fixture = GuardedLayout::new();
+    let cache = fixture.builder.outside().join("cache");
     fs::create_dir_all(&cache).expect("the cache can be made");
-    for desc in scene.live() {
-        let path = scene.builder.join(&desc.blob_path());
+    for desc in fixture.live() {
+        let path = fixture.builder.join(&desc.blob_path());
         let target = cache.join(desc.hex());
         fs::rename(&path, &target).expect("a blob can be moved");
         symlink(&target, &path).expect("a link can be made");
     }
     let before = snapshot(&cache);
-    let run = scene.gc_deletes_only_the_orphan();
+    let run = fixture.gc_deletes_only_the_orphan();
     assert_same(&before, &snapshot(&cache), &run.all());
 }
 
 /// Makes the orphan a link to `target`, whose content it has.
-fn link_orphan_to(scene: &GuardedLayout, target: &Path) {
-    let path = scene.builder.join(&scene.orphan.blob_path());
+fn link_orphan_to(fixture: &GuardedLayout, target: &Path) {
+    let path = fixture.builder.join(&fixture.orphan.blob_path());
     fs::copy(&path, target).expect("the blob can be copied");
-    scene.builder.symlink(&scene.orphan.blob_path(), target);
+    fixture.builder.symlink(&fixture.orphan.blob_path(), target);
 }
 
 #[test]
 fn a_linked_orphan_is_removed_only_as_a_link_and_frees_nothing() {
-    let scene = GuardedLayout::new();
-    let target = scene.builder.outside().join("somebody else's");
-    link_orphan_to(&scene, &target);
+    let fixture = GuardedLayout::new();
+    let target = fixture.builder.outside().join("somebody else's");
+    link_orphan_to(&fixture, &target);
     let content = fs::read(&target).expect("the target can be read");
-    let dry = Cmd::gc_json(scene.path()).arg("-n").run();
-    let run = Cmd::gc_json(scene.path()).run();
+    let dry = Cmd::gc_json(fixture.path()).arg("-n").run();
+    let run = Cmd::gc_json(fixture.path()).run();
     for (run, action) in [(&dry, "would-delete"), (&run, "delete")] {
         let report = run.ok().json();
         assert_eq!(
             with_action(&report, action),
-            std::slice::from_ref(&scene.orphan.digest)
+            std::slice::from_ref(&fixture.orphan.digest)
         );
         assert_eq!(total(&report, "reclaimed_bytes"), 0, "{}", run.all());
     }
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
     assert_eq!(fs::read(&target).ok(), Some(content), "{}", run.all());
-    scene.assert_whole(&run.all());
+    fixture.assert_whole(&run.all());
 }
 
 #[test]
 fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
-    let scene = GuardedLayout::new();
-    let live = scene.builder.join(&scene.app.layers[0].blob_path());
-    scene.builder.symlink(&scene.orphan.blob_path(), &live);
-    let run = scene.gc_deletes_only_the_orphan();
+    let fixture = GuardedLayout::new();
+    let live = fixture.builder.join(&fixture.app.layers[0].blob_path());
+    fixture.builder.symlink(&fixture.orphan.blob_path(), &live);
+    let run = fixture.gc_deletes_only_the_orphan();
     assert!(live.is_file(), "{}", run.all());
     // And the other way round: a live link to what is an orphan by its own name keeps it.
-    let scene = GuardedLayout::new();
-    let layer = &scene.app.layers[0];
-    let bytes = fs::read(scene.builder.join(&layer.blob_path())).expect("a layer can be read");
-    scene.builder.file("kept/elsewhere", &bytes);
-    scene
+    let fixture = GuardedLayout::new();
+    let layer = &fixture.app.layers[0];
+    let bytes = fs::read(fixture.builder.join(&layer.blob_path())).expect("a layer can be read");
+    fixture.builder.file("kept/elsewhere", &bytes);
+    fixture
         .builder
         .symlink(&layer.blob_path(), "../../kept/elsewhere");
-    let run = scene.gc_deletes_only_the_orphan();
+    let run = fixture.gc_deletes_only_the_orphan();
     assert!(
-        scene.builder.join("kept/elsewhere").is_file(),
+        fixture.builder.join("kept/elsewhere").is_file(),
         "{}",
         run.all()
     );
@@ -275,22 +282,22 @@ fn an_orphan_that_links_to_a_live_blob_takes_nothing_with_it() {
 
 #[test]
 fn hard_links_are_freed_once_and_only_with_their_last_name() {
-    let scene = GuardedLayout::new();
-    let size = scene.orphan.size;
-    let original = scene.builder.join(&scene.orphan.blob_path());
+    let fixture = GuardedLayout::new();
+    let size = fixture.orphan.size;
+    let original = fixture.builder.join(&fixture.orphan.blob_path());
     let twin = Desc::missing(media::LAYER, "the same file again");
-    scene.builder.hard_link(&twin.blob_path(), &original);
+    fixture.builder.hard_link(&twin.blob_path(), &original);
     let expect = |key: &str, bytes: u64| {
-        let dry = Cmd::gc_json(scene.path()).arg("-n").run();
+        let dry = Cmd::gc_json(fixture.path()).arg("-n").run();
         assert_eq!(total(&dry.ok().json(), key), bytes, "{}", dry.all());
     };
     // Two names in the layout, both garbage.
     expect("reclaimed_bytes", size);
     // A third name outside keeps all of it.
-    let outside = scene.builder.outside().join("third-name");
+    let outside = fixture.builder.outside().join("third-name");
     fs::hard_link(&original, &outside).expect("a hard link can be made");
     expect("reclaimed_bytes", 0);
-    let run = Cmd::gc_json(scene.path()).run();
+    let run = Cmd::gc_json(fixture.path()).run();
     assert_eq!(
         total(&run.ok().json(), "reclaimed_bytes"),
         0,
@@ -298,7 +305,7 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
         run.all()
     );
     assert!(
-        !scene.has(&scene.orphan) && !scene.has(&twin),
+        !fixture.has(&fixture.orphan) && !fixture.has(&twin),
         "{}",
         run.all()
     );
@@ -307,18 +314,20 @@ fn hard_links_are_freed_once_and_only_with_their_last_name() {
 
 #[test]
 fn garbage_that_is_a_second_name_of_a_live_blob_frees_nothing() {
-    let scene = GuardedLayout::new();
-    let live = scene.builder.join(&scene.app.layers[0].blob_path());
-    scene.builder.hard_link(&scene.orphan.blob_path(), &live);
-    let run = Cmd::gc_json(scene.path()).run();
+    let fixture = GuardedLayout::new();
+    let live = fixture.builder.join(&fixture.app.layers[0].blob_path());
+    fixture
+        .builder
+        .hard_link(&fixture.orphan.blob_path(), &live);
+    let run = Cmd::gc_json(fixture.path()).run();
     assert_eq!(
         total(&run.ok().json(), "reclaimed_bytes"),
         0,
         "{}",
         run.all()
     );
-    assert!(!scene.has(&scene.orphan), "{}", run.all());
-    scene.assert_whole(&run.all());
+    assert!(!fixture.has(&fixture.orphan), "{}", run.all());
+    fixture.assert_whole(&run.all());
 }
 
 #[test]
@@ -326,21 +335,21 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
     // More than the program inspects before it begins to delete, so that some names are gone when their twin is inspected.
     const FILES: usize = 6000;
     const TWINS: usize = 200;
-    let scene = GuardedLayout::new();
-    scene.builder.remove(&scene.orphan.blob_path());
+    let fixture = GuardedLayout::new();
+    fixture.builder.remove(&fixture.orphan.blob_path());
     let mut freed = 0;
     for number in 0..FILES {
         let bytes = format!("garbage {number}");
-        let desc = scene.builder.layer(bytes.as_bytes());
+        let desc = fixture.builder.layer(bytes.as_bytes());
         freed += desc.size;
         if number < TWINS {
             let twin = Desc::missing(media::LAYER, &format!("twin of {number}"));
-            let original = scene.builder.join(&desc.blob_path());
-            scene.builder.hard_link(&twin.blob_path(), &original);
+            let original = fixture.builder.join(&desc.blob_path());
+            fixture.builder.hard_link(&twin.blob_path(), &original);
         }
     }
-    let dry = Cmd::gc_json(scene.path()).arg("-n").run().ok().json();
-    let run = Cmd::gc_json(scene.path()).run().ok().json();
+    let dry = Cmd::gc_json(fixture.path()).arg("-n").run().ok().json();
+    let run = Cmd::gc_json(fixture.path()).run().ok().json();
     assert_eq!(total(&dry, "reclaimed_bytes"), freed);
     assert_eq!(dry.get("totals"), run.get("totals"));
     assert_eq!(
@@ -351,7 +360,7 @@ fn a_dry_run_and_a_run_agree_on_hard_links_among_thousands_of_files() {
 
 #[test]
 fn foreign_files_in_the_pool_are_left_alone_and_counted() {
-    let scene = GuardedLayout::new();
+    let fixture = GuardedLayout::new();
     let hex = "ab".repeat(32);
     let files = [
         "blobs/notes.txt".to_owned(),
@@ -380,14 +389,14 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
         "README".to_owned(),
     ];
     for file in &files {
-        scene.builder.file(file, b"somebody put this here");
-        scene
+        fixture.builder.file(file, b"somebody put this here");
+        fixture
             .builder
             .age(file, std::time::Duration::from_secs(90 * 86_400));
     }
-    let run = scene.gc_deletes_only_the_orphan();
+    let run = fixture.gc_deletes_only_the_orphan();
     for file in &files {
-        let bytes = fs::read(scene.builder.join(file)).ok();
+        let bytes = fs::read(fixture.builder.join(file)).ok();
         assert_eq!(
             bytes.as_deref(),
             Some(&b"somebody put this here"[..]),
@@ -408,10 +417,10 @@ fn foreign_files_in_the_pool_are_left_alone_and_counted() {
 #[test]
 fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
     for odd in [Odd::LinkToNothing, Odd::LinkToItself] {
-        let scene = GuardedLayout::new();
-        let layer = scene.app.layers.last().expect("it has one").clone();
-        assert!(odd.replace(&scene, &layer), "a link can be made");
-        let run = |args: &[&str]| Cmd::new(args).arg(scene.path()).run();
+        let fixture = GuardedLayout::new();
+        let layer = fixture.app.layers.last().expect("it has one").clone();
+        assert!(odd.replace(&fixture, &layer), "a link can be made");
+        let run = |args: &[&str]| Cmd::new(args).arg(fixture.path()).run();
         for args in [
             &["check"][..],
             &["ls", "--tree"],
@@ -433,7 +442,7 @@ fn a_link_that_leads_nowhere_is_an_absent_blob_to_every_command() {
             .find(|item| item["digest"] == layer.digest.as_str());
         let class = item.map(|item| item["class"].clone());
         assert_eq!(class, Some("missing".into()), "{odd:?} {check:#}");
-        let why = Cmd::new(["why"]).arg(scene.path()).arg(&layer.digest);
+        let why = Cmd::new(["why"]).arg(fixture.path()).arg(&layer.digest);
         let why = why.run();
         why.ok().says("not here");
     }

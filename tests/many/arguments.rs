@@ -9,24 +9,24 @@ use crate::support::{TestDir, assert_same, snapshot};
 
 #[test]
 fn each_layout_below_a_directory_gets_a_row() {
-    let scene = TestDir::new();
+    let fixture = TestDir::new();
     for path in ["tree/a", "tree/a/b", "tree/c"] {
-        scene.layout(path);
+        fixture.layout(path);
     }
-    scene.layout("tree/a/blobs/sha256/inner");
-    scene.layout("tree/a/.sync/one/repo");
-    scene.layout("outside");
-    symlink(scene.join("outside"), scene.join("tree/link")).expect("a link can be made");
-    let before = snapshot(&scene.join("outside"));
-    let run = scene.run(&["gc", "-r", "--grace", "0", "tree"]);
+    fixture.layout("tree/a/blobs/sha256/inner");
+    fixture.layout("tree/a/.sync/one/repo");
+    fixture.layout("outside");
+    symlink(fixture.join("outside"), fixture.join("tree/link")).expect("a link can be made");
+    let before = snapshot(&fixture.join("outside"));
+    let run = fixture.run(&["gc", "-r", "--grace", "0", "tree"]);
     run.ok();
     let paths: Vec<String> = rows(&run).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(paths, ["tree/a", "tree/a/b", "tree/c", "Total"]);
-    assert_same(&before, &snapshot(&scene.join("outside")), &run.all());
-    let inner = scene.join("tree/a/.sync/one/repo/blobs/sha256");
+    assert_same(&before, &snapshot(&fixture.join("outside")), &run.all());
+    let inner = fixture.join("tree/a/.sync/one/repo/blobs/sha256");
     assert_eq!(fs::read_dir(inner).expect("it is there").count(), 4);
     // Nothing is left to do, and every row says so.
-    let again = scene.run(&["gc", "-r", "--grace", "0", "tree"]);
+    let again = fixture.run(&["gc", "-r", "--grace", "0", "tree"]);
     again.ok().says("Total reclaimed space: 0B");
     for row in rows(&again).iter().filter(|row| row[0] != "Total") {
         assert_eq!(row[1..], ["0", "0B", "clean"], "{}", again.all());
@@ -35,39 +35,39 @@ fn each_layout_below_a_directory_gets_a_row() {
 
 #[test]
 fn a_layout_by_two_spellings_counts_once() {
-    let scene = TestDir::new();
-    scene.layout("one");
-    symlink("one", scene.join("link")).expect("a link can be made");
+    let fixture = TestDir::new();
+    fixture.layout("one");
+    symlink("one", fixture.join("link")).expect("a link can be made");
     for command in ["gc", "prune"] {
         let args = [command, "-n", "--grace", "0", "--format", "json"];
         let typed = ["one", "./one", "one/../one", "link"];
-        let run = scene.run(&[&args[..], &typed].concat());
+        let run = fixture.run(&[&args[..], &typed].concat());
         let json = run.ok().json();
         assert_eq!(of_layouts(&json, "path"), ["one"], "{}", run.all());
         assert_eq!(number(&json, "/totals/blobs"), 1, "{}", run.all());
         run.warns("`link` and `one` are the same layout");
     }
-    let df = scene.run(&["df", "--format", "json", "one", "link"]);
+    let df = fixture.run(&["df", "--format", "json", "one", "link"]);
     let json = df.ok().json();
     assert_eq!(json["layouts"].as_array().map(Vec::len), Some(1));
     assert_eq!(json["total"], json["layouts"][0]["total"]);
-    let ls = scene.run(&["ls", "-q", "one", "link"]);
+    let ls = fixture.run(&["ls", "-q", "one", "link"]);
     assert_eq!(ls.ok().stdout.lines().count(), 1, "{}", ls.all());
     // A directory that is named twice is searched once for all.
-    let run = scene.run(&["gc", "-n", "-r", "--grace", "0", ".", "one", "./"]);
+    let run = fixture.run(&["gc", "-n", "-r", "--grace", "0", ".", "one", "./"]);
     assert_eq!(rows(&run.ok().clone()).len(), 2, "{}", run.all());
 }
 
 /// From bad to worse: 10, 1, 6, 4, 3. What is bad does not stop what is good.
 #[test]
 fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
-    let scene = TestDir::new();
+    let fixture = TestDir::new();
     for path in ["a-good", "b-busy", "z-good"] {
-        scene.layout(path);
+        fixture.layout(path);
     }
-    let (damaged, image) = scene.layout("c-damaged");
+    let (damaged, image) = fixture.layout("c-damaged");
     damaged.forged(&image.manifest.digest, &image.manifest.media_type, b"{");
-    let busy = scene.layout("b-busy").0;
+    let busy = fixture.layout("b-busy").0;
     let held = busy.flock("index.json.lock");
     let gc = [
         "gc",
@@ -79,21 +79,23 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
         "json",
     ];
     let before = snapshot(damaged.path());
-    let run = scene.run(&[&gc[..], &["a-good", "b-busy", "c-damaged", "z-good"]].concat());
+    let run = fixture.run(&[&gc[..], &["a-good", "b-busy", "c-damaged", "z-good"]].concat());
     let json = run.refused().json();
     let states = ["done", "busy", "refused", "done"];
     assert_eq!(of_layouts(&json, "state"), states, "{}", run.all());
     assert_eq!(number(&json, "/totals/blobs"), 2, "{}", run.all());
     assert_same(&before, &snapshot(damaged.path()), &run.all());
     // Without the damaged one it is the busy one that counts, and what cannot be read comes before that.
-    let run = scene.run(&[&gc[..], &["z-good", "b-busy"]].concat());
+    let run = fixture.run(&[&gc[..], &["z-good", "b-busy"]].concat());
     run.exits(6);
-    let run = scene.run(&[&gc[..], &["b-busy", "nowhere", "z-good"]].concat());
+    let run = fixture.run(&[&gc[..], &["b-busy", "nowhere", "z-good"]].concat());
     run.exits(4);
     drop(held);
     let dry = ["gc", "-n", "--exit-code", "--grace", "0"];
-    scene.run(&[&dry[..], &["a-good", "z-good"]].concat()).ok();
-    let run = scene.run(&[&dry[..], &["a-good", "b-busy", "z-good"]].concat());
+    fixture
+        .run(&[&dry[..], &["a-good", "z-good"]].concat())
+        .ok();
+    let run = fixture.run(&[&dry[..], &["a-good", "b-busy", "z-good"]].concat());
     run.exits(10);
     let states: Vec<String> = rows(&run)
         .into_iter()
@@ -105,17 +107,17 @@ fn the_worst_layout_ends_the_run_and_the_others_are_swept() {
 
 #[test]
 fn an_unreadable_directory_is_reported_and_stops_no_other() {
-    let scene = TestDir::new();
-    scene.layout("tree/a");
-    scene.layout("tree/b/locked/layout");
-    let locked = scene.join("tree/b/locked");
+    let fixture = TestDir::new();
+    fixture.layout("tree/a");
+    fixture.layout("tree/b/locked/layout");
+    let locked = fixture.join("tree/b/locked");
     let set = |mode| {
         let mode = fs::Permissions::from_mode(mode);
         fs::set_permissions(&locked, mode).expect("a mode can be set");
     };
     set(0o000);
-    let df = scene.run_without_rights(&["df", "-r", "tree"]);
-    let run = scene.run_without_rights(&["gc", "-r", "--grace", "0", "tree"]);
+    let df = fixture.run_without_rights(&["df", "-r", "tree"]);
+    let run = fixture.run_without_rights(&["gc", "-r", "--grace", "0", "tree"]);
     set(0o755);
     let (Some(df), Some(run)) = (df, run) else {
         return;
@@ -132,13 +134,14 @@ fn an_unreadable_directory_is_reported_and_stops_no_other() {
 
 #[test]
 fn mounts_in_a_tree_are_skipped_unless_named() {
-    let scene = TestDir::new();
-    scene.layout("tree/a");
-    scene.layout("backup");
-    fs::create_dir(scene.join("tree/mounted")).expect("a directory can be made");
+    let fixture = TestDir::new();
+    fixture.layout("tree/a");
+    fixture.layout("backup");
+    fs::create_dir(fixture.join("tree/mounted")).expect("a directory can be made");
     let gc = ["gc", "-n", "-r", "--grace", "0"];
-    let call =
-        |paths: &[&str]| scene.run_with_mount("tree/mounted", "backup", &[&gc[..], paths].concat());
+    let call = |paths: &[&str]| {
+        fixture.run_with_mount("tree/mounted", "backup", &[&gc[..], paths].concat())
+    };
     let Some(run) = call(&["tree"]) else { return };
     run.ok().warns("skipped `tree/mounted`");
     assert_eq!(rows(&run).len(), 2, "{}", run.all());
@@ -151,27 +154,28 @@ fn mounts_in_a_tree_are_skipped_unless_named() {
 
 #[test]
 fn a_search_in_vain_says_what_is_there_instead() {
-    let scene = TestDir::new();
-    fs::create_dir_all(scene.join("empty/below")).expect("directories can be made");
-    fs::create_dir_all(scene.join("registry/docker/registry/v2")).expect("directories can be made");
+    let fixture = TestDir::new();
+    fs::create_dir_all(fixture.join("empty/below")).expect("directories can be made");
+    fs::create_dir_all(fixture.join("registry/docker/registry/v2"))
+        .expect("directories can be made");
     for command in ["gc", "ls", "df"] {
-        let run = scene.run(&[command, "-r", "empty"]);
+        let run = fixture.run(&[command, "-r", "empty"]);
         run.refused().one_error_with_hint();
         run.warns("there is no image layout in it, nor anywhere below");
-        let run = scene.run(&[command, "-r", "registry"]);
+        let run = fixture.run(&[command, "-r", "registry"]);
         run.refused()
             .warns("the storage of a registry")
             .one_error_with_hint();
-        scene.run(&[command, "-r", "nowhere"]).exits(4);
+        fixture.run(&[command, "-r", "nowhere"]).exits(4);
     }
 }
 
 #[test]
 fn lists_of_several_layouts_name_the_layouts() {
-    let scene = TestDir::new();
-    scene.layout("a");
-    scene.layout("b");
-    let run = scene.run(&["ls", "-r", "."]);
+    let fixture = TestDir::new();
+    fixture.layout("a");
+    fixture.layout("b");
+    let run = fixture.run(&["ls", "-r", "."]);
     let heads: Vec<&str> = run
         .ok()
         .stdout
@@ -179,7 +183,7 @@ fn lists_of_several_layouts_name_the_layouts() {
         .filter(|line| line.ends_with(':'))
         .collect();
     assert_eq!(heads, ["./a:", "./b:"], "{}", run.all());
-    let run = scene.run(&["ls", "--format", "jsonl", "a", "b"]);
+    let run = fixture.run(&["ls", "--format", "jsonl", "a", "b"]);
     let lines = run.ok().stdout.lines();
     let layouts: Vec<String> = lines
         .map(|line| {
@@ -196,8 +200,8 @@ fn lists_of_several_layouts_name_the_layouts() {
 /// Without `-r` and with one layout nothing shows that there could be several.
 #[test]
 fn one_layout_looks_as_it_always_did() {
-    let scene = TestDir::new();
-    scene.layout("a");
+    let fixture = TestDir::new();
+    fixture.layout("a");
     for args in [
         &["gc", "-n", "--grace", "0", "--format", "json", "a"][..],
         &["prune", "-n", "--grace", "0", "--format", "json", "a"],
@@ -205,23 +209,23 @@ fn one_layout_looks_as_it_always_did() {
         &["ls", "--format", "json", "a"],
         &["ls", "--format", "jsonl", "a"],
     ] {
-        let run = scene.run(args);
+        let run = fixture.run(args);
         let json = run.ok().json();
         assert!(json["total"].is_null() && json["layout"].is_null());
         assert!(json["layouts"][0]["state"].is_null(), "{}", run.all());
     }
-    let run = scene.run(&["gc", "-n", "--grace", "0", "a"]);
+    let run = fixture.run(&["gc", "-n", "--grace", "0", "a"]);
     run.ok().keeps_quiet_about("LAYOUT").keeps_quiet_about("a:");
 }
 
 #[test]
 fn a_tree_is_checked_and_its_blobs_are_listed() {
-    let scene = TestDir::new();
-    scene.layout("tree/a");
-    scene.layout("tree/a/nested");
-    let (damaged, image) = scene.layout("tree/b");
+    let fixture = TestDir::new();
+    fixture.layout("tree/a");
+    fixture.layout("tree/a/nested");
+    let (damaged, image) = fixture.layout("tree/b");
     damaged.forged(&image.layers[0].digest, "x", b"damaged");
-    let run = scene.run(&["check", "-r", "tree"]);
+    let run = fixture.run(&["check", "-r", "tree"]);
     run.exits(1);
     let found: Vec<(String, String)> = rows(&run)
         .into_iter()
@@ -239,10 +243,10 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
         "{}",
         run.all()
     );
-    let json = scene.run(&["check", "--format", "json", "-r", "tree"]);
+    let json = fixture.run(&["check", "--format", "json", "-r", "tree"]);
     let json = json.exits(1).json();
     assert_eq!(number(&json, "/damaged"), 1);
-    let blobs = scene.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
+    let blobs = fixture.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
     let paths: Vec<&str> = blobs.ok().stdout.lines().collect();
     assert_eq!(paths.len(), 3, "{}", blobs.all());
     for (path, layout) in paths
@@ -250,23 +254,23 @@ fn a_tree_is_checked_and_its_blobs_are_listed() {
         .zip(["tree/a/b", "tree/a/nested/b", "tree/b/b"])
     {
         assert!(path.starts_with(layout), "{}", blobs.all());
-        assert!(scene.join(path).is_file(), "{}", blobs.all());
+        assert!(fixture.join(path).is_file(), "{}", blobs.all());
     }
 }
 
 /// Two names of one file are one file, also in the line on what is kept.
 #[test]
 fn what_is_kept_is_counted_once_as_well() {
-    let scene = TestDir::new();
-    let (one, image) = scene.layout("one");
+    let fixture = TestDir::new();
+    let (one, image) = fixture.layout("one");
     let layer = image.layers[0].blob_path();
-    let mut two = crate::support::LayoutBuilder::at(&scene.join("two"));
+    let mut two = crate::support::LayoutBuilder::at(&fixture.join("two"));
     let other = two.image("linux/amd64", "two", &[b"layer of one"]);
     two.entry(other.manifest.clone().tagged("v1"));
     two.write();
     two.hard_link(&layer, &one.join(&layer));
-    let run = scene.run(&["prune", "-f", "--grace", "0", "one", "two"]);
-    let left = scene.blobs();
+    let run = fixture.run(&["prune", "-f", "--grace", "0", "one", "two"]);
+    let left = fixture.blobs();
     assert_eq!(left.names, 6, "{}", run.all());
     assert_eq!(left.inodes.len(), 5, "{}", run.all());
     let sum = left.sum();
@@ -278,19 +282,19 @@ fn what_is_kept_is_counted_once_as_well() {
 #[test]
 fn quiet_overrides_verbose() {
     let prune = ["prune", "--grace", "0", "--plan"];
-    let scene = TestDir::new();
+    let fixture = TestDir::new();
     for name in ["a", "b"] {
-        let (layout, _) = scene.layout(name);
+        let (layout, _) = fixture.layout(name);
         for number in 0..9 {
             layout.layer(format!("{number} of {name}").as_bytes());
         }
     }
-    scene.run(&[&prune[..], &["one.json", "a"]].concat()).ok();
-    scene
+    fixture.run(&[&prune[..], &["one.json", "a"]].concat()).ok();
+    fixture
         .run(&[&prune[..], &["both.json", "a", "b"]].concat())
         .ok();
     for name in ["a", "b"] {
-        let blobs = scene.join(name).join("blobs/sha256");
+        let blobs = fixture.join(name).join("blobs/sha256");
         fs::set_permissions(blobs, fs::Permissions::from_mode(0o555)).expect("it has a mode");
     }
     for (command, layouts) in [
@@ -300,7 +304,7 @@ fn quiet_overrides_verbose() {
         (&["apply", "both.json"], 2),
         (&["rm", "--grace", "0", "a", "nosuch:1"], 0),
     ] {
-        let run = |flags: &[&str]| scene.run_without_rights(&[command, flags].concat());
+        let run = |flags: &[&str]| fixture.run_without_rights(&[command, flags].concat());
         let Some(quiet) = run(&["-q"]) else {
             return;
         };
@@ -321,5 +325,5 @@ fn quiet_overrides_verbose() {
         assert!(!both.stderr.contains("not deleted: "), "{}", both.all());
     }
     // What `-v` of a prune adds is on standard output, so it contradicts `-q`.
-    scene.run(&["prune", "-n", "-q", "-v", "a"]).exits(2);
+    fixture.run(&["prune", "-n", "-q", "-v", "a"]).exits(2);
 }

@@ -28,8 +28,8 @@ const PRUNE: [&str; 5] = [
 const GC: [&str; 3] = ["gc", "--allow-empty", "--remove-empty-layouts"];
 
 /// Makes a layout that lists nothing, with an orphan, and that was not touched for a day.
-fn empty(scene: &TestDir, relative: &str) -> LayoutBuilder {
-    let layout = LayoutBuilder::at(&scene.join(relative));
+fn empty(fixture: &TestDir, relative: &str) -> LayoutBuilder {
+    let layout = LayoutBuilder::at(&fixture.join(relative));
     layout.layer(b"an orphan");
     layout.write();
     layout.age("index.json", DAY);
@@ -42,21 +42,24 @@ fn empty(scene: &TestDir, relative: &str) -> LayoutBuilder {
 
 #[test]
 fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
-    let scene = TestDir::new();
-    let (layout, _) = scene.layout("tree/org/app");
+    let fixture = TestDir::new();
+    let (layout, _) = fixture.layout("tree/org/app");
     layout.age("index.json", DAY);
-    scene.layout("tree/org/app/debug").0.age("index.json", DAY);
-    let (held, _) = scene.layout("tree/org/held");
+    fixture
+        .layout("tree/org/app/debug")
+        .0
+        .age("index.json", DAY);
+    let (held, _) = fixture.layout("tree/org/held");
     held.age("index.json", DAY);
-    scene
+    fixture
         .run(&["hold", "add", "tree/org/held", "release", "v1"])
         .ok();
-    let before = snapshot(scene.path());
+    let before = snapshot(fixture.path());
     let args = [&PRUNE[..], &["--grace", "0", "-r", "tree"]].concat();
-    let dry = scene.run(&[&args[..], &["-n"]].concat());
+    let dry = fixture.run(&[&args[..], &["-n"]].concat());
     dry.ok().says("Would remove: tree/org/app (empty layout)");
-    assert_same(&before, &snapshot(scene.path()), &dry.all());
-    let json = scene
+    assert_same(&before, &snapshot(fixture.path()), &dry.all());
+    let json = fixture
         .run(&[&args[..], &["--format", "json"]].concat())
         .ok()
         .json();
@@ -68,7 +71,7 @@ fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
         (&item["kind"], &item["action"]),
         (&"layout".into(), &"remove".into())
     );
-    let left: Vec<String> = fs::read_dir(scene.join("tree/org"))
+    let left: Vec<String> = fs::read_dir(fixture.join("tree/org"))
         .expect("the tree is there")
         .map(|name| {
             name.expect("a name")
@@ -84,28 +87,28 @@ fn what_is_pruned_to_nothing_is_removed_with_its_directory() {
 /// What another tool's file lists may be missing, and still the layout is that tool's.
 #[test]
 fn a_layout_with_a_second_index_is_not_empty() {
-    let scene = TestDir::new();
-    let layout = empty(&scene, "layout");
+    let fixture = TestDir::new();
+    let layout = empty(&fixture, "layout");
     let digest = format!("sha256:{}", "7".repeat(64));
     let text = format!(r#"{{"chart":{{"digest":"{digest}","size":1}}}}"#);
     layout.file("tags.json", text.as_bytes());
-    let run = scene.run(&[&GC[..], &["--grace", "0", "layout"]].concat());
+    let run = fixture.run(&[&GC[..], &["--grace", "0", "layout"]].concat());
     run.ok().keeps_quiet_about("Removed: ");
     assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
     let args = ["--grace", "0", "--ignore-index", "tags.json", "layout"];
-    let run = scene.run(&[&GC[..], &args].concat());
+    let run = fixture.run(&[&GC[..], &args].concat());
     run.ok().says("Removed: layout (empty layout)");
     assert!(layout.join("tags.json").exists(), "{}", run.all());
 }
 
 #[test]
 fn without_the_flag_an_empty_layout_is_kept() {
-    let scene = TestDir::new();
-    let layout = empty(&scene, "layout");
-    scene.run(&["gc", "--allow-empty", "layout"]).ok();
+    let fixture = TestDir::new();
+    let layout = empty(&fixture, "layout");
+    fixture.run(&["gc", "--allow-empty", "layout"]).ok();
     assert!(layout.join("index.json").exists() && layout.join("oci-layout").exists());
     // What became empty before is removed as well: there is nothing else to do, and it is done.
-    let run = scene.run(&[
+    let run = fixture.run(&[
         "gc",
         "-n",
         "--exit-code",
@@ -113,7 +116,7 @@ fn without_the_flag_an_empty_layout_is_kept() {
         "layout",
     ]);
     run.exits(10);
-    let run = scene.run(&["gc", "--remove-empty-layouts", "layout"]);
+    let run = fixture.run(&["gc", "--remove-empty-layouts", "layout"]);
     run.ok().says("Removed: layout (empty layout)");
     assert!(!layout.path().exists());
 }
@@ -159,11 +162,11 @@ fn layouts_that_may_still_be_needed_are_kept() {
         reasons,
         |(why, _)| (*why).to_owned(),
         |(_, change)| {
-            let scene = TestDir::new();
-            let layout = empty(&scene, "layout");
+            let fixture = TestDir::new();
+            let layout = empty(&fixture, "layout");
             change(&layout);
-            let dry = scene.run(&[&GC[..], &["-n", "layout"]].concat());
-            let run = scene.run(&[&GC[..], &["layout"]].concat());
+            let dry = fixture.run(&[&GC[..], &["-n", "layout"]].concat());
+            let run = fixture.run(&[&GC[..], &["layout"]].concat());
             for run in [&dry, &run] {
                 run.ok().keeps_quiet_about("(empty layout)");
             }
@@ -175,46 +178,46 @@ fn layouts_that_may_still_be_needed_are_kept() {
 
 #[test]
 fn what_else_lies_in_the_directory_keeps_the_directory() {
-    let scene = TestDir::new();
-    let layout = empty(&scene, "layout");
+    let fixture = TestDir::new();
+    let layout = empty(&fixture, "layout");
     layout.file("README", b"precious").directory(".uploads");
-    scene.run(&[&GC[..], &["layout"]].concat()).ok();
+    fixture.run(&[&GC[..], &["layout"]].concat()).ok();
     let left: Vec<_> = fs::read_dir(layout.path())
         .expect("the directory is there")
         .map(|name| name.expect("a name").file_name())
         .collect();
     assert_eq!(left, ["README"]);
     // A link to it remains a link to it.
-    let linked = empty(&scene, "real");
-    std::os::unix::fs::symlink("real", scene.join("link")).expect("a link can be made");
-    scene.run(&[&GC[..], &["link"]].concat()).ok();
+    let linked = empty(&fixture, "real");
+    std::os::unix::fs::symlink("real", fixture.join("link")).expect("a link can be made");
+    fixture.run(&[&GC[..], &["link"]].concat()).ok();
     let left = fs::read_dir(linked.path()).expect("the directory is there");
     assert_eq!(left.count(), 0);
 }
 
 #[test]
 fn a_layout_that_lists_something_is_never_removed() {
-    let scene = TestDir::new();
-    let (layout, image) = scene.layout("layout");
+    let fixture = TestDir::new();
+    let (layout, image) = fixture.layout("layout");
     for digest in image.digests() {
         layout.remove(&format!("blobs/{}", digest.replacen(':', "/", 1)));
     }
     layout.age("index.json", DAY);
-    let run = scene.run(&[&GC[..], &["--allow-missing", "--grace", "0", "layout"]].concat());
+    let run = fixture.run(&[&GC[..], &["--allow-missing", "--grace", "0", "layout"]].concat());
     run.ok();
     assert_eq!(entries(layout.path()).len(), 1);
 }
 
 #[test]
 fn the_question_names_the_layouts_that_would_be_removed() {
-    let scene = TestDir::new();
-    let layout = empty(&scene, "layout");
+    let fixture = TestDir::new();
+    let layout = empty(&fixture, "layout");
     let words = "prune --allow-empty --remove-empty-layouts layout";
     let line = format!("{} {words}", env!("CARGO_BIN_EXE_ocisweep"));
     // util-linux gives it a terminal to ask on.
     let asked = std::process::Command::new("script")
         .args(["-qec", &line, "/dev/null"])
-        .current_dir(scene.path())
+        .current_dir(fixture.path())
         .stdin(std::process::Stdio::null())
         .output();
     let Ok(asked) = asked else { return };
@@ -263,14 +266,14 @@ fn run(layout: &Path, at: usize, way: Way) -> (usize, bool) {
 #[test]
 fn a_stop_at_any_call_leaves_an_empty_layout_or_none() {
     for stop in 1.. {
-        let scene = TestDir::new();
-        let layout = empty(&scene, "tree/layout");
+        let fixture = TestDir::new();
+        let layout = empty(&fixture, "tree/layout");
         let (calls, _) = run(layout.path(), stop, Way::Dies);
         let is_layout = layout.join("oci-layout").exists() || layout.join("blobs").exists();
         if is_layout {
             assert_eq!(entries(layout.path()).len(), 0, "stopped at call {stop}");
         }
-        let again = scene.run(&[&GC[..], &["--grace", "0", "-r", "tree"]].concat());
+        let again = fixture.run(&[&GC[..], &["--grace", "0", "-r", "tree"]].concat());
         if is_layout {
             again.ok().says("Removed: tree/layout (empty layout)");
             assert!(!layout.path().exists(), "stopped at call {stop}");
@@ -294,13 +297,13 @@ fn a_writer_that_comes_at_any_call_loses_nothing() {
         builder.write();
     }
     for stop in 1.. {
-        let scene = TestDir::new();
-        let layout = empty(&scene, "layout");
+        let fixture = TestDir::new();
+        let layout = empty(&fixture, "layout");
         let (calls, _) = run(layout.path(), stop, Way::Meets(write));
         if stop > calls {
             break;
         }
-        let run = scene.run(&["ls", "--format", "json", "layout"]);
+        let run = fixture.run(&["ls", "--format", "json", "layout"]);
         let json = run.ok().json();
         assert_eq!(
             json["layouts"][0]["images"][0]["state"],

@@ -24,51 +24,51 @@ fn held(path: &std::path::Path) -> File {
 #[test]
 fn everything_below_its_database_is_busy_until_it_stops() {
     for name in ["cache.db", "meta.db"] {
-        let scene = TestDir::new();
-        scene.layout("registry/org/app");
-        scene.layout("registry/org/app/debug");
-        scene.layout("beside");
-        let path = scene.join("registry").join(name);
+        let fixture = TestDir::new();
+        fixture.layout("registry/org/app");
+        fixture.layout("registry/org/app/debug");
+        fixture.layout("beside");
+        let path = fixture.join("registry").join(name);
         fs::write(&path, database()).expect("a file can be written");
         let zot = held(&path);
-        let picture = || without_directory_times(&snapshot(&scene.join("registry")));
+        let picture = || without_directory_times(&snapshot(&fixture.join("registry")));
         let before = picture();
         for command in [
             &["gc", "--grace", "0"][..],
             &["prune", "-f", "--grace", "0"],
         ] {
             let args = [command, &["--lock-wait", "0s", "--format", "json"]].concat();
-            let one = scene.run(&[&args[..], &["registry/org/app"]].concat());
+            let one = fixture.run(&[&args[..], &["registry/org/app"]].concat());
             one.exits(6).one_error_with_hint();
             one.warns(&format!("zot is running, it holds `{}`", path.display()));
-            let all = scene.run(&[&args[..], &["-r", "registry"]].concat());
+            let all = fixture.run(&[&args[..], &["-r", "registry"]].concat());
             let json = all.exits(6).json();
             assert_eq!(of_layouts(&json, "state"), ["busy", "busy"]);
             assert_same(&before, &picture(), &all.all());
         }
         // It affects neither layouts elsewhere nor commands that only read.
-        scene.run(&["gc", "--grace", "0", "beside"]).ok();
-        scene
+        fixture.run(&["gc", "--grace", "0", "beside"]).ok();
+        fixture
             .run(&["gc", "-n", "--grace", "0", "registry/org/app"])
             .ok();
-        scene.run(&["df", "-r", "registry"]).ok();
+        fixture.run(&["df", "-r", "registry"]).ok();
         drop(zot);
-        let run = scene.run(&["gc", "--grace", "0", "-r", "registry"]);
+        let run = fixture.run(&["gc", "--grace", "0", "-r", "registry"]);
         run.ok().says("Total reclaimed space: 58B");
     }
 }
 
 #[test]
 fn a_database_that_is_not_locked_or_not_a_database_is_not_zot() {
-    let scene = TestDir::new();
-    scene.layout("registry/app");
-    let path = scene.join("registry/cache.db");
+    let fixture = TestDir::new();
+    fixture.layout("registry/app");
+    let path = fixture.join("registry/cache.db");
     fs::write(&path, database()).expect("a file can be written");
     let gc = ["gc", "-n", "--exit-code", "--grace", "0", "registry/app"];
-    scene.run(&gc).exits(10);
-    let other = scene.join("cache.db");
+    fixture.run(&gc).exits(10);
+    let other = fixture.join("cache.db");
     fs::write(&other, vec![b'x'; 4096]).expect("a file can be written");
     let _held = held(&other);
-    scene.run(&["gc", "--grace", "0", "registry/app"]).ok();
-    scene.run(&gc).ok();
+    fixture.run(&["gc", "--grace", "0", "registry/app"]).ok();
+    fixture.run(&gc).ok();
 }

@@ -5,8 +5,8 @@ use std::fs;
 use crate::support::{LayoutBuilder, TestDir, assert_same, snapshot};
 
 /// Makes `images` with `redis:7`, `redis:8` and `alpine:3`, and returns the ID of `alpine:3`.
-fn images(scene: &TestDir, path: &str) -> String {
-    let mut layout = LayoutBuilder::at(&scene.join(path));
+fn images(fixture: &TestDir, path: &str) -> String {
+    let mut layout = LayoutBuilder::at(&fixture.join(path));
     for name in ["redis:7", "redis:8", "alpine:3"] {
         let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
         layout.entry(image.manifest.clone().tagged(name));
@@ -43,12 +43,12 @@ const COMMANDS: [&[&str]; 18] = [
 
 #[test]
 fn a_word_that_is_no_layout_prints_and_changes_nothing() {
-    let scene = TestDir::new();
-    images(&scene, "images");
-    fs::create_dir(scene.join("plain")).expect("a directory can be made");
-    fs::write(scene.join("file"), "text").expect("a file can be written");
-    std::os::unix::fs::symlink("gone", scene.join("dangling")).expect("a link can be made");
-    let before = snapshot(&scene.join("images"));
+    let fixture = TestDir::new();
+    images(&fixture, "images");
+    fs::create_dir(fixture.join("plain")).expect("a directory can be made");
+    fs::write(fixture.join("file"), "text").expect("a file can be written");
+    std::os::unix::fs::symlink("gone", fixture.join("dangling")).expect("a link can be made");
+    let before = snapshot(&fixture.join("images"));
     for command in COMMANDS {
         for recursive in [&[][..], &["-r"]] {
             for (word, exit) in [
@@ -59,7 +59,7 @@ fn a_word_that_is_no_layout_prints_and_changes_nothing() {
                 ("file", 3),
             ] {
                 for paths in [["images", word], [word, "images"]] {
-                    let run = scene.run(&[command, recursive, &paths].concat());
+                    let run = fixture.run(&[command, recursive, &paths].concat());
                     run.exits(exit);
                     assert_eq!(run.stdout, "", "{}", run.all());
                     assert!(run.stderr.contains("ocisweep: "), "{}", run.all());
@@ -67,16 +67,20 @@ fn a_word_that_is_no_layout_prints_and_changes_nothing() {
             }
         }
     }
-    assert_same(&before, &snapshot(&scene.join("images")), "nothing changed");
+    assert_same(
+        &before,
+        &snapshot(&fixture.join("images")),
+        "nothing changed",
+    );
 }
 
 /// `rm L $(ocisweep ls -q L redis)` removes what `ls` printed.
 #[test]
 fn the_hint_shows_the_filter_that_was_meant() {
-    let scene = TestDir::new();
-    let id = images(&scene, "my images");
+    let fixture = TestDir::new();
+    let id = images(&fixture, "my images");
     let hint = |args: &[&str]| {
-        let run = scene.run(args);
+        let run = fixture.run(args);
         run.exits(4).one_error_with_hint();
         assert_eq!(run.stdout, "", "{}", run.all());
         let line = run.stderr.lines().find(|line| line.contains("hint: "));
@@ -111,29 +115,29 @@ fn the_hint_shows_the_filter_that_was_meant() {
     let found = hint(&["ls", "-q", "my images", &id]);
     assert_eq!(found, format!("ocisweep why 'my images' {id}"));
     // What the hint says works.
-    let run = scene.run(&["ls", "-q", "-f", "reference=redis:7", "my images"]);
+    let run = fixture.run(&["ls", "-q", "-f", "reference=redis:7", "my images"]);
     assert_eq!(run.ok().stdout.lines().count(), 1, "{}", run.all());
     // A path is no name.
-    let run = scene.run(&["ls", "my images", "./redis"]);
+    let run = fixture.run(&["ls", "my images", "./redis"]);
     run.exits(4).keeps_quiet_about("reference=");
 }
 
 /// A layout that is damaged, begun or of another version is a layout: it does not stop the others.
 #[test]
 fn a_damaged_layout_stops_no_other() {
-    let scene = TestDir::new();
-    images(&scene, "images");
+    let fixture = TestDir::new();
+    images(&fixture, "images");
     for (path, file, text) in [
         ("damaged", "index.json", "{"),
         ("begun", "oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
     ] {
-        fs::create_dir_all(scene.join(path).join("blobs")).expect("directories can be made");
-        fs::write(scene.join(path).join(file), text).expect("a file can be written");
+        fs::create_dir_all(fixture.join(path).join("blobs")).expect("directories can be made");
+        fs::write(fixture.join(path).join(file), text).expect("a file can be written");
     }
     for other in ["damaged", "begun"] {
-        let run = scene.run(&["ls", "-q", other, "images"]);
+        let run = fixture.run(&["ls", "-q", other, "images"]);
         assert_eq!(run.refused().stdout.lines().count(), 3, "{}", run.all());
-        let run = scene.run(&["gc", "-n", "--grace", "0", other, "images"]);
+        let run = fixture.run(&["gc", "-n", "--grace", "0", other, "images"]);
         run.refused().says("Would reclaim 9B");
     }
 }
@@ -141,10 +145,10 @@ fn a_damaged_layout_stops_no_other() {
 /// The line end is found before anything is printed.
 #[test]
 fn a_path_with_a_line_end_prints_nothing() {
-    let scene = TestDir::new();
-    scene.layout("a");
-    scene.layout("odd\nname");
-    let run = scene.run(&["blobs", "--live", "a", "odd\nname"]);
+    let fixture = TestDir::new();
+    fixture.layout("a");
+    fixture.layout("odd\nname");
+    let run = fixture.run(&["blobs", "--live", "a", "odd\nname"]);
     run.exits(2).one_error_with_hint();
     assert_eq!(run.stdout, "", "{}", run.all());
 }

@@ -33,7 +33,7 @@ const GC: [&str; 5] = ["gc", "--grace", "0", "--shared-blobs", "pool"];
 
 /// Three layouts with an image each, a layer that all of them have, and orphans: one that nothing needs, and one with a document.
 struct Commune {
-    scene: TestDir,
+    fixture: TestDir,
     /// What each layout references.
     needs: Vec<BTreeSet<String>>,
     orphans: BTreeSet<String>,
@@ -41,10 +41,10 @@ struct Commune {
 
 impl Commune {
     fn new(way: Way) -> Self {
-        let scene = TestDir::new();
+        let fixture = TestDir::new();
         let mut needs = Vec::new();
         for name in NAMES {
-            let mut layout = LayoutBuilder::at(&scene.join(name));
+            let mut layout = LayoutBuilder::at(&fixture.join(name));
             let image = layout.image("linux/amd64", name, &[b"common", name.as_bytes()]);
             layout.entry(image.manifest.clone().tagged("v1"));
             let mut need: BTreeSet<String> = image.digests().into_iter().collect();
@@ -59,13 +59,13 @@ impl Commune {
             layout.write();
             needs.push(need);
         }
-        let pool = LayoutBuilder::at(&scene.join("temporary"));
+        let pool = LayoutBuilder::at(&fixture.join("temporary"));
         let plain = pool.layer(b"an orphan of nobody");
         let image = pool.image("linux/arm64", "gone", &[b"layer of an image that is gone"]);
         let mut orphans: BTreeSet<String> = image.digests().into_iter().collect();
         orphans.insert(plain.digest);
         let commune = Self {
-            scene,
+            fixture,
             needs,
             orphans,
         };
@@ -75,10 +75,10 @@ impl Commune {
 
     /// Moves all blobs into the pool.
     fn pool_them(&self, way: Way) {
-        let pool = self.scene.join("pool/sha256");
+        let pool = self.fixture.join("pool/sha256");
         fs::create_dir_all(&pool).expect("the pool can be made");
         for name in NAMES.iter().chain(&["temporary"]) {
-            let layout = self.scene.join(name);
+            let layout = self.fixture.join(name);
             let own = layout.join("blobs/sha256");
             for blob in fs::read_dir(&own).expect("it has blobs") {
                 let blob = blob.expect("it has blobs");
@@ -96,11 +96,11 @@ impl Commune {
                 }
             }
         }
-        fs::remove_dir_all(self.scene.join("temporary")).expect("it can be removed");
+        fs::remove_dir_all(self.fixture.join("temporary")).expect("it can be removed");
     }
 
     fn pool(&self) -> BTreeSet<String> {
-        digests(&self.scene.join("pool/sha256"))
+        digests(&self.fixture.join("pool/sha256"))
     }
 
     fn needed(&self) -> BTreeSet<String> {
@@ -120,22 +120,22 @@ fn digests(directory: &Path) -> BTreeSet<String> {
 fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
     for way in WAYS {
         let commune = Commune::new(way);
-        let scene = &commune.scene;
-        let layouts = |scene: &TestDir| NAMES.map(|name| snapshot(&scene.join(name)));
-        let before = (layouts(scene), commune.pool());
-        let bytes = scene.bytes(|path| path.starts_with("pool"));
-        let dry = scene.run(&[&GC[..], &["-n", "--format", "json"], &NAMES].concat());
+        let fixture = &commune.fixture;
+        let layouts = |fixture: &TestDir| NAMES.map(|name| snapshot(&fixture.join(name)));
+        let before = (layouts(fixture), commune.pool());
+        let bytes = fixture.bytes(|path| path.starts_with("pool"));
+        let dry = fixture.run(&[&GC[..], &["-n", "--format", "json"], &NAMES].concat());
         let dry = dry.ok().json();
         assert_eq!(commune.pool(), before.1, "{way:?}");
-        let run = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+        let run = fixture.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
         let ran = run.ok().json();
         assert_eq!(commune.pool(), commune.needed(), "{way:?}\n{}", run.all());
-        let after = scene.bytes(|path| path.starts_with("pool"));
+        let after = fixture.bytes(|path| path.starts_with("pool"));
         let freed = bytes.sum() - after.sum();
         assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
         assert_eq!(dry["totals"], ran["totals"], "{way:?}");
         assert_eq!(of_layouts(&ran, "path"), ["pool", "one", "two", "three"]);
-        let [one, two, three] = layouts(scene);
+        let [one, two, three] = layouts(fixture);
         for (old, new) in before.0.iter().zip([one, two, three]) {
             assert_same(
                 &without_directory_times(old),
@@ -143,7 +143,7 @@ fn a_pool_is_swept_of_what_none_of_its_layouts_needs() {
                 &run.all(),
             );
         }
-        let again = scene.run(&[&GC[..], &NAMES].concat());
+        let again = fixture.run(&[&GC[..], &NAMES].concat());
         again.ok().says("Total reclaimed space: 0B");
     }
 }
@@ -154,28 +154,28 @@ fn a_layout_that_cannot_be_read_stops_the_sweep() {
     type Harm = fn(&Commune);
     let harms: [(&str, i32, Harm); 6] = [
         ("a half written index", 3, |commune| {
-            fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+            fs::write(commune.fixture.join("two/index.json"), b"{").expect("it can be written");
         }),
         ("no index", 3, |commune| {
-            fs::remove_file(commune.scene.join("two/index.json")).expect("it can be removed");
+            fs::remove_file(commune.fixture.join("two/index.json")).expect("it can be removed");
         }),
         ("no layout", 4, |commune| {
-            fs::remove_dir_all(commune.scene.join("two")).expect("it can be removed");
+            fs::remove_dir_all(commune.fixture.join("two")).expect("it can be removed");
         }),
         ("an index without images", 3, |commune| {
             let text = br#"{"schemaVersion":2,"manifests":[]}"#;
-            fs::write(commune.scene.join("two/index.json"), text).expect("it can be written");
+            fs::write(commune.fixture.join("two/index.json"), text).expect("it can be written");
         }),
         ("a damaged manifest", 3, |commune| {
-            let index = fs::read(commune.scene.join("two/index.json")).expect("it is there");
+            let index = fs::read(commune.fixture.join("two/index.json")).expect("it is there");
             let index: serde_json::Value = serde_json::from_slice(&index).expect("it is JSON");
             let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
             let path = format!("pool/{}", digest.replacen(':', "/", 1));
-            fs::write(commune.scene.join(&path), b"damaged").expect("it can be written");
+            fs::write(commune.fixture.join(&path), b"damaged").expect("it can be written");
         }),
         ("blobs of its own", 3, |commune| {
-            fs::create_dir_all(commune.scene.join("two/blobs/sha256")).expect("it can be made");
-            fs::write(commune.scene.join("two/blobs/sha256/x"), b"").expect("it can be written");
+            fs::create_dir_all(commune.fixture.join("two/blobs/sha256")).expect("it can be made");
+            fs::write(commune.fixture.join("two/blobs/sha256/x"), b"").expect("it can be written");
         }),
     ];
     for (what, code, harm) in harms {
@@ -183,7 +183,7 @@ fn a_layout_that_cannot_be_read_stops_the_sweep() {
         harm(&commune);
         let before = commune.pool();
         for dry in [&["-n"][..], &[]] {
-            let run = commune.scene.run(&[&GC[..], dry, &NAMES].concat());
+            let run = commune.fixture.run(&[&GC[..], dry, &NAMES].concat());
             run.exits(code).warns("ocisweep: cannot ");
             assert!(run.stderr.contains("two"), "{what}\n{}", run.all());
             run.keeps_quiet_about("Deleted:");
@@ -199,16 +199,16 @@ fn a_link_to_another_pool_is_refused() {
         ("blobs/sha256", "../../other/sha256"),
     ] {
         let commune = Commune::new(Way::Empty);
-        let scene = &commune.scene;
-        fs::create_dir_all(scene.join("other/sha256")).expect("it can be made");
-        fs::write(scene.join("other/sha256/x"), b"").expect("it can be written");
-        let path = scene.join("three").join(link);
+        let fixture = &commune.fixture;
+        fs::create_dir_all(fixture.join("other/sha256")).expect("it can be made");
+        fs::write(fixture.join("other/sha256/x"), b"").expect("it can be written");
+        let path = fixture.join("three").join(link);
         if link == "blobs" {
             fs::remove_dir(&path).expect("it is empty");
         }
         symlink(target, path).expect("a link can be made");
         let before = commune.pool();
-        let run = scene.run(&[&GC[..], &NAMES].concat());
+        let run = fixture.run(&[&GC[..], &NAMES].concat());
         run.refused().warns("it has its own in `three/blobs");
         assert_eq!(commune.pool(), before);
     }
@@ -217,17 +217,17 @@ fn a_link_to_another_pool_is_refused() {
 #[test]
 fn a_directory_that_is_no_pool_is_refused() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
-    fs::create_dir_all(scene.join("empty")).expect("it can be made");
-    fs::create_dir_all(scene.join("linked")).expect("it can be made");
-    symlink("../pool/sha256", scene.join("linked/sha256")).expect("a link can be made");
+    let fixture = &commune.fixture;
+    fs::create_dir_all(fixture.join("empty")).expect("it can be made");
+    fs::create_dir_all(fixture.join("linked")).expect("it can be made");
+    symlink("../pool/sha256", fixture.join("linked/sha256")).expect("a link can be made");
     let before = commune.pool();
     for (pool, why) in [
         ("empty", "there is no directory `sha256`"),
         ("linked", "`linked/sha256` is not a directory of its own"),
     ] {
         let args = ["gc", "--grace", "0", "--shared-blobs", pool];
-        let run = scene.run(&[&args[..], &NAMES].concat());
+        let run = fixture.run(&[&args[..], &NAMES].concat());
         run.refused().warns(why);
         assert_eq!(commune.pool(), before);
     }
@@ -236,23 +236,23 @@ fn a_directory_that_is_no_pool_is_refused() {
 /// The pool may be the `blobs` of a layout, which then has to be there as well.
 #[test]
 fn the_owner_of_a_pool_has_to_be_named() {
-    let scene = TestDir::new();
-    let (_, owned) = scene.layout("owner");
-    let mut other = LayoutBuilder::at(&scene.join("other"));
+    let fixture = TestDir::new();
+    let (_, owned) = fixture.layout("owner");
+    let mut other = LayoutBuilder::at(&fixture.join("other"));
     fs::remove_dir_all(other.join("blobs")).expect("it can be removed");
     symlink("../owner/blobs", other.join("blobs")).expect("a link can be made");
     let image = other.image("linux/amd64", "other", &[b"other"]);
     other.entry(image.manifest.clone().tagged("v1"));
     other.write();
-    let pool = scene.join("owner/blobs/sha256");
+    let pool = fixture.join("owner/blobs/sha256");
     let before = digests(&pool);
     let gc = ["gc", "--grace", "0", "--shared-blobs", "owner/blobs"];
-    let run = scene.run(&[&gc[..], &["other"]].concat());
+    let run = fixture.run(&[&gc[..], &["other"]].concat());
     run.refused()
         .warns("owner`, which is not among those given");
     run.one_error_with_hint();
     assert_eq!(digests(&pool), before);
-    scene.run(&[&gc[..], &["other", "owner"]].concat()).ok();
+    fixture.run(&[&gc[..], &["other", "owner"]].concat()).ok();
     let needed: BTreeSet<String> = [owned.digests(), image.digests()]
         .concat()
         .into_iter()
@@ -264,18 +264,18 @@ fn the_owner_of_a_pool_has_to_be_named() {
 #[test]
 fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
     for link in ["blobs", "blobs/sha256"] {
-        let scene = TestDir::new();
-        scene.layout("tree/owner");
-        scene.layout("tree/alone");
-        let mut user = LayoutBuilder::at(&scene.join("tree/user"));
+        let fixture = TestDir::new();
+        fixture.layout("tree/owner");
+        fixture.layout("tree/alone");
+        let mut user = LayoutBuilder::at(&fixture.join("tree/user"));
         fs::remove_dir_all(user.join(link)).expect("it can be removed");
-        let target = format!("{}/owner/{link}", scene.join("tree").display());
+        let target = format!("{}/owner/{link}", fixture.join("tree").display());
         symlink(target, user.join(link)).expect("a link can be made");
         let image = user.image("linux/amd64", "user", &[b"user"]);
         user.entry(image.manifest.clone().tagged("v1"));
         user.write();
-        let before = digests(&scene.join("tree/owner/blobs/sha256"));
-        let df = scene.run(&["df", "--grace", "0", "--format", "json", "-r", "tree"]);
+        let before = digests(&fixture.join("tree/owner/blobs/sha256"));
+        let df = fixture.run(&["df", "--grace", "0", "--format", "json", "-r", "tree"]);
         let df = number(&df.json(), "/total/reclaimable_bytes");
         for command in [
             &["gc", "--grace", "0"][..],
@@ -283,15 +283,15 @@ fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
             &["gc", "-n", "--grace", "0"],
         ] {
             let args = [command, &["--format", "json", "-r", "tree"]].concat();
-            let run = scene.run(&args);
+            let run = fixture.run(&args);
             let json = run.refused().json();
             let states = of_layouts(&json, "state");
             assert_eq!(states[1..], ["refused", "refused"], "{}", run.all());
             run.warns("cannot sweep `tree/owner`: `tree/user` uses the same blobs");
-            assert_eq!(digests(&scene.join("tree/owner/blobs/sha256")), before);
+            assert_eq!(digests(&fixture.join("tree/owner/blobs/sha256")), before);
         }
         assert_eq!(df, 20, "only the orphan of the one that stands alone");
-        let run = scene.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
+        let run = fixture.run(&["blobs", "--unreferenced", "--grace", "0", "-r", "tree"]);
         run.refused().keeps_quiet_about("owner");
     }
 }
@@ -299,12 +299,12 @@ fn an_owner_is_refused_beside_a_layout_that_uses_its_blobs() {
 #[test]
 fn a_tree_is_searched_whole_or_not_at_all() {
     let commune = Commune::new(Way::Algorithm);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let before = commune.pool();
-    let run = scene.run(&[&GC[..], &["-r", "one", "two", "three", "nowhere"]].concat());
+    let run = fixture.run(&[&GC[..], &["-r", "one", "two", "three", "nowhere"]].concat());
     run.exits(3).warns("could be searched for layouts");
     assert_eq!(commune.pool(), before);
-    let run = scene.run(&[&GC[..], &["-r", "."]].concat());
+    let run = fixture.run(&[&GC[..], &["-r", "."]].concat());
     run.ok();
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
 }
@@ -313,14 +313,14 @@ fn a_tree_is_searched_whole_or_not_at_all() {
 #[test]
 fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let now = std::time::SystemTime::now();
     let minutes = |n: u64| now - Duration::from_secs(60 * n);
     let set = |path: &Path, time| crate::support::layout::set_modified(path, time);
     for (name, age) in [("one", 50), ("two", 2), ("three", 1)] {
-        set(&scene.join(name).join("index.json"), minutes(age));
+        set(&fixture.join(name).join("index.json"), minutes(age));
     }
-    let blob = |digest: &str| scene.join("pool").join(digest.replacen(':', "/", 1));
+    let blob = |digest: &str| fixture.join("pool").join(digest.replacen(':', "/", 1));
     // What one of them has listed a moment ago is no orphan to the others either.
     for digest in commune.needed() {
         set(&blob(&digest), minutes(0));
@@ -331,14 +331,14 @@ fn unreferenced_shared_blobs_are_in_flight_while_recent() {
     let layer = Desc::of("x", b"an orphan of nobody").digest;
     set(&blob(&layer), minutes(55));
     let args = ["gc", "--shared-blobs", "pool"];
-    let run = scene.run(&[&args[..], &NAMES].concat());
+    let run = fixture.run(&[&args[..], &NAMES].concat());
     run.ok()
         .says(&format!("Kept: {layer} (in flight"))
         .ends_with_line("kept 19B: 1 blob in flight (`--grace`); `--grace 0` deletes it where no writer is at work");
     let mut kept = commune.needed();
     kept.insert(layer.clone());
     assert_eq!(commune.pool(), kept, "{}", run.all());
-    scene
+    fixture
         .run(&[&args[..], &["--grace", "0"], &NAMES].concat())
         .ok();
     assert_eq!(commune.pool(), commune.needed());
@@ -358,14 +358,14 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
         "pool",
     ];
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     for digest in &commune.orphans {
-        let path = scene.join("pool").join(digest.replacen(':', "/", 1));
+        let path = fixture.join("pool").join(digest.replacen(':', "/", 1));
         let old = std::time::SystemTime::now() - Duration::from_secs(3 * 3600);
         crate::support::layout::set_modified(&path, old);
     }
-    fs::write(scene.join("three/oci-put-blob123456789"), b"").expect("it can be written");
-    let run = scene.run(&[&args[..], &NAMES].concat());
+    fs::write(fixture.join("three/oci-put-blob123456789"), b"").expect("it can be written");
+    let run = fixture.run(&[&args[..], &NAMES].concat());
     run.ok()
         .says("kept: a writer is at work (oci-put-blob123456789); gc deletes them later");
     for digest in commune.needed() {
@@ -374,21 +374,21 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
     // What one layout released, a writer of another one may list.
     let sweep = ["gc", "--allow-empty", "--shared-blobs", "pool"];
     for again in [&args[..], &sweep] {
-        let run = scene.run(&[again, &NAMES].concat());
+        let run = fixture.run(&[again, &NAMES].concat());
         run.ok().says("(released while a writer was at work)");
         for digest in commune.needed() {
             assert!(commune.pool().contains(&digest), "{}", run.all());
         }
     }
-    let note = |name: &str| scene.join(name).join(".ocisweep/released.json");
+    let note = |name: &str| fixture.join(name).join(".ocisweep/released.json");
     assert!(NAMES.iter().all(|name| note(name).exists()));
     fs::write(note("two"), b"no note").expect("it can be written");
-    let run = scene.run(&[&sweep[..], &NAMES].concat());
+    let run = fixture.run(&[&sweep[..], &NAMES].concat());
     run.exits(3)
         .warns("cannot understand `two/.ocisweep/released.json`");
     fs::write(note("two"), b"{\"schema_version\":1,\"blobs\":[]}").expect("it can be written");
-    fs::remove_file(scene.join("three/oci-put-blob123456789")).expect("it can be removed");
-    let run = scene.run(
+    fs::remove_file(fixture.join("three/oci-put-blob123456789")).expect("it can be removed");
+    let run = fixture.run(
         &[
             &[
                 "gc",
@@ -410,18 +410,18 @@ fn blobs_released_by_a_prune_of_a_shared_store_are_kept_while_a_writer_is_active
 #[test]
 fn stale_temporary_files_of_every_layout_are_removed() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     for name in NAMES {
-        let path = scene.join(name).join("oci-put-blob123456789");
+        let path = fixture.join(name).join("oci-put-blob123456789");
         fs::write(&path, vec![0; 1000]).expect("it can be written");
         let old = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
         crate::support::layout::set_modified(&path, old);
     }
-    let run = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+    let run = fixture.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
     let json = run.ok().json();
     assert_eq!(number(&json, "/totals/temporary_bytes"), 3000);
     for name in NAMES {
-        assert!(!scene.join(name).join("oci-put-blob123456789").exists());
+        assert!(!fixture.join(name).join("oci-put-blob123456789").exists());
     }
     assert_eq!(commune.pool(), commune.needed());
 }
@@ -429,17 +429,17 @@ fn stale_temporary_files_of_every_layout_are_removed() {
 #[test]
 fn one_busy_layout_makes_the_pool_busy() {
     let commune = Commune::new(Way::Algorithm);
-    let scene = &commune.scene;
-    let lock = fs::File::create(scene.join("three/index.json.lock")).expect("it can be made");
+    let fixture = &commune.fixture;
+    let lock = fs::File::create(fixture.join("three/index.json.lock")).expect("it can be made");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .expect("nobody else holds it");
     let before = commune.pool();
-    let run = scene.run(&[&GC[..], &["--lock-wait", "0s"], &NAMES].concat());
+    let run = fixture.run(&[&GC[..], &["--lock-wait", "0s"], &NAMES].concat());
     run.exits(6).warns("cannot lock `three`");
     assert_eq!(commune.pool(), before);
     // The locks of the others are gone again.
     for name in ["one", "two"] {
-        assert!(!scene.join(name).join("index.json.lock").exists());
+        assert!(!fixture.join(name).join("index.json.lock").exists());
     }
 }
 
@@ -447,9 +447,9 @@ fn one_busy_layout_makes_the_pool_busy() {
 fn a_pool_is_listed_and_measured() {
     for way in WAYS {
         let commune = Commune::new(way);
-        let scene = &commune.scene;
+        let fixture = &commune.fixture;
         let shared = ["--shared-blobs", "pool", "--format", "json"];
-        let json = scene
+        let json = fixture
             .run(&[&["ls"], &shared[..], &NAMES].concat())
             .ok()
             .json();
@@ -458,15 +458,21 @@ fn a_pool_is_listed_and_measured() {
             assert_eq!(image["state"], "whole", "{way:?} {json:#}");
         }
         let df = ["df", "--grace", "0"];
-        let json = scene.run(&[&df, &shared[..], &NAMES].concat()).ok().json();
-        let all = scene.bytes(|path| path.starts_with("pool")).sum();
+        let json = fixture
+            .run(&[&df, &shared[..], &NAMES].concat())
+            .ok()
+            .json();
+        let all = fixture.bytes(|path| path.starts_with("pool")).sum();
         assert_eq!(number(&json, "/total/size_bytes"), all, "{way:?}");
         let reclaimable = number(&json, "/total/reclaimable_bytes");
-        let gc = scene.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
+        let gc = fixture.run(&[&GC[..], &["--format", "json"], &NAMES].concat());
         let freed = number(&gc.ok().json(), "/totals/reclaimed_bytes");
         assert_eq!(reclaimable, freed, "{way:?}");
         assert!(freed > 0);
-        let json = scene.run(&[&df, &shared[..], &NAMES].concat()).ok().json();
+        let json = fixture
+            .run(&[&df, &shared[..], &NAMES].concat())
+            .ok()
+            .json();
         assert_eq!(number(&json, "/total/size_bytes"), all - freed);
         assert_eq!(number(&json, "/total/reclaimable_bytes"), 0);
     }
@@ -477,9 +483,9 @@ fn a_pool_is_listed_and_measured() {
 fn each_layout_of_a_pool_is_checked() {
     for way in WAYS {
         let commune = Commune::new(way);
-        let scene = &commune.scene;
+        let fixture = &commune.fixture;
         let check = ["check", "--shared-blobs", "pool", "--format", "json"];
-        let run = scene.run(&[&check, &NAMES[..]].concat());
+        let run = fixture.run(&[&check, &NAMES[..]].concat());
         let json = run.ok().json();
         assert_eq!(number(&json, "/damaged"), 0, "{way:?} {}", run.all());
         for (at, need) in commune.needs.iter().enumerate() {
@@ -505,10 +511,10 @@ fn each_layout_of_a_pool_is_checked() {
         let own = own
             .expect("each has blobs of its own")
             .replace("sha256:", "pool/sha256/");
-        let file = scene.join(&own);
+        let file = fixture.join(&own);
         let bytes = fs::read(&file).expect("a blob can be read");
         fs::write(&file, vec![b'x'; bytes.len()]).expect("a blob can be written");
-        let run = scene.run(&[&check, &NAMES[..]].concat());
+        let run = fixture.run(&[&check, &NAMES[..]].concat());
         run.exits(1);
         let json = run.json();
         assert_eq!(
@@ -526,36 +532,36 @@ fn each_layout_of_a_pool_is_checked() {
 fn prune_removes_entries_and_what_no_layout_needs_then() {
     for way in WAYS {
         let commune = Commune::new(way);
-        let scene = &commune.scene;
+        let fixture = &commune.fixture;
         let prune = [ASK, &["-f"]].concat();
         let shared = ["--shared-blobs", "pool", "--format", "json"];
         // The second layout gets a name that is kept.
-        let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");
+        let index = fs::read_to_string(fixture.join("two/index.json")).expect("it can be read");
         fs::write(
-            scene.join("two/index.json"),
+            fixture.join("two/index.json"),
             index.replace("\"v1\"", "\"v2\""),
         )
         .expect("it can be written");
-        let before = scene.bytes(|path| path.starts_with("pool"));
-        let pictures = NAMES.map(|name| snapshot(&scene.join(name)));
-        let dry = scene.run(&[&prune[..], &shared, &["-n"], &NAMES].concat());
+        let before = fixture.bytes(|path| path.starts_with("pool"));
+        let pictures = NAMES.map(|name| snapshot(&fixture.join(name)));
+        let dry = fixture.run(&[&prune[..], &shared, &["-n"], &NAMES].concat());
         let dry = dry.ok().json();
         for (name, picture) in NAMES.iter().zip(&pictures) {
-            assert_same(picture, &snapshot(&scene.join(name)), "a dry run");
+            assert_same(picture, &snapshot(&fixture.join(name)), "a dry run");
         }
-        let run = scene.run(&[&prune[..], &shared, &NAMES].concat());
+        let run = fixture.run(&[&prune[..], &shared, &NAMES].concat());
         let ran = run.ok().json();
         assert_eq!(commune.pool(), commune.needs[1], "{way:?}\n{}", run.all());
-        let counts = NAMES.map(|name| crate::support::files::entries(&scene.join(name)).len());
+        let counts = NAMES.map(|name| crate::support::files::entries(&fixture.join(name)).len());
         assert_eq!(counts, [0, 1, 0], "{way:?}");
-        let after = scene.bytes(|path| path.starts_with("pool"));
+        let after = fixture.bytes(|path| path.starts_with("pool"));
         assert_eq!(
             number(&ran, "/totals/reclaimed_bytes"),
             before.sum() - after.sum(),
             "{way:?}"
         );
         assert_eq!(dry["totals"], ran["totals"], "{way:?}");
-        let again = scene.run(&[&prune[..], &shared, &NAMES].concat());
+        let again = fixture.run(&[&prune[..], &shared, &NAMES].concat());
         assert_eq!(number(&again.ok().json(), "/totals/blobs"), 0);
     }
 }
@@ -567,10 +573,10 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
         // Without --allow-empty no layout loses its last image.
         (&["-a"], |_| {}),
         (&["-a", "--allow-empty"], |commune| {
-            fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+            fs::write(commune.fixture.join("two/index.json"), b"{").expect("it can be written");
         }),
         (&["-a", "--allow-empty", "--lock-wait", "0s"], |commune| {
-            let lock = fs::File::create(commune.scene.join("three/index.json.lock"));
+            let lock = fs::File::create(commune.fixture.join("three/index.json.lock"));
             let lock = lock.expect("it can be made");
             rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
                 .expect("nobody else holds it");
@@ -580,13 +586,19 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
     ];
     for (args, harm) in harms {
         let commune = Commune::new(Way::Algorithm);
-        let scene = &commune.scene;
+        let fixture = &commune.fixture;
         harm(&commune);
-        let before = (commune.pool(), fs::read(scene.join("one/index.json")).ok());
+        let before = (
+            commune.pool(),
+            fs::read(fixture.join("one/index.json")).ok(),
+        );
         let prune = ["prune", "-f", "--grace", "0", "--shared-blobs", "pool"];
-        let run = scene.run(&[&prune[..], args, &NAMES].concat());
+        let run = fixture.run(&[&prune[..], args, &NAMES].concat());
         assert!(matches!(run.code, Some(3 | 6)), "{}", run.all());
-        let after = (commune.pool(), fs::read(scene.join("one/index.json")).ok());
+        let after = (
+            commune.pool(),
+            fs::read(fixture.join("one/index.json")).ok(),
+        );
         assert!(before == after, "{args:?}\n{}", run.all());
     }
     // What has no meaning for a pool is reported by the command line.
@@ -598,7 +610,7 @@ fn prune_of_a_pool_is_refused_as_a_whole() {
         "pool",
         "--remove-empty-layouts",
     ];
-    let run = commune.scene.run(&[&prune[..], &NAMES].concat());
+    let run = commune.fixture.run(&[&prune[..], &NAMES].concat());
     run.exits(2);
 }
 
@@ -645,23 +657,23 @@ fn recorded_pools_are_refused_alone_and_swept_together() {
 #[test]
 fn a_second_index_of_any_layout_keeps_blobs_of_the_pool() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let orphans: Vec<String> = commune.orphans.iter().cloned().collect();
     let lists = orphans
         .iter()
         .map(|digest| format!(r#"{{"digest":"{digest}","size":1}}"#));
     let text = format!("[{}]", lists.collect::<Vec<_>>().join(","));
-    fs::write(scene.join("two/other.json"), &text).expect("it can be written");
+    fs::write(fixture.join("two/other.json"), &text).expect("it can be written");
     let before = commune.pool();
-    let run = scene.run(&[&GC[..], &NAMES].concat());
+    let run = fixture.run(&[&GC[..], &NAMES].concat());
     run.ok().says("Total reclaimed space: 0B");
     assert_eq!(commune.pool(), before, "{}", run.all());
     let torn = text.trim_end_matches(']');
-    fs::write(scene.join("two/other.json"), torn).expect("it can be written");
-    let run = scene.run(&[&GC[..], &NAMES].concat());
+    fs::write(fixture.join("two/other.json"), torn).expect("it can be written");
+    let run = fixture.run(&[&GC[..], &NAMES].concat());
     run.refused().warns("two/other.json");
     assert_eq!(commune.pool(), before, "{}", run.all());
-    let run = scene.run(&[&GC[..], &["--ignore-index", "other.json"], &NAMES].concat());
+    let run = fixture.run(&[&GC[..], &["--ignore-index", "other.json"], &NAMES].concat());
     run.ok();
     assert_eq!(commune.pool(), commune.needed(), "{}", run.all());
 }
@@ -686,27 +698,30 @@ fn own(commune: &Commune, position: usize) -> BTreeSet<String> {
 fn rm_deletes_from_a_pool_what_no_other_layout_references() {
     for way in WAYS {
         let commune = Commune::new(way);
-        let scene = &commune.scene;
+        let fixture = &commune.fixture;
         let rm = ["rm", "--grace", "0", "one", "v1"];
         let with = ["--with", "two", "--with", "three"];
         let before = commune.pool();
-        let bytes = scene.bytes(|path| path.starts_with("pool"));
-        let others = || ["two", "three"].map(|name| snapshot(&scene.join(name)));
+        let bytes = fixture.bytes(|path| path.starts_with("pool"));
+        let others = || ["two", "three"].map(|name| snapshot(&fixture.join(name)));
         let pictures = others();
-        let dry = scene.run(&[&rm[..], &SHARED, &with, &["-n", "--format", "json"]].concat());
+        let dry = fixture.run(&[&rm[..], &SHARED, &with, &["-n", "--format", "json"]].concat());
         let dry = dry.ok().json();
         assert_eq!(commune.pool(), before, "{way:?}");
-        let run = scene.run(&[&rm[..], &SHARED, &with, &["--format", "json"]].concat());
+        let run = fixture.run(&[&rm[..], &SHARED, &with, &["--format", "json"]].concat());
         let ran = run.ok().json();
         let gone = own(&commune, 0);
         assert!(!gone.is_empty());
         let expected: BTreeSet<String> = before.difference(&gone).cloned().collect();
         assert_eq!(commune.pool(), expected, "{way:?}\n{}", run.all());
-        let after = scene.bytes(|path| path.starts_with("pool"));
+        let after = fixture.bytes(|path| path.starts_with("pool"));
         let freed = bytes.sum() - after.sum();
         assert_eq!(number(&ran, "/totals/reclaimed_bytes"), freed, "{way:?}");
         assert_eq!(dry["totals"], ran["totals"], "{way:?}");
-        assert_eq!(crate::support::files::entries(&scene.join("one")).len(), 0);
+        assert_eq!(
+            crate::support::files::entries(&fixture.join("one")).len(),
+            0
+        );
         for (old, new) in pictures.iter().zip(others()) {
             let new = without_directory_times(&new);
             assert_same(&without_directory_times(old), &new, &run.all());
@@ -717,9 +732,9 @@ fn rm_deletes_from_a_pool_what_no_other_layout_references() {
 #[test]
 fn rm_reports_what_the_other_layouts_of_a_pool_keep() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     // A tree finds the others as well.
-    let run = scene.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
+    let run = fixture.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
     run.ok()
         .says("Untagged: v1")
         .says("kept: 1 blob also used by other layouts");
@@ -728,31 +743,34 @@ fn rm_reports_what_the_other_layouts_of_a_pool_keep() {
 #[test]
 fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let before = commune.pool();
     let rm = ["rm", "one", "v1"];
-    scene
+    fixture
         .run(&[&rm[..], &SHARED].concat())
         .exits(2)
         .warns("without the other layouts")
         .warns("`--with` names each of them");
-    fs::write(scene.join("two/index.json"), b"{").expect("it can be written");
-    let run = scene.run(&[&rm[..], &SHARED, &["--with", "two", "--with", "three"]].concat());
+    fs::write(fixture.join("two/index.json"), b"{").expect("it can be written");
+    let run = fixture.run(&[&rm[..], &SHARED, &["--with", "two", "--with", "three"]].concat());
     assert_eq!(run.code, Some(3), "{}", run.all());
     assert_eq!(commune.pool(), before);
-    assert_eq!(crate::support::files::entries(&scene.join("one")).len(), 1);
+    assert_eq!(
+        crate::support::files::entries(&fixture.join("one")).len(),
+        1
+    );
 }
 
 #[test]
 fn a_hold_protects_an_image_in_a_pool() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let hold = ["hold", "add", "one", "release", "v1"];
-    scene.run(&[&hold[..], &SHARED].concat()).ok();
-    let run = scene.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
+    fixture.run(&[&hold[..], &SHARED].concat()).ok();
+    let run = fixture.run(&[&["rm", "one", "v1", "--with", "."], &SHARED[..]].concat());
     run.exits(1).warns("hold");
     let prune = ["prune", "-f", "-a", "--allow-empty", "--grace", "0"];
-    scene.run(&[&prune[..], &SHARED, &NAMES].concat()).ok();
+    fixture.run(&[&prune[..], &SHARED, &NAMES].concat()).ok();
     let one = commune.needs.first().expect("there are three");
     assert_eq!(&commune.pool(), one);
 }
@@ -760,10 +778,10 @@ fn a_hold_protects_an_image_in_a_pool() {
 #[test]
 fn why_says_what_a_sweep_of_a_pool_would_do() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let why = |digest: &str| {
         let args = ["why", "--grace", "0", "one", digest, "--with", "."];
-        scene.run(&[&args[..], &SHARED].concat())
+        fixture.run(&[&args[..], &SHARED].concat())
     };
     let mine = own(&commune, 0);
     why(mine.first().expect("it has some")).ok().says("v1");
@@ -779,8 +797,8 @@ fn why_says_what_a_sweep_of_a_pool_would_do() {
 #[test]
 fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
-    let run = scene.run(&[&["blobs", "--live", "one"], &SHARED[..]].concat());
+    let fixture = &commune.fixture;
+    let run = fixture.run(&[&["blobs", "--live", "one"], &SHARED[..]].concat());
     let live: BTreeSet<String> = run
         .ok()
         .stdout
@@ -790,7 +808,7 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
         .collect();
     assert_eq!(Some(&live), commune.needs.first());
     let blobs = ["blobs", "--unreferenced", "--grace", "0"];
-    let run = scene.run(&[&blobs[..], &SHARED, &NAMES].concat());
+    let run = fixture.run(&[&blobs[..], &SHARED, &NAMES].concat());
     let dead: BTreeSet<String> = run
         .ok()
         .stdout
@@ -808,17 +826,17 @@ fn blobs_of_a_pool_are_printed_by_layout_and_for_all_of_them() {
 #[test]
 fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let blobs = ["blobs", "--unreferenced", "--grace", "0"];
-    let run = scene.run(&[&blobs[..], &SHARED, &NAMES, &["one/"]].concat());
+    let run = fixture.run(&[&blobs[..], &SHARED, &NAMES, &["one/"]].concat());
     let notes = run.ok().stderr.matches("are the same layout").count();
     assert_eq!(notes, 1, "{}", run.all());
-    fs::rename(scene.join("pool"), scene.join("odd\npool")).expect("it can be moved");
+    fs::rename(fixture.join("pool"), fixture.join("odd\npool")).expect("it can be moved");
     let odd = ["--shared-blobs", "odd\npool"];
-    let run = scene.run(&[&blobs[..], &odd, &NAMES].concat());
+    let run = fixture.run(&[&blobs[..], &odd, &NAMES].concat());
     run.exits(2).one_error_with_hint();
     assert_eq!(run.stdout, "", "{}", run.all());
-    let run = scene.run(&[&blobs[..], &odd, &["-0"], &NAMES].concat());
+    let run = fixture.run(&[&blobs[..], &odd, &["-0"], &NAMES].concat());
     let paths = run.ok().stdout.matches("odd\npool/sha256/").count();
     assert_eq!(paths, commune.orphans.len(), "{}", run.all());
 }
@@ -826,21 +844,24 @@ fn blobs_of_a_pool_are_found_once_and_printed_as_lines() {
 #[test]
 fn df_measures_each_image_of_a_pool() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let df = ["df", "-v", "--format", "json"];
-    let json = scene.run(&[&df[..], &SHARED, &NAMES].concat()).ok().json();
+    let json = fixture
+        .run(&[&df[..], &SHARED, &NAMES].concat())
+        .ok()
+        .json();
     for position in 0..NAMES.len() {
         let unique: u64 = own(&commune, position)
             .iter()
             .map(|digest| {
-                let file = scene.join(&digest.replace("sha256:", "pool/sha256/"));
+                let file = fixture.join(&digest.replace("sha256:", "pool/sha256/"));
                 fs::metadata(file).expect("it is there").len()
             })
             .sum();
         let path = format!("/layouts/{position}/items/0/unique_bytes");
         assert_eq!(number(&json, &path), unique, "{json:#}");
     }
-    let text = scene.run(&[&["df", "-v"], &SHARED[..], &NAMES].concat());
+    let text = fixture.run(&[&["df", "-v"], &SHARED[..], &NAMES].concat());
     text.ok().says("UNIQUE").says("v1");
 }
 
@@ -858,34 +879,34 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     let keep = ["--keep-from", "keep"];
     let planned = || {
         let commune = Commune::new(Way::Empty);
-        let scene = &commune.scene;
-        let index = fs::read_to_string(scene.join("two/index.json")).expect("it can be read");
+        let fixture = &commune.fixture;
+        let index = fs::read_to_string(fixture.join("two/index.json")).expect("it can be read");
         let index = index.replace("\"v1\"", "\"v2\"");
-        fs::write(scene.join("two/index.json"), index).expect("it can be written");
-        fs::write(scene.join("keep"), "v2\n").expect("it can be written");
+        fs::write(fixture.join("two/index.json"), index).expect("it can be written");
+        fs::write(fixture.join("keep"), "v2\n").expect("it can be written");
         let before = commune.pool();
-        scene
+        fixture
             .run(&[&prune[..], &keep, &SHARED, &NAMES].concat())
             .ok();
         assert_eq!(commune.pool(), before);
         commune
     };
     let commune = planned();
-    let apply = commune.scene.run(&["apply", "plan.json"]);
+    let apply = commune.fixture.run(&["apply", "plan.json"]);
     apply.ok();
     assert_eq!(commune.pool(), commune.needs[1], "{}", apply.all());
 
     // Another layout changed: nothing at all is done.
     let commune = planned();
-    let two = commune.scene.join("two/index.json");
+    let two = commune.fixture.join("two/index.json");
     let index = fs::read_to_string(&two).expect("it can be read");
     fs::write(&two, index.replace("\"v2\"", "\"v3\"")).expect("it can be written");
     let before = commune.pool();
-    let run = commune.scene.run(&["apply", "plan.json"]);
+    let run = commune.fixture.run(&["apply", "plan.json"]);
     run.exits(3).warns("two");
     assert_eq!(commune.pool(), before);
     assert_eq!(
-        crate::support::files::entries(&commune.scene.join("one")).len(),
+        crate::support::files::entries(&commune.fixture.join("one")).len(),
         1
     );
 }
@@ -893,7 +914,7 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
 #[test]
 fn a_budget_counts_for_each_layout_of_a_pool() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
+    let fixture = &commune.fixture;
     let prune = [
         "prune",
         "-f",
@@ -903,11 +924,11 @@ fn a_budget_counts_for_each_layout_of_a_pool() {
         "0",
         "--max-size",
     ];
-    scene
+    fixture
         .run(&[&prune[..], &["1GB"], &SHARED, &NAMES].concat())
         .ok();
     assert_eq!(commune.pool(), commune.needed());
-    scene
+    fixture
         .run(&[&prune[..], &["1B"], &SHARED, &NAMES].concat())
         .ok();
     assert_eq!(commune.pool(), BTreeSet::new());
@@ -926,7 +947,7 @@ const QUESTION: &str = "Are you sure you want to continue? [y/N] ";
 
 /// Lists an image in a layout that has others, as a program that takes no lock does.
 fn list(commune: &Commune, layout: &str, entry: &serde_json::Value, name: &str) {
-    let path = commune.scene.join(layout).join("index.json");
+    let path = commune.fixture.join(layout).join("index.json");
     let mut index = read_index(&path);
     let mut entry = entry.clone();
     entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
@@ -942,12 +963,12 @@ fn read_index(path: &Path) -> serde_json::Value {
 
 /// Returns the first entry of a layout.
 fn first_entry(commune: &Commune, layout: &str) -> serde_json::Value {
-    read_index(&commune.scene.join(layout).join("index.json"))["manifests"][0].clone()
+    read_index(&commune.fixture.join(layout).join("index.json"))["manifests"][0].clone()
 }
 
 /// Gives the image of the second layout the name that [`ASK`] keeps.
 fn keep_two(commune: &Commune) {
-    let path = commune.scene.join("two/index.json");
+    let path = commune.fixture.join("two/index.json");
     let index = fs::read_to_string(&path).expect("it can be read");
     fs::write(&path, index.replace("\"v1\"", "\"v2\"")).expect("it can be written");
 }
@@ -955,7 +976,7 @@ fn keep_two(commune: &Commune) {
 /// Prunes the pool on a terminal, and types `answer` when the question is there and `change` is done.
 fn when_asked(commune: &Commune, answer: &str, change: impl FnOnce()) -> Option<Run> {
     let path = |name: &str| {
-        let path = commune.scene.join(name).into_os_string().into_string();
+        let path = commune.fixture.join(name).into_os_string().into_string();
         path.expect("paths of the tests are UTF-8")
     };
     let mut words: Vec<String> = ASK.iter().map(|&word| word.to_owned()).collect();
@@ -968,7 +989,7 @@ fn when_asked(commune: &Commune, answer: &str, change: impl FnOnce()) -> Option<
 
 /// Returns what the layouts list and what the pool has.
 fn picture(commune: &Commune) -> (BTreeSet<String>, [Vec<u8>; 3]) {
-    let index = |name: &str| fs::read(commune.scene.join(name).join("index.json"));
+    let index = |name: &str| fs::read(commune.fixture.join(name).join("index.json"));
     let indexes = NAMES.map(|name| index(name).expect("it can be read"));
     (commune.pool(), indexes)
 }
@@ -994,18 +1015,18 @@ fn a_confirmed_prune_removes_from_each_layout_of_a_pool_what_the_question_showed
     assert_eq!(run.stdout.matches(QUESTION).count(), 1, "{}", run.all());
     let (shown, done) = run.stdout.split_once(QUESTION).expect("it asks");
     for (name, (id, is_removed)) in NAMES.iter().zip(ids.iter().zip([true, false, true])) {
-        let path = commune.scene.join(name).display().to_string();
+        let path = commune.fixture.join(name).display().to_string();
         let warned = shown.contains(&format!("of {path}:\n  {id}  v1"));
         assert_eq!(warned, is_removed, "{name}\n{}", run.all());
     }
     let removed = before.0.len() - commune.needs[1].len();
-    let pool = commune.scene.join("pool").display().to_string();
+    let pool = commune.fixture.join("pool").display().to_string();
     let line =
         format!("This will delete {removed} blobs of {pool} that no layout will reference.\n");
     assert!(shown.contains(&line), "{line}\n{}", run.all());
     assert_eq!(commune.pool(), commune.needs[1], "{}", run.all());
     assert_eq!(
-        NAMES.map(|name| entries(&commune.scene.join(name))),
+        NAMES.map(|name| entries(&commune.fixture.join(name))),
         [0, 1, 0]
     );
     // The same bytes before and after.
@@ -1021,12 +1042,12 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
     type Change = fn(&Commune);
     let changes: [(&str, Change); 3] = [
         ("one", |commune| {
-            let aside = LayoutBuilder::at(&commune.scene.join("aside"));
+            let aside = LayoutBuilder::at(&commune.fixture.join("aside"));
             let image = aside.image("linux/amd64", "another", &[b"another layer"]);
             for digest in image.digests() {
                 let path = digest.replacen(':', "/", 1);
                 let from = aside.join("blobs").join(&path);
-                let to = commune.scene.join("pool").join(&path);
+                let to = commune.fixture.join("pool").join(&path);
                 fs::rename(from, to).expect("it can be moved");
             }
             let manifest = &image.manifest;
@@ -1056,7 +1077,7 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
         }) else {
             return;
         };
-        let path = commune.scene.join(name).display().to_string();
+        let path = commune.fixture.join(name).display().to_string();
         run.exits(3).says(QUESTION).says(&format!(
             "ocisweep: cannot prune `{path}`: more images would be removed than were confirmed\n"
         ));
@@ -1070,13 +1091,13 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
     let commune = Commune::new(Way::Empty);
     keep_two(&commune);
     let run = when_asked(&commune, "y\n", || {
-        let path = commune.scene.join("one/index.json");
+        let path = commune.fixture.join("one/index.json");
         let index = fs::read_to_string(&path).expect("it can be read");
         fs::write(&path, index.replace("\"v1\"", "\"v2\"")).expect("it can be written");
     });
     run.expect("there is a terminal").ok();
     assert_eq!(
-        NAMES.map(|name| entries(&commune.scene.join(name))),
+        NAMES.map(|name| entries(&commune.fixture.join(name))),
         [1, 1, 0]
     );
     let kept = commune.needs[0].union(&commune.needs[1]);
@@ -1086,7 +1107,7 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
 #[test]
 fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question() {
     let commune = Commune::new(Way::Empty);
-    fs::write(commune.scene.join("two/index.json"), b"{").expect("it can be written");
+    fs::write(commune.fixture.join("two/index.json"), b"{").expect("it can be written");
     let before = picture(&commune);
     let Some(run) = when_asked(&commune, "y\n", || {}) else {
         return;
@@ -1120,14 +1141,14 @@ fn a_layout_of_a_pool_that_cannot_be_planned_is_reported_once_without_a_question
 #[test]
 fn bytes_that_links_keep_are_noted_once_for_a_pool() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
-    fs::create_dir(scene.join("outside")).expect("a directory can be made");
+    let fixture = &commune.fixture;
+    fs::create_dir(fixture.join("outside")).expect("a directory can be made");
     let mut kept = 0;
     for digest in &commune.orphans {
         let path = digest.replacen(':', "/", 1);
-        let blob = scene.join("pool").join(&path);
+        let blob = fixture.join("pool").join(&path);
         kept += fs::metadata(&blob).expect("it is there").len();
-        let link = scene.join("outside").join(path.replace('/', "-"));
+        let link = fixture.join("outside").join(path.replace('/', "-"));
         fs::hard_link(blob, link).expect("a link can be made");
     }
     let note = format!("{kept}B remain on disk: hard links outside this run keep them");
@@ -1135,21 +1156,21 @@ fn bytes_that_links_keep_are_noted_once_for_a_pool() {
     for command in [&GC[..], &prune] {
         for format in ["text", "json"] {
             let args = [command, &["-n", "--format", format], &NAMES];
-            let run = scene.run(&args.concat());
+            let run = fixture.run(&args.concat());
             assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
             assert!(!run.stdout.contains("remain on disk"), "{}", run.all());
         }
     }
-    let run = scene.run(&[&GC[..], &NAMES].concat());
+    let run = fixture.run(&[&GC[..], &NAMES].concat());
     assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
     run.says("Total reclaimed space: 0B");
 }
 
 /// Puts a file into a layout that a killed run has exchanged with its own, and which another program wrote.
-fn park(scene: &TestDir, layout: &str) -> String {
+fn park(fixture: &TestDir, layout: &str) -> String {
     let (old, new) = ("0".repeat(32), "1".repeat(32));
     let name = format!(".ocisweep-swap-aB3dE6-{old}-{new}-index.json");
-    let layout = scene.join(layout);
+    let layout = fixture.join(layout);
     fs::copy(layout.join("index.json"), layout.join(&name)).expect("it can be copied");
     set_modified(&layout.join(&name), SystemTime::UNIX_EPOCH);
     name
@@ -1159,9 +1180,9 @@ fn park(scene: &TestDir, layout: &str) -> String {
 #[test]
 fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
     let commune = Commune::new(Way::Empty);
-    let scene = &commune.scene;
-    scene.layout("alone");
-    let names = ["alone", "two"].map(|layout| park(scene, layout));
+    let fixture = &commune.fixture;
+    fixture.layout("alone");
+    let names = ["alone", "two"].map(|layout| park(fixture, layout));
     let [name, _] = &names;
     let blobs = ["blobs", "--unreferenced", "--grace", "0"];
     for (layouts, parked) in [
@@ -1169,7 +1190,7 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
         (&["-r", "alone"], "alone"),
         (&["--shared-blobs", "pool", "one", "two", "three"], "two"),
     ] {
-        let run = scene.run(&[&blobs[..], layouts].concat());
+        let run = fixture.run(&[&blobs[..], layouts].concat());
         let note = format!("`{parked}/{name}` was written by another program");
         assert_eq!(run.ok().stderr.matches(&note).count(), 1, "{}", run.all());
         assert_eq!(
@@ -1188,7 +1209,7 @@ fn a_parked_file_is_noted_once_beside_a_list_of_unreferenced_blobs() {
 #[test]
 fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
     let commune = Commune::new(Way::Empty);
-    let name = park(&commune.scene, "two");
+    let name = park(&commune.fixture, "two");
     let Some(run) = when_asked(&commune, "y\n", || {}) else {
         return;
     };
@@ -1199,16 +1220,16 @@ fn a_parked_file_is_noted_once_by_a_prune_that_asks() {
 /// A parked index counts before a run that changes the layout has given it its name back.
 #[test]
 fn what_a_parked_file_lists_is_not_unreferenced() {
-    let scene = TestDir::new();
-    let (layout, image) = scene.layout("alone");
+    let fixture = TestDir::new();
+    let (layout, image) = fixture.layout("alone");
     let theirs = layout.image("linux/amd64", "theirs", &[b"a layer of theirs"]);
     let mut index = read_index(&layout.join("index.json"));
     index["manifests"][0]["digest"] = theirs.manifest.digest.clone().into();
     index["manifests"][0]["size"] = theirs.manifest.size.into();
-    let parked = park(&scene, "alone");
+    let parked = park(&fixture, "alone");
     fs::write(layout.join(&parked), index.to_string()).expect("it can be written");
     set_modified(&layout.join(&parked), SystemTime::UNIX_EPOCH);
-    let blobs = scene.run(&["blobs", "--unreferenced", "--grace", "0", "alone"]);
+    let blobs = fixture.run(&["blobs", "--unreferenced", "--grace", "0", "alone"]);
     let listed = &blobs.ok().stdout;
     for digest in theirs.digests().iter().chain(&image.digests()) {
         assert!(

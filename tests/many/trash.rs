@@ -15,17 +15,17 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// Three layouts over the blobs in `pool`, each with an image of its own, one of two platforms and one without a name; and
 /// orphans.
 struct Shared {
-    scene: TestDir,
+    fixture: TestDir,
     /// The image `app:1` of each.
     images: Vec<Image>,
 }
 
 impl Shared {
     fn new() -> Self {
-        let scene = TestDir::new();
+        let fixture = TestDir::new();
         let mut images = Vec::new();
         for name in NAMES {
-            let mut layout = LayoutBuilder::at(&scene.join(name));
+            let mut layout = LayoutBuilder::at(&fixture.join(name));
             let image = layout.image("linux/amd64", name, &[b"common", name.as_bytes()]);
             let text = format!("untagged {name}");
             let untagged = layout.image("linux/amd64", &text, &[b"common", text.as_bytes()]);
@@ -44,7 +44,7 @@ impl Shared {
             layout.write();
             images.push(image);
         }
-        let shared = Self { scene, images };
+        let shared = Self { fixture, images };
         fs::create_dir_all(shared.store().join("sha256")).expect("a directory can be made");
         shared.pool_them();
         shared
@@ -53,7 +53,7 @@ impl Shared {
     /// Moves the blobs of all layouts into the store.
     fn pool_them(&self) {
         for name in NAMES {
-            let own = self.scene.join(name).join("blobs/sha256");
+            let own = self.fixture.join(name).join("blobs/sha256");
             for blob in fs::read_dir(&own).expect("it has blobs") {
                 let blob = blob.expect("it has blobs");
                 let to = self.store().join("sha256").join(blob.file_name());
@@ -64,11 +64,11 @@ impl Shared {
     }
 
     fn store(&self) -> PathBuf {
-        self.scene.join("pool")
+        self.fixture.join("pool")
     }
 
     fn run(&self, words: &[&str]) -> Run {
-        self.scene.run(words)
+        self.fixture.run(words)
     }
 
     /// Runs a command over all layouts, and has what it deletes moved into the trash.
@@ -101,7 +101,7 @@ impl Shared {
 
     /// Everything in the store and the layouts but what is this program's own.
     fn bytes(&self) -> Bytes {
-        bytes(self.scene.path())
+        bytes(self.fixture.path())
     }
 
     fn in_trash(&self) -> usize {
@@ -120,7 +120,7 @@ impl Shared {
     /// Panics unless a run succeeded, and every file is as it was. `more`: documents that the undone run wrote may be left.
     #[track_caller]
     fn is_back(&self, before: &Bytes, more: bool, run: &Run) {
-        assert_back(before, self.scene.path(), more.then_some("pool"), run);
+        assert_back(before, self.fixture.path(), more.then_some("pool"), run);
     }
 
     #[track_caller]
@@ -174,12 +174,12 @@ fn what_a_command_removes_from_shared_blobs_comes_back_to_the_byte() {
             run.all()
         );
         for name in NAMES {
-            assert!(!shared.scene.join(name).join(".ocisweep/trash").exists());
+            assert!(!shared.fixture.join(name).join(".ocisweep/trash").exists());
         }
-        let picture = snapshot(shared.scene.path());
+        let picture = snapshot(shared.fixture.path());
         let dry = shared.undo(&["-n"]);
         dry.ok().says("; nothing was changed");
-        assert_same(&picture, &snapshot(shared.scene.path()), &dry.all());
+        assert_same(&picture, &snapshot(shared.fixture.path()), &dry.all());
         // The command that the run printed.
         let at = run.stdout.find("(ocisweep ").expect("a command");
         let line = run.stdout[at + 10..].lines().next().expect("a line");
@@ -219,7 +219,7 @@ fn a_plan_over_shared_blobs_is_applied_with_a_trash() {
         .ok();
     let run = shared.run(&["apply", "--trash=3d", "plan.json"]);
     run.ok().says("Moved to trash: ");
-    fs::remove_file(shared.scene.join("plan.json")).expect("it was written");
+    fs::remove_file(shared.fixture.join("plan.json")).expect("it was written");
     assert!(shared.bytes() != before);
     let runs = shared.runs();
     assert_eq!(runs[0]["names"], json!(["app:1", "app:1", "app:1"]));
@@ -246,13 +246,13 @@ fn a_run_is_undone_with_all_layouts_that_it_changed() {
     shared
         .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
         .ok();
-    let picture = snapshot(shared.scene.path());
+    let picture = snapshot(shared.fixture.path());
     let refused = shared.run(&["undo", "--shared-blobs", "pool", "two"]);
     refused
         .refused()
         .one_error_with_hint()
         .warns("changed layouts that are not among those given");
-    let now = without_directory_times(&snapshot(shared.scene.path()));
+    let now = without_directory_times(&snapshot(shared.fixture.path()));
     let picture = without_directory_times(&picture);
     assert_same(&picture, &now, &refused.all());
     // The hint can be pasted, from everywhere.
@@ -283,10 +283,10 @@ fn a_store_that_was_moved_with_its_layouts_is_undone() {
         .ok();
     let elsewhere = TestDir::new();
     for name in NAMES.iter().chain(&["pool"]) {
-        fs::rename(shared.scene.join(name), elsewhere.join(name)).expect("it can be moved");
+        fs::rename(shared.fixture.join(name), elsewhere.join(name)).expect("it can be moved");
     }
     let moved = Shared {
-        scene: elsewhere,
+        fixture: elsewhere,
         images: Vec::new(),
     };
     let back = moved.undo(&[]);
@@ -301,9 +301,9 @@ fn what_others_wrote_in_one_layout_since_is_kept() {
         .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
         .ok();
     // Another image of the same name in one of them.
-    let new = LayoutBuilder::at(&shared.scene.join("new"));
+    let new = LayoutBuilder::at(&shared.fixture.join("new"));
     let image = new.image("linux/amd64", "new", &[b"new layer"]);
-    let path = shared.scene.join("two/index.json");
+    let path = shared.fixture.join("two/index.json");
     let text = fs::read(&path).expect("it is there");
     let mut index: Value = serde_json::from_slice(&text).expect("it is JSON");
     let entry = json!({
@@ -317,10 +317,10 @@ fn what_others_wrote_in_one_layout_since_is_kept() {
     fs::write(&path, index.to_string()).expect("it can be written");
     for digest in image.digests() {
         let hex = digest.trim_start_matches("sha256:").to_owned();
-        let from = shared.scene.join("new/blobs/sha256").join(&hex);
+        let from = shared.fixture.join("new/blobs/sha256").join(&hex);
         fs::rename(from, shared.store().join("sha256").join(&hex)).expect("it can be moved");
     }
-    fs::remove_dir_all(shared.scene.join("new")).expect("it can be removed");
+    fs::remove_dir_all(shared.fixture.join("new")).expect("it can be removed");
     let run = shared.undo(&[]);
     run.ok()
         .warns("`app:1` of `two` now refers to another image");
@@ -348,11 +348,11 @@ fn what_is_listed_again_in_shared_blobs_is_put_back_by_the_next_run() {
         &["check", "--repair"],
     ] {
         let shared = Shared::new();
-        let index = fs::read(shared.scene.join("two/index.json")).expect("it is there");
+        let index = fs::read(shared.fixture.join("two/index.json")).expect("it is there");
         shared
             .trashing(&["prune", "-f", "-a", "--keep", "multi:*"])
             .ok();
-        fs::write(shared.scene.join("two/index.json"), &index).expect("it can be written");
+        fs::write(shared.fixture.join("two/index.json"), &index).expect("it can be written");
         let manifest = &shared.images[1].manifest.digest;
         assert!(!shared.has(manifest));
         let all = [words, &["--shared-blobs", "pool"], &NAMES].concat();
@@ -379,10 +379,10 @@ fn the_trash_of_shared_blobs_is_nothing_to_other_commands() {
     let count = shared.in_trash();
     assert!(count > 0);
     // A layout that uses the store through a link, as LXC makes them.
-    let alone = shared.scene.join("four");
+    let alone = shared.fixture.join("four");
     fs::create_dir(&alone).expect("a directory can be made");
     for file in ["index.json", "oci-layout"] {
-        fs::copy(shared.scene.join("one").join(file), alone.join(file)).expect("it is there");
+        fs::copy(shared.fixture.join("one").join(file), alone.join(file)).expect("it is there");
     }
     std::os::unix::fs::symlink("../pool", alone.join("blobs")).expect("a link can be made");
     for words in [
@@ -592,15 +592,15 @@ fn the_trash_of_shared_blobs_is_checked_once() {
 /// Adds an image to a layout, as another program does, and returns its name.
 fn write_image(shared: &Shared, layout: &str, number: u64) -> String {
     let name = format!("new:{number}");
-    let own = LayoutBuilder::at(&shared.scene.join("writer"));
+    let own = LayoutBuilder::at(&shared.fixture.join("writer"));
     let image = own.image("linux/amd64", &name, &[b"common", name.as_bytes()]);
     for digest in image.digests() {
         let hex = digest.trim_start_matches("sha256:").to_owned();
-        let from = shared.scene.join("writer/blobs/sha256").join(&hex);
+        let from = shared.fixture.join("writer/blobs/sha256").join(&hex);
         fs::rename(from, shared.store().join("sha256").join(&hex)).expect("it can be moved");
     }
-    fs::remove_dir_all(shared.scene.join("writer")).expect("it can be removed");
-    let path = shared.scene.join(layout).join("index.json");
+    fs::remove_dir_all(shared.fixture.join("writer")).expect("it can be removed");
+    let path = shared.fixture.join(layout).join("index.json");
     let text = fs::read(&path).expect("it is there");
     let mut index: Value = serde_json::from_slice(&text).expect("it is JSON");
     let entry = json!({
@@ -617,7 +617,7 @@ fn write_image(shared: &Shared, layout: &str, number: u64) -> String {
 
 /// Returns the entries of a layout, in any order.
 fn entries(shared: &Shared, layout: &str) -> Vec<String> {
-    let text = fs::read(shared.scene.join(layout).join("index.json")).expect("it is there");
+    let text = fs::read(shared.fixture.join(layout).join("index.json")).expect("it is there");
     let index: Value = serde_json::from_slice(&text).expect("it is JSON");
     let entries = index["manifests"].as_array().expect("a list").iter();
     let mut entries: Vec<String> = entries.map(Value::to_string).collect();

@@ -14,15 +14,15 @@ const DAMAGED: usize = 77;
 /// Every repository has a base layer of its organisation, an image under a name, one that lost its name, and an orphan of its
 /// own. Pairs of repositories share an orphan, and every tenth has as an orphan what the next one still uses.
 struct Registry {
-    scene: TestDir,
+    fixture: TestDir,
 }
 
 impl Registry {
     fn new() -> Self {
-        let scene = TestDir::new();
+        let fixture = TestDir::new();
         let mut linked: Vec<(Desc, LayoutBuilder)> = Vec::new();
         for number in 0..REPOSITORIES {
-            let mut repository = LayoutBuilder::at(&scene.join(&Self::path(number)));
+            let mut repository = LayoutBuilder::at(&fixture.join(&Self::path(number)));
             let base = format!("base of organisation {}", number / 20).repeat(50);
             let own = format!("content {number}").repeat(30);
             let image = repository.image(
@@ -58,7 +58,7 @@ impl Registry {
             repository.write();
             linked.push((pair, repository));
         }
-        let registry = Self { scene };
+        let registry = Self { fixture };
         registry.deduplicate();
         let (_, damaged) = &linked[DAMAGED];
         registry.damage(damaged);
@@ -86,7 +86,7 @@ impl Registry {
     fn deduplicate(&self) {
         let mut first = std::collections::BTreeMap::new();
         for number in 0..REPOSITORIES {
-            let directory = self.scene.join(&Self::path(number)).join("blobs/sha256");
+            let directory = self.fixture.join(&Self::path(number)).join("blobs/sha256");
             for entry in fs::read_dir(directory).expect("blobs can be listed") {
                 let path = entry.expect("blobs can be listed").path();
                 let name = path.file_name().expect("a blob has a name").to_owned();
@@ -110,14 +110,14 @@ impl Registry {
 
     fn json(&self, args: &[&str]) -> serde_json::Value {
         let run = self
-            .scene
+            .fixture
             .run(&[args, &["--format", "json", "-r", "registry"]].concat());
         assert!(matches!(run.code, Some(0 | 3)), "{}", run.all());
         run.json()
     }
 
     fn bytes(&self) -> Bytes {
-        self.scene.blobs()
+        self.fixture.blobs()
     }
 }
 
@@ -131,7 +131,7 @@ fn is_listed_with_one_command() {
         let images = layout["images"].as_array().expect("there are images");
         assert!(matches!(images.len(), 2 | 3), "{layout:#}");
     }
-    let ids = registry.scene.run(&["ls", "-q", "-r", "registry"]);
+    let ids = registry.fixture.run(&["ls", "-q", "-r", "registry"]);
     assert_eq!(ids.ok().stdout.lines().count(), 2 * REPOSITORIES + 1);
 }
 
@@ -145,7 +145,7 @@ fn is_measured_with_every_inode_counted_once() {
         .map(|at| number(&json, &format!("/layouts/{at}/total/size_bytes")))
         .sum();
     assert!(rows > bytes.sum(), "shared bytes stand in every row");
-    let text = registry.scene.run(&["df", "-r", "registry"]);
+    let text = registry.fixture.run(&["df", "-r", "registry"]);
     text.ok();
     let refused = of_layouts(&json, "refusal");
     let refused = refused.iter().filter(|refusal| refusal.is_string());
@@ -212,14 +212,14 @@ fn is_swept_and_pruned_with_true_bytes() {
 #[test]
 fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
     let registry = Registry::new();
-    let outside = registry.scene.join("outside");
+    let outside = registry.fixture.join("outside");
     fs::create_dir(&outside).expect("a directory can be made");
     let mut kept = 0;
     for number in [20, 21] {
         let orphan = format!("orphan {number}").repeat(10);
         let digest = crate::support::sha256(orphan.as_bytes());
         let blob = registry
-            .scene
+            .fixture
             .join(&Registry::path(number))
             .join("blobs")
             .join(digest.replacen(':', "/", 1));
@@ -229,7 +229,7 @@ fn bytes_that_a_link_elsewhere_keeps_are_counted_apart() {
     let before = registry.bytes().sum();
     let dry = registry.json(&["gc", "--grace", "0", "-n"]);
     let run = registry
-        .scene
+        .fixture
         .run(&["gc", "--grace", "0", "-r", "registry"]);
     run.refused();
     let after = registry.bytes().sum();
@@ -249,7 +249,7 @@ fn the_output_does_not_depend_on_the_order_of_threads() {
     let outputs: Vec<(String, String)> = (0..3)
         .map(|_| {
             let run = registry
-                .scene
+                .fixture
                 .run(&["prune", "-n", "-v", "--grace", "0", "-r", "registry"]);
             (run.stdout, run.stderr)
         })

@@ -380,7 +380,7 @@ fn age_in_a_budget_follows_the_chosen_time() {
 
 #[test]
 fn in_a_layout_without_names_a_budget_works_alike() {
-    let scene = || {
+    let fixture = || {
         let mut shelf = TestLayout::new();
         let images: Vec<_> = (1..=3)
             .map(|number| {
@@ -393,7 +393,7 @@ fn in_a_layout_without_names_a_budget_works_alike() {
         shelf.write();
         (shelf, images)
     };
-    let (shelf, images) = scene();
+    let (shelf, images) = fixture();
     let pruned = shelf.prune(&["-a", "--max-size", "1MB"]);
     pruned.ok().deletes([]);
     pruned.because(&images[0].manifest.digest, false, &["fits the budget"]);
@@ -409,7 +409,7 @@ fn in_a_layout_without_names_a_budget_works_alike() {
     );
     assert!(shelf.has_all(&images[2]), "{}", pruned.run.all());
     // Without `--all` such a layout is left whole.
-    let (shelf, _) = scene();
+    let (shelf, _) = fixture();
     let pruned = shelf.prune(&["--max-size", "5kB"]);
     pruned.deletes([]);
     pruned.run.exits(5);

@@ -38,32 +38,32 @@ impl Overwritten {
 
 #[test]
 fn an_overwritten_tag_is_removed_with_its_private_blobs_and_nothing_shared() {
-    let scene = Overwritten::new();
-    scene.shelf.write();
-    let pruned = scene.shelf.prune(&[]);
+    let fixture = Overwritten::new();
+    fixture.shelf.write();
+    let pruned = fixture.shelf.prune(&[]);
     pruned
         .ok()
         .leaves(&["app:1"])
-        .deletes(&scene.private())
+        .deletes(&fixture.private())
         .because("app:1", false, &["named"])
-        .because(&scene.old.manifest.digest, true, &["dangling"]);
-    assert!(scene.shelf.has_all(&scene.new), "{}", pruned.run.all());
+        .because(&fixture.old.manifest.digest, true, &["dangling"]);
+    assert!(fixture.shelf.has_all(&fixture.new), "{}", pruned.run.all());
 }
 
 #[test]
 fn orphans_are_removed_along() {
-    let mut scene = Overwritten::new();
-    let orphan = scene.shelf.layout.layer(b"left by an export");
-    scene.shelf.write();
-    let mut gone = scene.private();
+    let mut fixture = Overwritten::new();
+    let orphan = fixture.shelf.layout.layer(b"left by an export");
+    fixture.shelf.write();
+    let mut gone = fixture.private();
     gone.push(orphan.digest);
-    scene.shelf.prune(&[]).ok().deletes(&gone);
+    fixture.shelf.prune(&[]).ok().deletes(&gone);
     // Without any image that would be removed, orphans still are.
-    scene.shelf.layout.clear_entries();
-    scene.shelf.layout.tag(&scene.new.manifest, "app:1");
-    let orphan = scene.shelf.layout.layer(b"left by another export");
-    scene.shelf.write();
-    scene.shelf.prune(&[]).ok().deletes([&orphan.digest]);
+    fixture.shelf.layout.clear_entries();
+    fixture.shelf.layout.tag(&fixture.new.manifest, "app:1");
+    let orphan = fixture.shelf.layout.layer(b"left by another export");
+    fixture.shelf.write();
+    fixture.shelf.prune(&[]).ok().deletes([&orphan.digest]);
 }
 
 #[test]

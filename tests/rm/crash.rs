@@ -34,14 +34,14 @@ fn with_fault(layout: &Path, args: &[&str], calls: &str, what: &str, when: usize
 }
 
 /// A multi-platform image, an image that shares a layer with it, and docker save's list.
-struct Scene {
+struct Fixture {
     layout: LayoutBuilder,
     index: Desc,
     images: Vec<Image>,
     other: Image,
 }
 
-fn scene() -> Scene {
+fn fixture() -> Fixture {
     let mut layout = LayoutBuilder::new();
     let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let other = layout.image("linux/amd64", "other", &[b"linux/arm64", b"other"]);
@@ -50,7 +50,7 @@ fn scene() -> Scene {
         .tag(&other.manifest, "other:1")
         .save_element(&["multi:1"], &images[0].config, &images[0].layers)
         .write();
-    Scene {
+    Fixture {
         layout,
         index,
         images,
@@ -58,7 +58,7 @@ fn scene() -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     /// Returns the digest that `multi:1` references now.
     fn digest(&self) -> Option<String> {
         let entries = entries(self.layout.path());
@@ -116,40 +116,40 @@ fn killed_before_any_rename_of_a_rewrite_the_old_image_is_whole_and_the_next_run
     }
     // First the new index gets its name, then `index.json` does.
     for when in 1..=2 {
-        let scene = scene();
-        let before = snapshot(scene.layout.path());
-        let run = with_fault(scene.layout.path(), &DROP, RENAME, "signal=KILL", when);
+        let fixture = fixture();
+        let before = snapshot(fixture.layout.path());
+        let run = with_fault(fixture.layout.path(), &DROP, RENAME, "signal=KILL", when);
         assert_eq!(run.code, None, "it was not killed\n{}", run.all());
         assert!(
-            scene.assert_whole(&run),
+            fixture.assert_whole(&run),
             "the old image is listed\n{}",
             run.all()
         );
-        let after = snapshot(scene.layout.path());
+        let after = snapshot(fixture.layout.path());
         let index = Path::new("index.json");
         assert_eq!(before.get(index), after.get(index), "{}", run.all());
         assert!(
-            !scene.litter().is_empty(),
+            !fixture.litter().is_empty(),
             "a temporary file is all that is left\n{}",
             run.all()
         );
 
-        let again = bare(scene.layout.path(), DROP).run();
+        let again = bare(fixture.layout.path(), DROP).run();
         again.ok();
-        assert!(!scene.assert_whole(&again), "{}", again.all());
+        assert!(!fixture.assert_whole(&again), "{}", again.all());
         assert!(
-            !scene.layout.has(&scene.images[1].manifest),
+            !fixture.layout.has(&fixture.images[1].manifest),
             "{}",
             again.all()
         );
-        assert!(!scene.layout.has(&scene.index), "{}", again.all());
+        assert!(!fixture.layout.has(&fixture.index), "{}", again.all());
         // What the killed process left is recognised, and is deleted when it is old enough.
-        let gc = Cmd::gc(scene.layout.path())
+        let gc = Cmd::gc(fixture.layout.path())
             .args(["--temp-age", "0s"])
             .run();
         gc.ok();
-        assert_eq!(scene.litter(), Vec::<PathBuf>::new(), "{}", gc.all());
-        assert_no_litter(scene.layout.path(), &gc.all());
+        assert_eq!(fixture.litter(), Vec::<PathBuf>::new(), "{}", gc.all());
+        assert_no_litter(fixture.layout.path(), &gc.all());
     }
 }
 
@@ -171,34 +171,40 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
     ] {
         let mut when = 1;
         loop {
-            let scene = scene();
-            let run = with_fault(scene.layout.path(), arguments, UNLINK, "signal=KILL", when);
+            let fixture = fixture();
+            let run = with_fault(
+                fixture.layout.path(),
+                arguments,
+                UNLINK,
+                "signal=KILL",
+                when,
+            );
             if run.code.is_some() {
                 run.ok();
                 assert!(when > 2, "nothing was deleted\n{}", run.all());
                 break;
             }
-            let digest = scene.digest();
+            let digest = fixture.digest();
             // The first unlink of a removal takes the old manifest.json away, before the new index.json is there.
             let is_early = when == 1 && arguments == ["multi:1"];
             if !arguments.contains(&"sparse") && !is_early {
                 assert!(
-                    !scene.assert_whole(&run),
+                    !fixture.assert_whole(&run),
                     "the new index comes before any deletion\n{}",
                     run.all()
                 );
             }
             // Of a sparse index only the same command knows what is missing on purpose; it may find nothing to do.
-            bare(scene.layout.path(), arguments).run();
-            let gc = Cmd::gc(scene.layout.path()).run();
+            bare(fixture.layout.path(), arguments).run();
+            let gc = Cmd::gc(fixture.layout.path()).run();
             gc.ok();
-            let twin = crate::rm::crash::scene();
+            let twin = crate::rm::crash::fixture();
             bare(twin.layout.path(), arguments).run().ok();
             if !is_early {
-                assert_eq!(scene.digest(), digest, "{}", gc.all());
+                assert_eq!(fixture.digest(), digest, "{}", gc.all());
             }
             assert_eq!(
-                crate::support::blobs(scene.layout.path()),
+                crate::support::blobs(fixture.layout.path()),
                 crate::support::blobs(twin.layout.path()),
                 "after kill {when} and a sweep\n{}{}",
                 run.all(),
@@ -217,9 +223,9 @@ fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
     for calls in [RENAME, SYNC] {
         let mut when = 1;
         loop {
-            let scene = scene();
+            let fixture = fixture();
             let run = with_fault(
-                scene.layout.path(),
+                fixture.layout.path(),
                 &["multi:1"],
                 calls,
                 "signal=KILL",
@@ -234,13 +240,13 @@ fn killed_at_any_rename_or_sync_of_a_removal_nothing_listed_is_lost() {
                 );
                 break;
             }
-            let is_old = scene.assert_whole(&run);
-            let again = bare(scene.layout.path(), ["multi:1"]).run();
+            let is_old = fixture.assert_whole(&run);
+            let again = bare(fixture.layout.path(), ["multi:1"]).run();
             again.exits(if is_old { 0 } else { 1 });
-            Cmd::gc(scene.layout.path()).run().ok();
+            Cmd::gc(fixture.layout.path()).run().ok();
             assert_eq!(
-                crate::support::blobs(scene.layout.path()).len(),
-                scene.other.parts().len(),
+                crate::support::blobs(fixture.layout.path()).len(),
+                fixture.other.parts().len(),
                 "{}",
                 run.all()
             );
@@ -256,10 +262,10 @@ fn a_rename_that_fails_changes_nothing_and_leaves_no_temporary_file() {
     }
     for error in ["EIO", "EROFS", "EACCES"] {
         for when in 1..=2 {
-            let scene = scene();
-            let before = without_directory_times(&snapshot(scene.layout.path()));
+            let fixture = fixture();
+            let before = without_directory_times(&snapshot(fixture.layout.path()));
             let run = with_fault(
-                scene.layout.path(),
+                fixture.layout.path(),
                 &DROP,
                 RENAME,
                 &format!("error={error}"),
@@ -267,14 +273,14 @@ fn a_rename_that_fails_changes_nothing_and_leaves_no_temporary_file() {
             );
             run.exits(4).warns("ocisweep: cannot write");
             assert_eq!(run.stdout, "", "{}", run.all());
-            let mut after = without_directory_times(&snapshot(scene.layout.path()));
+            let mut after = without_directory_times(&snapshot(fixture.layout.path()));
             // The new index may be there as an orphan: it was written first.
             after.retain(|path, _| {
                 before.contains_key(path) || when == 1 || !path.starts_with("blobs")
             });
             assert_same(&before, &after, &run.all());
-            assert_no_litter(scene.layout.path(), &run.all());
-            bare(scene.layout.path(), DROP).run().ok();
+            assert_no_litter(fixture.layout.path(), &run.all());
+            bare(fixture.layout.path(), DROP).run().ok();
         }
     }
 }
@@ -284,20 +290,26 @@ fn a_blob_that_cannot_be_deleted_is_reported_and_does_not_stop_the_others() {
     if !has_strace() {
         return;
     }
-    let scene = scene();
+    let fixture = fixture();
     // The first two take the old manifest.json and the old index.json away, which bear temporary names by then.
-    let run = with_fault(scene.layout.path(), &["multi:1"], UNLINK, "error=EPERM", 3);
+    let run = with_fault(
+        fixture.layout.path(),
+        &["multi:1"],
+        UNLINK,
+        "error=EPERM",
+        3,
+    );
     run.exits(1)
         .warns("ocisweep: cannot delete `")
-        .warns(scene.index.hex());
-    run.keeps_quiet_about(&format!("Deleted: {}", scene.index.digest));
-    run.says(&format!("Deleted: {}\n", scene.images[0].manifest.digest));
-    scene.layout.assert_has([&scene.index], &run);
+        .warns(fixture.index.hex());
+    run.keeps_quiet_about(&format!("Deleted: {}", fixture.index.digest));
+    run.says(&format!("Deleted: {}\n", fixture.images[0].manifest.digest));
+    fixture.layout.assert_has([&fixture.index], &run);
     assert!(
-        !scene.layout.has(&scene.images[1].manifest),
+        !fixture.layout.has(&fixture.images[1].manifest),
         "{}",
         run.all()
     );
-    assert_eq!(scene.digest(), None, "{}", run.all());
-    scene.assert_whole(&run);
+    assert_eq!(fixture.digest(), None, "{}", run.all());
+    fixture.assert_whole(&run);
 }

@@ -770,7 +770,7 @@ fn a_platform_with_a_subject_is_removed_and_other_referrers_of_that_are_kept() {
             "--platform-mode",
             mode,
         ];
-        // The walk of the scene keeps every referrer; this one was named.
+        // The walk of the fixture keeps every referrer; this one was named.
         let run = bare(layout.path(), words).run();
         run.ok();
         assert!(!layout.has(&layer), "{}", run.all());

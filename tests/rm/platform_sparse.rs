@@ -59,7 +59,7 @@ fn tree_line(layout: &LayoutBuilder, platform: &str) -> String {
 }
 
 /// An index with two platforms, each with an attestation, beside an image that uses a layer of the second.
-fn scene() -> (LayoutBuilder, Desc, Vec<Image>, Vec<Image>) {
+fn fixture() -> (LayoutBuilder, Desc, Vec<Image>, Vec<Image>) {
     let mut layout = LayoutBuilder::new();
     let mut images = images_of(&layout, &["linux/amd64", "linux/arm64"]);
     let borrowed = layout.layer(b"used by another image");
@@ -105,7 +105,7 @@ fn scene() -> (LayoutBuilder, Desc, Vec<Image>, Vec<Image>) {
 
 #[test]
 fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
-    let (layout, index, images, attestations) = scene();
+    let (layout, index, images, attestations) = fixture();
     let before = fs::read(layout.join("index.json")).expect("it can be read");
     let run = rm_sparse(&layout, &ARM);
     run.ok();
@@ -159,7 +159,7 @@ fn sparse_takes_the_platform_and_its_attestation_and_leaves_the_index() {
 
 #[test]
 fn hollow_takes_only_layers_that_nothing_else_uses() {
-    let (layout, index, images, attestations) = scene();
+    let (layout, index, images, attestations) = fixture();
     let before = fs::read(layout.join("index.json")).expect("it can be read");
     let run = rm_sparse(&layout, &ARM_HOLLOW);
     run.ok();
@@ -196,7 +196,7 @@ fn hollow_takes_only_layers_that_nothing_else_uses() {
 #[test]
 fn the_last_image_with_missing_platforms_is_removed_like_any_other() {
     for arguments in [ARM, ARM_HOLLOW] {
-        let (layout, index, images, _) = scene();
+        let (layout, index, images, _) = fixture();
         rm_sparse(&layout, &arguments).ok();
         let run = rm(&layout, &["multi:1"]);
         run.ok()
@@ -212,7 +212,7 @@ fn the_last_image_with_missing_platforms_is_removed_like_any_other() {
 fn an_index_that_is_signed_keeps_its_signatures() {
     for arguments in [ARM, ARM_HOLLOW] {
         for listed in [true, false] {
-            let (mut layout, index, images, _) = scene();
+            let (mut layout, index, images, _) = fixture();
             let signature = layout.referrer(&index, "application/signature", b"of the index");
             let of_platform =
                 layout.referrer(&images[1].manifest, "application/signature", b"of arm64");
@@ -243,7 +243,7 @@ fn an_index_that_is_signed_keeps_its_signatures() {
 fn untagged_entries_of_the_platform_are_removed_along() {
     // oras lists every child and every referrer again.
     for arguments in [ARM, ARM_HOLLOW] {
-        let (mut layout, index, images, attestations) = scene();
+        let (mut layout, index, images, attestations) = fixture();
         let signature = layout.referrer(&images[1].manifest, "application/signature", b"of arm64");
         let of_index = layout.referrer(&index, "application/signature", b"of the index");
         layout
@@ -285,7 +285,7 @@ fn untagged_entries_of_the_platform_are_removed_along() {
 #[test]
 fn a_platform_with_a_name_is_kept() {
     for arguments in [ARM, ARM_HOLLOW] {
-        let (mut layout, index, images, _) = scene();
+        let (mut layout, index, images, _) = fixture();
         layout.tag(&images[1].manifest, "arm:1").write();
         let before = entries(layout.path());
         let run = rm_sparse(&layout, &arguments);
@@ -300,7 +300,7 @@ fn a_platform_with_a_name_is_kept() {
 #[test]
 fn an_untagged_entry_of_the_platform_is_kept_for_another_index() {
     for arguments in [ARM, ARM_HOLLOW] {
-        let (mut layout, _, images, _) = scene();
+        let (mut layout, _, images, _) = fixture();
         let second = layout.index(&[images[1].manifest.clone().platform("linux/arm64")]);
         layout
             .entry(&images[1].manifest)
@@ -318,7 +318,7 @@ fn an_untagged_entry_of_the_platform_is_kept_for_another_index() {
 #[test]
 fn a_signature_with_a_name_keeps_the_index_and_not_its_platforms() {
     for arguments in [ARM, ARM_HOLLOW] {
-        let (mut layout, index, images, _) = scene();
+        let (mut layout, index, images, _) = fixture();
         let signature = layout.referrer(&index, "application/signature", b"of the index");
         let of_that = layout.referrer(&signature.manifest, "application/signature", b"of that");
         layout
@@ -355,7 +355,7 @@ fn what_refers_to_the_image_and_lists_it_or_the_platform_as_well_is_another_imag
     // Without a name, a referrer whose subject is the platform alone is removed along with it.
     for (is_about_index, is_tagged) in [(true, false), (true, true), (false, true)] {
         for lists_index in [true, false] {
-            let (mut layout, index, images, _) = scene();
+            let (mut layout, index, images, _) = fixture();
             let subject = if is_about_index {
                 &index
             } else {
@@ -453,7 +453,7 @@ fn platforms_in_nested_indexes_are_removed_as_well() {
 #[test]
 fn a_platform_that_exists_in_part_can_be_removed_too() {
     for arguments in [ARM, ARM_HOLLOW] {
-        let (layout, _, images, _) = scene();
+        let (layout, _, images, _) = fixture();
         layout
             .drop_blob(&images[1].layers[1])
             .drop_blob(&images[1].config);
@@ -469,7 +469,7 @@ fn a_platform_that_exists_in_part_can_be_removed_too() {
         assert_normal(&layout);
     }
     // By its ID nothing else is different.
-    let (layout, index, images, _) = scene();
+    let (layout, index, images, _) = fixture();
     let arguments = [
         index.short(),
         "--platform",

@@ -75,7 +75,7 @@ fn what_a_command_removes_comes_back_to_the_byte() {
         (&["prune", "-f"], false),
         (&["prune", "-f", "-a", "--keep", "multi:*"], false),
     ] {
-        let (layout, _) = scene();
+        let (layout, _) = fixture();
         let before = bytes(layout.path());
         let run = trashing(layout.path(), args);
         run.ok()
@@ -106,7 +106,7 @@ fn what_a_command_removes_comes_back_to_the_byte() {
 }
 
 /// Three images with names, docker's list, and an orphan.
-fn scene() -> (LayoutBuilder, Vec<Image>) {
+fn fixture() -> (LayoutBuilder, Vec<Image>) {
     let mut layout = LayoutBuilder::new();
     let (index, mut images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
     let app = layout.image("linux/amd64", "app", &[b"linux/amd64", b"app"]);
@@ -127,7 +127,7 @@ fn scene() -> (LayoutBuilder, Vec<Image>) {
 
 #[test]
 fn each_of_several_runs_is_undone_in_turn() {
-    let (layout, _) = scene();
+    let (layout, _) = fixture();
     let path = layout.path();
     let mut pictures = Vec::new();
     for args in [
@@ -150,7 +150,7 @@ fn each_of_several_runs_is_undone_in_turn() {
 
 #[test]
 fn runs_are_undone_in_any_order() {
-    let (layout, images) = scene();
+    let (layout, images) = fixture();
     let path = layout.path();
     let entries = |path: &Path| {
         let mut entries = crate::support::files::entries(path);
@@ -257,7 +257,7 @@ fn in_trash_or_none(layout: &Path) -> usize {
 
 #[test]
 fn nothing_but_its_own_rules_empties_the_trash() {
-    let (layout, _) = scene();
+    let (layout, _) = fixture();
     let path = layout.path();
     trashing(path, &["rm", "-f", "app:1", "other:1"]).ok();
     let count = in_trash(path);
@@ -510,7 +510,7 @@ fn each_layout_of_a_tree_has_a_run_of_its_own() {
 
 #[test]
 fn trash_is_emptied_by_age_and_by_name() {
-    let (layout, _) = scene();
+    let (layout, _) = fixture();
     let path = layout.path();
     for args in [&["rm", "app:1"][..], &["rm", "other:1"], &["gc"]] {
         trashing(path, args).ok();
