@@ -171,23 +171,23 @@
 //! let now = Timestamp::now();
 //!
 //! // A recent blob is kept by default.
-//! let view = Snapshot::read(&layout, now, &Silent)?;
-//! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(now))?;
+//! let snapshot = Snapshot::read(&layout, now, &Silent)?;
+//! let plan = sweep_all(&snapshot, missing, empty, &Disk, &plan_at(now))?;
 //! assert!(plan.sweep().is_empty());
 //! assert_eq!(plan.kept().len(), 1);
 //!
 //! // The blobs of another layout are refused.
-//! let view = Snapshot::read(&linked, now, &Silent)?;
-//! let refused = sweep_all(&view, missing, empty, &Disk, &plan_at(now));
+//! let snapshot = Snapshot::read(&linked, now, &Silent)?;
+//! let refused = sweep_all(&snapshot, missing, empty, &Disk, &plan_at(now));
 //! assert!(matches!(refused, Err(Error::SharedBlobs { .. })));
 //!
 //! // Next year that blob will be old. Such a plan cannot be executed today.
 //! let next_year = now + (365 * 24).hours();
 //! let rule = GracePolicy::new(next_year, GracePolicy::HOUR);
-//! let view = Snapshot::of_protected(Layout::open(&layout)?, next_year, rule, &Silent)?;
-//! let plan = sweep_all(&view, missing, empty, &Disk, &plan_at(next_year))?;
+//! let snapshot = Snapshot::of_protected(Layout::open(&layout)?, next_year, rule, &Silent)?;
+//! let plan = sweep_all(&snapshot, missing, empty, &Disk, &plan_at(next_year))?;
 //! assert_eq!(plan.sweep().len(), 1);
-//! let locked = Locked::acquire(&view.layout, Duration::from_secs(10), &Silent)?;
+//! let locked = Locked::acquire(&snapshot.layout, Duration::from_secs(10), &Silent)?;
 //! let refused = execute(&locked, &plan, &Disk, &Silent);
 //! assert!(matches!(refused, Err(Error::AheadOfClock { .. })));
 //! # Ok(())

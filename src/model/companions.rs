@@ -41,7 +41,7 @@ pub(crate) struct Companion<'a> {
 type Tags<'a> = HashMap<&'a str, Vec<(BlobId, &'a str)>>;
 
 /// Returns the companions among the entries, in the order of `index.json`; one for each image that has the other name.
-pub(crate) fn companions<'a>(view: &Snapshot, entries: &'a [EntryFacts]) -> Vec<Companion<'a>> {
+pub(crate) fn companions<'a>(snapshot: &Snapshot, entries: &'a [EntryFacts]) -> Vec<Companion<'a>> {
     let named = || {
         entries
             .iter()
@@ -76,7 +76,7 @@ pub(crate) fn companions<'a>(view: &Snapshot, entries: &'a [EntryFacts]) -> Vec<
             let before = found.len();
             for &(owner, owner_name) in owners {
                 if KNOWN_SUFFIXES.contains(&suffix)
-                    || carries(&view.graph, &mut carried, entry, owner, owner_name)
+                    || carries(&snapshot.graph, &mut carried, entry, owner, owner_name)
                 {
                     found.push(Companion {
                         entry: entry.position,

@@ -61,8 +61,8 @@ impl EntryRole {
 
 /// Returns the entries in the order of `index.json`.
 #[must_use]
-pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
-    let Snapshot { state, graph, .. } = view;
+pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
+    let Snapshot { state, graph, .. } = snapshot;
     let mut cut_digests = None;
     // Many entries may share one document with many references: the names of a large index.
     let mut subjects: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
@@ -117,7 +117,7 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
         .collect();
     if let Some(save) = &state.docker_save {
         mark_saved(graph, save, &mut entries);
-        for (position, names) in saved_names(view) {
+        for (position, names) in saved_names(snapshot) {
             if let Some(entry) = entries.get_mut(position) {
                 entry.names.extend(names);
             }
@@ -128,12 +128,12 @@ pub fn list_entries(view: &Snapshot) -> Vec<EntryFacts> {
 
 /// Returns the names that are only in docker save's list, by the position of their entry: one that references the config of the
 /// element, preferably one with a name. `docker load` restores them.
-pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
-    let Snapshot { state, graph, .. } = view;
+pub(crate) fn saved_names(snapshot: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
+    let Snapshot { state, graph, .. } = snapshot;
     let Some(save) = &state.docker_save else {
         return HashMap::new();
     };
-    let owners = config_owners(view);
+    let owners = config_owners(snapshot);
     let named = |position: &usize| -> Vec<EntryName> {
         let entry = state.index.entries().get(*position);
         entry.map_or_else(Vec::new, |entry| entry_names(&state.index.details(entry)))
@@ -176,12 +176,12 @@ pub(crate) fn saved_names(view: &Snapshot) -> HashMap<usize, Vec<EntryName>> {
 
 /// Returns the elements of docker save's list whose config no entry references, with their positions: archives of old versions have
 /// no entries, and other tools remove only the entry.
-pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
-    let owners = config_owners(view);
-    let elements = view.state.docker_save.iter();
+pub(crate) fn unlisted_elements(snapshot: &Snapshot) -> Vec<(usize, &Element)> {
+    let owners = config_owners(snapshot);
+    let elements = snapshot.state.docker_save.iter();
     let elements = elements.flat_map(|save| &save.elements).enumerate();
     let has_entry = |config: &Digest| {
-        let config = view.graph.id(config);
+        let config = snapshot.graph.id(config);
         config.is_some_and(|config| owners.get(&config).is_some_and(|own| !own.is_empty()))
     };
     elements
@@ -190,8 +190,8 @@ pub(crate) fn unlisted_elements(view: &Snapshot) -> Vec<(usize, &Element)> {
 }
 
 /// Returns the positions of the entries that reference the config of an element of docker save's list, by config.
-pub(crate) fn config_owners(view: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
-    let Snapshot { state, graph, .. } = view;
+pub(crate) fn config_owners(snapshot: &Snapshot) -> HashMap<BlobId, Vec<usize>> {
+    let Snapshot { state, graph, .. } = snapshot;
     let elements = state.docker_save.iter().flat_map(|save| &save.elements);
     let mut owners: HashMap<BlobId, Vec<usize>> = elements
         .filter_map(|element| graph.id(element.config.as_ref()?))

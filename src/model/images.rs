@@ -105,7 +105,7 @@ pub struct ImageConfig {
 /// Reads sizes and configs, each at most once.
 #[derive(Debug)]
 pub struct ImageInspector<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     lens: HashMap<BlobId, u64>,
     /// The files that were inspected before.
     files: Files,
@@ -115,24 +115,24 @@ pub struct ImageInspector<'a> {
 
 /// Returns the images of a layout in the order of `index.json`.
 #[must_use]
-pub fn list_images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
+pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
     let mut found: Vec<Image> = Vec::new();
     let mut by_id: HashMap<BlobId, usize> = HashMap::new();
-    let elsewhere = listed_elsewhere(view);
-    let mut saved = saved_names(view);
+    let elsewhere = listed_elsewhere(snapshot);
+    let mut saved = saved_names(snapshot);
     let mut known: HashSet<(usize, Box<str>)> = HashSet::new();
     let mut held: HashMap<&Digest, Vec<String>> = HashMap::new();
-    for hold in view.state.holds.active(now) {
+    for hold in snapshot.state.holds.active(now) {
         held.entry(&hold.digest)
             .or_default()
             .push(hold.name.clone());
     }
-    for (position, entry) in view.state.index.entries().iter().enumerate() {
+    for (position, entry) in snapshot.state.index.entries().iter().enumerate() {
         let Ok(digest) = &entry.digest else { continue };
-        let Some(id) = view.graph.id(digest) else {
+        let Some(id) = snapshot.graph.id(digest) else {
             continue;
         };
-        let details = view.state.index.details(entry);
+        let details = snapshot.state.index.details(entry);
         let mut names = entry_names(&details);
         names.extend(saved.remove(&position).into_iter().flatten());
         let index = *by_id.entry(id).or_insert_with(|| {
@@ -143,7 +143,8 @@ pub fn list_images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
                 entries: Vec::new(),
                 media_type: details.media_type.clone(),
                 artifact_type: details.artifact_type.clone().or_else(|| {
-                    view.graph
+                    snapshot
+                        .graph
                         .node(id)
                         .and_then(|node| node.artifact_type.clone())
                 }),
@@ -165,9 +166,9 @@ pub fn list_images(view: &Snapshot, now: Timestamp) -> Vec<Image> {
 }
 
 /// Returns for each digest the second indexes that list it, each once.
-fn listed_elsewhere(view: &Snapshot) -> HashMap<&Digest, Vec<String>> {
+fn listed_elsewhere(snapshot: &Snapshot) -> HashMap<&Digest, Vec<String>> {
     let mut found: HashMap<&Digest, Vec<String>> = HashMap::new();
-    for index in &view.state.second_indexes {
+    for index in &snapshot.state.second_indexes {
         let label = index.label();
         for digest in index.digests() {
             let files = found.entry(digest).or_default();
@@ -182,14 +183,14 @@ fn listed_elsewhere(view: &Snapshot) -> HashMap<&Digest, Vec<String>> {
 impl<'a> ImageInspector<'a> {
     /// Returns an empty cache of a layout.
     #[must_use]
-    pub fn new(view: &'a Snapshot) -> Self {
-        Self::with_inventory(view, &Files::default())
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self::with_inventory(snapshot, &Files::default())
     }
 
     /// Returns an empty cache of a layout whose files were inspected before.
-    pub(crate) fn with_inventory(view: &'a Snapshot, files: &Files) -> Self {
+    pub(crate) fn with_inventory(snapshot: &'a Snapshot, files: &Files) -> Self {
         Self {
-            view,
+            snapshot,
             lens: HashMap::new(),
             files: files.clone(),
             configs: HashMap::new(),
@@ -208,11 +209,11 @@ impl<'a> ImageInspector<'a> {
 
     /// Returns the digest of a number.
     pub(crate) fn digest(&self, id: BlobId) -> &'a Digest {
-        self.view.graph.digest(id)
+        self.snapshot.graph.digest(id)
     }
 
     fn stat(&mut self, id: BlobId) -> Option<Stat> {
-        let found = self.view.layout.look_at_blob(self.digest(id));
+        let found = self.snapshot.layout.look_at_blob(self.digest(id));
         found.unwrap_or_else(|error| {
             self.error.get_or_insert(error);
             None
@@ -222,7 +223,7 @@ impl<'a> ImageInspector<'a> {
     /// Returns the sizes of an image or a platform. Its subject and its referrers are other images.
     pub fn sizes(&mut self, id: BlobId, declared: Option<u64>) -> Sizes {
         let mut sizes = Sizes::default();
-        for (id, declared) in content_of(&self.view.graph, id, declared) {
+        for (id, declared) in content_of(&self.snapshot.graph, id, declared) {
             let len = self.len(id);
             sizes.disk = sizes.disk.saturating_add(len.unwrap_or_default());
             sizes.content = sizes
@@ -234,10 +235,10 @@ impl<'a> ImageInspector<'a> {
 
     /// Returns the length of a blob's file, or of the target of a link; `None` if it does not exist.
     pub fn len(&mut self, id: BlobId) -> Option<u64> {
-        if !self.view.graph.is_present(id) {
+        if !self.snapshot.graph.is_present(id) {
             return None;
         }
-        if let Some(node) = self.view.graph.node(id) {
+        if let Some(node) = self.snapshot.graph.node(id) {
             return Some(node.len);
         }
         if let Some(file) = self.known(id) {
@@ -254,7 +255,7 @@ impl<'a> ImageInspector<'a> {
     /// Returns the known stat of a blob's file. That of a link does not describe its target.
     fn known(&self, id: BlobId) -> Option<FileStat> {
         let file = self.files.get(id)?;
-        (!self.view.graph.blobs().is_link(id)).then_some(file)
+        (!self.snapshot.graph.blobs().is_link(id)).then_some(file)
     }
 
     /// Returns when an image was added to the layout or built; `None` if that is unknown.
@@ -277,7 +278,7 @@ impl<'a> ImageInspector<'a> {
     /// Returns whether an image or a platform exists, with everything below it.
     #[must_use]
     pub fn presence(&self, id: BlobId) -> Presence {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         if graph.damage(id).is_some() {
             return Presence::Damaged;
         }
@@ -315,7 +316,7 @@ impl<'a> ImageInspector<'a> {
 
     /// Returns the config of one manifest.
     pub fn own_config(&mut self, manifest: BlobId) -> Option<ImageConfig> {
-        let mut edges = self.view.graph.edges(manifest).iter();
+        let mut edges = self.snapshot.graph.edges(manifest).iter();
         let config = edges.find(|edge| edge.role == Role::Config)?.to;
         if let Some(known) = self.configs.get(&config) {
             return known.clone();
@@ -329,7 +330,7 @@ impl<'a> ImageInspector<'a> {
     /// manifest.
     #[must_use]
     pub fn manifests(&self, id: BlobId) -> Vec<(BlobId, Option<&'a Edge>)> {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         let mut found = Vec::new();
         let mut seen = BTreeSet::from([id]);
         let mut queue = vec![(id, None)];
@@ -395,10 +396,10 @@ impl<'a> ImageInspector<'a> {
             labels: Option<BTreeMap<String, String>>,
         }
 
-        let view = self.view;
-        let digest = view.graph.digest(id);
+        let snapshot = self.snapshot;
+        let digest = snapshot.graph.digest(id);
         let mut bytes = Vec::new();
-        let read = view.layout.open_blob(digest).and_then(|file| {
+        let read = snapshot.layout.open_blob(digest).and_then(|file| {
             std::fs::File::from(file)
                 .take(MAX_CONFIG_BYTES)
                 .read_to_end(&mut bytes)
@@ -407,7 +408,7 @@ impl<'a> ImageInspector<'a> {
             Ok(_) => {}
             Err(error) if is_absence(&error) => return None,
             Err(error) => {
-                let path = view.layout.blob_path(digest);
+                let path = snapshot.layout.blob_path(digest);
                 self.error.get_or_insert(Error::read(path)(error));
                 return None;
             }

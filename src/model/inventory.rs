@@ -49,10 +49,10 @@ impl Files {
 
 /// Inspects the file of every blob, in parallel. Orphans were inspected when they were scanned.
 #[must_use]
-pub fn files(view: &Snapshot, fs: &dyn Fs) -> Files {
+pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
     use rayon::prelude::*;
 
-    let graph = &view.graph;
+    let graph = &snapshot.graph;
     let mut files = FileTable::with_capacity(graph.blobs().len());
     let mut ids = graph.ids().take(graph.blobs().len());
     // Orphans are in the order of the numbers.
@@ -82,13 +82,15 @@ pub fn files(view: &Snapshot, fs: &dyn Fs) -> Files {
             .par_iter_mut()
             .with_min_len(256)
             .filter(|(_, file)| file.is_none())
-            .for_each(|(id, file)| match try_stat(&view.layout, graph, *id, fs) {
-                Ok(found) => *file = found,
-                Err(error) => failed
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((*id, error.to_string())),
-            });
+            .for_each(
+                |(id, file)| match try_stat(&snapshot.layout, graph, *id, fs) {
+                    Ok(found) => *file = found,
+                    Err(error) => failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((*id, error.to_string())),
+                },
+            );
         for (id, file) in batch {
             files.push(id, file);
         }

@@ -109,9 +109,9 @@ impl Snapshot {
         in_flight: GracePolicy,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let mut view = Self::read_by(layout, now, progress, Documents::Forget)?;
-        view.protect(in_flight, progress)?;
-        Ok(view)
+        let mut snapshot = Self::read_by(layout, now, progress, Documents::Forget)?;
+        snapshot.protect(in_flight, progress)?;
+        Ok(snapshot)
     }
 
     /// Reads an open layout, and protects orphans by this rule.
@@ -124,9 +124,9 @@ impl Snapshot {
         in_flight: GracePolicy,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let mut view = Self::of_to_show(layout, now, progress)?;
-        view.protect(in_flight, progress)?;
-        Ok(view)
+        let mut snapshot = Self::of_to_show(layout, now, progress)?;
+        snapshot.protect(in_flight, progress)?;
+        Ok(snapshot)
     }
 
     /// Reads an open layout to show its contents. No orphan is protected, so that no sweep can be planned from the snapshot.
@@ -150,9 +150,9 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Unstable`], and those of [`Layout::list`] and [`Layout::read_state`].
     pub fn of(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
-        let mut view = Self::read_by(layout, now, progress, Documents::Remember)?;
-        view.protect(GracePolicy::by_default(now), progress)?;
-        Ok(view)
+        let mut snapshot = Self::read_by(layout, now, progress, Documents::Remember)?;
+        snapshot.protect(GracePolicy::by_default(now), progress)?;
+        Ok(snapshot)
     }
 
     /// Reads the same layout again.

@@ -254,12 +254,12 @@ impl OpenGroup {
             for layout in layouts.iter() {
                 let layout = layout.try_clone()?;
                 let has_trash = layout.trash().open()?.is_some();
-                let mut view =
+                let mut snapshot =
                     Snapshot::of_protected(layout, protection.now, protection.in_flight, progress)?;
                 if has_trash {
-                    missing.extend(view.graph.missing());
+                    missing.extend(snapshot.graph.missing());
                 }
-                let (plan, note) = make(&mut view)?;
+                let (plan, note) = make(&mut snapshot)?;
                 plans.push(plan);
                 notes.push(note);
             }
@@ -272,11 +272,11 @@ impl OpenGroup {
         let has_trash = store.pool.trash().open()?.is_some();
         store.until_settled(layouts, progress, |store, doubt| {
             missing.clear();
-            store.plan_once(layouts, protection, doubt, progress, |view| {
+            store.plan_once(layouts, protection, doubt, progress, |snapshot| {
                 if has_trash {
-                    missing.extend(view.graph.missing());
+                    missing.extend(snapshot.graph.missing());
                 }
-                make(view)
+                make(snapshot)
             })
         })
     }
@@ -400,14 +400,15 @@ impl Store {
         let mut plans = Vec::with_capacity(all.len());
         let mut notes = Vec::with_capacity(all.len());
         for (layout, state) in all.iter().zip(&self.states) {
-            let mut view = self.view(layout, state, protection.now, doubt, progress)?;
+            let mut snapshot = self.snapshot(layout, state, protection.now, doubt, progress)?;
             let rule = protection.in_flight;
-            view.graph
+            snapshot
+                .graph
                 .protect_among(layout, rule, Some(&fresh), noted.clone(), progress)?;
-            let (mut plan, more) = make(&mut view)?;
+            let (mut plan, more) = make(&mut snapshot)?;
             if !Arc::ptr_eq(&plan.blobs, &self.blobs) || plan.base != *state.fingerprint() {
                 // A plan of another snapshot does not apply to this store.
-                plan = Plan::empty(&view);
+                plan = Plan::empty(&snapshot);
             }
             common.add(&plan);
             let own = BlobList::read_beside(layout)?;
@@ -465,10 +466,10 @@ impl Store {
         // Doubt is considered when the layouts are planned.
         let mut doubt = Doubt::None;
         for (layout, state) in layouts.iter().zip(&self.states) {
-            let view = self.view(layout, state, protection.now, &mut doubt, progress)?;
+            let snapshot = self.snapshot(layout, state, protection.now, &mut doubt, progress)?;
             let mut both = BlobSet::new(self.blobs.len());
             let mut is_empty = true;
-            for (id, _) in view.graph.fresh_orphans(protection.in_flight) {
+            for (id, _) in snapshot.graph.fresh_orphans(protection.in_flight) {
                 if fresh.as_ref().is_none_or(|fresh| fresh.contains(id)) {
                     both.insert(id);
                     is_empty = false;
@@ -484,7 +485,7 @@ impl Store {
     }
 
     /// Reads what one layout references in the store, and adds to the doubt.
-    fn view(
+    fn snapshot(
         &self,
         layout: &Layout,
         state: &State,
@@ -516,10 +517,10 @@ impl Store {
         let mut all = BlobSet::new(self.blobs.len());
         let mut known = None;
         for (layout, state) in layouts.iter().zip(&self.states) {
-            let view = self.view(layout, state, protection.now, doubt, progress)?;
-            let files = known.get_or_insert_with(|| files(&view, fs));
-            let live = live_of(&view);
-            let images = list_images(&view, protection.now).len() as u64;
+            let snapshot = self.snapshot(layout, state, protection.now, doubt, progress)?;
+            let files = known.get_or_insert_with(|| files(&snapshot, fs));
+            let live = live_of(&snapshot);
+            let images = list_images(&snapshot, protection.now).len() as u64;
             rows.push(Row {
                 total: images,
                 active: images,
@@ -539,9 +540,9 @@ impl Store {
             size: counted.take_rest(),
             reclaimable: 0,
         };
-        let plan = self.plan_once(layouts, protection, doubt, progress, |view| {
+        let plan = self.plan_once(layouts, protection, doubt, progress, |snapshot| {
             sweep_all(
-                view,
+                snapshot,
                 MissingDocuments::Refuse,
                 EmptyIndex::Refuse,
                 fs,
@@ -584,17 +585,17 @@ impl Store {
     ) -> Result<Vec<Vec<(Image, ImageUsage)>>> {
         let mut views = Vec::with_capacity(layouts.len());
         for (layout, state) in layouts.iter().zip(&self.states) {
-            views.push(self.view(layout, state, protection.now, doubt, progress)?);
+            views.push(self.snapshot(layout, state, protection.now, doubt, progress)?);
         }
         let live: Vec<BlobSet> = views.iter().map(live_of).collect();
-        let measure = |(number, view): (usize, &Snapshot)| {
+        let measure = |(number, snapshot): (usize, &Snapshot)| {
             let mut elsewhere = BlobSet::new(self.blobs.len());
             let others = live.iter().enumerate();
             for (_, other) in others.filter(|(other, _)| *other != number) {
                 elsewhere.merge(other);
             }
-            let images = list_images(view, protection.now);
-            let usages = image_usages_beside(view, &images, fs, &elsewhere);
+            let images = list_images(snapshot, protection.now);
+            let usages = image_usages_beside(snapshot, &images, fs, &elsewhere);
             images.into_iter().zip(usages).collect()
         };
         Ok(views.iter().enumerate().map(measure).collect())
@@ -602,10 +603,10 @@ impl Store {
 }
 
 /// Returns everything that the roots of a layout reach.
-fn live_of(view: &Snapshot) -> BlobSet {
-    let roots = view.graph.roots().iter();
+fn live_of(snapshot: &Snapshot) -> BlobSet {
+    let roots = snapshot.graph.roots().iter();
     let targets = roots.filter_map(|root| root.id());
-    view.graph.reach(targets)
+    snapshot.graph.reach(targets)
 }
 
 /// The common part of the plans of several layouts over one list of blobs.

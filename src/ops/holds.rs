@@ -35,23 +35,24 @@ pub fn change_holds<E: From<Error>>(
             Some(layout) => Some(Locked::acquire(layout, lock_wait, progress)?),
             None => None,
         };
-        let view = Snapshot::of_to_show(open()?, now, progress)?;
+        let snapshot = Snapshot::of_to_show(open()?, now, progress)?;
         let why = "holds are kept in a directory, and not in an archive";
-        view.layout
+        snapshot
+            .layout
             .refuse_packed(ArchiveProblem::Unsupported(why))?;
-        let mut holds = view.state.holds.clone();
-        edit(&view, &mut holds)?;
-        let base = view.state.fingerprint().clone();
+        let mut holds = snapshot.state.holds.clone();
+        edit(&snapshot, &mut holds)?;
+        let base = snapshot.state.fingerprint().clone();
         let locked = match early {
             Some(locked) => locked,
-            None => Locked::acquire(&view.layout, lock_wait, progress)?,
+            None => Locked::acquire(&snapshot.layout, lock_wait, progress)?,
         };
         match write_holds(&locked, &base, &holds, &Disk) {
             Ok(()) => return Ok(()),
-            Err(Error::Changed { .. }) => progress.changed(view.layout.path()),
+            Err(Error::Changed { .. }) => progress.changed(snapshot.layout.path()),
             Err(error) => return Err(error.into()),
         }
-        path = Some(view.layout.path().to_owned());
+        path = Some(snapshot.layout.path().to_owned());
     }
     Err(E::from(Error::Unstable {
         path: path.unwrap_or_default(),

@@ -20,11 +20,11 @@ pub fn prune(
     mode: Mode,
     progress: &dyn Progress,
 ) -> Result<Finished<Vec<Verdict>>, PruneError> {
-    run(group, protection, mode, progress, |view| {
-        let images = list_images(view, protection.now);
-        let entries = list_entries(view);
+    run(group, protection, mode, progress, |snapshot| {
+        let images = list_images(snapshot, protection.now);
+        let entries = list_entries(snapshot);
         let sweep = &protection.sweep;
-        let pruned = plan::prune(view, &images, &entries, options, sweep, &Disk)?;
+        let pruned = plan::prune(snapshot, &images, &entries, options, sweep, &Disk)?;
         Ok((pruned.removal.plan, pruned.verdicts))
     })
 }

@@ -39,18 +39,18 @@ pub fn remove(
     progress: &dyn Progress,
 ) -> Result<Finished<Vec<String>>, RemoveError> {
     let first = group.paths().1.first();
-    run(group, protection, mode, progress, |view| {
+    run(group, protection, mode, progress, |snapshot| {
         let sweep = &protection.sweep;
-        if first.is_some_and(|first| view.layout.path() != first) {
-            let plan = sweep_all(view, options.missing, EmptyIndex::Allow, &Disk, sweep)?;
+        if first.is_some_and(|first| snapshot.layout.path() != first) {
+            let plan = sweep_all(snapshot, options.missing, EmptyIndex::Allow, &Disk, sweep)?;
             return Ok::<(Plan, Vec<String>), RemoveError>((plan, Vec::new()));
         }
-        let entries = list_entries(view);
-        let images = list_images(view, protection.now);
-        let selector = Selector::new(view, &entries, options.force);
+        let entries = list_entries(snapshot);
+        let images = list_images(snapshot, protection.now);
+        let selector = Selector::new(snapshot, &entries, options.force);
         let picks = names.iter().map(|name| selector.pick(name));
         let picks = picks.collect::<Result<Vec<_>, _>>()?;
-        let removal = plan::remove(view, &images, &entries, &picks, options, sweep, &Disk)?;
+        let removal = plan::remove(snapshot, &images, &entries, &picks, options, sweep, &Disk)?;
         match removal.conflicts.into_iter().next() {
             Some(conflict) => Err(RemoveError::Conflict(conflict)),
             None => Ok((removal.plan, removal.untagged)),

@@ -116,10 +116,10 @@ pub fn gc(
                 planned => return Ok((GroupPlan::of(planned?), vec![()])),
             }
         }
-        open.plan(protection, progress, |view| {
-            let mut plan = sweep_all(view, missing, empty, &Disk, &protection.sweep)?;
+        open.plan(protection, progress, |snapshot| {
+            let mut plan = sweep_all(snapshot, missing, empty, &Disk, &protection.sweep)?;
             if options.empty_layouts == EmptyLayouts::Remove {
-                remove_if_empty(view, &mut plan, protection.in_flight);
+                remove_if_empty(snapshot, &mut plan, protection.in_flight);
             }
             Ok((plan, ()))
         })

@@ -16,21 +16,21 @@ use crate::model::snapshot::Snapshot;
 /// Returns the positions of the dangling entries: untagged, and neither a child nor a referrer of
 /// anything that is kept. There are none if no entry has a name, or if a listed document is missing.
 #[must_use]
-pub fn dangling(view: &Snapshot) -> BTreeSet<usize> {
-    dangling_among(view, &list_entries(view))
+pub fn dangling(snapshot: &Snapshot) -> BTreeSet<usize> {
+    dangling_among(snapshot, &list_entries(snapshot))
 }
 
 /// As [`dangling`], with known entries.
-pub(crate) fn dangling_among(view: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
+pub(crate) fn dangling_among(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
     let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;
-    let untagged = dangling_with_tags(view, entries);
+    let untagged = dangling_with_tags(snapshot, entries);
     let untagged = untagged.into_iter().filter(is_untagged);
     untagged.map(|entry| entry.position).collect()
 }
 
 /// Returns the dangling entries and the digest tags that are removed along with them.
 pub(crate) fn dangling_with_tags<'a>(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &'a [EntryFacts],
 ) -> Vec<&'a EntryFacts> {
     // A digest tag only names the subject of its entry.
@@ -38,14 +38,14 @@ pub(crate) fn dangling_with_tags<'a>(
         return Vec::new();
     }
     let nothing = |_: &EntryFacts| false;
-    unneeded(view, entries, &nothing, &nothing, &[], &Change::none())
+    unneeded(snapshot, entries, &nothing, &nothing, &[], &Change::none())
 }
 
 /// Returns the entries without a name of their own that are unreferenced once `is_gone` entries are removed:
 /// untagged ones that are neither a child nor a referrer of anything that is kept, and the digest tags of those. A
 /// digest tag follows its subject, and does not keep it. `is_spared` entries are kept, with all that they reference.
 pub(super) fn unneeded<'a>(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &'a [EntryFacts],
     is_gone: &dyn Fn(&EntryFacts) -> bool,
     is_spared: &dyn Fn(&EntryFacts) -> bool,
@@ -55,7 +55,7 @@ pub(super) fn unneeded<'a>(
     // The children of a listed document that is missing are unknown: any untagged entry may be one of them.
     let is_left = |position: usize| entries.get(position).is_some_and(|entry| !is_gone(entry));
     let has_unknown_children =
-        view.graph.missing_listed().any(is_left) || view.graph.misses_an_index(is_left);
+        snapshot.graph.missing_listed().any(is_left) || snapshot.graph.misses_an_index(is_left);
     let is_follower = |entry: &&EntryFacts| match entry.role {
         EntryRole::Untagged => entry.id.is_some() && !has_unknown_children && !is_spared(entry),
         EntryRole::DigestTag => entry.id.is_some(),
@@ -64,12 +64,16 @@ pub(super) fn unneeded<'a>(
     let left = entries.iter().filter(|entry| !is_gone(entry));
     // Entries without a valid digest reference nothing, and are not removed either.
     let (mut followers, others): (Vec<&EntryFacts>, Vec<&EntryFacts>) = left.partition(is_follower);
-    let roots = view.graph.roots().iter().filter(|root| match root.source {
-        RootSource::Entry(_) => false,
-        // What an entry references besides its blob is doubtful, and is kept as long as the entry.
-        RootSource::InsideEntry(position) => is_left(position),
-        _ => true,
-    });
+    let roots = snapshot
+        .graph
+        .roots()
+        .iter()
+        .filter(|root| match root.source {
+            RootSource::Entry(_) => false,
+            // What an entry references besides its blob is doubtful, and is kept as long as the entry.
+            RootSource::InsideEntry(position) => is_left(position),
+            _ => true,
+        });
     let mut kept: Vec<BlobId> = roots
         .filter_map(|root| root.id())
         .chain(others.iter().filter_map(|entry| entry.id))
@@ -77,7 +81,7 @@ pub(super) fn unneeded<'a>(
         .collect();
     loop {
         // A referrer that is kept keeps what it references, which may be the subject of the next one.
-        let live = view.graph.reach_after(kept.iter().copied(), change);
+        let live = snapshot.graph.reach_after(kept.iter().copied(), change);
         let before = kept.len();
         followers.retain(|entry| {
             let is_kept = is_in(entry, &live);
@@ -94,7 +98,7 @@ pub(super) fn unneeded<'a>(
             .filter(|entry| entry.role == EntryRole::Untagged);
         let removed = entries.iter().filter(|entry| is_gone(entry));
         let removed = untagged.chain(removed).filter_map(|entry| entry.id);
-        let removed = view.graph.reach(removed);
+        let removed = snapshot.graph.reach(removed);
         followers.retain(|entry| {
             let follows = entry.role == EntryRole::Untagged || is_in(entry, &removed);
             kept.extend(entry.id.filter(|_| !follows));

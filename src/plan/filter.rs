@@ -169,14 +169,14 @@ impl Filters {
     /// [`FilterError`] if `before` or `since` names no image, or one without a date.
     pub fn against<'f>(
         &'f self,
-        view: &Snapshot,
+        snapshot: &Snapshot,
         entries: &[EntryFacts],
         cache: &mut ImageInspector<'_>,
         dangling: &'f BTreeSet<usize>,
     ) -> Result<Resolved<'f>, FilterError> {
         let mut resolve = |key: &str, text: &String| {
             let wrong = |why: &str| FilterError::value(key, text, why);
-            let pick = Selector::new(view, entries, Force::No).pick(text);
+            let pick = Selector::new(snapshot, entries, Force::No).pick(text);
             let pick = pick.map_err(|error| FilterError::value(key, text, error))?;
             let mut ids: Vec<&BlobId> = pick.images.iter().chain(pick.names.keys()).collect();
             ids.dedup();

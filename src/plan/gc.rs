@@ -21,15 +21,15 @@ use super::{Plan, SweepOptions};
 /// As [`Graph::mark`](crate::graph::Graph::mark), and [`Error::SharedBlobs`](crate::Error::SharedBlobs) if other layouts may
 /// use the blobs.
 pub fn sweep_all(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     missing: MissingDocuments,
     empty: EmptyIndex,
     fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Plan> {
-    view.layout.refuse_shared_blobs()?;
-    let live = live(view, missing, empty)?;
-    Ok(sweep(view, &live, fs, options))
+    snapshot.layout.refuse_shared_blobs()?;
+    let live = live(snapshot, missing, empty)?;
+    Ok(sweep(snapshot, &live, fs, options))
 }
 
 /// A layout that is read only for a sweep, in less memory: the content of documents is dropped once they were followed.
@@ -65,15 +65,15 @@ impl SweepSnapshot {
         empty: EmptyIndex,
         options: &SweepOptions,
     ) -> Result<Plan> {
-        let Self(mut view) = self;
-        view.layout.refuse_shared_blobs()?;
-        let live = live(&view, missing, empty)?;
-        view.forget_documents();
-        Ok(sweep_orphans(&mut view, &live, options))
+        let Self(mut snapshot) = self;
+        snapshot.layout.refuse_shared_blobs()?;
+        let live = live(&snapshot, missing, empty)?;
+        snapshot.forget_documents();
+        Ok(sweep_orphans(&mut snapshot, &live, options))
     }
 }
 
-fn live(view: &Snapshot, missing: MissingDocuments, empty: EmptyIndex) -> Result<LiveSet> {
+fn live(snapshot: &Snapshot, missing: MissingDocuments, empty: EmptyIndex) -> Result<LiveSet> {
     let everything = MarkOptions {
         keep: &|_| true,
         change: Change::none(),
@@ -81,5 +81,7 @@ fn live(view: &Snapshot, missing: MissingDocuments, empty: EmptyIndex) -> Result
         missing,
         empty,
     };
-    view.graph.mark(&view.layout, &view.state, &everything)
+    snapshot
+        .graph
+        .mark(&snapshot.layout, &snapshot.state, &everything)
 }

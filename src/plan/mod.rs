@@ -375,17 +375,17 @@ impl Plan {
 
     /// Returns a plan that does nothing.
     #[must_use]
-    pub(crate) fn empty(view: &Snapshot) -> Self {
+    pub(crate) fn empty(snapshot: &Snapshot) -> Self {
         let Snapshot {
             layout,
             state,
             graph,
-        } = view;
+        } = snapshot;
         let base = state.fingerprint().clone();
         Self {
             parked: layout.parked(&graph.blobs().temporary),
             merges_layers: layout.merges_layers(),
-            relisted: relisted(view, |id| graph.is_rooted(id)),
+            relisted: relisted(snapshot, |id| graph.is_rooted(id)),
             latest_now: graph.latest_now(),
             ..Self::over(layout.path().to_owned(), base, graph.blobs().clone())
         }
@@ -418,10 +418,10 @@ impl Plan {
 }
 
 /// Returns the blobs that were noted as released and are live.
-pub(crate) fn relisted(view: &Snapshot, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
-    let noted = view.graph.noted().released.iter();
+pub(crate) fn relisted(snapshot: &Snapshot, is_live: impl Fn(BlobId) -> bool) -> Vec<Digest> {
+    let noted = snapshot.graph.noted().released.iter();
     noted
-        .filter(|digest| view.graph.id(digest).is_some_and(&is_live))
+        .filter(|digest| snapshot.graph.id(digest).is_some_and(&is_live))
         .cloned()
         .collect()
 }

@@ -191,14 +191,14 @@ impl PlannedLayout {
     /// Describes a prune. The path is made absolute, so that the file can be applied from another directory.
     #[must_use]
     pub fn new(
-        view: &Snapshot,
+        snapshot: &Snapshot,
         prune: &Prune,
         missing: MissingDocuments,
         empty: EmptyIndex,
     ) -> Self {
         let plan = &prune.removal.plan;
         let digest_at = |position: usize| {
-            let entry = view.state.index.entries().get(position);
+            let entry = snapshot.state.index.entries().get(position);
             entry
                 .and_then(|entry| entry.digest.as_ref().ok())
                 .map_or_else(String::new, ToString::to_string)
@@ -206,7 +206,12 @@ impl PlannedLayout {
         Self {
             path: absolute(&plan.layout),
             state: plan.base.to_string(),
-            ignored_indexes: view.layout.ignored().files().map(PathBuf::from).collect(),
+            ignored_indexes: snapshot
+                .layout
+                .ignored()
+                .files()
+                .map(PathBuf::from)
+                .collect(),
             entries: prune
                 .entries
                 .iter()
@@ -253,7 +258,7 @@ impl PlannedLayout {
     /// [`ApplyError::Changed`] with what changed; [`ApplyError::Layout`].
     pub fn plan(
         &self,
-        view: &Snapshot,
+        snapshot: &Snapshot,
         options: &SweepOptions,
         fs: &dyn Fs,
     ) -> Result<Removal, ApplyError> {
@@ -261,8 +266,8 @@ impl PlannedLayout {
             path: self.path.display().to_string(),
             what,
         };
-        if view.state.fingerprint().to_string() != self.state {
-            let given: Vec<_> = view.layout.ignored().files().collect();
+        if snapshot.state.fingerprint().to_string() != self.state {
+            let given: Vec<_> = snapshot.layout.ignored().files().collect();
             let mut lacking = self.ignored_indexes.iter();
             return Err(changed(
                 match lacking.find(|file| !given.contains(&file.as_path())) {
@@ -277,7 +282,7 @@ impl PlannedLayout {
         }
         let mut gone = RemovalSet::default();
         for entry in &self.entries {
-            let found = view.state.index.entries().get(entry.position);
+            let found = snapshot.state.index.entries().get(entry.position);
             let digest = found.and_then(|found| found.digest.as_ref().ok());
             let Some(digest) = digest.filter(|digest| digest.to_string() == entry.digest) else {
                 return Err(changed(format!(
@@ -286,10 +291,10 @@ impl PlannedLayout {
                 )));
             };
             gone.entries.insert(entry.position);
-            let details = found.map(|found| view.state.index.details(found));
+            let details = found.map(|found| snapshot.state.index.details(found));
             let names = details.iter().flat_map(entry_names);
             gone.names.extend(names.map(|name| name.text.into()));
-            if let Some(id) = view.graph.id(digest)
+            if let Some(id) = snapshot.graph.id(digest)
                 && !gone.images.contains(&id)
             {
                 gone.images.push(id);
@@ -300,10 +305,10 @@ impl PlannedLayout {
             empty: EmptyIndex::allow_if(self.allow_empty),
         };
         let missing = MissingDocuments::allow_if(self.allow_missing);
-        let mut removal = finish(view, &gone, missing, extent, options, fs)?;
+        let mut removal = finish(snapshot, &gone, missing, extent, options, fs)?;
         self.narrow(&mut removal).map_err(changed)?;
         (removal.kept_by, removal.more_kept) =
-            kept_by(view, &list_entries(view), &gone, &removal.plan);
+            kept_by(snapshot, &list_entries(snapshot), &gone, &removal.plan);
         Ok(removal)
     }
 

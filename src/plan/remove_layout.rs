@@ -24,17 +24,20 @@ pub enum EmptyLayouts {
 
 /// Plans to remove the layout, if it is empty after the plan. It is kept if its `index.json` was newer
 /// than the grace period before this run.
-pub fn remove_if_empty(view: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
+pub fn remove_if_empty(snapshot: &Snapshot, plan: &mut Plan, rule: GracePolicy) {
     // The file of an archive is kept, whatever is in it.
-    if !view.layout.is_packed() && is_left_empty(view, plan) && is_quiet(view, plan, rule) {
+    if !snapshot.layout.is_packed()
+        && is_left_empty(snapshot, plan)
+        && is_quiet(snapshot, plan, rule)
+    {
         plan.empty_layout = EmptyLayouts::Remove;
         plan.latest_now = plan.latest_now.max(rule.now);
     }
 }
 
 /// Returns `true` if the layout lists, holds and contains nothing after the plan.
-fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
-    let Snapshot { layout, state, .. } = view;
+fn is_left_empty(snapshot: &Snapshot, plan: &Plan) -> bool {
+    let Snapshot { layout, state, .. } = snapshot;
     let index = plan.writes.index.as_ref().unwrap_or(&state.index);
     let lists_nothing = index.entries().is_empty()
         && index.other_links().is_empty()
@@ -52,8 +55,8 @@ fn is_left_empty(view: &Snapshot, plan: &Plan) -> bool {
 }
 
 /// Returns `true` if no other process seems to use the layout.
-fn is_quiet(view: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
-    let Snapshot { layout, state, .. } = view;
+fn is_quiet(snapshot: &Snapshot, plan: &Plan, rule: GracePolicy) -> bool {
+    let Snapshot { layout, state, .. } = snapshot;
     let is_old = rule.grace <= 0 || rule.now - state.index_modified >= rule.grace;
     let mut files = plan.blobs.temporary.iter();
     let no_writer = files.all(|file| file.is_lock() || plan.temporary.contains(file));

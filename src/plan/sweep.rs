@@ -42,8 +42,13 @@ impl SweepOptions {
 ///
 /// What a command releases by removing roots is never in flight itself, but is kept while something in flight
 /// references it. Not public: with a live set that was marked for another removal, listed blobs would be deleted.
-pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &SweepOptions) -> Plan {
-    let Snapshot { layout, graph, .. } = view;
+pub(crate) fn sweep(
+    snapshot: &Snapshot,
+    live: &LiveSet,
+    fs: &dyn Fs,
+    options: &SweepOptions,
+) -> Plan {
+    let Snapshot { layout, graph, .. } = snapshot;
     let mut sweep = Deletions::default();
     let mut kept = Vec::new();
     let mut orphans = graph.orphans().peekable();
@@ -65,14 +70,18 @@ pub(crate) fn sweep(view: &Snapshot, live: &LiveSet, fs: &dyn Fs, options: &Swee
             Err(keep) => kept.push(keep),
         }
     }
-    plan_of(view, live, sweep, kept, options)
+    plan_of(snapshot, live, sweep, kept, options)
 }
 
 /// As [`sweep`], if every root is kept and only orphans are deleted, for callers that do not use the snapshot afterwards:
 /// the files of orphans are [moved](Graph::take_orphans) instead of copied.
-pub(super) fn sweep_orphans(view: &mut Snapshot, live: &LiveSet, options: &SweepOptions) -> Plan {
-    let orphans = view.graph.take_orphans();
-    let graph = &view.graph;
+pub(super) fn sweep_orphans(
+    snapshot: &mut Snapshot,
+    live: &LiveSet,
+    options: &SweepOptions,
+) -> Plan {
+    let orphans = snapshot.graph.take_orphans();
+    let graph = &snapshot.graph;
     let mut kept = Vec::new();
     let sweep = Deletions::among(orphans, |id, file| {
         !live.contains(id)
@@ -80,19 +89,19 @@ pub(super) fn sweep_orphans(view: &mut Snapshot, live: &LiveSet, options: &Sweep
                 .map_err(|keep| kept.push(keep))
                 .is_ok()
     });
-    plan_of(view, live, sweep, kept, options)
+    plan_of(snapshot, live, sweep, kept, options)
 }
 
 fn plan_of(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     live: &LiveSet,
     sweep: Deletions,
     kept: Vec<Kept>,
     options: &SweepOptions,
 ) -> Plan {
-    let plan = Plan::empty(view);
-    let temporary = match view.graph.protection() {
-        Some(_) => stale_files(&view.layout, view.graph.blobs(), options),
+    let plan = Plan::empty(snapshot);
+    let temporary = match snapshot.graph.protection() {
+        Some(_) => stale_files(&snapshot.layout, snapshot.graph.blobs(), options),
         None => Vec::new(),
     };
     let mut latest_now = plan.latest_now;
@@ -104,7 +113,7 @@ fn plan_of(
         kept,
         temporary,
         latest_now,
-        relisted: relisted(view, |id| live.contains(id)),
+        relisted: relisted(snapshot, |id| live.contains(id)),
         ..plan
     }
 }

@@ -35,7 +35,7 @@ pub struct Wider {
 /// is just nothing to do.
 #[must_use]
 pub fn unmatched(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     filters: &Filters,
@@ -49,11 +49,11 @@ pub fn unmatched(
     if filters.has_empty() {
         found.push(unmatched("an empty `--filter` filters nothing"));
     }
-    let mut cache = ImageInspector::new(view);
+    let mut cache = ImageInspector::new(snapshot);
     // None of these filters is `dangling`.
     let dangling = BTreeSet::new();
     for (text, term) in filters.terms() {
-        let Ok(resolved) = term.against(view, entries, &mut cache, &dangling) else {
+        let Ok(resolved) = term.against(snapshot, entries, &mut cache, &dangling) else {
             continue;
         };
         let mut passes = |image: &Image| resolved.matches(image, &mut cache, TimeSource::default());

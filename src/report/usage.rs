@@ -146,23 +146,23 @@ pub struct ImageUsage {
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) and others; if a layout cannot be swept, nothing is reclaimable.
 pub fn usage(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     fs: &dyn Fs,
     options: &SweepOptions,
 ) -> Result<Usage> {
-    let files = files(view, fs);
+    let files = files(snapshot, fs);
     let mut usage = Usage {
-        foreign: view.graph.blobs().foreign.len() as u64,
+        foreign: snapshot.graph.blobs().foreign.len() as u64,
         unmeasured: files.unmeasured().cloned(),
         ..Usage::default()
     };
     let mut counted = Counted::new(&files);
     let (named, untagged): (Vec<&Image>, Vec<&Image>) =
         images.iter().partition(|image| !image.names.is_empty());
-    let entries = list_entries(view);
+    let entries = list_entries(snapshot);
     // The digest tags of what is dangling are removed with it, and belong to its bytes.
-    let dangling: HashSet<usize> = dangling_with_tags(view, &entries)
+    let dangling: HashSet<usize> = dangling_with_tags(snapshot, &entries)
         .into_iter()
         .map(|entry| entry.position)
         .collect();
@@ -172,7 +172,7 @@ pub fn usage(
     };
     usage.images.total = named.len() as u64;
     usage.images.active = named.iter().filter(is_kept).count() as u64;
-    let others = view
+    let others = snapshot
         .graph
         .roots()
         .iter()
@@ -180,16 +180,23 @@ pub fn usage(
         .filter_map(|root| root.id());
     let kept = named.iter().filter(is_kept).map(|image| image.id);
     let kept = kept.chain(others);
-    usage.images.size = counted.take(&view.graph.reach(kept));
+    usage.images.size = counted.take(&snapshot.graph.reach(kept));
     usage.untagged.total = untagged.len() as u64;
-    let all = view.graph.roots().iter().filter_map(|root| root.id());
-    usage.untagged.size = counted.take(&view.graph.reach(all));
-    usage.orphans.total = view.graph.orphans().len() as u64;
+    let all = snapshot.graph.roots().iter().filter_map(|root| root.id());
+    usage.untagged.size = counted.take(&snapshot.graph.reach(all));
+    usage.orphans.total = snapshot.graph.orphans().len() as u64;
     usage.orphans.size = counted.take_rest();
-    usage.temporary.total = view.graph.blobs().temporary.len() as u64;
-    let temporary = view.graph.blobs().temporary.iter();
+    usage.temporary.total = snapshot.graph.blobs().temporary.len() as u64;
+    let temporary = snapshot.graph.blobs().temporary.iter();
     usage.temporary.size = temporary.map(|file| file.len).fold(0, u64::saturating_add);
-    let removed = reclaimable(view, images, &entries, fs, options, (&files, &mut usage))?;
+    let removed = reclaimable(
+        snapshot,
+        images,
+        &entries,
+        fs,
+        options,
+        (&files, &mut usage),
+    )?;
     usage.linked = files
         .iter()
         .filter(|(_, file)| file.links > 1)
@@ -203,7 +210,7 @@ pub fn usage(
 
 /// Sets what a prune with defaults would free, and returns what it would delete.
 fn reclaimable(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     fs: &dyn Fs,
@@ -213,11 +220,11 @@ fn reclaimable(
     let (filters, policy) = (Filters::default(), Policy::default());
     let now = Timestamp::UNIX_EPOCH;
     let defaults = PruneOptions::new(Scope::Dangling, &filters, &policy, now);
-    let pruned = view
+    let pruned = snapshot
         .layout
         .refuse_shared_blobs()
         .map_err(PruneError::from)
-        .and_then(|()| prune_with(view, images, entries, &defaults, options, fs, files));
+        .and_then(|()| prune_with(snapshot, images, entries, &defaults, options, fs, files));
     let pruned = match pruned {
         Ok(pruned) => pruned,
         Err(PruneError::Layout(error)) if error.kind() != ErrorKind::Refused => {
@@ -234,7 +241,7 @@ fn reclaimable(
     let mut removed = BlobSet::default();
     for blob in plan.sweep.iter() {
         removed.insert(blob.id);
-        if !view.graph.is_rooted(blob.id) {
+        if !snapshot.graph.is_rooted(blob.id) {
             orphans.blob(&blob.file);
         }
     }
@@ -256,20 +263,20 @@ fn reclaimable(
 
 /// Computes SIZE, SHARED and UNIQUE of each image, in the order of `images`.
 #[must_use]
-pub fn image_usages(view: &Snapshot, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
-    image_usages_beside(view, images, fs, &BlobSet::default())
+pub fn image_usages(snapshot: &Snapshot, images: &[Image], fs: &dyn Fs) -> Vec<ImageUsage> {
+    image_usages_beside(snapshot, images, fs, &BlobSet::default())
 }
 
 /// As [`image_usages`], if other layouts share the blobs: what they reference (`elsewhere`) is not freed.
 pub(crate) fn image_usages_beside(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     fs: &dyn Fs,
     elsewhere: &BlobSet,
 ) -> Vec<ImageUsage> {
-    let files = files(view, fs);
-    let entries = list_entries(view);
-    let alone = Alone::of(view, &entries);
+    let files = files(snapshot, fs);
+    let entries = list_entries(snapshot);
+    let alone = Alone::of(snapshot, &entries);
     images
         .iter()
         .map(|image| {
@@ -284,7 +291,7 @@ pub(crate) fn image_usages_beside(
                 unique: unique.totals().freed_bytes,
                 ..ImageUsage::default()
             };
-            for (id, _) in content_of(&view.graph, image.id, None) {
+            for (id, _) in content_of(&snapshot.graph, image.id, None) {
                 let len = files.get(id).map_or(0, |file| file.len);
                 usage.size = usage.size.saturating_add(len);
                 if !is_freed(id) {

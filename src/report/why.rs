@@ -69,12 +69,16 @@ fn and_more(more: usize) -> String {
 ///
 /// # Errors
 /// [`FindError`].
-pub fn find(view: &Snapshot, entries: &[EntryFacts], text: &str) -> Result<Vec<BlobId>, FindError> {
-    let selector = Selector::new(view, entries, Force::No);
+pub fn find(
+    snapshot: &Snapshot,
+    entries: &[EntryFacts],
+    text: &str,
+) -> Result<Vec<BlobId>, FindError> {
+    let selector = Selector::new(snapshot, entries, Force::No);
     if let Some(picked) = selector.pick_name(text) {
         return blobs_of(picked?, text);
     }
-    let graph = &view.graph;
+    let graph = &snapshot.graph;
     let is_known = |id: BlobId| graph.is_present(id) || graph.is_rooted(id);
     let not_here = || FindError::NotHere {
         text: text.to_owned(),
@@ -156,9 +160,9 @@ pub struct Part {
 ///
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) if it is unknown whether a blob is present.
-pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
-    let graph = &view.graph;
-    let mut images = ImageInspector::new(view);
+pub fn parts(snapshot: &Snapshot, image: &Image) -> Result<Vec<Part>> {
+    let graph = &snapshot.graph;
+    let mut images = ImageInspector::new(snapshot);
     let mut seen = HashSet::from([image.id]);
     let kind = kind_of(graph, image.id, Kind::of(&image.media_type));
     let mut queue = vec![(image.id, kind.to_owned())];
@@ -188,9 +192,9 @@ pub fn parts(view: &Snapshot, image: &Image) -> Result<Vec<Part>> {
     for part in &parts {
         wanted.insert(part.id);
     }
-    let reachability = Reachability::of(&view.graph, &view.state, &wanted);
-    let entries = list_entries(view);
-    let (own, along) = Alone::of(view, &entries).removed(image);
+    let reachability = Reachability::of(&snapshot.graph, &snapshot.state, &wanted);
+    let entries = list_entries(snapshot);
+    let (own, along) = Alone::of(snapshot, &entries).removed(image);
     let mut others = reachability.labels(|source| is_other(&own, &along, source));
     for part in &mut parts {
         part.shared_with = others.of(part.id);

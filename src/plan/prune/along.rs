@@ -20,7 +20,7 @@ pub(super) struct Follows {
 
 /// Finds which judged images are companions of which others. An owner that is not eligible does not count.
 pub(super) fn companions_among(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     judged: &[Judged<'_>],
     is_eligible: impl Fn(&Judged<'_>) -> bool,
@@ -29,7 +29,7 @@ pub(super) fn companions_among(
     let ids = judged.iter().map(|judged| judged.image.id);
     let positions: HashMap<BlobId, usize> = ids.zip(0..).collect();
     let mut derived: HashMap<usize, HashSet<&str>> = HashMap::new();
-    for companion in companions(view, entries) {
+    for companion in companions(snapshot, entries) {
         let of = |id: BlobId| positions.get(&id).copied();
         let id = entries.get(companion.entry).and_then(|entry| entry.id);
         let (Some(place), Some(owner)) = (id.and_then(of), of(companion.owner)) else {

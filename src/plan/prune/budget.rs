@@ -32,7 +32,7 @@ const MAX_HOLDERS: usize = 20;
 
 /// Returns what keeps the images that are left.
 pub(super) fn holders(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     judged: &[Judged<'_>],
     gone: &RemovalSet,
     files: &Files,
@@ -78,22 +78,22 @@ pub(super) fn holders(
                 What::Last => "the last image".to_owned(),
             },
             images: ids.len() as u64,
-            bytes: Counted::new(files).take(&view.graph.reach_after(ids, &gone.change())),
+            bytes: Counted::new(files).take(&snapshot.graph.reach_after(ids, &gone.change())),
         }
     })
     .collect()
 }
 
 /// Returns the bytes of what is live after a removal, each inode once.
-pub(super) fn live_bytes(view: &Snapshot, gone: &RemovalSet, files: &Files) -> u64 {
-    let live = gone.live(view);
+pub(super) fn live_bytes(snapshot: &Snapshot, gone: &RemovalSet, files: &Files) -> u64 {
+    let live = gone.live(snapshot);
     Counted::new(files).take(&live)
 }
 
 /// Chooses more images to remove, the oldest first, until at least `excess` bytes are counted as freed. Returns `true` if
 /// any was chosen.
 pub(super) fn trim(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     judged: &mut [Judged<'_>],
     excess: u64,
@@ -102,14 +102,14 @@ pub(super) fn trim(
 ) -> bool {
     let along = Along::new(entries, judged);
     let mut owners: BTreeMap<BlobId, u32> = BTreeMap::new();
-    let others = view.graph.roots().iter().filter(|root| {
+    let others = snapshot.graph.roots().iter().filter(|root| {
         !matches!(
             root.source,
             RootSource::Entry(_) | RootSource::InsideEntry(_) | RootSource::DockerSave(_)
         )
     });
     let others = others.filter_map(|root| root.id());
-    for id in along.reach(view, others.collect()) {
+    for id in along.reach(snapshot, others.collect()) {
         *owners.entry(id).or_default() += 1;
     }
     let mut reaches: BTreeMap<usize, HashSet<BlobId>> = BTreeMap::new();
@@ -118,7 +118,7 @@ pub(super) fn trim(
         if judged.is_removed {
             continue;
         }
-        let reach = along.reach(view, vec![judged.image.id]);
+        let reach = along.reach(snapshot, vec![judged.image.id]);
         for id in &reach {
             *owners.entry(*id).or_default() += 1;
         }
@@ -228,10 +228,10 @@ impl Along {
     }
 
     /// Returns everything that these keep.
-    fn reach(&self, view: &Snapshot, from: Vec<BlobId>) -> HashSet<BlobId> {
+    fn reach(&self, snapshot: &Snapshot, from: Vec<BlobId>) -> HashSet<BlobId> {
         reached_by(from, |id| {
-            let below = view.graph.edges(id).iter().map(|edge| edge.to);
-            let referrers = view.graph.referrers(id).iter();
+            let below = snapshot.graph.edges(id).iter().map(|edge| edge.to);
+            let referrers = snapshot.graph.referrers(id).iter();
             let kept = referrers.chain(self.belongings.get(&id).into_iter().flatten());
             below.chain(kept.copied().filter(|id| !self.apart.contains(id)))
         })

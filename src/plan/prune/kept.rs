@@ -91,7 +91,7 @@ impl KeptBytes {
 
 /// Counts what is kept after a removal.
 pub(super) fn kept_bytes(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     gone: &RemovalSet,
     removal: &Removal,
@@ -112,12 +112,15 @@ pub(super) fn kept_bytes(
         bytes
     };
     let roots = |is_wanted: fn(RootSource) -> bool| {
-        let roots = view.graph.roots().iter();
+        let roots = snapshot.graph.roots().iter();
         let roots = roots.filter(|root| is_wanted(root.source) && keeps_root(gone, root));
         let ids = roots.filter_map(|root| root.id());
-        view.graph.reach_after(ids, &gone.change())
+        snapshot.graph.reach_after(ids, &gone.change())
     };
-    let names_bytes = take(&view.graph.reach_after(ids, &gone.change()), Holder::Name);
+    let names_bytes = take(
+        &snapshot.graph.reach_after(ids, &gone.change()),
+        Holder::Name,
+    );
     let is_hold = |source| matches!(source, RootSource::Hold(_));
     let held_bytes = take(&roots(is_hold), Holder::Hold);
     let is_entry = |source| {
@@ -127,7 +130,7 @@ pub(super) fn kept_bytes(
         )
     };
     let untagged_bytes = take(&roots(is_entry), Holder::Untagged);
-    let listed_bytes = take(&gone.live(view), Holder::List);
+    let listed_bytes = take(&gone.live(snapshot), Holder::List);
     let links = counted.linked().iter();
     let links = links.map(|(inode, len)| KeptLink {
         inode: *inode,

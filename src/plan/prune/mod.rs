@@ -202,7 +202,7 @@ impl Judged<'_> {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let now = Timestamp::now();
-/// let view = Snapshot::read("mirror", now, &Silent)?;
+/// let snapshot = Snapshot::read("mirror", now, &Silent)?;
 /// let policy = Policy {
 ///     last: Some(1),
 ///     keep: vec![Glob::new("**:lts")?],
@@ -214,8 +214,8 @@ impl Judged<'_> {
 ///     ..PruneOptions::new(Scope::All, &filters, &policy, now)
 /// };
 /// let sweep = SweepOptions::new(now, now, Duration::from_secs(24 * 3600));
-/// let (images, entries) = (list_images(&view, now), list_entries(&view));
-/// let plan = prune(&view, &images, &entries, &options, &sweep, &Disk)?;
+/// let (images, entries) = (list_images(&snapshot, now), list_entries(&snapshot));
+/// let plan = prune(&snapshot, &images, &entries, &options, &sweep, &Disk)?;
 /// for verdict in plan.verdicts.iter().filter(|verdict| verdict.is_removed) {
 ///     println!("{} {:?}: {}", verdict.digest, verdict.names, verdict.reasons.join(", "));
 /// }
@@ -230,20 +230,28 @@ impl Judged<'_> {
 /// # Errors
 /// [`PruneError`].
 pub fn prune(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
     sweep_options: &SweepOptions,
     fs: &dyn Fs,
 ) -> Result<Prune, PruneError> {
-    let files = files(view, fs);
-    prune_with(view, images, entries, options, sweep_options, fs, &files)
+    let files = files(snapshot, fs);
+    prune_with(
+        snapshot,
+        images,
+        entries,
+        options,
+        sweep_options,
+        fs,
+        &files,
+    )
 }
 
 /// Plans a prune of a layout whose files were inspected already.
 pub(crate) fn prune_with(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
@@ -251,13 +259,13 @@ pub(crate) fn prune_with(
     fs: &dyn Fs,
     all_files: &Files,
 ) -> Result<Prune, PruneError> {
-    let mut cache = ImageInspector::with_inventory(view, all_files);
-    let dangling = dangling_among(view, entries);
+    let mut cache = ImageInspector::with_inventory(snapshot, all_files);
+    let dangling = dangling_among(snapshot, entries);
     let filters = options
         .filters
-        .against(view, entries, &mut cache, &dangling)?;
+        .against(snapshot, entries, &mut cache, &dangling)?;
     let mut judged = judge(
-        view, images, entries, options, &filters, &mut cache, &dangling,
+        snapshot, images, entries, options, &filters, &mut cache, &dangling,
     );
     // The filters have not seen what becomes dangling once the others are removed.
     let of_id: HashMap<BlobId, &Image> = images.iter().map(|image| (image.id, image)).collect();
@@ -268,7 +276,7 @@ pub(crate) fn prune_with(
     };
     let (gone, mut removal, along, budget) = loop {
         let (gone, removal, along) = plan(
-            view,
+            snapshot,
             entries,
             &judged,
             &mut passes,
@@ -276,7 +284,7 @@ pub(crate) fn prune_with(
             sweep_options,
             fs,
         )?;
-        let live = |max_size| (max_size, live_bytes(view, &gone, all_files));
+        let live = |max_size| (max_size, live_bytes(snapshot, &gone, all_files));
         let budget = match options.max_size.map(live) {
             None => Budget::None,
             Some((max_size, live)) if live <= max_size => Budget::Reached,
@@ -284,16 +292,16 @@ pub(crate) fn prune_with(
                 // The first round removes as many as a count of owners says; later ones remove one at a time,
                 // for what the count does not include.
                 let excess = live - max_size;
-                if trim(view, entries, &mut judged, excess, options, all_files) {
+                if trim(snapshot, entries, &mut judged, excess, options, all_files) {
                     continue;
                 }
-                let held = holders(view, &judged, &gone, all_files);
+                let held = holders(snapshot, &judged, &gone, all_files);
                 Budget::Missed { live, held }
             }
         };
         break (gone, removal, along, budget);
     };
-    (removal.kept_by, removal.more_kept) = kept_by(view, entries, &gone, &removal.plan);
+    (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, &gone, &removal.plan);
     let left: Vec<&EntryFacts> = entries
         .iter()
         .filter(|entry| !gone.entries.contains(&entry.position))
@@ -302,11 +310,11 @@ pub(crate) fn prune_with(
         !gone.entries.is_empty() && (left.is_empty() || (has_names(entries) && !has_names(left)));
     if is_last && options.empty == EmptyIndex::Refuse {
         return Err(PruneError::LastImage {
-            path: view.layout.path().display().to_string(),
+            path: snapshot.layout.path().display().to_string(),
             images: images.len(),
         });
     }
-    let (kept, kept_links) = kept_bytes(view, entries, &gone, &removal, all_files);
+    let (kept, kept_links) = kept_bytes(snapshot, entries, &gone, &removal, all_files);
     let takes_everything = options.scope == Scope::All
         && options.filters.is_empty()
         && !options.policy.chooses()
@@ -359,7 +367,7 @@ pub(crate) fn prune_with(
 
 /// Decides which images are removed. Parts and referrers of other images are left out: they follow those.
 fn judge<'a>(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &'a [Image],
     entries: &[EntryFacts],
     options: &PruneOptions<'_>,
@@ -367,7 +375,7 @@ fn judge<'a>(
     cache: &mut ImageInspector<'_>,
     dangling: &BTreeSet<usize>,
 ) -> Vec<Judged<'a>> {
-    let follows = followers(view, images, entries, dangling);
+    let follows = followers(snapshot, images, entries, dangling);
     let has_names = has_names(entries);
     let standing = images.iter().filter(|image| !follows.contains(&image.id));
     let ties = if options.policy.chooses() || options.max_size.is_some() {
@@ -425,7 +433,7 @@ fn judge<'a>(
         .collect();
     // A filter on names chooses companions by their own name, and only chosen images count as owners.
     let by_reference = options.filters.has_references();
-    let follows = companions_among(view, entries, &judged, |owner: &Judged<'_>| {
+    let follows = companions_among(snapshot, entries, &judged, |owner: &Judged<'_>| {
         !(by_reference && owner.is_out_of_reach)
     });
     for (judged, follows) in judged.iter_mut().zip(follows) {
@@ -483,14 +491,14 @@ fn has_names<'a>(entries: impl IntoIterator<Item = &'a EntryFacts>) -> bool {
 /// Returns the images that are parts or referrers of others: they follow those. An image with a hold
 /// of its own does not.
 fn followers(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     dangling: &BTreeSet<usize>,
 ) -> BTreeSet<BlobId> {
     let has_names = has_names(entries);
     let listed: BTreeSet<BlobId> = images.iter().map(|image| image.id).collect();
-    let below = below(view, images);
+    let below = below(snapshot, images);
     // What is named or held also keeps its subject, listed or not, with everything that belongs to that.
     let anchors = images.iter().filter(|image| {
         let mut own = image.own_entries(entries);
@@ -498,14 +506,14 @@ fn followers(
             || own.any(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
     });
     // So does what a hold or another file references without an entry.
-    let others = view.graph.roots().iter().filter(|root| {
+    let others = snapshot.graph.roots().iter().filter(|root| {
         !matches!(
             root.source,
             RootSource::Entry(_) | RootSource::InsideEntry(_)
         )
     });
     let others = others.filter_map(|root| root.id());
-    let anchored = view
+    let anchored = snapshot
         .graph
         .reach(anchors.map(|image| image.id).chain(others));
     let named: BTreeSet<&str> = entries
@@ -543,13 +551,13 @@ fn followers(
 }
 
 /// Returns the content of images, themselves excluded, and its referrers.
-fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
+fn below(snapshot: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
     let mut below = HashSet::new();
     for image in images {
         let found = reached_by(vec![image.id], |id| {
-            let edges = view.graph.edges(id).iter();
+            let edges = snapshot.graph.edges(id).iter();
             let content = edges.filter(|edge| edge.role != Role::Subject);
-            let referrers = view.graph.referrers(id).iter().copied();
+            let referrers = snapshot.graph.referrers(id).iter().copied();
             content.map(|edge| edge.to).chain(referrers)
         });
         below.extend(found.into_iter().filter(|id| *id != image.id));
@@ -559,7 +567,7 @@ fn below(view: &Snapshot, images: &[Image]) -> HashSet<BlobId> {
 
 /// Plans the removal of the chosen images, with everything that becomes unreferenced and passes the filters.
 fn plan(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     judged: &[Judged<'_>],
     passes: &mut dyn FnMut(BlobId) -> bool,
@@ -599,8 +607,8 @@ fn plan(
     let mut left = Vec::new();
     if !gone.images.is_empty() {
         loop {
-            left = cascade(view, &entries, &remove_options, &mut gone);
-            let unneeded = take_unneeded(view, &entries, passes, &mut gone);
+            left = cascade(snapshot, &entries, &remove_options, &mut gone);
+            let unneeded = take_unneeded(snapshot, &entries, passes, &mut gone);
             if unneeded.is_empty() {
                 break;
             }
@@ -610,7 +618,7 @@ fn plan(
     let extent = SweepExtent::Everything {
         empty: options.empty,
     };
-    let mut removal = finish(view, &gone, options.missing, extent, sweep_options, fs)?;
+    let mut removal = finish(snapshot, &gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left;
     Ok((gone, removal, along))
 }
@@ -645,7 +653,7 @@ fn without_image<'a>(entries: &'a [EntryFacts], judged: &[Judged<'_>]) -> Vec<&'
 /// Adds entries without a name of their own that only what is removed referenced: they are dangling from now on, and
 /// the next prune would remove them. What does not pass the filters is kept, as it would be then. Returns their images.
 fn take_unneeded(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     passes: &mut dyn FnMut(BlobId) -> bool,
     gone: &mut RemovalSet,
@@ -656,7 +664,7 @@ fn take_unneeded(
     let unneeded = loop {
         let is_spared = |entry: &EntryFacts| entry.id.is_some_and(|id| spared.contains(&id));
         let found = unneeded(
-            view,
+            snapshot,
             entries,
             &is_gone,
             &is_spared,

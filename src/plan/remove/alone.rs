@@ -61,9 +61,9 @@ struct Taken<'a> {
 }
 
 impl<'a> Alone<'a> {
-    pub(crate) fn of(view: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
-        let graph = &view.graph;
-        let save = view.state.docker_save.as_ref();
+    pub(crate) fn of(snapshot: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
+        let graph = &snapshot.graph;
+        let save = snapshot.state.docker_save.as_ref();
         let elements: &[Element] = save.map_or(&[], |save| &save.elements);
         let mut parents: HashMap<BlobId, Vec<BlobId>> = HashMap::new();
         for id in graph.ids() {
@@ -120,7 +120,7 @@ impl<'a> Alone<'a> {
             roots,
             by_config: grouped(by_config),
             without_config: without_config.collect(),
-            owners: config_owners(view),
+            owners: config_owners(snapshot),
         }
     }
 

@@ -15,21 +15,21 @@ use super::{Referrers, RemoveOptions, take_names};
 /// upon; again and again, until nothing new is found. What something that is kept still references is
 /// kept. Returns the named referrers that are kept.
 pub(in crate::plan) fn cascade(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     options: &RemoveOptions,
     gone: &mut RemovalSet,
 ) -> Vec<String> {
     let mut known: HashSet<BlobId> = gone.images.iter().copied().collect();
     loop {
-        let mut below = below(view, gone, options.referrers);
+        let mut below = below(snapshot, gone, options.referrers);
         let mut candidates: Vec<&EntryFacts> = Vec::new();
-        let mut kept_ids: Vec<BlobId> = kept_roots(view, gone)
+        let mut kept_ids: Vec<BlobId> = kept_roots(snapshot, gone)
             .filter(|root| !matches!(root.source, RootSource::Entry(_)))
             .filter_map(|root| root.id())
             .collect();
         let images = gone.images.iter();
-        let bases: BTreeSet<BlobId> = images.flat_map(|id| bases(&view.graph, *id)).collect();
+        let bases: BTreeSet<BlobId> = images.flat_map(|id| bases(&snapshot.graph, *id)).collect();
         let mut others: Vec<&EntryFacts> = entries
             .iter()
             .filter(|entry| {
@@ -55,18 +55,19 @@ pub(in crate::plan) fn cascade(
                 break;
             };
             let ids = new.iter().filter_map(|entry| entry.id).collect();
-            extend_below(view, ids, options.referrers, &mut below);
+            extend_below(snapshot, ids, options.referrers, &mut below);
         }
         kept_ids.extend(others.iter().filter_map(|entry| entry.id));
         // What is kept keeps its children and its referrers; those keep theirs.
         loop {
             let ids = kept_ids.iter().chain(&gone.survivors).copied();
-            let live = view.graph.reach_after(ids, &gone.change());
+            let live = snapshot.graph.reach_after(ids, &gone.change());
             let before = candidates.len();
             // An image that others were built upon as well is in use.
             let kept = kept_ids.iter().filter(|_| !bases.is_empty());
-            let used: BTreeSet<BlobId> =
-                kept.flat_map(|id| self::bases(&view.graph, *id)).collect();
+            let used: BTreeSet<BlobId> = kept
+                .flat_map(|id| self::bases(&snapshot.graph, *id))
+                .collect();
             candidates.retain(|entry| {
                 let is_kept = entry
                     .id

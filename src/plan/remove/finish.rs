@@ -21,7 +21,7 @@ const CLOCK_MARGIN: i128 = 1_000_000_000;
 
 /// Makes the plan: edits of the documents, and the sweep of what they release.
 pub(in crate::plan) fn finish(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     gone: &RemovalSet,
     missing: MissingDocuments,
     extent: SweepExtent,
@@ -32,17 +32,17 @@ pub(in crate::plan) fn finish(
         layout,
         state,
         graph,
-    } = view;
-    let elements = docker_elements(view, gone);
+    } = snapshot;
+    let elements = docker_elements(snapshot, gone);
     let keep = |root: &Root| gone.keeps(root, &elements);
     let is_nothing = gone.entries.is_empty()
         && gone.elements.is_empty()
         && gone.replaced.is_empty()
         && gone.cut == Cut::default();
     let mut plan = if is_nothing && extent == SweepExtent::Released {
-        Plan::empty(view)
+        Plan::empty(snapshot)
     } else {
-        release(view, gone, missing, extent, &keep, sweep_options, fs)?
+        release(snapshot, gone, missing, extent, &keep, sweep_options, fs)?
     };
     let edits = edits(gone);
     plan.writes.blobs.extend(gone.nested.iter().cloned());
@@ -69,7 +69,7 @@ pub(in crate::plan) fn finish(
         plan.writes.emptied = edited.entries().is_empty();
         plan.writes.index = Some(edited);
     }
-    edit_lists(view, gone, &elements, &mut plan.writes)?;
+    edit_lists(snapshot, gone, &elements, &mut plan.writes)?;
     if !plan.sweep.is_empty() {
         let hollowed = gone.hollowed.iter();
         plan.writes.hollow = hollowed.map(|id| graph.digest(*id).clone()).collect();
@@ -136,7 +136,7 @@ fn edits(gone: &RemovalSet) -> Vec<Edit> {
 /// Plans the deletion of what a removal releases, in docker's order: each image, its other
 /// documents, then its layers from the top down.
 fn release(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     gone: &RemovalSet,
     missing: MissingDocuments,
     extent: SweepExtent,
@@ -148,16 +148,16 @@ fn release(
         layout,
         state,
         graph,
-    } = view;
+    } = snapshot;
     // An entry that is removed while another entry of the same image is kept releases nothing.
-    let live = gone.reach(view, graph.roots().iter().filter(|root| keep(root)));
+    let live = gone.reach(snapshot, graph.roots().iter().filter(|root| keep(root)));
     let removed = graph.roots().iter().filter(|root| !keep(root));
     let releases = removed
         .filter_map(|root| root.id())
         .any(|id| !live.contains(id));
     let is_everything = extent != SweepExtent::Released;
     if !releases && !is_everything && gone.cut == Cut::default() {
-        return Ok(Plan::empty(view));
+        return Ok(Plan::empty(snapshot));
     }
     layout.refuse_shared_blobs()?;
     let live = graph.mark(
@@ -174,7 +174,7 @@ fn release(
             },
         },
     )?;
-    let mut plan = sweep(view, &live, fs, sweep_options);
+    let mut plan = sweep(snapshot, &live, fs, sweep_options);
     let is_orphan = |deletion: &Deletion| !graph.is_rooted(deletion.id);
     // On a full disk the older orphans make room for the new index.
     plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
@@ -203,7 +203,7 @@ fn release(
     }
     // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
-    let ranks = docker_order(view, gone);
+    let ranks = docker_order(snapshot, gone);
     let mut sorted: Vec<Deletion> = plan.sweep.iter().collect();
     sorted.sort_by_key(|deletion| {
         let rank = ranks.get(&deletion.id).copied().unwrap_or(usize::MAX);
@@ -215,7 +215,7 @@ fn release(
 
 /// Ranks blobs: each image, its other documents in the order of their parents, then its layers from
 /// the top down.
-fn docker_order(view: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
+fn docker_order(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
     let mut order: Vec<BlobId> = Vec::new();
     for &image in gone.superseded.iter().chain(&gone.images) {
         let mut layers = Vec::new();
@@ -225,14 +225,14 @@ fn docker_order(view: &Snapshot, gone: &RemovalSet) -> BTreeMap<BlobId, usize> {
         let mut next = 0;
         while let Some(&id) = documents.get(next) {
             next += 1;
-            let edges = view.graph.edges(id).iter();
+            let edges = snapshot.graph.edges(id).iter();
             let content = edges.filter(|edge| edge.role != Role::Subject && seen.insert(edge.to));
             let (own, below): (Vec<&Edge>, Vec<_>) = content.partition(|edge| {
                 matches!(edge.role, Role::Layer | Role::Blob) || edge.kind == Kind::Layer
             });
             layers.extend(own.iter().rev().map(|edge| edge.to));
             documents.extend(below.iter().map(|edge| edge.to));
-            let referrers = view.graph.referrers(id).iter().copied();
+            let referrers = snapshot.graph.referrers(id).iter().copied();
             documents.extend(referrers.filter(|id| seen.insert(*id)));
         }
         order.extend(documents);

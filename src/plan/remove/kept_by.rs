@@ -94,24 +94,24 @@ type Relation = fn(String) -> Keeper;
 /// Returns the images whose last name is removed and whose document is not deleted, at most [`MAX_IMAGES`], and how many
 /// more there are.
 pub(in crate::plan) fn kept_by(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     gone: &RemovalSet,
     plan: &Plan,
 ) -> (Vec<KeptImage>, usize) {
-    let graph = &view.graph;
-    let mut kept = kept_images(view, entries, gone, plan);
+    let graph = &snapshot.graph;
+    let mut kept = kept_images(snapshot, entries, gone, plan);
     let more = kept.len().saturating_sub(MAX_IMAGES);
     kept.truncate(MAX_IMAGES);
     if kept.is_empty() {
         return (Vec::new(), 0);
     }
-    let search = Search::of(view, gone);
+    let search = Search::of(snapshot, gone);
     let images = kept.into_iter().filter_map(|id| {
         let mut by = search.keepers(id);
         if !gone.images.contains(&id) {
             // Only names were removed, because of such a hold.
-            by.extend(holds_below(view, id));
+            by.extend(holds_below(snapshot, id));
             by.sort_by_key(Keeper::rank);
         }
         let more = by.len().saturating_sub(MAX_KEEPERS);
@@ -127,17 +127,17 @@ pub(in crate::plan) fn kept_by(
 }
 
 /// Returns the holds on parts of an image.
-fn holds_below(view: &Snapshot, id: BlobId) -> impl Iterator<Item = Keeper> {
-    let own = view.graph.digest(id).clone();
-    let holds = holds_on(view, id).into_iter();
-    let holds = holds.filter_map(|(position, _)| view.state.holds.holds.get(position));
+fn holds_below(snapshot: &Snapshot, id: BlobId) -> impl Iterator<Item = Keeper> {
+    let own = snapshot.graph.digest(id).clone();
+    let holds = holds_on(snapshot, id).into_iter();
+    let holds = holds.filter_map(|(position, _)| snapshot.state.holds.holds.get(position));
     let below = holds.filter(move |hold| hold.digest != own);
     below.map(|hold| Keeper::HoldBelow(hold.name.clone(), hold.digest.short()))
 }
 
 /// Returns the images that lose their last name and are not deleted.
 fn kept_images(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     gone: &RemovalSet,
     plan: &Plan,
@@ -172,21 +172,21 @@ fn kept_images(
         .copied()
         .chain(touched)
         .filter(|id| seen.insert(*id))
-        .filter(|id| !named.contains(id) && !settled.contains(id) && view.graph.is_present(*id))
+        .filter(|id| !named.contains(id) && !settled.contains(id) && snapshot.graph.is_present(*id))
         .collect()
 }
 
 /// Searches from documents up to the roots that are kept.
 struct Search<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     gone: &'a RemovalSet,
     parents: HashMap<BlobId, Vec<(BlobId, Relation)>>,
     roots: HashMap<BlobId, Vec<&'a Root>>,
 }
 
 impl<'a> Search<'a> {
-    fn of(view: &'a Snapshot, gone: &'a RemovalSet) -> Self {
-        let graph = &view.graph;
+    fn of(snapshot: &'a Snapshot, gone: &'a RemovalSet) -> Self {
+        let graph = &snapshot.graph;
         let mut parents: HashMap<BlobId, Vec<(BlobId, Relation)>> = HashMap::new();
         for id in graph.ids() {
             for edge in graph.edges(id) {
@@ -207,7 +207,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let elements = docker_elements(view, gone);
+        let elements = docker_elements(snapshot, gone);
         let mut roots: HashMap<BlobId, Vec<&Root>> = HashMap::new();
         for root in graph.roots() {
             if let Some(id) = root.id().filter(|_| gone.keeps(root, &elements)) {
@@ -215,7 +215,7 @@ impl<'a> Search<'a> {
             }
         }
         Self {
-            view,
+            snapshot,
             gone,
             parents,
             roots,
@@ -262,7 +262,7 @@ impl<'a> Search<'a> {
 
     /// `relation`: how the image itself is referenced; `None` if a root names it.
     fn keeper(&self, root: &Root, relation: Option<Relation>) -> Keeper {
-        let Snapshot { graph, state, .. } = self.view;
+        let Snapshot { graph, state, .. } = self.snapshot;
         let label = || graph.root_label(state, root);
         match root.source {
             RootSource::Hold(position) => {

@@ -223,7 +223,7 @@ pub struct Moved {
 /// [`Error::Incomplete`](crate::Error::Incomplete) if what is kept is damaged, so that it is unknown what it references.
 /// Removing the damaged image itself works.
 pub fn remove(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
@@ -232,16 +232,16 @@ pub fn remove(
     fs: &dyn Fs,
 ) -> Result<Removal> {
     let mut gone = RemovalSet::default();
-    let conflicts = take_picks(view, images, entries, picks, options, &mut gone);
-    let mut removal = conclude(view, entries, options, sweep_options, fs, &mut gone)?;
+    let conflicts = take_picks(snapshot, images, entries, picks, options, &mut gone);
+    let mut removal = conclude(snapshot, entries, options, sweep_options, fs, &mut gone)?;
     removal.conflicts = conflicts;
-    removal.left_companions = left_companions(view, entries, &gone);
+    removal.left_companions = left_companions(snapshot, entries, &gone);
     Ok(removal)
 }
 
 /// Adds what is removed along with what was chosen, and makes the plan.
 fn conclude(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     options: &RemoveOptions,
     sweep_options: &SweepOptions,
@@ -250,20 +250,20 @@ fn conclude(
 ) -> Result<Removal> {
     let mut left_referrers = Vec::new();
     if !gone.images.is_empty() || !gone.superseded.is_empty() {
-        left_referrers = cascade(view, entries, options, gone);
+        left_referrers = cascade(snapshot, entries, options, gone);
     }
     let extent = SweepExtent::Released;
-    let mut removal = finish(view, gone, options.missing, extent, sweep_options, fs)?;
+    let mut removal = finish(snapshot, gone, options.missing, extent, sweep_options, fs)?;
     removal.left_referrers = left_referrers;
     if options.extent == Extent::Images {
-        (removal.kept_by, removal.more_kept) = kept_by(view, entries, gone, &removal.plan);
+        (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, gone, &removal.plan);
     }
     Ok(removal)
 }
 
 /// Returns the companions of names that are removed from all images.
 fn left_companions(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     gone: &RemovalSet,
 ) -> Vec<LeftCompanion> {
@@ -278,7 +278,7 @@ fn left_companions(
         .map(|(entry, name)| (entry.position, &*name.text))
         .collect();
     let names_left: HashSet<&str> = left.iter().map(|(_, name)| *name).collect();
-    let found: BTreeSet<LeftCompanion> = companions(view, entries)
+    let found: BTreeSet<LeftCompanion> = companions(snapshot, entries)
         .into_iter()
         .filter(|companion| {
             left.contains(&(companion.entry, companion.name))
@@ -295,7 +295,7 @@ fn left_companions(
 
 /// Adds what was picked, image by image.
 fn take_picks(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
@@ -328,8 +328,8 @@ fn take_picks(
             }
         }
     }
-    take_saved(view, picks, options, gone);
-    let held = held(view);
+    take_saved(snapshot, picks, options, gone);
+    let held = held(snapshot);
     let mut done = BTreeSet::new();
     for id in order {
         if !done.insert(id) {
@@ -368,7 +368,7 @@ fn take_picks(
             untag_all(own(), gone);
             continue;
         }
-        if let Some((_, hold)) = holds_among(view, &held, id).first() {
+        if let Some((_, hold)) = holds_among(snapshot, &held, id).first() {
             let can_be_forced = !is_whole;
             if can_be_forced && options.force == Force::Yes {
                 // As docker keeps the image of a container: only the names are removed.
@@ -399,7 +399,7 @@ fn take_picks(
 }
 
 /// Adds names of images that only docker save's list has. An element is removed with the last of its names.
-fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &mut RemovalSet) {
+fn take_saved(snapshot: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &mut RemovalSet) {
     let picked: BTreeSet<&str> = picks
         .iter()
         .flat_map(|pick| &pick.saved)
@@ -413,7 +413,7 @@ fn take_saved(view: &Snapshot, picks: &[Pick], options: &RemoveOptions, gone: &m
     if options.extent == Extent::Names {
         return;
     }
-    let elements = unlisted_elements(view).into_iter();
+    let elements = unlisted_elements(snapshot).into_iter();
     let is_left = |element: &Element| {
         let mut tags = element.repo_tags.iter();
         tags.any(|tag| !picked.contains(tag.as_str()))
@@ -508,13 +508,13 @@ fn take_names(entry: &EntryFacts, names: &[&EntryName], gone: &mut RemovalSet) {
 }
 
 /// Returns the holds on an image or on a manifest below it: position and name.
-pub(super) fn holds_on(view: &Snapshot, id: BlobId) -> Vec<(usize, String)> {
-    holds_among(view, &held(view), id)
+pub(super) fn holds_on(snapshot: &Snapshot, id: BlobId) -> Vec<(usize, String)> {
+    holds_among(snapshot, &held(snapshot), id)
 }
 
 /// Returns what holds protect, with the position of the hold.
-fn held(view: &Snapshot) -> Vec<(BlobId, usize)> {
-    let roots = view.graph.roots().iter();
+fn held(snapshot: &Snapshot) -> Vec<(BlobId, usize)> {
+    let roots = snapshot.graph.roots().iter();
     roots
         .filter_map(|root| match root.source {
             RootSource::Hold(position) => Some((root.id()?, position)),
@@ -524,18 +524,18 @@ fn held(view: &Snapshot) -> Vec<(BlobId, usize)> {
 }
 
 /// As [`holds_on`], for known holds.
-fn holds_among(view: &Snapshot, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
+fn holds_among(snapshot: &Snapshot, held: &[(BlobId, usize)], id: BlobId) -> Vec<(usize, String)> {
     if held.is_empty() {
         return Vec::new();
     }
-    let content: BTreeSet<BlobId> = content_of(&view.graph, id, None)
+    let content: BTreeSet<BlobId> = content_of(&snapshot.graph, id, None)
         .into_iter()
         .map(|(id, _)| id)
         .collect();
     held.iter()
         .filter(|(target, _)| content.contains(target))
         .filter_map(|(_, position)| {
-            let hold = view.state.holds.holds.get(*position)?;
+            let hold = snapshot.state.holds.holds.get(*position)?;
             Some((*position, hold.name.clone()))
         })
         .collect()

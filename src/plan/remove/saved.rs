@@ -17,19 +17,19 @@ use super::selection::RemovalSet;
 
 /// Adds the edited lists to what is written. `elements`: the positions of the elements that are removed.
 pub(super) fn edit_lists(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     gone: &RemovalSet,
     elements: &BTreeSet<usize>,
     writes: &mut Writes,
 ) -> Result<()> {
-    let Some(save) = &view.state.docker_save else {
+    let Some(save) = &snapshot.state.docker_save else {
         return Ok(());
     };
     if elements.is_empty() && gone.names.is_empty() {
         return Ok(());
     }
-    let file = |name: &str| view.layout.path().join(name);
-    let names = Names::of(view, gone);
+    let file = |name: &str| snapshot.layout.path().join(name);
+    let names = Names::of(snapshot, gone);
     let edited = save
         .edited(
             |position| elements.contains(&position),
@@ -42,7 +42,7 @@ pub(super) fn edit_lists(
     if edited.text() != save.text() {
         writes.manifest_json = Some(edited.text().to_owned());
     }
-    let Some(text) = &view.state.repositories else {
+    let Some(text) = &snapshot.state.repositories else {
         return Ok(());
     };
     let listed = |save: &DockerSave| -> HashSet<String> {
@@ -50,7 +50,7 @@ pub(super) fn edit_lists(
         tags.map(|tag| canonical(tag)).collect()
     };
     let (before, after) = (listed(save), listed(&edited));
-    let gone_ids = gone_ids(view, gone, save, elements);
+    let gone_ids = gone_ids(snapshot, gone, save, elements);
     writes.repositories = edit_repositories(text, |name, id| {
         let name = canonical(name);
         let was_listed = before.contains(&name) || names.gone.contains(&name);
@@ -65,7 +65,7 @@ pub(super) fn edit_lists(
 
 /// Returns the hexadecimal digits of what is removed and not named by an element that is kept.
 fn gone_ids(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     gone: &RemovalSet,
     save: &DockerSave,
     elements: &BTreeSet<usize>,
@@ -81,7 +81,7 @@ fn gone_ids(
         .map(|digest| digest.encoded())
         .collect();
     let removed = removed.iter().flat_map(|(_, element)| &element.blobs);
-    let images = gone.images.iter().map(|id| view.graph.digest(*id));
+    let images = gone.images.iter().map(|id| snapshot.graph.digest(*id));
     removed
         .chain(images)
         .map(|digest| digest.encoded())
@@ -92,7 +92,7 @@ fn gone_ids(
 /// The names that are removed, as docker completes them: docker writes short ones here and full ones in `index.json`.
 struct Names<'a> {
     gone: HashSet<String>,
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     /// The entries that reference the config of an element, by config.
     owners: HashMap<BlobId, Vec<usize>>,
     /// The names that each entry keeps.
@@ -100,7 +100,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn of(view: &'a Snapshot, gone: &RemovalSet) -> Self {
+    fn of(snapshot: &'a Snapshot, gone: &RemovalSet) -> Self {
         let left_of = |entry: &EntryFacts| {
             let names = entry.names.iter();
             let names = names.filter(|name| gone.keeps_name(entry, name));
@@ -108,9 +108,9 @@ impl<'a> Names<'a> {
         };
         Self {
             gone: gone.names.iter().map(|name| canonical(name)).collect(),
-            view,
-            owners: config_owners(view),
-            left: list_entries(view)
+            snapshot,
+            owners: config_owners(snapshot),
+            left: list_entries(snapshot)
                 .iter()
                 .filter(|entry| !gone.entries.contains(&entry.position))
                 .map(|entry| (entry.position, left_of(entry)))
@@ -127,7 +127,7 @@ impl<'a> Names<'a> {
         let element = save.elements.get(element);
         let config = element.and_then(|element| element.config.as_ref());
         let owners = config
-            .and_then(|config| self.view.graph.id(config))
+            .and_then(|config| self.snapshot.graph.id(config))
             .and_then(|config| self.owners.get(&config))
             .filter(|owners| !owners.is_empty());
         match owners {

@@ -97,21 +97,21 @@ impl RemovalSet {
     }
 
     /// Returns everything that is live afterwards.
-    pub(in crate::plan) fn live(&self, view: &Snapshot) -> BlobSet {
-        let elements = docker_elements(view, self);
-        let roots = view.graph.roots().iter();
-        self.reach(view, roots.filter(|root| self.keeps(root, &elements)))
+    pub(in crate::plan) fn live(&self, snapshot: &Snapshot) -> BlobSet {
+        let elements = docker_elements(snapshot, self);
+        let roots = snapshot.graph.roots().iter();
+        self.reach(snapshot, roots.filter(|root| self.keeps(root, &elements)))
     }
 
     /// Returns what is live afterwards if these roots are kept.
     pub(super) fn reach<'a>(
         &self,
-        view: &Snapshot,
+        snapshot: &Snapshot,
         roots: impl Iterator<Item = &'a Root>,
     ) -> BlobSet {
         let ids = roots.filter_map(|root| root.id());
         let ids = ids.chain(self.survivors.iter().copied());
-        view.graph.reach_after(ids, &self.change())
+        snapshot.graph.reach_after(ids, &self.change())
     }
 
     /// Returns what is different from now on.
@@ -133,14 +133,18 @@ impl RemovalSet {
 
 /// Returns the roots that are kept, without docker-save elements.
 pub(super) fn kept_roots<'a>(
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     gone: &'a RemovalSet,
 ) -> impl Iterator<Item = &'a Root> {
-    view.graph.roots().iter().filter(|root| match root.source {
-        // An element is removed with its image.
-        RootSource::DockerSave(_) => false,
-        _ => keeps_root(gone, root),
-    })
+    snapshot
+        .graph
+        .roots()
+        .iter()
+        .filter(|root| match root.source {
+            // An element is removed with its image.
+            RootSource::DockerSave(_) => false,
+            _ => keeps_root(gone, root),
+        })
 }
 
 /// Returns `true` if a root is kept, docker-save elements aside.
@@ -160,37 +164,38 @@ pub(in crate::plan) fn keeps_root(gone: &RemovalSet, root: &Root) -> bool {
 
 /// Returns the elements of docker save's `manifest.json` that are removed: those whose config belongs to what is removed,
 /// and which lose a blob by that, or are left without a name and without an entry.
-pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<usize> {
-    let Some(save) = &view.state.docker_save else {
+pub(super) fn docker_elements(snapshot: &Snapshot, gone: &RemovalSet) -> BTreeSet<usize> {
+    let Some(save) = &snapshot.state.docker_save else {
         return BTreeSet::new();
     };
     // docker save writes short names in its list and full ones in `index.json`.
     let names: HashSet<String> = gone.names.iter().map(|name| canonical(name)).collect();
-    let mut below = below(view, gone, Referrers::Follow);
+    let mut below = below(snapshot, gone, Referrers::Follow);
     for &id in &gone.hollowed {
-        for (id, _) in content_of(&view.graph, id, None) {
+        for (id, _) in content_of(&snapshot.graph, id, None) {
             below.insert(id);
         }
     }
-    let live = gone.reach(view, kept_roots(view, gone));
+    let live = gone.reach(snapshot, kept_roots(snapshot, gone));
     let is_lost = |digest: &Digest| {
-        view.graph
+        snapshot
+            .graph
             .id(digest)
-            .is_some_and(|id| view.graph.is_present(id) && !live.contains(id))
+            .is_some_and(|id| snapshot.graph.is_present(id) && !live.contains(id))
     };
-    let owners = config_owners(view);
+    let owners = config_owners(snapshot);
     let has_no_name_left = |element: &Element| {
         let mut tags = element.repo_tags.iter();
         tags.all(|tag| names.contains(&canonical(tag)))
     };
     // An element whose config is missing is not of the image that is removed.
-    let is_here = |id: BlobId| view.graph.is_present(id);
+    let is_here = |id: BlobId| snapshot.graph.is_present(id);
     let has_entry = |config: BlobId| {
         let mut positions = owners.get(&config).into_iter().flatten();
         positions.any(|position| !gone.entries.contains(position))
     };
     let is_removed = |element: &Element| match &element.config {
-        Some(config) => view.graph.id(config).is_some_and(|id| {
+        Some(config) => snapshot.graph.id(config).is_some_and(|id| {
             below.contains(id)
                 && (element.blobs.iter().any(is_lost)
                     || (has_no_name_left(element) && is_here(id) && !has_entry(id)))
@@ -205,20 +210,20 @@ pub(super) fn docker_elements(view: &Snapshot, gone: &RemovalSet) -> BTreeSet<us
 
 /// Returns everything below what is removed: its content, and if they follow also the referrers of that. Its subject is
 /// not below it.
-pub(super) fn below(view: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
+pub(super) fn below(snapshot: &Snapshot, gone: &RemovalSet, referrers: Referrers) -> BlobSet {
     let mut found = BlobSet::default();
     let mut queue = gone.images.clone();
     for &id in &gone.superseded {
         found.insert(id);
-        queue.extend(following(view, id, referrers));
+        queue.extend(following(snapshot, id, referrers));
     }
-    extend_below(view, queue, referrers, &mut found);
+    extend_below(snapshot, queue, referrers, &mut found);
     found
 }
 
 /// Adds what is below these.
 pub(super) fn extend_below(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     mut queue: Vec<BlobId>,
     referrers: Referrers,
     found: &mut BlobSet,
@@ -227,10 +232,10 @@ pub(super) fn extend_below(
         if !found.insert(id) {
             continue;
         }
-        let edges = view.graph.edges(id).iter();
+        let edges = snapshot.graph.edges(id).iter();
         let parts = edges.filter(|edge| is_part(edge.role));
         queue.extend(parts.map(|edge| edge.to));
-        queue.extend(following(view, id, referrers));
+        queue.extend(following(snapshot, id, referrers));
     }
 }
 
@@ -241,9 +246,9 @@ pub(super) const fn is_part(role: Role) -> bool {
 }
 
 /// Returns the referrers of a blob, if they follow it.
-fn following(view: &Snapshot, id: BlobId, referrers: Referrers) -> &[BlobId] {
+fn following(snapshot: &Snapshot, id: BlobId, referrers: Referrers) -> &[BlobId] {
     match referrers {
-        Referrers::Follow => view.graph.referrers(id),
+        Referrers::Follow => snapshot.graph.referrers(id),
         Referrers::Keep => &[],
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Named<'a> {
 /// The names and IDs of a layout by what an argument may be; each table is built when it is first needed.
 #[derive(Debug)]
 pub(super) struct Lookup<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     entries: &'a [EntryFacts],
     exact: OnceCell<HashMap<&'a str, Vec<Named<'a>>>>,
     /// By the full name, without the digest of a pinned name.
@@ -39,9 +39,9 @@ struct Ids {
 }
 
 impl<'a> Lookup<'a> {
-    pub(super) const fn new(view: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
+    pub(super) const fn new(snapshot: &'a Snapshot, entries: &'a [EntryFacts]) -> Self {
         Self {
-            view,
+            snapshot,
             entries,
             exact: OnceCell::new(),
             full: OnceCell::new(),
@@ -95,7 +95,7 @@ impl<'a> Lookup<'a> {
     fn ids(&self) -> &Ids {
         self.ids.get_or_init(|| {
             let all: HashSet<BlobId> = self.entries.iter().filter_map(|entry| entry.id).collect();
-            let digits = |id: &BlobId| (self.view.graph.digest(*id).encoded(), *id);
+            let digits = |id: &BlobId| (self.snapshot.graph.digest(*id).encoded(), *id);
             let mut encoded: Vec<(String, BlobId)> = all.iter().map(digits).collect();
             encoded.sort_unstable();
             Ids { all, encoded }

@@ -183,7 +183,7 @@ impl SelectError {
 /// Resolves arguments against one state of a layout.
 #[derive(Debug)]
 pub struct Selector<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     entries: &'a [EntryFacts],
     force: Force,
     /// Read for the first unknown ID.
@@ -196,13 +196,13 @@ pub struct Selector<'a> {
 impl<'a> Selector<'a> {
     /// Makes a selector over the entries of a layout.
     #[must_use]
-    pub const fn new(view: &'a Snapshot, entries: &'a [EntryFacts], force: Force) -> Self {
+    pub const fn new(snapshot: &'a Snapshot, entries: &'a [EntryFacts], force: Force) -> Self {
         Self {
-            view,
+            snapshot,
             entries,
             force,
             moved: OnceCell::new(),
-            lookup: Lookup::new(view, entries),
+            lookup: Lookup::new(snapshot, entries),
             saved: Vec::new(),
         }
     }
@@ -211,7 +211,7 @@ impl<'a> Selector<'a> {
     /// only their names can be removed.
     #[must_use]
     pub fn with_saved_names(mut self) -> Self {
-        let elements = unlisted_elements(self.view).into_iter();
+        let elements = unlisted_elements(self.snapshot).into_iter();
         self.saved = elements
             .flat_map(|(_, element)| &element.repo_tags)
             .map(String::as_str)
@@ -275,7 +275,7 @@ impl<'a> Selector<'a> {
         if (things > 1 || names > 1) && self.force == Force::No {
             let candidates = found.iter().map(|named| match named.entry.id {
                 Some(id) => {
-                    let digest = self.view.graph.digest(id);
+                    let digest = self.snapshot.graph.digest(id);
                     let is_shared = found
                         .iter()
                         .any(|other| other.text == named.text && other.entry.id != Some(id));
@@ -322,7 +322,7 @@ impl<'a> Selector<'a> {
     fn by_repository_and_digest(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let (name, digest) = split_pin(text)?;
         let wanted = Reference::parse_normalized(name).ok();
-        let id = self.view.graph.id(&digest)?;
+        let id = self.snapshot.graph.id(&digest)?;
         let mut pick = Pick::default();
         for named in self.lookup.of_image(id) {
             let unpinned = split_pin(named.text).map_or(named.text, |(name, _)| name);
@@ -362,7 +362,7 @@ impl<'a> Selector<'a> {
     fn by_id(&self, text: &str) -> Option<Result<Pick, SelectError>> {
         let whole = whole_digest(text);
         let matches: Vec<BlobId> = if let Some(digest) = &whole {
-            let id = self.view.graph.id(digest)?;
+            let id = self.snapshot.graph.id(digest)?;
             if !self.lookup.is_image(id) {
                 return self.inside(id).map(Err);
             }
@@ -379,7 +379,7 @@ impl<'a> Selector<'a> {
             [id] => Some(Ok(Pick::image(*id))),
             several => {
                 let candidates = several.iter().map(|id| {
-                    let digest = self.view.graph.digest(*id);
+                    let digest = self.snapshot.graph.digest(*id);
                     (self.describe(*id), digest.to_string())
                 });
                 Some(Err(ambiguous(text, candidates.collect(), false)))
@@ -447,7 +447,7 @@ impl<'a> Selector<'a> {
     /// Returns the only part of an image whose digest has this prefix, as `ls --tree` shows it.
     fn part(&self, text: &str) -> Option<BlobId> {
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         let images = self.entries.iter().filter_map(|entry| entry.id);
         let parts: BTreeSet<BlobId> = images
             .flat_map(|image| crate::graph::content_of(graph, image, None))
@@ -460,7 +460,7 @@ impl<'a> Selector<'a> {
 
     /// Returns the error for a blob that is part of an image, but not an image.
     fn inside(&self, id: BlobId) -> Option<SelectError> {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         for entry in self.entries {
             let Some(image) = entry.id else { continue };
             let found = crate::graph::content_of(graph, image, None)
@@ -493,11 +493,16 @@ impl<'a> Selector<'a> {
     /// Returns the value of `--platform` that drops only this child of an image, or the child whose
     /// config this is.
     fn platform_value(&self, image: BlobId, part: BlobId) -> Option<String> {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         if !graph.is_index(image) {
             return None;
         }
-        let children = children(self.view, &mut ImageInspector::new(self.view), image, &[]);
+        let children = children(
+            self.snapshot,
+            &mut ImageInspector::new(self.snapshot),
+            image,
+            &[],
+        );
         let has_config = |child: BlobId| {
             let edges = graph.edges(child);
             let mut configs = edges.iter().filter(|edge| edge.role == Role::Config);
@@ -513,7 +518,7 @@ impl<'a> Selector<'a> {
 
     /// Returns an image's first name, else its short ID.
     fn describe(&self, id: BlobId) -> String {
-        let short = self.view.graph.digest(id).short();
+        let short = self.snapshot.graph.digest(id).short();
         let name = self
             .entries
             .iter()
@@ -556,13 +561,13 @@ impl<'a> Selector<'a> {
         }
         let moved = self
             .moved
-            .get_or_init(|| MovedIds::read(&self.view.layout))
+            .get_or_init(|| MovedIds::read(&self.snapshot.layout))
             .latest(|from| match &whole {
                 Some(whole) => from == whole,
                 None => from.encoded().starts_with(hex),
             });
         let listed = |digest: &Digest| {
-            let id = self.view.graph.id(digest)?;
+            let id = self.snapshot.graph.id(digest)?;
             let mut own = self
                 .entries
                 .iter()

@@ -43,11 +43,11 @@ pub(super) enum Absence {
 
 /// Classifies all absent blobs of a layout.
 pub(super) fn absences(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     live: &[BlobId],
     states: &[BlobState],
 ) -> HashMap<BlobId, Absence> {
-    let graph = &view.graph;
+    let graph = &snapshot.graph;
     let mut found: HashMap<BlobId, Absence> = live
         .iter()
         .zip(states)
@@ -67,7 +67,7 @@ pub(super) fn absences(
         }
     }
     let shares = Shares::of(graph, live);
-    let hollow = Hollow::read(&view.layout);
+    let hollow = Hollow::read(&snapshot.layout);
     let mut foreign = BlobSet::default();
     for id in live {
         let Some(node) = graph.node(*id) else {
@@ -103,7 +103,7 @@ pub(super) fn absences(
         };
         let is_named = match root.source {
             // For unknown algorithms only documents are read, and this one was.
-            RootSource::Entry(position) => !is_carried_by_entry(view, position, id),
+            RootSource::Entry(position) => !is_carried_by_entry(snapshot, position, id),
             RootSource::Hold(_) => !graph.is_embedded(id),
             // docker save lists foreign layers like others and leaves them out.
             RootSource::DockerSave(_) => !foreign.contains(id),
@@ -122,10 +122,10 @@ pub(super) fn absences(
 }
 
 /// Returns `true` if an entry of `index.json` carries the bytes of its blob.
-fn is_carried_by_entry(view: &Snapshot, position: usize, id: BlobId) -> bool {
-    let entry = view.state.index.entries().get(position);
-    let data = entry.and_then(|entry| view.state.index.details(entry).data);
-    view.graph.is_embedded(id) && data.is_some()
+fn is_carried_by_entry(snapshot: &Snapshot, position: usize, id: BlobId) -> bool {
+    let entry = snapshot.state.index.entries().get(position);
+    let data = entry.and_then(|entry| snapshot.state.index.details(entry).data);
+    snapshot.graph.is_embedded(id) && data.is_some()
 }
 
 /// Returns `true` if a reference is to content of that document, and not to another image.

@@ -246,8 +246,8 @@ struct Problem {
 /// use ocisweep::progress::Silent;
 ///
 /// # fn main() -> Result<(), ocisweep::Error> {
-/// let view = Snapshot::read("mirror", Timestamp::now(), &Silent)?;
-/// let report = check(&view, &CheckOptions::default(), &Silent)?;
+/// let snapshot = Snapshot::read("mirror", Timestamp::now(), &Silent)?;
+/// let report = check(&snapshot, &CheckOptions::default(), &Silent)?;
 /// for finding in report.findings.iter().filter(|finding| finding.class.is_damage()) {
 ///     println!("{:?} {} ({})", finding.digest, finding.why, finding.path.join(" → "));
 /// }
@@ -257,10 +257,14 @@ struct Problem {
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -> Result<Report> {
-    let graph = &view.graph;
+pub fn check(
+    snapshot: &Snapshot,
+    options: &CheckOptions,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let graph = &snapshot.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
-    let sizes = Sizes::of(view, &live);
+    let sizes = Sizes::of(snapshot, &live);
     let mut ids = live.clone();
     let mut report = Report::default();
     for orphan in graph.orphans() {
@@ -271,7 +275,7 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
             (None, _) | (Some(_), Orphans::Skip) => {}
         }
     }
-    let mut states = inspect(view, &ids, progress)?;
+    let mut states = inspect(snapshot, &ids, progress)?;
     let configs = configs(graph, &live);
     let is_wanted = |id: BlobId, len: u64| {
         let is_small_config = configs.contains(id) && len <= MAX_CONFIG_BYTES;
@@ -281,9 +285,13 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
         let is_orphan = !graph.is_rooted(id);
         options.content == Content::All || is_small_config || is_document || is_orphan
     };
-    hash(view, &ids, &mut states, is_wanted, progress)?;
-    let left = recheck(view, &ids, &mut states, is_wanted, progress)?;
-    let absences = absences(view, &live, states.get(..live.len()).unwrap_or_default());
+    hash(snapshot, &ids, &mut states, is_wanted, progress)?;
+    let left = recheck(snapshot, &ids, &mut states, is_wanted, progress)?;
+    let absences = absences(
+        snapshot,
+        &live,
+        states.get(..live.len()).unwrap_or_default(),
+    );
     let mut problems = Vec::new();
     for (position, (id, state)) in ids.iter().zip(states).enumerate() {
         if left.contains(*id) {
@@ -329,14 +337,14 @@ pub fn check(view: &Snapshot, options: &CheckOptions, progress: &dyn Progress) -
     for _ in &graph.blobs().foreign {
         report.tally(Class::Foreign, 0);
     }
-    describe(view, problems, &sizes, &mut report);
-    report.without_layers = without_layers(view);
+    describe(snapshot, problems, &sizes, &mut report);
+    report.without_layers = without_layers(snapshot);
     Ok(report)
 }
 
 /// Returns the images that lack all of their layers, each by its first label, in the order of `index.json`.
-fn without_layers(view: &Snapshot) -> Vec<String> {
-    let Snapshot { state, graph, .. } = view;
+fn without_layers(snapshot: &Snapshot) -> Vec<String> {
+    let Snapshot { state, graph, .. } = snapshot;
     let mut seen = BlobSet::default();
     let entries = graph.roots().iter().filter(|root| {
         let is_new = |id: &BlobId| seen.insert(*id);
@@ -351,14 +359,14 @@ fn without_layers(view: &Snapshot) -> Vec<String> {
 /// Inspects listed blobs again that no longer exist. Another process may have removed them together with what references
 /// them: in a layout that changed, only what is live after the change is missing. Returns those that are no longer live.
 fn recheck(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     ids: &[BlobId],
     states: &mut [BlobState],
     is_wanted: impl Fn(BlobId, u64) -> bool,
     progress: &dyn Progress,
 ) -> Result<BlobSet> {
     let mut left = BlobSet::default();
-    let blobs = view.graph.blobs();
+    let blobs = snapshot.graph.blobs();
     let is_gone = |id: BlobId, state: &BlobState| {
         *state == BlobState::Absent && blobs.digest(id).is_some() && !blobs.is_link(id)
     };
@@ -372,25 +380,25 @@ fn recheck(
     if gone.is_empty() {
         return Ok(left);
     }
-    let now = match view.again(progress) {
+    let now = match snapshot.again(progress) {
         Ok(now) => now,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         // The layout was removed, or cannot be read: the first result is reported.
         Err(_) => return Ok(left),
     };
     for (position, id) in gone {
-        let digest = view.graph.digest(id);
+        let digest = snapshot.graph.digest(id);
         let id_now = now.graph.id(digest);
         if !id_now.is_some_and(|id| now.graph.is_rooted(id)) {
             left.insert(id);
         } else if let Some(place) = states.get_mut(position) {
             // It may have been written again.
-            *place = inspect(view, &[id], progress)?
+            *place = inspect(snapshot, &[id], progress)?
                 .pop()
                 .unwrap_or(BlobState::Absent);
         }
     }
-    hash(view, ids, states, is_wanted, progress)?;
+    hash(snapshot, ids, states, is_wanted, progress)?;
     Ok(left)
 }
 
@@ -472,8 +480,8 @@ fn judge_absent(graph: &Graph, id: BlobId, absence: Option<Absence>) -> (Class, 
 }
 
 /// Adds the findings, with reference paths and the images that need each blob.
-fn describe(view: &Snapshot, problems: Vec<Problem>, sizes: &Sizes, report: &mut Report) {
-    let Snapshot { state, graph, .. } = view;
+fn describe(snapshot: &Snapshot, problems: Vec<Problem>, sizes: &Sizes, report: &mut Report) {
+    let Snapshot { state, graph, .. } = snapshot;
     for root in graph.roots() {
         if let (RootSource::Entry(_), Err(why)) = (root.source, &root.target) {
             report.tally(Class::Malformed, 0);
@@ -497,12 +505,12 @@ fn describe(view: &Snapshot, problems: Vec<Problem>, sizes: &Sizes, report: &mut
     if problems.is_empty() {
         return;
     }
-    let paths = ReferencePaths::of(&view.graph, &view.state);
+    let paths = ReferencePaths::of(&snapshot.graph, &snapshot.state);
     let mut wanted = BlobSet::default();
     for problem in &problems {
         wanted.insert(problem.id);
     }
-    let reachability = Reachability::of(&view.graph, &view.state, &wanted);
+    let reachability = Reachability::of(&snapshot.graph, &snapshot.state, &wanted);
     let (mut images, mut holds) = (reachability.images(), reachability.holds());
     let mut second_indexes = reachability.second_indexes();
     for problem in problems {
@@ -542,8 +550,8 @@ fn of_file(graph: &Graph, id: BlobId, declared: u64) -> u64 {
 struct Sizes(HashMap<BlobId, (u64, Option<u64>)>);
 
 impl Sizes {
-    fn of(view: &Snapshot, live: &[BlobId]) -> Self {
-        let Snapshot { state, graph, .. } = view;
+    fn of(snapshot: &Snapshot, live: &[BlobId]) -> Self {
+        let Snapshot { state, graph, .. } = snapshot;
         let mut sizes = Self::default();
         for entry in state.index.entries() {
             if let (Ok(digest), Some(size)) = (&entry.digest, entry.size)

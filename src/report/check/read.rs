@@ -53,7 +53,7 @@ pub(super) enum Verdict {
 /// # Errors
 /// [`Error::Interrupted`].
 pub(super) fn inspect(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     ids: &[BlobId],
     progress: &dyn Progress,
 ) -> Result<Vec<BlobState>> {
@@ -65,15 +65,15 @@ pub(super) fn inspect(
         let found: Vec<BlobState> = batch
             .par_iter()
             .with_min_len(64)
-            .map(|id| inspect_one(view, *id))
+            .map(|id| inspect_one(snapshot, *id))
             .collect();
         states.extend(found);
     }
     Ok(states)
 }
 
-fn inspect_one(view: &Snapshot, id: BlobId) -> BlobState {
-    let Snapshot { layout, graph, .. } = view;
+fn inspect_one(snapshot: &Snapshot, id: BlobId) -> BlobState {
+    let Snapshot { layout, graph, .. } = snapshot;
     if graph.is_embedded(id) {
         return BlobState::Carried;
     }
@@ -99,13 +99,13 @@ fn inspect_one(view: &Snapshot, id: BlobId) -> BlobState {
 /// # Errors
 /// [`Error::Interrupted`].
 pub(super) fn hash(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     ids: &[BlobId],
     states: &mut [BlobState],
     is_wanted: impl Fn(BlobId, u64) -> bool,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let graph = &view.graph;
+    let graph = &snapshot.graph;
     let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
     for (position, (id, state)) in ids.iter().zip(&*states).enumerate() {
         if let BlobState::Here(len, Verdict::NotRead) = state
@@ -127,7 +127,7 @@ pub(super) fn hash(
         .par_bridge()
         .map_init(
             || vec![0; BUFFER_BYTES],
-            |buffer, (_, position, id)| (position, read(view, id, buffer, progress)),
+            |buffer, (_, position, id)| (position, read(snapshot, id, buffer, progress)),
         )
         .collect();
     for (position, state) in found {
@@ -143,18 +143,18 @@ pub(super) fn hash(
 
 /// Reads one blob to its end; `None` if it was cancelled.
 fn read(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     id: BlobId,
     buffer: &mut [u8],
     progress: &dyn Progress,
 ) -> Option<BlobState> {
-    let digest = view.graph.digest(id);
+    let digest = snapshot.graph.digest(id);
     let Some(algorithm) = digest.algorithm() else {
         return Some(BlobState::Here(0, Verdict::NotRead));
     };
-    let packed = view.layout.packed();
+    let packed = snapshot.layout.packed();
     if let Some(packed) = packed.filter(|packed| packed.is_hole(digest)) {
-        let state = in_archive(view, packed, id);
+        let state = in_archive(snapshot, packed, id);
         let len = match &state {
             BlobState::Here(len, _) => *len,
             _ => 0,
@@ -163,7 +163,7 @@ fn read(
         return Some(state);
     }
     let unreadable = |error: io::Error| Some(BlobState::Unreadable(error.to_string()));
-    let file = match view.layout.open_blob(digest) {
+    let file = match snapshot.layout.open_blob(digest) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(BlobState::Absent),
         Err(error) => return unreadable(error),
@@ -183,7 +183,7 @@ fn read(
     let verdict = if found == *digest {
         Verdict::Right
     } else {
-        of_payload(view, id, len)
+        of_payload(snapshot, id, len)
     };
     Some(BlobState::Here(len, verdict))
 }
@@ -217,9 +217,9 @@ pub(super) fn hash_rest(
 }
 
 /// Returns what was found of a hole while its archive was read. Signed manifests are none: they were unpacked.
-fn in_archive(view: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
-    let digest = view.graph.digest(id);
-    let len = match view.layout.stat_blob(digest) {
+fn in_archive(snapshot: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
+    let digest = snapshot.graph.digest(id);
+    let len = match snapshot.layout.stat_blob(digest) {
         Ok(Some(stat)) => u64::try_from(stat.st_size).unwrap_or_default(),
         Ok(None) => return BlobState::Absent,
         Err(error) => return BlobState::Unreadable(error.to_string()),
@@ -234,13 +234,13 @@ fn in_archive(view: &Snapshot, packed: &Packed, id: BlobId) -> BlobState {
 
 /// Verifies the payload of a blob that does not match its digest, in case it is a signed manifest. Marking has verified
 /// manifests already; this is for blobs that their descriptor declares as layers, for orphans and for damage.
-fn of_payload(view: &Snapshot, id: BlobId, len: u64) -> Verdict {
+fn of_payload(snapshot: &Snapshot, id: BlobId, len: u64) -> Verdict {
     if len > MAX_MANIFEST_BYTES {
         return Verdict::Wrong;
     }
-    let digest = view.graph.digest(id);
+    let digest = snapshot.graph.digest(id);
     let mut bytes = Vec::new();
-    let file = view.layout.open_blob(digest).map(File::from);
+    let file = snapshot.layout.open_blob(digest).map(File::from);
     let read = file.and_then(|file| file.take(len).read_to_end(&mut bytes));
     if read.is_err() {
         return Verdict::Wrong;

@@ -58,12 +58,12 @@ impl Child<'_> {
 /// but attestations and indexes. An image that is a single manifest is its own child, once for each of
 /// `listed_as`: the entries of `index.json` that list it, each with its platform.
 pub(in crate::plan) fn children<'a>(
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     cache: &mut ImageInspector<'a>,
     image: BlobId,
     listed_as: &[(usize, Option<Platform>)],
 ) -> Vec<Child<'a>> {
-    let graph = &view.graph;
+    let graph = &snapshot.graph;
     if !graph.is_index(image) {
         let child = |(position, platform): &(usize, Option<Platform>)| Child {
             id: image,
@@ -172,7 +172,7 @@ pub(super) fn available(graph: &Graph, children: &[&Child<'_>]) -> Vec<String> {
 
 /// Decides whether a platform is present: a partial copy or an earlier drop may have left it out.
 pub(super) struct Here<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     /// The platforms that earlier commands made hollow.
     hollow: OnceCell<Hollow>,
     /// The number of documents that use a layer; 2 for two or more.
@@ -180,9 +180,9 @@ pub(super) struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    pub(super) const fn new(view: &'a Snapshot) -> Self {
+    pub(super) const fn new(snapshot: &'a Snapshot) -> Self {
         Self {
-            view,
+            snapshot,
             hollow: OnceCell::new(),
             users: OnceCell::new(),
         }
@@ -192,7 +192,7 @@ impl<'a> Here<'a> {
     /// others are used by another image as well, as after `--platform-mode hollow`. A platform that lost some of its own
     /// layers is present: its other bytes are.
     pub(super) fn has(&self, child: &Child<'_>) -> bool {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         if !graph.is_present(child.id) && !graph.is_embedded(child.id) {
             return false;
         }
@@ -202,7 +202,7 @@ impl<'a> Here<'a> {
         if layers().all(|layer| layer.is_foreign || is_here(layer)) {
             return true;
         }
-        let hollow = || Hollow::read(&self.view.layout);
+        let hollow = || Hollow::read(&self.snapshot.layout);
         let is_hollow = self
             .hollow
             .get_or_init(hollow)

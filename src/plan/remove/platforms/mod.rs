@@ -68,7 +68,7 @@ pub enum Which {
     reason = "the same facts as `remove`, and the request"
 )]
 pub fn drop_platforms(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     images: &[Image],
     entries: &[EntryFacts],
     picks: &[Pick],
@@ -79,11 +79,11 @@ pub fn drop_platforms(
 ) -> Result<Removal> {
     let mut gone = RemovalSet::default();
     let mut conflicts = Vec::new();
-    let here = Here::new(view);
+    let here = Here::new(snapshot);
     for pick in &Pick::merged(picks) {
-        for unit in units(view, images, pick) {
+        for unit in units(snapshot, images, pick) {
             let dropping = Dropping {
-                view,
+                snapshot,
                 entries,
                 pick,
                 request,
@@ -97,7 +97,7 @@ pub fn drop_platforms(
             }
         }
     }
-    let mut removal = conclude(view, entries, options, sweep_options, fs, &mut gone)?;
+    let mut removal = conclude(snapshot, entries, options, sweep_options, fs, &mut gone)?;
     removal.conflicts = conflicts;
     Ok(removal)
 }
@@ -113,7 +113,7 @@ enum Failed {
 /// Splits what one argument picked into images of one or more platforms. Where `index.json` itself is
 /// the image index (apko), the manifests of one name are the platforms of one image; every index is an
 /// image of its own.
-fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
+fn units<'a>(snapshot: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a Image>> {
     let mut units: Vec<Vec<&Image>> = Vec::new();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     // In the order of `index.json`.
@@ -122,7 +122,7 @@ fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a I
         if names.is_none() && !pick.images.contains(&image.id) {
             continue;
         }
-        let is_index = view.graph.is_index(image.id);
+        let is_index = snapshot.graph.is_index(image.id);
         let name = names.and_then(|names| names.first()).filter(|_| !is_index);
         let place = match name {
             Some(name) => *by_name.entry(name).or_insert(units.len()),
@@ -138,7 +138,7 @@ fn units<'a>(view: &Snapshot, images: &'a [Image], pick: &Pick) -> Vec<Vec<&'a I
 
 /// The arguments of a drop, for the images of one pick.
 struct Dropping<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     entries: &'a [EntryFacts],
     pick: &'a Pick,
     request: &'a PlatformRequest,
@@ -169,7 +169,7 @@ enum Scope {
 impl Dropping<'_> {
     /// Drops platforms from one image: all of them or, with a conflict, none.
     fn unit(&self, unit: &[&Image], gone: &mut RemovalSet) -> Result<(), Failed> {
-        let view = self.view;
+        let snapshot = self.snapshot;
         let of_image = self.children_of(unit)?;
         let all: Vec<&Child<'_>> = of_image.iter().flat_map(|(_, children)| children).collect();
         let label = unit
@@ -200,12 +200,12 @@ impl Dropping<'_> {
             if going.is_empty() {
                 continue;
             }
-            let part = Part::of(view, image, &going, &staying);
-            let mut holds = holds_on(view, image.id);
+            let part = Part::of(snapshot, image, &going, &staying);
+            let mut holds = holds_on(snapshot, image.id);
             match scope {
                 Scope::Image => {}
                 // A hold on a platform that is kept is no conflict.
-                Scope::Children => holds.retain(|(position, _)| part.touches(view, *position)),
+                Scope::Children => holds.retain(|(position, _)| part.touches(snapshot, *position)),
                 // The manifest is kept, and with it what is held.
                 Scope::Entries => holds.clear(),
             }
@@ -241,14 +241,14 @@ impl Dropping<'_> {
         &self,
         unit: &[&'a Image],
     ) -> Result<Vec<(&'a Image, Vec<Child<'_>>)>, Failed> {
-        let view = self.view;
-        let mut cache = ImageInspector::new(view);
+        let snapshot = self.snapshot;
+        let mut cache = ImageInspector::new(snapshot);
         let mut found = Vec::new();
         for &image in unit {
             // The platforms of a damaged image are unknown, which is not the same as having none.
-            if let Some(why) = view.graph.damage(image.id) {
+            if let Some(why) = snapshot.graph.damage(image.id) {
                 return Err(Error::Malformed {
-                    path: view.layout.blob_path(&image.digest),
+                    path: snapshot.layout.blob_path(&image.digest),
                     why: why.to_owned(),
                 }
                 .into());
@@ -257,7 +257,7 @@ impl Dropping<'_> {
             let listed_as: Vec<(usize, Option<Platform>)> = entries
                 .map(|entry| (entry.position, written(&entry.details)))
                 .collect();
-            found.push((image, children(view, &mut cache, image.id, &listed_as)));
+            found.push((image, children(snapshot, &mut cache, image.id, &listed_as)));
         }
         cache.take_error()?;
         Ok(found)
@@ -265,7 +265,7 @@ impl Dropping<'_> {
 
     /// Fails unless the image has every named platform, and each digest selects one child.
     fn resolve(&self, all: &[&Child<'_>], label: &str) -> Result<(), Failed> {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         // What is missing already can be removed from an index, but not be deleted.
         let eligible: Vec<&Child<'_>> = all
             .iter()
@@ -333,7 +333,7 @@ impl Dropping<'_> {
 
     /// Returns `true` if a child is dropped. One without a platform is dropped only by its digest.
     fn is_dropped(&self, child: &Child<'_>) -> bool {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         let mut wanted = self.request.wanted.iter();
         let is_named = wanted.any(|wanted| child.is_named(graph, wanted));
         match self.request.which {
@@ -371,8 +371,8 @@ impl Dropping<'_> {
             (Scope::Image, _) => gone.take_image(image),
             (Scope::Entries, _) => self.remove_entries(loss, gone),
             (Scope::Children, PlatformMode::Rewrite) => {
-                let (view, entries) = (self.view, self.entries);
-                rewrite(view, entries, image, &loss.part, self.options, gone)?;
+                let (snapshot, entries) = (self.snapshot, self.entries);
+                rewrite(snapshot, entries, image, &loss.part, self.options, gone)?;
                 // Noted so that the new ID can be given when the old one is used again.
                 if self.pick.images.contains(&image.id)
                     && let Some(moved) = gone.moved.last()
@@ -391,7 +391,7 @@ impl Dropping<'_> {
         let dropped = dropped.filter(|child| seen.insert((child.id, &child.platform)));
         gone.dropped.extend(dropped.map(|child| Dropped {
             platform: child.shown(),
-            digest: self.view.graph.digest(child.id).clone(),
+            digest: self.snapshot.graph.digest(child.id).clone(),
             names: image.name_list(),
         }));
         Ok(())
@@ -417,13 +417,13 @@ impl Dropping<'_> {
         gone.unwanted.extend(&loss.part.ids);
         gone.cut.edges.extend(&loss.part.edges);
         let present = loss.part.order.iter();
-        let present = present.filter(|id| self.view.graph.is_present(**id));
+        let present = present.filter(|id| self.snapshot.graph.is_present(**id));
         gone.images.extend(present);
     }
 
     /// Keeps the index and the manifests, and lets references to their layers no longer count.
     fn make_hollow(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
-        let graph = &self.view.graph;
+        let graph = &self.snapshot.graph;
         self.cut_from(loss, gone);
         for child in &loss.going {
             let edges = graph.edges(child.id).iter();
@@ -449,7 +449,7 @@ impl Dropping<'_> {
     /// listed again without a name, and referrers. Those reference the image or a platform by `subject`, and do not need it
     /// as an image does.
     fn cut_from(&self, loss: &Loss<'_, '_>, gone: &mut RemovalSet) {
-        let (graph, entries) = (&self.view.graph, self.entries);
+        let (graph, entries) = (&self.snapshot.graph, self.entries);
         let Loss { image, part, .. } = loss;
         gone.cut.images.insert(image.id);
         let parents = part.edges.iter().map(|(parent, _)| *parent);
@@ -514,8 +514,13 @@ struct Part {
 impl Part {
     /// Adds attestations, and other children whose subject is a dropped platform. A platform that is kept is not part of
     /// another, whatever its subject is.
-    fn of(view: &Snapshot, image: &Image, going: &[&Child<'_>], staying: &[&Child<'_>]) -> Self {
-        let graph = &view.graph;
+    fn of(
+        snapshot: &Snapshot,
+        image: &Image,
+        going: &[&Child<'_>],
+        staying: &[&Child<'_>],
+    ) -> Self {
+        let graph = &snapshot.graph;
         let kept: BTreeSet<BlobId> = staying.iter().map(|child| child.id).collect();
         let platforms: BTreeSet<BlobId> = staying
             .iter()
@@ -570,15 +575,15 @@ impl Part {
     }
 
     /// Returns `true` if a hold is on something that is dropped, or on an index that loses something.
-    fn touches(&self, view: &Snapshot, hold: usize) -> bool {
-        let held = view.state.holds.holds.get(hold);
-        held.and_then(|hold| view.graph.id(&hold.digest))
-            .is_some_and(|id| self.ids.contains(&id) || self.is_below(view, id))
+    fn touches(&self, snapshot: &Snapshot, hold: usize) -> bool {
+        let held = snapshot.state.holds.holds.get(hold);
+        held.and_then(|hold| snapshot.graph.id(&hold.digest))
+            .is_some_and(|id| self.ids.contains(&id) || self.is_below(snapshot, id))
     }
 
     /// Returns `true` if an index references something that is dropped.
-    fn is_below(&self, view: &Snapshot, index: BlobId) -> bool {
-        listed(&view.graph, index).iter().any(|(parent, edge)| {
+    fn is_below(&self, snapshot: &Snapshot, index: BlobId) -> bool {
+        listed(&snapshot.graph, index).iter().any(|(parent, edge)| {
             let step = (*parent, edge.to);
             self.edges.contains(&step) || self.descriptors.contains_key(&step)
         })

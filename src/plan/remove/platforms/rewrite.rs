@@ -19,14 +19,14 @@ const MAX_DEPTH: usize = 32;
 
 /// Replaces an index by one without a part.
 pub(super) fn rewrite(
-    view: &Snapshot,
+    snapshot: &Snapshot,
     entries: &[EntryFacts],
     image: &Image,
     part: &Part,
     options: &RemoveOptions,
     gone: &mut RemovalSet,
 ) -> Result<(), Failed> {
-    let referrers = referrers(view, entries, image, part);
+    let referrers = referrers(snapshot, entries, image, part);
     if !referrers.is_empty() && options.force == Force::No {
         return Err(Conflict::Referred {
             image: image
@@ -38,7 +38,7 @@ pub(super) fn rewrite(
         .into());
     }
     let mut writer = Rewriter {
-        view,
+        snapshot,
         part,
         done: BTreeMap::new(),
         nested: Vec::new(),
@@ -46,7 +46,7 @@ pub(super) fn rewrite(
         superseded: Vec::new(),
     };
     let new = writer.index(image.id, 0)?.ok_or_else(|| Error::Edit {
-        path: view.layout.path().to_owned(),
+        path: snapshot.layout.path().to_owned(),
         why: "nothing would be left of the index".to_owned(),
     })?;
     for entry in image.own_entries(entries) {
@@ -71,13 +71,21 @@ pub(super) fn rewrite(
     gone.unwanted.extend(&writer.superseded);
     gone.unwanted.extend(&part.ids);
     gone.superseded.extend(writer.superseded);
-    gone.images
-        .extend(part.order.iter().filter(|id| view.graph.is_present(**id)));
+    gone.images.extend(
+        part.order
+            .iter()
+            .filter(|id| snapshot.graph.is_present(**id)),
+    );
     Ok(())
 }
 
 /// Returns what references an index by its digest, which changes, whether it is listed or not.
-fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part) -> Vec<String> {
+fn referrers(
+    snapshot: &Snapshot,
+    entries: &[EntryFacts],
+    image: &Image,
+    part: &Part,
+) -> Vec<String> {
     let index = image.id;
     let own: BTreeSet<&str> = image.names.iter().map(|name| &*name.text).collect();
     // Referrers that share the name of their image by their `kind` were made for its digest as well.
@@ -93,7 +101,7 @@ fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part
             .filter(|entry| entry.id == Some(id) && entry.role != EntryRole::KindReferrer)
             .find_map(|entry| entry.names.first());
         name.map_or_else(
-            || view.graph.digest(id).short(),
+            || snapshot.graph.digest(id).short(),
             |name| name.text.to_string(),
         )
     };
@@ -102,16 +110,16 @@ fn referrers(view: &Snapshot, entries: &[EntryFacts], image: &Image, part: &Part
         .filter(|entry| entry.about.contains(&index) || shares_name(entry))
         .filter_map(|entry| entry.id);
     let all: BTreeSet<BlobId> = listed
-        .chain(view.graph.referrers(index).iter().copied())
+        .chain(snapshot.graph.referrers(index).iter().copied())
         .filter(|id| !part.ids.contains(id))
         .collect();
     let mut all: Vec<String> = all.into_iter().map(describe).collect();
-    let digest = view.graph.digest(index);
+    let digest = snapshot.graph.digest(index);
     let pinned = entries.iter().flat_map(|entry| pinned(entry, digest));
     all.extend(pinned.map(|(_, name)| name.to_owned()));
     all.sort();
     all.dedup();
-    let lists = view.state.second_indexes.iter();
+    let lists = snapshot.state.second_indexes.iter();
     let lists = lists.filter(|list| list.digests().any(|listed| listed == digest));
     all.extend(lists.map(SecondIndex::label));
     all
@@ -138,7 +146,7 @@ fn repinned(name: &str, new: &NewBlob) -> String {
 }
 
 struct Rewriter<'a> {
-    view: &'a Snapshot,
+    snapshot: &'a Snapshot,
     part: &'a Part,
     done: BTreeMap<BlobId, Option<NewBlob>>,
     nested: Vec<NewBlob>,
@@ -152,20 +160,20 @@ impl Rewriter<'_> {
         if let Some(known) = self.done.get(&id) {
             return Ok(known.clone());
         }
-        let digest = self.view.graph.digest(id).clone();
+        let digest = self.snapshot.graph.digest(id).clone();
         let cannot = |why: String| Error::Edit {
-            path: self.view.layout.blob_path(&digest),
+            path: self.snapshot.layout.blob_path(&digest),
             why,
         };
         if depth >= MAX_DEPTH {
             return Err(cannot("it is nested too deep".to_owned()));
         }
-        let document = IndexDoc::parse(self.view.layout.read_document(&digest)?)
+        let document = IndexDoc::parse(self.snapshot.layout.read_document(&digest)?)
             .map_err(|error| cannot(error.to_string()))?;
         let mut edits = Vec::new();
         let mut is_left = false;
         for (position, entry) in document.entries().iter().enumerate() {
-            let Some(child) = self.view.graph.entry_id(entry) else {
+            let Some(child) = self.snapshot.graph.entry_id(entry) else {
                 is_left = true;
                 continue;
             };
@@ -179,9 +187,9 @@ impl Rewriter<'_> {
             }
             // What a kept descriptor references besides its child, for example by an annotation, is kept as well.
             for link in &entry.others {
-                self.survivors.extend(self.view.graph.id(&link.digest));
+                self.survivors.extend(self.snapshot.graph.id(&link.digest));
             }
-            if !self.part.is_below(self.view, child) {
+            if !self.part.is_below(self.snapshot, child) {
                 is_left = true;
                 self.survivors.push(child);
                 continue;
@@ -203,7 +211,7 @@ impl Rewriter<'_> {
         }
         // The index still references what it references besides its children.
         for link in document.other_links() {
-            self.survivors.extend(self.view.graph.id(&link.digest));
+            self.survivors.extend(self.snapshot.graph.id(&link.digest));
         }
         self.superseded.push(id);
         let new = if is_left {
