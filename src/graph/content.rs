@@ -80,8 +80,16 @@ pub(super) enum ReadResult {
     Damaged(String),
 }
 
-/// Reads one blob by the kind that its descriptor declares, or by its content.
+/// Reads one blob by the kind that its descriptor declares, or by its content. One that the system cannot read is read once more: on
+/// network file systems errors pass, and what an image references would not be known.
 pub(super) fn read(layout: &Layout, request: &Request) -> ReadResult {
+    match read_once(layout, request) {
+        ReadResult::Damaged(why) if why.starts_with(UNREADABLE) => read_once(layout, request),
+        result => result,
+    }
+}
+
+fn read_once(layout: &Layout, request: &Request) -> ReadResult {
     match layout.open_blob(&request.digest) {
         Ok(file) => read_file(request, file).unwrap_or_else(ReadResult::Damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -99,8 +107,11 @@ pub(super) fn read(layout: &Layout, request: &Request) -> ReadResult {
     }
 }
 
+/// What reasons begin with that are not in the blob.
+const UNREADABLE: &str = "cannot be read: ";
+
 fn unreadable(error: impl std::fmt::Display) -> String {
-    format!("cannot be read: {error}")
+    format!("{UNREADABLE}{error}")
 }
 
 /// Reads an open blob. The error is why it is damaged.

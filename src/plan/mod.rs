@@ -72,6 +72,8 @@ pub struct Plan {
     pub(crate) sweep: Deletions,
     pub(crate) order: Order,
     pub(crate) kept: Vec<Kept>,
+    /// Documents to delete that could not be read, and why: what only they reference is not in the plan.
+    pub(crate) unread: Vec<(Digest, Box<str>)>,
     pub(crate) writer: Option<Writer>,
     pub(crate) temporary: Vec<TempFile>,
     /// Temporary files with what another program wrote, by path relative to the layout: a run was killed while it exchanged
@@ -123,6 +125,13 @@ impl Plan {
     #[must_use]
     pub fn kept(&self) -> &[Kept] {
         &self.kept
+    }
+
+    /// Returns the documents to delete that could not be read, and why. What only they reference is not known, and so is not
+    /// deleted by this plan; afterwards it is unreferenced.
+    #[must_use]
+    pub fn unread(&self) -> &[(Digest, Box<str>)] {
+        &self.unread
     }
 
     /// Returns the evidence of a writer, if what this plan releases is [kept](Self::kept) because of it.
@@ -401,6 +410,7 @@ impl Plan {
             sweep: Deletions::default(),
             order: Order::default(),
             kept: Vec::new(),
+            unread: Vec::new(),
             writer: None,
             temporary: Vec::new(),
             parked: Vec::new(),

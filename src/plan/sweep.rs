@@ -51,6 +51,7 @@ pub(crate) fn sweep(
     let Snapshot { layout, graph, .. } = snapshot;
     let mut sweep = Deletions::default();
     let mut kept = Vec::new();
+    let mut unread = Vec::new();
     let mut orphans = graph.orphans().peekable();
     let listed = BlobId::try_from(graph.blobs().len()).unwrap_or(BlobId::MAX);
     for id in 0..listed {
@@ -66,11 +67,19 @@ pub(crate) fn sweep(
             None => continue,
         };
         match judge(graph, id, file) {
-            Ok(deletion) => sweep.push(deletion),
+            Ok(deletion) => {
+                sweep.push(deletion);
+                if let Some(why) = graph.damage(id) {
+                    unread.push((graph.digest(id).clone(), why.into()));
+                }
+            }
             Err(keep) => kept.push(keep),
         }
     }
-    plan_of(snapshot, live, sweep, kept, options)
+    Plan {
+        unread,
+        ..plan_of(snapshot, live, sweep, kept, options)
+    }
 }
 
 /// As [`sweep`], if every root is kept and only orphans are deleted, for callers that do not use the snapshot afterwards:

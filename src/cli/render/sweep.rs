@@ -376,6 +376,16 @@ impl Shown<'_> {
             let files = count(self.plan.foreign() as u64, "foreign file");
             context.term.note(&format!("kept {files} in `{blobs}`"));
         }
+        if let [(digest, why), more @ ..] = self.plan.unread() {
+            let more = match more.len() {
+                0 => String::new(),
+                more => format!(" (and {} more)", count(more as u64, "document")),
+            };
+            context.term.note(&format!(
+                "{digest}{more} is removed and {why}; `ocisweep gc {}` deletes what only it referenced",
+                quote_path(self.plan.layout())
+            ));
+        }
         let kept = self.plan.kept().iter();
         let unreadable = kept.filter(|kept| kept.because == KeepReason::Unreadable);
         let unreadable = unreadable.count() as u64;
