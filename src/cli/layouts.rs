@@ -26,7 +26,9 @@ use super::mistaken::{Given, not_a_layout, report};
 use super::render::json;
 use super::render::rows::{self, Row};
 use super::render::summary;
-use super::render::sweep::{Aged, Shown, Style, age_line, note_linked, parts, total_line};
+use super::render::sweep::{
+    Aged, Shown, Style, age_line, dangling_line, note_linked, parts, total_line,
+};
 use super::render::trashed::TrashTotals;
 
 /// The maximum number of layouts that are processed at the same time: more would only wait for the same disk.
@@ -382,6 +384,7 @@ pub struct RunReport<'a> {
     totals: Totals,
     trashed: TrashTotals,
     aged: Aged,
+    dangling: usize,
     measured: bool,
 }
 
@@ -399,8 +402,14 @@ impl<'a> RunReport<'a> {
             totals: Totals::default(),
             trashed: TrashTotals::default(),
             aged: Aged::default(),
+            dangling: 0,
             measured: false,
         }
+    }
+
+    /// Reports that many dangling images, which the command keeps.
+    pub const fn dangling(&mut self, images: usize) {
+        self.dangling = images;
     }
 
     /// Adds the result of each group, and returns how they ended. `show` prints a layout or a shared store, with what
@@ -516,6 +525,7 @@ impl<'a> RunReport<'a> {
             text.push_str(&self.trashed.line(is_dry_run));
             if self.command != "prune" {
                 text.push_str(&age_line(&self.aged));
+                text.push_str(&dangling_line(self.dangling));
             }
         }
         noted.and(context.print(&text))

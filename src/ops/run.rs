@@ -6,9 +6,12 @@ use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_directory};
 use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
+use crate::layout::Layout;
 use crate::model::snapshot::Snapshot;
+use crate::oci::entry_names;
 use crate::plan::{
-    EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, remove_if_empty, sweep_all,
+    EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, dangling_images, remove_if_empty,
+    sweep_all,
 };
 use crate::progress::Progress;
 
@@ -87,7 +90,8 @@ pub fn run<T, E: From<Error>>(
     attempt(group, mode, progress, &mut plan)
 }
 
-/// Sweeps everything unreferenced: `gc`.
+/// Sweeps everything unreferenced: `gc`. The notes are the numbers of dangling images, which are kept; 0 if
+/// [`GcOptions::counts_dangling`] is not set.
 ///
 /// # Errors
 /// As [`run`] and [`sweep_all`].
@@ -97,23 +101,27 @@ pub fn gc(
     options: &GcOptions,
     mode: Mode,
     progress: &dyn Progress,
-) -> Result<Finished<()>> {
+) -> Result<Finished<usize>> {
     let GcOptions { missing, empty, .. } = *options;
     attempt(group, mode, progress, &mut |open| {
         if let ([layout], EmptyLayouts::Keep, true) =
             (open.layouts(), options.empty_layouts, open.is_alone())
         {
+            // Dangling images are found by documents, which a lean snapshot forgets.
+            let counts = options.counts_dangling && could_dangle(layout)?;
             let layout = layout.try_clone()?;
             let has_trash = layout.trash().open()?.is_some();
-            let Protection { now, in_flight, .. } = *protection;
-            let snapshot = SweepSnapshot::of(layout, now, in_flight, progress)?;
-            if has_trash {
-                open.note_missing(snapshot.missing());
-            }
-            match snapshot.plan(missing, empty, &protection.sweep) {
-                // Only a full snapshot names the images of broken documents.
-                Err(Error::Incomplete { .. }) => {}
-                planned => return Ok((GroupPlan::of(planned?), vec![()])),
+            if !counts {
+                let Protection { now, in_flight, .. } = *protection;
+                let snapshot = SweepSnapshot::of(layout, now, in_flight, progress)?;
+                if has_trash {
+                    open.note_missing(snapshot.missing());
+                }
+                match snapshot.plan(missing, empty, &protection.sweep) {
+                    // Only a full snapshot names the images of broken documents.
+                    Err(Error::Incomplete { .. }) => {}
+                    planned => return Ok((GroupPlan::of(planned?), vec![0])),
+                }
             }
         }
         open.plan(protection, progress, |snapshot| {
@@ -121,9 +129,27 @@ pub fn gc(
             if options.empty_layouts == EmptyLayouts::Remove {
                 remove_if_empty(snapshot, &mut plan, protection.in_flight);
             }
-            Ok((plan, ()))
+            let dangling = match options.counts_dangling {
+                true => dangling_images(snapshot),
+                false => 0,
+            };
+            Ok((plan, dangling))
         })
     })
+}
+
+/// Returns `true` if `index.json` has entries with a name and entries without one.
+fn could_dangle(layout: &Layout) -> Result<bool> {
+    let state = layout.read_state()?;
+    let mut has_name = false;
+    let mut has_none = false;
+    for entry in state.index.entries() {
+        match entry_names(&state.index.details(entry)).is_empty() {
+            true => has_none = true,
+            false => has_name = true,
+        }
+    }
+    Ok(has_name && has_none)
 }
 
 /// Options of [`gc`].
@@ -136,6 +162,8 @@ pub struct GcOptions {
     pub empty: EmptyIndex,
     /// Whether an empty layout is removed.
     pub empty_layouts: EmptyLayouts,
+    /// Count the dangling images, for the notes of the run.
+    pub counts_dangling: bool,
 }
 
 /// Plans an open group, with a note for each layout.

@@ -20,6 +20,17 @@ pub fn dangling(snapshot: &Snapshot) -> BTreeSet<usize> {
     dangling_among(snapshot, &list_entries(snapshot))
 }
 
+/// Returns the number of dangling images: entries of the same digest are one.
+#[must_use]
+pub fn dangling_images(snapshot: &Snapshot) -> usize {
+    let entries = list_entries(snapshot);
+    let dangling = dangling_among(snapshot, &entries);
+    let ids = dangling
+        .iter()
+        .filter_map(|&position| entries.get(position)?.id);
+    ids.collect::<BTreeSet<BlobId>>().len()
+}
+
 /// As [`dangling`], with known entries.
 pub(crate) fn dangling_among(snapshot: &Snapshot, entries: &[EntryFacts]) -> BTreeSet<usize> {
     let is_untagged = |entry: &&EntryFacts| entry.role == EntryRole::Untagged;

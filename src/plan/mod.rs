@@ -33,8 +33,8 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
 
 pub use age::{Age, Tie};
-pub use dangling::dangling;
 pub(crate) use dangling::dangling_with_tags;
+pub use dangling::{dangling, dangling_images};
 pub use deletions::{Deletion, Deletions};
 pub use filter::{FilterError, Filters};
 pub use gc::{SweepSnapshot, sweep_all};

@@ -130,3 +130,33 @@ fn unique_is_what_a_removal_of_that_image_frees() {
     }
     assert!(compared > 5, "only {compared} images");
 }
+
+/// `gc` counts the same images as dangling that `ls -f dangling=true` lists, and `prune` leaves none.
+#[test]
+fn the_dangling_images_of_gc_are_those_of_ls() {
+    let mut counted = 0;
+    for case in cases().into_iter().flat_map(|case| case.layouts) {
+        let (_unpacked, layout) = case.unpack();
+        let gc = Cmd::new(["gc", "-n"]).arg(&layout).run();
+        if gc.code != Some(0) {
+            continue;
+        }
+        let line = gc.stdout.lines().find(|line| line.contains("dangling"));
+        let words = line.and_then(|line| line.split(' ').nth(1));
+        let number: usize = words.map_or(0, |number| number.parse().expect("a number"));
+        let listed = Cmd::new(["ls", "-q", "-f", "dangling=true"])
+            .arg(&layout)
+            .run();
+        let listed = listed.ok().stdout.lines().count();
+        assert_eq!(number, listed, "{}\n{}", case.label(), gc.all());
+        counted += number;
+        if number > 0 {
+            Cmd::new(["prune", "-f"]).arg(&layout).run().ok();
+            let after = Cmd::new(["gc", "-n"]).arg(&layout).run();
+            assert!(!after.ok().stdout.contains("dangling"), "{}", after.all());
+        }
+        let quiet = Cmd::new(["gc", "-n", "-q"]).arg(&layout).run();
+        assert_eq!(quiet.ok().stdout.lines().count(), 1, "{}", quiet.all());
+    }
+    assert!(counted > 3, "only {counted}");
+}

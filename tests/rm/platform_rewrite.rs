@@ -33,10 +33,7 @@ pub(crate) fn new_index(layout: &LayoutBuilder, known: &[&Desc], run: &Run) -> (
 #[track_caller]
 pub(crate) fn assert_normal(layout: &LayoutBuilder) {
     let path = layout.path();
-    Cmd::gc(path)
-        .run()
-        .ok()
-        .ends_with_line("Total reclaimed space: 0B");
+    Cmd::gc(path).run().ok().says("Total reclaimed space: 0B");
     for command in [&["ls"][..], &["ls", "--tree"], &["df"], &["df", "-v"]] {
         let run = Cmd::new(command).arg(path).run();
         assert_eq!(run.ok().stderr, "", "{}", run.all());

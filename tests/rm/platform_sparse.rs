@@ -39,7 +39,7 @@ fn assert_normal(layout: &LayoutBuilder) {
         assert_eq!(run.ok().stderr, "", "{}", run.all());
     }
     let run = Cmd::gc(path).run();
-    run.ok().ends_with_line("Total reclaimed space: 0B");
+    run.ok().says("Total reclaimed space: 0B");
     let after = crate::support::without_directory_times(&snapshot(path));
     assert_same(
         &crate::support::without_directory_times(&before),

@@ -129,7 +129,7 @@ fn live(view: &Snapshot, missing: MissingDocuments) -> Result<Vec<PathBuf>, Erro
 }
 
 /// Returns what `gc` would delete now.
-fn unreferenced(planned: &Finished<()>) -> Vec<Paths> {
+fn unreferenced<T>(planned: &Finished<T>) -> Vec<Paths> {
     let parts = parts(planned).map(|(shown, _)| {
         let blobs = Path::new(if shown.is_store { "" } else { "blobs" });
         let sweep = shown.plan.sweep().iter();

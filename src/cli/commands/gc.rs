@@ -7,7 +7,7 @@ use ocisweep::plan::EmptyLayouts;
 use crate::cli::args::GcArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, choose_groups};
+use crate::cli::layouts::{RunReport, choose_groups, finished};
 use crate::cli::run::{Clock, protection, run_mode};
 
 /// Sweeps each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
@@ -26,6 +26,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
     let mut options = GcOptions::default();
     options.missing = MissingDocuments::allow_if(args.sweep.allow_missing);
     options.empty = EmptyIndex::allow_if(args.sweep.allow_empty);
+    options.counts_dangling = !style.is_json && !style.is_quiet;
     if args.remove_empty_layouts {
         options.empty_layouts = EmptyLayouts::Remove;
     }
@@ -35,6 +36,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
     });
     chosen.remove_directories(&runs);
     let mut account = RunReport::new("gc", style);
+    account.dangling(finished(&runs).flat_map(|finished| &finished.notes).sum());
     let ended = account.add_runs(
         &chosen,
         &runs,

@@ -595,6 +595,15 @@ pub fn age_line(aged: &Aged) -> String {
     )
 }
 
+/// Returns the line on dangling images that `gc` keeps; empty if there are none.
+pub fn dangling_line(images: usize) -> String {
+    match images {
+        0 => String::new(),
+        1 => "kept 1 dangling image; `ocisweep prune` removes it\n".to_owned(),
+        images => format!("kept {images} dangling images; `ocisweep prune` removes them\n"),
+    }
+}
+
 /// The end of the last line if every orphan is kept only because it is recent.
 pub const NOTHING_ELSE: &str =
     "; nothing else is unreferenced, `--grace 0` deletes it where no writer is at work";
