@@ -14,6 +14,7 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _};
 use super::args::{self, Args, Global};
 use super::exit;
 use super::quote::quote;
+use super::render::json;
 use super::term::escape;
 
 /// docker's groups of commands.
@@ -80,6 +81,11 @@ pub fn command() -> Command {
 /// The exit status, after help, or what is wrong, was printed.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
     let words: Vec<OsString> = words.into_iter().collect();
+    if asks_for_version(&words) {
+        // An error here is a closed pipe.
+        drop(io::stdout().lock().write_all(version_json().as_bytes()));
+        return Err(exit::DONE.code());
+    }
     let parsed = command().try_get_matches_from(&words).and_then(|matches| {
         let inner = match matches.subcommand() {
             Some((name, inner)) if GROUPS.iter().any(|(group, _)| *group == name) => inner,
@@ -91,6 +97,31 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode
         })
     });
     parsed.map_err(|error| refuse(&error, &words))
+}
+
+/// Returns `true` for `--version --json`, in any order.
+fn asks_for_version(words: &[OsString]) -> bool {
+    let [_, one, other] = words else { return false };
+    let is_version = |word: &OsString| word == "--version" || word == "-V";
+    is_version(one) && other == "--json" || one == "--json" && is_version(other)
+}
+
+/// Returns the version for programs.
+fn version_json() -> String {
+    #[derive(serde::Serialize)]
+    struct Version {
+        version: &'static str,
+        commit: Option<&'static str>,
+        archives: bool,
+    }
+    json::document(
+        "version",
+        Version {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: args::commit(),
+            archives: cfg!(feature = "archives"),
+        },
+    )
 }
 
 /// Prints the requested help, or what is wrong in the format of all other errors.

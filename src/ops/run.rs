@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_directory};
-use crate::fs::Disk;
+use crate::fs::{Disk, Links, stat_at};
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::layout::Layout;
 use crate::model::snapshot::Snapshot;
@@ -138,8 +138,16 @@ pub fn gc(
     })
 }
 
-/// Returns `true` if `index.json` has entries with a name and entries without one.
+/// The largest `index.json` whose dangling images are counted, in bytes: some thousand entries. For that it is read once more, and
+/// documents are kept, which takes too long in a large layout.
+const MAX_COUNTED_BYTES: i64 = 1 << 20;
+
+/// Returns `true` if `index.json` is small, and has entries with a name and entries without one.
 fn could_dangle(layout: &Layout) -> Result<bool> {
+    let stat = stat_at(layout.dir(), "index.json", Links::Follow);
+    if stat.map_or(true, |stat| stat.st_size > MAX_COUNTED_BYTES) {
+        return Ok(false);
+    }
     let state = layout.read_state()?;
     let mut has_name = false;
     let mut has_none = false;

@@ -1,6 +1,7 @@
 //! What the program says about itself: version, manual pages, completions, and why a command line is not one.
 
 use std::fs;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -109,4 +110,76 @@ fn an_invalid_command_line_is_explained() {
         dir.run_noted(&words);
     }
     dir.matches("refused-command-lines");
+}
+
+#[test]
+fn the_version_is_printed_as_json() {
+    for args in [
+        ["--version", "--json"],
+        ["--json", "--version"],
+        ["-V", "--json"],
+    ] {
+        let json = Cmd::new(args).run().ok().json();
+        assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(json["command"], "version");
+        assert_eq!(json["archives"], true);
+    }
+    // Only there: elsewhere that flag is none.
+    Cmd::new(["ls", "--version", "--json"]).run().exits(2);
+}
+
+/// What packages are to contain is there, or is made by the commands in the docs.
+#[test]
+fn the_files_of_packages_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("it is there");
+    let made = tempfile::tempdir().expect("a directory");
+    let man = made.path().join("man");
+    fs::create_dir(&man).expect("a directory");
+    let run = Cmd::new(["man", "--dir"]).arg(&man).run();
+    run.ok();
+    let pages = fs::read_dir(&man).expect("it can be listed").count();
+    assert!(pages > 10, "{pages}");
+    let (mut own, mut other) = (0, 0);
+    for line in manifest.lines() {
+        let line = line
+            .trim()
+            .trim_start_matches("{ source = ")
+            .trim_start_matches('[');
+        let source = line
+            .strip_prefix('"')
+            .and_then(|rest| rest.split('"').next());
+        let Some(source) = source.filter(|_| line.contains("usr/")) else {
+            continue;
+        };
+        match source {
+            "target/dist/ocisweep" | "target/man/*.1" => own += 1,
+            "target/completions/ocisweep.bash" => {
+                own += 1;
+                Cmd::new(["completions", "bash"])
+                    .run()
+                    .ok()
+                    .says("complete");
+            }
+            "target/completions/_ocisweep" => {
+                own += 1;
+                Cmd::new(["completions", "zsh"])
+                    .run()
+                    .ok()
+                    .says("#compdef ocisweep");
+            }
+            "target/completions/ocisweep.fish" => {
+                own += 1;
+                Cmd::new(["completions", "fish"])
+                    .run()
+                    .ok()
+                    .says("complete -c ocisweep");
+            }
+            other_file => {
+                assert!(root.join(other_file).is_file(), "{other_file}");
+                other += 1;
+            }
+        }
+    }
+    assert_eq!((own, other), (10, 3), "two kinds of packages");
 }

@@ -1,6 +1,8 @@
 //! `df`, and that it keeps its word.
 
-use crate::support::{Cmd, TestDir, cases, for_each};
+use std::fs;
+
+use crate::support::{Cmd, LayoutBuilder, TestDir, cases, for_each};
 
 #[test]
 fn tables() {
@@ -159,4 +161,29 @@ fn the_dangling_images_of_gc_are_those_of_ls() {
         assert_eq!(quiet.ok().stdout.lines().count(), 1, "{}", quiet.all());
     }
     assert!(counted > 3, "only {counted}");
+}
+
+/// In a large layout that would take as long as the rest of the run.
+#[test]
+fn the_dangling_images_of_a_large_index_are_not_counted() {
+    for (padding, is_counted) in [(0, true), (2 << 20, false)] {
+        let mut layout = LayoutBuilder::new();
+        for name in ["old", "new"] {
+            let image = layout.image("linux/amd64", name, &[name.as_bytes()]);
+            match name {
+                "new" => layout.tag(&image.manifest, "app:1"),
+                _ => layout.entry(&image.manifest),
+            };
+        }
+        layout.write();
+        let index = fs::read(layout.join("index.json")).expect("it is there");
+        let spaces = vec![b' '; padding];
+        fs::write(layout.join("index.json"), [index, spaces].concat()).expect("it can be written");
+        let run = Cmd::new(["gc", "-n"]).arg(layout.path()).run();
+        let counts = run.ok().stdout.contains("kept 1 dangling image");
+        assert_eq!(counts, is_counted, "{padding}\n{}", run.all());
+        let listed = Cmd::new(["ls", "-q", "-f", "dangling=true"]);
+        let listed = listed.arg(layout.path()).run();
+        assert_eq!(listed.ok().stdout.lines().count(), 1, "{}", listed.all());
+    }
 }

@@ -296,8 +296,12 @@ fn every_command_and_flag_that_a_page_names_exists() {
         }
         helps += &text;
     }
-    // Flags of cargo, its tests, skopeo and buildx.
+    // Flags of cargo, its tests, docker, skopeo and buildx.
     let foreign = [
+        "locked",
+        "target",
+        "no-build",
+        "rm",
         "release",
         "path",
         "profile",
@@ -491,9 +495,10 @@ fn docs_explain_every_json_key_and_no_other() {
         "ocisweep ls --format jsonl skopeo-old-tags bk-sbom",
         "ocisweep prune -q --plan plan.json skopeo-interrupted > /dev/null",
         "ocisweep apply --format json plan.json",
+        "ocisweep --version --json",
     ] {
         let text = scratch.run(command);
-        if command.contains("--format json") {
+        if command.contains("--format json") || command.contains("--version --json") {
             let documents = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
             for document in documents {
                 let document = document.expect(&text);

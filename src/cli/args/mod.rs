@@ -32,11 +32,16 @@ use super::term::{Level, When};
 /// build script could ask git, but every user of the library would run it.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let version = env!("CARGO_PKG_VERSION");
-    match option_env!("OCISWEEP_COMMIT").filter(|commit| !commit.is_empty()) {
+    match commit() {
         Some(commit) => format!("{version} ({commit})"),
         None => version.to_owned(),
     }
 });
+
+/// Returns the commit that the program was built from, if it was named at build time.
+pub fn commit() -> Option<&'static str> {
+    option_env!("OCISWEEP_COMMIT").filter(|commit| !commit.is_empty())
+}
 
 /// Clean OCI image layouts on disk
 #[derive(Debug, Parser)]
