@@ -99,11 +99,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode
     parsed.map_err(|error| refuse(&error, &words))
 }
 
-/// Returns `true` for `--version --json`, in any order.
+/// Returns `true` for `--version --json`, in any order, without a command.
 fn asks_for_version(words: &[OsString]) -> bool {
-    let [_, one, other] = words else { return false };
-    let is_version = |word: &OsString| word == "--version" || word == "-V";
-    is_version(one) && other == "--json" || one == "--json" && is_version(other)
+    let has = |wanted: &str| words.iter().skip(1).any(|word| word == wanted);
+    has("--json") && (has("--version") || has("-V")) && named(&command(), words).1.is_empty()
 }
 
 /// Returns the version for programs.

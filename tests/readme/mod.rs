@@ -301,6 +301,8 @@ fn every_command_and_flag_that_a_page_names_exists() {
         "locked",
         "target",
         "no-build",
+        // Of `--version` alone.
+        "json",
         "rm",
         "release",
         "path",
