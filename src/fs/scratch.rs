@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
@@ -39,10 +40,19 @@ pub(crate) struct ScratchWriter {
     made: usize,
 }
 
+/// Makes directories that only this user can look into: an archive may be private.
+fn builder() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(OWN_PREFIX)
+        .permissions(std::fs::Permissions::from_mode(0o700));
+    builder
+}
+
 impl Scratch {
     /// Makes a new one, in the directory for temporary files (`TMPDIR`). By its name the search for layouts knows it.
     pub(crate) fn new() -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix(OWN_PREFIX).tempdir()?;
+        let dir = builder().tempdir()?;
         Ok(Self { dir })
     }
 
@@ -55,9 +65,7 @@ impl Scratch {
         if found.f_type != TMPFS_MAGIC || !is_roomy {
             return None;
         }
-        let dir = tempfile::Builder::new()
-            .prefix(OWN_PREFIX)
-            .tempdir_in(parent);
+        let dir = builder().tempdir_in(parent);
         dir.ok().map(|dir| Self { dir })
     }
 

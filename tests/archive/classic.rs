@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::pack::{Format, compress, decompress, members};
+use crate::support::environment::memory_dir;
 use crate::support::{Cmd, sha256};
 
 /// Two images over one base, one of which references it by a link, as docker wrote them.
@@ -66,7 +67,7 @@ impl Scene {
             .append_link(&mut link, "again/layer.tar", "../base/layer.tar")
             .expect("it can be packed");
         let bytes = builder.into_inner().expect("it can be packed");
-        let temp = TempDir::new().expect("a temporary directory");
+        let temp = memory_dir();
         fs::write(temp.path().join("save.tar"), &bytes).expect("it can be written");
         Self {
             temp,

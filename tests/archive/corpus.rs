@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::pack::{Format, Member, compress, decompress, members, pack_case, through};
+use crate::support::environment::memory_dir;
 use crate::support::{CaseLayout, Cmd, Run, cases, for_each};
 
 /// Cases that are refused for what they are, or for links that an archive cannot have.
@@ -42,7 +43,7 @@ struct Pair {
 
 impl Pair {
     fn new(case: &CaseLayout, format: Format) -> Self {
-        let temp = TempDir::new().expect("a temporary directory");
+        let temp = memory_dir();
         let plain = pack_case(case);
         let packed = compress(&plain, format);
         for side in ["directory", "archive"] {
@@ -129,7 +130,7 @@ impl Pair {
     fn same_files(&self, label: &str) {
         let new = fs::read(self.archive().join(NAME)).expect("the archive is there");
         let new = decompress(&new, self.format);
-        let unpacked = TempDir::new().expect("a temporary directory");
+        let unpacked = memory_dir();
         let mut archive = tar::Archive::new(&*new);
         archive.unpack(unpacked.path()).expect("it can be unpacked");
         let files = files(&self.directory().join(NAME));

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::pack::{Format, compress, decompress, members, pack_directory, through};
+use crate::support::environment::memory_dir;
 use crate::support::{Cmd, LayoutBuilder};
 
 /// A layout with two images that share nothing and an orphan, packed.
@@ -27,7 +28,7 @@ impl Scene {
         layout.layer(b"an orphan");
         layout.write();
         let bytes = pack_directory(layout.path());
-        let temp = TempDir::new().expect("a temporary directory");
+        let temp = memory_dir();
         Self {
             layout,
             temp,
@@ -609,7 +610,9 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
         let in_memory = calls.contains("/dev/shm/.ocisweep-");
         let elsewhere = calls
             .lines()
-            .any(|line| line.contains("/.ocisweep-") && !line.contains("/dev/shm"));
+            .any(|line| line.contains("/.ocisweep-") && !line.contains("/dev/shm/.ocisweep-"));
+        let made = calls.lines().filter(|line| line.contains("/.ocisweep-"));
+        assert!(made.clone().all(|line| line.contains("0700")), "{calls}");
         assert_eq!(
             (in_memory, elsewhere),
             expected,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::pack::{Format, compress, members, pack, pack_directory};
+use crate::support::environment::memory_dir;
 use crate::support::{Cmd, LayoutBuilder, sha256};
 
 /// A sound layout, packed, in a directory with nothing else but a directory for temporary files.
@@ -23,7 +24,7 @@ impl Scene {
         layout.tag(&image.manifest, "app:1");
         layout.layer(b"an orphan");
         layout.write();
-        let temp = TempDir::new().expect("a temporary directory");
+        let temp = memory_dir();
         fs::create_dir(temp.path().join("tmp")).expect("a directory");
         Self { temp, layout }
     }
