@@ -10,6 +10,7 @@
 //! | `model`, `properties` | random layouts and commands against oracles |
 //! | `world` | random layouts and their oracles, for `model` and `prune` |
 //! | `interop` | real clients before, beside and after |
+//! | `operate` | records, budgets of the disk, signals, short output |
 //! | `library` | the library as a program that embeds it calls it |
 //! | `readme` | every session of the README and of `docs/` |
 //! | `tidy` | rules about the sources |
@@ -32,6 +33,7 @@ mod interop;
 mod library;
 mod many;
 mod model;
+mod operate;
 mod properties;
 mod prune;
 mod readme;

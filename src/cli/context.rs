@@ -1,7 +1,6 @@
 //! What every command needs: the terminal, the current time, and the signals.
 
 use std::collections::HashSet;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,13 +13,15 @@ use ocisweep::layout::IgnoredIndexes;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::TrashOptions;
 use ocisweep::model::inventory::Unmeasured;
+use ocisweep::ops::Journal;
 use ocisweep::plan::{FilterError, Filters, Unmatched, Wider};
 use ocisweep::progress::{Phase, Progress, Total};
 use ocisweep::{Error, Layout, Snapshot};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::audit::Audit;
 use super::exit::{self, Exit};
-use super::hint::hint;
+use super::hint::{hint, with_causes};
 use super::quote::{quote, wider_hint};
 use super::term::{self, ProgressLine, Term};
 
@@ -39,6 +40,8 @@ pub struct Context<'a> {
     pub trash: Option<TrashOptions>,
     /// The archives that were read.
     pub archives: Archives,
+    /// The log that records changes.
+    pub audit: Option<Arc<Audit>>,
     zone: OnceLock<TimeZone>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
@@ -157,6 +160,7 @@ impl<'a> Context<'a> {
             ignored,
             trash: None,
             archives: Archives::default(),
+            audit: None,
             has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,
@@ -187,6 +191,12 @@ impl<'a> Context<'a> {
             return Ok(Filters::default());
         }
         Filters::parse(texts, self.now, self.zone())
+    }
+
+    /// Returns the log that records changes, for the library.
+    pub fn journal(&self) -> Option<Arc<dyn Journal>> {
+        let audit = self.audit.as_ref()?;
+        Some(Arc::<Audit>::clone(audit))
     }
 
     /// Returns the progress of the library's work.
@@ -347,16 +357,4 @@ impl<'a> Context<'a> {
             }
         }
     }
-}
-
-/// Returns an error with its causes.
-pub fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! Hints: for each error, what the user can do about it.
 
+use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -205,4 +206,16 @@ fn store_behind(link: &Path) -> String {
         target => target.and_then(Path::parent),
     };
     store.map_or_else(|| "DIR".to_owned(), quote_path)
+}
+
+/// Returns an error with its causes.
+pub fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

@@ -282,6 +282,7 @@ pub fn alone(context: &Context<'_>, path: &Path) -> LayoutGroup {
         .reading(&context.archives)
         .ignoring(&context.ignored)
         .trashing(context.trash.as_ref())
+        .recording(context.journal().as_ref())
 }
 
 /// Returns the group of all layouts that share a store.
@@ -289,6 +290,7 @@ pub fn shared(context: &Context<'_>, store: &Path, layouts: &[PathBuf]) -> Layou
     LayoutGroup::sharing(store, layouts)
         .ignoring(&context.ignored)
         .trashing(context.trash.as_ref())
+        .recording(context.journal().as_ref())
 }
 
 /// Processes each item, and returns the results in their order. `None`: a signal stopped the run before the item was

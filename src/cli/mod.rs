@@ -9,6 +9,7 @@
 
 mod archives;
 mod args;
+mod audit;
 mod command_line;
 mod commands;
 mod context;
@@ -26,10 +27,12 @@ mod topics;
 mod trash;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ocisweep::layout::IgnoredIndexes;
 
 use args::Command;
+use audit::Audit;
 use context::Context;
 use term::{Settings, Term};
 
@@ -91,6 +94,18 @@ pub fn main() -> ExitCode {
         ocisweep::threads::start();
     }
     let changes = args.command.changes();
+    // A dry run changes nothing, and records nothing.
+    if let Some(path) = args.command.audit_log().filter(|_| changes) {
+        match Audit::open(path) {
+            Ok(audit) => context.audit = Some(Arc::new(audit)),
+            Err(error) => {
+                let path = path.display();
+                let text = format!("cannot write `{path}`: {error}; nothing was changed");
+                term.error(&text, None);
+                return exit::IO.code();
+            }
+        }
+    }
     let exit = match args.command {
         Command::Gc(args) => commands::gc::run(&context, &args),
         Command::Prune(args) => commands::prune::run(&context, &args),
@@ -117,6 +132,11 @@ pub fn main() -> ExitCode {
             file.display()
         ));
     }
+    let failure = context.audit.as_ref().and_then(|audit| audit.failure());
+    let exit = match failure {
+        Some(text) => exit.and(context.fail(exit::IO, &text, None)),
+        None => exit,
+    };
     // A list that is not read to its end is done; a deletion whose end was not shown is reported.
     let exit = if term.broken_pipe() && changes {
         exit.and(exit::INCOMPLETE)

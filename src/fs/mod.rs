@@ -8,6 +8,7 @@
     reason = "this is the room that changes files"
 )]
 
+mod append;
 mod disk;
 mod kind;
 mod large;
@@ -24,6 +25,7 @@ use std::os::fd::BorrowedFd;
 use crate::oci::Digest;
 use crate::oci::digest::DeletableName;
 
+pub use append::AppendFile;
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
 pub(crate) use large::{FileVersion, LargeFile, Placed, copy_range, open_output};

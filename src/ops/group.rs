@@ -38,6 +38,7 @@ use crate::progress::{Phase, Progress, Running, Silent, Total};
 use crate::report::usage::{ImageUsage, Row, image_usages_beside};
 
 use super::Protection;
+use super::journal::Journal;
 use super::locks::{lock_all, lock_store};
 
 /// One layout, or several that share one store of blobs.
@@ -48,6 +49,7 @@ pub struct LayoutGroup {
     ignored: IgnoredIndexes,
     trash: Option<TrashOptions>,
     archives: Option<Archives>,
+    journal: Option<Arc<dyn Journal>>,
 }
 
 /// An open group.
@@ -106,6 +108,7 @@ impl LayoutGroup {
             ignored: IgnoredIndexes::default(),
             trash: None,
             archives: None,
+            journal: None,
         }
     }
 
@@ -119,6 +122,7 @@ impl LayoutGroup {
             ignored: IgnoredIndexes::default(),
             trash: None,
             archives: None,
+            journal: None,
         }
     }
 
@@ -141,6 +145,17 @@ impl LayoutGroup {
     pub fn reading(mut self, archives: &Archives) -> Self {
         self.archives = Some(archives.clone());
         self
+    }
+
+    /// Records every change of the group before it begins, and what became of it.
+    #[must_use]
+    pub fn recording(mut self, journal: Option<&Arc<dyn Journal>>) -> Self {
+        self.journal = journal.cloned();
+        self
+    }
+
+    pub(super) fn journal(&self) -> Option<&dyn Journal> {
+        self.journal.as_deref()
     }
 
     /// Opens one layout of the group, without a shared store.
@@ -284,6 +299,11 @@ impl OpenGroup {
     /// Notes what planning found referenced and missing.
     pub(super) fn note_missing(&mut self, missing: impl IntoIterator<Item = Digest>) {
         self.missing.extend(missing);
+    }
+
+    /// Returns what planning found referenced and missing, where there is a trash.
+    pub(super) const fn missing(&self) -> &BTreeSet<Digest> {
+        &self.missing
     }
 
     /// Returns `true` if something that planning found referenced and missing is in the trash.

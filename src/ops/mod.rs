@@ -9,6 +9,7 @@
 mod archive;
 mod group;
 mod holds;
+mod journal;
 mod locks;
 mod protection;
 mod prune;
@@ -19,6 +20,7 @@ mod trash;
 
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use holds::change_holds;
+pub use journal::{Change, ChangeResult, Journal};
 pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};

@@ -1,5 +1,6 @@
 //! The loop of every command that changes a layout.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -7,6 +8,7 @@ use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_direct
 use crate::fs::{Disk, Links, stat_at};
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::layout::Layout;
+use crate::layout::trash::TrashedRun;
 use crate::model::snapshot::Snapshot;
 use crate::oci::entry_names;
 use crate::plan::{
@@ -17,6 +19,7 @@ use crate::progress::Progress;
 
 use super::archive::{Finish, Target};
 use super::group::execute_locked;
+use super::journal::{Change, ChangeResult, record};
 use super::locks::{lock_all, lock_store};
 use super::{LayoutGroup, OpenGroup, Protection};
 
@@ -218,7 +221,13 @@ fn attempt<T, E: From<Error>>(
             };
             let _store = lock_store(open.layouts(), wait, progress)?;
             let all = locked.as_ref().or(own.as_ref());
-            cured.extend(cure_locked(all.map_or(&[], Vec::as_slice), &Disk)?);
+            let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
+            cured.extend(record(
+                group.journal(),
+                (&paths, &Change::Restore(open.missing())),
+                || cure_locked(all.map_or(&[], Vec::as_slice), &Disk),
+                |cured| ChangeResult::Restored(cured),
+            )?);
             continue;
         }
         attempt += 1;
@@ -248,18 +257,40 @@ fn attempt<T, E: From<Error>>(
             tell(&mut outcome, &mut cured);
             return Ok(Finished::new(plan, notes, Some(outcome)));
         }
-        let executed = match locked.take() {
-            Some(locked) => execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress),
-            None => open.execute(&plan, wait, &Disk, progress),
+        let locked = match locked.take() {
+            Some(locked) => locked,
+            None => lock_all(open.layouts(), wait, progress)?,
         };
+        let journal = group.journal();
+        let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
+        let number = match journal {
+            Some(journal) => {
+                let expired = expired(open.layouts(), &plan)?;
+                let (plan, expired) = (&plan, expired.as_slice());
+                Some(journal.begin(&paths, &Change::Plan { plan, expired })?)
+            }
+            None => None,
+        };
+        let end = |result: &ChangeResult<'_>| {
+            if let (Some(journal), Some(number)) = (journal, number) {
+                journal.end(number, result);
+            }
+        };
+        let executed = execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress);
+        let executed = executed.and_then(|mut outcome| {
+            let finished = match &archive {
+                Some(archive) => finish(archive, group, &plan, &mut outcome, progress)?,
+                None => Finish::Done,
+            };
+            match finished {
+                Finish::Done => Ok(outcome),
+                Finish::Again => Err(Error::changed(group.path())),
+            }
+        });
         match executed {
             Ok(mut outcome) => {
-                if let Some(archive) = &archive
-                    && finish(archive, group, &plan, &mut outcome, progress)? == Finish::Again
-                {
-                    progress.changed(group.path());
-                    continue;
-                }
+                end(&ChangeResult::Executed(&plan, &outcome));
+                drop(locked);
                 // Only now: a lock file in the directory would keep it from going.
                 for (layout, outcome) in open.layouts().iter().zip(&mut outcome.layouts) {
                     if outcome.layout_removed
@@ -271,14 +302,37 @@ fn attempt<T, E: From<Error>>(
                 tell(&mut outcome, &mut cured);
                 return Ok(Finished::new(plan, notes, Some(outcome)));
             }
-            Err(Error::Changed { .. }) => progress.changed(group.path()),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                end(&ChangeResult::Failed(&error));
+                if !matches!(error, Error::Changed { .. }) {
+                    return Err(error.into());
+                }
+                progress.changed(group.path());
+            }
         }
     }
     Err(E::from(Error::Unstable {
         path: group.path().to_owned(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Returns the runs in the trash that a plan deletes, because it fills the trash and their time is over.
+fn expired(layouts: &[Layout], plan: &GroupPlan) -> Result<Vec<TrashedRun>> {
+    let (Some(any), true) = (layouts.first(), plan.plans().any(Plan::is_trashing)) else {
+        return Ok(Vec::new());
+    };
+    let place = any.trash();
+    let now = crate::clock::now();
+    let (names, _) = place.perhaps_expired(now)?;
+    let Some(trash) = place.open()? else {
+        return Ok(Vec::new());
+    };
+    let mut expired = Vec::new();
+    for name in names {
+        expired.extend(place.run(&trash, name)?.filter(|run| run.is_expired(now)));
+    }
+    Ok(expired)
 }
 
 /// Writes the archive that a run has worked on.

@@ -1,6 +1,7 @@
 //! Undoing runs that moved blobs into the trash, and emptying the trash.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use crate::oci::Digest;
 use crate::plan::{Tally, Totals};
 use crate::progress::Progress;
 
+use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
 use super::run::MAX_ATTEMPTS;
 use super::{LayoutGroup, Mode};
@@ -55,7 +57,21 @@ pub fn undo(
         let locked = lock_all(&layouts, wait, progress)?;
         let _store = lock_store(&layouts, wait, progress)?;
         let (states, plan) = planned(&layouts, request)?;
-        match execute_undo(&locked, &states, plan, &Disk) {
+        let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
+        let journal = group.journal().filter(|_| !plan.is_done);
+        let number = journal.map(|journal| journal.begin(&paths, &Change::Undo(&plan)));
+        let number = number.transpose()?;
+        let undone = execute_undo(&locked, &states, plan, &Disk);
+        if let (Some(journal), Some(number)) = (journal, number) {
+            journal.end(
+                number,
+                &match &undone {
+                    Ok(undone) => ChangeResult::Undone(undone),
+                    Err(error) => ChangeResult::Failed(error),
+                },
+            );
+        }
+        match undone {
             Ok(undone) => return Ok(undone),
             Err(Error::Changed { .. }) => progress.changed(group.path()),
             Err(error) => return Err(error),
@@ -163,8 +179,17 @@ pub fn undo_blob(
         (None, _) => Err(refuse(trash, format!("no run has {digest}"))),
         (Some((_, len)), None) => Ok((!is_there).then_some(len)),
         (Some((run, len)), Some(locked)) => {
-            let is_moved = put_back_blob(locked, &run, digest, &Disk)?;
-            Ok(is_moved.then_some(len))
+            let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
+            let wanted = BTreeSet::from([digest.clone()]);
+            record(
+                group.journal(),
+                (&paths, &Change::Restore(&wanted)),
+                || {
+                    let is_moved = put_back_blob(locked, &run, digest, &Disk)?;
+                    Ok(is_moved.then_some(len))
+                },
+                |restored| ChangeResult::RestoredBlob(*restored),
+            )
         }
     }
 }
@@ -225,6 +250,7 @@ pub fn empty_trash(
     owner: &TrashOwner,
     request: EmptyRequest<'_>,
     mode: Mode,
+    journal: Option<&dyn Journal>,
     progress: &dyn Progress,
 ) -> Result<Vec<(TrashedRun, Totals)>> {
     let locked = match mode {
@@ -245,8 +271,12 @@ pub fn empty_trash(
             runs
         }
     };
+    let journal = journal.filter(|_| locked.is_some() && !runs.is_empty());
+    let number = journal.map(|journal| journal.begin(&[trash.owner()], &Change::Empty(&runs)));
+    let number = number.transpose()?;
     let mut emptied = Vec::new();
-    for run in runs {
+    let mut sum = Totals::default();
+    let done = runs.into_iter().try_for_each(|run| {
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
@@ -257,7 +287,18 @@ pub fn empty_trash(
         for (_, file) in &run.blobs {
             tally.blob(file);
         }
+        sum = sum.plus(tally.totals());
         emptied.push((run, tally.totals()));
+        Ok(())
+    });
+    if let (Some(journal), Some(number)) = (journal, number) {
+        journal.end(
+            number,
+            &match &done {
+                Ok(()) => ChangeResult::Emptied(sum),
+                Err(error) => ChangeResult::Failed(error),
+            },
+        );
     }
-    Ok(emptied)
+    done.map(|()| emptied)
 }

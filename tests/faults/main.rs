@@ -12,6 +12,7 @@
 //! - [`signals`]: SIGINT and SIGTERM in the middle of a sweep.
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
+//! - [`audit`]: the audit log at crashes and on disks that fail.
 //! - [`archives`]: kills and errors while an archive is replaced.
 //! - [`repair`]: kills and errors of `check --repair`.
 //! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
@@ -38,6 +39,7 @@ mod support;
 
 mod archives;
 mod attributes;
+mod audit;
 mod commands;
 mod disk;
 mod errors;

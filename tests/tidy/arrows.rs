@@ -20,6 +20,7 @@ const COMMAND_ROOMS: &[&str] = &[
     "term",
     "quote",
     "hint",
+    "audit",
     "context",
     "trash",
     "render",

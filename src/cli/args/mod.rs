@@ -1,6 +1,6 @@
 //! The command line: converts arguments to options of the library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ mod format;
 mod hold;
 mod inspect;
 mod layouts;
+mod records;
 mod trash;
 
 pub use archive::ArchiveArgs;
@@ -23,6 +24,7 @@ pub use format::{Format, FormatParser};
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 pub use layouts::{LayoutArgs, SharedArgs};
+pub use records::AuditArgs;
 pub use trash::{TrashArgs, TrashCommand, TrashEmptyArgs, TrashLsArgs, UndoArgs};
 
 use super::render::sweep::Style;
@@ -272,6 +274,20 @@ impl Command {
         }
     }
 
+    /// Returns the log that records what the command changes.
+    pub fn audit_log(&self) -> Option<&Path> {
+        let args = match self {
+            Self::Gc(args) => &args.audit,
+            Self::Rm(args) => &args.audit,
+            Self::Prune(args) => &args.audit,
+            Self::Apply(args) => &args.audit,
+            Self::Undo(args) => &args.audit,
+            Self::Trash(TrashCommand::Empty(args)) => &args.audit,
+            _ => return None,
+        };
+        args.audit_log.as_deref()
+    }
+
     /// Returns the flags for archives; `None`: the command writes none.
     pub const fn archive(&self) -> Option<&ArchiveArgs> {
         match self {
@@ -397,6 +413,8 @@ pub struct GcArgs {
     #[command(flatten)]
     pub trash: TrashArgs,
     #[command(flatten)]
+    pub audit: AuditArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with = "shared_blobs")]
@@ -487,6 +505,8 @@ pub struct RmArgs {
     #[command(flatten)]
     pub trash: TrashArgs,
     #[command(flatten)]
+    pub audit: AuditArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -559,6 +579,8 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub trash: TrashArgs,
     #[command(flatten)]
+    pub audit: AuditArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
@@ -613,6 +635,8 @@ pub struct ApplyArgs {
     pub trash: TrashArgs,
     #[command(flatten)]
     pub archive: ArchiveArgs,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,

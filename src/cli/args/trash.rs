@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use ocisweep::parse::time::parse_duration;
 
-use super::{Format, FormatParser, TextFormat};
+use super::{AuditArgs, Format, FormatParser, TextFormat};
 
 /// Whether deleted blobs are moved into the trash.
 #[derive(Debug, Clone, Copy, ClapArgs)]
@@ -49,6 +49,8 @@ pub struct UndoArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Print only the total
     #[arg(short, long)]
     pub quiet: bool,
@@ -114,4 +116,6 @@ pub struct TrashEmptyArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }

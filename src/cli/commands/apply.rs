@@ -9,6 +9,7 @@ use ocisweep::plan::plan_file::{ApplyError, PlanFile};
 
 use crate::cli::archives::no_output;
 use crate::cli::args::ApplyArgs;
+use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, Selected, alone, shared};
@@ -62,6 +63,10 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             let planned = planned.find(|planned| planned.path == view.layout.path());
             let planned = planned.expect("the layouts are those of the plan");
             let mut removal = planned.plan(view, &rule.sweep, &Disk)?;
+            if let Some(audit) = &context.audit {
+                let reason = format!("plan {}", args.file.display());
+                audit.note(view.layout.path(), Removed::by_name(&removal, &reason));
+            }
             let names = RemovedNames::take(&mut removal);
             Ok::<_, ApplyError>((removal.plan, names))
         })

@@ -21,6 +21,7 @@ use ocisweep::plan::{
 use ocisweep::{Error, Snapshot};
 
 use crate::cli::args::{RmArgs, TextFormat};
+use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::group_of;
@@ -127,6 +128,9 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
                 view, &images, &entries, &picks, request, &options, sweep, &Disk,
             )?,
         };
+        if let Some(audit) = &context.audit {
+            audit.note(view.layout.path(), Removed::by_name(&removal, "rm"));
+        }
         let names = RemovedNames::take(&mut removal);
         let Removal {
             plan,

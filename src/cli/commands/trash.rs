@@ -187,7 +187,9 @@ fn empty(context: &Context<'_>, args: &TrashEmptyArgs) -> Exit {
         (None, Some(_)) => EmptyRequest::Before(before.unwrap_or(Timestamp::MIN)),
     };
     let mode = run_mode(args.dry_run, args.lock_wait);
-    let emptied = match empty_trash(&owner, request, mode, context.watcher()) {
+    let journal = context.journal();
+    let emptied = empty_trash(&owner, request, mode, journal.as_deref(), context.watcher());
+    let emptied = match emptied {
         Ok(emptied) => emptied,
         Err(error) => return report_trash(context, owner.trash().owner(), store, &error),
     };

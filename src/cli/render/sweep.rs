@@ -15,8 +15,9 @@ use ocisweep::plan::{Deletion, EmptyLayouts, KeepReason, Kept, Order, Plan, Tota
 use rayon::prelude::*;
 
 use super::json::{self, Item};
-use crate::cli::context::{Context, with_causes};
+use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
+use crate::cli::hint::with_causes;
 use crate::cli::quote::quote_path;
 
 /// How many bytes of text are printed at a time.

@@ -30,6 +30,7 @@ use ocisweep::{Error, Snapshot};
 
 use self::confirm::{Answer, Confirmed, confirm};
 use crate::cli::args::{GroupName, PruneArgs};
+use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{RunReport, choose_groups, finished};
@@ -389,6 +390,9 @@ fn planned(
         unmeasured,
         ..
     } = pruned;
+    if let Some(audit) = &context.audit {
+        audit.note(view.layout.path(), Removed::by_rule(&verdicts));
+    }
     let said = PlanNotes {
         names: RemovedNames::take(&mut removal),
         verdicts,

@@ -1,0 +1,87 @@
+//! What is told of a run before it changes anything, and after.
+//!
+//! *Order*: the layouts are locked, [`Journal::begin`] returns, something is changed, [`Journal::end`] is called, the locks are
+//! released. A crash leaves a beginning without an end.
+//!
+//! *Failure*: if the beginning cannot be recorded, nothing is changed.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::execute::{GroupOutcome, Restored, UndoPlan, Undone};
+use crate::layout::trash::TrashedRun;
+use crate::oci::Digest;
+use crate::plan::{GroupPlan, Totals};
+
+/// Receives what a run is about to change, and what became of it. Runs on several layouts call it from several threads.
+pub trait Journal: Send + Sync + Debug {
+    /// Records a change before it begins. Returns a number for [`end`](Self::end).
+    ///
+    /// # Errors
+    /// Whatever kept it from being recorded. Nothing is changed then.
+    fn begin(&self, layouts: &[&Path], change: &Change<'_>) -> Result<u64>;
+
+    /// Records how a change ended.
+    fn end(&self, number: u64, result: &ChangeResult<'_>);
+}
+
+/// What is about to be changed.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// A plan is executed. If a layout has changed since it was made, nothing is, and the next plan is a change of its own.
+    Plan {
+        /// The plan.
+        plan: &'a GroupPlan,
+        /// The runs in the trash whose time is over: a plan that fills the trash deletes them.
+        expired: &'a [TrashedRun],
+    },
+    /// Blobs that are missing are restored from the trash, as far as it has them.
+    Restore(&'a BTreeSet<Digest>),
+    /// A run is undone.
+    Undo(&'a UndoPlan),
+    /// Runs are deleted from the trash.
+    Empty(&'a [TrashedRun]),
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum ChangeResult<'a> {
+    /// A plan was executed, as far as the outcome says.
+    Executed(&'a GroupPlan, &'a GroupOutcome),
+    /// These blobs were restored.
+    Restored(&'a [Restored]),
+    /// One blob was restored, or was in its place; its size.
+    RestoredBlob(Option<u64>),
+    /// A run was undone.
+    Undone(&'a Undone),
+    /// Runs were deleted.
+    Emptied(Totals),
+    /// It failed.
+    Failed(&'a Error),
+}
+
+/// Records a change around some work.
+///
+/// # Errors
+/// Those of [`Journal::begin`] and of the work.
+pub(super) fn record<T>(
+    journal: Option<&dyn Journal>,
+    (layouts, change): (&[&Path], &Change<'_>),
+    work: impl FnOnce() -> Result<T>,
+    result: impl FnOnce(&T) -> ChangeResult<'_>,
+) -> Result<T> {
+    let Some(journal) = journal else {
+        return work();
+    };
+    let number = journal.begin(layouts, change)?;
+    let done = work();
+    match &done {
+        Ok(done) => journal.end(number, &result(done)),
+        Err(error) => journal.end(number, &ChangeResult::Failed(error)),
+    }
+    done
+}

@@ -1,0 +1,259 @@
+//! `--audit-log`: who deleted what, when and why.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::environment::memory_dir;
+use crate::support::{
+    Cmd, ImageBuilder, TestDir, TestLayout, assert_same, blobs, for_each, snapshot,
+};
+
+/// `app:1`, `app:2`, an overwritten image and an orphan.
+fn shelf() -> TestLayout {
+    let mut shelf = TestLayout::new();
+    shelf.named("app:1", 20, &ImageBuilder::new("one").weighs(3000));
+    shelf.named("app:2", 10, &ImageBuilder::new("two").weighs(5000));
+    shelf.overwritten("old", 30);
+    shelf.layout.layer(b"nobody refers to this");
+    shelf.write();
+    shelf
+}
+
+fn lines(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).expect("there is a log");
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect()
+}
+
+fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["event"] == event).collect()
+}
+
+fn digests(lines: &[&Value]) -> BTreeSet<String> {
+    let digests = lines.iter().filter_map(|line| line["digest"].as_str());
+    digests.map(str::to_owned).collect()
+}
+
+fn audited(args: &[&str], layout: &Path, log: &Path) -> Vec<Value> {
+    Cmd::new(args)
+        .arg(layout)
+        .arg("--audit-log")
+        .arg(log)
+        .run()
+        .ok();
+    lines(log)
+}
+
+#[test]
+fn each_command_says_what_it_deletes_and_why() {
+    for_each(
+        [
+            (&["gc", "--grace", "0"][..], None),
+            (&["prune", "-f", "--grace", "0"], Some("remove")),
+            (
+                &["prune", "-f", "-a", "--keep-last", "1", "--grace", "0"],
+                Some("remove"),
+            ),
+        ],
+        |(args, _)| args.join(" "),
+        |(args, event)| {
+            let shelf = shelf();
+            let before = blobs(shelf.path());
+            let temp = memory_dir();
+            let log = temp.path().join("audit.jsonl");
+            let lines = audited(args, shelf.path(), &log);
+            let after = blobs(shelf.path());
+            let gone: BTreeSet<String> = before
+                .keys()
+                .filter(|blob| !after.contains_key(*blob))
+                .cloned()
+                .collect();
+            assert!(!gone.is_empty(), "{lines:?}");
+            let deletions = of(&lines, "delete");
+            assert_eq!(digests(&deletions), gone, "{lines:?}");
+            let bytes: u64 = deletions.iter().filter_map(|it| it["bytes"].as_u64()).sum();
+            let [begin] = of(&lines, "begin")[..] else {
+                panic!("one beginning: {lines:?}");
+            };
+            let [end] = of(&lines, "end")[..] else {
+                panic!("one end: {lines:?}");
+            };
+            assert_eq!(lines.first(), Some(begin));
+            assert_eq!(lines.last(), Some(end));
+            assert_eq!(end["result"], "done");
+            assert_eq!(end["blobs"], gone.len());
+            assert!(end["reclaimed_bytes"].as_u64() <= Some(bytes), "{lines:?}");
+            let uid = rustix::process::getuid().as_raw();
+            assert_eq!(begin["uid"], uid);
+            assert!(begin["pid"].is_u64() && begin["host"].is_string());
+            assert_eq!(begin["layout"], shelf.path().to_str().expect("UTF-8"));
+            let command = begin["command"].as_array().expect("words");
+            assert!(command.iter().any(|word| word == args[0]), "{begin}");
+            assert!(lines.iter().all(|line| line["run"] == begin["run"]));
+            if let Some(event) = event {
+                let removed = of(&lines, event);
+                assert!(!removed.is_empty(), "{lines:?}");
+                for line in removed {
+                    let reasons = line["reasons"].as_array().expect("reasons");
+                    assert!(!reasons.is_empty(), "{line}");
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn names_plans_trashes_and_undone_runs_are_recorded_too() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let call = |args: &[&str]| {
+        Cmd::new(args).arg("--audit-log").arg(&log).run().ok();
+        let mut all = lines(&log);
+        let start = all.iter().rposition(|line| line["event"] == "begin");
+        all.split_off(start.expect("a beginning"))
+    };
+    let path = shelf.path().to_str().expect("UTF-8");
+    let removed = call(&["rm", "--trash", "--grace", "0", path, "app:1"]);
+    assert_eq!(of(&removed, "untag")[0]["names"][0], "app:1");
+    assert_eq!(of(&removed, "remove").len(), 1);
+    assert!(of(&removed, "delete").is_empty(), "{removed:?}");
+    let trashed = digests(&of(&removed, "trash"));
+    assert!(!trashed.is_empty(), "{removed:?}");
+    let restored = call(&["undo", path]);
+    assert_eq!(digests(&of(&restored, "restore")), trashed);
+    let plan = temp.path().join("plan.json");
+    let plan = plan.to_str().expect("UTF-8");
+    let words = [
+        "prune", "-a", "--keep", "app:2", "--grace", "0", "--plan", plan, path,
+    ];
+    Cmd::new(words).arg("--audit-log").arg(&log).run().ok();
+    let applied = call(&["apply", "--trash", plan]);
+    let reasons = of(&applied, "untag")[0]["reasons"][0].clone();
+    assert_eq!(reasons, format!("plan {plan}"));
+    let trashed = digests(&of(&applied, "trash"));
+    let emptied = call(&["trash", "empty", path]);
+    assert_eq!(digests(&of(&emptied, "delete")), trashed);
+    assert!(!of(&emptied, "empty").is_empty());
+    let all = lines(&log);
+    assert_eq!(of(&all, "begin").len(), 4, "dry runs record nothing");
+    assert_eq!(of(&all, "end").len(), 4);
+}
+
+/// What an earlier run moved into the trash is deleted by a later one, when its time is over.
+#[test]
+fn what_expires_in_the_trash_is_recorded() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let path = shelf.path().to_str().expect("UTF-8");
+    let words = ["gc", "--grace", "0", "--trash=1ms", path];
+    Cmd::new(words).run().ok();
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    Cmd::new(["rm", "--trash", path, "app:1"])
+        .arg("--audit-log")
+        .arg(&log)
+        .run()
+        .ok();
+    let lines = self::lines(&log);
+    let expired = of(&lines, "empty");
+    assert_eq!(expired.len(), 1, "{lines:?}");
+    assert_eq!(expired[0]["reasons"][0], "trash expired");
+    assert_eq!(of(&lines, "delete").len(), 1, "{lines:?}");
+}
+
+#[test]
+fn each_layout_has_its_own_run() {
+    let tree = TestDir::new();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    for name in ["a", "b", "c"] {
+        let (layout, _) = tree.layout(name);
+        layout.layer(name.as_bytes());
+    }
+    let lines = audited(&["gc", "--grace", "0", "-r"], tree.path(), &log);
+    let runs: BTreeSet<_> = of(&lines, "begin")
+        .iter()
+        .map(|line| line["run"].to_string())
+        .collect();
+    assert_eq!(runs.len(), 3, "{lines:?}");
+    let ends: BTreeSet<_> = of(&lines, "end")
+        .iter()
+        .map(|line| line["run"].to_string())
+        .collect();
+    assert_eq!(runs, ends);
+}
+
+#[test]
+fn without_a_log_that_can_be_written_nothing_is_changed() {
+    let temp = memory_dir();
+    let directory = temp.path().join("directory");
+    fs::create_dir(&directory).expect("a directory can be made");
+    let other = temp.path().join("notes.txt");
+    fs::write(&other, "keep this").expect("a file can be written");
+    let link = temp.path().join("link");
+    symlink(&other, &link).expect("a link can be made");
+    let full = Path::new("/dev/full").to_owned();
+    let cases = [
+        directory,
+        temp.path().join("absent/audit.jsonl"),
+        other.clone(),
+        link,
+        full,
+    ];
+    for_each(
+        cases,
+        |log| log.display().to_string(),
+        |log| {
+            let shelf = shelf();
+            let before = snapshot(shelf.path());
+            let run = Cmd::new(["prune", "-f", "-a", "--allow-empty", "--grace", "0"])
+                .arg(shelf.path())
+                .arg("--audit-log")
+                .arg(log)
+                .run();
+            run.exits(4)
+                .warns(&format!("cannot write `{}`", log.display()))
+                .warns("nothing was changed");
+            assert_same(&before, &snapshot(shelf.path()), &run.all());
+        },
+    );
+    let text = fs::read_to_string(&other).expect("the file is there");
+    assert_eq!(text, "keep this");
+}
+
+#[test]
+fn an_index_is_no_log() {
+    let shelf = shelf();
+    let before = snapshot(shelf.path());
+    let run = Cmd::new(["gc", "--grace", "0"])
+        .arg(shelf.path())
+        .arg("--audit-log")
+        .arg(shelf.path().join("index.json"))
+        .run();
+    run.exits(4).warns("another kind of file");
+    assert_same(&before, &snapshot(shelf.path()), &run.all());
+}
+
+#[test]
+fn a_clean_layout_and_a_dry_run_leave_no_lines() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let gc = |args: &[&str]| {
+        let call = Cmd::new(["gc", "--grace", "0"]).arg(shelf.path());
+        call.args(args).arg("--audit-log").arg(&log).run().ok();
+    };
+    gc(&["-n"]);
+    assert!(!log.exists(), "a dry run writes nothing");
+    gc(&[]);
+    let lines = lines(&log).len();
+    gc(&[]);
+    assert_eq!(self::lines(&log).len(), lines, "nothing was changed");
+}
