@@ -16,12 +16,14 @@ use ocisweep::model::inventory::Unmeasured;
 use ocisweep::ops::Journal;
 use ocisweep::plan::{FilterError, Filters, Unmatched, Wider};
 use ocisweep::progress::{Phase, Progress, Total};
+use ocisweep::report::stored_bytes;
 use ocisweep::{Error, Layout, Snapshot};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::audit::Audit;
 use super::exit::{self, Exit};
 use super::hint::{hint, with_causes};
+use super::metrics::{Ended, Metrics};
 use super::quote::{quote, wider_hint};
 use super::term::{self, ProgressLine, Term};
 
@@ -42,6 +44,8 @@ pub struct Context<'a> {
     pub archives: Archives,
     /// The log that records changes.
     pub audit: Option<Arc<Audit>>,
+    /// The file for numbers of the run.
+    pub metrics: Option<Metrics>,
     zone: OnceLock<TimeZone>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
@@ -161,6 +165,7 @@ impl<'a> Context<'a> {
             trash: None,
             archives: Archives::default(),
             audit: None,
+            metrics: None,
             has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,
@@ -197,6 +202,44 @@ impl<'a> Context<'a> {
     pub fn journal(&self) -> Option<Arc<dyn Journal>> {
         let audit = self.audit.as_ref()?;
         Some(Arc::<Audit>::clone(audit))
+    }
+
+    /// Writes the numbers of the run, if that is requested, and returns how it ended.
+    pub fn write_metrics(&self, exit: Exit) -> Exit {
+        let Some(metrics) = &self.metrics else {
+            return exit;
+        };
+        // A layout that was removed has no bytes; standard input cannot be read again.
+        let (archives, layouts): (Vec<_>, Vec<_>) = metrics
+            .stored()
+            .into_iter()
+            .partition(|stored| Archives::may_be(&stored.layout));
+        let lengths = archives.iter().filter_map(|stored| {
+            let file = std::fs::metadata(&stored.layout).ok()?;
+            Some(file.len())
+        });
+        let layouts = layouts.iter().map(|stored| match &stored.store {
+            Some(store) => self.open_in(&stored.layout, store),
+            None => self.open(&stored.layout),
+        });
+        let layouts: Vec<Layout> = layouts.filter_map(Result::ok).collect();
+        let stored_bytes = stored_bytes(&layouts).ok();
+        let stored_bytes = stored_bytes.map(|bytes| bytes + lengths.sum::<u64>());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the numbers say how long the run took"
+        )]
+        let ended = Timestamp::now();
+        let written = metrics.write(&Ended {
+            exit,
+            started: self.started,
+            ended,
+            stored_bytes,
+        });
+        match written {
+            Ok(()) => exit,
+            Err(text) => exit.and(self.fail(exit::IO, &text, None)),
+        }
     }
 
     /// Returns the progress of the library's work.

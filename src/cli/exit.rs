@@ -61,6 +61,11 @@ impl Exit {
         }
     }
 
+    /// Returns the status as a number.
+    pub const fn status(self) -> u8 {
+        self.status
+    }
+
     /// Returns the status for `main`.
     pub fn code(self) -> ExitCode {
         ExitCode::from(self.status)

@@ -419,6 +419,7 @@ impl<'a> RunReport<'a> {
     /// done in a group.
     pub fn add_runs<T, E: fmt::Display>(
         &mut self,
+        context: &Context<'_>,
         selected: &Selected,
         runs: &Runs<T, E>,
         mut show: impl FnMut(&Shown<'_>, Option<&T>) -> (Exit, json::SweptLayout),
@@ -426,6 +427,12 @@ impl<'a> RunReport<'a> {
     ) -> Exit {
         let shares = shares(runs);
         let mut exit = exit::DONE;
+        if let Some(metrics) = &context.metrics {
+            for group in &selected.groups {
+                let (store, layouts) = group.paths();
+                metrics.add_layouts(store, layouts);
+            }
+        }
         for ((path, run), share) in selected.paths().zip(runs).zip(shares) {
             match run {
                 None => {
@@ -444,6 +451,7 @@ impl<'a> RunReport<'a> {
                     for (mut shown, note) in parts(done) {
                         shown.share = (runs.len() > 1).then_some(share);
                         let (ended, layout) = show(&shown, note);
+                        shown.count(context);
                         self.add(&shown, ended, layout);
                         exit = exit.and(ended);
                     }

@@ -18,14 +18,17 @@ mod exit;
 mod hint;
 mod layouts;
 mod locations;
+mod metrics;
 mod mistaken;
 mod quote;
 mod render;
+mod replaced;
 mod run;
 mod term;
 mod topics;
 mod trash;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,6 +37,8 @@ use ocisweep::layout::IgnoredIndexes;
 use args::Command;
 use audit::Audit;
 use context::Context;
+use exit::Exit;
+use metrics::Metrics;
 use term::{Settings, Term};
 
 /// Runs the command line of this process.
@@ -94,17 +99,8 @@ pub fn main() -> ExitCode {
         ocisweep::threads::start();
     }
     let changes = args.command.changes();
-    // A dry run changes nothing, and records nothing.
-    if let Some(path) = args.command.audit_log().filter(|_| changes) {
-        match Audit::open(path) {
-            Ok(audit) => context.audit = Some(Arc::new(audit)),
-            Err(error) => {
-                let path = path.display();
-                let text = format!("cannot write `{path}`: {error}; nothing was changed");
-                term.error(&text, None);
-                return exit::IO.code();
-            }
-        }
+    if let Err(exit) = open_records(&mut context, &args.command) {
+        return exit.code();
     }
     let exit = match args.command {
         Command::Gc(args) => commands::gc::run(&context, &args),
@@ -143,5 +139,33 @@ pub fn main() -> ExitCode {
     } else {
         exit
     };
-    exit.code()
+    context.write_metrics(exit).code()
+}
+
+/// Opens the files in which the run records what it does, before it does anything. A dry run records nothing.
+fn open_records(context: &mut Context<'_>, command: &Command) -> Result<(), Exit> {
+    if !command.changes() {
+        return Ok(());
+    }
+    let refuse = |context: &Context<'_>, path: &Path, error: &std::io::Error| {
+        let path = path.display();
+        let text = format!("cannot write `{path}`: {error}; nothing was changed");
+        context.fail(exit::IO, &text, None)
+    };
+    if let Some((path, name, targets)) = command.metrics() {
+        match Metrics::open(path, name, targets) {
+            Ok(metrics) => context.metrics = Some(metrics),
+            Err(error) => return Err(refuse(context, path, &error)),
+        }
+    }
+    if let Some(path) = command.audit_log() {
+        match Audit::open(path) {
+            Ok(audit) => context.audit = Some(Arc::new(audit)),
+            Err(error) => {
+                let exit = refuse(context, path, &error);
+                return Err(context.write_metrics(exit));
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,5 +1,8 @@
 //! Reports, which change nothing: what is damaged, what uses the space, what keeps a blob.
 
 pub mod check;
+mod stored;
 pub mod usage;
 pub mod why;
+
+pub use stored::stored_bytes;

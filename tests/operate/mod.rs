@@ -1,9 +1,10 @@
 //! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
 //!
-//! - [`audit`] is about `--audit-log`.
+//! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
 )]
 
 mod audit;
+mod metrics;

@@ -21,6 +21,8 @@ const COMMAND_ROOMS: &[&str] = &[
     "quote",
     "hint",
     "audit",
+    "replaced",
+    "metrics",
     "context",
     "trash",
     "render",

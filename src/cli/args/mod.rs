@@ -24,7 +24,7 @@ pub use format::{Format, FormatParser};
 pub use hold::{HoldAddArgs, HoldCommand, HoldLsArgs, HoldRmArgs};
 pub use inspect::{BlobsArgs, CheckArgs, WhyArgs};
 pub use layouts::{LayoutArgs, SharedArgs};
-pub use records::AuditArgs;
+pub use records::{AuditArgs, MetricsArgs};
 pub use trash::{TrashArgs, TrashCommand, TrashEmptyArgs, TrashLsArgs, UndoArgs};
 
 use super::render::sweep::Style;
@@ -288,6 +288,18 @@ impl Command {
         args.audit_log.as_deref()
     }
 
+    /// Returns the file for numbers of the run, with the command and what it works on.
+    pub fn metrics(&self) -> Option<(&Path, &'static str, &[PathBuf])> {
+        let (args, command, targets) = match self {
+            Self::Gc(args) => (&args.metrics, "gc", args.layouts.paths.as_slice()),
+            Self::Rm(args) => (&args.metrics, "rm", std::slice::from_ref(&args.layout)),
+            Self::Prune(args) => (&args.metrics, "prune", args.layouts.paths.as_slice()),
+            Self::Apply(args) => (&args.metrics, "apply", std::slice::from_ref(&args.file)),
+            _ => return None,
+        };
+        Some((args.metrics.as_deref()?, command, targets))
+    }
+
     /// Returns the flags for archives; `None`: the command writes none.
     pub const fn archive(&self) -> Option<&ArchiveArgs> {
         match self {
@@ -415,6 +427,8 @@ pub struct GcArgs {
     #[command(flatten)]
     pub audit: AuditArgs,
     #[command(flatten)]
+    pub metrics: MetricsArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with = "shared_blobs")]
@@ -507,6 +521,8 @@ pub struct RmArgs {
     #[command(flatten)]
     pub audit: AuditArgs,
     #[command(flatten)]
+    pub metrics: MetricsArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -581,6 +597,8 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub audit: AuditArgs,
     #[command(flatten)]
+    pub metrics: MetricsArgs,
+    #[command(flatten)]
     pub archive: ArchiveArgs,
     /// Also remove layouts that end up empty
     #[arg(long, conflicts_with_all = ["plan", "shared_blobs"])]
@@ -637,6 +655,8 @@ pub struct ApplyArgs {
     pub archive: ArchiveArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Report every file that could not be deleted
     #[arg(short, long)]
     pub verbose: bool,

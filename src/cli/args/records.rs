@@ -12,3 +12,11 @@ pub struct AuditArgs {
     #[arg(long, value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
 }
+
+/// Numbers for a monitoring system.
+#[derive(Debug, ClapArgs)]
+pub struct MetricsArgs {
+    /// Replace FILE by the numbers of this run in the format of Prometheus, for the textfile collector of node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+}

@@ -73,6 +73,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
     });
     let mut account = RunReport::new("apply", style);
     let ended = account.add_runs(
+        context,
         &chosen,
         &runs,
         |shown, names| show(context, &style, shown, names),

@@ -38,6 +38,7 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
     let mut account = RunReport::new("gc", style);
     account.dangling(finished(&runs).flat_map(|finished| &finished.notes).sum());
     let ended = account.add_runs(
+        context,
         &chosen,
         &runs,
         |shown, _| {

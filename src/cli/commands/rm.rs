@@ -68,6 +68,10 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
         ));
     }
     let group = group_of(context, &args.layout, store, &args.shared.with)?;
+    if let Some(metrics) = &context.metrics {
+        let (store, layouts) = group.paths();
+        metrics.add_layouts(store, layouts);
+    }
     // Temporary files were not named, least of all those of the other layouts.
     let rule = protection(context, args.grace, Duration::MAX, Clock::of(args.dry_run));
     let force = if args.force { Force::Yes } else { Force::No };
@@ -278,6 +282,7 @@ fn show(
         ));
     }
     for shown in std::iter::once(&shown).chain(&store) {
+        shown.count(context);
         exit = exit.and(shown.report_trouble(context, style));
     }
     // Errors come last, as in docker.

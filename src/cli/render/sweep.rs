@@ -281,6 +281,15 @@ impl Shown<'_> {
         }
     }
 
+    /// Counts this in the metrics of the run.
+    pub fn count(&self, context: &Context<'_>) {
+        if let Some(metrics) = &context.metrics {
+            let trashed = self.trashed();
+            let trashed = trashed.map_or((0, 0), |trashed| (trashed.blobs, trashed.bytes));
+            metrics.add(self.plan, &self.totals(), trashed);
+        }
+    }
+
     /// Returns what was moved into the trash, or would be.
     pub fn trashed(&self) -> Option<Trashed> {
         match self.outcome {

@@ -5,13 +5,12 @@ mod confirm;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::fs::{Disk, FileTime, Fs as _};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{TimeSource, list_images};
@@ -39,6 +38,7 @@ use crate::cli::render::json::{self, Item};
 use crate::cli::render::names::{RemovedNames, lines};
 use crate::cli::render::sweep::{Aged, NOTHING_ELSE, Shown, Style, age_line, count};
 use crate::cli::render::table::NONE;
+use crate::cli::replaced::{Kind, replace};
 use crate::cli::run::{Clock, protection, run_mode};
 
 /// The largest plan file that is replaced, in bytes.
@@ -131,6 +131,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     let mut seen = HashSet::new();
     let mut account = RunReport::new("prune", request.style);
     let ended = account.add_runs(
+        context,
         &chosen,
         &runs,
         |shown, said| {
@@ -170,47 +171,14 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-/// Replaces the plan file atomically. A file that is not a plan is kept: a mistyped name must not destroy it.
+/// Replaces the plan file atomically. A file that is not a plan is kept.
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
-    use std::io::{Error, ErrorKind, Read as _};
-
-    let text = plan.to_json()?;
-    match std::fs::metadata(path) {
-        // A pipe, or `/dev/stdout`.
-        Ok(found) if !found.is_file() => return overwrite(path, &text),
-        Ok(found) if found.len() > 0 => {
-            let mut bytes = Vec::new();
-            let file = std::fs::File::open(path)?;
-            file.take(MAX_PLAN_BYTES).read_to_end(&mut bytes)?;
-            if PlanFile::parse(&bytes).is_err() {
-                let why = "it exists and is not a plan file; give another name, or remove it";
-                return Err(Error::new(ErrorKind::AlreadyExists, why));
-            }
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    // A link is followed to the file that it names.
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = match real.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    const PLAN: Kind<'_> = Kind {
+        name: "a plan file",
+        max_bytes: MAX_PLAN_BYTES,
+        is_one: |bytes| PlanFile::parse(bytes).is_ok(),
     };
-    let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
-        return overwrite(path, &text);
-    };
-    let directory = std::fs::File::open(directory)?;
-    Disk.replace(directory.as_fd(), name, text.as_bytes(), FileTime::New)
-}
-
-/// Writes a plan to what cannot be replaced.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the user named the file, and it is no part of a layout"
-)]
-fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::write(path, text)
+    replace(path, &plan.to_json()?, PLAN)
 }
 
 /// Reads the command line.
