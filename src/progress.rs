@@ -73,6 +73,11 @@ pub trait Progress: Sync {
         let _ = layout;
     }
 
+    /// A layout is locked, `by` says by whom, and the run waits for it. Called once for each wait that is not short.
+    fn waiting(&self, layout: &Path, by: &str) {
+        let _ = (layout, by);
+    }
+
     /// A file of another program has a temporary name, because a run was killed while it replaced that file. Before
     /// anything is changed it is put back.
     fn parked(&self, file: &Path) {

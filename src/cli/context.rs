@@ -18,6 +18,8 @@ use ocisweep::plan::{FilterError, Filters, Unmatched, Wider};
 use ocisweep::progress::{Phase, Progress, Total};
 use ocisweep::report::stored_bytes;
 use ocisweep::{Error, Layout, Snapshot};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::audit::Audit;
@@ -115,6 +117,11 @@ impl Progress for Watcher<'_> {
             "`{}` changed while planning; retrying",
             layout.display()
         ));
+    }
+
+    fn waiting(&self, layout: &Path, by: &str) {
+        self.term
+            .note(&format!("waiting for `{}`: {by}", layout.display()));
     }
 
     fn parked(&self, file: &Path) {
@@ -263,6 +270,31 @@ impl<'a> Context<'a> {
     /// Returns `true` if the run was interrupted by a signal.
     pub fn stopped(&self) -> bool {
         self.watcher.is_cancelled()
+    }
+
+    /// Waits until there is something to read on standard input. `false`: a signal came before. A read would go on after a
+    /// signal, until the user presses the return key.
+    ///
+    /// # Errors
+    /// Those of `poll`.
+    pub fn wait_for_input(&self) -> std::io::Result<bool> {
+        // Another thread may get the signal, and this one would not notice.
+        let pause = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        let stdin = std::io::stdin();
+        loop {
+            if self.stopped() {
+                return Ok(false);
+            }
+            let mut inputs = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut inputs, Some(&pause)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Opens a layout.

@@ -1,6 +1,7 @@
 //! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
 //!
 //! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
+//! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
@@ -8,3 +9,4 @@
 
 mod audit;
 mod metrics;
+mod signals;

@@ -140,6 +140,13 @@ impl Term {
         self.stdout_is_terminal.then(|| width_of(self.columns, ask))
     }
 
+    /// Returns the lines of the terminal that results are printed to; `None`: that is none, or it has no size.
+    pub fn rows(&self) -> Option<usize> {
+        let ask = || terminal_size::terminal_size_of(io::stdout());
+        let (_, height) = self.stdout_is_terminal.then(ask).flatten()?;
+        (height.0 > 0).then(|| usize::from(height.0))
+    }
+
     /// Returns the decision about colours on stdout.
     pub fn colors(&self) -> Colors {
         self.colors

@@ -54,7 +54,7 @@ impl<'a> LockFile<'a> {
             let exclusive = FlockOperation::NonBlockingLockExclusive;
             match retry_on_intr(|| rustix::fs::flock(&file, exclusive)) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(Err(locked_by_another(&file_path))),
+                Err(Errno::WOULDBLOCK) => return Ok(Err(locked_by_another(&file_path, &file))),
                 Err(error) => return Err(Error::write(&file_path)(error.into())),
             }
             if lock.is_at_path(&file)? {

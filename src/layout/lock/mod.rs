@@ -14,6 +14,7 @@
 //! file cannot be checked for locks, the run fails.
 
 mod file;
+mod holder;
 mod store;
 mod zot;
 
@@ -34,6 +35,7 @@ use crate::fs::{Links, open_dir, open_file};
 use crate::progress::Progress;
 
 use file::LockFile;
+use holder::locked_by_another;
 pub use store::LockedStore;
 
 /// Files on which writers hold a POSIX lock while they work: podman's artifact store (containers/storage locks with
@@ -42,6 +44,9 @@ const POSIX_LOCKS: [&str; 2] = ["index.lock", ".lock"];
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// After this time the user is told what the run waits for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Proof that the layout is locked.
 #[derive(Debug)]
@@ -101,6 +106,7 @@ fn retry<T>(
     attempt: impl Fn() -> Result<Result<T, String>>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut is_told = false;
     loop {
         let by = match attempt()? {
             Ok(lock) => return Ok(lock),
@@ -114,12 +120,11 @@ fn retry<T>(
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
+        if waited >= PATIENCE && !std::mem::replace(&mut is_told, true) {
+            progress.waiting(path, &by);
+        }
         std::thread::sleep(PAUSE.min(wait - waited));
     }
-}
-
-fn locked_by_another(path: &Path) -> String {
-    format!("`{}` is locked by another process", path.display())
 }
 
 /// Returns which writer holds a lock of its own, if any.
@@ -170,7 +175,7 @@ fn held(layout: &Layout, name: &str) -> Result<Option<String>> {
         Err(error) => return Err(Error::read(&path)(error.into())),
     };
     let is_locked = posix.is_some() || is_flocked(&file).map_err(Error::read(&path))?;
-    Ok(is_locked.then(|| locked_by_another(&path)))
+    Ok(is_locked.then(|| locked_by_another(&path, &file)))
 }
 
 /// Returns `true` if a process holds an exclusive flock on the file or directory. Checked with a shared

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::BufRead as _;
 use std::path::PathBuf;
 
+use ocisweep::model::images::TimeSource;
 use ocisweep::oci::Digest;
 use ocisweep::ops::{Finished, Mode};
 use ocisweep::parse::size::human_size;
@@ -16,8 +17,14 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Selected, finished, shares};
 use crate::cli::render::sweep::{count, parts};
 
-/// How many images the question lists by name.
+/// How many images the question lists by name, for each layout.
 const MAX_LISTED: usize = 40;
+
+/// So many images are listed on the smallest terminal.
+const MIN_LISTED: usize = 3;
+
+/// The lines of a question that lists nothing.
+const OTHER_LINES: usize = 12;
 
 /// Whether to proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +47,7 @@ pub(super) struct Asked {
 
 /// Shows what would be removed and how many bytes, and asks. The plans are made again afterwards, under the lock.
 pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selected) -> Asked {
-    let mut text = String::new();
+    let mut texts = Vec::new();
     let mut confirmed = Vec::new();
     let mut exit = exit::DONE;
     let runs = chosen.run(context, |number, group| {
@@ -50,7 +57,7 @@ pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selecte
     for run in &runs {
         confirmed.push(match run {
             Some(Ok(done)) => {
-                text.push_str(&describe_group(context, request, done));
+                texts.push(describe_group(context, request, done));
                 let layouts = parts(done).filter_map(|(shown, said)| {
                     let removed = said?.removed().cloned().collect();
                     Some((shown.plan.layout().to_owned(), removed))
@@ -70,15 +77,41 @@ pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selecte
     for refusal in confirmed.iter().filter_map(|group| group.as_ref().err()) {
         exit = exit.and(refusal.exit);
     }
+    if context.stopped() {
+        return Asked {
+            answer: Answer::No,
+            confirmed,
+            exit: exit.and(exit::INTERRUPTED),
+        };
+    }
     warn_unmatched(context, finished(&runs));
     let totals = shares(&runs);
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
-    let (answer, ended) = ask(context, request, text, &totals);
+    texts.retain(|text| !text.is_empty());
+    let (answer, ended) = ask(context, request, fitting(context, &texts), &totals);
     Asked {
         answer,
         confirmed,
         exit: exit.and(ended),
     }
+}
+
+/// Joins what is shown of each layout, as far as it fits the screen: what is to be confirmed must not have scrolled away.
+fn fitting(context: &Context<'_>, texts: &[String]) -> String {
+    let room = context.term.rows().map(|rows| rows.saturating_sub(8));
+    let mut joined = String::new();
+    let mut lines = 0;
+    for (number, text) in texts.iter().enumerate() {
+        lines += text.lines().count();
+        if number > 0 && room.is_some_and(|room| lines > room) {
+            let more = count((texts.len() - number) as u64, "more layout");
+            // Writing to a String cannot fail.
+            let _ = writeln!(joined, "… and {more}; `-n -v` lists everything.");
+            break;
+        }
+        joined.push_str(text);
+    }
+    joined
 }
 
 /// Asks below a text that shows what would be removed. Does not ask if that is empty.
@@ -92,6 +125,14 @@ fn ask(
         return (Answer::Yes, exit::DONE);
     }
     // Writing to a String cannot fail.
+    if request.judges_by_age() {
+        let clock = match request.time {
+            TimeSource::Added => "when an image was added to the layout",
+            TimeSource::Created => "when an image was created, by its configuration",
+        };
+        let now = context.now.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let _ = writeln!(text, "Ages: {clock}; now is {now}.");
+    }
     if let Some(max_size) = request.max_size {
         let _ = writeln!(text, "Budget: {}", human_size(max_size));
     }
@@ -108,7 +149,12 @@ fn ask(
         return (Answer::No, context.fail(exit::IO, why, None));
     }
     let mut line = String::new();
-    let answered = std::io::stdin().lock().read_line(&mut line);
+    let answered = match context.wait_for_input() {
+        Ok(true) => std::io::stdin().lock().read_line(&mut line),
+        // The terminal has printed `^C`.
+        Ok(false) => return (Answer::No, exit::INTERRUPTED.and(context.print("\n"))),
+        Err(error) => Err(error),
+    };
     let answer = line.trim().to_ascii_lowercase();
     if answered.is_ok() && matches!(answer.as_str(), "y" | "yes") {
         (Answer::Yes, exit::DONE)
@@ -168,13 +214,19 @@ fn describe_layout(
             format!("WARNING! This will remove {images} of {path}:\n")
         }
     };
-    push_listed(&mut text, &removed, |verdict| {
+    let room = context.term.rows();
+    let most = room.map_or(MAX_LISTED, |rows| {
+        let room = rows.saturating_sub(OTHER_LINES);
+        room.clamp(MIN_LISTED, MAX_LISTED)
+    });
+    push_listed(&mut text, most, &removed, |verdict| {
         format!(
-            "{}  {}  {}  {}",
+            "{}  {}  {}  {}  ({})",
             verdict.digest.short(),
             names(context, verdict),
             human_size(verdict.size),
-            age(request.time, &verdict.age)
+            age(request.time, &verdict.age),
+            context.term.foreign(&verdict.reasons.join("; "))
         )
     });
     // Names of images that are kept under other names.
@@ -189,7 +241,8 @@ fn describe_layout(
             "This will remove {names} of {path} and keep the images under their other names:"
         );
     }
-    push_listed(&mut text, &untagged, |(name, verdict)| {
+    let most = most.saturating_sub(removed.len()).max(MIN_LISTED);
+    push_listed(&mut text, most, &untagged, |(name, verdict)| {
         format!("{}  {}", verdict.digest.short(), context.term.foreign(name))
     });
     if let Some(blobs) = blobs.filter(|_| !removed.is_empty()) {
@@ -198,12 +251,13 @@ fn describe_layout(
     text
 }
 
-/// Appends a line for each item, for at most [`MAX_LISTED`] of them.
-fn push_listed<T>(text: &mut String, items: &[T], line: impl Fn(&T) -> String) {
-    for item in items.iter().take(MAX_LISTED) {
+/// Appends a line for each item, for at most this many of them.
+fn push_listed<T>(text: &mut String, most: usize, items: &[T], line: impl Fn(&T) -> String) {
+    for item in items.iter().take(most) {
         let _ = writeln!(text, "  {}", line(item));
     }
-    if items.len() > MAX_LISTED {
-        let _ = writeln!(text, "  and {} more", items.len() - MAX_LISTED);
+    if items.len() > most {
+        let more = items.len() - most;
+        let _ = writeln!(text, "  … and {more} more; `-n -v` lists all");
     }
 }

@@ -62,6 +62,22 @@ struct Request {
     style: Style,
 }
 
+impl Request {
+    /// Returns `true` if ages decide what is removed.
+    fn judges_by_age(&self) -> bool {
+        let policy = &self.policy;
+        let counts = [policy.last, policy.daily, policy.weekly, policy.monthly];
+        let has_filter = |text: &String| {
+            let key = text.split('=').next().unwrap_or_default();
+            matches!(key, "until" | "before" | "since")
+        };
+        self.max_size.is_some()
+            || policy.within.is_some()
+            || counts.iter().any(Option::is_some)
+            || self.filter_texts.iter().any(has_filter)
+    }
+}
+
 /// What planning noted beside the plan.
 struct PlanNotes {
     names: RemovedNames,
