@@ -277,18 +277,25 @@ fn attempt<T, E: From<Error>>(
             }
         };
         let executed = execute_locked(open.layouts(), &locked, (&plan, wait), &Disk, progress);
-        let executed = executed.and_then(|mut outcome| {
-            let finished = match &archive {
-                Some(archive) => finish(archive, group, &plan, &mut outcome, progress)?,
-                None => Finish::Done,
-            };
-            match finished {
-                Finish::Done => Ok(outcome),
-                Finish::Again => Err(Error::changed(group.path())),
-            }
-        });
         match executed {
             Ok(mut outcome) => {
+                let finished = match &archive {
+                    Some(archive) => finish(archive, group, &plan, &mut outcome, progress),
+                    None => Ok(Finish::Done),
+                };
+                match finished {
+                    Ok(Finish::Done) => {}
+                    Ok(Finish::Again) => {
+                        end(&ChangeResult::Failed(&Error::changed(group.path())));
+                        progress.changed(group.path());
+                        continue;
+                    }
+                    // Also one that has changed: what went to a pipe cannot be taken back, so that it is not done again.
+                    Err(error) => {
+                        end(&ChangeResult::Failed(&error));
+                        return Err(error.into());
+                    }
+                }
                 end(&ChangeResult::Executed(&plan, &outcome));
                 drop(locked);
                 // Only now: a lock file in the directory would keep it from going.
