@@ -10,11 +10,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
-use tempfile::TempDir;
 
 use super::{Links, OWN_PREFIX, open_dir};
 
@@ -27,7 +26,20 @@ const ROOM_BYTES: u64 = 1 << 30;
 /// A directory that is removed with everything in it when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    dir: TempDir,
+    path: PathBuf,
+}
+
+/// How often it is tried to remove one: errors of network file systems pass, and what is left takes room that nobody looks after.
+const ATTEMPTS: u32 = 3;
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let gone = |result: io::Result<()>| match result {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        (0..ATTEMPTS).any(|_| gone(std::fs::remove_dir_all(&self.path)));
+    }
 }
 
 /// Writes into a scratch directory.
@@ -52,8 +64,8 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 impl Scratch {
     /// Makes a new one, in the directory for temporary files (`TMPDIR`). By its name the search for layouts knows it.
     pub(crate) fn new() -> io::Result<Self> {
-        let dir = builder().tempdir()?;
-        Ok(Self { dir })
+        let path = builder().tempdir()?.keep();
+        Ok(Self { path })
     }
 
     /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
@@ -66,18 +78,18 @@ impl Scratch {
             return None;
         }
         let dir = builder().tempdir_in(parent);
-        dir.ok().map(|dir| Self { dir })
+        dir.ok().map(|dir| Self { path: dir.keep() })
     }
 
     /// Returns its path.
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// Begins to write into it.
     pub(crate) fn writer(&self) -> io::Result<ScratchWriter> {
         Ok(ScratchWriter {
-            root: open_dir(CWD, self.dir.path(), Links::Refuse)?,
+            root: open_dir(CWD, &*self.path, Links::Refuse)?,
             last: None,
             made: 0,
         })
