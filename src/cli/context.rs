@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
@@ -48,6 +48,10 @@ pub struct Context<'a> {
     pub audit: Option<Arc<Audit>>,
     /// The file for numbers of the run.
     pub metrics: Option<Metrics>,
+    /// How many more lines of lists fit the screen; `None`: there is no limit.
+    room: Option<AtomicUsize>,
+    /// How many lines did not.
+    hidden: AtomicUsize,
     zone: OnceLock<TimeZone>,
     watcher: Watcher<'a>,
     has_noted_overlay: AtomicBool,
@@ -173,6 +177,8 @@ impl<'a> Context<'a> {
             archives: Archives::default(),
             audit: None,
             metrics: None,
+            room: term.room().map(AtomicUsize::new),
+            hidden: AtomicUsize::new(0),
             has_noted_overlay: AtomicBool::new(false),
             watcher: Watcher {
                 term,
@@ -294,6 +300,45 @@ impl<'a> Context<'a> {
                 Ok(_) => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Returns `true` if a line of a list fits the screen, and counts it. A line that explains something always does.
+    pub fn fits(&self, line: &str) -> bool {
+        let Some(room) = &self.room else {
+            return true;
+        };
+        if line.starts_with("kept: ") {
+            return true;
+        }
+        let take = |left: usize| left.checked_sub(1);
+        let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if taken.is_err() {
+            self.hidden.fetch_add(1, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Keeps lines of the screen for what is printed below the lists.
+    pub fn reserve(&self, lines: usize) {
+        if let Some(room) = &self.room {
+            let rest = |left: usize| Some(left.saturating_sub(lines));
+            // It never refuses.
+            let _ = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+        }
+    }
+
+    /// Returns the lines of a list that fit the screen.
+    pub fn fitting(&self, lines: &str) -> String {
+        let lines = lines.split_inclusive('\n');
+        lines.filter(|line| self.fits(line)).collect()
+    }
+
+    /// Returns the line on those that did not fit; empty if all did.
+    pub fn more_line(&self) -> String {
+        match self.hidden.swap(0, Ordering::Relaxed) {
+            0 => String::new(),
+            hidden => format!("… and {} more; `-v` shows all\n", grouped(hidden)),
         }
     }
 
@@ -430,6 +475,36 @@ impl<'a> Context<'a> {
                 let text = format!("cannot write to standard output: {error}");
                 self.fail(exit::IO, &text, None)
             }
+        }
+    }
+}
+
+/// Returns a number with a comma between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, want) in [
+            (0, "0"),
+            (999, "999"),
+            (1975, "1,975"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), want);
         }
     }
 }

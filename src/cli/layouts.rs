@@ -134,7 +134,18 @@ pub fn choose_groups(context: &Context<'_>, given: Given<'_>) -> Result<Selected
 /// The exit status, if a path is not a layout: that was reported, and nothing must be printed or changed.
 pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit> {
     let mut exit = exit::DONE;
-    let mut paths = given.paths.to_vec();
+    let existing: Vec<PathBuf> = if given.if_exists {
+        let paths = given.paths.iter().cloned();
+        paths.filter(|path| !is_absent(context, path)).collect()
+    } else {
+        given.paths.to_vec()
+    };
+    let is_many = given.is_many();
+    let given = Given {
+        paths: &existing,
+        ..given
+    };
+    let mut paths = existing.clone();
     let mut is_complete = true;
     let mut mistaken = Vec::new();
     let mut first = None;
@@ -195,10 +206,32 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
     Ok(Selected {
         sharing: sharing(&layouts),
         groups: layouts.iter().map(|path| alone(context, path)).collect(),
-        is_many: given.is_many(),
+        is_many,
         exit,
         is_complete,
     })
+}
+
+/// Returns `true`, after a note, if there is no layout yet at a path: nothing, or an empty directory. A link to nothing is
+/// neither, and no more is a directory that cannot be read.
+pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
+    let is_nothing = || {
+        let found = std::fs::symlink_metadata(path);
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let what = if is_nothing() {
+        "does not exist"
+    } else if is_empty() {
+        "is empty"
+    } else {
+        return false;
+    };
+    let path = path.display();
+    context
+        .term
+        .note(&format!("`{path}` {what}: nothing to do"));
+    true
 }
 
 /// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: then the run reports
@@ -427,6 +460,10 @@ impl<'a> RunReport<'a> {
     ) -> Exit {
         let shares = shares(runs);
         let mut exit = exit::DONE;
+        if self.style.is_many {
+            // A row for each, their head and their sum.
+            context.reserve(selected.groups.len() + 2);
+        }
         if let Some(metrics) = &context.metrics {
             for group in &selected.groups {
                 let (store, layouts) = group.paths();
@@ -525,9 +562,9 @@ impl<'a> RunReport<'a> {
         if style.is_json {
             return noted.and(context.print(&json::document(self.command, &self.document)));
         }
-        let mut text = String::new();
+        let mut text = context.more_line();
         if style.is_many && !style.is_quiet && !self.rows.is_empty() {
-            text = rows::table(context, &self.rows, is_dry_run);
+            text.push_str(&rows::table(context, &self.rows, is_dry_run));
         }
         // What was not measured has no total; its errors were printed.
         if self.measured {

@@ -29,6 +29,8 @@ pub struct Given<'a> {
     pub paths: &'a [PathBuf],
     /// `--recursive`.
     pub is_recursive: bool,
+    /// `--if-exists`.
+    pub if_exists: bool,
     /// The directory of `--shared-blobs`.
     pub shared_blobs: Option<&'a Path>,
     /// The command prints only image IDs.

@@ -1,12 +1,16 @@
 //! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
 //!
 //! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
+//! - [`absent`] is about `--if-exists`.
+//! - [`screen`]: lists are no longer than a terminal.
 //! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that runs out of bounds fails, as it should"
 )]
 
+mod absent;
 mod audit;
 mod metrics;
+mod screen;
 mod signals;

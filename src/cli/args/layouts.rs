@@ -16,6 +16,9 @@ pub struct LayoutArgs {
     /// Process every layout below these directories; does not follow links or enter other file systems
     #[arg(short, long)]
     pub recursive: bool,
+    /// Do nothing, successfully, for a layout that does not exist yet, or whose directory is empty
+    #[arg(long, conflicts_with = "shared_blobs")]
+    pub if_exists: bool,
     /// Directory of blobs shared by the given layouts; every layout that uses it must be given (skopeo
     /// --dest-shared-blob-dir, LXC)
     #[arg(long, value_name = "DIR")]
@@ -28,6 +31,7 @@ impl LayoutArgs {
         Given {
             paths: &self.paths,
             is_recursive: self.recursive,
+            if_exists: self.if_exists,
             shared_blobs: self.shared_blobs.as_deref(),
             ..Given::default()
         }

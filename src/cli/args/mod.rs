@@ -477,6 +477,9 @@ pub struct RmArgs {
     /// Images to remove: names, bare tags, IDs, digests or patterns
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
+    /// Do nothing, successfully, if the layout does not exist yet, or its directory is empty
+    #[arg(long, conflicts_with = "shared_blobs")]
+    pub if_exists: bool,
     /// Remove an image given by ID with all its names, or a name that a hold protects; held content is kept
     #[arg(short, long)]
     pub force: bool,

@@ -24,7 +24,7 @@ use crate::cli::args::{RmArgs, TextFormat};
 use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::group_of;
+use crate::cli::layouts::{group_of, is_absent};
 use crate::cli::quote::{hold_rm_command, quote, quote_path, quoted, rm_command, wider_hint};
 use crate::cli::render::json::{self, Item};
 use crate::cli::render::names::RemovedNames;
@@ -66,6 +66,16 @@ pub fn run(context: &Context<'_>, args: &RmArgs) -> Result<Exit, Exit> {
             "cannot remove from a layout with shared blobs without the other layouts that use them",
             Some("`--with` names each of them, or a directory below which they are"),
         ));
+    }
+    if args.if_exists && is_absent(context, &args.layout) {
+        let nothing = json::Sweep {
+            dry_run: args.dry_run,
+            ..json::Sweep::default()
+        };
+        return Ok(match args.format {
+            TextFormat::Json => context.print(&json::document("rm", &nothing)),
+            TextFormat::Text => exit::DONE,
+        });
     }
     let group = group_of(context, &args.layout, store, &args.shared.with)?;
     if let Some(metrics) = &context.metrics {
@@ -324,6 +334,8 @@ fn to_text(
         for shown in store.into_iter().chain([shown]) {
             text.push_str(&shown.lines(context));
         }
+        text = context.fitting(&text);
+        text.push_str(&context.more_line());
         text.push_str(&said.names.kept_lines(context));
         text.extend(store.map(|store| kept_by_others(store, said)));
         let verb = shown.tense("Would rewrite", "Rewritten");

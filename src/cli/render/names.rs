@@ -23,6 +23,7 @@ pub fn lines(context: &Context<'_>, shown: &Shown<'_>, names: Option<&RemovedNam
     let untagged = names.map(|names| names.untagged_lines(context, shown));
     let mut text = untagged.unwrap_or_default();
     text.push_str(&shown.lines(context));
+    text = context.fitting(&text);
     text.extend(names.map(|names| names.kept_lines(context)));
     text
 }

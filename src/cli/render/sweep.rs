@@ -174,7 +174,12 @@ impl Shown<'_> {
         let mut text = String::new();
         let mut is_first = true;
         self.each_line(context, &mut |words| {
+            let start = text.len();
             line(&mut text, words);
+            if !context.fits(text.get(start..).unwrap_or_default()) {
+                text.truncate(start);
+                return;
+            }
             if std::mem::take(&mut is_first) {
                 text = self.headed(context, std::mem::take(&mut text), style);
             }

@@ -30,6 +30,11 @@ const MIN_WIDTH: usize = 20;
 /// Assumed for a terminal that does not report its size.
 const DEFAULT_WIDTH: usize = 80;
 
+/// The lines of a screen that are for the command, its totals and the next prompt.
+const OTHER_LINES: usize = 7;
+/// A list has so many lines on the smallest screen.
+const MIN_LINES: usize = 5;
+
 /// When to use colours, or to show progress. `Auto`: where a terminal can do that and the environment does not forbid it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
@@ -145,6 +150,14 @@ impl Term {
         let ask = || terminal_size::terminal_size_of(io::stdout());
         let (_, height) = self.stdout_is_terminal.then(ask).flatten()?;
         (height.0 > 0).then(|| usize::from(height.0))
+    }
+
+    /// Returns how many lines a list may have that is not asked for; `None`: all of them, for a pipe and with `--verbose`.
+    pub fn room(&self) -> Option<usize> {
+        if self.results_on_stderr || self.level == Level::Verbose {
+            return None;
+        }
+        Some(self.rows()?.saturating_sub(OTHER_LINES).max(MIN_LINES))
     }
 
     /// Returns the decision about colours on stdout.
