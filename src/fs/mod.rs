@@ -15,6 +15,7 @@ mod large;
 mod open;
 mod own_names;
 mod scratch;
+mod space;
 mod stat;
 mod verify;
 
@@ -35,6 +36,7 @@ pub(crate) use open::{
 };
 pub(crate) use own_names::{OWN_PREFIX, SwapName, is_own};
 pub(crate) use scratch::{Scratch, ScratchWriter, set_length, set_modified, unnamed_file};
+pub use space::Space;
 pub use stat::FileStat;
 pub(crate) use verify::{has_digest, has_payload};
 

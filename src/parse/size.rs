@@ -135,6 +135,58 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     u64::try_from(total).map_err(|_| too_large())
 }
 
+/// A number of bytes, or a part of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// This many bytes.
+    Bytes(u64),
+    /// This part of all bytes, in hundredths of a percent; at most 10,000.
+    Part(u32),
+}
+
+impl Amount {
+    /// Returns the bytes, of a file system that has `total`.
+    #[must_use]
+    pub fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Part(part) => {
+                let bytes = u128::from(total) * u128::from(part) / 10_000;
+                u64::try_from(bytes).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+/// Parses a number of bytes as [`parse_size`] does, or a percentage from 0 to 100 such as `10%` or `12.5%`.
+///
+/// # Errors
+/// As [`parse_size`].
+pub fn parse_amount(text: &str) -> Result<Amount, SizeError> {
+    let Some(number) = text.strip_suffix('%') else {
+        return parse_size(text).map(Amount::Bytes);
+    };
+    let syntax = || SizeError::Syntax(text.to_owned());
+    let (whole, rest) = split_digits(number);
+    let fraction = match rest.strip_prefix('.') {
+        None if rest.is_empty() => "",
+        Some(rest) if !rest.is_empty() && rest.len() <= 2 => rest,
+        _ => return Err(syntax()),
+    };
+    // `5` stands for `50` hundredths.
+    let hundredths: u32 = format!("{fraction:0<2}").parse().map_err(|_| syntax())?;
+    let whole: u32 = whole.parse().map_err(|_| syntax())?;
+    let part = whole
+        .checked_mul(100)
+        .and_then(|part| part.checked_add(hundredths));
+    match part {
+        Some(part) if part <= 10_000 && fraction.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Ok(Amount::Part(part))
+        }
+        _ => Err(syntax()),
+    }
+}
+
 fn unit_factor(unit: &str) -> Option<u64> {
     let unit = unit.to_ascii_lowercase();
     if unit == "b" {
@@ -184,6 +236,38 @@ pub fn human_duration(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::vectors::{cell, rows};
+
+    #[test]
+    fn amounts_are_sizes_or_percentages() {
+        for (text, total, want) in [
+            ("20GB", 7, 20_000_000_000),
+            ("10%", 1000, 100),
+            ("12.5%", 1000, 125),
+            ("0.01%", 1_000_000, 100),
+            ("100%", u64::MAX, u64::MAX),
+            ("0%", 1000, 0),
+        ] {
+            let amount = parse_amount(text).expect(text);
+            assert_eq!(amount.of(total), want, "{text}");
+        }
+        for text in [
+            "",
+            "%",
+            "101%",
+            "100.01%",
+            "-1%",
+            "+1%",
+            "1.%",
+            "1.234%",
+            "1.+5%",
+            "x%",
+            "1 %",
+            "10",
+            "4294967296%",
+        ] {
+            parse_amount(text).expect_err(text);
+        }
+    }
 
     #[test]
     fn sizes_and_durations_are_printed_like_go_units() {

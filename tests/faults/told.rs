@@ -201,6 +201,7 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
         filters: &Filters::default(),
         policy: &policy,
         max_size: None,
+        free_bytes: None,
         time: TimeSource::Added,
         now,
         zone: TimeZone::UTC,

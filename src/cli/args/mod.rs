@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use ocisweep::model::images::TimeSource;
-use ocisweep::parse::size::parse_size;
+use ocisweep::parse::size::{Amount, parse_amount};
 use ocisweep::parse::time::parse_duration;
 use ocisweep::plan::PlatformMode;
 
@@ -584,9 +584,12 @@ pub struct PruneArgs {
     /// Keep the images listed in FILE, one reference or pattern per line, and remove all others
     #[arg(long, value_name = "FILE")]
     pub keep_from: Option<PathBuf>,
-    /// Remove the oldest images until the rest fits, but none that a rule keeps: 500MB, 5GB, 2GiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub max_size: Option<u64>,
+    /// Remove the oldest images until the rest fits, but none that a rule keeps: 500MB, 5GB, 2GiB, or 10% of the file system
+    #[arg(long, value_name = "SIZE", value_parser = parse_amount)]
+    pub max_size: Option<Amount>,
+    /// Remove the oldest images, but none that a rule keeps, until so much of the file system is free: 20GB, or 10% of it
+    #[arg(long, value_name = "SIZE", value_parser = parse_amount, conflicts_with_all = ["recursive", "shared_blobs"])]
+    pub min_free: Option<Amount>,
     /// Which time counts as the age: added (to this layout) or created (image configuration)
     #[arg(long, value_name = "CLOCK", default_value = "added")]
     pub time: ClockName,

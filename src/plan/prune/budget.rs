@@ -14,7 +14,7 @@ use crate::model::snapshot::Snapshot;
 use super::along::removed_along;
 use super::{Judged, PruneOptions, RemovalSet};
 use crate::plan::policy::Rule;
-use crate::plan::{Tie, grouped};
+use crate::plan::{KeepReason, Plan, Tie, grouped};
 
 /// What keeps images although the size budget is not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,18 @@ pub(super) fn holders(
 pub(super) fn live_bytes(snapshot: &Snapshot, gone: &RemovalSet, files: &Files) -> u64 {
     let live = gone.live(snapshot);
     Counted::new(files).take(&live)
+}
+
+/// Returns the bytes that a plan frees, now or when the writer has ended for which it keeps what it releases. Else a run
+/// beside a writer would remove image after image and free nothing.
+pub(super) fn freed_bytes(live: u64, plan: &Plan, files: &Files) -> u64 {
+    let stored = Counted::new(files).take_rest();
+    let kept = plan.kept.iter();
+    let kept = kept.filter(|kept| kept.because != KeepReason::WriterAtWork);
+    let kept: u64 = kept.map(|kept| kept.len).sum();
+    let temporary = plan.totals().temporary_bytes;
+    let freed = stored.saturating_sub(live).saturating_sub(kept);
+    freed.saturating_add(temporary)
 }
 
 /// Chooses more images to remove, the oldest first, until at least `excess` bytes are counted as freed. Returns `true` if
@@ -170,7 +182,10 @@ pub(super) fn trim(
             continue;
         }
         judged.is_removed = true;
-        let oldest = "over the size budget, and the oldest";
+        let oldest = match options.max_size {
+            Some(_) => "over the size budget, and the oldest",
+            None => "too little free space, and the oldest",
+        };
         judged.reasons = vec![match ties.get(&position) {
             _ if judged.follows.is_companion => removed_along(&judged.follows),
             Some(tie) => format!("{oldest} {tie}"),

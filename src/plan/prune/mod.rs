@@ -22,7 +22,7 @@ use crate::oci::{Digest, Role};
 
 use self::along::{Follows, companions_among, follow};
 pub use self::budget::BudgetHolder;
-use self::budget::{holders, live_bytes, trim};
+use self::budget::{freed_bytes, holders, live_bytes, trim};
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
 pub use self::options::{PruneOptions, Scope};
@@ -61,10 +61,12 @@ pub enum Budget {
     None,
     /// Live blobs fit.
     Reached,
-    /// They do not fit, and nothing more may be removed.
+    /// They do not fit, or not enough is freed, and nothing more may be removed.
     Missed {
         /// The bytes of live blobs.
         live: u64,
+        /// How many of the bytes to free are not freed.
+        lacking: u64,
         /// What keeps the remaining images, rule by rule. What several rules keep is counted for each.
         held: Vec<BudgetHolder>,
     },
@@ -109,6 +111,15 @@ pub enum PruneError {
         path: String,
         /// The number of images.
         images: usize,
+    },
+    /// Bytes are to be freed, and blobs have hard links outside the layout or several in it, so that deleting them may free
+    /// nothing.
+    #[error(
+        "cannot free space in `{path}`: its blobs have further hard links, and deleting one of several frees nothing"
+    )]
+    HardLinked {
+        /// The layout.
+        path: String,
     },
 }
 
@@ -161,7 +172,7 @@ impl Judged<'_> {
     /// Removes an image that nothing keeps, or some of its names. With nothing but a budget, what is not dangling is kept
     /// as long as everything fits.
     fn decide(&mut self, options: &PruneOptions<'_>) {
-        if !self.is_dangling && options.max_size.is_some() && !options.policy.chooses() {
+        if !self.is_dangling && options.has_budget() && !options.policy.chooses() {
             let why = if self.some_names.is_some() {
                 // Removing these names frees nothing while others keep the image.
                 self.is_out_of_reach = true;
@@ -264,6 +275,11 @@ pub(crate) fn prune_with(
     let filters = options
         .filters
         .against(snapshot, entries, &mut cache, &dangling)?;
+    if options.free_bytes.is_some() && all_files.iter().any(|(_, file)| file.links > 1) {
+        return Err(PruneError::HardLinked {
+            path: snapshot.layout.path().display().to_string(),
+        });
+    }
     let mut judged = judge(
         snapshot, images, entries, options, &filters, &mut cache, &dangling,
     );
@@ -284,21 +300,30 @@ pub(crate) fn prune_with(
             sweep_options,
             fs,
         )?;
-        let live = |max_size| (max_size, live_bytes(snapshot, &gone, all_files));
-        let budget = match options.max_size.map(live) {
-            None => Budget::None,
-            Some((max_size, live)) if live <= max_size => Budget::Reached,
-            Some((max_size, live)) => {
-                // The first round removes as many as a count of owners says; later ones remove one at a time,
-                // for what the count does not include.
-                let excess = live - max_size;
-                if trim(snapshot, entries, &mut judged, excess, options, all_files) {
-                    continue;
-                }
-                let held = holders(snapshot, &judged, &gone, all_files);
-                Budget::Missed { live, held }
+        let mut budget = Budget::None;
+        if options.has_budget() {
+            let live = live_bytes(snapshot, &gone, all_files);
+            let over = options.max_size.map_or(0, |max| live.saturating_sub(max));
+            let freed = freed_bytes(live, &removal.plan, all_files);
+            let lacking = options
+                .free_bytes
+                .map_or(0, |free| free.saturating_sub(freed));
+            // The first round removes as many as a count of owners says; later ones remove one at a time,
+            // for what the count does not include.
+            let excess = over.max(lacking);
+            if excess > 0 && trim(snapshot, entries, &mut judged, excess, options, all_files) {
+                continue;
             }
-        };
+            budget = if excess == 0 {
+                Budget::Reached
+            } else {
+                Budget::Missed {
+                    live,
+                    lacking,
+                    held: holders(snapshot, &judged, &gone, all_files),
+                }
+            };
+        }
         break (gone, removal, along, budget);
     };
     (removal.kept_by, removal.more_kept) = kept_by(snapshot, entries, &gone, &removal.plan);
@@ -319,7 +344,7 @@ pub(crate) fn prune_with(
         && options.filters.is_empty()
         && !options.policy.chooses()
         && options.policy.keep.is_empty()
-        && options.max_size.is_none()
+        && !options.has_budget()
         && images.iter().all(|image| image.holds.is_empty());
     let judged_images: HashSet<BlobId> = judged.iter().map(|judged| judged.image.id).collect();
     let verdict = |image: &Image, age: Age, cache: &mut ImageInspector<'_>| Verdict {
@@ -378,7 +403,7 @@ fn judge<'a>(
     let follows = followers(snapshot, images, entries, dangling);
     let has_names = has_names(entries);
     let standing = images.iter().filter(|image| !follows.contains(&image.id));
-    let ties = if options.policy.chooses() || options.max_size.is_some() {
+    let ties = if options.policy.chooses() || options.has_budget() {
         Ties::Break
     } else {
         Ties::Leave

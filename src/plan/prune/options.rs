@@ -28,6 +28,9 @@ pub struct PruneOptions<'a> {
     pub policy: &'a Policy,
     /// The bytes that live blobs may use, each inode counted once.
     pub max_size: Option<u64>,
+    /// The bytes to free, if the file system has too few: the oldest images are removed until that many are. Only for a
+    /// directory whose blobs have no other hard links, and without a trash: neither frees anything.
+    pub free_bytes: Option<u64>,
     /// Which timestamp is the age.
     pub time: TimeSource,
     /// The current time.
@@ -41,6 +44,11 @@ pub struct PruneOptions<'a> {
 }
 
 impl<'a> PruneOptions<'a> {
+    /// Returns `true` if there is a budget of bytes.
+    pub(super) const fn has_budget(&self) -> bool {
+        self.max_size.is_some() || self.free_bytes.is_some()
+    }
+
     /// Returns options without a size budget, with ages by when images were added, and days in UTC. Removing the last image
     /// and missing documents are refused.
     #[must_use]
@@ -50,6 +58,7 @@ impl<'a> PruneOptions<'a> {
             filters,
             policy,
             max_size: None,
+            free_bytes: None,
             time: TimeSource::default(),
             now,
             zone: TimeZone::UTC,

@@ -11,7 +11,7 @@ use ocisweep::ops::{Finished, Mode};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
-use super::{PlanNotes, Refusal, Request, age, names, one, report, warn_unmatched};
+use super::{Limits, PlanNotes, Refusal, Request, age, names, one, report, warn_unmatched};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Selected, finished, shares};
@@ -88,7 +88,9 @@ pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selecte
     let totals = shares(&runs);
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     texts.retain(|text| !text.is_empty());
-    let (answer, ended) = ask(context, request, fitting(context, &texts), &totals);
+    let noted = finished(&runs).find_map(|done| done.notes.first());
+    let limits = noted.map(|said| said.limits).unwrap_or_default();
+    let (answer, ended) = ask(context, request, fitting(context, &texts), &totals, limits);
     Asked {
         answer,
         confirmed,
@@ -120,6 +122,7 @@ fn ask(
     request: &Request,
     mut text: String,
     totals: &Totals,
+    limits: Limits,
 ) -> (Answer, Exit) {
     if text.is_empty() {
         return (Answer::Yes, exit::DONE);
@@ -133,8 +136,12 @@ fn ask(
         let now = context.now.strftime("%Y-%m-%dT%H:%M:%SZ");
         let _ = writeln!(text, "Ages: {clock}; now is {now}.");
     }
-    if let Some(max_size) = request.max_size {
+    if let Some(max_size) = limits.max_size {
         let _ = writeln!(text, "Budget: {}", human_size(max_size));
+    }
+    if let Some((wanted, available)) = limits.free {
+        let (wanted, available) = (human_size(wanted), human_size(available));
+        let _ = writeln!(text, "Free space: {available}, wanted {wanted}");
     }
     if !request.filter_texts.is_empty() {
         let filters = context.term.foreign(&request.filter_texts.join(", "));

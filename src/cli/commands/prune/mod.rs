@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::fs::Disk;
+use ocisweep::archive::Archives;
+use ocisweep::fs::{Disk, Space};
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{TimeSource, list_images};
@@ -18,7 +19,7 @@ use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
-use ocisweep::parse::size::human_size;
+use ocisweep::parse::size::{Amount, human_size};
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
     Age, Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune, PruneError,
@@ -51,7 +52,8 @@ struct Request {
     filter_texts: Vec<String>,
     policy: Policy,
     scope: Scope,
-    max_size: Option<u64>,
+    max_size: Option<Amount>,
+    min_free: Option<Amount>,
     time: TimeSource,
     missing: MissingDocuments,
     empty: EmptyIndex,
@@ -72,9 +74,50 @@ impl Request {
             matches!(key, "until" | "before" | "since")
         };
         self.max_size.is_some()
+            || self.min_free.is_some()
             || policy.within.is_some()
             || counts.iter().any(Option::is_some)
             || self.filter_texts.iter().any(has_filter)
+    }
+}
+
+/// The limits of the disk, in bytes, when a plan was made.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    max_size: Option<u64>,
+    /// The bytes that are to be free, and those that are.
+    free: Option<(u64, u64)>,
+}
+
+impl Limits {
+    /// Reads what the file system has.
+    fn of(request: &Request, layout: &Path) -> Result<Self, Error> {
+        let is_part = |amount| matches!(amount, Amount::Part(_));
+        if request.min_free.is_none() && !request.max_size.is_some_and(is_part) {
+            let bytes = request.max_size.map(|amount| amount.of(0));
+            return Ok(Self {
+                max_size: bytes,
+                free: None,
+            });
+        }
+        // Of an archive the directory that it is in: its file is replaced.
+        let blobs = layout.join("blobs");
+        let place = if blobs.is_dir() { &blobs } else { layout };
+        let space = Space::of(place).map_err(|source| Error::Read {
+            path: place.to_owned(),
+            source,
+        })?;
+        let wanted = request.min_free.map(|amount| amount.of(space.total));
+        Ok(Self {
+            max_size: request.max_size.map(|amount| amount.of(space.total)),
+            free: wanted.map(|wanted| (wanted, space.available)),
+        })
+    }
+
+    /// Returns the bytes to free.
+    fn free_bytes(&self) -> Option<u64> {
+        let (wanted, available) = self.free?;
+        Some(wanted.saturating_sub(available))
     }
 }
 
@@ -83,6 +126,7 @@ struct PlanNotes {
     names: RemovedNames,
     verdicts: Vec<Verdict>,
     budget: Budget,
+    limits: Limits,
     takes_everything: bool,
     kept: KeptBytes,
     kept_links: Vec<KeptLink>,
@@ -115,6 +159,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
             Some("`--force` prunes without confirmation, `--dry-run` shows what would be removed"),
         ));
     }
+    refuse_min_free(context, args)?;
     let chosen = choose_groups(context, args.layouts.given_to_delete())?;
     let mut exit = chosen.exit;
     let mut confirmed = Vec::new();
@@ -187,6 +232,28 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
+/// Refuses `--min-free` where it would remove images and free nothing, or free more than is wanted.
+fn refuse_min_free(context: &Context<'_>, args: &PruneArgs) -> Result<(), Exit> {
+    let (what, hint) = match args.layouts.paths.as_slice() {
+        _ if args.min_free.is_none() => return Ok(()),
+        _ if context.trash.is_some() => (
+            "with a trash: what is in it is not free",
+            "`--trash=0` deletes at once; `ocisweep trash empty` frees what is there",
+        ),
+        [_, _, ..] => (
+            "with several layouts: each would free as much as is wanted",
+            "prune them one after another",
+        ),
+        [path] if Archives::may_be(path) => (
+            "with an archive: its new file needs space before the old one is removed",
+            "`--max-size` makes it smaller",
+        ),
+        _ => return Ok(()),
+    };
+    let text = format!("cannot use `--min-free` {what}");
+    Err(context.fail(exit::USAGE, &text, Some(hint)))
+}
+
 /// Replaces the plan file atomically. A file that is not a plan is kept.
 fn write_plan(path: &Path, plan: &PlanFile) -> std::io::Result<()> {
     const PLAN: Kind<'_> = Kind {
@@ -246,6 +313,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         policy,
         scope,
         max_size: args.max_size,
+        min_free: args.min_free,
         time: args.time.into(),
         missing: MissingDocuments::allow_if(args.sweep.allow_missing),
         empty: EmptyIndex::allow_if(args.sweep.allow_empty),
@@ -294,6 +362,10 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
         Failure::Prune(PruneError::LastImage { .. }) => {
             (exit::REFUSED, Some("`--allow-empty` proceeds anyway"))
         }
+        Failure::Prune(PruneError::HardLinked { .. }) => (
+            exit::REFUSED,
+            Some("`--max-size` is a budget for the layout itself"),
+        ),
         Failure::Prune(PruneError::Filter(_)) => (exit::USAGE, None),
         Failure::Prune(_) => (exit::REFUSED, None),
         Failure::NotConfirmed { .. } => (
@@ -342,11 +414,13 @@ fn planned(
     } else {
         TimeZone::UTC
     };
+    let limits = Limits::of(request, view.layout.path())?;
     let options = PruneOptions {
         scope: request.scope,
         filters: &request.filters,
         policy: &request.policy,
-        max_size: request.max_size,
+        max_size: limits.max_size,
+        free_bytes: limits.free_bytes(),
         time: request.time,
         now: context.now,
         zone,
@@ -381,6 +455,7 @@ fn planned(
         names: RemovedNames::take(&mut removal),
         verdicts,
         budget,
+        limits,
         takes_everything,
         kept,
         kept_links,
@@ -459,12 +534,17 @@ fn show(
     }
     exit = exit.and(shown.report_trouble(context, style));
     // Without a budget no size decides anything.
-    if let (Some(said), Some(max_size)) = (said, request.max_size) {
+    if let Some(said) = said.filter(|said| said.budget != Budget::None) {
         let path = shown.plan.layout();
         if let Some(unmeasured) = &said.unmeasured {
             exit = exit.and(context.report_unmeasured(&path.to_string_lossy(), unmeasured));
         }
-        if let Budget::Missed { live, held } = &said.budget {
+        if let Budget::Missed {
+            live,
+            lacking,
+            held,
+        } = &said.budget
+        {
             let mut held_by = String::new();
             for holder in held {
                 let images = count(holder.images, "image");
@@ -472,13 +552,21 @@ fn show(
                 // Writing to a String cannot fail.
                 let _ = write!(held_by, "; {} keeps {images} with {size}", holder.what);
             }
-            let text = format!(
-                "cannot reduce `{}` to {}: {} remain, {}{held_by}",
-                path.display(),
-                human_size(max_size),
-                human_size(*live),
-                kept_line(&said.kept, &Aged::default()).trim_end(),
-            );
+            let (shown, live) = (path.display(), human_size(*live));
+            let cannot = match (said.limits.max_size, said.limits.free) {
+                (_, Some((wanted, available))) if *lacking > 0 => format!(
+                    "cannot free {} of the file system of `{shown}`, which has {}: {} more are needed, {live} remain",
+                    human_size(wanted),
+                    human_size(available),
+                    human_size(*lacking)
+                ),
+                (max_size, _) => format!(
+                    "cannot reduce `{shown}` to {}: {live} remain",
+                    human_size(max_size.unwrap_or_default())
+                ),
+            };
+            let kept = kept_line(&said.kept, &Aged::default());
+            let text = format!("{cannot}, {}{held_by}", kept.trim_end());
             let hint = format!(
                 "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",
                 quote_path(path)
