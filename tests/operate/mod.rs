@@ -1,6 +1,7 @@
 //! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
 //!
 //! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
+//! - [`action`]: the composite action in `docs/`.
 //! - [`absent`] is about `--if-exists`, [`budget`] about `--min-free`.
 //! - [`screen`]: lists are no longer than a terminal.
 //! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
@@ -10,6 +11,7 @@
 )]
 
 mod absent;
+mod action;
 mod audit;
 mod budget;
 mod metrics;

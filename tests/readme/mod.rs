@@ -321,6 +321,9 @@ fn every_command_and_flag_that_a_page_names_exists() {
         "nocapture",
         "test",
         "cache-to",
+        // Of wget, in a recipe, and of buildx.
+        "header",
+        "use",
     ];
     let pages = pages();
     for Page { path, text } in &pages {
