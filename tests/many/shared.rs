@@ -1079,7 +1079,7 @@ fn images_added_to_a_layout_of_a_pool_during_the_question_stop_the_prune() {
         };
         let path = commune.fixture.join(name).display().to_string();
         run.exits(3).says(QUESTION).says(&format!(
-            "ocisweep: cannot prune `{path}`: more images would be removed than were confirmed\n"
+            "ocisweep: cannot prune `{path}`: more would be removed than was confirmed\n"
         ));
         run.says(
             "hint: the layout was changed concurrently and was not pruned; run the command again",

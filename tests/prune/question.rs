@@ -295,6 +295,60 @@ fn images_added_during_the_question_are_kept() {
     assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
 }
 
+/// Of an image that was to lose one of its names, the last one is not taken, and the image with it.
+#[test]
+fn an_image_that_was_to_keep_a_name_is_not_removed() {
+    let mut shelf = TestLayout::new();
+    shelf.small("base:1", 10);
+    let image = shelf.small("app:1", 20);
+    shelf.layout.tag(&image.manifest, "app:stays");
+    shelf.write();
+    let words = call(&[&shelf], &["--all", "--filter", "reference=app:1"]);
+    let mut fewer = None;
+    let Some(run) = when_asked(words, || {
+        let index = std::fs::read_to_string(shelf.path().join("index.json")).expect("it is there");
+        let mut index: serde_json::Value = serde_json::from_str(&index).expect("it is JSON");
+        let entries = index["manifests"].as_array_mut().expect("a list");
+        let before = entries.len();
+        entries.retain(|entry| !entry.to_string().contains("app:stays"));
+        assert_eq!(entries.len(), before - 1);
+        shelf
+            .layout
+            .file("index.json", index.to_string().as_bytes());
+        fewer = Some(snapshot(shelf.path()));
+    }) else {
+        return;
+    };
+    run.refused().says("1 name").says("than was confirmed");
+    let fewer = fewer.expect("the question came");
+    assert_same(&fewer, &snapshot(shelf.path()), &run.all());
+    assert!(shelf.has_all(&image), "{}", run.all());
+}
+
+/// A name that an image gets during the question was not shown.
+#[test]
+fn a_name_added_during_the_question_is_kept() {
+    let mut shelf = TestLayout::new();
+    shelf.small("base:1", 10);
+    let image = shelf.small("app:1", 20);
+    shelf.write();
+    let words = call(&[&shelf], &["--all", "--keep", "base:*"]);
+    let Some(run) = when_asked(words.clone(), || {
+        shelf.layout.tag(&image.manifest, "release:1");
+        write(&shelf);
+    }) else {
+        return;
+    };
+    run.refused().says(QUESTION).says("than was confirmed");
+    assert_eq!(listed(shelf.path()).len(), 3, "{}", run.all());
+    assert!(shelf.has_all(&image), "{}", run.all());
+    let Some(run) = when_asked(words, || {}) else {
+        return;
+    };
+    run.ok().says("release:1");
+    assert_eq!(listed(shelf.path()).len(), 1, "{}", run.all());
+}
+
 /// Each layout has its own list: an image that one of them loses is not confirmed for the others.
 #[test]
 fn images_confirmed_for_one_layout_are_kept_in_another() {
@@ -320,7 +374,7 @@ fn images_confirmed_for_one_layout_are_kept_in_another() {
     assert_eq!(listed(one.path()).len(), 1, "{}", run.all());
     for (shelf, picture) in [&two, &three].into_iter().zip(&pictures) {
         let error = format!(
-            "ocisweep: cannot prune `{}`: more images would be removed than were confirmed",
+            "ocisweep: cannot prune `{}`: more would be removed than was confirmed",
             shelf.path().display()
         );
         assert_eq!(run.stdout.matches(&error).count(), 1, "{}", run.all());

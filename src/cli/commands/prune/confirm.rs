@@ -34,7 +34,56 @@ pub(super) enum Answer {
 }
 
 /// For each layout of a group, the images that the question showed as removed.
-pub(super) type Confirmed = HashMap<PathBuf, BTreeSet<Digest>>;
+pub(super) type Confirmed = HashMap<PathBuf, ConfirmedImages>;
+
+/// What was shown of the images of a layout that are removed or lose a name.
+#[derive(Debug, Default)]
+pub(super) struct ConfirmedImages(HashMap<Digest, Fate>);
+
+/// What was shown of an image.
+#[derive(Debug, Default)]
+struct Fate {
+    is_removed: bool,
+    names: BTreeSet<String>,
+}
+
+impl ConfirmedImages {
+    /// Returns what a plan was shown to do.
+    pub(super) fn of(verdicts: &[Verdict]) -> Self {
+        let mut images: HashMap<Digest, Fate> = HashMap::new();
+        for verdict in verdicts {
+            if let Some(names) = lost_names(verdict) {
+                let fate = images.entry(verdict.digest.clone()).or_default();
+                fate.is_removed |= verdict.is_removed;
+                fate.names.extend(names.iter().cloned());
+            }
+        }
+        Self(images)
+    }
+
+    /// Returns `true` if a plan removes nothing that was not shown: no other image, no image that was to lose only a name, and
+    /// no other name. Images of which less is removed are as they were confirmed.
+    pub(super) fn cover(&self, verdicts: &[Verdict]) -> bool {
+        verdicts.iter().all(|verdict| {
+            let Some(names) = lost_names(verdict) else {
+                return true;
+            };
+            self.0.get(&verdict.digest).is_some_and(|fate| {
+                (fate.is_removed || !verdict.is_removed)
+                    && names.iter().all(|name| fate.names.contains(name))
+            })
+        })
+    }
+}
+
+/// Returns the names that an image loses; `None`: it is kept with all of them.
+fn lost_names(verdict: &Verdict) -> Option<&[String]> {
+    if verdict.is_removed {
+        Some(&verdict.names)
+    } else {
+        Some(&*verdict.untagged).filter(|names| !names.is_empty())
+    }
+}
 
 /// The result of a question.
 pub(super) struct Asked {
@@ -59,8 +108,8 @@ pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selecte
             Some(Ok(done)) => {
                 texts.push(describe_group(context, request, done));
                 let layouts = parts(done).filter_map(|(shown, said)| {
-                    let removed = said?.removed().cloned().collect();
-                    Some((shown.plan.layout().to_owned(), removed))
+                    let images = ConfirmedImages::of(&said?.verdicts);
+                    Some((shown.plan.layout().to_owned(), images))
                 });
                 Ok(layouts.collect())
             }

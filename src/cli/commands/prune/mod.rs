@@ -16,7 +16,6 @@ use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{TimeSource, list_images};
 use ocisweep::model::inventory::Unmeasured;
-use ocisweep::oci::Digest;
 use ocisweep::oci::glob::Glob;
 use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::{Amount, human_size};
@@ -133,15 +132,6 @@ struct PlanNotes {
     unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
     file: PlannedLayout,
-}
-
-impl PlanNotes {
-    /// Returns the images that are removed or lose a name.
-    fn removed(&self) -> impl Iterator<Item = &Digest> {
-        let verdicts = self.verdicts.iter();
-        let removed = verdicts.filter(|verdict| verdict.is_removed || !verdict.untagged.is_empty());
-        removed.map(|verdict| &verdict.digest)
-    }
 }
 
 /// Prunes each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
@@ -335,7 +325,7 @@ fn read_keep_from(path: &Path) -> Result<KeepFrom, String> {
 enum Failure<'a> {
     #[error(transparent)]
     Prune(#[from] PruneError),
-    #[error("cannot prune `{path}`: more images would be removed than were confirmed")]
+    #[error("cannot prune `{path}`: more would be removed than was confirmed")]
     NotConfirmed { path: String },
     /// The reason was printed before the question.
     #[error("{}", .0.text)]
@@ -389,8 +379,7 @@ fn one<'a>(
         if let Some(confirmed) = confirmed {
             let path = view.layout.path();
             let confirmed = confirmed.get(path);
-            let is_new = |digest| !confirmed.is_some_and(|images| images.contains(digest));
-            if said.removed().any(is_new) {
+            if !confirmed.is_some_and(|images| images.cover(&said.verdicts)) {
                 let path = path.display().to_string();
                 return Err(Failure::NotConfirmed { path });
             }
