@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
 use super::args::{self, Args, Global};
-use super::exit;
+use super::exit::{self, Exit};
 use super::quote::quote;
 use super::render::json;
 use super::term::escape;
@@ -82,9 +82,9 @@ pub fn command() -> Command {
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
     let words: Vec<OsString> = words.into_iter().collect();
     if asks_for_version(&words) {
-        // An error here is a closed pipe.
-        drop(io::stdout().lock().write_all(version_json().as_bytes()));
-        return Err(exit::DONE.code());
+        let mut out = io::stdout().lock();
+        let result = out.write_all(version_json().as_bytes());
+        return Err(printed(result.and_then(|()| out.flush())).code());
     }
     let parsed = command().try_get_matches_from(&words).and_then(|matches| {
         let inner = match matches.subcommand() {
@@ -123,13 +123,24 @@ fn version_json() -> String {
     )
 }
 
+/// Returns how printing ended. A closed pipe is no error: the reader has read enough.
+pub fn printed(result: io::Result<()>) -> Exit {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let line = format!("ocisweep: cannot write to standard output: {error}\n");
+            // Without stderr an error cannot be reported.
+            drop(io::stderr().lock().write_all(line.as_bytes()));
+            exit::IO
+        }
+        _ => exit::DONE,
+    }
+}
+
 /// Prints the requested help, or what is wrong in the format of all other errors.
 fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // An error here is a closed pipe: the reader has read enough.
-            drop(error.print());
-            return exit::DONE.code();
+            return printed(error.print()).code();
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             drop(error.print());

@@ -62,10 +62,9 @@ pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
     let words = words.chain(args.words.iter().map(String::as_str));
     // clap itself prints what `--help` prints, with the same colours and width.
     match root.try_get_matches_from(words.chain(["--help"])) {
-        Err(error) => drop(error.print()),
-        Ok(_) => return Err(exit::USAGE),
+        Err(error) => Ok(command_line::printed(error.print())),
+        Ok(_) => Err(exit::USAGE),
     }
-    Ok(exit::DONE)
 }
 
 /// `ocisweep completions`

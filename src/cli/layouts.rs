@@ -295,6 +295,14 @@ pub fn group_of(
     if let Some(error) = not_a_layout(context, layout) {
         return Err(context.report(&error));
     }
+    // Counted as another one, it would hide that the others were forgotten.
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let is_itself = |path: &&PathBuf| *path == layout || real(path) == real(layout);
+    if let Some(path) = with.iter().find(is_itself) {
+        let text = format!("`--with {}` is the layout itself", path.display());
+        let hint = "`--with` names each other layout that uses these blobs, or a directory below which they are";
+        return Err(context.fail(exit::USAGE, &text, Some(hint)));
+    }
     let mut layouts = vec![layout.to_owned()];
     if !with.is_empty() {
         let given = Given {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use ocisweep::oci::Digest;
 
-use super::args::{Command, HoldCommand, LayoutArgs, TrashCommand};
+use super::args::{Command, HoldCommand, LayoutArgs, SharedArgs, TrashCommand};
 use super::exit::{self, Exit};
 use super::quote::{dashes, quote, quote_path};
 use super::term::Term;
@@ -75,6 +75,7 @@ fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<
                 args.images.insert(0, named);
             }
             if args.images.is_empty() {
+                refuse_implied("rm", &args.shared, "LAYOUT IMAGE...")?;
                 let word = lone(&args.layout, "rm", "[LAYOUT] IMAGE...", "IMAGE")?;
                 args.layout =
                     implied.layout("rm", "LAYOUT and IMAGE", "[LAYOUT] IMAGE...", term)?;
@@ -97,6 +98,7 @@ fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<
                 (None, Some(named)) => args.what = Some(named),
                 (Some(_), None) => {}
                 (None, None) => {
+                    refuse_implied("why", &args.shared, "LAYOUT DIGEST|IMAGE")?;
                     let usage = "[LAYOUT] DIGEST|IMAGE";
                     let word = lone(&args.layout, "why", usage, "DIGEST|IMAGE")?;
                     args.layout = implied.layout("why", "LAYOUT and DIGEST|IMAGE", usage, term)?;
@@ -254,6 +256,14 @@ fn lone(word: &Path, command: &str, usage: &str, lacks: &str) -> Result<String, 
     match word.to_str() {
         Some(word) if !is_path && !word.is_empty() => Ok(word.to_owned()),
         _ => Err(missing(command, lacks, usage)),
+    }
+}
+
+/// Refuses to take the current directory for the layout where several share their blobs.
+fn refuse_implied(command: &str, shared: &SharedArgs, usage: &str) -> Result<(), Refusal> {
+    match shared.shared_blobs {
+        Some(_) => Err(missing(command, "LAYOUT", usage)),
+        None => Ok(()),
     }
 }
 

@@ -183,3 +183,23 @@ fn the_files_of_packages_exist() {
     }
     assert_eq!((own, other), (10, 3), "two kinds of packages");
 }
+
+#[test]
+fn help_and_version_that_cannot_be_printed_are_an_error() {
+    for args in [
+        "--version",
+        "--help",
+        "help",
+        "--version --json",
+        "rm --help",
+    ] {
+        let shell = format!("\"$0\" {args} > /dev/full");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &shell, env!("CARGO_BIN_EXE_ocisweep")])
+            .output()
+            .expect("a shell can be started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{args}: {said}");
+        assert!(said.contains("standard output"), "{args}: {said}");
+    }
+}

@@ -761,6 +761,39 @@ fn rm_in_a_pool_needs_every_layout_that_uses_it() {
     );
 }
 
+/// Counted as another layout, it would hide that the others were forgotten.
+#[test]
+fn the_layout_itself_is_not_one_of_the_others() {
+    let commune = Commune::new(Way::Empty);
+    let fixture = &commune.fixture;
+    let before = commune.pool();
+    for with in ["one", "./one", "two/../one"] {
+        for args in [["rm", "one", "v1"], ["why", "one", "v1"]] {
+            let run = fixture.run(&[&args[..], &SHARED, &["--with", with]].concat());
+            run.exits(2).warns("is the layout itself");
+        }
+        let both = ["--with", "two", "--with", with, "--with", "three"];
+        let run = fixture.run(&[&["rm", "one", "v1"][..], &SHARED, &both].concat());
+        run.exits(2).warns("is the layout itself");
+    }
+    assert_eq!(commune.pool(), before);
+}
+
+#[test]
+fn why_tells_no_shares_of_an_image_whose_blobs_other_layouts_use() {
+    let commune = Commune::new(Way::Empty);
+    let fixture = &commune.fixture;
+    let why = |flags: &[&str]| {
+        let args = [&["why", "one", "v1", "--with", "."], &SHARED[..], flags].concat();
+        fixture.run(&args)
+    };
+    why(&[]).ok().keeps_quiet_about("frees ").says("rm -n");
+    let json = why(&["--format", "json"]).ok().json();
+    let image = &json["items"][0]["image"];
+    assert!(image["size_bytes"].as_u64().is_some_and(|size| size > 0));
+    assert!(image["shared_bytes"].is_null() && image["unique_bytes"].is_null());
+}
+
 #[test]
 fn a_hold_protects_an_image_in_a_pool() {
     let commune = Commune::new(Way::Empty);

@@ -261,13 +261,28 @@ impl Unprivileged {
     /// Runs the program as that user, in the directory. `None`: that user cannot reach it here.
     #[track_caller]
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Option<Run> {
-        let mut command = Command::new(&self.program);
-        command.args(args).current_dir(&self.directory);
-        set_environment(&mut command);
-        if is_root() {
-            command.uid(NOBODY).gid(NOBODY);
+        let args: Vec<S> = args.into_iter().collect();
+        let run = || {
+            let mut command = Command::new(&self.program);
+            command.args(&args).current_dir(&self.directory);
+            set_environment(&mut command);
+            if is_root() {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            try_run(command)
+        };
+        let mut result = run();
+        // A process that another test was starting when the program was copied may have it open for writing until it runs.
+        let is_busy =
+            |error: &std::io::Error| error.kind() == std::io::ErrorKind::ExecutableFileBusy;
+        for _ in 0..100 {
+            if !result.as_ref().is_err_and(is_busy) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            result = run();
         }
-        match try_run(command) {
+        match result {
             Ok(run) => Some(run),
             Err(error) => {
                 skip(&format!("cannot run as another user: {error}"));

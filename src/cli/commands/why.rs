@@ -80,7 +80,7 @@ pub fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Exit> {
     };
     let limit = if args.all { usize::MAX } else { args.limit };
     let images = list_images(&view, rule.now);
-    let subjects = explain(&view, &images, ids, limit, fate);
+    let subjects = explain(&view, &images, ids, (limit, store.is_some()), fate);
     let subjects = subjects.map_err(|error| context.report(&error))?;
     let subjects = subjects.iter();
     Ok(context.print(&match args.format {
@@ -104,7 +104,7 @@ fn explain<'i>(
     view: &Snapshot,
     images: &'i [Image],
     ids: Vec<BlobId>,
-    limit: usize,
+    (limit, is_pooled): (usize, bool),
     fate: impl Fn(BlobId) -> Option<Fate>,
 ) -> Result<Vec<Subject<'i>>, Error> {
     let paths = ReferencePaths::of(&view.graph, &view.state);
@@ -127,6 +127,7 @@ fn explain<'i>(
             paths: found,
             more,
             image,
+            is_pooled,
             fate: fate(id),
         });
     }
@@ -170,6 +171,8 @@ struct Subject<'a> {
     paths: Vec<ReferencePath>,
     more: Remaining,
     image: Option<(&'a Image, ImageUsage, Vec<Part>)>,
+    /// Other layouts use the blobs too, so that what is shared is not known.
+    is_pooled: bool,
     /// What a sweep would do with an orphan; `None` for what is live.
     fate: Option<Fate>,
 }
@@ -304,10 +307,17 @@ impl Subject<'_> {
             text.push('\n');
             text.push_str(&table(context, view, parts));
             let [size, shared, unique] = [usage.size, usage.shared, usage.unique].map(human_size);
-            let _ = writeln!(
-                text,
-                "{size}, of which {shared} are shared; removing only this image frees {unique}"
-            );
+            let _ = if self.is_pooled {
+                writeln!(
+                    text,
+                    "{size}; `ocisweep rm -n` prints what removing it frees, with the other layouts as `--with`"
+                )
+            } else {
+                writeln!(
+                    text,
+                    "{size}, of which {shared} are shared; removing only this image frees {unique}"
+                )
+            };
         }
         text
     }
@@ -348,8 +358,8 @@ impl Subject<'_> {
             image: self.image.as_ref().map(|(image, usage, parts)| JsonImage {
                 names: image.name_list(),
                 size_bytes: usage.size,
-                shared_bytes: usage.shared,
-                unique_bytes: usage.unique,
+                shared_bytes: (!self.is_pooled).then_some(usage.shared),
+                unique_bytes: (!self.is_pooled).then_some(usage.unique),
                 blobs: parts.iter().map(part).collect(),
             }),
         }
@@ -417,8 +427,8 @@ struct JsonFate {
 struct JsonImage {
     names: Vec<String>,
     size_bytes: u64,
-    shared_bytes: u64,
-    unique_bytes: u64,
+    shared_bytes: Option<u64>,
+    unique_bytes: Option<u64>,
     blobs: Vec<JsonPart>,
 }
 

@@ -94,8 +94,8 @@ impl Checker {
                 let kind = self.pipeline(value, dot)?;
                 self.set(value, &[kind])?;
                 self.nodes(body, kind)?;
-                self.variables.truncate(visible);
                 self.nodes(otherwise, dot)?;
+                self.variables.truncate(visible);
             }
         }
         Ok(())

@@ -201,7 +201,7 @@ impl Function {
             (Self::Print, values) => text(printf::print(values)),
             (Self::Println, values) => text(printf::println(values)),
             (Self::Printf, [Value::Text(format), values @ ..]) => {
-                text(printf::printf(format, values))
+                text(printf::printf(format, values)?)
             }
             (Self::Len, [value]) => Ok(Value::Number(len(value))),
             (Self::Index, [list, Value::Number(at)]) => index(list, *at),

@@ -89,7 +89,8 @@ impl<'a> Maker<'a> {
             Function::Printf => match values().split_first() {
                 Some((Value::Text(format), values)) => {
                     // The header of a number is a string.
-                    printf::printf(&verbs_of_strings(format), values)
+                    // What cannot be printed is an error at the first row.
+                    printf::printf(&verbs_of_strings(format), values).unwrap_or_default()
                 }
                 _ => String::new(),
             },

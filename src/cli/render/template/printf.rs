@@ -1,9 +1,15 @@
 //! Go's `print`, `println` and `printf`.
 
+use super::Mistake;
 use super::value::Value;
 
 /// The most columns of a width or a precision.
 const MAX_WIDTH: usize = 10_000;
+
+/// Flags and verbs of Go that are not there.
+const OTHERS: [char; 17] = [
+    '+', '#', ' ', '*', '[', 'x', 'X', 'c', 'U', 'b', 'o', 'O', 'e', 'f', 'g', 'T', 'p',
+];
 
 /// Returns the values with a space between two of which neither is a string.
 pub(super) fn print(values: &[Value]) -> String {
@@ -37,7 +43,10 @@ struct Directive {
 
 /// Returns the values in a format with the verbs `%s`, `%v`, `%d`, `%q` and `%t`, each with the flags `-` and `0`, a width
 /// and a precision. What does not fit is printed as Go does: `%!d(string=a)`.
-pub(super) fn printf(format: &str, values: &[Value]) -> String {
+///
+/// # Errors
+/// For what Go has beside these.
+pub(super) fn printf(format: &str, values: &[Value]) -> Result<String, Mistake> {
     let mut text = String::new();
     let mut values = values.iter();
     let mut chars = format.chars().peekable();
@@ -55,6 +64,11 @@ pub(super) fn printf(format: &str, values: &[Value]) -> String {
         if chars.next_if_eq(&'.').is_some() {
             directive.precision = Some(digits(&mut chars).unwrap_or_default());
         }
+        if let Some(other) = chars.next_if(|c| OTHERS.contains(c)) {
+            return Err(Mistake::new(format!(
+                "`printf` has %s, %v, %d, %q and %t, with `-`, `0`, a width and a precision, and not `{other}` in `{format}`"
+            )));
+        }
         match chars.next() {
             None => text.push_str("%!(NOVERB)"),
             Some('%') => text.push('%'),
@@ -70,7 +84,7 @@ pub(super) fn printf(format: &str, values: &[Value]) -> String {
     if !extra.is_empty() {
         text.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
-    text
+    Ok(text)
 }
 
 fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {

@@ -281,6 +281,8 @@ fn functions_do_what_docker_and_go_document() {
             "%!d(string=1.4) %!s(MISSING) a%!(EXTRA int=1) %!(NOVERB)",
         ),
         ("{{.Bytes | printf \"%d bytes\"}}", "539 bytes"),
+        // Variables of `with` are known to its `else`.
+        ("{{with $x := \"\"}}a{{else}}[{{$x}}]{{end}}", "[]"),
     ] {
         assert_eq!(printed(template), format!("{want}\n"), "{template}");
     }
@@ -570,4 +572,17 @@ fn a_format_is_a_template_if_it_has_an_action() {
     assert_eq!(of_table("table {{.ID}}"), Some(" {{.ID}}"));
     assert_eq!(of_table("table\\t{{.ID}}"), Some("\\t{{.ID}}"));
     assert_eq!(of_table("tables {{.ID}}"), None);
+}
+
+/// What Go's `printf` has beside these is not printed as something else.
+#[test]
+fn other_verbs_and_flags_of_printf_are_an_error() {
+    for format in ["%+v", "%x", "%#v", "% d", "%*d", "%[1]s", "%5T"] {
+        let text = format!("{{{{printf {format:?} .ID}}}}");
+        let template = Template::compile(&text, &IMAGE).expect("the format may be made of fields");
+        let mistake = template.render([&image("1.4")]).expect_err(format);
+        let said = mistake.text;
+        assert!(said.contains("%s, %v, %d, %q and %t"), "{said}");
+        assert!(said.contains(format), "{said}");
+    }
 }
