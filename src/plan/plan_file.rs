@@ -18,6 +18,7 @@ use crate::layout::BlobId;
 use crate::model::entries::list_entries;
 use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, entry_names};
+use crate::parse::size::human_size;
 
 use super::prune::Prune;
 use super::remove::{Removal, RemovalSet, SweepExtent, finish, kept_by};
@@ -55,6 +56,10 @@ pub struct PlannedStore {
 pub struct PlannedLayout {
     /// The layout, as an absolute path.
     pub path: PathBuf,
+    /// What is freed, in bytes.
+    pub reclaimed_bytes: u64,
+    /// For review only: each image, what becomes of it, and why.
+    images: Vec<PlannedImage>,
     /// The fingerprint of the state that it was made from.
     state: String,
     /// The second indexes that were ignored.
@@ -70,10 +75,6 @@ pub struct PlannedLayout {
     delete: Vec<PlannedBlob>,
     /// The temporary files to delete, by path relative to the layout.
     temporary: Vec<PathBuf>,
-    /// What is freed, in bytes.
-    pub reclaimed_bytes: u64,
-    /// For review only: each image, what becomes of it, and why.
-    images: Vec<PlannedImage>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,6 +96,17 @@ struct PlannedImage {
     names: Vec<String>,
     action: String,
     reasons: Vec<String>,
+    /// Its bytes on disk, shared ones included.
+    #[serde(default)]
+    size: u64,
+}
+
+/// The text of a plan file: what a person reviews comes first, and is ignored when the plan is applied.
+#[derive(Serialize)]
+struct Reviewed<'a> {
+    review: Vec<String>,
+    #[serde(flatten)]
+    file: &'a PlanFile,
 }
 
 /// Why a plan file is not applied.
@@ -181,9 +193,50 @@ impl PlanFile {
     /// # Errors
     /// If the path of a layout is not UTF-8.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let mut text = serde_json::to_string_pretty(self)?;
+        let mut text = serde_json::to_string_pretty(&Reviewed {
+            review: self.review(),
+            file: self,
+        })?;
         text.push('\n');
         Ok(text)
+    }
+
+    /// Describes the plan, a line for each layout and for each image.
+    fn review(&self) -> Vec<String> {
+        let store = self.shared_blobs.iter().map(|store| {
+            let size = human_size(store.reclaimed_bytes);
+            format!("{}: free {size}", store.path.display())
+        });
+        let layouts = self.layouts.iter().flat_map(|layout| {
+            let images = layout.images.iter();
+            let removed = images.filter(|image| image.action == "remove").count();
+            let head = format!(
+                "{}: remove {removed} of {} images, delete {} blobs and {} temporary files, free {}",
+                layout.path.display(),
+                layout.images.len(),
+                layout.delete.len(),
+                layout.temporary.len(),
+                human_size(layout.reclaimed_bytes)
+            );
+            let images = layout.images.iter().map(PlannedImage::review);
+            std::iter::once(head).chain(images)
+        });
+        store.chain(layouts).collect()
+    }
+}
+
+impl PlannedImage {
+    /// Describes what becomes of the image.
+    fn review(&self) -> String {
+        let names = match self.names.as_slice() {
+            [] => "<none>".to_owned(),
+            names => names.join(", "),
+        };
+        let id = Digest::parse(&self.digest);
+        let id = id.map_or_else(|_| self.digest.clone(), |digest| digest.short());
+        let size = human_size(self.size);
+        let reasons = self.reasons.join("; ");
+        format!("{:6} {names}  {id}  {size}  ({reasons})", self.action)
     }
 }
 
@@ -247,6 +300,7 @@ impl PlannedLayout {
                     names: verdict.names.clone(),
                     action: if verdict.is_removed { "remove" } else { "keep" }.to_owned(),
                     reasons: verdict.reasons.clone(),
+                    size: verdict.size,
                 })
                 .collect(),
         }

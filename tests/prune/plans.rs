@@ -121,6 +121,21 @@ fn a_plan_says_what_is_removed_and_why() {
         let reasons = image["reasons"].as_array().expect("a list");
         assert!(!reasons.is_empty(), "{json:#}");
     }
+    // What a person reads comes first.
+    let review = json["review"].as_array().expect("a list");
+    let review: Vec<&str> = review.iter().filter_map(|line| line.as_str()).collect();
+    let path = planned.shelf.path().display();
+    assert!(
+        review[0].starts_with(&format!("{path}: remove 2 of 3 images, delete ")),
+        "{review:#?}"
+    );
+    let (id, name) = (planned.old.manifest.short(), "remove app:");
+    let line = review.iter().find(|line| line.contains(id));
+    let line = line.expect("each image has a line");
+    assert!(line.starts_with(name) && line.ends_with(')'), "{line}");
+    assert_eq!(review.len(), 4, "{review:#?}");
+    let text = std::fs::read_to_string(&planned.plan).expect("there is a plan");
+    assert!(text.starts_with("{\n  \"review\": ["), "{text}");
 }
 
 #[test]
