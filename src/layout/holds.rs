@@ -34,6 +34,8 @@ pub struct Hold {
     pub until: Option<Timestamp>,
     /// It ends when this path no longer exists.
     pub while_path: Option<PathBuf>,
+    /// When it was added; `None` if an older version did that.
+    pub added: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +56,8 @@ struct RawHold {
     until: Option<String>,
     #[serde(default, rename = "while", skip_serializing_if = "Option::is_none")]
     while_path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    added: Option<String>,
 }
 
 /// Why a file is not a holds file.
@@ -91,6 +95,8 @@ impl Holds {
                 image: raw.image,
                 reason: raw.reason,
                 while_path: raw.while_path,
+                // Only shown: what is wrong with it protects nothing less.
+                added: raw.added.and_then(|text| text.parse().ok()),
                 name: raw.name,
             });
         }
@@ -112,6 +118,7 @@ impl Holds {
                     reason: hold.reason.clone(),
                     until: hold.until.map(|time| time.to_string()),
                     while_path: hold.while_path.clone(),
+                    added: hold.added.map(|time| time.to_string()),
                 })
                 .collect(),
         };
@@ -170,6 +177,7 @@ mod tests {
             reason: None,
             until: None,
             while_path: None,
+            added: None,
         }
     }
 
@@ -182,6 +190,7 @@ mod tests {
                     until: Some("2026-11-21T00:00:00Z".parse().expect("valid")),
                     while_path: Some("/tmp/x".into()),
                     reason: Some("release".to_owned()),
+                    added: Some("2026-11-20T10:00:00Z".parse().expect("valid")),
                     ..hold("b")
                 },
             ],

@@ -42,7 +42,11 @@ pub(crate) const RM_SPARSE: Command = Command {
     ],
     is_sparse: true,
 };
-pub(crate) const HOLD_ADD: Command = command(&["hold", "add"], &["pin", "app:1"]);
+/// At a given time, which is part of the file: two runs have to write the same.
+pub(crate) const HOLD_ADD: Command = command(
+    &["hold", "add", "--now", "2026-11-24T12:00:00Z"],
+    &["pin", "app:1"],
+);
 pub(crate) const HOLD_RM: Command = command(&["hold", "rm"], &["release"]);
 
 pub(crate) const PRUNE: Command = command(

@@ -102,6 +102,8 @@ pub(super) static HOLD: Schema = Schema {
         Field::text("ID", "IMAGE ID"),
         Field::text("Digest", "DIGEST"),
         Field::text("Ends", "ENDS"),
+        Field::text("Added", "ADDED"),
+        Field::text("AddedAt", "ADDED AT"),
         Field::text("Until", "UNTIL"),
         Field::text("While", "WHILE"),
         Field::text("Reason", "REASON"),

@@ -134,6 +134,7 @@ fn add(context: &Context<'_>, args: &HoldAddArgs) -> Result<Exit, Exit> {
                 until,
                 // A relative path would mean something else in another directory.
                 while_path: while_path.map(|path| std::path::absolute(&path).unwrap_or(path)),
+                added: Some(context.now),
             });
             Ok(())
         },
@@ -273,6 +274,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
                 .while_path
                 .as_ref()
                 .map(|path| path.to_string_lossy().into_owned()),
+            added: hold.added.map(|added| added.to_string()),
             active: hold.is_active(context.now),
         });
         let holds = holds.collect();
@@ -285,7 +287,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
             .collect();
         return Ok(fields::print(context, template, &rows));
     }
-    let headers = ["NAME", "IMAGE", "IMAGE ID", "ENDS", "REASON"];
+    let headers = ["NAME", "IMAGE", "IMAGE ID", "ADDED", "ENDS", "REASON"];
     let mut table = Table::new(&headers, &[0, 1], context.term.width());
     for hold in holds {
         let image = image_of(hold).unwrap_or_else(|| NONE.to_owned());
@@ -298,6 +300,7 @@ fn ls(context: &Context<'_>, args: &HoldLsArgs) -> Result<Exit, Exit> {
             foreign(&hold.name),
             foreign(&image),
             hold.digest.short(),
+            hold.added.map(date).unwrap_or_default(),
             foreign(&ends(hold, context.now)),
             foreign(hold.reason.as_deref().unwrap_or_default()),
         ]);
@@ -316,6 +319,14 @@ fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -
         ("ID", Value::Text(hold.digest.short())),
         ("Digest", Value::Text(hold.digest.to_string())),
         ("Ends", values.text(&ends(hold, now))),
+        (
+            "Added",
+            Value::Text(hold.added.map(date).unwrap_or_default()),
+        ),
+        (
+            "AddedAt",
+            Value::Text(hold.added.map(|time| time.to_string()).unwrap_or_default()),
+        ),
         ("Until", values.text(until.as_deref().unwrap_or_default())),
         ("While", values.text(removed.as_deref().unwrap_or_default())),
         (
@@ -326,12 +337,18 @@ fn row(values: Values<'_>, hold: &Hold, image: Option<String>, now: Timestamp) -
     ])
 }
 
+/// Returns the date of a time, in UTC.
+fn date(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
 /// Returns when a hold ends.
 fn ends(hold: &Hold, now: Timestamp) -> String {
     if !hold.is_active(now) {
         return "ended".to_owned();
     }
-    let until = hold.until.map(|time| until(now, time));
+    let until = |time| format!("{} ({})", until(now, time), date(time));
+    let until = hold.until.map(until);
     let removed = hold.while_path.as_ref();
     let removed = removed.map(|path| format!("when {} is removed", path.display()));
     match (until, removed) {
@@ -354,5 +371,6 @@ struct JsonHold {
     reason: Option<String>,
     until: Option<String>,
     r#while: Option<String>,
+    added: Option<String>,
     active: bool,
 }
