@@ -11,7 +11,8 @@ use crate::support::layout::set_modified;
 use crate::support::run::number;
 use crate::support::test_dir::{entries, of_layouts, rows};
 use crate::support::{
-    Desc, Doc, LayoutBuilder, Run, TestDir, assert_same, snapshot, unpack, without_directory_times,
+    Cmd, Desc, Doc, LayoutBuilder, Run, TestDir, assert_same, snapshot, unpack,
+    without_directory_times,
 };
 
 /// How a layout points to the pool.
@@ -775,6 +776,27 @@ fn the_layout_itself_is_not_one_of_the_others() {
         let both = ["--with", "two", "--with", with, "--with", "three"];
         let run = fixture.run(&[&["rm", "one", "v1"][..], &SHARED, &both].concat());
         run.exits(2).warns("is the layout itself");
+    }
+    assert_eq!(commune.pool(), before);
+}
+
+/// Where several layouts share their blobs, none is meant by being the current directory.
+#[test]
+fn no_layout_of_several_is_left_out() {
+    let commune = Commune::new(Way::Empty);
+    let before = commune.pool();
+    let one = commune.fixture.join("one");
+    let shared = [
+        "--shared-blobs",
+        "../pool",
+        "--with",
+        "../two",
+        "--with",
+        "../three",
+    ];
+    for args in [["rm", "v1"], ["why", "v1"]] {
+        let run = Cmd::new(args).args(shared).current_dir(&one).run();
+        run.exits(2).warns("needs LAYOUT");
     }
     assert_eq!(commune.pool(), before);
 }
