@@ -4,6 +4,7 @@
 //! - [`action`]: the composite action in `docs/`.
 //! - [`absent`] is about `--if-exists`, [`budget`] about `--min-free`.
 //! - [`screen`]: lists are no longer than a terminal.
+//! - [`sorted`] is about `df --sort`.
 //! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
@@ -17,3 +18,4 @@ mod budget;
 mod metrics;
 mod screen;
 mod signals;
+mod sorted;

@@ -630,6 +630,12 @@ pub enum GroupName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SortName {
+    Size,
+    Name,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClockName {
     Added,
     Created,
@@ -726,6 +732,9 @@ pub struct DfArgs {
     /// Show for each image its size, shared bytes, and the bytes that removing only this image frees
     #[arg(short, long)]
     pub verbose: bool,
+    /// Sort several layouts by size, the largest first, or by name; default: as given
+    #[arg(long, value_name = "BY", conflicts_with = "shared_blobs")]
+    pub sort: Option<SortName>,
     /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub grace: Duration,

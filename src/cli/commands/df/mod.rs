@@ -2,6 +2,7 @@
 
 mod rows;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use ocisweep::report::usage::{ImageUsage, Row, Usage, image_usages, together, us
 use serde::Serialize;
 
 use super::fields;
-use crate::cli::args::{DfArgs, Format};
+use crate::cli::args::{DfArgs, Format, SortName};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{choose, choose_sharing, each};
@@ -99,6 +100,11 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
             Some(Err(error)) => exit = exit.and(context.report(&error)),
             None => exit = exit.and(exit::INTERRUPTED),
         }
+    }
+    match args.sort {
+        Some(SortName::Size) => reports.sort_by_key(|report| Reverse(report.usage.total().size)),
+        Some(SortName::Name) => reports.sort_by(|a, b| a.path.cmp(&b.path)),
+        None => {}
     }
     if let Some(template) = template {
         let rows = rows::of(context, template, args.verbose, &reports);
