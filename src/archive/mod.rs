@@ -49,6 +49,9 @@ use unpack::{unpack, unpack_into_memory};
 /// The path of standard input and standard output.
 pub const STANDARD: &str = "-";
 
+/// How many archives are unpacked in memory at a time. They are kept until the end of a run.
+const MAX_IN_MEMORY: usize = 8;
+
 /// What may be done with archives.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -137,7 +140,7 @@ impl Archives {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         let archive = match open.get(path) {
             Some(archive) => Arc::clone(archive),
-            None => match self.read(path, progress)? {
+            None => match self.read(path, open.len() < MAX_IN_MEMORY, progress)? {
                 Some(archive) => {
                     let archive = Arc::new(archive);
                     open.insert(path.to_owned(), Arc::clone(&archive));
@@ -187,7 +190,12 @@ impl Archives {
     }
 
     /// Reads an archive; `None`: a directory, or something that can be no archive.
-    fn read(&self, path: &Path, progress: &dyn Progress) -> Result<Option<Archive>> {
+    fn read(
+        &self,
+        path: &Path,
+        may_use_memory: bool,
+        progress: &dyn Progress,
+    ) -> Result<Option<Archive>> {
         let file = if path == Path::new(STANDARD) {
             let stdin = io::stdin();
             let own = stdin.as_fd().try_clone_to_owned();
@@ -203,7 +211,10 @@ impl Archives {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let archive = match kind {
             FileType::Directory => Ok(None),
-            FileType::RegularFile => self.read_file(path, file, progress).map(Some),
+            FileType::RegularFile => {
+                let memory = self.0.options.memory.as_deref().filter(|_| may_use_memory);
+                self.read_file(path, file, memory, progress).map(Some)
+            }
             // A device could be read for ever.
             FileType::Fifo | FileType::Socket => self.read_stream(path, file, progress).map(Some),
             _ => Ok(None),
@@ -219,7 +230,13 @@ impl Archives {
         Ok(archive)
     }
 
-    fn read_file(&self, path: &Path, file: File, progress: &dyn Progress) -> Result<Archive> {
+    fn read_file(
+        &self,
+        path: &Path,
+        file: File,
+        memory: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<Archive> {
         let version = FileVersion::of(&file).map_err(Error::read(path))?;
         let from_start = FromStart { file: &file, at: 0 };
         let (head, _) = peek(from_start).map_err(Error::read(path))?;
@@ -235,8 +252,7 @@ impl Archives {
             let stream = io::BufReader::with_capacity(BUFFER_BYTES, from_start);
             self.read_compressed(path, compression, stream, scratch, progress)
         };
-        let small = self.0.options.memory.as_deref();
-        let result = match small.and_then(Scratch::in_memory) {
+        let result = match memory.and_then(Scratch::in_memory) {
             None => read(None)?,
             small => match read(small)? {
                 // It can be read again.
@@ -265,8 +281,9 @@ impl Archives {
         wait_for_writer(&file, progress).map_err(|failure| failed(path, failure))?;
         if self.0.options.writes {
             let held = copy_of(file, progress).map_err(|failure| failed(path, failure))?;
-            let mut archive =
-                self.read_file(path, held.try_clone().map_err(Error::read(path))?, progress)?;
+            let copy = held.try_clone().map_err(Error::read(path))?;
+            let memory = self.0.options.memory.as_deref();
+            let mut archive = self.read_file(path, copy, memory, progress)?;
             archive.source = Source::Held(held, None);
             return Ok(archive);
         }

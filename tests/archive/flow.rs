@@ -621,3 +621,30 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
         );
     }
 }
+
+/// Archives below a directory are kept unpacked until the end of a run, and memory is not to grow with their number.
+#[test]
+fn only_a_few_archives_are_unpacked_in_memory() {
+    let scene = Scene::new();
+    for number in 0..12 {
+        scene.archive(&format!("{number}.tar"));
+    }
+    let has_room = rustix::fs::statvfs("/dev/shm")
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= 1 << 30);
+    if !has_room || !crate::support::environment::has_tools(&["strace"]) {
+        crate::support::environment::skip("/dev/shm has less than 1 GiB free, or no strace");
+        return;
+    }
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=mkdir"])
+        .args([env!("CARGO_BIN_EXE_ocisweep"), "ls", "-r"])
+        .arg(scene.temp.path())
+        .env_remove("TMPDIR")
+        .output()
+        .expect("it can be started");
+    assert!(output.status.success());
+    let calls = String::from_utf8_lossy(&output.stderr).into_owned();
+    let made = |place: &str| calls.lines().filter(|line| line.contains(place)).count();
+    assert_eq!(made("/.ocisweep-"), 12, "{calls}");
+    assert_eq!(made("/dev/shm/.ocisweep-"), 8, "{calls}");
+}
