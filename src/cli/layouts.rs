@@ -266,6 +266,14 @@ pub fn choose_sharing(
     let exit = match choose(context, given) {
         Ok(chosen) if chosen.is_complete => {
             let layouts: Vec<PathBuf> = chosen.paths().map(Path::to_owned).collect();
+            // Whoever shares blobs has several layouts, and those that are not given lose theirs.
+            if let ([layout], true, false) = (&*layouts, given.deletes, given.is_recursive) {
+                context.term.note(&format!(
+                    "`{}` is the only layout given that uses `{}`: what only others need is deleted",
+                    layout.display(),
+                    store.display()
+                ));
+            }
             return Ok(shared(context, store, &layouts));
         }
         Ok(chosen) => chosen.exit,

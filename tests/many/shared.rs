@@ -251,7 +251,9 @@ fn the_owner_of_a_pool_has_to_be_named() {
     let run = fixture.run(&[&gc[..], &["other"]].concat());
     run.refused()
         .warns("owner`, which is not among those given");
-    run.one_error_with_hint();
+    // The note that it is the only one, the error and its hint.
+    assert_eq!(run.stderr.trim_end().lines().count(), 3, "{}", run.all());
+    run.warns("hint: give every layout that uses these blobs");
     assert_eq!(digests(&pool), before);
     fixture.run(&[&gc[..], &["other", "owner"]].concat()).ok();
     let needed: BTreeSet<String> = [owned.digests(), image.digests()]
@@ -778,6 +780,25 @@ fn the_layout_itself_is_not_one_of_the_others() {
         run.exits(2).warns("is the layout itself");
     }
     assert_eq!(commune.pool(), before);
+}
+
+#[test]
+fn a_sweep_of_a_pool_for_one_layout_says_that_others_lose_their_blobs() {
+    let commune = Commune::new(Way::Empty);
+    let fixture = &commune.fixture;
+    for (layouts, is_noted) in [
+        (&["one"][..], true),
+        (&NAMES[..], false),
+        (&["-r", "."], false),
+    ] {
+        for command in [&["gc", "-n"][..], &["prune", "-n"]] {
+            let run = fixture.run(&[command, &SHARED[..], layouts].concat());
+            let note = "is the only layout given that uses";
+            assert_eq!(run.ok().stderr.contains(note), is_noted, "{}", run.all());
+        }
+    }
+    let df = fixture.run(&[&["df", "one"][..], &SHARED].concat());
+    assert!(!df.ok().stderr.contains("only layout"), "{}", df.all());
 }
 
 /// Where several layouts share their blobs, none is meant by being the current directory.
