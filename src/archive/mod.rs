@@ -44,7 +44,7 @@ pub use unpack::Compare;
 use failure::Failure;
 use input::{BUFFER_BYTES, FileInput, FromStart, StreamInput, peek};
 use tar::Problem;
-use unpack::{unpack, unpack_into_memory};
+use unpack::unpack;
 
 /// The path of standard input and standard output.
 pub const STANDARD: &str = "-";
@@ -246,7 +246,12 @@ impl Archives {
         let read = |scratch: Option<Scratch>| {
             if compression == Compression::None {
                 let mut input = FileInput::new(&file, version.len);
-                return Ok(self.unpack(scratch, &mut input, progress));
+                return Ok(unpack(
+                    scratch,
+                    &mut input,
+                    self.0.options.compare,
+                    progress,
+                ));
             }
             let from_start = FromStart { file: &file, at: 0 };
             let stream = io::BufReader::with_capacity(BUFFER_BYTES, from_start);
@@ -316,21 +321,12 @@ impl Archives {
             what: ArchiveProblem::NoDecoder(compression.name()),
         })?;
         let mut input = StreamInput::new(decoder);
-        Ok(self.unpack(scratch, &mut input, progress))
-    }
-
-    /// Unpacks into a directory in memory, or into the one for temporary files.
-    fn unpack(
-        &self,
-        memory: Option<Scratch>,
-        input: &mut dyn tar::Input,
-        progress: &dyn Progress,
-    ) -> Result<Packed, Failure> {
-        let compare = self.0.options.compare;
-        match memory {
-            Some(memory) => unpack_into_memory(memory, input, compare, progress),
-            None => unpack(input, compare, progress),
-        }
+        Ok(unpack(
+            scratch,
+            &mut input,
+            self.0.options.compare,
+            progress,
+        ))
     }
 }
 

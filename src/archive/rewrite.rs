@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Stat};
 
 use super::input::{BUFFER_BYTES, Compression, FromStart};
 use super::tar::{BLOCK_LEN, edited_header, padded, path_header};
@@ -74,6 +74,11 @@ impl Place<'_> {
             Self::Stream(path) | Self::File(path, _) => path,
         }
     }
+
+    /// Returns `true` if the new archive takes the place of the old one.
+    const fn is_of_old_one(&self) -> bool {
+        matches!(self, Self::File(_, Some(_)))
+    }
 }
 
 impl Archive {
@@ -104,7 +109,9 @@ impl Archive {
         }
         match (&self.source, &options.output) {
             (Source::Gone, _) | (Source::Held(..), None) => refuse(ArchiveProblem::NeedsOutput),
-            _ if self.place(options) == Place::Stdout && self.is_stdout() => {
+            _ if self.place(options) == Place::Stdout
+                && self.is_own_file(stat_of(io::stdout())) =>
+            {
                 refuse(ArchiveProblem::Unsupported(
                     "standard output is this archive itself, which is still being read",
                 ))
@@ -124,25 +131,21 @@ impl Archive {
             Some(path) if path == Path::new(STANDARD) => Place::Stdout,
             Some(path) if is_special(path) => Place::Stream(path),
             Some(path) => {
-                let there = stat_at(CWD, path, Links::Follow).ok();
-                let there = there.map(|stat| FileVersion::from(&stat));
-                let own = self.source.version();
-                let is_own = matches!((there, own), (Some(a), Some(b)) if a.is_same_file(&b));
-                Place::File(path, own.filter(|_| is_own))
+                let is_own = self.is_own_file(stat_at(CWD, path, Links::Follow));
+                Place::File(path, self.source.version().filter(|_| is_own))
             }
         }
     }
 
     /// Returns `true` if the new archive takes the place of the old one.
     pub(crate) fn is_replaced(&self, options: &ArchiveOptions) -> bool {
-        matches!(self.place(options), Place::File(_, Some(_)))
+        self.place(options).is_of_old_one()
     }
 
-    fn is_stdout(&self) -> bool {
-        let stdout = stat_of(io::stdout()).ok();
-        let stdout = stdout.map(|stat| FileVersion::from(&stat));
-        let own = self.source.version();
-        matches!((stdout, own), (Some(a), Some(b)) if a.is_same_file(&b))
+    /// Returns `true` if what was found is the file of the archive.
+    fn is_own_file(&self, found: rustix::io::Result<Stat>) -> bool {
+        let found = found.ok().map(|stat| FileVersion::from(&stat));
+        matches!((found, self.source.version()), (Some(a), Some(b)) if a.is_same_file(&b))
     }
 
     /// Returns `true` if neither the old archive nor the new one is compressed: then lengths of files tell what is freed.
@@ -190,8 +193,7 @@ impl Archive {
         self.refuse_unplanned(planned, &mut change)?;
         let compression = self.new_compression(options);
         let place = self.place(options);
-        let is_replaced = matches!(place, Place::File(_, Some(_)));
-        if change.is_empty() && is_replaced && compression == self.compression {
+        if change.is_empty() && place.is_of_old_one() && compression == self.compression {
             return Ok(Written::Yes(Some(0)));
         }
         let job = Job {

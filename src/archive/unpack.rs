@@ -62,42 +62,31 @@ pub enum Compare {
     Yes,
 }
 
-/// Unpacks an archive into the directory for temporary files.
-pub(super) fn unpack(
-    input: &mut dyn Input,
-    compare: Compare,
-    progress: &dyn Progress,
-) -> Result<Packed, Failure> {
-    let scratch = Scratch::new().map_err(Failure::Scratch)?;
-    unpack_into(scratch, MAX_SCRATCH_BYTES, input, compare, progress)
-}
-
-/// Unpacks an archive into a directory in memory.
+/// Unpacks an archive into a scratch directory: this one in memory, or one in the directory for temporary files.
 ///
 /// # Errors
-/// [`Failure::TooLarge`] if its documents or its members are too many for that.
-pub(super) fn unpack_into_memory(
-    scratch: Scratch,
+/// [`Failure::TooLarge`] if its documents or its members are too many for memory.
+pub(super) fn unpack(
+    memory: Option<Scratch>,
     input: &mut dyn Input,
     compare: Compare,
     progress: &dyn Progress,
 ) -> Result<Packed, Failure> {
-    unpack_into(scratch, MAX_MEMORY_BYTES, input, compare, progress)
-}
-
-fn unpack_into(
-    scratch: Scratch,
-    most: u64,
-    input: &mut dyn Input,
-    compare: Compare,
-    progress: &dyn Progress,
-) -> Result<Packed, Failure> {
-    let is_in_memory = most == MAX_MEMORY_BYTES;
+    let is_in_memory = memory.is_some();
+    let scratch = match memory {
+        Some(memory) => memory,
+        None => Scratch::new().map_err(Failure::Scratch)?,
+    };
+    let room = if is_in_memory {
+        MAX_MEMORY_BYTES
+    } else {
+        MAX_SCRATCH_BYTES
+    };
     let mut unpacking = Unpacking {
         writer: scratch.writer().map_err(Failure::Scratch)?,
         compare,
         progress,
-        room: most,
+        room,
         is_in_memory,
         buffer: vec![0; super::input::BUFFER_BYTES],
         found: Found::default(),

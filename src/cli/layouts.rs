@@ -22,6 +22,7 @@ use ocisweep::plan::{Plan, Totals, hardlink_totals};
 
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::locations::is_same;
 use super::mistaken::{Given, not_a_layout, report};
 use super::render::json;
 use super::render::rows::{self, Row};
@@ -304,9 +305,7 @@ pub fn group_of(
         return Err(context.report(&error));
     }
     // Counted as another one, it would hide that the others were forgotten.
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    let is_itself = |path: &&PathBuf| *path == layout || real(path) == real(layout);
-    if let Some(path) = with.iter().find(is_itself) {
+    if let Some(path) = with.iter().find(|path| is_same(path, layout)) {
         let text = format!("`--with {}` is the layout itself", path.display());
         let hint = "`--with` names each other layout that uses these blobs, or a directory below which they are";
         return Err(context.fail(exit::USAGE, &text, Some(hint)));

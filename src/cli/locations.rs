@@ -245,7 +245,8 @@ fn take(layout: &mut PathBuf, images: &mut [String]) -> Result<Option<String>, R
     Ok(named)
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+/// Returns `true` if two paths lead to the same directory or file.
+pub fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }

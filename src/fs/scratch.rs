@@ -15,10 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Links, OWN_PREFIX, open_dir};
-
-/// What a file system in memory is known by, see `statfs(2)`.
-const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+use super::{FileSystem, Links, OWN_PREFIX, Space, open_dir};
 
 /// What has to be free in a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their programs need.
 const ROOM_BYTES: u64 = 1 << 30;
@@ -71,10 +68,9 @@ impl Scratch {
     /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
     /// written to.
     pub(crate) fn in_memory(parent: &Path) -> Option<Self> {
-        let found = rustix::fs::statfs(parent).ok()?;
-        let unit = u64::try_from(found.f_bsize).ok()?;
-        let is_roomy = found.f_bavail.saturating_mul(unit) >= ROOM_BYTES;
-        if found.f_type != TMPFS_MAGIC || !is_roomy {
+        let is_in_memory =
+            FileSystem::of(open_dir(CWD, parent, Links::Follow).ok()?) == FileSystem::Tmpfs;
+        if !is_in_memory || Space::of(parent).ok()?.available < ROOM_BYTES {
             return None;
         }
         let dir = builder().tempdir_in(parent);

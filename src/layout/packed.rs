@@ -25,7 +25,7 @@ pub(crate) struct Member {
     pub(crate) kind: MemberKind,
     /// An extended header says how long it is.
     pub(crate) has_extended_size: bool,
-    /// Only its first block was unpacked.
+    /// Only its beginning was unpacked.
     pub(crate) is_hole: bool,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Returns `true` if a blob cannot be read, since only its first block was unpacked.
+    /// Returns `true` if a blob cannot be read, since only its beginning was unpacked.
     pub(crate) fn is_hole(&self, digest: &Digest) -> bool {
         let name = digest.blob_name();
         let path = format!("blobs/{}/{}", name.directory(), name.file());

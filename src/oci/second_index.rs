@@ -128,21 +128,20 @@ fn is_own(members: &[(String, &str)]) -> bool {
 /// Returns `true` if a file begins like a JSON object or array.
 #[must_use]
 pub fn begins_like_json(head: &[u8]) -> bool {
-    let head = decoded(head);
-    let first = without_mark(&head)
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace());
-    matches!(first, Some(b'{' | b'['))
+    matches!(first_of(head), Some(b'{' | b'['))
 }
 
 /// Returns `true` if a file with this beginning is JSON, or may become it: nothing but spaces were read so far.
 #[must_use]
 pub fn may_become_json(head: &[u8]) -> bool {
+    matches!(first_of(head), None | Some(b'{' | b'['))
+}
+
+/// Returns the first byte of a text that is no space, in any of the encodings that are read.
+fn first_of(head: &[u8]) -> Option<u8> {
     let head = decoded(head);
-    let first = without_mark(&head)
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace());
-    matches!(first, None | Some(b'{' | b'['))
+    let mut bytes = without_mark(&head).iter();
+    bytes.find(|byte| !byte.is_ascii_whitespace()).copied()
 }
 
 /// Converts a file in UTF-16 with a byte order mark, as PowerShell writes redirected output, to UTF-8, and returns any other
