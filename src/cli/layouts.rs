@@ -22,7 +22,6 @@ use ocisweep::plan::{Plan, Totals, hardlink_totals};
 
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::locations::is_same;
 use super::mistaken::{Given, not_a_layout, report};
 use super::render::json;
 use super::render::rows::{self, Row};
@@ -305,7 +304,8 @@ pub fn group_of(
         return Err(context.report(&error));
     }
     // Counted as another one, it would hide that the others were forgotten.
-    if let Some(path) = with.iter().find(|path| is_same(path, layout)) {
+    let (_, again) = distinct([&[layout.to_owned()], with].concat());
+    if let Some((path, _)) = again.iter().find(|(_, first)| first == layout) {
         let text = format!("`--with {}` is the layout itself", path.display());
         let hint = "`--with` names each other layout that uses these blobs, or a directory below which they are";
         return Err(context.fail(exit::USAGE, &text, Some(hint)));

@@ -245,8 +245,7 @@ fn take(layout: &mut PathBuf, images: &mut [String]) -> Result<Option<String>, R
     Ok(named)
 }
 
-/// Returns `true` if two paths lead to the same directory or file.
-pub fn is_same(one: &Path, other: &Path) -> bool {
+fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
