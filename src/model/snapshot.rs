@@ -102,14 +102,22 @@ impl Snapshot {
         Self::of(Layout::open(path)?, now, progress)
     }
 
-    /// Reads a layout only for a sweep: documents are discarded after they were followed, so that its images look empty.
+    /// Reads a layout only for a sweep: unless they are `needed`, documents are discarded after they were followed, so that its
+    /// images look empty.
     pub(crate) fn of_to_sweep(
         layout: Layout,
         now: Timestamp,
         in_flight: GracePolicy,
         progress: &dyn Progress,
+        needed: impl Fn(&State) -> bool,
     ) -> Result<Self> {
-        let mut snapshot = Self::read_by(layout, now, progress, Documents::Forget)?;
+        let mut snapshot = Self::read_by(layout, now, progress, |state| {
+            if needed(state) {
+                Documents::Remember
+            } else {
+                Documents::Forget
+            }
+        })?;
         snapshot.protect(in_flight, progress)?;
         Ok(snapshot)
     }
@@ -134,7 +142,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::of`].
     pub fn of_to_show(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
-        Self::read_by(layout, now, progress, Documents::Remember)
+        Self::read_by(layout, now, progress, |_| Documents::Remember)
     }
 
     /// Protects orphans by this rule instead of the previous one.
@@ -150,7 +158,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Unstable`], and those of [`Layout::list`] and [`Layout::read_state`].
     pub fn of(layout: Layout, now: Timestamp, progress: &dyn Progress) -> Result<Self> {
-        let mut snapshot = Self::read_by(layout, now, progress, Documents::Remember)?;
+        let mut snapshot = Self::read_by(layout, now, progress, |_| Documents::Remember)?;
         snapshot.protect(GracePolicy::by_default(now), progress)?;
         Ok(snapshot)
     }
@@ -164,7 +172,7 @@ impl Snapshot {
         layout: Layout,
         now: Timestamp,
         progress: &dyn Progress,
-        documents: Documents,
+        documents: impl Fn(&State) -> Documents,
     ) -> Result<Self> {
         crate::threads::start();
         let (state, graph) = settled(layout.path(), || {
@@ -172,6 +180,7 @@ impl Snapshot {
             let blobs = Arc::new(layout.list()?);
             drop(listing);
             let state = layout.read_state()?;
+            let documents = documents(&state);
             let graph = Graph::read_and(&layout, &state, blobs, now, progress, documents)?;
             let base = state.fingerprint().clone();
             let doubt = Doubt::of(&graph, || !is_unchanged(&layout, &base));

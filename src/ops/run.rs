@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::execute::{GroupOutcome, Outcome, Restored, cure_locked, remove_directory};
-use crate::fs::{Disk, Links, stat_at};
+use crate::fs::Disk;
 use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::layout::Layout;
 use crate::layout::trash::TrashedRun;
 use crate::model::snapshot::Snapshot;
-use crate::oci::entry_names;
 use crate::plan::{
     EmptyLayouts, GroupPlan, Plan, SweepSnapshot, Totals, dangling_images, remove_if_empty,
     sweep_all,
@@ -110,21 +109,19 @@ pub fn gc(
         if let ([layout], EmptyLayouts::Keep, true) =
             (open.layouts(), options.empty_layouts, open.is_alone())
         {
-            // Dangling images are found by documents, which a lean snapshot forgets.
-            let counts = options.counts_dangling && could_dangle(layout)?;
             let layout = layout.try_clone()?;
             let has_trash = layout.trash().open()?.is_some();
-            if !counts {
-                let Protection { now, in_flight, .. } = *protection;
-                let snapshot = SweepSnapshot::of(layout, now, in_flight, progress)?;
-                if has_trash {
-                    open.note_missing(snapshot.missing());
-                }
-                match snapshot.plan(missing, empty, &protection.sweep) {
-                    // Only a full snapshot names the images of broken documents.
-                    Err(Error::Incomplete { .. }) => {}
-                    planned => return Ok((GroupPlan::of(planned?), vec![0])),
-                }
+            let Protection { now, in_flight, .. } = *protection;
+            let counts = options.counts_dangling;
+            let snapshot = SweepSnapshot::read(layout, now, in_flight, progress, counts)?;
+            if has_trash {
+                open.note_missing(snapshot.missing());
+            }
+            let dangling = snapshot.dangling_images();
+            match snapshot.plan(missing, empty, &protection.sweep) {
+                // Only a full snapshot names the images of broken documents.
+                Err(Error::Incomplete { .. }) => {}
+                planned => return Ok((GroupPlan::of(planned?), vec![dangling])),
             }
         }
         open.plan(protection, progress, |snapshot| {
@@ -139,28 +136,6 @@ pub fn gc(
             Ok((plan, dangling))
         })
     })
-}
-
-/// The largest `index.json` whose dangling images are counted, in bytes: some thousand entries. For that it is read once more, and
-/// documents are kept, which takes too long in a large layout.
-const MAX_COUNTED_BYTES: i64 = 1 << 20;
-
-/// Returns `true` if `index.json` is small, and has entries with a name and entries without one.
-fn could_dangle(layout: &Layout) -> Result<bool> {
-    let stat = stat_at(layout.dir(), "index.json", Links::Follow);
-    if stat.map_or(true, |stat| stat.st_size > MAX_COUNTED_BYTES) {
-        return Ok(false);
-    }
-    let state = layout.read_state()?;
-    let mut has_name = false;
-    let mut has_none = false;
-    for entry in state.index.entries() {
-        match entry_names(&state.index.details(entry)).is_empty() {
-            true => has_none = true,
-            false => has_name = true,
-        }
-    }
-    Ok(has_name && has_none)
 }
 
 /// Options of [`gc`].

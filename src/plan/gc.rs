@@ -1,17 +1,19 @@
 //! `gc`: everything unreferenced.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::fs::Fs;
 use crate::graph::{Change, EmptyIndex, GracePolicy, LiveSet, MarkOptions, MissingDocuments};
-use crate::layout::Layout;
+use crate::layout::{Layout, State};
 use crate::model::snapshot::Snapshot;
-use crate::oci::Digest;
+use crate::oci::{Digest, entry_names};
 use crate::progress::Progress;
 
 use super::sweep::{sweep, sweep_orphans};
-use super::{Plan, SweepOptions};
+use super::{Plan, SweepOptions, dangling_images};
 
 /// Plans the sweep of everything that a layout does not reference.
 ///
@@ -34,7 +36,25 @@ pub fn sweep_all(
 
 /// A layout that is read only for a sweep, in less memory: the content of documents is dropped once they were followed.
 #[derive(Debug)]
-pub struct SweepSnapshot(Snapshot);
+pub struct SweepSnapshot {
+    snapshot: Snapshot,
+    counts_dangling: bool,
+}
+
+/// The largest `index.json` whose dangling images are counted, in bytes: some thousand entries. For that documents are kept, which
+/// takes too much in a large layout.
+const MAX_COUNTED_BYTES: usize = 1 << 20;
+
+/// Returns `true` if `index.json` is small, and has entries with a name and entries without one.
+fn could_dangle(state: &State) -> bool {
+    let index = &state.index;
+    if index.text().len() > MAX_COUNTED_BYTES {
+        return false;
+    }
+    let is_named = |entry| !entry_names(&index.details(entry)).is_empty();
+    let mut entries = index.entries().iter();
+    entries.clone().any(is_named) && !entries.all(is_named)
+}
 
 impl SweepSnapshot {
     /// Reads an open layout, with a grace period.
@@ -47,12 +67,40 @@ impl SweepSnapshot {
         in_flight: GracePolicy,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        Snapshot::of_to_sweep(layout, now, in_flight, progress).map(Self)
+        Self::read(layout, now, in_flight, progress, false)
+    }
+
+    /// As [`of`](Self::of), and with `counts_dangling` such that [`dangling_images`](Self::dangling_images) counts those of a small layout.
+    pub(crate) fn read(
+        layout: Layout,
+        now: Timestamp,
+        in_flight: GracePolicy,
+        progress: &dyn Progress,
+        counts_dangling: bool,
+    ) -> Result<Self> {
+        // Dangling images are found by documents.
+        let needed = Cell::new(false);
+        let snapshot = Snapshot::of_to_sweep(layout, now, in_flight, progress, |state| {
+            needed.set(counts_dangling && could_dangle(state));
+            needed.get()
+        })?;
+        Ok(Self {
+            counts_dangling: needed.get(),
+            snapshot,
+        })
+    }
+
+    /// Returns the number of dangling images; 0 if they are not counted.
+    pub(crate) fn dangling_images(&self) -> usize {
+        match self.counts_dangling {
+            true => dangling_images(&self.snapshot),
+            false => 0,
+        }
     }
 
     /// Returns the digests of what the layout references and lacks.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Digest> {
-        self.0.graph.missing()
+        self.snapshot.graph.missing()
     }
 
     /// Plans the sweep of everything that the layout does not reference, as [`sweep_all`].
@@ -65,7 +113,7 @@ impl SweepSnapshot {
         empty: EmptyIndex,
         options: &SweepOptions,
     ) -> Result<Plan> {
-        let Self(mut snapshot) = self;
+        let Self { mut snapshot, .. } = self;
         snapshot.layout.refuse_shared_blobs()?;
         let live = live(&snapshot, missing, empty)?;
         snapshot.forget_documents();
