@@ -235,10 +235,13 @@ fn embedded(text: &str) -> ReadResult {
     ReadResult::Embedded(document)
 }
 
+/// Returns `true` for white space of JSON.
+pub(super) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 pub(super) fn begins_like_json(bytes: &[u8]) -> bool {
-    let first = bytes
-        .iter()
-        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    let first = bytes.iter().find(|byte| !is_space(**byte));
     matches!(first, Some(b'{' | b'['))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nearly all of them can be read and are on one device. The common values are stored once, and the exceptions in full.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::fs::FileStat;
@@ -100,6 +101,11 @@ impl FileTable {
         self.rows = rows;
     }
 
+    /// Sorts the blobs by this order of their numbers, which must differ for different blobs.
+    pub(crate) fn sort_by(&mut self, mut compare: impl FnMut(BlobId, BlobId) -> Ordering) {
+        self.rows.sort_unstable_by(|a, b| compare(a.id, b.id));
+    }
+
     fn unpack(&self, row: &Row) -> (BlobId, Option<FileStat>) {
         let file = if row.links == 0 {
             self.others.get(&row.id).copied().flatten()
@@ -159,5 +165,8 @@ mod tests {
         let left: Vec<_> = blobs.into_iter().filter(|(id, _)| id % 2 == 0).collect();
         assert_eq!(table.iter().collect::<Vec<_>>(), left);
         assert_eq!(table.others.len(), 1, "a removed file is still stored");
+        table.sort_by(|a, b| b.cmp(&a));
+        let reversed: Vec<_> = left.into_iter().rev().collect();
+        assert_eq!(table.iter().collect::<Vec<_>>(), reversed);
     }
 }

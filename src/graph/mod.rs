@@ -168,6 +168,8 @@ pub struct Graph {
     /// `reached` as it was before in-flight orphans were followed.
     rooted: BlobSet,
     orphans: FileTable,
+    /// Orphans that begin like no JSON.
+    leaves: BlobSet,
     /// Orphans that cannot be read, and why: each may be a referrer of a live image.
     unreadable: Vec<(BlobId, String)>,
     /// Referrers among the orphans that do not match their digest.
@@ -230,6 +232,7 @@ impl Graph {
             referrers: BTreeMap::new(),
             rooted: BlobSet::default(),
             orphans: FileTable::default(),
+            leaves: BlobSet::default(),
             unreadable: Vec::new(),
             unverified: HashSet::new(),
             in_flight: BlobSet::default(),

@@ -13,6 +13,7 @@ use crate::oci::descriptor::Link;
 use crate::oci::signed::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Kind, Role};
 use crate::progress::{Phase, Progress, Running, Total};
+use crate::threads::{first_batch, reading};
 
 /// The most documents that are read before their references are followed: bounds the memory of a wide index.
 const BATCH: usize = 1024;
@@ -189,6 +190,7 @@ impl Graph {
         documents: Documents,
     ) -> Result<()> {
         let mut requests: Vec<Request> = Vec::new();
+        let mut most = first_batch(BATCH);
         let mut asked: HashMap<BlobId, usize> = HashMap::new();
         loop {
             let mut declared = 0_u64;
@@ -238,7 +240,7 @@ impl Graph {
                         absent: self.absent(id),
                     });
                 }
-                if requests.len() >= BATCH || declared >= BATCH_BYTES {
+                if requests.len() >= most || declared >= BATCH_BYTES {
                     break;
                 }
             }
@@ -255,12 +257,15 @@ impl Graph {
                     .map(|request| read(layout, request))
                     .collect()
             } else {
-                requests
-                    .par_iter()
-                    .with_max_len(32)
-                    .map(|request| read(layout, request))
-                    .collect()
+                reading(|| {
+                    requests
+                        .par_iter()
+                        .with_max_len(32)
+                        .map(|request| read(layout, request))
+                        .collect()
+                })
             };
+            most = BATCH;
             progress.advance(requests.len() as u64, 0);
             asked.clear();
             for (request, found) in requests.drain(..).zip(found) {

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use rustix::io::Errno;
 
-use super::content::{begins_like_json, fill};
+use super::content::{begins_like_json, fill, is_space};
 use super::read::Step;
-use super::{BlobSet, FileTable, Graph, is_listed_attestation};
+use super::{BlobSet, FileTable, Graph, ReadState, is_listed_attestation};
 use crate::error::{Error, Result};
 use crate::fs::{FileStat, Links, open_file, stat_at, stat_of};
 use crate::layout::released::Noted;
@@ -24,6 +24,7 @@ use crate::layout::{BlobId, Layout};
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
+use crate::threads::{first_batch, reading};
 
 /// The most orphans that are scanned before the results are recorded: bounds the memory.
 const BATCH: usize = 8192;
@@ -39,6 +40,8 @@ enum Scanned {
     /// It cannot be read.
     Unreadable(io::Error),
     Plain(FileStat),
+    /// It begins like no JSON.
+    Leaf(FileStat),
     /// It has a `subject`.
     Referrer(FileStat, Box<Referrer>),
     /// It begins like JSON and must be scanned in a smaller batch.
@@ -63,21 +66,25 @@ impl Graph {
         let count = unreached.clone().count();
         let _scanning = Running::begin(progress, Phase::ScanningOrphans, Total::of(count));
         let mut orphans = FileTable::with_capacity(count);
+        let mut most = first_batch(BATCH);
         loop {
-            let batch: Vec<BlobId> = unreached.by_ref().take(BATCH).collect();
+            let batch: Vec<BlobId> = unreached.by_ref().take(most).collect();
+            most = BATCH;
             if batch.is_empty() {
                 break;
             }
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let mut scanned: Vec<_> = batch
-                .par_iter()
-                .with_min_len(64)
-                .map_init(Vec::new, |buffer, &id| {
-                    self.scan_orphan(layout, id, buffer, SMALL_BYTES)
-                })
-                .collect();
+            let mut scanned: Vec<_> = reading(|| {
+                batch
+                    .par_iter()
+                    .with_min_len(16)
+                    .map_init(Vec::new, |buffer, &id| {
+                        self.scan_orphan(layout, id, buffer, SMALL_BYTES)
+                    })
+                    .collect()
+            });
             let is_large = |at: &usize| matches!(scanned.get(*at), Some(Scanned::Large));
             let large: Vec<usize> = (0..batch.len()).filter(is_large).collect();
             for large in large.chunks(LARGE_BATCH) {
@@ -102,6 +109,10 @@ impl Graph {
                         None
                     }
                     Scanned::Plain(file) => Some(file),
+                    Scanned::Leaf(file) => {
+                        self.leaves.insert(id);
+                        Some(file)
+                    }
                     Scanned::Referrer(file, referrer) => {
                         if !referrer.matches_digest {
                             self.unverified.insert(id);
@@ -187,7 +198,9 @@ impl Graph {
         let len = usize::try_from(target.len).unwrap_or(usize::MAX);
         let len = if is_large { len.min(HEAD) } else { len };
         Ok(match read_json(File::from(file), len, buffer) {
-            Ok(false) => Scanned::Plain(stat),
+            // Of spaces alone nothing is known.
+            Ok(false) if buffer.iter().all(|byte| is_space(*byte)) => Scanned::Plain(stat),
+            Ok(false) => Scanned::Leaf(stat),
             Ok(true) if is_large => Scanned::Large,
             Ok(true) => match referrer(self.digest(id), buffer) {
                 Some(referrer) => Scanned::Referrer(stat, referrer),
@@ -281,6 +294,10 @@ impl Graph {
         let steps = fresh.iter().map(|(id, _)| *id);
         let steps = steps.chain(released.iter().copied());
         let steps = steps.map(Step::unknown).collect();
+        // What the scan has found to be no document references nothing, and is not read again.
+        for (id, _) in fresh.iter().filter(|(id, _)| self.leaves.contains(*id)) {
+            self.states.entry(*id).or_insert(ReadState::Leaf);
+        }
         self.follow(layout, steps, progress)?;
         self.sort_referrers();
         self.in_flight_reach = self.reach(fresh.iter().map(|(id, _)| *id));

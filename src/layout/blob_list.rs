@@ -158,6 +158,8 @@ impl DigestTable {
             }
         }
         digests.truncate(next);
+        // Up to half of what was reserved while the directory was listed.
+        digests.shrink_to_fit();
     }
 
     pub(crate) fn digest(&self, number: u32) -> Option<&Digest> {

@@ -21,6 +21,9 @@ use crate::oci::{Digest, Role};
 /// Suffixes that a tool writes only for this relation.
 const KNOWN_SUFFIXES: [&str; 1] = ["-esgztoc"];
 
+/// What a suffix begins with.
+const SEPARATORS: [char; 2] = ['-', '_'];
+
 /// The prefix of annotations that name the base of an image, which is an independent image.
 const BASE_KEYS: &str = "org.opencontainers.image.base.";
 
@@ -48,6 +51,14 @@ pub(crate) fn companions<'a>(snapshot: &Snapshot, entries: &'a [EntryFacts]) -> 
             .filter(|entry| matches!(entry.role, EntryRole::Named | EntryRole::Saved))
             .flat_map(|entry| entry.names.iter().map(move |name| (entry, &*name.text)))
     };
+    // Without such a tag, which is usual, none has to be compared.
+    let has_suffix = |(_, name): (_, &str)| {
+        let (_, tag) = split_name(name);
+        tag.is_some_and(|tag| tag.contains(SEPARATORS))
+    };
+    if !named().any(has_suffix) {
+        return Vec::new();
+    }
     let mut repositories: HashMap<Option<String>, Tags<'a>> = HashMap::new();
     for (entry, name) in named() {
         if let (Some((repository, tag)), Some(id)) = (parts(name), entry.id) {
@@ -68,7 +79,7 @@ pub(crate) fn companions<'a>(snapshot: &Snapshot, entries: &'a [EntryFacts]) -> 
             continue;
         };
         // It was derived from the longest matching tag.
-        for (end, _) in tag.rmatch_indices(['-', '_']) {
+        for (end, _) in tag.rmatch_indices(SEPARATORS) {
             let (Some(stem), Some(suffix)) = (tag.get(..end), tag.get(end..)) else {
                 continue;
             };

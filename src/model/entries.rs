@@ -1,6 +1,7 @@
 //! The entries of `index.json` with their names and subjects.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::graph::{Graph, content_of};
 use crate::layout::BlobId;
@@ -26,8 +27,8 @@ pub struct EntryFacts {
     pub about: Vec<BlobId>,
     /// The meaning of its name.
     pub role: EntryRole,
-    /// Further parts of the entry.
-    pub details: Details,
+    /// Further parts of the entry. Plans copy entries to change their role.
+    pub details: Arc<Details>,
 }
 
 impl EntryFacts {
@@ -70,9 +71,9 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
         .index
         .entries()
         .iter()
+        .zip(state.index.all_details())
         .enumerate()
-        .map(|(position, entry)| {
-            let details = state.index.details(entry);
+        .map(|(position, (entry, details))| {
             let names = entry_names(&details);
             let id = graph.entry_id(entry);
             let mut about: Vec<BlobId> = details
@@ -111,7 +112,7 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
                 names,
                 about,
                 role,
-                details,
+                details: Arc::new(details),
             }
         })
         .collect();

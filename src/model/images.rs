@@ -127,12 +127,13 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
             .or_default()
             .push(hold.name.clone());
     }
-    for (position, entry) in snapshot.state.index.entries().iter().enumerate() {
+    let entries = snapshot.state.index.entries().iter();
+    for (position, (entry, details)) in entries.zip(snapshot.state.index.all_details()).enumerate()
+    {
         let Ok(digest) = &entry.digest else { continue };
         let Some(id) = snapshot.graph.id(digest) else {
             continue;
         };
-        let details = snapshot.state.index.details(entry);
         let mut names = entry_names(&details);
         names.extend(saved.remove(&position).into_iter().flatten());
         let index = *by_id.entry(id).or_insert_with(|| {
@@ -141,8 +142,8 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
                 id,
                 names: Vec::new(),
                 entries: Vec::new(),
-                media_type: details.media_type.clone(),
-                artifact_type: details.artifact_type.clone().or_else(|| {
+                media_type: details.media_type,
+                artifact_type: details.artifact_type.or_else(|| {
                     snapshot
                         .graph
                         .node(id)

@@ -9,6 +9,7 @@ use crate::graph::{BlobSet, FileTable, Graph};
 use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
+use crate::threads::reading;
 
 /// The most files that are inspected before the results are stored.
 const BATCH: usize = 8192;
@@ -78,19 +79,21 @@ pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
             });
             return Files(Arc::new(files), unmeasured);
         }
-        batch
-            .par_iter_mut()
-            .with_min_len(256)
-            .filter(|(_, file)| file.is_none())
-            .for_each(
-                |(id, file)| match try_stat(&snapshot.layout, graph, *id, fs) {
-                    Ok(found) => *file = found,
-                    Err(error) => failed
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((*id, error.to_string())),
-                },
-            );
+        reading(|| {
+            batch
+                .par_iter_mut()
+                .with_min_len(64)
+                .filter(|(_, file)| file.is_none())
+                .for_each(
+                    |(id, file)| match try_stat(&snapshot.layout, graph, *id, fs) {
+                        Ok(found) => *file = found,
+                        Err(error) => failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((*id, error.to_string())),
+                    },
+                );
+        });
         for (id, file) in batch {
             files.push(id, file);
         }

@@ -128,8 +128,13 @@ impl IndexDoc {
                 continue;
             }
             if value.starts_with('[') {
-                for element in elements(value).map_err(IndexError::Syntax)? {
-                    entries.push(Entry::scan(&text, element, arrays).map_err(IndexError::Syntax)?);
+                let elements = elements(value).map_err(IndexError::Syntax)?;
+                let scanned =
+                    crate::threads::map(&elements, |element| Entry::scan(&text, element, arrays));
+                drop(elements);
+                entries.reserve_exact(scanned.len());
+                for entry in scanned {
+                    entries.push(entry.map_err(IndexError::Syntax)?);
                 }
             } else if value != "null" {
                 return Err(IndexError::NotAnIndex("its `manifests` is not an array"));
@@ -208,6 +213,12 @@ impl IndexDoc {
             .map(|details| *details)
             .or_else(|| details_without_digest(text))
             .unwrap_or_default()
+    }
+
+    /// Returns the [details](Self::details) of each entry, in the order of the document.
+    #[must_use]
+    pub fn all_details(&self) -> Vec<Details> {
+        crate::threads::map(&self.entries, |entry| self.details(entry))
     }
 
     /// Returns the text of an entry, exactly as written.

@@ -1,5 +1,7 @@
 //! The blobs to delete, stored compactly.
 
+use std::cmp::Ordering;
+
 use crate::fs::FileStat;
 use crate::graph::FileTable;
 use crate::layout::BlobId;
@@ -76,6 +78,11 @@ impl Deletions {
             .take(most)
             .filter_map(|position| self.get(position))
             .collect()
+    }
+
+    /// Sorts the blobs by this order of their numbers, which must differ for different blobs.
+    pub(super) fn sort_by(&mut self, compare: impl FnMut(BlobId, BlobId) -> Ordering) {
+        self.0.sort_by(compare);
     }
 
     /// Keeps only the blobs that are wanted.

@@ -45,6 +45,15 @@ const KEYS: [(&str, Key); 15] = [
 
 impl Key {
     pub(super) fn of(text: &str) -> Self {
+        // As nearly every writer spells them.
+        match text {
+            "digest" => return Self::Digest,
+            "size" => return Self::Size,
+            "mediaType" => return Self::MediaType,
+            "annotations" => return Self::Annotations,
+            "platform" => return Self::Platform,
+            _ => {}
+        }
         KEYS.iter()
             .find(|(name, _)| folds_to(text, name))
             .map_or(Self::Other, |(_, key)| *key)
@@ -95,7 +104,9 @@ pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
     if text.len() == lower.len() {
         return text.eq_ignore_ascii_case(lower);
     }
-    !text.is_ascii()
+    // The two letters have more bytes than those that they equal.
+    text.len() > lower.len()
+        && !text.is_ascii()
         && text
             .chars()
             .map(|letter| match letter {

@@ -76,6 +76,28 @@ fn buffered<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
     input.fill_buf()
 }
 
+/// Returns `true` for a byte that ends a string or begins an escape, and for control characters.
+const fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f)
+}
+
+/// Returns the position of the first [special](is_special) byte.
+fn first_special(bytes: &[u8]) -> Option<usize> {
+    // The bytes of a block are tested together, without a branch for each.
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (number, block) in blocks.iter().enumerate() {
+        if block
+            .iter()
+            .fold(false, |found, byte| found | is_special(*byte))
+        {
+            let position = block.iter().position(|byte| is_special(*byte))?;
+            return Some(number * 16 + position);
+        }
+    }
+    let position = rest.iter().position(|byte| is_special(*byte))?;
+    Some(blocks.len() * 16 + position)
+}
+
 impl<R: BufRead> Lexer<R> {
     /// Reads input that is in memory: strings are kept at any length.
     pub(super) const fn whole(input: R) -> Self {
@@ -166,9 +188,7 @@ impl<R: BufRead> Lexer<R> {
             if buffer.is_empty() {
                 return Err(self.error("unexpected end of a string"));
             }
-            let stop = buffer
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            let stop = first_special(buffer);
             let length = stop.unwrap_or(buffer.len());
             let special = stop.and_then(|at| buffer.get(at).copied());
             let room = self.keep.saturating_sub(self.text.len());
@@ -187,7 +207,11 @@ impl<R: BufRead> Lexer<R> {
 
     /// Returns the last string; `None` if it was too long to be kept.
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
-        (!self.is_cut).then(|| String::from_utf8_lossy(&self.text))
+        // Checking alone is faster than the search for what must be replaced.
+        (!self.is_cut).then(|| match std::str::from_utf8(&self.text) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(&self.text),
+        })
     }
 
     fn push(&mut self, letter: char) {
@@ -350,6 +374,21 @@ mod tests {
             ("\\", None),
         ] {
             assert_eq!(string(text).as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found_at_any_position() {
+        for len in 0..50 {
+            assert_eq!(first_special(&vec![b'x'; len]), None, "{len}");
+            for position in 0..len {
+                for special in [b'"', b'\\', 0, 0x1f] {
+                    let mut bytes = vec![0xff; len];
+                    bytes[position] = special;
+                    bytes[len - 1] = if position == len - 1 { special } else { b'"' };
+                    assert_eq!(first_special(&bytes), Some(position), "{len}");
+                }
+            }
         }
     }
 

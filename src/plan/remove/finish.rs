@@ -35,11 +35,7 @@ pub(in crate::plan) fn finish(
     } = snapshot;
     let elements = docker_elements(snapshot, gone);
     let keep = |root: &Root| gone.keeps(root, &elements);
-    let is_nothing = gone.entries.is_empty()
-        && gone.elements.is_empty()
-        && gone.replaced.is_empty()
-        && gone.cut == Cut::default();
-    let mut plan = if is_nothing && extent == SweepExtent::Released {
+    let mut plan = if gone.releases_nothing() && extent == SweepExtent::Released {
         Plan::empty(snapshot)
     } else {
         release(snapshot, gone, missing, extent, &keep, sweep_options, fs)?
@@ -176,8 +172,10 @@ fn release(
     )?;
     let mut plan = sweep(snapshot, &live, fs, sweep_options);
     let is_orphan = |deletion: &Deletion| !graph.is_rooted(deletion.id);
-    // On a full disk the older orphans make room for the new index.
-    plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
+    // On a full disk the older orphans make room for the new index. Without one there is nothing to make room for.
+    if !gone.edits_nothing() {
+        plan.spare = Deletions::of(plan.sweep.iter().filter(is_orphan));
+    }
     // What an interrupted run of this program wrote, and this one lists, does not indicate a writer.
     let new = gone.nested.iter().chain(gone.replaced.values());
     let new = new.filter_map(|blob| graph.id(&blob.digest)).collect();
@@ -204,12 +202,11 @@ fn release(
     // What the removal releases first, in docker's order, then everything else.
     plan.order = Order::Docker;
     let ranks = docker_order(snapshot, gone);
-    let mut sorted: Vec<Deletion> = plan.sweep.iter().collect();
-    sorted.sort_by_key(|deletion| {
-        let rank = ranks.get(&deletion.id).copied().unwrap_or(usize::MAX);
-        (rank, graph.digest(deletion.id))
-    });
-    plan.sweep = Deletions::of(sorted);
+    let place = |id: BlobId| {
+        let rank = ranks.get(&id).copied().unwrap_or(usize::MAX);
+        (rank, graph.digest(id))
+    };
+    plan.sweep.sort_by(|a, b| place(a).cmp(&place(b)));
     Ok(plan)
 }
 

@@ -67,6 +67,24 @@ pub(in crate::plan) enum SweepExtent {
 }
 
 impl RemovalSet {
+    /// Returns `true` if no file of the layout is edited.
+    pub(super) fn edits_nothing(&self) -> bool {
+        self.releases_nothing()
+            && self.annotations.is_empty()
+            && self.saved.is_empty()
+            && self.renamed.is_empty()
+            && self.nested.is_empty()
+            && self.replaced_ids.is_empty()
+    }
+
+    /// Returns `true` if every entry and element is kept as it is, but perhaps loses names.
+    pub(super) fn releases_nothing(&self) -> bool {
+        self.entries.is_empty()
+            && self.elements.is_empty()
+            && self.replaced.is_empty()
+            && self.cut == Cut::default()
+    }
+
     /// Removes an entry with its names.
     pub(in crate::plan) fn take_entry(&mut self, entry: &EntryFacts) {
         self.entries.insert(entry.position);
