@@ -25,6 +25,8 @@ usage: cargo bench --bench bench -- [OPTIONS]
   --strace          count system calls as well, in one more round
   --scale           also measure how cost grows with blobs and with entries
   --archives        also measure an archive of 2 GiB
+  --lists           also measure long lists, and small layouts
+  --cold            drop the page cache before each run (as root): what waits for the disk
   --trash           measure only `gc --trash`, `undo` and `trash empty`, on each shape
   --phases          also show where the time goes, part by part
   --no-umoci        leave umoci out, which takes longest
@@ -56,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) strace: bool,
     pub(crate) scaling: bool,
     pub(crate) archives: bool,
+    pub(crate) lists: bool,
+    pub(crate) cold: bool,
     pub(crate) trash: bool,
     pub(crate) sweeps: bool,
     pub(crate) phases: bool,
@@ -87,6 +91,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         strace: false,
         scaling: false,
         archives: false,
+        lists: false,
+        cold: false,
         trash: false,
         sweeps: true,
         phases: false,
@@ -112,6 +118,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--strace" => options.strace = true,
             "--scale" | "--scaling" => options.scaling = true,
             "--archives" => options.archives = true,
+            "--lists" => options.lists = true,
+            "--cold" => options.cold = true,
             "--trash" => (options.trash, options.sweeps) = (true, false),
             "--phases" => options.phases = true,
             "--binary" => options.binary = value()?.into(),
@@ -129,6 +137,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         options.strace = true;
         options.scaling = true;
         options.archives = true;
+        options.lists = true;
         options.trash = true;
         options.phases = true;
     }
@@ -176,6 +185,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     let mut ending = Ending::Delete;
     let mut only_stats = false;
     let mut only_hashes = false;
+    let mut only_parses = false;
     let mut layout = None;
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -189,6 +199,7 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
             "--dry-run" => ending = Ending::Keep,
             "--stat" => only_stats = true,
             "--hash" => only_hashes = true,
+            "--parse" => only_parses = true,
             _ if !arg.starts_with('-') && layout.is_none() => layout = Some(arg.into()),
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),
         }
@@ -199,6 +210,10 @@ fn parse_floor(mut args: impl Iterator<Item = String>) -> io::Result<Task> {
     }
     if only_hashes {
         return Ok(Task::Hash { layout, threads });
+    }
+    if only_parses {
+        let documents = documents.ok_or_else(|| wrong("`--parse` wants `--documents`"))?;
+        return Ok(Task::Parse { layout, documents });
     }
     Ok(Task::Sweep {
         layout,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -171,6 +171,23 @@ impl Bench {
             work,
             _notes: notes,
         })
+    }
+
+    /// Returns the program that does the least.
+    pub(crate) fn floor(&self) -> &Path {
+        &self.floor
+    }
+
+    /// Drops the page cache, if that was asked for.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        if self.options.cold {
+            rustix::fs::sync();
+            let path = "/proc/sys/vm/drop_caches";
+            std::fs::write(path, "3").map_err(|error| {
+                io::Error::other(format!("`--cold` cannot write `{path}`: {error}"))
+            })?;
+        }
+        Ok(())
     }
 
     /// Makes a fresh layout.
@@ -370,7 +387,7 @@ impl Bench {
     }
 
     fn take_time(&self, row: &mut Row, call: &Invocation) {
-        match self.meter.run(call) {
+        match self.settle().and_then(|()| self.meter.run(call)) {
             Ok(sample) => row.samples.push(sample),
             Err(error) => row.fail(error.to_string()),
         }

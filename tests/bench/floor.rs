@@ -47,6 +47,13 @@ pub(crate) enum Task {
         /// How many threads look.
         threads: usize,
     },
+    /// Read `index.json` and the documents, and parse them: what a command that shows images cannot do without.
+    Parse {
+        /// The layout.
+        layout: PathBuf,
+        /// A file with the names of the documents, one a line.
+        documents: PathBuf,
+    },
     /// List, read and hash each blob: what a command that compares contents cannot do without.
     Hash {
         /// The layout.
@@ -94,6 +101,16 @@ pub(crate) fn run(task: &Task) -> io::Result<()> {
             }
         }
         Task::Stat { layout, threads } => look_at_each(&open_blobs(layout)?, *threads),
+        Task::Parse { layout, documents } => {
+            let parse = |bytes: &[u8]| {
+                let value: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(bytes);
+                value.map(drop).map_err(io::Error::other)
+            };
+            parse(&fs::read(layout.join("index.json"))?)?;
+            let text = fs::read_to_string(documents)?;
+            let names: Vec<_> = text.lines().collect();
+            read_each(open_blobs(layout)?.as_fd(), &names, parse)
+        }
         Task::Hash { layout, threads } => hash_all(&open_blobs(layout)?, *threads),
     }
 }
@@ -179,6 +196,15 @@ pub(crate) fn each_name(
 
 /// Opens, measures, reads and closes each of the files: four calls a file.
 pub(crate) fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
+    read_each(dir, names, |_| Ok(()))
+}
+
+/// As [`read_all`], and uses what was read.
+fn read_each(
+    dir: BorrowedFd<'_>,
+    names: &[&str],
+    with: impl Fn(&[u8]) -> io::Result<()> + Sync,
+) -> io::Result<()> {
     parallel::in_chunks(
         names.len(),
         CHUNK,
@@ -193,7 +219,8 @@ pub(crate) fn read_all(dir: BorrowedFd<'_>, names: &[&str]) -> io::Result<()> {
                 )?;
                 let len = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or_default();
                 buffer.resize(buffer.len().max(len), 0);
-                rustix::io::read(&file, buffer.get_mut(..len).unwrap_or_default())?;
+                let read = rustix::io::read(&file, buffer.get_mut(..len).unwrap_or_default())?;
+                with(buffer.get(..read).unwrap_or_default())?;
             }
             Ok(())
         },

@@ -22,6 +22,7 @@ mod contend;
 mod floor;
 mod host;
 mod layout;
+mod lists;
 mod measure;
 mod parallel;
 mod phases;
@@ -86,6 +87,9 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
     }
     if options.scaling {
         is_sound &= scaling::run(out, &bench)?;
+    }
+    if options.lists {
+        is_sound &= lists::run(out, &bench)?;
     }
     if options.archives {
         is_sound &= archives::run(out, &bench)?;

@@ -43,9 +43,14 @@ pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\n{}, page cache warm, layouts written to the disk before. Medians; ratios are medians of the \
+        "\n{}, page cache {}, layouts written to the disk before. Medians; ratios are medians of the \
          ratios within a round. Where others use the machine, CPU is the column to trust.",
-        count(options.runs, "interleaved round")
+        count(options.runs, "interleaved round"),
+        if options.cold {
+            "dropped before each run"
+        } else {
+            "warm"
+        }
     )
 }
 

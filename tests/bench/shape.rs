@@ -17,7 +17,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    const fn plain(count: usize, layers: usize) -> Self {
+    pub(crate) const fn plain(count: usize, layers: usize) -> Self {
         Self {
             count,
             platforms: 0,

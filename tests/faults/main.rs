@@ -56,6 +56,7 @@ mod reading;
 mod repair;
 mod shared_trash;
 mod signals;
+mod slow;
 mod stall;
 mod stops;
 mod strace;

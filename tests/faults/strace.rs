@@ -13,6 +13,9 @@ use tempfile::NamedTempFile;
 
 use crate::support::Run;
 
+/// The number of threads that read.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
 /// The variable that asks for every fault instead of a sample.
 const EXTENT: &str = "OCISWEEP_FAULTS";
 
@@ -52,6 +55,25 @@ impl Recording {
             args,
         );
         let run = Run::wait(line.clone(), child);
+        Self {
+            run,
+            calls: parse(&read(log.path())),
+        }
+    }
+
+    /// Runs the program with a delay in some calls and as many threads as it wants, and notes the calls of these names.
+    #[track_caller]
+    pub(crate) fn slowed(names: &[&str], injection: &str, args: &[OsString]) -> Self {
+        let log = log_file();
+        let line = format!("strace {names:?} -e inject={injection} {args:?}");
+        let (trace, inject) = (
+            format!("trace={}", names.join(",")),
+            format!("inject={injection}"),
+        );
+        let mut command = command(log.path(), &[], &[&trace, &inject], args);
+        command.env_remove(THREADS);
+        let child = command.spawn().expect("`strace` can be started");
+        let run = Run::wait(line, child);
         Self {
             run,
             calls: parse(&read(log.path())),
@@ -150,6 +172,11 @@ pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[Os
 
 #[track_caller]
 fn start(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -> Child {
+    let mut command = command(log, files, expressions, args);
+    command.spawn().expect("`strace` can be started")
+}
+
+fn command(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-s", "256", "-o"]);
     command.arg(log);
@@ -172,14 +199,14 @@ fn start(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
         // One thread reads documents, so that its calls come in the same order in every run.
-        .env("RAYON_NUM_THREADS", "1")
+        .env(THREADS, "1")
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
         .env_remove("COLUMNS")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.spawn().expect("`strace` can be started")
+    command
 }
 
 /// Makes arguments of anything.

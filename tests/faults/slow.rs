@@ -1,0 +1,59 @@
+//! Disks that let each request wait, and what is asked of them.
+
+use std::ffi::OsString;
+
+use crate::strace::{Recording, args};
+use crate::support::environment::has_strace;
+use crate::support::{Desc, FullLayout};
+
+/// Adds blobs that nothing references.
+fn orphans(fixture: &FullLayout, count: usize) -> Vec<Desc> {
+    let layer = |number: usize| fixture.builder.layer(format!("layer {number}").as_bytes());
+    (0..count).map(layer).collect()
+}
+
+fn dry_run(fixture: &FullLayout) -> Vec<OsString> {
+    args(["gc".as_ref(), "-n".as_ref(), fixture.path().as_os_str()])
+}
+
+/// Returns how often the file of a blob was opened.
+fn opened(recording: &Recording, blob: &Desc) -> usize {
+    let name = blob.digest.strip_prefix("sha256:").expect("sha256");
+    let calls = recording.calls.iter();
+    calls
+        .filter(|call| call.name == "openat" && call.text.contains(name))
+        .count()
+}
+
+#[test]
+fn more_threads_than_cores_read_while_the_disk_lets_them_wait() {
+    if !has_strace() {
+        return;
+    }
+    let fixture = FullLayout::new();
+    let blobs = orphans(&fixture, 600);
+    let calls = ["openat", "clone", "clone3"];
+    let slow = Recording::slowed(&calls, "openat:delay_enter=3000", &dry_run(&fixture));
+    slow.run.ok();
+    let started = slow.calls.iter().filter(|call| call.name != "openat");
+    assert!(started.count() >= 16, "{}", slow.run.all());
+    for blob in &blobs {
+        assert_eq!(opened(&slow, blob), 1, "{}", blob.digest);
+    }
+}
+
+/// What begins like no document is not read again because it is recent.
+#[test]
+fn a_recent_orphan_is_opened_once() {
+    if !has_strace() {
+        return;
+    }
+    let fixture = FullLayout::new();
+    let blobs = orphans(&fixture, 20);
+    fixture.builder.fresh(&blobs);
+    let recording = Recording::of(&["openat"], &dry_run(&fixture));
+    recording.run.ok().says("in flight");
+    for blob in &blobs {
+        assert_eq!(opened(&recording, blob), 1, "{}", blob.digest);
+    }
+}
