@@ -5,9 +5,8 @@
 //!
 //! A thread for each core is right for files in the page cache. On a cold disk they wait most of the time, each for one request,
 //! while the device could serve many: 44,000 blobs of 2 kB were read in 2.9 s by two threads, and in 0.9 s by sixteen. The file
-//! system does not tell which is the case (virtual disks call themselves rotational), so it is [measured](reading): the share of
-//! the processor's time in the time that a batch takes, and whether anything came from a disk. On a busy machine threads wait as
-//! well, for the processor, and more of them would only take memory.
+//! system does not tell which is the case (virtual disks call themselves rotational), so it is [measured](reading): whether a
+//! batch came from a disk, or took long. The processor's time would say less, for on a busy machine threads wait for that as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, mpsc};
@@ -17,13 +16,15 @@ use rayon::iter::{
     IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _,
 };
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
-use rustix::time::{ClockId, clock_gettime};
 
 /// Requests that a device gets at once while threads wait for it.
 const IN_FLIGHT: usize = 16;
 
-/// A batch that takes less says nothing.
-const MEASURABLE: Duration = Duration::from_millis(1);
+/// A batch of files came from a disk if this many bytes were read for each. In the page cache it is none; an inode has 256.
+const FROM_DISK: u64 = 128;
+
+/// A file that takes a thread longer came from far away: in the page cache it takes 10 µs, on a busy machine several times that.
+const FAR: Duration = Duration::from_micros(500);
 
 /// Items that one thread takes at least: for fewer, waking another one takes longer than the work.
 const AT_LEAST: usize = 512;
@@ -109,27 +110,26 @@ pub(crate) fn map<T: Sync, R: Send>(
 /// Whether the last batch of reads waited for a device.
 static WAITS: AtomicBool = AtomicBool::new(false);
 
-/// Runs one batch of reads, which uses the threads of the pool that it is called in. There are more threads than cores while
-/// they mostly wait.
-pub(crate) fn reading<R: Send>(batch: impl FnOnce() -> R + Send) -> R {
-    let (begun, used) = moment();
+/// Runs one batch of reads of this many files, which uses the threads of the pool that it is called in. There are more threads
+/// than cores while they mostly wait.
+pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
+    let wide = WAITS.load(Ordering::Relaxed).then(wide_pool).flatten();
     let read = bytes_from_disks();
-    let waited = WAITS.load(Ordering::Relaxed);
-    let wide = waited.then(wide_pool).flatten();
+    let begun = Instant::now();
     let result = match wide {
         Some(pool) => pool.install(batch),
         None => batch(),
     };
-    let (end, used_then) = moment();
-    let wall = end.duration_since(begun);
-    if wall >= MEASURABLE {
-        let busy = used_then.saturating_sub(used);
-        let has_read = || bytes_from_disks() != read || read.is_none();
-        WAITS.store(
-            waits(wall, busy, wide.is_some(), has_read),
-            Ordering::Relaxed,
-        );
-    }
+    let threads = wide.map_or_else(rayon::current_num_threads, ThreadPool::current_num_threads);
+    let measured = Measured {
+        files,
+        threads,
+        wall: begun.elapsed(),
+        from_disks: bytes_from_disks()
+            .zip(read)
+            .map_or(0, |(now, before)| now.saturating_sub(before)),
+    };
+    WAITS.store(measured.waited(), Ordering::Relaxed);
     result
 }
 
@@ -144,14 +144,25 @@ pub(crate) fn first_batch(most: usize) -> usize {
     }
 }
 
-/// Decides whether threads mostly waited for a disk in a batch that took `wall`, and `busy` of the processor on all cores. Once
-/// there are more threads than cores, they wait as long as the cores are not full: otherwise each batch would change the decision.
-fn waits(wall: Duration, busy: Duration, is_wide: bool, has_read: impl FnOnce() -> bool) -> bool {
-    let cores = rayon::current_num_threads();
-    let share = busy.as_secs_f64() / (wall.as_secs_f64() * cores as f64);
-    let limit = if is_wide { 0.9 } else { 0.5 };
-    // What a file system in user space reads is not counted as ours. No machine is so busy that others leave that little.
-    share < limit && (has_read() || share < 0.05)
+/// What a batch of reads took.
+struct Measured {
+    files: usize,
+    threads: usize,
+    wall: Duration,
+    /// The bytes that were read from storage meanwhile. File systems in user space do not count theirs as ours.
+    from_disks: u64,
+}
+
+impl Measured {
+    /// Returns `true` if the threads mostly waited.
+    fn waited(&self) -> bool {
+        let files = self.files as u64;
+        let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
+        let limit = FAR.saturating_mul(u32::try_from(self.files).unwrap_or(u32::MAX));
+        files > 0
+            && (self.from_disks >= files.saturating_mul(FROM_DISK)
+                || self.wall.saturating_mul(threads) >= limit)
+    }
 }
 
 /// Returns the bytes that this process has caused to be read from storage (proc(5), `/proc/pid/io`); `None` if that is unknown.
@@ -159,15 +170,6 @@ fn bytes_from_disks() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     let mut lines = text.lines();
     lines.find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok())
-}
-
-/// Returns the time, and that of the processor for all threads of this process. They decide how many threads read, never what
-/// is read.
-fn moment() -> (Instant, Duration) {
-    let used = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(used.tv_sec).unwrap_or_default();
-    let nanoseconds = u32::try_from(used.tv_nsec).unwrap_or_default();
-    (Instant::now(), Duration::new(seconds, nanoseconds))
 }
 
 /// Returns the threads that wait for a device; `None` if a number of threads was asked for, or they cannot be started.
@@ -199,22 +201,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_wait_if_the_cores_are_idle() {
-        let cores = u32::try_from(rayon::current_num_threads()).expect("a few");
-        let wall = Duration::from_millis(100);
-        for (percent, is_wide, has_read, expected) in [
-            (10, false, true, true),
-            (10, false, false, false),
-            (2, false, false, true),
-            (40, false, true, true),
-            (60, false, true, false),
-            (60, true, true, true),
-            (60, true, false, false),
-            (95, true, true, false),
+    fn threads_waited_if_much_came_from_a_disk_or_from_far_away() {
+        for (files, threads, microseconds, from_disks, expected) in [
+            (0, 2, 50_000, 1 << 20, false),
+            // From the page cache, and on a busy machine.
+            (8192, 2, 41_000, 0, false),
+            (8192, 2, 410_000, 4096, false),
+            // From a disk.
+            (128, 2, 5_000, 128 * 4096, true),
+            (128, 2, 5_000, 128 * 256, true),
+            (8192, 16, 164_000, 8192 * 4096, true),
+            // A file system that does not count, with a millisecond for each file.
+            (128, 2, 64_000, 0, true),
+            (8192, 16, 512_000, 0, true),
         ] {
-            let busy = wall * cores * percent / 100;
-            let found = waits(wall, busy, is_wide, || has_read);
-            assert_eq!(found, expected, "{percent} {is_wide} {has_read}");
+            let measured = Measured {
+                files,
+                threads,
+                wall: Duration::from_micros(microseconds),
+                from_disks,
+            };
+            assert_eq!(measured.waited(), expected, "{files} {microseconds}");
         }
     }
 
@@ -224,7 +231,7 @@ mod tests {
 
         for waited in [true, false] {
             WAITS.store(waited, Ordering::Relaxed);
-            let sum: u64 = reading(|| (0..1000_u64).into_par_iter().sum());
+            let sum: u64 = reading(1000, || (0..1000_u64).into_par_iter().sum());
             assert_eq!(sum, 499_500);
         }
     }

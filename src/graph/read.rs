@@ -257,7 +257,7 @@ impl Graph {
                     .map(|request| read(layout, request))
                     .collect()
             } else {
-                reading(|| {
+                reading(requests.len(), || {
                     requests
                         .par_iter()
                         .with_max_len(32)

@@ -76,7 +76,7 @@ impl Graph {
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let mut scanned: Vec<_> = reading(|| {
+            let mut scanned: Vec<_> = reading(batch.len(), || {
                 batch
                     .par_iter()
                     .with_min_len(16)

@@ -79,7 +79,8 @@ pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
             });
             return Files(Arc::new(files), unmeasured);
         }
-        reading(|| {
+        let unknown = batch.iter().filter(|(_, file)| file.is_none()).count();
+        reading(unknown, || {
             batch
                 .par_iter_mut()
                 .with_min_len(64)
