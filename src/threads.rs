@@ -5,7 +5,7 @@
 //!
 //! A thread for each core is right for files in the page cache. On a cold disk they wait most of the time, each for one request,
 //! while the device could serve many: 44,000 blobs of 2 kB were read in 2.9 s by two threads, and in 0.9 s by sixteen. The file
-//! system does not tell which is the case (virtual disks call themselves rotational), so it is [measured](reading): whether a
+//! system does not tell which is the case (virtual disks call themselves rotational), so it is measured: whether a
 //! batch came from a disk, or took long. The processor's time would say less, for on a busy machine threads wait for that as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +29,8 @@ const FAR: Duration = Duration::from_micros(500);
 /// Items that one thread takes at least: for fewer, waking another one takes longer than the work.
 const AT_LEAST: usize = 512;
 
-/// Starts the threads, once for a process. If none can be started, the calling thread does all the work: call this in the main
-/// thread, before others are started.
+/// Starts the threads, once for a process. If none can be started, the calling thread does all the work: the first call must come
+/// from the main thread. Everything that uses them calls this; a small layout never does.
 ///
 /// An existing global pool of rayon is kept.
 pub fn start() {
@@ -113,6 +113,7 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 /// Runs one batch of reads of this many files, which uses the threads of the pool that it is called in. There are more threads
 /// than cores while they mostly wait.
 pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
+    start();
     let wide = WAITS.load(Ordering::Relaxed).then(wide_pool).flatten();
     let read = bytes_from_disks();
     let begun = Instant::now();
@@ -131,6 +132,23 @@ pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -
     };
     WAITS.store(measured.waited(), Ordering::Relaxed);
     result
+}
+
+/// Items of which one thread reads all: waking another one takes longer.
+const FEW: usize = 16;
+
+/// Reads one file for each item: in one thread if there are few, else as [`reading`] does.
+pub(crate) fn read_each<T: Sync, R: Send>(
+    items: &[T],
+    read: impl Fn(&T) -> R + Sync + Send,
+) -> Vec<R> {
+    if items.len() <= FEW {
+        return items.iter().map(read).collect();
+    }
+    reading(items.len(), || {
+        // Files differ in length: no thread gets a long run of them.
+        items.par_iter().with_max_len(32).map(read).collect()
+    })
 }
 
 /// Returns the number of items in the first batch of reads: enough to measure, and few enough that a cold disk is not read by
@@ -186,6 +204,7 @@ fn wide_pool() -> Option<&'static ThreadPool> {
 /// Returns `true` if the calling thread is the only one, so that it must not wait for another one.
 #[must_use]
 pub fn is_alone() -> bool {
+    start();
     rayon::current_thread_index().is_some() && rayon::current_num_threads() == 1
 }
 

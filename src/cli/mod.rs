@@ -91,13 +91,6 @@ pub fn main() -> ExitCode {
             }
         }
     }
-    // Here, where no other thread is running yet.
-    if !matches!(
-        args.command,
-        Command::Completions(_) | Command::Man(_) | Command::Help(_)
-    ) {
-        ocisweep::threads::start();
-    }
     let changes = args.command.changes();
     if let Err(exit) = open_records(&mut context, &args.command) {
         return exit.code();

@@ -218,7 +218,6 @@ impl Graph {
         progress: &dyn Progress,
         documents: Documents,
     ) -> Result<Self> {
-        crate::threads::start();
         let mut graph = Self {
             reached: BlobSet::new(blobs.len()),
             blobs,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rayon::prelude::*;
 
 use super::content::{Absent, Length, ReadResult, Request, read};
 use super::{Documents, Edge, Graph, Node, ReadState, Root, RootSource};
@@ -13,16 +12,13 @@ use crate::oci::descriptor::Link;
 use crate::oci::signed::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Document, Kind, Role};
 use crate::progress::{Phase, Progress, Running, Total};
-use crate::threads::{first_batch, reading};
+use crate::threads::{first_batch, read_each};
 
 /// The most documents that are read before their references are followed: bounds the memory of a wide index.
 const BATCH: usize = 1024;
 
 /// The most bytes that the documents of a batch may declare together.
 const BATCH_BYTES: u64 = 64 << 20;
-
-/// So many documents are read by one thread.
-const FEW: usize = 4;
 
 /// A blob to visit, and how it was reached.
 pub(super) struct Step {
@@ -250,21 +246,7 @@ impl Graph {
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            // Waking the other threads takes longer than reading a few.
-            let found: Vec<_> = if requests.len() <= FEW {
-                requests
-                    .iter()
-                    .map(|request| read(layout, request))
-                    .collect()
-            } else {
-                reading(requests.len(), || {
-                    requests
-                        .par_iter()
-                        .with_max_len(32)
-                        .map(|request| read(layout, request))
-                        .collect()
-                })
-            };
+            let found = read_each(&requests, |request| read(layout, request));
             most = BATCH;
             progress.advance(requests.len() as u64, 0);
             asked.clear();

@@ -31,6 +31,9 @@ pub(crate) const STORE_LOCK: &str = ".ocisweep.lock";
 /// The number of digests that are hashed before they are inserted into the table.
 const HASHED_AT_ONCE: usize = 1 << 16;
 
+/// So many digests are hashed by one thread.
+const FEW: usize = 1024;
+
 /// The number of a digest. It is that of a listed blob if it is below [`BlobList::len`].
 pub type BlobId = u32;
 
@@ -139,11 +142,16 @@ impl DigestTable {
         for begin in (first..digests.len()).step_by(HASHED_AT_ONCE) {
             let end = digests.len().min(begin + HASHED_AT_ONCE);
             let batch = digests.get(begin..end).unwrap_or_default();
-            batch
-                .par_iter()
-                .with_min_len(1024)
-                .map(|digest| keys.hash(digest))
-                .collect_into_vec(&mut hashes);
+            if batch.len() <= FEW {
+                hashes = batch.iter().map(|digest| keys.hash(digest)).collect();
+            } else {
+                crate::threads::start();
+                batch
+                    .par_iter()
+                    .with_min_len(FEW)
+                    .map(|digest| keys.hash(digest))
+                    .collect_into_vec(&mut hashes);
+            }
             for (position, &hash) in (begin..end).zip(&hashes) {
                 let entry = numbers.entry(
                     hash,

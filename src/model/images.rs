@@ -1,21 +1,22 @@
 //! Images as users see them: the entries of `index.json` that share a digest, with their names, sizes and platforms.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::Read as _;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use rustix::fs::Stat;
-use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::fs::{FileStat, is_absence, modified_of};
+use crate::fs::{FileStat, modified_of};
 use crate::graph::{BlobSet, Edge, content_of, is_attestation};
 use crate::layout::BlobId;
+use crate::model::config;
+pub use crate::model::config::ImageConfig;
 use crate::model::entries::{EntryFacts, saved_names};
 use crate::model::inventory::Files;
 use crate::model::snapshot::Snapshot;
 use crate::oci::platform::Platform;
 use crate::oci::{Digest, EntryName, Role, Shape, entry_names};
+use crate::threads;
 
 /// Which time counts as the age of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub enum TimeSource {
     Created,
 }
 
-/// The largest config that is read for its date and labels, in bytes.
-const MAX_CONFIG_BYTES: u64 = 8 << 20;
+/// The most files that are read before the results are stored.
+const BATCH: usize = 8192;
 
 /// The entries of `index.json` that share one digest.
 #[derive(Debug, Clone)]
@@ -89,17 +90,6 @@ pub enum Presence {
     Missing,
     /// Its document is damaged.
     Damaged,
-}
-
-/// The parts of a config that describe an image.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageConfig {
-    /// When it was built; `None` for 1970 or before, which reproducible builds write.
-    pub created: Option<Timestamp>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its platform.
-    pub platform: Option<Platform>,
 }
 
 /// Reads sizes and configs, each at most once.
@@ -177,6 +167,22 @@ fn listed_elsewhere(snapshot: &Snapshot) -> HashMap<&Digest, Vec<String>> {
                 files.push(label.clone());
             }
         }
+    }
+    found
+}
+
+/// Applies a function that reads one file to each blob, and returns what it found.
+fn in_batches<T: Send>(
+    ids: &[BlobId],
+    read: impl Fn(BlobId) -> Option<T> + Sync,
+) -> Vec<(BlobId, T)> {
+    let mut found = Vec::with_capacity(ids.len());
+    for batch in ids.chunks(BATCH) {
+        found.extend(
+            threads::read_each(batch, |id| Some((*id, read(*id)?)))
+                .into_iter()
+                .flatten(),
+        );
     }
     found
 }
@@ -322,9 +328,57 @@ impl<'a> ImageInspector<'a> {
         if let Some(known) = self.configs.get(&config) {
             return known.clone();
         }
-        let read = self.read_config(config);
+        let read = config::read(self.snapshot, config).unwrap_or_else(|error| {
+            self.error.get_or_insert(error);
+            None
+        });
         self.configs.insert(config, read.clone());
         read
+    }
+
+    /// Reads in parallel what [`sizes`](Self::sizes) and [`config`](Self::config) of these images need: one after another, each
+    /// file of a cold disk would be waited for. What cannot be read is left to them.
+    pub fn prefetch(&mut self, images: &[Image]) {
+        let graph = &self.snapshot.graph;
+        let mut seen = BlobSet::default();
+        let mut files = Vec::new();
+        for image in images {
+            for (id, _) in content_of(graph, image.id, None) {
+                let is_known = graph.node(id).is_some() || self.known(id).is_some();
+                if !is_known && graph.is_present(id) && seen.insert(id) {
+                    files.push(id);
+                }
+            }
+        }
+        let snapshot = self.snapshot;
+        let lens = in_batches(&files, |id| {
+            let found = snapshot.layout.look_at_blob(snapshot.graph.digest(id));
+            u64::try_from(found.ok()??.st_size).ok()
+        });
+        self.lens.extend(lens);
+        let configs: BTreeSet<BlobId> = images
+            .iter()
+            .filter_map(|image| self.likely_config(image.id))
+            .filter(|id| graph.is_present(*id))
+            .collect();
+        let configs: Vec<BlobId> = configs.into_iter().collect();
+        let read = in_batches(&configs, |id| config::read(snapshot, id).ok());
+        self.configs.extend(read);
+    }
+
+    /// Returns the config that [`config`](Self::config) needs, as far as the documents tell: an index may leave platforms to the
+    /// configs.
+    fn likely_config(&self, id: BlobId) -> Option<BlobId> {
+        let host = Platform::host();
+        let manifests = self.manifests(id);
+        let of_host = manifests.iter().find(|(_, edge)| {
+            let details = edge.and_then(|edge| edge.details.as_ref());
+            let platform = details.and_then(|details| details.platform.as_ref());
+            platform.is_some_and(|platform| platform.matches_strict(&host))
+        });
+        let (manifest, _) = of_host.or_else(|| manifests.first())?;
+        let mut edges = self.snapshot.graph.edges(*manifest).iter();
+        Some(edges.find(|edge| edge.role == Role::Config)?.to)
     }
 
     /// Returns the present manifests of the platforms of an image, with their edge in the index: the image itself if it is a
@@ -373,68 +427,5 @@ impl<'a> ImageInspector<'a> {
             .filter(|platform| !platform.os.is_empty() || !platform.architecture.is_empty())
             .cloned()
             .or_else(|| self.own_config(manifest)?.platform)
-    }
-
-    fn read_config(&mut self, id: BlobId) -> Option<ImageConfig> {
-        #[derive(Deserialize)]
-        struct Raw {
-            created: Option<String>,
-            config: Option<RawConfig>,
-            #[serde(default)]
-            os: String,
-            #[serde(default)]
-            architecture: String,
-            variant: Option<String>,
-            #[serde(rename = "os.version")]
-            os_version: Option<String>,
-            #[serde(rename = "os.features")]
-            os_features: Option<Vec<String>>,
-        }
-
-        #[derive(Deserialize)]
-        struct RawConfig {
-            #[serde(rename = "Labels")]
-            labels: Option<BTreeMap<String, String>>,
-        }
-
-        let snapshot = self.snapshot;
-        let digest = snapshot.graph.digest(id);
-        let mut bytes = Vec::new();
-        let read = snapshot.layout.open_blob(digest).and_then(|file| {
-            std::fs::File::from(file)
-                .take(MAX_CONFIG_BYTES)
-                .read_to_end(&mut bytes)
-        });
-        match read {
-            Ok(_) => {}
-            Err(error) if is_absence(&error) => return None,
-            Err(error) => {
-                let path = snapshot.layout.blob_path(digest);
-                self.error.get_or_insert(Error::read(path)(error));
-                return None;
-            }
-        }
-        // A blob that is not the config is ignored.
-        if digest.matches(&bytes) == Some(false) {
-            return None;
-        }
-        let raw: Raw = serde_json::from_slice(&bytes).ok()?;
-        Some(ImageConfig {
-            created: raw
-                .created
-                .and_then(|text| text.parse::<Timestamp>().ok())
-                .filter(|created| created.as_second() > 0),
-            labels: raw
-                .config
-                .and_then(|config| config.labels)
-                .unwrap_or_default(),
-            platform: (!raw.os.is_empty()).then_some(Platform {
-                os: raw.os,
-                architecture: raw.architecture,
-                variant: raw.variant.filter(|text| !text.is_empty()),
-                os_version: raw.os_version.filter(|text| !text.is_empty()),
-                os_features: raw.os_features.unwrap_or_default(),
-            }),
-        })
     }
 }

@@ -174,7 +174,6 @@ impl Snapshot {
         progress: &dyn Progress,
         documents: impl Fn(&State) -> Documents,
     ) -> Result<Self> {
-        crate::threads::start();
         let (state, graph) = settled(layout.path(), || {
             let listing = Running::begin(progress, Phase::Listing, Total::default());
             let blobs = Arc::new(layout.list()?);

@@ -114,6 +114,7 @@ impl Shown<'_> {
             for (begin, at) in &mut order {
                 *begin = digest(*at).map_or(u64::MAX, sort_key);
             }
+            ocisweep::threads::start();
             order.par_sort_unstable_by(|(a, at_a), (b, at_b)| {
                 a.cmp(b).then_with(|| digest(*at_a).cmp(&digest(*at_b)))
             });

@@ -262,6 +262,7 @@ pub fn check(
     options: &CheckOptions,
     progress: &dyn Progress,
 ) -> Result<Report> {
+    crate::threads::start();
     let graph = &snapshot.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
     let sizes = Sizes::of(snapshot, &live);

@@ -75,6 +75,7 @@ pub fn check_trash(
     content: Content,
     progress: &dyn Progress,
 ) -> Result<TrashReport> {
+    crate::threads::start();
     let mut report = TrashReport::default();
     let runs = trash.runs()?;
     for run in &runs {

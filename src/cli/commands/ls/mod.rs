@@ -151,6 +151,7 @@ fn list(
             filters.retain_names(image);
         }
     }
+    cache.prefetch(&found);
     let mut listed: Vec<Listed> = found
         .into_iter()
         .map(|image| {
