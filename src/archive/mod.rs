@@ -15,6 +15,7 @@ mod classic;
 mod failure;
 mod input;
 mod links;
+mod listing;
 mod paths;
 mod rewrite;
 mod tar;
@@ -38,6 +39,7 @@ use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
 
 pub use input::Compression;
+pub use listing::index_of_plain;
 pub(crate) use rewrite::Written;
 pub use unpack::Compare;
 

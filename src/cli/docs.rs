@@ -10,6 +10,7 @@ use clap_mangen::Man;
 
 use super::args::{CompletionsArgs, HelpArgs, ManArgs};
 use super::command_line;
+use super::completion;
 use super::context::Context;
 use super::exit::{self, Exit};
 use super::topics::{self, TOPICS};
@@ -69,6 +70,10 @@ pub fn help(context: &Context<'_>, args: &HelpArgs) -> Result<Exit, Exit> {
 
 /// `ocisweep completions`
 pub fn completions(context: &Context<'_>, args: &CompletionsArgs) -> Exit {
+    if let Some(shell) = completion::Shell::parse(&args.shell.to_string()) {
+        return context.print(shell.script());
+    }
+    // Other shells get the commands and flags of this version, and no names.
     let mut script = Vec::new();
     clap_complete::generate(
         args.shell,

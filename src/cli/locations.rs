@@ -58,6 +58,12 @@ pub fn resolve(term: &Term, command: &mut Command, variable: Option<OsString>) -
     })
 }
 
+/// Returns the path of the layout that a word names, in whatever form.
+pub fn layout_of(word: &Path) -> PathBuf {
+    let location = Location::of(word).ok().flatten();
+    location.map_or_else(|| word.to_owned(), |location| location.layout)
+}
+
 fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<(), Refusal> {
     match command {
         Command::Gc(args) => layouts("gc", term, implied, &mut args.layouts),

@@ -12,6 +12,7 @@ mod args;
 mod audit;
 mod command_line;
 mod commands;
+mod completion;
 mod context;
 mod docs;
 mod exit;
@@ -28,6 +29,7 @@ mod term;
 mod topics;
 mod trash;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,16 +49,19 @@ pub fn main() -> ExitCode {
         clippy::disallowed_methods,
         reason = "the command is where the arguments are read"
     )]
-    let words = std::env::args_os();
-    let mut args = match command_line::parse(words) {
-        Ok(args) => args,
-        Err(code) => return code,
-    };
+    let words: Vec<OsString> = std::env::args_os().collect();
     #[expect(
         clippy::disallowed_methods,
         reason = "the command reads the environment, the library does not"
     )]
-    let env = |name| std::env::var_os(name);
+    let env = |name: &str| std::env::var_os(name);
+    if completion::answer(&words, &env).is_some() {
+        return exit::DONE.code();
+    }
+    let mut args = match command_line::parse(words) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let settings = Settings {
         color: args.global.color,
         no_color: env("NO_COLOR").is_some_and(|value| !value.is_empty()),

@@ -59,28 +59,57 @@ fn every_command_has_a_page() {
 #[test]
 fn shells_learn_every_command() {
     let help = Cmd::new(["--help"]).run();
+    let known = [
+        "gc",
+        "rm",
+        "prune",
+        "apply",
+        "hold",
+        "ls",
+        "df",
+        "completions",
+        "man",
+    ];
+    for command in known {
+        assert!(
+            help.stdout.contains(&format!("  {command} ")),
+            "{}",
+            help.all()
+        );
+    }
+    // The scripts of these ask the program.
     for shell in ["bash", "zsh", "fish"] {
-        let run = Cmd::new(["completions", shell]).run();
-        let script = &run.ok().stdout;
-        for command in [
-            "gc",
-            "rm",
-            "prune",
-            "apply",
-            "hold",
-            "ls",
-            "df",
-            "completions",
-            "man",
-        ] {
+        let script = Cmd::new(["completions", shell]).run();
+        script.ok().says(&format!("__complete {shell} "));
+        let ask = |words: &[&str]| {
+            let (before, word) = words.split_at(words.len() - 1);
+            let words = match shell {
+                "bash" => vec![words.join(" "), word.concat(), "9".into(), "80".into()],
+                _ => [before, word]
+                    .concat()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+            };
+            let run = Cmd::new(["__complete", shell]).args(words).run();
+            assert_eq!(run.stderr, "", "{}", run.all());
+            run.ok().stdout.clone()
+        };
+        let commands = ask(&["ocisweep", ""]);
+        for command in known {
             assert!(
-                help.stdout.contains(&format!("  {command} ")),
-                "{}",
-                help.all()
+                commands.contains(command),
+                "{shell} does not know {command}"
             );
-            assert!(script.contains(command), "{shell} does not know {command}");
         }
-        assert!(script.contains("keep-daily"), "{shell} knows no flags");
+        let flags = ask(&["ocisweep", "prune", "--keep-d"]);
+        assert!(flags.contains("keep-daily"), "{shell} knows no flags");
+    }
+    for shell in ["elvish", "powershell"] {
+        let script = Cmd::new(["completions", shell]).run().ok().stdout.clone();
+        for word in known.into_iter().chain(["keep-daily"]) {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! - [`dir`]: layouts to work on, and the comparison.
 //! - [`about`]: version, manual pages, completions, and command lines that are none.
+//! - [`completion`]: what a TAB inserts in real shells.
 //! - [`help`]: `--help` of every command.
 //! - [`list`]: `ls` in all its formats.
 //! - [`many`]: trees of layouts, and pools of blobs.
@@ -20,6 +21,7 @@
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
 
 mod about;
+mod completion;
 mod help;
 mod inspect;
 mod list;

@@ -17,6 +17,7 @@
 //! - [`files`]: a layout in memory, and what is reachable in it.
 //! - [`snapshot`]: the state of a directory, to the nanosecond.
 //! - [`transcript`]: comparison of output with recorded files.
+//! - [`typing`]: [`Typing`], an interactive shell in which keys are pressed.
 //! - [`stopping`]: [`Stopping`], the real file system until a call at which something happens.
 #![expect(
     dead_code,
@@ -42,6 +43,7 @@ pub(crate) mod stopping;
 pub(crate) mod test_dir;
 pub(crate) mod tools;
 pub(crate) mod transcript;
+pub(crate) mod typing;
 
 pub(crate) use corpus::{Case, CaseLayout, Unpacked, cases, unpack};
 pub(crate) use dated::{ImageBuilder, TestLayout, bulk, days_ago};
@@ -59,6 +61,7 @@ pub(crate) use snapshot::{
 pub(crate) use stopping::{Stopping, Way};
 pub(crate) use test_dir::TestDir;
 pub(crate) use tools::ClientDir;
+pub(crate) use typing::Typing;
 
 use std::fmt::Write as _;
 

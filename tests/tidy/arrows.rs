@@ -34,6 +34,7 @@ const COMMAND_ROOMS: &[&str] = &[
     "archives",
     "topics",
     "command_line",
+    "completion",
     "docs",
     "commands",
 ];

@@ -1,0 +1,60 @@
+//! Reads `index.json` of an archive without unpacking it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType};
+
+use super::input::{Compression, FileInput, FromStart, peek};
+use super::tar::{Kind, Members};
+use crate::fs::{Links, open_file, stat_of};
+use crate::oci::IndexDoc;
+
+/// The most members whose headers are read.
+const MAX_MEMBERS: usize = 100_000;
+
+/// The largest `index.json` that is read, in bytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// Returns `index.json` of an archive that is not compressed. Only headers and that file are read, and nothing is written. The rest
+/// of the archive is not verified, so that no deletion may depend on the result.
+///
+/// Returns `None` for everything else: a compressed archive, one with several layouts or more than 100,000 members, a damaged one,
+/// a pipe.
+#[must_use]
+pub fn index_of_plain(path: &Path) -> Option<IndexDoc> {
+    let file = File::from(open_file(CWD, path, Links::Follow).ok()?);
+    let stat = stat_of(&file).ok()?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return None;
+    }
+    let (head, _) = peek(FromStart { file: &file, at: 0 }).ok()?;
+    if Compression::of(&head) != Some(Compression::None) {
+        return None;
+    }
+    let mut input = FileInput::new(&file, u64::try_from(stat.st_size).ok()?);
+    let mut members = Members::new(&mut input);
+    let mut found = None;
+    for _ in 0..MAX_MEMBERS {
+        let Some(entry) = members.next().ok()? else {
+            return found.and_then(|bytes| IndexDoc::parse(bytes).ok());
+        };
+        let mut names = entry.path.rsplit(|byte| *byte == b'/');
+        let is_index = names.next() == Some(&b"index.json"[..])
+            && !names.any(|name| name == b"blobs" || name == b".ocisweep");
+        if entry.kind != Kind::File || !is_index {
+            continue;
+        }
+        if found.is_some() || entry.len > MAX_INDEX_BYTES {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        (&mut members)
+            .take(entry.len)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        found = Some(bytes);
+    }
+    None
+}

@@ -1,0 +1,245 @@
+//! Completion of command lines in shells.
+//!
+//! The scripts that `ocisweep completions` prints call the hidden command `__complete`. It is not a variable of the environment:
+//! every run would read it, and a job in whose environment it is set would complete instead of sweep.
+//!
+//! *Promises*: nothing is written or locked, nothing is printed to stderr, and the answer takes at most about a second. Names come
+//! from untrusted layouts: a name that [`escape`](super::term::escape) changes is not offered, and all others are inserted quoted.
+//!
+//! By hand and not by the engine of `clap_complete` 4.6 (`unstable-dynamic`): its script for bash inserts candidates without quotes,
+//! so that a name such as `$(id)` is executed with the line; it splits a word at each `:`; it takes the word behind `--trash` for
+//! its value; and code that completes a value does not get the other words, so that it does not know the layout.
+
+mod candidates;
+mod contents;
+mod line;
+mod paths;
+mod shells;
+mod values;
+mod words;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use clap::{Arg, Command};
+use jiff::Timestamp;
+
+use candidates::{Candidate, matching};
+use line::{Line, Target};
+pub use shells::Shell;
+use shells::{BashQuestion, for_bash, for_fish, for_zsh};
+use values::{Surroundings, Value, other_commands, subcommands};
+
+use super::command_line;
+
+/// The hidden command.
+const COMMAND: &str = "__complete";
+
+/// Answers a shell, if the words of this process are its question. `None`: they are a command line.
+pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Option<()> {
+    let (first, words) = words.get(1..)?.split_first()?;
+    if first != COMMAND {
+        return None;
+    }
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let text = answer_to(&words, env).unwrap_or_default();
+    // A shell has no place for an error here.
+    drop(io::stdout().lock().write_all(text.as_bytes()));
+    Some(())
+}
+
+/// Returns the answer to the words behind the hidden command.
+fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
+    let (shell, words) = words.split_first()?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command reads the clock once"
+    )]
+    let now = Timestamp::now();
+    let mut root = command_line::command();
+    root.build();
+    let around = Surroundings {
+        root: &root,
+        env,
+        now,
+    };
+    match (Shell::parse(shell)?, words) {
+        (Shell::Bash, [line, replaced, kind, columns]) => {
+            let read = words::Line::read(line);
+            if read.is_other {
+                return None;
+            }
+            let question = BashQuestion {
+                line,
+                replaced,
+                // The type of completion that bash has for a list after a second TAB.
+                is_list: kind == "63",
+                columns: columns.parse().unwrap_or(80),
+            };
+            let found = complete(&read.before, &read.word, around);
+            Some(for_bash(&question, &read, &found))
+        }
+        (Shell::Zsh, [before @ .., word]) => Some(for_zsh(word, &complete(before, word, around))),
+        (Shell::Fish, [before @ .., word]) => {
+            // fish hands over the word as it was typed.
+            let word = words::Line::read(word).word;
+            Some(for_fish(&complete(before, &word, around)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the words that can stand in the place of `word` behind others.
+fn complete(before: &[String], word: &str, around: Surroundings<'_>) -> Vec<Candidate> {
+    // `NAME=value ocisweep …`
+    let is_setting = |word: &&String| word.contains('=');
+    let settings = before.iter().take_while(is_setting).count();
+    let before = before.get(settings..).unwrap_or_default();
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let line = Line::read(around.root, before);
+    match line.target(word) {
+        Target::Flag => flags(&line, word),
+        Target::Command => commands(line.command, word),
+        Target::Value { arg, prefix } => {
+            let value = Value {
+                line: &line,
+                arg,
+                word: word.get(prefix.len()..).unwrap_or_default(),
+                around,
+            };
+            let mut found = value.candidates();
+            for candidate in &mut found {
+                candidate.value.insert_str(0, &prefix);
+            }
+            // What looks like a flag is one, unless `--` or `=` is in front of it.
+            found
+                .retain(|one| line.is_escaped || !prefix.is_empty() || !one.value.starts_with('-'));
+            matching(found, word)
+        }
+        Target::Nothing => Vec::new(),
+    }
+}
+
+fn commands(command: &Command, word: &str) -> Vec<Candidate> {
+    let found = matching(subcommands(command), word);
+    match found.as_slice() {
+        [] => matching(other_commands(command), word),
+        _ => found,
+    }
+}
+
+/// Returns the flags that begin with `word`: the long ones, and short ones that have no long form.
+fn flags(line: &Line<'_>, word: &str) -> Vec<Candidate> {
+    let named = |arg: &Arg| {
+        let long = arg.get_long().map(|name| format!("--{name}"));
+        long.or_else(|| arg.get_short().map(|letter| format!("-{letter}")))
+    };
+    let found = line.flags().filter_map(|arg| {
+        let about = arg.get_help().map(ToString::to_string);
+        let about = about.unwrap_or_default();
+        let name = named(arg)?;
+        Some(Candidate::new(name, about))
+    });
+    matching(found.collect(), word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the answer for a shell that hands over words.
+    fn asked(shell: &str, words: &[&str]) -> String {
+        let words = [&[shell], words].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        answer_to(&words, &|_| None).unwrap_or_default()
+    }
+
+    fn values(words: &[&str]) -> Vec<String> {
+        let text = asked("fish", words);
+        let values = text.lines().filter_map(|line| line.split('\t').next());
+        values.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn only_the_hidden_command_is_a_question() {
+        for words in [&[][..], &["ocisweep"], &["ocisweep", "gc", "__complete"]] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert_eq!(answer(&words, &|_| None), None, "{words:?}");
+        }
+        for words in [
+            &["elvish", "ocisweep", ""][..],
+            &["bash", "x"],
+            &["zsh"],
+            &[],
+        ] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let text = answer_to(&words, &|_| None);
+            assert_eq!(text.unwrap_or_default(), "", "{words:?}");
+        }
+    }
+
+    #[test]
+    fn commands_flags_and_finite_values_are_offered() {
+        for (words, want) in [
+            (&["ocisweep", "ho"][..], &["hold"][..]),
+            (&["ocisweep", "rmi"], &["rmi"]),
+            (&["ocisweep", "sys"], &["system"]),
+            (&["ocisweep", "system", ""], &["df", "prune"]),
+            (&["ocisweep", "hold", ""], &["add", "ls", "rm"]),
+            (&["A=1", "ocisweep", "fs"], &["fsck"]),
+            (&["ocisweep", "rm", "--dr"], &["--dry-run"]),
+            (&["ocisweep", "rm", "--dry-run", "--dr"], &[]),
+            (
+                &["ocisweep", "rm", "--only-platform", "a", "--pl"],
+                &["--platform-mode"],
+            ),
+            (
+                &["ocisweep", "rm", "--platform", "a", "--platform"],
+                &["--platform", "--platform-mode"],
+            ),
+            (&["ocisweep", "df", "--sort", ""], &["size", "name"]),
+            (
+                &["ocisweep", "df", "--sort="],
+                &["--sort=size", "--sort=name"],
+            ),
+            (
+                &["ocisweep", "ls", "--format", ""],
+                &["table", "json", "jsonl", "raw"],
+            ),
+            (&["ocisweep", "df", "--format", "j"], &["json"]),
+            (&["ocisweep", "--color", "a"], &["auto", "always"]),
+            (&["ocisweep", "ls", "-f", "dan"], &["dangling="]),
+            (
+                &["ocisweep", "ls", "-f", "dangling="],
+                &["dangling=true", "dangling=false"],
+            ),
+            (
+                &["ocisweep", "prune", "--filter=dangling=t"],
+                &["--filter=dangling=true"],
+            ),
+            (&["ocisweep", "help", "pa"], &["patterns"]),
+            (&["ocisweep", "help", "hold", "a"], &["add"]),
+            (&["ocisweep", "man", "tr"], &["trash"]),
+            (&["ocisweep", "completions", "z"], &["zsh"]),
+            (&["ocisweep", "gc", "--grace", ""], &[]),
+            (
+                &["ocisweep", "nonsense", "--"],
+                &[
+                    "--color",
+                    "--progress",
+                    "--now",
+                    "--ignore-index",
+                    "--help",
+                    "--version",
+                ],
+            ),
+        ] {
+            assert_eq!(values(words), want, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The candidates for the value of an argument, by its value name in help.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::{Arg, Command};
+use jiff::Timestamp;
+
+use super::candidates::{Candidate, plain};
+use super::contents::{Contents, Source};
+use super::line::Line;
+use super::paths::{Paths, expand, is_layout, paths};
+use crate::cli::locations::{self, layout_of};
+use crate::cli::topics::TOPICS;
+
+/// How long layouts are read for one answer.
+const LIMIT: Duration = Duration::from_millis(800);
+
+/// The most layouts that are read for one answer.
+const MAX_LAYOUTS: usize = 8;
+
+/// The keys of filters, and what is behind them.
+const FILTERS: [(&str, &str); 10] = [
+    (
+        "dangling",
+        "true: images that `prune` removes without --all",
+    ),
+    ("reference", "names that match a pattern"),
+    ("label", "images with a label"),
+    ("label!", "images without a label"),
+    ("before", "images created before an image"),
+    ("since", "images created after an image"),
+    ("until", "images older than a time: 24h, 7d, 2026-01-31"),
+    ("platform", "images with a platform"),
+    ("mediatype", "images of a media type"),
+    ("artifacttype", "images of an artifact type"),
+];
+
+/// What an answer depends on in addition to the words.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// All commands.
+    pub root: &'a Command,
+    /// The environment.
+    pub env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// The value of one argument at the cursor.
+pub struct Value<'a> {
+    pub line: &'a Line<'a>,
+    pub arg: &'a Arg,
+    /// The part of it before the cursor.
+    pub word: &'a str,
+    pub around: Surroundings<'a>,
+}
+
+impl Value<'_> {
+    /// Returns the candidates, unfiltered.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let possible = self.arg.get_possible_values();
+        if !possible.is_empty() {
+            let shown = possible.iter().filter(|value| !value.is_hide_set());
+            return shown
+                .map(|value| {
+                    let help = value.get_help().map(ToString::to_string);
+                    Candidate::new(value.get_name(), help.unwrap_or_default())
+                })
+                .collect();
+        }
+        let names = self.arg.get_value_names().unwrap_or_default();
+        match names.first().map_or("", |name| name.as_str()) {
+            "LAYOUT" => self.layouts(),
+            "IMAGE" => self.images(),
+            "GLOB" => self.in_layouts(Contents::images),
+            "DIGEST|IMAGE" => self.images_and_blobs(),
+            "DIGEST" => self.in_sources(|source, _| source.trashed_digests()),
+            "RUN" => self.runs(),
+            "NAME" => match self.line.name.as_str() {
+                "hold add" => self.implied_images(),
+                _ => self.holds(),
+            },
+            "FILTER" => self.filters(),
+            "PLATFORM" => self.platforms(),
+            "LAYOUT|DIR" => self.paths(Paths::Layouts { archives: false }),
+            "DIR" => self.paths(Paths::Directories),
+            "FILE" | "PATH" => self.paths(Paths::Files),
+            "COMMAND" => self.commands(false),
+            "COMMAND|TOPIC" => self.commands(true),
+            _ => Vec::new(),
+        }
+    }
+
+    fn paths(&self, wanted: Paths) -> Vec<Candidate> {
+        paths(self.word, wanted, self.around.env)
+    }
+
+    /// Layouts; and, since LAYOUT may be left out, the candidates for the next argument in the implied layout.
+    fn layouts(&self) -> Vec<Candidate> {
+        // A trash of shared blobs is in no layout.
+        if self.line.name == "trash empty" && self.line.has("shared-blobs") {
+            return self.runs();
+        }
+        let archives = !["hold", "undo", "trash"].contains(&self.first_name());
+        let mut found = self.paths(Paths::Layouts { archives });
+        let is_first = self.arg.is_positional() && self.line.positionals.is_empty();
+        if is_first && !self.line.has("shared-blobs") {
+            found.extend(match self.line.command.get_name() {
+                "rm" if self.first_name() == "hold" => self.holds(),
+                "rm" => self.images(),
+                "why" => self.images_and_blobs(),
+                _ => Vec::new(),
+            });
+        }
+        found
+    }
+
+    fn first_name(&self) -> &str {
+        self.line.name.split(' ').next().unwrap_or_default()
+    }
+
+    /// Images, without those on the line.
+    fn images(&self) -> Vec<Candidate> {
+        let mut found = self.in_layouts(Contents::images);
+        found.retain(|candidate| !self.line.positionals.contains(&candidate.value));
+        found
+    }
+
+    /// Images in place of the name of a hold: if LAYOUT is left out, the name is the first argument.
+    fn implied_images(&self) -> Vec<Candidate> {
+        match self.line.positionals.as_slice() {
+            [first] if !self.path_of(first).exists() => self.images(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn images_and_blobs(&self) -> Vec<Candidate> {
+        let mut found = self.images();
+        found.extend(self.in_sources(Source::blob_digests));
+        found
+    }
+
+    fn holds(&self) -> Vec<Candidate> {
+        let mut found = self.in_layouts(|contents, _| contents.holds());
+        found.retain(|candidate| !self.line.positionals.contains(&candidate.value));
+        found
+    }
+
+    fn runs(&self) -> Vec<Candidate> {
+        let to_undo = self.first_name() == "undo";
+        let takes_layouts = self.line.has("recursive") || self.line.has("shared-blobs");
+        if to_undo && takes_layouts && self.arg.is_positional() {
+            return self.paths(Paths::Layouts { archives: false });
+        }
+        // One run, behind one layout.
+        if self.arg.is_positional() && self.line.positionals.len() > 1 {
+            return Vec::new();
+        }
+        let now = self.around.now;
+        self.in_sources(move |source, _| source.runs(now, to_undo))
+    }
+
+    fn filters(&self) -> Vec<Candidate> {
+        let Some((key, _)) = self.word.split_once('=') else {
+            let keys = FILTERS.iter();
+            return keys
+                .map(|(key, about)| Candidate::partial(format!("{key}="), *about))
+                .collect();
+        };
+        let inner = Value {
+            word: &self.word[key.len() + 1..],
+            ..*self
+        };
+        let found = match key {
+            "dangling" => plain(["true", "false"]),
+            "reference" | "before" | "since" => inner.in_layouts(Contents::images),
+            "label" | "label!" => inner.in_layouts(Contents::labels),
+            "platform" => inner.all_platforms(Vec::new()),
+            "mediatype" => inner.in_layouts(|contents, _| contents.media_types()),
+            "artifacttype" => inner.in_layouts(|contents, _| contents.artifact_types()),
+            _ => Vec::new(),
+        };
+        prefixed(found, &format!("{key}="))
+    }
+
+    /// Platforms of the images on the line, behind the last comma.
+    fn platforms(&self) -> Vec<Candidate> {
+        let start = self.word.rfind(',').map_or(0, |comma| comma + 1);
+        let (before, word) = self.word.split_at(start);
+        let images = self.line.positionals.iter().skip(1).cloned().collect();
+        let mut found = Value { word, ..*self }.all_platforms(images);
+        let given: Vec<&str> = before.split(',').collect();
+        found.retain(|candidate| !given.contains(&candidate.value.as_str()));
+        prefixed(found, before)
+    }
+
+    fn all_platforms(&self, images: Vec<String>) -> Vec<Candidate> {
+        self.in_layouts(move |contents, _| contents.platforms(&images))
+    }
+
+    /// The commands below those that were named, and the topics of help.
+    fn commands(&self, topics: bool) -> Vec<Candidate> {
+        let words = &self.line.positionals;
+        let command = words.iter().try_fold(self.around.root, |command, word| {
+            command.find_subcommand(word)
+        });
+        let mut found = command.map(subcommands).unwrap_or_default();
+        if topics && words.is_empty() {
+            found.extend(TOPICS.map(|(name, _)| Candidate::new(name, "help topic")));
+        }
+        found
+    }
+
+    /// Returns candidates from the contents of the layouts.
+    fn in_layouts(
+        &self,
+        read: impl Fn(&Contents, &str) -> Vec<Candidate> + Send + 'static,
+    ) -> Vec<Candidate> {
+        self.in_sources(move |source, word| {
+            let contents = source.read();
+            contents.map_or_else(Vec::new, |contents| read(&contents, word))
+        })
+    }
+
+    /// Returns candidates from the layouts, as far as they are read in time.
+    fn in_sources(
+        &self,
+        read: impl Fn(&Source, &str) -> Vec<Candidate> + Send + 'static,
+    ) -> Vec<Candidate> {
+        let (sources, word) = (self.sources(), self.word.to_owned());
+        within(LIMIT, move || {
+            let found = sources.iter().flat_map(|source| read(source, &word));
+            found.collect()
+        })
+    }
+
+    /// Returns the layouts that the command line names, or the implied one.
+    fn sources(&self) -> Vec<Source> {
+        let line = self.line;
+        let mut stores = line.values("shared-blobs");
+        let store = stores.next().map(|store| self.path_of(store));
+        let words = line.positionals.iter().enumerate();
+        let named = words.filter(|(at, _)| {
+            let arg = line.positional(*at);
+            let names = arg.and_then(Arg::get_value_names).unwrap_or_default();
+            names.first().is_some_and(|name| name == "LAYOUT")
+        });
+        let mut paths: Vec<PathBuf> = named.map(|(_, word)| self.path_of(word)).collect();
+        // The trash of a store is read without a layout.
+        if paths.is_empty() && store.is_some() {
+            paths.extend(store.clone());
+        }
+        // No layout is named. Only for `hold add` the first of several words is not one.
+        let is_implied = match paths.as_slice() {
+            [] => true,
+            [path] => line.positionals.len() == 1 && line.name == "hold add" && !path.exists(),
+            _ => false,
+        };
+        if is_implied {
+            paths = self.implied().into_iter().collect();
+        }
+        let paths = paths.into_iter().take(MAX_LAYOUTS);
+        paths
+            .map(|path| Source {
+                path,
+                store: store.clone(),
+            })
+            .collect()
+    }
+
+    /// Returns the layout of commands to which none is given.
+    fn implied(&self) -> Option<PathBuf> {
+        let variable = (self.around.env)(locations::VARIABLE).filter(|value| !value.is_empty());
+        match variable {
+            Some(value) => Some(layout_of(Path::new(&value))),
+            None => is_layout(Path::new(".")).then(|| PathBuf::from(".")),
+        }
+    }
+
+    fn path_of(&self, word: &str) -> PathBuf {
+        layout_of(&expand(word, self.around.env))
+    }
+}
+
+/// Returns the commands of a command: those that help lists.
+pub fn subcommands(command: &Command) -> Vec<Candidate> {
+    let visible = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    visible
+        .map(|command| Candidate::new(command.get_name(), about(command)))
+        .collect()
+}
+
+/// Returns other names of the commands of a command, with docker's groups.
+pub fn other_commands(command: &Command) -> Vec<Candidate> {
+    let all = command.get_subcommands();
+    all.flat_map(|command| {
+        let names = command.get_visible_aliases();
+        let hidden = command.is_hide_set().then(|| command.get_name());
+        let names = names.chain(hidden);
+        names.map(|name| Candidate::new(name, about(command)))
+    })
+    .collect()
+}
+
+fn about(command: &Command) -> String {
+    let about = command.get_about().map(ToString::to_string);
+    about.unwrap_or_default()
+}
+
+fn prefixed(mut found: Vec<Candidate>, prefix: &str) -> Vec<Candidate> {
+    for candidate in &mut found {
+        candidate.value.insert_str(0, prefix);
+    }
+    found
+}
+
+/// Returns the result of `work`, or nothing if it takes longer. It runs in a thread that ends with the process: a file system that
+/// does not respond must not block the shell.
+fn within<T: Default + Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let start = std::thread::Builder::new().spawn(move || {
+        // A late answer has no receiver.
+        drop(sender.send(work()));
+    });
+    match start {
+        Ok(_) => receiver.recv_timeout(limit).unwrap_or_default(),
+        Err(_) => T::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::command_line;
+    use ocisweep::plan::filter::KEYS;
+
+    #[test]
+    fn every_filter_is_offered() {
+        let offered = FILTERS.map(|(key, _)| key).join(", ");
+        assert_eq!(offered, KEYS);
+    }
+
+    #[test]
+    fn every_argument_has_values_or_none_on_purpose() {
+        /// They have no candidates.
+        const FREE: [&str; 5] = ["DURATION", "TIME", "SIZE", "N", "TEXT"];
+        const KNOWN: [&str; 15] = [
+            "LAYOUT",
+            "IMAGE",
+            "GLOB",
+            "DIGEST|IMAGE",
+            "DIGEST",
+            "RUN",
+            "NAME",
+            "FILTER",
+            "PLATFORM",
+            "LAYOUT|DIR",
+            "DIR",
+            "FILE",
+            "PATH",
+            "COMMAND",
+            "COMMAND|TOPIC",
+        ];
+        let mut open = vec![command_line::command()];
+        while let Some(command) = open.pop() {
+            for arg in command.get_arguments() {
+                let name = arg.get_value_names().and_then(|names| names.first());
+                let name = name.map_or("", |name| name.as_str());
+                let is_known = !arg.get_action().takes_values()
+                    || !arg.get_possible_values().is_empty()
+                    || KNOWN.contains(&name)
+                    || FREE.contains(&name);
+                assert!(is_known, "`{name}` of `{}` has no rule", command.get_name());
+            }
+            open.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_takes_too_long_is_not_waited_for() {
+        let slow = || {
+            std::thread::sleep(Duration::from_secs(60));
+            vec![1]
+        };
+        assert_eq!(within(Duration::from_millis(1), slow), Vec::<i32>::new());
+        assert_eq!(within(Duration::from_secs(60), || vec![1]), [1]);
+    }
+}

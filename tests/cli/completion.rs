@@ -1,0 +1,397 @@
+//! What a TAB inserts, in real shells on a terminal.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::environment::has_strace;
+use crate::support::run::{PROGRAM, run};
+use crate::support::{ImageBuilder, LayoutBuilder, TestDir, Typing, assert_same, snapshot};
+
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+
+/// Names that a shell would take for something else.
+const ODD: [&str; 12] = [
+    "space and more",
+    "dollar$(touch PWNED)",
+    "back`touch PWNED`",
+    "semi;touch PWNED",
+    "pipe|cat>PWNED",
+    "single'quote",
+    "double\"quote",
+    "slash\\x",
+    "star*",
+    "brace{a,b}",
+    "bang!x",
+    "percent%F{red}~",
+];
+
+/// Makes a layout `images` with ordinary and odd names, held images, several platforms and labels.
+fn images(dir: &TestDir) -> LayoutBuilder {
+    let mut layout = LayoutBuilder::at(&dir.join("images"));
+    let arm = ImageBuilder::new("arm")
+        .platform("linux/arm64")
+        .store(&layout);
+    let amd = ImageBuilder::new("amd")
+        .platform("linux/amd64")
+        .label("team", "web")
+        .store(&layout);
+    let index = layout.platforms(&[("linux/arm64", &arm), ("linux/amd64", &amd)]);
+    for name in [
+        "ghcr.io/acme/app:1.3",
+        "ghcr.io/acme/app:1.4",
+        "docker.io/library/redis:7",
+    ] {
+        layout.tag(&index, name);
+    }
+    for name in ODD.into_iter().chain([
+        "-dash",
+        "escape\u{1b}]0;PWNED\u{7}",
+        "line\nfeed",
+        "bidi\u{202e}",
+    ]) {
+        layout.tag(&amd.manifest, name);
+    }
+    layout.write();
+    layout
+}
+
+/// Returns the candidates of the program itself.
+fn asked(dir: &TestDir, words: &[&str]) -> Vec<String> {
+    let run = dir
+        .cmd(&[&["__complete", "fish", "ocisweep"], words].concat())
+        .run();
+    assert_eq!(run.ok().stderr, "", "{}", run.all());
+    let lines = run.stdout.lines();
+    let values = lines.filter_map(|line| line.split('\t').next());
+    values.map(str::to_owned).collect()
+}
+
+/// What each argument takes is offered, from the layout that the line names.
+#[test]
+fn candidates_come_from_the_layout_of_the_line() {
+    let dir = TestDir::new();
+    let layout = images(&dir);
+    for args in [
+        &[
+            "hold", "add", "images", "release", "redis:7", "--reason", "shipped",
+        ][..],
+        &["rm", "--trash", "images", "star*"],
+        &["rm", "--trash", "images", "bang!x"],
+    ] {
+        dir.cmd(args).run().ok();
+    }
+    let runs = dir
+        .cmd(&["trash", "ls", "--format", "{{.Run}}", "images"])
+        .run();
+    let mut runs: Vec<String> = runs.ok().stdout.lines().map(str::to_owned).collect();
+    runs.reverse();
+    assert_eq!(runs.len(), 2);
+    let id = dir
+        .cmd(&["ls", "-q", "images", "-f", "reference=redis"])
+        .run();
+    let id = id.ok().stdout.trim().to_owned();
+    let blobs = fs::read_dir(layout.join("blobs/sha256"))
+        .expect("there are blobs")
+        .count();
+    let app = ["ghcr.io/acme/app:1.3", "ghcr.io/acme/app:1.4"];
+    let platforms = ["linux/amd64", "linux/arm64"];
+    for (words, want) in [
+        (&["rm", "images", "gh"][..], &app[..]),
+        (&["rm", "images", "ghcr.io/acme/app:1.3", "gh"], &app[1..]),
+        (&["image", "rm", "images", "gh"], &app),
+        (&["rm", "oci:images", "gh"], &app),
+        (&["rm", "./images", "re"], &["redis:7"]),
+        (&["rm", "images", "-da"], &[]),
+        (&["rm", "images", "--", "-"], &["-dash"]),
+        (&["rm", "images", &id[..4]], &[&id]),
+        (&["rm", "images", &id[..2]], &[]),
+        (&["hold", "add", "images", "x", "red"], &["redis:7"]),
+        (&["hold", "add", "images", ""], &[]),
+        (&["hold", "rm", "images", ""], &["release"]),
+        (&["hold", "rm", "images", "release", ""], &[]),
+        (&["rm", "images", "redis:7", "--platform", ""], &platforms),
+        (
+            &["rm", "images", "redis:7", "--only-platform", "linux/arm64,"],
+            &["linux/arm64,linux/amd64"],
+        ),
+        (
+            &["rm", "images", "space and more", "--platform", ""],
+            &["linux/amd64"],
+        ),
+        (
+            &["prune", "images", "--keep", "ghcr.io/acme/app:1.4"],
+            &app[1..],
+        ),
+        (
+            &["ls", "images", "-f", "reference=red"],
+            &["reference=redis:7"],
+        ),
+        (
+            &["ls", "images", "-f", "platform="],
+            &["platform=linux/amd64", "platform=linux/arm64"],
+        ),
+        (&["ls", "images", "-f", "label="], &["label=team"]),
+        (
+            &["ls", "images", "-f", "label!=team="],
+            &["label!=team=web"],
+        ),
+        (&["ls", "images", "-f", "artifacttype="], &[]),
+        (
+            &["undo", "images", ""],
+            &runs.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
+        (&["trash", "empty", "images", &runs[1]], &[&runs[1]]),
+        (&["undo", "images", &runs[0], ""], &[]),
+        (&["why", "images", "redis:7", ""], &[]),
+        (&["gc", "im"], &["images"]),
+        (&["gc", "--shared-blobs", "im"], &["images/"]),
+        (&["apply", "im"], &["images/"]),
+    ] {
+        assert_eq!(asked(&dir, words), want, "{words:?}");
+    }
+    assert_eq!(asked(&dir, &["why", "images", "sha256:"]).len(), blobs);
+    let described = dir
+        .cmd(&["__complete", "fish", "ocisweep", "undo", "images", ""])
+        .run();
+    let first = described.stdout.lines().next().unwrap_or_default();
+    assert!(
+        first.ends_with(": ocisweep rm --trash images 'bang!x'"),
+        "{first}"
+    );
+    let id = dir
+        .cmd(&["__complete", "fish", "ocisweep", "hold", "rm", "images", ""])
+        .run();
+    assert_eq!(id.stdout, "release\tredis:7: shipped\n");
+}
+
+/// A layout may be left out, and then that one is meant which commands take.
+#[test]
+fn the_layout_may_be_left_out() {
+    let dir = TestDir::new();
+    images(&dir);
+    let ask = |words: &[&str]| {
+        let words = [&["__complete", "fish", "ocisweep"], words].concat();
+        dir.cmd(&words)
+    };
+    let here = |words: &[&str]| ask(words).current_dir(&dir.join("images")).run().stdout;
+    assert!(here(&["rm", "red"]).starts_with("redis:7\t"));
+    assert!(here(&["hold", "add", "week", "red"]).starts_with("redis:7\t"));
+    assert!(here(&["ls", "-f", "reference=red"]).starts_with("reference=redis:7\t"));
+    assert_eq!(
+        here(&["rm", "redis:7", "gh"]),
+        "",
+        "one word is an image, two are not"
+    );
+    assert_eq!(ask(&["rm", "red"]).run().stdout, "");
+    let named = ask(&["rm", "red"]).env("OCISWEEP_LAYOUT", "images");
+    assert!(named.run().stdout.starts_with("redis:7\t"));
+}
+
+/// Nothing but paths: no error, no wait.
+#[test]
+fn what_cannot_be_read_offers_nothing() {
+    let dir = TestDir::with_cases(&["docker-save-names"]);
+    let (layout, _) = dir.layout("whole");
+    let (damaged, _) = dir.layout("damaged");
+    damaged.file("index.json", b"{\"manifests\":[{]}");
+    let (holds, _) = dir.layout("holds");
+    holds
+        .directory(".ocisweep")
+        .file(".ocisweep/holds.json", b"[]");
+    let (pipe, _) = dir.layout("pipe");
+    pipe.remove("index.json").fifo("index.json");
+    dir.layout("large")
+        .0
+        .file("index.json", &vec![b' '; 65 << 20]);
+    fs::create_dir(dir.join("empty")).expect("a directory");
+    symlink("/dev/zero", dir.join("zero")).expect("a link");
+    assert_eq!(asked(&dir, &["rm", "whole", ""]), ["v1"]);
+    for name in [
+        "damaged", "holds", "pipe", "large", "empty", "zero", "nowhere",
+    ] {
+        for words in [
+            &["rm", name, ""][..],
+            &["rm", name, "--platform", ""],
+            &["hold", "rm", name, ""],
+            &["undo", name, ""],
+            &["ls", name, "-f", "label="],
+        ] {
+            let begin = Instant::now();
+            assert_eq!(asked(&dir, words), [""; 0], "{words:?}");
+            assert!(begin.elapsed() < Duration::from_secs(10), "{words:?}");
+        }
+    }
+    assert_eq!(asked(&dir, &["rm", "dam"]), ["damaged"]);
+    drop(layout);
+    // A plain archive is listed, a compressed one is not unpacked.
+    let tar = |flags: &str, to: &str| {
+        let mut command = Command::new("tar");
+        command
+            .args([flags, to, "-C", "docker-save-names", "."])
+            .current_dir(dir.path());
+        run(command).ok();
+    };
+    tar("-cf", "plain.tar");
+    tar("-czf", "packed.tar.gz");
+    assert_eq!(asked(&dir, &["rm", "pla"]), ["plain.tar"]);
+    assert_eq!(
+        asked(&dir, &["rm", "plain.tar", "localhost:5"]),
+        ["localhost:5000/team/app:v1"]
+    );
+    assert_eq!(asked(&dir, &["rm", "packed.tar.gz", ""]), [""; 0]);
+    assert_eq!(asked(&dir, &["hold", "rm", "pla"]), [""; 0]);
+    let bytes = fs::read(dir.join("plain.tar")).expect("it is there");
+    fs::write(dir.join("cut.tar"), &bytes[..bytes.len() / 2]).expect("it can be written");
+    assert_eq!(asked(&dir, &["rm", "cut.tar", ""]), [""; 0]);
+}
+
+/// A question neither writes nor locks, and reads no blob that is not a document.
+#[test]
+fn a_question_changes_nothing() {
+    let dir = TestDir::new();
+    let layout = images(&dir);
+    dir.cmd(&["rm", "--trash", "images", "star*"]).run().ok();
+    let before = snapshot(layout.path());
+    let questions = [
+        &["rm", "images", ""][..],
+        &["why", "images", "sha256:"],
+        &["undo", "images", ""],
+        &["ls", "images", "-f", "label="],
+        &["rm", "images", "redis:7", "--platform", ""],
+    ];
+    for words in questions {
+        assert!(!asked(&dir, words).is_empty(), "{words:?}");
+    }
+    assert_same(&before, &snapshot(layout.path()), "after questions");
+    if !has_strace() {
+        return;
+    }
+    for words in questions {
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-qq", "-e", "trace=%file,flock,fcntl,write,socket"])
+            .arg(PROGRAM)
+            .args(["__complete", "fish", "ocisweep"])
+            .args(words)
+            .current_dir(dir.path());
+        let calls = run(command).stderr;
+        assert!(calls.contains("index.json"), "{calls}");
+        for word in [
+            "O_WRONLY", "O_RDWR", "O_CREAT", "flock(", "F_SETLK", "F_OFD", "unlink", "rename",
+            "mkdir", "socket(",
+        ] {
+            assert!(!calls.contains(word), "{words:?}: {word}\n{calls}");
+        }
+    }
+}
+
+/// 100,000 names: what they have in common is right, a thousand are offered, and nobody waits.
+#[test]
+fn a_large_layout_is_answered_at_once() {
+    let dir = TestDir::new();
+    let mut layout = LayoutBuilder::at(&dir.join("images"));
+    let image = layout.image("linux/amd64", "one", &[b"layer"]);
+    for number in 0..100_000 {
+        layout.tag(
+            &image.manifest,
+            &format!("ghcr.io/acme/app-{:02}:{number}", number % 50),
+        );
+    }
+    layout.write();
+    let begin = Instant::now();
+    let all = asked(&dir, &["rm", "images", ""]);
+    let took = begin.elapsed();
+    // The program stops waiting after 0.8 s; this is a debug build on a busy machine.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(all.is_empty() || all.len() == 1000, "{}", all.len());
+    if let [first, .., last] = all.as_slice() {
+        assert_eq!(
+            (first.as_str(), last.as_str()),
+            ("ghcr.io/acme/app-00:0", "ghcr.io/acme/app-49:99999")
+        );
+    }
+}
+
+#[test]
+fn names_with_colons_are_completed_in_every_shell() {
+    let dir = TestDir::new();
+    images(&dir);
+    fs::create_dir(dir.join("my dir")).expect("a directory");
+    fs::rename(dir.join("images"), dir.join("my dir/images")).expect("it can be moved");
+    images(&dir);
+    for shell in SHELLS {
+        let Some(mut typing) = Typing::start(shell, dir.path()) else {
+            continue;
+        };
+        for (line, want) in [
+            ("rm im\t", &["rm", "images"][..]),
+            ("rm images gh\t3", &["rm", "images", "ghcr.io/acme/app:1.3"]),
+            (
+                "rm images ghcr.io/acme/app:1.4\t",
+                &["rm", "images", "ghcr.io/acme/app:1.4"],
+            ),
+            ("rm images redis:\t", &["rm", "images", "redis:7"]),
+            (
+                "rm images docker.io/l\t",
+                &["rm", "images", "docker.io/library/redis:7"],
+            ),
+            ("rm --platform=linux/am\t", &["rm", "--platform=linux/am"]),
+            (
+                "rm images red\t--platform linux/am\t",
+                &["rm", "images", "redis:7", "--platform", "linux/amd64"],
+            ),
+            (
+                "rm images red\t--platform=linux/am\t",
+                &["rm", "images", "redis:7", "--platform=linux/amd64"],
+            ),
+            (
+                "ls images --filter dang\tt\t",
+                &["ls", "images", "--filter", "dangling=true"],
+            ),
+            (
+                "ls images --filter=dangling=t\t",
+                &["ls", "images", "--filter=dangling=true"],
+            ),
+            ("rm my\timages red\t", &["rm", "my dir/images", "redis:7"]),
+            (
+                "rm ~/im\tred\t",
+                &["rm", dir.join("images").to_str().expect("UTF-8"), "redis:7"],
+            ),
+            ("hol\tad\t", &["hold", "add"]),
+        ] {
+            assert_eq!(typing.args(line), want, "{shell}: {line:?}");
+        }
+    }
+}
+
+#[test]
+fn no_name_is_run_by_a_shell() {
+    let dir = TestDir::new();
+    images(&dir);
+    for shell in SHELLS {
+        let Some(mut typing) = Typing::start(shell, dir.path()) else {
+            continue;
+        };
+        for name in ODD {
+            let start: String = name.chars().take(3).collect();
+            let args = typing.args(&format!("rm images {start}\t"));
+            assert_eq!(args, ["rm", "images", name], "{shell}");
+        }
+        // In quotes that the user opened; in double ones bash would expand `!`.
+        for name in ODD.into_iter().filter(|name| !name.contains('!')) {
+            let start: String = name.chars().take(3).collect();
+            for quote in ['\'', '"'] {
+                let args = typing.args(&format!("rm images {quote}{start}\t"));
+                assert_eq!(args, ["rm", "images", name], "{shell} {quote}");
+            }
+        }
+        // What would move the cursor, or add a line, is not offered.
+        for start in ["esc", "line", "bidi"] {
+            let args = typing.args(&format!("rm images {start}\t"));
+            assert_eq!(args, ["rm", "images", start], "{shell}");
+        }
+        assert!(!dir.join("PWNED").exists(), "{shell} ran a name");
+    }
+}

@@ -1,0 +1,157 @@
+//! An interactive shell on a terminal of its own, in which keys are pressed.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::spawn;
+use std::time::{Duration, Instant};
+
+use super::environment::has_tools;
+use super::run::{PROGRAM, set_environment};
+
+/// How long a shell may take to answer. Far more than any needs, also on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A shell that completes `ocisweep`, and a command `args` that prints its arguments, in the same way.
+pub(crate) struct Typing {
+    shell: &'static str,
+    child: Child,
+    keys: ChildStdin,
+    screen: Receiver<Vec<u8>>,
+    /// What was shown and not waited for yet.
+    seen: String,
+}
+
+impl Typing {
+    /// Starts one in a directory, which is the home directory too. `None`: there is no such shell here.
+    #[track_caller]
+    pub(crate) fn start(shell: &'static str, directory: &Path) -> Option<Self> {
+        if !has_tools(&["script", shell]) {
+            return None;
+        }
+        let program = Path::new(PROGRAM).parent().expect("it is in a directory");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = [program.as_os_str(), path.as_os_str()].join(":".as_ref());
+        let line = match shell {
+            "bash" => "exec bash --norc --noprofile -i",
+            "zsh" => "exec zsh -f -i",
+            _ => "exec fish --no-config -i",
+        };
+        let mut command = Command::new("script");
+        set_environment(&mut command);
+        command
+            .args([
+                "-qec",
+                &format!("stty cols 160 rows 50; {line}"),
+                "/dev/null",
+            ])
+            .current_dir(directory)
+            .env("PATH", path)
+            .env("HOME", directory)
+            .env("TERM", "xterm")
+            .env_remove("OCISWEEP_LAYOUT")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("`script` can be started");
+        let keys = child.stdin.take().expect("the input is piped");
+        let mut output = child.stdout.take().expect("the output is piped");
+        let (sender, screen) = channel();
+        spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                let shown = buffer.iter().take(count).copied().collect();
+                if sender.send(shown).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut typing = Self {
+            shell,
+            child,
+            keys,
+            screen,
+            seen: String::new(),
+        };
+        typing.set_up();
+        Some(typing)
+    }
+
+    /// Loads the script, and defines `args`. What the marks are made of keeps the typed lines from being taken for output.
+    fn set_up(&mut self) {
+        let line = match self.shell {
+            "bash" => {
+                "PS1='READY''> '; bind 'set enable-bracketed-paste off'; source <(ocisweep completions bash); \
+                 complete -o nosort -F _ocisweep args; args() { printf '\\nARGS''['; printf '<%s>' \"$@\"; printf ']''END\\n'; }"
+            }
+            "zsh" => {
+                "PS1='READY''> '; unsetopt PROMPT_SP; autoload -Uz compinit; compinit -u -D; \
+                 source <(ocisweep completions zsh); compdef _ocisweep args; \
+                 args() { printf '\\nARGS''['; printf '<%s>' \"$@\"; printf ']''END\\n'; }"
+            }
+            _ => {
+                "function fish_prompt; echo -n 'READY''> '; end; function fish_greeting; end; \
+                 ocisweep completions fish | source; complete -c args -f -a '(__ocisweep_complete)'; \
+                 function args; printf '\\nARGS''['; printf '<%s>' $argv; printf ']''END\\n'; end"
+            }
+        };
+        self.press(line);
+        self.press("\r");
+        self.wait_for("READY> ");
+    }
+
+    /// Presses keys.
+    #[track_caller]
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keys
+            .write_all(keys.as_bytes())
+            .and_then(|()| self.keys.flush())
+            .expect("the shell reads");
+    }
+
+    /// Waits for what is shown, and returns everything up to its end since the last call.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let rest = self.seen.split_off(at + text.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(shown) => self.seen.push_str(&String::from_utf8_lossy(&shown)),
+                Err(error) => panic!(
+                    "{} does not show {text:?} ({error}): {:?}",
+                    self.shell, self.seen
+                ),
+            }
+        }
+    }
+
+    /// Types a line behind `args `, runs it, and returns the arguments.
+    #[track_caller]
+    pub(crate) fn args(&mut self, line: &str) -> Vec<String> {
+        self.press(&format!("args {line}\r"));
+        self.wait_for("ARGS[");
+        let text = self.wait_for("]END");
+        self.wait_for("READY> ");
+        let text = text.trim_end_matches("]END");
+        let text = text
+            .strip_prefix('<')
+            .and_then(|text| text.strip_suffix('>'));
+        let words = text.unwrap_or_default().split("><");
+        words.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        // The terminal goes with it, and the shell with the terminal.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
