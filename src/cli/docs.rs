@@ -6,13 +6,13 @@ use std::io;
 use std::path::Path;
 
 use clap::Command;
-use clap_mangen::Man;
 
 use super::args::{CompletionsArgs, HelpArgs, ManArgs};
 use super::command_line;
 use super::completion;
 use super::context::Context;
 use super::exit::{self, Exit};
+use super::manual::{name, page};
 use super::topics::{self, TOPICS};
 
 /// Returns the command that `words` name, one word for each level.
@@ -125,21 +125,4 @@ fn write_pages(context: &Context<'_>, root: &Command, dir: &Path) -> Result<Exit
         let _ = writeln!(written, "{}", path.display());
     }
     Ok(context.print(&written))
-}
-
-/// Returns the name of a command with those of its parents: `ocisweep-hold-add`.
-fn name(command: &Command) -> String {
-    command
-        .get_display_name()
-        .unwrap_or_else(|| command.get_name())
-        .to_owned()
-}
-
-fn page(command: &Command) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    Man::new(command.clone())
-        .title(name(command).to_uppercase())
-        .source(concat!("ocisweep ", env!("CARGO_PKG_VERSION")))
-        .render(&mut text)?;
-    Ok(text)
 }

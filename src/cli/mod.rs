@@ -19,6 +19,7 @@ mod exit;
 mod hint;
 mod layouts;
 mod locations;
+mod manual;
 mod metrics;
 mod mistaken;
 mod quote;

@@ -10,6 +10,7 @@
 //! - [`completion`]: what a TAB inserts in real shells.
 //! - [`help`]: `--help` of every command.
 //! - [`list`]: `ls` in all its formats.
+//! - [`manual`]: the manual, as `man` shows it.
 //! - [`many`]: trees of layouts, and pools of blobs.
 //! - [`usage`]: `df`, and that it keeps its word.
 //! - [`sweep`]: `gc`, `rm`, `prune` and `apply`, as text and as JSON.
@@ -25,6 +26,7 @@ mod completion;
 mod help;
 mod inspect;
 mod list;
+mod manual;
 mod many;
 mod refusals;
 mod sweep;

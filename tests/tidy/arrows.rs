@@ -35,6 +35,7 @@ const COMMAND_ROOMS: &[&str] = &[
     "topics",
     "command_line",
     "completion",
+    "manual",
     "docs",
     "commands",
 ];
