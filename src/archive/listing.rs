@@ -9,7 +9,6 @@ use rustix::fs::{CWD, FileType};
 use super::input::{Compression, FileInput, FromStart, peek};
 use super::tar::{Kind, Members};
 use crate::fs::{Links, open_file, stat_of};
-use crate::oci::IndexDoc;
 
 /// The most members whose headers are read.
 const MAX_MEMBERS: usize = 100_000;
@@ -17,13 +16,13 @@ const MAX_MEMBERS: usize = 100_000;
 /// The largest `index.json` that is read, in bytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
-/// Returns `index.json` of an archive that is not compressed. Only headers and that file are read, and nothing is written. The rest
-/// of the archive is not verified, so that no deletion may depend on the result.
+/// Returns the bytes of `index.json` in an archive that is not compressed. Only headers and that file are read, and nothing is
+/// written. The archive is not verified, so that no deletion may depend on the result.
 ///
 /// Returns `None` for everything else: a compressed archive, one with several layouts or more than 100,000 members, a damaged one,
 /// a pipe.
 #[must_use]
-pub fn index_of_plain(path: &Path) -> Option<IndexDoc> {
+pub fn index_of_plain(path: &Path) -> Option<Vec<u8>> {
     let file = File::from(open_file(CWD, path, Links::Follow).ok()?);
     let stat = stat_of(&file).ok()?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -38,7 +37,7 @@ pub fn index_of_plain(path: &Path) -> Option<IndexDoc> {
     let mut found = None;
     for _ in 0..MAX_MEMBERS {
         let Some(entry) = members.next().ok()? else {
-            return found.and_then(|bytes| IndexDoc::parse(bytes).ok());
+            return found;
         };
         let mut names = entry.path.rsplit(|byte| *byte == b'/');
         let is_index = names.next() == Some(&b"index.json"[..])

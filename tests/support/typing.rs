@@ -88,8 +88,8 @@ impl Typing {
                  complete -o nosort -F _ocisweep args; args() { printf '\\nARGS''['; printf '<%s>' \"$@\"; printf ']''END\\n'; }"
             }
             "zsh" => {
-                "PS1='READY''> '; unsetopt PROMPT_SP; autoload -Uz compinit; compinit -u -D; \
-                 source <(ocisweep completions zsh); compdef _ocisweep args; \
+                "PS1='READY''> '; unsetopt PROMPT_SP; mkdir -p ~/.zfunc; ocisweep completions zsh >| ~/.zfunc/_ocisweep; \
+                 fpath=(~/.zfunc $fpath); autoload -Uz compinit; compinit -u -D; compdef _ocisweep args; \
                  args() { printf '\\nARGS''['; printf '<%s>' \"$@\"; printf ']''END\\n'; }"
             }
             _ => {

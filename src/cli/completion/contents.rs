@@ -17,7 +17,10 @@ use ocisweep::layout::trash::{Trash, TrashedRun};
 use ocisweep::oci::descriptor::Details;
 use ocisweep::oci::platform::Platform;
 use ocisweep::oci::reference::{Reference, digest_tag};
-use ocisweep::oci::{Digest, Document, IndexDoc, Role, entry_names};
+use ocisweep::oci::{
+    BASE_NAME, CONTAINERD_NAME, Digest, DockerSave, Document, EntryName, REF_NAME, Role,
+    entry_names,
+};
 use serde::Deserialize;
 
 use super::candidates::{Candidate, sort};
@@ -30,7 +33,7 @@ const MAX_DOCUMENTS: usize = 256;
 /// The largest document that is read, in bytes.
 const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
-/// The largest JSON files beside the blobs that are read, in bytes together: some 180,000 entries.
+/// The largest file beside the blobs that is read, in bytes: an `index.json` of some 180,000 entries.
 const MAX_STATE_BYTES: u64 = 64 << 20;
 
 /// The fewest digits by which a command finds a blob or an image.
@@ -45,20 +48,131 @@ pub struct Source {
     pub store: Option<PathBuf>,
 }
 
-/// An image with one of its names.
-struct Named {
-    text: String,
-    digest: Digest,
-}
-
 /// The entries of a layout.
 #[derive(Debug)]
 pub struct Contents {
     source: Source,
-    index: IndexDoc,
+    entries: Vec<Entry>,
     /// Names in docker save's list.
     saved: Vec<String>,
     holds: Holds,
+}
+
+/// An entry of `index.json`.
+#[derive(Debug)]
+struct Entry {
+    digest: String,
+    names: Vec<EntryName>,
+    media_type: Box<str>,
+    artifact_type: Option<Box<str>>,
+    platform: Option<Platform>,
+}
+
+/// `index.json` as far as it is needed. The parser of the library keeps every byte for an edit, which takes three times as long.
+#[derive(Deserialize)]
+struct WrittenIndex {
+    manifests: Option<Vec<WrittenEntry>>,
+}
+
+#[derive(Deserialize)]
+struct WrittenEntry {
+    digest: String,
+    #[serde(default, rename = "mediaType")]
+    media_type: Box<str>,
+    #[serde(rename = "artifactType")]
+    artifact_type: Option<Box<str>>,
+    platform: Option<WrittenPlatform>,
+    annotations: Option<WrittenNames>,
+}
+
+#[derive(Deserialize)]
+struct WrittenNames {
+    #[serde(rename = "io.containerd.image.name")]
+    full: Option<Box<str>>,
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    reference: Option<Box<str>>,
+    #[serde(rename = "org.opencontainers.image.base.name")]
+    base: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct WrittenPlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+    #[serde(rename = "os.features")]
+    os_features: Option<Vec<String>>,
+}
+
+impl From<WrittenPlatform> for Platform {
+    fn from(written: WrittenPlatform) -> Self {
+        Self {
+            os: written.os,
+            architecture: written.architecture,
+            variant: written.variant,
+            os_version: written.os_version,
+            os_features: written.os_features.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<WrittenEntry> for Entry {
+    fn from(written: WrittenEntry) -> Self {
+        let mut details = Details::default();
+        if let Some(names) = written.annotations {
+            let names = [
+                (CONTAINERD_NAME, names.full),
+                (REF_NAME, names.reference),
+                (BASE_NAME, names.base),
+            ];
+            let names = names.into_iter();
+            let names = names.filter_map(|(key, name)| Some((key.into(), name?)));
+            details.annotations.extend(names);
+        }
+        Self {
+            digest: written.digest,
+            names: entry_names(&details),
+            media_type: written.media_type,
+            artifact_type: written.artifact_type,
+            platform: written.platform.map(Platform::from),
+        }
+    }
+}
+
+impl Entry {
+    /// Returns the digits of its digest, if it has this algorithm.
+    fn digits_of(&self, algorithm: &str) -> Option<&str> {
+        self.digest.strip_prefix(algorithm)?.strip_prefix(':')
+    }
+
+    /// Returns the first 12 digits of its digest, as `ls` shows them.
+    fn short(&self) -> &str {
+        let digits = self.digest.split_once(':').map_or("", |(_, digits)| digits);
+        digits.get(..12).unwrap_or(digits)
+    }
+}
+
+/// Returns the entries of an `index.json`.
+fn entries_of(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let index: WrittenIndex = serde_json::from_slice(bytes).ok()?;
+    let entries = index.manifests.unwrap_or_default().into_iter();
+    Some(entries.map(Entry::from).collect())
+}
+
+/// Reads a regular file of at most `max` bytes.
+fn read(path: &Path, max: u64) -> Option<Vec<u8>> {
+    let found = std::fs::metadata(path).ok()?;
+    if !found.is_file() || found.len() > max {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(max).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 impl Source {
@@ -67,39 +181,32 @@ impl Source {
         if std::fs::metadata(&self.path).ok()?.is_file() {
             return Some(Contents {
                 source: self.clone(),
-                index: index_of_plain(&self.path)?,
+                entries: entries_of(&index_of_plain(&self.path)?)?,
                 saved: Vec::new(),
                 holds: Holds::default(),
             });
         }
-        if self.is_too_large() {
-            return None;
-        }
-        let state = Layout::open(&self.path).ok()?.read_state().ok()?;
-        let elements = state.docker_save.into_iter().flat_map(|save| save.elements);
-        let saved = elements.flat_map(|element| element.repo_tags);
+        Layout::open(&self.path).ok()?;
+        let own = |name: &str| {
+            let path = self.path.join(name);
+            let is_there = path.symlink_metadata().is_ok();
+            is_there.then(|| read(&path, MAX_STATE_BYTES))
+        };
+        let saved = match own("manifest.json") {
+            Some(bytes) => DockerSave::parse(&bytes?).ok()?,
+            None => None,
+        };
+        let elements = saved.into_iter().flat_map(|save| save.elements);
+        let holds = match own(Holds::FILE) {
+            Some(bytes) => Holds::parse(&bytes?).ok()?,
+            None => Holds::default(),
+        };
         Some(Contents {
             source: self.clone(),
-            index: state.index,
-            saved: saved.collect(),
-            holds: state.holds,
+            entries: entries_of(&own("index.json")??)?,
+            saved: elements.flat_map(|element| element.repo_tags).collect(),
+            holds,
         })
-    }
-
-    /// Returns `true` if the JSON files of the layout are too large to be read for an answer.
-    fn is_too_large(&self) -> bool {
-        let Ok(entries) = std::fs::read_dir(&self.path) else {
-            return true;
-        };
-        let is_json = |name: &Path| {
-            name.extension()
-                .is_some_and(|extension| extension == "json")
-        };
-        let files = entries
-            .flatten()
-            .filter(|entry| is_json(entry.file_name().as_ref()));
-        let lens = files.filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len()));
-        lens.fold(0, u64::saturating_add) > MAX_STATE_BYTES
     }
 
     /// Returns the directory of its blobs.
@@ -111,15 +218,10 @@ impl Source {
     /// Reads a document that is not too large.
     fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
         let name = digest.blob_name();
-        let path = self.blobs().join(name.directory()).join(name.file());
-        let found = std::fs::metadata(&path).ok()?;
-        if !found.is_file() || found.len() > MAX_DOCUMENT_BYTES {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        let file = File::open(path).ok()?;
-        file.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        read(
+            &self.blobs().join(name.directory()).join(name.file()),
+            MAX_DOCUMENT_BYTES,
+        )
     }
 
     /// Returns the digests of the blobs that begin with `word`: as a whole behind `sha256:`, else their first 12 digits.
@@ -174,19 +276,10 @@ impl Source {
 }
 
 impl Contents {
-    fn entries(&self) -> impl Iterator<Item = (&Digest, Details)> {
-        let entries = self.index.entries().iter();
-        entries.filter_map(|entry| Some((entry.digest.as_ref().ok()?, self.index.details(entry))))
-    }
-
-    fn names(&self) -> impl Iterator<Item = Named> {
-        self.entries().flat_map(|(digest, details)| {
-            let names = entry_names(&details).into_iter();
-            names.map(|name| Named {
-                text: name.text.into(),
-                digest: digest.clone(),
-            })
-        })
+    /// Returns every name with its entry.
+    fn names(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let entries = self.entries.iter();
+        entries.flat_map(|entry| entry.names.iter().map(move |name| (&*name.text, entry)))
     }
 
     /// Returns the images that begin with `word`, as `rm` takes them: by name, in docker's short form as `ls` shows it or as it is
@@ -198,30 +291,27 @@ impl Contents {
             let tag = text.rsplit([':', '/']).next().unwrap_or_default();
             wants_tags || digest_tag(tag).is_none()
         };
-        let names = self.names().map(|name| (name.text, name.digest.short()));
-        let names: Vec<(String, String)> = names.filter(|(text, _)| is_offered(text)).collect();
-        let written: HashSet<&str> = names.iter().map(|(text, _)| text.as_str()).collect();
+        let written: HashSet<&str> = self.names().map(|(text, _)| text).collect();
         let mut found = Vec::new();
-        for (text, id) in &names {
+        for (text, entry) in self.names().filter(|(text, _)| is_offered(text)) {
             // A short form that is the exact name of another image selects that image.
-            let short = short(text).filter(|short| !written.contains(short.as_str()));
-            let short = short.filter(|short| short.starts_with(word));
+            let short = short(text, word).filter(|short| !written.contains(short.as_str()));
             if let Some(short) = short {
-                found.push(Candidate::new(short, id));
+                found.push(Candidate::new(short, entry.short()));
             } else if text.starts_with(word) {
-                found.push(Candidate::new(text, id));
+                found.push(Candidate::new(text, entry.short()));
             }
         }
         // After those of `index.json`: of equal candidates the first is kept.
         let saved = self.saved.iter().filter(|text| text.starts_with(word));
         found.extend(saved.map(|text| Candidate::new(text, "")));
         if let (true, Some((algorithm, digits))) = (found.is_empty(), digits(word)) {
-            for (digest, details) in self.entries() {
-                if digest.algorithm_name() == algorithm && digest.encoded().starts_with(digits) {
-                    let names = entry_names(&details);
-                    let name = names.first().map_or("<none>", |name| &*name.text);
-                    found.push(Candidate::new(shown(digest, word), name));
-                }
+            for entry in &self.entries {
+                let own = entry.digits_of(algorithm);
+                let digest = Digest::parse(&entry.digest).ok();
+                let digest = digest.filter(|_| own.is_some_and(|own| own.starts_with(digits)));
+                let name = entry.names.first().map_or("<none>", |name| &*name.text);
+                found.extend(digest.map(|digest| Candidate::new(shown(&digest, word), name)));
             }
         }
         sort(&mut found);
@@ -244,55 +334,46 @@ impl Contents {
 
     /// Returns the media types of the entries.
     pub fn media_types(&self) -> Vec<Candidate> {
-        let types = self.entries().map(|(_, details)| details.media_type);
+        let types = self.entries.iter().map(|entry| entry.media_type.clone());
         values(types.collect())
     }
 
     /// Returns the artifact types of the entries.
     pub fn artifact_types(&self) -> Vec<Candidate> {
-        let types = self
-            .entries()
-            .filter_map(|(_, details)| details.artifact_type);
+        let types = self.entries.iter();
+        let types = types.filter_map(|entry| entry.artifact_type.clone());
         values(types.collect())
     }
 
     /// Returns the platforms of these images, or of all if none of the words is one.
     pub fn platforms(&self, images: &[String]) -> Vec<Candidate> {
+        let is_chosen = |entry: &&Entry| {
+            images.iter().any(|word| {
+                let digits = entry.digits_of("sha256").unwrap_or_default();
+                let names = &entry.names;
+                word.len() >= MIN_DIGITS && digits.starts_with(word.as_str())
+                    || names.iter().any(|name| is_short_for(&name.text, word))
+            })
+        };
+        let chosen: Vec<&Entry> = self.entries.iter().filter(is_chosen).collect();
         let mut seen = Seen::new(&self.source);
-        let mut chosen: BTreeSet<Digest> = BTreeSet::new();
-        for Named { text, digest } in self.names() {
-            let is_chosen = |word: &String| text == *word || is_short_for(&text, word);
-            if images.iter().any(is_chosen) {
-                chosen.insert(digest);
-            }
+        match chosen.is_empty() {
+            true => seen.images(self.entries.iter()),
+            false => seen.images(chosen.into_iter()),
         }
-        for (digest, details) in self.entries() {
-            let id = digest.encoded();
-            let is_id = |word: &String| word.len() >= MIN_DIGITS && id.starts_with(word.as_str());
-            if chosen.is_empty() || chosen.contains(digest) || images.iter().any(is_id) {
-                seen.image(digest, details.platform);
-            }
-        }
-        values(
-            seen.platforms
-                .into_iter()
-                .map(String::into_boxed_str)
-                .collect(),
-        )
+        values(seen.platforms)
     }
 
     /// Returns the labels of the images: each as `key`, or as `key=value` once `word` has a `=`.
     pub fn labels(&self, word: &str) -> Vec<Candidate> {
         let mut seen = Seen::new(&self.source);
-        for (digest, details) in self.entries() {
-            seen.image(digest, details.platform);
-        }
+        seen.images(self.entries.iter());
         let labels = seen.labels.into_iter();
         let texts = labels.map(|(key, value)| match word.contains('=') {
-            true => format!("{key}={value}"),
-            false => key,
+            true => format!("{key}={value}").into(),
+            false => key.into(),
         });
-        values(texts.map(String::into_boxed_str).collect())
+        values(texts.collect())
     }
 }
 
@@ -300,18 +381,15 @@ impl Contents {
 struct Seen<'a> {
     source: &'a Source,
     read: BTreeSet<Digest>,
-    platforms: BTreeSet<String>,
+    platforms: BTreeSet<Box<str>>,
     labels: BTreeSet<(String, String)>,
 }
 
 /// The parts of an image configuration that are offered.
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    variant: Option<String>,
+    #[serde(flatten)]
+    platform: WrittenPlatform,
     config: Option<Runtime>,
 }
 
@@ -331,13 +409,25 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Takes images, as long as there is room for more documents.
+    fn images<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) {
+        for entry in entries {
+            if self.read.len() >= MAX_DOCUMENTS {
+                break;
+            }
+            if let Ok(digest) = Digest::parse(&entry.digest) {
+                self.image(&digest, entry.platform.clone());
+            }
+        }
+    }
+
     /// Takes an image: its platform, or those of the images that its index lists.
     fn image(&mut self, digest: &Digest, platform: Option<Platform>) {
         let mut open = vec![(digest.clone(), platform)];
         while let Some((digest, platform)) = open.pop() {
             let is_known = platform.is_some();
             if let Some(platform) = platform.filter(|platform| platform.os != "unknown") {
-                self.platforms.insert(platform.to_string());
+                self.platforms.insert(platform.to_string().into());
             }
             let Some(document) = self.document(&digest) else {
                 continue;
@@ -370,14 +460,9 @@ impl<'a> Seen<'a> {
         let Ok(config) = serde_json::from_slice::<Config>(&bytes) else {
             return;
         };
-        if !has_platform && !config.os.is_empty() && config.os != "unknown" {
-            let platform = Platform {
-                os: config.os,
-                architecture: config.architecture,
-                variant: config.variant,
-                ..Platform::default()
-            };
-            self.platforms.insert(platform.to_string());
+        let platform = Platform::from(config.platform);
+        if !has_platform && !platform.os.is_empty() && platform.os != "unknown" {
+            self.platforms.insert(platform.to_string().into());
         }
         let labels = config.config.and_then(|config| config.labels);
         self.labels.extend(labels.unwrap_or_default());
@@ -389,22 +474,30 @@ fn values(texts: BTreeSet<Box<str>>) -> Vec<Candidate> {
     texts.map(|text| Candidate::new(text, "")).collect()
 }
 
-/// Returns the form in which docker shows a name of Docker Hub.
-fn short(name: &str) -> Option<String> {
-    if !name.starts_with("docker.io/") {
+/// Returns the form in which docker shows a name of Docker Hub, if it begins with `word`.
+fn short(name: &str, word: &str) -> Option<String> {
+    let rest = name.strip_prefix("docker.io/")?;
+    let rest = rest.strip_prefix("library/").unwrap_or(rest);
+    // Most are excluded without a parser. A tag that is left out is added at the end.
+    if !rest.starts_with(word) && !word.starts_with(rest) {
         return None;
     }
     let name = Reference::parse_normalized(name).ok()?;
-    Some(name.with_default_tag().familiar())
+    let short = name.with_default_tag().familiar();
+    short.starts_with(word).then_some(short)
 }
 
-/// Returns `true` if docker reads both names as the same one.
+/// Returns `true` if a word is a name, or docker reads both as the same one.
 fn is_short_for(name: &str, word: &str) -> bool {
     let canonical = |text: &str| {
         let name = Reference::parse_normalized(text).ok()?;
         Some(name.with_default_tag().canonical())
     };
-    name.ends_with(word) && canonical(word).is_some_and(|word| canonical(name) == Some(word))
+    let may_be = || {
+        let path = word.split([':', '@']).next().unwrap_or_default();
+        name.contains(path) && canonical(word).is_some_and(|word| canonical(name) == Some(word))
+    };
+    name == word || may_be()
 }
 
 /// Returns the algorithm and the digits, if a word is the beginning of a digest: at least three digits, or any behind `sha256:`.
