@@ -385,6 +385,20 @@ fn no_name_is_run_by_a_shell() {
                 assert_eq!(args, ["rm", "images", name], "{shell} {quote}");
             }
         }
+        // Behind quotes and backslashes that are on the line already.
+        for (typed, name) in [
+            (r"space\ and\ m", ODD[0]),
+            ("'space and m", ODD[0]),
+            (r"dollar\$\(t", ODD[1]),
+            ("\"dollar\\$(t", ODD[1]),
+            ("'dollar$(t", ODD[1]),
+            (r"single\'q", ODD[5]),
+            ("\"single'q", ODD[5]),
+            (r"slash\\", ODD[7]),
+        ] {
+            let args = typing.args(&format!("rm images {typed}\t"));
+            assert_eq!(args, ["rm", "images", name], "{shell} {typed}");
+        }
         // What would move the cursor, or add a line, is not offered.
         for start in ["esc", "line", "bidi"] {
             let args = typing.args(&format!("rm images {start}\t"));

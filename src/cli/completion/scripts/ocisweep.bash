@@ -1,4 +1,4 @@
-# Completion of `ocisweep` in bash 4.4 or later. The candidates are those of the program.
+# Completion of `ocisweep` in bash 4 or later; before 4.4 it sorts the candidates. The candidates are those of the program.
 
 _ocisweep() {
     local lines
@@ -10,4 +10,5 @@ _ocisweep() {
     fi
 }
 
-complete -o nosort -o bashdefault -F _ocisweep ocisweep
+complete -o nosort -o bashdefault -F _ocisweep ocisweep 2> /dev/null ||
+    complete -o bashdefault -F _ocisweep ocisweep
