@@ -20,6 +20,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::time::Instant;
 
 use clap::{Arg, Command};
 use jiff::Timestamp;
@@ -65,6 +66,7 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
         root: &root,
         env,
         now,
+        begin: Instant::now(),
     };
     match (Shell::parse(shell)?, words) {
         (Shell::Bash, [line, replaced, kind, columns]) => {

@@ -54,17 +54,18 @@ pub fn is_layout(path: &Path) -> bool {
         && (path.join("blobs").is_dir() || path.join("oci-layout").is_file())
 }
 
-/// Returns the paths that begin with `word`, sorted.
-pub fn paths(word: &str, wanted: Paths, env: &dyn Fn(&str) -> Option<OsString>) -> Vec<Candidate> {
-    let (parent, name) = match word.rfind('/') {
-        Some(at) => word.split_at(at + 1),
-        None => ("", word),
-    };
-    let directory = match parent {
-        "" => PathBuf::from("."),
-        parent => expand(parent, env),
-    };
-    let Ok(entries) = std::fs::read_dir(&directory) else {
+/// Returns the directory that a word begins with, and the length of its name in the word.
+pub fn directory_of(word: &str, env: &dyn Fn(&str) -> Option<OsString>) -> (PathBuf, usize) {
+    match word.rfind('/') {
+        Some(at) => (expand(&word[..=at], env), at + 1),
+        None => (PathBuf::from("."), 0),
+    }
+}
+
+/// Returns the paths in a directory that begin with `word`, sorted; `start`: where the name of the file begins in it.
+pub fn paths(word: &str, directory: &Path, start: usize, wanted: Paths) -> Vec<Candidate> {
+    let (parent, name) = word.split_at(start);
+    let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
     };
     let mut found = Vec::new();

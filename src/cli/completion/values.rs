@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, Command};
 use jiff::Timestamp;
@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use super::candidates::{Candidate, plain};
 use super::contents::{Contents, Source};
 use super::line::Line;
-use super::paths::{Paths, expand, is_layout, paths};
+use super::paths::{Paths, directory_of, expand, is_layout, paths};
 use crate::cli::locations::{self, layout_of};
 use crate::cli::topics::TOPICS;
 
-/// How long layouts are read for one answer.
+/// How long directories and layouts are read for one answer.
 const LIMIT: Duration = Duration::from_millis(800);
 
 /// The most layouts that are read for one answer.
@@ -47,6 +47,15 @@ pub struct Surroundings<'a> {
     pub env: &'a dyn Fn(&str) -> Option<OsString>,
     /// The current time.
     pub now: Timestamp,
+    /// When the question was asked.
+    pub begin: Instant,
+}
+
+impl Surroundings<'_> {
+    /// Returns how long may be read for the answer from now on.
+    fn time_left(&self) -> Duration {
+        LIMIT.saturating_sub(self.begin.elapsed())
+    }
 }
 
 /// The value of one argument at the cursor.
@@ -95,7 +104,11 @@ impl Value<'_> {
     }
 
     fn paths(&self, wanted: Paths) -> Vec<Candidate> {
-        paths(self.word, wanted, self.around.env)
+        let (directory, start) = directory_of(self.word, self.around.env);
+        let word = self.word.to_owned();
+        within(self.around.time_left(), move || {
+            paths(&word, &directory, start, wanted)
+        })
     }
 
     /// Layouts; and, since LAYOUT may be left out, the candidates for the next argument in the implied layout.
@@ -231,7 +244,7 @@ impl Value<'_> {
         read: impl Fn(&Source, &str) -> Vec<Candidate> + Send + 'static,
     ) -> Vec<Candidate> {
         let (sources, word) = (self.sources(), self.word.to_owned());
-        within(LIMIT, move || {
+        within(self.around.time_left(), move || {
             let found = sources.iter().flat_map(|source| read(source, &word));
             found.collect()
         })
