@@ -64,6 +64,13 @@ pub fn layout_of(word: &Path) -> PathBuf {
     location.map_or_else(|| word.to_owned(), |location| location.layout)
 }
 
+/// Returns the transport that a word begins with, such as `oci:`, if a path comes after it; else an empty string.
+pub fn transport(word: &str) -> &str {
+    let mut schemes = ON_DISK.iter();
+    let scheme = schemes.find(|scheme| word.starts_with(**scheme));
+    scheme.map_or("", |scheme| &word[..scheme.len()])
+}
+
 fn resolve_all(term: &Term, command: &mut Command, implied: &Implied) -> Result<(), Refusal> {
     match command {
         Command::Gc(args) => layouts("gc", term, implied, &mut args.layouts),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::environment::has_strace;
 use crate::support::run::{PROGRAM, run};
+use crate::support::snapshot::copy_dir;
 use crate::support::{ImageBuilder, LayoutBuilder, TestDir, Typing, assert_same, snapshot};
 
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
@@ -146,6 +147,7 @@ fn candidates_come_from_the_layout_of_the_line() {
         (&["undo", "images", &runs[0], ""], &[]),
         (&["why", "images", "redis:7", ""], &[]),
         (&["gc", "im"], &["images"]),
+        (&["gc", "oci:im"], &["oci:images"]),
         (&["gc", "--shared-blobs", "im"], &["images/"]),
         (&["apply", "im"], &["images/"]),
     ] {
@@ -187,6 +189,41 @@ fn the_layout_may_be_left_out() {
     assert_eq!(ask(&["rm", "red"]).run().stdout, "");
     let named = ask(&["rm", "red"]).env("OCISWEEP_LAYOUT", "images");
     assert!(named.run().stdout.starts_with("redis:7\t"));
+}
+
+/// The blobs, and the trash, may be in a directory that layouts share.
+#[test]
+fn shared_blobs_have_platforms_and_runs() {
+    let dir = TestDir::with_cases(&["regctl"]);
+    fs::rename(dir.join("regctl/blobs"), dir.join("pool")).expect("it can be moved");
+    let shared = ["--shared-blobs", "pool"];
+    let ask = |before: &[&str], after: &[&str]| asked(&dir, &[before, &shared, after].concat());
+    assert_eq!(ask(&["rm"], &["regctl", "m"]), ["m"]);
+    let platforms = ask(&["rm"], &["regctl", "m", "--platform", ""]);
+    assert!(
+        platforms.contains(&"linux/arm/v7".to_owned()),
+        "{platforms:?}"
+    );
+    assert_eq!(ask(&["undo"], &["--run", ""]), [""; 0]);
+    copy_dir(&dir.join("regctl"), &dir.join("other"));
+    for [layout, other] in [["regctl", "other"], ["other", "regctl"]] {
+        let remove = [
+            "rm", "--trash", "--grace", "0", layout, "m", "--with", other,
+        ];
+        dir.cmd(&[&remove[..], &shared].concat()).run().ok();
+    }
+    let runs = dir
+        .cmd(&[&["trash", "ls", "--format", "{{.Run}}"], &shared[..]].concat())
+        .run();
+    let mut runs: Vec<String> = runs.ok().stdout.lines().map(str::to_owned).collect();
+    runs.reverse();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(ask(&["undo"], &["--run", ""]), runs);
+    assert_eq!(ask(&["undo"], &["regctl", "--run", ""]), runs);
+    assert_eq!(ask(&["trash", "empty"], &[""]), runs);
+    assert_eq!(ask(&["undo"], &["re"]), ["regctl"]);
+    let blobs = ask(&["undo"], &["regctl", "--blob", "sha256:064"]);
+    assert_eq!(blobs.len(), 1, "{blobs:?}");
 }
 
 /// Nothing but paths: no error, no wait.

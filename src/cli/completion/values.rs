@@ -12,7 +12,7 @@ use super::candidates::{Candidate, plain};
 use super::contents::{Contents, Source};
 use super::line::Line;
 use super::paths::{Paths, directory_of, expand, is_layout, paths};
-use crate::cli::locations::{self, layout_of};
+use crate::cli::locations::{self, layout_of, transport};
 use crate::cli::topics::TOPICS;
 
 /// How long directories and layouts are read for one answer.
@@ -118,7 +118,13 @@ impl Value<'_> {
             return self.runs();
         }
         let archives = !["hold", "undo", "trash"].contains(&self.first_name());
-        let mut found = self.paths(Paths::Layouts { archives });
+        let transport = transport(self.word);
+        let path = Value {
+            word: &self.word[transport.len()..],
+            ..*self
+        };
+        let found = path.paths(Paths::Layouts { archives });
+        let mut found = prefixed(found, transport);
         let is_first = self.arg.is_positional() && self.line.positionals.is_empty();
         if is_first && !self.line.has("shared-blobs") {
             found.extend(match self.line.command.get_name() {
