@@ -133,6 +133,14 @@ fn candidates_come_from_the_layout_of_the_line() {
             &["ls", "images", "-f", "platform="],
             &["platform=linux/amd64", "platform=linux/arm64"],
         ),
+        // As a pattern it would match other names too.
+        (&["rm", "images", "slash"], &["slash\\x"]),
+        (&["ls", "images", "-f", "reference=slash"], &[]),
+        (
+            &["ls", "images", "-f", "before=slash"],
+            &["before=slash\\x"],
+        ),
+        (&["prune", "images", "--keep", "slash"], &[]),
         (&["ls", "images", "-f", "label="], &["label=team"]),
         (
             &["ls", "images", "-f", "label!=team="],

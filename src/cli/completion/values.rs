@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, Command};
 use jiff::Timestamp;
+use ocisweep::oci::glob::Glob;
 
 use super::candidates::{Candidate, plain};
 use super::contents::{Contents, Source};
@@ -84,7 +85,7 @@ impl Value<'_> {
         match names.first().map_or("", |name| name.as_str()) {
             "LAYOUT" => self.layouts(),
             "IMAGE" => self.images(),
-            "GLOB" => self.in_layouts(Contents::images),
+            "GLOB" => self.patterns(),
             "DIGEST|IMAGE" => self.images_and_blobs(),
             "DIGEST" => self.in_sources(|source, _| source.trashed_digests()),
             "RUN" => self.runs(),
@@ -148,6 +149,14 @@ impl Value<'_> {
         found
     }
 
+    /// Names where a pattern is expected. A name that is a pattern itself would match others as well.
+    fn patterns(&self) -> Vec<Candidate> {
+        let mut found = self.in_layouts(Contents::images);
+        let is_plain = |name: &str| !Glob::is_pattern(name) && !name.contains('\\');
+        found.retain(|candidate| is_plain(&candidate.value));
+        found
+    }
+
     /// Images in place of the name of a hold: if LAYOUT is left out, the name is the first argument.
     fn implied_images(&self) -> Vec<Candidate> {
         match self.line.positionals.as_slice() {
@@ -195,7 +204,8 @@ impl Value<'_> {
         };
         let found = match key {
             "dangling" => plain(["true", "false"]),
-            "reference" | "before" | "since" => inner.in_layouts(Contents::images),
+            "reference" => inner.patterns(),
+            "before" | "since" => inner.in_layouts(Contents::images),
             "label" | "label!" => inner.in_layouts(Contents::labels),
             "platform" => inner.all_platforms(Vec::new()),
             "mediatype" => inner.in_layouts(|contents, _| contents.media_types()),
