@@ -349,11 +349,11 @@ fn a_large_layout_is_answered_at_once() {
     assert_eq!(few.len(), 1000);
     let ends = (few[0].as_str(), few[999].as_str());
     assert_eq!(ends, ("ghcr.io/acme/app-00:0", "ghcr.io/acme/app-49:999"));
-    // The program reads for at most 0.8 s; without optimisation and on a busy machine that may be too short for an answer.
+    // The program stops reading after 8 s without optimisation, after 0.8 s with it; on a busy machine that may be too short.
     let begin = Instant::now();
     let many = asked(&dir, &["rm", "100000", ""]);
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(many.is_empty() || many.len() == 1000, "{}", many.len());
 }
 
