@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         reason = "the command reads the environment, the library does not"
     )]
     let env = |name: &str| std::env::var_os(name);
-    if completion::answer(&words, &env).is_some() {
+    if completion::answer(&words, &env) {
         return exit::DONE.code();
     }
     let mut args = match command_line::parse(words) {

@@ -36,11 +36,13 @@ use super::command_line;
 /// The hidden command.
 const COMMAND: &str = "__complete";
 
-/// Answers a shell, if the words of this process are its question. `None`: they are a command line.
-pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Option<()> {
-    let (first, words) = words.get(1..)?.split_first()?;
+/// Answers a shell, and returns `true`, if the words of this process are its question and not a command line.
+pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let Some([first, words @ ..]) = words.get(1..) else {
+        return false;
+    };
     if first != COMMAND {
-        return None;
+        return false;
     }
     let words: Vec<String> = words
         .iter()
@@ -49,7 +51,7 @@ pub fn answer(words: &[OsString], env: &dyn Fn(&str) -> Option<OsString>) -> Opt
     let text = answer_to(&words, env).unwrap_or_default();
     // A shell has no place for an error here.
     drop(io::stdout().lock().write_all(text.as_bytes()));
-    Some(())
+    true
 }
 
 /// Returns the answer to the words behind the hidden command.
@@ -171,7 +173,7 @@ mod tests {
     fn only_the_hidden_command_is_a_question() {
         for words in [&[][..], &["ocisweep"], &["ocisweep", "gc", "__complete"]] {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            assert_eq!(answer(&words, &|_| None), None, "{words:?}");
+            assert!(!answer(&words, &|_| None), "{words:?}");
         }
         for words in [
             &["elvish", "ocisweep", ""][..],
