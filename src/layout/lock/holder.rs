@@ -20,8 +20,12 @@ fn holder(file: impl AsFd) -> Option<String> {
         rustix::fs::major(stat.st_dev),
         rustix::fs::minor(stat.st_dev),
     );
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let process = process_in(&locks, &format!("{major:02x}:{minor:02x}:{}", stat.st_ino))?;
+    let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    // The kernel gives the list in pieces, and one that changes meanwhile can lack a line.
+    let process = (0..3).find_map(|_| {
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        process_in(&locks, &file)
+    })?;
     let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok();
     Some(match name.as_deref().map(str::trim_end) {
         Some(name) if !name.is_empty() => format!("process {process} ({name})"),
