@@ -111,9 +111,12 @@ pub(crate) fn map<T: Sync, R: Send>(
 static WAITS: AtomicBool = AtomicBool::new(false);
 
 /// Runs one batch of reads of this many files, which uses the threads of the pool that it is called in. There are more threads
-/// than cores while they mostly wait.
+/// than cores while they mostly wait, unless the user asked for a number.
 pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
     start();
+    if asked().is_some() {
+        return batch();
+    }
     let wide = WAITS.load(Ordering::Relaxed).then(wide_pool).flatten();
     let read = bytes_from_disks();
     let begun = Instant::now();
@@ -190,11 +193,11 @@ fn bytes_from_disks() -> Option<u64> {
     lines.find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok())
 }
 
-/// Returns the threads that wait for a device; `None` if a number of threads was asked for, or they cannot be started.
+/// Returns the threads that wait for a device; `None` if there are as many anyway, or they cannot be started.
 fn wide_pool() -> Option<&'static ThreadPool> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
-        let is_wanted = asked().is_none() && rayon::current_num_threads() < IN_FLIGHT;
+        let is_wanted = rayon::current_num_threads() < IN_FLIGHT;
         let builder = ThreadPoolBuilder::new().num_threads(IN_FLIGHT);
         is_wanted.then(|| builder.build().ok()).flatten()
     });
