@@ -90,8 +90,22 @@ impl Selected {
         context: &Context<'_>,
         work: impl Fn(usize, &LayoutGroup) -> Result<Finished<T>, E> + Sync,
     ) -> Vec<Option<Result<Finished<T>, E>>> {
-        each(context, &self.groups, |number, group| {
-            let mut run = work(number, group);
+        let all: Vec<usize> = (0..self.groups.len()).collect();
+        self.run_some(context, &all, work)
+    }
+
+    /// Processes the groups with these numbers, and returns the results in their order.
+    pub fn run_some<T: Send, E: Send>(
+        &self,
+        context: &Context<'_>,
+        numbers: &[usize],
+        work: impl Fn(usize, &LayoutGroup) -> Result<Finished<T>, E> + Sync,
+    ) -> Vec<Option<Result<Finished<T>, E>>> {
+        let groups = numbers.iter();
+        let groups = groups.filter_map(|number| Some((*number, self.groups.get(*number)?)));
+        let groups: Vec<(usize, &LayoutGroup)> = groups.collect();
+        each(context, &groups, |_, (number, group)| {
+            let mut run = work(*number, group);
             if let (Ok(finished), true) = (&mut run, self.is_many) {
                 let plans = finished.parts.iter_mut();
                 plans.for_each(|(plan, _)| plan.shrink());
@@ -460,6 +474,11 @@ impl<'a> RunReport<'a> {
     /// Reports that many dangling images, which the command keeps.
     pub const fn dangling(&mut self, images: usize) {
         self.dangling = images;
+    }
+
+    /// Reports a budget.
+    pub fn budget(&mut self, budget: Option<json::Budget>) {
+        self.document.budget = budget;
     }
 
     /// Adds the result of each group, and returns how they ended. `show` prints a layout or a shared store, with what

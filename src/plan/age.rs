@@ -3,7 +3,7 @@
 //! *Promise*: equal times decide nothing. An archive without times gives all files the same modification time (k0s bundles
 //! have 1970, archives made with SOURCE_DATE_EPOCH its date), and a rule that went by the order of digests there would
 //! keep releases at random. So if the times of two images are equal, `created` of their configurations decides, then
-//! their position in `index.json`: writers append.
+//! their position in `index.json`: writers append. Of images of several layouts that of the later layout is newer.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -18,8 +18,11 @@ use crate::model::images::{Image, ImageInspector, TimeSource};
 pub struct Age {
     /// The time by the chosen clock; `None` never counts as old.
     pub time: Option<Timestamp>,
-    /// When it was built, if another image has the same `time` and the chosen clock is not `created` itself.
+    /// When it was built, if another image has the same `time` and the chosen clock is not `created` itself. If several layouts
+    /// are compared, of every image.
     pub created: Option<Timestamp>,
+    /// The position of its layout, if several are compared; else 0.
+    pub layout: usize,
     /// The position of its last entry in `index.json`.
     pub position: usize,
 }
@@ -29,6 +32,8 @@ pub struct Age {
 pub enum Tie {
     /// `created` of the configurations.
     Created,
+    /// The order of their layouts.
+    Layout,
     /// The position in `index.json`.
     Position,
 }
@@ -37,6 +42,7 @@ impl fmt::Display for Tie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Created => "by created",
+            Self::Layout => "by the order of the layouts",
             Self::Position => "by position in index.json",
         })
     }
@@ -47,7 +53,7 @@ impl Ord for Age {
         let new = Timestamp::MAX;
         let key = |age: &Self| {
             let created = age.created.unwrap_or(new);
-            (age.time.unwrap_or(new), created, age.position)
+            (age.time.unwrap_or(new), created, age.layout, age.position)
         };
         key(self).cmp(&key(other))
     }
@@ -67,6 +73,8 @@ impl Age {
             None
         } else if self.created != other.created {
             Some(Tie::Created)
+        } else if self.layout != other.layout {
+            Some(Tie::Layout)
         } else {
             Some(Tie::Position)
         }
@@ -77,6 +85,8 @@ impl Age {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ties {
     Break,
+    /// The images of other layouts, of which nothing is known here, may have equal times.
+    Expect,
     /// No rule compares ages.
     Leave,
 }
@@ -90,7 +100,7 @@ pub(super) fn age_of(image: &Image, cache: &mut ImageInspector<'_>, clock: TimeS
     }
 }
 
-/// Returns the age of each image. `created` is read only if times are equal.
+/// Returns the age of each image. `created` is read only if times are equal, or may be.
 pub(super) fn ages<'i>(
     images: impl Iterator<Item = &'i Image> + Clone,
     cache: &mut ImageInspector<'_>,
@@ -107,7 +117,8 @@ pub(super) fn ages<'i>(
         *counts.entry(age.time).or_default() += 1;
     }
     for (age, image) in ages.iter_mut().zip(images) {
-        if counts.get(&age.time).is_some_and(|count| *count > 1) {
+        let is_equal = counts.get(&age.time).is_some_and(|count| *count > 1);
+        if is_equal || ties == Ties::Expect {
             age.created = cache.config(image.id).and_then(|config| config.created);
         }
     }
@@ -123,20 +134,22 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(second).ok();
         // From the oldest to the newest; what has no date counts as new.
         let ages = [
-            (at(1), at(9), 9, None),
-            (at(2), at(1), 8, None),
-            (at(2), at(3), 4, Some(Tie::Created)),
-            (at(2), at(3), 5, Some(Tie::Position)),
-            (at(2), None, 0, Some(Tie::Created)),
-            (at(2), None, 1, Some(Tie::Position)),
-            (None, at(1), 7, None),
-            (None, at(2), 0, Some(Tie::Created)),
-            (None, None, 0, Some(Tie::Created)),
+            (at(1), at(9), 1, 9, None),
+            (at(2), at(1), 0, 8, None),
+            (at(2), at(3), 0, 4, Some(Tie::Created)),
+            (at(2), at(3), 0, 5, Some(Tie::Position)),
+            (at(2), at(3), 1, 2, Some(Tie::Layout)),
+            (at(2), None, 0, 0, Some(Tie::Created)),
+            (at(2), None, 0, 1, Some(Tie::Position)),
+            (None, at(1), 0, 7, None),
+            (None, at(2), 0, 0, Some(Tie::Created)),
+            (None, None, 0, 0, Some(Tie::Created)),
         ];
-        let ages = ages.map(|(time, created, position, tie)| {
+        let ages = ages.map(|(time, created, layout, position, tie)| {
             let age = Age {
                 time,
                 created,
+                layout,
                 position,
             };
             (age, tie)

@@ -40,11 +40,11 @@ pub use filter::{FilterError, Filters};
 pub use gc::{SweepSnapshot, sweep_all};
 pub use group_plan::GroupPlan;
 pub use hardlinks::hardlink_totals;
-pub use policy::{GroupBy, KeepFrom, Policy};
+pub use policy::{Across, GroupBy, KeepFrom, Policy};
 pub(crate) use prune::prune_with;
 pub use prune::{
     Budget, BudgetHolder, Holder, KeptBytes, KeptLink, Prune, PruneError, PruneOptions, Scope,
-    Verdict, prune,
+    Survey, Tree, TreeShare, Verdict, prune,
 };
 pub(crate) use remove::Alone;
 pub use remove::platforms::{PlatformMode, PlatformRequest, Which, drop_platforms};

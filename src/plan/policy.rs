@@ -1,6 +1,6 @@
 //! Keep rules: which images are kept, and why. One rule that keeps an image is enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -37,6 +37,18 @@ pub struct Policy {
     pub keep_from: Option<KeepFrom>,
     /// The groups in which the newest are kept.
     pub group_by: GroupBy,
+    /// Whose images are compared.
+    pub across: Across,
+}
+
+/// Whether rules compare the images of one layout, or those of all layouts of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Across {
+    /// Each layout by itself.
+    #[default]
+    Layout,
+    /// All layouts together. A bare tag has no repository but its layout: bare tags are one group in each layout.
+    Tree,
 }
 
 /// The groups in which the newest images are kept.
@@ -261,27 +273,40 @@ impl Policy {
                 }
             }
         }
-        for (group, members) in self.groups(images) {
+        for ((group, layout), members) in self.groups(images) {
             let mut members: Vec<(usize, Age)> = members
                 .into_iter()
                 .filter_map(|position| Some((position, images.get(position)?.age)))
                 .collect();
             members.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
-            let of = if group.is_empty() {
-                String::new()
-            } else {
-                format!(" of {group}")
+            let of = match (group.is_empty(), self.across, layout) {
+                (true, Across::Tree, None) => " of the tree".to_owned(),
+                (true, ..) => String::new(),
+                (false, Across::Tree, _) => format!(" of {group} in the tree"),
+                (false, Across::Layout, _) => format!(" of {group}"),
             };
+            let digest = |position: usize| images.get(position).map(|aged| &aged.image.digest);
             if let Some(last) = self.last {
-                let next = members.get(last);
-                for (position, age) in members.iter().take(last) {
+                // A copy in another layout is no image of its own.
+                let mut newest: HashSet<&Digest> = HashSet::new();
+                for (position, _) in &members {
+                    newest.extend(digest(*position).filter(|_| newest.len() < last));
+                }
+                let is_kept =
+                    |position: usize| digest(position).is_some_and(|of| newest.contains(of));
+                let next = members.iter().find(|(position, _)| !is_kept(*position));
+                for (position, age) in members.iter().filter(|(position, _)| is_kept(*position)) {
                     let tie = next.and_then(|(_, next)| age.tie(next));
                     add(*position, Rule::Last(last), format!("last {last}{of}"), tie);
                 }
             }
             let mut by_period = |wanted, name, rule: fn(usize) -> Rule, label: Label| {
                 let Some(wanted) = wanted else { return };
-                for (position, label, tie) in firsts(&members, wanted, label, zone) {
+                let mut kept = firsts(&members, wanted, label, zone);
+                if self.across == Across::Tree {
+                    add_copies(&mut kept, &members, digest);
+                }
+                for (position, label, tie) in kept {
                     add(position, rule(wanted), format!("{name} {label}{of}"), tie);
                 }
             };
@@ -297,13 +322,15 @@ impl Policy {
         reasons
     }
 
-    /// Groups positions by repository, or all together.
-    fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<String, Vec<usize>> {
-        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        // An untagged image belongs to no repository and is not kept by these rules, unless nothing is named.
-        let has_names = images.iter().any(|aged| !aged.image.names.is_empty());
+    /// Groups positions by repository, or all together. A group of one layout, of which there are several, has its position.
+    fn groups(&self, images: &[Aged<'_>]) -> BTreeMap<Group, Vec<usize>> {
+        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
+        // An untagged image belongs to no repository and is not kept by these rules, unless nothing in its layout is named.
+        let named = images.iter().filter(|aged| !aged.image.names.is_empty());
+        let named: BTreeSet<usize> = named.map(|aged| aged.age.layout).collect();
         for (position, aged) in images.iter().enumerate() {
-            if has_names && aged.image.names.is_empty() {
+            let layout = aged.age.layout;
+            if named.contains(&layout) && aged.image.names.is_empty() {
                 continue;
             }
             let mut names: BTreeSet<String> = BTreeSet::new();
@@ -314,10 +341,35 @@ impl Policy {
                 names.insert(String::new());
             }
             for name in names {
-                groups.entry(name).or_default().push(position);
+                let is_own = name.is_empty() && self.group_by == GroupBy::Name;
+                let group = (name, is_own.then_some(layout));
+                groups.entry(group).or_default().push(position);
             }
         }
         groups
+    }
+}
+
+/// A repository, and the position of the layout if only its images are in the group.
+type Group = (String, Option<usize>);
+
+/// Adds the images that are copies of kept ones, with the same label: else a rule would remove in one layout what it keeps in
+/// another.
+fn add_copies<'a>(
+    kept: &mut Vec<(usize, String, Option<Tie>)>,
+    members: &[(usize, Age)],
+    digest: impl Fn(usize) -> Option<&'a Digest>,
+) {
+    let are_kept: HashSet<usize> = kept.iter().map(|(position, ..)| *position).collect();
+    let labels = kept.iter();
+    let labels =
+        labels.filter_map(|(position, label, _)| Some((digest(*position)?, label.clone())));
+    let labels: HashMap<&Digest, String> = labels.collect();
+    let others = members.iter().map(|(position, _)| *position);
+    for position in others.filter(|position| !are_kept.contains(position)) {
+        if let Some(label) = digest(position).and_then(|digest| labels.get(digest)) {
+            kept.push((position, label.clone(), None));
+        }
     }
 }
 

@@ -197,6 +197,7 @@ fn prune_one(view: &Snapshot, options: &SweepOptions) -> Plan {
         ..Policy::default()
     };
     let prune_options = PruneOptions {
+        share: None,
         scope: Scope::All,
         filters: &Filters::default(),
         policy: &policy,

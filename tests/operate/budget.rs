@@ -123,9 +123,13 @@ fn where_removing_frees_nothing_it_is_refused() {
         [
             (call(&[]), 3, "further hard links"),
             (call(&["--trash"]), 2, "with a trash"),
-            (call(&["-r"]), 2, "--recursive"),
+            (call(&["--shared-blobs", "."]), 2, "--shared-blobs"),
             (call(&[]).env("OCISWEEP_TRASH", "1d"), 2, "with a trash"),
-            (call(&[]).arg(shelf().path()), 2, "with several layouts"),
+            (
+                call(&["--group-by", "layout"]).arg(shelf().path()),
+                2,
+                "for each of several layouts",
+            ),
             (call(&["--max-size", "101%"]), 2, "--max-size"),
             (call(&["--max-size", "10"]), 2, "unit"),
         ],

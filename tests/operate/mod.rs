@@ -5,6 +5,7 @@
 //! - [`absent`] is about `--if-exists`, [`budget`] about `--min-free`.
 //! - [`screen`]: lists are no longer than a terminal.
 //! - [`sorted`] is about `df --sort`.
+//! - [`together`]: one budget, and keep rules, for several layouts.
 //! - [`signals`]: Ctrl-C at the question, closed pipes, locks.
 #![expect(
     clippy::indexing_slicing,
@@ -19,3 +20,4 @@ mod metrics;
 mod screen;
 mod signals;
 mod sorted;
+mod together;

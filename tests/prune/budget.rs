@@ -448,10 +448,10 @@ fn a_size_needs_its_unit() {
 }
 
 #[test]
-fn each_layout_has_the_budget_to_itself() {
+fn each_layout_has_the_budget_to_itself_if_that_is_said() {
     let (one, two) = (five(), five());
     let run = one
-        .call(["-f", "-a", "--max-size", "25kB"])
+        .call(["-f", "-a", "--max-size", "25kB", "--group-by", "layout"])
         .arg(two.path())
         .run();
     run.ok();

@@ -495,6 +495,7 @@ fn docs_explain_every_json_key_and_no_other() {
         "ocisweep undo --format json skopeo-old-tags",
         "ocisweep prune -f -q --format json skopeo-old-tags",
         "ocisweep gc --format json skopeo-interrupted torn 2> /dev/null",
+        "ocisweep prune -n --max-size 1B --min-free 1B --format json skopeo-interrupted bk-sbom 2> /dev/null; true",
         "tar -xf testdata/corpus/skopeo-shared.tar",
         "ocisweep df --format json --shared-blobs skopeo-shared/shared skopeo-shared/one skopeo-shared/two",
         "ocisweep ls --format jsonl skopeo-old-tags bk-sbom",

@@ -143,6 +143,14 @@ impl TestLayout {
         }
     }
 
+    /// Begins an empty one in a directory.
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self {
+            layout: LayoutBuilder::at(dir),
+            times: BTreeMap::new(),
+        }
+    }
+
     /// Stores an image that is that many days old, and lists it under a name.
     pub(crate) fn named(&mut self, name: &str, days: u64, build: &ImageBuilder) -> Image {
         let image = build.store(&self.layout);

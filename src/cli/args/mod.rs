@@ -158,7 +158,8 @@ pub enum Command {
             ocisweep prune -n -v -a --keep-last 3 --keep '**:*-lts' mirror\n  \
             ocisweep prune --keep-from allow.txt --plan plan.json mirror && ocisweep apply plan.json\n  \
             ocisweep prune -r mirrors                     every layout below a directory, with one question\n  \
-            ocisweep prune -r --remove-empty-layouts mirrors\n\n\
+            ocisweep prune -r --remove-empty-layouts mirrors\n  \
+            ocisweep prune -r -f -a --max-size 20GB mirrors   one budget for all layouts\n\n\
             Filters: dangling, reference, label, label!, before, since, until, platform, mediatype, artifacttype\n\
             See also: `ocisweep help filters`, `help times`, `help patterns`, `help sizes`"
     )]
@@ -575,9 +576,11 @@ pub struct PruneArgs {
     /// Keep the newest image of each of the last N months that have one
     #[arg(long, value_name = "N")]
     pub keep_monthly: Option<usize>,
-    /// Apply keep rules per repository (name) or to the whole layout (none)
-    #[arg(long, value_name = "WHAT", default_value = "name")]
-    pub group_by: GroupName,
+    /// Apply keep rules per repository (name) or to all images together (none); of each layout (layout) or of all layouts
+    /// (tree), which also decides whose budget --max-size is. Comma separated; default: name, rules per layout, and one
+    /// budget for all layouts
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub group_by: Vec<GroupName>,
     /// Always keep images with a name that matches (`*` stops at `/`, `**` does not)
     #[arg(long, value_name = "GLOB")]
     pub keep: Vec<String>,
@@ -588,7 +591,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_amount)]
     pub max_size: Option<Amount>,
     /// Remove the oldest images, but none that a rule keeps, until so much of the file system is free: 20GB, or 10% of it
-    #[arg(long, value_name = "SIZE", value_parser = parse_amount, conflicts_with_all = ["recursive", "shared_blobs"])]
+    #[arg(long, value_name = "SIZE", value_parser = parse_amount, conflicts_with = "shared_blobs")]
     pub min_free: Option<Amount>,
     /// Which time counts as the age: added (to this layout) or created (image configuration)
     #[arg(long, value_name = "CLOCK", default_value = "added")]
@@ -627,6 +630,8 @@ impl PruneArgs {
 pub enum GroupName {
     Name,
     None,
+    Layout,
+    Tree,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The JSON output. While [`SCHEMA_VERSION`] is the same, keys are only added.
 
 use ocisweep::oci::Digest;
+use ocisweep::parse::size::human_size;
 use serde::{Serialize, Serializer};
 
 /// The version of all documents.
@@ -38,6 +39,69 @@ pub struct Sweep {
     pub dry_run: bool,
     pub layouts: Vec<SweptLayout>,
     pub totals: Totals,
+    /// The budget of a prune.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+/// A budget: whose it is, and whether it was reached.
+#[derive(Debug, Serialize)]
+pub struct Budget {
+    /// `tree`: one of all layouts; `layout`: each has its own.
+    pub scope: &'static str,
+    /// How many layouts there are.
+    pub layouts: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<u64>,
+    /// The bytes of the file system that are to be free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_free: Option<u64>,
+    /// Of a budget of all layouts: what they keep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<u64>,
+    pub reached: bool,
+    /// What keeps the images that are left.
+    pub held: Vec<BudgetHolder>,
+}
+
+/// What keeps images although a budget is not reached.
+#[derive(Debug, Serialize)]
+pub struct BudgetHolder {
+    pub holder: String,
+    pub images: u64,
+    pub bytes: u64,
+}
+
+impl BudgetHolder {
+    /// Converts that of the library.
+    pub fn of(holder: &ocisweep::plan::BudgetHolder) -> Self {
+        Self {
+            holder: holder.what.clone(),
+            images: holder.images,
+            bytes: holder.bytes,
+        }
+    }
+}
+
+impl Budget {
+    /// Returns the line on a budget of several layouts.
+    pub fn line(&self, is_dry_run: bool) -> String {
+        let layouts = self.layouts;
+        let whose = match self.scope {
+            "tree" => format!("for {layouts} layouts together"),
+            _ => format!("for each of {layouts} layouts"),
+        };
+        let mut limits = Vec::new();
+        limits.extend(self.max_size.map(human_size));
+        let free = self.min_free.map(human_size);
+        limits.extend(free.map(|size| format!("{size} of free space")));
+        let limits = limits.join(" and ");
+        match self.used_bytes.map(human_size) {
+            Some(used) if is_dry_run => format!("budget {limits} {whose}: {used} would remain\n"),
+            Some(used) => format!("budget {limits} {whose}: {used} remain\n"),
+            None => format!("budget {limits} {whose}\n"),
+        }
+    }
 }
 
 impl Sweep {

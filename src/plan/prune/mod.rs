@@ -7,6 +7,9 @@ mod along;
 mod budget;
 mod kept;
 mod options;
+mod remaining;
+mod survey;
+mod tree;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -21,11 +24,16 @@ use crate::model::snapshot::Snapshot;
 use crate::oci::{Digest, Role};
 
 use self::along::{Follows, companions_among, follow};
-pub use self::budget::BudgetHolder;
-use self::budget::{freed_bytes, holders, live_bytes, trim};
+use self::budget::choose;
 use self::kept::kept_bytes;
 pub use self::kept::{Holder, KeptBytes, KeptLink};
 pub use self::options::{PruneOptions, Scope};
+pub use self::remaining::BudgetHolder;
+use self::remaining::{freed_bytes, holders, live_bytes};
+use self::survey::Planned;
+pub use self::survey::Survey;
+use self::tree::{NOT_COMPARED, Standing};
+pub use self::tree::{Tree, TreeShare};
 use super::age::{Age, Ties, age_of, ages};
 use super::dangling::{dangling_among, unneeded};
 use super::filter::Resolved;
@@ -92,6 +100,8 @@ pub struct Prune {
     pub entries: BTreeSet<usize>,
     /// Blobs that count as 0 bytes.
     pub unmeasured: Option<Unmeasured>,
+    /// With a [share](PruneOptions::share): what the other layouts have to know.
+    pub survey: Option<Survey>,
 }
 
 /// Why nothing is pruned.
@@ -163,10 +173,6 @@ impl Judged<'_> {
     /// Returns `true` if no hold, rule, filter or scope keeps it. A size budget removes nothing else.
     fn is_free(&self) -> bool {
         self.image.holds.is_empty() && self.rules.is_empty() && !self.is_out_of_reach
-    }
-
-    fn is_named(&self) -> bool {
-        !self.image.names.is_empty()
     }
 
     /// Removes an image that nothing keeps, or some of its names. With nothing but a budget, what is not dangling is kept
@@ -301,7 +307,7 @@ pub(crate) fn prune_with(
             fs,
         )?;
         let mut budget = Budget::None;
-        if options.has_budget() {
+        if options.has_budget() && !options.shares_budget() {
             let live = live_bytes(snapshot, &gone, all_files);
             let over = options.max_size.map_or(0, |max| live.saturating_sub(max));
             let freed = freed_bytes(live, &removal.plan, all_files);
@@ -311,8 +317,11 @@ pub(crate) fn prune_with(
             // The first round removes as many as a count of owners says; later ones remove one at a time,
             // for what the count does not include.
             let excess = over.max(lacking);
-            if excess > 0 && trim(snapshot, entries, &mut judged, excess, options, all_files) {
-                continue;
+            if excess > 0 {
+                let survey = Survey::to_choose(snapshot, entries, &judged, all_files);
+                if trim(&survey, &mut judged, excess, options) {
+                    continue;
+                }
             }
             budget = if excess == 0 {
                 Budget::Reached
@@ -346,6 +355,17 @@ pub(crate) fn prune_with(
         && options.policy.keep.is_empty()
         && !options.has_budget()
         && images.iter().all(|image| image.holds.is_empty());
+    let survey = options.share.map(|share| {
+        let planned = Planned {
+            gone: &gone,
+            removal: &removal,
+            files: all_files,
+        };
+        let (number, has_budget) = (share.number(), share.has_budget());
+        Survey::of(
+            snapshot, entries, &judged, &filters, planned, number, has_budget,
+        )
+    });
     let judged_images: HashSet<BlobId> = judged.iter().map(|judged| judged.image.id).collect();
     let verdict = |image: &Image, age: Age, cache: &mut ImageInspector<'_>| Verdict {
         digest: image.digest.clone(),
@@ -387,7 +407,29 @@ pub(crate) fn prune_with(
         kept_links,
         entries: gone.entries,
         unmeasured: all_files.unmeasured().cloned(),
+        survey,
     })
+}
+
+/// Removes more images for the budget of the layout. Returns `true` if any was chosen.
+fn trim(
+    survey: &Survey,
+    judged: &mut [Judged<'_>],
+    excess: u64,
+    options: &PruneOptions<'_>,
+) -> bool {
+    let oldest = match options.max_size {
+        Some(_) => "over the size budget, and the oldest",
+        None => "too little free space, and the oldest",
+    };
+    let chosen = choose(&[survey], excess, oldest, options.empty);
+    for chosen in &chosen {
+        if let Some(image) = judged.get_mut(chosen.position) {
+            image.is_removed = true;
+            image.reasons = vec![chosen.reason.clone()];
+        }
+    }
+    !chosen.is_empty()
 }
 
 /// Decides which images are removed. Parts and referrers of other images are left out: they follow those.
@@ -403,12 +445,14 @@ fn judge<'a>(
     let follows = followers(snapshot, images, entries, dangling);
     let has_names = has_names(entries);
     let standing = images.iter().filter(|image| !follows.contains(&image.id));
-    let ties = if options.policy.chooses() || options.has_budget() {
-        Ties::Break
-    } else {
-        Ties::Leave
+    let ties = match options.share {
+        _ if !options.policy.chooses() && !options.has_budget() => Ties::Leave,
+        Some(_) => Ties::Expect,
+        None => Ties::Break,
     };
-    let ages = ages(standing.clone(), cache, options.time, ties);
+    let mut ages = ages(standing.clone(), cache, options.time, ties);
+    let layout = options.share.map_or(0, TreeShare::number);
+    ages.iter_mut().for_each(|age| age.layout = layout);
     let mut judged: Vec<Judged<'a>> = standing
         .zip(ages)
         .map(|(image, age)| {
@@ -489,7 +533,18 @@ fn judge<'a>(
         let reasons = policy.reasons(&aged, options.now, &options.zone);
         positions.into_iter().zip(reasons).collect()
     };
-    let by_rule = reasons_of(options.policy, false);
+    let compared = options.share.filter(|share| share.compares());
+    let by_rule = match compared {
+        Some(share) => (0..judged.len())
+            .filter_map(|position| Some((position, judged.get(position)?)))
+            .filter(|(_, judged)| !judged.is_out_of_reach && !judged.follows.is_companion)
+            .map(|(position, judged)| {
+                let reasons = share.reasons(&judged.image.digest, &judged.age);
+                (position, reasons)
+            })
+            .collect(),
+        None => reasons_of(options.policy, false),
+    };
     // Of all rules only that on the age of an image applies to a companion itself.
     let by_age = Policy {
         within: options.policy.within,
@@ -501,10 +556,21 @@ fn judge<'a>(
         };
         judged.keep(reasons);
         if !judged.follows.is_companion && judged.is_free() {
-            judged.decide(options);
+            let (digest, age) = (&judged.image.digest, &judged.age);
+            match compared.map_or(Standing::Judged, |share| share.standing(digest, age)) {
+                Standing::Judged => judged.decide(options),
+                Standing::Undecided => {}
+                Standing::Unknown => {
+                    judged.is_out_of_reach = true;
+                    judged.reasons.push(NOT_COMPARED.to_owned());
+                }
+            }
         }
     }
     follow(&mut judged);
+    if let Some(share) = options.share {
+        share.apply(&mut judged);
+    }
     judged
 }
 

@@ -7,6 +7,8 @@ use crate::graph::{EmptyIndex, MissingDocuments};
 use crate::model::images::TimeSource;
 use crate::plan::{Filters, Policy};
 
+use super::tree::TreeShare;
+
 /// Which images may be removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -41,12 +43,19 @@ pub struct PruneOptions<'a> {
     pub empty: EmptyIndex,
     /// Accept that documents which remain listed are missing.
     pub missing: MissingDocuments,
+    /// What this layout and others decided together; `None`: it is pruned by itself.
+    pub share: Option<&'a TreeShare>,
 }
 
 impl<'a> PruneOptions<'a> {
     /// Returns `true` if there is a budget of bytes.
     pub(super) const fn has_budget(&self) -> bool {
         self.max_size.is_some() || self.free_bytes.is_some()
+    }
+
+    /// Returns `true` if the budget is one of several layouts.
+    pub(super) fn shares_budget(&self) -> bool {
+        self.share.is_some_and(TreeShare::has_budget)
     }
 
     /// Returns options without a size budget, with ages by when images were added, and days in UTC. Removing the last image
@@ -64,6 +73,7 @@ impl<'a> PruneOptions<'a> {
             zone: TimeZone::UTC,
             empty: EmptyIndex::default(),
             missing: MissingDocuments::default(),
+            share: None,
         }
     }
 }

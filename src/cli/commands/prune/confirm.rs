@@ -7,14 +7,16 @@ use std::path::PathBuf;
 
 use ocisweep::model::images::TimeSource;
 use ocisweep::oci::Digest;
-use ocisweep::ops::{Finished, Mode};
+use ocisweep::ops::Finished;
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
-use super::{Limits, PlanNotes, Refusal, Request, age, names, one, report, warn_unmatched};
+use super::{
+    Failure, Forest, Limits, PlanNotes, Refusal, Request, age, names, report, warn_unmatched,
+};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{Selected, finished, shares};
+use crate::cli::layouts::{Runs, finished, shares};
 use crate::cli::render::sweep::{count, parts};
 
 /// How many images the question lists by name, for each layout.
@@ -85,66 +87,65 @@ fn lost_names(verdict: &Verdict) -> Option<&[String]> {
     }
 }
 
-/// The result of a question.
-pub(super) struct Asked {
-    /// Also `Yes` if there was nothing to ask.
-    pub(super) answer: Answer,
-    /// For each group: what was shown, or why nothing can be removed from it.
-    pub(super) confirmed: Vec<Result<Confirmed, Refusal>>,
-    pub(super) exit: Exit,
-}
-
-/// Shows what would be removed and how many bytes, and asks. The plans are made again afterwards, under the lock.
-pub(super) fn confirm(context: &Context<'_>, request: &Request, chosen: &Selected) -> Asked {
-    let mut texts = Vec::new();
-    let mut confirmed = Vec::new();
+/// Returns for each group what its plan was shown to do, or why nothing can be removed from it, which is reported; and how that
+/// ends the run.
+pub(super) fn as_shown(
+    context: &Context<'_>,
+    planned: &Runs<PlanNotes, Failure<'_>>,
+) -> (Vec<Result<Confirmed, Refusal>>, Exit) {
     let mut exit = exit::DONE;
-    let runs = chosen.run(context, |number, group| {
-        chosen.refuse_sharing(number)?;
-        one(context, request, group, Mode::Plan, None)
+    let shown = planned.iter().map(|run| match run {
+        Some(Ok(done)) => {
+            let layouts = parts(done).filter_map(|(shown, said)| {
+                let images = ConfirmedImages::of(&said?.verdicts);
+                Some((shown.plan.layout().to_owned(), images))
+            });
+            Ok(layouts.collect())
+        }
+        Some(Err(failure)) => Err(Refusal {
+            text: failure.to_string(),
+            exit: report(context, failure),
+        }),
+        None => Err(Refusal {
+            text: "interrupted".to_owned(),
+            exit: exit::INTERRUPTED,
+        }),
     });
-    for run in &runs {
-        confirmed.push(match run {
-            Some(Ok(done)) => {
-                texts.push(describe_group(context, request, done));
-                let layouts = parts(done).filter_map(|(shown, said)| {
-                    let images = ConfirmedImages::of(&said?.verdicts);
-                    Some((shown.plan.layout().to_owned(), images))
-                });
-                Ok(layouts.collect())
-            }
-            Some(Err(failure)) => Err(Refusal {
-                text: failure.to_string(),
-                exit: report(context, failure),
-            }),
-            None => Err(Refusal {
-                text: "interrupted".to_owned(),
-                exit: exit::INTERRUPTED,
-            }),
-        });
-    }
-    for refusal in confirmed.iter().filter_map(|group| group.as_ref().err()) {
+    let shown: Vec<Result<Confirmed, Refusal>> = shown.collect();
+    for refusal in shown.iter().filter_map(|group| group.as_ref().err()) {
         exit = exit.and(refusal.exit);
     }
+    (shown, exit)
+}
+
+/// Shows what plans would remove and how many bytes, and asks. The plans are made again afterwards, under the lock. The answer is also
+/// `Yes` if there was nothing to ask.
+pub(super) fn confirm(
+    context: &Context<'_>,
+    request: &Request,
+    planned: &Runs<PlanNotes, Failure<'_>>,
+    forest: Option<&Forest>,
+) -> (Answer, Exit) {
     if context.stopped() {
-        return Asked {
-            answer: Answer::No,
-            confirmed,
-            exit: exit.and(exit::INTERRUPTED),
-        };
+        return (Answer::No, exit::INTERRUPTED);
     }
-    warn_unmatched(context, finished(&runs));
-    let totals = shares(&runs);
+    warn_unmatched(context, finished(planned));
+    let mut texts: Vec<String> = finished(planned)
+        .map(|done| describe_group(context, request, done))
+        .collect();
+    let totals = shares(planned);
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     texts.retain(|text| !text.is_empty());
-    let noted = finished(&runs).find_map(|done| done.notes.first());
+    let noted = finished(planned).find_map(|done| done.notes.first());
     let limits = noted.map(|said| said.limits).unwrap_or_default();
-    let (answer, ended) = ask(context, request, fitting(context, &texts), &totals, limits);
-    Asked {
-        answer,
-        confirmed,
-        exit: exit.and(ended),
-    }
+    let text = fitting(context, &texts);
+    ask(
+        context,
+        request,
+        text,
+        &totals,
+        (limits, forest, planned.len()),
+    )
 }
 
 /// Joins what is shown of each layout, as far as it fits the screen: what is to be confirmed must not have scrolled away.
@@ -165,13 +166,22 @@ fn fitting(context: &Context<'_>, texts: &[String]) -> String {
     joined
 }
 
+/// Returns whose budget it is, if there are several layouts.
+fn budget_scope(forest: Option<&Forest>, groups: usize) -> String {
+    match forest.filter(|forest| forest.has_budget()) {
+        Some(forest) => format!(" for {} layouts together", forest.layouts()),
+        None if groups > 1 => format!(" for each of {groups} layouts"),
+        None => String::new(),
+    }
+}
+
 /// Asks below a text that shows what would be removed. Does not ask if that is empty.
 fn ask(
     context: &Context<'_>,
     request: &Request,
     mut text: String,
     totals: &Totals,
-    limits: Limits,
+    (limits, forest, groups): (Limits, Option<&Forest>, usize),
 ) -> (Answer, Exit) {
     if text.is_empty() {
         return (Answer::Yes, exit::DONE);
@@ -186,11 +196,17 @@ fn ask(
         let _ = writeln!(text, "Ages: {clock}; now is {now}.");
     }
     if let Some(max_size) = limits.max_size {
-        let _ = writeln!(text, "Budget: {}", human_size(max_size));
+        let of = budget_scope(forest, groups);
+        let _ = writeln!(text, "Budget: {}{of}", human_size(max_size));
     }
     if let Some((wanted, available)) = limits.free {
         let (wanted, available) = (human_size(wanted), human_size(available));
-        let _ = writeln!(text, "Free space: {available}, wanted {wanted}");
+        let of = budget_scope(forest, groups);
+        let _ = writeln!(text, "Free space: {available}, wanted {wanted}{of}");
+    }
+    if let Some(forest) = forest.filter(|forest| forest.compares()) {
+        let layouts = forest.layouts();
+        let _ = writeln!(text, "Keep rules count in {layouts} layouts together.");
     }
     if !request.filter_texts.is_empty() {
         let filters = context.term.foreign(&request.filter_texts.join(", "));

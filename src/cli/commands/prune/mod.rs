@@ -1,6 +1,8 @@
 //! `ocisweep prune`
 
 mod confirm;
+mod limits;
+mod tree;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -10,8 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ocisweep::archive::Archives;
-use ocisweep::fs::{Disk, Space};
+use ocisweep::fs::Disk;
 use ocisweep::graph::{EmptyIndex, MissingDocuments};
 use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{TimeSource, list_images};
@@ -21,18 +22,20 @@ use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
 use ocisweep::parse::size::{Amount, human_size};
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
-    Age, Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune, PruneError,
-    PruneOptions, Scope, Unmatched, Verdict, prune, remove_if_empty, unmatched,
+    Across, Age, Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune,
+    PruneError, PruneOptions, Scope, Survey, Unmatched, Verdict, prune, remove_if_empty, unmatched,
     unmatched_everywhere,
 };
 use ocisweep::{Error, Snapshot};
 
-use self::confirm::{Answer, Confirmed, confirm};
+use self::confirm::{Answer, Confirmed, as_shown, confirm};
+use self::limits::{Limits, refuse_min_free};
+use self::tree::Forest;
 use crate::cli::args::{GroupName, PruneArgs};
 use crate::cli::audit::Removed;
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
-use crate::cli::layouts::{RunReport, choose_groups, finished};
+use crate::cli::layouts::{RunReport, Runs, Selected, choose_groups, finished};
 use crate::cli::quote::quote_path;
 use crate::cli::render::json::{self, Item};
 use crate::cli::render::names::{RemovedNames, lines};
@@ -53,11 +56,15 @@ struct Request {
     scope: Scope,
     max_size: Option<Amount>,
     min_free: Option<Amount>,
+    /// Whose images are compared and whose budget it is; `None`: rules count in each layout, a budget for all.
+    across: Option<Across>,
     time: TimeSource,
     missing: MissingDocuments,
     empty: EmptyIndex,
     removes_empty_layouts: bool,
     rule: Protection,
+    /// What is removed has to be confirmed.
+    asks: bool,
     /// Each image is printed with the decision.
     is_verbose: bool,
     style: Style,
@@ -80,46 +87,6 @@ impl Request {
     }
 }
 
-/// The limits of the disk, in bytes, when a plan was made.
-#[derive(Debug, Clone, Copy, Default)]
-struct Limits {
-    max_size: Option<u64>,
-    /// The bytes that are to be free, and those that are.
-    free: Option<(u64, u64)>,
-}
-
-impl Limits {
-    /// Reads what the file system has.
-    fn of(request: &Request, layout: &Path) -> Result<Self, Error> {
-        let is_part = |amount| matches!(amount, Amount::Part(_));
-        if request.min_free.is_none() && !request.max_size.is_some_and(is_part) {
-            let bytes = request.max_size.map(|amount| amount.of(0));
-            return Ok(Self {
-                max_size: bytes,
-                free: None,
-            });
-        }
-        // Of an archive the directory that it is in: its file is replaced.
-        let blobs = layout.join("blobs");
-        let place = if blobs.is_dir() { &blobs } else { layout };
-        let space = Space::of(place).map_err(|source| Error::Read {
-            path: place.to_owned(),
-            source,
-        })?;
-        let wanted = request.min_free.map(|amount| amount.of(space.total));
-        Ok(Self {
-            max_size: request.max_size.map(|amount| amount.of(space.total)),
-            free: wanted.map(|wanted| (wanted, space.available)),
-        })
-    }
-
-    /// Returns the bytes to free.
-    fn free_bytes(&self) -> Option<u64> {
-        let (wanted, available) = self.free?;
-        Some(wanted.saturating_sub(available))
-    }
-}
-
 /// What planning noted beside the plan.
 struct PlanNotes {
     names: RemovedNames,
@@ -132,6 +99,8 @@ struct PlanNotes {
     unmeasured: Option<Unmeasured>,
     unmatched: Vec<Unmatched>,
     file: PlannedLayout,
+    /// What the other layouts have to know.
+    survey: Option<Survey>,
 }
 
 /// Prunes each layout, or a shared store with all its layouts. A layout that fails does not stop the others, except for
@@ -141,7 +110,7 @@ struct PlanNotes {
 /// The exit status, if the command line cannot be used, or the layouts were not found.
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     let request = request(context, args).map_err(|text| context.fail(exit::USAGE, &text, None))?;
-    let must_ask = !args.force && !args.is_dry_run();
+    let must_ask = request.asks;
     if must_ask && !std::io::stdin().is_terminal() {
         return Err(context.fail(
             exit::USAGE,
@@ -149,30 +118,50 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
             Some("`--force` prunes without confirmation, `--dry-run` shows what would be removed"),
         ));
     }
-    refuse_min_free(context, args)?;
     let chosen = choose_groups(context, args.layouts.given_to_delete())?;
+    let mut forest = Forest::of(context, &request, &chosen)?;
+    let shares_budget = forest.as_ref().is_some_and(Forest::has_budget);
+    refuse_min_free(context, args, &chosen, shares_budget)?;
     let mut exit = chosen.exit;
-    let mut confirmed = Vec::new();
-    if must_ask {
-        let asked = confirm(context, &request, &chosen);
-        exit = exit.and(asked.exit);
-        if asked.answer == Answer::No {
+    let is_dry_run = args.is_dry_run();
+    let planned = match &mut forest {
+        Some(forest) => Some(forest.decide(context, &request, &chosen)),
+        None => must_ask.then(|| plan_all(context, &request, &chosen)),
+    };
+    let mut shown = Vec::new();
+    if let Some(planned) = planned.as_ref().filter(|_| !is_dry_run) {
+        let (found, ended) = as_shown(context, planned);
+        exit = exit.and(ended);
+        shown = found;
+    }
+    if let Some(planned) = planned.as_ref().filter(|_| must_ask) {
+        let (answer, ended) = confirm(context, &request, planned, forest.as_ref());
+        exit = exit.and(ended);
+        if answer == Answer::No {
             context.term.note("nothing was changed");
             return Ok(exit);
         }
-        confirmed = asked.confirmed;
     }
-    let mode = run_mode(args.is_dry_run(), args.sweep.lock_wait);
-    let runs = chosen.run(context, |number, group| {
-        let confirmed = match confirmed.get(number) {
-            // Whatever the plan is now, it was not confirmed.
-            Some(Err(refusal)) => return Err(Failure::Reported(refusal)),
-            Some(Ok(confirmed)) => Some(confirmed),
-            None => None,
-        };
-        chosen.refuse_sharing(number)?;
-        one(context, &request, group, mode, confirmed)
-    });
+    let mode = run_mode(is_dry_run, args.sweep.lock_wait);
+    let mut runs = match planned {
+        Some(planned) if is_dry_run => planned,
+        planned => {
+            drop(planned);
+            chosen.run(context, |number, group| {
+                let shown = match shown.get(number) {
+                    // Whatever the plan is now, it was not confirmed.
+                    Some(Err(refusal)) => return Err(Failure::Reported(refusal)),
+                    Some(Ok(shown)) => Some(shown),
+                    None => None,
+                };
+                chosen.refuse_sharing(number)?;
+                one(context, &request, group, mode, (forest.as_ref(), shown))
+            })
+        }
+    };
+    if let Some(forest) = forest.as_mut().filter(|_| !is_dry_run) {
+        forest.note(context, &chosen, &mut runs);
+    }
     // The question reports it too.
     if !must_ask {
         warn_unmatched(context, finished(&runs));
@@ -195,6 +184,15 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         |failure| report(context, failure),
     );
     exit = exit.and(ended);
+    let budget = budget_of(&request, &chosen, forest.as_ref(), &runs);
+    if let (Some(forest), Some(budget)) = (&forest, &budget)
+        && !budget.reached
+        && forest.has_budget()
+        && account.is_measured()
+        && !context.stopped()
+    {
+        exit = exit.and(forest.report_missed(context, &kept));
+    }
     let is_shared = args.layouts.shared_blobs.is_some();
     if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
         let mut plan = PlanFile::new(context.now, args.sweep.grace, args.sweep.temp_age);
@@ -210,6 +208,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
             exit = exit.and(context.fail(exit::IO, &text, None));
         }
     }
+    let several = budget.as_ref().filter(|budget| budget.layouts > 1);
+    let budget_line = several.map(|budget| budget.line(is_dry_run));
+    account.budget(budget);
     exit = exit.and(account.finish(context));
     if !request.style.is_json && account.is_measured() {
         let line = if is_shared {
@@ -217,31 +218,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         } else {
             kept_line(&kept, account.aged())
         };
-        exit = exit.and(context.print(&line));
+        exit = exit.and(context.print(&(line + &budget_line.unwrap_or_default())));
     }
     Ok(exit)
-}
-
-/// Refuses `--min-free` where it would remove images and free nothing, or free more than is wanted.
-fn refuse_min_free(context: &Context<'_>, args: &PruneArgs) -> Result<(), Exit> {
-    let (what, hint) = match args.layouts.paths.as_slice() {
-        _ if args.min_free.is_none() => return Ok(()),
-        _ if context.trash.is_some() => (
-            "with a trash: what is in it is not free",
-            "`--trash=0` deletes at once; `ocisweep trash empty` frees what is there",
-        ),
-        [_, _, ..] => (
-            "with several layouts: each would free as much as is wanted",
-            "prune them one after another",
-        ),
-        [path] if Archives::may_be(path) => (
-            "with an archive: its new file needs space before the old one is removed",
-            "`--max-size` makes it smaller",
-        ),
-        _ => return Ok(()),
-    };
-    let text = format!("cannot use `--min-free` {what}");
-    Err(context.fail(exit::USAGE, &text, Some(hint)))
 }
 
 /// Replaces the plan file atomically. A file that is not a plan is kept.
@@ -271,6 +250,7 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
     } else {
         Scope::Dangling
     };
+    let (group_by, across) = grouping(&args.group_by)?;
     let policy = Policy {
         last: args.keep_last,
         within: args.keep_within,
@@ -279,10 +259,8 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         monthly: args.keep_monthly,
         keep,
         keep_from,
-        group_by: match args.group_by {
-            GroupName::Name => GroupBy::Name,
-            GroupName::None => GroupBy::None,
-        },
+        group_by,
+        across: across.unwrap_or_default(),
     };
     if scope == Scope::Dangling && policy.chooses() {
         context.term.note(
@@ -304,14 +282,33 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         scope,
         max_size: args.max_size,
         min_free: args.min_free,
+        across,
         time: args.time.into(),
         missing: MissingDocuments::allow_if(args.sweep.allow_missing),
         empty: EmptyIndex::allow_if(args.sweep.allow_empty),
         removes_empty_layouts: args.remove_empty_layouts,
         rule: protection(context, args.sweep.grace, temp_age, Clock::of(is_dry_run)),
+        asks: !args.force && !is_dry_run,
         is_verbose: args.verbose,
         style: args.output.style(is_dry_run, args.exit_code, is_many),
     })
+}
+
+/// Reads `--group-by`: the groups, and whose images are compared, if that is given.
+fn grouping(words: &[GroupName]) -> Result<(GroupBy, Option<Across>), String> {
+    let has = |name| words.contains(&name);
+    let group_by = match (has(GroupName::Name), has(GroupName::None)) {
+        (true, true) => return Err("cannot use `--group-by name` with `none`".to_owned()),
+        (_, true) => GroupBy::None,
+        (_, false) => GroupBy::Name,
+    };
+    let across = match (has(GroupName::Layout), has(GroupName::Tree)) {
+        (true, true) => return Err("cannot use `--group-by layout` with `tree`".to_owned()),
+        (true, false) => Some(Across::Layout),
+        (false, true) => Some(Across::Tree),
+        (false, false) => None,
+    };
+    Ok((group_by, across))
 }
 
 fn read_keep_from(path: &Path) -> Result<KeepFrom, String> {
@@ -325,8 +322,8 @@ fn read_keep_from(path: &Path) -> Result<KeepFrom, String> {
 enum Failure<'a> {
     #[error(transparent)]
     Prune(#[from] PruneError),
-    #[error("cannot prune `{path}`: more would be removed than was confirmed")]
-    NotConfirmed { path: String },
+    #[error("cannot prune `{path}`: more would be removed than was {by}")]
+    NotConfirmed { path: String, by: &'static str },
     /// The reason was printed before the question.
     #[error("{}", .0.text)]
     Reported(&'a Refusal),
@@ -366,25 +363,74 @@ fn report(context: &Context<'_>, failure: &Failure<'_>) -> Exit {
     context.fail(exit, &failure.to_string(), hint)
 }
 
-/// Plans a group, and executes the plan unless this is a dry run. If images were confirmed, no others are removed.
+/// Plans a group, and executes the plan unless this is a dry run. If images were shown or decided on, no others are removed.
 fn one<'a>(
     context: &Context<'_>,
     request: &Request,
     group: &LayoutGroup,
     mode: Mode,
-    confirmed: Option<&Confirmed>,
+    (forest, shown): (Option<&Forest>, Option<&Confirmed>),
 ) -> Result<Finished<PlanNotes>, Failure<'a>> {
     ops::run(group, &request.rule, mode, context.watcher(), |view| {
-        let (plan, said) = planned(context, request, view)?;
-        if let Some(confirmed) = confirmed {
+        let (plan, said) = planned(context, request, view, forest)?;
+        if let Some(shown) = shown {
             let path = view.layout.path();
-            let confirmed = confirmed.get(path);
-            if !confirmed.is_some_and(|images| images.cover(&said.verdicts)) {
+            let images = shown.get(path);
+            if !images.is_some_and(|images| images.cover(&said.verdicts)) {
                 let path = path.display().to_string();
-                return Err(Failure::NotConfirmed { path });
+                let by = if request.asks { "confirmed" } else { "planned" };
+                return Err(Failure::NotConfirmed { path, by });
             }
         }
         Ok((plan, said))
+    })
+}
+
+/// Returns what is reported of the budget, if there is one.
+fn budget_of(
+    request: &Request,
+    chosen: &Selected,
+    forest: Option<&Forest>,
+    runs: &Runs<PlanNotes, Failure<'_>>,
+) -> Option<json::Budget> {
+    if let Some(forest) = forest.filter(|forest| forest.has_budget()) {
+        return Some(forest.budget());
+    }
+    if request.max_size.is_none() && request.min_free.is_none() {
+        return None;
+    }
+    let notes: Vec<&PlanNotes> = finished(runs).flat_map(|done| &done.notes).collect();
+    let limits = notes.first().map(|said| said.limits);
+    let limits = limits.unwrap_or_default();
+    let layouts = chosen.groups.iter().map(|group| group.paths().1.len());
+    let held = notes.iter().filter_map(|said| match &said.budget {
+        Budget::Missed { held, .. } => Some(held),
+        Budget::None | Budget::Reached => None,
+    });
+    Some(json::Budget {
+        scope: "layout",
+        layouts: layouts.sum(),
+        max_size: limits.max_size,
+        min_free: limits.free.map(|(wanted, _)| wanted),
+        used_bytes: None,
+        reached: notes
+            .iter()
+            .map(|said| &said.budget)
+            .all(|budget| *budget == Budget::Reached)
+            && runs.iter().all(|run| matches!(run, Some(Ok(_)))),
+        held: held.flatten().map(json::BudgetHolder::of).collect(),
+    })
+}
+
+/// Plans each group.
+fn plan_all(
+    context: &Context<'_>,
+    request: &Request,
+    chosen: &Selected,
+) -> Vec<Option<Result<Finished<PlanNotes>, Failure<'static>>>> {
+    chosen.run(context, |number, group| {
+        chosen.refuse_sharing(number)?;
+        one(context, request, group, Mode::Plan, (None, None))
     })
 }
 
@@ -392,6 +438,7 @@ fn planned(
     context: &Context<'_>,
     request: &Request,
     view: &Snapshot,
+    forest: Option<&Forest>,
 ) -> Result<(Plan, PlanNotes), PruneError> {
     view.layout.refuse_shared_blobs()?;
     let rule = &request.rule;
@@ -403,7 +450,11 @@ fn planned(
     } else {
         TimeZone::UTC
     };
-    let limits = Limits::of(request, view.layout.path())?;
+    let path = view.layout.path();
+    let limits = match forest.filter(|forest| forest.has_budget()) {
+        Some(forest) => forest.limits,
+        None => Limits::of(request, path)?,
+    };
     let options = PruneOptions {
         scope: request.scope,
         filters: &request.filters,
@@ -415,6 +466,7 @@ fn planned(
         zone,
         empty: request.empty,
         missing: request.missing,
+        share: forest.and_then(|forest| forest.share(path)),
     };
     let entries = list_entries(view);
     let unmatched = unmatched(view, &images, &entries, &request.filters, &request.policy);
@@ -435,6 +487,7 @@ fn planned(
         kept,
         kept_links,
         unmeasured,
+        survey,
         ..
     } = pruned;
     if let Some(audit) = &context.audit {
@@ -451,6 +504,7 @@ fn planned(
         unmeasured,
         unmatched,
         file,
+        survey,
     };
     let mut plan = removal.plan;
     if request.removes_empty_layouts {
