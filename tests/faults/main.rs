@@ -16,6 +16,7 @@
 //! - [`archives`]: kills and errors while an archive is replaced.
 //! - [`repair`]: kills and errors of `check --repair`.
 //! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
+//! - [`tree`]: kills while several layouts are pruned for one budget.
 //! - [`trash`]: kills and errors of runs that fill, undo and empty the trash.
 //! - [`trash_disk`]: the trash on full disks and after a power loss, and repairs that share bytes.
 //! - [`threads`]: no thread can be started, and calls that a sandbox does not know.
@@ -66,4 +67,5 @@ mod together;
 mod told;
 mod trash;
 mod trash_disk;
+mod tree;
 mod writers;
