@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use ocisweep::execute::{DeleteResult, Outcome};
+use ocisweep::execute::{DeleteResult, Outcome, Restored};
 use ocisweep::fs::AppendFile;
+use ocisweep::layout::holds::Hold;
 use ocisweep::layout::trash::TrashedRun;
 use ocisweep::oci::Digest;
-use ocisweep::ops::{Change, ChangeResult, Journal};
+use ocisweep::ops::{Change, ChangeResult, Journal, Repaired};
 use ocisweep::plan::{EmptyLayouts, Plan, Removal, Totals, Verdict};
 use ocisweep::{Error, Result};
 use serde::Serialize;
@@ -124,6 +125,10 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trash_run: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
@@ -181,7 +186,11 @@ impl Audit {
             ..Line::of("begin", run)
         });
         match change {
-            Change::Plan { plan, expired } => {
+            Change::Plan {
+                plan,
+                expired,
+                others,
+            } => {
                 let noted = {
                     let state = self.lock();
                     let noted = layouts.iter().map(|path| state.noted.get(*path).cloned());
@@ -195,6 +204,15 @@ impl Audit {
                         .for_each(|removed| removed.write(&mut lines, run, &path));
                 }
                 write_emptied(&mut lines, run, layout, (expired, "trash expired"));
+                for trashed in *others {
+                    lines.line(&Line {
+                        layout: Some(layout),
+                        trash_run: Some(&trashed.name),
+                        bytes: Some(trashed.bytes()),
+                        reasons: &["only if the disk is full"],
+                        ..Line::of("may-empty", run)
+                    });
+                }
                 plan.plans()
                     .for_each(|plan| write_plan(&mut lines, run, plan));
             }
@@ -224,6 +242,24 @@ impl Audit {
             }
             Change::Empty(runs) => {
                 write_emptied(&mut lines, run, layout, (runs, "trash emptied"));
+            }
+            Change::Holds { added, removed } => {
+                removed
+                    .iter()
+                    .for_each(|hold| write_hold(&mut lines, run, layout, ("release", hold)));
+                added
+                    .iter()
+                    .for_each(|hold| write_hold(&mut lines, run, layout, ("hold", hold)));
+            }
+            Change::Repair(digests) => {
+                for digest in *digests {
+                    lines.line(&Line {
+                        layout: Some(layout),
+                        digest: Some(digest),
+                        reasons: &["missing or damaged, if there is a whole copy"],
+                        ..Line::of("repair", run)
+                    });
+                }
             }
             // A change that this version does not know has no details.
             _ => {}
@@ -265,7 +301,25 @@ impl Audit {
                 let mut late = outcomes.iter().filter_map(|outcome| outcome.late.as_ref());
                 end.error = late.next().map(with_causes);
             }
-            ChangeResult::Restored(restored) => end.blobs = Some(restored.len() as u64),
+            ChangeResult::Restored(restored) => {
+                for Restored {
+                    digest,
+                    len,
+                    needed_by,
+                } in *restored
+                {
+                    let needed_by = needed_by.as_ref().map(|by| format!("needed by {by}"));
+                    let reasons: Vec<&str> = needed_by.iter().map(String::as_str).collect();
+                    lines.line(&Line {
+                        layout: Some(layout),
+                        digest: Some(digest),
+                        bytes: Some(*len),
+                        reasons: &reasons,
+                        ..Line::of("restored", run)
+                    });
+                }
+                end.blobs = Some(restored.len() as u64);
+            }
             ChangeResult::RestoredBlob(restored) => end.blobs = Some(restored.iter().len() as u64),
             ChangeResult::Undone(undone) => {
                 let others = undone.restored.iter().map(|other| &other.digest);
@@ -276,6 +330,18 @@ impl Audit {
             ChangeResult::Emptied(totals) => {
                 end.blobs = Some(totals.blobs);
                 end.reclaimed_bytes = Some(totals.reclaimed_bytes());
+            }
+            ChangeResult::Repaired(repaired) => {
+                for Repaired { digest, from } in *repaired {
+                    let from = from.as_deref().map(absolute);
+                    lines.line(&Line {
+                        layout: Some(layout),
+                        digest: Some(digest),
+                        path: from,
+                        ..Line::of("repaired", run)
+                    });
+                }
+                end.blobs = Some(repaired.len() as u64);
             }
             ChangeResult::Failed(error) => {
                 end.result = Some(match error {
@@ -321,6 +387,21 @@ impl Journal for Audit {
         })?;
         self.lock().changes.insert(number, begun);
         Ok(number)
+    }
+
+    fn made_room(&self, number: u64, emptied: &[TrashedRun]) {
+        let mut state = self.lock();
+        let Some(begun) = state.changes.get(&number) else {
+            return;
+        };
+        let mut lines = Writing::to(&self.log);
+        let Begun { run, layout, .. } = begun;
+        write_emptied(&mut lines, run, layout, (emptied, "the disk was full"));
+        if let Err(error) = lines.finish() {
+            let path = self.path.display();
+            let text = format!("cannot write to `{path}` what was emptied: {error}");
+            state.failure.get_or_insert(text);
+        }
     }
 
     fn end(&self, number: u64, result: &ChangeResult<'_>) {
@@ -596,6 +677,26 @@ fn write_emptied(
             });
         }
     }
+}
+
+/// Writes a line for a hold that begins or ends.
+fn write_hold(
+    lines: &mut Writing<'_>,
+    run: &str,
+    layout: &str,
+    (event, hold): (&'static str, &Hold),
+) {
+    let reasons: Vec<&str> = hold.reason.iter().map(String::as_str).collect();
+    lines.line(&Line {
+        layout: Some(layout),
+        hold: Some(&hold.name),
+        digest: Some(&hold.digest),
+        names: hold.image.as_ref().map(std::slice::from_ref),
+        reasons: &reasons,
+        until: hold.until.map(|until| until.to_string()),
+        path: hold.while_path.as_deref().map(absolute),
+        ..Line::of(event, run)
+    });
 }
 
 fn write_restored<'a>(

@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -72,13 +73,14 @@ pub(super) fn cure(layouts: &[&Layout], only: Option<&str>, fs: &dyn Fs) -> Resu
     Ok(restored)
 }
 
-/// Returns `true` if something is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
+/// Returns what is referenced, missing and in the trash. Changes nothing, so that a layout that cannot be
 /// written is no error.
 ///
 /// # Errors
 /// [`Error::Read`].
-pub(crate) fn needs_cure(layouts: &[&Layout]) -> Result<bool> {
-    Ok(!needed(layouts, None)?.is_empty())
+pub(crate) fn needs_cure(layouts: &[&Layout]) -> Result<BTreeSet<Digest>> {
+    let needed = needed(layouts, None)?.into_iter();
+    Ok(needed.map(|needed| needed.digest).collect())
 }
 
 /// Returns `true` if one of these blobs is in the trash. Less is read than for [`needs_cure`].
@@ -96,6 +98,15 @@ pub(crate) fn is_in_trash(layout: &Layout, missing: &BTreeSet<Digest>) -> Result
 pub(crate) fn cure_locked(locked: &[Locked<'_>], fs: &dyn Fs) -> Result<Vec<Restored>> {
     let layouts: Vec<&Layout> = locked.iter().map(Locked::layout).collect();
     cure(&layouts, None, fs)
+}
+
+/// Where a blob was taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repaired {
+    /// The blob.
+    pub digest: Digest,
+    /// The file; `None`: it was moved back from the trash.
+    pub from: Option<PathBuf>,
 }
 
 /// A blob that is referenced and missing and in the trash.

@@ -59,7 +59,7 @@ use crate::progress::Progress;
 
 use commit::commit;
 pub use commit::write_holds;
-pub use cure::Restored;
+pub use cure::{Repaired, Restored};
 pub(crate) use cure::{blob_dir, cure_locked, is_in_trash, needs_cure};
 pub use group::GroupOutcome;
 pub(crate) use group::execute_group;

@@ -98,7 +98,7 @@ pub(crate) struct RecordedDeletion {
 }
 
 /// A run in the trash.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TrashedRun {
     /// The name of its directory.
     pub name: String,

@@ -8,15 +8,16 @@ use crate::error::{ArchiveProblem, Error, Result};
 use crate::execute::write_holds;
 use crate::fs::Disk;
 use crate::layout::Layout;
-use crate::layout::holds::Holds;
+use crate::layout::holds::{Hold, Holds};
 use crate::layout::lock::Locked;
 use crate::model::snapshot::Snapshot;
 use crate::progress::Progress;
 
+use super::journal::{Change, ChangeResult, Journal, record};
 use super::run::{MAX_ATTEMPTS, UNLOCKED_ATTEMPTS};
 
 /// Changes the holds of a layout under its lock. `open` opens it; `edit` gets the holds as they are, each time that the
-/// layout changed in between.
+/// layout changed in between. The journal, if there is one, records the change.
 ///
 /// # Errors
 /// Those of opening, reading and locking, [`Error::Unstable`] if the layout changes each time, and those of `edit`.
@@ -24,7 +25,7 @@ pub fn change_holds<E: From<Error>>(
     open: &dyn Fn() -> Result<Layout>,
     now: Timestamp,
     lock_wait: Duration,
-    progress: &dyn Progress,
+    (journal, progress): (Option<&dyn Journal>, &dyn Progress),
     mut edit: impl FnMut(&Snapshot, &mut Holds) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut path = None;
@@ -47,7 +48,19 @@ pub fn change_holds<E: From<Error>>(
             Some(locked) => locked,
             None => Locked::acquire(&snapshot.layout, lock_wait, progress)?,
         };
-        match write_holds(&locked, &base, &holds, &Disk) {
+        let old = &snapshot.state.holds;
+        let (added, removed) = (beside(&holds, old), beside(old, &holds));
+        let change = Change::Holds {
+            added: &added,
+            removed: &removed,
+        };
+        let written = record(
+            journal,
+            (&[snapshot.layout.path()], &change),
+            || write_holds(&locked, &base, &holds, &Disk),
+            |()| ChangeResult::HoldsWritten,
+        );
+        match written {
             Ok(()) => return Ok(()),
             Err(Error::Changed { .. }) => progress.changed(snapshot.layout.path()),
             Err(error) => return Err(error.into()),
@@ -58,4 +71,11 @@ pub fn change_holds<E: From<Error>>(
         path: path.unwrap_or_default(),
         times: MAX_ATTEMPTS,
     }))
+}
+
+/// Returns the holds that another list has not.
+fn beside(holds: &Holds, others: &Holds) -> Vec<Hold> {
+    let own = holds.holds.iter();
+    let own = own.filter(|hold| !others.holds.contains(hold));
+    own.cloned().collect()
 }

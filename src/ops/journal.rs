@@ -10,7 +10,8 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::execute::{GroupOutcome, Restored, UndoPlan, Undone};
+use crate::execute::{GroupOutcome, Repaired, Restored, UndoPlan, Undone};
+use crate::layout::holds::Hold;
 use crate::layout::trash::TrashedRun;
 use crate::oci::Digest;
 use crate::plan::{GroupPlan, Totals};
@@ -22,6 +23,11 @@ pub trait Journal: Send + Sync + Debug {
     /// # Errors
     /// Whatever kept it from being recorded. Nothing is changed then.
     fn begin(&self, layouts: &[&Path], change: &Change<'_>) -> Result<u64>;
+
+    /// Records that runs were deleted from the trash to make room on a full disk. Called before [`end`](Self::end).
+    fn made_room(&self, number: u64, emptied: &[TrashedRun]) {
+        let _ = (number, emptied);
+    }
 
     /// Records how a change ended.
     fn end(&self, number: u64, result: &ChangeResult<'_>);
@@ -37,6 +43,8 @@ pub enum Change<'a> {
         plan: &'a GroupPlan,
         /// The runs in the trash whose time is over: a plan that fills the trash deletes them.
         expired: &'a [TrashedRun],
+        /// The other runs in the trash: a plan that fills the trash deletes the oldest of them where the disk is full.
+        others: &'a [TrashedRun],
     },
     /// Blobs that are missing are restored from the trash, as far as it has them.
     Restore(&'a BTreeSet<Digest>),
@@ -44,6 +52,15 @@ pub enum Change<'a> {
     Undo(&'a UndoPlan),
     /// Runs are deleted from the trash.
     Empty(&'a [TrashedRun]),
+    /// Holds are added and removed.
+    Holds {
+        /// The new ones.
+        added: &'a [Hold],
+        /// Those that end.
+        removed: &'a [Hold],
+    },
+    /// Blobs that are missing or damaged are replaced, as far as there are whole copies.
+    Repair(&'a [Digest]),
 }
 
 /// How a change ended.
@@ -60,6 +77,10 @@ pub enum ChangeResult<'a> {
     Undone(&'a Undone),
     /// Runs were deleted.
     Emptied(Totals),
+    /// The holds were written.
+    HoldsWritten,
+    /// These blobs were replaced.
+    Repaired(&'a [Repaired]),
     /// It failed.
     Failed(&'a Error),
 }

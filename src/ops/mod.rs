@@ -18,12 +18,13 @@ mod repair;
 mod run;
 mod trash;
 
+pub use crate::execute::Repaired;
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use holds::change_holds;
 pub use journal::{Change, ChangeResult, Journal};
 pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};
-pub use repair::{Repaired, repair, restore_missing};
+pub use repair::{repair, restore_missing};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
 pub use trash::{EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob};

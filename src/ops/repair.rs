@@ -5,27 +5,19 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ArchiveProblem, Error, Result};
-use crate::execute::{Restored, blob_dir, cure_locked, needs_cure};
+use crate::execute::{Repaired, Restored, blob_dir, cure_locked, needs_cure};
 use crate::fs::{Disk, Fs as _, Links, open_file};
 use crate::layout::Layout;
 use crate::layout::lock::Locked;
 use crate::oci::Digest;
 use crate::progress::Progress;
 
+use super::journal::{Change, ChangeResult, Journal, record};
 use super::locks::{lock_all, lock_store};
-
-/// Where a blob was taken from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
-    /// The blob.
-    pub digest: Digest,
-    /// The file; `None`: it was moved back from the trash.
-    pub from: Option<PathBuf>,
-}
 
 /// Moves back from the trash what is referenced and missing.
 ///
@@ -34,26 +26,33 @@ pub struct Repaired {
 pub fn restore_missing(
     layout: &Layout,
     wait: Duration,
-    progress: &dyn Progress,
+    (journal, progress): (Option<&dyn Journal>, &dyn Progress),
 ) -> Result<Vec<Restored>> {
     layout.refuse_shared_blobs()?;
     layout.refuse_packed(ArchiveProblem::NoTrash)?;
-    cure_if_needed(std::slice::from_ref(layout), wait, progress)
+    cure_if_needed(std::slice::from_ref(layout), wait, (journal, progress))
 }
 
 /// Locks layouts and moves blobs back, if there are any to move.
 fn cure_if_needed(
     layouts: &[Layout],
     wait: Duration,
-    progress: &dyn Progress,
+    (journal, progress): (Option<&dyn Journal>, &dyn Progress),
 ) -> Result<Vec<Restored>> {
     let all: Vec<&Layout> = layouts.iter().collect();
-    if !needs_cure(&all)? {
+    let missing = needs_cure(&all)?;
+    if missing.is_empty() {
         return Ok(Vec::new());
     }
     let locked = lock_all(layouts, wait, progress)?;
     let _store = lock_store(layouts, wait, progress)?;
-    cure_locked(&locked, &Disk)
+    let paths: Vec<&Path> = layouts.iter().map(Layout::path).collect();
+    record(
+        journal,
+        (&paths, &Change::Restore(&missing)),
+        || cure_locked(&locked, &Disk),
+        |restored| ChangeResult::Restored(restored),
+    )
 }
 
 /// Replaces these blobs by copies from the trash, or else from one of the sources: layouts, or directories like `blobs`.
@@ -66,13 +65,12 @@ pub fn repair(
     damaged: &[Digest],
     sources: &[PathBuf],
     wait: Duration,
-    progress: &dyn Progress,
+    (journal, progress): (Option<&dyn Journal>, &dyn Progress),
 ) -> Result<Vec<Repaired>> {
     layout.refuse_shared_blobs()?;
     layout.refuse_packed(ArchiveProblem::Unsupported("an archive cannot be repaired"))?;
-    let mut repaired = Vec::new();
     if damaged.is_empty() {
-        return Ok(repaired);
+        return Ok(Vec::new());
     }
     let locked = Locked::acquire(layout, wait, progress)?;
     let layout = locked.layout();
@@ -84,18 +82,27 @@ pub fn repair(
         .iter()
         .flat_map(|source| [source.join("blobs"), source.clone()]);
     let places: Vec<PathBuf> = trash.chain(places).collect();
-    for digest in damaged {
-        if progress.is_cancelled() {
-            return Err(Error::Interrupted);
+    let replace_all = || {
+        let mut repaired = Vec::new();
+        for digest in damaged {
+            if progress.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if let Some(from) = replace(layout, digest, &places)? {
+                repaired.push(Repaired {
+                    digest: digest.clone(),
+                    from: Some(from),
+                });
+            }
         }
-        if let Some(from) = replace(layout, digest, &places)? {
-            repaired.push(Repaired {
-                digest: digest.clone(),
-                from: Some(from),
-            });
-        }
-    }
-    Ok(repaired)
+        Ok(repaired)
+    };
+    record(
+        journal,
+        (&[layout.path()], &Change::Repair(damaged)),
+        replace_all,
+        |repaired| ChangeResult::Repaired(repaired),
+    )
 }
 
 /// Replaces a blob from the first place that has it in full.

@@ -238,16 +238,26 @@ fn attempt<T, E: From<Error>>(
         };
         let journal = group.journal();
         let paths: Vec<&Path> = open.layouts().iter().map(Layout::path).collect();
+        let mut others = Vec::new();
         let number = match journal {
             Some(journal) => {
-                let expired = expired(open.layouts(), &plan)?;
-                let (plan, expired) = (&plan, expired.as_slice());
-                Some(journal.begin(&paths, &Change::Plan { plan, expired })?)
+                let expired;
+                (expired, others) = trashed_before(open.layouts(), &plan)?;
+                let change = Change::Plan {
+                    plan: &plan,
+                    expired: &expired,
+                    others: &others,
+                };
+                Some(journal.begin(&paths, &change)?)
             }
             None => None,
         };
         let end = |result: &ChangeResult<'_>| {
             if let (Some(journal), Some(number)) = (journal, number) {
+                let emptied = emptied_since(open.layouts(), &others);
+                if !emptied.is_empty() {
+                    journal.made_room(number, &emptied);
+                }
                 journal.end(number, result);
             }
         };
@@ -299,22 +309,48 @@ fn attempt<T, E: From<Error>>(
     }))
 }
 
-/// Returns the runs in the trash that a plan deletes, because it fills the trash and their time is over.
-fn expired(layouts: &[Layout], plan: &GroupPlan) -> Result<Vec<TrashedRun>> {
+/// Returns the runs in the trash of a plan that fills it: those that it deletes because their time is over, and the others.
+fn trashed_before(
+    layouts: &[Layout],
+    plan: &GroupPlan,
+) -> Result<(Vec<TrashedRun>, Vec<TrashedRun>)> {
+    let (mut expired, mut others) = (Vec::new(), Vec::new());
     let (Some(any), true) = (layouts.first(), plan.plans().any(Plan::is_trashing)) else {
-        return Ok(Vec::new());
+        return Ok((expired, others));
     };
     let place = any.trash();
     let now = crate::clock::now();
-    let (names, _) = place.perhaps_expired(now)?;
     let Some(trash) = place.open()? else {
-        return Ok(Vec::new());
+        return Ok((expired, others));
     };
-    let mut expired = Vec::new();
-    for name in names {
-        expired.extend(place.run(&trash, name)?.filter(|run| run.is_expired(now)));
+    for name in place.names()? {
+        match place.run(&trash, name)? {
+            Some(run) if run.is_expired(now) => expired.push(run),
+            Some(run) if run.record.is_ok() => others.push(run),
+            Some(_) | None => {}
+        }
     }
-    Ok(expired)
+    Ok((expired, others))
+}
+
+/// Returns those of the runs that were deleted from the trash since, or of which the record was. They made room.
+fn emptied_since(layouts: &[Layout], before: &[TrashedRun]) -> Vec<TrashedRun> {
+    let (Some(any), false) = (layouts.first(), before.is_empty()) else {
+        return Vec::new();
+    };
+    let place = any.trash();
+    let Ok(trash) = place.open() else {
+        return Vec::new();
+    };
+    let is_gone = |run: &&TrashedRun| match &trash {
+        None => true,
+        Some(trash) => match place.run(trash, run.name.clone()) {
+            Ok(Some(now)) => matches!((&run.record, &now.record), (Ok(Some(_)), Ok(None))),
+            Ok(None) => true,
+            Err(_) => false,
+        },
+    };
+    before.iter().filter(is_gone).cloned().collect()
 }
 
 /// Writes the archive that a run has worked on.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use crate::mounts::Mount;
-use crate::support::environment::{has_tools, skip};
+use crate::support::environment::{has_tools, memory_dir, skip};
 use crate::support::{Cmd, Files, FullLayout, Run, for_each};
 
 /// A way to make a file system.
@@ -55,9 +55,24 @@ fn a_full_disk_empties_the_oldest_run() {
         let old = runs().expect("there is a trash").next();
         let old = old.expect("there is a run").expect("it can be read").path();
         mount.fill();
-        let rm = run(RM, layout.path(), &["app:1"]);
+        let temp = memory_dir();
+        let log = temp.path().join("audit.jsonl");
+        let audit = ["app:1", "--audit-log", log.to_str().expect("UTF-8")];
+        let rm = run(RM, layout.path(), &audit);
         rm.ok().says("Moved to trash: ");
         assert!(!old.exists(), "the oldest run is there\n{}", rm.all());
+        // It was announced, and what it held is in the log.
+        let text = fs::read_to_string(&log).expect("there is a log");
+        let name = old.file_name().expect("a name").to_string_lossy();
+        let of_run = |event: &str| {
+            let event = format!(r#""event":"{event}""#);
+            let mut lines = text.lines().filter(|line| line.contains(&event));
+            lines.any(|line| line.contains(&*name))
+        };
+        for event in ["may-empty", "empty", "delete"] {
+            assert!(of_run(event), "{event}\n{text}\n{}", rm.all());
+        }
+        assert!(text.contains("the disk was full"), "{text}");
         assert!(Files::of(layout.path()).broken().is_empty(), "{}", rm.all());
         run(&["undo"], layout.path(), &[]).ok();
         assert!(

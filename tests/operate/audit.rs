@@ -169,6 +169,102 @@ fn what_expires_in_the_trash_is_recorded() {
 }
 
 #[test]
+fn holds_are_recorded_when_they_begin_and_when_they_end() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let path = shelf.path().to_str().expect("UTF-8");
+    let call = |words: &[&str]| Cmd::new(words).arg("--audit-log").arg(&log).run();
+    let words = [
+        "hold", "add", path, "release", "app:1", "--reason", "shipped",
+    ];
+    call(&words).ok();
+    let added = lines(&log);
+    let events: Vec<_> = added.iter().map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, [Some("begin"), Some("hold"), Some("end")]);
+    let hold = &added[1];
+    assert_eq!(hold["hold"], "release");
+    assert_eq!(hold["names"][0], "app:1");
+    assert_eq!(hold["reasons"][0], "shipped");
+    assert!(hold["digest"].is_string(), "{hold}");
+    assert_eq!(added[2]["result"], "done");
+    // What is refused changes nothing, and is no change.
+    call(&words).exits(1);
+    call(&["hold", "rm", path, "absent"]).exits(1);
+    assert_eq!(lines(&log).len(), added.len());
+    call(&["hold", "rm", path, "release"]).ok();
+    let all = lines(&log);
+    let release = of(&all, "release");
+    assert_eq!(release.len(), 1, "{all:?}");
+    assert_eq!(release[0]["hold"], "release");
+    assert_eq!(release[0]["digest"], hold["digest"]);
+    // Without a log that can be written there is no hold either.
+    let before = snapshot(shelf.path());
+    let run = Cmd::new(words).args(["--audit-log", "/dev/full"]).run();
+    run.exits(4);
+    assert_same(&before, &snapshot(shelf.path()), &run.all());
+}
+
+#[test]
+fn repairs_are_recorded_with_their_sources() {
+    let (good, bad) = (shelf(), shelf());
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let file = |shelf: &TestLayout, digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        shelf.path().join("blobs/sha256").join(hex)
+    };
+    let whole = blobs(bad.path());
+    let largest = whole.iter().max_by_key(|(_, bytes)| **bytes);
+    let (digest, _) = largest.expect("there are blobs");
+    fs::write(file(&bad, digest), b"torn").expect("it can be written");
+    let check = ["check", "--audit-log"];
+    let run = Cmd::new(check).arg(&log).arg(bad.path()).run();
+    run.exits(2).warns("--repair");
+    let repair = |from: &Path| {
+        let call = Cmd::new(check).arg(&log).arg(bad.path());
+        call.args(["--repair", "--from"]).arg(from).run()
+    };
+    let empty = temp.path().join("empty");
+    fs::create_dir(&empty).expect("a directory can be made");
+    repair(&empty).exits(1);
+    let all = lines(&log);
+    assert_eq!(
+        digests(&of(&all, "repair")),
+        BTreeSet::from([digest.clone()])
+    );
+    assert!(of(&all, "repaired").is_empty(), "{all:?}");
+    assert_eq!(of(&all, "end")[0]["blobs"], 0);
+    repair(good.path()).ok();
+    let all = lines(&log);
+    let repaired = of(&all, "repaired");
+    assert_eq!(repaired.len(), 1, "{all:?}");
+    assert_eq!(repaired[0]["digest"], **digest);
+    let from = file(&good, digest);
+    assert_eq!(repaired[0]["path"], from.to_str().expect("UTF-8"));
+    assert_eq!(of(&all, "begin").len(), 2, "{all:?}");
+}
+
+/// What a repair takes from the trash.
+#[test]
+fn what_a_repair_restores_is_recorded() {
+    let shelf = shelf();
+    let temp = memory_dir();
+    let log = temp.path().join("audit.jsonl");
+    let index = fs::read(shelf.path().join("index.json")).expect("it is there");
+    let path = shelf.path().to_str().expect("UTF-8");
+    Cmd::new(["rm", "--trash", path, "app:1"]).run().ok();
+    fs::write(shelf.path().join("index.json"), index).expect("it can be written");
+    let lines = audited(&["check", "--repair"], shelf.path(), &log);
+    assert!(!of(&lines, "restore").is_empty(), "{lines:?}");
+    // Of a document that is missing the references are not known before.
+    let restored = of(&lines, "restored");
+    assert!(digests(&restored).is_superset(&digests(&of(&lines, "restore"))));
+    assert_eq!(restored[0]["reasons"][0], "needed by app:1");
+    assert_eq!(of(&lines, "end")[0]["blobs"], restored.len());
+}
+
+#[test]
 fn each_layout_has_its_own_run() {
     let tree = TestDir::new();
     let temp = memory_dir();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use ocisweep::parse::time::parse_duration;
 
-use super::{Format, FormatParser};
+use super::{AuditArgs, Format, FormatParser};
 
 #[derive(Debug, Subcommand)]
 pub enum HoldCommand {
@@ -56,6 +56,8 @@ pub struct HoldAddArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -82,4 +84,6 @@ pub struct HoldRmArgs {
     /// Wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }

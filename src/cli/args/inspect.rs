@@ -54,6 +54,10 @@ pub struct CheckArgs {
     /// With --repair: wait at most DURATION for another process to release the layout
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub lock_wait: Duration,
+    /// With --repair: append to FILE, as lines of JSON, who repairs what: flushed to disk before the first change, and again after
+    /// the last; nothing is changed if that fails
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub audit_log: Option<PathBuf>,
     /// Also print sparse content and the names of foreign files
     #[arg(short, long)]
     pub verbose: bool,

@@ -284,6 +284,9 @@ impl Command {
             Self::Apply(args) => &args.audit,
             Self::Undo(args) => &args.audit,
             Self::Trash(TrashCommand::Empty(args)) => &args.audit,
+            Self::Hold(HoldCommand::Add(args)) => &args.audit,
+            Self::Hold(HoldCommand::Rm(args)) => &args.audit,
+            Self::Check(args) => return args.audit_log.as_deref(),
             _ => return None,
         };
         args.audit_log.as_deref()

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 /// A log of changes.
 #[derive(Debug, ClapArgs)]
 pub struct AuditArgs {
-    /// Append to FILE, as lines of JSON, who deletes what and why: flushed to disk before the first change, and again after the
+    /// Append to FILE, as lines of JSON, who changes what and why: flushed to disk before the first change, and again after the
     /// last; nothing is changed if that fails
     #[arg(long, value_name = "FILE")]
     pub audit_log: Option<PathBuf>,

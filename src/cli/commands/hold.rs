@@ -86,7 +86,9 @@ fn change(
             "holds are kept in a directory, and not in an archive",
         ),
     };
-    let changed = change_holds(&open, context.now, lock_wait, context.watcher(), edit);
+    let journal = context.journal();
+    let told = (journal.as_deref(), context.watcher());
+    let changed = change_holds(&open, context.now, lock_wait, told, edit);
     changed.map_err(|failure: Failure| failure.report(context))
 }
 

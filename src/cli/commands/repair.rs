@@ -39,7 +39,9 @@ pub fn run(
         Some(store) => context.open_in(path, store)?,
         None => context.open_directory(path, "an archive cannot be repaired")?,
     };
-    let restored = restore_missing(&layout, args.lock_wait, context.watcher())?;
+    let journal = context.journal();
+    let told = (journal.as_deref(), context.watcher());
+    let restored = restore_missing(&layout, args.lock_wait, told)?;
     let mut repaired: Vec<Repaired> = restored
         .into_iter()
         .map(|restored| Repaired {
@@ -61,8 +63,7 @@ pub fn run(
         }
         tried.extend(damaged.iter().cloned());
         let damaged: Vec<Digest> = damaged.into_iter().collect();
-        let watcher = context.watcher();
-        let now = repair(&view.layout, &damaged, &args.from, args.lock_wait, watcher)?;
+        let now = repair(&view.layout, &damaged, &args.from, args.lock_wait, told)?;
         if now.is_empty() {
             break;
         }
