@@ -740,7 +740,8 @@ pub struct DfArgs {
     /// Show for each image its size, shared bytes, and the bytes that removing only this image frees
     #[arg(short, long)]
     pub verbose: bool,
-    /// Sort several layouts by size, the largest first, or by name; default: as given
+    /// Sort layouts, and images with --verbose, by size, the largest first, or by name; default: layouts as given, images by
+    /// the bytes that removing only this image frees
     #[arg(long, value_name = "BY", conflicts_with = "shared_blobs")]
     pub sort: Option<SortName>,
     /// Keep unreferenced blobs newer than DURATION, which a writer may be about to list

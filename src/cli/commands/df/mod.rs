@@ -107,16 +107,24 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
         None => {}
     }
     if let Some(template) = template {
-        let rows = rows::of(context, template, args.verbose, &reports);
+        let rows = rows::of(context, template, (args.verbose, args.sort), &reports);
         exit = exit.and(fields::print(context, template, &rows));
     } else if is_json {
         let document = JsonDf {
-            layouts: reports.iter().map(Report::to_json).collect(),
+            layouts: reports
+                .iter()
+                .map(|report| report.to_json(args.sort))
+                .collect(),
             total: chosen.is_many.then(|| JsonRow::of(&sum(&reports))),
         };
         exit = exit.and(context.print(&json::document("df", document)));
     } else {
-        exit = exit.and(context.print(&tables(context, &reports, args.layouts.recursive)));
+        exit = exit.and(context.print(&tables(
+            context,
+            &reports,
+            args.sort,
+            args.layouts.recursive,
+        )));
     }
     for Report { path, usage, .. } in &reports {
         if let Some(refusal) = usage.refusal.as_ref().filter(|_| !is_json) {
@@ -175,7 +183,12 @@ fn in_trash(trash: Trash<'_>) -> Result<Row, Error> {
 }
 
 /// Returns the table of the layout, or of several layouts, and with `--verbose` those of their images.
-fn tables(context: &Context<'_>, reports: &[Report], is_recursive: bool) -> String {
+fn tables(
+    context: &Context<'_>,
+    reports: &[Report],
+    sort: Option<SortName>,
+    is_recursive: bool,
+) -> String {
     let is_many = is_recursive || reports.len() != 1;
     let mut text = match reports {
         [] => return String::new(),
@@ -197,7 +210,7 @@ fn tables(context: &Context<'_>, reports: &[Report], is_recursive: bool) -> Stri
     for Report { path, images, .. } in reports {
         if let Some(images) = images {
             text.push('\n');
-            text.push_str(&by_image(context, path, images, is_many));
+            text.push_str(&by_image(context, path, images, sort, is_many));
         }
     }
     text
@@ -218,15 +231,20 @@ fn types(report: &Report) -> Vec<(&'static str, Row)> {
     rows
 }
 
-/// Returns images in the order of the table: the image that frees most comes first.
-fn by_unique(images: &[(Image, ImageUsage)]) -> Vec<&(Image, ImageUsage)> {
+/// Returns images in the order of the table: the image that frees most comes first, or the largest, or they are sorted by name, those
+/// without one last.
+fn ordered(images: &[(Image, ImageUsage)], sort: Option<SortName>) -> Vec<&(Image, ImageUsage)> {
     let mut rows: Vec<&(Image, ImageUsage)> = images.iter().collect();
-    rows.sort_by(|(a, a_usage), (b, b_usage)| {
-        b_usage
-            .unique
-            .cmp(&a_usage.unique)
-            .then_with(|| a.digest.cmp(&b.digest))
-    });
+    rows.sort_by(|(a, _), (b, _)| a.digest.cmp(&b.digest));
+    match sort {
+        None => rows.sort_by_key(|(_, usage)| Reverse(usage.unique)),
+        Some(SortName::Size) => rows.sort_by_key(|(_, usage)| Reverse(usage.size)),
+        Some(SortName::Name) => rows.sort_by(|(a, _), (b, _)| {
+            let name = |image: &Image| image.names.first().map(|name| name.text.to_string());
+            let (a, b) = (name(a), name(b));
+            a.is_none().cmp(&b.is_none()).then_with(|| a.cmp(&b))
+        }),
+    }
     rows
 }
 
@@ -333,6 +351,7 @@ fn by_image(
     context: &Context<'_>,
     path: &str,
     images: &[(Image, ImageUsage)],
+    sort: Option<SortName>,
     is_headed: bool,
 ) -> String {
     let mut headers = vec!["IMAGE", "IMAGE ID", "SIZE", "SHARED", "UNIQUE"];
@@ -343,7 +362,7 @@ fn by_image(
         headers.push("EXTRA");
     }
     let mut table = Table::new(&headers, &[0], context.term.width());
-    for (image, usage) in by_unique(images) {
+    for (image, usage) in ordered(images, sort) {
         let name = match image.names.as_slice() {
             [] => NONE.to_owned(),
             [name] => name.text.to_string(),
@@ -397,7 +416,7 @@ fn shared(
         let layouts = rows.map(|(number, (layout, row))| JsonMember {
             path: path(layout),
             images: JsonRow::of(row),
-            items: usage.images.get(number).map(|images| json_images(images)),
+            items: usage.images.get(number).map(json_images),
         });
         let document = JsonShared {
             layouts: layouts.collect(),
@@ -420,7 +439,7 @@ fn shared(
         let mut text = by_layout(context, rows, &usage.total, false, trash);
         for (layout, images) in layouts.iter().zip(&usage.images) {
             text.push('\n');
-            text.push_str(&by_image(context, &path(layout), images, true));
+            text.push_str(&by_image(context, &path(layout), images, None, true));
         }
         text
     };
@@ -525,8 +544,8 @@ impl JsonRow {
     }
 }
 
-fn json_images(images: &[(Image, ImageUsage)]) -> Vec<JsonImage> {
-    let images = images.iter().map(|(image, usage)| JsonImage {
+fn json_images<'a>(images: impl IntoIterator<Item = &'a (Image, ImageUsage)>) -> Vec<JsonImage> {
+    let images = images.into_iter().map(|(image, usage)| JsonImage {
         digest: image.digest.to_string(),
         names: image.name_list(),
         holds: image.holds.clone(),
@@ -539,7 +558,7 @@ fn json_images(images: &[(Image, ImageUsage)]) -> Vec<JsonImage> {
 }
 
 impl Report {
-    fn to_json(&self) -> JsonLayout {
+    fn to_json(&self, sort: Option<SortName>) -> JsonLayout {
         JsonLayout {
             path: self.path.clone(),
             images: JsonRow::of(&self.usage.images),
@@ -550,7 +569,10 @@ impl Report {
             total: JsonRow::of(&self.usage.total()),
             foreign: self.usage.foreign,
             refusal: self.usage.refusal.clone(),
-            items: self.images.as_deref().map(json_images),
+            items: self.images.as_deref().map(|images| match sort {
+                None => json_images(images),
+                Some(_) => json_images(ordered(images, sort)),
+            }),
         }
     }
 }

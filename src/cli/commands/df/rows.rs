@@ -14,8 +14,8 @@ use ocisweep::parse::size::human_size;
 use ocisweep::report::usage::{ImageUsage, Row as Measure};
 use ocisweep::{Error, Snapshot};
 
-use super::{Report, by_unique, reclaimable, types};
-use crate::cli::args::DfArgs;
+use super::{Report, ordered, reclaimable, types};
+use crate::cli::args::{DfArgs, SortName};
 use crate::cli::commands::fields::{self, IMAGE_USAGE, ImageFacts, LAYOUT_USAGE, USAGE, Values};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -68,7 +68,7 @@ pub(super) fn built(view: &Snapshot, images: &[Image], template: &Template) -> A
 pub(super) fn of(
     context: &Context<'_>,
     template: &Template,
-    is_verbose: bool,
+    (is_verbose, sort): (bool, Option<SortName>),
     reports: &[Report],
 ) -> Vec<Row> {
     let rows = reports.iter().flat_map(|report| {
@@ -79,7 +79,8 @@ pub(super) fn of(
             return types.map(row).collect();
         }
         let images = report.images.as_deref().unwrap_or_default();
-        of_layout(context, template, layout, images, &report.built)
+        let images = ordered(images, sort);
+        of_layout(context, template, layout, &images, &report.built)
     });
     rows.collect()
 }
@@ -106,8 +107,8 @@ pub(super) fn of_shared(
             // Of this snapshot: the numbers of blobs in the other one are those of all layouts.
             let own = list_images(&view, context.now);
             let built = built(&view, &own, template);
-            let images = images.unwrap_or_default();
-            rows.extend(of_layout(context, template, &path, images, &built));
+            let images = ordered(images.unwrap_or_default(), None);
+            rows.extend(of_layout(context, template, &path, &images, &built));
         } else if let Some(row) = usage.layouts.get(number) {
             rows.push(measure(context, &path, "Images", row));
         }
@@ -142,11 +143,11 @@ fn of_layout(
     context: &Context<'_>,
     template: &Template,
     layout: &str,
-    images: &[(Image, ImageUsage)],
+    images: &[&(Image, ImageUsage)],
     built: &AllBuilt,
 ) -> Vec<Row> {
     let values = Values(context);
-    let rows = by_unique(images).into_iter().map(|(image, usage)| {
+    let rows = images.iter().map(|(image, usage)| {
         let built = built.get(&image.digest).cloned().unwrap_or_default();
         let facts = ImageFacts {
             layout,
