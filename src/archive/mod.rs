@@ -26,7 +26,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use rustix::fs::{CWD, FileType};
 
@@ -78,13 +78,21 @@ pub struct ArchiveOptions {
 /// The archives that a run works on, each read once.
 ///
 /// Whatever takes a path of a layout takes that of an archive if it is given this.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Archives(Arc<Inner>);
 
-#[derive(Debug, Default)]
+impl Default for Archives {
+    fn default() -> Self {
+        Self::new(ArchiveOptions::default())
+    }
+}
+
+#[derive(Debug)]
 struct Inner {
     options: ArchiveOptions,
     open: Mutex<HashMap<PathBuf, Arc<Archive>>>,
+    /// Stale scratch directories are removed once.
+    clean: Once,
 }
 
 /// An archive that was read.
@@ -125,6 +133,7 @@ impl Archives {
         Self(Arc::new(Inner {
             options,
             open: Mutex::default(),
+            clean: Once::new(),
         }))
     }
 
@@ -243,6 +252,8 @@ impl Archives {
         let from_start = FromStart { file: &file, at: 0 };
         let (head, _) = peek(from_start).map_err(Error::read(path))?;
         let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
+        let stale = || Scratch::remove_stale(self.0.options.memory.as_deref());
+        self.0.clean.call_once(stale);
         let total = Total::of(1).with_bytes(version.len);
         let _unpacking = Running::begin(progress, Phase::Unpacking, total);
         let read = |scratch: Option<Scratch>| {

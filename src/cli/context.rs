@@ -1,6 +1,7 @@
 //! What every command needs: the terminal, the current time, and the signals.
 
 use std::collections::HashSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,7 +21,7 @@ use ocisweep::report::stored_bytes;
 use ocisweep::{Error, Layout, Snapshot};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::audit::Audit;
 use super::exit::{self, Exit};
@@ -145,9 +146,20 @@ impl Progress for Watcher<'_> {
     }
 }
 
+/// Returns the signals that this process ignores, as the bits of a mask; none if that is unknown.
+fn ignored_signals() -> u64 {
+    let mut status = [0; 8192];
+    let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
+    let status = status.get(..read.unwrap_or_default()).unwrap_or_default();
+    let status = String::from_utf8_lossy(status);
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default()
+}
+
 impl<'a> Context<'a> {
-    /// Begins to catch SIGINT and SIGTERM: the first one stops the run at the next file, a second one ends the process at
-    /// once.
+    /// Begins to catch signals that end a program: the first one stops the run at the next file, a second one ends the process at
+    /// once. SIGHUP and SIGQUIT are not caught where they are ignored, by `nohup` or in the background of a shell.
     ///
     /// # Errors
     /// Those of `sigaction`.
@@ -157,7 +169,11 @@ impl<'a> Context<'a> {
         ignored: IgnoredIndexes,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let ignored_signals = ignored_signals();
+        let is_ignored = |signal: i32| ignored_signals >> (signal - 1) & 1 == 1;
+        let others = [SIGHUP, SIGQUIT];
+        let others = others.into_iter().filter(|signal| !is_ignored(*signal));
+        for signal in [SIGINT, SIGTERM].into_iter().chain(others) {
             // In this order: the default action applies only if the flag is set already.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;

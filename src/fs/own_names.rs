@@ -5,6 +5,14 @@ use crate::oci::{Algorithm, Digest};
 /// The prefix of the temporary files of this program.
 pub(crate) const OWN_PREFIX: &str = ".ocisweep-";
 
+/// The prefix of scratch directories.
+pub(super) const SCRATCH_PREFIX: &str = ".ocisweep-scratch-";
+
+/// Returns `true` if the name is one of a scratch directory.
+pub(super) fn is_scratch(name: &str) -> bool {
+    name.strip_prefix(SCRATCH_PREFIX).is_some_and(is_letters)
+}
+
 /// Returns `true` if the name is one of this program's own temporary files.
 #[must_use]
 pub(crate) fn is_own(name: &str) -> bool {

@@ -4,7 +4,8 @@
 //! `.`, `..` or absolute, and no link is ever made in it, so that none can be followed. What is not needed takes no room: a file can be
 //! given a length without bytes.
 //!
-//! *Failure*: it is removed when it is dropped; a killed process leaves it behind, in the directory for temporary files.
+//! *Failure*: it is removed when it is dropped. A process that is killed leaves it behind, and a later run removes it: as long as its process
+//! lives, the directory is locked (`flock`).
 
 use std::fs::File;
 use std::io;
@@ -12,10 +13,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{FileSystem, Links, OWN_PREFIX, Space, open_dir};
+use super::own_names::{SCRATCH_PREFIX, is_scratch};
+use super::{FileSystem, Links, Space, open_dir, stat_at, stat_of};
 
 /// What has to be free in a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their programs need.
 const ROOM_BYTES: u64 = 1 << 30;
@@ -24,7 +26,13 @@ const ROOM_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
+    /// The directory, open for its lock.
+    locked: OwnedFd,
 }
+
+/// How often a directory is made: another process may take one for stale between the moment in which it is made and that in which it is
+/// locked.
+const MAX_MADE: u32 = 8;
 
 /// How often it is tried to remove one: errors of network file systems pass, and what is left takes room that nobody looks after.
 const ATTEMPTS: u32 = 3;
@@ -53,7 +61,7 @@ pub(crate) struct ScratchWriter {
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder
-        .prefix(OWN_PREFIX)
+        .prefix(SCRATCH_PREFIX)
         .permissions(std::fs::Permissions::from_mode(0o700));
     builder
 }
@@ -61,8 +69,34 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 impl Scratch {
     /// Makes a new one, in the directory for temporary files (`TMPDIR`). By its name the search for layouts knows it.
     pub(crate) fn new() -> io::Result<Self> {
-        let path = builder().tempdir()?.keep();
-        Ok(Self { path })
+        Self::make(&std::env::temp_dir())
+    }
+
+    /// Makes a new one in a directory, and locks it.
+    fn make(parent: &Path) -> io::Result<Self> {
+        for _ in 0..MAX_MADE {
+            let path = builder().tempdir_in(parent)?.keep();
+            let Ok(dir) = open_dir(CWD, &*path, Links::Refuse) else {
+                continue;
+            };
+            // Where there are no locks no run takes a directory for stale.
+            if try_lock(&dir) == Err(Errno::WOULDBLOCK) {
+                continue;
+            }
+            let scratch = Self { path, locked: dir };
+            if scratch.is_in_place() {
+                return Ok(scratch);
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Returns `true` if it has not been removed.
+    fn is_in_place(&self) -> bool {
+        let own = stat_of(&self.locked);
+        let found = stat_at(CWD, &*self.path, Links::Refuse);
+        let ids = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        matches!((own, found), (Ok(own), Ok(found)) if ids(own) == ids(found))
     }
 
     /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
@@ -73,8 +107,16 @@ impl Scratch {
         if !is_in_memory || Space::of(parent).ok()?.available < ROOM_BYTES {
             return None;
         }
-        let dir = builder().tempdir_in(parent);
-        dir.ok().map(|dir| Self { path: dir.keep() })
+        Self::make(parent).ok()
+    }
+
+    /// Removes what processes of this user left behind that were killed, from the directory for temporary files and another one. What
+    /// cannot be removed is left.
+    pub(crate) fn remove_stale(memory: Option<&Path>) {
+        let temporary = std::env::temp_dir();
+        for parent in memory.into_iter().chain([&*temporary]) {
+            drop(remove_stale_in(parent));
+        }
     }
 
     /// Returns its path.
@@ -90,6 +132,36 @@ impl Scratch {
             made: 0,
         })
     }
+}
+
+fn try_lock(dir: &OwnedFd) -> rustix::io::Result<()> {
+    let exclusive = FlockOperation::NonBlockingLockExclusive;
+    retry_on_intr(|| rustix::fs::flock(dir, exclusive))
+}
+
+fn remove_stale_in(parent: &Path) -> io::Result<()> {
+    let dir = open_dir(CWD, parent, Links::Follow)?;
+    // On a network file system a process of another host may have it, whose lock is not seen here.
+    if FileSystem::of(&dir) == FileSystem::Other {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(parent)? {
+        let name = entry?.file_name();
+        if !name.to_str().is_some_and(is_scratch) {
+            continue;
+        }
+        let Ok(found) = open_dir(&dir, &*name, Links::Refuse) else {
+            continue;
+        };
+        let stat = stat_of(&found)?;
+        let is_own = stat.st_uid == rustix::process::geteuid().as_raw()
+            && FileType::from_raw_mode(stat.st_mode).is_dir();
+        // The lock is held until it is removed, so that nobody else removes one of the same name.
+        if is_own && try_lock(&found).is_ok() {
+            drop(std::fs::remove_dir_all(parent.join(name)));
+        }
+    }
+    Ok(())
 }
 
 /// Returns a file without a name in the directory for temporary files.
@@ -212,6 +284,41 @@ mod tests {
         assert!(writer.create(b"a/b/c").is_err(), "it is there");
         assert!(writer.create(b"a/b/c/d").is_err(), "that is a file");
         assert!(scratch.path().join("a/b/c").is_file());
+    }
+
+    #[test]
+    fn only_what_no_process_has_any_more_is_stale() {
+        use std::os::unix::fs::symlink;
+
+        let parent = tempfile::tempdir().expect("a directory");
+        let held = Scratch::make(parent.path()).expect("a directory");
+        let left = Scratch::make(parent.path()).expect("a directory");
+        left.writer()
+            .expect("a writer")
+            .create(b"a/b")
+            .expect("a file");
+        let Scratch { path, locked } = &left;
+        let (left_path, outside) = (path.clone(), parent.path().join("outside"));
+        rustix::fs::flock(locked, FlockOperation::Unlock).expect("it was locked");
+        std::mem::forget(left);
+        std::fs::create_dir(&outside).expect("a directory");
+        let link = parent.path().join(".ocisweep-scratch-abcdef");
+        symlink(&outside, &link).expect("a link");
+        let others = [
+            ".ocisweep-aB3dE6",
+            ".ocisweep-scratch-",
+            ".ocisweep-scratch-abc",
+        ];
+        for name in others {
+            std::fs::create_dir(parent.path().join(name)).expect("a directory");
+        }
+        remove_stale_in(parent.path()).expect("it can be searched");
+        assert!(!left_path.exists(), "nobody has it");
+        assert!(held.path().is_dir(), "it is in use");
+        assert!(held.is_in_place() && outside.is_dir() && link.is_symlink());
+        for name in others {
+            assert!(parent.path().join(name).is_dir(), "{name}");
+        }
     }
 
     #[test]

@@ -132,7 +132,8 @@ fn archives() -> (Vec<u8>, Vec<u8>) {
 /// Returns the numbers of all calls of each name.
 fn numbers(old: &[u8]) -> Vec<(&'static str, u32)> {
     let fixture = Fixture::new(old);
-    let recording = Recording::of(&CALLS, &fixture.args());
+    let tmp = fixture.temp.path().join("tmp");
+    let recording = Recording::with_temp(Some(&tmp), &CALLS, &fixture.args());
     recording.run.ok();
     let mut all = Vec::new();
     for name in CALLS {
@@ -224,6 +225,58 @@ fn an_error_of_any_call_leaves_the_old_archive_or_the_new_one() {
     }
 }
 
+/// A signal that ends a program ends it with the scratch directory removed; SIGKILL cannot, and the next run removes what it left.
+#[test]
+fn signals_leave_no_scratch_directory() {
+    if !has_strace() {
+        return;
+    }
+    let (old, new) = archives();
+    for signal in ["HUP", "INT", "QUIT", "TERM", "KILL"] {
+        let fixture = Fixture::new(&old);
+        let tmp = fixture.temp.path().join("tmp");
+        let left = || fs::read_dir(&tmp).expect("it can be listed").count();
+        // While the archive is unpacked.
+        let injection = format!("utimensat:signal={signal}:when=1");
+        let (code, said) = fixture.run(Some(&injection));
+        let context = format!("{injection}\n{said}");
+        assert!(fixture.bytes() == old, "{context}");
+        if signal == "KILL" {
+            assert_eq!((code, left()), (None, 1), "{context}");
+        } else {
+            assert_eq!((code, left()), (Some(130), 0), "{context}");
+        }
+        let (code, said) = fixture.run(None);
+        assert_eq!((code, left()), (Some(0), 0), "{signal}: {said}");
+        assert!(fixture.bytes() == new, "{signal}: {said}");
+    }
+}
+
+/// `nohup` and the background of a shell.
+#[test]
+fn what_is_ignored_stays_ignored() {
+    if !has_strace() {
+        return;
+    }
+    let (old, new) = archives();
+    for signal in ["HUP", "QUIT"] {
+        let fixture = Fixture::new(&old);
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        let inject = format!("inject=utimensat:signal={signal}:when=1");
+        let output = Command::new("sh")
+            .args(["-c", &script, "strace", "-f", "-qq", "-o", "/dev/null"])
+            .args(["-e", "trace=utimensat", "-e", &inject])
+            .arg(env!("CARGO_BIN_EXE_ocisweep"))
+            .args(fixture.args())
+            .env("TMPDIR", fixture.temp.path().join("tmp"))
+            .output()
+            .expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{signal}: {said}");
+        assert!(fixture.bytes() == new, "{signal}: {said}");
+    }
+}
+
 #[test]
 fn a_full_disk_for_scratch_or_for_the_new_archive_changes_nothing() {
     let (old, _) = archives();
@@ -290,10 +343,10 @@ fn what_vanishes_from_the_scratch_directory_is_not_left_out() {
     let (old, _) = archives();
     let fixture = Fixture::new(&old);
     let tmp = fixture.temp.path().join("tmp");
-    // The lock is taken after everything was read.
+    // The lock is taken after everything was read; that of the scratch directory before.
     let child = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"])
-        .args(["-e", "inject=flock:delay_enter=1500000:when=1"])
+        .args(["-e", "inject=flock:delay_enter=1500000:when=2"])
         .arg(env!("CARGO_BIN_EXE_ocisweep"))
         .args(fixture.args())
         .env("TMPDIR", &tmp)

@@ -46,10 +46,16 @@ impl Recording {
     /// Runs the program undisturbed and notes the calls of these names.
     #[track_caller]
     pub(crate) fn of(names: &[&str], args: &[OsString]) -> Self {
+        Self::with_temp(None, names, args)
+    }
+
+    /// Does the same, with a directory for temporary files.
+    #[track_caller]
+    pub(crate) fn with_temp(temp: Option<&Path>, names: &[&str], args: &[OsString]) -> Self {
         let log = log_file();
         let line = format!("strace {names:?} {args:?}");
         let child = start(
-            log.path(),
+            (log.path(), temp),
             &[],
             &[&format!("trace={}", names.join(","))],
             args,
@@ -167,12 +173,20 @@ pub(crate) fn spawn(log: &Path, files: &[&Path], injections: &[&str], args: &[Os
     let mut expressions = vec![format!("trace={}", names.join(","))];
     expressions.extend(injections.iter().map(|text| format!("inject={text}")));
     let expressions: Vec<&str> = expressions.iter().map(String::as_str).collect();
-    start(log, files, &expressions, args)
+    start((log, None), files, &expressions, args)
 }
 
 #[track_caller]
-fn start(log: &Path, files: &[&Path], expressions: &[&str], args: &[OsString]) -> Child {
+fn start(
+    (log, temp): (&Path, Option<&Path>),
+    files: &[&Path],
+    expressions: &[&str],
+    args: &[OsString],
+) -> Child {
     let mut command = command(log, files, expressions, args);
+    if let Some(temp) = temp {
+        command.env("TMPDIR", temp);
+    }
     command.spawn().expect("`strace` can be started")
 }
 
