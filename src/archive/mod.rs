@@ -26,7 +26,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use rustix::fs::{CWD, FileType};
 
@@ -51,7 +51,7 @@ use unpack::unpack;
 /// The path of standard input and standard output.
 pub const STANDARD: &str = "-";
 
-/// How many archives are unpacked in memory at a time. They are kept until the end of a run.
+/// How many archives are unpacked in memory at a time. They are kept until the work on them is done.
 const MAX_IN_MEMORY: usize = 8;
 
 /// What may be done with archives.
@@ -90,10 +90,13 @@ impl Default for Archives {
 #[derive(Debug)]
 struct Inner {
     options: ArchiveOptions,
-    open: Mutex<HashMap<PathBuf, Arc<Archive>>>,
+    open: Mutex<HashMap<PathBuf, Arc<Slot>>>,
     /// Stale scratch directories are removed once.
     clean: Once,
 }
+
+/// The place of an archive: two threads do not read the same one, and others are read meanwhile.
+type Slot = Mutex<Option<Arc<Archive>>>;
 
 /// An archive that was read.
 #[derive(Debug)]
@@ -148,19 +151,32 @@ impl Archives {
     /// # Errors
     /// As [`Layout::open`], and [`Error::Archive`].
     pub fn open(&self, path: &Path, progress: &dyn Progress) -> Result<Layout> {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let archive = match open.get(path) {
+        let (slot, others) = {
+            let mut open = self.lock();
+            let others = open.len() - usize::from(open.contains_key(path));
+            let slot = open.entry(path.to_owned()).or_default();
+            (Arc::clone(slot), others)
+        };
+        let mut found = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let archive = match &*found {
             Some(archive) => Arc::clone(archive),
-            None => match self.read(path, open.len() < MAX_IN_MEMORY, progress)? {
-                Some(archive) => {
-                    let archive = Arc::new(archive);
-                    open.insert(path.to_owned(), Arc::clone(&archive));
-                    archive
+            None => match self.read(path, others < MAX_IN_MEMORY, progress) {
+                Ok(Some(archive)) => {
+                    // It may have been forgotten by then.
+                    let mut open = self.lock();
+                    open.entry(path.to_owned())
+                        .or_insert_with(|| Arc::clone(&slot));
+                    drop(open);
+                    Arc::clone(found.insert(Arc::new(archive)))
                 }
-                None => return Layout::open(path),
+                read => {
+                    self.forget(path);
+                    drop(found);
+                    return read.and_then(|_| Layout::open(path));
+                }
             },
         };
-        drop(open);
+        drop(found);
         Layout::open_packed(archive.path.clone(), Arc::clone(&archive.packed))
     }
 
@@ -190,14 +206,20 @@ impl Archives {
 
     /// Returns an archive that was opened.
     pub(crate) fn get(&self, path: &Path) -> Option<Arc<Archive>> {
-        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(path).cloned()
+        let slot = self.lock().get(path).cloned()?;
+        let found = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        found.clone()
     }
 
-    /// Forgets an archive, so that it is read again.
-    pub(crate) fn forget(&self, path: &Path) {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(path);
+    /// Forgets an archive, so that it is read again. Its scratch directory is removed with the last layout that was opened of it.
+    pub fn forget(&self, path: &Path) {
+        let slot = self.lock().remove(path);
+        // Not under the lock: removing a scratch directory takes long.
+        drop(slot);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Slot>>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads an archive; `None`: a directory, or something that can be no archive.

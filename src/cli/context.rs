@@ -367,6 +367,13 @@ impl<'a> Context<'a> {
         Ok(layout.ignoring(&self.ignored))
     }
 
+    /// Frees what was unpacked of an archive, once nothing more is to be done with it. What came through a pipe cannot be read again.
+    pub fn done_with(&self, layout: &Path) {
+        if !Archives::is_stream(layout) {
+            self.archives.forget(layout);
+        }
+    }
+
     /// Opens a layout for a command that cannot be run on an archive. `why`: the reason for the message.
     ///
     /// # Errors

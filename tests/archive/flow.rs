@@ -648,3 +648,44 @@ fn only_a_few_archives_are_unpacked_in_memory() {
     assert_eq!(made("/.ocisweep-"), 12, "{calls}");
     assert_eq!(made("/dev/shm/.ocisweep-"), 8, "{calls}");
 }
+
+/// An archive that comes slowly through a pipe keeps no other one waiting, and two threads read one archive once.
+#[test]
+fn archives_are_read_at_the_same_time() {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use ocisweep::archive::{ArchiveOptions, Archives};
+    use ocisweep::progress::Silent;
+
+    let scene = Scene::new();
+    let path = scene.archive("app.tar");
+    let fifo = scene.path("fifo");
+    let status = Command::new("mkfifo").arg(&fifo).status();
+    assert!(status.expect("mkfifo is everywhere").success());
+    let archives = Archives::new(ArchiveOptions::default());
+    let (opened, wait) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            archives
+                .open(&fifo, &Silent)
+                .map(|layout| layout.is_packed())
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        for _ in 0..2 {
+            let opened = opened.clone();
+            let (archives, path) = (&archives, &path);
+            scope.spawn(move || {
+                let layout = archives.open(path, &Silent).expect("it can be read");
+                opened.send(layout.is_packed()).expect("it is waited for");
+            });
+        }
+        let first = wait.recv_timeout(Duration::from_secs(20));
+        let second = wait.recv_timeout(Duration::from_secs(20));
+        // Before the assertions, or a failure would wait for it forever.
+        fs::write(&fifo, &scene.bytes).expect("it is read");
+        assert_eq!((first, second), (Ok(true), Ok(true)));
+        let slow = slow.join().expect("no panic");
+        assert!(slow.expect("it can be read"));
+    });
+}

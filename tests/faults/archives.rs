@@ -252,6 +252,43 @@ fn signals_leave_no_scratch_directory() {
     }
 }
 
+/// What was unpacked of an archive is removed when its work is done, and not at the end of the run.
+#[test]
+fn each_archive_is_freed_when_its_work_is_done() {
+    if !has_strace() {
+        return;
+    }
+    let (bytes, _) = archives();
+    let fixture = Fixture::new(&bytes);
+    let second = fixture.temp.path().join("images/web.tar");
+    fs::copy(fixture.archive(), &second).expect("it can be copied");
+    let tmp = fixture.temp.path().join("tmp");
+    for words in [
+        &["df"][..],
+        &["ls"],
+        &["check"],
+        &["blobs", "--roots"],
+        &["gc", "-n"],
+        &["prune", "-n", "-a", "--keep", "*:2"],
+        &["prune", "-n", "-a", "--max-size", "1GB"],
+        &["prune", "-f", "--grace", "0"],
+    ] {
+        let mut call = args(words);
+        call.extend([fixture.archive().into(), second.clone().into()]);
+        let calls = ["unlink", "rmdir", "unlinkat", "write"];
+        let recording = Recording::with_temp(Some(&tmp), &calls, &call);
+        recording.run.ok();
+        let prints =
+            |call: &crate::strace::Call| call.name == "write" && call.text.starts_with("(1,");
+        let before = recording.calls.iter().take_while(|call| !prints(call));
+        let removed = before.filter(|call| {
+            let is_dir = call.name == "rmdir" || call.text.contains("AT_REMOVEDIR");
+            is_dir && call.text.contains(".ocisweep-scratch-")
+        });
+        assert_eq!(removed.count(), 2, "{words:?}: {}", recording.all());
+    }
+}
+
 /// `nohup` and the background of a shell.
 #[test]
 fn what_is_ignored_stays_ignored() {

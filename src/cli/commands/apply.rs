@@ -57,7 +57,7 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             Some(_) => &file.layouts[..],
             None => &file.layouts[number..=number],
         };
-        ops::run(group, &rule, mode, context.watcher(), |view| {
+        let run = ops::run(group, &rule, mode, context.watcher(), |view| {
             view.layout.refuse_shared_blobs()?;
             let mut planned = planned.iter();
             let planned = planned.find(|planned| planned.path == view.layout.path());
@@ -69,7 +69,9 @@ pub fn run(context: &Context<'_>, args: &ApplyArgs) -> Result<Exit, Exit> {
             }
             let names = RemovedNames::take(&mut removal);
             Ok::<_, ApplyError>((removal.plan, names))
-        })
+        });
+        context.done_with(group.path());
+        run
     });
     let mut account = RunReport::new("apply", style);
     let ended = account.add_runs(

@@ -77,6 +77,7 @@ pub fn run(context: &Context<'_>, args: &BlobsArgs) -> Result<Exit, Exit> {
             });
             paths.map(|paths| vec![(layout.to_owned(), paths)])
         });
+        context.done_with(layout);
     }
     for list in lists {
         exit = exit.and(match list {

@@ -50,6 +50,7 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
             break;
         }
         checked.push((path, one(context, args, path)));
+        context.done_with(path);
     }
     if let (true, Some(store)) = (args.trash, args.layouts.shared_blobs.as_deref()) {
         checked.push((store, trash_of_store(context, args, store)));

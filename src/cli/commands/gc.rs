@@ -32,7 +32,9 @@ pub fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Exit> {
     }
     let runs = chosen.run(context, |number, group| {
         chosen.refuse_sharing(number)?;
-        ops::gc(group, &protection, &options, mode, context.watcher())
+        let run = ops::gc(group, &protection, &options, mode, context.watcher());
+        context.done_with(group.path());
+        run
     });
     chosen.remove_directories(&runs);
     let mut account = RunReport::new("gc", style);

@@ -87,7 +87,9 @@ pub fn run(context: &Context<'_>, args: &DfArgs) -> Result<Exit, Exit> {
     let mut exit = chosen.exit;
     let mut reports = Vec::new();
     let measured = each(context, &chosen.groups, |number, group| {
-        let mut report = one(context, &protection, args.verbose, template, group.path())?;
+        let report = one(context, &protection, args.verbose, template, group.path());
+        context.done_with(group.path());
+        let mut report = report?;
         // A prune would refuse it as well.
         if let Err(error) = chosen.refuse_sharing(number) {
             report.usage.refuse(error.to_string());

@@ -52,7 +52,9 @@ pub fn run(context: &Context<'_>, args: &LsArgs) -> Result<Exit, Exit> {
     let chosen = choose(context, given)?;
     let mut exit = chosen.exit;
     let lists = each(context, &chosen.groups, |_, group| {
-        list(context, args, &filters, template.as_ref(), group.path())
+        let list = list(context, args, &filters, template.as_ref(), group.path());
+        context.done_with(group.path());
+        list
     });
     let listed = lists.iter().flatten().flatten();
     let unmatched = unmatched_everywhere(listed.map(|list| list.unmatched.as_slice()));

@@ -144,7 +144,10 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
     }
     let mode = run_mode(is_dry_run, args.sweep.lock_wait);
     let mut runs = match planned {
-        Some(planned) if is_dry_run => planned,
+        Some(planned) if is_dry_run => {
+            chosen.paths().for_each(|path| context.done_with(path));
+            planned
+        }
         planned => {
             drop(planned);
             chosen.run(context, |number, group| {
@@ -155,7 +158,9 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
                     None => None,
                 };
                 chosen.refuse_sharing(number)?;
-                one(context, &request, group, mode, (forest.as_ref(), shown))
+                let run = one(context, &request, group, mode, (forest.as_ref(), shown));
+                context.done_with(group.path());
+                run
             })
         }
     };
