@@ -469,6 +469,80 @@ mod tests {
             .collect()
     }
 
+    /// Returns the names of what is kept of images in several layouts: name, digest, layout, day of the month.
+    fn kept_across(policy: &Policy, images: &[(&str, &str, usize, u32)]) -> Vec<String> {
+        let built = images.iter().map(|(name, salt, ..)| Image {
+            digest: Digest::of(Algorithm::Sha256, salt.as_bytes()),
+            ..image(name)
+        });
+        let built: Vec<Image> = built.collect();
+        let aged: Vec<Aged<'_>> = built
+            .iter()
+            .zip(images)
+            .map(|(image, (_, _, layout, day))| Aged {
+                image,
+                age: Age {
+                    time: format!("2026-11-{day:02}T12:00:00Z").parse().ok(),
+                    layout: *layout,
+                    ..Age::default()
+                },
+            })
+            .collect();
+        let now = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let reasons = policy.reasons(&aged, now, &TimeZone::UTC);
+        let kept = reasons.iter().zip(images);
+        let kept = kept.filter(|(reasons, _)| !reasons.is_empty());
+        kept.map(|(_, (name, _, layout, _))| format!("{layout}:{name}"))
+            .collect()
+    }
+
+    #[test]
+    fn rules_of_a_tree_count_images_and_not_copies() {
+        // The second layout has an old copy of the newest image of the first one.
+        let images = [
+            ("app:3", "three", 0, 20),
+            ("app:1", "one", 0, 10),
+            ("app:3", "three", 1, 5),
+            ("app:2", "two", 1, 15),
+            ("1.0", "bare", 0, 1),
+            ("2.0", "bare too", 1, 2),
+        ];
+        let last = |count, group_by| Policy {
+            last: Some(count),
+            across: Across::Tree,
+            group_by,
+            ..Policy::default()
+        };
+        // A bare tag belongs to its layout.
+        let kept = kept_across(&last(1, GroupBy::Name), &images);
+        assert_eq!(kept, ["0:app:3", "1:app:3", "0:1.0", "1:2.0"]);
+        let kept = kept_across(&last(2, GroupBy::Name), &images);
+        assert_eq!(kept, ["0:app:3", "1:app:3", "1:app:2", "0:1.0", "1:2.0"]);
+        let kept = kept_across(&last(3, GroupBy::None), &images);
+        assert_eq!(kept, ["0:app:3", "0:app:1", "1:app:3", "1:app:2"]);
+        let daily = Policy {
+            daily: Some(1),
+            across: Across::Tree,
+            group_by: GroupBy::None,
+            ..Policy::default()
+        };
+        assert_eq!(kept_across(&daily, &images), ["0:app:3", "1:app:3"]);
+        // Without names in a layout its images are one group of it, whatever the others have.
+        let mut nameless = image("");
+        nameless.names.clear();
+        let named = image("app:1");
+        let aged = [(&nameless, 0), (&named, 1)].map(|(image, layout)| Aged {
+            image,
+            age: Age {
+                layout,
+                ..Age::default()
+            },
+        });
+        let now = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let reasons = last(1, GroupBy::Name).reasons(&aged, now, &TimeZone::UTC);
+        assert!(reasons.iter().all(|reasons| reasons.len() == 1));
+    }
+
     #[test]
     fn each_rule_alone_chooses() {
         type Set = fn(&mut Policy);

@@ -987,6 +987,38 @@ fn a_plan_for_a_pool_is_applied_as_a_whole_or_not_at_all() {
     );
 }
 
+/// What several layouts of a pool reference is one file.
+#[test]
+fn a_budget_counts_the_blobs_of_a_pool_once() {
+    let commune = Commune::new(Way::Empty);
+    let fixture = &commune.fixture;
+    let pool = |digest: &String| {
+        let hex = digest.trim_start_matches("sha256:");
+        let path = fixture.join("pool/sha256").join(hex);
+        fs::metadata(path).expect("it is there").len()
+    };
+    let needed: u64 = commune.needed().iter().map(pool).sum();
+    let prune = [
+        "prune",
+        "-n",
+        "-a",
+        "--grace",
+        "0",
+        "--format",
+        "json",
+        "--max-size",
+    ];
+    let enough = format!("{needed}B");
+    let run = fixture.run(&[&prune[..], &[&enough], &SHARED, &NAMES].concat());
+    let json = run.ok().json();
+    assert_eq!(json["budget"]["scope"], "tree");
+    assert_eq!(json["budget"]["layouts"], NAMES.len());
+    assert_eq!(json["budget"]["used_bytes"], needed, "{}", run.all());
+    let too_few = format!("{}B", needed - 1);
+    let run = fixture.run(&[&prune[..], &[&too_few], &SHARED, &NAMES].concat());
+    run.exits(5);
+}
+
 #[test]
 fn a_budget_counts_for_each_layout_of_a_pool() {
     let commune = Commune::new(Way::Empty);

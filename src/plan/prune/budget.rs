@@ -119,3 +119,102 @@ pub(super) fn choose(
     }
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::images::Image;
+    use crate::oci::{Algorithm, Digest, EntryName, REF_NAME};
+    use crate::plan::Age;
+    use crate::plan::prune::along::Follows;
+
+    /// A layout with images: name, age as a second, files. A file with a number below 10 is in every layout.
+    fn survey(layout: usize, images: &[(&str, i64, &[u64])]) -> Survey {
+        let mut survey = Survey::default();
+        for (position, (name, second, files)) in images.iter().enumerate() {
+            let mut reach = Vec::new();
+            for file in *files {
+                let device = if *file < 10 { 0 } else { 1 + layout as u64 };
+                let number = u32::try_from(survey.files.len());
+                reach.push(number.expect("there are few"));
+                survey.files.push((FileKey(device, *file), 100));
+            }
+            survey.images.push(Surveyed {
+                image: Image {
+                    digest: Digest::of(Algorithm::Sha256, name.as_bytes()),
+                    id: 0,
+                    names: vec![EntryName {
+                        text: (*name).into(),
+                        key: REF_NAME,
+                    }],
+                    entries: vec![position],
+                    media_type: "".into(),
+                    artifact_type: None,
+                    holds: Vec::new(),
+                    second_indexes: Vec::new(),
+                },
+                age: Age {
+                    time: jiff::Timestamp::from_second(*second).ok(),
+                    layout,
+                    position,
+                    ..Age::default()
+                },
+                is_compared: true,
+                is_removed: false,
+                is_free: true,
+                follows: Follows::default(),
+                reach,
+            });
+        }
+        survey
+    }
+
+    fn chosen(surveys: &[&Survey], excess: u64, empty: EmptyIndex) -> Vec<String> {
+        let chosen = choose(surveys, excess, "the oldest", empty).into_iter();
+        let names = chosen.map(|chosen| {
+            let image = &surveys[chosen.layout].images[chosen.position].image;
+            image.names[0].text.to_string()
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn the_oldest_of_all_layouts_are_chosen_until_enough_is_freed() {
+        let one = survey(
+            0,
+            &[("a:1", 1, &[1, 10]), ("a:2", 4, &[11]), ("a:3", 7, &[12])],
+        );
+        let two = survey(
+            1,
+            &[("b:1", 2, &[1, 10]), ("b:2", 3, &[11]), ("b:3", 6, &[12])],
+        );
+        for (excess, expected) in [
+            (0, &[][..]),
+            (100, &["a:1"]),
+            // The file that both have is freed with the second image that reaches it.
+            (101, &["a:1", "b:1"]),
+            (300, &["a:1", "b:1"]),
+            (301, &["a:1", "b:1", "b:2"]),
+            (500, &["a:1", "b:1", "b:2", "a:2"]),
+            // The last image of each is kept.
+            (9999, &["a:1", "b:1", "b:2", "a:2"]),
+        ] {
+            let found = chosen(&[&one, &two], excess, EmptyIndex::Refuse);
+            assert_eq!(found, expected, "{excess}");
+        }
+        let all = chosen(&[&one, &two], 9999, EmptyIndex::Allow);
+        assert_eq!(all, ["a:1", "b:1", "b:2", "a:2", "b:3", "a:3"]);
+    }
+
+    #[test]
+    fn what_something_else_keeps_is_not_counted_as_freed() {
+        let mut one = survey(
+            0,
+            &[("a:1", 1, &[10]), ("a:2", 2, &[11]), ("a:3", 3, &[12])],
+        );
+        one.others = vec![0];
+        assert_eq!(chosen(&[&one], 100, EmptyIndex::Refuse), ["a:1", "a:2"]);
+        one.images[0].is_free = false;
+        assert_eq!(chosen(&[&one], 100, EmptyIndex::Refuse), ["a:2"]);
+    }
+}

@@ -19,14 +19,14 @@ use super::{Judged, Removal, RemovalSet};
 /// One file, so that it is counted once: its device and inode if it may be in several layouts, else the position of the layout and the
 /// number of the blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FileKey(u64, u64);
+pub(super) struct FileKey(pub(super) u64, pub(super) u64);
 
 /// The images of a layout as they were judged, and what they keep.
 #[derive(Debug, Default)]
 pub struct Survey {
     pub(super) images: Vec<Surveyed>,
     /// The files that are reached, with their bytes.
-    files: Vec<(FileKey, u64)>,
+    pub(super) files: Vec<(FileKey, u64)>,
     /// What else than entries keeps, as positions in `files`.
     pub(super) others: Vec<u32>,
     /// The files that are left, with their bytes: those that other layouts may have as well.

@@ -12,7 +12,7 @@ use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
 use super::{
-    Failure, Forest, Limits, PlanNotes, Refusal, Request, age, names, report, warn_unmatched,
+    Failure, Limits, PlanNotes, Refusal, Request, TreePrune, age, names, report, warn_unmatched,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
@@ -124,7 +124,7 @@ pub(super) fn confirm(
     context: &Context<'_>,
     request: &Request,
     planned: &Runs<PlanNotes, Failure<'_>>,
-    forest: Option<&Forest>,
+    tree: Option<&TreePrune>,
 ) -> (Answer, Exit) {
     if context.stopped() {
         return (Answer::No, exit::INTERRUPTED);
@@ -144,7 +144,7 @@ pub(super) fn confirm(
         request,
         text,
         &totals,
-        (limits, forest, planned.len()),
+        (limits, tree, planned.len()),
     )
 }
 
@@ -167,9 +167,9 @@ fn fitting(context: &Context<'_>, texts: &[String]) -> String {
 }
 
 /// Returns whose budget it is, if there are several layouts.
-fn budget_scope(forest: Option<&Forest>, groups: usize) -> String {
-    match forest.filter(|forest| forest.has_budget()) {
-        Some(forest) => format!(" for {} layouts together", forest.layouts()),
+fn budget_scope(tree: Option<&TreePrune>, groups: usize) -> String {
+    match tree.filter(|tree| tree.has_budget()) {
+        Some(tree) => format!(" for {} layouts together", tree.layouts()),
         None if groups > 1 => format!(" for each of {groups} layouts"),
         None => String::new(),
     }
@@ -181,7 +181,7 @@ fn ask(
     request: &Request,
     mut text: String,
     totals: &Totals,
-    (limits, forest, groups): (Limits, Option<&Forest>, usize),
+    (limits, tree, groups): (Limits, Option<&TreePrune>, usize),
 ) -> (Answer, Exit) {
     if text.is_empty() {
         return (Answer::Yes, exit::DONE);
@@ -196,16 +196,16 @@ fn ask(
         let _ = writeln!(text, "Ages: {clock}; now is {now}.");
     }
     if let Some(max_size) = limits.max_size {
-        let of = budget_scope(forest, groups);
+        let of = budget_scope(tree, groups);
         let _ = writeln!(text, "Budget: {}{of}", human_size(max_size));
     }
     if let Some((wanted, available)) = limits.free {
         let (wanted, available) = (human_size(wanted), human_size(available));
-        let of = budget_scope(forest, groups);
+        let of = budget_scope(tree, groups);
         let _ = writeln!(text, "Free space: {available}, wanted {wanted}{of}");
     }
-    if let Some(forest) = forest.filter(|forest| forest.compares()) {
-        let layouts = forest.layouts();
+    if let Some(tree) = tree.filter(|tree| tree.compares()) {
+        let layouts = tree.layouts();
         let _ = writeln!(text, "Keep rules count in {layouts} layouts together.");
     }
     if !request.filter_texts.is_empty() {

@@ -30,7 +30,7 @@ use ocisweep::{Error, Snapshot};
 
 use self::confirm::{Answer, Confirmed, as_shown, confirm};
 use self::limits::{Limits, refuse_min_free};
-use self::tree::Forest;
+use self::tree::TreePrune;
 use crate::cli::args::{GroupName, PruneArgs};
 use crate::cli::audit::Removed;
 use crate::cli::context::Context;
@@ -119,13 +119,13 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         ));
     }
     let chosen = choose_groups(context, args.layouts.given_to_delete())?;
-    let mut forest = Forest::of(context, &request, &chosen)?;
-    let shares_budget = forest.as_ref().is_some_and(Forest::has_budget);
+    let mut tree = TreePrune::of(context, &request, &chosen)?;
+    let shares_budget = tree.as_ref().is_some_and(TreePrune::has_budget);
     refuse_min_free(context, args, &chosen, shares_budget)?;
     let mut exit = chosen.exit;
     let is_dry_run = args.is_dry_run();
-    let planned = match &mut forest {
-        Some(forest) => Some(forest.decide(context, &request, &chosen)),
+    let planned = match &mut tree {
+        Some(tree) => Some(tree.decide(context, &request, &chosen)),
         None => must_ask.then(|| plan_all(context, &request, &chosen)),
     };
     let mut shown = Vec::new();
@@ -135,7 +135,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         shown = found;
     }
     if let Some(planned) = planned.as_ref().filter(|_| must_ask) {
-        let (answer, ended) = confirm(context, &request, planned, forest.as_ref());
+        let (answer, ended) = confirm(context, &request, planned, tree.as_ref());
         exit = exit.and(ended);
         if answer == Answer::No {
             context.term.note("nothing was changed");
@@ -158,14 +158,14 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
                     None => None,
                 };
                 chosen.refuse_sharing(number)?;
-                let run = one(context, &request, group, mode, (forest.as_ref(), shown));
+                let run = one(context, &request, group, mode, (tree.as_ref(), shown));
                 context.done_with(group.path());
                 run
             })
         }
     };
-    if let Some(forest) = forest.as_mut().filter(|_| !is_dry_run) {
-        forest.note(context, &chosen, &mut runs);
+    if let Some(tree) = tree.as_mut().filter(|_| !is_dry_run) {
+        tree.note(context, &chosen, &mut runs);
     }
     // The question reports it too.
     if !must_ask {
@@ -189,14 +189,17 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         |failure| report(context, failure),
     );
     exit = exit.and(ended);
-    let budget = budget_of(&request, &chosen, forest.as_ref(), &runs);
-    if let (Some(forest), Some(budget)) = (&forest, &budget)
+    // Of a run that ended early the numbers would not be those of all layouts.
+    let budget = match context.stopped() {
+        true => None,
+        false => budget_of(&request, &chosen, tree.as_ref(), &runs),
+    };
+    if let (Some(tree), Some(budget)) = (&tree, &budget)
         && !budget.reached
-        && forest.has_budget()
+        && tree.has_budget()
         && account.is_measured()
-        && !context.stopped()
     {
-        exit = exit.and(forest.report_missed(context, &kept));
+        exit = exit.and(tree.report_missed(context, &kept));
     }
     let is_shared = args.layouts.shared_blobs.is_some();
     if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
@@ -374,10 +377,10 @@ fn one<'a>(
     request: &Request,
     group: &LayoutGroup,
     mode: Mode,
-    (forest, shown): (Option<&Forest>, Option<&Confirmed>),
+    (tree, shown): (Option<&TreePrune>, Option<&Confirmed>),
 ) -> Result<Finished<PlanNotes>, Failure<'a>> {
     ops::run(group, &request.rule, mode, context.watcher(), |view| {
-        let (plan, said) = planned(context, request, view, forest)?;
+        let (plan, said) = planned(context, request, view, tree)?;
         if let Some(shown) = shown {
             let path = view.layout.path();
             let images = shown.get(path);
@@ -395,11 +398,11 @@ fn one<'a>(
 fn budget_of(
     request: &Request,
     chosen: &Selected,
-    forest: Option<&Forest>,
+    tree: Option<&TreePrune>,
     runs: &Runs<PlanNotes, Failure<'_>>,
 ) -> Option<json::Budget> {
-    if let Some(forest) = forest.filter(|forest| forest.has_budget()) {
-        return Some(forest.budget());
+    if let Some(tree) = tree.filter(|tree| tree.has_budget()) {
+        return Some(tree.budget());
     }
     if request.max_size.is_none() && request.min_free.is_none() {
         return None;
@@ -443,7 +446,7 @@ fn planned(
     context: &Context<'_>,
     request: &Request,
     view: &Snapshot,
-    forest: Option<&Forest>,
+    tree: Option<&TreePrune>,
 ) -> Result<(Plan, PlanNotes), PruneError> {
     view.layout.refuse_shared_blobs()?;
     let rule = &request.rule;
@@ -456,8 +459,8 @@ fn planned(
         TimeZone::UTC
     };
     let path = view.layout.path();
-    let limits = match forest.filter(|forest| forest.has_budget()) {
-        Some(forest) => forest.limits,
+    let limits = match tree.filter(|tree| tree.has_budget()) {
+        Some(tree) => tree.limits,
         None => Limits::of(request, path)?,
     };
     let options = PruneOptions {
@@ -471,7 +474,7 @@ fn planned(
         zone,
         empty: request.empty,
         missing: request.missing,
-        share: forest.and_then(|forest| forest.share(path)),
+        share: tree.and_then(|tree| tree.share(path)),
     };
     let entries = list_entries(view);
     let unmatched = unmatched(view, &images, &entries, &request.filters, &request.policy);

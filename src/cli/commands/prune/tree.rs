@@ -24,7 +24,7 @@ use crate::cli::render::sweep::{Aged, count};
 type Planned<'a> = Vec<Option<Result<Finished<PlanNotes>, Failure<'a>>>>;
 
 /// Layouts that are pruned together.
-pub(super) struct Forest {
+pub(super) struct TreePrune {
     tree: Tree,
     /// The position of each layout.
     numbers: HashMap<PathBuf, usize>,
@@ -34,7 +34,7 @@ pub(super) struct Forest {
     rules: Across,
 }
 
-impl Forest {
+impl TreePrune {
     /// Returns the layouts of a run if they are pruned together: there are several, and a budget is for all of them unless it was said
     /// otherwise, or keep rules count in all of them.
     ///
