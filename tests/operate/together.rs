@@ -447,3 +447,130 @@ fn a_plan_of_several_layouts_is_applied() {
         run.all()
     );
 }
+
+/// Numbers that are the same in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.0 >> 33).expect("31 bits") % end
+    }
+}
+
+/// An image of a random tree: its layout, its name, whether it is held, and its blobs with their bytes.
+struct Drawn {
+    layout: usize,
+    name: String,
+    days: u64,
+    is_held: bool,
+    blobs: Vec<(String, u64)>,
+}
+
+/// Removes the oldest, one after another, until the rest fits, in the simplest way.
+fn expected(images: &[Drawn], max_size: u64) -> (Vec<String>, bool) {
+    let mut left: Vec<&Drawn> = images.iter().collect();
+    let used = |left: &[&Drawn]| -> u64 {
+        let blobs = left.iter().flat_map(|image| {
+            let blobs = image.blobs.iter();
+            blobs.map(|(digest, len)| (image.layout, digest, *len))
+        });
+        let blobs: std::collections::BTreeSet<_> = blobs.collect();
+        blobs.iter().map(|(_, _, len)| len).sum()
+    };
+    let mut by_age: Vec<&Drawn> = left
+        .iter()
+        .copied()
+        .filter(|image| !image.is_held)
+        .collect();
+    by_age.sort_by_key(|image| std::cmp::Reverse(image.days));
+    for image in by_age {
+        if used(&left) <= max_size {
+            break;
+        }
+        let own = left.iter().filter(|other| other.layout == image.layout);
+        if own.count() > 1 {
+            left.retain(|other| other.name != image.name);
+        }
+    }
+    let mut names: Vec<String> = left.iter().map(|image| image.name.clone()).collect();
+    names.sort();
+    (names, used(&left) <= max_size)
+}
+
+#[test]
+fn random_trees_are_pruned_as_in_the_simplest_way() {
+    for case in 0..25 {
+        let mut chance = Chance(case);
+        let dir = TestDir::new();
+        let mut images = Vec::new();
+        let mut days: Vec<u64> = (1..40).collect();
+        let count = 2 + chance.below(3);
+        for layout in 0..count {
+            let mut shelf = TestLayout::at(&dir.join("tree").join(layout.to_string()));
+            let mut held = Vec::new();
+            for number in 0..=chance.below(4) {
+                let name = format!("l{layout}:{number}");
+                let mut build = ImageBuilder::new(&name);
+                // Some layers are those of other images, here and in other layouts.
+                for _ in 0..=chance.below(2) {
+                    let shared = chance.below(3);
+                    build = build.layer(&vec![7; 20_000 * (1 + shared)]);
+                }
+                let build = build.weighs(10_000 + chance.below(60_000));
+                let at = chance.below(days.len());
+                let days = days.remove(at);
+                let image = shelf.named(&name, days, &build);
+                let is_held = chance.below(6) == 0;
+                held.extend(is_held.then(|| name.clone()));
+                let descs = [&image.manifest, &image.config]
+                    .into_iter()
+                    .chain(&image.layers);
+                let blobs = descs.map(|desc| (desc.digest.clone(), desc.size));
+                images.push(Drawn {
+                    layout,
+                    name,
+                    days,
+                    is_held,
+                    blobs: blobs.collect(),
+                });
+            }
+            shelf.write();
+            for (number, name) in held.iter().enumerate() {
+                shelf.hold(&format!("hold{number}"), name);
+            }
+        }
+        let max_size = 50_000 + chance.below(900_000) as u64;
+        let (names, is_reached) = expected(&images, max_size);
+        let size = format!("{max_size}B");
+        let words = [
+            "prune",
+            "-a",
+            "--now",
+            NOW,
+            "-r",
+            "tree",
+            "--max-size",
+            &size,
+        ];
+        let call = Cmd::new(words).current_dir(dir.path());
+        let plan = call.clone().args(["-n", "--format", "json"]).run();
+        let run = call.clone().args(["-f", "--format", "json"]).run();
+        let context = format!("case {case}, {size}: {}", run.all());
+        assert_eq!(run.code, Some(if is_reached { 0 } else { 5 }), "{context}");
+        let mut left: Vec<String> = (0..count)
+            .flat_map(|layout| listed(&dir.join("tree").join(layout.to_string())))
+            .flat_map(|(_, names)| names)
+            .collect();
+        left.sort();
+        assert_eq!(left, names, "{context}");
+        // The dry run has announced it, and a second run has nothing to do.
+        assert_eq!(removed(&plan.json()), removed(&run.json()), "{context}");
+        assert_eq!(plan.json()["budget"], run.json()["budget"], "{context}");
+        let again = call.args(["-f", "--format", "json"]).run();
+        assert!(removed(&again.json()).is_empty(), "{context}");
+    }
+}
