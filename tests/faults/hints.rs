@@ -1,5 +1,6 @@
 //! What is reported to a user who meets a lock, an index or blobs that the system does not release.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::commands::{GC, RM};
@@ -117,8 +118,20 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
             &["prune", "-n", "-a", "--max-size", "1GB"],
             "nothing was changed",
         ),
+        (
+            &["prune", "-n", "-a", "--max-size", "1GB", "-r"],
+            "for 2 layouts together",
+        ),
     ] {
         let fixture = FullLayout::new();
+        // A budget of several layouts depends on each of them.
+        let other = FullLayout::new();
+        let with_other = |mut line: Vec<OsString>| {
+            if command.contains(&"-r") {
+                line.push(other.path().into());
+            }
+            line
+        };
         // Of images that are listed the size is asked for before, and the error is one of the whole command.
         let layer = &fixture.orphans[3];
         let list = serde_json::json!({
@@ -135,7 +148,7 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
         let mut line = args(command);
         line.push(fixture.path().into());
         let name = Path::new(layer.hex());
-        let failed = Disturbed::on(&[name], "newfstatat:error=EIO", &line);
+        let failed = Disturbed::on(&[name], "newfstatat:error=EIO", &with_other(line));
         assert!(failed.faults > 0, "{}", failed.run.all());
         failed
             .run
@@ -146,6 +159,6 @@ fn a_live_blob_that_cannot_be_measured_is_reported() {
             .warns("counted as 0B");
         let mut line = args(command);
         line.push(fixture.path().into());
-        Cmd::new(line).run().ok();
+        Cmd::new(with_other(line)).run().ok();
     }
 }

@@ -288,9 +288,13 @@ impl Tree {
             };
             let digest = image.image.digest.clone();
             let decided = member.share.images.entry(digest).or_default();
+            let is_new = decided.chosen.is_none() || decided.time != image.age.time;
             decided.time = image.age.time;
             decided.chosen = Some(chosen.reason);
-            changed.insert(chosen.layout);
+            // What was chosen before and is still there would be chosen for ever.
+            if is_new {
+                changed.insert(chosen.layout);
+            }
         }
         changed
     }

@@ -585,7 +585,9 @@ fn show(
     }
     exit = exit.and(shown.report_trouble(context, style));
     // Without a budget no size decides anything.
-    if let Some(said) = said.filter(|said| said.budget != Budget::None) {
+    let has_limit =
+        |said: &&PlanNotes| said.limits.max_size.is_some() || said.limits.free.is_some();
+    if let Some(said) = said.filter(has_limit) {
         let path = shown.plan.layout();
         if let Some(unmeasured) = &said.unmeasured {
             exit = exit.and(context.report_unmeasured(&path.to_string_lossy(), unmeasured));
