@@ -338,11 +338,11 @@ impl<'a> ImageInspector<'a> {
 
     /// Reads in parallel what [`sizes`](Self::sizes) and [`config`](Self::config) of these images need: one after another, each
     /// file of a cold disk would be waited for. What cannot be read is left to them.
-    pub fn prefetch(&mut self, images: &[Image]) {
+    pub fn prefetch<'i>(&mut self, images: impl Iterator<Item = &'i Image> + Clone) {
         let graph = &self.snapshot.graph;
         let mut seen = BlobSet::default();
         let mut files = Vec::new();
-        for image in images {
+        for image in images.clone() {
             for (id, _) in content_of(graph, image.id, None) {
                 let is_known = graph.node(id).is_some() || self.known(id).is_some();
                 if !is_known && graph.is_present(id) && seen.insert(id) {
@@ -357,7 +357,6 @@ impl<'a> ImageInspector<'a> {
         });
         self.lens.extend(lens);
         let configs: BTreeSet<BlobId> = images
-            .iter()
             .filter_map(|image| self.likely_config(image.id))
             .filter(|id| graph.is_present(*id))
             .collect();

@@ -107,6 +107,9 @@ pub(super) fn ages<'i>(
     clock: TimeSource,
     ties: Ties,
 ) -> Vec<Age> {
+    if clock == TimeSource::Created {
+        cache.prefetch(images.clone());
+    }
     let all = images.clone();
     let mut ages: Vec<Age> = all.map(|image| age_of(image, cache, clock)).collect();
     if ties == Ties::Leave || clock != TimeSource::Added {
@@ -116,9 +119,13 @@ pub(super) fn ages<'i>(
     for age in &ages {
         *counts.entry(age.time).or_default() += 1;
     }
+    let is_needed =
+        |age: &Age| ties == Ties::Expect || counts.get(&age.time).is_some_and(|count| *count > 1);
+    let needed = images.clone().zip(&ages);
+    let needed = needed.filter(|(_, age)| is_needed(age));
+    cache.prefetch(needed.map(|(image, _)| image));
     for (age, image) in ages.iter_mut().zip(images) {
-        let is_equal = counts.get(&age.time).is_some_and(|count| *count > 1);
-        if is_equal || ties == Ties::Expect {
+        if is_needed(age) {
             age.created = cache.config(image.id).and_then(|config| config.created);
         }
     }

@@ -153,7 +153,7 @@ fn list(
             filters.retain_names(image);
         }
     }
-    cache.prefetch(&found);
+    cache.prefetch(found.iter());
     let mut listed: Vec<Listed> = found
         .into_iter()
         .map(|image| {
