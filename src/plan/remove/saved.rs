@@ -94,27 +94,31 @@ struct Names<'a> {
     gone: HashSet<String>,
     snapshot: &'a Snapshot,
     /// The entries that reference the config of an element, by config.
-    owners: HashMap<BlobId, Vec<usize>>,
-    /// The names that each entry keeps.
-    left: HashMap<usize, HashSet<String>>,
+    owners: HashMap<BlobId, HashSet<usize>>,
+    /// The entries that keep a name, by name: one image may have thousands of entries, each with a name of its own.
+    keepers: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Names<'a> {
     fn of(snapshot: &'a Snapshot, gone: &RemovalSet) -> Self {
-        let left_of = |entry: &EntryFacts| {
+        let mut keepers: HashMap<String, Vec<usize>> = HashMap::new();
+        let entries = list_entries(snapshot);
+        let kept = |entry: &&EntryFacts| !gone.entries.contains(&entry.position);
+        for entry in entries.iter().filter(kept) {
             let names = entry.names.iter();
-            let names = names.filter(|name| gone.keeps_name(entry, name));
-            names.map(|name| canonical(&name.text)).collect()
-        };
+            for name in names.filter(|name| gone.keeps_name(entry, name)) {
+                let keepers = keepers.entry(canonical(&name.text)).or_default();
+                keepers.push(entry.position);
+            }
+        }
+        let owners = config_owners(snapshot).into_iter();
         Self {
             gone: gone.names.iter().map(|name| canonical(name)).collect(),
             snapshot,
-            owners: config_owners(snapshot),
-            left: list_entries(snapshot)
-                .iter()
-                .filter(|entry| !gone.entries.contains(&entry.position))
-                .map(|entry| (entry.position, left_of(entry)))
+            owners: owners
+                .map(|(config, owners)| (config, owners.into_iter().collect()))
                 .collect(),
+            keepers,
         }
     }
 
@@ -130,13 +134,10 @@ impl<'a> Names<'a> {
             .and_then(|config| self.snapshot.graph.id(config))
             .and_then(|config| self.owners.get(&config))
             .filter(|owners| !owners.is_empty());
-        match owners {
-            Some(owners) => !owners
-                .iter()
-                .filter_map(|position| self.left.get(position))
-                .any(|names| names.contains(&name)),
-            // No entry references the config: any entry may keep the name.
-            None => !self.left.values().any(|names| names.contains(&name)),
-        }
+        let Some(keepers) = self.keepers.get(&name) else {
+            return true;
+        };
+        // If no entry references the config, any entry may keep the name.
+        owners.is_some_and(|owners| !keepers.iter().any(|position| owners.contains(position)))
     }
 }
