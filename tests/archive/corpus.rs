@@ -22,6 +22,8 @@ const OTHERS: [&str; 4] = [
     "lxc-shared",
 ];
 
+const FORMATS: [Format; 3] = [Format::Plain, Format::Gzip, Format::Zstd];
+
 /// The name of the layout in every test.
 const NAME: &str = "layout";
 
@@ -33,41 +35,48 @@ fn layouts() -> Vec<CaseLayout> {
         .collect()
 }
 
-/// A layout as a directory, and the same as an archive.
-struct Pair {
+/// A layout as a directory, and the same as an archive of each format.
+struct Copies {
     temp: TempDir,
-    plain: Vec<u8>,
-    packed: Vec<u8>,
-    format: Format,
+    packed: BTreeMap<Format, Vec<u8>>,
 }
 
-impl Pair {
-    fn new(case: &CaseLayout, format: Format) -> Self {
+impl Copies {
+    fn new(case: &CaseLayout) -> Self {
         let temp = memory_dir();
         let plain = pack_case(case);
-        let packed = compress(&plain, format);
-        for side in ["directory", "archive"] {
-            fs::create_dir(temp.path().join(side)).expect("a directory");
-        }
-        let pair = Self {
+        let packed = FORMATS.map(|format| (format, compress(&plain, format)));
+        let copies = Self {
             temp,
-            plain,
-            packed,
-            format,
+            packed: packed.into(),
         };
-        pair.reset();
-        pair
+        fs::create_dir(copies.directory()).expect("a directory");
+        for format in FORMATS {
+            fs::create_dir(copies.place(format)).expect("a directory");
+        }
+        copies.reset();
+        copies
     }
 
     fn directory(&self) -> PathBuf {
         self.temp.path().join("directory")
     }
 
-    fn archive(&self) -> PathBuf {
-        self.temp.path().join("archive")
+    /// The directory in which the archive of a format is.
+    fn place(&self, format: Format) -> PathBuf {
+        self.temp.path().join(format!("{format:?}"))
     }
 
-    /// Puts both back as they were.
+    fn packed(&self, format: Format) -> &[u8] {
+        self.packed.get(&format).expect("each format is there")
+    }
+
+    /// Returns an archive as it is now.
+    fn archive(&self, format: Format) -> Vec<u8> {
+        fs::read(self.place(format).join(NAME)).expect("the archive is there")
+    }
+
+    /// Puts all back as they were.
     fn reset(&self) {
         let directory = self.directory().join(NAME);
         if directory.exists() {
@@ -76,60 +85,38 @@ impl Pair {
         fs::create_dir(&directory).expect("a directory");
         let to = directory.to_str().expect("a path of a test");
         // The crate of that name takes the year 1970 for no time.
-        through(&["tar", "-xp", "-C", to], &self.plain);
-        fs::write(self.archive().join(NAME), &self.packed).expect("it can be written");
+        through(&["tar", "-xp", "-C", to], self.packed(Format::Plain));
+        for (format, bytes) in &self.packed {
+            fs::write(self.place(*format).join(NAME), bytes).expect("it can be written");
+        }
     }
 
-    /// Runs one command on both.
-    fn run(&self, args: &[&str]) -> (Run, Run) {
-        let run = |side: PathBuf| Cmd::new(args).current_dir(&side).run();
-        (run(self.directory()), run(self.archive()))
-    }
-
-    /// Runs a command on both, and compares everything that it says but for the sum of a plain archive. Returns the run
-    /// on the archive.
+    /// Runs a command on the directory and on the archives of these formats, and compares everything that it says but for the sum
+    /// of a plain archive. Returns the runs on the archives.
     #[track_caller]
-    fn same(&self, args: &[&str]) -> Run {
-        let (directory, archive) = self.run(args);
-        assert_eq!(
-            directory.code,
-            archive.code,
-            "{}{}",
-            directory.all(),
-            archive.all()
-        );
-        assert_eq!(
-            self.words(&directory.stdout),
-            self.words(&archive.stdout),
-            "{}",
-            archive.all()
-        );
-        assert_eq!(directory.stderr, archive.stderr, "{}", archive.all());
-        archive
-    }
-
-    /// Returns an output without what differs on purpose.
-    fn words(&self, text: &str) -> String {
-        if self.format != Format::Plain {
-            return text.to_owned();
-        }
-        if let Ok(mut json) = serde_json::from_str::<Value>(text) {
-            without_sums(&mut json);
-            return json.to_string();
-        }
-        let is_sum = |line: &&str| {
-            line.starts_with("Total reclaimed space:") || line.starts_with("Would reclaim ")
+    fn same(&self, args: &[&str], formats: &[Format]) -> Vec<Run> {
+        let run = |side: &Path| Cmd::new(args).current_dir(side).run();
+        let directory = run(&self.directory());
+        let compare = |format: &Format| {
+            let archive = run(&self.place(*format));
+            let context = || format!("{format:?}\n{}{}", directory.all(), archive.all());
+            assert_eq!(directory.code, archive.code, "{}", context());
+            assert_eq!(
+                words(&directory.stdout, *format),
+                words(&archive.stdout, *format),
+                "{}",
+                context()
+            );
+            assert_eq!(directory.stderr, archive.stderr, "{}", context());
+            archive
         };
-        text.lines()
-            .filter(|line| !is_sum(line))
-            .fold(String::new(), |all, line| all + line + "\n")
+        formats.iter().map(compare).collect()
     }
 
-    /// Compares what both are after a run, and the archive with what it was.
+    /// Compares the directory with an archive after a run, and the archive with what it was.
     #[track_caller]
-    fn same_files(&self, label: &str) {
-        let new = fs::read(self.archive().join(NAME)).expect("the archive is there");
-        let new = decompress(&new, self.format);
+    fn same_files(&self, format: Format, label: &str) {
+        let new = decompress(&self.archive(format), format);
         let unpacked = memory_dir();
         let mut archive = tar::Archive::new(&*new);
         archive.unpack(unpacked.path()).expect("it can be unpacked");
@@ -143,8 +130,35 @@ impl Pair {
         let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&files), names(&packed), "{label}");
         assert!(files == packed, "{label}: contents differ");
-        same_members(&members(&self.plain), &members(&new), label);
+        let old = members(self.packed(Format::Plain));
+        same_members(&old, &members(&new), label);
     }
+
+    /// Panics unless all archives are as they were.
+    #[track_caller]
+    fn unchanged(&self, what: &str) {
+        for format in FORMATS {
+            let is_same = self.archive(format) == self.packed(format);
+            assert!(is_same, "{what} changed the {format:?} archive");
+        }
+    }
+}
+
+/// Returns an output without what differs on purpose.
+fn words(text: &str, format: Format) -> String {
+    if format != Format::Plain {
+        return text.to_owned();
+    }
+    if let Ok(mut json) = serde_json::from_str::<Value>(text) {
+        without_sums(&mut json);
+        return json.to_string();
+    }
+    let is_sum = |line: &&str| {
+        line.starts_with("Total reclaimed space:") || line.starts_with("Would reclaim ")
+    };
+    text.lines()
+        .filter(|line| !is_sum(line))
+        .fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// Removes the sums of what is reclaimed.
@@ -218,32 +232,41 @@ fn same_members(old: &[Member], new: &[Member], label: &str) {
 }
 
 /// Returns the IDs of the images, and a digest of each kind to ask for.
-fn digests(pair: &Pair) -> (Vec<String>, Vec<String>) {
-    let ids = pair.same(&["ls", NAME, "-q", "--no-trunc"]);
-    let ids = ids.stdout.lines().map(str::to_owned).collect();
-    let blobs = pair.same(&["blobs", NAME, "--live"]);
-    let digest = |path: &str| {
+fn digests(copies: &Copies) -> (Vec<String>, Vec<String>) {
+    let lines = |args: &[&str]| -> Vec<String> {
+        let runs = copies.same(args, &FORMATS);
+        let run = runs.first().expect("one for each format");
+        run.stdout.lines().map(str::to_owned).collect()
+    };
+    let ids = lines(&["ls", NAME, "-q", "--no-trunc"]);
+    let blobs = lines(&["blobs", NAME, "--live"]);
+    let digest = |path: &String| {
         let (_, blob) = path.split_once("/blobs/")?;
         Some(blob.replace('/', ":"))
     };
-    let blobs = blobs.stdout.lines().filter_map(digest);
-    (ids, blobs.collect())
+    (ids, blobs.iter().filter_map(digest).collect())
 }
 
 #[test]
-fn the_archive_of_a_layout_is_read_as_its_directory_is() {
+fn the_archives_of_a_layout_are_read_as_its_directory_is() {
     for_each(layouts(), CaseLayout::label, |case| {
-        let pair = Pair::new(case, Format::Plain);
+        let copies = Copies::new(case);
+        for args in [
+            &["ls", NAME, "--digests", "--format", "json"][..],
+            &["df", NAME, "--format", "json"],
+            &["check", NAME, "--format", "json"],
+        ] {
+            copies.same(args, &FORMATS);
+        }
+        let plain = &[Format::Plain];
         for args in [
             &["ls", NAME][..],
-            &["ls", NAME, "--digests", "--format", "json"],
             &["ls", NAME, "--tree"],
             &["df", NAME],
             &["df", NAME, "-v", "--format", "json"],
             &["check", NAME],
             &["check", NAME, "--quick", "--format", "json"],
             &["blobs", NAME, "--unreferenced"],
-            &["blobs", NAME, "--live"],
             &["gc", NAME, "-n"],
             &[
                 "prune",
@@ -256,98 +279,71 @@ fn the_archive_of_a_layout_is_read_as_its_directory_is() {
                 "1",
             ],
         ] {
-            pair.same(args);
+            copies.same(args, plain);
         }
-        let (ids, blobs) = digests(&pair);
+        let (ids, blobs) = digests(&copies);
         for digest in ids.iter().take(1).chain(blobs.iter().take(2)) {
-            pair.same(&["why", NAME, digest]);
+            copies.same(&["why", NAME, digest], plain);
         }
-        let now = fs::read(pair.archive().join(NAME)).expect("it is there");
-        assert!(now == pair.packed, "reading changed the archive");
+        copies.unchanged("reading");
     });
 }
 
+/// Slims a layout in every way, each time from the start.
 #[test]
-fn a_compressed_archive_is_read_as_its_directory_is() {
-    for format in [Format::Gzip, Format::Zstd] {
-        for_each(layouts(), CaseLayout::label, |case| {
-            let pair = Pair::new(case, format);
-            pair.same(&["ls", NAME, "--digests", "--format", "json"]);
-            pair.same(&["df", NAME, "--format", "json"]);
-            pair.same(&["check", NAME, "--format", "json"]);
-        });
-    }
+fn the_archives_of_a_layout_are_slimmed_as_its_directory_is() {
+    for_each(layouts(), CaseLayout::label, |case| {
+        let copies = Copies::new(case);
+        let id = first_id(&copies);
+        let mut commands: Vec<(&[Format], Vec<&str>)> = vec![
+            (&FORMATS, vec!["gc", NAME, "--grace", "0"]),
+            (&FORMATS, vec!["gc", NAME, "--format", "json"]),
+            (&FORMATS, vec!["prune", NAME, "-f", "--grace", "0"]),
+        ];
+        if let Some(id) = &id {
+            let drop = ["rm", NAME, "-f", id, "--only-platform", "linux/amd64"];
+            commands.push((&FORMATS, vec!["rm", NAME, "-f", id]));
+            commands.push((&FORMATS, drop.to_vec()));
+            let plain = &[Format::Plain];
+            for mode in ["sparse", "hollow"] {
+                commands.push((plain, [&drop[..], &["--platform-mode", mode]].concat()));
+            }
+            let last = ["-a", "-f", "--keep-last", "1", "--format", "json"];
+            commands.push((plain, [&["prune", NAME][..], &last].concat()));
+        }
+        for (formats, args) in commands {
+            slims(&copies, formats, &args);
+        }
+    });
 }
 
-/// Slims a layout in every way, each time from the start.
-fn slims(case: &CaseLayout, format: Format) {
-    let pair = Pair::new(case, format);
-    let (ids, _) = digests(&pair);
-    let mut commands: Vec<Vec<&str>> = vec![
-        vec!["gc", NAME, "--grace", "0"],
-        vec!["gc", NAME, "--format", "json"],
-        vec!["prune", NAME, "-f", "--grace", "0"],
-    ];
-    if let Some(id) = ids.first() {
-        commands.push(vec!["rm", NAME, "-f", id]);
-        commands.push(vec!["rm", NAME, "-f", id, "--only-platform", "linux/amd64"]);
-        if format == Format::Plain {
-            for mode in ["sparse", "hollow"] {
-                let only = ["--only-platform", "linux/amd64", "--platform-mode", mode];
-                commands.push([&["rm", NAME, "-f", id][..], &only].concat());
-            }
-            let last = [
-                "prune",
-                NAME,
-                "-a",
-                "-f",
-                "--keep-last",
-                "1",
-                "--format",
-                "json",
-            ];
-            commands.push(last.to_vec());
-        }
-    }
-    for args in commands {
-        let label = format!("{args:?}");
-        pair.reset();
-        let dry = pair.same(&[&args[..], &["-n"]].concat());
-        let now = fs::read(pair.archive().join(NAME)).expect("it is there");
-        assert!(now == pair.packed, "{label}: a dry run changed the archive");
-        let done = pair.same(&args);
-        pair.same_files(&label);
-        let new = fs::metadata(pair.archive().join(NAME)).expect("it is there");
-        if format == Format::Plain && args.contains(&"json") {
+/// Returns the ID of an image.
+fn first_id(copies: &Copies) -> Option<String> {
+    let args = ["ls", NAME, "-q", "--no-trunc"];
+    let ids = Cmd::new(args).current_dir(&copies.directory()).run();
+    ids.stdout.lines().next().map(str::to_owned)
+}
+
+/// Runs a command on the directory and on the archives, first as a dry run.
+fn slims(copies: &Copies, formats: &[Format], args: &[&str]) {
+    let label = format!("{args:?}");
+    copies.reset();
+    let dry = copies.same(&[args, &["-n"]].concat(), formats);
+    copies.unchanged(&format!("{label}: a dry run"));
+    let done = copies.same(args, formats);
+    for (format, (dry, done)) in formats.iter().zip(dry.iter().zip(&done)) {
+        copies.same_files(*format, &format!("{format:?} {label}"));
+        let new = copies.archive(*format);
+        if *format == Format::Plain && args.contains(&"json") {
             let sum = |run: &Run| {
                 let json = run.json();
                 let totals = json.get("totals").and_then(|it| it.get("reclaimed_bytes"));
                 totals.and_then(Value::as_u64)
             };
-            let shorter = (pair.packed.len() as u64).checked_sub(new.len());
-            assert_eq!(sum(&done), shorter, "{}", done.all());
-            assert_eq!(sum(&dry), shorter, "{}", dry.all());
+            let old = copies.packed(*format).len();
+            let shorter = old.checked_sub(new.len()).map(|len| len as u64);
+            assert_eq!(sum(done), shorter, "{}", done.all());
+            assert_eq!(sum(dry), shorter, "{}", dry.all());
         }
     }
-}
-
-#[test]
-fn the_archive_of_a_layout_is_slimmed_as_its_directory_is() {
-    for_each(layouts(), CaseLayout::label, |case| {
-        slims(case, Format::Plain);
-    });
-}
-
-#[test]
-fn a_gzip_archive_is_slimmed_as_its_directory_is() {
-    for_each(layouts(), CaseLayout::label, |case| {
-        slims(case, Format::Gzip);
-    });
-}
-
-#[test]
-fn a_zstd_archive_is_slimmed_as_its_directory_is() {
-    for_each(layouts(), CaseLayout::label, |case| {
-        slims(case, Format::Zstd);
-    });
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::CaseLayout;
 
 /// How an archive is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Format {
     Plain,
     Gzip,
