@@ -66,7 +66,7 @@ fn the_worlds_are_of_every_kind() {
 }
 
 /// What must occur among the worlds.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 18] = [
     "sweeps garbage",
     "sweeps nothing",
     "refusal",
@@ -81,6 +81,10 @@ const KINDS: [&str; 14] = [
     "docker-save element",
     "foreign file",
     "no entries",
+    "named entry",
+    "entry without a name",
+    "hold on what nothing else needs",
+    "hold on what is not here",
 ];
 
 fn kinds(world: &World, verdict: &Verdict) -> Vec<&'static str> {
@@ -143,12 +147,41 @@ fn kinds(world: &World, verdict: &Verdict) -> Vec<&'static str> {
         ("docker-save element", !world.elements.is_empty()),
         ("foreign file", !world.foreign.is_empty()),
         ("no entries", world.entries.is_empty()),
+        (
+            "named entry",
+            world.entries.iter().any(|entry| entry.name.is_some()),
+        ),
+        (
+            "entry without a name",
+            world.entries.iter().any(|entry| entry.name.is_none()),
+        ),
+        (
+            "hold on what nothing else needs",
+            sweeps && holds_decide(world, verdict),
+        ),
+        (
+            "hold on what is not here",
+            world
+                .holds
+                .iter()
+                .any(|held| !world.node(*held).state.present()),
+        ),
     ];
     facts
         .into_iter()
         .filter(|(_, holds)| *holds)
         .map(|(name, _)| name)
         .collect()
+}
+
+/// Returns `true` if something is kept that is garbage without the holds.
+fn holds_decide(world: &World, verdict: &Verdict) -> bool {
+    let mut free = world.clone();
+    free.holds.clear();
+    let free = judge(&free);
+    let here = |node: &&usize| world.node(**node).state.present();
+    let kept = verdict.live.difference(&free.may_stay);
+    kept.filter(here).count() > 0
 }
 
 /// One world on disk, before the program saw it.

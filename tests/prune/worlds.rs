@@ -1,15 +1,13 @@
 //! The wild layouts of the model test with names: a prune of anything keeps what the rest needs.
 //!
-//! The worlds, the writer and the judge are those of `tests/model`; here some entries get names. Which entries are kept is read
-//! off the layout afterwards, and the judge is asked about a world of only those.
+//! The worlds, the writer and the judge are those of `tests/model`. Which entries are kept is read off the layout afterwards, and
+//! the judge is asked about a world of only those.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::PathBuf;
 
 use arbtest::arbitrary::Unstructured;
 use arbtest::arbtest;
-use serde_json::{Value, json};
 
 use crate::prune::output::sum;
 use crate::prune::random::PREFIX;
@@ -18,7 +16,7 @@ use crate::world::cases::{Failures, each_seed, varied};
 use crate::world::generate::{self, Mood};
 use crate::world::layout::{IndexStyle, World};
 use crate::world::oracle::judge;
-use crate::world::write::{Written, describe, write};
+use crate::world::write::{describe, write};
 
 /// Cases of each mood.
 const CASES: u64 = 40;
@@ -32,14 +30,10 @@ fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
         each_seed(PREFIX, CASES, varied, |seed| {
             let run = |u: &mut Unstructured<'_>| {
                 let mut world = generate::world(u, mood)?;
-                // The names are written into plain JSON.
+                // Which entries are kept is read from plain JSON.
                 world.index = IndexStyle::Plain;
-                let mut names = Vec::new();
-                for _ in &world.entries {
-                    names.push(u.int_in_range(0..=2_u8)?);
-                }
                 let all: bool = u.arbitrary()?;
-                match std::panic::catch_unwind(|| check(&world, &names, all)) {
+                match std::panic::catch_unwind(|| check(&world, all)) {
                     Ok(true) => done += 1,
                     Ok(false) => refused += 1,
                     Err(payload) => {
@@ -58,29 +52,9 @@ fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
     );
 }
 
-/// Gives names to the entries: none, a bare tag, or a tag of a repository.
-fn name(written: &Written, names: &[u8]) {
-    let path = written.layout.join("index.json");
-    let text = fs::read(&path).expect("index.json can be read");
-    let mut json: Value = serde_json::from_slice(&text).expect("index.json is JSON");
-    let entries = json.get_mut("manifests").and_then(Value::as_array_mut);
-    for (position, entry) in entries.into_iter().flatten().enumerate() {
-        let name = match names.get(position) {
-            Some(1) => format!("tag{position}"),
-            Some(2) => format!("app:{position}"),
-            _ => continue,
-        };
-        entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
-    }
-    written
-        .layout
-        .file("index.json", json.to_string().as_bytes());
-}
-
 /// Tries one world; returns `true` if it was pruned.
-fn check(world: &World, names: &[u8], all: bool) -> bool {
+fn check(world: &World, all: bool) -> bool {
     let written = write(world);
-    name(&written, names);
     let layout = written.layout.path();
     let call = |flag: &str, command: &str| -> Run {
         let sweeps = command == "prune";

@@ -91,7 +91,39 @@ pub(crate) fn world(u: &mut Unstructured<'_>, mood: Mood) -> Result<World> {
             }
         }
     }
+    names(u, &mut world)?;
+    holds(u, &mut world)?;
     Ok(world)
+}
+
+/// Draws the names of entries: none, a bare tag, or a tag of a repository.
+fn names(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
+    for (position, entry) in world.entries.iter_mut().enumerate() {
+        entry.name = match u.int_in_range(0..=2)? {
+            0 => None,
+            1 => Some(format!("tag{position}")),
+            _ => Some(format!("app:{position}")),
+        };
+    }
+    Ok(())
+}
+
+/// Draws holds, on whatever has a digest that a hold may have.
+fn holds(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
+    let known: Vec<usize> = (0..world.nodes.len())
+        .rev()
+        .filter(|position| world.node(*position).algorithm != "sha384")
+        .collect();
+    if known.is_empty() || !chance(u, 20)? {
+        return Ok(());
+    }
+    for _ in 0..u.int_in_range(1..=2)? {
+        let held = *u.choose(&known)?;
+        if !world.holds.contains(&held) {
+            world.holds.push(held);
+        }
+    }
+    Ok(())
 }
 
 /// Draws what a node is; references come later, when it is known which nodes may be referred to.
@@ -306,6 +338,7 @@ fn reference(
         )?,
         odd_keys: chance(u, 6)?,
         data: Data::None,
+        name: None,
     };
     let in_the_wild = matches!(place, Place::Unknown | Place::Deep);
     if in_the_wild

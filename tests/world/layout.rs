@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) marker: bool,
     /// Elements of docker's `manifest.json`: config, layers.
     pub(crate) elements: Vec<(usize, Vec<usize>)>,
+    /// The blobs that are held.
+    pub(crate) holds: Vec<usize>,
     /// What is in the layout and not the program's concern.
     pub(crate) foreign: Vec<Foreign>,
     /// Whether the run is given `--allow-missing`.
@@ -200,6 +202,8 @@ pub(crate) struct Ref {
     pub(crate) odd_keys: bool,
     /// What it carries in `data`.
     pub(crate) data: Data,
+    /// The name that it has; only in `index.json`.
+    pub(crate) name: Option<String>,
 }
 
 /// How `size` is written.

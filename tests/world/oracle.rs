@@ -3,7 +3,7 @@
 //! It repeats "what is referred to by something live is live" until nothing changes, over sets, from the abstract description.
 //!
 //! Rules, from the promises of the program:
-//! - Roots are all entries and the configs and layers of docker-save elements.
+//! - Roots are all entries, what is held, and the configs and layers of docker-save elements.
 //! - What a media type calls a layer or config is never read; what it calls a document must be readable and of its digest;
 //!   anything else is read if it begins like JSON, and is compared with its digest in any case.
 //! - References count in every place, in any case of the keys, and however often a key occurs there.
@@ -61,7 +61,13 @@ pub(crate) fn judge(world: &World) -> Verdict {
     }
 
     if world.entries.is_empty() && world.index != IndexStyle::InvalidDigest && !world.allow_empty {
-        if world.nodes.iter().any(|node| node.state.present()) {
+        let has_blobs = world.nodes.iter().any(|node| node.state.present());
+        if has_blobs && !world.holds.is_empty() {
+            // Whether a hold is enough to believe an empty list is not promised.
+            verdict
+                .may_refuse
+                .insert("no entries, only holds".to_owned());
+        } else if has_blobs {
             verdict.must_refuse.insert("no entries".to_owned());
         } else if !world.foreign.is_empty() {
             verdict
@@ -126,6 +132,10 @@ impl Marking {
         let mut marking = Self::default();
         for entry in &world.entries {
             marking.enqueue(world, entry, true);
+        }
+        for held in &world.holds {
+            // A hold has no type: its content decides.
+            marking.waiting.push((*held, "", Data::None, false));
         }
         for (config, layers) in &world.elements {
             for node in std::iter::once(config).chain(layers) {

@@ -69,6 +69,18 @@ pub(crate) fn write(world: &World) -> Written {
     if !world.marker {
         layout.without_marker();
     }
+    if !world.holds.is_empty() {
+        let hold = |held: &usize| {
+            let name = format!("hold-{held}");
+            let hold = Obj::new().with("name", name);
+            hold.with("digest", writer.digest(*held)).json()
+        };
+        let holds: Vec<Json> = world.holds.iter().map(hold).collect();
+        let file = Obj::new()
+            .with("schema_version", 1)
+            .with("holds", Json::array(holds));
+        layout.file(".ocisweep/holds.json", file.json().text().as_bytes());
+    }
     for foreign in &world.foreign {
         place_foreign(&layout, *foreign);
     }
@@ -253,6 +265,10 @@ impl Writer<'_> {
             }
             Data::Rubbish => object = object.with("data", "!not base64!"),
         }
+        if let Some(name) = &item.name {
+            let name = Obj::new().with("org.opencontainers.image.ref.name", name.as_str());
+            object = object.with("annotations", name);
+        }
         object.json()
     }
 
@@ -367,10 +383,11 @@ pub(crate) fn describe(world: &World, digests: &[String]) -> String {
     line(
         &mut text,
         format_args!(
-            "index {:?}, oci-layout {}, elements {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
+            "index {:?}, oci-layout {}, elements {:?}, holds {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
             world.index,
             world.marker,
             world.elements,
+            world.holds,
             world.foreign,
             world.allow_missing,
             world.allow_empty
