@@ -61,6 +61,7 @@ pub fn of(term: &Term, command: &Command) -> Result<Archives, Exit> {
     options.accepts_classic = command.accepts_classic();
     if let Command::Check(args) = command
         && !args.quick
+        && !args.is_partial()
     {
         options.compare = Compare::Yes;
     }

@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::retry_on_intr;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 
-use super::{Disk, Fs as _, Links, open_dir};
+use super::{Disk, Fs as _, Links, open_dir, stat_of};
 
 /// A file that only grows. It is opened with `O_APPEND`: several processes may write to it, and what one of them writes in one
 /// call stays together.
@@ -33,7 +33,7 @@ impl AppendFile {
             retry_on_intr(|| rustix::fs::openat(CWD, path, flags, mode))
         };
         let file = match open(flags) {
-            Err(rustix::io::Errno::NOENT) => open(flags | OFlags::CREATE)?,
+            Err(Errno::NOENT) => open(flags | OFlags::CREATE)?,
             opened => opened?,
         };
         let file = File::from(file);
@@ -57,6 +57,23 @@ impl AppendFile {
             Disk.sync_dir(directory.as_fd())?;
         }
         Ok(Self { file })
+    }
+
+    /// Locks the file until it is closed, for a writer that replaces it. Returns `false` if another process has locked it, or
+    /// has replaced it since it was opened. A file system without locks has no other writer.
+    ///
+    /// # Errors
+    /// Those of `flock` and `stat`.
+    pub fn try_lock(&self, path: &Path) -> io::Result<bool> {
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        match retry_on_intr(|| rustix::fs::flock(&self.file, exclusive)) {
+            Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let opened = stat_of(&self.file)?;
+        let there = retry_on_intr(|| rustix::fs::stat(path))?;
+        Ok((opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino))
     }
 
     /// Appends whole lines. After a line that a crash cut, they begin on a new one.
@@ -100,6 +117,29 @@ mod tests {
         log.sync().expect("the file can be flushed");
         let text = std::fs::read_to_string(&path).expect("the file can be read");
         assert_eq!(text, "{\"a\":1}\n{\"a\":\n{\"a\":2}\n{\"a\":3}\n");
+    }
+
+    #[test]
+    fn one_writer_has_the_lock() {
+        let temp = tempfile::tempdir().expect("a directory can be made");
+        let path = temp.path().join("log");
+        let open = || AppendFile::open(&path, b"{").expect("the file can be opened");
+        let is_locked = |log: &AppendFile| log.try_lock(&path).expect("it can be locked");
+        let (first, second) = (open(), open());
+        assert!(is_locked(&first));
+        assert!(!is_locked(&second));
+        drop(first);
+        assert!(is_locked(&second));
+        std::fs::write(temp.path().join("new"), "").expect("a file can be written");
+        std::fs::rename(temp.path().join("new"), &path).expect("it can be renamed");
+        let third = open();
+        drop(second);
+        assert!(is_locked(&third));
+        let replaced = open();
+        drop(third);
+        std::fs::remove_file(&path).expect("it can be removed");
+        std::fs::write(&path, "").expect("a file can be written");
+        assert!(!is_locked(&replaced), "it was replaced");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`blobs`]: lists of paths, and that a copy by them is complete.
 //! - [`repair`]: `check --repair`.
 //! - [`trash`]: `check --trash`.
+//! - [`parts`]: checks that read only a part of the blobs.
 //! - [`many`]: many names and many children.
 //! - [`around`]: the recorded corpus, several layouts, locks and signals.
 
@@ -16,6 +17,7 @@ mod blobs;
 mod changed;
 mod classes;
 mod many;
+mod parts;
 mod repair;
 mod second_index;
 mod signed;

@@ -13,6 +13,7 @@
 //! - [`locks`]: locks of other programs.
 //! - [`attributes`]: attributes that cannot be kept.
 //! - [`audit`]: the audit log at crashes and on disks that fail.
+//! - [`check_record`]: kills and errors while `check --since-run` writes its record.
 //! - [`archives`]: kills and errors while an archive is replaced.
 //! - [`repair`]: kills and errors of `check --repair`.
 //! - [`shared_trash`]: the same as [`trash`] where several layouts share their blobs.
@@ -41,6 +42,7 @@ mod support;
 mod archives;
 mod attributes;
 mod audit;
+mod check_record;
 mod commands;
 mod disk;
 mod errors;

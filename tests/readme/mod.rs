@@ -486,6 +486,7 @@ fn docs_explain_every_json_key_and_no_other() {
         "cp -r bk-sbom cured && rm $(ls -d cured/blobs/sha256/* | head -1)",
         "ocisweep check --repair --from bk-sbom --format json cured",
         "ocisweep check --format json bare 2> /dev/null",
+        "ocisweep check --since-run verified --format json bk-sbom",
         "rm skopeo-old-tags/blobs/sha256/2f624e1e9539* && ocisweep check --quick --format json skopeo-old-tags",
         "ocisweep why --format json skopeo-old-tags b",
         "ocisweep rm --format json skopeo-old-tags b",

@@ -1,19 +1,32 @@
 //! Arguments of the commands that inspect and change nothing.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use ocisweep::parse::time::parse_duration;
+use ocisweep::report::check::{Subset, SubsetError};
 
 use super::{LayoutArgs, SharedArgs, TextFormat};
+
+/// Parses the value of `--read-data-subset`.
+fn parse_subset(text: &str) -> Result<Subset, SubsetError> {
+    // Other blobs in every run.
+    Subset::parse(text, RandomState::new().hash_one(text))
+}
 
 /// Verify that every needed blob is present and undamaged
 #[derive(Debug, ClapArgs)]
 #[command(
     long_about = "Verify that every blob that the images of a layout need is present, has the declared size and \
-                  matches its digest. Without --repair nothing is changed or locked; all problems are reported, not only the \
+                  matches its digest. Without --repair the layout is neither changed nor locked; all problems are reported, not only the \
                   first.\n\n\
+                  --read-data-subset and --since-run divide the reading of large mirrors over several runs. Every run \
+                  verifies the presence and size of all blobs and reads all documents; the last line says how many blobs \
+                  were not read. Together, --read-data-subset 10% reads the blobs that FILE does not have, then those \
+                  that were verified longest ago: ten runs read everything once, then begin again. A run that is \
+                  interrupted or killed continues where it stopped.\n\n\
                   Damage: missing, wrong-size, wrong-digest, malformed, unreadable. No damage: sparse (content \
                   that partial copies leave out: a whole platform, all layers of an image, foreign layers), \
                   orphan (unreferenced), foreign (a file that is not a blob). A layer is missing rather than \
@@ -27,6 +40,9 @@ use super::{LayoutArgs, SharedArgs, TextFormat};
                   ocisweep check -r mirrors           every layout below a directory\n  \
                   ocisweep check --complete mirror    report a missing platform as damage\n  \
                   ocisweep check --repair --from mirror images\n  \
+                  ocisweep check --read-data-subset 3/7 mirror       the third of seven parts\n  \
+                  ocisweep check --since-run mirror.check mirror     what is new since the last run\n  \
+                  ocisweep check --since-run mirror.check --read-data-subset 10% mirror\n  \
                   ocisweep check --format json images | jq '.layouts[].items[] | select(.damage)'"
 )]
 pub struct CheckArgs {
@@ -44,6 +60,14 @@ pub struct CheckArgs {
     /// Also verify what is in the trash: its records, and the digests of its blobs
     #[arg(long)]
     pub trash: bool,
+    /// Read only a part of what would be read: N/M (the Nth of M equal parts by digest), P% of the bytes, or at least one blob and
+    /// about SIZE bytes (of all layouts together), chosen at random or by --since-run
+    #[arg(long, value_name = "N/M|P%|SIZE", value_parser = parse_subset, conflicts_with_all = ["quick", "repair", "trash"])]
+    pub read_data_subset: Option<Subset>,
+    /// Do not read blobs that earlier runs verified, according to FILE, and add what this run verifies. A blob whose file was
+    /// written, moved or replaced is read again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "repair", "trash"])]
+    pub since_run: Option<PathBuf>,
     /// Replace missing and damaged blobs: by what is in the trash, then by what is in the directories of --from; every copy is
     /// verified
     #[arg(long, conflicts_with = "quick")]
@@ -67,6 +91,13 @@ pub struct CheckArgs {
     /// Output format: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: TextFormat,
+}
+
+impl CheckArgs {
+    /// Returns `true` if not all blobs are read.
+    pub const fn is_partial(&self) -> bool {
+        self.read_data_subset.is_some() || self.since_run.is_some()
+    }
 }
 
 /// Explain why a blob or image is kept

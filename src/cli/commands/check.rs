@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::ops::Repaired;
-use ocisweep::parse::size::human_size;
+use ocisweep::parse::size::{Amount, human_size};
 use ocisweep::report::check::{
-    CheckOptions, Class, Content, Count, Finding, Orphans, Report, TrashFinding, TrashReport,
-    check, check_trash,
+    CheckOptions, Class, Content, Count, Finding, Orphans, Report, Subset, TrashFinding,
+    TrashReport, Verified, check_since, check_trash,
 };
+use ocisweep::report::stored_bytes;
 use ocisweep::{Error, Snapshot};
 use serde::Serialize;
 
+use super::check_record::{Record, Unusable, owner_of};
 use super::check_trash::{self, JsonTrash, Place};
 use super::repair;
 use crate::cli::args::{CheckArgs, TextFormat};
@@ -44,14 +46,17 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
     // One after another: reading one layout uses the whole bandwidth of the disk. Everything is read before anything is
     // printed.
     let mut checked = Vec::with_capacity(chosen.groups.len() + 1);
-    for path in chosen.paths() {
+    let paths: Vec<&Path> = chosen.paths().collect();
+    let record = open_record(context, args, &paths)?;
+    for (path, subset) in paths.iter().copied().zip(subsets(context, args, &paths)) {
         if context.stopped() {
             exit = exit.and(exit::INTERRUPTED);
             break;
         }
-        checked.push((path, one(context, args, path)));
+        checked.push((path, one(context, args, path, subset, record.as_ref())));
         context.done_with(path);
     }
+    let recorded = record.map_or(Ok(()), Record::finish);
     if let (true, Some(store)) = (args.trash, args.layouts.shared_blobs.as_deref()) {
         checked.push((store, trash_of_store(context, args, store)));
     }
@@ -80,6 +85,12 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
     if document.damaged > 0 {
         exit = exit.and(exit::INCOMPLETE);
     }
+    if let (Err(error), Some(path)) = (recorded, &args.since_run) {
+        let path = path.display();
+        let text = format!("cannot write `{path}`: {error}");
+        let hint = "the next run reads again what was not recorded";
+        exit = exit.and(context.fail(exit::IO, &text, Some(hint)));
+    }
     Ok(match args.format {
         TextFormat::Json => exit.and(context.print(&json::document("check", document))),
         TextFormat::Text if chosen.is_many && !args.quiet && !rows.is_empty() => {
@@ -87,6 +98,74 @@ pub fn run(context: &Context<'_>, args: &CheckArgs) -> Result<Exit, Exit> {
         }
         TextFormat::Text => exit,
     })
+}
+
+/// Opens the record of `--since-run`, before anything is read.
+///
+/// # Errors
+/// The exit status, after the reason was printed.
+fn open_record(
+    context: &Context<'_>,
+    args: &CheckArgs,
+    layouts: &[&Path],
+) -> Result<Option<Record>, Exit> {
+    let Some(path) = args.since_run.as_deref() else {
+        return Ok(None);
+    };
+    let shown = path.display();
+    let store = args.layouts.shared_blobs.as_deref();
+    if let Some(owner) = owner_of(path, layouts.iter().copied(), store) {
+        let text = format!(
+            "cannot write `{shown}`: it would be among the files of `{}`",
+            owner.display()
+        );
+        let hint = "`--since-run` names a file outside of the layout";
+        return Err(context.fail(exit::REFUSED, &text, Some(hint)));
+    }
+    match Record::open(path, context.now) {
+        Ok(record) => Ok(Some(record)),
+        Err(Unusable::Busy) => {
+            let text = format!("cannot write `{shown}`: another check uses it");
+            let hint = "wait until it ends, or give each check a file of its own";
+            Err(context.fail(exit::BUSY, &text, Some(hint)))
+        }
+        Err(Unusable::Io(error)) => {
+            let text = format!("cannot write `{shown}`: {error}; nothing was checked");
+            let hint = "`--since-run` names a file that only `check --since-run` writes";
+            Err(context.fail(exit::IO, &text, Some(hint)))
+        }
+    }
+}
+
+/// Returns the subset of each layout. A number of bytes is divided among them by the bytes that they have: if the first ones
+/// took it all, the others would never be read.
+fn subsets(context: &Context<'_>, args: &CheckArgs, layouts: &[&Path]) -> Vec<Option<Subset>> {
+    let subset = args.read_data_subset;
+    let (Some(Subset::Amount { amount, seed }), false) = (subset, layouts.len() == 1) else {
+        return vec![subset; layouts.len()];
+    };
+    let Amount::Bytes(bytes) = amount else {
+        return vec![subset; layouts.len()];
+    };
+    let store = args.layouts.shared_blobs.as_deref();
+    let stored = layouts.iter().map(|path| {
+        let layout = match store {
+            Some(store) => context.open_in(path, store),
+            None => context.open(path),
+        };
+        // A layout that cannot be read is reported when it is checked.
+        layout
+            .and_then(|layout| stored_bytes(&[layout]))
+            .unwrap_or(0)
+    });
+    let stored: Vec<u64> = stored.collect();
+    let total: u128 = stored.iter().map(|bytes| u128::from(*bytes)).sum();
+    let part = |stored: u64| {
+        let part = u128::from(bytes) * u128::from(stored) / total.max(1);
+        let amount = Amount::Bytes(u64::try_from(part).unwrap_or(u64::MAX));
+        Some(Subset::Amount { amount, seed })
+    };
+    stored.into_iter().map(part).collect()
 }
 
 /// The result of one layout, ready to be printed. The report itself may be large.
@@ -126,16 +205,35 @@ fn table(context: &Context<'_>, rows: &[Row<'_>]) -> String {
 ///
 /// # Errors
 /// Those of reading and repairing it. Damage is not an error.
-fn one(context: &Context<'_>, args: &CheckArgs, path: &Path) -> Result<Checked, Error> {
-    let options = options_of(args);
+fn one(
+    context: &Context<'_>,
+    args: &CheckArgs,
+    path: &Path,
+    subset: Option<Subset>,
+    record: Option<&Record>,
+) -> Result<Checked, Error> {
+    let options = CheckOptions {
+        subset,
+        ..options_of(args)
+    };
     let mut repaired = Vec::new();
     if args.repair {
         let is_meant = |finding: &Finding| is_damage(args, finding.class);
         repaired = repair::run(context, args, path, &options, is_meant)?;
     }
     let store = args.layouts.shared_blobs.as_deref();
+    if args.is_partial() && store.is_none() {
+        context.open_directory(path, "a part of an archive cannot be checked")?;
+    }
     let view = context.read(path, store)?;
-    let report = check(&view, &options, context.watcher())?;
+    if let Some(record) = record {
+        record.begin(path);
+    }
+    let verified = record.map(|record| -> &dyn Verified { record });
+    let report = check_since(&view, &options, verified, context.watcher())?;
+    if let Some(record) = record {
+        record.end();
+    }
     let blobs = total(&report);
     let checked = match args.format {
         TextFormat::Json => Checked {
@@ -224,6 +322,7 @@ fn options_of(args: &CheckArgs) -> CheckOptions {
             None if args.orphans => Orphans::Read,
             None => Orphans::Count,
         },
+        subset: args.read_data_subset,
     }
 }
 
@@ -277,12 +376,37 @@ fn text(
                 .foreign(&listed(&report.without_layers, MAX_NAMES));
             let _ = write!(text, "; {images} without any layers: {names}");
         }
+        text.push_str(&not_read(args, report));
         text.push('\n');
     }
     if args.layouts.given().is_many() && !text.is_empty() {
         text.insert_str(0, &format!("{}:\n", context.term.path(path)));
     }
     text
+}
+
+/// Returns what the last line says of blobs that were not read.
+fn not_read(args: &CheckArgs, report: &Report) -> String {
+    let Count { blobs, bytes } = report.not_read;
+    if blobs == 0 {
+        return String::new();
+    }
+    let all = count(total(report), "blob");
+    let were = if blobs == 1 { "was" } else { "were" };
+    let size = human_size(bytes);
+    let text = format!("; {blobs} of {all} ({size}) {were} not read:");
+    let earlier = report.verified_earlier;
+    match (&args.read_data_subset, &args.since_run) {
+        (Some(_), Some(_)) => {
+            let size = human_size(earlier.bytes);
+            format!(
+                "{text} --read-data-subset, {} of them ({size}) verified by earlier runs",
+                earlier.blobs
+            )
+        }
+        (Some(_), None) => format!("{text} --read-data-subset"),
+        (None, _) => format!("{text} --since-run"),
+    }
 }
 
 /// Returns how many blobs exist or should exist. Foreign files are not blobs.
@@ -405,6 +529,12 @@ struct JsonLayout {
     items: Vec<JsonItem>,
     classes: Vec<JsonClass>,
     verified: JsonCount,
+    /// With `--read-data-subset` or `--since-run`: blobs that were not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_read: Option<JsonCount>,
+    /// With `--since-run`: those of them that an earlier run verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_earlier: Option<JsonCount>,
     damaged: u64,
     /// Images of which manifests are present and no layer is; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -448,6 +578,12 @@ struct JsonClass {
 struct JsonCount {
     blobs: u64,
     bytes: u64,
+}
+
+impl JsonCount {
+    const fn of(Count { blobs, bytes }: Count) -> Self {
+        Self { blobs, bytes }
+    }
 }
 
 #[derive(Serialize)]
@@ -496,10 +632,12 @@ impl JsonLayout {
                 .map(|finding| JsonItem::of(args, path, finding))
                 .collect(),
             classes: Class::ALL.into_iter().map(class_of).collect(),
-            verified: JsonCount {
-                blobs: report.verified.blobs,
-                bytes: report.verified.bytes,
-            },
+            verified: JsonCount::of(report.verified),
+            not_read: args.is_partial().then(|| JsonCount::of(report.not_read)),
+            verified_earlier: args
+                .since_run
+                .as_ref()
+                .map(|_| JsonCount::of(report.verified_earlier)),
             damaged: damaged(args, report),
             without_layers: report.without_layers.clone(),
             repaired: Vec::new(),

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod blobs;
 pub mod check;
+mod check_record;
 mod check_trash;
 pub mod df;
 mod fields;

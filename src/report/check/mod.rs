@@ -6,6 +6,8 @@
 
 mod absent;
 mod read;
+mod since;
+mod subset;
 mod trash;
 
 use std::collections::HashMap;
@@ -23,6 +25,9 @@ use crate::progress::Progress;
 
 use absent::{Absence, absences};
 use read::{BlobState, Verdict, hash, inspect};
+pub use since::{FileVersion, Verified};
+use subset::{Candidate, choose};
+pub use subset::{Subset, SubsetError};
 pub use trash::{TrashFinding, TrashReport, check_trash};
 
 /// The maximum size of a configuration that is read even if layers are not.
@@ -119,6 +124,8 @@ pub struct CheckOptions {
     pub content: Content,
     /// Whether orphans are read.
     pub orphans: Orphans,
+    /// Which part of what would be read is read; `None`: all of it.
+    pub subset: Option<Subset>,
 }
 
 /// Damage, or something sparse.
@@ -201,6 +208,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Blobs that match their digest.
     pub verified: Count,
+    /// Blobs that were not read because of [`CheckOptions::subset`] or of the record of earlier runs.
+    pub not_read: Count,
+    /// Those of them that an earlier run verified.
+    pub verified_earlier: Count,
     /// Images with manifests but without any layer, by name or short ID. Not damage: a copy
     /// without layers cannot be distinguished from one that lost them.
     pub without_layers: Vec<String>,
@@ -262,6 +273,20 @@ pub fn check(
     options: &CheckOptions,
     progress: &dyn Progress,
 ) -> Result<Report> {
+    check_since(snapshot, options, None, progress)
+}
+
+/// As [`check`], with a record of what earlier runs verified: a blob in it is not read, but by a [`Subset::Amount`] after all
+/// that are not in it. What is read is added to the record.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub fn check_since(
+    snapshot: &Snapshot,
+    options: &CheckOptions,
+    record: Option<&dyn Verified>,
+    progress: &dyn Progress,
+) -> Result<Report> {
     crate::threads::start();
     let graph = &snapshot.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
@@ -276,18 +301,10 @@ pub fn check(
             (None, _) | (Some(_), Orphans::Skip) => {}
         }
     }
-    let mut states = inspect(snapshot, &ids, progress)?;
-    let configs = configs(graph, &live);
-    let is_wanted = |id: BlobId, len: u64| {
-        let is_small_config = configs.contains(id) && len <= MAX_CONFIG_BYTES;
-        // A damaged document is read to find out whether it matches its digest.
-        let is_document = graph.damage(id).is_some() || graph.node(id).is_some();
-        // Orphans are read if requested, also if layers are not.
-        let is_orphan = !graph.is_rooted(id);
-        options.content == Content::All || is_small_config || is_document || is_orphan
-    };
-    hash(snapshot, &ids, &mut states, is_wanted, progress)?;
-    let left = recheck(snapshot, &ids, &mut states, is_wanted, progress)?;
+    let mut states = inspect(snapshot, &ids, record, progress)?;
+    let wanted = Wanted::of(graph, options, record, &live).choosing(&ids, &states);
+    hash(snapshot, &ids, &mut states, &wanted, progress)?;
+    let left = recheck(snapshot, &ids, &mut states, &wanted, progress)?;
     let absences = absences(
         snapshot,
         &live,
@@ -298,8 +315,15 @@ pub fn check(
         if left.contains(*id) {
             continue;
         }
-        if let BlobState::Here(len, Verdict::Right) = state {
-            report.verified.add(len);
+        match state {
+            BlobState::Here(len, Verdict::Right) => report.verified.add(len),
+            BlobState::Here(len, verdict) if wanted.leaves_out(*id, len) => {
+                report.not_read.add(len);
+                if matches!(verdict, Verdict::Earlier(_)) {
+                    report.verified_earlier.add(len);
+                }
+            }
+            _ => {}
         }
         let is_orphan = position >= live.len();
         let absence = absences.get(id).copied();
@@ -363,7 +387,7 @@ fn recheck(
     snapshot: &Snapshot,
     ids: &[BlobId],
     states: &mut [BlobState],
-    is_wanted: impl Fn(BlobId, u64) -> bool,
+    wanted: &Wanted<'_>,
     progress: &dyn Progress,
 ) -> Result<BlobSet> {
     let mut left = BlobSet::default();
@@ -394,13 +418,105 @@ fn recheck(
             left.insert(id);
         } else if let Some(place) = states.get_mut(position) {
             // It may have been written again.
-            *place = inspect(snapshot, &[id], progress)?
+            *place = inspect(snapshot, &[id], wanted.record, progress)?
                 .pop()
                 .unwrap_or(BlobState::Absent);
         }
     }
-    hash(snapshot, ids, states, is_wanted, progress)?;
+    hash(snapshot, ids, states, wanted, progress)?;
     Ok(left)
+}
+
+/// Which blobs are read.
+struct Wanted<'a> {
+    graph: &'a Graph,
+    configs: BlobSet,
+    content: Content,
+    subset: Option<Subset>,
+    record: Option<&'a dyn Verified>,
+    /// Of those that a check of everything reads, these are read; `None`: all.
+    chosen: Option<BlobSet>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(
+        graph: &'a Graph,
+        options: &CheckOptions,
+        record: Option<&'a dyn Verified>,
+        live: &[BlobId],
+    ) -> Self {
+        Self {
+            graph,
+            configs: configs(graph, live),
+            content: options.content,
+            subset: options.subset,
+            record,
+            chosen: None,
+        }
+    }
+
+    /// Chooses blobs if not all are to be read. This is done once: what is read later, because it was replaced, must not
+    /// take the place of others.
+    fn choosing(mut self, ids: &[BlobId], states: &[BlobState]) -> Self {
+        if self.subset.is_none() && self.record.is_none() {
+            return self;
+        }
+        let candidates = ids.iter().zip(states).filter_map(|(id, state)| {
+            let (id, BlobState::Here(len, verdict)) = (*id, state) else {
+                return None;
+            };
+            let verified = match verdict {
+                Verdict::NotRead => None,
+                Verdict::Earlier(when) => Some(*when),
+                Verdict::Right | Verdict::Wrong | Verdict::WrongPayload(_) => return None,
+            };
+            self.is_candidate(id, *len).then(|| Candidate {
+                id,
+                digest: self.graph.digest(id),
+                len: *len,
+                verified,
+            })
+        });
+        let candidates = candidates.collect();
+        self.chosen = Some(choose(candidates, self.subset, self.record.is_some()));
+        self
+    }
+
+    /// Returns `true` if a blob is read whatever is chosen: it decides what is live.
+    fn is_always_read(&self, id: BlobId, len: u64) -> bool {
+        let is_small_config = self.configs.contains(id) && len <= MAX_CONFIG_BYTES;
+        // A damaged document is read to find out whether it matches its digest.
+        let is_document = self.graph.damage(id).is_some() || self.graph.node(id).is_some();
+        is_small_config || is_document
+    }
+
+    /// Returns `true` if a blob is read if it is chosen.
+    fn is_candidate(&self, id: BlobId, len: u64) -> bool {
+        // Orphans are read if requested, also if layers are not.
+        let is_orphan = !self.graph.is_rooted(id);
+        let is_verifiable = self.graph.digest(id).algorithm().is_some();
+        let is_wanted = self.content == Content::All || is_orphan;
+        is_verifiable && is_wanted && !self.is_always_read(id, len)
+    }
+
+    fn is_chosen(&self, id: BlobId) -> bool {
+        let chosen = self.chosen.as_ref();
+        chosen.is_none_or(|chosen| chosen.contains(id))
+    }
+
+    fn is_read(&self, id: BlobId, len: u64) -> bool {
+        self.is_always_read(id, len) || (self.is_candidate(id, len) && self.is_chosen(id))
+    }
+
+    /// Returns `true` if a blob is not read because it is not chosen.
+    fn leaves_out(&self, id: BlobId, len: u64) -> bool {
+        self.is_candidate(id, len) && !self.is_chosen(id)
+    }
+
+    /// Returns where it is recorded that a blob was read: nowhere, if every run reads it.
+    fn record_of(&self, id: BlobId, len: u64) -> Option<&dyn Verified> {
+        self.record.filter(|_| !self.is_always_read(id, len))
+    }
 }
 
 /// Returns the blobs that are a configuration somewhere.
@@ -443,7 +559,9 @@ fn judge(
     let (class, why) = if let Some(declared) = other {
         let digest = match verdict {
             Verdict::Right => ", though its digest is right",
-            Verdict::Wrong | Verdict::WrongPayload(_) | Verdict::NotRead => "",
+            Verdict::Wrong | Verdict::WrongPayload(_) | Verdict::NotRead | Verdict::Earlier(_) => {
+                ""
+            }
         };
         let why = format!("is {len} bytes long, and {declared} are declared{digest}");
         (Class::WrongSize, why)

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
+use jiff::Timestamp;
 use rayon::prelude::*;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
+use super::Wanted;
+use super::since::{FileVersion, Verified};
 use crate::error::{Error, Result};
 use crate::fs::stat_of;
 use crate::layout::BlobId;
@@ -40,6 +43,8 @@ pub(super) enum BlobState {
 pub(super) enum Verdict {
     /// It was not verified, or its algorithm is unknown.
     NotRead,
+    /// It was not read; an earlier run verified it.
+    Earlier(Timestamp),
     /// It matches its digest.
     Right,
     /// It does not match its digest.
@@ -55,6 +60,7 @@ pub(super) enum Verdict {
 pub(super) fn inspect(
     snapshot: &Snapshot,
     ids: &[BlobId],
+    record: Option<&dyn Verified>,
     progress: &dyn Progress,
 ) -> Result<Vec<BlobState>> {
     let mut states = Vec::with_capacity(ids.len());
@@ -65,14 +71,14 @@ pub(super) fn inspect(
         let found: Vec<BlobState> = batch
             .par_iter()
             .with_min_len(64)
-            .map(|id| inspect_one(snapshot, *id))
+            .map(|id| inspect_one(snapshot, *id, record))
             .collect();
         states.extend(found);
     }
     Ok(states)
 }
 
-fn inspect_one(snapshot: &Snapshot, id: BlobId) -> BlobState {
+fn inspect_one(snapshot: &Snapshot, id: BlobId, record: Option<&dyn Verified>) -> BlobState {
     let Snapshot { layout, graph, .. } = snapshot;
     if graph.is_embedded(id) {
         return BlobState::Carried;
@@ -86,8 +92,10 @@ fn inspect_one(snapshot: &Snapshot, id: BlobId) -> BlobState {
             BlobState::Unreadable("it is not a regular file".to_owned())
         }
         Ok(Some(stat)) => {
-            let len = u64::try_from(stat.st_size).unwrap_or_default();
-            BlobState::Here(len, Verdict::NotRead)
+            let version = FileVersion::of(&stat);
+            let when = record.and_then(|record| record.when(graph.digest(id), &version));
+            let verdict = when.map_or(Verdict::NotRead, Verdict::Earlier);
+            BlobState::Here(version.len, verdict)
         }
         Err(error) => BlobState::Unreadable(error.to_string()),
     }
@@ -102,15 +110,15 @@ pub(super) fn hash(
     snapshot: &Snapshot,
     ids: &[BlobId],
     states: &mut [BlobState],
-    is_wanted: impl Fn(BlobId, u64) -> bool,
+    wanted: &Wanted<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
     let graph = &snapshot.graph;
     let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
     for (position, (id, state)) in ids.iter().zip(&*states).enumerate() {
-        if let BlobState::Here(len, Verdict::NotRead) = state
+        if let BlobState::Here(len, Verdict::NotRead | Verdict::Earlier(_)) = state
             && graph.digest(*id).algorithm().is_some()
-            && is_wanted(*id, *len)
+            && wanted.is_read(*id, *len)
         {
             tasks.push((*len, position, *id));
         }
@@ -127,7 +135,10 @@ pub(super) fn hash(
         .par_bridge()
         .map_init(
             || vec![0; BUFFER_BYTES],
-            |buffer, (_, position, id)| (position, read(snapshot, id, buffer, progress)),
+            |buffer, (len, position, id)| {
+                let record = wanted.record_of(id, len);
+                (position, read(snapshot, id, record, buffer, progress))
+            },
         )
         .collect();
     for (position, state) in found {
@@ -145,6 +156,7 @@ pub(super) fn hash(
 fn read(
     snapshot: &Snapshot,
     id: BlobId,
+    record: Option<&dyn Verified>,
     buffer: &mut [u8],
     progress: &dyn Progress,
 ) -> Option<BlobState> {
@@ -168,14 +180,15 @@ fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(BlobState::Absent),
         Err(error) => return unreadable(error),
     };
-    match stat_of(&file) {
+    // Before it is read: what is written while it is read has another version.
+    let stat: Stat = match stat_of(&file) {
         // It may have been replaced by another kind of file; reading a FIFO would never end.
         Ok(stat) if !FileType::from_raw_mode(stat.st_mode).is_file() => {
             return Some(BlobState::Unreadable("it is not a regular file".to_owned()));
         }
-        Ok(_) => {}
+        Ok(stat) => stat,
         Err(error) => return unreadable(error.into()),
-    }
+    };
     let (found, len) = match hash_rest(&mut File::from(file), algorithm, buffer, progress) {
         Ok(hashed) => hashed?,
         Err(error) => return unreadable(error),
@@ -185,6 +198,9 @@ fn read(
     } else {
         of_payload(snapshot, id, len)
     };
+    if let Some(record) = record {
+        record.add(digest, &FileVersion::of(&stat), verdict == Verdict::Right);
+    }
     Some(BlobState::Here(len, verdict))
 }
 

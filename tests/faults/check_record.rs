@@ -1,0 +1,184 @@
+//! Kills and errors while `check --since-run` writes its record.
+//!
+//! Whatever happens, the layout is as it was, what the record lists was verified, and the next run reads the rest.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::kill::{CHANGING, changes, count};
+use crate::mounts::Mount;
+use crate::strace::{Disturbed, Recording, args};
+use crate::support::environment::{has_strace, memory_dir};
+use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, snapshot};
+
+/// An image with so many layers that the record is written three times.
+struct Large {
+    builder: LayoutBuilder,
+    layers: Vec<Desc>,
+    temp: TempDir,
+}
+
+impl Large {
+    fn new() -> Self {
+        let mut builder = LayoutBuilder::new();
+        let layers: Vec<Desc> = (0..2500)
+            .map(|number| builder.layer(format!("layer {number:04}").as_bytes()))
+            .collect();
+        let config = builder.config("linux/amd64", "");
+        let manifest = builder.manifest(&config, &layers);
+        builder.tag(&manifest, "app:1").write();
+        Self {
+            builder,
+            layers,
+            temp: memory_dir(),
+        }
+    }
+
+    fn record(&self) -> PathBuf {
+        self.temp.path().join("record")
+    }
+
+    fn line(&self, record: &Path, words: &[&str]) -> Vec<OsString> {
+        let mut line = args(["check", "--since-run"]);
+        line.push(record.into());
+        line.extend(args(words));
+        line.push(self.builder.path().into());
+        line
+    }
+}
+
+/// The digests in a record; a line that was cut is left out.
+fn recorded(record: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(record).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["digest"].as_str().map(str::to_owned)
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_where_it_stopped() {
+    if !has_strace() {
+        return;
+    }
+    let large = Large::new();
+    let record = large.record();
+    let before = snapshot(large.builder.path());
+    let all: BTreeSet<String> = large.layers.iter().map(|it| it.digest.clone()).collect();
+    let mut kills = 0;
+    // The first run appends; one that reads everything again replaces the file as well.
+    for words in [&[][..], &["--read-data-subset", "100%"]] {
+        let prepare = || {
+            drop(fs::remove_file(&record));
+            if !words.is_empty() {
+                Cmd::new(large.line(&record, &[])).run().ok();
+            }
+        };
+        prepare();
+        let line = large.line(&record, words);
+        let recording = Recording::of(&CHANGING, &line);
+        recording.run.ok();
+        for name in CHANGING {
+            for number in recording.numbers(name, large.builder.path(), changes) {
+                prepare();
+                let injection = format!("{name}:signal=KILL:when={number}");
+                let killed = Disturbed::by(&injection, &line);
+                assert_eq!(killed.run.code, None, "{}", killed.run.all());
+                kills += 1;
+                let known = recorded(&record);
+                assert!(known.is_subset(&all), "{injection}");
+                if !words.is_empty() {
+                    assert_eq!(known.len(), all.len(), "{injection}");
+                }
+                let next = large.line(&record, &["--format", "json"]);
+                let next = Cmd::new(next).run().ok().json();
+                let read = next["layouts"][0]["verified"]["blobs"].as_u64();
+                let left = (all.len() - known.len()) as u64;
+                assert_eq!(read, Some(left + 2), "{injection}");
+                assert_eq!(recorded(&record), all, "{injection}");
+                let text = fs::read_to_string(&record).expect("it is there");
+                assert_eq!(text.lines().count(), all.len(), "{injection}");
+            }
+        }
+    }
+    assert!(kills > 12, "only {kills} kills");
+    count(&format!("a record was killed {kills} times"));
+    assert_same(
+        &before,
+        &snapshot(large.builder.path()),
+        "only the record is written",
+    );
+}
+
+/// A line that a full disk cut in the middle of the file is followed by whole ones.
+#[test]
+fn a_record_that_cannot_be_written_is_one_error_beside_the_findings() {
+    if !has_strace() {
+        return;
+    }
+    let large = Large::new();
+    let damaged = &large.layers[7];
+    fs::write(large.builder.join(&damaged.blob_path()), "LAYER 0007").expect("it can be written");
+    for injection in [
+        "write:error=ENOSPC:when=1",
+        "write:error=ENOSPC:when=2",
+        "fsync:error=EIO:when=1",
+    ] {
+        let record = large.record();
+        fs::write(&record, "").expect("it can be written");
+        let failed = Disturbed::on(&[&record], injection, &large.line(&record, &[]));
+        assert_eq!(failed.faults, 1, "{}", failed.run.all());
+        failed.run.exits(4).one_error_with_hint();
+        failed
+            .run
+            .warns(&format!("cannot write `{}`", record.display()))
+            .says(&damaged.digest)
+            .says("damaged: 1 of 2502 blobs");
+        let next = Cmd::new(large.line(&record, &[])).run();
+        next.exits(1).says(&damaged.digest);
+        let text = fs::read_to_string(&record).expect("it is there");
+        assert_eq!(text.lines().count(), 2499);
+    }
+}
+
+#[test]
+fn a_full_disk_is_one_error_beside_the_findings() {
+    let Some(mount) = Mount::tmpfs("4m") else {
+        return;
+    };
+    let large = Large::new();
+    let record = mount.path().join("record");
+    let first = large.line(&record, &["--read-data-subset", "1%"]);
+    Cmd::new(&first).run().ok();
+    let ballast = mount.fill();
+    let run = Cmd::new(large.line(&record, &[])).run();
+    run.exits(4).one_error_with_hint();
+    run.says("no damage in 2502 blobs");
+    fs::remove_dir_all(ballast).expect("it is there");
+    Cmd::new(large.line(&record, &[])).run().ok();
+    assert_eq!(recorded(&record).len(), 2500);
+}
+
+#[test]
+fn an_interrupted_run_records_what_it_has_verified() {
+    if !has_strace() {
+        return;
+    }
+    let large = Large::new();
+    let record = large.record();
+    // The first lines are appended after 1024 blobs.
+    fs::write(&record, "").expect("it can be written");
+    let line = large.line(&record, &[]);
+    let stopped = Disturbed::on(&[&record], "fsync:signal=INT:when=1", &line);
+    stopped.run.exits(130);
+    let known = recorded(&record).len();
+    assert!((1024..2500).contains(&known), "{known}");
+    Cmd::new(large.line(&record, &[])).run().ok();
+    assert_eq!(recorded(&record).len(), 2500);
+}
