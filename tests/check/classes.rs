@@ -1,7 +1,9 @@
 //! Every class that `check` knows, one damage after another.
 
 use crate::support::findings::texts;
-use crate::support::{Desc, Doc, IntactLayout, LayoutBuilder, assert_same, media, snapshot};
+use crate::support::{
+    Cmd, Desc, Doc, Findings, IntactLayout, LayoutBuilder, assert_same, media, snapshot,
+};
 
 #[test]
 fn a_whole_layout_is_ok_and_unchanged() {
@@ -386,4 +388,39 @@ fn of_many_images_some_are_named_and_json_names_all() {
         .says(" IMAGE...` removes images\n");
     let names = texts(&fixture.report(&[]).item(&base.digest)["names"]);
     assert_eq!(names.len(), 9, "{names:?}");
+}
+
+/// Large blobs are read by a thread for each core, small ones in batches by more.
+#[test]
+fn damage_is_found_in_blobs_of_any_length() {
+    let mut builder = LayoutBuilder::new();
+    let lengths = [0, 1, (128 << 10) - 1, 128 << 10, (128 << 10) + 1, 300 << 10];
+    let lengths = lengths
+        .into_iter()
+        .chain((0..300).map(|number| 10 + number));
+    let letters = (b'a'..=b'z').cycle();
+    let layers: Vec<Desc> = lengths
+        .zip(letters)
+        .map(|(len, letter)| builder.layer(&vec![letter; len]))
+        .collect();
+    let config = builder.config("linux/amd64", "");
+    let manifest = builder.manifest(&config, &layers);
+    builder.tag(&manifest, "app:1").write();
+    let check = || {
+        Findings::of(
+            Cmd::new(["check", "--format", "json"])
+                .arg(builder.path())
+                .run(),
+        )
+    };
+    let whole = check();
+    whole.finds(&[]);
+    assert_eq!(whole.layout["verified"]["blobs"], layers.len() + 2);
+    let damaged: Vec<&Desc> = layers.iter().filter(|layer| layer.size % 3 == 1).collect();
+    for layer in &damaged {
+        let bytes = vec![b'-'; usize::try_from(layer.size).expect("it is small")];
+        builder.file(&layer.blob_path(), &bytes);
+    }
+    let expected: Vec<(&Desc, &str)> = damaged.iter().map(|it| (*it, "wrong-digest")).collect();
+    check().finds(&expected);
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 
 use jiff::Timestamp;
 use rayon::prelude::*;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{Advice, FileType, Stat, fadvise};
 
 use super::Wanted;
 use super::since::{FileVersion, Verified};
@@ -18,12 +18,20 @@ use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify, payload_len};
 use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
+use crate::threads::{first_batch, reading};
 
 /// The number of bytes that are read at once. A larger buffer is not faster: hashing takes longer than reading.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
 /// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
+
+/// A blob of at most this many bytes is read with one request, for which a thread waits if it comes from a disk. A longer one is read
+/// ahead by the kernel.
+const SMALL_BYTES: u64 = 128 << 10;
+
+/// A blob that is read: its length, its position in the list, and its number.
+type Task = (u64, usize, BlobId);
 
 /// What was found of one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,11 +76,11 @@ pub(super) fn inspect(
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let found: Vec<BlobState> = batch
-            .par_iter()
-            .with_min_len(64)
-            .map(|id| inspect_one(snapshot, *id, record))
-            .collect();
+        let found: Vec<BlobState> = reading(batch.len(), || {
+            let batch = batch.par_iter().with_min_len(64);
+            let found = batch.map(|id| inspect_one(snapshot, *id, record));
+            found.collect()
+        });
         states.extend(found);
     }
     Ok(states)
@@ -114,7 +122,7 @@ pub(super) fn hash(
     progress: &dyn Progress,
 ) -> Result<()> {
     let graph = &snapshot.graph;
-    let mut tasks: Vec<(u64, usize, BlobId)> = Vec::new();
+    let mut tasks: Vec<Task> = Vec::new();
     for (position, (id, state)) in ids.iter().zip(&*states).enumerate() {
         if let BlobState::Here(len, Verdict::NotRead | Verdict::Earlier(_)) = state
             && graph.digest(*id).algorithm().is_some()
@@ -128,19 +136,28 @@ pub(super) fn hash(
     let bytes = lens.fold(0, u64::saturating_add);
     let total = Total::of(tasks.len()).with_bytes(bytes);
     let _hashing = Running::begin(progress, Phase::Hashing, total);
+    let read = |buffer: &mut Vec<u8>, (len, position, id): &Task| {
+        let record = wanted.record_of(*id, *len);
+        (*position, read(snapshot, *id, record, buffer, progress))
+    };
+    let buffer = || vec![0; BUFFER_BYTES];
+    let small = tasks.partition_point(|(len, ..)| *len > SMALL_BYTES);
+    let (large, mut small) = tasks.split_at(small);
     // In this order, each by the next free thread; splitting the list in halves would give all large
     // blobs to one thread.
-    let found: Vec<(usize, Option<BlobState>)> = tasks
-        .into_iter()
-        .par_bridge()
-        .map_init(
-            || vec![0; BUFFER_BYTES],
-            |buffer, (len, position, id)| {
-                let record = wanted.record_of(id, len);
-                (position, read(snapshot, id, record, buffer, progress))
-            },
-        )
-        .collect();
+    let large = large.iter().par_bridge();
+    let mut found: Vec<(usize, Option<BlobState>)> = large.map_init(buffer, read).collect();
+    while !small.is_empty() && !progress.is_cancelled() {
+        let (batch, rest) = small.split_at(small.len().min(first_batch(BATCH)));
+        small = rest;
+        found.par_extend(reading(batch.len(), || {
+            let batch = batch.par_iter().with_max_len(64);
+            batch.map_init(buffer, read).collect::<Vec<_>>()
+        }));
+    }
+    if found.len() < tasks.len() {
+        return Err(Error::Interrupted);
+    }
     for (position, state) in found {
         let Some(state) = state else {
             return Err(Error::Interrupted);
@@ -189,6 +206,11 @@ fn read(
         Ok(stat) => stat,
         Err(error) => return unreadable(error.into()),
     };
+    if stat.st_size > SMALL_BYTES.cast_signed() {
+        // Twice the read-ahead: 2 GB of layers took 2.7 s instead of 4.7 s (ext4, 2 threads, 2026-11-29). A file system that ignores
+        // it, or refuses it, is read as well.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
+    }
     let (found, len) = match hash_rest(&mut File::from(file), algorithm, buffer, progress) {
         Ok(hashed) => hashed?,
         Err(error) => return unreadable(error),
