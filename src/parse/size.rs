@@ -135,7 +135,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     u64::try_from(total).map_err(|_| too_large())
 }
 
-/// A number of bytes, or a part of a file system.
+/// A number of bytes, or a part of a whole, such as a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
     /// This many bytes.
@@ -145,7 +145,7 @@ pub enum Amount {
 }
 
 impl Amount {
-    /// Returns the bytes, of a file system that has `total`.
+    /// Returns the bytes, of a whole that has `total`.
     #[must_use]
     pub fn of(self, total: u64) -> u64 {
         match self {

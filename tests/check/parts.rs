@@ -523,6 +523,21 @@ fn a_record_is_no_file_of_the_layout() {
             assert_eq!(run.stdout, "");
         }
     }
+    // A link to a file that does not exist yet, and a layout that is not checked.
+    let dangling = mirror.builder.outside().join("dangling");
+    let target = mirror.builder.join("blobs/record");
+    std::os::unix::fs::symlink(target, &dangling).expect("it can be made");
+    mirror
+        .check(&["--since-run", &dangling.to_string_lossy()])
+        .refused();
+    let other = IntactLayout::new();
+    for name in ["record", "blobs/record", "blobs/sha256/record"] {
+        let run = Cmd::new(["check", "--since-run"])
+            .arg(mirror.builder.join(name))
+            .arg(other.path())
+            .run();
+        run.refused().one_error_with_hint();
+    }
     assert_same(&before, &snapshot(mirror.path()), "nothing was written");
 }
 

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::kill::{CHANGING, changes, count};
 use crate::mounts::Mount;
-use crate::strace::{Disturbed, Recording, args};
+use crate::strace::{Disturbed, Recording, args, spawn};
 use crate::support::environment::{has_strace, memory_dir};
-use crate::support::{Cmd, Desc, LayoutBuilder, assert_same, snapshot};
+use crate::support::{Cmd, Desc, LayoutBuilder, Run, assert_same, snapshot};
 
 /// An image with so many layers that the record is written three times.
 struct Large {
@@ -163,6 +164,54 @@ fn a_full_disk_is_one_error_beside_the_findings() {
     fs::remove_dir_all(ballast).expect("it is there");
     Cmd::new(large.line(&record, &[])).run().ok();
     assert_eq!(recorded(&record).len(), 2500);
+}
+
+/// What was verified earlier and cannot be read now is no longer verified.
+#[test]
+fn a_blob_that_cannot_be_read_any_more_is_read_by_the_next_run() {
+    if !has_strace() {
+        return;
+    }
+    let large = Large::new();
+    let record = large.record();
+    Cmd::new(large.line(&record, &[])).run().ok();
+    let layer = &large.layers[7];
+    let path = large.builder.join(&layer.blob_path());
+    let line = large.line(&record, &["--read-data-subset", "100%"]);
+    let failed = Disturbed::on(&[&path], "read:error=EIO:when=1", &line);
+    assert_eq!(failed.faults, 1, "{}", failed.run.all());
+    failed.run.exits(1).says(&layer.digest);
+    assert!(!recorded(&record).contains(&layer.digest));
+    let next = Cmd::new(large.line(&record, &["--format", "json"])).run();
+    let read = &next.ok().json()["layouts"][0]["verified"]["blobs"];
+    assert_eq!(*read, 3, "the layer, the manifest and its configuration");
+}
+
+/// The file that has the name of the record at the end is not the one that was read.
+#[test]
+fn a_record_that_another_program_replaced_is_not_overwritten() {
+    if !has_strace() {
+        return;
+    }
+    let large = Large::new();
+    let record = large.record();
+    Cmd::new(large.line(&record, &[])).run().ok();
+    let log = large.temp.path().join("log");
+    let line = large.line(&record, &["--read-data-subset", "100%"]);
+    let delay = ["write:delay_enter=2000000:when=1"];
+    let child = spawn(&log, &[&record], &delay, &line);
+    let begun = Instant::now();
+    // The first lines are about to be appended.
+    while fs::read_to_string(&log).map_or(true, |log| !log.contains("write")) {
+        assert!(begun.elapsed().as_secs() < 60, "nothing is written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let other = large.temp.path().join("other");
+    fs::write(&other, "other").expect("it can be written");
+    fs::rename(&other, &record).expect("it can be renamed");
+    let run = Run::wait("check".to_owned(), child);
+    run.exits(4).one_error_with_hint();
+    assert_eq!(fs::read_to_string(&record).expect("it is there"), "other");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn open_record(
     };
     let shown = path.display();
     let store = args.layouts.shared_blobs.as_deref();
-    if let Some(owner) = owner_of(path, layouts.iter().copied(), store) {
+    if let Some(owner) = owner_of(path, layouts, store) {
         let text = format!(
             "cannot write `{shown}`: it would be among the files of `{}`",
             owner.display()

@@ -1,7 +1,8 @@
 //! `check --since-run FILE`: the blobs that earlier runs verified, a line of JSON each.
 //!
 //! *Order*: lines are appended and flushed to disk while blobs are read. At the end the file is replaced by one without superseded
-//! lines. A crash loses what was verified since the last flush; a line that it cut is ignored.
+//! lines. A crash loses what was verified since the last flush; a line that it cut is ignored. While the file is replaced, it
+//! leaves at worst a temporary file `.ocisweep-…` beside it.
 //!
 //! *Failure*: what cannot be recorded is read again by the next run. A blob that is damaged gets a line that says so, because
 //! an older one says that it is intact.
@@ -178,6 +179,9 @@ impl Record {
             let layout = layout.map(String::as_str).unwrap_or_default();
             line(&mut bytes, key, entry, layout, Some(entry.verified));
         }
+        if !self.log.try_lock(&self.path)? {
+            return Err(io::Error::other("another program has replaced it"));
+        }
         let real = std::fs::canonicalize(&self.path)?;
         let Some(name) = real.file_name().and_then(|name| name.to_str()) else {
             // What was appended is right as well.
@@ -331,17 +335,16 @@ fn line(
     bytes.push(b'\n');
 }
 
-/// Returns which of the layouts, or whether the shared store, has a path among its own files: there a record would be a blob, or
-/// a list of images.
-pub fn owner_of<'a>(
-    path: &Path,
-    layouts: impl Iterator<Item = &'a Path>,
-    store: Option<&'a Path>,
-) -> Option<&'a Path> {
+/// Returns the layout or the shared store that has a path among its own files: there a record would be a blob, or a list of
+/// images. Layouts that are not given count as well.
+pub fn owner_of(path: &Path, layouts: &[&Path], store: Option<&Path>) -> Option<PathBuf> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
-    // A link may name a file elsewhere.
+    let directory = directory_of(path);
+    // A link may name a file elsewhere, also one that does not exist yet.
+    let target = std::fs::read_link(path).ok().map(|to| directory.join(to));
     let places: Vec<PathBuf> = [
-        real(directory_of(path)),
+        real(directory),
+        target.and_then(|target| real(directory_of(&target))),
         real(path).map(|file| directory_of(&file).to_owned()),
     ]
     .into_iter()
@@ -352,10 +355,27 @@ pub fn owner_of<'a>(
         let is_in = |place: &PathBuf| directory.as_ref().is_some_and(|it| place.starts_with(it));
         places.iter().any(is_in)
     };
+    // Their blobs may be elsewhere, behind a link.
     let owns = |layout: &&Path| {
         let is_beside_index = real(layout).is_some_and(|layout| places.contains(&layout));
-        is_beside_index || is_below(&layout.join("blobs")) || is_below(&layout.join(".ocisweep"))
+        is_beside_index || is_below(&layout.join("blobs"))
     };
-    let mut layouts = layouts;
-    layouts.find(owns).or(store.filter(|store| is_below(store)))
+    let given = layouts.iter().copied().find(owns);
+    let given = given.or(store.filter(|store| is_below(store)));
+    let given = given.map(Path::to_owned);
+    given.or_else(|| places.iter().find_map(|place| layout_of(place)))
+}
+
+/// Returns the layout whose index, blobs or own files are in a directory.
+fn layout_of(place: &Path) -> Option<PathBuf> {
+    let is_layout = |directory: &&Path| {
+        let has = |name| directory.join(name).exists();
+        has("index.json") || has("oci-layout")
+    };
+    let own = place.ancestors().filter(|inner| {
+        let name = inner.file_name();
+        name.is_some_and(|name| name == "blobs" || name == ".ocisweep")
+    });
+    let mut places = own.filter_map(Path::parent).chain([place]);
+    places.find(is_layout).map(Path::to_owned)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 
 use jiff::Timestamp;
 use rayon::prelude::*;
-use rustix::fs::{Advice, FileType, Stat, fadvise};
+use rustix::fs::{Advice, FileType, fadvise};
 
 use super::Wanted;
 use super::since::{FileVersion, Verified};
@@ -198,7 +198,7 @@ fn read(
         Err(error) => return unreadable(error),
     };
     // Before it is read: what is written while it is read has another version.
-    let stat: Stat = match stat_of(&file) {
+    let stat = match stat_of(&file) {
         // It may have been replaced by another kind of file; reading a FIFO would never end.
         Ok(stat) if !FileType::from_raw_mode(stat.st_mode).is_file() => {
             return Some(BlobState::Unreadable("it is not a regular file".to_owned()));
@@ -211,18 +211,24 @@ fn read(
         // it, or refuses it, is read as well.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
     }
+    let add = |is_intact| {
+        if let Some(record) = record {
+            record.add(digest, &FileVersion::of(&stat), is_intact);
+        }
+    };
     let (found, len) = match hash_rest(&mut File::from(file), algorithm, buffer, progress) {
         Ok(hashed) => hashed?,
-        Err(error) => return unreadable(error),
+        Err(error) => {
+            add(false);
+            return unreadable(error);
+        }
     };
     let verdict = if found == *digest {
         Verdict::Right
     } else {
         of_payload(snapshot, id, len)
     };
-    if let Some(record) = record {
-        record.add(digest, &FileVersion::of(&stat), verdict == Verdict::Right);
-    }
+    add(verdict == Verdict::Right);
     Some(BlobState::Here(len, verdict))
 }
 

@@ -44,6 +44,6 @@ pub trait Verified: Sync + Debug {
     /// Returns when a run verified this version of a blob; `None` if none did.
     fn when(&self, digest: &Digest, file: &FileVersion) -> Option<Timestamp>;
 
-    /// A blob was read: it matches its digest, or is damaged.
+    /// A blob was read: it matches its digest, or is damaged or cannot be read to its end.
     fn add(&self, digest: &Digest, file: &FileVersion, is_intact: bool);
 }
