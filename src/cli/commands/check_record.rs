@@ -83,8 +83,9 @@ pub struct Record {
 #[derive(Debug)]
 struct State {
     entries: HashMap<Key, Entry>,
-    /// Layouts by number.
+    /// Layouts by number, and their numbers: a registry has thousands of layouts.
     layouts: Vec<String>,
+    numbers: HashMap<String, u32>,
     /// The layout that is being checked.
     layout: u32,
     /// Layouts that this run has checked to the end.
@@ -121,6 +122,7 @@ impl Record {
         let mut state = State {
             entries: HashMap::new(),
             layouts: Vec::new(),
+            numbers: HashMap::new(),
             layout: 0,
             checked: HashSet::new(),
             lines: 0,
@@ -252,14 +254,15 @@ impl State {
         }
     }
 
-    /// Returns the number of a layout. There are few of them, and mostly it is that of the line before.
+    /// Returns the number of a layout, known or new.
     fn number_of(&mut self, layout: &str) -> u32 {
-        let known = self.layouts.iter().rposition(|known| known == layout);
-        let number = known.unwrap_or_else(|| {
-            self.layouts.push(layout.to_owned());
-            self.layouts.len() - 1
-        });
-        u32::try_from(number).unwrap_or(u32::MAX)
+        if let Some(number) = self.numbers.get(layout) {
+            return *number;
+        }
+        let number = u32::try_from(self.layouts.len()).unwrap_or(u32::MAX);
+        self.layouts.push(layout.to_owned());
+        self.numbers.insert(layout.to_owned(), number);
+        number
     }
 }
 
