@@ -27,7 +27,7 @@ impl Graph {
         refuse_unknown_lists(layout, state)?;
         self.refuse_unknown_released()?;
         if state.index.entries().is_empty()
-            && self.roots.is_empty()
+            && !self.roots.iter().any(|root| self.shows_images(root))
             && !self.blobs.is_empty()
             && options.empty == EmptyIndex::Refuse
             && !layout.was_emptied(state)
@@ -59,6 +59,13 @@ impl Graph {
                 broken,
             })
         }
+    }
+
+    /// Returns `true` if a root shows that `index.json` did not lose its entries: another list names a blob that is here. A hold is
+    /// the wish of a user, who knew the images that the lost index listed.
+    fn shows_images(&self, root: &Root) -> bool {
+        let is_hold = matches!(root.source, RootSource::Hold(_));
+        !is_hold && root.id().is_some_and(|id| self.is_present(id))
     }
 
     /// Returns everything that makes live blobs unknown: entries and missing documents in the order of `index.json`, then

@@ -69,21 +69,41 @@ fn an_entry_can_list_a_layer_which_then_has_to_be_here() {
     }
 }
 
+/// A lost index lists nothing either, and the holds are still there then. A list of another tool shows that images are listed, if it
+/// names something that is here.
 #[test]
-fn a_layout_is_not_empty_as_long_as_something_is_held() {
+fn neither_holds_nor_lists_of_what_is_not_here_make_up_for_lost_entries() {
     let mut fixture = GuardedLayout::new();
     fixture.builder.clear_entries().write();
-    let empty = in_the_way(&fixture, EmptyIndex::Refuse);
-    assert!(empty.is_err(), "{empty:?}");
+    let missing = Desc::missing(media::MANIFEST, "missing");
+    let here = fixture.app.manifest.digest.clone();
+    let refused = |fixture: &GuardedLayout, what: &str| {
+        let empty = in_the_way(fixture, EmptyIndex::Refuse);
+        assert!(empty.is_err(), "{what}: {empty:?}");
+    };
+    refused(&fixture, "nothing");
     assert_eq!(in_the_way(&fixture, EmptyIndex::Allow), Ok(Vec::new()));
-    let holds = serde_json::json!({
-        "schema_version": 1,
-        "holds": [{"name": "release", "digest": fixture.app.manifest.digest}],
-    });
-    fixture
-        .builder
-        .file(".ocisweep/holds.json", holds.to_string().as_bytes());
-    assert_eq!(in_the_way(&fixture, EmptyIndex::Refuse), Ok(Vec::new()));
+    for digest in [&here, &missing.digest] {
+        let holds = serde_json::json!({
+            "schema_version": 1,
+            "holds": [{"name": "release", "digest": digest}],
+        });
+        let file = fixture.builder.join(".ocisweep/holds.json");
+        fixture
+            .builder
+            .file(".ocisweep/holds.json", holds.to_string().as_bytes());
+        refused(&fixture, digest);
+        std::fs::remove_file(file).expect("it was written");
+    }
+    for (digest, is_refused) in [(&missing.digest, true), (&here, false)] {
+        let (_, hex) = digest.split_once(':').expect("a digest");
+        let list = serde_json::json!([{"Config": format!("blobs/sha256/{hex}"), "Layers": []}]);
+        fixture
+            .builder
+            .file("manifest.json", list.to_string().as_bytes());
+        let found = in_the_way(&fixture, EmptyIndex::Refuse);
+        assert_eq!(found.is_err(), is_refused, "{digest}: {found:?}");
+    }
 }
 
 /// A blob of an unknown type may be any text.

@@ -62,12 +62,8 @@ pub(crate) fn judge(world: &World) -> Verdict {
 
     if world.entries.is_empty() && world.index != IndexStyle::InvalidDigest && !world.allow_empty {
         let has_blobs = world.nodes.iter().any(|node| node.state.present());
-        if has_blobs && !world.holds.is_empty() {
-            // Whether a hold is enough to believe an empty list is not promised.
-            verdict
-                .may_refuse
-                .insert("no entries, only holds".to_owned());
-        } else if has_blobs {
+        // A hold does not show that the list is whole.
+        if has_blobs {
             verdict.must_refuse.insert("no entries".to_owned());
         } else if !world.foreign.is_empty() {
             verdict
