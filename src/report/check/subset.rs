@@ -133,9 +133,10 @@ fn is_in(digest: &Digest, subset: Subset) -> bool {
     };
     let start = match digest {
         Digest::Sha256(bytes) => bytes.first_chunk(),
+        Digest::Sha384(bytes) => bytes.first_chunk(),
         Digest::Sha512(bytes) => bytes.first_chunk(),
         // It cannot be verified.
-        _ => None,
+        Digest::Other(_) => None,
     };
     let start = u64::from_be_bytes(start.copied().unwrap_or_default());
     (u128::from(start) * u128::from(of)) >> 64 == u128::from(number) - 1
@@ -150,6 +151,7 @@ mod tests {
         let digest = |number: u32| {
             let algorithm = match number % 7 {
                 0 => Algorithm::Sha512,
+                1 => Algorithm::Sha384,
                 _ => Algorithm::Sha256,
             };
             Digest::of(algorithm, &number.to_be_bytes())
