@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn every_argument_has_values_or_none_on_purpose() {
         /// They have no candidates.
-        const FREE: [&str; 5] = ["DURATION", "TIME", "SIZE", "N", "TEXT"];
+        const FREE: [&str; 6] = ["DURATION", "TIME", "SIZE", "N", "TEXT", "N/M|P%|SIZE"];
         const KNOWN: [&str; 15] = [
             "LAYOUT",
             "IMAGE",
