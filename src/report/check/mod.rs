@@ -287,7 +287,6 @@ pub fn check_since(
     record: Option<&dyn Verified>,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    crate::threads::start();
     let graph = &snapshot.graph;
     let live: Vec<BlobId> = graph.ids().filter(|id| graph.is_rooted(*id)).collect();
     let sizes = Sizes::of(snapshot, &live);

@@ -18,13 +18,16 @@ use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify, payload_len};
 use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
-use crate::threads::{first_batch, reading};
+use crate::threads::{first_batch, read_each, reading};
 
 /// The number of bytes that are read at once. A larger buffer is not faster: hashing takes longer than reading.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
 /// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
+
+/// So many blobs are read by one thread, if all together are small.
+const FEW: usize = 16;
 
 /// A blob of at most this many bytes is read with one request, for which a thread waits if it comes from a disk. A longer one is read
 /// ahead by the kernel.
@@ -76,12 +79,7 @@ pub(super) fn inspect(
         if progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let found: Vec<BlobState> = reading(batch.len(), || {
-            let batch = batch.par_iter().with_min_len(64);
-            let found = batch.map(|id| inspect_one(snapshot, *id, record));
-            found.collect()
-        });
-        states.extend(found);
+        states.extend(read_each(batch, |id| inspect_one(snapshot, *id, record)));
     }
     Ok(states)
 }
@@ -141,6 +139,12 @@ pub(super) fn hash(
         (*position, read(snapshot, *id, record, buffer, progress))
     };
     let buffer = || vec![0; BUFFER_BYTES];
+    if tasks.len() <= FEW && bytes <= SMALL_BYTES {
+        let mut buffer = buffer();
+        let found: Vec<_> = tasks.iter().map(|task| read(&mut buffer, task)).collect();
+        return store(found, states);
+    }
+    crate::threads::start();
     let small = tasks.partition_point(|(len, ..)| *len > SMALL_BYTES);
     let (large, mut small) = tasks.split_at(small);
     // In this order, each by the next free thread; splitting the list in halves would give all large
@@ -158,6 +162,11 @@ pub(super) fn hash(
     if found.len() < tasks.len() {
         return Err(Error::Interrupted);
     }
+    store(found, states)
+}
+
+/// Stores what was found by position. The error is that a blob was not read to its end.
+fn store(found: Vec<(usize, Option<BlobState>)>, states: &mut [BlobState]) -> Result<()> {
     for (position, state) in found {
         let Some(state) = state else {
             return Err(Error::Interrupted);
