@@ -7,7 +7,7 @@ use rustix::fs::Stat;
 
 use crate::error::{Error, Result};
 use crate::fs::{FileStat, modified_of};
-use crate::graph::{BlobSet, Edge, content_of, is_attestation};
+use crate::graph::{BlobSet, Edge, content_of, is_attestation, reached_by};
 use crate::layout::BlobId;
 use crate::model::config;
 pub use crate::model::config::ImageConfig;
@@ -340,16 +340,19 @@ impl<'a> ImageInspector<'a> {
     /// file of a cold disk would be waited for. What cannot be read is left to them.
     pub fn prefetch<'i>(&mut self, images: impl Iterator<Item = &'i Image> + Clone) {
         let graph = &self.snapshot.graph;
-        let mut seen = BlobSet::default();
-        let mut files = Vec::new();
-        for image in images.clone() {
-            for (id, _) in content_of(graph, image.id, None) {
-                let is_known = graph.node(id).is_some() || self.known(id).is_some();
-                if !is_known && graph.is_present(id) && seen.insert(id) {
-                    files.push(id);
-                }
-            }
-        }
+        // The content of all images at once: many share it.
+        let content = reached_by(images.clone().map(|image| image.id).collect(), |id| {
+            let edges = graph.edges(id).iter();
+            let content = edges.filter(|edge| edge.role != Role::Subject);
+            content.map(|edge| edge.to)
+        });
+        let is_needed = |id: &BlobId| {
+            let is_known = graph.node(*id).is_some() || self.known(*id).is_some();
+            !is_known && graph.is_present(*id)
+        };
+        let mut files: Vec<BlobId> = content.into_iter().filter(is_needed).collect();
+        // In the order of the directory.
+        files.sort_unstable();
         let snapshot = self.snapshot;
         let lens = in_batches(&files, |id| {
             let found = snapshot.layout.look_at_blob(snapshot.graph.digest(id));
