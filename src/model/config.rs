@@ -50,6 +50,31 @@ struct RawConfig {
     labels: Option<BTreeMap<String, String>>,
 }
 
+impl ImageConfig {
+    /// Parses a config; `None` if the bytes are not one.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let raw: Raw = serde_json::from_slice(bytes).ok()?;
+        Some(Self {
+            created: raw
+                .created
+                .and_then(|text| text.parse::<Timestamp>().ok())
+                .filter(|created| created.as_second() > 0),
+            labels: raw
+                .config
+                .and_then(|config| config.labels)
+                .unwrap_or_default(),
+            platform: (!raw.os.is_empty()).then_some(Platform {
+                os: raw.os,
+                architecture: raw.architecture,
+                variant: raw.variant.filter(|text| !text.is_empty()),
+                os_version: raw.os_version.filter(|text| !text.is_empty()),
+                os_features: raw.os_features.unwrap_or_default(),
+            }),
+        })
+    }
+}
+
 /// Reads a config; `None` if it does not exist, or is not one.
 ///
 /// # Errors
@@ -71,24 +96,5 @@ pub(super) fn read(snapshot: &Snapshot, id: BlobId) -> Result<Option<ImageConfig
     if digest.matches(&bytes) == Some(false) {
         return Ok(None);
     }
-    let Ok(raw) = serde_json::from_slice::<Raw>(&bytes) else {
-        return Ok(None);
-    };
-    Ok(Some(ImageConfig {
-        created: raw
-            .created
-            .and_then(|text| text.parse::<Timestamp>().ok())
-            .filter(|created| created.as_second() > 0),
-        labels: raw
-            .config
-            .and_then(|config| config.labels)
-            .unwrap_or_default(),
-        platform: (!raw.os.is_empty()).then_some(Platform {
-            os: raw.os,
-            architecture: raw.architecture,
-            variant: raw.variant.filter(|text| !text.is_empty()),
-            os_version: raw.os_version.filter(|text| !text.is_empty()),
-            os_features: raw.os_features.unwrap_or_default(),
-        }),
-    }))
+    Ok(ImageConfig::parse(&bytes))
 }

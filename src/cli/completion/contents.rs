@@ -3,7 +3,7 @@
 //! *Promises*: nothing is written, locked or unpacked. Only `index.json` and the files beside it are read, and as many documents
 //! as [`MAX_DOCUMENTS`]. A layout that is damaged or too large has no candidates.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use ocisweep::archive::index_of_plain;
 use ocisweep::layout::holds::Holds;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::{Trash, TrashedRun};
+use ocisweep::model::images::ImageConfig;
 use ocisweep::oci::descriptor::Details;
 use ocisweep::oci::platform::Platform;
 use ocisweep::oci::reference::{Reference, digest_tag};
@@ -385,20 +386,6 @@ struct Seen<'a> {
     labels: BTreeSet<(String, String)>,
 }
 
-/// The parts of an image configuration that are offered.
-#[derive(Deserialize)]
-struct Config {
-    #[serde(flatten)]
-    platform: WrittenPlatform,
-    config: Option<Runtime>,
-}
-
-#[derive(Deserialize)]
-struct Runtime {
-    #[serde(rename = "Labels")]
-    labels: Option<BTreeMap<String, String>>,
-}
-
 impl<'a> Seen<'a> {
     const fn new(source: &'a Source) -> Self {
         Self {
@@ -457,15 +444,14 @@ impl<'a> Seen<'a> {
             return;
         }
         let bytes = self.source.document(digest).unwrap_or_default();
-        let Ok(config) = serde_json::from_slice::<Config>(&bytes) else {
+        let Some(config) = ImageConfig::parse(&bytes) else {
             return;
         };
-        let platform = Platform::from(config.platform);
-        if !has_platform && !platform.os.is_empty() && platform.os != "unknown" {
+        let platform = config.platform.filter(|_| !has_platform);
+        if let Some(platform) = platform.filter(|platform| platform.os != "unknown") {
             self.platforms.insert(platform.to_string().into());
         }
-        let labels = config.config.and_then(|config| config.labels);
-        self.labels.extend(labels.unwrap_or_default());
+        self.labels.extend(config.labels);
     }
 }
 
