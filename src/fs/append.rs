@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Disk, Fs as _, Links, open_dir, stat_of};
+use super::{Disk, Fs as _, Links, is_same_file, open_dir, stat_of, try_lock};
 
 /// A file that only grows. It is opened with `O_APPEND`: several processes may write to it, and what one of them writes in one
 /// call stays together.
@@ -65,15 +65,14 @@ impl AppendFile {
     /// # Errors
     /// Those of `flock` and `stat`.
     pub fn try_lock(&self, path: &Path) -> io::Result<bool> {
-        let exclusive = FlockOperation::NonBlockingLockExclusive;
-        match retry_on_intr(|| rustix::fs::flock(&self.file, exclusive)) {
+        match try_lock(&self.file) {
             Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK) => {}
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         let opened = stat_of(&self.file)?;
         let there = retry_on_intr(|| rustix::fs::stat(path))?;
-        Ok((opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino))
+        Ok(is_same_file(&opened, &there))
     }
 
     /// Appends whole lines. After a line that a crash cut, they begin on a new one.

@@ -13,13 +13,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Disk, fill, letters};
 use super::{
     FileTime, Fs as _, Links, OWN_PREFIX, changed_of, modified_of, open_dir, open_file, real_path,
-    stat_at, stat_of,
+    stat_at, stat_of, try_lock,
 };
 
 /// Where the open files of this process have names.
@@ -204,9 +204,8 @@ pub(crate) fn copy_range(from: &File, at: u64, len: u64, to: &mut File) -> io::R
 /// Locks a file against other runs of this program until it is closed. Where the file system knows no locks, there is none.
 fn lock(file: &File) -> io::Result<()> {
     for _ in 0..LOCK_ATTEMPTS {
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        match try_lock(file) {
             Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
-            Err(Errno::INTR) => {}
             _ => return Ok(()),
         }
     }

@@ -12,6 +12,7 @@ mod append;
 mod disk;
 mod kind;
 mod large;
+mod lock;
 mod open;
 mod own_names;
 mod scratch;
@@ -30,6 +31,7 @@ pub use append::AppendFile;
 pub use disk::{CannotKeep, Disk};
 pub(crate) use kind::FileSystem;
 pub(crate) use large::{FileVersion, LargeFile, Placed, copy_range, open_output};
+pub(crate) use lock::{is_same_file, try_lock};
 pub(crate) use open::{
     Links, changed_of, exists, is_absence, modified_of, open_dir, open_file, real_path, stat_at,
     stat_of,

@@ -13,11 +13,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::own_names::{SCRATCH_PREFIX, is_scratch};
-use super::{FileSystem, Links, Space, open_dir, stat_at, stat_of};
+use super::{FileSystem, Links, Space, is_same_file, open_dir, stat_at, stat_of, try_lock};
 
 /// What has to be free in a directory in memory, in bytes. Containers often have 64 MiB in `/dev/shm`, which their programs need.
 const ROOM_BYTES: u64 = 1 << 30;
@@ -95,8 +95,7 @@ impl Scratch {
     fn is_in_place(&self) -> bool {
         let own = stat_of(&self.locked);
         let found = stat_at(CWD, &*self.path, Links::Refuse);
-        let ids = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        matches!((own, found), (Ok(own), Ok(found)) if ids(own) == ids(found))
+        matches!((own, found), (Ok(own), Ok(found)) if is_same_file(&own, &found))
     }
 
     /// Makes a new one in a directory that has to be in memory with room enough; `None`: it is not, or has not, or cannot be
@@ -132,11 +131,6 @@ impl Scratch {
             made: 0,
         })
     }
-}
-
-fn try_lock(dir: &OwnedFd) -> rustix::io::Result<()> {
-    let exclusive = FlockOperation::NonBlockingLockExclusive;
-    retry_on_intr(|| rustix::fs::flock(dir, exclusive))
 }
 
 fn remove_stale_in(parent: &Path) -> io::Result<()> {
@@ -299,7 +293,7 @@ mod tests {
             .expect("a file");
         let Scratch { path, locked } = &left;
         let (left_path, outside) = (path.clone(), parent.path().join("outside"));
-        rustix::fs::flock(locked, FlockOperation::Unlock).expect("it was locked");
+        rustix::fs::flock(locked, rustix::fs::FlockOperation::Unlock).expect("it was locked");
         std::mem::forget(left);
         std::fs::create_dir(&outside).expect("a directory");
         let link = parent.path().join(".ocisweep-scratch-abcdef");

@@ -5,12 +5,12 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::locked_by_another;
 use crate::error::{Error, Result};
-use crate::fs::{Links, changed_of, stat_at, stat_of};
+use crate::fs::{Links, changed_of, is_same_file, stat_at, stat_of, try_lock};
 
 /// A locked file, which is removed when this is dropped.
 #[derive(Debug)]
@@ -51,8 +51,7 @@ impl<'a> LockFile<'a> {
                 Err(Errno::NOSPC | Errno::DQUOT) if !lock.is_there()? => return Ok(Ok(lock)),
                 Err(error) => return Err(Error::write(&file_path)(error.into())),
             };
-            let exclusive = FlockOperation::NonBlockingLockExclusive;
-            match retry_on_intr(|| rustix::fs::flock(&file, exclusive)) {
+            match try_lock(&file) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(Err(locked_by_another(&file_path, &file))),
                 Err(error) => return Err(Error::write(&file_path)(error.into())),
@@ -110,7 +109,7 @@ impl<'a> LockFile<'a> {
         let path = || self.path.join(self.name);
         let held = stat_of(file).map_err(|error| Error::read(path())(error.into()))?;
         match stat_at(self.dir, self.name, Links::Refuse) {
-            Ok(there) => Ok((held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)),
+            Ok(there) => Ok(is_same_file(&held, &there)),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(Error::read(path())(error.into())),
         }
