@@ -306,8 +306,7 @@ impl Implied {
         term: &Term,
     ) -> Result<PathBuf, Refusal> {
         let here = Path::new(".");
-        let is_here = here.join("index.json").is_file()
-            && (here.join("blobs").is_dir() || here.join("oci-layout").is_file());
+        let is_here = is_layout(here);
         let path = match &self.variable {
             None if is_here => here.to_owned(),
             None => {
@@ -441,6 +440,12 @@ impl Location {
             image: image.map(str::to_owned),
         })
     }
+}
+
+/// Returns `true` if a directory has the files of a layout, so that it is meant where none is named.
+pub fn is_layout(path: &Path) -> bool {
+    path.join("index.json").is_file()
+        && (path.join("blobs").is_dir() || path.join("oci-layout").is_file())
 }
 
 #[cfg(test)]

@@ -37,6 +37,12 @@ impl Tree {
         tree
     }
 
+    /// Holds an image of a layout as `release`.
+    fn hold(&self, layout: &str, image: &str) {
+        let hold = Cmd::new(["hold", "add", "--now", NOW]).arg(self.path(layout));
+        hold.args(["release", image]).run().ok();
+    }
+
     fn path(&self, layout: &str) -> PathBuf {
         self.dir.join("tree").join(layout)
     }
@@ -165,13 +171,7 @@ fn the_output_says_whose_budget_it_is() {
 #[test]
 fn what_is_protected_in_a_layout_is_protected_in_the_tree() {
     let tree = Tree::new();
-    let hold = ["hold", "add", "--now", NOW];
-    let path = tree.path("c");
-    Cmd::new(hold)
-        .arg(&path)
-        .args(["release", "db:1"])
-        .run()
-        .ok();
+    tree.hold("c", "db:1");
     let args = ["--max-size", "320kB", "--keep", "app:1"];
     let run = tree.prune(&args);
     run.ok();
@@ -181,13 +181,7 @@ fn what_is_protected_in_a_layout_is_protected_in_the_tree() {
 #[test]
 fn a_budget_that_cannot_be_reached_has_a_status_of_its_own() {
     let tree = Tree::new();
-    let path = tree.path("c");
-    let hold = ["hold", "add", "--now", NOW];
-    Cmd::new(hold)
-        .arg(&path)
-        .args(["release", "db:1"])
-        .run()
-        .ok();
+    tree.hold("c", "db:1");
     let args = ["--max-size", "50kB", "--keep", "app:*"];
     let run = tree.prune(&args);
     run.exits(5)

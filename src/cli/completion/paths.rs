@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::candidates::{Candidate, sort};
+use crate::cli::locations::is_layout;
 
 /// The most names of a directory that are read.
 const MAX_NAMES: usize = 20_000;
@@ -46,12 +47,6 @@ pub fn expand(word: &str, env: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
         }),
     };
     found.unwrap_or_else(|| PathBuf::from(word))
-}
-
-/// Returns `true` if a directory has the files of a layout.
-pub fn is_layout(path: &Path) -> bool {
-    path.join("index.json").is_file()
-        && (path.join("blobs").is_dir() || path.join("oci-layout").is_file())
 }
 
 /// Returns the directory that a word begins with, and the length of its name in the word.

@@ -12,8 +12,8 @@ use ocisweep::oci::glob::Glob;
 use super::candidates::{Candidate, plain};
 use super::contents::{Contents, Source};
 use super::line::Line;
-use super::paths::{Paths, directory_of, expand, is_layout, paths};
-use crate::cli::locations::{self, layout_of, transport};
+use super::paths::{Paths, directory_of, expand, paths};
+use crate::cli::locations::{self, is_layout, layout_of, transport};
 use crate::cli::topics::TOPICS;
 
 /// How long directories and layouts are read for one answer. Without optimisation everything takes several times as long.
