@@ -112,7 +112,7 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 
 /// Runs one batch of reads of this many files, which uses the threads of the pool that it is called in. There are more threads
 /// than cores while they mostly wait, unless the user asked for a number.
-pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
+fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -> R {
     start();
     if asked().is_some() {
         return batch();
@@ -140,17 +140,28 @@ pub(crate) fn reading<R: Send>(files: usize, batch: impl FnOnce() -> R + Send) -
 /// Items of which one thread reads all: waking another one takes longer.
 const FEW: usize = 16;
 
-/// Reads one file for each item: in one thread if there are few, else as [`reading`] does.
+/// Reads one file for each item: in one thread if there are few, else with more threads than cores while they mostly wait.
 pub(crate) fn read_each<T: Sync, R: Send>(
     items: &[T],
     read: impl Fn(&T) -> R + Sync + Send,
 ) -> Vec<R> {
+    read_each_with(items, || (), |(), item| read(item))
+}
+
+/// As [`read_each`], with a value that is made for many items, such as a buffer.
+pub(crate) fn read_each_with<T: Sync, V, R: Send>(
+    items: &[T],
+    make: impl Fn() -> V + Sync + Send,
+    read: impl Fn(&mut V, &T) -> R + Sync + Send,
+) -> Vec<R> {
     if items.len() <= FEW {
-        return items.iter().map(read).collect();
+        let mut value = make();
+        return items.iter().map(|item| read(&mut value, item)).collect();
     }
     reading(items.len(), || {
         // Files differ in length: no thread gets a long run of them.
-        items.par_iter().with_max_len(32).map(read).collect()
+        let items = items.par_iter().with_max_len(32);
+        items.map_init(&make, &read).collect()
     })
 }
 

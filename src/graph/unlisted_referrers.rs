@@ -24,7 +24,7 @@ use crate::layout::{BlobId, Layout};
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify};
 use crate::oci::{Digest, Document};
 use crate::progress::{Phase, Progress, Running, Total};
-use crate::threads::{first_batch, reading};
+use crate::threads::{first_batch, read_each_with, start};
 
 /// The most orphans that are scanned before the results are recorded: bounds the memory.
 const BATCH: usize = 8192;
@@ -76,18 +76,13 @@ impl Graph {
             if progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let mut scanned: Vec<_> = reading(batch.len(), || {
-                batch
-                    .par_iter()
-                    .with_min_len(16)
-                    .map_init(Vec::new, |buffer, &id| {
-                        self.scan_orphan(layout, id, buffer, SMALL_BYTES)
-                    })
-                    .collect()
+            let mut scanned = read_each_with(&batch, Vec::new, |buffer, &id| {
+                self.scan_orphan(layout, id, buffer, SMALL_BYTES)
             });
             let is_large = |at: &usize| matches!(scanned.get(*at), Some(Scanned::Large));
             let large: Vec<usize> = (0..batch.len()).filter(is_large).collect();
             for large in large.chunks(LARGE_BATCH) {
+                start();
                 let found: Vec<_> = large
                     .par_iter()
                     .filter_map(|at| batch.get(*at))

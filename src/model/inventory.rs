@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::fs::{FileStat, Fs};
 use crate::graph::{BlobSet, FileTable, Graph};
 use crate::layout::{BlobId, Layout};
 use crate::model::snapshot::Snapshot;
 use crate::oci::Digest;
-use crate::threads::reading;
+use crate::threads::read_each;
 
 /// The most files that are inspected before the results are stored.
 const BATCH: usize = 8192;
@@ -51,16 +51,14 @@ impl Files {
 /// Inspects the file of every blob, in parallel. Orphans were inspected when they were scanned.
 #[must_use]
 pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
-    use rayon::prelude::*;
-
     let graph = &snapshot.graph;
     let mut files = FileTable::with_capacity(graph.blobs().len());
     let mut ids = graph.ids().take(graph.blobs().len());
     // Orphans are in the order of the numbers.
     let mut orphans = graph.orphans().peekable();
-    let failed: Mutex<Vec<(BlobId, String)>> = Mutex::default();
+    let mut failed: Vec<(BlobId, String)> = Vec::new();
     loop {
-        let mut batch: Vec<(BlobId, Option<FileStat>)> = ids
+        let batch: Vec<(BlobId, Option<FileStat>)> = ids
             .by_ref()
             .take(BATCH)
             .map(|id| {
@@ -69,8 +67,6 @@ pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
             })
             .collect();
         if batch.is_empty() {
-            let failed = failed.into_inner();
-            let failed = failed.unwrap_or_else(PoisonError::into_inner);
             let first = failed.iter().min_by_key(|(id, _)| graph.digest(*id));
             let unmeasured = first.map(|(id, why)| Unmeasured {
                 blobs: failed.len() as u64,
@@ -79,23 +75,17 @@ pub fn files(snapshot: &Snapshot, fs: &dyn Fs) -> Files {
             });
             return Files(Arc::new(files), unmeasured);
         }
-        let unknown = batch.iter().filter(|(_, file)| file.is_none()).count();
-        reading(unknown, || {
-            batch
-                .par_iter_mut()
-                .with_min_len(64)
-                .filter(|(_, file)| file.is_none())
-                .for_each(
-                    |(id, file)| match try_stat(&snapshot.layout, graph, *id, fs) {
-                        Ok(found) => *file = found,
-                        Err(error) => failed
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push((*id, error.to_string())),
-                    },
-                );
-        });
-        for (id, file) in batch {
+        let unknown = batch.iter().filter(|(_, file)| file.is_none());
+        let unknown: Vec<BlobId> = unknown.map(|(id, _)| *id).collect();
+        let found = read_each(&unknown, |id| try_stat(&snapshot.layout, graph, *id, fs));
+        let mut found = found.into_iter();
+        for (id, known) in batch {
+            let file = known.or_else(|| {
+                found.next()?.unwrap_or_else(|error| {
+                    failed.push((id, error.to_string()));
+                    None
+                })
+            });
             files.push(id, file);
         }
     }

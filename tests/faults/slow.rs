@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use crate::strace::{Recording, args};
 use crate::support::environment::has_strace;
-use crate::support::{Desc, FullLayout};
+use crate::support::{Desc, FullLayout, TestDir};
 
 /// Adds blobs that nothing references.
-fn orphans(fixture: &FullLayout, count: usize) -> Vec<Desc> {
+pub(crate) fn orphans(fixture: &FullLayout, count: usize) -> Vec<Desc> {
     let layer = |number: usize| fixture.builder.layer(format!("layer {number}").as_bytes());
     (0..count).map(layer).collect()
 }
@@ -55,5 +55,26 @@ fn a_recent_orphan_is_opened_once() {
     recording.run.ok().says("in flight");
     for blob in &blobs {
         assert_eq!(opened(&recording, blob), 1, "{}", blob.digest);
+    }
+}
+
+/// Waking another thread takes longer than to read a few files.
+#[test]
+fn a_small_layout_needs_no_second_thread() {
+    if !has_strace() {
+        return;
+    }
+    let dir = TestDir::with_cases(&["umoci-new"]);
+    let layout = dir.join("umoci-new");
+    for command in [&["gc", "-n"][..], &["ls"], &["df"], &["check"]] {
+        let words = command.iter().map(AsRef::as_ref);
+        let args = args(words.chain([layout.as_os_str()]));
+        let recording = Recording::slowed(&["clone", "clone3"], "openat:delay_enter=1", &args);
+        recording.run.ok();
+        assert!(
+            recording.calls.is_empty(),
+            "{command:?} {}",
+            recording.all()
+        );
     }
 }

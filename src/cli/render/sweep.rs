@@ -56,6 +56,9 @@ pub struct Shown<'a> {
     pub is_store: bool,
 }
 
+/// So many blobs are sorted by one thread.
+const FEW: usize = 4096;
+
 /// Returns the parts of a run with the notes of planning: a shared store first, which has none, then the layouts.
 pub fn parts<T>(finished: &Finished<T>) -> impl Iterator<Item = (Shown<'_>, Option<&T>)> {
     let stores = finished.parts.len().saturating_sub(finished.notes.len());
@@ -114,10 +117,15 @@ impl Shown<'_> {
             for (begin, at) in &mut order {
                 *begin = digest(*at).map_or(u64::MAX, sort_key);
             }
-            ocisweep::threads::start();
-            order.par_sort_unstable_by(|(a, at_a), (b, at_b)| {
+            let compare = |(a, at_a): &(u64, usize), (b, at_b): &(u64, usize)| {
                 a.cmp(b).then_with(|| digest(*at_a).cmp(&digest(*at_b)))
-            });
+            };
+            if order.len() > FEW {
+                ocisweep::threads::start();
+                order.par_sort_unstable_by(compare);
+            } else {
+                order.sort_unstable_by(compare);
+            }
         }
         order.into_iter().filter_map(move |(_, position)| {
             let deletion = self.plan.sweep().get(position)?;

@@ -18,16 +18,13 @@ use crate::oci::digest::Hasher;
 use crate::oci::signed::{Identity, MAX_MANIFEST_BYTES, identify, payload_len};
 use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
-use crate::threads::{first_batch, read_each, reading};
+use crate::threads::{first_batch, read_each, read_each_with, start};
 
 /// The number of bytes that are read at once. A larger buffer is not faster: hashing takes longer than reading.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
 /// The number of blobs that are inspected between two checks for cancellation.
 const BATCH: usize = 8192;
-
-/// So many blobs are read by one thread, if all together are small.
-const FEW: usize = 16;
 
 /// A blob of at most this many bytes is read with one request, for which a thread waits if it comes from a disk. A longer one is read
 /// ahead by the kernel.
@@ -139,34 +136,23 @@ pub(super) fn hash(
         (*position, read(snapshot, *id, record, buffer, progress))
     };
     let buffer = || vec![0; BUFFER_BYTES];
-    if tasks.len() <= FEW && bytes <= SMALL_BYTES {
-        let mut buffer = buffer();
-        let found: Vec<_> = tasks.iter().map(|task| read(&mut buffer, task)).collect();
-        return store(found, states);
-    }
-    crate::threads::start();
     let small = tasks.partition_point(|(len, ..)| *len > SMALL_BYTES);
     let (large, mut small) = tasks.split_at(small);
     // In this order, each by the next free thread; splitting the list in halves would give all large
     // blobs to one thread.
-    let large = large.iter().par_bridge();
-    let mut found: Vec<(usize, Option<BlobState>)> = large.map_init(buffer, read).collect();
+    let mut found: Vec<(usize, Option<BlobState>)> = Vec::with_capacity(tasks.len());
+    if !large.is_empty() {
+        start();
+        found.par_extend(large.iter().par_bridge().map_init(buffer, read));
+    }
     while !small.is_empty() && !progress.is_cancelled() {
         let (batch, rest) = small.split_at(small.len().min(first_batch(BATCH)));
         small = rest;
-        found.par_extend(reading(batch.len(), || {
-            let batch = batch.par_iter().with_max_len(64);
-            batch.map_init(buffer, read).collect::<Vec<_>>()
-        }));
+        found.extend(read_each_with(batch, buffer, read));
     }
     if found.len() < tasks.len() {
         return Err(Error::Interrupted);
     }
-    store(found, states)
-}
-
-/// Stores what was found by position. The error is that a blob was not read to its end.
-fn store(found: Vec<(usize, Option<BlobState>)>, states: &mut [BlobState]) -> Result<()> {
     for (position, state) in found {
         let Some(state) = state else {
             return Err(Error::Interrupted);
