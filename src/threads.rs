@@ -107,6 +107,21 @@ pub(crate) fn map<T: Sync, R: Send>(
     items.map(function).collect()
 }
 
+/// As [`map`], with something that each thread makes for itself, such as a buffer.
+pub(crate) fn map_with<T: Sync, R: Send, S>(
+    items: &[T],
+    make: impl Fn() -> S + Sync + Send,
+    function: impl Fn(&mut S, &T) -> R + Sync + Send,
+) -> Vec<R> {
+    if items.len() <= AT_LEAST {
+        let mut own = make();
+        return items.iter().map(|item| function(&mut own, item)).collect();
+    }
+    start();
+    let items = items.par_iter().with_min_len(AT_LEAST);
+    items.map_init(make, function).collect()
+}
+
 /// Whether the last batch of reads waited for a device.
 static WAITS: AtomicBool = AtomicBool::new(false);
 

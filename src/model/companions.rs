@@ -129,12 +129,12 @@ fn carries(
         return false;
     };
     let annotations = entry.details.annotations.iter().filter(|(key, _)| {
-        let names_itself = [CONTAINERD_NAME, REF_NAME, BASE_NAME].contains(&&***key);
-        !names_itself && &***key != REFERENCE_DIGEST && !key.starts_with(BASE_KEYS)
+        let names_itself = [CONTAINERD_NAME, REF_NAME, BASE_NAME].contains(key);
+        !names_itself && *key != REFERENCE_DIGEST && !key.starts_with(BASE_KEYS)
     });
     let mut ids: Vec<BlobId> = entry.about.clone();
     for (_, value) in annotations {
-        if **value == *owner_name {
+        if value == owner_name {
             return true;
         }
         ids.extend(

@@ -74,7 +74,7 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
         .zip(state.index.all_details())
         .enumerate()
         .map(|(position, (entry, details))| {
-            let names = entry_names(&details);
+            let names = entry_names(details);
             let id = graph.entry_id(entry);
             let mut about: Vec<BlobId> = details
                 .annotations
@@ -112,7 +112,7 @@ pub fn list_entries(snapshot: &Snapshot) -> Vec<EntryFacts> {
                 names,
                 about,
                 role,
-                details: Arc::new(details),
+                details: Arc::clone(details),
             }
         })
         .collect();

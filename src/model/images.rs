@@ -124,7 +124,7 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
         let Some(id) = snapshot.graph.id(digest) else {
             continue;
         };
-        let mut names = entry_names(&details);
+        let mut names = entry_names(details);
         names.extend(saved.remove(&position).into_iter().flatten());
         let index = *by_id.entry(id).or_insert_with(|| {
             found.push(Image {
@@ -132,8 +132,8 @@ pub fn list_images(snapshot: &Snapshot, now: Timestamp) -> Vec<Image> {
                 id,
                 names: Vec::new(),
                 entries: Vec::new(),
-                media_type: details.media_type,
-                artifact_type: details.artifact_type.or_else(|| {
+                media_type: details.media_type.clone(),
+                artifact_type: details.artifact_type.clone().or_else(|| {
                     snapshot
                         .graph
                         .node(id)

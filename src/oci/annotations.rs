@@ -50,7 +50,7 @@ pub fn entry_names(details: &Details) -> Vec<EntryName> {
             .get(key)
             .filter(|text| !text.is_empty())
             .map(|text| EntryName {
-                text: text.clone(),
+                text: text.into(),
                 key,
             })
     };
@@ -123,10 +123,7 @@ mod tests {
 
     fn names(annotations: &[(&str, &str)]) -> Vec<String> {
         let details = Details {
-            annotations: annotations
-                .iter()
-                .map(|(key, value)| ((*key).into(), (*value).into()))
-                .collect(),
+            annotations: annotations.iter().copied().collect(),
             ..Details::default()
         };
         entry_names(&details)

@@ -341,7 +341,7 @@ fn free_of_others(
     let keys: Vec<&str> = if is_untagged {
         // The short name beside a full name is the same name and is removed with it.
         let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
-        all.filter(|key| details.annotations.contains_key(*key))
+        all.filter(|key| details.annotations.contains_key(key))
             .collect()
     } else {
         taken.iter().map(|name| name.key).collect()

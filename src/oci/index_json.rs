@@ -6,12 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::IgnoredAny;
 
-use super::descriptor::{Details, Document, Link, Role, folds_to};
+use super::descriptor::{DescriptorScanner, Details, Document, Link, Role, folds_to};
 use super::digest::{Algorithm, Digest};
-use super::json_edit::{Splice, apply, cut_runs, elements, member_spans, members, offset_in};
+use super::json_edit::{
+    Part, Splice, apply, cut_runs, member_spans, members, members_and_lists, offset_in,
+};
 use super::media_type::Kind;
 
 /// The largest `index.json` that is read, in bytes. 100,000 entries of the known writers take 35 MB.
@@ -24,6 +27,8 @@ pub struct IndexDoc {
     entries: Vec<Entry>,
     /// The references outside `manifests`, such as a `subject`.
     links: Vec<Link>,
+    /// The details of all entries, once a command needed them.
+    details: OnceLock<Arc<[Arc<Details>]>>,
 }
 
 /// One element of `manifests`.
@@ -122,22 +127,29 @@ impl IndexDoc {
         }
         let mut entries = Vec::new();
         let (mut arrays, mut has_other_objects) = (0, false);
-        for (key, value) in members(&text).map_err(IndexError::Syntax)? {
-            if !folds_to(&key, "manifests") {
-                has_other_objects |= value.starts_with(['{', '[']);
-                continue;
-            }
-            if value.starts_with('[') {
-                let elements = elements(value).map_err(IndexError::Syntax)?;
-                let scanned =
-                    crate::threads::map(&elements, |element| Entry::scan(&text, element, arrays));
-                drop(elements);
-                entries.reserve_exact(scanned.len());
-                for entry in scanned {
-                    entries.push(entry.map_err(IndexError::Syntax)?);
+        let is_list = |key: &str| folds_to(key, "manifests");
+        for part in members_and_lists(&text, is_list).map_err(IndexError::Syntax)? {
+            match part {
+                Part::Member(value) => {
+                    has_other_objects |= value.starts_with(['{', '[']);
+                    continue;
                 }
-            } else if value != "null" {
-                return Err(IndexError::NotAnIndex("its `manifests` is not an array"));
+                Part::List(elements) => {
+                    let scanned = crate::threads::map_with(
+                        &elements,
+                        DescriptorScanner::new,
+                        |scanner, element| Entry::scan(scanner, &text, element, arrays),
+                    );
+                    drop(elements);
+                    entries.reserve_exact(scanned.len());
+                    for entry in scanned {
+                        entries.push(entry.map_err(IndexError::Syntax)?);
+                    }
+                }
+                Part::Null => {}
+                Part::NoList => {
+                    return Err(IndexError::NotAnIndex("its `manifests` is not an array"));
+                }
             }
             arrays += 1;
         }
@@ -162,6 +174,7 @@ impl IndexDoc {
             text,
             entries,
             links,
+            details: OnceLock::new(),
         })
     }
 
@@ -171,6 +184,7 @@ impl IndexDoc {
             text: String::new(),
             entries: Vec::new(),
             links: Vec::new(),
+            details: OnceLock::new(),
         }
     }
 
@@ -215,10 +229,12 @@ impl IndexDoc {
             .unwrap_or_default()
     }
 
-    /// Returns the [details](Self::details) of each entry, in the order of the document.
+    /// Returns the [details](Self::details) of each entry, in the order of the document. They are parsed on the first call.
     #[must_use]
-    pub fn all_details(&self) -> Vec<Details> {
-        crate::threads::map(&self.entries, |entry| self.details(entry))
+    pub fn all_details(&self) -> &[Arc<Details>] {
+        self.details.get_or_init(|| {
+            crate::threads::map(&self.entries, |entry| Arc::new(self.details(entry))).into()
+        })
     }
 
     /// Returns the text of an entry, exactly as written.
@@ -455,29 +471,36 @@ impl IndexDoc {
 }
 
 impl Entry {
-    fn scan(text: &str, element: &str, array: usize) -> Result<Self, String> {
+    fn scan(
+        scanner: &mut DescriptorScanner,
+        text: &str,
+        element: &str,
+        array: usize,
+    ) -> Result<Self, String> {
         let span = offset_in(text, element)?;
-        let document =
-            Document::scan_descriptor(element.as_bytes()).map_err(|error| error.to_string())?;
-        let mut links = document.links;
+        let scanned = scanner.scan(element.as_bytes());
+        let (links, damage) = scanned.map_err(|error| error.to_string())?;
         // Readers differ in which of two digests of an element they use: the last one, which Go uses, is shown, and all are
         // followed.
         let own = links.iter().rposition(|link| link.role == Role::Child);
         let own = own.map(|position| links.remove(position));
-        // Nearly all entries have no other reference: spare capacity would outweigh them.
-        links.shrink_to_fit();
         let (digest, kind, size, has_data) = match own {
-            Some(link) if document.damage.is_none() => {
+            Some(link) if damage.is_none() => {
                 let has_data = link.details.is_some_and(|details| details.data.is_some());
                 (Ok(link.digest), link.kind, link.size, has_data)
             }
             own => {
                 links.extend(own);
-                let damage = document.damage;
                 let why = damage.unwrap_or_else(|| "a descriptor without digest".into());
                 (Err(why), Kind::Unknown, None, false)
             }
         };
+        // Nearly all entries have no other reference, and leave the buffer to the next one.
+        let mut others = Vec::new();
+        if !links.is_empty() {
+            std::mem::swap(&mut others, links);
+            others.shrink_to_fit();
+        }
         Ok(Self {
             span,
             array,
@@ -485,7 +508,7 @@ impl Entry {
             kind,
             size,
             has_data,
-            others: links,
+            others,
         })
     }
 }
@@ -661,8 +684,14 @@ mod tests {
             .map(|entry| entry.digest.is_ok())
             .collect();
         assert_eq!(states, [false, false, true, false]);
-        assert_eq!(doc.details(&doc.entries()[0]).annotations["k"], "v".into());
-        assert_eq!(doc.details(&doc.entries()[1]).annotations["k"], "w".into());
+        assert_eq!(
+            doc.details(&doc.entries()[0]).annotations.get("k"),
+            Some("v")
+        );
+        assert_eq!(
+            doc.details(&doc.entries()[1]).annotations.get("k"),
+            Some("w")
+        );
     }
 
     #[test]

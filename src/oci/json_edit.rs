@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Applies splices to a text.
@@ -61,6 +61,107 @@ pub(super) fn elements(array: &str) -> Result<Vec<&str>, String> {
     serde_json::from_str::<Vec<&RawValue>>(array)
         .map(|elements| elements.into_iter().map(RawValue::get).collect())
         .map_err(|error| error.to_string())
+}
+
+/// A member of an object whose lists are taken apart while it is read: a text of a hundred megabytes is read once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// The value of another key, as written.
+    Member(&'a str),
+    /// The elements of a list, as written.
+    List(Vec<&'a str>),
+    /// `null` in place of a list.
+    Null,
+    /// Anything else in place of a list.
+    NoList,
+}
+
+/// Returns the members of an object. `is_list` tells for which keys a list is expected.
+pub(super) fn members_and_lists(
+    object: &str,
+    is_list: impl Fn(&str) -> bool,
+) -> Result<Vec<Part<'_>>, String> {
+    struct Parts<F>(F);
+
+    impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Parts<F> {
+        type Value = Vec<Part<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut parts = Vec::new();
+            while let Some(key) = map.next_key::<String>()? {
+                parts.push(if (self.0)(&key) {
+                    map.next_value()?
+                } else {
+                    Part::Member(map.next_value::<&RawValue>()?.get())
+                });
+            }
+            Ok(parts)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    deserializer
+        .deserialize_map(Parts(is_list))
+        .and_then(|parts| deserializer.end().map(|()| parts))
+        .map_err(|error| error.to_string())
+}
+
+/// Reads a value in place of a list.
+impl<'de> Deserialize<'de> for Part<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Part<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element::<&RawValue>()? {
+                    elements.push(element.get());
+                }
+                Ok(Part::List(elements))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Part::NoList)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Part::Null)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Part::NoList)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Part::NoList)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Part::NoList)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Part::NoList)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Part::NoList)
+            }
+        }
+
+        deserializer.deserialize_any(List)
+    }
 }
 
 /// A range of the text and what replaces it.
@@ -142,6 +243,30 @@ mod tests {
         Splice {
             range,
             with: String::new(),
+        }
+    }
+
+    #[test]
+    fn lists_are_taken_apart_and_other_members_are_not() {
+        let text = r#" {"a" : [1,2], "List": [ {"x":[ ]} ,1e400,"\u0061" ], "list":null} "#;
+        let is_list = |key: &str| key.eq_ignore_ascii_case("list");
+        let parts = members_and_lists(text, is_list).expect("JSON");
+        let list = vec![r#"{"x":[ ]}"#, "1e400", r#""\u0061""#];
+        assert_eq!(parts, [Part::Member("[1,2]"), Part::List(list), Part::Null]);
+        for other in ["{\"a\":[{}]}", "true", "1", "-1", "1.5", "\"x\""] {
+            let text = format!("{{\"list\":{other}}}");
+            let parts = members_and_lists(&text, is_list).expect("JSON");
+            assert_eq!(parts, [Part::NoList], "{other}");
+        }
+        for damaged in [
+            "",
+            "[]",
+            "{\"list\":[1 2]}",
+            "{\"list\":[}",
+            "{\"list\":[]} x",
+            "{\"list\":{]}",
+        ] {
+            assert!(members_and_lists(damaged, is_list).is_err(), "{damaged}");
         }
     }
 

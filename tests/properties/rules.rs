@@ -110,10 +110,10 @@ pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
     );
     for (position, entry) in doc.entries().iter().enumerate() {
         let details = doc.details(entry);
-        for key in details.annotations.keys() {
+        for (key, _) in details.annotations.iter() {
             let edit = Edit::RemoveAnnotation {
                 position,
-                key: key.clone(),
+                key: key.into(),
             };
             // Some are out of reach (in a second descriptor within the first): refusing is allowed, a wrong result is not.
             if let Ok(edited) = doc.edited(&[edit]) {
@@ -124,22 +124,20 @@ pub(crate) fn edits(u: &mut Unstructured<'_>) -> Result<bool> {
                 assert!(is_cut_from(edited.text(), doc.text()), "{}", edited.text());
             }
         }
-        for key in details.annotations.keys() {
+        for (key, _) in details.annotations.iter() {
             let value = line(
                 u,
                 &["app:1", "@sha256:", "\"", "\\", "\n", "\u{1f600}", "]},[{"],
             )?;
             let edit = Edit::ReplaceAnnotation {
                 position,
-                key: key.clone(),
+                key: key.into(),
                 value: value.as_str().into(),
             };
             if let Ok(edited) = doc.edited(&[edit]) {
                 let now = edited.details(&edited.entries()[position]);
                 let mut wanted = details.clone();
-                wanted
-                    .annotations
-                    .insert(key.clone(), value.as_str().into());
+                wanted.annotations.insert(key, value.as_str());
                 assert_eq!(now, wanted, "{} with {key}: {value:?}", doc.text());
                 let digests = |doc: &IndexDoc| -> Vec<String> {
                     let entries = doc.entries().iter();

@@ -131,7 +131,7 @@ impl From<WrittenEntry> for Entry {
                 (BASE_NAME, names.base),
             ];
             let names = names.into_iter();
-            let names = names.filter_map(|(key, name)| Some((key.into(), name?)));
+            let names = names.filter_map(|(key, name)| Some((key, name?)));
             details.annotations.extend(names);
         }
         Self {

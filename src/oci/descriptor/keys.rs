@@ -43,6 +43,9 @@ const KEYS: [(&str, Key); 15] = [
     ("urls", Key::Urls),
 ];
 
+/// The length of the longest name, in bytes.
+const LONGEST: usize = 12;
+
 impl Key {
     pub(super) fn of(text: &str) -> Self {
         // As nearly every writer spells them.
@@ -52,6 +55,8 @@ impl Key {
             "mediaType" => return Self::MediaType,
             "annotations" => return Self::Annotations,
             "platform" => return Self::Platform,
+            // Most annotations. Only a letter that is not ASCII equals one of fewer bytes.
+            _ if text.len() > LONGEST && text.is_ascii() => return Self::Other,
             _ => {}
         }
         KEYS.iter()
@@ -115,4 +120,26 @@ pub(crate) fn folds_to(text: &str, lower: &str) -> bool {
                 other => other.to_ascii_lowercase(),
             })
             .eq(lower.chars())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_longer_than_the_longest() {
+        let longest = KEYS.iter().map(|(name, _)| name.len()).max();
+        assert_eq!(longest, Some(LONGEST));
+        for (name, key) in KEYS {
+            assert_eq!(Key::of(name), key);
+            assert_eq!(Key::of(&name.to_ascii_uppercase()), key);
+        }
+        assert_eq!(Key::of("artifactType"), Key::ArtifactType);
+        assert_eq!(Key::of("artifacttype_"), Key::Other);
+        assert_eq!(Key::of("\u{17f}ub\u{17f}ubject"), Key::Other);
+        assert_eq!(Key::of("\u{17f}ubject"), Key::Subject);
+        assert_eq!(Key::of("blob\u{17f}"), Key::Blobs);
+        // More bytes than the longest name, and equal to it.
+        assert_eq!(Key::of("fsLayer\u{17f}"), Key::FsLayers);
+    }
 }

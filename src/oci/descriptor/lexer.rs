@@ -104,6 +104,20 @@ impl<R: BufRead> Lexer<R> {
         Self::with_limits(input, (usize::MAX, usize::MAX))
     }
 
+    /// As [`Self::whole`], with a buffer for strings that an earlier lexer [left](Self::into_buffer).
+    pub(super) fn whole_with(input: R, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self {
+            text: buffer,
+            ..Self::whole(input)
+        }
+    }
+
+    /// Returns the buffer for strings, to use it again.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.text
+    }
+
     /// Reads input of any size. No media type or annotation that counts is longer than 4 KiB, and no `data` than 1 MiB.
     pub(super) const fn stream(input: R) -> Self {
         Self::with_limits(input, (4 << 10, 1 << 20))
@@ -169,6 +183,14 @@ impl<R: BufRead> Lexer<R> {
             if byte.is_some() || is_end {
                 return Ok(byte);
             }
+        }
+    }
+
+    /// Checks that only white space is left.
+    pub(super) fn end(&mut self) -> Result<(), ScanError> {
+        match self.next()? {
+            None => Ok(()),
+            Some(_) => Err(self.error("text after the value")),
         }
     }
 

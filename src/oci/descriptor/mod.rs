@@ -13,10 +13,11 @@ mod annotations;
 mod data;
 mod keys;
 mod lexer;
+mod nesting;
 mod report;
 mod scan;
+mod texts;
 
-use std::collections::BTreeMap;
 use std::io;
 
 use super::digest::Digest;
@@ -29,6 +30,7 @@ pub(crate) use annotations::is_subject_key;
 pub use data::decode_data;
 pub(crate) use keys::folds_to;
 pub use lexer::ScanError;
+pub use texts::Annotations;
 
 /// The role of a blob in the document that references it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +59,7 @@ pub struct Details {
     /// `platform`, as written.
     pub platform: Option<Platform>,
     /// `annotations`, without values that are not strings.
-    pub annotations: BTreeMap<Box<str>, Box<str>>,
+    pub annotations: Annotations,
     /// `artifactType`.
     pub artifact_type: Option<Box<str>>,
     /// `data`: the blob in base64, as written.
@@ -129,6 +131,42 @@ impl Link {
 /// The most levels of a document of a known type, as in Go's `encoding/json`.
 const MAX_DEPTH: usize = 10_000;
 
+/// Scans one descriptor after another for their references, with the same buffers: an index may have a million of them.
+#[derive(Debug)]
+pub(super) struct DescriptorScanner {
+    scan: Scan,
+    buffer: Vec<u8>,
+}
+
+impl DescriptorScanner {
+    pub(super) fn new() -> Self {
+        Self {
+            scan: Scan::lean(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Returns what [`Document::scan_descriptor`] finds: the references, for the caller to take, and the damage. They have no
+    /// [`Details`], unless these hold `data`.
+    ///
+    /// # Errors
+    /// As [`Document::scan_descriptor`].
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<(&mut Vec<Link>, Option<Box<str>>), ScanError> {
+        self.scan.restart();
+        let mut lexer = Lexer::whole_with(bytes, std::mem::take(&mut self.buffer));
+        let scanned = self
+            .scan
+            .value(&mut lexer, Place::Item(Role::Child), MAX_DEPTH)
+            .and_then(|()| lexer.end());
+        self.buffer = lexer.into_buffer();
+        scanned?;
+        Ok(self.scan.references())
+    }
+}
+
 impl Document {
     /// Scans one document of a known type.
     ///
@@ -159,10 +197,8 @@ impl Document {
         let mut scan = Scan::default();
         let mut lexer = Lexer::whole(bytes);
         scan.value(&mut lexer, place, limit)?;
-        match lexer.next()? {
-            None => Ok(scan.finish()),
-            Some(_) => Err(lexer.error("text after the value")),
-        }
+        lexer.end()?;
+        Ok(scan.finish())
     }
 
     /// Scans a stream of JSON values (one document, or JSON lines) in bounded memory: for blobs of unknown types, which can be of

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::annotations::{BASE_DIGEST, named_blob};
 use super::keys::{Key, PlatformKey};
 use super::lexer::{Keep, Lexer, ScanError};
+use super::nesting::{Digests, Levels};
 use super::report::{Mark, Marks, Value};
 use super::{Details, Document, Link, Role, Shape};
 use crate::oci::digest::Digest;
@@ -86,38 +87,6 @@ impl Scalar {
     }
 }
 
-/// The kinds of the open containers, one bit each.
-#[derive(Debug, Default)]
-struct Levels {
-    bits: Vec<u64>,
-    depth: usize,
-}
-
-impl Levels {
-    fn push(&mut self, is_object: bool) {
-        let word = self.depth / 64;
-        if word >= self.bits.len() {
-            self.bits.push(0);
-        }
-        if let Some(bits) = self.bits.get_mut(word) {
-            let bit = 1 << (self.depth % 64);
-            *bits = if is_object { *bits | bit } else { *bits & !bit };
-        }
-        self.depth += 1;
-    }
-
-    const fn pop(&mut self) {
-        self.depth -= 1;
-    }
-
-    /// Returns whether the innermost container is an object; `None` if all are closed.
-    fn is_object(&self) -> Option<bool> {
-        let last = self.depth.checked_sub(1)?;
-        let bits = self.bits.get(last / 64)?;
-        Some(bits & (1 << (last % 64)) != 0)
-    }
-}
-
 /// The state of an open container. One at [`Place::Inner`] gets a frame at the first key that a descriptor may have.
 #[derive(Debug)]
 struct Frame {
@@ -137,9 +106,37 @@ pub(super) struct Scan {
     frames: Vec<Frame>,
     /// The key of the current annotation.
     annotation: String,
+    /// Only references are wanted, and of the details of a descriptor only its `data`.
+    is_lean: bool,
 }
 
 impl Scan {
+    /// Returns a scan that finds the same references, without their details.
+    pub(super) fn lean() -> Self {
+        Self {
+            is_lean: true,
+            ..Self::default()
+        }
+    }
+
+    /// Begins anew, with the allocations of what was scanned before.
+    pub(super) fn restart(&mut self) {
+        self.document.links.clear();
+        self.document = Document {
+            links: std::mem::take(&mut self.document.links),
+            ..Document::default()
+        };
+        self.marks = Marks::default();
+        self.values = 0;
+        self.levels.clear();
+        self.frames.clear();
+    }
+
+    /// Returns the references of a complete value that was not at the top, and why it is damaged.
+    pub(super) fn references(&mut self) -> (&mut Vec<Link>, Option<Box<str>>) {
+        (&mut self.document.links, self.document.damage.take())
+    }
+
     pub(super) fn finish(self) -> Document {
         let mut document = self.document;
         // The keys alone prove nothing: BuildKit's cache configuration has `layers` without digests, an image configuration
@@ -273,9 +270,17 @@ impl Scan {
             .map(|frame| &mut frame.candidate)
     }
 
+    /// Returns the details of the innermost object, to store a part of them; `None` if they are not wanted.
+    fn details(&mut self) -> Option<&mut Details> {
+        if self.is_lean {
+            return None;
+        }
+        self.owner(0).map(Candidate::details)
+    }
+
     /// Returns the platform of the descriptor that is this number of containers above.
     fn platform(&mut self, above: usize) -> Option<&mut Platform> {
-        self.owner(above)?.details().platform.as_mut()
+        self.owner(above)?.details.as_mut()?.platform.as_mut()
     }
 
     fn push_frame(&mut self, place: Place) {
@@ -339,8 +344,8 @@ impl Scan {
                 Place::Inner
             }
             (Place::Platform, true) => {
-                if let Some(owner) = self.owner(0) {
-                    owner.details().platform = Some(Platform::default());
+                if let Some(details) = self.details() {
+                    details.platform = Some(Platform::default());
                 }
                 Place::Platform
             }
@@ -502,7 +507,12 @@ impl Scan {
                 let Some(text) = text else { return };
                 let place = self.place();
                 if let Some(candidate) = self.owner(0) {
-                    candidate.media_type(&text, place);
+                    candidate.media_type(&text);
+                }
+                if matches!(place, Place::Item(_))
+                    && let Some(details) = self.details()
+                {
+                    details.media_type = text.as_ref().into();
                 }
                 if place == Place::Top {
                     self.document.media_type = Some(text.into());
@@ -512,8 +522,8 @@ impl Scan {
                 let Some(text) = text else { return };
                 if self.place() == Place::Top {
                     self.document.artifact_type = Some(text.into());
-                } else if let Some(candidate) = self.owner(0) {
-                    candidate.details().artifact_type = Some(text.into());
+                } else if let Some(details) = self.details() {
+                    details.artifact_type = Some(text.into());
                 }
             }
             Slot::Data => {
@@ -572,8 +582,8 @@ impl Scan {
                 }
             }
             Place::Platform => {
-                if let Some(owner) = self.owner(0) {
-                    owner.details().platform = None;
+                if let Some(details) = self.details() {
+                    details.platform = None;
                 }
             }
             Place::Inner if self.levels.depth > MAX_FRAME_DEPTH => {
@@ -598,6 +608,7 @@ impl Scan {
 
     /// Records an annotation for the object that contains `annotations`.
     fn annotate(&mut self, text: &str) {
+        let is_lean = self.is_lean;
         let position = self.frames.len().checked_sub(2);
         let Some(owner) = position.and_then(|position| self.frames.get_mut(position)) else {
             return;
@@ -610,10 +621,10 @@ impl Scan {
             Place::Top if self.annotation == BASE_DIGEST => {
                 self.document.base_digest = Digest::parse(text).ok();
             }
-            Place::Item(_) => {
+            Place::Item(_) if !is_lean => {
                 let annotations = &mut owner.candidate.details().annotations;
                 // The last value of a repeated key counts, as in Go.
-                annotations.insert(self.annotation.as_str().into(), text.into());
+                annotations.insert(self.annotation.as_str(), text);
             }
             _ => {}
         }
@@ -648,7 +659,7 @@ const fn top_place(key: Key) -> Place {
 /// The state of an object that may be a descriptor.
 #[derive(Debug, Default)]
 struct Candidate {
-    digests: Vec<Result<Digest, String>>,
+    digests: Digests,
     /// Blobs that its annotations reference.
     named: Vec<Digest>,
     kind: Option<Kind>,
@@ -664,7 +675,7 @@ impl Candidate {
         self.details.get_or_insert_default()
     }
 
-    fn media_type(&mut self, text: &str, place: Place) {
+    fn media_type(&mut self, text: &str) {
         let kind = Kind::of(text);
         self.is_foreign |= is_nondistributable(text);
         self.kind = Some(match self.kind {
@@ -672,9 +683,6 @@ impl Candidate {
             Some(Kind::Unknown) if !kind.is_document() => Kind::Unknown,
             _ => kind,
         });
-        if matches!(place, Place::Item(_)) {
-            self.details().media_type = text.into();
-        }
     }
 
     fn emit(mut self, scan: &mut Scan, place: Place) {
@@ -698,11 +706,11 @@ impl Candidate {
             (None, _) => Kind::Unknown,
             (Some(kind), _) => kind,
         };
-        if required && self.digests.is_empty() {
+        if required && self.digests.len() == 0 {
             scan.damage(|| format!("a descriptor without digest in `{}`", key_of(role)));
         }
         let mut details = match role {
-            Role::Child => Some(self.details.unwrap_or_default()),
+            Role::Child if !scan.is_lean => Some(self.details.unwrap_or_default()),
             _ => self.details.filter(|details| details.data.is_some()),
         };
         let first = scan.document.links.len();

@@ -559,7 +559,7 @@ impl Part {
                 .details
                 .as_ref()
                 .and_then(|details| details.annotations.get(REFERENCE_DIGEST))
-                .is_some_and(|digest| digests.contains(&**digest));
+                .is_some_and(|digest| digests.contains(digest));
             let mut own = graph.edges(edge.to).iter();
             let is_referrer =
                 own.any(|edge| edge.role == Role::Subject && dropped.contains(&edge.to));

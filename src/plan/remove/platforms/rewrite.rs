@@ -135,7 +135,7 @@ fn pinned<'a>(
         .filter_map(move |key| {
             let name = entry.details.annotations.get(key)?;
             let (_, pin) = split_pin(name)?;
-            (pin == *digest).then_some((key, &**name))
+            (pin == *digest).then_some((key, name))
         })
 }
 

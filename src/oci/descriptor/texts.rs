@@ -1,0 +1,124 @@
+//! The annotations of a descriptor.
+
+use std::fmt;
+
+/// Keys and values in the order of the keys, each key once.
+///
+/// An index may have a million entries with one or two annotations: a list takes a quarter of the memory of a tree.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Annotations(Vec<(Box<str>, Box<str>)>);
+
+impl Annotations {
+    /// Returns the value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.position(key).ok()?;
+        self.0.get(at).map(|(_, value)| &**value)
+    }
+
+    /// Returns whether there is a key.
+    #[must_use]
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.position(key).is_ok()
+    }
+
+    /// Sets the value of a key.
+    pub fn insert(&mut self, key: impl Into<Box<str>>, value: impl Into<Box<str>>) {
+        let (key, value) = (key.into(), value.into());
+        match self.position(&key) {
+            Ok(at) => {
+                if let Some((_, old)) = self.0.get_mut(at) {
+                    *old = value;
+                }
+            }
+            Err(at) => {
+                // Most descriptors have few.
+                self.0.reserve_exact(1);
+                self.0.insert(at, (key, value));
+            }
+        }
+    }
+
+    /// Removes a key. Returns whether it was there.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let found = self.position(key);
+        if let Ok(at) = found {
+            self.0.remove(at);
+        }
+        found.is_ok()
+    }
+
+    /// Returns the keys and values in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Returns how many keys there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the position of a key, or where it would have to be.
+    fn position(&self, key: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(key))
+    }
+}
+
+impl fmt::Debug for Annotations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<K: Into<Box<str>>, V: Into<Box<str>>> Extend<(K, V)> for Annotations {
+    fn extend<T: IntoIterator<Item = (K, V)>>(&mut self, items: T) {
+        for (key, value) in items {
+            self.insert(key, value);
+        }
+    }
+}
+
+impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Annotations {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(items: T) -> Self {
+        let mut annotations = Self::default();
+        annotations.extend(items);
+        annotations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_key_counts_and_keys_are_in_order() {
+        let mut annotations: Annotations = [("b", "1"), ("a", "2"), ("c", "3"), ("b", "4")]
+            .into_iter()
+            .collect();
+        let all = |annotations: &Annotations| {
+            let pairs = annotations
+                .iter()
+                .map(|(key, value)| format!("{key}{value}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(all(&annotations), "a2 b4 c3");
+        assert_eq!(
+            (annotations.get("b"), annotations.get("d")),
+            (Some("4"), None)
+        );
+        assert_eq!(
+            (annotations.remove("b"), annotations.remove("b")),
+            (true, false)
+        );
+        assert_eq!(all(&annotations), "a2 c3");
+        assert!(!annotations.contains_key("b") && annotations.contains_key("c"));
+        assert_eq!((annotations.len(), annotations.is_empty()), (2, false));
+    }
+}
