@@ -5,6 +5,7 @@
 //! that reads documents: while one of those waits for a part of its work it takes up other work, and would begin a layout
 //! in the middle of another one.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -226,26 +227,45 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
     })
 }
 
-/// Returns `true`, after a note, if there is no layout yet at a path: nothing, or an empty directory. A link to nothing is
-/// neither, and no more is a directory that cannot be read.
+/// Returns `true`, after a note, if there is no layout yet at a path: nothing, an empty directory, or what BuildKit leaves of one
+/// when a build fails. A link to nothing is none of these, and no more is a directory that cannot be read.
 pub fn is_absent(context: &Context<'_>, path: &Path) -> bool {
     let is_nothing = || {
         let found = std::fs::symlink_metadata(path);
         found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
-    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     let what = if is_nothing() {
         "does not exist"
-    } else if is_empty() {
-        "is empty"
     } else {
-        return false;
+        match names_in(path).as_deref() {
+            Some([]) => "is empty",
+            Some([name]) if name == INGEST && is_empty_directory(&path.join(INGEST)) => {
+                "has nothing but an empty `ingest`"
+            }
+            _ => return false,
+        }
     };
     let path = path.display();
     context
         .term
         .note(&format!("`{path}` {what}: nothing to do"));
     true
+}
+
+/// The directory of unfinished blobs. BuildKit makes it in a local cache before a build, and everything else only after one that
+/// succeeds (containerd content/local `NewLabeledStore`, buildkit client `parseCacheOptions`).
+const INGEST: &str = "ingest";
+
+/// Returns the first two names in a directory; `None` if it cannot be read.
+fn names_in(path: &Path) -> Option<Vec<OsString>> {
+    let entries = std::fs::read_dir(path).ok()?.take(2);
+    entries.map(|entry| Some(entry.ok()?.file_name())).collect()
+}
+
+fn is_empty_directory(path: &Path) -> bool {
+    // A link is followed by reading, and somewhere else is not this layout.
+    let found = std::fs::symlink_metadata(path);
+    found.is_ok_and(|found| found.is_dir()) && names_in(path).is_some_and(|names| names.is_empty())
 }
 
 /// Returns `true` if a file below a directory is an archive of a layout, or cannot be read and may be one: then the run reports

@@ -36,8 +36,15 @@ fn what_is_not_there_yet_is_a_success_and_stays_so() {
             let empty = temp.path().join("empty");
             fs::create_dir(&empty).expect("a directory can be made");
             let absent = temp.path().join("absent");
+            // What a failed build leaves in the directory of its cache.
+            let failed = temp.path().join("failed");
+            fs::create_dir_all(failed.join("ingest")).expect("directories can be made");
             let before = snapshot(temp.path());
-            for (path, what) in [(&absent, "does not exist"), (&empty, "is empty")] {
+            for (path, what) in [
+                (&absent, "does not exist"),
+                (&empty, "is empty"),
+                (&failed, "has nothing but an empty `ingest`"),
+            ] {
                 let call = Cmd::new(*command).arg(path).args(after(command));
                 let run = call.run();
                 assert_ne!(run.code, Some(0), "{}", run.all());
@@ -66,13 +73,29 @@ fn files_links_to_nothing_and_other_directories_are_errors_still() {
     fs::create_dir_all(damaged.join("blobs")).expect("a directory can be made");
     fs::write(damaged.join("index.json"), "{").expect("a file can be written");
     let below = file.join("layout");
+    let unfinished = temp.path().join("unfinished");
+    fs::create_dir_all(unfinished.join("ingest/1")).expect("directories can be made");
+    let store = temp.path().join("store");
+    fs::create_dir_all(store.join("ingest")).expect("directories can be made");
+    fs::create_dir_all(store.join("blobs/sha256")).expect("directories can be made");
+    let elsewhere = temp.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory can be made");
+    symlink(store.join("ingest"), elsewhere.join("ingest")).expect("a link can be made");
+    let paths = [
+        &file,
+        &link,
+        &other,
+        &damaged,
+        &below,
+        &unfinished,
+        &store,
+        &elsewhere,
+    ];
     for_each(
         COMMANDS
             .into_iter()
             .chain([&["rm"][..]])
-            .flat_map(|command| {
-                [&file, &link, &other, &damaged, &below].map(|path| (command, path))
-            }),
+            .flat_map(|command| paths.map(|path| (command, path))),
         |(command, path)| format!("{command:?} {}", path.display()),
         |(command, path)| {
             let call = Cmd::new(*command).arg(path).args(after(command));
