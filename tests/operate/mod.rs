@@ -1,7 +1,7 @@
 //! What those who operate a machine rely on: records, budgets of the disk, signals and short output.
 //!
 //! - [`audit`] is about `--audit-log`, [`metrics`] about `--metrics`.
-//! - [`action`]: the composite action in `docs/`.
+//! - [`action`]: the composite action in `docs/`; [`recipes`]: everything else that `docs/recipes.md` shows.
 //! - [`absent`] is about `--if-exists`, [`budget`] about `--min-free`.
 //! - [`screen`]: lists are no longer than a terminal.
 //! - [`sorted`] is about `df --sort`.
@@ -17,6 +17,7 @@ mod action;
 mod audit;
 mod budget;
 mod metrics;
+mod recipes;
 mod screen;
 mod signals;
 mod sorted;
