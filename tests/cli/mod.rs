@@ -18,6 +18,7 @@
 //! - [`refusals`]: errors, with the hints that lead out of them.
 //! - [`templates`]: `--format TEMPLATE`.
 //! - [`terminal`]: colours, widths, and readers that close the pipe.
+//! - [`transcripts`]: docker's answers beside ours, line by line.
 //! - [`words`]: docker's words for the commands.
 //! - [`topics`]: help topics, whose commands run and whose tables are true.
 
@@ -33,5 +34,6 @@ mod sweep;
 mod templates;
 mod terminal;
 mod topics;
+mod transcripts;
 mod usage;
 mod words;
