@@ -91,7 +91,8 @@
 //! # }
 //! ```
 //!
-//! [`ops::remove`] removes images by name. The steps of these functions are available separately:
+//! [`ops::prune_together`] does that to several layouts with one budget, and [`ops::remove`] removes images by name. The steps of
+//! these functions are available separately:
 //! [`LayoutGroup::open`](ops::LayoutGroup::open), [`OpenGroup::plan`](ops::OpenGroup::plan),
 //! [`OpenGroup::execute`](ops::OpenGroup::execute).
 //!

@@ -10,21 +10,27 @@ mod archive;
 mod group;
 mod holds;
 mod journal;
+mod limits;
 mod locks;
 mod protection;
 mod prune;
 mod remove;
 mod repair;
 mod run;
+mod together;
 mod trash;
 
 pub use crate::execute::Repaired;
 pub use group::{Detail, LayoutGroup, OpenGroup, SharedUsage};
 pub use holds::change_holds;
 pub use journal::{Change, ChangeResult, Journal};
+pub use limits::{BudgetRequest, FreeSpace, Limits, LimitsError};
 pub use protection::Protection;
 pub use prune::prune;
 pub use remove::{RemoveError, remove};
 pub use repair::{repair, restore_missing};
 pub use run::{Finished, GcOptions, MAX_ATTEMPTS, Mode, gc, run};
+pub use together::{
+    LayoutVerdicts, PruneTogether, PrunedTogether, Runs, SharedBudget, Surveyed, prune_together,
+};
 pub use trash::{EmptyRequest, TrashOwner, UndoRequest, empty_trash, undo, undo_blob};

@@ -1,5 +1,7 @@
 //! The library as a program that embeds it calls it: whole commands over a layout.
 
+mod together;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -7,13 +7,11 @@ use std::path::PathBuf;
 
 use ocisweep::model::images::TimeSource;
 use ocisweep::oci::Digest;
-use ocisweep::ops::Finished;
+use ocisweep::ops::{Finished, FreeSpace, Limits, PruneTogether};
 use ocisweep::parse::size::human_size;
 use ocisweep::plan::{Totals, Verdict};
 
-use super::{
-    Failure, Limits, PlanNotes, Refusal, Request, TreePrune, age, names, report, warn_unmatched,
-};
+use super::{Failure, PlanNotes, Refusal, Request, age, names, report, warn_unmatched};
 use crate::cli::context::Context;
 use crate::cli::exit::{self, Exit};
 use crate::cli::layouts::{Runs, finished, shares};
@@ -124,7 +122,7 @@ pub(super) fn confirm(
     context: &Context<'_>,
     request: &Request,
     planned: &Runs<PlanNotes, Failure<'_>>,
-    tree: Option<&TreePrune>,
+    tree: Option<&PruneTogether>,
 ) -> (Answer, Exit) {
     if context.stopped() {
         return (Answer::No, exit::INTERRUPTED);
@@ -167,8 +165,8 @@ fn fitting(context: &Context<'_>, texts: &[String]) -> String {
 }
 
 /// Returns whose budget it is, if there are several layouts.
-fn budget_scope(tree: Option<&TreePrune>, groups: usize) -> String {
-    match tree.filter(|tree| tree.has_budget()) {
+fn budget_scope(tree: Option<&PruneTogether>, groups: usize) -> String {
+    match tree.filter(|tree| tree.limits().is_some()) {
         Some(tree) => format!(" for {} layouts together", tree.layouts()),
         None if groups > 1 => format!(" for each of {groups} layouts"),
         None => String::new(),
@@ -181,7 +179,7 @@ fn ask(
     request: &Request,
     mut text: String,
     totals: &Totals,
-    (limits, tree, groups): (Limits, Option<&TreePrune>, usize),
+    (limits, tree, groups): (Limits, Option<&PruneTogether>, usize),
 ) -> (Answer, Exit) {
     if text.is_empty() {
         return (Answer::Yes, exit::DONE);
@@ -199,7 +197,7 @@ fn ask(
         let of = budget_scope(tree, groups);
         let _ = writeln!(text, "Budget: {}{of}", human_size(max_size));
     }
-    if let Some((wanted, available)) = limits.free {
+    if let Some(FreeSpace { wanted, available }) = limits.free {
         let (wanted, available) = (human_size(wanted), human_size(available));
         let of = budget_scope(tree, groups);
         let _ = writeln!(text, "Free space: {available}, wanted {wanted}{of}");

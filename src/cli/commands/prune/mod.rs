@@ -18,19 +18,20 @@ use ocisweep::model::entries::list_entries;
 use ocisweep::model::images::{TimeSource, list_images};
 use ocisweep::model::inventory::Unmeasured;
 use ocisweep::oci::glob::Glob;
-use ocisweep::ops::{self, Finished, LayoutGroup, Mode, Protection};
-use ocisweep::parse::size::{Amount, human_size};
+use ocisweep::ops::{
+    self, BudgetRequest, Finished, FreeSpace, LayoutGroup, Limits, Mode, Protection, PruneTogether,
+};
+use ocisweep::parse::size::human_size;
 use ocisweep::plan::plan_file::{PlanFile, PlannedLayout};
 use ocisweep::plan::{
     Across, Age, Budget, Filters, GroupBy, KeepFrom, KeptBytes, KeptLink, Plan, Policy, Prune,
-    PruneError, PruneOptions, Scope, Survey, Unmatched, Verdict, prune, remove_if_empty, unmatched,
-    unmatched_everywhere,
+    PruneError, PruneOptions, Scope, Survey, TreeShare, Unmatched, Verdict, prune, remove_if_empty,
+    unmatched, unmatched_everywhere,
 };
 use ocisweep::{Error, Snapshot};
 
 use self::confirm::{Answer, Confirmed, as_shown, confirm};
-use self::limits::{Limits, refuse_min_free};
-use self::tree::TreePrune;
+use self::limits::refuse_min_free;
 use crate::cli::args::{GroupName, PruneArgs};
 use crate::cli::audit::Removed;
 use crate::cli::context::Context;
@@ -54,8 +55,7 @@ struct Request {
     filter_texts: Vec<String>,
     policy: Policy,
     scope: Scope,
-    max_size: Option<Amount>,
-    min_free: Option<Amount>,
+    budget: BudgetRequest,
     /// Whose images are compared and whose budget it is; `None`: rules count in each layout, a budget for all.
     across: Option<Across>,
     time: TimeSource,
@@ -79,8 +79,7 @@ impl Request {
             let key = text.split('=').next().unwrap_or_default();
             matches!(key, "until" | "before" | "since")
         };
-        self.max_size.is_some()
-            || self.min_free.is_some()
+        self.budget.is_given()
             || policy.within.is_some()
             || counts.iter().any(Option::is_some)
             || self.filter_texts.iter().any(has_filter)
@@ -119,13 +118,13 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         ));
     }
     let chosen = choose_groups(context, args.layouts.given_to_delete())?;
-    let mut tree = TreePrune::of(context, &request, &chosen)?;
-    let shares_budget = tree.as_ref().is_some_and(TreePrune::has_budget);
+    let mut tree = tree::together(context, &request, &chosen)?;
+    let shares_budget = tree.as_ref().is_some_and(|tree| tree.limits().is_some());
     refuse_min_free(context, args, &chosen, shares_budget)?;
     let mut exit = chosen.exit;
     let is_dry_run = args.is_dry_run();
     let planned = match &mut tree {
-        Some(tree) => Some(tree.decide(context, &request, &chosen)),
+        Some(tree) => Some(tree::decide(context, &request, &chosen, tree)),
         None => must_ask.then(|| plan_all(context, &request, &chosen)),
     };
     let mut shown = Vec::new();
@@ -165,7 +164,7 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         }
     };
     if let Some(tree) = tree.as_mut().filter(|_| !is_dry_run) {
-        tree.note(context, &chosen, &mut runs);
+        tree::note(context, tree, &mut runs);
     }
     // The question reports it too.
     if !must_ask {
@@ -194,12 +193,12 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<Exit, Exit> {
         true => None,
         false => budget_of(&request, &chosen, tree.as_ref(), &runs),
     };
-    if let (Some(tree), Some(budget)) = (&tree, &budget)
-        && !budget.reached
-        && tree.has_budget()
+    let shared = tree.as_ref().and_then(PruneTogether::budget);
+    if let (Some(shared), Some(_)) = (&shared, &budget)
+        && !shared.is_reached()
         && account.is_measured()
     {
-        exit = exit.and(tree.report_missed(context, &kept));
+        exit = exit.and(tree::report_missed(context, shared, &kept));
     }
     let is_shared = args.layouts.shared_blobs.is_some();
     if let Some(path) = args.plan.as_ref().filter(|_| account.is_measured()) {
@@ -288,8 +287,10 @@ fn request(context: &Context<'_>, args: &PruneArgs) -> Result<Request, String> {
         filter_texts: args.filter.clone(),
         policy,
         scope,
-        max_size: args.max_size,
-        min_free: args.min_free,
+        budget: BudgetRequest {
+            max_size: args.max_size,
+            min_free: args.min_free,
+        },
         across,
         time: args.time.into(),
         missing: MissingDocuments::allow_if(args.sweep.allow_missing),
@@ -377,7 +378,7 @@ fn one<'a>(
     request: &Request,
     group: &LayoutGroup,
     mode: Mode,
-    (tree, shown): (Option<&TreePrune>, Option<&Confirmed>),
+    (tree, shown): (Option<&PruneTogether>, Option<&Confirmed>),
 ) -> Result<Finished<PlanNotes>, Failure<'a>> {
     ops::run(group, &request.rule, mode, context.watcher(), |view| {
         let (plan, said) = planned(context, request, view, tree)?;
@@ -398,13 +399,13 @@ fn one<'a>(
 fn budget_of(
     request: &Request,
     chosen: &Selected,
-    tree: Option<&TreePrune>,
+    tree: Option<&PruneTogether>,
     runs: &Runs<PlanNotes, Failure<'_>>,
 ) -> Option<json::Budget> {
-    if let Some(tree) = tree.filter(|tree| tree.has_budget()) {
-        return Some(tree.budget());
+    if let Some(shared) = tree.and_then(PruneTogether::budget) {
+        return Some(tree::budget(&shared));
     }
-    if request.max_size.is_none() && request.min_free.is_none() {
+    if !request.budget.is_given() {
         return None;
     }
     let notes: Vec<&PlanNotes> = finished(runs).flat_map(|done| &done.notes).collect();
@@ -419,7 +420,7 @@ fn budget_of(
         scope: "layout",
         layouts: layouts.sum(),
         max_size: limits.max_size,
-        min_free: limits.free.map(|(wanted, _)| wanted),
+        min_free: limits.free.map(|free| free.wanted),
         used_bytes: None,
         reached: notes
             .iter()
@@ -442,15 +443,12 @@ fn plan_all(
     })
 }
 
-fn planned(
+fn options<'a>(
     context: &Context<'_>,
-    request: &Request,
-    view: &Snapshot,
-    tree: Option<&TreePrune>,
-) -> Result<(Plan, PlanNotes), PruneError> {
-    view.layout.refuse_shared_blobs()?;
-    let rule = &request.rule;
-    let images = list_images(view, rule.now);
+    request: &'a Request,
+    limits: Limits,
+    share: Option<&'a TreeShare>,
+) -> PruneOptions<'a> {
     let policy = &request.policy;
     let has_calendar = [policy.daily, policy.weekly, policy.monthly];
     let zone = if has_calendar.iter().any(Option::is_some) {
@@ -458,15 +456,10 @@ fn planned(
     } else {
         TimeZone::UTC
     };
-    let path = view.layout.path();
-    let limits = match tree.filter(|tree| tree.has_budget()) {
-        Some(tree) => tree.limits,
-        None => Limits::of(request, path)?,
-    };
-    let options = PruneOptions {
+    PruneOptions {
         scope: request.scope,
         filters: &request.filters,
-        policy: &request.policy,
+        policy,
         max_size: limits.max_size,
         free_bytes: limits.free_bytes(),
         time: request.time,
@@ -474,8 +467,26 @@ fn planned(
         zone,
         empty: request.empty,
         missing: request.missing,
-        share: tree.and_then(|tree| tree.share(path)),
+        share,
+    }
+}
+
+fn planned(
+    context: &Context<'_>,
+    request: &Request,
+    view: &Snapshot,
+    tree: Option<&PruneTogether>,
+) -> Result<(Plan, PlanNotes), PruneError> {
+    view.layout.refuse_shared_blobs()?;
+    let rule = &request.rule;
+    let images = list_images(view, rule.now);
+    let path = view.layout.path();
+    let limits = match tree.and_then(PruneTogether::limits) {
+        Some(limits) => limits,
+        None => request.budget.limits(path)?,
     };
+    let share = tree.and_then(|tree| tree.share(path));
+    let options = options(context, request, limits, share);
     let entries = list_entries(view);
     let unmatched = unmatched(view, &images, &entries, &request.filters, &request.policy);
     let pruned =
@@ -607,7 +618,7 @@ fn show(
             }
             let (shown, live) = (path.display(), human_size(*live));
             let cannot = match (said.limits.max_size, said.limits.free) {
-                (_, Some((wanted, available))) if *lacking > 0 => format!(
+                (_, Some(FreeSpace { wanted, available })) if *lacking > 0 => format!(
                     "cannot free {} of the file system of `{shown}`, which has {}: {} more are needed, {live} remain",
                     human_size(wanted),
                     human_size(available),
