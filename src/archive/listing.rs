@@ -13,8 +13,8 @@ use crate::fs::{Links, open_file, stat_of};
 /// The most members whose headers are read.
 const MAX_MEMBERS: usize = 100_000;
 
-/// The largest `index.json` that is read, in bytes.
-const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Returns the bytes of `index.json` in an archive that is not compressed. Only headers and that file are read, and nothing is
 /// written. The archive is not verified, so that no deletion may depend on the result.
@@ -23,6 +23,17 @@ const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// a pipe.
 #[must_use]
 pub fn index_of_plain(path: &Path) -> Option<Vec<u8>> {
+    member_of_plain(path, b"index.json")
+}
+
+/// Returns the bytes of docker save's `manifest.json` in an archive that is not compressed, under the same conditions as
+/// [`index_of_plain`]. Archives of docker before version 25 have no `index.json`.
+#[must_use]
+pub fn docker_save_of_plain(path: &Path) -> Option<Vec<u8>> {
+    member_of_plain(path, b"manifest.json")
+}
+
+fn member_of_plain(path: &Path, name: &[u8]) -> Option<Vec<u8>> {
     let file = File::from(open_file(CWD, path, Links::Follow).ok()?);
     let stat = stat_of(&file).ok()?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -40,12 +51,12 @@ pub fn index_of_plain(path: &Path) -> Option<Vec<u8>> {
             return found;
         };
         let mut names = entry.path.rsplit(|byte| *byte == b'/');
-        let is_index = names.next() == Some(&b"index.json"[..])
+        let is_wanted = names.next() == Some(name)
             && !names.any(|name| name == b"blobs" || name == b".ocisweep");
-        if entry.kind != Kind::File || !is_index {
+        if entry.kind != Kind::File || !is_wanted {
             continue;
         }
-        if found.is_some() || entry.len > MAX_INDEX_BYTES {
+        if found.is_some() || entry.len > MAX_FILE_BYTES {
             return None;
         }
         let mut bytes = Vec::new();

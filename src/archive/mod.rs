@@ -39,7 +39,7 @@ use crate::oci::{Algorithm, Digest};
 use crate::progress::{Phase, Progress, Running, Total};
 
 pub use input::Compression;
-pub use listing::index_of_plain;
+pub use listing::{docker_save_of_plain, index_of_plain};
 pub(crate) use rewrite::Written;
 pub use unpack::Compare;
 

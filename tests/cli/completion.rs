@@ -156,11 +156,43 @@ fn candidates_come_from_the_layout_of_the_line() {
         (&["why", "images", "redis:7", ""], &[]),
         (&["gc", "im"], &["images"]),
         (&["gc", "oci:im"], &["oci:images"]),
+        (
+            &["rm", "oci:images:gh"],
+            &[
+                "oci:images:ghcr.io/acme/app:1.3",
+                "oci:images:ghcr.io/acme/app:1.4",
+            ],
+        ),
+        (
+            &["image", "rm", "ocidir://./images:re"],
+            &["ocidir://./images:redis:7"],
+        ),
+        (&["why", "oci:images:re"], &["oci:images:redis:7"]),
+        (&["hold", "add", "oci:images:re"], &["oci:images:redis:7"]),
+        // These take whole layouts.
+        (&["gc", "oci:images:re"], &[]),
+        (&["hold", "rm", "oci:images:re"], &[]),
+        (&["rm", "oci:nowhere:"], &[]),
+        // Words behind the cursor, as a shell counts them.
+        (&["rm", "--platform", ""], &[]),
         (&["gc", "--shared-blobs", "im"], &["images/"]),
         (&["apply", "im"], &["images/"]),
     ] {
         assert_eq!(asked(&dir, words), want, "{words:?}");
     }
+    let behind = |count: &str, words: &[&str]| {
+        let words = [&["__complete", "fish", count, "ocisweep"], words].concat();
+        let run = dir.cmd(&words).run();
+        let lines = run.ok().stdout.lines();
+        let values = lines.filter_map(|line| line.split('\t').next());
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let words = ["rm", "--platform", "", "images", "redis:7"];
+    assert_eq!(behind("--behind=2", &words), platforms);
+    assert_eq!(behind("--behind=0", &["rm", "images", "gh"]), app);
+    // Of arguments without a flag only those before the cursor count.
+    assert_eq!(behind("--behind=1", &["rm", "", "images"]), ["images"]);
+    assert_eq!(behind("--behind=9", &words), [""; 0]);
     assert_eq!(asked(&dir, &["why", "images", "sha256:"]).len(), blobs);
     let described = dir
         .cmd(&["__complete", "fish", "ocisweep", "undo", "images", ""])
@@ -270,16 +302,26 @@ fn what_cannot_be_read_offers_nothing() {
     }
     assert_eq!(asked(&dir, &["rm", "dam"]), ["damaged"]);
     drop(layout);
-    // A plain archive is listed, a compressed one is not unpacked.
-    let tar = |flags: &str, to: &str| {
+    // A plain archive is listed, also one of docker before version 25; a compressed one is not unpacked.
+    fs::create_dir_all(dir.join("classic/abc")).expect("directories can be made");
+    fs::write(dir.join("classic/abc/layer.tar"), "a layer").expect("a file can be written");
+    let list =
+        r#"[{"Config":"abc.json","RepoTags":["old:1","older:2"],"Layers":["abc/layer.tar"]}]"#;
+    fs::write(dir.join("classic/manifest.json"), list).expect("a file can be written");
+    let tar = |flags: &str, to: &str, from: &str| {
         let mut command = Command::new("tar");
         command
-            .args([flags, to, "-C", "docker-save-names", "."])
+            .args([flags, to, "-C", from, "."])
             .current_dir(dir.path());
         run(command).ok();
     };
-    tar("-cf", "plain.tar");
-    tar("-czf", "packed.tar.gz");
+    tar("-cf", "plain.tar", "docker-save-names");
+    tar("-czf", "packed.tar.gz", "docker-save-names");
+    tar("-cf", "classic.tar", "classic");
+    assert_eq!(
+        asked(&dir, &["rm", "classic.tar", ""]),
+        ["old:1", "older:2"]
+    );
     assert_eq!(asked(&dir, &["rm", "pla"]), ["plain.tar"]);
     assert_eq!(
         asked(&dir, &["rm", "plain.tar", "localhost:5"]),
@@ -357,6 +399,11 @@ fn a_large_layout_is_answered_at_once() {
     assert!(many.is_empty() || many.len() == 1000, "{}", many.len());
 }
 
+/// Returns the keys that move the cursor back over a text.
+fn back(text: &str) -> String {
+    "\u{2}".repeat(text.len())
+}
+
 #[test]
 fn names_with_colons_are_completed_in_every_shell() {
     let dir = TestDir::new();
@@ -403,8 +450,33 @@ fn names_with_colons_are_completed_in_every_shell() {
                 &["rm", dir.join("images").to_str().expect("UTF-8"), "redis:7"],
             ),
             ("hol\tad\t", &["hold", "add"]),
+            ("rm oci:images:red\t", &["rm", "oci:images:redis:7"]),
+            (
+                "rm ocidir://images:gh\t4",
+                &["rm", "ocidir://images:ghcr.io/acme/app:1.4"],
+            ),
         ] {
             assert_eq!(typing.args(line), want, "{shell}: {line:?}");
+        }
+        // fish hides what is behind the cursor from a completion.
+        if shell == "fish" {
+            continue;
+        }
+        for (line, want) in [
+            (
+                format!(
+                    "rm --platform linux/ar images redis:7{}\t",
+                    back(" images redis:7")
+                ),
+                &["rm", "--platform", "linux/arm64", "images", "redis:7"][..],
+            ),
+            (
+                format!("prune --keep gh images{}\t4", back(" images")),
+                &["prune", "--keep", "ghcr.io/acme/app:1.4", "images"],
+            ),
+        ] {
+            let args = typing.args(&line);
+            assert_eq!(args, want, "{shell}: {line:?}");
         }
     }
 }

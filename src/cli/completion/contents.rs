@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use ocisweep::Layout;
-use ocisweep::archive::index_of_plain;
+use ocisweep::archive::{docker_save_of_plain, index_of_plain};
 use ocisweep::layout::holds::Holds;
 use ocisweep::layout::shared_blobs::SharedStore;
 use ocisweep::layout::trash::{Trash, TrashedRun};
@@ -164,6 +164,12 @@ fn entries_of(bytes: &[u8]) -> Option<Vec<Entry>> {
     Some(entries.map(Entry::from).collect())
 }
 
+/// Returns the names in docker save's list.
+fn names_of(saved: Option<DockerSave>) -> Vec<String> {
+    let elements = saved.into_iter().flat_map(|save| save.elements);
+    elements.flat_map(|element| element.repo_tags).collect()
+}
+
 /// Reads a regular file of at most `max` bytes.
 fn read(path: &Path, max: u64) -> Option<Vec<u8>> {
     let found = std::fs::metadata(path).ok()?;
@@ -180,10 +186,16 @@ impl Source {
     /// Reads `index.json` and the files beside it. `None`: it is not a layout, damaged, or too large.
     pub fn read(&self) -> Option<Contents> {
         if std::fs::metadata(&self.path).ok()?.is_file() {
+            let index = index_of_plain(&self.path);
+            let saved = match &index {
+                Some(_) => None,
+                // docker save before version 25.
+                None => DockerSave::parse(&docker_save_of_plain(&self.path)?).ok()?,
+            };
             return Some(Contents {
                 source: self.clone(),
-                entries: entries_of(&index_of_plain(&self.path)?)?,
-                saved: Vec::new(),
+                entries: index.map_or(Some(Vec::new()), |index| entries_of(&index))?,
+                saved: names_of(saved),
                 holds: Holds::default(),
             });
         }
@@ -197,7 +209,6 @@ impl Source {
             Some(bytes) => DockerSave::parse(&bytes?).ok()?,
             None => None,
         };
-        let elements = saved.into_iter().flat_map(|save| save.elements);
         let holds = match own(Holds::FILE) {
             Some(bytes) => Holds::parse(&bytes?).ok()?,
             None => Holds::default(),
@@ -205,7 +216,7 @@ impl Source {
         Some(Contents {
             source: self.clone(),
             entries: entries_of(&own("index.json")??)?,
-            saved: elements.flat_map(|element| element.repo_tags).collect(),
+            saved: names_of(saved),
             holds,
         })
     }

@@ -50,6 +50,14 @@ impl<'c> Line<'c> {
         line
     }
 
+    /// Takes the words behind the one at the cursor, which is the value of an option.
+    pub fn take_behind(&mut self, words: &[String]) {
+        self.pending = None;
+        for word in words {
+            self.take(word);
+        }
+    }
+
     fn take(&mut self, word: &str) {
         if let Some(arg) = self.pending.take() {
             self.options.push((arg, Some(word.to_owned())));

@@ -71,7 +71,7 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
         begin: Instant::now(),
     };
     match (Shell::parse(shell)?, words) {
-        (Shell::Bash, [line, replaced, kind, columns]) => {
+        (Shell::Bash, [line, replaced, kind, columns, behind @ ..]) => {
             let read = words::Line::read(line);
             if read.is_other {
                 return None;
@@ -83,21 +83,47 @@ fn answer_to(words: &[String], env: &dyn Fn(&str) -> Option<OsString>) -> Option
                 is_list: kind == "63",
                 columns: columns.parse().unwrap_or(80),
             };
-            let found = complete(&read.before, &read.word, around);
+            let behind = behind.first().map_or("", String::as_str);
+            let behind = words::behind(behind, read.quote);
+            let found = complete(&read.before, &read.word, &behind, around);
             Some(for_bash(&question, &read, &found))
         }
-        (Shell::Zsh, [before @ .., word]) => Some(for_zsh(word, &complete(before, word, around))),
-        (Shell::Fish, [before @ .., word]) => {
-            // fish hands over the word as it was typed.
-            let word = words::Line::read(word).word;
-            Some(for_fish(&complete(before, &word, around)))
+        (shell, words) => {
+            let (words, behind) = with_behind(words)?;
+            let (word, before) = words.split_last()?;
+            Some(match shell {
+                Shell::Zsh => for_zsh(word, &complete(before, word, behind, around)),
+                Shell::Fish => {
+                    // fish hands over the word as it was typed.
+                    let word = words::Line::read(word).word;
+                    for_fish(&complete(before, &word, behind, around))
+                }
+                Shell::Bash => return None,
+            })
         }
-        _ => None,
     }
 }
 
-/// Returns the words that can stand in the place of `word` behind others.
-fn complete(before: &[String], word: &str, around: Surroundings<'_>) -> Vec<Candidate> {
+/// Splits the words of zsh: those up to the cursor, and those behind it, the number of which comes first, in `--behind=N`. A
+/// completion in fish does not see those behind, and an older script that is still loaded sends none.
+fn with_behind(words: &[String]) -> Option<(&[String], &[String])> {
+    let Some((first, rest)) = words.split_first() else {
+        return Some((words, &[]));
+    };
+    let Some(count) = first.strip_prefix("--behind=") else {
+        return Some((words, &[]));
+    };
+    let at = rest.len().checked_sub(count.parse().ok()?)?;
+    Some(rest.split_at(at))
+}
+
+/// Returns the words that can stand in the place of `word` between others.
+fn complete(
+    before: &[String],
+    word: &str,
+    behind: &[String],
+    around: Surroundings<'_>,
+) -> Vec<Candidate> {
     // `NAME=value ocisweep …`
     let is_setting = |word: &&String| word.contains('=');
     let settings = before.iter().take_while(is_setting).count();
@@ -105,8 +131,13 @@ fn complete(before: &[String], word: &str, around: Surroundings<'_>) -> Vec<Cand
     if before.is_empty() {
         return Vec::new();
     }
-    let line = Line::read(around.root, before);
-    match line.target(word) {
+    let mut line = Line::read(around.root, before);
+    let target = line.target(word);
+    // The layout may come behind an option that is about it.
+    if matches!(&target, Target::Value { arg, .. } if !arg.is_positional()) {
+        line.take_behind(behind);
+    }
+    match target {
         Target::Flag => flags(&line, word),
         Target::Command => commands(line.command, word),
         Target::Value { arg, prefix } => {

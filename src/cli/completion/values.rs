@@ -124,6 +124,9 @@ impl Value<'_> {
             word: &self.word[transport.len()..],
             ..*self
         };
+        if let Some(found) = self.located_images(transport) {
+            return found;
+        }
         let found = path.paths(Paths::Layouts { archives });
         let mut found = prefixed(found, transport);
         let is_first = self.arg.is_positional() && self.line.positionals.is_empty();
@@ -136,6 +139,28 @@ impl Value<'_> {
             });
         }
         found
+    }
+
+    /// Images behind the layout of a location: `oci:DIR:TAG`. `None`: the word is no location with a colon behind its layout.
+    fn located_images(&self, transport: &str) -> Option<Vec<Candidate>> {
+        let takes_image = match self.line.command.get_name() {
+            "rm" => self.first_name() != "hold",
+            "why" => true,
+            "add" => self.first_name() == "hold",
+            _ => false,
+        };
+        if transport.is_empty() || !takes_image {
+            return None;
+        }
+        let path = layout_of(Path::new(self.word));
+        let prefix = format!("{transport}{}:", path.display());
+        let image = self.word.strip_prefix(&prefix)?.to_owned();
+        let source = Source { path, store: None };
+        let found = within(self.around.time_left(), move || {
+            let contents = source.read();
+            contents.map_or_else(Vec::new, |contents| contents.images(&image))
+        });
+        Some(prefixed(found, &prefix))
     }
 
     fn first_name(&self) -> &str {

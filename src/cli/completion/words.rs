@@ -136,6 +136,16 @@ impl Reader {
     }
 }
 
+/// Returns the words of a line behind the one at the cursor; `quote`: the quotes that are open there.
+pub fn behind(rest: &str, quote: Quote) -> Vec<String> {
+    let command = rest.split([';', '|', '&', '\n', '(']).next();
+    let (Some((_, words)), Quote::None) = (command.unwrap_or_default().split_once(' '), quote)
+    else {
+        return Vec::new();
+    };
+    Line::read(&format!("{words} ")).before
+}
+
 /// Quotes a text to be inserted in bash where these quotes are open. `None`: it cannot be quoted there.
 pub fn quoted(text: &str, quote: Quote) -> Option<String> {
     match quote {
@@ -201,6 +211,19 @@ mod tests {
         }
         for line in ["x '$HOME/a", r"x \$a", "x $a b", "x >fi a"] {
             assert!(!Line::read(line).is_other, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_behind_the_cursor_are_those_of_the_same_command() {
+        for (rest, quote, words) in [
+            ("", Quote::None, &[][..]),
+            (" images app:1", Quote::None, &["images", "app:1"]),
+            ("rest images", Quote::None, &["images"]),
+            (" 'my images'; ls a", Quote::None, &["my images"]),
+            (" images", Quote::Single, &[]),
+        ] {
+            assert_eq!(behind(rest, quote), words, "{rest}");
         }
     }
 

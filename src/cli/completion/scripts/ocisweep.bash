@@ -3,7 +3,7 @@
 _ocisweep() {
     local lines
     mapfile -t lines < <(command ocisweep __complete bash \
-        "${COMP_LINE:0:COMP_POINT}" "$2" "${COMP_TYPE-}" "${COLUMNS:-80}" 2> /dev/null < /dev/null)
+        "${COMP_LINE:0:COMP_POINT}" "$2" "${COMP_TYPE-}" "${COLUMNS:-80}" "${COMP_LINE:COMP_POINT}" 2> /dev/null < /dev/null)
     COMPREPLY=("${lines[@]:1}")
     if [[ ${lines[0]-} == nospace ]]; then
         compopt -o nospace
