@@ -106,7 +106,10 @@ fn not_a_layout(path: &Path, what: &NotALayout) -> Option<String> {
             "a writer may be at its first image; without `index.json` every blob would look like garbage"
         }
         NotALayout::NothingBelow => "a layout is a directory that holds `index.json` and `blobs`",
-        NotALayout::NotADirectory | NotALayout::Nothing | NotALayout::NoBlobs => {
+        NotALayout::NotADirectory => {
+            "give the directory that holds `index.json` and `blobs`, or a tar archive of it"
+        }
+        NotALayout::Nothing | NotALayout::NoBlobs => {
             "give the directory that holds `index.json` and `blobs`"
         }
         _ => return None,

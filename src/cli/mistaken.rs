@@ -97,9 +97,32 @@ pub fn report(
             let meant = meaning(context, view.as_ref(), path, word)?;
             Some(hint(given, argument, word, meant))
         });
+        let hint = hint.or_else(|| {
+            let below = layout_below(path, error)?;
+            let below = quote_path(&below);
+            Some(format!(
+                "`-r` processes every layout below it, such as `{below}`"
+            ))
+        });
         exit = exit.and(context.report_with(error, hint));
     }
     exit
+}
+
+/// The most names of a directory that are read for a hint.
+const MAX_NAMES: usize = 1000;
+
+/// Returns the first layout in a directory that is not one itself.
+fn layout_below(path: &Path, error: &Error) -> Option<PathBuf> {
+    let Error::NotALayout { what, .. } = error else {
+        return None;
+    };
+    if *what != NotALayout::Nothing {
+        return None;
+    }
+    let entries = std::fs::read_dir(path).ok()?.take(MAX_NAMES).flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.join("index.json").is_file()).min()
 }
 
 /// What an argument that is not a layout selects in the first layout.

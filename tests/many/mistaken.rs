@@ -41,6 +41,27 @@ const COMMANDS: [&[&str]; 18] = [
     &["prune", "-f", "--grace", "0", "--format", "json"],
 ];
 
+/// A directory of layouts without `-r`, and a file that is no archive.
+#[test]
+fn what_was_meant_is_in_the_hint() {
+    let fixture = TestDir::new();
+    for path in ["mirror/two", "mirror/one"] {
+        fs::create_dir_all(fixture.join(path)).expect("directories can be made");
+        images(&fixture, path);
+    }
+    fs::write(fixture.join("notes.tar"), "text").expect("a file can be written");
+    for command in COMMANDS {
+        let run = fixture.run(&[command, &["mirror"]].concat());
+        run.exits(3)
+            .warns("hint: `-r` processes every layout below it, such as `mirror/one`");
+        let run = fixture.run(&[command, &["notes.tar"]].concat());
+        run.exits(3).warns("or a tar archive of it");
+    }
+    fs::create_dir(fixture.join("mirror/none")).expect("a directory can be made");
+    let run = fixture.run(&["ls", "mirror/none"]);
+    run.exits(3).warns("hint: give the directory that holds");
+}
+
 #[test]
 fn a_word_that_is_no_layout_prints_and_changes_nothing() {
     let fixture = TestDir::new();
