@@ -143,7 +143,11 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
             return printed(error.print()).code();
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            drop(error.print());
+            let short = match words {
+                [_] => overview().try_get_matches_from(words).err(),
+                _ => None,
+            };
+            drop(short.as_ref().unwrap_or(error).print());
             return exit::USAGE.code();
         }
         _ => {}
@@ -157,6 +161,14 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // Without stderr an error cannot be reported.
     drop(io::stderr().lock().write_all(lines.as_bytes()));
     exit::USAGE.code()
+}
+
+/// Returns what the program prints when it is called without a word: the commands, in less than the 24 lines of a terminal.
+fn overview() -> Command {
+    const TEMPLATE: &str = "{about}\n\n{subcommands}{after-help}";
+    command()
+        .help_template(TEMPLATE)
+        .after_help("`ocisweep help [COMMAND]` lists options, topics and exit statuses")
 }
 
 /// Returns the command that the words name, and its name behind the program's.

@@ -74,6 +74,27 @@ fn colours_are_for_terminals_and_on_request() {
     dir.matches("colours");
 }
 
+/// Without a word the commands are listed, on one screen with the line of the shell.
+#[test]
+fn the_commands_fit_a_screen() {
+    let dir = TestDir::new();
+    let line = format!("stty cols 80 rows 24; '{PROGRAM}'");
+    let Some(run) = on_terminal(&dir, &line, &[("TERM", "dumb")]) else {
+        return;
+    };
+    run.exits(2);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(lines.len() < 24, "{}", run.all());
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{}",
+        run.all()
+    );
+    for command in ["gc", "prune", "completions", "help"] {
+        run.says(&format!("\n  {command}  "));
+    }
+}
+
 #[test]
 fn colours_never_carry_what_the_text_does_not() {
     let dir = TestDir::with_cases(&["ctr-export"]);
