@@ -211,6 +211,8 @@ fn the_files_of_packages_exist() {
         }
     }
     assert_eq!((own, other), (10, 3), "two kinds of packages");
+    // Without it, the description of the package for Debian is the README.
+    assert!(manifest.contains("\nextended-description = "), "{manifest}");
 }
 
 #[test]
