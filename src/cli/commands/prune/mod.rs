@@ -635,6 +635,8 @@ fn show(
                 "`--all` also removes named images, `--allow-empty` the last one, `ocisweep hold ls {}` shows holds; a budget never removes what a keep rule keeps",
                 quote_path(path)
             );
+            // An error in the middle of a list would be overlooked.
+            exit = exit.and(context.print(&context.more_line()));
             exit = exit.and(context.fail(exit::BUDGET, &text, Some(&hint)));
         }
     }

@@ -145,5 +145,7 @@ pub(super) fn report_missed(
         ));
     }
     let hint = "`--all` also removes named images, `--allow-empty` the last one of a layout, `ocisweep hold ls LAYOUT` shows holds; a budget never removes what a keep rule keeps";
-    context.fail(exit::BUDGET, &text, Some(hint))
+    // An error in the middle of a list would be overlooked.
+    let printed = context.print(&context.more_line());
+    printed.and(context.fail(exit::BUDGET, &text, Some(hint)))
 }
