@@ -320,6 +320,9 @@ impl Surveyed for LayoutVerdicts {
 /// within `limits`, and keep rules count in all of them if [`Policy::across`](crate::plan::Policy::across) says so. A layout that
 /// cannot be pruned does not stop the others; its bytes count.
 ///
+/// [`Limits::free`] is only for directories without a trash, whose blobs have no other hard links, as
+/// [`PruneOptions::free_bytes`] is: where deleting frees nothing, images would be removed in vain.
+///
 /// Without `limits`, [`PruneOptions::max_size`] and [`free_bytes`](PruneOptions::free_bytes) are those of each layout. The
 /// [`share`](PruneOptions::share) is set here.
 ///
