@@ -8,7 +8,7 @@
 //! | `corpus` | recorded layouts of real tools |
 //! | `hostile` | malformed and adversarial layouts |
 //! | `model`, `properties` | random layouts and commands against oracles |
-//! | `world` | random layouts and their oracles, for `model` and `prune` |
+//! | `world` | the generator of random layouts, and their oracles |
 //! | `interop` | real clients before, beside and after |
 //! | `operate` | records, budgets of the disk, signals, short output |
 //! | `library` | the library as a program that embeds it calls it |

@@ -18,14 +18,22 @@ use std::path::PathBuf;
 use arbtest::arbtest;
 
 use crate::support::{Cmd, Run, Snapshot, differences, snapshot, without_directory_times};
-use crate::world::cases::{Failures, each_seed, varied};
-use crate::world::generate::{self, Mood};
-use crate::world::layout::{Content, Data, IndexStyle, Node, Place, State, World};
+use crate::world::cases::{Failures, assert_kinds, each_seed, varied};
+use crate::world::draw;
+use crate::world::features::{Features, Mood};
+use crate::world::kinds::{KINDS, kinds};
+use crate::world::layout::{IndexStyle, Node, OLD_TEMPORARY, Place, State, World};
 use crate::world::oracle::{Verdict, judge};
 use crate::world::write::{Written, describe, write};
 
 /// Cases for each of the two tests that run the program; about ten seconds in a debug build.
 const CASES: u64 = 400;
+
+/// What is drawn beside what is wild.
+const FEATURES: Features = Features {
+    images: (0, 3),
+    ..Features::TOOLS
+};
 
 /// The beginning of the variables that choose cases.
 const PREFIX: &str = "OCISWEEP_MODEL";
@@ -43,30 +51,27 @@ fn refuses_what_it_cannot_judge_and_touches_nothing() {
 /// Without this a change of the generator could silently leave nothing to test.
 #[test]
 fn the_worlds_are_of_every_kind() {
-    let mut count: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut count: BTreeMap<String, u32> = BTreeMap::new();
     let mut total = 0_u32;
     for mood in [Mood::Calm, Mood::Wild] {
         each_seed(PREFIX, CASES, varied, |seed| {
             draw(seed, mood, |world| {
                 total = total.saturating_add(1);
-                for kind in kinds(world, &judge(world)) {
+                let with_verdict = kinds_of_sweep(world, &judge(world)).into_iter();
+                let with_verdict = with_verdict.map(str::to_owned);
+                for kind in kinds(world).into_iter().chain(with_verdict) {
                     let seen = count.entry(kind).or_default();
                     *seen = seen.saturating_add(1);
                 }
             });
         });
     }
-    for kind in KINDS {
-        let seen = count.get(kind).copied().unwrap_or(0);
-        assert!(
-            seen >= total / 200 || total < 200,
-            "only {seen} of {total} worlds have {kind}: {count:?}"
-        );
-    }
+    let drawn = KINDS.split(',').map(str::trim).chain(KINDS_OF_SWEEP);
+    assert_kinds(&drawn.collect::<Vec<_>>(), &count, total, 200);
 }
 
-/// What must occur among the worlds.
-const KINDS: [&str; 18] = [
+/// What must occur among the worlds, beside what is drawn.
+const KINDS_OF_SWEEP: [&str; 12] = [
     "sweeps garbage",
     "sweeps nothing",
     "refusal",
@@ -75,36 +80,21 @@ const KINDS: [&str; 18] = [
     "forged unlisted referrer",
     "chain of unlisted referrers",
     "sparse document",
-    "document in data",
     "sha512 garbage",
     "sha512 kept",
-    "docker-save element",
-    "foreign file",
-    "no entries",
-    "named entry",
-    "entry without a name",
     "hold on what nothing else needs",
     "hold on what is not here",
 ];
 
-fn kinds(world: &World, verdict: &Verdict) -> Vec<&'static str> {
+fn kinds_of_sweep(world: &World, verdict: &Verdict) -> Vec<&'static str> {
     let garbage =
         |node: usize| world.node(node).state.present() && !verdict.may_stay.contains(&node);
     let all = || 0..world.nodes.len();
     let sweeps = verdict.must_refuse.is_empty();
     let long = |node: &Node| node.algorithm == "sha512";
-    let refs = |node: &Node| match &node.content {
-        Content::Document(document) => document.refs.clone(),
-        Content::List(refs) => refs.clone(),
-        Content::Binary | Content::Plain | Content::Pretence | Content::Statement { .. } => {
-            Vec::new()
-        }
-    };
-    let carries = |node: &Node| refs(node).iter().any(|item| item.data == Data::Embedded);
     let referrer_of_referrer = |node: &usize| {
-        refs(world.node(*node))
-            .iter()
-            .any(|item| item.place == Place::Subject && verdict.referrers.contains(&item.target))
+        let mut subjects = world.node(*node).content.at(Place::Subject);
+        subjects.any(|subject| verdict.referrers.contains(&subject))
     };
     let facts = [
         ("sweeps garbage", sweeps && all().any(garbage)),
@@ -135,7 +125,6 @@ fn kinds(world: &World, verdict: &Verdict) -> Vec<&'static str> {
                     .iter()
                     .any(|node| world.node(*node).state == State::Absent),
         ),
-        ("document in data", world.nodes.iter().any(carries)),
         (
             "sha512 garbage",
             sweeps && all().any(|node| garbage(node) && long(world.node(node))),
@@ -143,17 +132,6 @@ fn kinds(world: &World, verdict: &Verdict) -> Vec<&'static str> {
         (
             "sha512 kept",
             sweeps && verdict.live.iter().any(|node| long(world.node(*node))),
-        ),
-        ("docker-save element", !world.elements.is_empty()),
-        ("foreign file", !world.foreign.is_empty()),
-        ("no entries", world.entries.is_empty()),
-        (
-            "named entry",
-            world.entries.iter().any(|entry| entry.name.is_some()),
-        ),
-        (
-            "entry without a name",
-            world.entries.iter().any(|entry| entry.name.is_none()),
         ),
         (
             "hold on what nothing else needs",
@@ -210,6 +188,12 @@ impl<'a> Trial<'a> {
     fn gc(&self, dry: bool) -> Run {
         Cmd::gc_json(self.written.layout.path())
             .args(dry.then_some("-n"))
+            .args(
+                self.world
+                    .ignored()
+                    .iter()
+                    .flat_map(|file| ["--ignore-index", file]),
+            )
             .args(self.world.allow_missing.then_some("--allow-missing"))
             .args(self.world.allow_empty.then_some("--allow-empty"))
             .run()
@@ -276,7 +260,7 @@ impl<'a> Trial<'a> {
                 ensure(!here, || format!("node {node} is garbage and stayed"))?;
             }
         }
-        let gone: BTreeSet<&PathBuf> = self
+        let mut gone: BTreeSet<&PathBuf> = self
             .before
             .keys()
             .filter(|path| !after.contains_key(*path))
@@ -288,6 +272,12 @@ impl<'a> Trial<'a> {
             format!("what stayed has changed\n{changed}")
         })?;
 
+        // Temporary files of yesterday are garbage, too.
+        let old = PathBuf::from(OLD_TEMPORARY.0);
+        ensure(
+            gone.remove(&old) == self.world.foreign.contains(&OLD_TEMPORARY),
+            || "the old temporary file stayed".to_owned(),
+        )?;
         let deleted: BTreeMap<String, u64> = (0..self.world.nodes.len())
             .filter(|node| gone.contains(&self.path(*node)))
             .filter_map(|node| {
@@ -298,7 +288,10 @@ impl<'a> Trial<'a> {
         ensure(gone.len() == deleted.len(), || {
             format!("something else went: {gone:?}")
         })?;
-        let bytes: u64 = deleted.values().sum();
+        // What has another name frees nothing.
+        let freed = (0..self.world.nodes.len()).filter(|node| !self.world.node(*node).is_linked);
+        let freed = freed.filter_map(|node| deleted.get(self.written.digests.get(node)?));
+        let bytes: u64 = freed.sum();
         for (name, report) in [("run", run.report()), ("dry run", dry.report())] {
             ensure(report.deleted() == deleted, || {
                 format!(
@@ -355,8 +348,11 @@ fn changes(before: &Snapshot, after: &Snapshot) -> String {
 /// Draws the world of a seed.
 fn draw(seed: u64, mood: Mood, mut look: impl FnMut(&World)) {
     arbtest(|u| {
-        let world = generate::world(u, mood)?;
-        look(&world);
+        let features = Features {
+            wild: Some(mood),
+            ..FEATURES
+        };
+        look(&draw::world(u, &features)?);
         Ok(())
     })
     .seed(seed)

@@ -1,14 +1,25 @@
 //! One budget for several layouts, and keep rules that count in all of them.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arbtest::arbitrary::{self, Unstructured};
+use arbtest::arbtest;
 use serde_json::Value;
 
-use crate::support::dated::NOW;
+use crate::support::dated::{NOW, days_ago};
 use crate::support::environment::{Terminal, in_namespace, memory_dir};
-use crate::support::{Cmd, ImageBuilder, Run, TestDir, TestLayout, assert_same, listed, snapshot};
+use crate::support::{
+    Cmd, ImageBuilder, LayoutBuilder, Run, TestDir, TestLayout, assert_same, blobs, listed,
+    snapshot,
+};
+use crate::world::cases::{each_seed, varied};
+use crate::world::draw;
+use crate::world::features::Features;
+use crate::world::write::write_to;
 
 /// Three layouts below a directory, in which the oldest images are not where a budget of each would look for them.
 struct Tree {
@@ -442,129 +453,125 @@ fn a_plan_of_several_layouts_is_applied() {
     );
 }
 
-/// Numbers that are the same in every run.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(self.0 >> 33).expect("31 bits") % end
-    }
-}
-
-/// An image of a random tree: its layout, its name, whether it is held, and its blobs with their bytes.
+/// An image of a random tree: its layout, its name, its age, whether it is held, and its blobs with their bytes.
 struct Drawn {
     layout: usize,
     name: String,
-    days: u64,
+    hours: u64,
     is_held: bool,
     blobs: Vec<(String, u64)>,
 }
 
 /// Removes the oldest, one after another, until the rest fits, in the simplest way.
-fn expected(images: &[Drawn], max_size: u64) -> (Vec<String>, bool) {
+fn expected(images: &[Drawn], max_size: u64) -> (BTreeSet<(usize, String)>, bool) {
     let mut left: Vec<&Drawn> = images.iter().collect();
-    let used = |left: &[&Drawn]| -> u64 {
-        let blobs = left.iter().flat_map(|image| {
-            let blobs = image.blobs.iter();
-            blobs.map(|(digest, len)| (image.layout, digest, *len))
-        });
-        let blobs: std::collections::BTreeSet<_> = blobs.collect();
-        blobs.iter().map(|(_, _, len)| len).sum()
-    };
-    let mut by_age: Vec<&Drawn> = left
-        .iter()
-        .copied()
-        .filter(|image| !image.is_held)
-        .collect();
-    by_age.sort_by_key(|image| std::cmp::Reverse(image.days));
+    let mut by_age: Vec<&Drawn> = images.iter().filter(|image| !image.is_held).collect();
+    by_age.sort_by_key(|image| Reverse(image.hours));
     for image in by_age {
-        if used(&left) <= max_size {
+        if used(left.iter().copied()) <= max_size {
             break;
         }
         let own = left.iter().filter(|other| other.layout == image.layout);
         if own.count() > 1 {
-            left.retain(|other| other.name != image.name);
+            left.retain(|other| (other.layout, &other.name) != (image.layout, &image.name));
         }
     }
-    let mut names: Vec<String> = left.iter().map(|image| image.name.clone()).collect();
-    names.sort();
-    (names, used(&left) <= max_size)
+    let names = left.iter().map(|image| (image.layout, image.name.clone()));
+    (names.collect(), used(left.iter().copied()) <= max_size)
+}
+
+/// Returns the bytes of images that share blobs in their layouts.
+fn used<'a>(images: impl Iterator<Item = &'a Drawn>) -> u64 {
+    let blobs = images.flat_map(|image| {
+        let blobs = image.blobs.iter();
+        blobs.map(|(digest, len)| (image.layout, digest, *len))
+    });
+    let blobs: BTreeSet<_> = blobs.collect();
+    blobs.iter().map(|(_, _, len)| len).sum()
+}
+
+/// Images, some of them held: what a budget takes where there is more is for the judge of one layout.
+const FEATURES: Features = Features {
+    holds: true,
+    ..Features::PLAIN
+};
+
+/// Draws some layouts and writes them, with images no two of which are of one age.
+fn tree(u: &mut Unstructured<'_>, dir: &TestDir) -> arbitrary::Result<Vec<Drawn>> {
+    let mut ages: Vec<u64> = (1..40).map(|days| days * 24).collect();
+    let mut images = Vec::new();
+    for layout in 0..u.int_in_range(2..=4)? {
+        let mut world = draw::world(u, &FEATURES)?;
+        let named = world.entries.clone();
+        for entry in &named {
+            let hours = ages.remove(u.choose_index(ages.len())?);
+            world.nodes[entry.target].hours = Some(hours);
+        }
+        let path = dir.join("tree").join(layout.to_string());
+        let written = write_to(&world, LayoutBuilder::at(&path), days_ago(0));
+        let sizes = blobs(&path);
+        for (entry, name) in named.iter().zip(world.names()) {
+            let node = world.node(entry.target);
+            let nodes = node.content.refs().iter().map(|item| item.target);
+            let digests = nodes
+                .chain([entry.target])
+                .map(|node| &written.digests[node]);
+            images.push(Drawn {
+                layout,
+                name,
+                hours: node.hours.expect("it was dated"),
+                is_held: world.holds.contains(&entry.target),
+                blobs: digests
+                    .map(|digest| (digest.clone(), sizes[digest]))
+                    .collect(),
+            });
+        }
+    }
+    Ok(images)
 }
 
 #[test]
 fn random_trees_are_pruned_as_in_the_simplest_way() {
-    for case in 0..25 {
-        let mut chance = Chance(case);
-        let dir = TestDir::new();
-        let mut images = Vec::new();
-        let mut days: Vec<u64> = (1..40).collect();
-        let count = 2 + chance.below(3);
-        for layout in 0..count {
-            let mut shelf = TestLayout::at(&dir.join("tree").join(layout.to_string()));
-            let mut held = Vec::new();
-            for number in 0..=chance.below(4) {
-                let name = format!("l{layout}:{number}");
-                let mut build = ImageBuilder::new(&name);
-                // Some layers are those of other images, here and in other layouts.
-                for _ in 0..=chance.below(2) {
-                    let shared = chance.below(3);
-                    build = build.layer(&vec![7; 20_000 * (1 + shared)]);
-                }
-                let build = build.weighs(10_000 + chance.below(60_000));
-                let at = chance.below(days.len());
-                let days = days.remove(at);
-                let image = shelf.named(&name, days, &build);
-                let is_held = chance.below(6) == 0;
-                held.extend(is_held.then(|| name.clone()));
-                let descs = [&image.manifest, &image.config]
-                    .into_iter()
-                    .chain(&image.layers);
-                let blobs = descs.map(|desc| (desc.digest.clone(), desc.size));
-                images.push(Drawn {
-                    layout,
-                    name,
-                    days,
-                    is_held,
-                    blobs: blobs.collect(),
-                });
-            }
-            shelf.write();
-            for (number, name) in held.iter().enumerate() {
-                shelf.hold(&format!("hold{number}"), name);
-            }
-        }
-        let max_size = 50_000 + chance.below(900_000) as u64;
-        let (names, is_reached) = expected(&images, max_size);
-        let size = format!("{max_size}B");
-        let words = [
-            "prune",
-            "-a",
-            "--now",
-            NOW,
-            "-r",
-            "tree",
-            "--max-size",
-            &size,
-        ];
-        let call = Cmd::new(words).current_dir(dir.path());
-        let plan = call.clone().args(["-n", "--format", "json"]).run();
-        let run = call.clone().args(["-f", "--format", "json"]).run();
-        let context = format!("case {case}, {size}: {}", run.all());
-        assert_eq!(run.code, Some(if is_reached { 0 } else { 5 }), "{context}");
-        let mut left: Vec<String> = (0..count)
-            .flat_map(|layout| listed(&dir.join("tree").join(layout.to_string())))
-            .flat_map(|(_, names)| names)
-            .collect();
-        left.sort();
-        assert_eq!(left, names, "{context}");
-        // The dry run has announced it, and a second run has nothing to do.
-        assert_eq!(removed(&plan.json()), removed(&run.json()), "{context}");
-        assert_eq!(plan.json()["budget"], run.json()["budget"], "{context}");
-        let again = call.args(["-f", "--format", "json"]).run();
-        assert!(removed(&again.json()).is_empty(), "{context}");
-    }
+    let mut total = 0;
+    let mut reached = 0;
+    each_seed("OCISWEEP_BUDGET", 25, varied, |seed| {
+        let run = |u: &mut Unstructured<'_>| {
+            let dir = TestDir::new();
+            let images = tree(u, &dir)?;
+            let max_size = used(images.iter()) * u.int_in_range(10..=105)? / 100;
+            total += 1;
+            reached += u32::from(is_simplest(&dir, &images, max_size, seed));
+            Ok(())
+        };
+        arbtest(run).seed(seed).run();
+    });
+    assert!(
+        total < 25 || reached > total / 4 && reached < total,
+        "{reached} of {total}"
+    );
+}
+
+/// Panics unless a tree is pruned as expected; returns `true` if it fits afterwards.
+fn is_simplest(dir: &TestDir, images: &[Drawn], max_size: u64, seed: u64) -> bool {
+    let (names, is_reached) = expected(images, max_size);
+    let size = format!("{max_size}B");
+    let words = ["prune", "-a", "--now", NOW, "-r", "tree", "--max-size"];
+    let call = Cmd::new(words).arg(&size).current_dir(dir.path());
+    let plan = call.clone().args(["-n", "--format", "json"]).run();
+    let run = call.clone().args(["-f", "--format", "json"]).run();
+    let context = format!("OCISWEEP_BUDGET_SEED={seed:#x}, {size}: {}", run.all());
+    assert_eq!(run.code, Some(if is_reached { 0 } else { 5 }), "{context}");
+    let count = images.iter().map(|image| image.layout + 1).max();
+    let left = (0..count.expect("there are images")).flat_map(|layout| {
+        let listed = listed(&dir.join("tree").join(layout.to_string()));
+        let names = listed.into_iter().flat_map(|(_, names)| names);
+        names.map(move |name| (layout, name))
+    });
+    assert_eq!(left.collect::<BTreeSet<_>>(), names, "{context}");
+    // The dry run has announced it, and a second run has nothing to do.
+    assert_eq!(removed(&plan.json()), removed(&run.json()), "{context}");
+    assert_eq!(plan.json()["budget"], run.json()["budget"], "{context}");
+    let again = call.args(["-f", "--format", "json"]).run();
+    assert!(removed(&again.json()).is_empty(), "{context}");
+    is_reached
 }

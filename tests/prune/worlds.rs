@@ -1,9 +1,9 @@
-//! The wild layouts of the model test with names: a prune of anything keeps what the rest needs.
+//! The wild layouts of the model test: a prune of anything keeps what the rest needs.
 //!
-//! The worlds, the writer and the judge are those of `tests/model`. Which entries are kept is read off the layout afterwards, and
+//! The layouts and the judge are those of `tests/model`. Which entries are kept is read off the layout afterwards, and
 //! the judge is asked about a world of only those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use arbtest::arbitrary::Unstructured;
@@ -13,10 +13,19 @@ use crate::prune::output::sum;
 use crate::prune::random::PREFIX;
 use crate::support::{Cmd, Run, differences, panic_message, snapshot, without_directory_times};
 use crate::world::cases::{Failures, each_seed, varied};
-use crate::world::generate::{self, Mood};
-use crate::world::layout::{IndexStyle, World};
+use crate::world::draw;
+use crate::world::features::{Features, Mood};
+use crate::world::layout::{IndexStyle, Place, World};
 use crate::world::oracle::judge;
 use crate::world::write::{describe, write};
+
+/// What is drawn beside what is wild.
+const FEATURES: Features = Features {
+    images: (0, 4),
+    // `df`, which is compared, knows none.
+    ignored_indexes: false,
+    ..Features::TOOLS
+};
 
 /// Cases of each mood.
 const CASES: u64 = 40;
@@ -29,7 +38,11 @@ fn a_prune_of_wild_layouts_keeps_what_the_rest_needs() {
     for mood in [Mood::Calm, Mood::Wild] {
         each_seed(PREFIX, CASES, varied, |seed| {
             let run = |u: &mut Unstructured<'_>| {
-                let mut world = generate::world(u, mood)?;
+                let features = Features {
+                    wild: Some(mood),
+                    ..FEATURES
+                };
+                let mut world = draw::world(u, &features)?;
                 // Which entries are kept is read from plain JSON.
                 world.index = IndexStyle::Plain;
                 let all: bool = u.arbitrary()?;
@@ -155,19 +168,48 @@ fn check(world: &World, all: bool) -> bool {
         .intersection(&gone_roots)
         .copied()
         .collect();
+    let may_stay = below(world, verdict.may_stay);
     if forced.is_empty() {
         assert!(lost.is_empty(), "LOST: {lost:?}\n{said}");
         let spare: Vec<usize> = (0..world.nodes.len())
-            .filter(|node| after.contains_key(&path(*node)) && !verdict.may_stay.contains(node))
+            .filter(|node| after.contains_key(&path(*node)) && !may_stay.contains(node))
             .collect();
         assert!(spare.is_empty(), "left over: {spare:?}\n{said}");
     }
-    let sizes: BTreeMap<PathBuf, u64> = before
+    // What has another name frees nothing.
+    let linked = (0..world.nodes.len()).filter(|node| world.node(*node).is_linked);
+    let linked: BTreeSet<PathBuf> = linked.map(path).collect();
+    let freed = before
         .iter()
-        .filter(|(path, _)| !after.contains_key(*path))
-        .map(|(path, stat)| (path.clone(), stat.size))
-        .collect();
+        .filter(|(path, _)| !after.contains_key(*path) && !linked.contains(*path));
+    let freed: u64 = freed.map(|(_, stat)| stat.size).sum();
     let reclaimed = run.json()["totals"]["reclaimed_bytes"].as_u64();
-    assert_eq!(reclaimed, Some(sizes.values().sum()), "{said}");
+    assert_eq!(reclaimed, Some(freed), "{said}");
     true
+}
+
+/// Adds what documents reference: those that were read before the prune count, also where only a removed entry called them
+/// documents, or carried them.
+fn below(world: &World, mut found: BTreeSet<usize>) -> BTreeSet<usize> {
+    loop {
+        let mut next = found.clone();
+        for node in &found {
+            let refs = world.node(*node).content.refs();
+            next.extend(
+                refs.iter()
+                    .flat_map(|item| [item.target].into_iter().chain(item.twin)),
+            );
+        }
+        let mut nodes = world.nodes.iter().enumerate();
+        next.extend(nodes.by_ref().filter_map(|(position, node)| {
+            let mut subjects = node.content.at(Place::Subject);
+            subjects
+                .any(|subject| found.contains(&subject))
+                .then_some(position)
+        }));
+        if next == found {
+            return found;
+        }
+        found = next;
+    }
 }

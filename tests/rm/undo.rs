@@ -1,9 +1,12 @@
 //! `--trash`, `undo` and `trash`: what is removed can be restored, to the byte.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use arbtest::arbitrary::{self, Unstructured};
+use arbtest::arbtest;
 use serde_json::Value;
 
 use crate::rm::files::app_and_other;
@@ -12,8 +15,13 @@ use crate::support::environment::memory_dir;
 use crate::support::removed::bare;
 use crate::support::restored::{Bytes, assert_back, bytes};
 use crate::support::{
-    Cmd, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
+    Cmd, Image, LayoutBuilder, Run, assert_same, panic_message, snapshot, without_directory_times,
 };
+use crate::world::cases::{Failures, each_seed, varied};
+use crate::world::draw;
+use crate::world::features::{Features, Mood};
+use crate::world::layout::{IndexStyle, World};
+use crate::world::write::{describe, write};
 
 fn trashing(layout: &Path, args: &[&str]) -> Run {
     let (command, args) = args.split_first().expect("a command");
@@ -537,99 +545,103 @@ fn trash_is_emptied_by_age_and_by_name() {
         .warns("it is empty");
 }
 
+/// What `undo` has to restore.
+const FEATURES: Features = Features {
+    // Temporary files are deleted, and not moved to the trash.
+    writers: false,
+    // Each command would have to be told.
+    ignored_indexes: false,
+    ..Features::TOOLS
+};
+
 /// Random layouts and commands: each run is undone in turn, and every file is as it was before that run. A second writer in
-/// between, in the later cases, keeps what it wrote, and everything that was named is named and whole again.
+/// between, in each third case, keeps what it wrote, and everything that was named is named and whole again.
 #[test]
 fn random_runs_are_undone_to_the_byte() {
-    for seed in 0..36_u64 {
-        let has_writer = seed >= 24;
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7472_6173_6821;
-        let mut draw = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
-        let mut layout = LayoutBuilder::new();
-        let count = 2 + draw(5);
-        for number in 0..count {
-            let salt = format!("image {number}");
-            let layers: Vec<Vec<u8>> = (0..1 + draw(3))
-                .map(|_| format!("layer {}", draw(6)).into_bytes())
-                .collect();
-            let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
-            let image = layout.image("linux/amd64", &salt, &layers);
-            match draw(4) {
-                0 => layout.entry(&image.manifest),
-                1 => {
-                    let tag = format!("app:{number}");
-                    layout.tag(&image.manifest, &tag);
-                    layout.save_element(&[&tag], &image.config, &image.layers)
+    let mut failures = Failures::default();
+    let mut number = 0;
+    each_seed("OCISWEEP_UNDO", 36, varied, |seed| {
+        let has_writer = number % 3 == 2;
+        // The second writer parses what it writes again.
+        let wild = (number % 3 == 1).then_some(Mood::Calm);
+        number += 1;
+        let run = |u: &mut Unstructured<'_>| {
+            let world = draw::world(u, &Features { wild, ..FEATURES })?;
+            let tried = AssertUnwindSafe(|| random_runs(u, &world, has_writer));
+            match catch_unwind(tried) {
+                Ok(drawn) => drawn?,
+                Err(payload) => {
+                    failures.add(world.nodes.len(), seed, panic_message(&*payload));
                 }
-                2 => layout
-                    .tag(&image.manifest, &format!("app:{number}"))
-                    .tag(&image.manifest, &format!("also:{number}")),
-                _ => layout.tag(&image.manifest, &format!("app:{number}")),
-            };
-            if draw(3) == 0 {
-                layout.referrer(&image.manifest, crate::support::media::STRANGE, b"signed");
             }
-            if draw(3) == 0 {
-                layout.layer(format!("orphan {number}").as_bytes());
-            }
-        }
-        layout.write();
-        let path = layout.path();
-        let path = path.to_owned();
-        let path = path.as_path();
-        let start = entries_but_new(path);
-        let mut written = 0;
-        let mut pictures: Vec<(Bytes, String)> = Vec::new();
-        for _ in 0..2 + draw(4) {
-            let name = format!("app:{}", draw(count));
-            let args: Vec<&str> = match draw(5) {
-                0 => vec!["gc", "--allow-empty"],
-                1 => vec!["prune", "-f", "--allow-empty"],
-                2 => vec!["prune", "-f", "-a", "--keep-last", "1", "--allow-empty"],
-                3 => vec!["rm", "--no-prune", &name],
-                _ => vec!["rm", "-f", &name],
-            };
-            let before = bytes(path);
-            let known = names(path).len();
-            let run = trashing(path, &args);
-            assert!(
-                matches!(run.code, Some(0 | 1)),
-                "seed {seed}\n{}",
-                run.all()
-            );
-            let now = names(path);
-            if now.len() > known {
-                pictures.push((before, now[known].clone()));
-            } else {
-                assert!(bytes(path) == before, "seed {seed}\n{}", run.all());
-            }
-            if has_writer {
-                write_anew(&layout, &format!("new:{written}"));
-                written += 1;
-            }
-        }
-        for (before, name) in pictures.iter().rev() {
-            let run = undo(path, &[name]);
-            run.ok();
-            if !has_writer {
-                assert_back(before, path, None, &run);
-            }
+            Ok(())
+        };
+        arbtest(run).seed(seed).run();
+    });
+    failures.assert_none("OCISWEEP_UNDO");
+}
+
+fn random_runs(u: &mut Unstructured<'_>, world: &World, has_writer: bool) -> arbitrary::Result<()> {
+    let written = write(world);
+    let path = written.layout.path();
+    let story = describe(world, &written.digests);
+    let mut images = world.names();
+    images.push("app:1".to_owned());
+    let is_wild = !matches!(world.index, IndexStyle::Plain)
+        || world.nodes.iter().any(|node| node.state.damaged());
+    let start = if has_writer {
+        entries_but_new(path)
+    } else {
+        Vec::new()
+    };
+    let mut writes = 0;
+    let mut pictures: Vec<(Bytes, String)> = Vec::new();
+    for _ in 0..u.int_in_range(2..=5)? {
+        let name = u.choose(&images)?.as_str();
+        let args: Vec<&str> = match u.int_in_range(0..=4)? {
+            0 => vec!["rm", "-f", name],
+            1 => vec!["prune", "-f", "--allow-empty"],
+            2 => vec!["prune", "-f", "-a", "--keep-last", "1", "--allow-empty"],
+            3 => vec!["rm", "--no-prune", name],
+            _ => vec!["gc", "--allow-empty"],
+        };
+        let before = bytes(path);
+        let known = names(path).len();
+        let run = trashing(path, &args);
+        let is_refused = is_wild && matches!(run.code, Some(3 | 4));
+        assert!(
+            is_refused || matches!(run.code, Some(0 | 1)),
+            "{}{story}",
+            run.all()
+        );
+        let now = names(path);
+        if now.len() > known {
+            pictures.push((before, now[known].clone()));
+        } else {
+            assert!(bytes(path) == before, "{}{story}", run.all());
         }
         if has_writer {
-            assert_eq!(entries_but_new(path), start, "seed {seed}");
-            let index = fs::read_to_string(path.join("index.json")).expect("it is there");
-            for number in 0..written {
-                let name = format!("\"new:{number}\"");
-                assert!(index.contains(&name), "seed {seed}: {name}\n{index}");
-            }
-            Cmd::new(["check"]).arg(path).run().ok();
+            write_anew(&written.layout, &format!("new:{writes}"));
+            writes += 1;
         }
     }
+    for (before, name) in pictures.iter().rev() {
+        let run = undo(path, &[name]);
+        run.ok();
+        if !has_writer {
+            assert_back(before, path, None, &run);
+        }
+    }
+    if has_writer {
+        assert_eq!(entries_but_new(path), start, "{story}");
+        let index = fs::read_to_string(path.join("index.json")).expect("it is there");
+        for number in 0..writes {
+            let name = format!("\"new:{number}\"");
+            assert!(index.contains(&name), "{name}\n{index}{story}");
+        }
+        Cmd::new(["check"]).arg(path).run().ok();
+    }
+    Ok(())
 }
 
 /// Returns the entries of `index.json` that are not of the second writer, in one order.

@@ -1,7 +1,9 @@
 //! Seeds of random cases. They are the same in every run; the variables `PREFIX_CASES`, `PREFIX_FIRST` and `PREFIX_SEED` set their
 //! number, the number of the first, or the one seed that a failure names.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 /// Calls `visit` with `count` seeds, or with those that the variables choose.
 pub(crate) fn each_seed(
@@ -67,13 +69,18 @@ impl Failures {
     }
 }
 
-/// Panics unless each kind is among one percent of the cases: a change of the generator could silently leave nothing to test.
+/// Panics unless each kind is one in so many cases: a change of the generator could silently leave nothing to test.
 #[track_caller]
-pub(crate) fn assert_kinds(kinds: &[&str], seen: &BTreeMap<&str, u32>, total: u32) {
+pub(crate) fn assert_kinds<K: Ord + Borrow<str> + Debug>(
+    kinds: &[&str],
+    seen: &BTreeMap<K, u32>,
+    total: u32,
+    many: u32,
+) {
     for kind in kinds {
         let count = seen.get(kind).copied().unwrap_or(0);
         assert!(
-            total < 100 || count >= total / 100,
+            total < many || count >= total / many,
             "only {count} of {total}: {kind}\n{seen:?}"
         );
     }

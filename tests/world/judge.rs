@@ -4,7 +4,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::world::pruning::{Kind, Piece, Wish, World, hours_ago};
+use crate::support::json::REF_NAME;
+use crate::world::layout::{Content, Note, Place, SUBJECTS, Shape, World};
+use crate::world::wish::Wish;
+use crate::world::write::hours_ago;
+
+/// One document, as far as a prune is concerned with it; documents refer to each other by their position among all of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// The position of the blob.
+    node: usize,
+    is_index: bool,
+    children: Vec<usize>,
+    subject: Option<usize>,
+    /// Its names; none on an image that is only listed.
+    pub(crate) names: Vec<String>,
+    /// Whether an entry without a name lists it.
+    is_listed: bool,
+    /// The image that an annotation of its nameless entry says it is about.
+    about: Option<usize>,
+    /// The image that it signs by its name.
+    digest_tag_of: Option<usize>,
+    /// When it was added, in hours before the current time; `None` is 1970.
+    hours: Option<u64>,
+    /// When it was built, in hours before the current time; `None` is nothing that its config says.
+    created: Option<u64>,
+    /// The value of the label `env`.
+    label: Option<&'static str>,
+    is_held: bool,
+}
 
 /// What is to become of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,21 +47,35 @@ pub(crate) struct DeleteResult {
 
 /// A drawn layout with what was asked for.
 pub(crate) struct Judge<'a> {
-    pub(crate) world: &'a World,
+    pub(crate) pieces: Vec<Piece>,
     pub(crate) wish: &'a Wish,
-    /// The digest of each image, which decides between images of one age.
-    pub(crate) digests: &'a [String],
+    /// The digest of each piece.
+    pub(crate) digests: Vec<String>,
 }
 
 type Set = BTreeSet<usize>;
 
-impl Judge<'_> {
-    fn piece(&self, position: usize) -> &Piece {
-        &self.world.pieces[position]
+impl<'a> Judge<'a> {
+    /// Takes what a prune is concerned with from a world whose nodes have these digests.
+    pub(crate) fn new(world: &World, digests: &[String], wish: &'a Wish) -> Self {
+        let is_document = |node: &usize| matches!(world.node(*node).content, Content::Document(_));
+        let nodes: Vec<usize> = (0..world.nodes.len()).filter(is_document).collect();
+        Self {
+            pieces: nodes
+                .iter()
+                .map(|node| Piece::new(world, *node, &nodes))
+                .collect(),
+            wish,
+            digests: nodes.iter().map(|node| digests[*node].clone()).collect(),
+        }
     }
 
-    fn all(&self) -> impl Iterator<Item = usize> {
-        0..self.world.pieces.len()
+    fn piece(&self, position: usize) -> &Piece {
+        &self.pieces[position]
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.pieces.len()
     }
 
     /// Whether `index.json` lists it.
@@ -62,10 +104,7 @@ impl Judge<'_> {
     }
 
     fn subject(&self, position: usize) -> Option<usize> {
-        match self.piece(position).kind {
-            Kind::Referrer(subject, _) => Some(subject),
-            Kind::Manifest(_) | Kind::Index(_) => None,
-        }
+        self.piece(position).subject
     }
 
     /// What it is about by the word of `index.json`.
@@ -75,10 +114,7 @@ impl Judge<'_> {
     }
 
     fn children(&self, position: usize) -> &[usize] {
-        match &self.piece(position).kind {
-            Kind::Index(children) => children,
-            Kind::Manifest(_) | Kind::Referrer(..) => &[],
-        }
+        &self.piece(position).children
     }
 
     /// Everything that is live with these: what they reference, and referrers of that except those that are removed themselves.
@@ -214,7 +250,7 @@ impl Judge<'_> {
         let mut seen = Set::from([position]);
         while let Some(position) = open.pop() {
             let piece = self.piece(position);
-            if !matches!(piece.kind, Kind::Index(_)) {
+            if !piece.is_index {
                 return piece.created;
             }
             let children = self.children(position).iter().rev();
@@ -291,7 +327,7 @@ impl Judge<'_> {
                 open.extend(self.children(position));
             }
         }
-        seen.retain(|position| !matches!(self.piece(*position).kind, Kind::Index(_)));
+        seen.retain(|position| !self.piece(*position).is_index);
         seen
     }
 
@@ -380,7 +416,7 @@ impl Judge<'_> {
     fn always(&self, position: usize) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.piece(position).is_held {
-            reasons.push(format!("held by hold-{position}"));
+            reasons.push(format!("held by hold-{}", self.piece(position).node));
         }
         let names = self.names(position);
         if let Some(keep) = self.wish.keep
@@ -524,6 +560,46 @@ impl Judge<'_> {
     ) {
         let is_named = !self.names(position).is_empty();
         (is_named, std::cmp::Reverse(self.age(position)))
+    }
+}
+
+impl Piece {
+    fn new(world: &World, node: usize, nodes: &[usize]) -> Self {
+        let content = &world.node(node).content;
+        let place = |wanted: usize| nodes.iter().position(|node| *node == wanted);
+        let config = content.at(Place::Config).next();
+        let config = config.and_then(|config| match world.node(config).content {
+            Content::Config(config) => Some(config),
+            _ => None,
+        });
+        let entries = world.entries.iter().filter(|entry| entry.target == node);
+        let notes = entries.clone().flat_map(|entry| &entry.notes);
+        let names = notes.clone().filter(|(key, _)| *key == REF_NAME);
+        Self {
+            node,
+            is_index: matches!(content, Content::Document(document) if document.shape == Shape::Index),
+            children: content.at(Place::Manifests).filter_map(place).collect(),
+            subject: content.at(Place::Subject).find_map(place),
+            names: names
+                .filter_map(|(_, note)| match note {
+                    Note::Text(name) => Some(name.clone()),
+                    Note::Digest(_) | Note::Pinned(..) | Note::DigestTag { .. } => None,
+                })
+                .collect(),
+            is_listed: entries.clone().any(|entry| entry.names().count() == 0),
+            about: notes.clone().find_map(|(key, note)| match note {
+                Note::Digest(of) if SUBJECTS.contains(key) => place(*of),
+                _ => None,
+            }),
+            digest_tag_of: notes.clone().find_map(|(_, note)| match note {
+                Note::DigestTag { of, .. } => place(*of),
+                _ => None,
+            }),
+            hours: world.node(node).hours,
+            created: config.and_then(|config| config.created),
+            label: config.and_then(|config| config.label),
+            is_held: world.holds.contains(&node),
+        }
     }
 }
 

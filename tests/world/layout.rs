@@ -1,9 +1,26 @@
 //! An image layout as an idea: what refers to what, before it becomes bytes.
 //!
-//! The generator makes a [`World`], the writer turns it into files, and the oracle judges it. The oracle never parses what the
-//! writer wrote, so a mistake in reading JSON cannot hide in both the program and its judge.
+//! The generator makes a [`World`], the writer turns it into files, and the oracles judge it. An oracle that takes the description
+//! never parses what the writer wrote, so a mistake in reading JSON cannot hide in both the program and its judge.
 
+use crate::support::json::{IMAGE_NAME, REF_NAME};
 use crate::support::media;
+
+/// The annotation that holds a name in old layouts.
+pub(crate) const BASE_NAME: &str = "org.opencontainers.image.base.name";
+
+/// The annotations that name the subject of an entry.
+pub(crate) const SUBJECTS: [&str; 3] = [
+    "io.containerd.manifest.subject",
+    "org.olareg.referrer.subject",
+    "org.opencontainers.image.referrer.subject",
+];
+
+/// The annotation of a layer that names another blob.
+pub(crate) const NYDUS: &str = "containerd.io/snapshot/nydus-ref";
+
+/// The annotation of an attestation that names its child.
+pub(crate) const ATTESTS: &str = "vnd.docker.reference.digest";
 
 /// A whole layout.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +33,12 @@ pub(crate) struct World {
     pub(crate) index: IndexStyle,
     /// Whether `oci-layout` exists.
     pub(crate) marker: bool,
-    /// Elements of docker's `manifest.json`: config, layers.
-    pub(crate) elements: Vec<(usize, Vec<usize>)>,
+    /// Elements of docker's `manifest.json`.
+    pub(crate) elements: Vec<Element>,
+    /// Whether docker's `repositories` names them, too.
+    pub(crate) repositories: bool,
+    /// Other files that list descriptors.
+    pub(crate) second: Vec<SecondIndex>,
     /// The blobs that are held.
     pub(crate) holds: Vec<usize>,
     /// What is in the layout and not the program's concern.
@@ -46,6 +67,53 @@ pub(crate) enum IndexStyle {
     InvalidDigest,
 }
 
+/// An element of docker's `manifest.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct Element {
+    /// The config.
+    pub(crate) config: usize,
+    /// The layers.
+    pub(crate) layers: Vec<usize>,
+    /// `RepoTags`.
+    pub(crate) tags: Vec<String>,
+}
+
+/// Another file in the root directory that lists descriptors.
+#[derive(Clone, Debug)]
+pub(crate) struct SecondIndex {
+    /// How it is written.
+    pub(crate) form: SecondForm,
+    /// What it lists.
+    pub(crate) refs: Vec<Ref>,
+    /// Whether commands are told to leave it out.
+    pub(crate) is_ignored: bool,
+}
+
+/// How a second index is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecondForm {
+    /// As hauler does: an index of another name.
+    Hauler,
+    /// As kitops does: an index under a coded name.
+    Kitops,
+    /// As kitops does: descriptors as values of one object.
+    Values,
+    /// An array of descriptors.
+    Array,
+}
+
+impl SecondForm {
+    /// Returns the name of the file.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Hauler => "hauler-index.json",
+            Self::Kitops => "ZXguY29tL2tpdA==-index.json",
+            Self::Values => "ZXguY29tL2tpdA==-tags.json",
+            Self::Array => "list.json",
+        }
+    }
+}
+
 /// A blob.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -55,6 +123,10 @@ pub(crate) struct Node {
     pub(crate) content: Content,
     /// Whether it is there, and what it is.
     pub(crate) state: State,
+    /// How many hours before now it was written; `None` is 1970.
+    pub(crate) hours: Option<u64>,
+    /// Whether the file has another name outside the layout.
+    pub(crate) is_linked: bool,
 }
 
 /// Whether a blob is there, and whole.
@@ -87,10 +159,12 @@ impl State {
 /// What a blob contains.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
-    /// Bytes that do not begin like JSON.
-    Binary,
-    /// JSON that refers to nothing, such as an image config.
+    /// Bytes that do not begin like JSON, at least so many.
+    Binary(usize),
+    /// JSON that refers to nothing.
     Plain,
+    /// An image config.
+    Config(Config),
     /// Text that begins like JSON and is not JSON.
     Pretence,
     /// An in-toto statement on a blob: it has a `subject`, which is no descriptor.
@@ -102,6 +176,17 @@ pub(crate) enum Content {
     List(Vec<Ref>),
     /// A JSON object that refers to blobs.
     Document(Document),
+}
+
+/// An image config.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// As `os/architecture/variant`.
+    pub(crate) platform: &'static str,
+    /// How many hours before now it was built, if it tells.
+    pub(crate) created: Option<u64>,
+    /// The value of the label `env`.
+    pub(crate) label: Option<&'static str>,
 }
 
 /// A JSON object that refers to blobs.
@@ -127,6 +212,13 @@ pub(crate) struct Document {
     pub(crate) nulls: bool,
     /// Whether white space precedes the first brace.
     pub(crate) indented: bool,
+}
+
+impl Document {
+    /// Returns `true` if it is about another blob.
+    pub(crate) fn has_subject(&self) -> bool {
+        self.refs.iter().any(|item| item.place == Place::Subject)
+    }
 }
 
 /// What a document is by design.
@@ -202,8 +294,96 @@ pub(crate) struct Ref {
     pub(crate) odd_keys: bool,
     /// What it carries in `data`.
     pub(crate) data: Data,
-    /// The name that it has; only in `index.json`.
-    pub(crate) name: Option<String>,
+    /// The platform that it is given.
+    pub(crate) platform: Option<Platform>,
+    /// Its annotations.
+    pub(crate) notes: Vec<(&'static str, Note)>,
+}
+
+/// The platform in a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Platform {
+    /// As `os/architecture/variant`.
+    pub(crate) name: &'static str,
+    /// `os.version`.
+    pub(crate) version: Option<&'static str>,
+    /// The one of `os.features`.
+    pub(crate) feature: Option<&'static str>,
+}
+
+/// The value of an annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// Any text.
+    Text(String),
+    /// The digest of a blob.
+    Digest(usize),
+    /// A name with the digest of the image.
+    Pinned(String, usize),
+    /// The digest of another blob as a tag.
+    DigestTag {
+        /// What precedes the tag.
+        repository: &'static str,
+        /// The blob.
+        of: usize,
+        /// Whether the digits end after 64.
+        is_cut: bool,
+        /// What follows the digits.
+        suffix: &'static str,
+    },
+}
+
+impl Ref {
+    /// Describes a blob as tools do.
+    pub(crate) fn plain(target: usize, media_type: &'static str, place: Place) -> Self {
+        Self {
+            target,
+            twin: None,
+            types: vec![media_type],
+            place,
+            size: Size::Right,
+            odd_keys: false,
+            data: Data::None,
+            platform: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds an annotation.
+    pub(crate) fn note(mut self, key: &'static str, note: Note) -> Self {
+        self.notes.push((key, note));
+        self
+    }
+
+    /// Gives it a platform.
+    pub(crate) fn on(mut self, name: &'static str) -> Self {
+        self.platform = Some(Platform {
+            name,
+            version: None,
+            feature: None,
+        });
+        self
+    }
+
+    /// Gives it a tag.
+    pub(crate) fn tagged(self, tag: &str) -> Self {
+        self.note(REF_NAME, Note::Text(tag.to_owned()))
+    }
+
+    /// Returns `true` if it has digest, size and media type under their own keys.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_typed = matches!(self.types.as_slice(), [media_type] if !media_type.is_empty());
+        is_typed && self.size != Size::Absent && !self.odd_keys
+    }
+
+    /// Returns the annotations that name it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Note> {
+        let keys = [REF_NAME, IMAGE_NAME, BASE_NAME];
+        let notes = self.notes.iter();
+        notes
+            .filter(move |(key, _)| keys.contains(key))
+            .map(|(_, note)| note)
+    }
 }
 
 /// How `size` is written.
@@ -228,46 +408,33 @@ pub(crate) enum Data {
     Rubbish,
 }
 
-/// What is in a layout and not the program's concern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Foreign {
-    /// A file in `blobs/sha256` whose name is no digest.
-    Note,
-    /// A file whose name is a digest in capitals.
-    Capitals,
-    /// A file whose name is one digit short.
-    Short,
-    /// A file whose name is one digit long.
-    Long,
-    /// A file with the name of a writer's temporary file, just written.
-    Young,
-    /// A directory whose name is a digest.
-    Directory,
-    /// A file with a good name one level too deep.
-    TooDeep,
-    /// A file directly in `blobs`.
-    Above,
-    /// A directory of an unknown algorithm.
-    Algorithm,
-    /// A file beside `index.json`.
-    Beside,
-    /// A directory of a writer, empty.
-    Ingest,
-}
+/// What is in a layout and not the program's concern: its path, its text (none is a directory), and how many hours old it is.
+pub(crate) type Foreign = (&'static str, &'static str, u32);
 
-/// Every kind of foreign thing.
-pub(crate) const ALL_FOREIGN: [Foreign; 11] = [
-    Foreign::Note,
-    Foreign::Capitals,
-    Foreign::Short,
-    Foreign::Long,
-    Foreign::Young,
-    Foreign::Directory,
-    Foreign::TooDeep,
-    Foreign::Above,
-    Foreign::Algorithm,
-    Foreign::Beside,
-    Foreign::Ingest,
+/// What is foreign and shows no writer: files whose names are no digests, too deep, of another algorithm, beside `index.json`.
+#[rustfmt::skip]
+pub(crate) const FOREIGN: [Foreign; 11] = [
+    ("blobs/sha256/README", "note", 2400),
+    ("blobs/sha256/C0FFEE0123456789C0FFEE0123456789C0FFEE0123456789C0FFEE0123456789", "capitals", 2400),
+    ("blobs/sha256/0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789", "short", 2400),
+    ("blobs/sha256/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee01234567890", "long", 2400),
+    ("blobs/sha256/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789", "", 2400),
+    ("blobs/sha256/deep/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789", "deep", 2400),
+    ("blobs/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789", "above", 2400),
+    ("blobs/blake3/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789", "blake", 2400),
+    ("umoci.json", "{}", 2400),
+    ("package.json", r#"{"files":["a"],"size":3}"#, 2400),
+    ("ingest", "", 2400),
+];
+
+/// The temporary file of a writer that ended days ago, which is garbage.
+pub(crate) const OLD_TEMPORARY: Foreign = ("oci-put-blob2718", "half a blob", 50);
+
+/// Temporary files of writers that are at work.
+#[rustfmt::skip]
+pub(crate) const FRESH_TEMPORARY: [Foreign; 2] = [
+    ("oci-put-blob31415", "half a blob", 0),
+    ("blobs/sha256/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789.tmp-123", "young", 0),
 ];
 
 /// What a media type says about a blob.
@@ -301,7 +468,57 @@ pub(crate) fn role(media_type: &str) -> Role {
     }
 }
 
+impl Content {
+    /// Returns what it refers to.
+    pub(crate) fn refs(&self) -> &[Ref] {
+        match self {
+            Self::List(refs) => refs,
+            Self::Document(document) => &document.refs,
+            Self::Binary(_)
+            | Self::Plain
+            | Self::Config(_)
+            | Self::Pretence
+            | Self::Statement { .. } => &[],
+        }
+    }
+
+    /// Returns the targets in one place.
+    pub(crate) fn at(&self, place: Place) -> impl Iterator<Item = usize> {
+        let refs = self.refs().iter();
+        refs.filter(move |item| item.place == place)
+            .map(|item| item.target)
+    }
+
+    /// Returns `true` if it is a document or a list of descriptors.
+    pub(crate) fn is_parent(&self) -> bool {
+        matches!(self, Self::Document(_) | Self::List(_))
+    }
+}
+
 impl World {
+    /// Returns the references of `index.json`, second indexes and blobs.
+    pub(crate) fn refs(&self) -> impl Iterator<Item = &Ref> {
+        let second = self.second.iter().flat_map(|index| &index.refs);
+        let inside = self.nodes.iter().flat_map(|node| node.content.refs());
+        self.entries.iter().chain(second).chain(inside)
+    }
+
+    /// Returns the second indexes that commands are told to leave out.
+    pub(crate) fn ignored(&self) -> Vec<String> {
+        let second = self.second.iter().filter(|index| index.is_ignored);
+        second.map(|index| index.form.file().to_owned()).collect()
+    }
+
+    /// Returns the names of entries that are plain text.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.entries.iter().flat_map(Ref::names);
+        let names = names.filter_map(|note| match note {
+            Note::Text(name) => Some(name.clone()),
+            Note::Digest(_) | Note::Pinned(..) | Note::DigestTag { .. } => None,
+        });
+        names.collect()
+    }
+
     /// Returns a node by its position.
     pub(crate) fn node(&self, position: usize) -> &Node {
         self.nodes

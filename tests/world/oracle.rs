@@ -3,7 +3,8 @@
 //! It repeats "what is referred to by something live is live" until nothing changes, over sets, from the abstract description.
 //!
 //! Rules, from the promises of the program:
-//! - Roots are all entries, what is held, and the configs and layers of docker-save elements.
+//! - Roots are all entries, what is held, what second indexes list, and the configs and layers of docker-save elements.
+//! - An annotation whose value is the digest of a blob that is here references it, but for those that describe.
 //! - What a media type calls a layer or config is never read; what it calls a document must be readable and of its digest;
 //!   anything else is read if it begins like JSON, and is compared with its digest in any case.
 //! - References count in every place, in any case of the keys, and however often a key occurs there.
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 
 use crate::support::media;
 use crate::world::layout::{
-    Content, Data, Document, IndexStyle, Place, Ref, Role, State, World, role,
+    ATTESTS, Content, Data, Document, IndexStyle, Note, Place, Ref, Role, State, World, role,
 };
 
 /// What a sweep may and must do.
@@ -62,10 +63,22 @@ pub(crate) fn judge(world: &World) -> Verdict {
 
     if world.entries.is_empty() && world.index != IndexStyle::InvalidDigest && !world.allow_empty {
         let has_blobs = world.nodes.iter().any(|node| node.state.present());
-        // A hold does not show that the list is whole.
-        if has_blobs {
+        // A hold does not show that the list is whole; another list of something that is here does.
+        let second = world.second.iter().filter(|second| !second.is_ignored);
+        let mut others = second
+            .flat_map(|second| second.refs.iter().map(|item| item.target))
+            .chain(
+                world
+                    .elements
+                    .iter()
+                    .flat_map(|element| &element.layers)
+                    .copied(),
+            )
+            .chain(world.elements.iter().map(|element| element.config));
+        let is_known = others.any(|node| world.node(node).state.present());
+        if has_blobs && !is_known {
             verdict.must_refuse.insert("no entries".to_owned());
-        } else if !world.foreign.is_empty() {
+        } else if !has_blobs && !world.foreign.is_empty() {
             verdict
                 .may_refuse
                 .insert("no entries, only foreign files".to_owned());
@@ -91,7 +104,7 @@ enum Forged {
     Followed,
 }
 
-/// Whether a document that is live as a layer is inspected as a referrer, too.
+/// Whether a document that is live as a layer is inspected as a referrer, too, and whether an annotated subject is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LeafReferrers {
     Leaves,
@@ -127,20 +140,29 @@ impl Marking {
     fn run(world: &World, forged: Forged, leaves: LeafReferrers) -> Self {
         let mut marking = Self::default();
         for entry in &world.entries {
-            marking.enqueue(world, entry, true);
+            marking.enqueue(world, entry, true, leaves);
         }
         for held in &world.holds {
             // A hold has no type: its content decides.
             marking.waiting.push((*held, "", Data::None, false));
         }
-        for (config, layers) in &world.elements {
-            for node in std::iter::once(config).chain(layers) {
+        for second in world.second.iter().filter(|second| !second.is_ignored) {
+            for item in &second.refs {
+                marking.enqueue(world, item, false, leaves);
+                if world.node(item.target).state == State::Absent {
+                    let reason = format!("node {} of a second index is missing", item.target);
+                    marking.doubts.insert(reason);
+                }
+            }
+        }
+        for element in &world.elements {
+            for node in std::iter::once(&element.config).chain(&element.layers) {
                 marking.live.insert(*node);
                 marking.otherwise.insert(*node);
             }
         }
         loop {
-            marking.follow(world);
+            marking.follow(world, leaves);
             let unwrapped = marking.unwrap(world, leaves);
             if !marking.adopt(world, forged, leaves) && !unwrapped {
                 break;
@@ -160,7 +182,7 @@ impl Marking {
     }
 
     /// Follows everything that waits.
-    fn follow(&mut self, world: &World) {
+    fn follow(&mut self, world: &World, leaves: LeafReferrers) {
         while let Some((position, media_type, data, listed)) = self.waiting.pop() {
             self.live.insert(position);
             let node = world.node(position);
@@ -185,7 +207,7 @@ impl Marking {
             if node.state == State::Absent {
                 if data == Data::Embedded {
                     self.carried.insert(position);
-                    self.read_content(world, position, known);
+                    self.read_content(world, position, known, leaves);
                 } else if listed {
                     if known {
                         self.missing_roots.insert(position);
@@ -203,24 +225,26 @@ impl Marking {
                     self.damage.insert(reason);
                 }
             } else {
-                self.read_content(world, position, known);
+                self.read_content(world, position, known, leaves);
             }
         }
     }
 
     /// Reads a node that is whole, as a document of known type or by its content.
-    fn read_content(&mut self, world: &World, position: usize, known: bool) {
+    fn read_content(&mut self, world: &World, position: usize, known: bool, leaves: LeafReferrers) {
         // What only `data` has may be taken for damaged or for not there.
         let certain = known && world.node(position).state != State::Absent;
         match &world.node(position).content {
-            Content::Binary | Content::Pretence if certain => {
+            Content::Binary(_) | Content::Pretence if certain => {
                 self.misnamed.insert(position);
             }
-            Content::Binary | Content::Pretence if known => {
+            Content::Binary(_) | Content::Pretence if known => {
                 self.doubts
                     .insert(format!("node {position} is no document, by its `data`"));
             }
-            Content::Plain | Content::Statement { .. } | Content::List(_) if known => {
+            Content::Plain | Content::Config(_) | Content::Statement { .. } | Content::List(_)
+                if known =>
+            {
                 self.doubts
                     .insert(format!("node {position} is no manifest"));
             }
@@ -235,30 +259,34 @@ impl Marking {
                     self.doubts.insert(reason);
                 }
             }
-            Content::Binary
+            Content::Binary(_)
             | Content::Plain
+            | Content::Config(_)
             | Content::Statement { .. }
             | Content::List(_)
             | Content::Document(_) => {}
         }
-        self.follow_content(world, position);
+        self.follow_content(world, position, leaves);
     }
 
-    fn follow_content(&mut self, world: &World, position: usize) {
+    fn follow_content(&mut self, world: &World, position: usize, leaves: LeafReferrers) {
         if !self.read.insert(position) {
             return;
         }
-        let refs: &[Ref] = match &world.node(position).content {
-            Content::List(refs) => refs,
-            Content::Document(document) => &document.refs,
-            Content::Binary | Content::Plain | Content::Pretence | Content::Statement { .. } => &[],
-        };
-        for reference in refs {
-            self.enqueue(world, reference, false);
+        for reference in world.node(position).content.refs() {
+            self.enqueue(world, reference, false, leaves);
         }
     }
 
-    fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool) {
+    fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool, leaves: LeafReferrers) {
+        for (key, note) in &reference.notes {
+            let Note::Digest(target) = note else { continue };
+            // A referrer need not keep what it is about.
+            let counts = leaves == LeafReferrers::Read || !key.ends_with("subject");
+            if counts && *key != ATTESTS && world.node(*target).state.present() {
+                self.waiting.push((*target, "", Data::None, false));
+            }
+        }
         for target in std::iter::once(reference.target).chain(reference.twin) {
             if reference.place == Place::FsLayers && !listed {
                 // A schema 1 layer has no type; it is a layer all the same.
@@ -302,7 +330,7 @@ impl Marking {
             .collect();
         for node in &found {
             self.carried.insert(*node);
-            self.read_content(world, *node, true);
+            self.read_content(world, *node, true, leaves);
         }
         !found.is_empty()
     }
@@ -319,18 +347,19 @@ impl Marking {
                 State::Forged => forged == Forged::Followed,
                 State::Absent | State::Cut | State::Hollow => false,
             };
+            // A layer with a subject may have been read in search of referrers before it was known for a layer.
             let reached = self.live.contains(&position);
             if !readable
                 || self.read.contains(&position)
                 || (reached && leaves == LeafReferrers::Leaves)
-                || !self.is_referrer(document)
+                || !(self.is_referrer(document) || reached && document.has_subject())
             {
                 continue;
             }
             found = true;
             self.live.insert(position);
             self.referrers.insert(position);
-            self.follow_content(world, position);
+            self.follow_content(world, position, leaves);
         }
         found
     }

@@ -1,11 +1,19 @@
 //! Turns a world into files, and into a text for people.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, SystemTime};
 
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::dated::NOW;
 use crate::support::{Desc, Json, LayoutBuilder, Obj, base64, digest_of, media, sha256};
 use crate::world::layout::{
-    Content, Data, Document, Foreign, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
+    Config, Content, Data, Document, IndexStyle, Node, Note, Place, Ref, SecondForm, Shape, Size,
+    State, World,
 };
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A world on disk.
 #[derive(Debug)]
@@ -23,8 +31,19 @@ struct Writer<'a> {
     contents: Vec<Vec<u8>>,
 }
 
+/// Returns the moment so many hours before [`NOW`].
+pub(crate) fn hours_ago(hours: u64) -> Timestamp {
+    let now: Timestamp = NOW.parse().expect("a time");
+    now - SignedDuration::from_hours(i64::try_from(hours).expect("small"))
+}
+
 /// Writes a world into a new temporary directory.
 pub(crate) fn write(world: &World) -> Written {
+    write_to(world, LayoutBuilder::new(), SystemTime::now())
+}
+
+/// Writes a world into a layout, whose files are as old as the world tells at `now`.
+pub(crate) fn write_to(world: &World, mut layout: LayoutBuilder, now: SystemTime) -> Written {
     let mut writer = Writer {
         world,
         digests: Vec::new(),
@@ -39,7 +58,6 @@ pub(crate) fn write(world: &World) -> Written {
             String::new()
         });
     }
-    let mut layout = LayoutBuilder::new();
     for (position, node) in world.nodes.iter().enumerate() {
         let content = writer.content(position, node);
         if node.state != State::Forged
@@ -55,17 +73,57 @@ pub(crate) fn write(world: &World) -> Written {
             State::Absent => None,
         };
         if let Some(bytes) = on_disk {
-            layout.forged(digest, media::STRANGE, bytes);
+            let path = layout.forged(digest, media::STRANGE, bytes).blob_path();
+            let hours = node.hours.map(|hours| u32::try_from(hours).expect("small"));
+            let time = hours.map_or(SystemTime::UNIX_EPOCH, |hours| now - HOUR * hours);
+            layout.modified(&path, time);
+            if node.is_linked {
+                let other = layout
+                    .outside()
+                    .join(format!("link-{}", path.replace('/', "-")));
+                // Another layout beside this one may have linked it.
+                if !other.exists() {
+                    fs::hard_link(layout.join(&path), other).expect("a link can be made");
+                }
+            }
         }
         writer.contents.push(content);
     }
-    for (config, layers) in &world.elements {
+    for element in &world.elements {
         let blob = |position: &usize| Desc::new(media::LAYER, writer.digest(*position), 1);
-        let layers: Vec<Desc> = layers.iter().map(blob).collect();
-        layout.save_element(&["example/app:1"], &blob(config), &layers);
+        let layers: Vec<Desc> = element.layers.iter().map(blob).collect();
+        let tags: Vec<&str> = element.tags.iter().map(String::as_str).collect();
+        layout.save_element(&tags, &blob(&element.config), &layers);
+    }
+    if world.repositories {
+        writer.repositories(&layout);
+    }
+    for second in &world.second {
+        let items: Vec<Json> = second
+            .refs
+            .iter()
+            .map(|item| writer.descriptor(item))
+            .collect();
+        let numbered = items.iter().enumerate();
+        let list = Json::array(&items);
+        let text = match second.form {
+            SecondForm::Array => list,
+            SecondForm::Values => numbered
+                .fold(Obj::new(), |all, (at, item)| {
+                    all.with(&format!("tag{at}"), item)
+                })
+                .json(),
+            SecondForm::Hauler | SecondForm::Kitops => Obj::new()
+                .with("schemaVersion", 2)
+                .with("mediaType", media::INDEX)
+                .with("manifests", list)
+                .json(),
+        };
+        layout.file(second.form.file(), text.text().as_bytes());
     }
     writer.index(&mut layout);
     layout.write();
+    layout.modified("index.json", now - 99 * 24 * HOUR);
     if !world.marker {
         layout.without_marker();
     }
@@ -81,8 +139,13 @@ pub(crate) fn write(world: &World) -> Written {
             .with("holds", Json::array(holds));
         layout.file(".ocisweep/holds.json", file.json().text().as_bytes());
     }
-    for foreign in &world.foreign {
-        place_foreign(&layout, *foreign);
+    for (path, text, hours) in &world.foreign {
+        if text.is_empty() {
+            layout.directory(path);
+        } else {
+            layout.file(path, text.as_bytes());
+            layout.modified(path, now - HOUR * *hours);
+        }
     }
     Written {
         layout,
@@ -99,26 +162,23 @@ impl Writer<'_> {
     /// Returns what a node contains; its number makes every content different from every other.
     fn content(&self, position: usize, node: &Node) -> Vec<u8> {
         let number = u64::try_from(position).expect("a position fits");
+        let salt = position.to_string();
         match &node.content {
-            Content::Binary => [
-                b"\x1f\x8b\x08layer ".as_slice(),
-                format!("{position}").as_bytes(),
-            ]
-            .concat()
-            .repeat(3),
-            Content::Plain => {
-                let diff_id = sha256(format!("diff {position}").as_bytes());
-                let root = Obj::new()
-                    .with("type", "layers")
-                    .with("diff_ids", Json::array([diff_id]));
-                let config = Obj::new()
-                    .with("architecture", "amd64")
-                    .with("os", "linux")
-                    .with("author", format!("author {position}"))
-                    .with("rootfs", root);
-                config.json().text().as_bytes().to_vec()
+            Content::Binary(length) => {
+                let mut bytes = b"\x1f\x8b\x08layer ".to_vec();
+                bytes.extend(salt.as_bytes());
+                let mut bytes = bytes.repeat(3);
+                bytes.resize(bytes.len().max(*length), b'.');
+                bytes
             }
-            Content::Pretence => format!("{{{{ template {position} }}}}").into_bytes(),
+            Content::Plain => Obj::new()
+                .with("payload", salt)
+                .json()
+                .text()
+                .as_bytes()
+                .to_vec(),
+            Content::Config(config) => self::config(*config, &salt),
+            Content::Pretence => format!("{{{{ template {salt} }}}}").into_bytes(),
             Content::Statement { about } => {
                 let digest = self.digest(*about);
                 let (algorithm, hex) = digest.split_once(':').expect("a digest has a colon");
@@ -233,6 +293,48 @@ impl Writer<'_> {
         object.with("number", number).json()
     }
 
+    /// Writes docker's `repositories`: the tags of all elements.
+    fn repositories(&self, layout: &LayoutBuilder) {
+        let mut object: Vec<(String, Obj)> = Vec::new();
+        for element in &self.world.elements {
+            let id = self
+                .digest(element.config)
+                .split_once(':')
+                .map_or("", |(_, hex)| hex);
+            for (name, tag) in element.tags.iter().filter_map(|name| name.rsplit_once(':')) {
+                match object.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, tags)) => *tags = std::mem::take(tags).set(tag, id),
+                    None => object.push((name.to_owned(), Obj::new().with(tag, id))),
+                }
+            }
+        }
+        if !object.is_empty() {
+            let object = object.into_iter();
+            let text = object.fold(Obj::new(), |all, (name, tags)| all.with(&name, tags));
+            layout.file("repositories", text.json().text().as_bytes());
+        }
+    }
+
+    /// Returns the value of an annotation.
+    fn note(&self, note: &Note) -> String {
+        match note {
+            Note::Text(text) => text.clone(),
+            Note::Digest(of) => self.digest(*of).to_owned(),
+            Note::Pinned(name, of) => format!("{name}@{}", self.digest(*of)),
+            Note::DigestTag {
+                repository,
+                of,
+                is_cut,
+                suffix,
+            } => {
+                let digest = self.digest(*of);
+                let (algorithm, hex) = digest.split_once(':').expect("a digest has a colon");
+                let hex = if *is_cut { &hex[..64] } else { hex };
+                format!("{repository}{algorithm}-{hex}{suffix}")
+            }
+        }
+    }
+
     fn descriptor(&self, item: &Ref) -> Json {
         let digest = self.digest(item.target);
         if item.place == Place::FsLayers {
@@ -265,9 +367,22 @@ impl Writer<'_> {
             }
             Data::Rubbish => object = object.with("data", "!not base64!"),
         }
-        if let Some(name) = &item.name {
-            let name = Obj::new().with("org.opencontainers.image.ref.name", name.as_str());
-            object = object.with("annotations", name);
+        if let Some(platform) = item.platform {
+            let mut fields = self::platform(platform.name);
+            if let Some(version) = platform.version {
+                fields = fields.with("os.version", version);
+            }
+            if let Some(feature) = platform.feature {
+                fields = fields.with("os.features", Json::array([feature]));
+            }
+            object = object.with("platform", fields);
+        }
+        if !item.notes.is_empty() {
+            let notes = item.notes.iter();
+            let notes = notes.fold(Obj::new(), |all, (key, note)| {
+                all.with(key, self.note(note))
+            });
+            object = object.with("annotations", notes);
         }
         object.json()
     }
@@ -316,6 +431,38 @@ impl Writer<'_> {
     }
 }
 
+fn platform(name: &str) -> Obj {
+    let mut parts = name.split('/');
+    let os = parts.next().unwrap_or_default();
+    let architecture = parts.next().unwrap_or_default();
+    let fields = Obj::new().with("architecture", architecture).with("os", os);
+    match parts.next() {
+        Some(variant) => fields.with("variant", variant),
+        None => fields,
+    }
+}
+
+fn config(config: Config, salt: &str) -> Vec<u8> {
+    let mut object = platform(config.platform).with("author", format!("author {salt}"));
+    if let Some(hours) = config.created {
+        object = object.with("created", hours_ago(hours).to_string());
+    }
+    if let Some(label) = config.label {
+        let labels = Obj::new().with("Labels", Obj::new().with("env", label));
+        object = object.with("config", labels);
+    }
+    let diff_id = sha256(format!("diff {salt}").as_bytes());
+    let root = Obj::new()
+        .with("type", "layers")
+        .with("diff_ids", Json::array([diff_id]));
+    object
+        .with("rootfs", root)
+        .json()
+        .text()
+        .as_bytes()
+        .to_vec()
+}
+
 fn natural_places(shape: Shape) -> &'static [Place] {
     match shape {
         Shape::Manifest | Shape::DockerManifest => &[Place::Layers],
@@ -324,24 +471,6 @@ fn natural_places(shape: Shape) -> &'static [Place] {
         Shape::Schema1 => &[Place::FsLayers],
         Shape::Strange => &[],
     }
-}
-
-fn place_foreign(layout: &LayoutBuilder, foreign: Foreign) {
-    let digits = "c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789";
-    let upper = digits.to_uppercase();
-    match foreign {
-        Foreign::Note => layout.file("blobs/sha256/README", b"note"),
-        Foreign::Capitals => layout.file(&format!("blobs/sha256/{upper}"), b"capitals"),
-        Foreign::Short => layout.file(&format!("blobs/sha256/{}", &digits[1..]), b"short"),
-        Foreign::Long => layout.file(&format!("blobs/sha256/{digits}0"), b"long"),
-        Foreign::Young => layout.file(&format!("blobs/sha256/{digits}.tmp-123"), b"young"),
-        Foreign::Directory => layout.directory(&format!("blobs/sha256/{digits}")),
-        Foreign::TooDeep => layout.file(&format!("blobs/sha256/deep/{digits}"), b"deep"),
-        Foreign::Above => layout.file(&format!("blobs/{digits}"), b"above"),
-        Foreign::Algorithm => layout.file(&format!("blobs/blake3/{digits}"), b"blake"),
-        Foreign::Beside => layout.file("umoci.json", b"{}"),
-        Foreign::Ingest => layout.directory("ingest"),
-    };
 }
 
 /// Describes a world for people who investigate a failure.
@@ -367,11 +496,7 @@ pub(crate) fn describe(world: &World, digests: &[String]) -> String {
                     line(&mut text, format_args!("    {reference:?}"));
                 }
             }
-            leaf @ (Content::Binary
-            | Content::Plain
-            | Content::Pretence
-            | Content::Statement { .. }
-            | Content::List(_)) => line(
+            leaf => line(
                 &mut text,
                 format_args!("#{position} {name} {:?} {leaf:?}", node.state),
             ),
@@ -380,10 +505,14 @@ pub(crate) fn describe(world: &World, digests: &[String]) -> String {
     for entry in &world.entries {
         line(&mut text, format_args!("entry {entry:?}"));
     }
+    for second in &world.second {
+        line(&mut text, format_args!("{second:?}"));
+    }
+    let hours: Vec<_> = world.nodes.iter().map(|node| node.hours).collect();
     line(
         &mut text,
         format_args!(
-            "index {:?}, oci-layout {}, elements {:?}, holds {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
+            "hours {hours:?}\nindex {:?}, oci-layout {}, elements {:?}, holds {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
             world.index,
             world.marker,
             world.elements,

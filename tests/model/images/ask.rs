@@ -6,7 +6,7 @@ use arbtest::arbitrary::{Result, Unstructured};
 use serde_json::Value;
 
 use super::disk::{Disk, Reading};
-use super::{FEATURES, chance, weighted};
+use super::{chance, weighted};
 
 /// One command.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ pub(crate) fn ask(u: &mut Unstructured<'_>, disk: &Disk) -> Result<Ask> {
     {
         force = chance(u, 60)?;
     }
-    let alone = !FEATURES.writers || chance(u, 40)?;
+    let alone = chance(u, 40)?;
     let extent = match what {
         What::Rm(_) => weighted(
             u,
@@ -221,7 +221,7 @@ fn everything(u: &mut Unstructured<'_>, disk: &Disk) -> Result<What> {
     if rule == "last" {
         keep_last = Some(u.int_in_range(1..=2)?);
     }
-    if rule == "reference" && FEATURES.name_filters {
+    if rule == "reference" {
         reference = Some(pattern(u, disk)?);
     }
     if rule == "keep" {
@@ -319,11 +319,7 @@ fn platform(u: &mut Unstructured<'_>, disk: &Disk) -> Result<Option<What>> {
         return Ok(None);
     }
     let chosen = *u.choose(&platforms)?;
-    let form = if FEATURES.versions {
-        weighted(u, &[(50, 0), (25, 1), (25, 2)])?
-    } else {
-        1
-    };
+    let form = weighted(u, &[(50, 0), (25, 1), (25, 2)])?;
     let (platform, mut dropped): (String, BTreeSet<String>) = match form {
         0 => {
             let same = |child: &&&Child| {

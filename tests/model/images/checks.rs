@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::FEATURES;
 use super::ask::{Ask, Extent, What, Word, cut};
 use super::disk::{Disk, Entry, Reading, Set};
 use super::judge::{Expected, Pair, expected, followers, passes_glob};
 use crate::model::{changes, ensure};
-use crate::support::{Cmd, LayoutBuilder, Run, Snapshot, differences, snapshot};
+use crate::support::snapshot::{self, snapshot};
+use crate::support::{Cmd, LayoutBuilder, Run, Snapshot, differences};
 
 const GRACE: Duration = Duration::from_secs(3600);
 
@@ -110,7 +110,8 @@ impl Step<'_> {
 
     /// Returns the bytes that `df` promises for this command, if it does.
     fn promised(&self) -> Option<u64> {
-        if !self.ignored.is_empty() {
+        // Nothing is promised for a list that may have lost its entries.
+        if !self.ignored.is_empty() || self.before.entries.is_empty() {
             return None;
         }
         match &self.ask.what {
@@ -123,9 +124,7 @@ impl Step<'_> {
                 let df = self.tell(grace);
                 df.pointer("/layouts/0/total/reclaimable_bytes")?.as_u64()
             }
-            What::Rm(words)
-                if FEATURES.unique && self.ask.force && self.ask.extent == Extent::All =>
-            {
+            What::Rm(words) if self.ask.force && self.ask.extent == Extent::All => {
                 let [Word::Id(prefix)] = words.as_slice() else {
                     return None;
                 };
@@ -141,18 +140,6 @@ impl Step<'_> {
                         .is_some_and(|(_, hex)| hex.starts_with(prefix.as_str()))
                 };
                 let item = items.iter().find(is_it)?;
-                let digest = item.get("digest")?.as_str()?;
-                let all: Set = self.before.blobs.keys().cloned().collect();
-                let along = followers(&self.before, &Set::from([digest.to_owned()]));
-                let mut along = along.iter().filter(|other| *other != digest);
-                let has_followers = along.any(|other| {
-                    self.before.listed().contains(other) || self.before.subject(other).is_some()
-                });
-                let is_referrer = self.before.subject(digest).is_some()
-                    || self.before.referrers(&all).contains(digest);
-                if (is_referrer || has_followers) && !FEATURES.unique_with_referrers {
-                    return None;
-                }
                 item.get("unique_bytes")?.as_u64()
             }
             _ => None,
@@ -439,12 +426,18 @@ impl Trial<'_> {
         let now = self.step.now();
         for (path, stat) in &self.picture {
             let text = path.to_string_lossy();
-            let is_blob = text.starts_with("blobs");
+            let blob = text
+                .strip_prefix("blobs/")
+                .map(|blob| blob.replacen('/', ":", 1));
+            let is_blob = text == "blobs"
+                || blob.is_some_and(|blob| {
+                    stat.what != snapshot::What::File || self.before().blobs.contains_key(&blob)
+                });
             let is_list = ["index.json", "manifest.json", "repositories", ""].contains(&&*text);
             if is_blob
                 || is_list
                 || text.starts_with(".ocisweep")
-                || text.starts_with("oci-put-blob")
+                || self.before().temporary.contains_key(&*text)
             {
                 continue;
             }
@@ -694,6 +687,9 @@ impl Trial<'_> {
             .difference(&self.after.listed())
             .cloned()
             .collect();
+        let after = &self.after;
+        let live = after.live(&after.roots(), &after.entries, Reading::Generous);
+        let was_live = before.live(&before.roots(), &before.entries, Reading::Generous);
         for element in &before.elements {
             let mut tags = element.tags.iter();
             let is_untagged = self.step.ask.extent != Extent::Nothing
@@ -702,7 +698,14 @@ impl Trial<'_> {
                 && tags.all(|name| lost_pairs.contains(&(element.config.clone(), name.clone())));
             let of_gone = is_untagged || gone.iter().any(|digest| before.is_of(element, digest));
             let stands = elements.contains_key(&(element.config.clone(), element.layers.clone()));
-            ensure(stands != of_gone, || {
+            // What is only a part of another image, before or now, may have its element or not.
+            let is_part = [(before, &was_live), (after, &live)]
+                .into_iter()
+                .any(|(disk, live)| {
+                    let mut parts = live.iter().filter(|digest| before.is_of(element, digest));
+                    parts.any(|digest| !disk.listed().contains(digest))
+                });
+            ensure(stands != of_gone || is_part, || {
                 format!("an element of manifest.json: kept {stands}, its image gone {of_gone}")
             })?;
         }

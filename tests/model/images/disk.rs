@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +13,11 @@ use serde_json::Value;
 
 use crate::support::json::{IMAGE_NAME, REF_NAME};
 use crate::support::media;
+use crate::world::layout::BASE_NAME;
 
 /// A set of digests.
 pub(crate) type Set = BTreeSet<String>;
 
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const KIND: &str = "kind";
 
 /// Annotations that describe and reference nothing.
@@ -53,7 +54,7 @@ pub(crate) struct Disk {
     pub(crate) second: BTreeMap<String, Set>,
     /// The blobs.
     pub(crate) blobs: BTreeMap<String, Blob>,
-    /// Writers' temporary files in the root directory, with their age.
+    /// Writers' temporary files, with their age.
     pub(crate) temporary: BTreeMap<String, Duration>,
     /// References that do not count, as parent and child: what a sparse or hollow drop takes out.
     pub(crate) cut: BTreeSet<(String, String)>,
@@ -92,6 +93,8 @@ pub(crate) struct Blob {
     pub(crate) age: Duration,
     /// Modification time.
     pub(crate) modified: SystemTime,
+    /// Whether the file has another name outside the layout, so that nothing is freed with it.
+    pub(crate) is_linked: bool,
     /// The JSON in it, where it is an object or array.
     pub(crate) json: Option<Value>,
 }
@@ -117,6 +120,17 @@ impl Disk {
             cut: BTreeSet::new(),
             removed: Set::new(),
         };
+        for item in fs::read_dir(dir.join("blobs/sha256")).expect("the blobs can be listed") {
+            let path = item.expect("the blobs can be listed").path();
+            if path.to_string_lossy().contains(".tmp-") {
+                let name = path
+                    .strip_prefix(dir)
+                    .expect("it is inside")
+                    .to_string_lossy();
+                disk.temporary
+                    .insert(name.into_owned(), age(&modified(&path)));
+            }
+        }
         for item in fs::read_dir(dir).expect("the layout can be listed") {
             let item = item.expect("the layout can be listed");
             let name = item.file_name().to_string_lossy().into_owned();
@@ -353,12 +367,15 @@ impl Disk {
         found
     }
 
-    /// Returns the bytes of these blobs.
+    /// Returns the bytes that are freed with these blobs.
     pub(crate) fn bytes<'a>(&self, digests: impl IntoIterator<Item = &'a String>) -> u64 {
         let sizes = digests
             .into_iter()
             .filter_map(|digest| self.blobs.get(digest));
-        sizes.map(|blob| blob.size).sum()
+        sizes
+            .filter(|blob| !blob.is_linked)
+            .map(|blob| blob.size)
+            .sum()
     }
 
     /// Returns the orphans by this reading.
@@ -538,6 +555,7 @@ fn blobs(dir: &Path) -> BTreeMap<String, Blob> {
             size,
             age: age(&modified),
             modified,
+            is_linked: fs::metadata(&path).is_ok_and(|stat| stat.nlink() > 1),
             json: parse(&path).filter(|json| json.is_object() || json.is_array()),
         };
         found.insert(digest, blob);

@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::FEATURES;
 use super::ask::{Ask, Extent, What, Word, children};
-use super::disk::{Disk, Entry, Reading, Set, digest_tag};
+use super::disk::{Disk, Reading, Set, digest_tag};
 use serde_json::Value;
 
 /// A name with the image that it names.
@@ -317,7 +316,6 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
     let mut is_error = false;
     let mut only_unknown = true;
     let mut is_unsure = false;
-    let mut may_refuse = false;
     for word in words {
         match select(disk, word, force) {
             Selected::Names(found) => {
@@ -387,25 +385,6 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
         if !is_last {
             continue;
         }
-        let notes = |entry: &&Entry| {
-            entry
-                .value
-                .get("annotations")
-                .and_then(Value::as_object)
-                .is_some_and(|notes| notes.len() > 1)
-        };
-        if is_part_held(disk, digest)
-            && !FEATURES.held_names
-            && disk
-                .entries
-                .iter()
-                .filter(|entry| entry.digest == *digest)
-                .any(|entry| notes(&entry))
-        {
-            expected.may_untag.append(&mut expected.untag);
-            is_unsure = true;
-            may_refuse = true;
-        }
         // Whether an entry without a name keeps the image or is only listed twice is not documented.
         if is_part_held(disk, digest) || (has_unnamed_entry(disk, digest) && !is_by_id) {
             expected.may_go.insert(digest.clone());
@@ -413,15 +392,23 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
             expected.go(digest);
         }
     }
+    // Together with what is unsure these may be the last names of a held image.
+    let held: BTreeSet<Pair> = expected
+        .untag
+        .iter()
+        .filter(|(digest, _)| expected.may_untag.iter().any(|(on, _)| on == digest))
+        .filter(|(digest, _)| is_part_held(disk, digest))
+        .cloned()
+        .collect();
+    expected.untag.retain(|pair| !held.contains(pair));
+    expected.may_untag.extend(held);
     if extent == Extent::Nothing {
         expected.must_go.clear();
         expected.may_go.clear();
     } else {
         cascade(disk, &mut expected, extent);
     }
-    expected.codes = if may_refuse {
-        [0, 1, 3].into()
-    } else if is_unsure {
+    expected.codes = if is_unsure {
         [0, 1].into()
     } else if is_error && force && only_unknown {
         // With force, images that are not there are no failure; an ambiguous name without it is.
@@ -438,28 +425,30 @@ fn rm(disk: &Disk, words: &[Word], force: bool, extent: Extent) -> Expected {
 fn dangling(disk: &Disk, expected: &mut Expected, named: &Set) {
     let mut roots = other_roots(disk, &expected.may_go);
     roots.extend(named.iter().cloned());
-    let generous = kept(disk, roots.clone(), Reading::Generous);
-    let strict = kept(disk, roots, Reading::WithoutSubjects);
+    let strict = kept(disk, roots.clone(), Reading::WithoutSubjects);
+    roots.extend(outlived(disk));
+    let generous = kept(disk, roots, Reading::Generous);
     for digest in disk.listed() {
         if named.contains(&digest) || !disk.human_names(&digest).is_empty() {
             continue;
         }
-        // A digest tag of something that is nowhere in the layout outlived its image.
-        let tags: Vec<String> = disk
-            .names(&digest)
-            .iter()
-            .filter_map(|name| digest_tag(name))
-            .collect();
-        let listed = disk.listed();
-        let outlived = tags
-            .iter()
-            .any(|cut| !listed.iter().any(|other| other.starts_with(cut.as_str())));
-        if !generous.contains(&digest) && !outlived {
+        if !generous.contains(&digest) {
             expected.go(&digest);
         } else if !strict.contains(&digest) {
             expected.may_go.insert(digest);
         }
     }
+}
+
+/// Returns the entries with a digest tag of something that no entry lists: the tag outlived its image, or is a name like others.
+fn outlived(disk: &Disk) -> Set {
+    let listed = disk.listed();
+    let is_outlived = |digest: &&String| {
+        let names = disk.names(digest);
+        let mut tags = names.iter().filter_map(|name| digest_tag(name));
+        tags.any(|cut| !listed.iter().any(|other| other.starts_with(cut.as_str())))
+    };
+    listed.iter().filter(is_outlived).cloned().collect()
 }
 
 fn prune(disk: &Disk) -> Expected {
@@ -536,6 +525,15 @@ fn everything(
             expected.go(&digest);
         }
     }
+    for digest in outlived(disk) {
+        if disk.human_names(&digest).is_empty() && !is_held(disk, &digest) {
+            let names = disk.names(&digest).into_iter();
+            expected
+                .may_untag
+                .extend(names.map(|name| (digest.clone(), name)));
+            expected.may_go.insert(digest);
+        }
+    }
     // An image that a kept one reaches is a part of that one, whatever it is called.
     let mut roots = named.clone();
     roots.extend(disk.holds.values().cloned());
@@ -552,24 +550,27 @@ fn everything(
         expected.untag = firm;
         expected.may_untag.extend(soft);
     }
-    if reference.is_some() {
-        // A signature that only shares a name with its image belongs to nothing once the image has lost that name.
-        let lost: BTreeSet<String> = expected
-            .untag
-            .iter()
-            .map(|(_, name)| name.clone())
-            .collect();
-        for digest in disk.listed() {
-            let names = disk.names(&digest);
-            let is_alone = disk.human_names(&digest).is_empty()
-                && !names.is_empty()
-                && names.iter().all(|name| lost.contains(name))
-                && !is_held(disk, &digest);
-            if is_alone {
-                let pairs = names.into_iter().map(|name| (digest.clone(), name));
-                expected.may_untag.extend(pairs);
-                expected.may_go.insert(digest);
-            }
+    // A signature that only shares a name with its image belongs to nothing once the image has lost that name.
+    let unsure = disk.all_names().into_iter();
+    let unsure = unsure.filter(|(digest, _)| expected.may_go.contains(digest));
+    let lost: BTreeSet<String> = expected
+        .untag
+        .iter()
+        .chain(&expected.may_untag)
+        .cloned()
+        .chain(unsure)
+        .map(|(_, name)| name)
+        .collect();
+    for digest in disk.listed() {
+        let names = disk.names(&digest);
+        let is_alone = disk.human_names(&digest).is_empty()
+            && !names.is_empty()
+            && names.iter().all(|name| lost.contains(name))
+            && !is_held(disk, &digest);
+        if is_alone {
+            let pairs = names.into_iter().map(|name| (digest.clone(), name));
+            expected.may_untag.extend(pairs);
+            expected.may_go.insert(digest);
         }
     }
     if reference.is_none() {
@@ -630,10 +631,17 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
         }
     }
     let mut must = Set::new();
-    for tags in groups.values() {
+    let outlived: Set = outlived(disk)
+        .iter()
+        .flat_map(|digest| disk.names(digest))
+        .filter_map(|name| Some(name.rsplit_once(':')?.0.to_owned()))
+        .collect();
+    for (repository, tags) in &groups {
         let images: Set = tags.iter().map(|(digest, _)| digest.clone()).collect();
+        // Whether a digest tag counts in its repository once it has outlived its image is not documented.
         let companion = tags.iter().any(|(_, tag)| tag.ends_with("-esgztoc"))
-            || images.iter().any(|digest| is_only_saved(disk, digest));
+            || images.iter().any(|digest| is_only_saved(disk, digest))
+            || outlived.contains(repository.as_str());
         // Whether tags or images count is not documented, nor whether a rule counts what only docker's list names.
         if images.len() < tags.len() || companion {
             may.extend(images.iter().cloned());
@@ -654,6 +662,8 @@ fn newest(disk: &Disk, count: usize) -> (Set, Set) {
             };
             let first = |digest: &str| disk.entries.iter().position(|entry| entry.digest == digest);
             if time(left) == time(right) {
+                // What has no date is new, or old.
+                doubtful |= l1.is_none() || r1.is_none();
                 doubtful |= l1 != l2 || r1 != r2;
                 doubtful |=
                     l1 == r1 && (position(left) < position(right)) != (first(left) < first(right));
@@ -760,10 +770,12 @@ fn platform(
         let live = disk.live(&disk.roots(), &disk.entries, Reading::Strict);
         let mut blobs = disk.blobs.keys();
         let by_orphan = blobs.any(|blob| disk.subject(blob).as_deref() == Some(digest));
-        let by_blob = live.iter().any(|blob| {
-            disk.subject(blob).as_deref() == Some(digest)
-                || (blob != digest && disk.json(blob).is_some_and(|json| lists(json, digest)))
-        });
+        let by_blob = live
+            .iter()
+            .any(|blob| disk.subject(blob).as_deref() == Some(digest));
+        let by_list = live
+            .iter()
+            .any(|blob| blob != digest && disk.json(blob).is_some_and(|json| lists(json, digest)));
         let second = disk.second.values().any(|list| list.contains(digest));
         let refers = !disk.referrers(&me).is_empty() || pinned || by_blob || second;
         if (others || refers) && !force {
@@ -772,7 +784,12 @@ fn platform(
         }
         // What has several entries without a name is one image under one digest.
         let is_listed_twice = has_unnamed_entry(disk, digest) && !by_id;
-        if by_id && names.is_empty() || others && refers || is_listed_twice || by_orphan && !refers
+        // Whether an index that lists it is in the way is not documented.
+        if by_id && names.is_empty()
+            || others && refers
+            || is_listed_twice
+            || by_orphan && !refers
+            || by_list
         {
             expected.codes.extend([0, 1, 3]);
         }

@@ -1,24 +1,15 @@
-//! Random worlds, drawn from a finite string of random bytes.
-//!
-//! Every draw has a first choice that is the plain one, and an exhausted source draws first choices: shorter sources make plainer
-//! worlds, which is what minimising a failure relies on.
+//! What no tool writes: damaged and forged blobs, keys in odd case or twice, wrong types, unknown places, lists of anything.
 
 use arbtest::arbitrary::{Result, Unstructured};
 
 use crate::support::media;
+use crate::world::draw::{Hand, chance, weighted};
+use crate::world::features::Mood;
 use crate::world::layout::{
-    ALL_FOREIGN, Content, Data, Document, IndexStyle, Node, Place, Ref, Shape, Size, State, World,
+    Config, Content, Data, Document, Element, IndexStyle, Node, Place, Ref, Shape, Size, State,
+    World,
 };
 use crate::world::oracle::judge;
-
-/// How much harm a world may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    /// Nearly every entry is one with which a sweep is possible.
-    Calm,
-    /// Anything may be listed.
-    Wild,
-}
 
 /// Strings that are no digests, each wrong in its own way.
 const INVALID_DIGESTS: [&str; 7] = [
@@ -31,25 +22,6 @@ const INVALID_DIGESTS: [&str; 7] = [
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 ];
 
-/// Says yes in `percent` of a hundred cases, and no when the source is exhausted.
-pub(crate) fn chance(u: &mut Unstructured<'_>, percent: u8) -> Result<bool> {
-    let draw: u8 = u.int_in_range(0..=99)?;
-    Ok(draw >= 100_u8.saturating_sub(percent))
-}
-
-/// Draws one of `choices` by weight; the first when the source is exhausted.
-pub(crate) fn weighted<T: Copy>(u: &mut Unstructured<'_>, choices: &[(u16, T)]) -> Result<T> {
-    let total: u16 = choices.iter().map(|(weight, _)| *weight).sum();
-    let mut draw = u.int_in_range(0..=total.saturating_sub(1))?;
-    for (weight, choice) in choices {
-        match draw.checked_sub(*weight) {
-            Some(rest) => draw = rest,
-            None => return Ok(*choice),
-        }
-    }
-    unreachable!("the draw is less than the sum of the weights");
-}
-
 #[derive(Clone, Copy)]
 enum Kind {
     Binary,
@@ -60,70 +32,40 @@ enum Kind {
     Document,
 }
 
-/// Draws a world.
-pub(crate) fn world(u: &mut Unstructured<'_>, mood: Mood) -> Result<World> {
-    let count: usize = u.int_in_range(1..=20)?;
-    let mut world = World {
-        marker: !chance(u, 10)?,
-        allow_missing: chance(u, 12)?,
-        allow_empty: chance(u, 8)?,
-        ..World::default()
-    };
-    for position in 0..count {
-        let node = bare_node(u, position, count)?;
-        world.nodes.push(node);
-    }
-    for position in 0..count {
-        let content = filled(u, &world, position)?;
-        if let Some(node) = world.nodes.get_mut(position) {
-            node.content = content;
-        }
-    }
-    entries(u, &mut world, mood)?;
-    if !world.entries.is_empty() && chance(u, 12)? {
-        elements(u, &mut world)?;
-    }
-    if chance(u, 40)? {
-        for _ in 0..u.int_in_range(1..=4)? {
-            let foreign = *u.choose(&ALL_FOREIGN)?;
-            if !world.foreign.contains(&foreign) {
-                world.foreign.push(foreign);
+impl Hand<'_, '_> {
+    /// Draws blobs of any kind after the images, and lists of them.
+    pub(super) fn wild(&mut self) -> Result<()> {
+        let (u, world) = (&mut *self.u, &mut self.world);
+        let mood = self.on.wild.unwrap_or(Mood::Calm);
+        let first = world.nodes.len();
+        for position in 0..first {
+            if chance(u, 4)? {
+                let states = [State::Absent, State::Forged, State::Cut, State::Hollow];
+                let was = std::mem::replace(&mut world.nodes[position].state, *u.choose(&states)?);
+                if mood == Mood::Calm && !judge(world).must_refuse.is_empty() {
+                    world.nodes[position].state = was;
+                }
             }
         }
-    }
-    names(u, &mut world)?;
-    holds(u, &mut world)?;
-    Ok(world)
-}
-
-/// Draws the names of entries: none, a bare tag, or a tag of a repository.
-fn names(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
-    for (position, entry) in world.entries.iter_mut().enumerate() {
-        entry.name = match u.int_in_range(0..=2)? {
-            0 => None,
-            1 => Some(format!("tag{position}")),
-            _ => Some(format!("app:{position}")),
-        };
-    }
-    Ok(())
-}
-
-/// Draws holds, on whatever has a digest that a hold may have.
-fn holds(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
-    let known: Vec<usize> = (0..world.nodes.len())
-        .rev()
-        .filter(|position| world.node(*position).algorithm != "sha384")
-        .collect();
-    if known.is_empty() || !chance(u, 20)? {
-        return Ok(());
-    }
-    for _ in 0..u.int_in_range(1..=2)? {
-        let held = *u.choose(&known)?;
-        if !world.holds.contains(&held) {
-            world.holds.push(held);
+        let count: usize = u.int_in_range(1..=20)?;
+        world.allow_missing = chance(u, 12)?;
+        world.allow_empty = chance(u, 8)?;
+        for position in 0..count {
+            let node = bare_node(u, position, count)?;
+            world.nodes.push(node);
         }
+        for position in 0..count {
+            // Late documents are seldom listed; half of them become signatures and the like.
+            let subject = if position * 2 > count { 50 } else { 15 };
+            let content = filled(u, world, first + position, subject)?;
+            world.nodes[first + position].content = content;
+        }
+        entries(u, world, mood)?;
+        if !world.entries.is_empty() && chance(u, 12)? {
+            elements(u, world)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Draws what a node is; references come later, when it is known which nodes may be referred to.
@@ -149,8 +91,12 @@ fn bare_node(u: &mut Unstructured<'_>, position: usize, count: usize) -> Result<
         weighted(u, &high)?
     };
     let content = match kind {
-        Kind::Binary => Content::Binary,
-        Kind::Plain => Content::Plain,
+        Kind::Binary => Content::Binary(0),
+        Kind::Plain => Content::Config(Config {
+            platform: "linux/amd64",
+            created: None,
+            label: None,
+        }),
         Kind::Pretence => Content::Pretence,
         Kind::Statement => Content::Statement { about: 0 },
         Kind::List => Content::List(Vec::new()),
@@ -185,13 +131,20 @@ fn bare_node(u: &mut Unstructured<'_>, position: usize, count: usize) -> Result<
         algorithm,
         content,
         state,
+        hours: Some(3),
+        is_linked: false,
     })
 }
 
 /// Draws the references of a node.
 ///
 /// A digest must be known before it can be referred to, so a node refers to nodes before it, or to forged ones anywhere.
-fn filled(u: &mut Unstructured<'_>, world: &World, position: usize) -> Result<Content> {
+fn filled(
+    u: &mut Unstructured<'_>,
+    world: &World,
+    position: usize,
+    subject: u8,
+) -> Result<Content> {
     let pool: Vec<usize> = (0..world.nodes.len())
         .rev()
         .filter(|other| *other < position || world.node(*other).state == State::Forged)
@@ -210,12 +163,11 @@ fn filled(u: &mut Unstructured<'_>, world: &World, position: usize) -> Result<Co
             Content::List(refs)
         }
         Content::Document(document) => {
-            // Late documents are seldom listed; half of them become signatures and the like.
-            let late = position.saturating_mul(2) > world.nodes.len();
-            let subject = if late { 50 } else { 15 };
             Content::Document(document_refs(u, world, &pool, document.shape, subject)?)
         }
-        leaf @ (Content::Binary | Content::Plain | Content::Pretence) => leaf.clone(),
+        leaf @ (Content::Binary(_) | Content::Plain | Content::Config(_) | Content::Pretence) => {
+            leaf.clone()
+        }
     })
 }
 
@@ -240,7 +192,7 @@ fn document_refs(
     } else if chance(u, 4)? {
         document.own_type = Some(*u.choose(&[media::INDEX, media::MANIFEST, media::STRANGE])?);
     }
-    let is_leaf = |content: &Content| !matches!(content, Content::Document(_) | Content::List(_));
+    let is_leaf = |content: &Content| !content.is_parent();
     let is_document = |content: &Content| matches!(content, Content::Document(_));
     let anything = |_: &Content| true;
     let (place, wanted): (Place, &dyn Fn(&Content) -> bool) = match shape {
@@ -249,7 +201,7 @@ fn document_refs(
         Shape::Index | Shape::DockerList => (Place::Manifests, &is_document),
         Shape::Artifact => (Place::Blobs, &is_leaf),
         Shape::Schema1 => (Place::FsLayers, &|content| {
-            matches!(content, Content::Binary)
+            matches!(content, Content::Binary(_))
         }),
         Shape::Strange => (Place::Unknown, &anything),
     };
@@ -329,16 +281,13 @@ fn reference(
     let target = *u.choose(pool)?;
     let mut reference = Ref {
         target,
-        twin: None,
         types: types(u, world, target)?,
-        place,
         size: weighted(
             u,
             &[(85, Size::Right), (10, Size::Wrong), (5, Size::Absent)],
         )?,
         odd_keys: chance(u, 6)?,
-        data: Data::None,
-        name: None,
+        ..Ref::plain(target, "", place)
     };
     let in_the_wild = matches!(place, Place::Unknown | Place::Deep);
     if in_the_wild
@@ -385,7 +334,7 @@ fn reference(
 /// Draws the media type under which a node is referred to: mostly its own, sometimes none, seldom a wrong one.
 fn types(u: &mut Unstructured<'_>, world: &World, target: usize) -> Result<Vec<&'static str>> {
     let natural: &[(u16, &'static str)] = match &world.node(target).content {
-        Content::Binary => &[
+        Content::Binary(_) => &[
             (50, media::LAYER),
             (8, media::LAYER_TAR),
             (8, media::LAYER_ZSTD),
@@ -394,7 +343,7 @@ fn types(u: &mut Unstructured<'_>, world: &World, target: usize) -> Result<Vec<&
             (5, ""),
             (1, media::MANIFEST),
         ],
-        Content::Plain => &[
+        Content::Plain | Content::Config(_) => &[
             (50, media::CONFIG),
             (12, media::DOCKER_CONFIG),
             (6, media::CACHE_CONFIG),
@@ -446,15 +395,8 @@ fn entries(u: &mut Unstructured<'_>, world: &mut World, mood: Mood) -> Result<()
     };
     for _ in 0..wanted {
         let is_image = |content: &Content| match content {
-            Content::Document(document) => !document
-                .refs
-                .iter()
-                .any(|item| item.place == Place::Subject),
-            Content::Binary
-            | Content::Plain
-            | Content::Pretence
-            | Content::Statement { .. }
-            | Content::List(_) => false,
+            Content::Document(document) => !document.has_subject(),
+            _ => false,
         };
         let is_document = |content: &Content| matches!(content, Content::Document(_));
         let entry = match u.int_in_range(0..=19)? {
@@ -474,7 +416,13 @@ fn entries(u: &mut Unstructured<'_>, world: &mut World, mood: Mood) -> Result<()
         };
         if harmless || chance(u, 10)? {
             for _ in 0..copies {
-                world.entries.push(entry.clone());
+                let number = world.entries.len();
+                let entry = entry.clone();
+                world.entries.push(match u.int_in_range(0..=2)? {
+                    0 => entry,
+                    1 => entry.tagged(&format!("tag{number}")),
+                    _ => entry.tagged(&format!("app:{number}")),
+                });
             }
         }
     }
@@ -501,7 +449,7 @@ fn elements(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
         .filter(|position| {
             let node = world.node(*position);
             matches!(node.state, State::Whole | State::Absent)
-                && matches!(node.content, Content::Binary | Content::Plain)
+                && matches!(node.content, Content::Binary(_) | Content::Config(_))
         })
         .collect();
     if usable.is_empty() {
@@ -513,7 +461,12 @@ fn elements(u: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
         for _ in 0..u.int_in_range(0..=3)? {
             layers.push(*u.choose(&usable)?);
         }
-        world.elements.push((config, layers));
+        let tags = vec!["example/app:1".to_owned()];
+        world.elements.push(Element {
+            config,
+            layers,
+            tags,
+        });
     }
     Ok(())
 }
