@@ -57,11 +57,9 @@ fn the_worlds_are_of_every_kind() {
         each_seed(PREFIX, CASES, varied, |seed| {
             draw(seed, mood, |world| {
                 total = total.saturating_add(1);
-                let with_verdict = kinds_of_sweep(world, &judge(world)).into_iter();
-                let with_verdict = with_verdict.map(str::to_owned);
-                for kind in kinds(world).into_iter().chain(with_verdict) {
-                    let seen = count.entry(kind).or_default();
-                    *seen = seen.saturating_add(1);
+                let of_sweep = kinds_of_sweep(world, &judge(world)).into_iter();
+                for kind in kinds(world).into_iter().chain(of_sweep.map(str::to_owned)) {
+                    *count.entry(kind).or_default() += 1;
                 }
             });
         });
@@ -76,7 +74,7 @@ const KINDS_OF_SWEEP: [&str; 12] = [
     "sweeps nothing",
     "refusal",
     "damaged orphan in a sweep",
-    "unlisted referrer",
+    "referrer in a sweep",
     "forged unlisted referrer",
     "chain of unlisted referrers",
     "sparse document",
@@ -104,7 +102,10 @@ fn kinds_of_sweep(world: &World, verdict: &Verdict) -> Vec<&'static str> {
             "damaged orphan in a sweep",
             sweeps && all().any(|node| garbage(node) && world.node(node).state.damaged()),
         ),
-        ("unlisted referrer", sweeps && !verdict.referrers.is_empty()),
+        (
+            "referrer in a sweep",
+            sweeps && !verdict.referrers.is_empty(),
+        ),
         (
             "forged unlisted referrer",
             sweeps

@@ -1,8 +1,8 @@
 //! What overwriting a tag leaves is removed; what only lacks a name is kept.
 
-use crate::prune::belongings::{SIGNATURE, belongings};
+use crate::prune::belongings::{Belonging, SIGNATURE, belongings};
 use crate::support::{
-    Cmd, Desc, Doc, Image, ImageBuilder, TestLayout, blobs, for_each, media, prune,
+    Cmd, Desc, Doc, Image, ImageBuilder, Pruned, TestLayout, blobs, for_each, media, prune,
 };
 
 /// A shelf with `app:1`, and an image without a name that was `app:1` before.
@@ -111,102 +111,77 @@ fn of_two_entries_for_one_image_the_name_counts_for_both() {
     assert_eq!(pruned.entries.len(), 3, "{}", pruned.run.all());
 }
 
-#[test]
-fn signatures_of_a_kept_image_are_not_dangling() {
+/// Runs a test with each thing that can belong to an image: a layout with an index of one image that nothing lists.
+fn each_belonging(test: impl Fn(TestLayout, &Desc, &Image, &Belonging)) {
     for_each(
         belongings(),
         |(what, _)| (*what).to_owned(),
-        |(_, make)| {
-            let mut shelf = TestLayout::new();
-            let child = ImageBuilder::new("child")
-                .layer(b"child")
-                .store(&shelf.layout);
-            let index = shelf
-                .layout
-                .index(&[child.manifest.clone().platform("linux/amd64")]);
-            shelf.layout.tag(&index, "app:1");
-            let part = make(&mut shelf, &index, "app:1");
-            shelf.write();
-            let pruned = shelf.prune(&[]);
-            pruned.ok().deletes([]);
-            assert!(shelf.has(&part), "{}", pruned.run.all());
+        |belonging| {
+            let shelf = TestLayout::new();
+            let build = ImageBuilder::new("child").layer(b"child");
+            let child = build.store(&shelf.layout);
+            let listed = child.manifest.clone().platform("linux/amd64");
+            let index = shelf.layout.index(&[listed]);
+            test(shelf, &index, &child, belonging);
         },
     );
+}
+
+#[test]
+fn signatures_of_a_kept_image_are_not_dangling() {
+    each_belonging(|mut shelf, index, _, (_, make)| {
+        shelf.layout.tag(index, "app:1");
+        let part = make(&mut shelf, index, "app:1");
+        shelf.write();
+        let pruned = shelf.prune(&[]);
+        pruned.ok().deletes([]);
+        assert!(shelf.has(&part), "{}", pruned.run.all());
+    });
 }
 
 #[test]
 fn what_belongs_to_a_part_of_an_image_that_is_kept_is_not_dangling() {
-    for_each(
-        belongings(),
-        |(what, _)| (*what).to_owned(),
-        |(_, make)| {
-            let mut shelf = TestLayout::new();
-            let child = ImageBuilder::new("child")
-                .layer(b"child")
-                .store(&shelf.layout);
-            let index = shelf
-                .layout
-                .index(&[child.manifest.clone().platform("linux/amd64")]);
-            shelf.layout.tag(&index, "app:1");
-            make(&mut shelf, &child.manifest, "app:1");
-            shelf.write();
-            shelf.prune(&[]).ok().deletes([]);
-        },
-    );
+    each_belonging(|mut shelf, index, child, (_, make)| {
+        shelf.layout.tag(index, "app:1");
+        make(&mut shelf, &child.manifest, "app:1");
+        shelf.write();
+        shelf.prune(&[]).ok().deletes([]);
+    });
 }
 
 #[test]
 fn signatures_of_a_removed_image_are_removed_with_it() {
-    for_each(
-        belongings(),
-        |(what, _)| (*what).to_owned(),
-        |(_, make)| {
-            let mut shelf = TestLayout::new();
-            let kept = shelf.small("app:1", 5);
-            let child = ImageBuilder::new("child")
-                .layer(b"child")
-                .store(&shelf.layout);
-            let index = shelf
-                .layout
-                .index(&[child.manifest.clone().platform("linux/amd64")]);
-            shelf.layout.entry(&index);
-            make(&mut shelf, &index, "app:1");
-            shelf.write();
-            let pruned = shelf.prune(&[]);
-            pruned.ok().leaves(&["app:1"]);
-            let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
-            let mut wanted = kept.digests();
-            wanted.sort();
-            assert_eq!(left, wanted, "{}", pruned.run.all());
-        },
-    );
+    each_belonging(|mut shelf, index, _, (_, make)| {
+        let kept = shelf.small("app:1", 5);
+        shelf.layout.entry(index);
+        make(&mut shelf, index, "app:1");
+        shelf.write();
+        let pruned = shelf.prune(&[]);
+        pruned.ok().leaves(&["app:1"]);
+        assert_only(&shelf, &kept, &pruned);
+    });
 }
 
 #[test]
 fn with_all_the_same_is_removed_with_a_named_image() {
-    for_each(
-        belongings(),
-        |(what, _)| (*what).to_owned(),
-        |(_, make)| {
-            let mut shelf = TestLayout::new();
-            let kept = shelf.small("keep:1", 5);
-            let child = ImageBuilder::new("child")
-                .layer(b"child")
-                .store(&shelf.layout);
-            let index = shelf
-                .layout
-                .index(&[child.manifest.clone().platform("linux/amd64")]);
-            shelf.layout.tag(&index, "app:1");
-            make(&mut shelf, &index, "app:1");
-            shelf.write();
-            let pruned = shelf.prune(&["-a", "--keep", "keep:*"]);
-            pruned.ok().leaves(&["keep:1"]);
-            let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
-            let mut wanted = kept.digests();
-            wanted.sort();
-            assert_eq!(left, wanted, "{}", pruned.run.all());
-        },
-    );
+    each_belonging(|mut shelf, index, _, (_, make)| {
+        let kept = shelf.small("keep:1", 5);
+        shelf.layout.tag(index, "app:1");
+        make(&mut shelf, index, "app:1");
+        shelf.write();
+        let pruned = shelf.prune(&["-a", "--keep", "keep:*"]);
+        pruned.ok().leaves(&["keep:1"]);
+        assert_only(&shelf, &kept, &pruned);
+    });
+}
+
+/// Panics unless the blobs of an image are all that is left.
+#[track_caller]
+fn assert_only(shelf: &TestLayout, kept: &Image, pruned: &Pruned) {
+    let left: Vec<String> = blobs(shelf.path()).into_keys().collect();
+    let mut wanted = kept.digests();
+    wanted.sort();
+    assert_eq!(left, wanted, "{}", pruned.run.all());
 }
 
 #[test]

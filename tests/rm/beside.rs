@@ -197,13 +197,7 @@ fn is_blob(layout: &LayoutBuilder, digest: &str) -> bool {
 /// The note names the manifest alone: its config and layers are kept because it references them.
 #[test]
 fn what_a_kept_blob_references_is_kept_with_it_and_live_ones_leave_the_note() {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
+    let (layout, app, _) = app_and_other();
     let note = |digests: &[&str]| {
         let list: Vec<String> = digests
             .iter()

@@ -4,22 +4,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::rm::files::app_and_other;
 use crate::support::environment::memory_dir;
 use crate::support::removed::{assert_output, bare, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot};
 
 const FILE: &str = ".ocisweep/holds.json";
-
-fn app_and_other() -> (LayoutBuilder, Image, Image) {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
-    (layout, app, other)
-}
 
 /// Runs `hold COMMAND LAYOUT ARGS…`.
 fn hold(layout: &LayoutBuilder, command: &str, args: &[&str]) -> Run {

@@ -9,6 +9,7 @@ use std::process::Child;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
 use crate::support::files::{entries, field};
 use crate::support::invariants::assert_no_litter;
@@ -39,17 +40,6 @@ fn wait_until_planned(watch: &OwnedFd, child: &mut Child) {
         assert!(ended.is_none(), "it did not wait for the lock");
         std::thread::yield_now();
     }
-}
-
-fn app_and_other() -> (LayoutBuilder, Image, Image) {
-    let mut layout = LayoutBuilder::new();
-    let app = layout.image("linux/amd64", "app", &[b"app"]);
-    let other = layout.image("linux/amd64", "other", &[b"other"]);
-    layout
-        .tag(&app.manifest, "app:1")
-        .tag(&other.manifest, "other:1")
-        .write();
-    (layout, app, other)
 }
 
 #[test]

@@ -561,12 +561,14 @@ fn random_runs_are_undone_to_the_byte() {
     let mut failures = Failures::default();
     let mut number = 0;
     each_seed("OCISWEEP_UNDO", 36, varied, |seed| {
-        let has_writer = number % 3 == 2;
+        let is_third = number % 3 == 2;
         // The second writer parses what it writes again.
         let wild = (number % 3 == 1).then_some(Mood::Calm);
         number += 1;
         let run = |u: &mut Unstructured<'_>| {
             let world = draw::world(u, &Features { wild, ..FEATURES })?;
+            // Beside a second writer a name is restored on one image.
+            let has_writer = is_third && !world.is_ambiguous();
             let tried = AssertUnwindSafe(|| random_runs(u, &world, has_writer));
             match catch_unwind(tried) {
                 Ok(drawn) => drawn?,

@@ -189,10 +189,7 @@ fn shape_of_images(world: &World) -> [(&'static str, bool); 27] {
             "several names of an image",
             pairs().any(|(left, right)| left.target == right.target && names(left) != names(right)),
         ),
-        (
-            "one name of two images",
-            pairs().any(|(left, right)| left.target != right.target && names(left) == names(right)),
-        ),
+        ("one name of two images", world.is_ambiguous()),
         (
             "shared layer",
             layers.iter().collect::<BTreeSet<_>>().len() < layers.len(),

@@ -221,23 +221,16 @@ impl Document {
     }
 }
 
-/// What a document is by design.
+/// What a document is by design: of OCI, of docker, or unknown to every reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// OCI image manifest.
     #[default]
     Manifest,
-    /// OCI image index.
     Index,
-    /// Docker schema 2 manifest.
     DockerManifest,
-    /// Docker manifest list.
     DockerList,
-    /// OCI artifact manifest.
     Artifact,
-    /// Docker schema 1 manifest.
     Schema1,
-    /// Something unknown to every reader.
     Strange,
 }
 
@@ -256,24 +249,16 @@ impl Shape {
     }
 }
 
-/// Where in a document a reference is.
+/// Where in a document a reference is: under the key of that name, in an array under an unknown key, or some levels below one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
-    /// In `manifests`.
     Manifests,
-    /// As `config`.
     Config,
-    /// In `layers`.
     Layers,
-    /// In `blobs`.
     Blobs,
-    /// As `subject`.
     Subject,
-    /// In `fsLayers`, as a `blobSum` without a type.
     FsLayers,
-    /// In an array under an unknown key.
     Unknown,
-    /// Some levels down under an unknown key.
     Deep,
 }
 
@@ -386,25 +371,19 @@ impl Ref {
     }
 }
 
-/// How `size` is written.
+/// How `size` is written: as it is, as something else, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// As it is.
     Right,
-    /// As something else.
     Wrong,
-    /// Not at all.
     Absent,
 }
 
-/// What a descriptor carries in `data`.
+/// What a descriptor carries in `data`: the blob, something that is no base64, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
-    /// Nothing.
     None,
-    /// The blob.
     Embedded,
-    /// Something that is no base64.
     Rubbish,
 }
 
@@ -437,14 +416,11 @@ pub(crate) const FRESH_TEMPORARY: [Foreign; 2] = [
     ("blobs/sha256/c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789.tmp-123", "young", 0),
 ];
 
-/// What a media type says about a blob.
+/// What a media type says about a blob: a document that must be read, a leaf that never is, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It is a document that must be read.
     Document,
-    /// It is a leaf that is never read.
     Leaf,
-    /// Nothing: its content decides.
     Unknown,
 }
 
@@ -517,6 +493,19 @@ impl World {
             Note::Digest(_) | Note::Pinned(..) | Note::DigestTag { .. } => None,
         });
         names.collect()
+    }
+
+    /// Returns `true` if one name is on two images.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        let named = self.entries.iter();
+        let mut named = named.filter(|entry| entry.names().count() > 0);
+        named.any(|left| {
+            let names: Vec<&Note> = left.names().collect();
+            let mut others = self.entries.iter();
+            others.any(|right| {
+                right.target != left.target && names == right.names().collect::<Vec<_>>()
+            })
+        })
     }
 
     /// Returns a node by its position.
