@@ -103,10 +103,14 @@ const KINDS: [&str; 10] = [
 fn check(world: &World, wish: &Wish) -> Vec<&'static str> {
     let written = write_to(world, LayoutBuilder::new(), days_ago(0));
     let layout = &written.layout;
-    let judge = Judge::new(world, &written.digests, wish);
+    let judge = Judge {
+        world,
+        wish,
+        digests: &written.digests,
+    };
     let story = describe(world, &written.digests);
     plain_is_what_df_says(layout.path());
-    if judge.pieces.len() <= 5 {
+    if judge.all().count() <= 5 {
         crate::prune::unique::check(layout.path());
     }
     let list = layout.outside().join("list");
@@ -229,11 +233,10 @@ impl Case<'_> {
 
     /// Panics unless what is kept has the names that it is to have.
     fn check_names(&self, fates: &BTreeMap<usize, DeleteResult>) {
-        let pieces = self.judge.pieces.iter().enumerate();
-        for (position, piece) in pieces.filter(|(_, piece)| !piece.names.is_empty()) {
+        for position in self.judge.all() {
             let is_left = self.pruned.entries.contains(&self.judge.digests[position]);
             let lost = fates.get(&position).map_or(&[][..], |fate| &fate.loses);
-            for name in &piece.names {
+            for name in &self.judge.chosen(position) {
                 assert_eq!(
                     self.pruned.names.contains(name),
                     is_left && !lost.contains(name),
@@ -245,7 +248,7 @@ impl Case<'_> {
     }
 
     fn entries(&self) -> BTreeSet<usize> {
-        let all = 0..self.judge.pieces.len();
+        let all = self.judge.all();
         all.filter(|position| self.judge.is_entry(*position))
             .collect()
     }

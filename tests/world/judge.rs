@@ -5,34 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::support::json::REF_NAME;
-use crate::world::layout::{Content, Note, Place, SUBJECTS, Shape, World};
+use crate::world::layout::{Config, Content, Note, Place, Ref, SUBJECTS, Shape, World};
 use crate::world::wish::Wish;
 use crate::world::write::hours_ago;
-
-/// One document, as far as a prune is concerned with it; documents refer to each other by their position among all of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Piece {
-    /// The position of the blob.
-    node: usize,
-    is_index: bool,
-    children: Vec<usize>,
-    subject: Option<usize>,
-    /// Its names; none on an image that is only listed.
-    pub(crate) names: Vec<String>,
-    /// Whether an entry without a name lists it.
-    is_listed: bool,
-    /// The image that an annotation of its nameless entry says it is about.
-    about: Option<usize>,
-    /// The image that it signs by its name.
-    digest_tag_of: Option<usize>,
-    /// When it was added, in hours before the current time; `None` is 1970.
-    hours: Option<u64>,
-    /// When it was built, in hours before the current time; `None` is nothing that its config says.
-    created: Option<u64>,
-    /// The value of the label `env`.
-    label: Option<&'static str>,
-    is_held: bool,
-}
 
 /// What is to become of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,48 +20,79 @@ pub(crate) struct DeleteResult {
     pub(crate) loses: Vec<String>,
 }
 
-/// A drawn layout with what was asked for.
+/// A drawn layout with what was asked for; documents are called by the positions of their blobs.
 pub(crate) struct Judge<'a> {
-    pub(crate) pieces: Vec<Piece>,
+    pub(crate) world: &'a World,
     pub(crate) wish: &'a Wish,
-    /// The digest of each piece.
-    pub(crate) digests: Vec<String>,
+    /// The digest of each blob.
+    pub(crate) digests: &'a [String],
 }
 
 type Set = BTreeSet<usize>;
 
-impl<'a> Judge<'a> {
-    /// Takes what a prune is concerned with from a world whose nodes have these digests.
-    pub(crate) fn new(world: &World, digests: &[String], wish: &'a Wish) -> Self {
-        let is_document = |node: &usize| matches!(world.node(*node).content, Content::Document(_));
-        let nodes: Vec<usize> = (0..world.nodes.len()).filter(is_document).collect();
-        Self {
-            pieces: nodes
-                .iter()
-                .map(|node| Piece::new(world, *node, &nodes))
-                .collect(),
-            wish,
-            digests: nodes.iter().map(|node| digests[*node].clone()).collect(),
+impl Judge<'_> {
+    /// Every document.
+    pub(crate) fn all(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_document = |node: &usize| matches!(self.content(*node), Content::Document(_));
+        (0..self.world.nodes.len()).filter(is_document)
+    }
+
+    fn content(&self, position: usize) -> &Content {
+        &self.world.node(position).content
+    }
+
+    fn is_index(&self, position: usize) -> bool {
+        matches!(self.content(position), Content::Document(document) if document.shape == Shape::Index)
+    }
+
+    fn is_held(&self, position: usize) -> bool {
+        self.world.holds.contains(&position)
+    }
+
+    fn entries(&self, position: usize) -> impl Iterator<Item = &Ref> {
+        let entries = self.world.entries.iter();
+        entries.filter(move |entry| entry.target == position)
+    }
+
+    /// Returns what its entries say that fits.
+    fn notes<T>(&self, position: usize, wanted: impl Fn(&str, &Note) -> Option<T>) -> Vec<T> {
+        let notes = self.entries(position).flat_map(|entry| &entry.notes);
+        notes.filter_map(|(key, note)| wanted(key, note)).collect()
+    }
+
+    /// The names that were chosen for it.
+    pub(crate) fn chosen(&self, position: usize) -> Vec<String> {
+        self.notes(position, |key, note| match note {
+            Note::Text(name) if key == REF_NAME => Some(name.clone()),
+            _ => None,
+        })
+    }
+
+    /// The image that it signs by its name.
+    fn digest_tag_of(&self, position: usize) -> Option<usize> {
+        let tags = self.notes(position, |_, note| match note {
+            Note::DigestTag { of, .. } => Some(*of),
+            _ => None,
+        });
+        tags.first().copied()
+    }
+
+    fn config(&self, position: usize) -> Option<Config> {
+        let config = self.content(position).at(Place::Config).next()?;
+        match self.content(config) {
+            Content::Config(config) => Some(*config),
+            _ => None,
         }
-    }
-
-    fn piece(&self, position: usize) -> &Piece {
-        &self.pieces[position]
-    }
-
-    fn all(&self) -> impl Iterator<Item = usize> + use<> {
-        0..self.pieces.len()
     }
 
     /// Whether `index.json` lists it.
     pub(crate) fn is_entry(&self, position: usize) -> bool {
-        let piece = self.piece(position);
-        piece.is_listed || piece.digest_tag_of.is_some() || !piece.names.is_empty()
+        self.entries(position).count() > 0
     }
 
     /// Whether a name was chosen for it.
     pub(crate) fn is_named(&self, position: usize) -> bool {
-        !self.piece(position).names.is_empty()
+        !self.chosen(position).is_empty()
     }
 
     pub(crate) fn has_names(&self) -> bool {
@@ -95,26 +101,29 @@ impl<'a> Judge<'a> {
 
     /// Its names, digest tags included.
     fn names(&self, position: usize) -> Vec<String> {
-        let piece = self.piece(position);
-        let mut names = piece.names.clone();
-        if let Some(of) = piece.digest_tag_of {
+        let mut names = self.chosen(position);
+        if let Some(of) = self.digest_tag_of(position) {
             names.push(format!("{}.sig", self.digests[of].replacen(':', "-", 1)));
         }
         names
     }
 
     fn subject(&self, position: usize) -> Option<usize> {
-        self.piece(position).subject
+        self.content(position).at(Place::Subject).next()
     }
 
-    /// What it is about by the word of `index.json`.
+    /// What it is about according to `index.json`.
     fn about(&self, position: usize) -> Option<usize> {
-        let piece = self.piece(position);
-        piece.about.or(piece.digest_tag_of)
+        let about = self.notes(position, |key, note| match note {
+            Note::Digest(of) if SUBJECTS.contains(&key) => Some(*of),
+            _ => None,
+        });
+        about.first().copied().or(self.digest_tag_of(position))
     }
 
-    fn children(&self, position: usize) -> &[usize] {
-        &self.piece(position).children
+    fn children(&self, position: usize) -> impl DoubleEndedIterator<Item = usize> {
+        let children: Vec<usize> = self.content(position).at(Place::Manifests).collect();
+        children.into_iter()
     }
 
     /// Everything that is live with these: what they reference, and referrers of that except those that are removed themselves.
@@ -143,8 +152,8 @@ impl<'a> Judge<'a> {
         if !self.has_names() {
             return Set::new();
         }
-        let is_root = |position: &usize| self.is_named(*position) || self.piece(*position).is_held;
-        let is_tag = |position: &usize| self.piece(*position).digest_tag_of.is_some();
+        let is_root = |position: &usize| self.is_named(*position) || self.is_held(*position);
+        let is_tag = |position: &usize| self.digest_tag_of(*position).is_some();
         let entries = || self.all().filter(|position| self.is_entry(*position));
         let mut roots: Set = entries().filter(is_root).collect();
         let mut rest: Set = entries().filter(|position| !is_root(position)).collect();
@@ -200,13 +209,11 @@ impl<'a> Judge<'a> {
         }
         let dangling = self.dangling();
         // What is named or held keeps what it is a referrer of, also where nothing lists that.
-        let is_anchor =
-            |position: &usize| self.is_named(*position) || self.piece(*position).is_held;
+        let is_anchor = |position: &usize| self.is_named(*position) || self.is_held(*position);
         let anchors = self.all().filter(is_anchor).collect();
         let anchored = self.live(&anchors, &Set::new());
         self.all()
             .filter(|position| {
-                let piece = self.piece(*position);
                 let is_anchored =
                     |about: Option<usize>| about.is_some_and(|about| anchored.contains(&about));
                 let is_about_another = self
@@ -219,7 +226,7 @@ impl<'a> Judge<'a> {
                     || is_anchored(self.subject(*position));
                 let is_part = if self.has_names() {
                     // Whatever does not dangle is needed by something; a digest tag may also be there for itself.
-                    piece.digest_tag_of.is_none()
+                    self.digest_tag_of(*position).is_none()
                         || below.contains(position)
                         || anchored.contains(position)
                 } else {
@@ -228,7 +235,7 @@ impl<'a> Judge<'a> {
                 };
                 self.is_entry(*position)
                     && !self.is_named(*position)
-                    && !piece.is_held
+                    && !self.is_held(*position)
                     && !dangling.contains(position)
                     && (is_part || is_about_another)
             })
@@ -240,7 +247,7 @@ impl<'a> Judge<'a> {
         if self.wish.by_created {
             self.created(position)
         } else {
-            self.piece(position).hours
+            self.world.node(position).hours
         }
     }
 
@@ -249,12 +256,11 @@ impl<'a> Judge<'a> {
         let mut open = vec![position];
         let mut seen = Set::from([position]);
         while let Some(position) = open.pop() {
-            let piece = self.piece(position);
-            if !piece.is_index {
-                return piece.created;
+            if !self.is_index(position) {
+                return self.config(position)?.created;
             }
-            let children = self.children(position).iter().rev();
-            open.extend(children.filter(|child| seen.insert(**child)));
+            let children = self.children(position).rev();
+            open.extend(children.filter(|child| seen.insert(*child)));
         }
         None
     }
@@ -305,16 +311,15 @@ impl<'a> Judge<'a> {
             .until_hours
             .is_none_or(|hours| self.time(position).is_some_and(|time| time < ago(hours)));
         let repository = self.wish.repository.is_none_or(|wanted| {
-            self.piece(position)
-                .names
+            self.chosen(position)
                 .iter()
                 .any(|name| repository(name) == wanted)
         });
         let label = self.wish.label.is_none_or(|(wanted, value)| {
             let manifests = self.manifests(position);
-            manifests
-                .iter()
-                .any(|manifest| (self.piece(*manifest).label == Some(value)) == wanted)
+            manifests.iter().any(|manifest| {
+                (self.config(*manifest).and_then(|it| it.label) == Some(value)) == wanted
+            })
         });
         until && repository && label
     }
@@ -327,7 +332,7 @@ impl<'a> Judge<'a> {
                 open.extend(self.children(position));
             }
         }
-        seen.retain(|position| !self.piece(*position).is_index);
+        seen.retain(|position| !self.is_index(*position));
         seen
     }
 
@@ -415,8 +420,8 @@ impl<'a> Judge<'a> {
 
     fn always(&self, position: usize) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.piece(position).is_held {
-            reasons.push(format!("held by hold-{}", self.piece(position).node));
+        if self.is_held(position) {
+            reasons.push(format!("held by hold-{position}"));
         }
         let names = self.names(position);
         if let Some(keep) = self.wish.keep
@@ -560,46 +565,6 @@ impl<'a> Judge<'a> {
     ) {
         let is_named = !self.names(position).is_empty();
         (is_named, std::cmp::Reverse(self.age(position)))
-    }
-}
-
-impl Piece {
-    fn new(world: &World, node: usize, nodes: &[usize]) -> Self {
-        let content = &world.node(node).content;
-        let place = |wanted: usize| nodes.iter().position(|node| *node == wanted);
-        let config = content.at(Place::Config).next();
-        let config = config.and_then(|config| match world.node(config).content {
-            Content::Config(config) => Some(config),
-            _ => None,
-        });
-        let entries = world.entries.iter().filter(|entry| entry.target == node);
-        let notes = entries.clone().flat_map(|entry| &entry.notes);
-        let names = notes.clone().filter(|(key, _)| *key == REF_NAME);
-        Self {
-            node,
-            is_index: matches!(content, Content::Document(document) if document.shape == Shape::Index),
-            children: content.at(Place::Manifests).filter_map(place).collect(),
-            subject: content.at(Place::Subject).find_map(place),
-            names: names
-                .filter_map(|(_, note)| match note {
-                    Note::Text(name) => Some(name.clone()),
-                    Note::Digest(_) | Note::Pinned(..) | Note::DigestTag { .. } => None,
-                })
-                .collect(),
-            is_listed: entries.clone().any(|entry| entry.names().count() == 0),
-            about: notes.clone().find_map(|(key, note)| match note {
-                Note::Digest(of) if SUBJECTS.contains(key) => place(*of),
-                _ => None,
-            }),
-            digest_tag_of: notes.clone().find_map(|(_, note)| match note {
-                Note::DigestTag { of, .. } => place(*of),
-                _ => None,
-            }),
-            hours: world.node(node).hours,
-            created: config.and_then(|config| config.created),
-            label: config.and_then(|config| config.label),
-            is_held: world.holds.contains(&node),
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Turns a world into files, and into a text for people.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -475,52 +474,22 @@ fn natural_places(shape: Shape) -> &'static [Place] {
 
 /// Describes a world for people who investigate a failure.
 pub(crate) fn describe(world: &World, digests: &[String]) -> String {
-    let mut text = String::new();
-    let line = |text: &mut String, words: std::fmt::Arguments<'_>| {
-        writeln!(text, "{words}").expect("writing to a string cannot fail");
-    };
-    let short = |digest: &String| digest.chars().take(15).collect::<String>();
+    let mut lines = Vec::new();
     for (position, (node, digest)) in world.nodes.iter().zip(digests).enumerate() {
-        let name = short(digest);
-        match &node.content {
-            Content::Document(document) => {
-                let rest = Document {
-                    refs: Vec::new(),
-                    ..document.clone()
-                };
-                line(
-                    &mut text,
-                    format_args!("#{position} {name} {:?} {rest:?}", node.state),
-                );
-                for reference in &document.refs {
-                    line(&mut text, format_args!("    {reference:?}"));
-                }
-            }
-            leaf => line(
-                &mut text,
-                format_args!("#{position} {name} {:?} {leaf:?}", node.state),
-            ),
+        let mut bare = node.clone();
+        if let Content::Document(document) = &mut bare.content {
+            document.refs.clear();
         }
+        lines.push(format!("#{position} {digest:.15} {bare:?}"));
+        let refs = node.content.refs().iter();
+        lines.extend(refs.map(|item| format!("    {item:?}")));
     }
-    for entry in &world.entries {
-        line(&mut text, format_args!("entry {entry:?}"));
-    }
-    for second in &world.second {
-        line(&mut text, format_args!("{second:?}"));
-    }
-    let hours: Vec<_> = world.nodes.iter().map(|node| node.hours).collect();
-    line(
-        &mut text,
-        format_args!(
-            "hours {hours:?}\nindex {:?}, oci-layout {}, elements {:?}, holds {:?}, foreign {:?}, allow-missing {}, allow-empty {}",
-            world.index,
-            world.marker,
-            world.elements,
-            world.holds,
-            world.foreign,
-            world.allow_missing,
-            world.allow_empty
-        ),
-    );
-    text
+    lines.extend(world.entries.iter().map(|entry| format!("entry {entry:?}")));
+    let rest = World {
+        nodes: Vec::new(),
+        entries: Vec::new(),
+        ..world.clone()
+    };
+    lines.push(format!("{rest:?}\n"));
+    lines.join("\n")
 }
