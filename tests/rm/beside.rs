@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rm::files::app_and_other;
 use crate::rm::platform_words::multi;
-use crate::support::removed::bare;
+use crate::support::removed::{bare, dropping};
 use crate::support::{Cmd, LayoutBuilder, assert_same, snapshot, without_directory_times};
 
 const SIGN: &str = "oci-put-blob470874052";
@@ -73,17 +73,7 @@ fn a_platform_that_is_dropped_while_a_writer_is_at_work_is_kept_as_well() {
         layout.tag(&index, "multi:1").write();
         layout.file(SIGN, b"half a blob");
         let before = snapshot(layout.path());
-        let run = bare(
-            layout.path(),
-            [
-                "multi:1",
-                "--platform",
-                "linux/arm64",
-                "--platform-mode",
-                mode,
-            ],
-        )
-        .run();
+        let run = bare(layout.path(), dropping("linux/arm64", mode)).run();
         run.ok()
             .says(&format!("kept: a writer is at work ({SIGN}); {later}\n"))
             .keeps_quiet_about("Deleted: ");

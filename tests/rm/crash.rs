@@ -9,7 +9,7 @@ use crate::rm::platform_words::multi;
 use crate::support::environment::has_strace;
 use crate::support::files::{entries, field};
 use crate::support::invariants::assert_no_litter;
-use crate::support::removed::bare;
+use crate::support::removed::{bare, dropping};
 use crate::support::run::{PROGRAM, run};
 use crate::support::{
     Cmd, Desc, Image, LayoutBuilder, Run, assert_same, snapshot, without_directory_times,
@@ -158,17 +158,7 @@ fn killed_at_any_deletion_what_is_listed_is_whole_and_a_sweep_finishes() {
     if !has_strace() {
         return;
     }
-    for arguments in [
-        &DROP[..],
-        &["multi:1"],
-        &[
-            "multi:1",
-            "--platform",
-            "linux/arm64",
-            "--platform-mode",
-            "sparse",
-        ],
-    ] {
+    for arguments in [&DROP[..], &["multi:1"], &dropping("linux/arm64", "sparse")] {
         let mut when = 1;
         loop {
             let fixture = fixture();

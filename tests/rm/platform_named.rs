@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::rm::platform_words::multi;
 use crate::support::files::{entries, field};
-use crate::support::removed::{assert_entries, bare, rm, rm_sparse};
+use crate::support::removed::{assert_entries, bare, dropping, rm, rm_sparse};
 use crate::support::{
     Cmd, Desc, Doc, Image, Json, LayoutBuilder, Obj, Run, assert_same, for_each, media, snapshot,
 };
@@ -589,23 +589,11 @@ fn a_platform_without_its_own_layers_is_not_here() {
         let mut layout = LayoutBuilder::new();
         let (index, images) = multi(&layout, &["linux/amd64", "linux/arm64"]);
         layout.tag(&index, "multi:1").write();
-        let hollow = [
-            "multi:1",
-            "--platform",
-            "linux/arm64",
-            "--platform-mode",
-            "hollow",
-        ];
+        let hollow = dropping("linux/arm64", "hollow");
         let run = rm_sparse(&layout, &hollow);
         run.ok();
         layout.assert_has([&images[1].layers[0], &images[1].config], &run);
-        let words = [
-            "multi:1",
-            "--platform",
-            "linux/amd64",
-            "--platform-mode",
-            mode,
-        ];
+        let words = dropping("linux/amd64", mode);
         assert_last(&layout, &index, &images[0], &words);
     }
     // One that only lost a layer is here: nothing of it is removed with another.
@@ -719,13 +707,7 @@ fn an_index_with_a_subject_frees_its_platform() {
                 .tag(&subject.manifest, "x:1")
                 .tag(&index, "multi:1")
                 .write();
-            let words = [
-                "multi:1",
-                "--platform",
-                "linux/arm64",
-                "--platform-mode",
-                mode,
-            ];
+            let words = dropping("linux/arm64", mode);
             let run = rm_sparse(&layout, &words);
             run.ok();
             assert!(!layout.has(&images[1].layers[1]), "{}", run.all());
@@ -763,13 +745,7 @@ fn a_platform_with_a_subject_is_removed_and_other_referrers_of_that_are_kept() {
             .tag(&subject.manifest, "x:1")
             .tag(&index, "multi:1")
             .write();
-        let words = [
-            "multi:1",
-            "--platform",
-            "linux/arm64",
-            "--platform-mode",
-            mode,
-        ];
+        let words = dropping("linux/arm64", mode);
         // The walk of the fixture keeps every referrer; this one was named.
         let run = bare(layout.path(), words).run();
         run.ok();
@@ -914,13 +890,7 @@ fn a_platform_whose_subject_is_dropped_is_kept() {
         let twin = layout.put(&doc);
         let index = layout.index(&[LINUX.on(plain.manifest.clone()), NYDUS.on(twin.clone())]);
         layout.tag(&index, "multi:1").write();
-        let words = [
-            "multi:1",
-            "--platform",
-            plain.manifest.short(),
-            "--platform-mode",
-            mode,
-        ];
+        let words = dropping(plain.manifest.short(), mode);
         let run = rm_sparse(&layout, &words);
         run.ok();
         layout.assert_has([&twin, &config, &layer], &run);

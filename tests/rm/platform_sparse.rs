@@ -5,23 +5,11 @@ use std::fs;
 
 use crate::rm::platform_words::{images_of, multi};
 use crate::support::files::entries;
-use crate::support::removed::{assert_entries, assert_output, rm, rm_sparse};
+use crate::support::removed::{assert_entries, assert_output, dropping, rm, rm_sparse};
 use crate::support::{Cmd, Desc, Doc, Image, LayoutBuilder, assert_same, media, snapshot};
 
-const ARM: [&str; 5] = [
-    "multi:1",
-    "--platform",
-    "linux/arm64",
-    "--platform-mode",
-    "sparse",
-];
-const ARM_HOLLOW: [&str; 5] = [
-    "multi:1",
-    "--platform",
-    "linux/arm64",
-    "--platform-mode",
-    "hollow",
-];
+const ARM: [&str; 5] = dropping("linux/arm64", "sparse");
+const ARM_HOLLOW: [&str; 5] = dropping("linux/arm64", "hollow");
 
 /// Panics unless every command that reads or sweeps takes the layout for a normal one, and `gc` finds nothing.
 #[track_caller]
@@ -426,16 +414,7 @@ fn platforms_in_nested_indexes_are_removed_as_well() {
         ]);
         // The inner one is listed again, as oras does.
         layout.tag(&outer, "multi:1").entry(&inner).write();
-        let run = rm_sparse(
-            &layout,
-            &[
-                "multi:1",
-                "--platform",
-                "linux/arm64",
-                "--platform-mode",
-                mode,
-            ],
-        );
+        let run = rm_sparse(&layout, &dropping("linux/arm64", mode));
         run.ok();
         assert!(!layout.has(&images[0].layers[1]), "{mode}\n{}", run.all());
         assert_eq!(

@@ -2,7 +2,7 @@
 //! lose the platform as well, holds, the last platform.
 
 use crate::support::files::{entries, field};
-use crate::support::removed::{assert_entries, assert_output, bare, rm};
+use crate::support::removed::{assert_entries, assert_output, bare, dropping, rm};
 use crate::support::{Cmd, Desc, Image, LayoutBuilder, assert_same, for_each, media, snapshot};
 
 /// Images for these platforms, each with a layer of its own and one that all share.
@@ -217,13 +217,7 @@ fn a_platform_that_is_not_there_is_an_error_that_force_does_not_forgive() {
         for mode in ["rewrite", "sparse", "hollow"] {
             let (layout, ..) = layout_of(&["linux/amd64", "linux/arm64"]);
             let before = snapshot(layout.path());
-            let arguments = [
-                "multi:1",
-                "--platform",
-                "linux/ppc64le",
-                "--platform-mode",
-                mode,
-            ];
+            let arguments = dropping("linux/ppc64le", mode);
             let all: Vec<&str> = force.into_iter().chain(arguments).collect();
             let run = rm(&layout, &all);
             run.exits(1).one_error_with_hint();
@@ -408,13 +402,7 @@ fn a_held_image_loses_no_platform() {
             .run()
             .ok();
         let before = snapshot(layout.path());
-        let arguments = [
-            "multi:1",
-            "--platform",
-            "linux/arm64",
-            "--platform-mode",
-            mode,
-        ];
+        let arguments = dropping("linux/arm64", mode);
         let run = rm(&layout, &arguments);
         run.exits(1).one_error_with_hint();
         run.warns(&format!(

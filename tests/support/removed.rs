@@ -27,6 +27,11 @@ pub(crate) fn bare<S: AsRef<OsStr>>(layout: &Path, args: impl IntoIterator<Item 
     Cmd::new(["rm"]).arg(layout).args(args)
 }
 
+/// Returns the arguments that drop a platform of `multi:1`.
+pub(crate) const fn dropping<'a>(platform: &'a str, mode: &'a str) -> [&'a str; 5] {
+    ["multi:1", "--platform", platform, "--platform-mode", mode]
+}
+
 /// Panics unless `index.json` has exactly these entries.
 #[track_caller]
 pub(crate) fn assert_entries(layout: &LayoutBuilder, expected: &[Desc], run: &Run) {

@@ -88,8 +88,7 @@ pub(crate) fn world(u: &mut Unstructured<'_>, features: &Features) -> Result<Wor
     };
     let (least, most) = features.images;
     for _ in 0..hand.u.int_in_range(least..=most)? {
-        let is_referrer = features.referrers && !hand.images.is_empty() && hand.chance(35)?;
-        if is_referrer {
+        if features.referrers && !hand.images.is_empty() && hand.chance(35)? {
             hand.referrer()?;
         } else {
             hand.image()?;
@@ -208,10 +207,9 @@ impl Hand<'_, '_> {
         }
         let config = self.config(platform)?;
         let mut refs = vec![Ref::plain(config, media::CONFIG, Place::Config)];
-        let described = layers
-            .iter()
-            .map(|layer| Ref::plain(*layer, media::LAYER, Place::Layers));
-        refs.extend(described);
+        for layer in &layers {
+            refs.push(Ref::plain(*layer, media::LAYER, Place::Layers));
+        }
         if self.on.lists && self.chance(8)? {
             let noted = self.add("sha256", Content::Binary(30));
             refs[1] = refs[1].clone().note(NYDUS, Note::Digest(noted));
@@ -225,18 +223,14 @@ impl Hand<'_, '_> {
 
     /// Draws an image, single or an index, with its names.
     fn image(&mut self) -> Result<()> {
-        let is_index = (self.on.platforms || self.on.nested) && self.chance(35)?;
+        let is_nested = self.on.nested && !self.images.is_empty();
+        let is_index = (self.on.platforms || is_nested) && self.chance(35)?;
         let image = if !is_index {
             self.manifest("linux/amd64")?
-        } else if self.on.nested
-            && !self.images.is_empty()
-            && (!self.on.platforms || self.chance(35)?)
-        {
+        } else if is_nested && (!self.on.platforms || self.chance(35)?) {
             self.index_of_images()?
-        } else if self.on.platforms {
-            self.index_of_platforms()?
         } else {
-            self.manifest("linux/amd64")?
+            self.index_of_platforms()?
         };
         self.images.push(image);
         let position = self.images.len() - 1;

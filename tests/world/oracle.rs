@@ -105,14 +105,16 @@ enum Forged {
 }
 
 /// Whether a document that is live as a layer is inspected as a referrer, too, and whether an annotated subject is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum LeafReferrers {
+    #[default]
     Leaves,
     Read,
 }
 
 #[derive(Default)]
 struct Marking {
+    leaves: LeafReferrers,
     live: BTreeSet<usize>,
     referrers: BTreeSet<usize>,
     /// Nodes whose references have been followed.
@@ -138,9 +140,12 @@ struct Marking {
 
 impl Marking {
     fn run(world: &World, forged: Forged, leaves: LeafReferrers) -> Self {
-        let mut marking = Self::default();
+        let mut marking = Self {
+            leaves,
+            ..Self::default()
+        };
         for entry in &world.entries {
-            marking.enqueue(world, entry, true, leaves);
+            marking.enqueue(world, entry, true);
         }
         for held in &world.holds {
             // A hold has no type: its content decides.
@@ -148,7 +153,7 @@ impl Marking {
         }
         for second in world.second.iter().filter(|second| !second.is_ignored) {
             for item in &second.refs {
-                marking.enqueue(world, item, false, leaves);
+                marking.enqueue(world, item, false);
                 if world.node(item.target).state == State::Absent {
                     let reason = format!("node {} of a second index is missing", item.target);
                     marking.doubts.insert(reason);
@@ -162,9 +167,9 @@ impl Marking {
             }
         }
         loop {
-            marking.follow(world, leaves);
-            let unwrapped = marking.unwrap(world, leaves);
-            if !marking.adopt(world, forged, leaves) && !unwrapped {
+            marking.follow(world);
+            let unwrapped = marking.unwrap(world);
+            if !marking.adopt(world, forged) && !unwrapped {
                 break;
             }
         }
@@ -182,7 +187,7 @@ impl Marking {
     }
 
     /// Follows everything that waits.
-    fn follow(&mut self, world: &World, leaves: LeafReferrers) {
+    fn follow(&mut self, world: &World) {
         while let Some((position, media_type, data, listed)) = self.waiting.pop() {
             self.live.insert(position);
             let node = world.node(position);
@@ -207,7 +212,7 @@ impl Marking {
             if node.state == State::Absent {
                 if data == Data::Embedded {
                     self.carried.insert(position);
-                    self.read_content(world, position, known, leaves);
+                    self.read_content(world, position, known);
                 } else if listed {
                     if known {
                         self.missing_roots.insert(position);
@@ -225,13 +230,13 @@ impl Marking {
                     self.damage.insert(reason);
                 }
             } else {
-                self.read_content(world, position, known, leaves);
+                self.read_content(world, position, known);
             }
         }
     }
 
     /// Reads a node that is whole, as a document of known type or by its content.
-    fn read_content(&mut self, world: &World, position: usize, known: bool, leaves: LeafReferrers) {
+    fn read_content(&mut self, world: &World, position: usize, known: bool) {
         // What only `data` has may be taken for damaged or for not there.
         let certain = known && world.node(position).state != State::Absent;
         match &world.node(position).content {
@@ -266,23 +271,23 @@ impl Marking {
             | Content::List(_)
             | Content::Document(_) => {}
         }
-        self.follow_content(world, position, leaves);
+        self.follow_content(world, position);
     }
 
-    fn follow_content(&mut self, world: &World, position: usize, leaves: LeafReferrers) {
+    fn follow_content(&mut self, world: &World, position: usize) {
         if !self.read.insert(position) {
             return;
         }
         for reference in world.node(position).content.refs() {
-            self.enqueue(world, reference, false, leaves);
+            self.enqueue(world, reference, false);
         }
     }
 
-    fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool, leaves: LeafReferrers) {
+    fn enqueue(&mut self, world: &World, reference: &Ref, listed: bool) {
         for (key, note) in &reference.notes {
             let Note::Digest(target) = note else { continue };
             // A referrer need not keep what it is about.
-            let counts = leaves == LeafReferrers::Read || !key.ends_with("subject");
+            let counts = self.leaves == LeafReferrers::Read || !key.ends_with("subject");
             if counts && *key != ATTESTS && world.node(*target).state.present() {
                 self.waiting.push((*target, "", Data::None, false));
             }
@@ -317,26 +322,26 @@ impl Marking {
     /// Reads documents that are only there in the `data` of a descriptor that calls them layers.
     ///
     /// Whoever takes that for a reason not to miss a document of `index.json` must follow it, too. Elsewhere it is optional.
-    fn unwrap(&mut self, world: &World, leaves: LeafReferrers) -> bool {
+    fn unwrap(&mut self, world: &World) -> bool {
         let found: Vec<usize> = self
             .carried_as_layers
             .intersection(&self.absent_documents)
             .copied()
             .filter(|node| {
                 let excuse = !world.allow_missing && self.missing_roots.contains(node);
-                excuse || leaves == LeafReferrers::Read
+                excuse || self.leaves == LeafReferrers::Read
             })
             .filter(|node| !self.read.contains(node))
             .collect();
         for node in &found {
             self.carried.insert(*node);
-            self.read_content(world, *node, true, leaves);
+            self.read_content(world, *node, true);
         }
         !found.is_empty()
     }
 
     /// Adds orphans whose subject is live; returns `true` if there were any.
-    fn adopt(&mut self, world: &World, forged: Forged, leaves: LeafReferrers) -> bool {
+    fn adopt(&mut self, world: &World, forged: Forged) -> bool {
         let mut found = false;
         for (position, node) in world.nodes.iter().enumerate() {
             let Content::Document(document) = &node.content else {
@@ -351,7 +356,7 @@ impl Marking {
             let reached = self.live.contains(&position);
             if !readable
                 || self.read.contains(&position)
-                || (reached && leaves == LeafReferrers::Leaves)
+                || (reached && self.leaves == LeafReferrers::Leaves)
                 || !(self.is_referrer(document) || reached && document.has_subject())
             {
                 continue;
@@ -359,7 +364,7 @@ impl Marking {
             found = true;
             self.live.insert(position);
             self.referrers.insert(position);
-            self.follow_content(world, position, leaves);
+            self.follow_content(world, position);
         }
         found
     }
