@@ -497,15 +497,19 @@ impl World {
 
     /// Returns `true` if one name is on two images.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        let named = self.entries.iter();
-        let mut named = named.filter(|entry| entry.names().count() > 0);
-        named.any(|left| {
-            let names: Vec<&Note> = left.names().collect();
-            let mut others = self.entries.iter();
-            others.any(|right| {
-                right.target != left.target && names == right.names().collect::<Vec<_>>()
-            })
+        self.entries.iter().any(|left| {
+            let mut others = self.entries.iter().filter(|it| it.target != left.target);
+            others.any(|right| left.names().any(|name| right.names().any(|it| it == name)))
         })
+    }
+
+    /// Returns `true` if an image has an entry with a name and one without.
+    pub(crate) fn is_listed_twice(&self) -> bool {
+        let is_named = |entry: &Ref| entry.names().count() > 0;
+        let named = self.entries.iter().filter(|entry| is_named(entry));
+        let named: Vec<usize> = named.map(|entry| entry.target).collect();
+        let mut bare = self.entries.iter().filter(|entry| !is_named(entry));
+        bare.any(|entry| named.contains(&entry.target))
     }
 
     /// Returns a node by its position.

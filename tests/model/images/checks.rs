@@ -520,7 +520,11 @@ impl Trial<'_> {
                 let mut others = lost.iter().filter(|(on, _)| *on != pair.0);
                 let with_kin =
                     before.is_kind_referrer(&pair.0) && others.any(|(_, name)| *name == pair.1);
-                !selected && !with_image && !with_kin
+                // What only docker's list had goes with the image that it was a part of.
+                let with_whole = !before.listed().contains(&pair.0)
+                    && before.blobs.contains_key(&pair.0)
+                    && !self.after.blobs.contains_key(&pair.0);
+                !selected && !with_image && !with_kin && !with_whole
             })
             .collect();
         ensure(more.is_empty(), || {
