@@ -22,7 +22,8 @@ pub(super) struct Request {
     pub(super) id: BlobId,
     pub(super) digest: Digest,
     pub(super) kind: Kind,
-    pub(super) data: Option<Box<str>>,
+    /// The bytes that its descriptors have, in base64: any of them may be wrong.
+    pub(super) data: Vec<Box<str>>,
     /// What it means if the file does not exist.
     pub(super) absent: Absent,
 }
@@ -33,9 +34,7 @@ impl Request {
         if kind.is_document() {
             self.kind = kind;
         }
-        if self.data.is_none() {
-            self.data = data;
-        }
+        self.data.extend(data);
     }
 }
 
@@ -71,13 +70,21 @@ pub(super) enum Absent {
 /// The result of reading one blob.
 pub(super) enum ReadResult {
     Document(Document, Length),
-    /// The document is only in the descriptor.
-    Embedded(Option<(Document, Length)>),
+    /// The bytes are only in a descriptor.
+    Embedded(Embedded),
     Leaf,
     Missing,
     /// It was listed and no longer exists.
     Vanished,
     Damaged(String),
+}
+
+/// What the `data` of descriptors holds.
+pub(super) struct Embedded {
+    /// The references of everything that is JSON; `None` if nothing is.
+    pub(super) document: Option<(Document, Length)>,
+    /// The digest is that of the bytes, so that no other descriptor can tell more.
+    pub(super) is_proved: bool,
 }
 
 /// Reads one blob by the kind that its descriptor declares, or by its content. One that the system cannot read is read once more: on
@@ -94,13 +101,13 @@ fn read_once(layout: &Layout, request: &Request) -> ReadResult {
         Ok(file) => read_file(request, file).unwrap_or_else(ReadResult::Damaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // As a sparse image, a document that was listed just now would make garbage of everything that it references.
-            match (request.absent, &request.data) {
-                (Absent::Vanished, _) => ReadResult::Vanished,
-                (Absent::BrokenLink, _) => {
+            match request.absent {
+                Absent::Vanished => ReadResult::Vanished,
+                Absent::BrokenLink => {
                     ReadResult::Damaged("is a symbolic link without a target".to_owned())
                 }
-                (Absent::Missing, Some(text)) => embedded(text),
-                (Absent::Missing, None) => ReadResult::Missing,
+                Absent::Missing => embedded(&request.digest, &request.data)
+                    .map_or(ReadResult::Missing, ReadResult::Embedded),
             }
         }
         Err(error) => ReadResult::Damaged(unreadable(error)),
@@ -223,16 +230,36 @@ fn unknown(
     }
 }
 
-/// Reads a blob from the `data` of its descriptor. Data that does not decode or parse has no references that any reader could
-/// find. The digest is not compared: following too much only keeps too much.
-fn embedded(text: &str) -> ReadResult {
-    let Some(bytes) = decode_data(text) else {
-        return ReadResult::Missing;
-    };
-    let document = begins_like_json(&bytes)
-        .then(|| Document::scan_values(bytes.as_slice()).0)
-        .map(|document| (document, Length::of(bytes.len() as u64)));
-    ReadResult::Embedded(document)
+/// Reads a blob from the `data` of its descriptors; `None` if none decodes. Data that does not decode or parse has no references
+/// that any reader could find. Where no data has the digest, the references of all count: following too much only keeps too much.
+fn embedded(digest: &Digest, texts: &[Box<str>]) -> Option<Embedded> {
+    let mut found: Option<Embedded> = None;
+    for text in texts {
+        let Some(bytes) = decode_data(text) else {
+            continue;
+        };
+        let document = begins_like_json(&bytes)
+            .then(|| Document::scan_values(bytes.as_slice()).0)
+            .map(|document| (document, Length::of(bytes.len() as u64)));
+        let is_proved = digest.algorithm().is_some() && verify(digest, &bytes).is_ok();
+        let read = Embedded {
+            document,
+            is_proved,
+        };
+        if is_proved {
+            return Some(read);
+        }
+        match &mut found {
+            Some(Embedded {
+                document: Some((all, _)),
+                ..
+            }) => all
+                .links
+                .extend(read.document.into_iter().flat_map(|(more, _)| more.links)),
+            found => *found = Some(read),
+        }
+    }
+    found
 }
 
 /// Returns `true` for white space of JSON.

@@ -159,6 +159,8 @@ pub struct Graph {
     forgotten: u32,
     /// Blobs that do not exist, but whose bytes a descriptor has in `data`.
     embedded: HashSet<BlobId>,
+    /// Those of them whose digest is that of the bytes.
+    proved: HashSet<BlobId>,
     /// Documents whose digest is that of their payload, with the length of the payload in bytes.
     signed: HashMap<BlobId, u64>,
     /// Manifests by their subject, listed or not, without BuildKit's attestations.
@@ -227,6 +229,7 @@ impl Graph {
             nodes: Vec::new(),
             forgotten: 0,
             embedded: HashSet::new(),
+            proved: HashSet::new(),
             signed: HashMap::new(),
             referrers: BTreeMap::new(),
             rooted: BlobSet::default(),

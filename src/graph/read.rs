@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::{BlobId, Layout, State};
 use crate::oci::descriptor::Link;
 use crate::oci::signed::MAX_MANIFEST_BYTES;
-use crate::oci::{Digest, Document, Kind, Role};
+use crate::oci::{Digest, Document, Kind, Role, Shape};
 use crate::progress::{Phase, Progress, Running, Total};
 use crate::threads::{first_batch, read_each};
 
@@ -216,23 +216,26 @@ impl Graph {
                     request.improve(kind, data);
                     continue;
                 }
+                // Unless the digest proves the data that was read, that of another descriptor may be the true one.
+                let tells_more = is_carried && !self.proved.contains(&id);
                 let is_open = match self.states.get(&id) {
                     None => true,
                     // Another descriptor of the same blob may have its data.
                     Some(ReadState::Missing) => data.is_some(),
                     // It was reached with an unknown type; now it is declared a document and must be one.
-                    Some(ReadState::Leaf) => kind.is_document(),
-                    Some(ReadState::Document(_) | ReadState::Damaged(_)) => false,
+                    Some(ReadState::Leaf) => kind.is_document() || tells_more,
+                    Some(ReadState::Document(_)) => tells_more && self.embedded.contains(&id),
+                    Some(ReadState::Damaged(_)) => false,
                 };
                 if is_open {
                     declared = declared.saturating_add(step.len);
-                    self.states.insert(id, ReadState::Missing);
+                    self.states.entry(id).or_insert(ReadState::Missing);
                     asked.insert(id, requests.len());
                     requests.push(Request {
                         id,
                         digest: self.digest(id).clone(),
                         kind,
-                        data,
+                        data: data.into_iter().collect(),
                         absent: self.absent(id),
                     });
                 }
@@ -275,14 +278,20 @@ impl Graph {
     fn record(&mut self, id: BlobId, found: ReadResult, queue: &mut Vec<Step>) {
         let state = match found {
             ReadResult::Document(document, length) => self.add_node(id, document, length, queue),
-            ReadResult::Embedded(document) => {
+            ReadResult::Embedded(found) => {
                 self.embedded.insert(id);
-                match document {
-                    Some((document, length)) => self.add_node(id, document, length, queue),
+                if found.is_proved {
+                    self.proved.insert(id);
+                }
+                match found.document {
+                    Some((document, length)) => self.add_embedded(id, document, length, queue),
+                    None if self.node(id).is_some() => return,
                     None => ReadState::Leaf,
                 }
             }
             ReadResult::Leaf => ReadState::Leaf,
+            // Another descriptor had data that decodes.
+            ReadResult::Missing if self.embedded.contains(&id) => return,
             ReadResult::Missing => ReadState::Missing,
             ReadResult::Vanished => {
                 self.has_vanished = true;
@@ -310,6 +319,30 @@ impl Graph {
             }
         }
         self.push_node(node)
+    }
+
+    /// Adds a document of which an earlier descriptor may have had other data: the references of both count.
+    fn add_embedded(
+        &mut self,
+        id: BlobId,
+        document: Document,
+        length: Length,
+        queue: &mut Vec<Step>,
+    ) -> ReadState {
+        let before = match self.states.get(&id) {
+            Some(ReadState::Document(number)) => number.checked_sub(self.forgotten),
+            _ => None,
+        };
+        let before = before.and_then(|position| self.nodes.get_mut(position as usize));
+        let before = before.map(|node| (node.shape, std::mem::take(&mut node.edges)));
+        let state = self.add_node(id, document, length, queue);
+        if let (Some((shape, edges)), Some(node)) = (before, self.nodes.last_mut()) {
+            node.edges = [edges, std::mem::take(&mut node.edges)].concat().into();
+            if node.shape == Shape::Other {
+                node.shape = shape;
+            }
+        }
+        state
     }
 
     pub(super) fn push_node(&mut self, node: Node) -> ReadState {

@@ -635,3 +635,53 @@ fn what_a_descriptor_beside_the_entries_carries_keeps_what_it_refers_to() {
         }
     }
 }
+
+/// Descriptors of one absent document may carry different data, of which only one is true.
+#[test]
+fn wrong_data_of_one_descriptor_does_not_hide_that_of_another() {
+    let wrong = [
+        "!not base64!",
+        // No JSON, an empty object, and a manifest of something else.
+        "bm90IGpzb24=",
+        "e30=",
+        "eyJsYXllcnMiOltdfQ==",
+    ];
+    for (number, wrong) in wrong.into_iter().enumerate() {
+        for is_first in [true, false] {
+            for is_near in [true, false] {
+                let mut fixture = GuardedLayout::new();
+                let layer = fixture.builder.layer(b"of a document that is no file");
+                let config = fixture.builder.config("linux/amd64", "carried");
+                let doc = Doc::manifest(&config, std::slice::from_ref(&layer));
+                let text = doc.text();
+                let absent = Desc::of(&doc.media_type, text.as_bytes());
+                let good = absent.clone().data(text.as_bytes());
+                let wrong = absent.clone().with("data", wrong);
+                let pair = if is_first {
+                    [wrong, good]
+                } else {
+                    [good, wrong]
+                };
+                if is_near {
+                    let index = fixture.builder.index(&pair);
+                    fixture.builder.tag(&index, "index");
+                } else {
+                    // One is met when the other was read already.
+                    let [above, below] = pair;
+                    let inner = fixture.builder.index(&[below]);
+                    let index = fixture.builder.index(&[above, inner]);
+                    fixture.builder.tag(&index, "index");
+                }
+                fixture.builder.write();
+                let run = fixture.gc_deletes_only_the_orphan();
+                for desc in [&config, &layer] {
+                    assert!(
+                        fixture.has(desc),
+                        "{number} {is_first} {is_near}\n{}",
+                        run.all()
+                    );
+                }
+            }
+        }
+    }
+}
