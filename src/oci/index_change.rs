@@ -100,6 +100,16 @@ pub struct IndexChange {
     entries: Vec<RemovedEntry>,
     /// The entries that replaced some of them.
     replacements: Vec<String>,
+    /// Names of removed entries that entries of other images had as well, and kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shared: Vec<SharedName>,
+}
+
+/// A name of a removed entry, and another image that kept it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SharedName {
+    name: String,
+    digest: Digest,
 }
 
 /// An entry that was removed or edited.
@@ -162,14 +172,28 @@ impl IndexChange {
                 }),
             }
         }
-        let replacements = new.entries().iter().zip(is_same);
-        let replacements = replacements
-            .filter(|(_, is_same)| !is_same)
-            .map(|(entry, _)| new.entry_text(entry).to_owned());
+        let removed: HashSet<String> = entries.iter().flat_map(|it| names(&it.text)).collect();
+        let (mut shared, mut replacements) = (Vec::new(), Vec::new());
+        for (entry, is_same) in new.entries().iter().zip(is_same) {
+            if !is_same {
+                replacements.push(new.entry_text(entry).to_owned());
+            } else if let (Ok(digest), false) = (&entry.digest, removed.is_empty()) {
+                let names = names_of(new, entry).into_iter();
+                shared.extend(
+                    names
+                        .filter(|name| removed.contains(name))
+                        .map(|name| SharedName {
+                            name,
+                            digest: digest.clone(),
+                        }),
+                );
+            }
+        }
         Self {
             text: TextChange::between(old.text(), new.text()),
             entries,
-            replacements: replacements.collect(),
+            replacements,
+            shared,
         }
     }
 
@@ -223,6 +247,7 @@ impl IndexChange {
                 names: names_of(today, entry),
                 digest: entry.digest.clone().ok(),
                 is_simple: entry.others.is_empty(),
+                is_matched: false,
                 text: today.entry_text(entry).to_owned(),
             })
             .collect();
@@ -241,11 +266,16 @@ impl IndexChange {
         let mut restored = RestoredIndex::default();
         let mut last: Option<(&Option<String>, usize)> = None;
         for removed in &self.entries {
-            if let Some(at) = list.iter().position(|item| item.text == removed.text) {
+            // Of several equal entries each is restored.
+            let is_open = |item: &Item| !item.is_matched && item.text == removed.text;
+            if let Some(at) = list.iter().position(is_open) {
+                if let Some(item) = list.get_mut(at) {
+                    item.is_matched = true;
+                }
                 last = Some((&removed.after, at));
                 continue;
             }
-            let Some(item) = free_of_others(removed, &list, &mut restored.moved)? else {
+            let Some(item) = self.free_of_others(removed, &list, &mut restored.moved)? else {
                 continue;
             };
             let place = |after: &str| {
@@ -272,6 +302,77 @@ impl IndexChange {
     }
 }
 
+impl IndexChange {
+    /// Returns an entry without the names that have moved to other images; `None` if the rest of it is listed already.
+    fn free_of_others(
+        &self,
+        removed: &RemovedEntry,
+        list: &[Item],
+        moved: &mut Vec<String>,
+    ) -> Result<Option<Item>, String> {
+        let own = alone(&removed.text)?;
+        let Some(entry) = own.entries().first() else {
+            return Ok(None);
+        };
+        let own_digest = entry.digest.clone().ok();
+        let details = own.details(entry);
+        let own_names = entry_names(&details);
+        let mut taken = Vec::new();
+        // What the change removed together is restored together, also where two images had one name.
+        let others = || list.iter().filter(|item| !item.is_matched);
+        for item in others() {
+            let is_same = own_digest.is_some() && item.digest == own_digest;
+            if is_same && own_names.is_empty() {
+                return Ok(None);
+            }
+            for name in own_names
+                .iter()
+                .filter(|own| item.names.iter().any(|name| **name == *own.text))
+            {
+                if is_same {
+                    // Another program has listed it again.
+                    return Ok(None);
+                }
+                let is_shared = |shared: &SharedName| {
+                    *shared.name == *name.text && Some(&shared.digest) == item.digest.as_ref()
+                };
+                if !taken.contains(&name) && !self.shared.iter().any(is_shared) {
+                    taken.push(name);
+                }
+            }
+        }
+        moved.extend(taken.iter().map(|name| name.text.to_string()));
+        let is_untagged = !taken.is_empty() && taken.len() == own_names.len();
+        if is_untagged && own_digest.is_some() && others().any(|item| item.digest == own_digest) {
+            return Ok(None);
+        }
+        let keys: Vec<&str> = if is_untagged {
+            // The short name beside a full name is the same name and is removed with it.
+            let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
+            all.filter(|key| details.annotations.contains_key(key))
+                .collect()
+        } else {
+            taken.iter().map(|name| name.key).collect()
+        };
+        let edits: Vec<Edit> = keys
+            .into_iter()
+            .map(|key| Edit::RemoveAnnotation {
+                position: 0,
+                key: key.into(),
+            })
+            .collect();
+        let edited = own.edited(&edits)?;
+        Ok(edited.entries().first().map(|entry| Item {
+            position: None,
+            text: edited.entry_text(entry).to_owned(),
+            names: names_of(&edited, entry),
+            is_simple: entry.others.is_empty(),
+            is_matched: true,
+            digest: own_digest,
+        }))
+    }
+}
+
 /// An entry of the merged list.
 struct Item {
     /// Its position in the current index; `None` if it is restored.
@@ -281,6 +382,8 @@ struct Item {
     digest: Option<Digest>,
     /// It references nothing but its digest.
     is_simple: bool,
+    /// It is restored, or is one of the entries to restore.
+    is_matched: bool,
 }
 
 /// Returns the position of an entry: of its exact text, or of one with the same members.
@@ -298,68 +401,6 @@ fn position_of(replacement: &str, list: &[Item]) -> Result<Option<usize>, String
     Ok(list.iter().position(|item| {
         let is_candidate = item.is_simple && item.digest.as_ref() == Some(digest);
         is_candidate && members.is_some() && members_of(&item.text) == members
-    }))
-}
-
-/// Returns an entry without the names that have moved to other images; `None` if the rest of it is listed already.
-fn free_of_others(
-    removed: &RemovedEntry,
-    list: &[Item],
-    moved: &mut Vec<String>,
-) -> Result<Option<Item>, String> {
-    let own = alone(&removed.text)?;
-    let Some(entry) = own.entries().first() else {
-        return Ok(None);
-    };
-    let own_digest = entry.digest.clone().ok();
-    let details = own.details(entry);
-    let own_names = entry_names(&details);
-    let mut taken = Vec::new();
-    for item in list {
-        let is_same = own_digest.is_some() && item.digest == own_digest;
-        if is_same && own_names.is_empty() {
-            return Ok(None);
-        }
-        for name in own_names
-            .iter()
-            .filter(|own| item.names.iter().any(|name| **name == *own.text))
-        {
-            if is_same {
-                // Another program has listed it again.
-                return Ok(None);
-            }
-            if !taken.contains(&name) {
-                taken.push(name);
-            }
-        }
-    }
-    moved.extend(taken.iter().map(|name| name.text.to_string()));
-    let is_untagged = !taken.is_empty() && taken.len() == own_names.len();
-    if is_untagged && own_digest.is_some() && list.iter().any(|item| item.digest == own_digest) {
-        return Ok(None);
-    }
-    let keys: Vec<&str> = if is_untagged {
-        // The short name beside a full name is the same name and is removed with it.
-        let all = [super::REF_NAME, super::CONTAINERD_NAME, super::BASE_NAME].into_iter();
-        all.filter(|key| details.annotations.contains_key(key))
-            .collect()
-    } else {
-        taken.iter().map(|name| name.key).collect()
-    };
-    let edits: Vec<Edit> = keys
-        .into_iter()
-        .map(|key| Edit::RemoveAnnotation {
-            position: 0,
-            key: key.into(),
-        })
-        .collect();
-    let edited = own.edited(&edits)?;
-    Ok(edited.entries().first().map(|entry| Item {
-        position: None,
-        text: edited.entry_text(entry).to_owned(),
-        names: names_of(&edited, entry),
-        is_simple: entry.others.is_empty(),
-        digest: own_digest,
     }))
 }
 
@@ -539,6 +580,51 @@ mod tests {
         assert_eq!(undone(&reordered), [old]);
         // Only another program can have written this.
         assert!(undone(&repeated).contains(&repeated));
+    }
+
+    /// What was ambiguous before the change is so again, whatever is listed beside it now.
+    #[test]
+    fn a_name_of_two_images_is_restored_on_both() {
+        let unnamed = format!(
+            r#"{{"digest":"{}","size":1}}"#,
+            Digest::of(Algorithm::Sha256, b"b")
+        );
+        let all = [
+            entry("a", "app:1"),
+            entry("b", "app:1"),
+            unnamed,
+            entry("c", "app:1"),
+        ];
+        let other = entry("other", "new");
+        for mask in 1..16_usize {
+            let is_gone = |at: usize| mask & (1 << at) != 0;
+            let gone: Vec<usize> = (0..4).filter(|at| is_gone(*at)).collect();
+            let new = without(&index(&all, ","), &gone);
+            let change = IndexChange::between(&index(&all, ","), &new);
+            let today = [texts(&new), vec![other.clone()]].concat();
+            let restored = change
+                .undone(&index(&today, ", "))
+                .expect("it can be undone");
+            assert!(restored.moved.is_empty(), "{gone:?}: {:?}", restored.moved);
+            let found = restored.index.map_or(today, |index| texts(&index));
+            // The entry without a name is not restored beside another one of its image that was not removed.
+            let is_left = is_gone(2) && !is_gone(1);
+            let wanted = all
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != 2 || !is_left)
+                .map(|(_, text)| text.clone());
+            let wanted: Vec<String> = wanted.chain([other.clone()]).collect();
+            assert_eq!(found, wanted, "{gone:?}");
+        }
+        // A name that another program has given to a third image stays there.
+        let new = without(&index(&all, ","), &[0, 1]);
+        let change = IndexChange::between(&index(&all, ","), &new);
+        let today = [texts(&new), vec![entry("third", "app:1")]].concat();
+        let restored = change
+            .undone(&index(&today, ", "))
+            .expect("it can be undone");
+        assert_eq!(restored.moved, ["app:1", "app:1"]);
     }
 
     #[test]
