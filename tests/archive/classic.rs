@@ -11,7 +11,7 @@ use crate::support::environment::memory_dir;
 use crate::support::{Cmd, sha256};
 
 /// Two images over one base, one of which references it by a link, as docker wrote them.
-struct Scene {
+struct Fixture {
     temp: TempDir,
     bytes: Vec<u8>,
     manifest: Value,
@@ -32,7 +32,7 @@ fn name_of(config: &[u8]) -> String {
     format!("{}.json", sha256(config).trim_start_matches("sha256:"))
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let mut builder = tar::Builder::new(Vec::new());
         let mut add = |path: &str, content: &[u8]| {
@@ -96,11 +96,13 @@ impl Scene {
 
 #[test]
 fn images_are_listed_and_measured() {
-    let scene = Scene::new();
-    let run = Cmd::new(["ls"]).arg(scene.path()).run();
+    let fixture = Fixture::new();
+    let run = Cmd::new(["ls"]).arg(fixture.path()).run();
     let lines: Vec<&str> = run.ok().stdout.lines().collect();
     assert_eq!(lines.len(), 4, "{}", run.all());
-    let run = Cmd::new(["df", "--format", "json"]).arg(scene.path()).run();
+    let run = Cmd::new(["df", "--format", "json"])
+        .arg(fixture.path())
+        .run();
     let json = run.ok().json();
     let images = json.pointer("/layouts/0/images").expect("a row");
     assert_eq!(images.get("total"), Some(&json!(2)));
@@ -114,13 +116,13 @@ fn images_are_listed_and_measured() {
 #[test]
 fn a_name_is_removed_and_with_the_last_one_the_image() {
     for format in [Format::Plain, Format::Gzip] {
-        let scene = Scene::new();
-        fs::write(scene.path(), compress(&scene.bytes, format)).expect("it can be written");
-        let rm = |name: &str| Cmd::new(["rm"]).arg(scene.path()).arg(name).run();
+        let fixture = Fixture::new();
+        fs::write(fixture.path(), compress(&fixture.bytes, format)).expect("it can be written");
+        let rm = |name: &str| Cmd::new(["rm"]).arg(fixture.path()).arg(name).run();
         let run = rm("app:one");
         run.ok().says("Untagged: app:one");
-        let (paths, read) = scene.now(format);
-        let mut manifest = scene.manifest.clone();
+        let (paths, read) = fixture.now(format);
+        let mut manifest = fixture.manifest.clone();
         manifest[0]["RepoTags"] = json!(["app:1"]);
         assert_eq!(read("manifest.json"), manifest);
         assert_eq!(
@@ -132,8 +134,8 @@ fn a_name_is_removed_and_with_the_last_one_the_image() {
         let run = rm("app:1");
         run.ok().says(&format!("Deleted: {}", sha256(ONE)));
         run.keeps_quiet_about(&sha256(BASE));
-        let (paths, read) = scene.now(format);
-        assert_eq!(read("manifest.json"), json!([scene.manifest[1]]));
+        let (paths, read) = fixture.now(format);
+        assert_eq!(read("manifest.json"), json!([fixture.manifest[1]]));
         assert_eq!(read("repositories"), json!({"app": {"2": "two"}}));
         assert!(
             !paths.iter().any(|path| path.starts_with("one/")),
@@ -142,14 +144,14 @@ fn a_name_is_removed_and_with_the_last_one_the_image() {
         assert!(paths.contains(&"base/layer.tar".to_owned()));
         assert!(paths.contains(&"again/layer.tar".to_owned()));
         assert_eq!(paths.len(), 10, "{paths:?}");
-        Cmd::new(["ls"]).arg(scene.path()).run().ok().says("app");
+        Cmd::new(["ls"]).arg(fixture.path()).run().ok().says("app");
     }
 }
 
 #[test]
 fn a_dry_run_says_by_how_much_the_file_gets_shorter() {
-    let scene = Scene::new();
-    let rm = Cmd::new(["rm", "--format", "json"]).arg(scene.path());
+    let fixture = Fixture::new();
+    let rm = Cmd::new(["rm", "--format", "json"]).arg(fixture.path());
     let sum = |run: &crate::support::Run| {
         let json = run.json();
         let sum = json.pointer("/totals/reclaimed_bytes");
@@ -158,15 +160,15 @@ fn a_dry_run_says_by_how_much_the_file_gets_shorter() {
     let dry = rm.clone().args(["app:2", "-n"]).run();
     let done = rm.args(["app:2"]).run();
     done.ok();
-    let new = fs::metadata(scene.path()).expect("it is there").len();
-    let shorter = scene.bytes.len() as u64 - new;
+    let new = fs::metadata(fixture.path()).expect("it is there").len();
+    let shorter = fixture.bytes.len() as u64 - new;
     assert_eq!((sum(&dry), sum(&done)), (shorter, shorter), "{}", dry.all());
 }
 
 #[test]
 fn what_else_one_can_ask_for_is_refused_by_name() {
-    let scene = Scene::new();
-    let path = scene.path();
+    let fixture = Fixture::new();
+    let path = fixture.path();
     let path = path.to_str().expect("a path");
     for args in [
         &["gc", path][..],
@@ -181,12 +183,12 @@ fn what_else_one_can_ask_for_is_refused_by_name() {
             .one_error_with_hint()
             .warns("before version 25");
     }
-    assert!(fs::read(scene.path()).expect("it is there") == scene.bytes);
+    assert!(fs::read(fixture.path()).expect("it is there") == fixture.bytes);
 }
 
 #[test]
 fn a_list_that_names_what_is_not_there_is_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for target in ["nothing/layer.tar", "../outside", "/etc/passwd", "base"] {
         let list = json!([{"Config": "x.json", "RepoTags": null, "Layers": [target]}]);
         let bytes = super::pack::pack([
@@ -194,8 +196,8 @@ fn a_list_that_names_what_is_not_there_is_refused() {
             ("base/layer.tar", BASE),
             ("manifest.json", list.to_string().as_bytes()),
         ]);
-        fs::write(scene.path(), bytes).expect("it can be written");
-        let run = Cmd::new(["ls"]).arg(scene.path()).run();
+        fs::write(fixture.path(), bytes).expect("it can be written");
+        let run = Cmd::new(["ls"]).arg(fixture.path()).run();
         run.refused().warns(target);
     }
 }
@@ -220,18 +222,18 @@ fn a_file_in_two_roles_stays_as_long_as_one_of_them_is_needed() {
         ("second.json", &second),
         ("manifest.json", list.as_bytes()),
     ]);
-    let scene = Scene::new();
-    fs::write(scene.path(), bytes).expect("it can be written");
-    let rm = Cmd::new(["rm"]).arg(scene.path()).arg("app:1").run();
+    let fixture = Fixture::new();
+    fs::write(fixture.path(), bytes).expect("it can be written");
+    let rm = Cmd::new(["rm"]).arg(fixture.path()).arg("app:1").run();
     rm.ok();
-    let (paths, _) = scene.now(Format::Plain);
+    let (paths, _) = fixture.now(Format::Plain);
     for path in ["first.json", "one/json", "second.json", "two/layer.tar"] {
         assert!(paths.contains(&path.to_owned()), "{path}: {paths:?}");
     }
     for path in ["one/VERSION", "one/layer.tar"] {
         assert!(!paths.contains(&path.to_owned()), "{path}: {paths:?}");
     }
-    Cmd::new(["ls"]).arg(scene.path()).run().ok();
+    Cmd::new(["ls"]).arg(fixture.path()).run().ok();
 }
 
 #[test]
@@ -254,12 +256,12 @@ fn a_list_that_names_itself_is_refused() {
             ("manifest.json", list.as_bytes()),
             ("repositories", b"{}"),
         ]));
-        let scene = Scene::new();
-        fs::write(scene.path(), &bytes).expect("it can be written");
+        let fixture = Fixture::new();
+        fs::write(fixture.path(), &bytes).expect("it can be written");
         for args in [&["ls"][..], &["rm", "app:1"]] {
-            let run = Cmd::new(&args[..1]).arg(scene.path()).args(&args[1..]);
+            let run = Cmd::new(&args[..1]).arg(fixture.path()).args(&args[1..]);
             run.run().refused().warns(&format!("`{name}`"));
         }
-        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+        assert!(fs::read(fixture.path()).expect("it is there") == bytes);
     }
 }

@@ -12,13 +12,13 @@ use crate::support::environment::memory_dir;
 use crate::support::{Cmd, LayoutBuilder};
 
 /// A layout with two images that share nothing and an orphan, packed.
-struct Scene {
+struct Fixture {
     layout: LayoutBuilder,
     temp: TempDir,
     bytes: Vec<u8>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let mut layout = LayoutBuilder::new();
         for tag in ["app:1", "app:2"] {
@@ -72,26 +72,29 @@ fn tags(archive: &Path) -> Vec<String> {
 
 #[test]
 fn an_archive_is_replaced_in_its_place_and_keeps_its_mode() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
-    symlink("images.tar", scene.path("link")).expect("a link");
+    symlink("images.tar", fixture.path("link")).expect("a link");
     let before = fs::metadata(&path).expect("it is there");
-    let run = Cmd::new(["rm"]).arg(scene.path("link")).arg("app:1").run();
+    let run = Cmd::new(["rm"])
+        .arg(fixture.path("link"))
+        .arg("app:1")
+        .run();
     run.ok().says("Untagged: app:1");
     let after = fs::metadata(&path).expect("it is there");
     assert_eq!(after.mode(), before.mode());
     assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
     assert!(after.len() < before.len());
-    assert!(scene.path("link").is_symlink(), "the link is one still");
+    assert!(fixture.path("link").is_symlink(), "the link is one still");
     assert_eq!(tags(&path), ["app:2"]);
-    assert_eq!(scene.names(), ["images.tar", "link"], "nothing is left");
+    assert_eq!(fixture.names(), ["images.tar", "link"], "nothing is left");
 }
 
 #[test]
 fn nothing_is_written_where_nothing_is_to_do() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     let before = fs::metadata(&path).expect("it is there");
     for args in [
         &["rm", "-f", "PATH", "none"][..],
@@ -110,28 +113,28 @@ fn nothing_is_written_where_nothing_is_to_do() {
 
 #[test]
 fn the_new_archive_is_written_to_another_file_and_the_old_one_is_kept() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     for (format, flags) in [
         (Format::Plain, &[][..]),
         (Format::Gzip, &["--compress", "gzip"]),
         (Format::Zstd, &["--compress", "zstd"]),
     ] {
-        let out = scene.path("out.tar");
+        let out = fixture.path("out.tar");
         let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
         let run = run.args(["-o", out.to_str().expect("a path")]).args(flags);
         run.run().ok();
-        assert!(fs::read(&path).expect("it is there") == scene.bytes);
+        assert!(fs::read(&path).expect("it is there") == fixture.bytes);
         assert_eq!(tags(&out), ["app:2"], "{format:?}");
         let new = decompress(&fs::read(&out).expect("it is there"), format);
-        assert!(members(&new).len() < members(&scene.bytes).len());
+        assert!(members(&new).len() < members(&fixture.bytes).len());
         // What is there by then is replaced.
         run.run().ok();
     }
     // A name of its own keeps a copy also where nothing was to be done.
-    let copy = scene.path("copy.tar");
+    let copy = fixture.path("copy.tar");
     let run = Cmd::new(["gc"])
-        .arg(scene.path("out.tar"))
+        .arg(fixture.path("out.tar"))
         .args(["--grace", "0"]);
     run.run().ok();
     let run = run.arg("-o").arg(&copy).args(["--compress", "none"]);
@@ -141,15 +144,15 @@ fn the_new_archive_is_written_to_another_file_and_the_old_one_is_kept() {
 
 #[test]
 fn archives_pass_through_pipes() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for format in [Format::Plain, Format::Gzip, Format::Zstd] {
-        let bytes = compress(&scene.bytes, format);
+        let bytes = compress(&fixture.bytes, format);
         let ls = Cmd::new(["ls", "-"]).input(&bytes).run();
         ls.ok().says("app");
         for args in [&["df", "-"][..], &["check", "-"], &["blobs", "-", "--live"]] {
             Cmd::new(args).input(&bytes).run().ok();
         }
-        let out = scene.path("piped");
+        let out = fixture.path("piped");
         let to = fs::File::create(&out).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
             .args(["rm", "-", "app:1", "-o", "-"])
@@ -173,9 +176,9 @@ fn archives_pass_through_pipes() {
 
 #[test]
 fn standard_input_may_be_a_file() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
-    let out = scene.path("out.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
+    let out = fixture.path("out.tar");
     let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
         .args(["rm", "-", "app:2", "-q", "-o"])
         .arg(&out)
@@ -189,9 +192,9 @@ fn standard_input_may_be_a_file() {
 
 #[test]
 fn flags_that_exclude_each_other_are_a_usage_error() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
-    let (path, dir) = (path.to_str().expect("a path"), scene.layout.path());
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
+    let (path, dir) = (path.to_str().expect("a path"), fixture.layout.path());
     let dir = dir.to_str().expect("a path");
     for args in [
         &["gc", "-"][..],
@@ -201,17 +204,17 @@ fn flags_that_exclude_each_other_are_a_usage_error() {
         &["gc", dir, "-o", "x"],
         &["gc", path, "--compress", "xz"],
     ] {
-        let run = Cmd::new(args).input(&scene.bytes).run();
+        let run = Cmd::new(args).input(&fixture.bytes).run();
         run.exits(2);
         assert_eq!(run.stdout, "", "{}", run.all());
     }
-    assert_eq!(scene.names(), ["images.tar"]);
+    assert_eq!(fixture.names(), ["images.tar"]);
 }
 
 #[test]
 fn what_only_a_directory_can_do_is_refused_with_a_reason() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     let path = path.to_str().expect("a path");
     for (args, why) in [
         (&["rm", path, "app:1", "--trash"][..], "keeps no trash"),
@@ -234,15 +237,15 @@ fn what_only_a_directory_can_do_is_refused_with_a_reason() {
     }
     let trash = Cmd::new(["rm", path, "app:1", "--trash"]).run();
     trash.warns("`-o FILE`");
-    assert!(fs::read(path).expect("it is there") == scene.bytes);
+    assert!(fs::read(path).expect("it is there") == fixture.bytes);
 }
 
 #[test]
 fn archives_and_directories_are_worked_on_in_one_call() {
-    let scene = Scene::new();
-    let (tar, gz) = (scene.archive("a.tar"), scene.path("b.tar.gz"));
-    fs::write(&gz, compress(&scene.bytes, Format::Gzip)).expect("it can be written");
-    let args = [scene.layout.path(), &tar, &gz];
+    let fixture = Fixture::new();
+    let (tar, gz) = (fixture.archive("a.tar"), fixture.path("b.tar.gz"));
+    fs::write(&gz, compress(&fixture.bytes, Format::Gzip)).expect("it can be written");
+    let args = [fixture.layout.path(), &tar, &gz];
     let df = Cmd::new(["df"]).args(args).run();
     df.ok().says("a.tar").says("b.tar.gz").says("Total");
     let gc = Cmd::new(["gc", "--grace", "0"]).args(args).run();
@@ -255,27 +258,27 @@ fn archives_and_directories_are_worked_on_in_one_call() {
 
 #[test]
 fn archives_are_found_below_a_directory_by_name_and_content() {
-    let scene = Scene::new();
-    fs::create_dir(scene.path("deep")).expect("a directory");
-    scene.archive("a.tar");
-    scene.archive("deep/b.TAR");
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("deep")).expect("a directory");
+    fixture.archive("a.tar");
+    fixture.archive("deep/b.TAR");
     fs::write(
-        scene.path("deep/c.tgz"),
-        compress(&scene.bytes, Format::Gzip),
+        fixture.path("deep/c.tgz"),
+        compress(&fixture.bytes, Format::Gzip),
     )
     .expect("a file");
     // Another name, another content, a layout's own file.
-    scene.archive("d.bin");
-    fs::write(scene.path("e.tar"), "no archive").expect("a file");
+    fixture.archive("d.bin");
+    fs::write(fixture.path("e.tar"), "no archive").expect("a file");
     let other = super::pack::pack([("a/file", &b"text"[..])]);
-    fs::write(scene.path("f.tar"), other).expect("a file");
+    fs::write(fixture.path("f.tar"), other).expect("a file");
     // What another run has unpacked is not one either.
-    let scratch = scene.path(".ocisweep-abc123");
+    let scratch = fixture.path(".ocisweep-abc123");
     fs::create_dir(&scratch).expect("a directory");
     let scratch = scratch.to_str().expect("a path");
-    through(&["tar", "-x", "-C", scratch], &scene.bytes);
+    through(&["tar", "-x", "-C", scratch], &fixture.bytes);
     let run = Cmd::new(["ls", "-r", "--format", "json"])
-        .arg(scene.temp.path())
+        .arg(fixture.temp.path())
         .run();
     let json = run.ok().json();
     let layouts = json
@@ -292,12 +295,12 @@ fn archives_are_found_below_a_directory_by_name_and_content() {
 
 #[test]
 fn a_plan_rests_on_what_the_archive_lists() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
-    let plan = scene.path("plan.json");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
+    let plan = fixture.path("plan.json");
     let run = Cmd::new(["prune", "-a", "--keep", "app:2", "--grace", "0", "--plan"]);
     run.arg(&plan).arg(&path).run().ok();
-    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+    assert!(fs::read(&path).expect("it is there") == fixture.bytes);
     Cmd::new(["apply", "-n"]).arg(&plan).run().ok();
     // Another archive than the plan was made for.
     let kept = fs::read(&path).expect("it is there");
@@ -309,7 +312,7 @@ fn a_plan_rests_on_what_the_archive_lists() {
         (&[][..], Format::Plain),
         (&["--compress", "zstd"], Format::Zstd),
     ] {
-        let out = scene.path("out.tar");
+        let out = fixture.path("out.tar");
         let run = Cmd::new(["apply"]).arg(&plan).args(flags);
         run.arg("-o").arg(&out).run().ok().says("Untagged: app:1");
         decompress(&fs::read(&out).expect("it is there"), format);
@@ -317,16 +320,16 @@ fn a_plan_rests_on_what_the_archive_lists() {
     }
     assert!(fs::read(&path).expect("it is there") == kept);
     // Plans of several archives, or of a directory.
-    let several = scene.path("several.json");
+    let several = fixture.path("several.json");
     let run = Cmd::new(["prune", "--grace", "0", "--plan"]);
     let run = run.arg(&several).arg(&path);
-    run.clone().arg(scene.path("out.tar")).run().ok();
-    let out = scene.path("new.tar");
+    run.clone().arg(fixture.path("out.tar")).run().ok();
+    let out = fixture.path("new.tar");
     let apply = Cmd::new(["apply", "-o"]).arg(&out).arg(&several);
     apply.run().exits(2).warns("several archives");
     fs::remove_file(&several).expect("it is there");
     let run = Cmd::new(["prune", "--grace", "0", "--plan"]);
-    let run = run.arg(&several).arg(scene.layout.path());
+    let run = run.arg(&several).arg(fixture.layout.path());
     run.run().ok();
     apply.run().exits(2).warns("a directory");
     assert!(!out.exists());
@@ -340,25 +343,25 @@ fn a_plan_rests_on_what_the_archive_lists() {
 
 #[test]
 fn formats_that_are_only_read_are_not_written() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     if !crate::support::environment::has_tools(&["xz"]) {
         return;
     }
-    let path = scene.path("images.tar.xz");
-    fs::write(&path, through(&["xz", "-c"], &scene.bytes)).expect("it can be written");
+    let path = fixture.path("images.tar.xz");
+    fs::write(&path, through(&["xz", "-c"], &fixture.bytes)).expect("it can be written");
     let before = fs::read(&path).expect("it is there");
     assert_eq!(tags(&path), ["app:1", "app:2"]);
     let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
     run.run().refused().one_error_with_hint().warns("xz");
     assert!(fs::read(&path).expect("it is there") == before);
-    let out = scene.path("out.tar.zst");
+    let out = fixture.path("out.tar.zst");
     run.args(["--compress", "zstd", "-o"]).arg(&out).run().ok();
     assert_eq!(tags(&out), ["app:2"]);
 }
 
 /// Starts a run whose standard input is a file, and whose new archive goes to a FIFO that nobody reads so far.
-fn spawn_to_fifo(scene: &Scene, args: &[&str], stdin: Stdio) -> (std::process::Child, PathBuf) {
-    let fifo = scene.path("fifo");
+fn spawn_to_fifo(fixture: &Fixture, args: &[&str], stdin: Stdio) -> (std::process::Child, PathBuf) {
+    let fifo = fixture.path("fifo");
     let status = Command::new("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
     let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
@@ -376,11 +379,11 @@ fn spawn_to_fifo(scene: &Scene, args: &[&str], stdin: Stdio) -> (std::process::C
 #[test]
 fn an_archive_that_changes_while_it_is_piped_on_is_not_written_twice() {
     for is_stdin in [false, true] {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         // More than fits into a pipe.
-        scene.layout.file("notes", &[1; 300_000]);
-        scene.bytes = pack_directory(scene.layout.path());
-        let path = scene.archive("images.tar");
+        fixture.layout.file("notes", &[1; 300_000]);
+        fixture.bytes = pack_directory(fixture.layout.path());
+        let path = fixture.archive("images.tar");
         let name = if is_stdin {
             "-"
         } else {
@@ -391,7 +394,7 @@ fn an_archive_that_changes_while_it_is_piped_on_is_not_written_twice() {
         } else {
             Stdio::null()
         };
-        let (child, fifo) = spawn_to_fifo(&scene, &["rm", name, "none", "-f"], stdin);
+        let (child, fifo) = spawn_to_fifo(&fixture, &["rm", name, "none", "-f"], stdin);
         let mut out = fs::File::open(&fifo).expect("a FIFO");
         let mut written = vec![0; 512];
         std::io::Read::read_exact(&mut out, &mut written).expect("the run writes");
@@ -405,18 +408,18 @@ fn an_archive_that_changes_while_it_is_piped_on_is_not_written_twice() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{said}");
         assert!(said.contains("changed by another program"), "{said}");
-        assert!(written.len() <= scene.bytes.len(), "{}", written.len());
+        assert!(written.len() <= fixture.bytes.len(), "{}", written.len());
     }
 }
 
 #[test]
 fn an_output_that_is_the_archive_itself_replaces_it() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     let before = fs::metadata(&path).expect("it is there");
     let to = |args: &[&str]| {
         let run = Cmd::new(args).arg(&path).args(["-o", "./images.tar"]);
-        run.current_dir(scene.temp.path()).run()
+        run.current_dir(fixture.temp.path()).run()
     };
     to(&["gc", "--grace", "99999d"]).ok();
     let after = fs::metadata(&path).expect("it is there");
@@ -427,53 +430,53 @@ fn an_output_that_is_the_archive_itself_replaces_it() {
     );
     let run = Cmd::new(["rm"]).arg(&path).arg("app:1");
     let run = run.args(["-o", "./images.tar"]);
-    run.current_dir(scene.temp.path()).run().ok();
+    run.current_dir(fixture.temp.path()).run().ok();
     assert_eq!(tags(&path), ["app:2"]);
-    assert_eq!(scene.names(), ["images.tar"]);
+    assert_eq!(fixture.names(), ["images.tar"]);
 }
 
 #[test]
 fn standard_output_may_not_be_the_archive_itself() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     let own = fs::File::options().append(true).open(&path);
     let output = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
         .args(["rm", "images.tar", "app:1", "-o", "-"])
-        .current_dir(scene.temp.path())
+        .current_dir(fixture.temp.path())
         .stdout(own.expect("it is there"))
         .output()
         .expect("it can be started");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("standard output is this archive"), "{said}");
-    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+    assert!(fs::read(&path).expect("it is there") == fixture.bytes);
 }
 
 #[test]
 fn names_of_standard_output_mean_standard_output() {
     for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
-        let scene = Scene::new();
-        let path = scene.archive("images.tar");
-        let out = scene.path("out.tar");
+        let fixture = Fixture::new();
+        let path = fixture.archive("images.tar");
+        let out = fixture.path("out.tar");
         let status = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
             .args(["rm", "images.tar", "app:1", "-o", name])
-            .current_dir(scene.temp.path())
+            .current_dir(fixture.temp.path())
             .stdout(fs::File::create(&out).expect("a file"))
             .stderr(Stdio::null())
             .status();
         assert!(status.expect("it can be started").success(), "{name}");
         assert_eq!(tags(&out), ["app:2"], "{name}");
-        assert!(fs::read(&path).expect("it is there") == scene.bytes);
+        assert!(fs::read(&path).expect("it is there") == fixture.bytes);
     }
 }
 
 #[test]
 fn a_new_file_is_as_private_as_the_archive() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     for mode in [0o600, 0o640, 0o644] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
-        let out = scene.path(&format!("{mode:o}"));
+        let out = fixture.path(&format!("{mode:o}"));
         let run = Cmd::new(["rm"]).arg(&path).args(["app:1", "-o"]).arg(&out);
         run.run().ok();
         let new = fs::metadata(&out).expect("it is there").mode();
@@ -483,21 +486,21 @@ fn a_new_file_is_as_private_as_the_archive() {
 
 #[test]
 fn an_error_of_writing_names_what_was_written_to() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
     for (output, named) in [("/dev/full", "`/dev/full`"), ("/none/out", "`/none/out`")] {
         let run = Cmd::new(["rm"]).arg(&path).args(["app:1", "-o", output]);
         let run = run.run();
         assert!(!matches!(run.code, Some(0)), "{}", run.all());
         run.warns(named);
     }
-    assert!(fs::read(&path).expect("it is there") == scene.bytes);
+    assert!(fs::read(&path).expect("it is there") == fixture.bytes);
 }
 
 #[test]
 fn a_fifo_is_waited_for_until_it_has_a_writer() {
-    let scene = Scene::new();
-    let fifo = scene.path("fifo");
+    let fixture = Fixture::new();
+    let fifo = fixture.path("fifo");
     let status = Command::new("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
     let child = Command::new(env!("CARGO_BIN_EXE_ocisweep"))
@@ -509,7 +512,7 @@ fn a_fifo_is_waited_for_until_it_has_a_writer() {
         .expect("it can be started");
     // A writer cannot tell whether its reader looked before; a run that did not wait has ended by then.
     std::thread::sleep(std::time::Duration::from_millis(300));
-    let bytes = scene.bytes.clone();
+    let bytes = fixture.bytes.clone();
     let writer = std::thread::spawn(move || {
         let file = fs::OpenOptions::new().read(true).write(true).open(fifo);
         let mut file = file.expect("a FIFO");
@@ -527,43 +530,43 @@ fn all_streams_of_a_bzip2_file_are_read() {
     if !crate::support::environment::has_tools(&["bzip2"]) {
         return;
     }
-    let scene = Scene::new();
-    let (first, second) = scene.bytes.split_at(scene.bytes.len() / 2);
+    let fixture = Fixture::new();
+    let (first, second) = fixture.bytes.split_at(fixture.bytes.len() / 2);
     let mut packed = through(&["bzip2", "-c"], first);
     packed.extend(through(&["bzip2", "-c"], second));
-    let path = scene.path("images.tar.bz2");
+    let path = fixture.path("images.tar.bz2");
     fs::write(&path, packed).expect("it can be written");
     assert_eq!(tags(&path), ["app:1", "app:2"]);
 }
 
 #[test]
 fn a_damaged_archive_below_a_directory_is_reported_with_a_status() {
-    let scene = Scene::new();
-    scene.archive("a.tar");
-    let cut = &scene.bytes[..scene.bytes.len() / 2];
-    fs::write(scene.path("b.tar"), cut).expect("it can be written");
+    let fixture = Fixture::new();
+    fixture.archive("a.tar");
+    let cut = &fixture.bytes[..fixture.bytes.len() / 2];
+    fs::write(fixture.path("b.tar"), cut).expect("it can be written");
     for args in [
         &["check", "-r"][..],
         &["gc", "-r", "-n"],
         &["df", "-r"],
         &["ls", "-r"],
     ] {
-        let run = Cmd::new(args).arg(scene.temp.path()).run();
+        let run = Cmd::new(args).arg(fixture.temp.path()).run();
         assert!(matches!(run.code, Some(3 | 4)), "{args:?}\n{}", run.all());
         run.warns("b.tar").warns("truncated");
     }
-    assert!(fs::read(scene.path("b.tar")).expect("it is there") == cut);
+    assert!(fs::read(fixture.path("b.tar")).expect("it is there") == cut);
 }
 
 #[test]
 fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
-    let scene = Scene::new();
-    let path = scene.archive("images.tar");
-    let large = scene.path("large.tar");
-    scene.layout.file("notes.json", &[b' '; 40 << 20]);
-    fs::write(&large, pack_directory(scene.layout.path())).expect("it can be written");
-    let many = scene.path("many.tar");
-    let files = members(&scene.bytes);
+    let fixture = Fixture::new();
+    let path = fixture.archive("images.tar");
+    let large = fixture.path("large.tar");
+    fixture.layout.file("notes.json", &[b' '; 40 << 20]);
+    fs::write(&large, pack_directory(fixture.layout.path())).expect("it can be written");
+    let many = fixture.path("many.tar");
+    let files = members(&fixture.bytes);
     let numbers: Vec<String> = (0..10_001)
         .map(|number| format!("notes/{number}"))
         .collect();
@@ -580,7 +583,7 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
     if !crate::support::environment::has_tools(&["strace"]) {
         return;
     }
-    let none = scene.path("tmp");
+    let none = fixture.path("tmp");
     fs::create_dir(&none).expect("a directory");
     for (archive, variable, expected) in [
         (&path, None, (true, false)),
@@ -625,9 +628,9 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
 /// Archives below a directory are kept unpacked until the end of a run, and memory is not to grow with their number.
 #[test]
 fn only_a_few_archives_are_unpacked_in_memory() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for number in 0..12 {
-        scene.archive(&format!("{number}.tar"));
+        fixture.archive(&format!("{number}.tar"));
     }
     let has_room = rustix::fs::statvfs("/dev/shm")
         .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= 1 << 30);
@@ -638,7 +641,7 @@ fn only_a_few_archives_are_unpacked_in_memory() {
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=mkdir"])
         .args([env!("CARGO_BIN_EXE_ocisweep"), "ls", "-r"])
-        .arg(scene.temp.path())
+        .arg(fixture.temp.path())
         .env_remove("TMPDIR")
         .output()
         .expect("it can be started");
@@ -658,9 +661,9 @@ fn archives_are_read_at_the_same_time() {
     use ocisweep::archive::{ArchiveOptions, Archives};
     use ocisweep::progress::Silent;
 
-    let scene = Scene::new();
-    let path = scene.archive("app.tar");
-    let fifo = scene.path("fifo");
+    let fixture = Fixture::new();
+    let path = fixture.archive("app.tar");
+    let fifo = fixture.path("fifo");
     let status = Command::new("mkfifo").arg(&fifo).status();
     assert!(status.expect("mkfifo is everywhere").success());
     let archives = Archives::new(ArchiveOptions::default());
@@ -683,7 +686,7 @@ fn archives_are_read_at_the_same_time() {
         let first = wait.recv_timeout(Duration::from_secs(20));
         let second = wait.recv_timeout(Duration::from_secs(20));
         // Before the assertions, or a failure would wait for it forever.
-        fs::write(&fifo, &scene.bytes).expect("it is read");
+        fs::write(&fifo, &fixture.bytes).expect("it is read");
         assert_eq!((first, second), (Ok(true), Ok(true)));
         let slow = slow.join().expect("no panic");
         assert!(slow.expect("it can be read"));

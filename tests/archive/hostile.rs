@@ -12,12 +12,12 @@ use crate::support::environment::memory_dir;
 use crate::support::{Cmd, LayoutBuilder, sha256};
 
 /// A sound layout, packed, in a directory with nothing else but a directory for temporary files.
-struct Scene {
+struct Fixture {
     temp: TempDir,
     layout: LayoutBuilder,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let mut layout = LayoutBuilder::new();
         let image = layout.image("linux/amd64", "app", &[b"one layer"]);
@@ -115,27 +115,27 @@ fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
 
 #[test]
 fn paths_that_lead_out_are_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for path in [
         "../outside",
         "blobs/../../outside",
         "/etc/outside",
         "./../outside",
     ] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let header = header(path, tar::EntryType::Regular, 4);
             builder
                 .append(&header, &b"evil"[..])
                 .expect("it can be packed");
         });
-        scene.refuses(path, &bytes, path);
+        fixture.refuses(path, &bytes, path);
     }
     assert!(!Path::new("/etc/outside").exists());
 }
 
 #[test]
 fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let kinds = [
         tar::EntryType::Symlink,
         tar::EntryType::Link,
@@ -145,7 +145,7 @@ fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
     ];
     for kind in kinds {
         let link = |path: &str, target: &str| {
-            scene.with(|builder| {
+            fixture.with(|builder| {
                 let mut header = header(path, kind, 0);
                 header.set_link_name(target).expect("a target");
                 header.set_cksum();
@@ -155,50 +155,50 @@ fn links_and_devices_in_the_layout_are_refused_and_kept_elsewhere() {
         let blob = format!("blobs/sha256/{}", "a".repeat(64));
         for path in [&*blob, "blobs", "blobs/sha512", "list.json", ".ocisweep"] {
             let bytes = link(path, "/etc/passwd");
-            scene.refuses(&format!("{kind:?} {path}"), &bytes, path);
+            fixture.refuses(&format!("{kind:?} {path}"), &bytes, path);
         }
         // Whatever its name is, a link in the root directory may lead to a list of blobs.
         let is_link = matches!(kind, tar::EntryType::Symlink | tar::EntryType::Link);
         if is_link {
-            scene.refuses(
+            fixture.refuses(
                 &format!("{kind:?}"),
                 &link("latest", "notes/list"),
                 "latest",
             );
         } else {
-            scene.is_swept(&format!("{kind:?}"), &link("latest", "/etc/passwd"));
+            fixture.is_swept(&format!("{kind:?}"), &link("latest", "/etc/passwd"));
         }
         if kind == tar::EntryType::Link {
             let nowhere = link("notes/latest", "notes/nothing");
-            scene.refuses("to nowhere", &nowhere, "`notes/nothing`, which is not");
+            fixture.refuses("to nowhere", &nowhere, "`notes/nothing`, which is not");
         } else {
-            scene.is_swept(&format!("{kind:?}"), &link("notes/latest", "/etc/passwd"));
+            fixture.is_swept(&format!("{kind:?}"), &link("notes/latest", "/etc/passwd"));
         }
     }
 }
 
 #[test]
 fn a_link_to_a_list_of_blobs_is_refused_in_the_root_directory() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let list = list_of(&sha256(b"an orphan"), 0);
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let file = header("notes/list", tar::EntryType::Regular, list.len() as u64);
             builder
                 .append(&file, list.as_bytes())
                 .expect("it can be packed");
             append_link(builder, kind, "more", "notes/list");
         });
-        scene.refuses(&format!("{kind:?}"), &bytes, "`more` is a link");
+        fixture.refuses(&format!("{kind:?}"), &bytes, "`more` is a link");
     }
 }
 
 #[test]
 fn hard_links_to_files_of_the_layout_are_refused_wherever_they_are() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     // The layout lies in a directory, and the links beside it.
     let mut archive = tar::Builder::new(Vec::new());
-    for member in members(&scene.bytes()) {
+    for member in members(&fixture.bytes()) {
         let path = format!("images/{}", member.path);
         let mut header = header("x", tar::EntryType::Regular, member.content.len() as u64);
         archive
@@ -220,16 +220,16 @@ fn hard_links_to_files_of_the_layout_are_refused_wherever_they_are() {
         let mut bytes = builder.into_inner().expect("it can be packed");
         bytes.truncate(512);
         bytes.extend(&nested);
-        scene.refuses(&target, &bytes, "`copy` is a link to the file `images/");
+        fixture.refuses(&target, &bytes, "`copy` is a link to the file `images/");
     }
-    scene.is_swept("without one", &nested);
+    fixture.is_swept("without one", &nested);
 }
 
 #[test]
 fn members_below_a_link_are_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     // `tar` would write that list into the root directory of the layout.
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         append_link(builder, tar::EntryType::Symlink, "notes/here", "..");
         let list = list_of(&sha256(b"an orphan"), 0);
         let file = header(
@@ -241,7 +241,7 @@ fn members_below_a_link_are_refused() {
             .append(&file, list.as_bytes())
             .expect("it can be packed");
     });
-    scene.refuses("below a link", &bytes, "lies below another");
+    fixture.refuses("below a link", &bytes, "lies below another");
 }
 
 /// A list of one blob in JSON, followed by so many spaces.
@@ -281,14 +281,14 @@ fn large_lists_of_other_tools_keep_blobs_in_any_encoding() {
         ("little", utf_16([0xff, 0xfe], u16::to_le_bytes)),
         ("big", utf_16([0xfe, 0xff], u16::to_be_bytes)),
     ] {
-        let scene = Scene::new();
-        fs::write(scene.layout.path().join(name), &list).expect("it can be written");
-        let bytes = scene.bytes();
+        let fixture = Fixture::new();
+        fs::write(fixture.layout.path().join(name), &list).expect("it can be written");
+        let bytes = fixture.bytes();
         for (label, path) in [
-            ("archive", scene.path()),
-            ("directory", scene.layout.path().to_owned()),
+            ("archive", fixture.path()),
+            ("directory", fixture.layout.path().to_owned()),
         ] {
-            fs::write(scene.path(), &bytes).expect("it can be written");
+            fs::write(fixture.path(), &bytes).expect("it can be written");
             let run = Cmd::new(["gc", "--grace", "0"]).arg(&path).run();
             run.ok().keeps_quiet_about(&digest);
             assert!(
@@ -297,32 +297,32 @@ fn large_lists_of_other_tools_keep_blobs_in_any_encoding() {
                 run.all()
             );
         }
-        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+        assert!(fs::read(fixture.path()).expect("it is there") == bytes);
     }
 }
 
 #[test]
 fn a_list_that_is_too_large_is_refused_as_in_a_directory() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let list = list_of(&sha256(b"an orphan"), 64 << 20);
-    fs::write(scene.layout.path().join("list.json"), list).expect("it can be written");
-    let bytes = scene.bytes();
-    fs::write(scene.path(), &bytes).expect("it can be written");
-    for path in [scene.path(), scene.layout.path().to_owned()] {
+    fs::write(fixture.layout.path().join("list.json"), list).expect("it can be written");
+    let bytes = fixture.bytes();
+    fs::write(fixture.path(), &bytes).expect("it can be written");
+    for path in [fixture.path(), fixture.layout.path().to_owned()] {
         let run = Cmd::new(["gc", "--grace", "0"]).arg(&path).run();
         run.refused().warns("list.json").warns("larger than");
     }
-    assert!(fs::read(scene.path()).expect("it is there") == bytes);
+    assert!(fs::read(fixture.path()).expect("it is there") == bytes);
 }
 
 #[test]
 fn a_global_header_stays_when_the_member_after_it_goes() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let record = b"18 comment=global\n";
     let orphan = sha256(b"an orphan").replace(':', "/");
-    let mut layout = members(&scene.bytes());
+    let mut layout = members(&fixture.bytes());
     layout.retain(|member| !member.path.ends_with(&orphan));
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         let global = header(
             "pax_global_header",
             tar::EntryType::XGlobalHeader,
@@ -348,9 +348,9 @@ fn a_global_header_stays_when_the_member_after_it_goes() {
         archive.resize(archive.len().next_multiple_of(512), 0);
     }
     archive.resize(archive.len() + 1024, 0);
-    fs::write(scene.path(), &archive).expect("it can be written");
-    scene.run(&["gc", "--grace", "0", "images.tar"]).ok();
-    let new = fs::read(scene.path()).expect("it is there");
+    fs::write(fixture.path(), &archive).expect("it can be written");
+    fixture.run(&["gc", "--grace", "0", "images.tar"]).ok();
+    let new = fs::read(fixture.path()).expect("it is there");
     assert!(
         new[..1024] == archive[..1024],
         "the global header is lost or damaged"
@@ -360,7 +360,7 @@ fn a_global_header_stays_when_the_member_after_it_goes() {
 
 #[test]
 fn paths_that_are_too_long_or_used_by_the_program_itself_are_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let long = "a/".repeat(2100);
     for (path, why) in [
         (
@@ -369,7 +369,7 @@ fn paths_that_are_too_long_or_used_by_the_program_itself_are_refused() {
         ),
         (&*format!("{long}x"), "longer than 4096 bytes"),
     ] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let fields = [("path", path.as_bytes())];
             builder
                 .append_pax_extensions(fields)
@@ -379,15 +379,15 @@ fn paths_that_are_too_long_or_used_by_the_program_itself_are_refused() {
                 .append(&file, &b"text"[..])
                 .expect("it can be packed");
         });
-        scene.refuses(why, &bytes, why);
+        fixture.refuses(why, &bytes, why);
     }
 }
 
 #[test]
 fn two_members_of_one_path_are_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for path in ["index.json", "./index.json", "blobs//sha256/../x"] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let header = header(path, tar::EntryType::Regular, 2);
             builder
                 .append(&header, &b"{}"[..])
@@ -398,74 +398,74 @@ fn two_members_of_one_path_are_refused() {
         } else {
             "`index.json`"
         };
-        scene.refuses(path, &bytes, why);
+        fixture.refuses(path, &bytes, why);
     }
     // A file in the place of a directory.
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         let header = header("blobs/sha256", tar::EntryType::Regular, 0);
         builder.append(&header, &b""[..]).expect("it can be packed");
     });
-    scene.refuses("a file for a directory", &bytes, "blobs/sha256");
+    fixture.refuses("a file for a directory", &bytes, "blobs/sha256");
     // A directory may be there twice.
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         for _ in 0..2 {
             let header = header("blobs/sha256/", tar::EntryType::Directory, 0);
             builder.append(&header, &b""[..]).expect("it can be packed");
         }
     });
-    scene.is_swept("a directory twice", &bytes);
+    fixture.is_swept("a directory twice", &bytes);
 }
 
 #[test]
 fn an_archive_that_is_cut_off_at_any_block_is_refused() {
-    let scene = Scene::new();
-    let bytes = scene.bytes();
+    let fixture = Fixture::new();
+    let bytes = fixture.bytes();
     for blocks in 1..bytes.len() / 512 - 1 {
         let why = "truncated";
         let cut = &bytes[..blocks * 512];
-        fs::write(scene.path(), cut).expect("it can be written");
-        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        fs::write(fixture.path(), cut).expect("it can be written");
+        let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
         run.refused().warns(why);
-        assert!(fs::read(scene.path()).expect("it is there") == cut);
+        assert!(fs::read(fixture.path()).expect("it is there") == cut);
     }
-    scene.refuses("not a block", &bytes[..700], "truncated");
+    fixture.refuses("not a block", &bytes[..700], "truncated");
     for format in [Format::Gzip, Format::Zstd] {
         let packed = compress(&bytes, format);
         for part in 1..8 {
             let cut = &packed[..packed.len() * part / 8];
-            fs::write(scene.path(), cut).expect("it can be written");
-            let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+            fs::write(fixture.path(), cut).expect("it can be written");
+            let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
             assert!(
                 matches!(run.code, Some(3 | 4)),
                 "{format:?} {part}\n{}",
                 run.all()
             );
-            assert!(fs::read(scene.path()).expect("it is there") == cut);
+            assert!(fs::read(fixture.path()).expect("it is there") == cut);
         }
         // The end of the compressed stream is there as well.
         let garbage = [&packed[..], b"garbage"].concat();
-        fs::write(scene.path(), &garbage).expect("it can be written");
-        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        fs::write(fixture.path(), &garbage).expect("it can be written");
+        let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
         assert!(matches!(run.code, Some(3 | 4)), "{format:?}\n{}", run.all());
     }
 }
 
 #[test]
 fn sizes_that_lie_are_refused() {
-    let scene = Scene::new();
-    let bytes = scene.bytes();
+    let fixture = Fixture::new();
+    let bytes = fixture.bytes();
     let whole = bytes.len() as u64;
     for size in [whole, 1 << 40, u64::MAX >> 1] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let header = header("large", tar::EntryType::Regular, size);
             builder.append(&header, &b""[..]).expect("it can be packed");
         });
-        fs::write(scene.path(), &bytes).expect("it can be written");
-        let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+        fs::write(fixture.path(), &bytes).expect("it can be written");
+        let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
         run.refused();
-        assert!(fs::read(scene.path()).expect("it is there") == bytes);
+        assert!(fs::read(fixture.path()).expect("it is there") == bytes);
     }
-    scene.refuses(
+    fixture.refuses(
         "something behind the end",
         &[&bytes[..], &bytes[..]].concat(),
         "behind its end",
@@ -474,9 +474,9 @@ fn sizes_that_lie_are_refused() {
 
 #[test]
 fn pax_and_gnu_headers_are_understood() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let long = format!("notes/{}/text", "x".repeat(150));
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         let mut header = header("short", tar::EntryType::Regular, 4);
         builder
             .append_data(&mut header, &long, &b"text"[..])
@@ -493,13 +493,13 @@ fn pax_and_gnu_headers_are_understood() {
             .append(&header, &b"text"[..])
             .expect("it can be packed");
     });
-    scene.is_swept("PAX and GNU", &bytes);
+    fixture.is_swept("PAX and GNU", &bytes);
     for (key, value) in [
         ("GNU.sparse.major", "1"),
         ("path", "../x"),
         ("size", "99999999"),
     ] {
-        let bytes = scene.with(|builder| {
+        let bytes = fixture.with(|builder| {
             let fields = [(key, value.as_bytes())];
             builder
                 .append_pax_extensions(fields)
@@ -509,10 +509,10 @@ fn pax_and_gnu_headers_are_understood() {
                 .append(&header, &b"text"[..])
                 .expect("it can be packed");
         });
-        fs::write(scene.path(), &bytes).expect("it can be written");
-        scene.run(&["gc", "--grace", "0", "images.tar"]).refused();
+        fs::write(fixture.path(), &bytes).expect("it can be written");
+        fixture.run(&["gc", "--grace", "0", "images.tar"]).refused();
         assert!(
-            fs::read(scene.path()).expect("it is there") == bytes,
+            fs::read(fixture.path()).expect("it is there") == bytes,
             "{key}"
         );
     }
@@ -520,8 +520,8 @@ fn pax_and_gnu_headers_are_understood() {
 
 #[test]
 fn a_member_of_eight_gigabytes_is_passed_over() {
-    let scene = Scene::new();
-    let head = scene.with(|_| {});
+    let fixture = Fixture::new();
+    let head = fixture.with(|_| {});
     let mut large = header(
         "blobs/sha256/0000000000000000000000000000000000000000000000000000000000000000",
         tar::EntryType::Regular,
@@ -529,29 +529,29 @@ fn a_member_of_eight_gigabytes_is_passed_over() {
     );
     large.set_size(8 << 30);
     large.set_cksum();
-    let file = fs::File::create(scene.path()).expect("a file");
+    let file = fs::File::create(fixture.path()).expect("a file");
     file.write_all_at(large.as_bytes(), 0)
         .expect("it can be written");
     file.write_all_at(&head, 512 + (8 << 30))
         .expect("it can be written");
-    let run = scene.run(&["df", "images.tar"]);
+    let run = fixture.run(&["df", "images.tar"]);
     run.ok().says("8.59GB");
-    let run = scene.run(&["gc", "-n", "--grace", "0", "images.tar"]);
+    let run = fixture.run(&["gc", "-n", "--grace", "0", "images.tar"]);
     run.ok().says("Would reclaim 8.59GB");
-    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+    let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
     run.ok();
-    let left = fs::metadata(scene.path()).expect("it is there");
+    let left = fs::metadata(fixture.path()).expect("it is there");
     assert!(left.len() < 1 << 20, "{}", left.len());
     assert!(left.blocks() * 512 < 1 << 20);
 }
 
 #[test]
 fn a_bomb_takes_no_room() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     // A blob of 8 MB of zeros, in 8 kB.
     let zeros = vec![0; 8 << 20];
     let path = format!("blobs/{}", sha256(&zeros).replace(':', "/"));
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         let mut header = header("x", tar::EntryType::Regular, zeros.len() as u64);
         builder
             .append_data(&mut header, &path, &*zeros)
@@ -559,37 +559,37 @@ fn a_bomb_takes_no_room() {
     });
     let packed = compress(&bytes, Format::Gzip);
     assert!(packed.len() < 1 << 20);
-    fs::write(scene.path(), packed).expect("it can be written");
-    scene.run(&["check", "--orphans", "images.tar"]);
-    scene.run(&["gc", "--grace", "0", "images.tar"]).ok();
+    fs::write(fixture.path(), packed).expect("it can be written");
+    fixture.run(&["check", "--orphans", "images.tar"]);
+    fixture.run(&["gc", "--grace", "0", "images.tar"]).ok();
     // Zeros alone are no archive.
     let packed = compress(&vec![0; 8 << 20], Format::Gzip);
-    scene.refuses("zeros", &packed, "images.tar");
+    fixture.refuses("zeros", &packed, "images.tar");
 }
 
 #[test]
 fn a_hundred_thousand_members_are_read() {
-    let scene = Scene::new();
-    let bytes = scene.with(|builder| {
+    let fixture = Fixture::new();
+    let bytes = fixture.with(|builder| {
         for number in 0..100_000 {
             let header = header(&format!("other/{number}"), tar::EntryType::Regular, 0);
             builder.append(&header, &b""[..]).expect("it can be packed");
         }
     });
-    fs::write(scene.path(), &bytes).expect("it can be written");
-    let run = scene.run(&["gc", "--grace", "0", "images.tar"]);
+    fs::write(fixture.path(), &bytes).expect("it can be written");
+    let run = fixture.run(&["gc", "--grace", "0", "images.tar"]);
     run.ok();
-    let new = fs::read(scene.path()).expect("it is there");
+    let new = fs::read(fixture.path()).expect("it is there");
     assert_eq!(bytes.len() - new.len(), 1024, "one small blob went");
 }
 
 #[test]
 fn a_path_that_is_not_a_layout_is_reported_as_such() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let text = pack([("a/file", &b"text"[..])]);
-    scene.refuses("files", &text, "no `index.json`");
-    scene.refuses("text", b"not an archive", "not a directory");
-    scene.refuses("nothing", b"", "not a directory");
+    fixture.refuses("files", &text, "no `index.json`");
+    fixture.refuses("text", b"not an archive", "not a directory");
+    fixture.refuses("nothing", b"", "not a directory");
     let (index, marker) = (&b"{}"[..], &br#"{"imageLayoutVersion":"1.0.0"}"#[..]);
     let two = pack([
         ("a/index.json", index),
@@ -597,25 +597,25 @@ fn a_path_that_is_not_a_layout_is_reported_as_such() {
         ("b/index.json", index),
         ("b/oci-layout", marker),
     ]);
-    scene.refuses("two layouts", &two, "`a`, `b`");
+    fixture.refuses("two layouts", &two, "`a`, `b`");
     let zarf = [
         ("zarf.yaml", &b"kind: ZarfPackageConfig"[..]),
         ("checksums.txt", b""),
     ];
-    let bytes = scene.with(|builder| {
+    let bytes = fixture.with(|builder| {
         for (path, text) in zarf {
             let header = header(path, tar::EntryType::Regular, text.len() as u64);
             builder.append(&header, text).expect("it can be packed");
         }
     });
-    fs::write(scene.path(), &bytes).expect("it can be written");
-    scene.run(&["ls", "images.tar"]).ok();
+    fs::write(fixture.path(), &bytes).expect("it can be written");
+    fixture.run(&["ls", "images.tar"]).ok();
     for args in [
         &["gc", "--grace", "0", "images.tar"][..],
         &["gc", "-n", "--grace", "0", "images.tar"],
     ] {
-        let run = scene.run(args);
+        let run = fixture.run(args);
         run.refused().one_error_with_hint().warns("checksums.txt");
     }
-    assert!(fs::read(scene.path()).expect("it is there") == bytes);
+    assert!(fs::read(fixture.path()).expect("it is there") == bytes);
 }
