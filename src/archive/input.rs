@@ -1,13 +1,12 @@
 //! What an archive is read from: a file in which one can go on at any place, or a stream, compressed or not.
 
+use std::borrow::Borrow;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt as _;
 
+use super::ahead::{self, BUFFER_BYTES};
 use super::tar::{Input, begins_like_tar};
-
-/// How much of a stream is read at once, in bytes.
-pub(super) const BUFFER_BYTES: usize = 128 << 10;
 
 /// How much is read of a file at a place to which one went: a header, and what follows it if that is small.
 const WINDOW_BYTES: usize = 8 << 10;
@@ -62,11 +61,27 @@ impl Compression {
         }
     }
 
-    /// Returns what the bytes are that a stream compresses so. `None`: this build cannot read it.
-    pub(super) fn decoder<'a>(
+    /// Returns what the bytes are that a stream compresses so. `None`: this build cannot read it. `len`: the length of the stream in
+    /// bytes, where it is known.
+    pub(super) fn decoder(
         self,
-        stream: impl BufRead + 'a,
-    ) -> io::Result<Option<Box<dyn Read + 'a>>> {
+        stream: impl BufRead + Send + 'static,
+        len: Option<u64>,
+    ) -> io::Result<Option<Box<dyn BufRead>>> {
+        if self == Self::None {
+            return Ok(Some(Box::new(stream)));
+        }
+        let is_short = len.is_some_and(|len| len < ahead::MIN_BYTES);
+        Ok(self.bare_decoder(stream)?.map(|decoder| match is_short {
+            true => Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)),
+            false => ahead::read_ahead(decoder),
+        }))
+    }
+
+    fn bare_decoder(
+        self,
+        stream: impl BufRead + Send + 'static,
+    ) -> io::Result<Option<Box<dyn Read + Send>>> {
         Ok(match self {
             Self::None => Some(Box::new(stream)),
             #[cfg(feature = "archives")]
@@ -183,36 +198,25 @@ impl Input for FileInput<'_> {
 }
 
 /// A stream, which can only be read to its end.
-pub(super) struct StreamInput<'a> {
-    stream: Box<dyn Read + 'a>,
-    buffer: Vec<u8>,
-}
+pub(super) struct StreamInput(pub(super) Box<dyn BufRead>);
 
-impl<'a> StreamInput<'a> {
-    pub(super) fn new(stream: Box<dyn Read + 'a>) -> Self {
-        Self {
-            stream,
-            buffer: vec![0; BUFFER_BYTES],
-        }
-    }
-}
-
-impl Read for StreamInput<'_> {
+impl Read for StreamInput {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(into)
+        self.0.read(into)
     }
 }
 
-impl Input for StreamInput<'_> {
+impl Input for StreamInput {
     fn skip(&mut self, mut len: u64) -> io::Result<()> {
         while len > 0 {
-            let most = usize::try_from(len)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
-            let buffer = self.buffer.get_mut(..most).unwrap_or_default();
-            match self.stream.read(buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => len -= read as u64,
+            match self.0.fill_buf() {
+                Ok([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(found) => {
+                    let most = usize::try_from(len).unwrap_or(usize::MAX);
+                    let passed = found.len().min(most);
+                    self.0.consume(passed);
+                    len -= passed as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -222,14 +226,14 @@ impl Input for StreamInput<'_> {
 }
 
 /// A file read from its start on, beside others that read it.
-pub(super) struct FromStart<'a> {
-    pub(super) file: &'a File,
+pub(super) struct FromStart<F> {
+    pub(super) file: F,
     pub(super) at: u64,
 }
 
-impl Read for FromStart<'_> {
+impl<F: Borrow<File>> Read for FromStart<F> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(into, self.at)?;
+        let read = self.file.borrow().read_at(into, self.at)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -237,7 +241,8 @@ impl Read for FromStart<'_> {
 
 /// Reads the first block of a stream, or what there is of it, and returns it with the stream as it was.
 pub(super) fn peek<'a>(mut stream: impl Read + 'a) -> io::Result<(Vec<u8>, impl Read + 'a)> {
-    let mut head = Vec::new();
+    // Of this size, so that it is one read.
+    let mut head = Vec::with_capacity(super::tar::BLOCK_LEN);
     stream
         .by_ref()
         .take(super::tar::BLOCK)

@@ -11,6 +11,7 @@
 //! *Promise*: the old archive is as it was until the new one is complete and flushed to disk; then it is replaced by a rename, and only if
 //! it is still the one that was read. Members that are kept are copied with their headers, byte by byte and in their order.
 
+mod ahead;
 mod classic;
 mod failure;
 mod input;
@@ -43,8 +44,9 @@ pub use listing::{docker_save_of_plain, index_of_plain};
 pub(crate) use rewrite::Written;
 pub use unpack::Compare;
 
+use ahead::BUFFER_BYTES;
 use failure::Failure;
-use input::{BUFFER_BYTES, FileInput, FromStart, StreamInput, peek};
+use input::{FileInput, FromStart, StreamInput, peek};
 use tar::Problem;
 use unpack::unpack;
 
@@ -274,8 +276,11 @@ impl Archives {
         let from_start = FromStart { file: &file, at: 0 };
         let (head, _) = peek(from_start).map_err(Error::read(path))?;
         let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
-        let stale = || Scratch::remove_stale(self.0.options.memory.as_deref());
-        self.0.clean.call_once(stale);
+        // Listing the directory for temporary files can take as long as reading a small archive: what only reads, and in memory, leaves it.
+        let is_elsewhere = !self.0.options.writes && memory.is_some();
+        self.0.clean.call_once(|| {
+            Scratch::remove_stale(self.0.options.memory.as_deref(), !is_elsewhere);
+        });
         let total = Total::of(1).with_bytes(version.len);
         let _unpacking = Running::begin(progress, Phase::Unpacking, total);
         let read = |scratch: Option<Scratch>| {
@@ -288,15 +293,22 @@ impl Archives {
                     progress,
                 ));
             }
-            let from_start = FromStart { file: &file, at: 0 };
-            let stream = io::BufReader::with_capacity(BUFFER_BYTES, from_start);
-            self.read_compressed(path, compression, stream, scratch, progress)
+            let file = file.try_clone().map_err(Error::read(path))?;
+            let stream = io::BufReader::with_capacity(BUFFER_BYTES, FromStart { file, at: 0 });
+            let decoder = compression.decoder(stream, Some(version.len));
+            self.read_decoded(path, compression, decoder, scratch, progress)
+        };
+        let on_disk = || {
+            if is_elsewhere {
+                Scratch::remove_stale(None, true);
+            }
+            read(None)
         };
         let result = match memory.and_then(Scratch::in_memory) {
-            None => read(None)?,
+            None => on_disk()?,
             small => match read(small)? {
                 // It can be read again.
-                Err(Failure::TooLarge | Failure::Scratch(_)) => read(None)?,
+                Err(Failure::TooLarge | Failure::Scratch(_)) => on_disk()?,
                 result => result,
             },
         };
@@ -331,7 +343,8 @@ impl Archives {
         let compression = Compression::of(&head).ok_or_else(|| not_an_archive(path))?;
         let _unpacking = Running::begin(progress, Phase::Unpacking, Total::of(1));
         let stream = io::BufReader::with_capacity(BUFFER_BYTES, stream);
-        let result = self.read_compressed(path, compression, stream, None, progress)?;
+        let decoder = compression.decoder(stream, None);
+        let result = self.read_decoded(path, compression, decoder, None, progress)?;
         let mut packed = result.map_err(|failure| failed(path, failure))?;
         packed.is_plain = compression == Compression::None;
         Ok(Archive {
@@ -342,20 +355,20 @@ impl Archives {
         })
     }
 
-    fn read_compressed(
+    fn read_decoded(
         &self,
         path: &Path,
         compression: Compression,
-        stream: impl io::BufRead,
+        decoder: io::Result<Option<Box<dyn io::BufRead>>>,
         scratch: Option<Scratch>,
         progress: &dyn Progress,
     ) -> Result<Result<Packed, Failure>> {
-        let decoder = compression.decoder(stream).map_err(Error::read(path))?;
+        let decoder = decoder.map_err(Error::read(path))?;
         let decoder = decoder.ok_or_else(|| Error::Archive {
             path: path.to_owned(),
             what: ArchiveProblem::NoDecoder(compression.name()),
         })?;
-        let mut input = StreamInput::new(decoder);
+        let mut input = StreamInput(decoder);
         Ok(unpack(
             scratch,
             &mut input,

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Stat};
 
-use super::input::{BUFFER_BYTES, Compression, FromStart};
+use super::ahead::BUFFER_BYTES;
+use super::input::{Compression, FromStart};
 use super::tar::{BLOCK_LEN, edited_header, padded, path_header};
 use super::{Archive, ArchiveOptions, STANDARD, Source, digest_of_file};
 use crate::error::{ArchiveProblem, Error, Result};
@@ -384,9 +385,11 @@ impl Job<'_> {
     fn compressed_to(&self, out: &mut dyn Write) -> Result<()> {
         let archive = self.archive;
         let file = archive.reopen()?;
-        let from_start = FromStart { file: &file, at: 0 };
+        let len = FileVersion::of(&file).map(|version| version.len);
+        let from_start = file.try_clone().map(|file| FromStart { file, at: 0 });
+        let from_start = from_start.map_err(|error| self.read_error(error))?;
         let stream = BufReader::with_capacity(BUFFER_BYTES, from_start);
-        let decoder = archive.compression.decoder(stream);
+        let decoder = archive.compression.decoder(stream, len.ok());
         let decoder = decoder.map_err(|error| self.read_error(error))?;
         let mut input = decoder.ok_or_else(|| archive.changed())?;
         let _packing = self.packing();
@@ -396,8 +399,7 @@ impl Job<'_> {
         archive.refuse_changed(&file)
     }
 
-    fn stream_to(&self, mut input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
-        let mut buffer = vec![0; BUFFER_BYTES];
+    fn stream_to(&self, mut input: &mut dyn BufRead, out: &mut dyn Write) -> Result<()> {
         for part in self.parts() {
             let (mut left, is_copied) = match part {
                 Part::Copy(len) => (len, true),
@@ -409,16 +411,21 @@ impl Job<'_> {
             };
             while left > 0 {
                 self.refuse_if_cancelled()?;
+                let found = match input.fill_buf() {
+                    Ok([]) => return Err(self.read_error(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(found) => found,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(self.read_error(error)),
+                };
                 let most = usize::try_from(left).unwrap_or(usize::MAX);
-                let len = most.min(buffer.len());
-                let bytes = buffer.get_mut(..len).unwrap_or_default();
-                let read = input.read_exact(bytes);
-                read.map_err(|error| self.read_error(error))?;
+                let bytes = found.get(..most).unwrap_or(found);
                 if is_copied {
                     let written = out.write_all(bytes);
                     written.map_err(|error| self.write_error(error))?;
-                    self.progress.advance(0, len as u64);
+                    self.progress.advance(0, bytes.len() as u64);
                 }
+                let len = bytes.len();
+                input.consume(len);
                 left -= len as u64;
             }
         }

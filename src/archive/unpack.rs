@@ -88,7 +88,7 @@ pub(super) fn unpack(
         progress,
         room,
         is_in_memory,
-        buffer: vec![0; super::input::BUFFER_BYTES],
+        buffer: vec![0; super::ahead::BUFFER_BYTES],
         found: Found::default(),
     };
     let mut members = Members::new(input);

@@ -109,11 +109,11 @@ impl Scratch {
         Self::make(parent).ok()
     }
 
-    /// Removes what processes of this user left behind that were killed, from the directory for temporary files and another one. What
-    /// cannot be removed is left.
-    pub(crate) fn remove_stale(memory: Option<&Path>) {
-        let temporary = std::env::temp_dir();
-        for parent in memory.into_iter().chain([&*temporary]) {
+    /// Removes what processes of this user left behind that were killed, from a directory in memory and from the one for temporary files.
+    /// What cannot be removed is left.
+    pub(crate) fn remove_stale(memory: Option<&Path>, in_temporary: bool) {
+        let temporary = in_temporary.then(std::env::temp_dir);
+        for parent in memory.into_iter().chain(temporary.as_deref()) {
             drop(remove_stale_in(parent));
         }
     }
