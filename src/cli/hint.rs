@@ -124,7 +124,13 @@ fn archive(path: &Path, what: &ArchiveProblem) -> Option<String> {
             "`-o FILE` writes the new archive to another file, so that the old one is kept; `--trash=0` does without a trash"
         }
         ArchiveProblem::Classic => {
-            "`docker load` and `docker save` of a newer docker make a layout of it"
+            let (old, new) = (
+                quote_path(path),
+                quote_path(&path.with_extension("oci.tar")),
+            );
+            return Some(format!(
+                "make a layout of it: `skopeo copy docker-archive:{old} oci-archive:{new}` of one image; or `docker load -i {old}`, then `docker save` with docker 25 or newer"
+            ));
         }
         ArchiveProblem::NeedsOutput => "`-o FILE` names it; `-o -` writes to standard output",
         ArchiveProblem::NoEncoder(_) => {

@@ -181,7 +181,8 @@ fn what_else_one_can_ask_for_is_refused_by_name() {
         let run = Cmd::new(args).run();
         run.refused()
             .one_error_with_hint()
-            .warns("before version 25");
+            .warns("before version 25")
+            .warns(&format!("skopeo copy docker-archive:{path} oci-archive:"));
     }
     assert!(fs::read(fixture.path()).expect("it is there") == fixture.bytes);
 }
