@@ -220,6 +220,20 @@ impl Archives {
         drop(slot);
     }
 
+    /// Forgets a plain archive until its turn comes, if many others are unpacked: it is read again in no time. What is compressed, or came
+    /// through a pipe, is kept.
+    pub fn forget_until_needed(&self, path: &Path) {
+        if self.lock().len() <= MAX_IN_MEMORY {
+            return;
+        }
+        let is_cheap = |archive: Arc<Archive>| {
+            matches!(archive.source, Source::Path(_)) && archive.compression == Compression::None
+        };
+        if self.get(path).is_some_and(is_cheap) {
+            self.forget(path);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Slot>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -169,7 +169,9 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
         for path in given.paths {
             let before = found.layouts.len();
             if Archives::may_be(path) {
-                match not_a_layout(context, path) {
+                let error = not_a_layout(context, path);
+                context.archives.forget_until_needed(path);
+                match error {
                     None => {
                         first = first.or_else(|| Some((path.clone(), path.clone())));
                         found.layouts.push(path.clone());
@@ -199,7 +201,9 @@ pub fn choose(context: &Context<'_>, given: Given<'_>) -> Result<Selected, Exit>
         paths = found.layouts;
     } else {
         for path in given.paths {
-            match not_a_layout(context, path) {
+            let error = not_a_layout(context, path);
+            context.archives.forget_until_needed(path);
+            match error {
                 None => first = first.or_else(|| Some((path.clone(), path.clone()))),
                 Some(error) => mistaken.push((path.clone(), error)),
             }
@@ -284,7 +288,9 @@ fn is_archive(context: &Context<'_>, file: &Path) -> bool {
         return false;
     }
     // What is not a layout is an archive of something else.
-    !matches!(context.open(file), Err(Error::NotALayout { .. }))
+    let is_layout = !matches!(context.open(file), Err(Error::NotALayout { .. }));
+    context.archives.forget_until_needed(file);
+    is_layout
 }
 
 /// Finds all layouts that share a store of blobs. A directory that could not be searched may contain one that uses it, so

@@ -625,9 +625,10 @@ fn documents_are_unpacked_in_memory_as_long_as_they_are_small() {
     }
 }
 
-/// Archives below a directory are kept unpacked until the end of a run, and memory is not to grow with their number.
+/// Neither memory nor scratch directories grow with the number of plain archives: only the first ones are kept unpacked until their turn
+/// comes, and the others are read again.
 #[test]
-fn only_a_few_archives_are_unpacked_in_memory() {
+fn only_a_few_archives_are_unpacked_at_a_time() {
     let fixture = Fixture::new();
     for number in 0..12 {
         fixture.archive(&format!("{number}.tar"));
@@ -638,18 +639,34 @@ fn only_a_few_archives_are_unpacked_in_memory() {
         crate::support::environment::skip("/dev/shm has less than 1 GiB free, or no strace");
         return;
     }
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-e", "trace=mkdir"])
-        .args([env!("CARGO_BIN_EXE_ocisweep"), "ls", "-r"])
-        .arg(fixture.temp.path())
-        .env_remove("TMPDIR")
-        .output()
-        .expect("it can be started");
-    assert!(output.status.success());
-    let calls = String::from_utf8_lossy(&output.stderr).into_owned();
-    let made = |place: &str| calls.lines().filter(|line| line.contains(place)).count();
-    assert_eq!(made("/.ocisweep-"), 12, "{calls}");
-    assert_eq!(made("/dev/shm/.ocisweep-"), 8, "{calls}");
+    let given: Vec<PathBuf> = (0..12)
+        .map(|number| fixture.path(&format!("{number}.tar")))
+        .collect();
+    let below = ["-r".into(), fixture.temp.path().to_owned()];
+    for paths in [&given[..], &below] {
+        let output = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=mkdir,unlinkat,rmdir"])
+            .args([env!("CARGO_BIN_EXE_ocisweep"), "ls"])
+            .args(paths)
+            .env_remove("TMPDIR")
+            .output()
+            .expect("it can be started");
+        assert!(output.status.success());
+        let calls = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (mut now, mut most, mut made) = (0_u32, 0, 0);
+        for line in calls
+            .lines()
+            .filter(|line| line.contains("/.ocisweep-scratch-"))
+        {
+            if line.contains("mkdir(") {
+                (now, made) = (now + 1, made + 1);
+                most = most.max(now);
+            } else {
+                now = now.saturating_sub(1);
+            }
+        }
+        assert_eq!((made, most, now), (16, 9, 0), "{calls}");
+    }
 }
 
 /// An archive that comes slowly through a pipe keeps no other one waiting, and two threads read one archive once.
