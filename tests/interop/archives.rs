@@ -1,4 +1,4 @@
-//! Archives that were slimmed, read again by `skopeo`.
+//! Archives that were slimmed, read again by skopeo, umoci, podman and buildah.
 
 use std::process::Command;
 
@@ -52,6 +52,21 @@ fn every_tag_of_a_slimmed_archive_is_read_as_before() {
         shop.copy(&from, &to, &[]);
     }
     Cmd::new(["check", &archive]).run().ok();
+    // umoci reads directories only.
+    let unpacked = Command::new("sh")
+        .args(["-c", "mkdir again && tar -C again -xf images.tar"])
+        .current_dir(shop.path())
+        .status();
+    assert!(unpacked.expect("sh can be started").success());
+    let tags = shop.umoci(&["ls", "--layout", "again"]).stdout;
+    assert_eq!(tags.lines().collect::<Vec<_>>(), ["base", "one", "three"]);
+    for tag in ["one", "three"] {
+        let bundle = format!("bundle-{tag}");
+        shop.unpack(&format!("again:{tag}"), &bundle);
+        let file = shop.join(&bundle).join("rootfs").join(tag);
+        let text = std::fs::read_to_string(file).expect("it was unpacked");
+        assert_eq!(text, "a file of its own");
+    }
 }
 
 #[test]
