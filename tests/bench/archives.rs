@@ -70,7 +70,7 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench) -> io::Result<bool> {
     };
     writeln!(out, "\n## Archives")?;
     let is_sound = work.plain(out, layer_bytes)?;
-    work.compressed(out, layer_bytes / 8)?;
+    work.compressed(out, layer_bytes / 16)?;
     work.small_members(out, small)?;
     Ok(is_sound)
 }

@@ -1,10 +1,14 @@
 //! Where no thread can be started, one does everything.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use crate::commands::{GC, RM_PLATFORM};
 use crate::slow::orphans;
 use crate::strace::{Disturbed, args};
-use crate::support::environment::has_strace;
-use crate::support::{Cmd, Files, FullLayout};
+use crate::support::environment::{has_strace, memory_dir};
+use crate::support::{Cmd, Files, FullLayout, sha256};
 
 /// Every call that starts a thread fails.
 const NO_THREAD: &str = "clone,clone3:error=EAGAIN";
@@ -46,6 +50,36 @@ fn without_a_second_thread_everything_is_done_by_the_first() {
     ];
     let disturbed = Disturbed::by(NO_THREAD, &args(call));
     disturbed.run.ok().says("app");
+}
+
+#[test]
+fn without_a_second_thread_an_archive_is_decompressed_by_the_first() {
+    if !has_strace() {
+        return;
+    }
+    let layout = FullLayout::new();
+    // Longer than what is decompressed without a thread anyway.
+    let mut noise = Vec::new();
+    for number in 0..20_000_u32 {
+        noise.extend_from_slice(sha256(&number.to_le_bytes()).as_bytes());
+    }
+    fs::write(layout.path().join("noise"), noise).expect("it can be written");
+    let directory = memory_dir();
+    let archive = directory.path().join("images.tgz");
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(layout.path())
+        .arg("-czf")
+        .args([&archive, Path::new(".")])
+        .status();
+    assert!(packed.expect("tar can be started").success());
+    assert!(fs::metadata(&archive).expect("it is there").len() > 300_000);
+    let of = |archive: &Path| args(["ls".as_ref(), archive.as_os_str()]);
+    let undisturbed = Cmd::new(of(&archive)).run();
+    let disturbed = Disturbed::by(NO_THREAD, &of(&archive));
+    disturbed.run.ok().says("app");
+    assert!(disturbed.faults > 0, "{}", disturbed.run.all());
+    assert_eq!(disturbed.run.stdout, undisturbed.stdout);
 }
 
 /// A sandbox that knows no `chmod`: `fchmod` says ENOSYS.
