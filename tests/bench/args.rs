@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::floor::{Ending, Task};
+use crate::host;
 use crate::parallel;
 use crate::shape::{self, Scale, Shape};
 
@@ -21,16 +22,21 @@ usage: cargo bench --bench bench -- [OPTIONS]
                       H    32 images of four 16 MiB layers, for `check`
                       M    1,000,000 blobs, half of them garbage
   --runs N          rounds (default: 5)
-  --dir DIR         where layouts are made: decides which file system is measured
+  --dir DIR         where layouts are made: decides which file system is measured (default: below target/;
+                    of --all: the large ones in memory)
   --strace          count system calls as well, in one more round
   --scale           also measure how cost grows with blobs and with entries
   --archives        also measure an archive of 2 GiB
   --lists           also measure long lists, and small layouts
   --cold            drop the page cache before each run (as root): what waits for the disk
+  --places          measure only P1 and P2b/5 on ext4, xfs, btrfs and the disk, warm and cold (as root)
+  --latency         measure only requests that take 1 and 10 ms longer (with strace)
+  --all             measure everything in one run, of less than 25 minutes
   --trash           measure only `gc --trash`, `undo` and `trash empty`, on each shape
   --phases          also show where the time goes, part by part
   --no-umoci        leave umoci out, which takes longest
   --binary PATH     the ocisweep to measure (default: the one just built)
+  --small-binary P  one that was built to be small, of which only the size is measured
   --baseline PATH   another ocisweep, to compare with
   --smoke           tiny layouts, one round, everything tried";
 
@@ -54,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) shapes: Vec<Shape>,
     pub(crate) runs: usize,
     pub(crate) dir: PathBuf,
+    /// A directory on the machine's disk: for archives, and for the file systems that are compared.
+    pub(crate) disk: PathBuf,
     pub(crate) umoci: bool,
     pub(crate) strace: bool,
     pub(crate) scaling: bool,
@@ -61,9 +69,14 @@ pub(crate) struct Options {
     pub(crate) lists: bool,
     pub(crate) cold: bool,
     pub(crate) trash: bool,
+    pub(crate) places: bool,
+    pub(crate) latency: bool,
+    pub(crate) all: bool,
+    pub(crate) size: bool,
     pub(crate) sweeps: bool,
     pub(crate) phases: bool,
     pub(crate) binary: PathBuf,
+    pub(crate) small_binary: Option<PathBuf>,
     pub(crate) baseline: Option<PathBuf>,
 }
 
@@ -86,7 +99,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         scale: Scale::Full,
         shapes: Vec::new(),
         runs: 0,
-        dir: option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from),
+        dir: PathBuf::new(),
+        disk: option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from),
         umoci: true,
         strace: false,
         scaling: false,
@@ -94,13 +108,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         lists: false,
         cold: false,
         trash: false,
+        places: false,
+        latency: false,
+        all: false,
+        size: false,
         sweeps: true,
         phases: false,
         binary: option_env!("CARGO_BIN_EXE_ocisweep")
             .map(PathBuf::from)
             .unwrap_or_default(),
+        small_binary: None,
         baseline: None,
     };
+    let mut dir = None;
     while let Some(arg) = args.next() {
         let mut value = || {
             args.next()
@@ -113,7 +133,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--smoke" => is_smoke = true,
             "--shapes" => wanted = Some(value()?.split(',').map(str::to_owned).collect()),
             "--runs" => runs = Some(number(&value()?)?),
-            "--dir" => options.dir = value()?.into(),
+            "--dir" => dir = Some(PathBuf::from(value()?)),
             "--no-umoci" => options.umoci = false,
             "--strace" => options.strace = true,
             "--scale" | "--scaling" => options.scaling = true,
@@ -121,8 +141,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
             "--lists" => options.lists = true,
             "--cold" => options.cold = true,
             "--trash" => (options.trash, options.sweeps) = (true, false),
+            "--places" => (options.places, options.sweeps) = (true, false),
+            "--latency" => (options.latency, options.sweeps) = (true, false),
+            "--all" => (options.all, options.size) = (true, true),
             "--phases" => options.phases = true,
             "--binary" => options.binary = value()?.into(),
+            "--small-binary" => {
+                (options.small_binary, options.size) = (Some(value()?.into()), true);
+            }
             "--baseline" => options.baseline = Some(value()?.into()),
             _ => return Err(wrong(format!("unknown argument `{arg}`"))),
         }
@@ -140,10 +166,28 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> io::Result<Reques
         options.lists = true;
         options.trash = true;
         options.phases = true;
+        options.places = true;
+        options.latency = true;
+        options.size = true;
+        options.sweeps = true;
+    }
+    match dir {
+        Some(dir) => (options.dir, options.disk) = (dir.clone(), dir),
+        None if options.all => options.dir = host::memory().unwrap_or(options.disk.clone()),
+        None => options.dir = options.disk.clone(),
     }
     options.runs = runs.unwrap_or(if is_smoke { 1 } else { 5 }).max(1);
     options.shapes = select(shape::all(options.scale), wanted)?;
     Ok(Request::Bench(options))
+}
+
+/// Returns the shapes of these names.
+///
+/// # Errors
+/// If there is none of a name.
+pub(crate) fn shapes(scale: Scale, names: &[&str]) -> io::Result<Vec<Shape>> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    select(shape::all(scale), Some(names))
 }
 
 /// Picks shapes by name, in the order in which they are asked for.

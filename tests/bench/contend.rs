@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::args::Options;
 use crate::host::{self, FileSystem};
-use crate::layout::{Layout, Place};
+use crate::layout::{Layout, MIDDLE_AGE, Place};
 use crate::measure::{self, Calls, Invocation, Meter, Sample};
 use crate::parallel;
 use crate::shape::Shape;
@@ -24,12 +24,22 @@ pub(crate) enum Contender {
     Floor,
     /// `xargs rm` of the list.
     Rm,
+    /// `find -delete` of what is older than any live blob.
+    Find,
+    /// `ocisweep apply` of a plan that was made before.
+    Apply,
     /// `umoci gc`.
     Umoci,
     /// `ocisweep gc --dry-run`.
     DryRun,
     /// `ocisweep df`.
     Df,
+    /// `ocisweep prune --dry-run` by a rule that keeps half of the images.
+    Prune,
+    /// `ocisweep ls`.
+    Ls,
+    /// `ocisweep check --quick`.
+    Quick,
     /// Listing the blobs and looking at each.
     Stat,
     /// `ocisweep check --orphans`.
@@ -42,16 +52,24 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// Those that sweep. What the others are compared with comes first.
-    const SWEEPING: [Self; 5] = [
+    const SWEEPING: [Self; 7] = [
         Self::Floor,
         Self::Ours,
         Self::Baseline,
+        Self::Apply,
         Self::Rm,
+        Self::Find,
         Self::Umoci,
     ];
 
     /// Those that only read.
-    const READING: [Self; 4] = [Self::Stat, Self::FloorDry, Self::DryRun, Self::Df];
+    const READING: [Self; 5] = [
+        Self::Stat,
+        Self::FloorDry,
+        Self::DryRun,
+        Self::Df,
+        Self::Prune,
+    ];
 
     /// Those that read everything.
     const HASHING: [Self; 2] = [Self::Hash, Self::Check];
@@ -63,9 +81,14 @@ impl Contender {
             Self::Baseline => "baseline `gc`",
             Self::Floor => "floor",
             Self::Rm => "`xargs rm`",
+            Self::Find => "`find -delete`",
+            Self::Apply => "`ocisweep apply`",
             Self::Umoci => "`umoci gc`",
             Self::DryRun => "`ocisweep gc -n`",
             Self::Df => "`ocisweep df`",
+            Self::Prune => "`ocisweep prune -n`",
+            Self::Ls => "`ocisweep ls`",
+            Self::Quick => "`ocisweep check --quick`",
             Self::Stat => "list and stat",
             Self::Check => "`ocisweep check`",
             Self::Hash => "read and hash",
@@ -147,6 +170,7 @@ pub(crate) struct Bench {
     pub(crate) file_system: FileSystem,
     umoci: Option<PathBuf>,
     xargs: Option<PathBuf>,
+    find: Option<PathBuf>,
     floor: PathBuf,
     work: TempDir,
     /// What the measuring programs write is elsewhere: the file system under test is left to the test.
@@ -167,6 +191,7 @@ impl Bench {
             file_system: host::file_system(work.path())?,
             umoci: measure::find("umoci"),
             xargs: measure::find("xargs"),
+            find: measure::find("find"),
             floor: std::env::current_exe()?,
             work,
             _notes: notes,
@@ -181,10 +206,13 @@ impl Bench {
     /// Drops the page cache, if that was asked for.
     pub(crate) fn settle(&self) -> io::Result<()> {
         if self.options.cold {
-            rustix::fs::sync();
+            let work = std::fs::File::open(self.work.path())?;
+            rustix::fs::syncfs(&work)?;
             let path = "/proc/sys/vm/drop_caches";
             std::fs::write(path, "3").map_err(|error| {
-                io::Error::other(format!("`--cold` cannot write `{path}`: {error}"))
+                io::Error::other(format!(
+                    "cannot write `{path}`, which drops the page cache: {error}"
+                ))
             })?;
         }
         Ok(())
@@ -212,6 +240,18 @@ impl Bench {
             Contender::Baseline => ocisweep(self.options.baseline.as_ref(), &["gc"]),
             Contender::DryRun => ocisweep(Some(&self.options.binary), &["gc", "--dry-run"]),
             Contender::Df => ocisweep(Some(&self.options.binary), &["df"]),
+            Contender::Ls => ocisweep(Some(&self.options.binary), &["ls"]),
+            Contender::Quick => ocisweep(Some(&self.options.binary), &["check", "--quick"]),
+            Contender::Prune => {
+                // All images are of one repository and of the same age.
+                let kept = (place.names / 2).max(1).to_string();
+                let args = ["prune", "--dry-run", "--all", "--keep-last", &kept];
+                ocisweep(Some(&self.options.binary), &args)
+            }
+            Contender::Apply => {
+                let args: [OsString; 2] = ["apply".into(), place.plan().into()];
+                Ok(Invocation::new(&self.options.binary, args))
+            }
             Contender::Check => ocisweep(Some(&self.options.binary), &["check", "--orphans"]),
             Contender::Hash => floor(vec![
                 "floor".into(),
@@ -257,6 +297,14 @@ impl Bench {
                 call.directory = Some(place.blobs());
                 Ok(call)
             }
+            Contender::Find => {
+                let find = self.find.as_ref().ok_or("find is not installed")?;
+                // Between the age of the garbage and that of the live blobs.
+                let minutes = format!("+{}", MIDDLE_AGE.as_secs() / 60);
+                let mut args: Vec<OsString> = vec![place.blobs().into()];
+                args.extend(["-type", "f", "-mmin", &minutes, "-delete"].map(Into::into));
+                Ok(Invocation::new(find, args))
+            }
             Contender::Umoci => {
                 if !self.options.umoci {
                     return Err("not wanted".to_owned());
@@ -270,7 +318,7 @@ impl Bench {
 
     /// Returns the command lines of all contenders, with `DIR` for where the layout is.
     pub(crate) fn command_lines(&self) -> Vec<(Contender, String)> {
-        let example = Place::new("DIR");
+        let example = Place::new("DIR", 1000);
         Contender::SWEEPING
             .into_iter()
             .chain(Contender::READING)
@@ -298,6 +346,7 @@ impl Bench {
             self.options.baseline.as_ref(),
             umoci,
             self.xargs.as_ref(),
+            self.find.as_ref(),
         ]
         .into_iter()
         .flatten()
@@ -343,6 +392,12 @@ impl Bench {
                     Some(layout) => layout,
                     None => self.generate(shape)?,
                 };
+                if row.contender == Contender::Apply
+                    && let Err(error) = self.write_plan(&layout.place)
+                {
+                    row.fail(error.to_string());
+                    continue;
+                }
                 match self.call(row.contender, &layout.place) {
                     Ok(call) if round < rounds => self.take_time(row, &call),
                     Ok(call) => self.take_calls(row, &call),
@@ -362,8 +417,25 @@ impl Bench {
         Ok(rows)
     }
 
+    /// Writes the plan of a prune whose rule keeps all images: what is left to delete is the garbage.
+    fn write_plan(&self, place: &Place) -> io::Result<()> {
+        let kept = place.names.to_string();
+        let args = [
+            "prune",
+            "--dry-run",
+            "--all",
+            "--keep-last",
+            &kept,
+            "--plan",
+        ];
+        let mut args: Vec<OsString> = args.map(Into::into).into();
+        args.extend([place.plan().into(), place.layout().into()]);
+        let call = Invocation::new(&self.options.binary, args);
+        self.meter.run(&call).map(drop)
+    }
+
     /// Measures those who only read, all on the same layout.
-    fn reading(&self, layout: &Layout, who: &[Contender]) -> io::Result<Vec<Row>> {
+    pub(crate) fn reading(&self, layout: &Layout, who: &[Contender]) -> io::Result<Vec<Row>> {
         let mut rows: Vec<_> = who.iter().copied().map(Row::new).collect();
         for round in 0..self.options.runs + usize::from(self.counts_calls()) {
             for row in rows.iter_mut().filter(|row| row.note.is_none()) {

@@ -42,6 +42,8 @@ const PLATFORMS: [(&str, &str); 8] = [
 /// enough that nothing counts as being written just now.
 const GARBAGE_AGE: Duration = Duration::from_secs(72 * 3600);
 const LIVE_AGE: Duration = Duration::from_secs(48 * 3600);
+/// An age between both.
+pub(crate) const MIDDLE_AGE: Duration = Duration::from_secs(60 * 3600);
 const INDEX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// How many images a thread makes at a time.
@@ -52,16 +54,21 @@ pub(crate) type Name = [u8; 32];
 
 /// Where a layout and its lists lie.
 #[derive(Clone, Debug)]
-pub(crate) struct Place(PathBuf);
+pub(crate) struct Place {
+    dir: PathBuf,
+    /// How many names its images have.
+    pub(crate) names: usize,
+}
 
 impl Place {
-    pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
-        Self(dir.into())
+    pub(crate) fn new(dir: impl Into<PathBuf>, names: usize) -> Self {
+        let dir = dir.into();
+        Self { dir, names }
     }
 
     /// Returns the directory of the layout.
     pub(crate) fn layout(&self) -> PathBuf {
-        self.0.join("layout")
+        self.dir.join("layout")
     }
 
     /// Returns the directory of the blobs.
@@ -71,12 +78,17 @@ impl Place {
 
     /// Returns the file that names the garbage, one name a line, in the order of the directory.
     pub(crate) fn garbage_list(&self) -> PathBuf {
-        self.0.join("garbage")
+        self.dir.join("garbage")
     }
 
     /// Returns the file that names the live indexes and manifests.
     pub(crate) fn document_list(&self) -> PathBuf {
-        self.0.join("documents")
+        self.dir.join("documents")
+    }
+
+    /// Returns the file of a plan.
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.dir.join("plan.json")
     }
 }
 
@@ -93,13 +105,13 @@ pub(crate) struct Layout {
 impl Layout {
     /// Generates a layout that is removed when it is dropped.
     pub(crate) fn temporary(shape: &Shape, dir: TempDir) -> io::Result<Self> {
-        let place = Place::new(dir.path());
+        let place = Place::new(dir.path(), shape.tags);
         Self::empty(place, Some(dir)).fill(shape)
     }
 
     /// Generates a layout that is kept.
     pub(crate) fn lasting(shape: &Shape, dir: &Path) -> io::Result<Self> {
-        Self::empty(Place::new(dir), None).fill(shape)
+        Self::empty(Place::new(dir, shape.tags), None).fill(shape)
     }
 
     fn empty(place: Place, temporary: Option<TempDir>) -> Self {

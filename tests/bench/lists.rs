@@ -10,6 +10,7 @@ use crate::layout::Layout;
 use crate::measure::{Invocation, Sample, median};
 use crate::report::{seconds, thousands};
 use crate::shape::{Images, Scale, Shape};
+use crate::targets::{self, Targets};
 
 /// The time that a command may take on a small layout, from its start to its end.
 const SMALL_SECONDS: f64 = 0.003;
@@ -28,7 +29,7 @@ enum Wanted {
 }
 
 /// Measures and prints a table for each kind. `false`: a run changed something.
-pub(crate) fn run(out: &mut dyn Write, bench: &Bench) -> io::Result<bool> {
+pub(crate) fn run(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> io::Result<bool> {
     let (entries, children) = match bench.options.scale {
         Scale::Full => (100_000, 100_000),
         Scale::Smoke => (200, 20),
@@ -56,21 +57,18 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench) -> io::Result<bool> {
         &["check", "--quick"],
     ];
     let of_small: [&[&str]; 4] = [&["gc", "-n"], &["ls"], &["df"], &["check"]];
-    let mut is_sound = table(out, bench, &entries, &of_entries, Wanted::Times(2.0))?;
-    is_sound &= table(out, bench, &children, &of_children, Wanted::Times(2.0))?;
-    is_sound &= table(
-        out,
-        bench,
-        &small,
-        &of_small,
-        Wanted::Seconds(SMALL_SECONDS),
-    )?;
+    let twice = Wanted::Times(2.0);
+    let soon = Wanted::Seconds(SMALL_SECONDS);
+    let mut is_sound = table(out, bench, targets, &entries, &of_entries, twice)?;
+    is_sound &= table(out, bench, targets, &children, &of_children, twice)?;
+    is_sound &= table(out, bench, targets, &small, &of_small, soon)?;
     Ok(is_sound)
 }
 
 fn table(
     out: &mut dyn Write,
     bench: &Bench,
+    targets: &mut Targets,
     shape: &Shape,
     commands: &[&[&str]],
     wanted: Wanted,
@@ -109,6 +107,20 @@ fn table(
                 .filter_map(|sample| Some(sample.peak_bytes? as f64 / 1e6)),
         );
         let wall = wall(samples);
+        match contender.wanted {
+            Some(Wanted::Seconds(limit)) => {
+                let limit = targets::Wanted::AtMost(limit * 1e3);
+                let what = format!("ms of {}", contender.label);
+                targets.add(&shape.name, &what, limit, wall.map(|wall| wall * 1e3));
+            }
+            Some(Wanted::Times(limit)) => {
+                let limit = targets::Wanted::AtMost(limit);
+                let what = format!("wall of {} / read and parse", contender.label);
+                let ratio = wall.zip(least).map(|(wall, least)| wall / least);
+                targets.add(&shape.name, &what, limit, ratio);
+            }
+            None => {}
+        }
         let verdict = contender
             .wanted
             .zip(wall)

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cargo bench --bench bench -- --shapes P1,P2b --runs 5 --dir DIR --strace
+//! cargo bench --bench bench -- --all
 //! cargo bench --bench bench -- --smoke
 //! ```
 //!
@@ -21,14 +22,18 @@ mod args;
 mod contend;
 mod floor;
 mod host;
+mod latency;
 mod layout;
 mod lists;
 mod measure;
 mod parallel;
 mod phases;
+mod places;
 mod report;
 mod scaling;
 mod shape;
+mod stages;
+mod targets;
 mod trash;
 
 use std::io::{self, Write};
@@ -36,6 +41,8 @@ use std::process::ExitCode;
 
 use args::Request;
 use contend::Bench;
+use shape::Scale;
+use targets::Targets;
 
 fn main() -> ExitCode {
     let mut out = io::stdout().lock();
@@ -68,35 +75,57 @@ fn run(out: &mut dyn Write) -> io::Result<bool> {
         }
         Request::Bench(options) => options,
     };
-    let bench = Bench::new(&options)?;
-    report::head(out, &bench)?;
+    report::head(out, &Bench::new(&options)?)?;
+    let mut targets = Targets::default();
     let mut is_sound = true;
-    let mut measured = Vec::new();
-    let shapes = options.shapes.iter().filter(|_| options.sweeps);
-    for shape in shapes {
+    for stage in stages::of(&options)? {
+        is_sound &= measure(out, &Bench::new(&stage)?, &mut targets)?;
+    }
+    if options.size {
+        targets::binary(out, &options, &mut targets)?;
+    }
+    targets.print(out)?;
+    report::foot(out)?;
+    Ok(is_sound)
+}
+
+/// Does one part. `false`: something was measured that did not do its work.
+fn measure(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> io::Result<bool> {
+    let options = &bench.options;
+    let mut is_sound = true;
+    for shape in options.shapes.iter().filter(|_| options.sweeps) {
         let result = bench.shape(shape)?;
-        report::shape(out, shape, &result)?;
+        report::shape(out, bench, shape, &result)?;
+        report::targets(targets, bench.file_system.name, shape, &result);
         is_sound &= result.is_sound();
         if options.phases && !shape.is_for_hashing() {
-            phases::run(out, &bench, shape)?;
+            phases::run(out, bench, shape)?;
         }
-        measured.push((shape.clone(), result));
-    }
-    if options.sweeps {
-        report::targets(out, &bench, &measured)?;
     }
     if options.scaling {
-        is_sound &= scaling::run(out, &bench)?;
+        is_sound &= scaling::run(out, bench)?;
     }
     if options.lists {
-        is_sound &= lists::run(out, &bench)?;
+        is_sound &= lists::run(out, bench, targets)?;
     }
-    if options.archives {
-        is_sound &= archives::run(out, &bench)?;
+    if options.places {
+        is_sound &= places::run(out, bench, targets)?;
+    }
+    if options.latency {
+        is_sound &= latency::run(out, bench, targets)?;
     }
     if options.trash {
-        is_sound &= trash::run(out, &bench, &options.shapes)?;
+        let shapes = match options.scale {
+            Scale::Full => &options.shapes[..],
+            // Five layouts a shape, and small ones are alike.
+            Scale::Smoke => options.shapes.get(..2).unwrap_or(&options.shapes),
+        };
+        is_sound &= trash::run(out, bench, shapes)?;
     }
-    report::foot(out)?;
+    if options.archives {
+        is_sound &= archives::run(out, bench)?;
+    }
+    // A long report shows what it has.
+    out.flush()?;
     Ok(is_sound)
 }

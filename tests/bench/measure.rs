@@ -19,6 +19,8 @@ pub(crate) struct Invocation {
     pub(crate) args: Vec<OsString>,
     /// Where it runs; `None`: where this program runs.
     pub(crate) directory: Option<PathBuf>,
+    /// Variables of its environment, beside those of this program.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Invocation {
@@ -31,6 +33,7 @@ impl Invocation {
             program: program.to_owned(),
             args: args.into_iter().map(Into::into).collect(),
             directory: None,
+            variables: Vec::new(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Invocation {
             .args(&self.args)
             // Numbers are written with a decimal point, whatever the user's language.
             .env("LC_ALL", "C")
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         if let Some(directory) = &self.directory {
@@ -162,6 +166,7 @@ impl Meter {
             None => {
                 let mut bare = Command::new(&call.program);
                 bare.args(&call.args)
+                    .envs(call.variables.iter().copied())
                     .stdin(Stdio::null())
                     .stdout(Stdio::null());
                 if let Some(directory) = &call.directory {

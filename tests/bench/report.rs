@@ -7,6 +7,7 @@ use crate::contend::{Bench, Contender, Measured, Note, Row};
 use crate::host;
 use crate::measure::{self, Sample};
 use crate::shape::{Scale, Shape};
+use crate::targets::{Targets, Wanted};
 
 /// Says what is measured, on what, and how.
 pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
@@ -45,7 +46,11 @@ pub(crate) fn head(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
         out,
         "\n{}, page cache {}, layouts written to the disk before. Medians; ratios are medians of the \
          ratios within a round. Where others use the machine, CPU is the column to trust.",
-        count(options.runs, "interleaved round"),
+        if options.all {
+            "Interleaved rounds, as many as each part says".to_owned()
+        } else {
+            count(options.runs, "interleaved round")
+        },
         if options.cold {
             "dropped before each run"
         } else {
@@ -60,15 +65,22 @@ pub(crate) fn foot(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Reports one shape.
-pub(crate) fn shape(out: &mut dyn Write, shape: &Shape, measured: &Measured) -> io::Result<()> {
+pub(crate) fn shape(
+    out: &mut dyn Write,
+    bench: &Bench,
+    shape: &Shape,
+    measured: &Measured,
+) -> io::Result<()> {
     writeln!(
         out,
-        "\n## {}: {} blobs, {} entries, {} documents, {} garbage\n",
+        "\n## {}: {} blobs, {} entries, {} documents, {} garbage\n\n{} on {}.\n",
         shape.name,
         thousands(shape.blobs()),
         thousands(shape.tags),
         thousands(shape.live.documents()),
-        thousands(shape.garbage.blobs())
+        thousands(shape.garbage.blobs()),
+        count(bench.options.runs, "round"),
+        bench.file_system.name,
     )?;
     if shape.is_for_hashing() {
         return table(out, &measured.reading, Contender::Hash);
@@ -221,92 +233,81 @@ fn over(count: u64, base: u64) -> f64 {
     count as f64 / base.max(1) as f64
 }
 
-/// Holds what was measured against what is wanted.
+/// Holds what was measured of one shape against what is wanted.
 pub(crate) fn targets(
-    out: &mut dyn Write,
-    bench: &Bench,
-    measured: &[(Shape, Measured)],
-) -> io::Result<()> {
-    writeln!(out, "\n## Targets\n")?;
-    writeln!(out, "| shape | what | wanted | measured | |")?;
-    writeln!(out, "| --- | --- | ---: | ---: | --- |")?;
-    let mut line = |shape: &Shape, what: &str, wanted: Wanted, found: Option<f64>| {
-        let Some(found) = found else { return Ok(()) };
-        let (sign, limit, is_met) = match wanted {
-            Wanted::AtMost(limit) => ("≤", limit, found <= limit),
-            Wanted::AtLeast(limit) => ("≥", limit, found >= limit),
-        };
-        let verdict = if is_met { "met" } else { "**missed**" };
-        writeln!(
-            out,
-            "| {} | {what} | {sign} {limit} | {found:.2} | {verdict} |",
-            shape.name
-        )
+    targets: &mut Targets,
+    file_system: &str,
+    shape: &Shape,
+    measured: &Measured,
+) {
+    let compared = |a: Contender, b: Contender| {
+        let (a, b) = (measured.row(a)?, measured.row(b)?);
+        compared(a, b)
     };
-    for (shape, measured) in measured {
-        let compared = |a: Contender, b: Contender| {
-            let (a, b) = (measured.row(a)?, measured.row(b)?);
-            if a.note.is_some() || b.note.is_some() {
-                return None;
-            }
-            ratio(a, b, wall)
-        };
+    let peak = |of: Contender| measured.row(of).and_then(|row| row.median(peak_mb));
+    let mut line = |what: &str, wanted: Wanted, found: Option<f64>| {
+        let on = format!("{}, {file_system}", shape.name);
+        targets.add(&on, what, wanted, found);
+    };
+    line(
+        "wall of `check` / read and hash",
+        Wanted::AtMost(1.1),
+        compared(Contender::Check, Contender::Hash),
+    );
+    line(
+        "wall of `gc` / floor",
+        Wanted::AtMost(1.25),
+        compared(Contender::Ours, Contender::Floor),
+    );
+    // `rm` is given what to remove and reads nothing. Where deleting waits for a journal, several threads
+    // make up for all the reading; elsewhere nothing can.
+    if file_system.contains("ext4") {
         line(
-            shape,
-            "wall of `check` / read and hash",
-            Wanted::AtMost(1.1),
-            compared(Contender::Check, Contender::Hash),
-        )?;
-        let ours = measured.row(Contender::Ours);
+            "wall of `gc` / `xargs rm`",
+            Wanted::AtMost(1.0),
+            compared(Contender::Ours, Contender::Rm),
+        );
+    }
+    if matches!(shape.name.as_str(), "P2b" | "P3" | "M") {
         line(
-            shape,
-            "wall of `gc` / floor",
-            Wanted::AtMost(1.25),
-            compared(Contender::Ours, Contender::Floor),
-        )?;
-        // `rm` is given what to remove and reads nothing. Where deleting waits for a journal, several threads
-        // make up for all the reading; elsewhere nothing can.
-        if bench.file_system.name == "ext4" {
-            line(
-                shape,
-                "wall of `gc` / `xargs rm`",
-                Wanted::AtMost(1.0),
-                compared(Contender::Ours, Contender::Rm),
-            )?;
-        }
-        if matches!(shape.name.as_str(), "P2b" | "P3" | "M") {
-            line(
-                shape,
-                "wall of `umoci gc` / `gc`",
-                Wanted::AtLeast(4.0),
-                compared(Contender::Umoci, Contender::Ours),
-            )?;
-        }
-        let calls = ours.and_then(|row| row.calls.as_ref()).map(|calls| {
-            over(
-                calls.total(),
-                u64::try_from(shape.call_budget()).unwrap_or(u64::MAX),
-            )
-        });
-        line(shape, "system calls / needed", Wanted::AtMost(1.1), calls)?;
-        if shape.name == "M" {
-            let peak = ours.and_then(|row| row.median(peak_mb));
-            line(shape, "peak MB of `gc`", Wanted::AtMost(100.0), peak)?;
-            for (reader, what) in [
-                (Contender::DryRun, "wall of `gc -n` / list and stat"),
-                (Contender::Df, "wall of `df` / list and stat"),
-            ] {
-                let found = compared(reader, Contender::Stat);
-                line(shape, what, Wanted::AtMost(1.5), found)?;
-            }
+            "wall of `umoci gc` / `gc`",
+            Wanted::AtLeast(4.0),
+            compared(Contender::Umoci, Contender::Ours),
+        );
+    }
+    if matches!(shape.name.as_str(), "P1" | "P2b" | "M") {
+        for (reader, what) in [
+            (Contender::DryRun, "wall of `gc -n` / list and stat"),
+            (Contender::Df, "wall of `df` / list and stat"),
+        ] {
+            let found = compared(reader, Contender::Stat);
+            line(what, Wanted::AtMost(1.5), found);
         }
     }
-    Ok(())
+    let ours = measured.row(Contender::Ours);
+    let calls = ours.and_then(|row| row.calls.as_ref()).map(|calls| {
+        over(
+            calls.total(),
+            u64::try_from(shape.call_budget()).unwrap_or(u64::MAX),
+        )
+    });
+    line("system calls / needed", Wanted::AtMost(1.1), calls);
+    if shape.name == "M" {
+        for (contender, limit) in [
+            (Contender::Ours, 64.0),
+            (Contender::Df, 96.0),
+            (Contender::Prune, 96.0),
+            (Contender::Apply, 96.0),
+        ] {
+            let what = format!("peak MB of {}", contender.label());
+            line(&what, Wanted::AtMost(limit), peak(contender));
+        }
+    }
 }
 
-enum Wanted {
-    AtMost(f64),
-    AtLeast(f64),
+/// Returns the median ratio of two rows that did their work.
+pub(crate) fn compared(row: &Row, base: &Row) -> Option<f64> {
+    (row.note.is_none() && base.note.is_none()).then(|| ratio(row, base, wall))?
 }
 
 /// Shows a time to the millisecond, as it was measured, or with three digits.

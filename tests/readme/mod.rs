@@ -314,6 +314,8 @@ fn every_command_and_flag_that_a_page_names_exists() {
         "phases",
         "lists",
         "cold",
+        "places",
+        "latency",
         "runs",
         "scale",
         "config",
