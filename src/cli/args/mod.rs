@@ -248,6 +248,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns the parser of one command, without the help of it; `None` for another word than its name, and for rare commands.
+    pub fn parser(name: &str) -> Option<clap::Command> {
+        let parser = clap::Command::new;
+        Some(match name {
+            "gc" => GcArgs::augment_args(parser("gc")),
+            "rm" => RmArgs::augment_args(parser("rm")),
+            "prune" => PruneArgs::augment_args(parser("prune")),
+            "apply" => ApplyArgs::augment_args(parser("apply")),
+            "undo" => UndoArgs::augment_args(parser("undo")),
+            "ls" => LsArgs::augment_args(parser("ls")),
+            "df" => DfArgs::augment_args(parser("df")),
+            "check" => CheckArgs::augment_args(parser("check")),
+            "why" => WhyArgs::augment_args(parser("why")),
+            "blobs" => BlobsArgs::augment_args(parser("blobs")),
+            _ => return None,
+        })
+    }
+
     /// Returns `true` if the command can change a layout.
     pub const fn changes(&self) -> bool {
         match self {
