@@ -123,12 +123,35 @@ impl Compression {
                 let encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL);
                 let mut encoder = encoder.map_err(&failed)?;
                 encoder.include_checksum(true).map_err(&failed)?;
+                if let Some(workers) = workers() {
+                    encoder.multithread(workers).map_err(&failed)?;
+                    let size = zstd::zstd_safe::CParameter::JobSize(JOB_BYTES);
+                    encoder.set_parameter(size).map_err(&failed)?;
+                }
                 write(&mut encoder)?;
                 encoder.finish().map(drop).map_err(failed)
             }
             _ => Err(failed(io::ErrorKind::Unsupported.into())),
         }
     }
+}
+
+/// How much each thread of zstd compresses at a time, in bytes: bounds the memory.
+#[cfg(feature = "archives")]
+const JOB_BYTES: u32 = 2 << 20;
+
+/// Returns the number of threads that compress; `None` if this thread does, because there is one core, or because the system gives
+/// no thread.
+#[cfg(feature = "archives")]
+fn workers() -> Option<u32> {
+    let cores = std::thread::available_parallelism().ok()?.get();
+    let workers = u32::try_from(cores.min(4))
+        .ok()
+        .filter(|workers| *workers > 1)?;
+    let tried: io::Result<Vec<_>> = (0..workers)
+        .map(|_| std::thread::Builder::new().spawn(|| {}))
+        .collect();
+    tried.ok().map(|_| workers)
 }
 
 /// A file that is read at places of one's own choice; others may read it at the same time.

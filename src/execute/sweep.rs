@@ -107,7 +107,7 @@ fn each<T: Send, R: Send>(
         return items.into_iter().map(function).collect();
     };
     pool.install(|| {
-        let items = items.into_par_iter().with_min_len(64);
+        let items = items.into_par_iter().with_min_len(16);
         items.map(function).collect()
     })
 }
