@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::args::Options;
 use crate::contend::{Bench, Contender, Note, Row};
+use crate::host;
 use crate::measure::find;
 use crate::report::{compared, seconds, thousands};
 use crate::shape::{Images, Scale, Shape};
@@ -162,7 +163,7 @@ pub(crate) fn run(out: &mut dyn Write, bench: &Bench, targets: &mut Targets) -> 
     };
     fs::create_dir_all(&options.disk)?;
     let mut places = vec![Measured {
-        name: "own disk".to_owned(),
+        name: format!("own {}", host::file_system(&options.disk)?.name),
         rows: measure(options, &options.disk, &shapes)?,
     }];
     for maker in &MAKERS {
